@@ -1,0 +1,171 @@
+"""Proximal policy optimisation with a critic, GAE and a KL penalty to a reference."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.losses.policy_gradient import clipped_value_loss, ppo_clip_loss
+from rlhf_jax.ops.kl import k1
+from rlhf_jax.ops.masking import Mean, token_weights, weighted_mean, whiten
+from rlhf_jax.ops.returns import answer_discounts, answer_rewards, gae
+from rlhf_jax.types import Params, Policy, TrainState, Trajectory, ValueFn
+
+Scalar = float | Float[Array, ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Numbers of PPO for answers scored once. beta may be traced in a sweep; the rest are static.
+
+    beta: weight of the per-token KL penalty to the reference, >= 0 (0 switches it off).
+    clip_eps: clip of the probability ratio, > 0.
+    value_clip_eps: clip of the critic's move, in units of value, > 0.
+    value_coef: weight of the critic's loss, >= 0.
+    gamma, gae_lambda: discount and GAE, in [0, 1].
+    whiten_advantages: give the policy loss advantages of zero mean and unit variance.
+    """
+
+    beta: Scalar = 0.05
+    clip_eps: float = 0.2
+    value_clip_eps: float = 0.2
+    value_coef: float = 0.1
+    gamma: float = 1.0
+    gae_lambda: float = 0.95
+    whiten_advantages: bool = True
+
+    def __post_init__(self):
+        if isinstance(self.beta, float | int) and self.beta < 0:
+            raise ValueError(f"beta must be >= 0, got {self.beta}")
+        for name in ("clip_eps", "value_clip_eps"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if self.value_coef < 0:
+            raise ValueError(f"value_coef must be >= 0, got {self.value_coef}")
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+
+
+class ActorCritic(NamedTuple):
+    """The params PPO trains: the policy's and the critic's, apart from each other."""
+
+    policy: Params
+    value: Params
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PPOBatch:
+    """Sampled answers with everything the losses need; all of it data, none of it differentiated.
+
+    trajectory: what was sampled.
+    old_logps, old_values: [*B, T] under the params that sampled.
+    advantages: [*B, T], raw; returns: [*B, T], made before any whitening.
+    weights: [*B] weight of each answer in the mean; None means 1 for each.
+    """
+
+    trajectory: Trajectory
+    old_logps: Float[Array, "*B T"]
+    old_values: Float[Array, "*B T"]
+    advantages: Float[Array, "*B T"]
+    returns: Float[Array, "*B T"]
+    weights: Float[Array, "*B"] | None = None
+
+
+def make_batch(
+    trajectory: Trajectory,
+    scores: Float[Array, "*B"],
+    *,
+    old_logps: Float[Array, "*B T"],
+    ref_logps: Float[Array, "*B T"],
+    old_values: Float[Array, "*B T"],
+    config: PPOConfig,
+    weights: Float[Array, "*B"] | None = None,
+) -> PPOBatch:
+    """Advantages and returns of sampled answers.
+
+    r_t = -beta (log pi_old - log pi_ref) + 1[t last] R, then GAE; returns = advantages + values.
+
+    Args:
+      trajectory: [*B, T] sampled under pi_old.
+      scores: [*B] one number per answer.
+      old_logps, ref_logps: [*B, T] token log-probs under the sampling and the reference policy.
+      old_values: [*B, T] critic at sampling time, value before each step.
+      config: beta, gamma and gae_lambda are used.
+      weights: [*B] or None, kept for the mean.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Ziegler et al. 2019, arXiv:1909.08593; Schulman et al. 2015, arXiv:1506.02438.
+    """
+    mask = trajectory.mask
+    rewards = answer_rewards(scores, k1(old_logps, ref_logps), mask, beta=config.beta)
+    values = jnp.where(mask, old_values, 0.0)
+    advantages = gae(
+        rewards,
+        values,
+        answer_discounts(mask, gamma=config.gamma),
+        jnp.zeros_like(scores),
+        gae_lambda=config.gae_lambda,
+    )
+    advantages = jnp.where(mask, advantages, 0.0)
+    return PPOBatch(trajectory, old_logps, values, advantages, advantages + values, weights)
+
+
+def make_update(
+    policy: Policy,
+    value_fn: ValueFn,
+    optimizer: optax.GradientTransformation,
+    config: PPOConfig,
+) -> Callable[[TrainState, PPOBatch], tuple[TrainState, Diagnostics]]:
+    """Update on ppo_clip_loss + value_coef * clipped_value_loss, both token means.
+
+    Whitening, when the config asks for it, happens over the batch that `update` is given: call it
+    on the whole rollout or on each minibatch, and mean what you choose.
+
+    Returns:
+      Pure `update(state, batch) -> (state, metrics)`; state.params is an `ActorCritic`. Metrics:
+      "loss", "grad_norm", "loss/policy", "loss/value", "ratios/clipped" (share of steps outside
+      the clip) and "kl/old" (0.5 (log pi - log pi_old)^2 per step, nats).
+    """
+
+    def update(state: TrainState, batch: PPOBatch) -> tuple[TrainState, Diagnostics]:
+        trajectory, mask = batch.trajectory, batch.trajectory.mask
+        weights = token_weights(mask, batch.weights)
+        advantages = batch.advantages
+        if config.whiten_advantages:
+            advantages = whiten(advantages, mask)
+
+        def objective(params: ActorCritic):
+            logps = policy.logps(params.policy, trajectory.inputs, trajectory.actions)
+            values = value_fn.values(params.value, trajectory.inputs)
+            gap = jnp.where(mask, logps - batch.old_logps, 0.0)
+            policy_losses = ppo_clip_loss(
+                jnp.where(mask, logps, 0.0),
+                jnp.where(mask, batch.old_logps, 0.0),
+                advantages,
+                clip_eps=config.clip_eps,
+            )
+            value_losses = clipped_value_loss(
+                values, batch.old_values, batch.returns, clip_eps=config.value_clip_eps
+            )
+            policy_loss = weighted_mean(policy_losses, weights)
+            value_loss = weighted_mean(value_losses, weights)
+            clipped = jnp.abs(jnp.expm1(gap)) > config.clip_eps
+            diagnostics = {
+                "loss/policy": policy_loss,
+                "loss/value": value_loss,
+                "ratios/clipped": weighted_mean(clipped.astype(jnp.float32), weights),
+                "kl/old": weighted_mean(0.5 * gap**2, weights),
+            }
+            total = policy_loss.total + config.value_coef * value_loss.total
+            return Mean(total, policy_loss.weight), diagnostics
+
+        return gradient_step(state, objective, optimizer)
+
+    return update

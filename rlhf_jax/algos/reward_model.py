@@ -1,0 +1,37 @@
+"""Fitting a reward model to comparisons."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+
+from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.losses.reward import bradley_terry_loss
+from rlhf_jax.ops.masking import weighted_mean
+from rlhf_jax.types import PreferenceBatch, RewardFn, TrainState
+
+
+def make_update(
+    reward: RewardFn, optimizer: optax.GradientTransformation, *, loss=bradley_terry_loss
+) -> Callable[[TrainState, PreferenceBatch], tuple[TrainState, Diagnostics]]:
+    """Update on `loss(chosen_scores [*B], rejected_scores [*B]) -> [*B]`, averaged over the pairs.
+
+    Returns:
+      Pure `update(state, batch) -> (state, metrics)` with metrics "loss", "grad_norm",
+      "scores/accuracy" (ties count one half) and "scores/margin" (score units).
+    """
+
+    def update(state: TrainState, batch: PreferenceBatch) -> tuple[TrainState, Diagnostics]:
+        def objective(params):
+            chosen = reward.scores(params, batch.chosen)
+            rejected = reward.scores(params, batch.rejected)
+            margins = chosen - rejected
+            diagnostics = {
+                "scores/accuracy": weighted_mean(0.5 + 0.5 * jnp.sign(margins), batch.weights),
+                "scores/margin": weighted_mean(margins, batch.weights),
+            }
+            return weighted_mean(loss(chosen, rejected), batch.weights), diagnostics
+
+        return gradient_step(state, objective, optimizer)
+
+    return update

@@ -1,0 +1,29 @@
+"""Supervised fine-tuning: maximum likelihood of the demonstrated actions."""
+
+from collections.abc import Callable
+
+import optax
+
+from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.ops.masking import token_weights, weighted_mean
+from rlhf_jax.types import Policy, TrainState, Trajectory
+
+
+def make_update(
+    policy: Policy, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, Trajectory], tuple[TrainState, Diagnostics]]:
+    """Update on the token mean of -log pi(a_t | s_t) over every counted step of the batch.
+
+    Returns:
+      Pure `update(state, trajectory) -> (state, metrics)`; the metric "loss" is in nats per token,
+      so exp(loss) is the perplexity.
+    """
+
+    def update(state: TrainState, batch: Trajectory) -> tuple[TrainState, Diagnostics]:
+        def objective(params):
+            token_logps = policy.logps(params, batch.inputs, batch.actions)
+            return weighted_mean(-token_logps, token_weights(batch.mask)), {}
+
+        return gradient_step(state, objective, optimizer)
+
+    return update

@@ -1,0 +1,1 @@
+"""Worlds: bandits, teachers that label, and the shop."""

@@ -1,0 +1,1 @@
+"""Closed forms and solvers that the sampled methods are held against."""

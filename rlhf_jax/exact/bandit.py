@@ -1,0 +1,55 @@
+"""Optima of regularised bandits, in closed form."""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Scalar = float | Float[Array, ""]
+
+
+def regularised_optimum(
+    rewards: Float[Array, "*B A"], ref_logits: Float[Array, "*B A"], *, beta: Scalar
+) -> Float[Array, "*B A"]:
+    """log of the policy that maximises E_pi[r] - beta KL(pi || pi_ref).
+
+    pi*(a) = pi_ref(a) exp(r(a) / beta) / Z.
+
+    Args:
+      rewards: [*B, A].
+      ref_logits: [*B, A] of pi_ref, unnormalised.
+      beta: KL weight > 0. May be traced.
+    Returns:
+      [*B, A] log-probs in nats.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Rafailov et al. 2023, arXiv:2305.18290, Eq. 4.
+    """
+    chex.assert_equal_shape([rewards, ref_logits])
+    return jax.nn.log_softmax(jax.nn.log_softmax(ref_logits, axis=-1) + rewards / beta, axis=-1)
+
+
+def ipo_rewards(
+    prefs: Float[Array, "*B A A"], behaviour_probs: Float[Array, "*B A"]
+) -> Float[Array, "*B A"]:
+    """The reward that IPO maximises: u(a) = P(a beats mu) = sum_b mu(b) P(a beats b).
+
+    IPO's population optimum, for pairs drawn from mu and labelled by P, is
+    `regularised_optimum(u, ref_logits, beta=tau)`.
+
+    Args:
+      prefs: [*B, A, A], row beats column, P + P^T = 1.
+      behaviour_probs: [*B, A] mu, sums to 1.
+    Returns:
+      [*B, A] in [0, 1].
+    Reference: Azar et al. 2023, arXiv:2310.12036, Eqs. 6 and 12.
+    """
+    return jnp.einsum("...ab,...b->...a", prefs, behaviour_probs)
+
+
+def total_variation(
+    logps: Float[Array, "*B A"], other_logps: Float[Array, "*B A"]
+) -> Float[Array, "*B"]:
+    """TV(p, q) = (1/2) sum_a |p(a) - q(a)|, in [0, 1], from log-probs [*B, A]."""
+    chex.assert_equal_shape([logps, other_logps])
+    return 0.5 * jnp.sum(jnp.abs(jnp.exp(logps) - jnp.exp(other_logps)), axis=-1)

@@ -1,0 +1,1 @@
+"""Objectives: arrays of log-probabilities in, one loss per example out. No model is known here."""

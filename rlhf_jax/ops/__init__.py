@@ -1,0 +1,1 @@
+"""Arithmetic on arrays of log-probabilities: no model, no loss, no state."""

@@ -1,0 +1,72 @@
+"""Log-probabilities of actions, and their sums over a completion."""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_jax.ops.masking import masked_mean, masked_sum
+
+
+def token_logps(
+    logits: Float[Array, "*B T A"], actions: Int[Array, "*B T"]
+) -> Float[Array, "*B T"]:
+    """Log-probability of each action.
+
+    log pi(a_t) = logits[t, a_t] - logsumexp(logits[t]), in float32 nats whatever the input dtype.
+
+    Args:
+      logits: [*B, T, A] unnormalised.
+      actions: [*B, T] in [0, A). An index outside is not checked under jit.
+    Returns:
+      [*B, T] float32, <= 0.
+    Raises:
+      AssertionError: leading shapes differ (at trace time).
+    """
+    chex.assert_equal_shape_prefix([logits, actions], actions.ndim)
+    logits = logits.astype(jnp.float32)
+    chosen = jnp.take_along_axis(logits, actions[..., None], axis=-1)[..., 0]
+    return chosen - jax.nn.logsumexp(logits, axis=-1)
+
+
+def sequence_logps(
+    token_logps: Float[Array, "*B T"], mask: Bool[Array, "*B T"]
+) -> Float[Array, "*B"]:
+    """Masked sum over T: log pi(y | x) = sum_t m_t log pi(y_t | x, y_<t), in nats.
+
+    Args:
+      token_logps: [*B, T] float32.
+      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+    Returns:
+      [*B].
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    return masked_sum(token_logps, mask, axis=-1)
+
+
+def mean_logps(token_logps: Float[Array, "*B T"], mask: Bool[Array, "*B T"]) -> Float[Array, "*B"]:
+    """Masked mean over T, log pi(y | x) / |y|; 0 for a row without counted steps.
+
+    Args:
+      token_logps: [*B, T] float32 nats.
+      mask: [*B, T] True where the step counts.
+    Returns:
+      [*B].
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    return masked_mean(token_logps, mask, axis=-1)
+
+
+def entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
+    """Entropy of the categorical distribution: H = -sum_a pi(a) log pi(a), in nats.
+
+    Args:
+      logits: [*B, A]; -inf forbids an action.
+    Returns:
+      [*B] float32 in [0, log A].
+    """
+    logps = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    probs = jnp.exp(logps)
+    return -jnp.sum(jnp.where(probs > 0, probs * jnp.where(probs > 0, logps, 0.0), 0.0), axis=-1)

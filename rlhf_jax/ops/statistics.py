@@ -1,0 +1,100 @@
+"""What a table needs beside its means: intervals, win rates, calibration, best-of-n curves."""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+from jaxtyping import Array, Float, Int
+
+Z95 = 1.959963984540054
+
+
+def wins(scores: Float[Array, "*B"], other_scores: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """1 where `scores` is higher, 0 where it is lower, 1/2 at a tie."""
+    chex.assert_equal_shape([scores, other_scores])
+    return 0.5 + 0.5 * jnp.sign(scores - other_scores)
+
+
+def mean_interval(x: Float[Array, "N"]) -> Float[Array, "3"]:
+    """Mean of N independent numbers with its 95% normal interval: [mean, low, high].
+
+    mean +- 1.96 s / sqrt(N), s with Bessel's correction. For win rates, N is the number of prompts
+    and ties count one half, so the variance is that of what was seen, not p (1 - p).
+
+    Args:
+      x: [N], N >= 2.
+    Raises:
+      ValueError: fewer than two numbers have no interval.
+    """
+    if x.shape[0] < 2:
+        raise ValueError(f"an interval needs at least two numbers, got {x.shape[0]}")
+    half = Z95 * jnp.std(x, ddof=1) / jnp.sqrt(x.shape[0])
+    return jnp.stack([jnp.mean(x), jnp.mean(x) - half, jnp.mean(x) + half])
+
+
+def best_of_n_curve(
+    proxy_scores: Float[Array, "*B N"], gold_scores: Float[Array, "*B N"], ns: Int[Array, "M"]
+) -> Float[Array, "*B M"]:
+    """Unbiased mean gold score of the best of n by proxy, for each n, from N samples.
+
+    E_n = sum_{i=n}^N C(i-1, n-1) / C(N, n) g_(i),   g sorted by ascending proxy.
+
+    Args:
+      proxy_scores, gold_scores: [*B, N] of the same N answers.
+      ns: [M] each in [1, N].
+    Returns:
+      [*B, M]. With tied proxies the order among the tied is that of the input.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: the estimator of Nakano et al. 2021, arXiv:2112.09332, Appendix I.
+    """
+    chex.assert_equal_shape([proxy_scores, gold_scores])
+    size = proxy_scores.shape[-1]
+    rank = jnp.arange(1, size + 1)
+    n = ns[:, None]
+    below = jnp.maximum(rank - n, 0)
+    log_ways = gammaln(rank) - gammaln(n) - gammaln(below + 1)
+    log_total = gammaln(size + 1) - gammaln(n + 1) - gammaln(size - n + 1)
+    weights = jnp.where(rank >= n, jnp.exp(log_ways - log_total), 0.0)
+    order = jnp.argsort(proxy_scores, axis=-1)
+    return jnp.take_along_axis(gold_scores, order, axis=-1) @ weights.T
+
+
+def best_of_n_kl(n: Int[Array, "*B"]) -> Float[Array, "*B"]:
+    """KL(best-of-n || base) = log n - (n - 1) / n in nats; an upper bound where scores tie."""
+    n = n.astype(jnp.float32)
+    return jnp.log(n) - (n - 1.0) / n
+
+
+def calibration_error(
+    probs: Float[Array, "N"], outcomes: Float[Array, "N"], *, num_bins: int = 10
+) -> tuple[Float[Array, ""], Float[Array, "K 3"]]:
+    """Expected calibration error over equal-width bins of confidence, and the bins themselves.
+
+    With p the predicted probability that the first answer wins and y whether it did, each pair is
+    turned so that c = max(p, 1 - p) in [1/2, 1] and the outcome is whether the favourite won:
+    ECE = sum_b (n_b / N) |mean outcome - mean c|. The turn makes it blind to which answer came
+    first, which matters where the chosen answer always does.
+
+    Args:
+      probs: [N] in [0, 1].
+      outcomes: [N] in [0, 1].
+      num_bins: K, number of bins over [1/2, 1].
+    Returns:
+      The error, and [K, 3]: mean confidence, mean outcome, share of pairs (0 in an empty bin).
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([probs, outcomes])
+    confidence = jnp.maximum(probs, 1.0 - probs)
+    correct = jnp.where(probs >= 0.5, outcomes, 1.0 - outcomes)
+    correct = jnp.where(probs == 0.5, 0.5, correct)
+    bins = jnp.clip(jnp.floor((confidence - 0.5) * 2 * num_bins), 0, num_bins - 1).astype(int)
+    member = jax.nn.one_hot(bins, num_bins)
+    count = jnp.sum(member, axis=0)
+    safe = jnp.maximum(count, 1.0)
+    mean_confidence = confidence @ member / safe
+    mean_correct = correct @ member / safe
+    share = count / probs.shape[0]
+    error = jnp.sum(share * jnp.abs(mean_correct - mean_confidence))
+    return error, jnp.stack([mean_confidence, mean_correct, share], axis=-1)

@@ -1,0 +1,1 @@
+"""Policies, values and rewards in three parametrisations: a table, a linear map, a transformer."""

@@ -1,0 +1,56 @@
+"""Log-linear models over fixed features. Inputs are the same state ids as the tables': [*B, T].
+
+The features belong to the policy, not to its inputs, so that a table and a linear policy are
+trained on the same rollouts.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rlhf_jax.ops.logprobs import token_logps
+from rlhf_jax.types import Policy, RewardFn, Trajectory, ValueFn
+
+
+def linear_policy(features: Float[Array, "S A d"]) -> Policy:
+    """pi(a | s) = softmax_a(features[s, a] . params), with params [d] that start at zero."""
+
+    def init(key: jax.Array) -> jax.Array:
+        del key
+        return jnp.zeros(features.shape[-1])
+
+    def logits(params, states):
+        return (features @ params)[states]
+
+    def logps(params, states, actions):
+        return token_logps(logits(params, states), actions)
+
+    return Policy(init, logits, logps)
+
+
+def linear_value(features: Float[Array, "S d"]) -> ValueFn:
+    """V(s) = features[s] . params, with params [d] that start at zero."""
+
+    def init(key: jax.Array) -> jax.Array:
+        del key
+        return jnp.zeros(features.shape[-1])
+
+    return ValueFn(init, lambda params, states: (features @ params)[states])
+
+
+def linear_reward(num_features: int) -> RewardFn:
+    """score = sum over counted steps of x_t . params, with params [d] that start at zero.
+
+    The features x are the trajectory's inputs [*B, T, d], so any featuriser will do; an answer
+    described by one vector is a trajectory of T = 1.
+    """
+
+    def init(key: jax.Array) -> jax.Array:
+        del key
+        return jnp.zeros(num_features)
+
+    def scores(params, trajectory: Trajectory):
+        rewards = trajectory.inputs @ params
+        return jnp.sum(jnp.where(trajectory.mask, rewards, 0.0), axis=-1)
+
+    return RewardFn(init, scores)

@@ -1,0 +1,47 @@
+"""Softmax tables: one free number per state and action. Inputs are state ids [*B, T]."""
+
+import jax
+import jax.numpy as jnp
+
+from rlhf_jax.ops.logprobs import token_logps
+from rlhf_jax.types import Policy, RewardFn, Trajectory, ValueFn
+
+
+def tabular_policy(num_states: int, num_actions: int) -> Policy:
+    """pi(a | s) = softmax(params[s])_a, with params [S, A] that start at zero (uniform)."""
+
+    def init(key: jax.Array) -> jax.Array:
+        del key
+        return jnp.zeros((num_states, num_actions))
+
+    def logits(params, states):
+        return params[states]
+
+    def logps(params, states, actions):
+        return token_logps(logits(params, states), actions)
+
+    return Policy(init, logits, logps)
+
+
+def tabular_value(num_states: int) -> ValueFn:
+    """V(s) = params[s], with params [S] that start at zero."""
+
+    def init(key: jax.Array) -> jax.Array:
+        del key
+        return jnp.zeros(num_states)
+
+    return ValueFn(init, lambda params, states: params[states])
+
+
+def tabular_reward(num_states: int, num_actions: int) -> RewardFn:
+    """score = sum over counted steps of params[s_t, a_t], with params [S, A] that start at zero."""
+
+    def init(key: jax.Array) -> jax.Array:
+        del key
+        return jnp.zeros((num_states, num_actions))
+
+    def scores(params, trajectory: Trajectory):
+        rewards = params[trajectory.inputs, trajectory.actions]
+        return jnp.sum(jnp.where(trajectory.mask, rewards, 0.0), axis=-1)
+
+    return RewardFn(init, scores)

@@ -1,0 +1,88 @@
+"""What crosses a border: three functions for a model, one record for what it did.
+
+Axis letters are the ones of the whole library: `*B` free leading axes, `T` completion or horizon,
+`A` actions (a vocabulary, for language), `S` states.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Bool, Float, Int
+
+PyTree = Any  # of arrays
+
+Params = PyTree
+Inputs = PyTree
+Metrics = dict[str, Array]
+
+
+class Policy(NamedTuple):
+    """A policy is three pure functions; nothing is inherited.
+
+    init: `key -> params`.
+    logits: `(params, inputs) -> [*B, T, A]`, unnormalised, float32.
+    logps: `(params, inputs, actions [*B, T]) -> token_logps [*B, T]`, float32 nats.
+    """
+
+    init: Callable[..., Params]
+    logits: Callable[..., Float[Array, "*B T A"]]
+    logps: Callable[..., Float[Array, "*B T"]]
+
+
+class ValueFn(NamedTuple):
+    """State values. init: `key -> params`; values: `(params, inputs) -> [*B, T]`, the value of the
+    state *before* action t."""
+
+    init: Callable[..., Params]
+    values: Callable[..., Float[Array, "*B T"]]
+
+
+class RewardFn(NamedTuple):
+    """One number per answer. init: `key -> params`; scores: `(params, trajectory) -> [*B]`."""
+
+    init: Callable[..., Params]
+    scores: Callable[..., Float[Array, "*B"]]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Trajectory:
+    """What a policy was shown and did.
+
+    inputs: pytree that only its own policy reads.
+    actions: [*B, T] int.
+    mask: [*B, T] bool, True where the step counts (end of sequence included).
+    """
+
+    inputs: Inputs
+    actions: Int[Array, "*B T"]
+    mask: Bool[Array, "*B T"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PreferenceBatch:
+    """Pairs of answers to the same inputs, the chosen one preferred.
+
+    chosen, rejected: trajectories with leading axes [*B].
+    ref_chosen_logps, ref_rejected_logps: [*B] summed log-probs under the reference policy; None
+      where the method needs no reference (reward models).
+    weights: [*B] non-negative weight of each pair in the mean; None means 1 for each. The
+      population form of a loss weights every pair of answers by its probability.
+    """
+
+    chosen: Trajectory
+    rejected: Trajectory
+    ref_chosen_logps: Float[Array, "*B"] | None = None
+    ref_rejected_logps: Float[Array, "*B"] | None = None
+    weights: Float[Array, "*B"] | None = None
+
+
+class TrainState(NamedTuple):
+    """Everything an update changes: params, opt_state (optax) and step (int32 scalar)."""
+
+    params: Params
+    opt_state: Any
+    step: Int[Array, ""]
