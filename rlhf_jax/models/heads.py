@@ -1,0 +1,79 @@
+"""Scalar heads on the language model's trunk: one number per token, for values and rewards.
+
+    params = {"trunk": {...}, "head": {"weight", "bias"}}
+
+The trunk is the language model's, leaf for leaf, so a reward model that starts from a tuned
+policy is `{**reward_params, "trunk": policy_params["trunk"]}`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from rlhf_jax.models.config import TransformerConfig
+from rlhf_jax.models.layers import weight
+from rlhf_jax.models.transformer import Trunk, plain
+
+Params = Any  # nested dict of arrays
+
+
+class ScalarModel(NamedTuple):
+    """A trunk with one linear read-out, as pure functions.
+
+    init: `key -> params`.
+    scalars: `(params, ids, positions, segments) -> [B, L]` float32, one number per token.
+    axes: `() -> ` a dict like params with a tuple of logical axis names per array.
+    """
+
+    config: TransformerConfig
+    init: Callable[..., Params]
+    scalars: Callable[..., Float[Array, "B L"]]
+    axes: Callable[[], dict]
+
+
+class Head(nnx.Module):
+    """hidden . weight + bias, in float32."""
+
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs, std: float):
+        self.weight = weight(rngs, config, {"embed": config.d_model}, std)
+        self.bias = weight(rngs, config, {}, 0.0)
+
+    def __call__(self, hidden: Float[Array, "*B d"]) -> Float[Array, "*B"]:
+        return hidden.astype(jnp.float32) @ self.weight[...].astype(jnp.float32) + self.bias[...]
+
+
+class ScalarTransformer(nnx.Module):
+    """Trunk and head."""
+
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs, std: float):
+        self.trunk = Trunk(config, rngs)
+        self.head = Head(config, rngs, std)
+
+
+def make_scalar_model(config: TransformerConfig, *, head_std: float) -> ScalarModel:
+    """A scalar read-out whose weight starts normal with deviation `head_std` (0: all zeros)."""
+
+    def build(key: jax.Array) -> ScalarTransformer:
+        return ScalarTransformer(config, nnx.Rngs(params=key), head_std)
+
+    init, bind, axes = plain(build)
+
+    def scalars(params, ids, positions, segments):
+        model = bind(params)
+        return model.head(model.trunk(ids, positions, segments)[0])
+
+    return ScalarModel(config, init, scalars, axes)
+
+
+def make_value_model(config: TransformerConfig) -> ScalarModel:
+    """A critic: every value starts at 0, so the first advantages are the plain returns."""
+    return make_scalar_model(config, head_std=0.0)
+
+
+def make_reward_model(config: TransformerConfig) -> ScalarModel:
+    """A reward model: weight deviation 1 / (d + 1), so scores start near 0 but differ."""
+    return make_scalar_model(config, head_std=1.0 / (config.d_model + 1))

@@ -1,0 +1,170 @@
+"""One transformer layer in Flax NNX: RMSNorm, rotary grouped-query attention, SwiGLU.
+
+Axis letters: B rows, L tokens, d width, G key/value heads, R query heads per key/value head,
+H = G R query heads, h head size, S cache slots, N layers.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_jax.models.config import TransformerConfig
+
+Rotation = tuple[Float[Array, "*B half"], Float[Array, "*B half"]]  # cosines and sines
+
+MASKED_SCORE = -1e30  # finite: a row that may attend to nothing gets a uniform softmax, not NaN
+
+
+def weight(
+    rngs: nnx.Rngs, config: TransformerConfig, shape: dict[str, int], std: float
+) -> nnx.Param:
+    """A normal parameter with one logical axis name per dimension; std 0 gives zeros."""
+    sizes = tuple(shape.values())
+    value = std * jax.random.normal(rngs.params(), sizes, config.param_dtype) if std else None
+    value = jnp.zeros(sizes, config.param_dtype) if value is None else value
+    return nnx.Param(value, axes=tuple(shape))
+
+
+def rotation(positions: Int[Array, "*B"], config: TransformerConfig) -> Rotation:
+    """Cosines and sines of position * theta^(-2i / h), i = 0 .. h/2 - 1, in float32."""
+    exponents = jnp.arange(config.head_dim // 2, dtype=jnp.float32) * (2.0 / config.head_dim)
+    angles = positions[..., None].astype(jnp.float32) * config.rope_theta**-exponents
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: Float[Array, "*B heads h"], turn: Rotation) -> Float[Array, "*B heads h"]:
+    """Turns features (i, i + h/2) of every head by the angle of the token's position."""
+    cos, sin = (part[..., None, :] for part in turn)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = [first * cos - second * sin, second * cos + first * sin]
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """x / sqrt(mean(x^2) + eps) * scale, computed in float32."""
+
+    def __init__(self, config: TransformerConfig):
+        self.eps = config.norm_eps
+        ones = jnp.ones((config.d_model,), config.param_dtype)
+        self.scale = nnx.Param(ones, axes=("embed",))
+
+    def __call__(self, x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
+        wide = x.astype(jnp.float32)
+        inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        return (wide * inverse * self.scale[...].astype(jnp.float32)).astype(x.dtype)
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention: R query heads share each of G key/value heads."""
+
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+        d, h = config.d_model, config.head_dim
+        into = {"embed": d, "heads": config.num_heads, "head_dim": h}
+        shared = {"embed": d, "kv_heads": config.num_kv_heads, "head_dim": h}
+        out = {"heads": config.num_heads, "head_dim": h, "embed": d}
+        self.config = config
+        self.query = weight(rngs, config, into, d**-0.5)
+        self.key = weight(rngs, config, shared, d**-0.5)
+        self.value = weight(rngs, config, shared, d**-0.5)
+        # The N layers add 2N terms to the residual stream; this keeps its variance near 1.
+        depth = 2 * config.num_layers
+        self.out = weight(rngs, config, out, (config.num_heads * h * depth) ** -0.5)
+        if config.qkv_bias:
+            head_axes = {"heads": config.num_heads, "head_dim": h}
+            kv_axes = {"kv_heads": config.num_kv_heads, "head_dim": h}
+            self.query_bias = weight(rngs, config, head_axes, 0.0)
+            self.key_bias = weight(rngs, config, kv_axes, 0.0)
+            self.value_bias = weight(rngs, config, kv_axes, 0.0)
+
+    def project(
+        self, x: Float[Array, "*B d"], turn: Rotation
+    ) -> tuple[Float[Array, "*B G R h"], Float[Array, "*B G h"], Float[Array, "*B G h"]]:
+        """Rotated queries, scaled by h^-1/2, rotated keys, and values."""
+        config = self.config
+        query, key, value = (
+            jnp.einsum("...d,dnh->...nh", x, w[...].astype(x.dtype))
+            for w in (self.query, self.key, self.value)
+        )
+        if config.qkv_bias:
+            query = query + self.query_bias[...].astype(x.dtype)
+            key = key + self.key_bias[...].astype(x.dtype)
+            value = value + self.value_bias[...].astype(x.dtype)
+        query = rotate(query, turn) * config.head_dim**-0.5
+        groups = (config.num_kv_heads, config.num_heads // config.num_kv_heads, config.head_dim)
+        return query.reshape(*x.shape[:-1], *groups), rotate(key, turn), value
+
+    def merge_heads(self, mixed: Float[Array, "*B G R h"]) -> Float[Array, "*B d"]:
+        """The output projection."""
+        heads = mixed.reshape(*mixed.shape[:-3], self.config.num_heads, self.config.head_dim)
+        return jnp.einsum("...nh,nhd->...d", heads, self.out[...].astype(heads.dtype))
+
+    def __call__(
+        self, x: Float[Array, "B L d"], turn: Rotation, mask: Bool[Array, "B L L"]
+    ) -> tuple[Float[Array, "B L d"], tuple[Float[Array, "B L G h"], Float[Array, "B L G h"]]]:
+        """Attention within the row, and the keys and values it used."""
+        query, key, value = self.project(x, turn)
+        scores = jnp.einsum("blgrh,bmgh->bgrlm", query, key, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(jnp.where(mask[:, None, None], scores, MASKED_SCORE), axis=-1)
+        mixed = jnp.einsum("bgrlm,bmgh->blgrh", weights.astype(x.dtype), value)
+        return self.merge_heads(mixed), (key, value)
+
+    def step(
+        self,
+        x: Float[Array, "B d"],
+        turn: Rotation,
+        cached: tuple[Float[Array, "B G S h"], Float[Array, "B G S h"]],
+        mask: Bool[Array, "B S"],
+    ) -> tuple[Float[Array, "B d"], tuple[Float[Array, "B G h"], Float[Array, "B G h"]]]:
+        """One new token against the cache and itself; the new key and value are handed back.
+
+        The cache is only read here. Writing it once, after the last layer, moves N rows of it
+        instead of all of it.
+        """
+        query, key, value = self.project(x, turn)
+        keys, values = cached
+        scores = jnp.einsum("bgrh,bgsh->bgrs", query, keys, preferred_element_type=jnp.float32)
+        scores = jnp.where(mask[:, None, None], scores, MASKED_SCORE)
+        own = jnp.einsum("bgrh,bgh->bgr", query, key, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(jnp.concatenate([scores, own[..., None]], axis=-1), axis=-1)
+        weights = weights.astype(x.dtype)
+        mixed = jnp.einsum("bgrs,bgsh->bgrh", weights[..., :-1], values)
+        mixed = mixed + weights[..., -1:] * value[:, :, None]
+        return self.merge_heads(mixed), (key, value)
+
+
+class SwiGLU(nnx.Module):
+    """(silu(x W_gate) * x W_up) W_down."""
+
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+        d, f = config.d_model, config.d_ff
+        self.gate = weight(rngs, config, {"embed": d, "mlp": f}, d**-0.5)
+        self.up = weight(rngs, config, {"embed": d, "mlp": f}, d**-0.5)
+        std = (f * 2 * config.num_layers) ** -0.5
+        self.down = weight(rngs, config, {"mlp": f, "embed": d}, std)
+
+    def __call__(self, x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
+        gate, up = (x @ w[...].astype(x.dtype) for w in (self.gate, self.up))
+        return (jax.nn.silu(gate) * up) @ self.down[...].astype(x.dtype)
+
+
+class Block(nnx.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+        self.attention_norm = RMSNorm(config)
+        self.attention = Attention(config, rngs)
+        self.mlp_norm = RMSNorm(config)
+        self.mlp = SwiGLU(config, rngs)
+
+    def __call__(self, x: Float[Array, "B L d"], turn: Rotation, mask: Bool[Array, "B L L"]):
+        """New residual stream [B, L, d] and this layer's keys and values [B, L, G, h]."""
+        added, kept = self.attention(self.attention_norm(x), turn, mask)
+        x = x + added
+        return x + self.mlp(self.mlp_norm(x)), kept
+
+    def step(self, x: Float[Array, "B d"], turn: Rotation, cached, mask: Bool[Array, "B S"]):
+        """The same for one token: new residual [B, d], its key and value [B, G, h]."""
+        added, kept = self.attention.step(self.attention_norm(x), turn, cached, mask)
+        x = x + added
+        return x + self.mlp(self.mlp_norm(x)), kept

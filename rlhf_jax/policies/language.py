@@ -1,0 +1,198 @@
+"""Language policies: the one-token shift, padding, packing and chunking live here only.
+
+A row is a prompt, padded left to P, and then a completion, padded right to T; L = P + T. The
+hidden state at position i predicts token i + 1, so completion token t of a row is read off
+position L - T + t - 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_jax.models import KVCache, ScalarModel, Transformer
+from rlhf_jax.ops.logprobs import token_logps
+from rlhf_jax.types import Params, Policy, RewardFn, Trajectory, ValueFn
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LanguageInputs:
+    """Rows of tokens, with the last T of each row as the actions.
+
+    ids: [*B, L] int32.
+    positions: [*B, L] int32, 0, 1, 2, ... over the real tokens of each segment, 0 on padding.
+    segments: [*B, L] int32, 0 on padding, 1, 2, ... for packed documents. Attention stays within
+      a segment. The first token of a packed document follows another document, so the caller's
+      mask must not count it.
+    completion_length: T <= L, static. With T = L the first token has nothing before it: its
+      log-probability is that of a uniform guess and the caller's mask must not count it.
+    """
+
+    ids: Int[Array, "*B L"]
+    positions: Int[Array, "*B L"]
+    segments: Int[Array, "*B L"]
+    completion_length: int = field(metadata={"static": True})
+
+
+class LanguageDecoder(NamedTuple):
+    """What sampling needs of a language model, the cache being opaque to it.
+
+    prefill: `(params, ids [B, P], mask [B, P], length) -> cache` with room for `length` tokens.
+    step: `(params, cache, ids [B], positions [B]) -> (logits [B, V] float32, cache)`, the logits
+      of the token after this one.
+    """
+
+    prefill: Callable[..., KVCache]
+    step: Callable[..., tuple[Float[Array, "B V"], KVCache]]
+
+
+def language_inputs(
+    prompt_ids: Int[Array, "*B P"],
+    prompt_mask: Bool[Array, "*B P"],
+    completion_ids: Int[Array, "*B T"],
+    completion_mask: Bool[Array, "*B T"],
+) -> LanguageInputs:
+    """Joins prompts (padded left) and completions (padded right) into rows, one segment each.
+
+    Args:
+      prompt_ids, prompt_mask: [*B, P]; True marks real tokens.
+      completion_ids, completion_mask: [*B, T]; True marks real tokens, the stop token included.
+    Returns:
+      Inputs with L = P + T and completion_length = T.
+    Raises:
+      AssertionError: leading axes differ (at trace time).
+    """
+    chex.assert_equal_shape([prompt_ids, prompt_mask])
+    chex.assert_equal_shape([completion_ids, completion_mask])
+    mask = jnp.concatenate([prompt_mask, completion_mask], axis=-1)
+    count = jnp.cumsum(mask, axis=-1, dtype=jnp.int32)
+    return LanguageInputs(
+        ids=jnp.concatenate([prompt_ids, completion_ids], axis=-1).astype(jnp.int32),
+        positions=jnp.where(mask, count - 1, 0),
+        segments=mask.astype(jnp.int32),
+        completion_length=completion_ids.shape[-1],
+    )
+
+
+def language_trajectory(
+    prompt_ids: Int[Array, "*B P"],
+    prompt_mask: Bool[Array, "*B P"],
+    completion_ids: Int[Array, "*B T"],
+    completion_mask: Bool[Array, "*B T"],
+) -> Trajectory:
+    """The same rows as a trajectory: actions are the completion, counted where its mask is True.
+
+    Args and errors are those of `language_inputs`.
+    """
+    inputs = language_inputs(prompt_ids, prompt_mask, completion_ids, completion_mask)
+    return Trajectory(inputs=inputs, actions=completion_ids, mask=completion_mask)
+
+
+def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
+    """The policy of a language model.
+
+    Args:
+      model: from `models.make_transformer`.
+      chunk: `logps` makes logits for this many of the T positions at a time and makes them again
+        in the backward pass, so that no more than [*B, chunk, V] is held in float32.
+    Returns:
+      Policy over `LanguageInputs`; actions are normally `inputs.ids[..., -T:]`.
+    Raises:
+      ValueError: chunk < 1.
+    """
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+
+    def logits(params, inputs):
+        return model.unembed(params, _states_before(model.hidden, params, inputs))
+
+    def logps(params, inputs, actions):
+        chex.assert_shape(actions, (*inputs.ids.shape[:-1], inputs.completion_length))
+        states = _states_before(model.hidden, params, inputs)
+        if actions.shape[-1] <= chunk:
+            return token_logps(model.unembed(params, states), actions)
+        return _chunked_logps(lambda h: model.unembed(params, h), states, actions, chunk)
+
+    return Policy(model.init, logits, logps)
+
+
+def language_value(model: ScalarModel) -> ValueFn:
+    """State values: the scalar of the token before each action, [*B, T]."""
+
+    def values(params, inputs):
+        return _states_before(model.scalars, params, inputs)
+
+    return ValueFn(model.init, values)
+
+
+def language_reward(model: ScalarModel) -> RewardFn:
+    """One score per row, [*B]: the scalar at its last real token (segment not 0)."""
+
+    def scores(params, trajectory):
+        inputs = trajectory.inputs
+        scalars = _per_token(model.scalars, params, inputs)
+        length = inputs.ids.shape[-1]
+        last = length - 1 - jnp.argmax(inputs.segments[..., ::-1] > 0, axis=-1)
+        return jnp.take_along_axis(scalars, last[..., None], axis=-1)[..., 0]
+
+    return RewardFn(model.init, scores)
+
+
+def language_decoder(model: Transformer) -> LanguageDecoder:
+    """Cached decoding for left-padded prompts, one document per row."""
+
+    def prefill(params, ids, mask, length):
+        count = jnp.cumsum(mask, axis=-1, dtype=jnp.int32)
+        positions = jnp.where(mask, count - 1, 0)
+        return model.prefill(params, ids, positions, mask.astype(jnp.int32), length)[1]
+
+    def step(params, cache, ids, positions):
+        hidden, cache = model.decode_step(params, cache, ids, positions)
+        return model.unembed(params, hidden), cache
+
+    return LanguageDecoder(prefill, step)
+
+
+def _per_token(run: Callable, params: Params, inputs: LanguageInputs) -> Array:
+    """[*B, L] or [*B, L, d]: a [B, L] model function on inputs of any leading axes."""
+    lead, length = inputs.ids.shape[:-1], inputs.ids.shape[-1]
+    rows = (part.reshape(-1, length) for part in (inputs.ids, inputs.positions, inputs.segments))
+    out = run(params, *rows)
+    return out.reshape(*lead, *out.shape[1:])
+
+
+def _states_before(run: Callable, params: Params, inputs: LanguageInputs) -> Array:
+    """What `run` says one token before each of the last T; 0 before the row's first token."""
+    out = _per_token(run, params, inputs)
+    axis = inputs.ids.ndim - 1
+    length, wanted = inputs.ids.shape[-1], inputs.completion_length
+    start = length - wanted - 1
+    states = jax.lax.slice_in_dim(out, max(start, 0), length - 1, axis=axis)
+    if start < 0:
+        room = [(1, 0) if i == axis else (0, 0) for i in range(out.ndim)]
+        states = jnp.pad(states, room)
+    return states
+
+
+def _chunked_logps(
+    unembed: Callable, states: Float[Array, "*B T d"], actions: Int[Array, "*B T"], chunk: int
+) -> Float[Array, "*B T"]:
+    """Token log-probs with logits for `chunk` positions alive at a time, forward and backward."""
+    axis, length = actions.ndim - 1, actions.shape[-1]
+    count = -(-length // chunk)
+    extra = [(0, 0)] * axis + [(0, count * chunk - length)]
+
+    def split(x, room):
+        x = jnp.pad(x, room)
+        x = x.reshape(*x.shape[:axis], count, chunk, *x.shape[axis + 1 :])
+        return jnp.moveaxis(x, axis, 0)
+
+    one = jax.checkpoint(lambda part: token_logps(unembed(part[0]), part[1]), prevent_cse=False)
+    logps = jax.lax.map(one, (split(states, [*extra, (0, 0)]), split(actions, extra)))
+    logps = jnp.moveaxis(logps, 0, axis)
+    return logps.reshape(*logps.shape[:axis], -1)[..., :length]

@@ -1,0 +1,252 @@
+"""The language policy: shift, padding, packing, chunking, and the heads on the same rows."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlhf_jax.models import (
+    TransformerConfig,
+    make_reward_model,
+    make_scalar_model,
+    make_transformer,
+    make_value_model,
+)
+from rlhf_jax.policies.language import (
+    LanguageInputs,
+    language_inputs,
+    language_policy,
+    language_reward,
+    language_trajectory,
+    language_value,
+)
+
+tiny = partial(
+    TransformerConfig, d_model=16, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=8, d_ff=24
+)
+CONFIG = tiny(vocab_size=11)
+MODEL = make_transformer(CONFIG)
+POLICY = language_policy(MODEL)
+PARAMS = POLICY.init(jax.random.key(0))
+LOGPS = jax.jit(POLICY.logps)
+P, T = 5, 4
+
+
+def sharpen(params):
+    """Larger embeddings, so that log-probs are far from uniform."""
+    embed = params["trunk"]["embed"] * 20
+    return {**params, "trunk": {**params["trunk"], "embed": embed}}
+
+
+PARAMS = sharpen(PARAMS)
+
+
+def batch(rows=4, seed=0):
+    """Prompts of 1 .. P tokens padded left, completions of 1 .. T tokens padded right."""
+    rng = np.random.default_rng(seed)
+    prompt_lengths = rng.integers(1, P + 1, rows)
+    lengths = rng.integers(1, T + 1, rows)
+    prompt_mask = np.arange(P) >= P - prompt_lengths[:, None]
+    mask = np.arange(T) < lengths[:, None]
+    prompts = np.where(prompt_mask, rng.integers(1, 11, (rows, P)), 0)
+    completions = np.where(mask, rng.integers(1, 11, (rows, T)), 0)
+    return tuple(jnp.asarray(x) for x in (prompts, prompt_mask, completions, mask))
+
+
+def logps_of(parts, params=PARAMS):
+    trajectory = language_trajectory(*parts)
+    out = LOGPS(params, trajectory.inputs, trajectory.actions)
+    return jnp.where(trajectory.mask, out, 0.0)
+
+
+def test_rows_are_joined_with_positions_over_real_tokens():
+    prompt = jnp.array([[0, 0, 7, 8]])
+    done = jnp.array([[5, 2, 0]])
+    inputs = language_inputs(prompt, prompt > 0, done, done > 0)
+    np.testing.assert_array_equal(inputs.ids, [[0, 0, 7, 8, 5, 2, 0]])
+    np.testing.assert_array_equal(inputs.positions, [[0, 0, 0, 1, 2, 3, 0]])
+    np.testing.assert_array_equal(inputs.segments, [[0, 0, 1, 1, 1, 1, 0]])
+    assert inputs.completion_length == 3
+    assert inputs.ids.dtype == inputs.positions.dtype == inputs.segments.dtype == jnp.int32
+
+
+def test_logps_are_the_shifted_log_softmax_of_a_bare_row():
+    """Each row alone, without padding, one token of context at a time."""
+    prompts, prompt_mask, completions, mask = batch()
+    got = logps_of((prompts, prompt_mask, completions, mask))
+    for b in range(2):
+        row = np.concatenate([prompts[b][prompt_mask[b]], completions[b][mask[b]]])
+        length = len(row)
+        ids, positions = jnp.asarray(row)[None], jnp.arange(length)[None]
+        hidden = MODEL.hidden(PARAMS, ids, positions, jnp.ones((1, length), jnp.int32))
+        table = jax.nn.log_softmax(MODEL.unembed(PARAMS, hidden)[0])
+        first = int(prompt_mask[b].sum())
+        want = [table[i - 1, row[i]] for i in range(first, length)]
+        np.testing.assert_allclose(got[b][np.asarray(mask[b])], jnp.stack(want), atol=1e-5)
+    assert np.std(np.asarray(got)[np.asarray(mask)]) > 0.5  # not a uniform policy
+
+
+def test_logits_agree_with_logps():
+    trajectory = language_trajectory(*batch())
+    logits = POLICY.logits(PARAMS, trajectory.inputs)
+    assert logits.shape == (4, T, 11)
+    assert logits.dtype == jnp.float32
+    table = jax.nn.log_softmax(logits)
+    want = jnp.take_along_axis(table, trajectory.actions[..., None], -1)[..., 0]
+    got = LOGPS(PARAMS, trajectory.inputs, trajectory.actions)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("extra", [1, 6])
+def test_left_padding_never_changes_a_logp(extra):
+    prompts, prompt_mask, completions, mask = batch()
+    wider = (
+        jnp.pad(prompts, ((0, 0), (extra, 0)), constant_values=3),
+        jnp.pad(prompt_mask, ((0, 0), (extra, 0))),
+    )
+    want = logps_of((prompts, prompt_mask, completions, mask))
+    np.testing.assert_allclose(logps_of((*wider, completions, mask)), want, atol=1e-5)
+
+
+def test_right_padding_never_changes_a_logp():
+    prompts, prompt_mask, completions, mask = batch()
+    longer = [jnp.pad(x, ((0, 0), (0, 3))) for x in (completions, mask)]
+    want = logps_of((prompts, prompt_mask, completions, mask))
+    got = logps_of((prompts, prompt_mask, *longer))
+    np.testing.assert_allclose(got[:, :T], want, atol=1e-5)
+
+
+def test_batch_order_and_size_never_change_a_logp():
+    parts = batch()
+    want = logps_of(parts)
+    order = jnp.array([2, 0, 3, 1])
+    np.testing.assert_allclose(logps_of([x[order] for x in parts]), want[order], atol=1e-5)
+    for rows in (1, 2):
+        got = jnp.concatenate(
+            [logps_of([x[i : i + rows] for x in parts]) for i in range(0, 4, rows)]
+        )
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_leading_axes_are_free():
+    parts = batch()
+    want = logps_of(parts)
+    shaped = [x.reshape(2, 2, -1) for x in parts]
+    np.testing.assert_allclose(logps_of(shaped).reshape(4, T), want, atol=1e-5)
+    inputs = language_inputs(*shaped)
+    np.testing.assert_allclose(
+        POLICY.logits(PARAMS, inputs).reshape(4, T, 11),
+        POLICY.logits(PARAMS, language_inputs(*parts)),
+        atol=1e-5,
+    )
+    single = [x[0] for x in parts]
+    np.testing.assert_allclose(logps_of(single), want[0], atol=1e-5)
+    mapped = jax.vmap(lambda *row: logps_of(row))(*parts)
+    np.testing.assert_allclose(mapped, want, atol=1e-5)
+
+
+def packed(rows):
+    """Documents laid one after another in a single row, two padding tokens at its end."""
+    ids = np.concatenate([*rows, [0, 0]])
+    positions = np.concatenate([*(np.arange(len(r)) for r in rows), [0, 0]])
+    segments = np.concatenate([*(np.full(len(r), i + 1) for i, r in enumerate(rows)), [0, 0]])
+    parts = (jnp.asarray(x, jnp.int32)[None] for x in (ids, positions, segments))
+    return LanguageInputs(*parts, completion_length=len(ids))
+
+
+def test_packed_documents_have_their_own_logps():
+    rows = [np.array([1, 4, 9, 2]), np.array([7, 7, 3]), np.array([5, 8, 6, 1, 2])]
+    inputs = packed(rows)
+    got = LOGPS(PARAMS, inputs, inputs.ids)[0]
+    start = 0
+    for row in rows:
+        alone = packed([row])
+        want = LOGPS(PARAMS, alone, alone.ids)[0, 1 : len(row)]
+        np.testing.assert_allclose(got[start + 1 : start + len(row)], want, atol=1e-5)
+        start += len(row)
+
+
+def test_whole_row_as_completion_guesses_its_first_token_uniformly():
+    inputs = packed([np.array([1, 4, 9, 2])])
+    np.testing.assert_allclose(LOGPS(PARAMS, inputs, inputs.ids)[0, 0], -np.log(11), atol=1e-6)
+    shorter = LanguageInputs(inputs.ids, inputs.positions, inputs.segments, completion_length=5)
+    want = LOGPS(PARAMS, shorter, inputs.ids[:, 1:])
+    np.testing.assert_allclose(LOGPS(PARAMS, inputs, inputs.ids)[:, 1:], want, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+@pytest.mark.parametrize("tied", [True, False])
+def test_chunked_logps_equal_dense_ones_with_gradients(chunk, tied):
+    model = make_transformer(tiny(vocab_size=11, tied_embeddings=tied))
+    params = model.init(jax.random.key(1))
+    shaped = [x.reshape(2, 2, -1) for x in batch()]
+    trajectory = language_trajectory(*shaped)
+    weights = jax.random.normal(jax.random.key(2), trajectory.actions.shape)
+
+    def loss(params, policy):
+        logps = policy.logps(params, trajectory.inputs, trajectory.actions)
+        return jnp.sum(jnp.where(trajectory.mask, logps * weights, 0.0)), logps
+
+    def run(policy):
+        return jax.jit(lambda p: jax.value_and_grad(loss, has_aux=True)(p, policy))(params)
+
+    (_, want), want_grad = run(language_policy(model))
+    (_, got), got_grad = run(language_policy(model, chunk=chunk))
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got_grad, want_grad)
+
+
+def test_chunked_logps_never_hold_the_whole_logits():
+    """No float array in the differentiated program has T x V elements per row."""
+    length, vocab = 64, 97
+    model = make_transformer(tiny(vocab_size=vocab))
+    policy = language_policy(model, chunk=8)
+    ids = jnp.ones((1, length), jnp.int32)
+    inputs = LanguageInputs(ids, ids, ids, completion_length=length)
+    params = model.init(jax.random.key(0))
+    program = jax.jit(jax.grad(lambda p: policy.logps(p, inputs, ids).sum()))
+    text = program.lower(params).compile().as_text()
+    assert f"f32[1,8,{vocab}]" in text or f"f32[8,{vocab}]" in text
+    assert f"{length},{vocab}]" not in text
+
+
+def test_bad_chunk_is_refused():
+    with pytest.raises(ValueError, match="chunk must be at least 1"):
+        language_policy(MODEL, chunk=0)
+
+
+def test_values_and_scores_read_the_same_scalars():
+    model = make_scalar_model(CONFIG, head_std=1.0)
+    params = model.init(jax.random.key(3))
+    parts = batch()
+    trajectory = language_trajectory(*parts)
+    inputs = trajectory.inputs
+    scalars = model.scalars(params, inputs.ids, inputs.positions, inputs.segments)
+    values = language_value(model).values(params, inputs)
+    np.testing.assert_allclose(values, scalars[:, P - 1 : -1], atol=1e-6)
+    scores = language_reward(model).scores(params, trajectory)
+    last = P - 1 + np.asarray(parts[3]).sum(-1)
+    np.testing.assert_allclose(scores, scalars[np.arange(4), last], atol=1e-6)
+    wider = [jnp.pad(x, ((0, 0), (4, 0))) for x in parts[:2]]
+    wide = language_trajectory(*wider, *parts[2:])
+    np.testing.assert_allclose(language_reward(model).scores(params, wide), scores, atol=1e-5)
+    np.testing.assert_allclose(
+        jnp.where(wide.mask, language_value(model).values(params, wide.inputs), 0),
+        jnp.where(wide.mask, values, 0),
+        atol=1e-5,
+    )
+
+
+def test_fresh_heads():
+    trajectory = language_trajectory(*batch())
+    value, reward = make_value_model(CONFIG), make_reward_model(CONFIG)
+    critic, judge = language_value(value), language_reward(reward)
+    values = critic.values(critic.init(jax.random.key(0)), trajectory.inputs)
+    np.testing.assert_array_equal(values, np.zeros((4, T)))
+    scores = judge.scores(judge.init(jax.random.key(0)), trajectory)
+    assert scores.dtype == jnp.float32
+    assert 0 < np.std(scores) < 1
+    trunk = jax.tree.structure(PARAMS["trunk"])
+    assert jax.tree.structure(value.init(jax.random.key(0))["trunk"]) == trunk
