@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.ops.logprobs import ratios
+
 Scalar = float | Float[Array, ""]
 
 
@@ -41,18 +43,19 @@ def ppo_clip_loss(
       logps: [*S] log-probs of the actions under the policy being trained, in nats.
       old_logps: [*S] the same under the policy that sampled; data, no gradient.
       advantages: [*S] A; data, no gradient.
-      clip_eps: eps >= 0; infinity switches the clip off. May be traced.
+      clip_eps: eps > 0; infinity switches the clip off. May be traced.
     Returns:
-      [*S] losses, unreduced. At rho = 1 the gradient is REINFORCE's.
+      [*S] losses, unreduced. At rho = 1 the gradient is REINFORCE's. Finite for finite log-probs:
+      the exponent of rho stops at 40.
     Raises:
       AssertionError: shapes differ (at trace time).
     Reference: Schulman et al. 2017, arXiv:1707.06347, Eq. 7 (negated: something to minimise).
     """
     chex.assert_equal_shape([logps, old_logps, advantages])
     advantages = jax.lax.stop_gradient(advantages)
-    ratios = jnp.exp(logps - jax.lax.stop_gradient(old_logps))
-    clipped = jnp.clip(ratios, 1.0 - clip_eps, 1.0 + clip_eps)
-    return jnp.maximum(-advantages * ratios, -advantages * clipped)
+    rho = ratios(logps, jax.lax.stop_gradient(old_logps))
+    clipped = jnp.clip(rho, 1.0 - clip_eps, 1.0 + clip_eps)
+    return jnp.maximum(-advantages * rho, -advantages * clipped)
 
 
 def clipped_value_loss(
@@ -70,7 +73,7 @@ def clipped_value_loss(
       values: [*S] V under the critic being trained.
       old_values: [*S] V at sampling time; data, no gradient.
       returns: [*S] G, regression targets; data, no gradient.
-      clip_eps: c >= 0, in units of value; infinity switches the clip off. May be traced.
+      clip_eps: c > 0, in units of value; infinity switches the clip off. May be traced.
     Returns:
       [*S] losses, unreduced, >= 0.
     Raises:

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
+
 
 def exact_kl(logits: Float[Array, "*B A"], ref_logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
     """KL(pi || pi_ref) = sum_a pi(a) (log pi(a) - log pi_ref(a)), in nats.
@@ -59,7 +61,7 @@ def k3(logps: Float[Array, "*S"], ref_logps: Float[Array, "*S"]) -> Float[Array,
     """k3 = pi_ref / pi - 1 + log(pi / pi_ref) at samples from pi: unbiased, >= 0.
 
     Differentiated as a loss, its expected gradient is that of the *forward* KL(pi_ref || pi).
-    Arguments, shapes and reference as in `k1`.
+    Arguments, shapes and reference as in `k1`. The exponent stops at 40, so the result is finite.
     """
     gap = k1(ref_logps, logps)
-    return jnp.expm1(gap) - gap
+    return jnp.expm1(jnp.minimum(gap, MAX_LOG_RATIO)) - gap

@@ -7,6 +7,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.ops.masking import masked_mean, masked_sum
 
+MAX_LOG_RATIO = 40.0  # exp of it, squared and times a weight, still fits float32
+
 
 def token_logps(
     logits: Float[Array, "*B T A"], actions: Int[Array, "*B T"]
@@ -25,6 +27,8 @@ def token_logps(
     """
     chex.assert_equal_shape_prefix([logits, actions], actions.ndim)
     logits = logits.astype(jnp.float32)
+    # Subtracting the peak first keeps the digits that a common offset of the logits would eat.
+    logits = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
     chosen = jnp.take_along_axis(logits, actions[..., None], axis=-1)[..., 0]
     return chosen - jax.nn.logsumexp(logits, axis=-1)
 
@@ -57,6 +61,21 @@ def mean_logps(token_logps: Float[Array, "*B T"], mask: Bool[Array, "*B T"]) -> 
       AssertionError: shapes differ (at trace time).
     """
     return masked_mean(token_logps, mask, axis=-1)
+
+
+def ratios(logps: Float[Array, "*S"], old_logps: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """Probability ratio of two policies on the same sample: exp(log pi - log pi_old).
+
+    Args:
+      logps, old_logps: [*S] nats, of one step or of a whole sequence.
+    Returns:
+      [*S] > 0. The exponent stops at 40, where the gradient becomes 0, so that a policy that has
+      run away gives a finite loss and gradient instead of inf and NaN.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([logps, old_logps])
+    return jnp.exp(jnp.minimum(logps - old_logps, MAX_LOG_RATIO))
 
 
 def entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
