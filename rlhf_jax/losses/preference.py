@@ -4,11 +4,25 @@ Every function takes the four arrays in the same order, so that one update serve
 """
 
 import chex
+import jax
 from jaxtyping import Array, Float
 
 from rlhf_jax.losses.reward import bradley_terry_loss
 
 Scalar = float | Float[Array, ""]
+
+
+def _log_ratios(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    ref_chosen_logps: Float[Array, "*B"],
+    ref_rejected_logps: Float[Array, "*B"],
+) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
+    """log pi - log pi_ref of the chosen and of the rejected answers; the reference is data."""
+    chex.assert_equal_shape([chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps])
+    ref_chosen_logps = jax.lax.stop_gradient(ref_chosen_logps)
+    ref_rejected_logps = jax.lax.stop_gradient(ref_rejected_logps)
+    return chosen_logps - ref_chosen_logps, rejected_logps - ref_rejected_logps
 
 
 def dpo_loss(
@@ -30,15 +44,15 @@ def dpo_loss(
       ref_rejected_logps: [*B] summed log pi_ref(y_l | x), in nats.
       beta: KL weight > 0. May be traced.
     Returns:
-      [*B] losses, unreduced, >= 0. No gradient to the ref_ arguments is meant: they are data.
+      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
     Raises:
       AssertionError: shapes differ (at trace time).
     Reference: Rafailov et al. 2023, arXiv:2305.18290, Eq. 7.
     """
-    chex.assert_equal_shape([chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps])
-    return bradley_terry_loss(
-        beta * (chosen_logps - ref_chosen_logps), beta * (rejected_logps - ref_rejected_logps)
+    chosen_log_ratios, rejected_log_ratios = _log_ratios(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
+    return bradley_terry_loss(beta * chosen_log_ratios, beta * rejected_log_ratios)
 
 
 def ipo_loss(
@@ -60,12 +74,13 @@ def ipo_loss(
       ref_rejected_logps: [*B] summed log pi_ref(y_l | x), in nats.
       beta: KL weight > 0; the paper's tau. May be traced.
     Returns:
-      [*B] losses, unreduced, >= 0. No gradient to the ref_ arguments is meant: they are data.
+      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
     Raises:
       AssertionError: shapes differ (at trace time).
     Reference: Azar et al. 2023, arXiv:2310.12036, Eq. 17.
     Departs: log-probs are sums; the authors' later advice is per-token means (pass mean_logps).
     """
-    chex.assert_equal_shape([chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps])
-    log_ratio_gap = (chosen_logps - ref_chosen_logps) - (rejected_logps - ref_rejected_logps)
-    return (log_ratio_gap - 1.0 / (2.0 * beta)) ** 2
+    chosen_log_ratios, rejected_log_ratios = _log_ratios(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
+    )
+    return (chosen_log_ratios - rejected_log_ratios - 1.0 / (2.0 * beta)) ** 2

@@ -16,7 +16,7 @@ def bradley_terry_loss(
       chosen_scores: [*B] s_w, score of the preferred answer, any real.
       rejected_scores: [*B] s_l, score of the other answer.
     Returns:
-      [*B] losses in nats, unreduced, >= 0. Finite for every finite input.
+      [*B] losses in nats, unreduced, >= 0. Finite where s_w - s_l is.
     Raises:
       AssertionError: shapes differ (at trace time).
     Reference: Bradley and Terry 1952; as a reward-model loss, Ouyang et al. 2022,
