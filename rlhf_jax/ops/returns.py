@@ -84,6 +84,9 @@ def answer_rewards(
 def answer_discounts(
     mask: Bool[Array, "*B T"], *, gamma: float | Float[Array, ""] = 1.0
 ) -> Float[Array, "*B T"]:
-    """gamma while another counted step follows, 0 at the last one and on padding: [*B, T]."""
-    ends = jnp.zeros_like(mask[..., :1])
-    return gamma * jnp.concatenate([mask[..., 1:], ends], axis=-1).astype(jnp.float32)
+    """gamma while another counted step follows, 0 at the last one and on padding: [*B, T].
+
+    The counted steps of a row must be contiguous.
+    """
+    follows = jnp.concatenate([mask[..., 1:], jnp.zeros_like(mask[..., :1])], axis=-1)
+    return gamma * (mask & follows).astype(jnp.float32)
