@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step
 from rlhf_jax.losses.policy_gradient import clipped_value_loss, ppo_clip_loss
 from rlhf_jax.ops.kl import k1
-from rlhf_jax.ops.masking import Mean, token_weights, weighted_mean, whiten
+from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean, whiten
 from rlhf_jax.ops.returns import answer_discounts, answer_rewards, gae
 from rlhf_jax.types import Params, Policy, TrainState, Trajectory, ValueFn
 
@@ -135,24 +135,24 @@ def make_update(
     """
 
     def update(state: TrainState, batch: PPOBatch) -> tuple[TrainState, Diagnostics]:
-        trajectory, mask = batch.trajectory, batch.trajectory.mask
-        weights = token_weights(mask, batch.weights)
-        advantages = batch.advantages
+        trajectory = batch.trajectory
+        weights = token_weights(trajectory.mask, batch.weights)
+        # Masked before the losses, not after: 0 times NaN is a NaN gradient.
+        old_logps, old_values, advantages, returns = (
+            keep_weighted(x, weights)
+            for x in (batch.old_logps, batch.old_values, batch.advantages, batch.returns)
+        )
         if config.whiten_advantages:
-            advantages = whiten(advantages, mask)
+            advantages = whiten(advantages, trajectory.mask, weights=weights)
 
         def objective(params: ActorCritic):
             logps = policy.logps(params.policy, trajectory.inputs, trajectory.actions)
-            values = value_fn.values(params.value, trajectory.inputs)
-            gap = jnp.where(mask, logps - batch.old_logps, 0.0)
-            policy_losses = ppo_clip_loss(
-                jnp.where(mask, logps, 0.0),
-                jnp.where(mask, batch.old_logps, 0.0),
-                advantages,
-                clip_eps=config.clip_eps,
-            )
+            logps = keep_weighted(logps, weights)
+            values = keep_weighted(value_fn.values(params.value, trajectory.inputs), weights)
+            gap = logps - old_logps
+            policy_losses = ppo_clip_loss(logps, old_logps, advantages, clip_eps=config.clip_eps)
             value_losses = clipped_value_loss(
-                values, batch.old_values, batch.returns, clip_eps=config.value_clip_eps
+                values, old_values, returns, clip_eps=config.value_clip_eps
             )
             policy_loss = weighted_mean(policy_losses, weights)
             value_loss = weighted_mean(value_losses, weights)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step
 from rlhf_jax.ops.logprobs import sequence_logps
-from rlhf_jax.ops.masking import weighted_mean
+from rlhf_jax.ops.masking import keep_weighted, weighted_mean
 from rlhf_jax.types import Params, Policy, PreferenceBatch, TrainState, Trajectory
 
 
@@ -42,14 +42,25 @@ def make_update(
       Pure `update(state, batch) -> (state, metrics)`; the batch carries its reference log-probs
       (`attach_reference`). Metrics: "loss", "grad_norm", "rewards/accuracy" (ties count one half),
       "rewards/margin" (chosen minus rejected log-ratio, nats), "logps/chosen", "logps/rejected".
+      It raises ValueError, at trace time, for a batch without reference log-probs.
     """
 
     def update(state: TrainState, batch: PreferenceBatch) -> tuple[TrainState, Diagnostics]:
+        if batch.ref_chosen_logps is None or batch.ref_rejected_logps is None:
+            raise ValueError(
+                "the batch has no reference log-probs: fill them in with "
+                "preference.attach_reference(policy, ref_params, batch)"
+            )
+        ref_chosen = keep_weighted(batch.ref_chosen_logps, batch.weights)
+        ref_rejected = keep_weighted(batch.ref_rejected_logps, batch.weights)
+
         def objective(params):
-            chosen = trajectory_logps(policy, params, batch.chosen)
-            rejected = trajectory_logps(policy, params, batch.rejected)
-            losses = loss(chosen, rejected, batch.ref_chosen_logps, batch.ref_rejected_logps)
-            margins = (chosen - batch.ref_chosen_logps) - (rejected - batch.ref_rejected_logps)
+            chosen = keep_weighted(trajectory_logps(policy, params, batch.chosen), batch.weights)
+            rejected = keep_weighted(
+                trajectory_logps(policy, params, batch.rejected), batch.weights
+            )
+            losses = loss(chosen, rejected, ref_chosen, ref_rejected)
+            margins = (chosen - ref_chosen) - (rejected - ref_rejected)
             diagnostics = {
                 "rewards/accuracy": weighted_mean(0.5 + 0.5 * jnp.sign(margins), batch.weights),
                 "rewards/margin": weighted_mean(margins, batch.weights),

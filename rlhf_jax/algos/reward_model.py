@@ -7,7 +7,7 @@ import optax
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step
 from rlhf_jax.losses.reward import bradley_terry_loss
-from rlhf_jax.ops.masking import weighted_mean
+from rlhf_jax.ops.masking import keep_weighted, weighted_mean
 from rlhf_jax.types import PreferenceBatch, RewardFn, TrainState
 
 
@@ -23,8 +23,8 @@ def make_update(
 
     def update(state: TrainState, batch: PreferenceBatch) -> tuple[TrainState, Diagnostics]:
         def objective(params):
-            chosen = reward.scores(params, batch.chosen)
-            rejected = reward.scores(params, batch.rejected)
+            chosen = keep_weighted(reward.scores(params, batch.chosen), batch.weights)
+            rejected = keep_weighted(reward.scores(params, batch.rejected), batch.weights)
             margins = chosen - rejected
             diagnostics = {
                 "scores/accuracy": weighted_mean(0.5 + 0.5 * jnp.sign(margins), batch.weights),

@@ -80,16 +80,42 @@ def token_weights(
     return steps if weights is None else steps * weights[..., None]
 
 
+def keep_weighted(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None) -> Float[Array, "*S"]:
+    """x where its weight is positive, 0 elsewhere; None keeps all of x.
+
+    Goes before a loss: a weight of 0 after it would still turn NaN or inf into a NaN gradient.
+
+    Args:
+      x: [*S] per-example log-probs or scores.
+      weights: [*S] >= 0 or None.
+    Returns:
+      [*S].
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    if weights is None:
+        return x
+    chex.assert_equal_shape([x, weights])
+    return jnp.where(weights > 0, x, 0.0)
+
+
 def whiten(
-    x: Float[Array, "*S"], mask: Bool[Array, "*S"], *, eps: float = 1e-8
+    x: Float[Array, "*S"],
+    mask: Bool[Array, "*S"],
+    *,
+    weights: Float[Array, "*S"] | None = None,
+    eps: float = 1e-8,
 ) -> Float[Array, "*S"]:
     """Zero mean, unit variance over every counted entry; 0 under the mask.
 
-    (x - mean) / sqrt(var + eps), with Bessel's correction in var.
+    (x - mean) / sqrt(var + eps), with Bessel's correction in var: sum_i w_i (x_i - mean)^2 over
+    sum_i w_i - 1.
 
     Args:
       x: [*S], e.g. raw advantages [B, T].
       mask: [*S] True where the entry counts. With fewer than two the result is 0.
+      weights: [*S] >= 0, how many times each entry counts; None for once. Where it is 0 the entry
+        is under the mask.
       eps: added to the variance, > 0.
     Returns:
       [*S].
@@ -97,7 +123,8 @@ def whiten(
       AssertionError: shapes differ (at trace time).
     Reference: advantage normalisation of the TRL PPO trainer (masked, Bessel, eps 1e-8).
     """
-    count = jnp.sum(mask, dtype=x.dtype)
-    centred = jnp.where(mask, x - masked_mean(x, mask), 0.0)
-    variance = jnp.sum(centred**2) / jnp.maximum(count - 1.0, 1.0)
+    weights = mask.astype(x.dtype) if weights is None else jnp.where(mask, weights, 0.0)
+    mean = weighted_mean(x, weights)
+    centred = jnp.where(weights > 0, x - mean.value(), 0.0)
+    variance = jnp.sum(weights * centred**2) / jnp.maximum(mean.weight - 1.0, 1.0)
     return centred / jnp.sqrt(variance + eps)
