@@ -50,7 +50,8 @@ def linear_reward(num_features: int) -> RewardFn:
         return jnp.zeros(num_features)
 
     def scores(params, trajectory: Trajectory):
-        rewards = trajectory.inputs @ params
-        return jnp.sum(jnp.where(trajectory.mask, rewards, 0.0), axis=-1)
+        # Before the product: 0 times a NaN feature would be a NaN gradient.
+        counted = jnp.where(trajectory.mask[..., None], trajectory.inputs, 0.0)
+        return jnp.sum(counted @ params, axis=-1)
 
     return RewardFn(init, scores)
