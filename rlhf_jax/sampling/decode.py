@@ -1,0 +1,205 @@
+"""Decoding with a cache: prompts in, trajectories with both kinds of log-probs out."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from rlhf_jax.ops.logprobs import token_logps
+from rlhf_jax.policies.language import KVCache, LanguageDecoder, language_trajectory
+from rlhf_jax.sampling.filters import processed_logits
+from rlhf_jax.sampling.keys import draw, row_keys
+from rlhf_jax.types import Params, Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How answers are drawn. Every field is static: another value is another compilation.
+
+    max_new_tokens: T, the length of every completion array.
+    temperature: >= 0; 0 is greedy. top_k: 0 for no limit. top_p: in (0, 1], 1 for no limit.
+    stop_ids: tokens that end an answer; the one produced is part of it and counted in the mask.
+    pad_id: fills the places after the stop.
+
+    Raises:
+      ValueError: a field is out of its range.
+    """
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    stop_ids: tuple[int, ...] = ()
+    pad_id: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if self.temperature < 0:
+            raise ValueError(f"temperature must be 0 (greedy) or above, got {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (no limit) or above, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
+
+
+class Rollout(NamedTuple):
+    """Sampled answers.
+
+    trajectory: actions are the completions, mask counts the stop token.
+    token_logps: [*B, T] float32 nats under the model itself (temperature 1, nothing ruled out);
+      0 where the mask is False.
+    sampling_token_logps: [*B, T] the same under the distribution that was sampled from.
+    finished: [*B] True when a stop id was produced, False when the length ran out.
+    """
+
+    trajectory: Trajectory
+    token_logps: Float[Array, "*B T"]
+    sampling_token_logps: Float[Array, "*B T"]
+    finished: Bool[Array, "*B"]
+
+
+class _Loop(NamedTuple):
+    """What one decoding step changes. Tables are [T, B], so that a step writes one row."""
+
+    step: Int[Array, ""]
+    cache: KVCache
+    last_ids: Int[Array, "B"]
+    finished: Bool[Array, "B"]
+    ids: Int[Array, "T B"]
+    mask: Bool[Array, "T B"]
+    token_logps: Float[Array, "T B"]
+    sampling_token_logps: Float[Array, "T B"]
+
+
+def sample(
+    decoder: LanguageDecoder,
+    params: Params,
+    prompt_ids: Int[Array, "B P"],
+    prompt_mask: Bool[Array, "B P"],
+    key: Key[Array, ""],
+    *,
+    config: SamplingConfig,
+    prompt_indices: Int[Array, "B"],
+    sample_indices: Int[Array, "B"],
+) -> Rollout:
+    """One answer per prompt, stopping early once every row has finished.
+
+    Token t of a row is drawn with fold_in(fold_in(fold_in(key, prompt), sample), t), so an answer
+    does not depend on the batch it was drawn in, its order or the number of devices. Put it under
+    `jax.jit` with `decoder` and `config` closed over.
+
+    Args:
+      prompt_ids, prompt_mask: [B, P] padded left. The last column must be real.
+      key: typed key of this sampling step.
+      prompt_indices, sample_indices: [B] int, what each row's draws are counted by.
+    Returns:
+      Rollout with leading axes [B].
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([prompt_ids, prompt_mask])
+    chex.assert_shape([prompt_indices, sample_indices], prompt_ids.shape[:1])
+    keys = row_keys(key, prompt_indices, sample_indices)
+    end = _decode(decoder, params, prompt_ids, prompt_mask, keys, config)
+    mask = end.mask.T
+    return Rollout(
+        trajectory=language_trajectory(prompt_ids, prompt_mask, end.ids.T, mask),
+        token_logps=end.token_logps.T,
+        sampling_token_logps=end.sampling_token_logps.T,
+        finished=end.finished,
+    )
+
+
+def sample_many(
+    decoder: LanguageDecoder,
+    params: Params,
+    prompt_ids: Int[Array, "B P"],
+    prompt_mask: Bool[Array, "B P"],
+    key: Key[Array, ""],
+    *,
+    config: SamplingConfig,
+    num_samples: int,
+    prompt_indices: Int[Array, "B"],
+) -> Rollout:
+    """K answers per prompt, counted 0 .. K - 1; otherwise `sample`, which has the arguments.
+
+    Returns:
+      Rollout with leading axes [B, K].
+    """
+    rows = prompt_ids.shape[0]
+    rollout = sample(
+        decoder,
+        params,
+        *(jnp.repeat(x, num_samples, axis=0) for x in (prompt_ids, prompt_mask)),
+        key,
+        config=config,
+        prompt_indices=jnp.repeat(prompt_indices, num_samples),
+        sample_indices=jnp.tile(jnp.arange(num_samples), rows),
+    )
+    return jax.tree.map(lambda x: x.reshape(rows, num_samples, *x.shape[1:]), rollout)
+
+
+def _decode(
+    decoder: LanguageDecoder,
+    params: Params,
+    prompt_ids: Int[Array, "B P"],
+    prompt_mask: Bool[Array, "B P"],
+    keys: Key[Array, "B"],
+    config: SamplingConfig,
+) -> _Loop:
+    """The loop: each step reads one token per row and draws the next."""
+    rows, length = prompt_ids.shape[0], config.max_new_tokens
+    prompt_lengths = jnp.sum(prompt_mask, axis=-1, dtype=jnp.int32)
+    # The cache starts with all of the prompt but its last token, which the first step reads.
+    context = (jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in (prompt_ids, prompt_mask))
+    start = _Loop(
+        step=jnp.asarray(0, jnp.int32),
+        cache=decoder.prefill(params, *context, prompt_ids.shape[1] + length),
+        last_ids=prompt_ids[:, -1].astype(jnp.int32),
+        finished=jnp.zeros((rows,), bool),
+        ids=jnp.full((length, rows), config.pad_id, jnp.int32),
+        mask=jnp.zeros((length, rows), bool),
+        token_logps=jnp.zeros((length, rows), jnp.float32),
+        sampling_token_logps=jnp.zeros((length, rows), jnp.float32),
+    )
+
+    def body(loop: _Loop) -> _Loop:
+        positions = prompt_lengths - 1 + loop.step
+        logits, cache = decoder.step(params, loop.cache, loop.last_ids, positions)
+        return _append(loop._replace(cache=cache), logits, keys, config)
+
+    def unfinished(loop: _Loop) -> Bool[Array, ""]:
+        return (loop.step < length) & ~jnp.all(loop.finished)
+
+    return jax.lax.while_loop(unfinished, body, start)
+
+
+def _append(
+    loop: _Loop, logits: Float[Array, "B V"], keys: Key[Array, "B"], config: SamplingConfig
+) -> _Loop:
+    """Draws one token per row and writes it where the row has not finished."""
+    processed = processed_logits(
+        logits, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
+    )
+    greedy = config.temperature == 0
+    ids = jnp.argmax(processed, axis=-1) if greedy else draw(keys, loop.step, processed)
+    counted = ~loop.finished
+    ids = jnp.where(counted, ids, config.pad_id).astype(jnp.int32)
+    raw, drawn = (
+        jnp.where(counted, token_logps(x[:, None], ids[:, None])[:, 0], 0.0)
+        for x in (logits, processed)
+    )
+    stops = jnp.asarray(config.stop_ids, jnp.int32)
+    return loop._replace(
+        step=loop.step + 1,
+        last_ids=ids,
+        finished=loop.finished | jnp.any(ids[:, None] == stops, axis=-1),
+        ids=loop.ids.at[loop.step].set(ids),
+        mask=loop.mask.at[loop.step].set(counted),
+        token_logps=loop.token_logps.at[loop.step].set(raw),
+        sampling_token_logps=loop.sampling_token_logps.at[loop.step].set(drawn),
+    )

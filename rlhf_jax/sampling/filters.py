@@ -1,0 +1,59 @@
+"""Temperature, top-k and top-p as changes to logits."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def top_k_logits(logits: Float[Array, "*B A"], *, k: int) -> Float[Array, "*B A"]:
+    """Keeps the k largest logits and sets the rest to -inf.
+
+    Args:
+      logits: [*B, A].
+      k: static, >= 1; k >= A changes nothing. Actions tied with the k-th are all kept.
+    """
+    if k >= logits.shape[-1]:
+        return logits
+    smallest = jax.lax.top_k(logits, k)[0][..., -1:]
+    return jnp.where(logits >= smallest, logits, -jnp.inf)
+
+
+def top_p_logits(logits: Float[Array, "*B A"], *, p: float) -> Float[Array, "*B A"]:
+    """Keeps the smallest set of most probable actions whose mass reaches p.
+
+    An action stays when the actions strictly before it, in order of falling probability, hold
+    less than p in total. The most probable one always stays, and so does any tied with the last.
+
+    Args:
+      logits: [*B, A]; -inf is allowed.
+      p: in (0, 1].
+    """
+    probs = jax.nn.softmax(logits, axis=-1)
+    falling = jnp.flip(jnp.sort(probs, axis=-1), axis=-1)
+    before = jnp.cumsum(falling, axis=-1) - falling
+    smallest = jnp.min(jnp.where(before < p, falling, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(probs >= smallest, logits, -jnp.inf)
+
+
+def processed_logits(
+    logits: Float[Array, "*B A"], *, temperature: float, top_k: int, top_p: float
+) -> Float[Array, "*B A"]:
+    """What is sampled from: logits / temperature, then top-k, then top-p of what is left.
+
+    Args:
+      logits: [*B, A] float32.
+      temperature: static, >= 0; 0 leaves only the largest logit (the first, in a tie).
+      top_k: static, 0 for no limit.
+      top_p: static, in (0, 1]; 1 for no limit.
+    Returns:
+      [*B, A] unnormalised, -inf where an action is ruled out.
+    """
+    if temperature == 0:
+        best = jnp.argmax(logits, axis=-1, keepdims=True)
+        return jnp.where(jnp.arange(logits.shape[-1]) == best, 0.0, -jnp.inf)
+    logits = logits / temperature
+    if top_k > 0:
+        logits = top_k_logits(logits, k=top_k)
+    if top_p < 1:
+        logits = top_p_logits(logits, p=top_p)
+    return logits

@@ -1,0 +1,44 @@
+"""Counter-based randomness: a draw depends on what it is for, never on who else is in the batch."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+
+def row_keys(
+    key: Key[Array, ""], prompt_indices: Int[Array, "*B"], sample_indices: Int[Array, "*B"]
+) -> Key[Array, "*B"]:
+    """One key per row: fold_in(fold_in(key, prompt), sample).
+
+    Args:
+      key: of this sampling step; `jax.random.fold_in(run_key, step)` for training step `step`.
+      prompt_indices: [*B] the prompt's index in its data set.
+      sample_indices: [*B] 0, 1, ... for several answers to one prompt.
+    Returns:
+      [*B] typed keys.
+    """
+
+    def one(prompt, sample):
+        return jax.random.fold_in(jax.random.fold_in(key, prompt), sample)
+
+    keys = jax.vmap(one)(prompt_indices.reshape(-1), sample_indices.reshape(-1))
+    return keys.reshape(prompt_indices.shape)
+
+
+def draw(
+    keys: Key[Array, "B"], step: Int[Array, ""] | int, logits: Float[Array, "B A"]
+) -> Int[Array, "B"]:
+    """One action per row from softmax(logits), by the Gumbel-max rule with fold_in(key, step).
+
+    Args:
+      keys: [B] from `row_keys`.
+      step: index t of the action within its row.
+      logits: [B, A] float32; -inf forbids an action.
+    Returns:
+      [B] int32.
+    """
+
+    def noise(key):
+        return jax.random.gumbel(jax.random.fold_in(key, step), logits.shape[-1:], jnp.float32)
+
+    return jnp.argmax(logits + jax.vmap(noise)(keys), axis=-1).astype(jnp.int32)
