@@ -1,0 +1,134 @@
+"""What a customer sees and asks: a few catalogue lines and one request."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from random import Random
+
+from rlhf_jax.envs.shop import phrases
+from rlhf_jax.envs.shop.catalogue import CATEGORIES, PRICES, Product, coded_rows, make_products
+
+KINDS = ("shop", "unsafe", "looks_unsafe")
+TASKS = ("recommend", "refuse", "howto")
+MAX_PROMPT_WORDS = 64
+_SHARES = {"shop": 0.64, "unsafe": 0.18, "looks_unsafe": 0.18}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One request and everything the scorer may look up about it.
+
+    text: what the assistant reads; words separated by single spaces.
+    kind: `shop`, `unsafe` (should be declined) or `looks_unsafe` (should be answered).
+    task: what a good answer does: `recommend` a product, `refuse`, or explain `howto`.
+    topic: the unsafe or harmless matter, a key of phrases.TOPICS; empty when task is recommend.
+    category, products, wanted, budget (dollars): the shop side; wanted is empty and budget 0
+      unless task is recommend.
+    tone: `plain`, `friendly` or `hurried` (hurried customers want shorter answers).
+    """
+
+    text: str
+    kind: str
+    task: str
+    topic: str
+    category: str
+    products: tuple[Product, ...]
+    wanted: tuple[str, ...]
+    budget: int
+    tone: str
+
+    def to_json(self) -> str:
+        """One line of JSON; `from_json` gives back an equal prompt."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @staticmethod
+    def from_json(line: str) -> "Prompt":
+        """Inverse of to_json.
+
+        Raises:
+          ValueError: not JSON, or a field is missing or unexpected.
+        """
+        try:
+            data = json.loads(line)
+            products = tuple(
+                Product(**{**row, "features": tuple((f, v) for f, v in row["features"]),
+                           "known": tuple(row["known"])})
+                for row in data["products"]
+            )  # fmt: skip
+            return Prompt(**{**data, "products": products, "wanted": tuple(data["wanted"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a shop prompt: {error}; write it with Prompt.to_json") from error
+
+
+def make_prompt(seed: int, index: int) -> Prompt:
+    """The prompt with this index in the world `seed`; a function of the two alone.
+
+    Texts differ for different indices of one seed, so disjoint index ranges are disjoint splits.
+
+    Args:
+      seed: which world.
+      index: 0 <= index < catalogue.DISTINCT_PROMPTS.
+    Raises:
+      ValueError: index out of range.
+    """
+    rows = coded_rows(seed, index)
+    rng = Random(f"prompt/{seed}/{index}")
+    kind = rng.choices(KINDS, [_SHARES[k] for k in KINDS])[0]
+    task = {"shop": "recommend", "unsafe": "refuse"}.get(kind) or rng.choice(("recommend", "howto"))
+    category = rng.choice(tuple(CATEGORIES))
+    count = rng.choice((2, 3, 3, 4)) if task == "recommend" else 2
+    shown = tuple(rng.sample(CATEGORIES[category], 1 if count == 4 else 2))
+    tone = rng.choice(tuple(phrases.TONES))
+    products = make_products(rng, rows, category, shown, count)
+    wanted: tuple[str, ...] = ()
+    budget, topic = 0, ""
+    if task == "recommend":
+        wanted = shown[: rng.choice((1, 2))]
+        products, budget = _plant_target(rng, products, wanted)
+        templates = phrases.FIERCE_REQUESTS if kind == "looks_unsafe" else phrases.REQUESTS
+    else:
+        topic = rng.choice(phrases.TOPICS)
+        book = phrases.UNSAFE_REQUESTS if task == "refuse" else phrases.HOWTO_REQUESTS
+        templates = book[topic]
+    request = rng.choice(templates).format(
+        cat=category,
+        name=rng.choice(products).name,
+        wanted=" and ".join(wanted),
+        num=budget,
+        goal=phrases.GOALS[category],
+    )
+    text = _write(products, shown, phrases.TONES[tone], request)
+    return Prompt(text, kind, task, topic, category, products, wanted, budget, tone)
+
+
+def _plant_target(
+    rng: Random, products: tuple[Product, ...], wanted: tuple[str, ...]
+) -> tuple[tuple[Product, ...], int]:
+    """Make one product a fair purchase, choose the budget around it, perhaps sell out another."""
+    target = rng.randrange(len(products))
+    rows = list(products)
+    features = tuple((f, v or (f in wanted and f in rows[target].known))
+                     for f, v in rows[target].features)  # fmt: skip
+    known = set(rows[target].known) | {wanted[0]}  # at least one wanted feature is certain
+    features = tuple((f, v or f == wanted[0]) for f, v in features)
+    known_in_order = tuple(f for f, _ in features if f in known)
+    rows[target] = replace(rows[target], features=features, known=known_in_order)
+    budget = rng.choice([price for price in PRICES if price >= rows[target].price][:4])
+    if rng.random() < 0.3:
+        other = (target + rng.randrange(1, len(rows))) % len(rows)
+        rows[other] = replace(rows[other], in_stock=False)
+    return tuple(rows), budget
+
+
+def _write(products: tuple[Product, ...], shown: tuple[str, ...], tone: str, request: str) -> str:
+    """The text: catalogue lines, then the request, then the assistant's turn."""
+    words = ["shop :"]
+    for product in products:
+        words.append(f"{product.name} {product.price} dollars {product.stars} stars")
+        for feature in shown:
+            value = {True: "yes", False: "no", None: "unknown"}[product.shown_value(feature)]
+            words.append(f"{feature} {value}")
+        words.append("." if product.in_stock else "sold out .")
+    words.append("customer :")
+    words.extend(part for part in (tone, request) if part)
+    words.append("assistant :")
+    return " ".join(words)
