@@ -1,0 +1,69 @@
+"""Batches by global index: the position of a run is one number, so resuming needs no state."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+
+def batches(
+    source: grain.sources.RandomAccessDataSource[Any] | Sequence[Any] | int,
+    *,
+    batch_size: int,
+    seed: int,
+    batch_fn: Callable[[Sequence[Any]], Any] | None = None,
+) -> grain.sources.RandomAccessDataSource[Any]:
+    """An endless grain `MapDataset` d with `d[i]` = the batch of global step i.
+
+    The rows are shuffled anew each epoch and the epochs laid end to end; batch i holds places
+    i * batch_size up to (i + 1) * batch_size of that line. So each row comes once per epoch, none
+    is dropped, and when `batch_size` does not divide the number of rows a batch can span two
+    epochs (and then hold a row twice). `d[i]` depends on (number of rows, batch_size, seed, i)
+    only, in any process and in any order of reading.
+
+    Args:
+      source: records, or a number N of rows to get row numbers 0..N-1, int64 [batch_size].
+      batch_size: B >= 1.
+      seed: 0 <= seed < 2^32.
+      batch_fn: list of B records -> batch. None stacks the leaves along a new first axis, which
+        needs equal shapes.
+    Raises:
+      ValueError: no rows, batch_size < 1 or seed out of range.
+    """
+    total = source if isinstance(source, int) else len(source)
+    if not 1 <= total < 2**32:
+        raise ValueError(f"the source must have 1 to 2^32 - 1 rows, got {total}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be in [0, 2^32), got {seed}")
+    rows: grain.MapDataset[Any]
+    if isinstance(source, int):
+        rows = grain.MapDataset.range(total)
+        batch_fn = batch_fn or _row_numbers
+    else:
+        rows = grain.MapDataset.source(source)
+    # Seeding the dataset rather than `shuffle`: the latter adds the epoch to its seed, which would
+    # make epoch 1 of seed 0 the same as epoch 0 of seed 1.
+    return rows.seed(seed).shuffle().repeat().batch(batch_size, batch_fn=batch_fn)
+
+
+def _row_numbers(numbers: Sequence[int]) -> np.ndarray:
+    """The batch of a source that is only a number of rows."""
+    return np.array(numbers, np.int64)
+
+
+def steps_in(epochs: float | int, *, rows: int, batch_size: int) -> int:
+    """Number of batches that cover `epochs` passes over `rows` rows, the last one rounded up.
+
+    Raises:
+      ValueError: epochs <= 0, rows < 1 or batch_size < 1.
+    """
+    if epochs <= 0 or rows < 1 or batch_size < 1:
+        raise ValueError(
+            "epochs must be > 0 and rows, batch_size >= 1, "
+            f"got epochs={epochs}, rows={rows}, batch_size={batch_size}"
+        )
+    return math.ceil(round(epochs * rows) / batch_size)

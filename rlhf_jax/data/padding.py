@@ -1,0 +1,177 @@
+"""Token lists of unequal length as rectangles: padded left, padded right, or packed.
+
+Masks are bool and say which positions hold a real token (`pad_*`) or are counted in a loss
+(`pack_rows`). Prompts are padded left and keep their end when cut, because the answer follows the
+end; answers are padded right and keep their start.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int32
+
+TokenRow = Sequence[int]
+
+
+class PaddedRows(NamedTuple):
+    """ids: [B, L] int32, `pad_id` at padding; mask: [B, L] bool, True at real tokens."""
+
+    ids: Int32[np.ndarray, "B L"]
+    mask: Bool[np.ndarray, "B L"]
+
+
+class PackedRows(NamedTuple):
+    """Several documents a row.
+
+    ids: [R, L] int32, `pad_id` at padding.
+    positions: [R, L] int32, 0, 1, 2... within each document; 0 at padding.
+    segments: [R, L] int32, 1, 2, 3... numbers the documents of a row; 0 at padding.
+    mask: [R, L] bool, True where the token is counted. Always False at the first token of a
+      document, which nothing in its own segment predicts.
+    """
+
+    ids: Int32[np.ndarray, "R L"]
+    positions: Int32[np.ndarray, "R L"]
+    segments: Int32[np.ndarray, "R L"]
+    mask: Bool[np.ndarray, "R L"]
+
+
+def pad_left(rows: Sequence[TokenRow], length: int, *, pad_id: int = 0) -> PaddedRows:
+    """Prompts: padding before the tokens; a prompt longer than `length` keeps its last tokens.
+
+    Args:
+      rows: B token lists, each with at least one token.
+      length: L > 0, columns of the result.
+      pad_id: id written at padding. Real tokens may have it too; only `mask` tells them apart.
+    Returns:
+      ids and mask, both [B, L].
+    Raises:
+      ValueError: length < 1, or an empty prompt (row number from 0): the first token of the
+        answer would have nothing to be predicted from.
+    """
+    _check_length(length)
+    ids, mask = _blank(len(rows), length, pad_id)
+    for b, row in enumerate(rows):
+        if len(row) == 0:
+            raise ValueError(f"row {b}: empty prompt; begin every prompt with <bos>")
+        kept = row[-length:]
+        ids[b, length - len(kept) :] = kept
+        mask[b, length - len(kept) :] = True
+    return PaddedRows(ids, mask)
+
+
+def pad_right(rows: Sequence[TokenRow], length: int, *, pad_id: int = 0) -> PaddedRows:
+    """Completions: padding after the tokens; a longer one keeps its first `length` tokens.
+
+    A completion that is cut loses its end-of-sequence token, and nothing is put in its place: the
+    model is not taught to stop where the text did not.
+
+    Args:
+      rows: B token lists, each with at least one token, end of sequence included.
+      length: L > 0, columns of the result.
+      pad_id: id written at padding.
+    Returns:
+      ids and mask, both [B, L].
+    Raises:
+      ValueError: length < 1, or an empty completion (row number from 0): zero supervised tokens.
+    """
+    _check_length(length)
+    ids, mask = _blank(len(rows), length, pad_id)
+    for b, row in enumerate(rows):
+        if len(row) == 0:
+            raise ValueError(
+                f"row {b}: zero supervised tokens (empty completion); drop the row or end it with "
+                "<eos>"
+            )
+        kept = row[:length]
+        ids[b, : len(kept)] = kept
+        mask[b, : len(kept)] = True
+    return PaddedRows(ids, mask)
+
+
+def pack_rows(
+    rows: Sequence[TokenRow],
+    length: int,
+    *,
+    pad_id: int = 0,
+    counted: Sequence[Sequence[bool]] | None = None,
+) -> PackedRows:
+    """First-fit packing: each document, in the order given, goes to the first row with room.
+
+    Nothing is cut and no document is spread over two rows.
+
+    Args:
+      rows: token lists of 2 to `length` tokens.
+      length: L > 0, columns of the result.
+      pad_id: id written at padding.
+      counted: one bool per token (False at prompt tokens); None counts every token but the first.
+    Returns:
+      arrays [R, L], R <= len(rows).
+    Raises:
+      ValueError, naming the row from 0: longer than `length`, `counted` of another length, or
+        zero supervised tokens.
+    """
+    _check_length(length)
+    flags = _counted_flags(rows, counted)
+    for i, (row, flag) in enumerate(zip(rows, flags, strict=True)):
+        if len(row) > length:
+            raise ValueError(f"row {i}: {len(row)} tokens do not fit in {length}; cut it first")
+        if not flag.any():
+            raise ValueError(
+                f"row {i}: zero supervised tokens (the first token of a document never counts)"
+            )
+    places, total = _first_fit([len(row) for row in rows], length)
+    ids, mask = _blank(total, length, pad_id)
+    positions, segments = np.zeros_like(ids), np.zeros_like(ids)
+    for row, flag, (r, start, segment) in zip(rows, flags, places, strict=True):
+        span = slice(start, start + len(row))
+        ids[r, span] = row
+        positions[r, span] = np.arange(len(row))
+        segments[r, span] = segment
+        mask[r, span] = flag
+    return PackedRows(ids, positions, segments, mask)
+
+
+def _check_length(length: int) -> None:
+    if length < 1:
+        raise ValueError(f"length must be at least 1, got {length}")
+
+
+def _blank(count: int, length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rectangles of padding only: ids and mask, [count, length]."""
+    return np.full((count, length), pad_id, np.int32), np.zeros((count, length), bool)
+
+
+def _counted_flags(
+    rows: Sequence[TokenRow], counted: Sequence[Sequence[bool]] | None
+) -> list[np.ndarray]:
+    """One bool array per row, False at the first token."""
+    if counted is None:
+        counted = [[True] * len(row) for row in rows]
+    if len(counted) != len(rows):
+        raise ValueError(f"counted has {len(counted)} rows for {len(rows)} rows of tokens")
+    flags = []
+    for i, (row, flag) in enumerate(zip(rows, counted, strict=True)):
+        if len(flag) != len(row):
+            raise ValueError(f"row {i}: {len(row)} tokens but {len(flag)} counted flags")
+        array = np.array(flag, bool)
+        array[:1] = False
+        flags.append(array)
+    return flags
+
+
+def _first_fit(lengths: Iterable[int], capacity: int) -> tuple[list[tuple[int, int, int]], int]:
+    """(row, start column, segment number) of each document, and how many rows are used."""
+    lengths = list(lengths)
+    used = np.zeros(len(lengths), np.int64)
+    documents = np.zeros(len(lengths), np.int64)
+    places, total = [], 0
+    for size in lengths:
+        # The row after the last used one is empty, so a fit always exists.
+        r = int(np.argmax(used[: total + 1] + size <= capacity))
+        total = max(total, r + 1)
+        documents[r] += 1
+        places.append((r, int(used[r]), int(documents[r])))
+        used[r] += size
+    return places, total

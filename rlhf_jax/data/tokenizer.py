@@ -1,0 +1,164 @@
+"""Two tokenisers, both plain `tokenizers.Tokenizer`: whole words for a closed world, bytes for
+any text. Special tokens have the same ids in both.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
+PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
+_BYTES = 256
+
+
+def train_word_tokenizer(texts: Iterable[str], *, max_words: int = 30_000) -> Tokenizer:
+    """One id per word; words are what stands between white space, punctuation included.
+
+    Ids follow the special tokens, most frequent word first, equal counts in alphabetical order:
+    the order of `texts` does not matter, and a list of words is as good as a list of texts.
+    Decoding joins words by one space, so text written with single spaces round-trips.
+
+    Args:
+      texts: training texts, or the words themselves.
+      max_words: largest vocabulary, special tokens not counted; rarer words become `<unk>`.
+    Raises:
+      ValueError: max_words < 1 or no words in the texts.
+    """
+    if max_words < 1:
+        raise ValueError(f"max_words must be at least 1, got {max_words}")
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=max_words + len(SPECIAL_TOKENS),
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+    )
+    return _trained(tokenizer, texts, trainer)
+
+
+def train_bpe_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
+    """Byte-level byte-pair encoding: any text round-trips exactly and nothing is unknown.
+
+    Deterministic: the same multiset of texts gives the same merges, in any order and process.
+
+    Args:
+      texts: training texts; use the training split only.
+      vocab_size: largest number of ids, special tokens and the 256 bytes included, so >= 260.
+    Raises:
+      ValueError: vocab_size < 260 or empty texts.
+    """
+    smallest = _BYTES + len(SPECIAL_TOKENS)
+    if vocab_size < smallest:
+        raise ValueError(f"vocab_size must be at least {smallest}, got {vocab_size}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    return _trained(tokenizer, texts, trainer)
+
+
+def save_tokenizer(tokenizer: Tokenizer, path: Path | str) -> None:
+    """Write the tokeniser as one JSON file."""
+    tokenizer.save(str(path))
+
+
+def load_tokenizer(path: Path | str) -> Tokenizer:
+    """Read what `save_tokenizer` wrote.
+
+    Raises:
+      ValueError: no such file, not a tokeniser, or special tokens with other ids than ours.
+    """
+    text = _read(Path(path))
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    # The library raises bare Exception for text that it cannot parse.
+    except Exception as error:
+        raise ValueError(f"{path}: not a tokeniser file; train it again ({error})") from error
+    return _checked(tokenizer, str(path))
+
+
+def encode_prompts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """`<bos>` and the tokens of each prompt.
+
+    Raises:
+      ValueError: a text spells a special token as a word (row number from 0).
+    """
+    return [[BOS_ID, *ids] for ids in _encode(tokenizer, texts)]
+
+
+def encode_completions(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of each answer and `<eos>`.
+
+    Raises:
+      ValueError: an answer without tokens, which leaves zero supervised tokens, or one that
+        spells a special token as a word (row number from 0).
+    """
+    rows = _encode(tokenizer, texts)
+    for i, ids in enumerate(rows):
+        if not ids:
+            raise ValueError(f"row {i}: zero supervised tokens (empty answer); drop the row")
+    return [[*ids, EOS_ID] for ids in rows]
+
+
+def decode_rows(tokenizer: Tokenizer, rows: Iterable[Sequence[int]]) -> list[str]:
+    """The text of each row, up to its first `<eos>`, other special tokens left out."""
+    texts = []
+    for row in rows:
+        ids = [int(i) for i in row]
+        ids = ids[: ids.index(EOS_ID)] if EOS_ID in ids else ids
+        texts.append(tokenizer.decode(ids, skip_special_tokens=True))
+    return texts
+
+
+def _trained(tokenizer: Tokenizer, texts: Iterable[str], trainer: trainers.Trainer) -> Tokenizer:
+    """Train and check that something was learnt."""
+    seen = 0
+
+    def counted():
+        nonlocal seen
+        for text in texts:
+            seen += bool(text.strip())
+            yield text
+
+    tokenizer.train_from_iterator(counted(), trainer)
+    if not seen:
+        raise ValueError("no words to train a tokeniser on; give at least one text")
+    return _checked(tokenizer, "tokeniser")
+
+
+def _checked(tokenizer: Tokenizer, name: str) -> Tokenizer:
+    """Special tokens where the library expects them, and never read out of a text."""
+    for expected, token in enumerate(SPECIAL_TOKENS):
+        if tokenizer.token_to_id(token) != expected:
+            raise ValueError(
+                f"{name}: {token} must have id {expected}, has {tokenizer.token_to_id(token)}; "
+                "train it again"
+            )
+    # Otherwise "<eos>" typed by a user would end the text. The JSON file does not keep this.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text, none of them pad, bos or eos."""
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    for i, ids in enumerate(rows):
+        for token in (PAD_ID, BOS_ID, EOS_ID):
+            if token in ids:
+                raise ValueError(
+                    f"row {i}: the text has the word {SPECIAL_TOKENS[token]}, which is reserved; "
+                    "remove it"
+                )
+    return rows
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such tokeniser file; train one first")
+    return path.read_text(encoding="utf-8")
