@@ -1,0 +1,1 @@
+"""Runs that check a paper's claim: `python -m experiments list`."""

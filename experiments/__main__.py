@@ -1,0 +1,360 @@
+"""`python -m experiments`: list, run and gather the experiments found in this folder.
+
+    python -m experiments list [--json]
+    python -m experiments run <slug> [--quick | --size NAME] [--out DIR] [--resume] [--field VALUE]
+    python -m experiments run all --quick
+    python -m experiments report [--out DIR]
+
+Exit codes: 0 all claims hold, 3 a claim fails, 2 bad arguments or input, 1 a crash, 130 or 143
+stopped by Ctrl-C or SIGTERM after saving.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import io
+import json
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import experiments
+
+RESULTS = Path("results")
+WORST_LAST = (0, 3, 2, 1)
+RUN_HELP = """\
+usage: python -m experiments run <slug> [--quick | --size NAME] [--out DIR] [--resume] [--FIELD X]
+
+  --quick       the smallest size, same as --size quick
+  --size NAME   one of the sizes of its config: {sizes}
+  --out DIR     results folder (default: results/<slug>, or results/<slug>-<size> for another size)
+  --resume      go on with an unfinished run, or show a finished one again
+"""
+
+
+class BadArguments(Exception):
+    """The command line is wrong; the message is one line with the fix."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A `run` command taken apart; `rest` is what the experiment's own config has to understand."""
+
+    slug: str
+    size: str = "default"
+    out: Path | None = None
+    resume: bool = False
+    help: bool = False
+    rest: tuple[str, ...] = ()
+
+    def folder(self) -> Path:
+        """Where results go."""
+        name = self.slug if self.size == "default" else f"{self.slug}-{self.size}"
+        return self.out or RESULTS / name
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command and returns its exit code."""
+    commands = {"list": list_command, "run": run_command, "report": report_command}
+    try:
+        if not argv or argv[0] in ("-h", "--help"):
+            print(__doc__)
+            return 0 if argv else 2
+        if argv[0] not in commands:
+            raise BadArguments(f"unknown command {argv[0]!r}" + nearest(argv[0], commands))
+        return commands[argv[0]](argv[1:])
+    except BadArguments as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def slugs() -> list[str]:
+    """The folders with a config, sorted."""
+    folders = [folder for root in experiments.__path__ for folder in Path(root).iterdir()]
+    return sorted(folder.name for folder in folders if (folder / "config.py").is_file())
+
+
+def list_command(argv: Sequence[str]) -> int:
+    """Prints slug, paper, claim and minutes of each experiment, without importing jax."""
+    unknown = [arg for arg in argv if arg != "--json"]
+    if unknown:
+        raise BadArguments(f"list has no option {unknown[0]!r}" + nearest(unknown[0], ["--json"]))
+    found = []
+    for slug in slugs():
+        about = importlib.import_module(f"experiments.{slug}")
+        found.append(
+            {"slug": slug, "paper": about.PAPER, "claim": about.CLAIM, "minutes": about.MINUTES}
+        )
+    if "--json" in argv:
+        print(json.dumps(found, indent=1))
+        return 0
+    for entry in found:
+        print(f"{entry['slug']}  ({entry['minutes']} min)")
+        print(f"    {entry['paper']}\n    {entry['claim']}")
+    return 0
+
+
+def run_command(argv: Sequence[str]) -> int:
+    """Runs one experiment, or all of them one after the other."""
+    request = parse_run(argv)
+    if request.slug != "all":
+        return run_one(request)
+    if request.rest or request.help:
+        raise BadArguments("run all takes --quick, --size, --out and --resume only")
+    codes = {}
+    for slug in slugs():
+        print(f"== {slug}", flush=True)
+        out = None if request.out is None else request.out / slug
+        codes[slug] = run_and_survive(dataclasses.replace(request, slug=slug, out=out))
+        if codes[slug] > 3:
+            return codes[slug]
+    for slug, code in codes.items():
+        print(f"{slug}: exit {code}")
+    return max(codes.values(), default=0, key=WORST_LAST.index)
+
+
+def run_and_survive(request: Request) -> int:
+    """One experiment of `run all`, whose crash is shown but does not keep the next from running."""
+    try:
+        return run_one(request)
+    except BadArguments as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception:  # the border of one experiment: whatever it was, the others still run
+        traceback.print_exc()
+        return 1
+
+
+def report_command(argv: Sequence[str]) -> int:
+    """Writes one HTML gallery of all results present."""
+    root = RESULTS
+    args = list(argv)
+    while args:
+        name, value = option(args, ("--out",), ())
+        if name is None:
+            raise BadArguments(f"report has no option {args[0]!r}" + nearest(args[0], ["--out"]))
+        root = Path(str(value))
+    if not root.is_dir():
+        raise BadArguments(f"{root} does not exist: run an experiment first")
+    from rlhf_jax.reports.gallery import write_gallery
+
+    print(write_gallery(root))
+    return 0
+
+
+def parse_run(argv: Sequence[str]) -> Request:
+    """Takes a `run` command apart; what it does not know stays in `rest`."""
+    if not argv or argv[0].startswith("-"):
+        if argv and argv[0] in ("-h", "--help"):
+            print(RUN_HELP.format(sizes="see run <slug> --help"))
+            raise SystemExit(0)
+        raise BadArguments(f"run needs an experiment: one of {', '.join([*slugs(), 'all'])}")
+    slug, args = argv[0], list(argv[1:])
+    if slug not in (*slugs(), "all"):
+        raise BadArguments(f"unknown experiment {slug!r}" + nearest(slug, [*slugs(), "all"]))
+    request, rest = Request(slug), []
+    while args:
+        name, value = option(args, ("--out", "--size"), ("--quick", "--resume", "--help", "-h"))
+        if name is None:
+            rest.append(args.pop(0))
+        elif name == "--quick":
+            request = dataclasses.replace(request, size="quick")
+        elif name in ("--help", "-h"):
+            request = dataclasses.replace(request, help=True)
+        elif name == "--out":
+            request = dataclasses.replace(request, out=Path(str(value)))
+        else:
+            request = dataclasses.replace(request, **{name.removeprefix("--"): value or True})
+    return dataclasses.replace(request, rest=tuple(rest))
+
+
+def option(
+    args: list[str], valued: Sequence[str], flags: Sequence[str]
+) -> tuple[str | None, str | None]:
+    """Takes one known option, as `--name value` or `--name=value`, from the front of args."""
+    name, equals, value = args[0].partition("=")
+    if name in flags and not equals:
+        return args.pop(0), None
+    if name not in valued:
+        return None, None
+    args.pop(0)
+    if not equals:
+        if not args:
+            raise BadArguments(f"{name} needs a value")
+        value = args.pop(0)
+    return name, value
+
+
+def run_one(request: Request) -> int:
+    """Runs one experiment to its exit code: 0, 3, 130 or 143; expected errors end in one line."""
+    config = make_config(request)
+    from rlhf_jax.training.errors import Interrupted, UserError, is_disk_full
+
+    out = request.folder()
+    try:
+        return execute(request, config, out)
+    except Interrupted as stopped:
+        print(f"\nstopped {stopped}; saved. To go on: {resume_command(request)}", file=sys.stderr)
+        return 128 + stopped.signum
+    except KeyboardInterrupt:
+        print(f"\nstopped without saving. To go on: {resume_command(request)}", file=sys.stderr)
+        return 130
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except (OSError, ValueError, RuntimeError) as error:
+        if not is_disk_full(error):
+            raise
+        print(
+            f"error: no space left on the disk of {out}: free some space, then go on with "
+            f"{resume_command(request)}",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def execute(request: Request, config: Any, out: Path) -> int:
+    """The run itself: stages, claims, summary.json, and the tables on the screen."""
+    from rlhf_jax.reports.claims import claims_table, print_table, write_summary
+    from rlhf_jax.training import open_run, stop_on_signals
+    from rlhf_jax.training.stages import run_seconds
+
+    about = importlib.import_module(f"experiments.{request.slug}")
+    script = importlib.import_module(f"experiments.{request.slug}.run")
+    with (
+        stop_on_signals() as stop,
+        open_run(
+            out, slug=request.slug, config=config, resume=request.resume, stop=stop, progress=True
+        ) as run,
+    ):
+        outcome = script.run(config, run)
+        write_summary(
+            out,
+            slug=request.slug,
+            paper=about.PAPER,
+            seconds=run_seconds(run),
+            versions=run.versions,
+            config=run.config,
+            claims=outcome.claims,
+            size=request.size,
+            claim=about.CLAIM,
+            numbers=outcome.numbers,
+        )
+    print_table(claims_table(outcome.claims))
+    report = out / "report.html"
+    print(f"results: {report if report.exists() else out}")
+    if outcome.table is not None:
+        print_table(outcome.table)
+    return 0 if all(claim.holds for claim in outcome.claims) else 3
+
+
+def make_config(request: Request) -> Any:
+    """The config of the wanted size, with the command line's overrides.
+
+    Raises:
+      BadArguments: unknown size or option, or a value out of range.
+    """
+    module = importlib.import_module(f"experiments.{request.slug}.config")
+    sizes = {
+        name: function
+        for name, function in vars(module).items()
+        if getattr(function, "__annotations__", {}).get("return") in (module.Config, "Config")
+        and function.__module__ == module.__name__
+    }
+    if request.size not in sizes:
+        raise BadArguments(
+            f"{request.slug} has no size {request.size!r}" + nearest(request.size, sizes)
+        )
+    config = sizes[request.size]()
+    if request.help:
+        print(RUN_HELP.format(sizes=", ".join(sizes)))
+    else:
+        known = list(option_names(config))
+        for arg in request.rest:
+            check_option(arg, known)
+    return override(config, [*request.rest, *(["--help"] if request.help else [])], request.slug)
+
+
+def option_names(config: Any, prefix: str = "") -> list[str]:
+    """Every option a config understands, nested ones dotted, as they are typed."""
+    names = []
+    for field in dataclasses.fields(config):
+        value, dotted = getattr(config, field.name), prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            names += option_names(value, f"{dotted}.")
+        else:
+            names.append(f"--{dotted}")
+        if isinstance(value, bool):
+            names.append(f"--{prefix}no-{field.name.replace('_', '-')}")
+    return names
+
+
+def check_option(arg: str, known: Sequence[str]) -> None:
+    """Raises BadArguments for an option that no config field answers to."""
+    name = arg.partition("=")[0].replace("_", "-")
+    if name.startswith("--") and name not in known:
+        options = [*known, "--quick", "--size", "--out", "--resume"]
+        raise BadArguments(f"unknown option {arg.partition('=')[0]}" + nearest(name, options))
+
+
+def override(config: Any, args: Sequence[str], slug: str) -> Any:
+    """The config with tyro's reading of the arguments; tyro's framed complaint becomes one line."""
+    import tyro
+
+    text = io.StringIO()
+    command = f"python -m experiments run {slug}"
+    try:
+        if "--help" in args:
+            return tyro.cli(type(config), args=args, default=config, prog=command)
+        with redirect_stderr(text), redirect_stdout(text):
+            return tyro.cli(type(config), args=args, default=config, prog=command)
+    except SystemExit as exit_request:
+        if not exit_request.code:
+            raise
+        raise BadArguments(complaint(text.getvalue(), config)) from None
+
+
+def complaint(framed: str, config: Any) -> str:
+    """What is wrong, from tyro's message: a title, a rule, the fault, a rule, and advice.
+
+    `Error parsing ppo: beta must be > 0` becomes `ppo.beta must be > 0`.
+    """
+    lines = [line.strip() for line in framed.splitlines()]
+    rules = [i for i, line in enumerate(lines) if line and not line.strip("-─")]
+    start, end = (*rules, len(lines))[:2] if len(rules) > 1 else (-1, len(lines))
+    message = " ".join(lines[start + 1 : end]).strip().removeprefix("Error parsing ")
+    where, colon, what = message.partition(": ")
+    if colon and where == type(config).__name__:
+        return what
+    if colon and f"--{where}.{what.split(' ')[0].replace('_', '-')}" in option_names(config):
+        return f"{where}.{what}"
+    return message.replace("Unrecognized options: ", "unexpected argument ")
+
+
+def nearest(name: str, known: Any) -> str:
+    """`: did you mean "shop"?`, or the choices if nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    if close:
+        return f": did you mean {close[0]}?"
+    return f": choose from {', '.join(known)}" if known else ""
+
+
+def resume_command(request: Request) -> str:
+    """The command that goes on with a run."""
+    parts = ["python", "-m", "experiments", "run", request.slug]
+    if request.size != "default":
+        parts += ["--quick"] if request.size == "quick" else ["--size", request.size]
+    if request.out is not None:
+        parts += ["--out", str(request.out)]
+    return shlex.join([*parts, *request.rest, "--resume"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,157 @@
+"""The one place that jits training: the mesh, which axis is split where, and `compile_update`.
+
+Arrays name their axes ("embed", "mlp", ...); a rules table maps names to mesh axes. The mesh axes
+are Auto: the compiler places what lies between the inputs and outputs named here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from rlhf_jax.types import Metrics, PyTree
+
+Rules = Mapping[str, str | None]
+
+RULES: Rules = {
+    "batch": "data",
+    "vocab": "model",
+    "mlp": "model",
+    "heads": "model",
+    "kv_heads": "model",
+    "embed": None,
+    "head_dim": None,
+    "layers": None,
+}
+
+
+def make_mesh(*, model: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh with axes "data" and "model", the latter `model` devices wide.
+
+    Args:
+      model: devices over which each copy of the parameters is split; must divide their number.
+      devices: all of them if None.
+    Raises:
+      ValueError: the devices do not divide.
+    """
+    chosen = list(jax.devices() if devices is None else devices)
+    if model < 1 or len(chosen) % model:
+        raise ValueError(f"model = {model} does not divide {len(chosen)} devices")
+    grid = np.array(chosen).reshape(len(chosen) // model, model)
+    return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def shard_params(axes_tree: PyTree, mesh: Mesh, rules: Rules = RULES) -> PyTree:
+    """The sharding of each parameter.
+
+    Args:
+      axes_tree: a tree like the parameters, with a tuple of axis names for each array; a name that
+        is None, or mapped to None, is not split. A mesh axis is used once in an array: by the first
+        of its names that asks for it.
+      mesh: from `make_mesh`.
+      rules: axis name -> mesh axis or None.
+    Raises:
+      ValueError: a name that the rules do not know.
+    """
+
+    def sharding(names: tuple[str | None, ...]) -> NamedSharding:
+        spec: list[str | None] = []
+        for name in names:
+            if name is not None and name not in rules:
+                raise ValueError(f"no rule for axis {name!r}; the rules know {sorted(rules)}")
+            axis = None if name is None else rules[name]
+            spec.append(None if axis in spec else axis)
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return jax.tree.map(sharding, axes_tree, is_leaf=lambda x: isinstance(x, tuple))
+
+
+def shard_state(state: PyTree, params: PyTree, params_shardings: PyTree, mesh: Mesh) -> PyTree:
+    """The sharding of a whole state that holds parameters, moments shaped like them, and counters.
+
+    Every part of `state` with the structure and shapes of `params` takes `params_shardings`; all
+    else is copied to every device.
+
+    Args:
+      state: arrays or `jax.ShapeDtypeStruct`.
+      params: likewise; the parameters within the state.
+      params_shardings: from `shard_params`.
+      mesh: the same mesh.
+    """
+    replicated = NamedSharding(mesh, PartitionSpec())
+    structure, shapes = jax.tree.structure(params), [x.shape for x in jax.tree.leaves(params)]
+
+    def like_params(part: PyTree) -> bool:
+        return (
+            jax.tree.structure(part) == structure
+            and [leaf.shape for leaf in jax.tree.leaves(part)] == shapes
+        )
+
+    return jax.tree.map(
+        lambda part: params_shardings if like_params(part) else replicated,
+        state,
+        is_leaf=like_params,
+    )
+
+
+def compile_update(
+    update: Callable[..., tuple[PyTree, Metrics]],
+    *,
+    mesh: Mesh | None = None,
+    state_shardings: PyTree | None = None,
+    batch_axis: str = "data",
+    donate: bool = True,
+) -> Callable[..., tuple[PyTree, Metrics]]:
+    """jit for `update(state, batch, *rest) -> (state, metrics)`, on one device or on a mesh.
+
+    The state's memory is reused for the new state, so the old one must not be read again. On a mesh
+    the leading axis of every batch array is split over `batch_axis`, and `rest` (keys, step
+    numbers, swept floats) is copied to every device; so are the metrics.
+
+    Args:
+      update: pure; from an `algos` file.
+      mesh: None compiles for the default device and ignores the shardings.
+      state_shardings: from `shard_state`; None copies the state to every device.
+      batch_axis: a mesh axis.
+      donate: False keeps the old state readable.
+    Returns:
+      The compiled update, with the same arguments.
+    Raises:
+      ValueError: (when called) a batch that does not divide over the mesh axis.
+    """
+    donated = (0,) if donate else ()
+    if mesh is None:
+        return jax.jit(update, donate_argnums=donated)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    state_shardings = replicated if state_shardings is None else state_shardings
+    compiled = jax.jit(update, donate_argnums=donated, out_shardings=(state_shardings, replicated))
+
+    def sharded_update(state: PyTree, batch: PyTree, *rest: Any) -> tuple[PyTree, Metrics]:
+        state = jax.device_put(state, state_shardings)
+        batch = split_batch(batch, mesh, batch_axis)
+        return compiled(state, batch, *jax.device_put(rest, replicated))
+
+    return sharded_update
+
+
+def split_batch(batch: PyTree, mesh: Mesh, axis: str = "data") -> PyTree:
+    """Puts a batch on the mesh, every array split along its first axis; scalars are copied.
+
+    Raises:
+      ValueError: a first axis that the mesh axis does not divide.
+    """
+    ways = mesh.shape[axis]
+
+    def place(x: Any) -> jax.Array:
+        if np.ndim(x) == 0:
+            return jax.device_put(x, NamedSharding(mesh, PartitionSpec()))
+        if x.shape[0] % ways:
+            raise ValueError(
+                f"a batch of {x.shape[0]} does not divide over {ways} devices: "
+                f"use a multiple of {ways}"
+            )
+        return jax.device_put(x, NamedSharding(mesh, PartitionSpec(axis)))
+
+    return jax.tree.map(place, batch)

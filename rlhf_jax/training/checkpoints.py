@@ -1,0 +1,284 @@
+"""Checkpoints: a pytree and a little JSON in one folder, written whole or not at all.
+
+A folder is filled under a temporary name and renamed when complete, so a killed process leaves
+no half checkpoint behind. `checkpoint.json` holds the size and SHA-256 of every file and of every
+array's values; both are compared when reading, so damage is an error and never a wrong number.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from rlhf_jax.training import trees
+from rlhf_jax.training.errors import CheckpointError, naming_full_disk
+from rlhf_jax.types import PyTree
+
+FORMAT = 1
+TEMPORARY = ".tmp-"
+REMEDY = "delete this folder to resume from the checkpoint before it"
+
+
+class Store(NamedTuple):
+    """The checkpoints of one loop: folders `step_<n>` under root, of which the last `keep` stay."""
+
+    root: Path
+    keep: int = 2
+
+
+class Checkpoint(NamedTuple):
+    """What was read: the step it was saved at, the tree, and the metadata saved with it."""
+
+    step: int
+    tree: PyTree
+    metadata: dict[str, Any]
+
+
+def save(store: Store, step: int, tree: PyTree, metadata: dict[str, Any] | None = None) -> Path:
+    """Saves a tree as the checkpoint of a step, then drops the ones beyond the last `keep`.
+
+    Args:
+      store: where.
+      step: number of updates done, >= 0. An older checkpoint of that step is replaced.
+      tree: any pytree of arrays (sharded or not), typed PRNG keys and Python numbers.
+      metadata: JSON values to keep beside it.
+    Raises:
+      DiskFullError: nothing that was saved before is lost.
+    """
+    folder = store.root / f"step_{step:010d}"
+    write(folder, tree, {"step": step, "metadata": metadata or {}})
+    for old in steps(store)[: -store.keep]:
+        _delete(store.root / f"step_{old:010d}")
+    return folder
+
+
+def steps(store: Store) -> list[int]:
+    """The steps that have a checkpoint, ascending."""
+    if not store.root.is_dir():
+        return []
+    names = [path.name for path in store.root.iterdir() if path.name.startswith("step_")]
+    return sorted(int(name.removeprefix("step_")) for name in names)
+
+
+def restore(store: Store, like: PyTree, *, step: int | None = None) -> Checkpoint | None:
+    """Reads the newest checkpoint, or that of `step`; None when the store is empty.
+
+    Args:
+      store: where.
+      like: a tree of the same structure, dtypes and shapes, of arrays or `jax.ShapeDtypeStruct`.
+        Arrays come back with its shardings.
+      step: which checkpoint; the newest if None. A damaged newest one is an error: nothing falls
+        back to an older one by itself.
+    Raises:
+      CheckpointError: damaged, missing, or of another tree.
+    """
+    present = steps(store)
+    if step is None and not present:
+        return None
+    chosen = present[-1] if step is None else step
+    if chosen not in present:
+        raise CheckpointError(f"{store.root} has no checkpoint of step {chosen}; it has {present}")
+    tree, info = read(store.root / f"step_{chosen:010d}", like)
+    return Checkpoint(chosen, tree, info["metadata"])
+
+
+def write(folder: Path, tree: PyTree, info: dict[str, Any]) -> None:
+    """Writes a tree and JSON info as one folder, replacing what is there only when complete."""
+    leaves = trees.describe(tree)
+    arrays = [trees.storable(leaf) for leaf in jax.tree.leaves(tree)]
+    record = {
+        "format": FORMAT,
+        **info,
+        "skeleton": trees.skeleton(tree),
+        "leaves": [
+            leaf._asdict() | {"sha256": trees.digest(array)}
+            for leaf, array in zip(leaves, arrays, strict=True)
+        ],
+    }
+    temporary = folder.parent / f"{TEMPORARY}{folder.name}-{os.getpid()}"
+    with naming_full_disk(folder), _removed_on_error(temporary):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        if arrays:
+            with _quiet():
+                _orbax().save(
+                    (temporary / "arrays").absolute(), args=ocp.args.PyTreeSave(_named(arrays))
+                )
+        record["files"] = _fingerprints(temporary)
+        write_json(temporary / "checkpoint.json", {**record, "sha256": _record_digest(record)})
+        _swap_in(temporary, folder)
+
+
+def read(folder: Path, like: PyTree | None = None) -> tuple[PyTree, dict[str, Any]]:
+    """Reads a folder made by `write`, verifying every file and every array.
+
+    Args:
+      folder: where.
+      like: as for `restore`. None rebuilds a tree of dicts, lists and tuples of NumPy arrays.
+    Returns:
+      The tree and the record: the JSON info given to `write`, with "leaves" and "files" added.
+    Raises:
+      CheckpointError: damaged, or of another tree.
+    """
+    record = _verified_record(folder)
+    leaves = [
+        trees.Leaf(x["path"], x["kind"], x["dtype"], tuple(x["shape"])) for x in record["leaves"]
+    ]
+    if like is not None:
+        difference = trees.first_difference(leaves, trees.describe(like))
+        if difference:
+            raise CheckpointError(f"{folder} was saved by another version or config: {difference}")
+    elif record["skeleton"] is None:
+        raise CheckpointError(f"{folder} can only be read with `like=`, a tree of its structure")
+    examples = jax.tree.leaves(like) if like is not None else [None] * len(leaves)
+    arrays = _read_arrays(folder, leaves, examples)
+    for array, entry in zip(arrays, record["leaves"], strict=True):
+        if trees.digest(array) != entry["sha256"]:
+            raise CheckpointError(f"{folder} is damaged ({entry['path']} has changed): {REMEDY}")
+    restored = [trees.restored_leaf(*parts) for parts in zip(arrays, leaves, examples, strict=True)]
+    if like is None:
+        return trees.from_skeleton(record["skeleton"], restored), record
+    return jax.tree.unflatten(jax.tree.structure(like), restored), record
+
+
+def clean(root: Path) -> None:
+    """Removes what a killed process left under a temporary name."""
+    for path in root.glob(f"{TEMPORARY}*") if root.is_dir() else ():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON through a temporary file and a rename: the old file or the new, never half."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _orbax() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+
+
+def _named(items: list[Any]) -> dict[str, Any]:
+    """Leaves go to disk as "0", "1", ...: their paths may hold characters a store refuses."""
+    return {str(i): item for i, item in enumerate(items)}
+
+
+def _read_arrays(folder: Path, leaves: list[trees.Leaf], examples: list[Any]) -> list[Any]:
+    """The raw arrays of a folder, each sharded as its example; on the host where it has none."""
+    if not leaves:
+        return []
+    how = [
+        ocp.RestoreArgs(restore_type=np.ndarray)
+        if leaf.kind != "array" or trees.on_default_device(getattr(example, "sharding", None))
+        else ocp.ArrayRestoreArgs(sharding=example.sharding)
+        for leaf, example in zip(leaves, examples, strict=True)
+    ]
+    args = ocp.args.PyTreeRestore(item=_named([0] * len(how)), restore_args=_named(how))
+    try:
+        with _quiet():
+            found = _orbax().restore((folder / "arrays").absolute(), args=args)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder} is damaged (its arrays cannot be read): {REMEDY}"
+        ) from error
+    return [found[str(i)] for i in range(len(how))]
+
+
+def _verified_record(folder: Path) -> dict[str, Any]:
+    """checkpoint.json, once it and every file it lists are known to be as they were written."""
+    try:
+        record = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
+        stated = record.pop("sha256")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} is damaged (no checkpoint.json): {REMEDY}") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        message = f"{folder} is damaged (checkpoint.json cannot be read): {REMEDY}"
+        raise CheckpointError(message) from error
+    if stated != _record_digest(record):
+        raise CheckpointError(f"{folder} is damaged (checkpoint.json has changed): {REMEDY}")
+    if record["format"] != FORMAT:
+        raise CheckpointError(
+            f"{folder} has format {record['format']}, this version reads {FORMAT}: {REMEDY}"
+        )
+    found = _fingerprints(folder)
+    for name, fingerprint in record["files"].items():
+        if found.get(name) != fingerprint:
+            fault = "has changed" if name in found else "is missing"
+            raise CheckpointError(f"{folder} is damaged ({name} {fault}): {REMEDY}")
+    return record
+
+
+def _record_digest(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _fingerprints(folder: Path) -> dict[str, list[Any]]:
+    """Size and SHA-256 of every file under the folder but checkpoint.json, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): [path.stat().st_size, _file_digest(path)]
+        for path in files
+        if path != folder / "checkpoint.json"
+    }
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _swap_in(temporary: Path, folder: Path) -> None:
+    """Gives a complete folder its name; one already there is moved aside and deleted last."""
+    aside = folder.parent / f"{TEMPORARY}replaced-{folder.name}-{os.getpid()}"
+    if folder.exists():
+        os.rename(folder, aside)
+    os.rename(temporary, folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    descriptor = os.open(folder.parent, os.O_RDONLY)
+    os.fsync(descriptor)  # the rename itself survives a power cut
+    os.close(descriptor)
+
+
+def _delete(folder: Path) -> None:
+    """Deletes a folder under a temporary name, so that no half of it is ever taken for a whole."""
+    doomed = folder.parent / f"{TEMPORARY}deleted-{folder.name}-{os.getpid()}"
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+@contextmanager
+def _removed_on_error(folder: Path) -> Generator[None, None, None]:
+    """Leaves nothing of a failed write behind."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _quiet() -> Generator[None, None, None]:
+    """Keeps the storage library's log off the screen: what goes wrong is raised as well."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

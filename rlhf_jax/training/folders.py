@@ -1,0 +1,115 @@
+"""Results folders: what a run writes at the top of one, and when a folder may be used."""
+
+import dataclasses
+import fcntl
+import json
+import platform
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rlhf_jax.training.errors import ResultsError
+
+PACKAGES = ("rlhf-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def config_json(config: Any) -> Any:
+    """A config of nested dataclasses as plain JSON values; paths become text."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: config_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, dict):
+        return {str(key): config_json(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [config_json(value) for value in config]
+    return config if config is None or isinstance(config, bool | int | float | str) else str(config)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a run's numbers."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"  # the library run from its folder
+    return found
+
+
+def holds_work(out: Path) -> bool:
+    """Whether a run has saved anything there that deleting would lose."""
+    kept = ("summary.json", "stages/*/result", "stages/*/*/step_*")
+    return any(any(out.glob(pattern)) for pattern in kept)
+
+
+def check_folder(out: Path, record: dict[str, Any], *, resume: bool) -> None:
+    """Raises ResultsError unless the folder may be used."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ResultsError(f"{out} is a file: choose another --out")
+    entries = [path for path in out.iterdir() if path.name != ".lock"]
+    if not (out / "run.json").exists():
+        if entries:
+            raise ResultsError(f"{out} is not empty and holds no run: choose another --out")
+        return
+    try:
+        held = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        held_slug, held_config = held["slug"], held["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultsError(
+            f"{out / 'run.json'} cannot be read: choose another --out or delete {out}"
+        ) from error
+    if not holds_work(out):
+        return
+    remedy = "choose another --out or delete it"
+    if held_slug != record["slug"]:
+        raise ResultsError(f"{out} holds a run of {held_slug}, not {record['slug']}: {remedy}")
+    differing = differences(held_config, json.loads(json.dumps(record["config"])))
+    if differing:
+        raise ResultsError(f"{out} holds a run with {_in_words(differing)}: {remedy}")
+    if not resume:
+        finished = (out / "summary.json").exists()
+        state = "this run, finished" if finished else "this run, unfinished"
+        verb = "show its results again" if finished else "continue it"
+        raise ResultsError(f"{out} holds {state}: add --resume to {verb}, or {remedy}")
+
+
+def differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """The leaves in which two nested JSON values differ, as (dotted name, a's, b's)."""
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return [] if a == b else [(prefix, a, b)]
+    found = []
+    for name in dict.fromkeys([*a, *b]):
+        dotted = f"{prefix}.{name}" if prefix else name
+        found += differences(a.get(name, "(absent)"), b.get(name, "(absent)"), dotted)
+    return found
+
+
+def _in_words(differing: list[tuple[str, Any, Any]]) -> str:
+    """`ppo.beta = 0.05, this one has 0.1`, for the first three differences."""
+    theirs = ", ".join(f"{name} = {a}" for name, a, _ in differing[:3])
+    ours = ", ".join(str(b) for _, _, b in differing[:3])
+    more = f" and {len(differing) - 3} more differences" if len(differing) > 3 else ""
+    return f"{theirs}, this one has {ours}{more}"
+
+
+def clear(out: Path) -> None:
+    """Removes what a run that saved nothing left behind."""
+    for name in ("stages", "tensorboard"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("run.json", "metrics.jsonl"):
+        (out / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(out: Path) -> Generator[None, None, None]:
+    """Holds the folder for this process; the lock ends with the process, however it ends."""
+    with open(out / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ResultsError(f"{out} is in use by another run: choose another --out") from error
+        yield

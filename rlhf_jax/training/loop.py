@@ -1,0 +1,154 @@
+"""The host loop: call a step, count, write what it measured, save, stop when asked."""
+
+import math
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rlhf_jax.training import checkpoints
+from rlhf_jax.training.checkpoints import Store
+from rlhf_jax.training.errors import DivergedError, Interrupted
+from rlhf_jax.training.metrics import MetricWriter, as_number, position, rewind, write_metrics
+from rlhf_jax.training.signals import Stop, never
+from rlhf_jax.types import PyTree
+
+StepFn = Callable[[PyTree, int], tuple[PyTree, dict[str, Any]]]
+PENDING_STEPS = 20  # metrics wait on the device for at most this many steps
+PENDING_SECONDS = 0.5  # or for this long, whichever comes first
+
+
+class Trained(NamedTuple):
+    """The final state, and the seconds its loop took over all the sessions that worked on it."""
+
+    state: PyTree
+    seconds: float
+
+
+def train(
+    step_fn: StepFn,
+    state: PyTree,
+    *,
+    stage: str,
+    steps: int,
+    store: Store,
+    writer: MetricWriter,
+    save_every: int = 100,
+    log_every: int = 1,
+    progress: bool = False,
+    stop: Stop = never,
+) -> Trained:
+    """Runs step_fn for steps 0 .. steps - 1, from the store's newest checkpoint if it has one.
+
+    What a step does may depend only on its state and its number (randomness is
+    `fold_in(key, step)`, batches are addressed by the step): then a resumed loop repeats what an
+    uninterrupted one does, bit for bit.
+
+    Args:
+      step_fn: `(state, step) -> (state, metrics)`; metrics as in `write_metrics`. May donate state.
+      state: the first state; also the example of what a checkpoint holds.
+      stage: the name in metrics.jsonl and in messages.
+      steps: updates in all, >= 0.
+      store: an empty one starts at step 0. One loop for each store.
+      writer: receives the metrics of step n (from 1) when n is a multiple of log_every, or last.
+      save_every: updates between checkpoints; 0 saves only at the end or when stopped.
+      log_every: steps between rows.
+      progress: show a bar with the time left, or one plain line at the end if not on a terminal.
+      stop: read after each step; not 0 saves and leaves.
+    Raises:
+      Interrupted: `stop` asked for it; the state is saved.
+      DivergedError: a metric called "loss" (or ".../loss", "loss/...") is not finite. Nothing is
+        saved after that step.
+    """
+    began = time.perf_counter()
+    checkpoint = checkpoints.restore(store, state)
+    start, earlier = 0, 0.0
+    if checkpoint is not None:
+        start, state, kept = checkpoint
+        earlier = kept["seconds"]
+        rewind(writer, kept["rows"], stage=stage, step=start)
+
+    def save(done: int, state: PyTree) -> None:
+        seconds = earlier + time.perf_counter() - began
+        kept = {"stage": stage, "rows": position(writer), "seconds": seconds}
+        checkpoints.save(store, done, state, kept)
+
+    pending: list[tuple[int, dict[str, Any]]] = []
+    loss, fetched = math.nan, time.perf_counter()
+    with progress_bar(stage, steps, show=progress, done=start) as advance:
+        for step in range(start, steps):
+            state, metrics = step_fn(state, step)
+            done = step + 1
+            pending.append((done, metrics))
+            saving = done == steps or stop() or (save_every and done % save_every == 0)
+            late = time.perf_counter() - fetched > PENDING_SECONDS
+            if saving or late or len(pending) >= PENDING_STEPS:
+                loss = _flush(pending, writer, stage, log_every, steps)
+                advance(done, f"loss {loss:.4g}" if math.isfinite(loss) else "")
+                pending, fetched = [], time.perf_counter()
+            if saving:
+                save(done, state)
+            if stop():
+                raise Interrupted(stop(), f"{stage} after step {done} of {steps}")
+    seconds = earlier + time.perf_counter() - began
+    if progress and not Console().is_terminal:
+        _plain_line(stage, steps, loss, seconds)
+    return Trained(state, seconds)
+
+
+@contextmanager
+def progress_bar(
+    title: str, total: int, *, show: bool, done: int = 0
+) -> Generator[Callable[..., None], None, None]:
+    """A bar with the time left, on a terminal only: `advance(done, "text")` moves it."""
+    if not (show and Console().is_terminal):
+        yield lambda done, text="": None
+        return
+    columns = (
+        TextColumn("{task.description:<14}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task(title, total=total, completed=done, text="")
+        yield lambda done, text="": bar.update(task, completed=done, text=text)
+
+
+def _flush(
+    pending: list[tuple[int, dict[str, Any]]],
+    writer: MetricWriter,
+    stage: str,
+    log_every: int,
+    steps: int,
+) -> float:
+    """Fetches what waits on the device in one go, checks and writes it; returns the last loss."""
+    rows = jax.device_get(pending)
+    loss = math.nan
+    for done, metrics in rows:
+        for name in metrics:
+            if "loss" in name.split("/"):
+                loss = _finite(as_number(metrics[name]), name, stage, done)
+    write_metrics(
+        writer, stage, [row for row in rows if row[0] % log_every == 0 or row[0] == steps]
+    )
+    return loss
+
+
+def _finite(loss: float, name: str, stage: str, step: int) -> float:
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"{stage}: {name} is {loss} at step {step}; lower the learning rate or clip the "
+            "gradients. No checkpoint holds this state"
+        )
+    return loss
+
+
+def _plain_line(stage: str, steps: int, loss: float, seconds: float) -> None:
+    shown = f", loss {loss:.4g}" if math.isfinite(loss) else ""
+    print(f"{stage}: {steps} steps{shown}, {seconds:.1f} s", flush=True)

@@ -1,0 +1,125 @@
+"""Pytrees as a flat list of host arrays and a JSON description, and back, bit for bit."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlhf_jax.types import PyTree
+
+KEY = "prng key "  # marks a typed key: its kind follows, its raw words are what is stored
+
+GENERATORS = ("threefry2x32", "rbg", "unsafe_rbg")
+
+
+class Leaf(NamedTuple):
+    """What is known of one leaf without reading it: where it sits, its kind, dtype and shape."""
+
+    path: str
+    kind: str  # "array", "python" (int, float, bool, complex) or KEY + the generator's name
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def is_key(leaf: Any) -> bool:
+    """True for a typed PRNG key array, concrete or abstract."""
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def key_kind(leaf: Any) -> str:
+    """The generator's name; an abstract key has only its dtype, printed as `key<name>`."""
+    return KEY + str(leaf.dtype)
+
+
+def storable(leaf: Any) -> Any:
+    """The array that stands for a leaf on disk: raw words for a typed key, else the leaf."""
+    if is_key(leaf):
+        return jax.random.key_data(leaf)
+    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+
+
+def describe(tree: PyTree) -> list[Leaf]:
+    """One Leaf for each leaf of a tree, in jax's flattening order. Abstract leaves are fine."""
+    return [
+        _describe_leaf(jax.tree_util.keystr(path) or "(the whole tree)", leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+def _describe_leaf(path: str, leaf: Any) -> Leaf:
+    if is_key(leaf):
+        return Leaf(path, key_kind(leaf), str(leaf.dtype), tuple(leaf.shape))
+    if isinstance(leaf, bool | int | float | complex):
+        return Leaf(path, "python", type(leaf).__name__, ())
+    return Leaf(path, "array", str(np.dtype(leaf.dtype)), tuple(leaf.shape))
+
+
+def first_difference(saved: list[Leaf], wanted: list[Leaf]) -> str | None:
+    """The first way in which a saved tree is not the wanted one, in words; None if it is."""
+    saved_paths, wanted_paths = [x.path for x in saved], [x.path for x in wanted]
+    if saved_paths != wanted_paths:
+        missing = [path for path in wanted_paths if path not in saved_paths]
+        extra = [path for path in saved_paths if path not in wanted_paths]
+        if missing:
+            return f"it has no {missing[0]}"
+        return f"it has {extra[0]}, unknown here" if extra else "its leaves are in another order"
+    for a, b in zip(saved, wanted, strict=True):
+        if a != b:
+            return f"{a.path} is {a.dtype}{list(a.shape)} there and {b.dtype}{list(b.shape)} here"
+    return None
+
+
+def restored_leaf(array: Any, leaf: Leaf, like: Any) -> Any:
+    """A stored array as the leaf it was; `like` says where it belongs (None: on the host)."""
+    if leaf.kind == "python":
+        return {"bool": bool, "int": int, "float": float, "complex": complex}[leaf.dtype](array)
+    if leaf.kind.startswith(KEY):
+        generators = {str(jax.random.key(0, impl=i).dtype): i for i in GENERATORS}
+        keys = jax.random.wrap_key_data(jnp.asarray(array), impl=generators[leaf.dtype])
+        sharding = getattr(like, "sharding", None)
+        return keys if on_default_device(sharding) else jax.device_put(keys, sharding)
+    if isinstance(array, jax.Array) or isinstance(like, np.ndarray | np.generic):
+        return array
+    return jax.device_put(array) if like is not None else array
+
+
+def on_default_device(sharding: Any) -> bool:
+    """Whether an array with this sharding may simply be put where jax puts new arrays."""
+    return sharding is None or sharding.device_set == {jax.devices()[0]}
+
+
+def digest(array: Any) -> str:
+    """SHA-256 of an array's dtype, shape and bytes, in row-major order."""
+    host = np.ascontiguousarray(array)
+    header = f"{host.dtype} {np.shape(array)} ".encode()
+    return hashlib.sha256(header + host.tobytes()).hexdigest()
+
+
+def skeleton(tree: PyTree) -> Any:
+    """The nesting of dicts, lists and tuples of a tree as JSON; other containers give None.
+
+    A tree whose skeleton is kept can be read back without an example of it.
+    """
+    if isinstance(tree, dict) and all(isinstance(key, str) for key in tree):
+        parts = [(key, skeleton(tree[key])) for key in sorted(tree)]
+        return None if any(p is None for _, p in parts) else {"dict": dict(parts)}
+    if type(tree) in (list, tuple):
+        parts = [skeleton(part) for part in tree]
+        return None if None in parts else {type(tree).__name__: parts}
+    if tree is None:
+        return "none"
+    return "leaf" if jax.tree_util.all_leaves([tree]) else None
+
+
+def from_skeleton(shape: Any, leaves: list[Any]) -> PyTree:
+    """The tree of a skeleton, with leaves taken in order from the front of the list."""
+    if shape == "leaf":
+        return leaves.pop(0)
+    if shape == "none":
+        return None
+    ((container, parts),) = shape.items()
+    if container == "dict":
+        return {key: from_skeleton(parts[key], leaves) for key in sorted(parts)}
+    return (list if container == "list" else tuple)(from_skeleton(p, leaves) for p in parts)
