@@ -1,0 +1,113 @@
+"""Intervals, best-of-n curves and calibration, against brute force and simulation."""
+
+from itertools import combinations, product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlhf_jax.ops.statistics import (
+    best_of_n_curve,
+    best_of_n_kl,
+    calibration_error,
+    mean_interval,
+    wins,
+)
+
+
+def test_wins():
+    scores, others = jnp.array([1.0, 0.0, 2.0]), jnp.array([0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(wins(scores, others), [1.0, 0.0, 0.5])
+
+
+def test_mean_interval_golden_numbers():
+    # mean 2, standard deviation 1 (Bessel), half width 1.96 / sqrt(3) = 1.1315857
+    expected = [2.0, 0.8684143, 3.1315857]
+    np.testing.assert_allclose(mean_interval(jnp.array([1.0, 2.0, 3.0])), expected, rtol=1e-6)
+
+
+def test_mean_interval_covers_the_truth_19_times_in_20():
+    samples = jax.random.bernoulli(jax.random.key(0), 0.7, (4000, 200)).astype(jnp.float32)
+    _, low, high = jax.vmap(mean_interval)(samples).T
+    coverage = float(jnp.mean((low <= 0.7) & (high >= 0.7)))
+    # 4,000 trials at 0.95: standard error 0.0034; the normal interval of a 0/1 mean runs low
+    assert 0.93 < coverage < 0.965
+
+
+def test_mean_interval_needs_two_numbers():
+    with pytest.raises(ValueError, match="at least two numbers, got 1"):
+        mean_interval(jnp.ones(1))
+
+
+def test_best_of_n_curve_equals_brute_force():
+    proxy, gold = np.random.default_rng(0).standard_normal((2, 3, 7)).astype(np.float32)
+    curve = best_of_n_curve(jnp.asarray(proxy), jnp.asarray(gold), jnp.arange(1, 8))
+    assert curve.shape == (3, 7)
+    for row, n in product(range(3), range(1, 8)):
+        subsets = [list(subset) for subset in combinations(range(7), n)]
+        best = [gold[row, subset[np.argmax(proxy[row, subset])]] for subset in subsets]
+        np.testing.assert_allclose(curve[row, n - 1], np.mean(best), rtol=1e-5, atol=1e-6)
+
+
+def test_best_of_n_curve_ends_are_the_mean_and_the_best():
+    proxy = jnp.array([0.3, -1.0, 2.0, 0.1])
+    gold = jnp.array([1.0, 2.0, 5.0, 4.0])
+    np.testing.assert_allclose(best_of_n_curve(proxy, gold, jnp.array([1, 4])), [3.0, 5.0])
+
+
+@pytest.mark.parametrize("size", [64, 1000])
+def test_best_of_n_curve_weights_sum_to_one(size):
+    ns = jnp.array([1, 2, 16, size // 2, size])
+    curve = best_of_n_curve(jnp.arange(size, dtype=jnp.float32), jnp.ones(size), ns)
+    np.testing.assert_allclose(curve, 1.0, rtol=3e-5)
+
+
+def discrete_best_of_n_kl(probs, n):
+    """KL of the law of the best of n draws, actions in ascending order of score."""
+    top = np.cumsum(probs)
+    law = top**n - (top - probs) ** n
+    return np.sum(law * np.log(law / probs))
+
+
+@pytest.mark.parametrize("n", [1, 2, 8])
+def test_best_of_n_kl_bounds_the_discrete_divergence_and_is_its_limit(n):
+    bound = best_of_n_kl(jnp.array(n))
+    exact = [discrete_best_of_n_kl(np.full(k, 1 / k), n) for k in (4, 16, 4096)]
+    assert all(kl <= bound + 1e-5 for kl in exact)
+    assert exact == sorted(exact)
+    np.testing.assert_allclose(exact[-1], bound, atol=2e-3)
+
+
+def test_best_of_n_kl_golden_number():
+    np.testing.assert_allclose(best_of_n_kl(jnp.array(2)), 0.1931472, rtol=1e-6)  # log 2 - 1/2
+
+
+def test_calibration_error_golden_numbers():
+    probs, outcomes = jnp.array([0.6, 0.4, 0.9, 0.9]), jnp.array([1.0, 1.0, 1.0, 1.0])
+    error, bins = calibration_error(probs, outcomes, num_bins=2)
+    # turned: 0.6 won, 0.6 lost | 0.9 won twice: half of |0.5 - 0.6| + half of |1 - 0.9|
+    np.testing.assert_allclose(error, 0.1, rtol=1e-5)
+    np.testing.assert_allclose(bins, [[0.6, 0.5, 0.5], [0.9, 1.0, 0.5]], rtol=1e-5)
+
+
+def test_calibration_error_is_blind_to_the_order_of_the_pair():
+    probs = jax.random.uniform(jax.random.key(0), (50,))
+    outcomes = jax.random.bernoulli(jax.random.key(1), 0.5, (50,)).astype(jnp.float32)
+    error, _ = calibration_error(probs, outcomes)
+    turned, _ = calibration_error(1.0 - probs, 1.0 - outcomes)
+    np.testing.assert_allclose(turned, error, rtol=1e-4)
+
+
+def test_calibration_error_of_a_calibrated_and_of_an_overconfident_model():
+    count, num_bins = 4000, 10
+    probs = jax.random.uniform(jax.random.key(0), (count,))
+    outcomes = jax.random.bernoulli(jax.random.key(1), probs).astype(jnp.float32)
+    bound = 3 * np.sqrt(num_bins / count)
+    error, bins = calibration_error(probs, outcomes, num_bins=num_bins)
+    assert error < bound
+    np.testing.assert_allclose(bins[:, 2].sum(), 1.0, rtol=1e-5)
+    confident = jax.nn.sigmoid(4.0 * jax.scipy.special.logit(probs))
+    assert calibration_error(confident, outcomes, num_bins=num_bins)[0] > 0.1
+    certain, _ = calibration_error(outcomes, outcomes)
+    assert certain == 0.0
