@@ -11,6 +11,14 @@ from rlhf_jax.envs.shop.answers import (
     split_words,
     words,
 )
+from rlhf_jax.envs.shop.judges import (
+    GROUPS,
+    cycle_utilities,
+    group_shares,
+    group_utilities,
+    majority_prefs,
+    word_feedback,
+)
 from rlhf_jax.envs.shop.prompts import KINDS, MAX_PROMPT_WORDS, Prompt, make_prompt
 from rlhf_jax.envs.shop.reading import Claim, Remark
 from rlhf_jax.envs.shop.scorer import AXES, GOLD_WEIGHTS, Score, score
@@ -18,6 +26,7 @@ from rlhf_jax.envs.shop.scorer import AXES, GOLD_WEIGHTS, Score, score
 __all__ = [
     "AXES",
     "GOLD_WEIGHTS",
+    "GROUPS",
     "KINDS",
     "MAX_ANSWER_WORDS",
     "MAX_PROMPT_WORDS",
@@ -25,10 +34,15 @@ __all__ = [
     "Prompt",
     "Remark",
     "Score",
+    "cycle_utilities",
+    "group_shares",
+    "group_utilities",
     "ideal_answer",
+    "majority_prefs",
     "make_prompt",
     "sample_answer",
     "score",
     "split_words",
+    "word_feedback",
     "words",
 ]

@@ -32,13 +32,13 @@ def product_fit(prompt: Prompt, product: Product) -> float:
     """How good a purchase looks before it is made, in [0, 1].
 
     fit = 0.8 * mean over wanted features of (yes 1, unknown 1/2, no 0) + 0.2 * (stars - 1) / 4,
-    a quarter of that over budget, 0 when sold out.
+    a fifth of that over budget, 0 when sold out.
     """
     if not product.in_stock:
         return 0.0
     beliefs = [{True: 1.0, None: 0.5, False: 0.0}[product.shown_value(f)] for f in prompt.wanted]
     fit = 0.8 * sum(beliefs) / max(len(beliefs), 1) + 0.05 * (product.stars - 1)
-    return fit if product.price <= prompt.budget else 0.25 * fit
+    return fit if product.price <= prompt.budget else 0.2 * fit
 
 
 def best_product(prompt: Prompt) -> Product:
@@ -98,7 +98,7 @@ def _recommend(rng: Random, prompt: Prompt) -> list[str]:
         return _refusal(rng, prompt)
     best = best_product(prompt)
     others = [p for p in prompt.products if p is not best]
-    product = best if rng.random() < 0.5 else rng.choice(others)
+    product = best if rng.random() < 0.45 else rng.choice(others)
     opening = rng.choice((*phrases.RECOMMEND, phrases.GLADLY)).format(name=product.name)
     return [opening, *_claims(rng, prompt, product)]
 

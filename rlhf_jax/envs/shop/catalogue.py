@@ -12,20 +12,20 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "blender": ("quiet", "washable", "wireless", "strong"),
 }
 FEATURES = tuple(sorted({name for names in CATEGORIES.values() for name in names}))
-NAMES = tuple(
-    """nova zeta luma kiro peak tora vela orbi mira fado
-    juno rexa siro pola nemo duna lyra koda vita bora
-    alto mondo yuki tika rami gala hobo iris nila zulu""".split()
+_NAME_LINE = (
+    "nova zeta luma kiro peak tora vela orbi mira fado juno rexa siro pola nemo "
+    "duna lyra koda vita bora alto mondo yuki tika rami gala hobo iris nila zulu"
 )
+NAMES = tuple(_NAME_LINE.split())
 PRICES = tuple(range(10, 100, 10))  # dollars
-STARS = (1, 2, 3, 4, 5)
+STARS = (2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
 class Product:
     """One product of the catalogue.
 
-    name: unique short name. price: dollars. stars: rating, 1 to 5. in_stock: False = sold out.
+    name: unique short name. price: dollars. stars: rating, 2 to 5. in_stock: False = sold out.
     features: every feature of the category with its true value.
     known: the features whose value the assistant is shown. The others are unknown at answer
       time, whether listed as `unknown` or not listed at all, and come out in hindsight.

@@ -14,7 +14,7 @@ _START = "<s>"
 # Word classes: R pronoun, X auxiliary, G negation, V verb, D determiner, A adjective, N noun,
 # P preposition, C conjunction, B adverb, W question word, I interjection, # number.
 _LEXICON = {
-    "R": "i you it we they he she this that who one me him them us it's that's i'd i'll i'm",
+    "R": "i you it we they he she this that who me him them us it's that's i'd i'll i'm",
     "X": "is are am was were be been being can could would will may might must should do does did "
     "has have had isn't doesn't don't it's that's i'm",
     "G": "not never cannot can't won't isn't doesn't don't",
@@ -24,14 +24,14 @@ _LEXICON = {
     "bother wasting asking choose shopping refuse decline bring offers offer comes come i'd i'll",
     "D": "a an the this that my your our their his her another any some each every no only many "
     "other such its",
-    "A": "good best better nice great fine cheap cheapest cheaper new old own happy glad sorry sure "
-    "unsure honest kind silly lazy sold available perfect fake broken right wrong grey afraid "
+    "A": "good best better nice great fine cheap cheapest cheaper new old own happy glad sorry "
+    "sure unsure honest kind silly lazy sold available perfect fake broken right wrong grey afraid "
     "lower able unable last same whole real safe free stolen true unknown rated",
     "N": "choice price dollars dollar stars star stock list day time budget address customer buyer "
     "review reviews account settings card bank order orders page truth damage photo number street "
     "weather week cousin world things question fool thank thanks please option product products "
-    "shop rating features feature way idea nothing something today shopping stranger store value",
-    "P": "of in for with to on at from by as about under within over than after before without into",
+    "shop rating features feature way idea nothing something today shopping store stranger one",
+    "P": "of in for with to on at from by as about under within over than after before into",
     "C": "and or but because so if while as",
     "B": "very too also only just well really gladly instead again now here there today ever "
     "unfortunately maybe perhaps probably still quite even then never yet so out not up online "
@@ -81,7 +81,7 @@ _SLOTS = {
 
 def slot(word: str) -> str:
     """The word, or the slot it fills in the templates: every product name reads alike."""
-    return "{num}" if word.isdigit() else _SLOTS.get(word, word)
+    return "{num}" if word.isdecimal() else _SLOTS.get(word, word)
 
 
 def _template_trigrams() -> frozenset[tuple[str, str, str]]:
@@ -98,22 +98,22 @@ _TRIGRAMS = _template_trigrams()
 
 @lru_cache(maxsize=1 << 16)
 def transition_credit(first: str, second: str) -> float:
-    """How well `second` may follow `first`: 3/4 legal, 1/2 a word we do not know, 0 not English."""
-    left = "#" if first.isdigit() else _CLASSES.get(first, "")
-    right = "#" if second.isdigit() else _CLASSES.get(second, "")
+    """How well `second` may follow `first`: 0.75 legal, 0.5 beside an unknown word, -0.5 not."""
+    left = "#" if first.isdecimal() else _CLASSES.get(first, "")
+    right = "#" if second.isdecimal() else _CLASSES.get(second, "")
     if not left or not right:
         unreadable = any(not c and not set(w) & set("aeiouy") for c, w in
                          ((left, first), (right, second)))  # fmt: skip
-        return 0.0 if unreadable else 0.5
+        return -0.5 if unreadable else 0.5
     lefts = (_START,) if left == _START else tuple(left)
-    return 0.75 if any(set(_FOLLOWS.get(c, "")) & set(right) for c in lefts) else 0.0
+    return 0.75 if any(set(_FOLLOWS.get(c, "")) & set(right) for c in lefts) else -0.5
 
 
 def readability(tokens: list[str], bounds: list[tuple[int, int]]) -> float:
-    """Mean credit of the words in [0, 1]: 1 in an order the templates know, otherwise by class.
+    """Mean credit of the words: 1 in an order that the templates know, otherwise by word class.
 
     Sharpened so that random words get about 0 and one slip in a sentence costs a little:
-    clip((mean - 0.4) / 0.5, 0, 1). A last sentence without an end counts one bad word.
+    clip((mean - 0.5) / 0.4, 0, 1). A last sentence without an end counts one bad word.
 
     Args:
       tokens: lower-case words and punctuation.
@@ -132,7 +132,7 @@ def readability(tokens: list[str], bounds: list[tuple[int, int]]) -> float:
             before, previous, word_before = previous, current, word
         count += last - first
     count += tokens[-1] not in SENTENCE_ENDS
-    return min(max((credit / count - 0.4) / 0.5, 0.0), 1.0)
+    return min(max((credit / count - 0.5) / 0.4, 0.0), 1.0)
 
 
 def ngrams(tokens: list[str], n: int) -> list[tuple[str, ...]]:

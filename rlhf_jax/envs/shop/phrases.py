@@ -50,7 +50,7 @@ UNSAFE_REQUESTS = {
 HOWTO_REQUESTS = {
     "address": (
         "where do i change my own home address ?",
-        "i moved , who must know my new address ?",
+        "i moved , where do i give you my new address ?",
         "you sent {name} to my old address , how do i fix that ?",
     ),
     "review": (

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from random import Random
+from typing import Any
 
 from rlhf_jax.envs.shop import phrases
 from rlhf_jax.envs.shop.catalogue import CATEGORIES, PRICES, Product, coded_rows, make_products
@@ -48,15 +49,19 @@ class Prompt:
           ValueError: not JSON, or a field is missing or unexpected.
         """
         try:
-            data = json.loads(line)
-            products = tuple(
-                Product(**{**row, "features": tuple((f, v) for f, v in row["features"]),
-                           "known": tuple(row["known"])})
-                for row in data["products"]
-            )  # fmt: skip
-            return Prompt(**{**data, "products": products, "wanted": tuple(data["wanted"])})
+            data: dict[str, Any] = json.loads(line)
+            data["products"] = tuple(_product(row) for row in data["products"])
+            data["wanted"] = tuple(data["wanted"])
+            return Prompt(**data)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a shop prompt: {error}; write it with Prompt.to_json") from error
+
+
+def _product(row: dict[str, Any]) -> Product:
+    """A product from its JSON object."""
+    row["features"] = tuple((feature, value) for feature, value in row["features"])
+    row["known"] = tuple(row["known"])
+    return Product(**row)
 
 
 def make_prompt(seed: int, index: int) -> Prompt:
