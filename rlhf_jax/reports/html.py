@@ -1,0 +1,201 @@
+"""Reports as one HTML file that needs nothing else: no script, no font, no request to anywhere.
+
+Every builder takes plain text, escapes it and returns `Html`; only `Html` is joined unescaped.
+"""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NewType
+
+from matplotlib.figure import Figure
+
+from rlhf_jax.reports.claims import Claim, Table, format_cell
+from rlhf_jax.reports.plots import png_bytes
+
+Html = NewType("Html", str)
+
+SIGNS = {">=": "≥", ">": "&gt;", "<=": "≤", "<": "&lt;", "==": "="}
+STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #fff; color: #1f2328; line-height: 1.55; font-size: 16px;
+  font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .4rem; }
+h2 { font-size: 1.2rem; margin: 2.6rem 0 .7rem; padding-bottom: .3rem;
+  border-bottom: 1px solid #d8dee4; }
+h3 { font-size: 1rem; margin: 1.6rem 0 .5rem; }
+p { margin: .6rem 0; max-width: 46rem; }
+a { color: #0b5cad; }
+.lead, .note, figcaption, footer { color: #57606a; }
+.note, figcaption, footer { font-size: .875rem; }
+.wide { overflow-x: auto; margin: .8rem 0; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
+th, td { padding: .38rem .75rem; text-align: left; vertical-align: top;
+  border-bottom: 1px solid #e4e8ec; }
+th { font-weight: 600; }
+thead th { border-bottom: 2px solid #afb8c1; vertical-align: bottom; }
+tbody th { font-weight: 500; }
+.number { text-align: right; white-space: nowrap; }
+.holds, .fails { font-weight: 600; white-space: nowrap; }
+.holds { color: #11662f; }
+.fails { color: #a40e26; }
+figure { margin: 1.2rem 0; }
+figure img { display: block; max-width: 100%; height: auto; }
+figcaption { margin-top: .3rem; max-width: 46rem; }
+.prompt { white-space: pre-wrap; overflow-wrap: anywhere; background: #f6f8fa; margin: .6rem 0;
+  border-left: 3px solid #afb8c1; padding: .6rem .9rem; font-size: .9rem; }
+.answers { display: grid; gap: .8rem;
+  grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }
+.answer { border: 1px solid #d8dee4; border-radius: 6px; padding: .65rem .85rem; font-size: .9rem; }
+.answer h4 { margin: 0 0 .3rem; font-size: .9rem; display: flex; flex-wrap: wrap;
+  justify-content: space-between; gap: .5rem; }
+.answer h4 span { font-weight: 400; color: #57606a; font-variant-numeric: tabular-nums; }
+.answer div { white-space: pre-wrap; overflow-wrap: anywhere; }
+footer { margin-top: 3rem; border-top: 1px solid #d8dee4; padding-top: .8rem; }
+@media (max-width: 34rem) { main { padding: 1.2rem .9rem 3rem; } .answers { display: block; }
+  .answer { margin-bottom: .8rem; } }
+@media print { .answer, figure, tr { break-inside: avoid; } }
+"""
+
+
+def page(title: str, *blocks: Html, lead: str = "", footer: str = "") -> Html:
+    """A whole document.
+
+    Args:
+      title: the heading and the window's title.
+      blocks: in order.
+      lead: one or two sentences under the title.
+      footer: versions, time and the command, for instance.
+    """
+    lead_html = f'<p class="lead">{escape(lead)}</p>' if lead else ""
+    footer_html = f"<footer>{escape(footer)}</footer>" if footer else ""
+    return Html(
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'  # keeps a browser from asking a server for one
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<header><h1>{escape(title)}</h1>{lead_html}</header>\n"
+        + "\n".join(blocks)
+        + f"\n{footer_html}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def section(title: str, *blocks: Html) -> Html:
+    """A titled part of a page."""
+    return Html(f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(blocks) + "\n</section>")
+
+
+def paragraph(text: str) -> Html:
+    """Plain text."""
+    return Html(f"<p>{escape(text)}</p>")
+
+
+def note(text: str) -> Html:
+    """Small grey text."""
+    return Html(f'<p class="note">{escape(text)}</p>')
+
+
+def link(text: str, target: str) -> Html:
+    """A paragraph with a link to a file beside the page.
+
+    Raises:
+      ValueError: the target is not a relative path.
+    """
+    if ":" in target or target.startswith("/"):
+        raise ValueError(f"links stay within the results: {target!r} is not a relative path")
+    return Html(f'<p><a href="{escape(target)}">{escape(text)}</a></p>')
+
+
+def table(content: Table) -> Html:
+    """A table, numbers to the right; it scrolls sideways on a narrow screen."""
+    columns = list(zip(*content.rows, strict=True)) if content.rows else [()] * len(content.headers)
+    right = [bool(column) and all(_is_number(cell) for cell in column) for column in columns]
+    head = "".join(
+        f'<th scope="col"{_number(right[i])}>{escape(header)}</th>'
+        for i, header in enumerate(content.headers)
+    )
+    body = "".join(f"<tr>{_row(row, right)}</tr>\n" for row in content.rows)
+    caption = f"<caption>{escape(content.title)}</caption>" if content.title else ""
+    return Html(
+        f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table></div>" + (note(content.note) if content.note else "")
+    )
+
+
+def claims_list(claims: Sequence[Claim]) -> Html:
+    """The claims, what was measured, and whether each holds, in a word and a colour."""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(c.name)}</th><td class="number">{format_cell(c.value)}</td>'
+        f'<td class="number">{SIGNS[c.op]} {format_cell(c.threshold)}</td>'
+        f'<td class="{"holds" if c.holds else "fails"}">{"✓ holds" if c.holds else "✗ fails"}</td>'
+        "</tr>\n"
+        for c in claims
+    )
+    return Html(
+        '<div class="wide"><table><thead><tr><th scope="col">claim</th>'
+        '<th scope="col" class="number">measured</th><th scope="col" class="number">asked</th>'
+        f'<th scope="col">result</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
+    )
+
+
+def figure(image: Figure | bytes | Path, *, alt: str, caption: str = "") -> Html:
+    """A picture held in the page itself.
+
+    Args:
+      image: a matplotlib figure, PNG bytes, or the path of a PNG file.
+      alt: what it shows, for those who cannot see it; required.
+      caption: text under it.
+    """
+    data = png_bytes(image) if isinstance(image, Figure) else image
+    data = data.read_bytes() if isinstance(data, Path) else data
+    source = "data:image/png;base64," + base64.b64encode(data).decode("ascii")
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    size = f'src="{source}" width="{_png_width(data)}"'
+    return Html(f'<figure><img {size} alt="{escape(alt)}">{below}</figure>')
+
+
+def answers(title: str, prompt: str, rows: Sequence[tuple[str, str, str]]) -> Html:
+    """One prompt and its answers side by side.
+
+    Args:
+      title: of the prompt.
+      prompt: its text, line breaks kept.
+      rows: (method, answer, a short remark such as its score).
+    """
+    cards = "\n".join(
+        f'<div class="answer"><h4>{escape(method)}<span>{escape(remark)}</span></h4>'
+        f"<div>{escape(text) or '<em>(empty)</em>'}</div></div>"
+        for method, text, remark in rows
+    )
+    return Html(
+        f'<h3>{escape(title)}</h3>\n<div class="prompt">{escape(prompt)}</div>\n'
+        f'<div class="answers">\n{cards}\n</div>'
+    )
+
+
+def _png_width(png: bytes) -> int:
+    """Width on the page: a PNG drawn at 144 dots an inch is shown at the page's 96."""
+    return round(int.from_bytes(png[16:20], "big") * 96 / 144)
+
+
+def _row(row: Sequence[Any], right: Sequence[bool]) -> str:
+    first = f'<th scope="row">{escape(format_cell(row[0]))}</th>' if row else ""
+    return first + "".join(
+        f"<td{_number(right[i])}>{escape(format_cell(cell))}</td>"
+        for i, cell in enumerate(row)
+        if i > 0
+    )
+
+
+def _is_number(cell: Any) -> bool:
+    """Numbers, gaps, and texts that begin like a number ("0.61 [0.58, 0.64]")."""
+    text = format_cell(cell)
+    return text in ("", "–", "nan", "inf", "-inf") or text[:2].strip("+-<>=~ ")[:1].isdigit()  # noqa: RUF001
+
+
+def _number(right: bool) -> str:
+    return ' class="number"' if right else ""
