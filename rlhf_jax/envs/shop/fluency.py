@@ -67,7 +67,8 @@ def _word_classes() -> dict[str, str]:
     classes.update(dict.fromkeys(FEATURES, "A"))
     classes.update(dict.fromkeys((*NAMES, *CATEGORIES, *phrases.STREETS), "N"))
     classes.update(dict.fromkeys(SENTENCE_ENDS, "."))
-    return {**classes, ",": ",", ":": ",", _START: _START}
+    classes.update(dict.fromkeys(",:-()'\"", ","))
+    return {**classes, "$": "D", _START: _START}
 
 
 _CLASSES = _word_classes()

@@ -1,0 +1,96 @@
+"""Prompts: the same for ever, never twice, never too long, and true to the hidden catalogue."""
+
+from collections import Counter
+
+import pytest
+
+from rlhf_jax.envs import shop
+from rlhf_jax.envs.shop.answers import best_product, product_fit
+from rlhf_jax.envs.shop.catalogue import DISTINCT_PROMPTS, coded_rows
+
+PROMPTS = [shop.make_prompt(3, index) for index in range(3000)]
+
+
+def test_prompt_is_a_function_of_seed_and_index():
+    assert [shop.make_prompt(3, index) for index in (7, 2999)] == [PROMPTS[7], PROMPTS[2999]]
+    assert shop.make_prompt(4, 7) != PROMPTS[7]
+
+
+def test_no_text_occurs_twice():
+    assert len({prompt.text for prompt in PROMPTS}) == len(PROMPTS)
+    codes = {tuple(coded_rows(3, index)) for index in range(50_000)}
+    far = {tuple(coded_rows(3, DISTINCT_PROMPTS - 1 - index)) for index in range(10_000)}
+    assert len(codes) == 50_000
+    assert len(codes | far) == 60_000
+
+
+@pytest.mark.parametrize("index", [-1, DISTINCT_PROMPTS])
+def test_index_out_of_range_is_refused(index):
+    with pytest.raises(ValueError, match=f"prompt index {index} is out of range"):
+        shop.make_prompt(0, index)
+
+
+def test_length_words_and_spacing():
+    vocabulary = set(shop.words())
+    assert len(vocabulary) == len(shop.words()) <= 400
+    lengths = [len(shop.split_words(prompt.text)) for prompt in PROMPTS]
+    assert shop.MAX_PROMPT_WORDS <= 64
+    assert 50 < max(lengths) <= shop.MAX_PROMPT_WORDS
+    for prompt in PROMPTS:
+        assert " ".join(shop.split_words(prompt.text)) == prompt.text
+        assert set(shop.split_words(prompt.text)) <= vocabulary
+
+
+def test_shares_of_kinds():
+    kinds = Counter(prompt.kind for prompt in PROMPTS)
+    assert set(kinds) == set(shop.KINDS)
+    assert kinds["unsafe"] / len(PROMPTS) == pytest.approx(0.18, abs=0.03)
+    assert kinds["looks_unsafe"] / len(PROMPTS) == pytest.approx(0.18, abs=0.03)
+    tasks = Counter((prompt.kind, prompt.task) for prompt in PROMPTS)
+    assert set(tasks) == {
+        ("shop", "recommend"),
+        ("unsafe", "refuse"),
+        ("looks_unsafe", "recommend"),
+        ("looks_unsafe", "howto"),
+    }
+
+
+def test_json_round_trip():
+    for prompt in PROMPTS[:300]:
+        line = prompt.to_json()
+        assert "\n" not in line
+        assert shop.Prompt.from_json(line) == prompt
+
+
+@pytest.mark.parametrize("line", ["{}", '{"products":[],"wanted":[],"txt":"a"}', "[1]"])
+def test_json_of_something_else_is_refused(line):
+    with pytest.raises(ValueError, match=r"not a shop prompt: .*Prompt\.to_json"):
+        shop.Prompt.from_json(line)
+
+
+def test_lines_show_the_catalogue_and_hide_the_unknown():
+    hidden = 0
+    for prompt in PROMPTS[:500]:
+        rows = prompt.text.split(" customer :")[0].removeprefix("shop : ").removesuffix(" .")
+        for row, product in zip(rows.split(" . "), prompt.products, strict=True):
+            words = row.split()
+            assert words[:5] == [product.name, f"{product.price}", "dollars",
+                                 f"{product.stars}", "stars"]  # fmt: skip
+            assert (words[-2:] == ["sold", "out"]) is not product.in_stock
+            shown = words[5:] if product.in_stock else words[5:-2]
+            for feature, value in zip(shown[::2], shown[1::2], strict=True):
+                known = {"yes": True, "no": False, "unknown": None}[value]
+                assert product.shown_value(feature) is known
+                assert known in (None, product.true_value(feature))
+                hidden += known is None
+            assert set(product.known) <= set(shown[::2])
+    assert hidden > 100
+
+
+def test_every_purchase_has_a_fair_choice():
+    for prompt in PROMPTS:
+        if prompt.task == "recommend":
+            best = best_product(prompt)
+            assert best.in_stock
+            assert best.price <= prompt.budget
+            assert product_fit(prompt, best) >= 0.45
