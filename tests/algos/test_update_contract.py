@@ -1,0 +1,237 @@
+"""What every update owes: weights, padding, order, micro-batches, devices, purity.
+
+One row of `CASES` per algorithm, all on the same table of 3 states and 4 actions, with plain
+gradient descent at rate 1, so that the change of the params is minus the gradient.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from rlhf_jax.algos import ppo, preference, reward_model, sft
+from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.losses.preference import dpo_loss, ipo_loss
+from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_value
+from rlhf_jax.types import PreferenceBatch, Trajectory
+
+STATES, ACTIONS, ROWS, STEPS = 3, 4, 8, 3
+POLICY = tabular_policy(STATES, ACTIONS)
+VALUE = tabular_value(STATES)
+REWARD = tabular_reward(STATES, ACTIONS)
+SGD = optax.sgd(1.0)
+BAD_ID = 10**6  # under the mask, even an id outside the table
+
+
+class Case(NamedTuple):
+    update: Callable
+    params: Any
+    batch: Any
+
+
+def normal(rng, *shape):
+    return jnp.asarray(rng.standard_normal(shape), jnp.float32)
+
+
+def random_trajectory(rng):
+    states = jnp.asarray(rng.integers(0, STATES, (ROWS, STEPS)))
+    actions = jnp.asarray(rng.integers(0, ACTIONS, (ROWS, STEPS)))
+    lengths = rng.integers(1, STEPS + 1, (ROWS, 1))
+    return Trajectory(states, actions, jnp.asarray(np.arange(STEPS) < lengths))
+
+
+def pairwise_case(loss):
+    rng = np.random.default_rng(0)
+    pair = random_trajectory(rng), random_trajectory(rng)
+    batch = PreferenceBatch(*pair, normal(rng, ROWS), normal(rng, ROWS), jnp.ones(ROWS))
+    return Case(preference.make_update(POLICY, SGD, loss), normal(rng, STATES, ACTIONS), batch)
+
+
+def reward_case():
+    rng = np.random.default_rng(1)
+    pair = random_trajectory(rng), random_trajectory(rng)
+    batch = PreferenceBatch(*pair, weights=jnp.ones(ROWS))
+    return Case(reward_model.make_update(REWARD, SGD), normal(rng, STATES, ACTIONS), batch)
+
+
+def ppo_case(whiten):
+    rng = np.random.default_rng(2)
+    numbers = (normal(rng, ROWS, STEPS) for _ in range(4))
+    batch = ppo.PPOBatch(random_trajectory(rng), *numbers, weights=jnp.ones(ROWS))
+    config = ppo.PPOConfig(whiten_advantages=whiten, value_coef=0.5)
+    params = ppo.ActorCritic(normal(rng, STATES, ACTIONS), normal(rng, STATES))
+    return Case(ppo.make_update(POLICY, VALUE, SGD, config), params, batch)
+
+
+def sft_case():
+    rng = np.random.default_rng(3)
+    params = normal(rng, STATES, ACTIONS)
+    return Case(sft.make_update(POLICY, SGD), params, random_trajectory(rng))
+
+
+CASES = {
+    "dpo": pairwise_case(partial(dpo_loss, beta=0.3)),
+    "ipo": pairwise_case(partial(ipo_loss, beta=0.3)),
+    "reward_model": reward_case(),
+    "ppo": ppo_case(whiten=False),
+    "ppo_whitened": ppo_case(whiten=True),
+    "sft": sft_case(),
+}
+CASES = {name: case._replace(update=jax.jit(case.update)) for name, case in CASES.items()}
+WEIGHTED = {name: case for name, case in CASES.items() if name != "sft"}
+ADDITIVE = {name: case for name, case in CASES.items() if name != "ppo_whitened"}
+
+every_update = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+weighted_update = pytest.mark.parametrize("case", WEIGHTED.values(), ids=WEIGHTED.keys())
+additive_update = pytest.mark.parametrize("case", ADDITIVE.values(), ids=ADDITIVE.keys())
+
+
+def take(batch, rows):
+    return jax.tree.map(lambda x: x[rows], batch)
+
+
+def run(case, batch):
+    return case.update(init_state(case.params, SGD), batch)
+
+
+def gradient(case, batch):
+    state, _ = run(case, batch)
+    return jax.tree.map(lambda before, after: before - after, case.params, state.params)
+
+
+def spoil(x, place):
+    """x with NaN, or an id outside the table, where `place` is True; masks stay."""
+    if x.dtype == bool:
+        return x
+    junk = jnp.nan if jnp.issubdtype(x.dtype, jnp.floating) else BAD_ID
+    return jnp.where(place.reshape(place.shape + (1,) * (x.ndim - place.ndim)), junk, x)
+
+
+def assert_same(case, batch, other, **tolerance):
+    """Same loss, metrics and new params from both batches."""
+    (state, metrics), (other_state, other_metrics) = run(case, batch), run(case, other)
+    values, other_values = (
+        {name: mean.value() for name, mean in each.items()} for each in (metrics, other_metrics)
+    )
+    same = partial(np.testing.assert_allclose, **({"rtol": 1e-5, "atol": 1e-6} | tolerance))
+    jax.tree.map(same, other_values, values)
+    jax.tree.map(same, other_state.params, state.params)
+
+
+@every_update
+def test_one_step_moves_every_trained_parameter(case):
+    state, metrics = run(case, case.batch)
+    assert state.step == 1
+    assert metrics["loss"].weight > 0
+    moved = jax.tree.map(lambda a, b: float(jnp.mean(a != b)), case.params, state.params)
+    assert all(share > 0.5 for share in jax.tree.leaves(moved))
+    norm = optax.tree.norm(gradient(case, case.batch))
+    np.testing.assert_allclose(metrics["grad_norm"].value(), norm, rtol=1e-4)
+
+
+@weighted_update
+def test_weights_are_repeated_rows(case):
+    counts = np.array([2, 1, 0, 3, 1, 0, 0, 1])
+    weighted = replace(case.batch, weights=jnp.asarray(counts, jnp.float32))
+    repeated = take(case.batch, np.repeat(np.arange(ROWS), counts))
+    assert_same(case, weighted, repeated)
+
+
+@weighted_update
+def test_no_weights_means_equal_weights(case):
+    assert_same(case, replace(case.batch, weights=None), case.batch)
+
+
+@weighted_update
+def test_rows_of_weight_zero_never_matter(case):
+    """Not even where their numbers are NaN, or their ids lie outside the table."""
+    empty = jnp.arange(ROWS) >= 5
+    weights = jnp.where(empty, 0.0, 1.0)
+    batch = replace(case.batch, weights=weights)
+    spoiled = replace(jax.tree.map(partial(spoil, place=empty), batch), weights=weights)
+    assert_same(case, batch, spoiled)
+    assert_same(case, batch, take(batch, np.arange(5)))
+
+
+@every_update
+def test_padding_never_matters(case):
+    def pad(x):
+        if x.ndim < 2:
+            return x
+        junk = {"b": False, "f": jnp.nan, "i": BAD_ID}[x.dtype.kind]
+        return jnp.pad(x, ((0, 0), (0, 2)), constant_values=junk)
+
+    assert_same(case, case.batch, jax.tree.map(pad, case.batch))
+
+
+@every_update
+def test_batch_order_never_matters(case):
+    order = np.random.default_rng(0).permutation(ROWS)
+    assert_same(case, case.batch, take(case.batch, order))
+
+
+@every_update
+def test_leading_axes_are_free(case):
+    assert_same(case, case.batch, jax.tree.map(lambda x: x.reshape(2, 4, *x.shape[1:]), case.batch))
+
+
+@additive_update
+def test_micro_batches_add_up(case):
+    """Metrics add as (total, weight); gradients average with the weight of the loss."""
+    whole_metrics = run(case, case.batch)[1]
+    parts = [take(case.batch, rows) for rows in (np.arange(3), np.arange(3, ROWS))]
+    metrics = [run(case, part)[1] for part in parts]
+    summed = jax.tree.map(lambda a, b: a + b, *metrics)
+    for name in whole_metrics.keys() - {"grad_norm"}:
+        np.testing.assert_allclose(summed[name], whole_metrics[name], rtol=1e-5, atol=1e-6)
+    weights = [each["loss"].weight for each in metrics]
+    first, second = (gradient(case, part) for part in parts)
+    mean = jax.tree.map(
+        lambda a, b: (weights[0] * a + weights[1] * b) / sum(weights), first, second
+    )
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, mean, gradient(case, case.batch))
+
+
+@every_update
+def test_eight_devices_equal_one(case):
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
+    sharded = jax.device_put(case.batch, NamedSharding(mesh, PartitionSpec("batch")))
+    assert len(jax.tree.leaves(sharded)[0].sharding.device_set) == 8
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    spread = case._replace(params=jax.device_put(case.params, everywhere))
+    state, metrics = run(case, case.batch)
+    sharded_state, sharded_metrics = run(spread, sharded)
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, sharded_state.params, state.params)
+    jax.tree.map(close, sharded_metrics, metrics)
+
+
+@pytest.mark.parametrize("name", ["dpo", "ppo_whitened"])
+def test_jit_equals_eager(name):
+    case = CASES[name]
+    state, metrics = run(case, case.batch)
+    with jax.disable_jit():
+        eager_state, eager_metrics = run(case, case.batch)
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, eager_state.params, state.params)
+    jax.tree.map(close, eager_metrics, metrics)
+
+
+def test_a_sweep_is_one_vmap():
+    batch, params = CASES["dpo"].batch, CASES["dpo"].params
+
+    def step(beta):
+        update = preference.make_update(POLICY, SGD, partial(dpo_loss, beta=beta))
+        return update(init_state(params, SGD), batch)[0].params
+
+    swept = jax.jit(jax.vmap(step))(jnp.array([0.1, 0.3]))
+    np.testing.assert_allclose(swept[1], run(CASES["dpo"], batch)[0].params, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(swept[0], swept[1])
