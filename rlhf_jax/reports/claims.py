@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsFloat
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -30,9 +30,9 @@ class Claim:
     """
 
     name: str
-    value: float
+    value: SupportsFloat
     op: str
-    threshold: float
+    threshold: SupportsFloat
 
     def __post_init__(self) -> None:
         if self.op not in OPERATORS:

@@ -50,7 +50,7 @@ def curves(
     x_label: str,
     y_label: str,
     log_y: bool = False,
-    lines: Mapping[str, float] | None = None,
+    lines: Mapping[str, float | int] | None = None,
 ) -> Figure:
     """Curves with bands.
 
@@ -155,8 +155,8 @@ def heat_map(
     title: str,
     x_label: str = "",
     y_label: str = "",
-    low: float | None = None,
-    high: float | None = None,
+    low: float | int | None = None,
+    high: float | int | None = None,
 ) -> Figure:
     """A matrix as colours with its numbers written in.
 
@@ -218,7 +218,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def _new(
-    title: str, x_label: str, y_label: str, size: tuple[float, float] = (6.6, 3.9)
+    title: str, x_label: str, y_label: str, size: tuple[float | int, float | int] = (6.6, 3.9)
 ) -> tuple[Figure, Axes]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained", facecolor="white")

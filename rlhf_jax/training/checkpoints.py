@@ -108,11 +108,11 @@ def write(folder: Path, tree: PyTree, info: dict[str, Any]) -> None:
     with naming_full_disk(folder), _removed_on_error(temporary):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        if arrays:
+        stored = {str(i): array for i, array in enumerate(arrays) if not _is_empty(leaves[i])}
+        if stored:
             with _quiet():
-                _orbax().save(
-                    (temporary / "arrays").absolute(), args=ocp.args.PyTreeSave(_named(arrays))
-                )
+                path = (temporary / "arrays").absolute()
+                _orbax().save(path, args=ocp.args.PyTreeSave(stored))
         record["files"] = _fingerprints(temporary)
         write_json(temporary / "checkpoint.json", {**record, "sha256": _record_digest(record)})
         _swap_in(temporary, folder)
@@ -174,30 +174,33 @@ def _orbax() -> ocp.Checkpointer:
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
 
 
-def _named(items: list[Any]) -> dict[str, Any]:
-    """Leaves go to disk as "0", "1", ...: their paths may hold characters a store refuses."""
-    return {str(i): item for i, item in enumerate(items)}
+def _is_empty(leaf: trees.Leaf) -> bool:
+    """The store refuses arrays without elements; dtype and shape say all there is to them."""
+    return leaf.kind == "array" and 0 in leaf.shape
 
 
 def _read_arrays(folder: Path, leaves: list[trees.Leaf], examples: list[Any]) -> list[Any]:
     """The raw arrays of a folder, each sharded as its example; on the host where it has none."""
-    if not leaves:
-        return []
-    how = [
-        ocp.RestoreArgs(restore_type=np.ndarray)
+    how = {
+        str(i): ocp.RestoreArgs(restore_type=np.ndarray)
         if leaf.kind != "array" or trees.on_default_device(getattr(example, "sharding", None))
         else ocp.ArrayRestoreArgs(sharding=example.sharding)
-        for leaf, example in zip(leaves, examples, strict=True)
+        for i, (leaf, example) in enumerate(zip(leaves, examples, strict=True))
+        if not _is_empty(leaf)
+    }
+    found = {}
+    if how:
+        args = ocp.args.PyTreeRestore(item=dict.fromkeys(how, 0), restore_args=how)
+        try:
+            with _quiet():
+                found = _orbax().restore((folder / "arrays").absolute(), args=args)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            message = f"{folder} is damaged (its arrays cannot be read): {REMEDY}"
+            raise CheckpointError(message) from error
+    return [
+        np.zeros(leaf.shape, leaf.dtype) if _is_empty(leaf) else found[str(i)]
+        for i, leaf in enumerate(leaves)
     ]
-    args = ocp.args.PyTreeRestore(item=_named([0] * len(how)), restore_args=_named(how))
-    try:
-        with _quiet():
-            found = _orbax().restore((folder / "arrays").absolute(), args=args)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder} is damaged (its arrays cannot be read): {REMEDY}"
-        ) from error
-    return [found[str(i)] for i in range(len(how))]
 
 
 def _verified_record(folder: Path) -> dict[str, Any]:

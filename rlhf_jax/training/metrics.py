@@ -122,7 +122,9 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-def _write_event(writer: MetricWriter, stage: str, step: int, values: dict[str, float]) -> None:
+def _write_event(
+    writer: MetricWriter, stage: str, step: int, values: Mapping[str, float | int]
+) -> None:
     events = _events(writer, stage)
     for name, value in values.items():
         summary = scalar(name, value)

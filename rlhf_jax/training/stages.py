@@ -43,7 +43,7 @@ class Run:
     progress: bool
     began: float
     spent: dict[str, float] = field(default_factory=dict)
-    marks: dict[str, float] = field(default_factory=lambda: {"rows": 0, "inside": 0.0})
+    marks: dict[str, float | int] = field(default_factory=lambda: {"rows": 0, "inside": 0.0})
 
 
 @dataclass(frozen=True)

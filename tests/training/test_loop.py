@@ -1,0 +1,159 @@
+"""The loop counts, writes, saves and stops; the writer's file survives a resume unchanged."""
+
+import json
+import signal
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlhf_jax.training import checkpoints, train
+from rlhf_jax.training.checkpoints import Store
+from rlhf_jax.training.errors import DiskFullError, DivergedError, Interrupted, ResultsError
+from rlhf_jax.training.metrics import (
+    MetricWriter,
+    as_number,
+    close_writer,
+    open_writer,
+    position,
+    read_metrics,
+    rewind,
+    write_metrics,
+)
+from rlhf_jax.training.signals import stop_on_signals
+
+
+@pytest.fixture
+def writer(tmp_path):
+    opened = open_writer(tmp_path / "out")
+    yield opened
+    close_writer(opened)
+
+
+@jax.jit
+def step_fn(state, step):
+    state = state + jax.random.normal(jax.random.fold_in(jax.random.key(0), step))
+    return state, {"loss": state**2, "pair": (state, jnp.float32(2))}
+
+
+def rows_of(writer):
+    position(writer)
+    return [json.loads(line) for line in (writer.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_rows_and_checkpoints(tmp_path, writer):
+    store = Store(tmp_path / "store", keep=9)
+    options = {"stage": "s", "steps": 7, "store": store, "writer": writer}
+    trained = train(step_fn, jnp.float32(0), save_every=3, log_every=2, **options)
+    rows = rows_of(writer)
+    assert [row["step"] for row in rows] == [2, 4, 6, 7]
+    assert checkpoints.steps(store) == [3, 6, 7]
+    assert rows[-1]["loss"] == pytest.approx(float(trained.state) ** 2, rel=1e-6)
+    assert rows[-1]["pair"] == pytest.approx(float(trained.state) / 2, rel=1e-6)
+    again = train(step_fn, jnp.float32(0), save_every=3, log_every=2, **options)
+    assert float(again.state) == float(trained.state)
+    assert rows_of(writer) == rows
+    assert again.seconds >= checkpoints.restore(store, jnp.float32(0)).metadata["seconds"]
+
+
+def test_a_stop_saves_and_the_rest_follows(tmp_path, writer):
+    seen = []
+
+    def counting(state, step):
+        seen.append(step)
+        return step_fn(state, step)
+
+    options = {"stage": "s", "steps": 9, "writer": writer, "save_every": 0}
+    with pytest.raises(Interrupted, match="s after step 4 of 9") as stopped:
+        train(
+            counting,
+            jnp.float32(0),
+            store=Store(tmp_path / "a"),
+            stop=lambda: signal.SIGTERM if len(seen) == 4 else 0,
+            **options,
+        )
+    assert stopped.value.signum == signal.SIGTERM
+    assert checkpoints.steps(Store(tmp_path / "a")) == [4]
+    part = train(counting, jnp.float32(0), store=Store(tmp_path / "a"), **options)
+    assert seen == list(range(9))
+    resumed = rows_of(writer)
+    whole = train(step_fn, jnp.float32(0), store=Store(tmp_path / "b"), **options)
+    assert float(part.state) == float(whole.state)
+    assert rows_of(writer)[9:] == resumed
+
+
+def test_a_loss_that_is_not_finite_is_named_and_never_saved(tmp_path, writer):
+    def diverging(state, step):
+        return state, {"value/loss": jnp.where(step < 4, 1.0, jnp.inf), "kl": jnp.nan}
+
+    store = Store(tmp_path / "store")
+    options = {"stage": "ppo", "steps": 9, "store": store, "writer": writer}
+    with pytest.raises(DivergedError, match="ppo: value/loss is inf at step 5"):
+        train(diverging, jnp.float32(0), save_every=3, **options)
+    assert checkpoints.steps(store) == [3]
+    assert rows_of(writer)[0] == {"stage": "ppo", "step": 1, "value/loss": 1.0, "kl": None}
+
+
+def test_rewind_cuts_the_file(tmp_path, writer):
+    write_metrics(writer, "a", [(1, {"x": 1}), (2, {"x": np.float32(0.1)})])
+    length = position(writer)
+    whole = (writer.folder / "metrics.jsonl").read_bytes()
+    write_metrics(writer, "a", [(3, {"x": 3})])
+    rewind(writer, length, stage="a", step=2)
+    assert (writer.folder / "metrics.jsonl").read_bytes() == whole
+    write_metrics(writer, "a", [(3, {"x": True})])
+    position(writer)
+    assert read_metrics(writer.folder)[1:] == [
+        {"stage": "a", "step": 2, "x": 0.1},
+        {"stage": "a", "step": 3, "x": 1},
+    ]
+    with pytest.raises(ResultsError, match=r"metrics\.jsonl has lost rows"):
+        rewind(writer, 10_000, stage="a", step=2)
+
+
+def test_tensorboard_is_told_which_steps_are_void(writer):
+    event_file_loader = pytest.importorskip("tensorboardX.proto.event_pb2")
+    write_metrics(writer, "a", [(1, {"x": 1.0}), (2, {"x": 2.0})])
+    rewind(writer, 0, stage="a", step=1)
+    position(writer)
+    (path,) = (writer.folder / "tensorboard" / "a").iterdir()
+    data, events = path.read_bytes(), []
+    while data:  # length (8), its checksum (4), the event, its checksum (4)
+        size = int.from_bytes(data[:8], "little")
+        events.append(event_file_loader.Event.FromString(data[12 : 12 + size]))
+        data = data[16 + size :]
+    assert [event.step for event in events[1:]] == [1, 2, 2]
+    assert events[3].session_log.status == event_file_loader.SessionLog.START
+
+
+def test_numbers():
+    assert as_number(jnp.float32(0.1)) == 0.1
+    assert as_number((np.float32(6), np.float32(4))) == 1.5
+    assert np.isnan(as_number((1.0, 0.0)))
+    assert as_number(np.int32(3)) == 3
+    with pytest.raises(ValueError, match=r"must be a scalar .* got \(2,\)"):
+        as_number(jnp.ones(2))
+
+
+def test_reserved_names(writer):
+    with pytest.raises(ValueError, match="a metric of stage a is called 'step'"):
+        write_metrics(writer, "a", [(1, {"step": 1.0})])
+
+
+def test_full_disk_is_named(tmp_path):
+    with open("/dev/full", "ab", buffering=0) as rows, pytest.raises(DiskFullError, match="space"):
+        write_metrics(MetricWriter(tmp_path, rows), "a", [(1, {"x": 1.0})])
+
+
+def test_signals_raise_a_flag_once():
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signals() as stop:
+        assert stop() == 0
+        signal.raise_signal(signal.SIGTERM)
+        assert stop() == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert threading.current_thread() is threading.main_thread()

@@ -1,0 +1,181 @@
+"""Runs in stages, and the folders they may and may not use."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlhf_jax.training import (
+    open_run,
+    read_metrics,
+    reading_input,
+    run_seconds,
+    run_stage,
+    train_stage,
+)
+from rlhf_jax.training.errors import CheckpointError, Interrupted, ResultsError, UserError
+from rlhf_jax.training.stages import check_stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO:
+    beta: float = 0.05
+    layers: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    ppo: PPO = field(default_factory=PPO)
+    data: Path | None = None
+
+
+def work(stage):
+    return {"x": jnp.ones(3)}, {"words": ("a", 1)}
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def do(out, config, **options):
+    with open_run(out, slug="shop", config=config, **options) as run:
+        return run_stage(run, "sft", work), run_seconds(run)
+
+
+def test_a_finished_stage_is_loaded_with_the_same_leaves(tmp_path):
+    first, seconds = do(tmp_path / "r", Config())
+    again, total = do(tmp_path / "r", Config(), resume=True)
+    assert type(first.arrays["x"]) is type(again.arrays["x"]) is np.ndarray
+    assert first.info == again.info == {"words": ["a", 1]}
+    assert first.seconds == again.seconds
+    assert min(seconds, total) >= first.seconds
+
+
+def test_another_config_is_refused_and_nothing_changes(tmp_path):
+    do(tmp_path / "r", Config())
+    before = snapshot(tmp_path)
+    other = Config(ppo=PPO(beta=0.1, layers=(1, 3)))
+    for resume in (False, True):
+        with pytest.raises(
+            ResultsError,
+            match=r"r holds a run with ppo\.beta = 0\.05, ppo\.layers = \[1, 2\], this one has "
+            r"0\.1, \[1, 3\]: choose another --out or delete it",
+        ):
+            do(tmp_path / "r", other, resume=resume)
+    with pytest.raises(ResultsError, match="add --resume to continue it"):
+        do(tmp_path / "r", Config())
+    with (
+        pytest.raises(ResultsError, match="holds a run of shop, not maze"),
+        open_run(tmp_path / "r", slug="maze", config=Config()),
+    ):
+        pass
+    assert snapshot(tmp_path) == before
+
+
+def test_folders_that_are_no_results(tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    with pytest.raises(ResultsError, match="is not empty and holds no run"):
+        do(tmp_path / "letters", Config())
+    with pytest.raises(ResultsError, match="is a file"):
+        do(tmp_path / "letters" / "a.txt", Config())
+    do(tmp_path / "r", Config())
+    (tmp_path / "r" / "run.json").write_text("{")
+    with pytest.raises(ResultsError, match=r"run\.json cannot be read"):
+        do(tmp_path / "r", Config(), resume=True)
+
+
+def test_a_run_that_saved_nothing_gives_way(tmp_path):
+    with open_run(tmp_path / "r", slug="shop", config=Config(data=Path("missing"))):
+        pass
+    do(tmp_path / "r", Config(data=Path("found")))
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["config"]["data"] == "found"
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    with (
+        open_run(tmp_path / "r", slug="shop", config=Config()),
+        pytest.raises(ResultsError, match="is in use by another run"),
+        open_run(tmp_path / "r", slug="shop", config=Config()),
+    ):
+        pass
+
+
+def test_a_checkpoint_without_its_json_does_not_make_the_run_start_again(tmp_path):
+    do(tmp_path / "r", Config())
+    (tmp_path / "r" / "stages" / "sft" / "result" / "checkpoint.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no checkpoint\.json"):
+        do(tmp_path / "r", Config(), resume=True)
+
+
+def test_damaged_newest_checkpoint_then_the_one_before(tmp_path):
+    """Deleting the damaged folder, as the message says, resumes from the older one."""
+
+    def step_fn(state, step):
+        if step == 7 and trap:
+            raise Interrupted(15, "here")
+        return state + step, {"loss": state}
+
+    def stage(name):
+        with open_run(tmp_path / name, slug="shop", config=Config(), resume=True) as run:
+            start, like = jnp.zeros(()), jnp.zeros(())
+            return run_stage(
+                run,
+                "sft",
+                lambda s: (train_stage(s, step_fn, start, steps=9, save_every=3), {}),
+                like=like,
+            )
+
+    trap = True
+    with pytest.raises(Interrupted):
+        stage("a")
+    newest = tmp_path / "a" / "stages" / "sft" / "steps" / "step_0000000006"
+    (newest / "checkpoint.json").write_text("{")
+    with pytest.raises(CheckpointError, match="step_0000000006 is damaged"):
+        stage("a")
+    shutil.rmtree(newest)
+    trap = False
+    resumed, whole = stage("a"), stage("b")
+    assert float(resumed.arrays) == float(whole.arrays) == 36
+    rows = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in "ab"]
+    assert rows[0] == rows[1]
+    assert not (tmp_path / "a" / "stages" / "sft" / "steps").exists()
+
+
+def test_two_loops_of_a_stage_need_two_names(tmp_path):
+    def loops(stage):
+        def step_fn(state, step):
+            return state + 1, {"loss": state}
+
+        state = train_stage(stage, step_fn, jnp.zeros(()), steps=2)
+        state = train_stage(stage, step_fn, state, steps=2, part="more")
+        with pytest.raises(ValueError, match="has a loop 'more' already"):
+            train_stage(stage, step_fn, state, steps=2, part="more")
+        return {"state": state}, {}
+
+    with open_run(tmp_path / "r", slug="shop", config=Config()) as run:
+        assert float(run_stage(run, "sft", loops).arrays["state"]) == 4
+    rows = read_metrics(tmp_path / "r")
+    assert [row["stage"] for row in rows] == ["sft", "sft", "sft/more", "sft/more"]
+
+
+def test_a_stop_is_seen_between_stages(tmp_path):
+    with open_run(tmp_path / "r", slug="shop", config=Config(), stop=lambda: 2) as run:
+        with pytest.raises(Interrupted, match="before sft"):
+            run_stage(run, "sft", work)
+        with pytest.raises(Interrupted, match="evaluation"):
+            check_stop(run, "evaluation")
+
+
+def test_input_errors_become_one_line():
+    with pytest.raises(UserError, match=r"^row 3: no 'chosen'$"), reading_input():
+        raise ValueError("row 3: no 'chosen'")
+    with (
+        pytest.raises(UserError, match=r"cannot read nothing\.jsonl: No such file"),
+        reading_input(),
+    ):
+        Path("nothing.jsonl").read_text()
