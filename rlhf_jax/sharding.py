@@ -65,7 +65,10 @@ def shard_params(axes_tree: PyTree, mesh: Mesh, rules: Rules = RULES) -> PyTree:
             spec.append(None if axis in spec else axis)
         return NamedSharding(mesh, PartitionSpec(*spec))
 
-    return jax.tree.map(sharding, axes_tree, is_leaf=lambda x: isinstance(x, tuple))
+    def is_names(part: PyTree) -> bool:
+        return type(part) is tuple and all(name is None or isinstance(name, str) for name in part)
+
+    return jax.tree.map(sharding, axes_tree, is_leaf=is_names)
 
 
 def shard_state(state: PyTree, params: PyTree, params_shardings: PyTree, mesh: Mesh) -> PyTree:

@@ -1,0 +1,103 @@
+"""Claims, summary.json and tables."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from rlhf_jax.reports.claims import (
+    Claim,
+    Table,
+    claims_table,
+    format_cell,
+    print_table,
+    write_summary,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "op", "threshold", "holds"),
+    [
+        (1, ">=", 1, True),
+        (0.9, ">=", 1, False),
+        (1, ">", 1, False),
+        (1.1, ">", 1, True),
+        (1, "<=", 1, True),
+        (1.1, "<=", 1, False),
+        (1, "<", 1, False),
+        (0.9, "<", 1, True),
+        (3, "==", 3, True),
+        (3, "==", 4, False),
+        (np.float32(2), ">", np.float32(1), True),
+        (float("inf"), ">", 1, True),
+    ],
+)
+def test_operators(value, op, threshold, holds):
+    assert Claim("c", value, op, threshold).holds is holds
+
+
+@pytest.mark.parametrize("op", [">=", ">", "<=", "<", "=="])
+def test_nan_never_holds(op):
+    assert not Claim("c", float("nan"), op, 0).holds
+    assert not Claim("c", 0, op, float("nan")).holds
+    assert not Claim("c", float("nan"), op, float("nan")).holds
+
+
+def test_unknown_operator():
+    with pytest.raises(ValueError, match="claim 'c': op must be in"):
+        Claim("c", 1, "!=", 1)
+
+
+def write(out, claims, **extra):
+    about = {"slug": "shop", "paper": "P", "seconds": 1.2345, "versions": {"jax": "1"}}
+    return write_summary(out, config={"beta": 0.1}, claims=claims, **about, **extra)
+
+
+def test_summary(tmp_path):
+    claims = [Claim("a", np.float32(0.5), ">=", 0.25), Claim("b", float("nan"), "<", 1)]
+    path = write(tmp_path, claims, numbers={"table": np.arange(2), "odd": {1: float("inf")}})
+    assert json.loads(path.read_text()) == {
+        "slug": "shop",
+        "paper": "P",
+        "seconds": 1.23,
+        "versions": {"jax": "1"},
+        "config": {"beta": 0.1},
+        "claims": [
+            {"name": "a", "value": 0.5, "op": ">=", "threshold": 0.25, "holds": True},
+            {"name": "b", "value": "nan", "op": "<", "threshold": 1, "holds": False},
+        ],
+        "numbers": {"table": [0, 1], "odd": {"1": "inf"}},
+    }
+
+
+def test_a_summary_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = write(tmp_path, [])
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rlhf_jax.reports.claims.os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path, [Claim("a", 1, ">", 0)])
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_cells():
+    shown = [0.0, 0.12345, 12.3456, 1e-5, 5e9, 3, True, None, "x", np.float32(0.5), float("nan")]
+    assert [format_cell(value) for value in shown] == [
+        "0.000", "0.123", "12.346", "1e-05", "5e+09", "3", "yes", "–", "x", "0.500", "nan",  # noqa: RUF001
+    ]  # fmt: skip
+
+
+def test_printed_table_is_whole_and_unstyled_when_piped():
+    text = io.StringIO()
+    long = "a claim with [brackets] and " + "many words " * 20
+    print_table(claims_table([Claim(long, 0.5, ">", 1)]), Console(file=text))
+    print_table(Table("T", ("m", "x"), [("a", 1)], note="N"), Console(file=text))
+    assert long.strip() in text.getvalue()
+    assert "FAILS" in text.getvalue()
+    assert "\x1b" not in text.getvalue()

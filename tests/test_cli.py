@@ -1,0 +1,210 @@
+"""`python -m experiments`: exit codes, one-line errors, nothing overwritten."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import experiments
+from experiments import __main__ as cli
+
+TOYS = Path(__file__).parent / "toy_experiments"
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """Only the toy experiment exists, and results go to an empty folder."""
+    monkeypatch.setattr(experiments, "__path__", [str(TOYS)])
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("experiments.toy")]:
+        del sys.modules[name]
+        importlib.invalidate_caches()
+
+
+@pytest.fixture
+def run(capsys):
+    def call(line):
+        code = cli.main(line.split())
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_list(run):
+    code, out, _ = run("list")
+    assert code == 0
+    assert " ".join(out.split()) == "toy (0.1 min) A toy, 2026 the weights stay small"
+    code, out, _ = run("list --json")
+    toy = {"slug": "toy", "paper": "A toy, 2026", "claim": "the weights stay small", "minutes": 0.1}
+    assert json.loads(out) == [toy]
+
+
+def test_list_is_light():
+    code = (
+        "import sys; from experiments.__main__ import main; main(['list']); "
+        "print([name for name in ('jax', 'numpy', 'tyro', 'rich') if name in sys.modules])"
+    )
+    root = str(Path(__file__).parents[1])
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("rum toy", "unknown command 'rum': did you mean run?"),
+        ("list --jsn", "list has no option '--jsn': did you mean --json?"),
+        ("run", "run needs an experiment: one of toy, all"),
+        ("run toi", "unknown experiment 'toi': did you mean toy?"),
+        ("run toy --adam.rat 1", "unknown option --adam.rat: did you mean --adam.rate?"),
+        ("run toy --resum", "unknown option --resum: did you mean --resume?"),
+        ("run toy --adam.rate=-1", "adam.rate must be > 0, got -1.0"),
+        ("run toy --adam.rate -1", "adam.rate must be > 0, got -1.0"),
+        ("run toy --steps 0", "steps must be >= 1, got 0"),
+        ("run toy --steps few", "--steps: invalid literal for int() with base 10: 'few'"),
+        ("run toy --steps", "Missing value for argument '--steps'. Expected 1 values."),
+        ("run toy spare", "unexpected argument spare"),
+        ("run toy --out", "--out needs a value"),
+        ("run toy --size qick", "toy has no size 'qick': did you mean quick?"),
+        ("run all --quick --steps 3", "run all takes --quick, --size, --out and --resume only"),
+        ("report --ou x", "report has no option '--ou': did you mean --out?"),
+        ("report", "results does not exist: run an experiment first"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_code_2(run, workplace, line, message):
+    assert run(line) == (2, "", f"error: {message}\n")
+    assert list(workplace.iterdir()) == []
+
+
+def test_a_run_and_what_it_leaves(run, workplace):
+    code, out, _ = run("run toy --quick --adam.rate 0.1")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("one: 10 steps, loss ")
+    assert "│ toy " in lines[-2]  # the experiment's own table comes last
+    folder = workplace / "results" / "toy-quick"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["slug"] == "toy"
+    assert summary["config"]["adam"] == {"rate": 0.1}
+    assert summary["claims"][0] | {"value": 0} == {
+        "name": "sum of weights", "value": 0, "op": "<", "threshold": 1e9, "holds": True,
+    }  # fmt: skip
+    assert {"slug", "paper", "seconds", "versions", "config", "claims"} <= summary.keys()
+    assert summary["versions"]["python"].count(".") == 2
+    before = snapshot(folder)
+
+    code, _, err = run("run toy --quick --adam.rate 0.1")
+    assert code == 2
+    assert "holds this run, finished: add --resume to show its results again" in err
+    code, _, err = run("run toy --quick --adam.rate 0.2 --resume")
+    assert code == 2
+    assert "results/toy-quick holds a run with adam.rate = 0.1, this one has 0.2" in err
+    assert snapshot(folder) == before
+
+    code, out, _ = run("run toy --quick --adam.rate 0.1 --resume")
+    assert code == 0
+    assert "one: done before" in out
+    assert (folder / "metrics.jsonl").read_bytes() == before[folder / "metrics.jsonl"]
+
+    assert run("report")[:2] == (0, "results/index.html\n")
+    assert "toy-quick" in (workplace / "results" / "index.html").read_text()
+
+
+def test_a_failing_claim_is_code_3_and_all_goes_on(run, workplace):
+    code, out, _ = run("run toy --steps 3 --below -1e9")
+    assert code == 3
+    assert "FAILS" in out
+    (workplace / "results" / "toy-quick").mkdir()
+    (workplace / "results" / "toy-quick" / "letter").write_text("dear")
+    code, out, err = run("run all --quick")
+    assert code == 2
+    assert "is not empty and holds no run" in err
+    assert out.splitlines()[-1] == "toy: exit 2"
+    assert run("run all --quick --out elsewhere")[0] == 0
+    assert (workplace / "elsewhere" / "toy" / "summary.json").exists()
+
+
+def test_the_worst_code_of_all(run, monkeypatch):
+    codes = {"a": 3, "b": 1, "c": 2, "d": 0}
+    monkeypatch.setattr(cli, "slugs", lambda: list(codes))
+    monkeypatch.setattr(cli, "run_one", lambda request: codes[request.slug])
+    assert run("run all --quick")[0] == 1
+    codes["b"] = 0
+    assert run("run all --quick")[0] == 2
+    codes["c"] = 143
+    assert run("run all --quick")[0] == 143
+
+
+def test_a_crash_keeps_its_traceback(run):
+    with pytest.raises(RuntimeError, match="a bug"):
+        run("run toy --crash bug")
+
+
+def test_a_loss_that_is_not_a_number(run):
+    code, _, err = run("run toy --crash nan")
+    assert code == 1
+    assert err.startswith("error: one: loss is nan at step 6; ")
+    assert err.count("\n") == 1
+
+
+def test_a_damaged_checkpoint(run, workplace):
+    assert run("run toy --steps 3")[0] == 0
+    folder = workplace / "results" / "toy" / "stages" / "one" / "result"
+    (folder / "checkpoint.json").write_text("{")
+    code, _, err = run("run toy --steps 3 --resume")
+    assert code == 1
+    assert err.startswith("error: results/toy/stages/one/result is damaged")
+    assert err.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line(run, workplace):
+    disk = workplace / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a small file system")
+    try:
+        code, _, err = run("run toy --out disk/run")
+        assert code == 1
+        assert err.startswith("error: no space left on the disk of disk/run")
+        assert "--resume" in err
+        assert err.count("\n") == 1
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_elsewhere_in_the_run(run, monkeypatch):
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rlhf_jax.reports.claims.write_text", full)
+    code, _, err = run("run toy --steps 3")
+    assert code == 1
+    assert err.startswith("error: no space left on the disk of results/toy: free some space, then")
+    assert "run toy --steps 3 --resume" in err
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["run", "toy", "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert "--adam.rate FLOAT" in out
+    assert "default, quick" in out
+    assert cli.main(["--help"]) == 0
+    assert "Exit codes" in capsys.readouterr().out

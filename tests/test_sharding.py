@@ -1,0 +1,105 @@
+"""Eight simulated devices compute what one does, and memory is laid out as the rules say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec
+
+from rlhf_jax.sharding import compile_update, make_mesh, shard_params, shard_state
+from rlhf_jax.types import TrainState
+
+AXES = {"up": ("embed", "mlp"), "down": ("mlp", "embed"), "bias": ("embed",), "scale": ()}
+OPTIMIZER = optax.adam(1e-2)
+
+
+def init():
+    up, down = (jax.random.normal(jax.random.key(i), (4, 8)) / 4 for i in (1, 2))
+    params = {"up": up, "down": down.T, "bias": jnp.zeros(4), "scale": jnp.ones(())}
+    return TrainState(params, OPTIMIZER.init(params), jnp.zeros((), jnp.int32))
+
+
+def update(state, batch, key):
+    noise = jax.random.normal(jax.random.fold_in(key, state.step), batch["x"].shape) / 10
+
+    def loss_fn(p):
+        hidden = jax.nn.silu((batch["x"] + noise) @ p["up"])
+        error = p["scale"] * (hidden @ p["down"] + p["bias"]) - batch["y"]
+        return batch["weight"] * jnp.mean(error**2)
+
+    loss, grads = jax.value_and_grad(loss_fn)(state.params)
+    updates, opt_state = OPTIMIZER.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(params, opt_state, state.step + 1), {"loss": loss}
+
+
+def batch_of(step):
+    x = np.random.default_rng(step).normal(size=(16, 4)).astype(np.float32)
+    return {"x": x, "y": -x, "weight": np.float32(2)}
+
+
+def steps(step_fn, count=4):
+    state, losses = init(), []
+    for step in range(count):
+        state, metrics = step_fn(state, batch_of(step), jax.random.key(5))
+        losses.append(metrics["loss"])
+    return state, losses
+
+
+@pytest.mark.parametrize("model", [1, 2, 8])
+def test_eight_devices_agree_with_one(model):
+    assert len(jax.devices()) == 8
+    one, losses = steps(compile_update(update))
+    mesh = make_mesh(model=model)
+    shardings = shard_state(init(), init().params, shard_params(AXES, mesh), mesh)
+    eight, split_losses = steps(compile_update(update, mesh=mesh, state_shardings=shardings))
+    np.testing.assert_allclose(losses, split_losses, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    up, moment = eight.params["up"], eight.opt_state[0].mu["up"]
+    assert up.sharding.spec == moment.sharding.spec == PartitionSpec(None, "model")
+    assert up.addressable_shards[0].data.shape == (4, 8 // model)
+    assert eight.step.sharding.is_fully_replicated
+    assert len(up.sharding.device_set) == 8
+
+
+def test_without_shardings_the_state_is_copied():
+    mesh = make_mesh()
+    state, _ = steps(compile_update(update, mesh=mesh), count=1)
+    assert state.params["up"].sharding.is_fully_replicated
+    assert dict(mesh.shape) == {"data": 8, "model": 1}
+
+
+def test_the_old_state_is_given_up_unless_kept():
+    for options, deleted in (({}, True), ({"donate": False}, False)):
+        state = init()
+        compile_update(update, **options)(state, batch_of(0), jax.random.key(5))
+        assert state.params["up"].is_deleted() is deleted
+
+
+def test_rules():
+    mesh = make_mesh(model=4)
+    shardings = shard_params({"a": ("layers", "vocab", None), "b": ("mlp", "heads")}, mesh)
+    assert shardings["a"].spec == PartitionSpec(None, "model", None)
+    assert shardings["b"].spec == PartitionSpec("model", None)
+    with pytest.raises(ValueError, match="no rule for axis 'colour'; the rules know"):
+        shard_params(("colour",), mesh)
+
+
+def test_a_lone_array_is_a_state_too():
+    mesh = make_mesh()
+    table = jnp.zeros((8, 3))
+    state = {"params": table, "count": jnp.zeros(())}
+    shardings = shard_state(state, table, shard_params(("batch", None), mesh), mesh)
+    assert shardings["params"].spec == PartitionSpec("data", None)
+    assert shardings["count"].spec == PartitionSpec()
+
+
+def test_what_does_not_divide_is_named():
+    with pytest.raises(ValueError, match="model = 3 does not divide 8 devices"):
+        make_mesh(model=3)
+    step_fn = compile_update(update, mesh=make_mesh())
+    short = {"x": np.ones((12, 4)), "y": np.ones((12, 4)), "weight": 1.0}
+    with pytest.raises(ValueError, match="a batch of 12 does not divide over 8 devices"):
+        step_fn(init(), short, jax.random.key(5))
