@@ -195,11 +195,10 @@ def option(
 def run_one(request: Request) -> int:
     """Runs one experiment to its exit code: 0, 3, 130 or 143; expected errors end in one line."""
     config = make_config(request)
-    from rlhf_jax.training.errors import Interrupted, UserError, is_disk_full
+    from rlhf_jax.training.errors import Interrupted, UserError
 
-    out = request.folder()
     try:
-        return execute(request, config, out)
+        return execute(request, config, request.folder())
     except Interrupted as stopped:
         print(f"\nstopped {stopped}; saved. To go on: {resume_command(request)}", file=sys.stderr)
         return 128 + stopped.signum
@@ -209,15 +208,6 @@ def run_one(request: Request) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except (OSError, ValueError, RuntimeError) as error:
-        if not is_disk_full(error):
-            raise
-        print(
-            f"error: no space left on the disk of {out}: free some space, then go on with "
-            f"{resume_command(request)}",
-            file=sys.stderr,
-        )
-        return 1
 
 
 def execute(request: Request, config: Any, out: Path) -> int:

@@ -81,6 +81,7 @@ def open_run(
     Raises:
       ResultsError: the folder holds another run, or this one without `resume`, or other files, or
         another process is writing to it.
+      DiskFullError: whatever in the block met a full disk.
     """
     began = time.perf_counter()
     record = {"slug": slug, "config": config_json(config), "versions": versions()}
