@@ -29,10 +29,11 @@ def rollout():
     mask = jnp.asarray(np.arange(STEPS) < np.array([[1], [2], [3], [3], [2], [1]]))
     scores = jnp.asarray(rng.standard_normal(6), jnp.float32)
     params = jnp.asarray(rng.standard_normal((STATES, ACTIONS)), jnp.float32)
+    logps = jax.jit(POLICY.logps)
     trajectory = Trajectory(*ids, mask)
     data = {
-        "old_logps": POLICY.logps(params, *ids),
-        "ref_logps": POLICY.logps(0.5 * params, *ids),
+        "old_logps": logps(params, *ids),
+        "ref_logps": logps(0.5 * params, *ids),
         "old_values": jnp.asarray(rng.standard_normal((6, STEPS)), jnp.float32),
     }
     return params, trajectory, scores, data
@@ -71,10 +72,12 @@ def test_reduces_to_reinforce_with_reward_to_go():
         logps = POLICY.logps(params, trajectory.inputs, trajectory.actions)
         return masked_mean(reinforce_loss(logps, to_go), trajectory.mask)
 
-    update = ppo.make_update(POLICY, VALUE, SGD, PLAIN)
+    update = jax.jit(ppo.make_update(POLICY, VALUE, SGD, PLAIN))
     both = ppo.ActorCritic(params, jnp.zeros(STATES))
     state, metrics = update(init_state(both, SGD), batch)
-    np.testing.assert_allclose(params - state.params.policy, jax.grad(surrogate)(params), atol=1e-6)
+    np.testing.assert_allclose(
+        params - state.params.policy, jax.jit(jax.grad(surrogate))(params), atol=1e-6
+    )
     np.testing.assert_array_equal(state.params.value, 0.0)  # value_coef = 0
     np.testing.assert_allclose(metrics["kl/old"].value(), 0.0, atol=1e-10)
     assert metrics["ratios/clipped"].value() == 0.0
@@ -134,7 +137,7 @@ def test_metrics_count_the_clipped_steps():
     batch = ppo.make_batch(trajectory, scores, **data, config=PLAIN)
     shift = jnp.where(jnp.arange(STEPS) == 0, np.log(1.5), 0.0)  # the first step of six rows
     batch = replace(batch, old_logps=batch.old_logps - shift)
-    update = ppo.make_update(POLICY, VALUE, SGD, PLAIN)
+    update = jax.jit(ppo.make_update(POLICY, VALUE, SGD, PLAIN))
     _, metrics = update(init_state(ppo.ActorCritic(params, jnp.zeros(STATES)), SGD), batch)
     np.testing.assert_allclose(metrics["ratios/clipped"], (6.0, 12.0))
     np.testing.assert_allclose(metrics["kl/old"].total, 6 * 0.5 * np.log(1.5) ** 2, rtol=1e-4)

@@ -25,7 +25,7 @@ PAIR = PreferenceBatch(bandit_trajectory(STATE, STATE), bandit_trajectory(STATE,
 def test_first_step_from_the_reference_golden_numbers():
     params = jnp.log(jnp.array([[0.25, 0.75]]))
     batch = preference.attach_reference(POLICY, params, PAIR)
-    update = preference.make_update(POLICY, SGD, LOSS)
+    update = jax.jit(preference.make_update(POLICY, SGD, LOSS))
     state, metrics = update(init_state(params, SGD), batch)
     np.testing.assert_allclose(metrics["loss"].value(), np.log(2.0), rtol=1e-6)
     assert metrics["rewards/accuracy"].value() == 0.5  # a tie

@@ -94,31 +94,35 @@ additive_update = pytest.mark.parametrize("case", ADDITIVE.values(), ids=ADDITIV
 
 
 def take(batch, rows):
-    return jax.tree.map(lambda x: x[rows], batch)
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[rows]), batch)
 
 
 def run(case, batch):
     return case.update(init_state(case.params, SGD), batch)
 
 
-def gradient(case, batch):
-    state, _ = run(case, batch)
-    return jax.tree.map(lambda before, after: before - after, case.params, state.params)
+def gradient(case, state):
+    """What plain descent at rate 1 has subtracted."""
+    return jax.tree.map(
+        lambda before, after: np.asarray(before) - np.asarray(after), case.params, state.params
+    )
 
 
 def spoil(x, place):
     """x with NaN, or an id outside the table, where `place` is True; masks stay."""
     if x.dtype == bool:
         return x
-    junk = jnp.nan if jnp.issubdtype(x.dtype, jnp.floating) else BAD_ID
-    return jnp.where(place.reshape(place.shape + (1,) * (x.ndim - place.ndim)), junk, x)
+    spoiled = np.array(x)
+    spoiled[place] = np.nan if x.dtype.kind == "f" else BAD_ID
+    return jnp.asarray(spoiled)
 
 
 def assert_same(case, batch, other, **tolerance):
     """Same loss, metrics and new params from both batches."""
     (state, metrics), (other_state, other_metrics) = run(case, batch), run(case, other)
     values, other_values = (
-        {name: mean.value() for name, mean in each.items()} for each in (metrics, other_metrics)
+        {name: mean.total / mean.weight for name, mean in jax.device_get(each).items()}
+        for each in (metrics, other_metrics)
     )
     same = partial(np.testing.assert_allclose, **({"rtol": 1e-5, "atol": 1e-6} | tolerance))
     jax.tree.map(same, other_values, values)
@@ -130,10 +134,10 @@ def test_one_step_moves_every_trained_parameter(case):
     state, metrics = run(case, case.batch)
     assert state.step == 1
     assert metrics["loss"].weight > 0
-    moved = jax.tree.map(lambda a, b: float(jnp.mean(a != b)), case.params, state.params)
-    assert all(share > 0.5 for share in jax.tree.leaves(moved))
-    norm = optax.tree.norm(gradient(case, case.batch))
-    np.testing.assert_allclose(metrics["grad_norm"].value(), norm, rtol=1e-4)
+    moved = jax.tree.leaves(gradient(case, state))
+    assert all(np.mean(slope != 0) > 0.5 for slope in moved)
+    norm = np.sqrt(sum(np.sum(slope**2) for slope in moved))
+    np.testing.assert_allclose(metrics["grad_norm"].total, norm, rtol=1e-4)
 
 
 @weighted_update
@@ -152,8 +156,8 @@ def test_no_weights_means_equal_weights(case):
 @weighted_update
 def test_rows_of_weight_zero_never_matter(case):
     """Not even where their numbers are NaN, or their ids lie outside the table."""
-    empty = jnp.arange(ROWS) >= 5
-    weights = jnp.where(empty, 0.0, 1.0)
+    empty = np.arange(ROWS) >= 5
+    weights = jnp.asarray(~empty, jnp.float32)
     batch = replace(case.batch, weights=weights)
     spoiled = replace(jax.tree.map(partial(spoil, place=empty), batch), weights=weights)
     assert_same(case, batch, spoiled)
@@ -166,7 +170,7 @@ def test_padding_never_matters(case):
         if x.ndim < 2:
             return x
         junk = {"b": False, "f": jnp.nan, "i": BAD_ID}[x.dtype.kind]
-        return jnp.pad(x, ((0, 0), (0, 2)), constant_values=junk)
+        return jnp.asarray(np.pad(x, ((0, 0), (0, 2)), constant_values=junk))
 
     assert_same(case, case.batch, jax.tree.map(pad, case.batch))
 
@@ -185,19 +189,19 @@ def test_leading_axes_are_free(case):
 @additive_update
 def test_micro_batches_add_up(case):
     """Metrics add as (total, weight); gradients average with the weight of the loss."""
-    whole_metrics = run(case, case.batch)[1]
-    parts = [take(case.batch, rows) for rows in (np.arange(3), np.arange(3, ROWS))]
-    metrics = [run(case, part)[1] for part in parts]
+    whole, whole_metrics = run(case, case.batch)
+    parts = (run(case, take(case.batch, rows)) for rows in (np.arange(4), np.arange(4, ROWS)))
+    states, metrics = zip(*jax.device_get(list(parts)), strict=True)
     summed = jax.tree.map(lambda a, b: a + b, *metrics)
     for name in whole_metrics.keys() - {"grad_norm"}:
         np.testing.assert_allclose(summed[name], whole_metrics[name], rtol=1e-5, atol=1e-6)
     weights = [each["loss"].weight for each in metrics]
-    first, second = (gradient(case, part) for part in parts)
+    first, second = (gradient(case, state) for state in states)
     mean = jax.tree.map(
         lambda a, b: (weights[0] * a + weights[1] * b) / sum(weights), first, second
     )
     close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
-    jax.tree.map(close, mean, gradient(case, case.batch))
+    jax.tree.map(close, mean, gradient(case, whole))
 
 
 @every_update
@@ -214,7 +218,7 @@ def test_eight_devices_equal_one(case):
     jax.tree.map(close, sharded_metrics, metrics)
 
 
-@pytest.mark.parametrize("name", ["dpo", "ppo_whitened"])
+@pytest.mark.parametrize("name", ["dpo", "ppo"])
 def test_jit_equals_eager(name):
     case = CASES[name]
     state, metrics = run(case, case.batch)
