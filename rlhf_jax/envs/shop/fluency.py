@@ -41,7 +41,7 @@ _LEXICON = {
 }
 _FOLLOWS = {
     _START: "RDNWIVXBAGP",
-    "R": "VXBGN,.",
+    "R": "VXBGNC,.",
     "X": "VADBNRGP#XI.",
     "G": "VADBPRX",
     "V": "DRNABP#WGIV,.",
@@ -99,22 +99,22 @@ _TRIGRAMS = _template_trigrams()
 
 @lru_cache(maxsize=1 << 16)
 def transition_credit(first: str, second: str) -> float:
-    """How well `second` may follow `first`: 0.75 legal, 0.5 beside an unknown word, -0.5 not."""
+    """How well `second` may follow `first`: 0.85 legal, 0.5 beside an unknown word, -1 not."""
     left = "#" if first.isdecimal() else _CLASSES.get(first, "")
     right = "#" if second.isdecimal() else _CLASSES.get(second, "")
     if not left or not right:
         unreadable = any(not c and not set(w) & set("aeiouy") for c, w in
                          ((left, first), (right, second)))  # fmt: skip
-        return -0.5 if unreadable else 0.5
+        return -1.0 if unreadable else 0.5
     lefts = (_START,) if left == _START else tuple(left)
-    return 0.75 if any(set(_FOLLOWS.get(c, "")) & set(right) for c in lefts) else -0.5
+    return 0.85 if any(set(_FOLLOWS.get(c, "")) & set(right) for c in lefts) else -1.0
 
 
 def readability(tokens: list[str], bounds: list[tuple[int, int]]) -> float:
     """Mean credit of the words: 1 in an order that the templates know, otherwise by word class.
 
     Sharpened so that random words get about 0 and one slip in a sentence costs a little:
-    clip((mean - 0.5) / 0.4, 0, 1). A last sentence without an end counts one bad word.
+    clip(2 mean - 1, 0, 1). A last sentence without an end counts one bad word.
 
     Args:
       tokens: lower-case words and punctuation.
@@ -133,7 +133,7 @@ def readability(tokens: list[str], bounds: list[tuple[int, int]]) -> float:
             before, previous, word_before = previous, current, word
         count += last - first
     count += tokens[-1] not in SENTENCE_ENDS
-    return min(max((credit / count - 0.5) / 0.4, 0.0), 1.0)
+    return min(max(2.0 * credit / count - 1.0, 0.0), 1.0)
 
 
 def ngrams(tokens: list[str], n: int) -> list[tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """The gold scorer: hand-read claims, each axis alone, purchases in hindsight, and gaming."""
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -138,7 +139,7 @@ def test_polite_and_concise_move_alone(speaker):
 
 
 def test_hurried_customers_want_fewer_words(speaker):
-    hurried = shop.Prompt(**{**vars(speaker), "tone": "hurried"})
+    hurried = replace(speaker, tone="hurried")
     text = GOOD + " i hope this helps ."
     assert shop.score(hurried, text).concise < shop.score(speaker, text).concise <= 1.0
 
