@@ -44,6 +44,13 @@ def holds_work(out: Path) -> bool:
     return any(any(out.glob(pattern)) for pattern in kept)
 
 
+def note_versions(out: Path, now: dict[str, str]) -> None:
+    """Says so when a run goes on under other versions than it began with."""
+    began = json.loads((out / "run.json").read_text(encoding="utf-8")).get("versions", {})
+    for name, before, after in differences(began, now):
+        print(f"note: begun with {name} {before}, going on with {after}: last digits may differ")
+
+
 def check_folder(out: Path, record: dict[str, Any], *, resume: bool) -> None:
     """Raises ResultsError unless the folder may be used."""
     if not out.exists():

@@ -19,7 +19,15 @@ from typing import Any, NamedTuple
 from rlhf_jax.training import checkpoints
 from rlhf_jax.training.checkpoints import Store
 from rlhf_jax.training.errors import Interrupted, naming_full_disk
-from rlhf_jax.training.folders import check_folder, clear, config_json, holds_work, locked, versions
+from rlhf_jax.training.folders import (
+    check_folder,
+    clear,
+    config_json,
+    holds_work,
+    locked,
+    note_versions,
+    versions,
+)
 from rlhf_jax.training.loop import StepFn, train
 from rlhf_jax.training.metrics import MetricWriter, close_writer, open_writer, position, rewind
 from rlhf_jax.training.signals import Stop, never
@@ -92,6 +100,8 @@ def open_run(
             if not (resume and holds_work(out)):
                 clear(out)
                 checkpoints.write_json(out / "run.json", record)
+            elif progress:
+                note_versions(out, record["versions"])
             writer = open_writer(out)
             facts = (slug, record["config"], record["versions"])
             try:

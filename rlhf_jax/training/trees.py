@@ -93,8 +93,9 @@ def on_default_device(sharding: Any) -> bool:
 def digest(array: Any) -> str:
     """SHA-256 of an array's dtype, shape and bytes, in row-major order."""
     host = np.ascontiguousarray(array)
-    header = f"{host.dtype} {np.shape(array)} ".encode()
-    return hashlib.sha256(header + host.tobytes()).hexdigest()
+    hasher = hashlib.sha256(f"{host.dtype} {np.shape(array)} ".encode())
+    hasher.update(host.reshape(-1).view(np.uint8).data)
+    return hasher.hexdigest()
 
 
 def skeleton(tree: PyTree) -> Any:

@@ -96,6 +96,15 @@ def test_a_run_that_saved_nothing_gives_way(tmp_path):
     assert json.loads((tmp_path / "r" / "run.json").read_text())["config"]["data"] == "found"
 
 
+def test_other_versions_are_mentioned(tmp_path, capsys):
+    do(tmp_path / "r", Config(), progress=True)
+    assert capsys.readouterr().out == "sft: 0.0 s\n"
+    path = tmp_path / "r" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"versions": {"jax": "0.1"}}))
+    do(tmp_path / "r", Config(), resume=True, progress=True)
+    assert "note: begun with jax 0.1, going on with " in capsys.readouterr().out
+
+
 def test_two_runs_do_not_share_a_folder(tmp_path):
     with (
         open_run(tmp_path / "r", slug="shop", config=Config()),
