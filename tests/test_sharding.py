@@ -72,10 +72,10 @@ def test_without_shardings_the_state_is_copied():
 
 
 def test_the_old_state_is_given_up_unless_kept():
-    for options, deleted in (({}, True), ({"donate": False}, False)):
+    for donate in (True, False):
         state = init()
-        compile_update(update, **options)(state, batch_of(0), jax.random.key(5))
-        assert state.params["up"].is_deleted() is deleted
+        compile_update(update, donate=donate)(state, batch_of(0), jax.random.key(5))
+        assert state.params["up"].is_deleted() is donate
 
 
 def test_rules():

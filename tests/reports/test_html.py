@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_an_empty_gallery_says_so(tmp_path):
 
 def figures():
     x = np.linspace(0, 1, 5)
-    names = {"title": "t", "x_label": "x", "y_label": "y"}
+    names: dict[str, Any] = {"title": "t", "x_label": "x", "y_label": "y"}
     band = plots.Series(x, x, x - 0.1, x + 0.1)
     gaps = plots.Series([0, 1, 2], [1, None, float("nan")])
     yield plots.curves({"a": band, "b": gaps}, lines={"base": 0.5}, **names)

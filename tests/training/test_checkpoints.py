@@ -37,6 +37,12 @@ def example(seed=0):
     return Extra(params, jax.random.split(key, 2), 7), opt_state, [None, 1.5, True]
 
 
+def restored(store, like, *, step=None):
+    found = checkpoints.restore(store, like, step=step)
+    assert found is not None
+    return found
+
+
 def assert_same(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
@@ -53,7 +59,7 @@ def assert_same(a, b):
 def test_every_kind_of_leaf_comes_back(tmp_path):
     store, tree = Store(tmp_path), example()
     checkpoints.save(store, 3, tree, {"rows": 5})
-    found = checkpoints.restore(store, example(seed=1))
+    found = restored(store, example(seed=1))
     assert (found.step, found.metadata) == (3, {"rows": 5})
     assert_same(found.tree, tree)
 
@@ -61,7 +67,7 @@ def test_every_kind_of_leaf_comes_back(tmp_path):
 def test_abstract_example_suffices(tmp_path):
     tree = {"w": jnp.arange(6.0).reshape(2, 3), "key": jax.random.key(2)}
     checkpoints.save(Store(tmp_path), 0, tree)
-    assert_same(checkpoints.restore(Store(tmp_path), jax.eval_shape(lambda: tree)).tree, tree)
+    assert_same(restored(Store(tmp_path), jax.eval_shape(lambda: tree)).tree, tree)
 
 
 def test_plain_containers_need_no_example(tmp_path):
@@ -81,10 +87,10 @@ def test_sharded_arrays_keep_their_sharding(tmp_path):
     sharding = NamedSharding(mesh, PartitionSpec("data", "model"))
     tree = {"w": jax.device_put(jnp.arange(32.0).reshape(8, 4), sharding)}
     checkpoints.save(Store(tmp_path), 1, tree)
-    found = checkpoints.restore(Store(tmp_path), tree).tree
+    found = restored(Store(tmp_path), tree).tree
     assert found["w"].sharding == sharding
     assert_same(found, tree)
-    assert_same(checkpoints.restore(Store(tmp_path), {"w": jnp.zeros((8, 4))}).tree, tree)
+    assert_same(restored(Store(tmp_path), {"w": jnp.zeros((8, 4))}).tree, tree)
 
 
 def test_keeps_the_last_two_and_replaces_one(tmp_path):
@@ -95,10 +101,10 @@ def test_keeps_the_last_two_and_replaces_one(tmp_path):
     assert checkpoints.steps(store) == [10, 15]
     checkpoints.save(store, 15, {"x": jnp.ones(2)})
     assert checkpoints.steps(store) == [10, 15]
-    assert float(checkpoints.restore(store, {"x": jnp.ones(2)}).tree["x"][0]) == 1
-    assert float(checkpoints.restore(store, {"x": jnp.ones(2)}, step=10).tree["x"][0]) == 10
+    assert float(restored(store, {"x": jnp.ones(2)}).tree["x"][0]) == 1
+    assert float(restored(store, {"x": jnp.ones(2)}, step=10).tree["x"][0]) == 10
     with pytest.raises(CheckpointError, match=r"no checkpoint of step 5; it has \[10, 15\]"):
-        checkpoints.restore(store, {"x": jnp.ones(2)}, step=5)
+        restored(store, {"x": jnp.ones(2)}, step=5)
     assert sorted(os.listdir(store.root)) == ["step_0000000010", "step_0000000015"]
 
 
@@ -114,7 +120,7 @@ def test_keeps_the_last_two_and_replaces_one(tmp_path):
 def test_another_tree_is_named(tmp_path, like, message):
     checkpoints.save(Store(tmp_path), 1, {"w": jnp.zeros((2, 3))})
     with pytest.raises(CheckpointError, match=message):
-        checkpoints.restore(Store(tmp_path), like)
+        restored(Store(tmp_path), like)
 
 
 def files_of(folder):
@@ -143,12 +149,12 @@ def test_any_damage_to_any_file_is_named(tmp_path, damage):
             continue
         damage(path)
         with pytest.raises(CheckpointError) as error:
-            checkpoints.restore(store, tree)
+            restored(store, tree)
         assert str(folder) in str(error.value)
         assert "delete this folder to resume from the checkpoint before it" in str(error.value)
         assert "\n" not in str(error.value)
         path.write_bytes(before)
-    assert_same(checkpoints.restore(store, tree).tree, tree)
+    assert_same(restored(store, tree).tree, tree)
 
 
 def test_an_array_that_differs_from_its_digest_is_damage(tmp_path):
@@ -160,7 +166,7 @@ def test_an_array_that_differs_from_its_digest_is_damage(tmp_path):
     digest = checkpoints._record_digest(record)
     (folder / "checkpoint.json").write_text(json.dumps(record | {"sha256": digest}))
     with pytest.raises(CheckpointError, match=r"is damaged \(\['w'\] has changed\)"):
-        checkpoints.restore(Store(tmp_path), {"w": jnp.arange(4.0)})
+        restored(Store(tmp_path), {"w": jnp.arange(4.0)})
 
 
 def test_a_half_written_one_is_never_seen(tmp_path, monkeypatch):
@@ -175,7 +181,7 @@ def test_a_half_written_one_is_never_seen(tmp_path, monkeypatch):
         checkpoints.save(store, 2, tree)
     assert checkpoints.steps(store) == [1]
     (tmp_path / ".tmp-step_0000000002-99").mkdir()
-    assert checkpoints.restore(store, tree).step == 1
+    assert restored(store, tree).step == 1
     checkpoints.clean(tmp_path)
     assert os.listdir(tmp_path) == ["step_0000000001"]
 
@@ -203,6 +209,6 @@ def test_full_disk_keeps_what_was_saved(tiny_disk, capfd):
     with pytest.raises(DiskFullError, match=r"no space left on the disk of .*--resume"):
         checkpoints.save(store, 2, large)
     assert checkpoints.steps(store) == [1]
-    assert_same(checkpoints.restore(store, small).tree, small)
+    assert_same(restored(store, small).tree, small)
     assert os.listdir(store.root) == ["step_0000000001"]
     assert "Traceback" not in "".join(capfd.readouterr())

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def rows_of(writer):
 
 def test_rows_and_checkpoints(tmp_path, writer):
     store = Store(tmp_path / "store", keep=9)
-    options = {"stage": "s", "steps": 7, "store": store, "writer": writer}
+    options: dict[str, Any] = {"stage": "s", "steps": 7, "store": store, "writer": writer}
     trained = train(step_fn, jnp.float32(0), save_every=3, log_every=2, **options)
     rows = rows_of(writer)
     assert [row["step"] for row in rows] == [2, 4, 6, 7]
@@ -55,7 +56,9 @@ def test_rows_and_checkpoints(tmp_path, writer):
     again = train(step_fn, jnp.float32(0), save_every=3, log_every=2, **options)
     assert float(again.state) == float(trained.state)
     assert rows_of(writer) == rows
-    assert again.seconds >= checkpoints.restore(store, jnp.float32(0)).metadata["seconds"]
+    newest = checkpoints.restore(store, jnp.float32(0))
+    assert newest is not None
+    assert again.seconds >= newest.metadata["seconds"]
 
 
 def test_a_stop_saves_and_the_rest_follows(tmp_path, writer):
@@ -65,7 +68,7 @@ def test_a_stop_saves_and_the_rest_follows(tmp_path, writer):
         seen.append(step)
         return step_fn(state, step)
 
-    options = {"stage": "s", "steps": 9, "writer": writer, "save_every": 0}
+    options: dict[str, Any] = {"stage": "s", "steps": 9, "writer": writer, "save_every": 0}
     with pytest.raises(Interrupted, match="s after step 4 of 9") as stopped:
         train(
             counting,
@@ -89,7 +92,7 @@ def test_a_loss_that_is_not_finite_is_named_and_never_saved(tmp_path, writer):
         return state, {"value/loss": jnp.where(step < 4, 1.0, jnp.inf), "kl": jnp.nan}
 
     store = Store(tmp_path / "store")
-    options = {"stage": "ppo", "steps": 9, "store": store, "writer": writer}
+    options: dict[str, Any] = {"stage": "ppo", "steps": 9, "store": store, "writer": writer}
     with pytest.raises(DivergedError, match="ppo: value/loss is inf at step 5"):
         train(diverging, jnp.float32(0), save_every=3, **options)
     assert checkpoints.steps(store) == [3]

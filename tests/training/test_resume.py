@@ -18,8 +18,9 @@ ROOT = Path(__file__).parents[2]
 def start(out, *options):
     command = [sys.executable, str(TOY), "run", "toy", "--out", str(out), *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, env=environment, **pipes)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def wait_for_rows(process, out, count):
