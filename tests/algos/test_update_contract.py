@@ -23,11 +23,29 @@ from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_va
 from rlhf_jax.types import PreferenceBatch, Trajectory
 
 STATES, ACTIONS, ROWS, STEPS = 3, 4, 8, 3
-POLICY = tabular_policy(STATES, ACTIONS)
-VALUE = tabular_value(STATES)
-REWARD = tabular_reward(STATES, ACTIONS)
 SGD = optax.sgd(1.0)
-BAD_ID = 10**6  # under the mask, even an id outside the table
+BAD_ID = 10**6  # where nothing counts, even an id outside the table
+
+
+def nan_outside(values):
+    """A table's values, and NaN for an id outside it: what a model may make of padding."""
+
+    def with_nan(params, states, *rest):
+        return jnp.where(states < STATES, values(params, states, *rest), jnp.nan)
+
+    return with_nan
+
+
+def nan_scores(params, trajectory):
+    outside = jnp.any(trajectory.mask & (trajectory.inputs >= STATES), axis=-1)
+    return jnp.where(outside, jnp.nan, TABLE_REWARD.scores(params, trajectory))
+
+
+TABLE_POLICY, TABLE_VALUE = tabular_policy(STATES, ACTIONS), tabular_value(STATES)
+TABLE_REWARD = tabular_reward(STATES, ACTIONS)
+POLICY = TABLE_POLICY._replace(logps=nan_outside(TABLE_POLICY.logps))
+VALUE = TABLE_VALUE._replace(values=nan_outside(TABLE_VALUE.values))
+REWARD = TABLE_REWARD._replace(scores=nan_scores)
 
 
 class Case(NamedTuple):
