@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.models.config import TransformerConfig
-from rlhf_jax.models.layers import Block, RMSNorm, rotation, weight
+from rlhf_jax.models.layers import Block, KeysValues, RMSNorm, rotation, weight
 
 Params = Any  # nested dict of arrays
 
@@ -25,13 +25,12 @@ Params = Any  # nested dict of arrays
 class KVCache(NamedTuple):
     """Keys and values seen so far. S slots; every row writes the same slot.
 
-    keys, values: [N, B, G, S, h], N layers.
+    layers: for each layer its keys and values, [B, G, S, h] each.
     valid: [B, S] bool, slots that hold a real token (a left-padded prompt leaves False ones).
     slot: int32 scalar, the slot that the next token fills. It must stay below S.
     """
 
-    keys: Float[Array, "N B G S h"]
-    values: Float[Array, "N B G S h"]
+    layers: tuple[KeysValues, ...]
     valid: Bool[Array, "B S"]
     slot: Int[Array, ""]
 
@@ -87,21 +86,29 @@ class Trunk(nnx.Module):
             x, kept = nnx.merge(graph, params)(x, turn, mask)
             return x, kept if keep else None
 
-        body = jax.checkpoint(layer, prevent_cse=False) if self.config.remat else layer
+        # Without remat the products of matrices are kept and only what is elementwise is redone:
+        # less memory than keeping everything, and no slower.
+        policies = jax.checkpoint_policies
+        saved = policies.nothing_saveable if self.config.remat else policies.dots_saveable
+        body = jax.checkpoint(layer, prevent_cse=False, policy=saved)
         x, kept = jax.lax.scan(body, self.lookup(ids), layers)
         return self.norm(x), kept
 
     def step(self, cache: KVCache, ids: Int[Array, "B"], positions: Int[Array, "B"]):
-        """Hidden state [B, d] of one new token per row, and the cache that holds it."""
+        """Hidden state [B, d] of one new token per row, and the cache that holds it.
+
+        Layers are walked one by one: a layer with arrays of its own is updated in place, where a
+        scan would copy the whole cache for every token.
+        """
         turn = rotation(positions, self.config)
-        graph, layers = nnx.split(self.layers)
-
-        def layer(x, inputs):
-            params, cached = inputs
-            return nnx.merge(graph, params).step(x, turn, cached, cache.valid)
-
-        x, new = jax.lax.scan(layer, self.lookup(ids), (layers, (cache.keys, cache.values)))
-        return self.norm(x), write(cache, *new)
+        graph, stacked = nnx.split(self.layers)
+        valid = cache.valid | (jnp.arange(cache.valid.shape[1]) == cache.slot)
+        x, layers = self.lookup(ids), []
+        for i, cached in enumerate(cache.layers):
+            block = nnx.merge(graph, jax.tree.map(lambda w, i=i: w[i], stacked))
+            x, cached = block.step(x, turn, cached, cache.slot, valid)
+            layers.append(cached)
+        return self.norm(x), KVCache(tuple(layers), valid, cache.slot + 1)
 
     def lookup(self, ids: Int[Array, "*B"]) -> Float[Array, "*B d"]:
         """Embeddings in the compute dtype."""
@@ -129,19 +136,6 @@ def attention_mask(segments: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
     length = segments.shape[-1]
     same = (segments[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
     return same & jnp.tril(jnp.ones((length, length), bool))
-
-
-def write(
-    cache: KVCache, keys: Float[Array, "N B G h"], values: Float[Array, "N B G h"]
-) -> KVCache:
-    """Puts one token of every row and layer into the current slot."""
-    at = (0, 0, 0, cache.slot, 0)
-    return KVCache(
-        keys=jax.lax.dynamic_update_slice(cache.keys, keys[:, :, :, None], at),
-        values=jax.lax.dynamic_update_slice(cache.values, values[:, :, :, None], at),
-        valid=cache.valid | (jnp.arange(cache.valid.shape[1]) == cache.slot),
-        slot=cache.slot + 1,
-    )
 
 
 def plain(build: Callable[[jax.Array], nnx.Module]):
@@ -183,11 +177,16 @@ def make_transformer(config: TransformerConfig) -> Transformer:
 
     def prefill(params, ids, positions, segments, length):
         states, kept = bind(params).trunk(ids, positions, segments, keep=True)
-        room = ((0, 0), (0, 0), (0, 0), (0, length - ids.shape[1]), (0, 0))
-        keys, values = (jnp.pad(jnp.moveaxis(part, 2, 3), room) for part in kept)
-        valid = jnp.pad(segments > 0, ((0, 0), (0, length - ids.shape[1])))
+        spare = length - ids.shape[1]
+
+        def slots(part):
+            return jnp.pad(jnp.moveaxis(part, 1, 2), ((0, 0), (0, 0), (0, spare), (0, 0)))
+
+        keys, values = kept
+        layers = tuple((slots(keys[i]), slots(values[i])) for i in range(config.num_layers))
+        valid = jnp.pad(segments > 0, ((0, 0), (0, spare)))
         slot = jnp.asarray(ids.shape[1], jnp.int32)
-        return states, KVCache(keys=keys, values=values, valid=valid, slot=slot)
+        return states, KVCache(layers, valid, slot)
 
     def decode_step(params, cache, ids, positions):
         return bind(params).trunk.step(cache, ids, positions)

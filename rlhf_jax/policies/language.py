@@ -42,7 +42,8 @@ class LanguageInputs:
 class LanguageDecoder(NamedTuple):
     """What sampling needs of a language model, the cache being opaque to it.
 
-    prefill: `(params, ids [B, P], mask [B, P], length) -> cache` with room for `length` tokens.
+    prefill: `(params, ids [B, P], mask [B, P], length, copies) -> cache` with room for `length`
+      tokens and B * copies rows, the copies of a row next to each other.
     step: `(params, cache, ids [B], positions [B]) -> (logits [B, V] float32, cache)`, the logits
       of the token after this one.
     """
@@ -146,10 +147,16 @@ def language_reward(model: ScalarModel) -> RewardFn:
 def language_decoder(model: Transformer) -> LanguageDecoder:
     """Cached decoding for left-padded prompts, one document per row."""
 
-    def prefill(params, ids, mask, length):
+    def prefill(params, ids, mask, length, copies):
         count = jnp.cumsum(mask, axis=-1, dtype=jnp.int32)
         positions = jnp.where(mask, count - 1, 0)
-        return model.prefill(params, ids, positions, mask.astype(jnp.int32), length)[1]
+        cache = model.prefill(params, ids, positions, mask.astype(jnp.int32), length)[1]
+        if copies == 1:
+            return cache
+        layers, valid = jax.tree.map(
+            lambda x: jnp.repeat(x, copies, axis=0), (cache.layers, cache.valid)
+        )
+        return cache._replace(layers=layers, valid=valid)
 
     def step(params, cache, ids, positions):
         hidden, cache = model.decode_step(params, cache, ids, positions)

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.ops.logprobs import token_logps
-from rlhf_jax.policies.language import KVCache, LanguageDecoder, language_trajectory
+from rlhf_jax.policies.language import LanguageDecoder, language_trajectory
 from rlhf_jax.sampling.filters import processed_logits
 from rlhf_jax.sampling.keys import draw, row_keys
-from rlhf_jax.types import Params, Trajectory
+from rlhf_jax.types import Params, PyTree, Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +63,16 @@ class Rollout(NamedTuple):
 
 
 class _Loop(NamedTuple):
-    """What one decoding step changes. Tables are [T, B], so that a step writes one row."""
+    """What one decoding step changes. R rows. Tables are [T, R]: a step writes one line."""
 
     step: Int[Array, ""]
-    cache: KVCache
-    last_ids: Int[Array, "B"]
-    finished: Bool[Array, "B"]
-    ids: Int[Array, "T B"]
-    mask: Bool[Array, "T B"]
-    token_logps: Float[Array, "T B"]
-    sampling_token_logps: Float[Array, "T B"]
+    cache: PyTree  # the decoder's own
+    last_ids: Int[Array, "R"]
+    finished: Bool[Array, "R"]
+    ids: Int[Array, "T R"]
+    mask: Bool[Array, "T R"]
+    token_logps: Float[Array, "T R"]
+    sampling_token_logps: Float[Array, "T R"]
 
 
 def sample(
@@ -101,17 +101,18 @@ def sample(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
-    chex.assert_equal_shape([prompt_ids, prompt_mask])
-    chex.assert_shape([prompt_indices, sample_indices], prompt_ids.shape[:1])
-    keys = row_keys(key, prompt_indices, sample_indices)
-    end = _decode(decoder, params, prompt_ids, prompt_mask, keys, config)
-    mask = end.mask.T
-    return Rollout(
-        trajectory=language_trajectory(prompt_ids, prompt_mask, end.ids.T, mask),
-        token_logps=end.token_logps.T,
-        sampling_token_logps=end.sampling_token_logps.T,
-        finished=end.finished,
+    chex.assert_equal_shape([prompt_indices, sample_indices])
+    rollout = sample_many(
+        decoder,
+        params,
+        prompt_ids,
+        prompt_mask,
+        key,
+        config=config,
+        prompt_indices=prompt_indices,
+        sample_indices=sample_indices[:, None],
     )
+    return jax.tree.map(lambda x: x[:, 0], rollout)
 
 
 def sample_many(
@@ -122,25 +123,29 @@ def sample_many(
     key: Key[Array, ""],
     *,
     config: SamplingConfig,
-    num_samples: int,
     prompt_indices: Int[Array, "B"],
+    sample_indices: Int[Array, "B K"],
 ) -> Rollout:
-    """K answers per prompt, counted 0 .. K - 1; otherwise `sample`, which has the arguments.
+    """K answers per prompt, the prompt read once; otherwise `sample`, which has the arguments.
+
+    `jnp.broadcast_to(jnp.arange(K), (B, K))` are the sample indices of a first round. Any others
+    draw further answers to the same prompts.
 
     Returns:
       Rollout with leading axes [B, K].
     """
-    rows = prompt_ids.shape[0]
-    rollout = sample(
-        decoder,
-        params,
-        *(jnp.repeat(x, num_samples, axis=0) for x in (prompt_ids, prompt_mask)),
-        key,
-        config=config,
-        prompt_indices=jnp.repeat(prompt_indices, num_samples),
-        sample_indices=jnp.tile(jnp.arange(num_samples), rows),
+    chex.assert_equal_shape([prompt_ids, prompt_mask])
+    chex.assert_equal_shape_prefix([prompt_ids, prompt_indices, sample_indices], 1)
+    copies = sample_indices.shape[1]
+    keys = row_keys(key, jnp.repeat(prompt_indices, copies), sample_indices.reshape(-1))
+    end = _decode(decoder, params, prompt_ids, prompt_mask, keys, config)
+    ids, mask, raw, drawn = (
+        table.T.reshape(*sample_indices.shape, -1)
+        for table in (end.ids, end.mask, end.token_logps, end.sampling_token_logps)
     )
-    return jax.tree.map(lambda x: x.reshape(rows, num_samples, *x.shape[1:]), rollout)
+    prompts = (jnp.repeat(x[:, None], copies, axis=1) for x in (prompt_ids, prompt_mask))
+    trajectory = language_trajectory(*prompts, ids, mask)
+    return Rollout(trajectory, raw, drawn, end.finished.reshape(sample_indices.shape))
 
 
 def _decode(
@@ -148,18 +153,19 @@ def _decode(
     params: Params,
     prompt_ids: Int[Array, "B P"],
     prompt_mask: Bool[Array, "B P"],
-    keys: Key[Array, "B"],
+    keys: Key[Array, "R"],
     config: SamplingConfig,
 ) -> _Loop:
-    """The loop: each step reads one token per row and draws the next."""
-    rows, length = prompt_ids.shape[0], config.max_new_tokens
-    prompt_lengths = jnp.sum(prompt_mask, axis=-1, dtype=jnp.int32)
+    """The loop: each step reads one token per row and draws the next. R = B K rows."""
+    rows, length = keys.shape[0], config.max_new_tokens
+    copies = rows // prompt_ids.shape[0]
+    prompt_lengths = jnp.repeat(jnp.sum(prompt_mask, axis=-1, dtype=jnp.int32), copies)
     # The cache starts with all of the prompt but its last token, which the first step reads.
     context = (jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in (prompt_ids, prompt_mask))
     start = _Loop(
         step=jnp.asarray(0, jnp.int32),
-        cache=decoder.prefill(params, *context, prompt_ids.shape[1] + length),
-        last_ids=prompt_ids[:, -1].astype(jnp.int32),
+        cache=decoder.prefill(params, *context, prompt_ids.shape[1] + length, copies),
+        last_ids=jnp.repeat(prompt_ids[:, -1].astype(jnp.int32), copies),
         finished=jnp.zeros((rows,), bool),
         ids=jnp.full((length, rows), config.pad_id, jnp.int32),
         mask=jnp.zeros((length, rows), bool),
@@ -179,7 +185,7 @@ def _decode(
 
 
 def _append(
-    loop: _Loop, logits: Float[Array, "B V"], keys: Key[Array, "B"], config: SamplingConfig
+    loop: _Loop, logits: Float[Array, "R V"], keys: Key[Array, "R"], config: SamplingConfig
 ) -> _Loop:
     """Draws one token per row and writes it where the row has not finished."""
     processed = processed_logits(

@@ -1,0 +1,268 @@
+"""The transformer against an independent forward pass, and the promises of its door."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlhf_jax.models import TransformerConfig, make_reward_model, make_transformer
+
+tiny = partial(
+    TransformerConfig,
+    vocab_size=13,
+    d_model=16,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=6,
+    d_ff=20,
+)
+ROWS, LENGTH = 3, 7
+
+
+def noisy_params(model, seed=0):
+    """Every leaf away from its initial value, norms and biases too; embeddings of size about 1."""
+    params = jax.jit(model.init)(jax.random.key(seed))
+    params["trunk"]["embed"] = params["trunk"]["embed"] * 40
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    noise = [x + 0.2 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, noise)
+
+
+def rows(seed=0):
+    """Ids, positions and segments: two packed documents, one document, one with padding."""
+    ids = jax.random.randint(jax.random.key(seed), (ROWS, LENGTH), 0, 13)
+    segments = jnp.array([[1, 1, 1, 2, 2, 2, 2], [1] * 7, [0, 0, 1, 1, 1, 0, 0]])
+    positions = jnp.array([[0, 1, 2, 0, 1, 2, 3], list(range(7)), [0, 0, 0, 1, 2, 0, 0]])
+    return ids, positions, segments
+
+
+def reference_hidden(params, config, ids, positions):
+    """One unpadded document in NumPy, written out position by position and head by head."""
+    params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+
+    def norm(x, scale):
+        return x / np.sqrt(np.mean(x**2, -1, keepdims=True) + config.norm_eps) * scale
+
+    def rope(x, position):
+        half = config.head_dim // 2
+        out = np.zeros_like(x)
+        for i in range(half):
+            angle = position / config.rope_theta ** (2 * i / config.head_dim)
+            c, s = np.cos(angle), np.sin(angle)
+            out[i] = x[i] * c - x[i + half] * s
+            out[i + half] = x[i] * s + x[i + half] * c
+        return out
+
+    def attend(x, p):
+        shared = config.num_heads // config.num_kv_heads
+        bias = (lambda name, h: p[name][h]) if config.qkv_bias else (lambda name, h: 0.0)
+        out = np.zeros_like(x)
+        for h in range(config.num_heads):
+            g = h // shared
+            q = x @ p["query"][:, h] + bias("query_bias", h)
+            k = x @ p["key"][:, g] + bias("key_bias", g)
+            v = x @ p["value"][:, g] + bias("value_bias", g)
+            q = np.stack([rope(q[i], positions[i]) for i in range(len(q))])
+            k = np.stack([rope(k[i], positions[i]) for i in range(len(k))])
+            for i in range(len(x)):
+                scores = q[i] @ k[: i + 1].T / np.sqrt(config.head_dim)
+                weights = np.exp(scores - scores.max())
+                out[i] += weights / weights.sum() @ v[: i + 1] @ p["out"][h]
+        return out
+
+    x = params["trunk"]["embed"][np.asarray(ids)]
+    for n in range(config.num_layers):
+        p = jax.tree.map(lambda w, n=n: w[n], params["trunk"]["layers"])
+        x = x + attend(norm(x, p["attention_norm"]["scale"]), p["attention"])
+        y = norm(x, p["mlp_norm"]["scale"])
+        gate = y @ p["mlp"]["gate"]
+        x = x + (gate / (1 + np.exp(-gate)) * (y @ p["mlp"]["up"])) @ p["mlp"]["down"]
+    return norm(x, params["trunk"]["norm"]["scale"])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        tiny(),
+        tiny(num_kv_heads=4, qkv_bias=True, rope_theta=100.0, tied_embeddings=False),
+        tiny(num_kv_heads=1),
+    ],
+    ids=["grouped", "full-bias-untied", "one-kv-head"],
+)
+def test_matches_an_independent_forward_pass(config):
+    """Also says that packed and padded documents are computed as if they stood alone."""
+    model = make_transformer(config)
+    params = noisy_params(model)
+    ids, positions, segments = rows()
+    hidden = jax.jit(model.hidden)(params, ids, positions, segments)
+    for row, start, end in [(0, 0, 3), (0, 3, 7), (1, 0, 7), (2, 2, 5)]:
+        part = np.s_[row, start:end]
+        want = reference_hidden(params, config, ids[part], positions[part])
+        np.testing.assert_allclose(hidden[part], want, atol=2e-5)
+    table = params["trunk"]["embed"] if config.tied_embeddings else params["unembed"]
+    np.testing.assert_allclose(
+        model.unembed(params, hidden), np.asarray(hidden) @ np.asarray(table).T, atol=1e-4
+    )
+
+
+def test_only_relative_positions_matter():
+    model = make_transformer(tiny())
+    params = noisy_params(model)
+    ids, positions, segments = rows()
+    run = jax.jit(model.hidden)
+    real = segments > 0
+    want = run(params, ids, positions, segments)[real]
+    shifted = run(params, ids, positions + 50, segments)[real]
+    np.testing.assert_allclose(shifted, want, atol=2e-5)
+    stretched = run(params, ids, positions * 2, segments)[real]
+    assert np.max(np.abs(stretched - want)) > 1e-2
+
+
+def test_theta_is_used():
+    low, high = (make_transformer(tiny(rope_theta=t)) for t in (10.0, 10_000.0))
+    params = noisy_params(low)
+    low_hidden, high_hidden = (jax.jit(m.hidden)(params, *rows()) for m in (low, high))
+    difference = low_hidden - high_hidden
+    assert np.max(np.abs(difference)) > 1e-2
+
+
+def gradients(config, params):
+    """Hidden states of the three rows, and the gradient of a fixed random read-out of them."""
+    model = make_transformer(config)
+    ids, positions, segments = rows()
+    weights = jax.random.normal(jax.random.key(9), (ROWS, LENGTH, 13)) * (segments > 0)[..., None]
+
+    def loss(params):
+        hidden = model.hidden(params, ids, positions, segments)
+        return jnp.sum(model.unembed(params, hidden) * weights), hidden
+
+    grads, hidden = jax.jit(jax.grad(loss, has_aux=True))(params)
+    return jnp.where((segments > 0)[..., None], hidden, 0.0), grads
+
+
+def assert_trees_close(got, want, atol):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=1e-4), got, want)
+
+
+def test_remat_changes_nothing():
+    config = tiny()
+    params = noisy_params(make_transformer(config))
+    want = gradients(config, params)
+    got = gradients(dataclasses.replace(config, remat=True), params)
+    assert_trees_close(got, want, 1e-4)
+
+
+def test_layers_are_traced_once():
+    """The program of six layers is no longer than that of two."""
+
+    def lines(num_layers):
+        model = make_transformer(tiny(num_layers=num_layers))
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        return jax.jit(model.hidden).lower(shapes, *rows()).as_text().count("\n")
+
+    assert lines(6) == lines(2)
+
+
+def test_scanned_layers_are_a_chain_of_single_ones():
+    """A model of two layers is the one-layer model with the second layer put after the first."""
+    config = tiny()
+    model = make_transformer(config)
+    params = noisy_params(model)
+    ids, positions, segments = rows()
+    swapped = jax.tree.map(lambda w: w[::-1], params["trunk"]["layers"])
+    backwards = {"trunk": {**params["trunk"], "layers": swapped}}
+    want = reference_hidden(backwards, config, ids[1], positions[1])
+    run = jax.jit(model.hidden)
+    got = run(backwards, ids, positions, segments)[1]
+    np.testing.assert_allclose(got, want, atol=2e-5)
+    assert np.max(np.abs(got - run(params, ids, positions, segments)[1])) > 1e-2
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_gradient_reaches_every_parameter(tied):
+    config = tiny(tied_embeddings=tied, qkv_bias=True)
+    _, grads = gradients(config, noisy_params(make_transformer(config)))
+    for path, grad in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.all(np.isfinite(grad)), path
+        assert np.max(np.abs(grad)) > 1e-4, path
+
+
+def test_bfloat16_compute_is_close_and_logits_are_float32():
+    config = tiny()
+    model = make_transformer(config)
+    half = make_transformer(dataclasses.replace(config, dtype="bfloat16"))
+    params = jax.jit(model.init)(jax.random.key(0))
+    params["trunk"]["embed"] = params["trunk"]["embed"] * 10
+    hidden = jax.jit(half.hidden)(params, *rows())
+    assert hidden.dtype == jnp.bfloat16
+    logits = half.unembed(params, hidden)
+    assert logits.dtype == jnp.float32
+    want = jax.nn.log_softmax(model.unembed(params, jax.jit(model.hidden)(params, *rows())))
+    np.testing.assert_allclose(jax.nn.log_softmax(logits), want, atol=0.05)
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(params))
+
+
+def test_parameters_are_plain_and_tied_embeddings_are_one_leaf():
+    tied, untied = (
+        jax.jit(make_transformer(tiny(tied_embeddings=t)).init)(jax.random.key(0))
+        for t in (True, False)
+    )
+    assert type(tied) is dict
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(tied))
+    assert "unembed" not in tied
+    assert len(jax.tree.leaves(untied)) == len(jax.tree.leaves(tied)) + 1
+
+
+def test_axes_name_every_dimension():
+    for model in (make_transformer(tiny(qkv_bias=True)), make_reward_model(tiny())):
+        sizes = {"layers": 2, "vocab": 13, "embed": 16, "heads": 4, "kv_heads": 2}
+        sizes |= {"head_dim": 6, "mlp": 20}
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+
+        def check(leaf, names, sizes=sizes):
+            assert leaf.shape == tuple(sizes[name] for name in names)
+
+        jax.tree.map(check, shapes, model.axes())
+
+
+def test_init_is_a_function_of_the_key_and_vmaps_over_seeds():
+    model = make_transformer(tiny())
+    keys = jax.random.split(jax.random.key(0), 3)
+    many, init = jax.jit(jax.vmap(model.init))(keys), jax.jit(model.init)
+    for i in range(3):
+        one = init(keys[i])
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, atol=1e-6), many, one)
+    query = many["trunk"]["layers"]["attention"]["query"]
+    assert not np.allclose(query[0], query[1])
+    assert not np.allclose(query[0, 0], query[0, 1])  # layers differ too
+    run = jax.jit(jax.vmap(model.hidden, in_axes=(0, None, None, None)))
+    hidden = run(many, *rows())
+    assert hidden.shape == (3, ROWS, LENGTH, 16)
+
+
+def test_parameters_can_be_donated():
+    model = make_transformer(tiny())
+    params = jax.jit(model.init)(jax.random.key(0))
+    halve = jax.jit(lambda p: jax.tree.map(lambda x: x / 2, p), donate_argnums=0)
+    want = jax.tree.map(lambda x: np.asarray(x) / 2, params)
+    assert_trees_close(halve(params), want, 1e-6)
+    assert params["trunk"]["embed"].is_deleted()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_kv_heads": 3}, "multiple of num_kv_heads"),
+        ({"head_dim": 5}, "head_dim must be even"),
+        ({"d_ff": 0}, "d_ff must be positive"),
+        ({"rope_theta": -1.0}, "rope_theta must be positive"),
+    ],
+)
+def test_bad_sizes_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**change)
