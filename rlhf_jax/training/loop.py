@@ -42,41 +42,27 @@ def train(
     progress: bool = False,
     stop: Stop = never,
 ) -> Trained:
-    """Runs step_fn for steps 0 .. steps - 1, from the store's newest checkpoint if it has one.
+    """Runs steps 0 .. steps - 1, from the store's newest checkpoint if it has one.
 
-    What a step does may depend only on its state and its number (randomness is
-    `fold_in(key, step)`, batches are addressed by the step): then a resumed loop repeats what an
-    uninterrupted one does, bit for bit.
+    A step may depend only on its state and its number (`fold_in(key, step)`): then a resumed loop
+    repeats what an uninterrupted one does, bit for bit.
 
     Args:
       step_fn: `(state, step) -> (state, metrics)`; metrics as in `write_metrics`. May donate state.
       state: the first state; also the example of what a checkpoint holds.
       stage: the name in metrics.jsonl and in messages.
       steps: updates in all, >= 0.
-      store: an empty one starts at step 0. One loop for each store.
+      store: of this loop alone.
       writer: receives the metrics of step n (from 1) when n is a multiple of log_every, or last.
       save_every: updates between checkpoints; 0 saves only at the end or when stopped.
-      log_every: steps between rows.
-      progress: show a bar with the time left, or one plain line at the end if not on a terminal.
-      stop: read after each step; not 0 saves and leaves.
+      progress: show a bar with the time left; one plain line at the end if not on a terminal.
+      stop: read after each step; a signal's number saves and leaves.
     Raises:
       Interrupted: `stop` asked for it; the state is saved.
-      DivergedError: a metric called "loss" (or ".../loss", "loss/...") is not finite. Nothing is
-        saved after that step.
+      DivergedError: a metric with "loss" in its path is not finite; this state is not saved.
     """
     began = time.perf_counter()
-    checkpoint = checkpoints.restore(store, state)
-    start, earlier = 0, 0.0
-    if checkpoint is not None:
-        start, state, kept = checkpoint
-        earlier = kept["seconds"]
-        rewind(writer, kept["rows"], stage=stage, step=start)
-
-    def save(done: int, state: PyTree) -> None:
-        seconds = earlier + time.perf_counter() - began
-        kept = {"stage": stage, "rows": position(writer), "seconds": seconds}
-        checkpoints.save(store, done, state, kept)
-
+    state, start, earlier = _resume(state, stage, store, writer)
     pending: list[tuple[int, dict[str, Any]]] = []
     loss, fetched = math.nan, time.perf_counter()
     with progress_bar(stage, steps, show=progress, done=start) as advance:
@@ -84,20 +70,34 @@ def train(
             state, metrics = step_fn(state, step)
             done = step + 1
             pending.append((done, metrics))
-            saving = done == steps or stop() or (save_every and done % save_every == 0)
+            asked = stop()  # read once: a signal that comes later in this step waits for the next
+            saving = asked or done == steps or (save_every and done % save_every == 0)
             late = time.perf_counter() - fetched > PENDING_SECONDS
             if saving or late or len(pending) >= PENDING_STEPS:
                 loss = _flush(pending, writer, stage, log_every, steps)
                 advance(done, f"loss {loss:.4g}" if math.isfinite(loss) else "")
                 pending, fetched = [], time.perf_counter()
             if saving:
-                save(done, state)
-            if stop():
-                raise Interrupted(stop(), f"{stage} after step {done} of {steps}")
+                seconds = earlier + time.perf_counter() - began
+                kept = {"stage": stage, "rows": position(writer), "seconds": seconds}
+                checkpoints.save(store, done, state, kept)
+            if asked:
+                raise Interrupted(asked, f"{stage} after step {done} of {steps}")
     seconds = earlier + time.perf_counter() - began
     if progress and not Console().is_terminal:
         _plain_line(stage, steps, loss, seconds)
     return Trained(state, seconds)
+
+
+def _resume(
+    state: PyTree, stage: str, store: Store, writer: MetricWriter
+) -> tuple[PyTree, int, float]:
+    """State, steps done and seconds spent at the newest checkpoint; metrics are cut to match."""
+    checkpoint = checkpoints.restore(store, state)
+    if checkpoint is None:
+        return state, 0, 0.0
+    rewind(writer, checkpoint.metadata["rows"], stage=stage, step=checkpoint.step)
+    return checkpoint.tree, checkpoint.step, checkpoint.metadata["seconds"]
 
 
 @contextmanager
