@@ -23,29 +23,12 @@ from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_va
 from rlhf_jax.types import PreferenceBatch, Trajectory
 
 STATES, ACTIONS, ROWS, STEPS = 3, 4, 8, 3
+POLICY = tabular_policy(STATES, ACTIONS)
+VALUE = tabular_value(STATES)
+REWARD = tabular_reward(STATES, ACTIONS)
 SGD = optax.sgd(1.0)
-BAD_ID = 10**6  # where nothing counts, even an id outside the table
-
-
-def nan_outside(values):
-    """A table's values, and NaN for an id outside it: what a model may make of padding."""
-
-    def with_nan(params, states, *rest):
-        return jnp.where(states < STATES, values(params, states, *rest), jnp.nan)
-
-    return with_nan
-
-
-def nan_scores(params, trajectory):
-    outside = jnp.any(trajectory.mask & (trajectory.inputs >= STATES), axis=-1)
-    return jnp.where(outside, jnp.nan, TABLE_REWARD.scores(params, trajectory))
-
-
-TABLE_POLICY, TABLE_VALUE = tabular_policy(STATES, ACTIONS), tabular_value(STATES)
-TABLE_REWARD = tabular_reward(STATES, ACTIONS)
-POLICY = TABLE_POLICY._replace(logps=nan_outside(TABLE_POLICY.logps))
-VALUE = TABLE_VALUE._replace(values=nan_outside(TABLE_VALUE.values))
-REWARD = TABLE_REWARD._replace(scores=nan_scores)
+# What stands where nothing counts: ids of the table, whose gradients would show, and others.
+JUNK_IDS = pytest.mark.parametrize("junk_id", [0, 10**6])
 
 
 class Case(NamedTuple):
@@ -126,12 +109,12 @@ def gradient(case, state):
     )
 
 
-def spoil(x, place):
-    """x with NaN, or an id outside the table, where `place` is True; masks stay."""
+def spoil(x, place, junk_id):
+    """x with NaN, or the junk id, where `place` is True; masks stay."""
     if x.dtype == bool:
         return x
     spoiled = np.array(x)
-    spoiled[place] = np.nan if x.dtype.kind == "f" else BAD_ID
+    spoiled[place] = np.nan if x.dtype.kind == "f" else junk_id
     return jnp.asarray(spoiled)
 
 
@@ -171,23 +154,27 @@ def test_no_weights_means_equal_weights(case):
     assert_same(case, replace(case.batch, weights=None), case.batch)
 
 
+@JUNK_IDS
 @weighted_update
-def test_rows_of_weight_zero_never_matter(case):
+def test_rows_of_weight_zero_never_matter(case, junk_id):
     """Not even where their numbers are NaN, or their ids lie outside the table."""
     empty = np.arange(ROWS) >= 5
     weights = jnp.asarray(~empty, jnp.float32)
     batch = replace(case.batch, weights=weights)
-    spoiled = replace(jax.tree.map(partial(spoil, place=empty), batch), weights=weights)
+    spoiled = replace(
+        jax.tree.map(partial(spoil, place=empty, junk_id=junk_id), batch), weights=weights
+    )
     assert_same(case, batch, spoiled)
     assert_same(case, batch, take(batch, np.arange(5)))
 
 
+@JUNK_IDS
 @every_update
-def test_padding_never_matters(case):
+def test_padding_never_matters(case, junk_id):
     def pad(x):
         if x.ndim < 2:
             return x
-        junk = {"b": False, "f": jnp.nan, "i": BAD_ID}[x.dtype.kind]
+        junk = {"b": False, "f": jnp.nan, "i": junk_id}[x.dtype.kind]
         return jnp.asarray(np.pad(x, ((0, 0), (0, 2)), constant_values=junk))
 
     assert_same(case, case.batch, jax.tree.map(pad, case.batch))
