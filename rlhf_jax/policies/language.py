@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.models import KVCache, ScalarModel, Transformer
 from rlhf_jax.ops.logprobs import token_logps
-from rlhf_jax.types import Params, Policy, RewardFn, Trajectory, ValueFn
+from rlhf_jax.types import Params, Policy, PyTree, RewardFn, Trajectory, ValueFn
 
 
 @jax.tree_util.register_dataclass
@@ -33,9 +33,10 @@ class LanguageInputs:
       log-probability is that of a uniform guess and the caller's mask must not count it.
     """
 
-    ids: Int[Array, "*B L"]
-    positions: Int[Array, "*B L"]
-    segments: Int[Array, "*B L"]
+    # Not annotated as arrays: JAX also rebuilds the record around shapes, shardings and NumPy.
+    ids: PyTree
+    positions: PyTree
+    segments: PyTree
     completion_length: int = field(metadata={"static": True})
 
 

@@ -252,3 +252,12 @@ def test_fresh_heads():
     assert 0 < np.std(scores) < 1
     trunk = jax.tree.structure(PARAMS["trunk"])
     assert jax.tree.structure(jax.eval_shape(value.init, jax.random.key(0))["trunk"]) == trunk
+
+
+def test_inputs_are_a_pytree_of_anything():
+    """JAX rebuilds them around shapes, NumPy arrays and batch axes."""
+    inputs = language_inputs(*batch())
+    assert jax.eval_shape(lambda: inputs).ids.shape == (4, P + T)
+    assert jax.device_get(inputs).completion_length == T
+    axes = jax.tree.map(lambda _: 0, inputs)
+    assert jax.vmap(lambda row: row.ids.sum(), in_axes=(axes,))(inputs).shape == (4,)
