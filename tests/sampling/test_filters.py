@@ -70,3 +70,15 @@ def test_leading_axes_are_free():
     one = processed_logits(LOGITS, temperature=1.0, top_k=4, top_p=0.7)
     np.testing.assert_allclose(got[0, 0], one)
     np.testing.assert_allclose(got[0, 1], one[::-1])
+
+
+def test_top_p_agrees_with_sorting():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (200, 17)).astype(np.float32)
+    for p in (0.05, 0.5, 0.9, 0.999):
+        kept = np.isfinite(np.asarray(top_p_logits(jnp.asarray(logits), p=p)))
+        for row, got in zip(probs(jnp.asarray(logits)), kept, strict=True):
+            order = np.argsort(-row)
+            before = np.cumsum(row[order].astype(np.float64)) - row[order]
+            if np.min(np.abs(before - p)) > 1e-5:  # rounding decides nearer than that
+                np.testing.assert_array_equal(np.sort(order[before < p]), np.flatnonzero(got))
