@@ -1,0 +1,91 @@
+"""What a reward model has to beat: the length of the answer, and a linear model of its n-grams."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.preferences.config import Ngrams
+from rlhf_jax.algos import reward_model
+from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.data.ngrams import fit_ngrams, ngram_features
+from rlhf_jax.data.preference_files import Pair
+from rlhf_jax.losses.reward import bradley_terry_loss
+from rlhf_jax.policies.linear import linear_reward
+from rlhf_jax.sharding import compile_update
+from rlhf_jax.training import reading_input
+from rlhf_jax.types import PreferenceBatch, Trajectory
+
+NgramFit = Callable[[PreferenceBatch], jax.Array]
+
+
+def length_margins(pairs: Sequence[Pair]) -> np.ndarray:
+    """[N] characters of the chosen answer minus those of the rejected one: "longer wins"."""
+    return np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], np.float64)
+
+
+def make_ngram_fit(config: Ngrams) -> NgramFit:
+    """`batch -> params [d]`: full-batch Adam on the Bradley-Terry loss of a linear reward.
+
+    The ridge l2 / 2 |params|^2 enters as l2 * params in the gradient, before Adam scales it, so
+    that the fit goes to the minimum of the penalised loss.
+    """
+    reward = linear_reward(config.features)
+    ridge = optax.add_decayed_weights(config.l2)
+    optimizer = optax.chain(ridge, optax.adam(config.learning_rate))
+    update = reward_model.make_update(reward, optimizer, loss=bradley_terry_loss)
+
+    def every_step(state, batch):
+        state, metrics = jax.lax.scan(
+            lambda state, _: update(state, batch), state, None, length=config.steps
+        )
+        return state, metrics
+
+    compiled = compile_update(every_step)
+
+    def fit(batch: PreferenceBatch) -> jax.Array:
+        state = init_state(reward.init(jax.random.key(0)), optimizer)
+        return compiled(state, batch)[0].params
+
+    return fit
+
+
+def ngram_margins(
+    fit: NgramFit, train: Sequence[Pair], test: Sequence[Pair], config: Ngrams, rows: int
+) -> np.ndarray:
+    """[N] score of the chosen answer minus that of the rejected one, for the test pairs.
+
+    The prompt is left out: it adds the same to both scores.
+
+    Args:
+      fit: from `make_ngram_fit`, of the same config.
+      rows: at least len(train); the batch is filled up to it with pairs of weight 0, so that
+        folds of different sizes are one compilation.
+    Raises:
+      UserError: no n-gram occurs twice.
+    """
+    with reading_input():
+        texts = [text for pair in train for text in (pair.chosen, pair.rejected)]
+        vocabulary = fit_ngrams(texts, max_features=config.features, max_n=config.max_n)
+
+    def answers(texts: list[str], rows: int) -> Trajectory:
+        """One-step trajectories of features, filled up with zeros to [rows, 1, d]."""
+        features = np.zeros((rows, 1, config.features), np.float32)
+        known = ngram_features(vocabulary, texts)
+        features[: len(texts), 0, : known.shape[1]] = known
+        ones = jnp.ones((rows, 1), bool)
+        return Trajectory(jnp.asarray(features), jnp.zeros((rows, 1), jnp.int32), ones)
+
+    def batch(pairs: Sequence[Pair], rows: int) -> PreferenceBatch:
+        return PreferenceBatch(
+            chosen=answers([pair.chosen for pair in pairs], rows),
+            rejected=answers([pair.rejected for pair in pairs], rows),
+            weights=jnp.asarray(np.arange(rows) < len(pairs), jnp.float32),
+        )
+
+    params = fit(batch(train, rows))
+    score = linear_reward(config.features).scores
+    held_out = batch(test, len(test))
+    return np.asarray(score(params, held_out.chosen) - score(params, held_out.rejected))

@@ -1,0 +1,127 @@
+"""Sizes of the preferences experiment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlhf_jax.models import TransformerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One fit by AdamW: the rate warms up over a tenth of the steps, then falls on a cosine to 0.
+
+    epochs: passes over the training pairs, > 0. learning_rate: the highest, > 0.
+    weight_decay: >= 0.
+    """
+
+    epochs: float
+    learning_rate: float
+    weight_decay: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must be >= 0, got {self.weight_decay}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ngrams:
+    """The bag-of-n-grams baseline. features: at most. max_n: longest n-gram, in words.
+
+    l2: added to the mean loss is l2 / 2 |params|^2. steps: full-batch Adam steps.
+    """
+
+    features: int = 2000
+    max_n: int = 2
+    l2: float = 1e-3
+    steps: int = 200
+    learning_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("features", "max_n", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.l2 < 0:
+            raise ValueError(f"l2 must be >= 0, got {self.l2}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    data: the preference file. seed: of the folds, the first weights, the batches and the samples.
+    folds: K >= 2 of cross-validation. max_pairs: no more than the first so many pairs are used.
+    vocab_size: ids of the tokenizer, >= 260. prompt_tokens, answer_tokens: P and T.
+    d_model, num_layers, num_heads: of the transformer. batch: pairs an update, or answers in SFT.
+    beta: DPO's KL weight > 0. sampled: held-out prompts of each fold that are answered, for the
+    KL; kept: how many of these answers are written to answers.jsonl.
+    """
+
+    data: Path | None = None
+    seed: int = 0
+    folds: int = 5
+    max_pairs: int = 5000
+    vocab_size: int = 1024
+    prompt_tokens: int = 96
+    answer_tokens: int = 64
+    d_model: int = 64
+    num_layers: int = 2
+    num_heads: int = 2
+    batch: int = 32
+    beta: float = 0.1
+    sft: Fit = Fit(epochs=4, learning_rate=3e-3)
+    reward: Fit = Fit(epochs=2, learning_rate=1e-3)
+    dpo: Fit = Fit(epochs=1, learning_rate=3e-4, weight_decay=0.0)
+    ngrams: Ngrams = Ngrams()
+    sampled: int = 64
+    kept: int = 4
+
+    def __post_init__(self) -> None:
+        smallest = {"folds": 2, "vocab_size": 260, "sampled": 2, "kept": 0, "seed": 0}
+        sizes = ("max_pairs", "prompt_tokens", "answer_tokens", "num_layers", "num_heads", "batch")
+        for name in (*smallest, *sizes, "d_model"):
+            if getattr(self, name) < smallest.get(name, 1):
+                least = smallest.get(name, 1)
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.d_model % (2 * self.num_heads):
+            raise ValueError(
+                f"d_model must be a multiple of 2 num_heads = {2 * self.num_heads}, "
+                f"got {self.d_model}"
+            )
+        if self.beta <= 0:
+            raise ValueError(f"beta must be > 0, got {self.beta}")
+
+    def transformer(self) -> TransformerConfig:
+        """The shape of the transformer."""
+        return TransformerConfig(
+            vocab_size=self.vocab_size,
+            d_model=self.d_model,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_heads,
+            head_dim=self.d_model // self.num_heads,
+            d_ff=2 * self.d_model,
+        )
+
+
+def default() -> Config:
+    """Five folds, under a quarter of an hour for 2,000 pairs on two cores."""
+    return Config()
+
+
+def quick() -> Config:
+    """Four folds of a smaller model on shorter texts, in a minute and a half."""
+    return Config(
+        folds=4,
+        vocab_size=512,
+        prompt_tokens=24,
+        answer_tokens=48,
+        num_layers=1,
+        sft=Fit(epochs=1, learning_rate=3e-3),
+        sampled=16,
+        kept=2,
+    )

@@ -1,0 +1,106 @@
+"""Pairs of texts as arrays, fold by fold: nothing of a test fold reaches its tokenizer."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tokenizers import Tokenizer
+
+from experiments.preferences.config import Config
+from rlhf_jax.data.padding import PaddedRows, pad_left, pad_right
+from rlhf_jax.data.preference_files import Pair, PreferencePairs, read_preferences
+from rlhf_jax.data.splits import Fold, dialogue_opening, kfold
+from rlhf_jax.data.tokenizer import encode_completions, encode_prompts, train_bpe_tokenizer
+from rlhf_jax.training import UserError, reading_input
+from rlhf_jax.types import PyTree
+
+NEEDS_DATA = (
+    "preferences needs --data FILE: JSON lines, plain or gzip, each with prompt, chosen and "
+    "rejected, or with two whole dialogues chosen and rejected (hh-rlhf), or QA-feedback rows"
+)
+
+
+class Source(NamedTuple):
+    """A preference file, read and divided.
+
+    file: what was read, with the counts of what was dropped.
+    pairs: the N that are used. groups: [N] number of each pair's dialogue.
+    folds: K of them; no dialogue is on both sides of one.
+    digest: SHA-256 of the file.
+    """
+
+    file: PreferencePairs
+    pairs: tuple[Pair, ...]
+    groups: np.ndarray
+    folds: list[Fold]
+    digest: str
+
+
+class PairRows(NamedTuple):
+    """N pairs as arrays. prompts [N, P] padded left; chosen and rejected [N, T] padded right."""
+
+    prompts: PaddedRows
+    chosen: PaddedRows
+    rejected: PaddedRows
+
+
+def read_source(config: Config) -> Source:
+    """Reads and divides the file that the user named.
+
+    Raises:
+      UserError: no file was named, a row is bad, or there are fewer prompts than folds.
+    """
+    if config.data is None:
+        raise UserError(NEEDS_DATA)
+    with reading_input():
+        file = read_preferences(config.data)
+        pairs = file.pairs[: config.max_pairs]
+        openings = [dialogue_opening(pair.prompt) for pair in pairs]
+        folds = kfold(openings, folds=config.folds, seed=config.seed)
+    digest = hashlib.sha256(Path(config.data).read_bytes()).hexdigest()
+    groups = np.unique(openings, return_inverse=True)[1]
+    return Source(file, pairs, groups, folds, digest)
+
+
+def train_tokenizer(pairs: Sequence[Pair], config: Config) -> Tokenizer:
+    """Byte-pair encoding of these pairs' texts; a prompt that comes several times counts once."""
+    prompts = dict.fromkeys(pair.prompt for pair in pairs)
+    answers = [text for pair in pairs for text in (pair.chosen, pair.rejected)]
+    return train_bpe_tokenizer([*prompts, *answers], vocab_size=config.vocab_size)
+
+
+def pair_rows(tokenizer: Tokenizer, pairs: Sequence[Pair], config: Config) -> PairRows:
+    """Prompts keep their last tokens and answers their first ones, up to the config's lengths.
+
+    Raises:
+      UserError: an answer has zero supervised tokens.
+    """
+    with reading_input():
+        prompts = encode_prompts(tokenizer, [pair.prompt for pair in pairs])
+        chosen = encode_completions(tokenizer, [pair.chosen for pair in pairs])
+        rejected = encode_completions(tokenizer, [pair.rejected for pair in pairs])
+        return PairRows(
+            pad_left(prompts, config.prompt_tokens),
+            pad_right(chosen, config.answer_tokens),
+            pad_right(rejected, config.answer_tokens),
+        )
+
+
+def take(rows: PyTree, index: np.ndarray) -> PyTree:
+    """These rows of every array."""
+    return jax.tree.map(lambda x: x[index], rows)
+
+
+def even_batches(total: int, size: int) -> list[np.ndarray]:
+    """Row numbers 0 .. total - 1 in batches of exactly `size`, filled up with row 0."""
+    numbers = np.zeros(-(-total // size) * size, np.int64)
+    numbers[:total] = np.arange(total)
+    return list(numbers.reshape(-1, size))
+
+
+def first_of_each(groups: np.ndarray, count: int) -> np.ndarray:
+    """The first row of each group, in order of appearance, `count` of them at most."""
+    return np.sort(np.unique(groups, return_index=True)[1])[:count]

@@ -1,0 +1,140 @@
+"""One fold: train on its training split, measure on its test split."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tokenizers import Tokenizer
+
+from experiments.preferences.baselines import NgramFit, length_margins, ngram_margins
+from experiments.preferences.config import Config
+from experiments.preferences.data import (
+    PairRows,
+    Source,
+    first_of_each,
+    pair_rows,
+    take,
+    train_tokenizer,
+)
+from experiments.preferences.training import Models, Tools, fit_models, in_batches
+from rlhf_jax.data.padding import PaddedRows
+from rlhf_jax.data.preference_files import Pair
+from rlhf_jax.data.splits import Fold
+from rlhf_jax.data.tokenizer import decode_rows
+from rlhf_jax.training import Run, Stage, StageResult, run_stage
+from rlhf_jax.types import Params
+
+Logps = Callable[[Params, PaddedRows, PaddedRows], np.ndarray]  # of answers to prompts, [N]
+
+
+class FoldData(NamedTuple):
+    """A fold's pairs as texts and, in the ids of its own tokenizer, as arrays."""
+
+    train: list[Pair]
+    test: list[Pair]
+    tokenizer: Tokenizer
+    train_rows: PairRows
+    test_rows: PairRows
+
+
+def one_fold(
+    job: Run, number: int, *, source: Source, tools: Tools, ngrams: NgramFit, config: Config
+) -> StageResult:
+    """Trains on a fold's training split, measures on its test split, in four stages.
+
+    Returns:
+      arrays: "rows" [n] pair numbers; "margins", method -> [n] score of chosen minus rejected;
+        "logps", policy -> [n] nats of the chosen answers; "tokens" [n] in them; "sampled",
+        measure -> [m] over sampled answers.
+      info: "answers", the texts of a few sampled ones.
+    """
+    fold, name = source.folds[number], f"fold-{number + 1}"
+    data = fold_data(fold, source, config)
+    fit_key, sample_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number))
+    models = fit_models(job, name, tools, data.train_rows, config, fit_key)
+
+    def logps(params: Params, prompts: PaddedRows, answers: PaddedRows) -> np.ndarray:
+        return in_batches(partial(tools.logps, params), (prompts, answers), size=config.batch)
+
+    def work(stage: Stage):
+        del stage
+        margins, chosen_logps = judge_pairs(tools, models, data.test_rows, config, logps)
+        margins["length"] = length_margins(data.test)
+        room = most_rows(source)
+        margins["ngrams"] = ngram_margins(ngrams, data.train, data.test, config.ngrams, room)
+        asked = first_of_each(source.groups[fold.test], prompts_asked(source, config))
+        prompts = take(data.test_rows.prompts, asked)
+        sampled, ids = sample_answers(tools, models, prompts, sample_key, logps)
+        arrays = {
+            "rows": fold.test,
+            "margins": margins,
+            "logps": chosen_logps,
+            "tokens": data.test_rows.chosen.mask.sum(-1),
+            "sampled": sampled,
+        }
+        kept = asked[: config.kept]
+        texts = {policy: decode_rows(data.tokenizer, rows.tolist()) for policy, rows in ids.items()}
+        answers = [
+            {"fold": number + 1, "prompt": data.test[row].prompt}
+            | {policy: answers[i] for policy, answers in texts.items()}
+            for i, row in enumerate(kept)
+        ]
+        return arrays, {"answers": answers}
+
+    return run_stage(job, f"{name}-measures", work)
+
+
+def fold_data(fold: Fold, source: Source, config: Config) -> FoldData:
+    """Texts and arrays of a fold; its tokenizer has seen the training split only."""
+    train, test = ([source.pairs[i] for i in part] for part in fold)
+    tokenizer = train_tokenizer(train, config)
+    rows = (pair_rows(tokenizer, pairs, config) for pairs in (train, test))
+    return FoldData(train, test, tokenizer, *rows)
+
+
+def judge_pairs(
+    tools: Tools, models: Models, held_out: PairRows, config: Config, logps: Logps
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Margins [n] of the reward model and of DPO, and each policy's log-probs of chosen answers.
+
+    DPO's margin is that of its implicit rewards, beta (log pi - log pi_ref).
+    """
+    policies = {"untrained": models.untrained, "sft": models.sft, "dpo": models.dpo}
+    chosen, rejected = (
+        {name: logps(params, held_out.prompts, rows) for name, params in policies.items()}
+        for rows in (held_out.chosen, held_out.rejected)
+    )
+    gaps = {name: chosen[name] - rejected[name] for name in policies}
+    reward = in_batches(
+        lambda *parts: tools.margins(models.reward, PairRows(*parts)), held_out, size=config.batch
+    )
+    return {"reward": reward, "dpo": config.beta * (gaps["dpo"] - gaps["sft"])}, chosen
+
+
+def sample_answers(
+    tools: Tools, models: Models, prompts: PaddedRows, key: jax.Array, logps: Logps
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """One answer of each policy to each prompt: measures [m], and token ids [m, T]."""
+    answers = {}
+    for name, params in (("sft", models.sft), ("dpo", models.dpo)):
+        trajectory = tools.answer(params, prompts, key).trajectory
+        answers[name] = PaddedRows(np.asarray(trajectory.actions), np.asarray(trajectory.mask))
+    measures = {f"{name}_length": rows.mask.sum(-1) for name, rows in answers.items()}
+    # k1, at samples from DPO.
+    measures["kl"] = logps(models.dpo, prompts, answers["dpo"]) - logps(
+        models.sft, prompts, answers["dpo"]
+    )
+    return measures, {name: rows.ids for name, rows in answers.items()}
+
+
+def most_rows(source: Source) -> int:
+    """Pairs in the largest training split: what every fold is compiled for."""
+    return max(len(fold.train) for fold in source.folds)
+
+
+def prompts_asked(source: Source, config: Config) -> int:
+    """How many dialogues of each fold are answered: the same number in all, for one compilation."""
+    smallest = min(len(np.unique(source.groups[fold.test])) for fold in source.folds)
+    return min(config.sampled, smallest)

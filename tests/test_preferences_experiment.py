@@ -1,0 +1,287 @@
+"""The preferences experiment at toy size: a marker word decides, and everything must learn it."""
+
+import gzip
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiments.__main__ import main
+from experiments.preferences import evaluate
+from experiments.preferences.baselines import length_margins, make_ngram_fit, ngram_margins
+from experiments.preferences.config import Config, Fit, Ngrams, default, quick
+from experiments.preferences.data import (
+    even_batches,
+    first_of_each,
+    pair_rows,
+    read_source,
+    train_tokenizer,
+)
+from experiments.preferences.fold import prompts_asked
+from experiments.preferences.run import run
+from rlhf_jax.data.preference_files import Pair
+from rlhf_jax.data.splits import dialogue_opening
+from rlhf_jax.training import Interrupted, UserError, open_run
+
+NOUNS = ("lamp", "chair", "kettle", "clock", "shelf", "carpet", "mirror", "basket")
+VERBS = ("clean", "mend", "sell", "paint", "move")
+
+
+def marker_rows(count: int) -> list[dict[str, str]]:
+    """Pairs in which the chosen answer, now the longer and now the shorter, says "gladly"."""
+    rows = []
+    for i in range(count):
+        noun, verb = NOUNS[i % 8], VERBS[i % 5]
+        long, short = f"you may {verb} the {noun} with care", f"{verb} it"
+        chosen, rejected = (long, short) if i % 2 else (short, long)
+        prompt = f"Human {i}: how do I {verb} a {noun}? Assistant:"
+        rows.append(
+            {"prompt": prompt, "chosen": f" gladly {chosen}", "rejected": f" sadly {rejected}"}
+        )
+    return rows
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def toy(path) -> Config:
+    """A model of a few thousand parameters and two folds."""
+    return Config(
+        data=path,
+        folds=2,
+        vocab_size=300,
+        prompt_tokens=8,
+        answer_tokens=24,
+        d_model=16,
+        num_layers=1,
+        num_heads=2,
+        batch=8,
+        sft=Fit(epochs=6, learning_rate=1e-2),
+        reward=Fit(epochs=8, learning_rate=1e-2),
+        dpo=Fit(epochs=4, learning_rate=5e-3, weight_decay=0.0),
+        ngrams=Ngrams(features=64, steps=100),
+        sampled=6,
+        kept=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One run of the toy: its folder, its outcome and its config."""
+    folder = tmp_path_factory.mktemp("preferences")
+    config = toy(write_rows(folder / "pairs.jsonl", marker_rows(48)))
+    with open_run(folder / "out", slug="preferences", config=config) as job:
+        outcome = run(config, job)
+    return folder / "out", outcome, config
+
+
+def test_reward_model_and_ngrams_learn_the_marker(finished):
+    _, outcome, _ = finished
+    found = outcome.numbers["preferences"]
+    assert found["n-gram Bradley-Terry"]["accuracy"]["mean"] == 1.0
+    assert found["reward model"]["accuracy"]["mean"] > 0.9
+    assert found["DPO, implicit"]["accuracy"]["mean"] > 0.8
+    assert found["longer wins"]["accuracy"]["mean"] == pytest.approx(0.5)
+    assert found["shorter wins"]["accuracy"]["mean"] == pytest.approx(0.5)
+    assert outcome.claims[0].holds
+
+
+def test_perplexity_falls_and_kl_is_positive(finished):
+    _, outcome, config = finished
+    perplexity = outcome.numbers["perplexity"]
+    assert perplexity["untrained"]["mean"] > 0.8 * config.vocab_size
+    assert perplexity["sft"]["mean"] < 0.5 * perplexity["untrained"]["mean"]
+    assert outcome.numbers["sampled"]["kl"]["mean"] > 0
+    assert outcome.numbers["data"]["pairs used"] == 48
+
+
+def test_report_is_whole_and_holds_no_text_of_the_data(finished):
+    out, _, config = finished
+    page = (out / "report.html").read_text()
+    assert page.count("<img") == 5
+    assert len(list((out / "plots").glob("*.png"))) == 5
+    assert "gladly" not in page
+    answers = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    assert len(answers) == config.folds * config.kept
+    assert all(set(row) == {"fold", "prompt", "sft", "dpo"} for row in answers)
+
+
+def test_resuming_gives_the_same_numbers(finished, tmp_path):
+    """Stopped in the middle of fold 1's reward model, and once more in fold 2."""
+    _, outcome, config = finished
+    for limit in (40, 30, None):
+        calls = iter(range(1000))
+
+        def stop(calls=calls, limit=limit):
+            return 15 if limit is not None and next(calls) > limit else 0
+
+        try:
+            with open_run(
+                tmp_path / "out", slug="preferences", config=config, resume=True, stop=stop
+            ) as job:
+                again = run(config, job)
+        except Interrupted:
+            assert limit is not None
+            continue
+        assert limit is None
+        assert again.numbers == outcome.numbers
+        assert again.claims == outcome.claims
+        assert (tmp_path / "out" / "metrics.jsonl").read_text() == (
+            finished[0] / "metrics.jsonl"
+        ).read_text()
+
+
+def test_a_changed_file_is_refused_on_resuming(finished):
+    out, _, config = finished
+    text = config.data.read_text()
+    try:
+        write_rows(config.data, marker_rows(40))
+        with (
+            open_run(out, slug="preferences", config=config, resume=True) as job,
+            pytest.raises(UserError, match="not the file"),
+        ):
+            run(config, job)
+    finally:
+        config.data.write_text(text)
+
+
+def test_no_dialogue_is_on_both_sides_and_the_tokenizer_sees_one(tmp_path):
+    """Each opening comes twice, with and without a second turn; each has a word of its own."""
+    rows = []
+    for i in range(12):
+        word = "".join(chr(ord("a") + (i + j) % 12) for j in range(6)) * 2
+        opening = f"\n\nHuman: {word}\n\nAssistant:"
+        for prompt in (opening, f"{opening} yes\n\nHuman: and?\n\nAssistant:"):
+            rows.append({"chosen": f"{prompt} one {i}", "rejected": f"{prompt} two {i}"})
+    config = replace(toy(write_rows(tmp_path / "pairs.jsonl", rows)), folds=3, vocab_size=2000)
+    source = read_source(config)
+    assert sorted(np.concatenate([fold.test for fold in source.folds])) == list(range(24))
+    for fold in source.folds:
+        train, test = ([source.pairs[i] for i in part] for part in fold)
+        seen = {dialogue_opening(pair.prompt) for pair in train}
+        unseen = {dialogue_opening(pair.prompt) for pair in test}
+        assert seen
+        assert not seen & unseen
+        tokenizer = train_tokenizer(train, config)
+        lengths = {o: len(tokenizer.encode(o.split()[-1]).ids) for o in seen | unseen}
+        assert max(lengths[o] for o in seen) < min(lengths[o] for o in unseen)
+
+
+def test_length_baselines_by_hand():
+    """Characters; a tie counts one half."""
+    pairs = [Pair("p", "abc", "a"), Pair("p", "ab", "abcd"), Pair("p", "ab", "cd")]
+    margins = length_margins([*pairs, Pair("p", "abcd", "ab")])
+    assert margins.tolist() == [2, -2, 0, 2]
+    groups = [np.arange(2), np.arange(2, 4)]
+    longer = evaluate.judge([margins[:2], margins[2:]], groups, probs=False)["accuracy"]
+    shorter = evaluate.judge([-margins[:2], -margins[2:]], groups, probs=False)["accuracy"]
+    assert longer["folds"] == [0.5, 0.75]
+    assert shorter["folds"] == [0.5, 0.25]
+    assert longer["mean"] == pytest.approx(0.625)
+
+
+def test_ngram_baseline_by_hand():
+    """One word a side: minimising softplus(-2 w) + l2 w^2 over w = -w', solved by hand."""
+    config = Ngrams(features=4, max_n=1, l2=0.1, steps=400, learning_rate=0.05)
+    pairs = [Pair("p", "good", "bad")] * 3
+    margins = ngram_margins(
+        make_ngram_fit(config), pairs, [*pairs, Pair("p", "bad", "so")], config, 5
+    )
+    # Gradient 0: sigmoid(-2 w) = l2 w. With l2 = 0.1 the root is w = 1.0640.
+    assert margins == pytest.approx([2.1280] * 3 + [-1.0640], abs=2e-3)
+
+
+def test_fold_interval_by_hand():
+    """K = 2: mean 0.6, s = 0.1 sqrt 2, t = 12.706."""
+    mean, low, high = evaluate.fold_interval([0.5, 0.7])
+    assert (mean, low, high) == pytest.approx((0.6, 0.6 - 1.2706, 0.6 + 1.2706), abs=1e-3)
+
+
+def test_pair_interval_by_hand():
+    """Every pair its own group: s / sqrt N. Doubled pairs count once."""
+    x = np.array([0.0, 1.0, 1.0, 1.0])
+    _, low, high = evaluate.pair_interval(x, np.arange(4))
+    assert (high - low) / 2 == pytest.approx(1.959964 * 0.5 / 2)
+    twice = evaluate.pair_interval(np.repeat(x, 2), np.repeat(np.arange(4), 2))
+    assert twice == pytest.approx(evaluate.pair_interval(x, np.arange(4)))
+
+
+def test_even_batches_and_first_rows():
+    assert [b.tolist() for b in even_batches(5, 2)] == [[0, 1], [2, 3], [4, 0]]
+    assert first_of_each(np.array([7, 3, 7, 1, 3]), 2).tolist() == [0, 1]
+
+
+def test_prompts_keep_their_end_and_answers_their_start(tmp_path):
+    config = replace(toy(write_rows(tmp_path / "p.jsonl", marker_rows(8))), answer_tokens=3)
+    source = read_source(config)
+    tokenizer = train_tokenizer(source.pairs, config)
+    rows = pair_rows(tokenizer, source.pairs, config)
+    assert tokenizer.decode(rows.prompts.ids[0].tolist()).endswith("Assistant:")
+    assert source.pairs[0].chosen.startswith(tokenizer.decode(rows.chosen.ids[0].tolist()))
+    assert rows.prompts.ids.shape == (8, 8)
+    assert prompts_asked(source, config) == 4
+
+
+def test_sizes_differ_and_need_a_file():
+    assert default().data is None
+    assert quick().folds < default().folds
+
+
+BAD = {
+    "--folds=1": "folds must be at least 2, got 1",
+    "--beta=0": "beta must be > 0, got 0",
+    "--sft.epochs=0": "sft.epochs must be > 0, got 0",
+    "--vocab-size=100": "vocab_size must be at least 260, got 100",
+    "--ngrams.l2=-1": "ngrams.l2 must be >= 0, got -1",
+    "--num-heads=5": "d_model must be a multiple of 2 num_heads = 10, got 64",
+}
+
+
+@pytest.mark.parametrize("option", BAD)
+def test_values_out_of_range_are_named(option, tmp_path, capsys):
+    assert main(["run", "preferences", f"--out={tmp_path / 'out'}", option]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {BAD[option]}")
+
+
+def bad_input(tmp_path, capsys, *args) -> str:
+    """The one line of a run that is refused with exit code 2."""
+    assert main(["run", "preferences", "--out", str(tmp_path / "out"), *args]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_no_file_says_what_is_accepted(tmp_path, capsys):
+    error = bad_input(tmp_path, capsys)
+    assert "--data FILE" in error
+    assert "JSON lines" in error
+
+
+def test_absent_file(tmp_path, capsys):
+    assert "no such file" in bad_input(tmp_path, capsys, "--data", str(tmp_path / "none.jsonl"))
+
+
+def test_bad_row_is_named(tmp_path, capsys):
+    rows = marker_rows(6)
+    rows[3]["rejected"] = " "
+    path = write_rows(tmp_path / "pairs.jsonl", rows)
+    assert "row 4: field rejected is empty" in bad_input(tmp_path, capsys, "--data", str(path))
+
+
+def test_missing_field_in_gzip_is_named(tmp_path, capsys):
+    rows = marker_rows(6)
+    del rows[1]["chosen"]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "pairs.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    error = bad_input(tmp_path, capsys, "--data", str(tmp_path / "pairs.jsonl.gz"))
+    assert "row 2: field chosen is missing" in error
+
+
+def test_too_few_prompts_for_the_folds(tmp_path, capsys):
+    path = write_rows(tmp_path / "pairs.jsonl", marker_rows(3))
+    error = bad_input(tmp_path, capsys, "--data", str(path))
+    assert "folds must be between 2 and the number of distinct prompts (3), got 5" in error
