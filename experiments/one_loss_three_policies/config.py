@@ -1,0 +1,44 @@
+"""Sizes of the one_loss_three_policies experiment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of the bandits. num_seeds: bandits per task, all in one vmap.
+    num_states, num_actions: of the contextual task; the plain bandit has one state.
+    betas: KL weights > 0, all in the same vmap.
+    steps: full-batch Adam steps, learning rate decayed to zero by a cosine.
+    table_rate, linear_rate, transformer_rate: the learning rate of each parametrisation.
+    """
+
+    seed: int = 0
+    num_seeds: int = 4
+    num_states: int = 4
+    num_actions: int = 5
+    betas: tuple[float, ...] = (0.5, 1.0, 2.0)
+    steps: int = 3000
+    table_rate: float = 0.1
+    linear_rate: float = 0.1
+    transformer_rate: float = 0.003
+
+    def __post_init__(self):
+        if not self.betas or min(self.betas) <= 0:
+            raise ValueError(f"betas must be > 0 and at least one, got {self.betas}")
+        for name in ("num_seeds", "num_states", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.num_actions < 2:
+            raise ValueError(f"num_actions must be at least 2, got {self.num_actions}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Two bandits per task and fewer steps: the same claims in seconds."""
+    return Config(num_seeds=2, betas=(0.5, 1.0), steps=1500)

@@ -1,0 +1,130 @@
+"""Measuring a policy on held-out prompts: gold scores, reward-model scores, KL, length."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.shop.corpus import CHUNK, wrapped
+from experiments.shop.tools import HELDOUT_PROMPTS, Tools, answer, make_prompts, stage_key, texts_of
+from rlhf_jax.envs import shop
+from rlhf_jax.ops.logprobs import sequence_logps
+from rlhf_jax.types import Params
+
+
+class Measured(NamedTuple):
+    """One answer to each of N prompts.
+
+    texts: the answers. axes: [N, 6] in the order of shop.AXES. gold: [N] overall. scores: [N]
+    reward model. log_ratios: [N] log pi - log pi_ref of the answer, whose mean estimates
+    KL(pi || pi_ref) in nats per answer. lengths: [N] tokens, <eos> included.
+    """
+
+    texts: list[str]
+    axes: np.ndarray
+    gold: np.ndarray
+    scores: np.ndarray
+    log_ratios: np.ndarray
+    lengths: np.ndarray
+
+
+def heldout_indices(tools: Tools, count: int) -> np.ndarray:
+    """The first `count` held-out prompts."""
+    return np.arange(HELDOUT_PROMPTS, HELDOUT_PROMPTS + count)
+
+
+def measure(
+    tools: Tools,
+    params: Params,
+    ref_params: Params,
+    reward_params: Params,
+    indices: np.ndarray,
+    *,
+    sample: int = 0,
+) -> Measured:
+    """Draws answer number `sample` to each prompt and scores it; the draws are the same for all."""
+    parts = []
+    for start in range(0, len(indices), CHUNK):
+        prompts = make_prompts(tools, wrapped(indices, start, CHUNK))
+        key = stage_key(tools, "evaluation")
+        rollout = answer(tools, params, prompts, key, np.array([sample]))
+        trajectory = jax.tree.map(lambda x: x[:, 0], rollout.trajectory)
+        ref = sequence_logps(tools.token_logps(ref_params, trajectory), trajectory.mask)
+        logps = sequence_logps(rollout.token_logps[:, 0], trajectory.mask)
+        parts.append(
+            (
+                trajectory.actions,
+                tools.scores(reward_params, trajectory),
+                logps - ref,
+                jnp.sum(trajectory.mask, -1),
+            )
+        )
+    columns = jax.device_get(parts)
+    actions, scores, log_ratios, lengths = (
+        np.concatenate(column)[: len(indices)] for column in zip(*columns, strict=True)
+    )
+    texts = texts_of(tools, actions)
+    axes, gold = gold_scores(tools, indices, texts)
+    return Measured(texts, axes, gold, scores, log_ratios, lengths)
+
+
+def gold_scores(
+    tools: Tools, indices: np.ndarray, texts: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The six axes [N, 6] and the overall gold score [N] of each text."""
+    seed = tools.config.seed
+    found = [
+        shop.score(shop.make_prompt(seed, int(i)), text)
+        for i, text in zip(indices, texts, strict=True)
+    ]
+    return np.stack([s.vector() for s in found]), np.array([s.overall for s in found])
+
+
+def curve_point(tools: Tools, params, ref_params, reward_params) -> dict[str, float]:
+    """What a training curve records: means over the first held-out prompts."""
+    indices = heldout_indices(tools, tools.config.evaluation.curve_prompts)
+    found = measure(tools, params, ref_params, reward_params, indices)
+    return {
+        "heldout/gold": float(found.gold.mean()),
+        "heldout/score": float(found.scores.mean()),
+        "heldout/kl": float(found.log_ratios.mean()),
+        "heldout/length": float(found.lengths.mean()),
+    }
+
+
+class BestOf(NamedTuple):
+    """n answers of the SFT policy to each prompt: texts, gold and scores [N, n], lengths [N, n]."""
+
+    texts: list[list[str]]
+    gold: np.ndarray
+    scores: np.ndarray
+    lengths: np.ndarray
+
+
+def draw_many(tools: Tools, params: Params, reward_params: Params, indices: np.ndarray) -> BestOf:
+    """The answers that best-of-n chooses from, two at a time."""
+    n = tools.config.evaluation.best_of
+    columns = [
+        _two(tools, params, reward_params, indices, first) for first in range(0, n + n % 2, 2)
+    ]
+    actions, scores, lengths = (
+        np.concatenate(column, 1)[:, :n] for column in zip(*columns, strict=True)
+    )
+    rows = [texts_of(tools, row) for row in actions]
+    gold = np.stack([gold_scores(tools, indices, list(t))[1] for t in zip(*rows, strict=True)], 1)
+    return BestOf(rows, gold, scores, lengths)
+
+
+def _two(tools: Tools, params, reward_params, indices: np.ndarray, first: int):
+    """Answers `first` and `first + 1`: actions [N, 2, T], scores [N, 2], lengths [N, 2]."""
+    parts = []
+    for start in range(0, len(indices), CHUNK):
+        prompts = make_prompts(tools, wrapped(indices, start, CHUNK))
+        key = stage_key(tools, "best of n")
+        rollout = answer(tools, params, prompts, key, np.arange(first, first + 2))
+        trajectory = rollout.trajectory
+        scores = tools.scores(reward_params, trajectory)
+        parts.append((trajectory.actions, scores, jnp.sum(trajectory.mask, -1)))
+    columns = jax.device_get(parts)
+    return tuple(np.concatenate(column)[: len(indices)] for column in zip(*columns, strict=True))

@@ -1,0 +1,171 @@
+"""The whole job: SFT, reward model, then five ways to use it, judged by the gold scorer."""
+
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.shop.config import Config
+from experiments.shop.corpus import base_corpus, make_tokenizer, sample_pairs
+from experiments.shop.evaluate import BestOf, draw_many, heldout_indices, measure
+from experiments.shop.fit import (
+    DIRECT_LOSSES,
+    Trained,
+    fit_direct,
+    fit_online,
+    fit_ppo,
+    fit_reward,
+    fit_sft,
+)
+from experiments.shop.report import Method, write_report
+from experiments.shop.tools import HELDOUT_PROMPTS, PAIR_PROMPTS, Tools, make_tools
+from rlhf_jax.data.store import open_source
+from rlhf_jax.ops.statistics import best_of_n_kl, mean_interval, wins
+from rlhf_jax.reports.claims import Claim, Outcome
+from rlhf_jax.training import Run, check_stop, run_stage, write_metrics
+from rlhf_jax.types import Params
+
+NAMES = {
+    "dpo": "DPO",
+    "ipo": "IPO",
+    "online_dpo": "online DPO",
+    "ppo": "PPO",
+    "ppo_no_kl": "PPO, no KL",
+}
+CLAIMED = ("dpo", "online_dpo", "ppo")
+HELDOUT_PAIRS = HELDOUT_PROMPTS + 100_000  # out of the way of the prompts that are evaluated
+
+
+def run(config: Config, job: Run) -> Outcome:
+    """Trains every method and checks that the gold scorer prefers them to SFT."""
+    tools = make_tools(config, make_tokenizer(job.out / "data"))
+    corpus = base_corpus(config, job.out / "data")
+    policy = tools.policy.init
+    like_policy, like_reward = shapes(policy), shapes(tools.reward.init)
+
+    sft = run_stage(job, "sft", lambda stage: fit_sft(stage, tools, corpus), like=like_policy)
+    pairs = {
+        "train": np.arange(PAIR_PROMPTS, PAIR_PROMPTS + config.reward.pairs),
+        "heldout": np.arange(HELDOUT_PAIRS, HELDOUT_PAIRS + config.reward.heldout_pairs),
+    }
+    run_stage(job, "pairs", lambda stage: label(stage.run, tools, sft.arrays, pairs))
+    folder = job.out / "data"
+    train, heldout = (open_source(folder, f"shop_pairs_{split}", split) for split in pairs)
+    reward = run_stage(
+        job,
+        "reward_model",
+        lambda stage: fit_reward(stage, tools, sft.arrays, train, heldout),
+        like=like_reward,
+    )
+    trained = Trained(sft.arrays, reward.arrays, reward.info["mean"], reward.info["std"])
+
+    fits = {
+        name: partial(fit_direct, tools=tools, trained=trained, pairs=train, config=c, loss=loss)
+        for name, loss, c in (
+            ("dpo", DIRECT_LOSSES["dpo"], config.dpo),
+            ("ipo", DIRECT_LOSSES["ipo"], config.ipo),
+        )
+    }
+    fits["online_dpo"] = partial(fit_online, tools=tools, trained=trained)
+    fits["ppo"] = partial(
+        fit_ppo, tools=tools, trained=trained, beta=config.ppo.beta, steps=config.ppo.steps
+    )
+    fits["ppo_no_kl"] = partial(
+        fit_ppo, tools=tools, trained=trained, beta=0.0, steps=config.ppo.free_steps
+    )
+    results = {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
+
+    params = {"sft": sft.arrays} | {name: result.arrays for name, result in results.items()}
+    measured = run_stage(job, "evaluation", lambda stage: judge(stage.run, tools, trained, params))
+    best = run_stage(job, "best_of_n", lambda stage: best_of(stage, tools, trained))
+
+    seconds = {name: result.seconds for name, result in results.items()}
+    methods = table_rows(config, measured, best, trained, sft.seconds, seconds)
+    claims = [Claim("reward model: held-out accuracy", reward.info["accuracy"], ">=", 0.75)]
+    for name in (f"best of {config.evaluation.best_of}", *(NAMES[name] for name in CLAIMED)):
+        rate, low, _ = methods[name].win_rate
+        claims.append(Claim(f"{name}: win rate against SFT", rate, ">=", 0.6))
+        claims.append(Claim(f"{name}: lower 95% bound of it", low, ">", 0.5))
+    return write_report(job, tools, methods, claims, reward.info, best.arrays)
+
+
+def shapes(init) -> Params:
+    """The structure and shapes of a model's params, nothing computed."""
+    import jax
+
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+def label(job: Run, tools: Tools, params: Params, pairs: dict[str, np.ndarray]) -> tuple[Any, dict]:
+    """Samples and labels the pairs of both splits; the records are their own result."""
+    counts = {
+        split: len(sample_pairs(job, tools, params, indices, job.out / "data", split))
+        for split, indices in pairs.items()
+    }
+    return {}, counts
+
+
+def judge(
+    job: Run, tools: Tools, trained: Trained, params: dict[str, Params]
+) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
+    """One answer of every policy to each held-out prompt."""
+    indices = heldout_indices(tools, tools.config.evaluation.prompts)
+    arrays, texts = {}, {}
+    for name, one in params.items():
+        check_stop(job, f"evaluating {name}")
+        found = measure(tools, one, trained.sft, trained.reward, indices)
+        texts[name] = found.texts
+        arrays[name] = {k: v for k, v in found._asdict().items() if k != "texts"}
+    return arrays, {"texts": texts}
+
+
+def best_of(stage, tools: Tools, trained: Trained) -> tuple[dict[str, np.ndarray], dict]:
+    """n answers of the SFT policy to each held-out prompt, and which of them is chosen."""
+    indices = heldout_indices(tools, tools.config.evaluation.prompts)
+    found: BestOf = draw_many(tools, trained.sft, trained.reward, indices)
+    chosen = found.scores.argmax(1)
+    rows = np.arange(len(indices))
+    texts = [row[i] for row, i in zip(found.texts, chosen, strict=True)]
+    from experiments.shop.evaluate import gold_scores
+
+    arrays = {
+        "axes": gold_scores(tools, indices, texts)[0],
+        "gold": found.gold[rows, chosen],
+        "scores": found.scores[rows, chosen],
+        "lengths": found.lengths[rows, chosen],
+        "all_gold": found.gold,
+        "all_scores": found.scores,
+    }
+    write_metrics(stage.run.writer, stage.name, [(1, {"heldout/gold": arrays["gold"].mean()})])
+    return arrays, {"texts": texts}
+
+
+def table_rows(
+    config: Config, measured, best, trained: Trained, sft_seconds: float, seconds: dict[str, float]
+) -> dict[str, Method]:
+    """One Method for each row of the table, by its printed name."""
+    baseline = jnp.asarray(measured.arrays["sft"]["gold"])
+
+    def method(arrays, texts, kl: float, spent: float) -> Method:
+        return Method(
+            gold=arrays["gold"],
+            axes=arrays["axes"].mean(0),
+            win_rate=np.asarray(mean_interval(wins(jnp.asarray(arrays["gold"]), baseline))),
+            kl=kl,
+            score=(arrays["scores"].mean() - trained.mean) / trained.std,
+            length=arrays["lengths"].mean(),
+            seconds=spent,
+            texts=texts,
+        )
+
+    texts = measured.info["texts"]
+    rows = {"SFT": method(measured.arrays["sft"], texts["sft"], 0.0, sft_seconds)}
+    n = config.evaluation.best_of
+    kl = float(best_of_n_kl(jnp.asarray(n)))
+    rows[f"best of {n}"] = method(best.arrays, best.info["texts"], kl, best.seconds)
+    for name, printed in NAMES.items():
+        arrays = measured.arrays[name]
+        kl = float(arrays["log_ratios"].mean())
+        rows[printed] = method(arrays, texts[name], kl, seconds[name])
+    return rows
