@@ -1,6 +1,6 @@
 """One fold: train on its training split, measure on its test split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -30,13 +30,17 @@ Logps = Callable[[Params, PaddedRows, PaddedRows], np.ndarray]  # of answers to 
 
 
 class FoldData(NamedTuple):
-    """A fold's pairs as texts and, in the ids of its own tokenizer, as arrays."""
+    """A fold's pairs as texts and, in the ids of its own tokenizer, as arrays.
+
+    asked: the test rows whose prompts are answered.
+    """
 
     train: list[Pair]
     test: list[Pair]
     tokenizer: Tokenizer
     train_rows: PairRows
     test_rows: PairRows
+    asked: np.ndarray
 
 
 def one_fold(
@@ -60,13 +64,12 @@ def one_fold(
 
     def work(stage: Stage):
         del stage
+        prompts = take(data.test_rows.prompts, data.asked)
+        sampled, ids = sample_answers(tools, models, prompts, sample_key, logps)
         margins, chosen_logps = judge_pairs(tools, models, data.test_rows, config, logps)
         margins["length"] = length_margins(data.test)
         room = most_rows(source)
         margins["ngrams"] = ngram_margins(ngrams, data.train, data.test, config.ngrams, room)
-        asked = first_of_each(source.groups[fold.test], prompts_asked(source, config))
-        prompts = take(data.test_rows.prompts, asked)
-        sampled, ids = sample_answers(tools, models, prompts, sample_key, logps)
         arrays = {
             "rows": fold.test,
             "margins": margins,
@@ -74,14 +77,8 @@ def one_fold(
             "tokens": data.test_rows.chosen.mask.sum(-1),
             "sampled": sampled,
         }
-        kept = asked[: config.kept]
-        texts = {policy: decode_rows(data.tokenizer, rows.tolist()) for policy, rows in ids.items()}
-        answers = [
-            {"fold": number + 1, "prompt": data.test[row].prompt}
-            | {policy: answers[i] for policy, answers in texts.items()}
-            for i, row in enumerate(kept)
-        ]
-        return arrays, {"answers": answers}
+        texts = [{"fold": number + 1} | row for row in answer_texts(data, ids, config.kept)]
+        return arrays, {"answers": texts}
 
     return run_stage(job, f"{name}-measures", work)
 
@@ -91,7 +88,8 @@ def fold_data(fold: Fold, source: Source, config: Config) -> FoldData:
     train, test = ([source.pairs[i] for i in part] for part in fold)
     tokenizer = train_tokenizer(train, config)
     rows = (pair_rows(tokenizer, pairs, config) for pairs in (train, test))
-    return FoldData(train, test, tokenizer, *rows)
+    asked = first_of_each(source.groups[fold.test], prompts_asked(source, config))
+    return FoldData(train, test, tokenizer, *rows, asked)
 
 
 def judge_pairs(
@@ -127,6 +125,15 @@ def sample_answers(
         models.sft, prompts, answers["dpo"]
     )
     return measures, {name: rows.ids for name, rows in answers.items()}
+
+
+def answer_texts(
+    data: FoldData, ids: dict[str, np.ndarray], count: int
+) -> Iterator[dict[str, str]]:
+    """The first few prompts and, for each policy, the text of its answer."""
+    texts = {name: decode_rows(data.tokenizer, rows.tolist()) for name, rows in ids.items()}
+    for i, row in enumerate(data.asked[:count]):
+        yield {"prompt": data.test[row].prompt} | {name: text[i] for name, text in texts.items()}
 
 
 def most_rows(source: Source) -> int:

@@ -23,7 +23,7 @@ INTERVALS = (
 
 def preference_table(measured: Mapping[str, Any]) -> Table:
     """One row a method: does it tell the chosen answer from the rejected one?"""
-    headers = ("method", "accuracy [folds]", "[pairs]", "calibration error", "log loss")
+    headers = ("method", "accuracy, over folds", "over pairs", "calibration error", "log loss")
     rows = []
     for name, found in measured.items():
         accuracy = found["accuracy"]
