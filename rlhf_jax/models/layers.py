@@ -2,6 +2,10 @@
 
 Axis letters: B rows, L tokens, d width, G key/value heads, R query heads per key/value head,
 H = G R query heads, h head size, S cache slots, N layers.
+
+A layer starts as the identity: what it adds to the stream passes through a projection that is
+zero at first (attention's `out`, the MLP's `down`). Other weights start normal with deviation
+d^-1/2, norms at 1, biases at 0.
 """
 
 import jax
@@ -79,9 +83,9 @@ class Attention(nnx.Module):
         self.query = weight(rngs, config, into, d**-0.5)
         self.key = weight(rngs, config, shared, d**-0.5)
         self.value = weight(rngs, config, shared, d**-0.5)
-        # The N layers add 2N terms to the residual stream; this keeps its variance near 1.
-        depth = 2 * config.num_layers
-        self.out = weight(rngs, config, out, (config.num_heads * h * depth) ** -0.5)
+        # Zero, here and in SwiGLU: the stream still tells tokens apart in the last layer. From a
+        # random start small models take far longer to learn to copy.
+        self.out = weight(rngs, config, out, 0.0)
         if config.qkv_bias:
             head_axes = {"heads": config.num_heads, "head_dim": h}
             kv_axes = {"kv_heads": config.num_kv_heads, "head_dim": h}
@@ -141,8 +145,7 @@ class SwiGLU(nnx.Module):
         d, f = config.d_model, config.d_ff
         self.gate = weight(rngs, config, {"embed": d, "mlp": f}, d**-0.5)
         self.up = weight(rngs, config, {"embed": d, "mlp": f}, d**-0.5)
-        std = (f * 2 * config.num_layers) ** -0.5
-        self.down = weight(rngs, config, {"mlp": f, "embed": d}, std)
+        self.down = weight(rngs, config, {"mlp": f, "embed": d}, 0.0)
 
     def __call__(self, x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
         gate, up = matmuls(x, self.gate[...], self.up[...])

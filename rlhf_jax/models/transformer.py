@@ -5,7 +5,9 @@ functions of `Transformer` run under plain `jax.jit`, `grad`, `vmap` and donatio
 
     params = {"trunk": {"embed", "layers": {...}, "norm"}, "unembed"}   ("unembed" if not tied)
 
-Every leaf under "layers" has a leading axis of num_layers, which `lax.scan` walks.
+Every leaf under "layers" has a leading axis of num_layers, which `lax.scan` walks. At first each
+layer is the identity and embedding rows have a length of about 1. So a fresh tied model expects
+every token to be repeated: that logit is about sqrt(d), where the others are about normal(0, 1).
 """
 
 from collections.abc import Callable
@@ -64,7 +66,7 @@ class Trunk(nnx.Module):
     def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
         self.config = config
         table = {"vocab": config.vocab_size, "embed": config.d_model}
-        self.embed = weight(rngs, config, table, 0.02)
+        self.embed = weight(rngs, config, table, config.d_model**-0.5)
         keys = jax.random.split(rngs.params(), config.num_layers)
         self.layers = jax.vmap(lambda key: Block(config, nnx.Rngs(params=key)))(keys)
         self.norm = RMSNorm(config)

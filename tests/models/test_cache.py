@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from rlhf_jax.models import TransformerConfig, make_transformer
 
@@ -23,8 +24,7 @@ def test_steps_continue_a_prefill(kv_heads):
         qkv_bias=True,
     )
     model = make_transformer(config)
-    params = jax.jit(model.init)(jax.random.key(0))
-    params["trunk"]["embed"] = params["trunk"]["embed"] * 40
+    params = random_params(model.init)
     ids = jax.random.randint(jax.random.key(1), (3, P + T), 0, 9)
     starts = jnp.array([[0], [2], [3]])  # left padding of 0, 2 and 3 tokens
     segments = (jnp.arange(P + T) >= starts).astype(jnp.int32)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from rlhf_jax.models import TransformerConfig, make_reward_model, make_transformer
 
@@ -21,16 +22,6 @@ tiny = partial(
     d_ff=20,
 )
 ROWS, LENGTH = 3, 7
-
-
-def noisy_params(model, seed=0):
-    """Every leaf away from its initial value, norms and biases too; embeddings of size about 1."""
-    params = jax.jit(model.init)(jax.random.key(seed))
-    params["trunk"]["embed"] = params["trunk"]["embed"] * 40
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    noise = [x + 0.2 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, noise)
 
 
 def rows(seed=0):
@@ -97,7 +88,7 @@ def reference_hidden(params, config, ids, positions):
 def test_matches_an_independent_forward_pass(config):
     """Also says that packed and padded documents are computed as if they stood alone."""
     model = make_transformer(config)
-    params = noisy_params(model)
+    params = random_params(model.init)
     ids, positions, segments = rows()
     hidden = jax.jit(model.hidden)(params, ids, positions, segments)
     for row, start, end in [(0, 0, 3), (0, 3, 7), (1, 0, 7), (2, 2, 5)]:
@@ -112,7 +103,7 @@ def test_matches_an_independent_forward_pass(config):
 
 def test_only_relative_positions_matter():
     model = make_transformer(tiny())
-    params = noisy_params(model)
+    params = random_params(model.init)
     ids, positions, segments = rows()
     run = jax.jit(model.hidden)
     real = segments > 0
@@ -125,7 +116,7 @@ def test_only_relative_positions_matter():
 
 def test_theta_is_used():
     low, high = (make_transformer(tiny(rope_theta=t)) for t in (10.0, 10_000.0))
-    params = noisy_params(low)
+    params = random_params(low.init)
     low_hidden, high_hidden = (jax.jit(m.hidden)(params, *rows()) for m in (low, high))
     difference = low_hidden - high_hidden
     assert np.max(np.abs(difference)) > 1e-2
@@ -151,7 +142,7 @@ def assert_trees_close(got, want, atol):
 
 def test_remat_changes_nothing():
     config = tiny()
-    params = noisy_params(make_transformer(config))
+    params = random_params(make_transformer(config).init)
     want = gradients(config, params)
     got = gradients(dataclasses.replace(config, remat=True), params)
     assert_trees_close(got, want, 1e-4)
@@ -172,7 +163,7 @@ def test_scanned_layers_are_a_chain_of_single_ones():
     """A model of two layers is the one-layer model with the second layer put after the first."""
     config = tiny()
     model = make_transformer(config)
-    params = noisy_params(model)
+    params = random_params(model.init)
     ids, positions, segments = rows()
     swapped = jax.tree.map(lambda w: w[::-1], params["trunk"]["layers"])
     backwards = {"trunk": {**params["trunk"], "layers": swapped}}
@@ -186,7 +177,7 @@ def test_scanned_layers_are_a_chain_of_single_ones():
 @pytest.mark.parametrize("tied", [True, False])
 def test_gradient_reaches_every_parameter(tied):
     config = tiny(tied_embeddings=tied, qkv_bias=True)
-    _, grads = gradients(config, noisy_params(make_transformer(config)))
+    _, grads = gradients(config, random_params(make_transformer(config).init))
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert np.all(np.isfinite(grad)), path
         assert np.max(np.abs(grad)) > 1e-4, path
@@ -196,8 +187,8 @@ def test_bfloat16_compute_is_close_and_logits_are_float32():
     config = tiny()
     model = make_transformer(config)
     half = make_transformer(dataclasses.replace(config, dtype="bfloat16"))
-    params = jax.jit(model.init)(jax.random.key(0))
-    params["trunk"]["embed"] = params["trunk"]["embed"] * 10
+    params = random_params(model.init)
+    params["trunk"]["embed"] = params["trunk"]["embed"] / 4  # logits, and their errors, near 1
     hidden = jax.jit(half.hidden)(params, *rows())
     assert hidden.dtype == jnp.bfloat16
     logits = half.unembed(params, hidden)
@@ -228,6 +219,29 @@ def test_axes_name_every_dimension():
             assert leaf.shape == tuple(sizes[name] for name in names)
 
         jax.tree.map(check, shapes, model.axes())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_fresh_layer_is_the_identity_and_can_learn_to_be_another(tied):
+    """Hidden states are the normed embeddings; the two projections that are zero have gradients."""
+    config = tiny(tied_embeddings=tied, qkv_bias=True)
+    model = make_transformer(config)
+    params = jax.jit(model.init)(jax.random.key(0))
+    ids, positions, segments = rows()
+    got = jax.jit(model.hidden)(params, ids, positions, segments)
+    x = np.asarray(params["trunk"]["embed"])[np.asarray(ids)]
+    want = x / np.sqrt(np.mean(x**2, -1, keepdims=True) + config.norm_eps)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    _, grads = gradients(config, params)
+    layers = grads["trunk"]["layers"]
+    for grad in (layers["attention"]["out"], layers["mlp"]["down"]):
+        assert np.all(np.max(np.abs(grad), axis=tuple(range(1, grad.ndim))) > 1e-3)  # each layer
+
+
+def test_embeddings_start_with_rows_of_length_about_one():
+    params = jax.jit(make_transformer(tiny(vocab_size=1000)).init)(jax.random.key(0))
+    squares = np.sum(np.asarray(params["trunk"]["embed"]) ** 2, axis=-1)
+    assert abs(np.mean(squares) - 1) < 0.05
 
 
 def test_init_is_a_function_of_the_key_and_vmaps_over_seeds():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from rlhf_jax.models import (
     TransformerConfig,
@@ -29,18 +30,9 @@ tiny = partial(
 CONFIG = tiny(vocab_size=11)
 MODEL = make_transformer(CONFIG)
 POLICY = language_policy(MODEL)
-PARAMS = jax.jit(POLICY.init)(jax.random.key(0))
+PARAMS = random_params(POLICY.init)
 LOGPS, LOGITS = jax.jit(POLICY.logps), jax.jit(POLICY.logits)
 P, T = 5, 4
-
-
-def sharpen(params):
-    """Larger embeddings, so that log-probs are far from uniform."""
-    embed = params["trunk"]["embed"] * 20
-    return {**params, "trunk": {**params["trunk"], "embed": embed}}
-
-
-PARAMS = sharpen(PARAMS)
 
 
 def batch(rows=4, seed=0):
@@ -180,7 +172,7 @@ def test_whole_row_as_completion_guesses_its_first_token_uniformly():
 @pytest.mark.parametrize("tied", [True, False])
 def test_chunked_logps_equal_dense_ones_with_gradients(chunk, tied):
     model = make_transformer(tiny(vocab_size=11, tied_embeddings=tied))
-    params = jax.jit(model.init)(jax.random.key(1))
+    params = random_params(model.init, seed=1)
     shaped = [x.reshape(2, 2, -1) for x in batch()]
     trajectory = language_trajectory(*shaped)
     weights = jax.random.normal(jax.random.key(2), trajectory.actions.shape)
@@ -219,7 +211,7 @@ def test_bad_chunk_is_refused():
 
 def test_values_and_scores_read_the_same_scalars():
     model = make_scalar_model(CONFIG, head_std=1.0)
-    params = jax.jit(model.init)(jax.random.key(3))
+    params = random_params(model.init, seed=3)
     parts = batch()
     trajectory = language_trajectory(*parts)
     inputs = trajectory.inputs

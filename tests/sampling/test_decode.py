@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from random_params import random_params
 
 from rlhf_jax.models import TransformerConfig, make_transformer
 from rlhf_jax.policies.language import LanguageDecoder, language_decoder, language_policy
@@ -25,15 +26,7 @@ P, T, ROWS = 5, 6, 8
 KEY = jax.random.fold_in(jax.random.key(7), 3)
 SAMPLED = SamplingConfig(max_new_tokens=T, stop_ids=(2, 9))
 LOGPS, LOGITS = jax.jit(POLICY.logps), jax.jit(POLICY.logits)
-
-
-def make_params():
-    params = jax.jit(POLICY.init)(jax.random.key(0))
-    params["trunk"]["embed"] = params["trunk"]["embed"] * 15  # far from uniform
-    return params
-
-
-PARAMS = make_params()
+PARAMS = random_params(POLICY.init, seed=5)  # both stop ids occur in what it says
 
 
 def prompts(rows=ROWS):
@@ -135,7 +128,7 @@ def test_stop_tokens_are_counted_and_nothing_after_them():
     rollout = answers()
     actions, mask = np.asarray(rollout.trajectory.actions), np.asarray(rollout.trajectory.mask)
     stops = np.isin(actions, SAMPLED.stop_ids) & mask
-    assert {2, 9} <= set(actions[stops])  # both stop ids occur
+    assert {2, 9} <= set(actions[stops])
     np.testing.assert_array_equal(rollout.finished, stops.any(1))
     assert 0 < np.sum(rollout.finished) < ROWS
     for row in range(ROWS):
