@@ -53,11 +53,11 @@ class RewardModel:
     Bradley-Terry teacher that labels by gold score. tie_gap: answers closer than this in gold score
     are a tie to the teacher, and dropped. batch_size: pairs."""
 
-    pairs: int = 4000
-    heldout_pairs: int = 512
-    teacher_beta: float = 10.0
+    pairs: int = 8000
+    heldout_pairs: int = 1024
+    teacher_beta: float = 20.0
     tie_gap: float = 0.1
-    steps: int = 300
+    steps: int = 400
     batch_size: int = 32
     learning_rate: float = 0.002
 
@@ -73,9 +73,9 @@ class Direct:
     """A direct preference method on the reward model's pairs. batch_size: pairs."""
 
     beta: float = 0.1
-    steps: int = 150
+    steps: int = 120
     batch_size: int = 32
-    learning_rate: float = 0.001
+    learning_rate: float = 0.0005
 
     def __post_init__(self):
         _at_least(self, 1, "steps", "batch_size")
@@ -95,11 +95,11 @@ class PPO:
     clip_eps: float = 0.2
     gae_lambda: float = 0.95
     steps: int = 60
-    free_steps: int = 90
+    free_steps: int = 64
     batch_size: int = 64
     epochs: int = 2
     minibatches: int = 1
-    learning_rate: float = 0.001
+    learning_rate: float = 0.0007
 
     def __post_init__(self):
         _at_least(self, 1, "steps", "free_steps", "batch_size", "epochs", "minibatches")

@@ -32,7 +32,7 @@ from rlhf_jax.data.tokenizer import (
 )
 from rlhf_jax.envs import shop, teachers
 from rlhf_jax.policies.language import language_trajectory
-from rlhf_jax.training import Run, check_stop
+from rlhf_jax.training import Run, check_stop, progress_bar
 from rlhf_jax.types import Params
 
 TEXT = Field("text")
@@ -72,13 +72,15 @@ def sample_pairs(
     name = f"shop_pairs_{split}"
     first, second, gold = [], [], []
     prompts = make_prompts(tools, indices)
-    for start in range(0, len(indices), CHUNK):
-        check_stop(job, f"sampling {split} pairs")
-        part = make_prompts(tools, wrapped(indices, start, CHUNK))
-        rollout = answer(tools, params, part, stage_key(tools, name), np.arange(2))
-        actions = rollout.trajectory.actions
-        first += texts_of(tools, actions[:, 0])
-        second += texts_of(tools, actions[:, 1])
+    with progress_bar(f"{split} pairs", len(indices), show=job.progress) as advance:
+        for start in range(0, len(indices), CHUNK):
+            check_stop(job, f"sampling {split} pairs")
+            part = make_prompts(tools, wrapped(indices, start, CHUNK))
+            rollout = answer(tools, params, part, stage_key(tools, name), np.arange(2))
+            actions = rollout.trajectory.actions
+            first += texts_of(tools, actions[:, 0])
+            second += texts_of(tools, actions[:, 1])
+            advance(start + len(part.prompts))
     for prompt, *texts in zip(prompts.prompts, first, second, strict=False):
         gold.append([shop.score(prompt, text).overall for text in texts])
     values = jnp.asarray(gold, jnp.float32)

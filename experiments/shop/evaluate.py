@@ -10,6 +10,7 @@ from experiments.shop.corpus import CHUNK, wrapped
 from experiments.shop.tools import HELDOUT_PROMPTS, Tools, answer, make_prompts, stage_key, texts_of
 from rlhf_jax.envs import shop
 from rlhf_jax.ops.logprobs import sequence_logps
+from rlhf_jax.training import Run, check_stop, progress_bar
 from rlhf_jax.types import Params
 
 
@@ -102,12 +103,17 @@ class BestOf(NamedTuple):
     lengths: np.ndarray
 
 
-def draw_many(tools: Tools, params: Params, reward_params: Params, indices: np.ndarray) -> BestOf:
+def draw_many(
+    job: Run, tools: Tools, params: Params, reward_params: Params, indices: np.ndarray
+) -> BestOf:
     """The answers that best-of-n chooses from, two at a time."""
     n = tools.config.evaluation.best_of
-    columns = [
-        _two(tools, params, reward_params, indices, first) for first in range(0, n + n % 2, 2)
-    ]
+    columns = []
+    with progress_bar("best of n", n, show=job.progress) as advance:
+        for first in range(0, n, 2):
+            check_stop(job, "drawing for best-of-n")
+            columns.append(_two(tools, params, reward_params, indices, first))
+            advance(first + 2)
     actions, scores, lengths = (
         np.concatenate(column, 1)[:, :n] for column in zip(*columns, strict=True)
     )

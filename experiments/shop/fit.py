@@ -20,7 +20,7 @@ from experiments.shop.tools import (
     make_prompts,
     stage_key,
 )
-from rlhf_jax import PreferenceBatch, Trajectory, dpo_loss, ipo_loss
+from rlhf_jax import PreferenceBatch, Trajectory, dpo_loss
 from rlhf_jax.algos import ppo, preference, reward_model, sft
 from rlhf_jax.data.loader import batches
 from rlhf_jax.data.store import Records
@@ -247,8 +247,12 @@ def pair_batches(tools: Tools, pairs: Records, batch_size: int):
 
 def prompt_numbers(tools: Tools, batch_size: int):
     """Numbers of the training prompts of each step."""
-    rows = batches(RL_PROMPT_COUNT, batch_size=batch_size, seed=tools.config.seed)
-    return rows.map(lambda numbers: numbers + RL_PROMPTS)
+    return batches(
+        RL_PROMPT_COUNT,
+        batch_size=batch_size,
+        seed=tools.config.seed,
+        batch_fn=lambda numbers: np.asarray(numbers) + RL_PROMPTS,
+    )
 
 
 def parts_of(records: Records, size: int):
@@ -264,6 +268,3 @@ def at_points(tools: Tools, trained: Trained, params: Params, step: int, steps: 
     if step + 1 not in marks:
         return {}
     return curve_point(tools, params, trained.sft, trained.reward)
-
-
-DIRECT_LOSSES = {"dpo": dpo_loss, "ipo": ipo_loss}

@@ -173,19 +173,23 @@ def frontier(metrics, methods: Mapping[str, Method], best: Mapping[str, np.ndarr
 
 
 def overoptimisation(metrics, sft: Method) -> dict[str, Any]:
-    """Where the gold score of PPO without KL penalty peaked, and whether it then fell."""
+    """Where the gold score of PPO without KL penalty peaked, and what came after."""
     path = series(metrics, "ppo_no_kl", "step", "heldout/gold")
-    gold = [float(sft.gold.mean()), *path.y]
-    steps = [0, *path.x]
+    proxy = series(metrics, "ppo_no_kl", "step", "heldout/score")
+    gold, steps = [float(sft.gold.mean()), *path.y], [0, *path.x]
     at = int(np.argmax(gold))
     peak, last = gold[at], gold[-1]
-    fell = at < len(gold) - 1 and peak - last > 0.02
-    where = f"Without a KL penalty the gold score peaks at {peak:.3f} (step {steps[at]})"
-    text = (
-        f"{where} and falls to {last:.3f} while the reward model's score goes on rising."
-        if fell
-        else f"{where} and ends at {last:.3f}: no over-optimisation within this run."
-    )
+    # Gold moves by about this much between two draws of the same answers.
+    fell = peak - last > 0.02
+    rose = at > 0 and proxy.y[-1] > proxy.y[at - 1]
+    text = f"Without a KL penalty the gold score peaks at {peak:.3f} (step {steps[at]})"
+    text += f" and then falls to {last:.3f}" if fell else f" and ends at {last:.3f}"
+    if not fell:
+        text += ": no over-optimisation within this run."
+    elif rose:
+        text += ", while the reward model's score on the same prompts goes on rising."
+    else:
+        text += "; the reward model's score ends no higher than it was at the peak."
     return {"peak": peak, "peak_step": steps[at], "last": last, "fell": fell, "text": text}
 
 

@@ -1,16 +1,23 @@
 """The whole job: SFT, reward model, then five ways to use it, judged by the gold scorer."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.shop.config import Config
 from experiments.shop.corpus import base_corpus, make_tokenizer, sample_pairs
-from experiments.shop.evaluate import BestOf, draw_many, heldout_indices, measure
+from experiments.shop.evaluate import (
+    BestOf,
+    draw_many,
+    gold_scores,
+    heldout_indices,
+    measure,
+)
 from experiments.shop.fit import (
-    DIRECT_LOSSES,
     Trained,
     fit_direct,
     fit_online,
@@ -20,10 +27,11 @@ from experiments.shop.fit import (
 )
 from experiments.shop.report import Method, write_report
 from experiments.shop.tools import HELDOUT_PROMPTS, PAIR_PROMPTS, Tools, make_tools
+from rlhf_jax import dpo_loss, ipo_loss
 from rlhf_jax.data.store import open_source
 from rlhf_jax.ops.statistics import best_of_n_kl, mean_interval, wins
 from rlhf_jax.reports.claims import Claim, Outcome
-from rlhf_jax.training import Run, check_stop, run_stage, write_metrics
+from rlhf_jax.training import Run, Stage, check_stop, progress_bar, run_stage, write_metrics
 from rlhf_jax.types import Params
 
 NAMES = {
@@ -41,8 +49,7 @@ def run(config: Config, job: Run) -> Outcome:
     """Trains every method and checks that the gold scorer prefers them to SFT."""
     tools = make_tools(config, make_tokenizer(job.out / "data"))
     corpus = base_corpus(config, job.out / "data")
-    policy = tools.policy.init
-    like_policy, like_reward = shapes(policy), shapes(tools.reward.init)
+    like_policy, like_reward = shapes(tools.policy.init), shapes(tools.reward.init)
 
     sft = run_stage(job, "sft", lambda stage: fit_sft(stage, tools, corpus), like=like_policy)
     pairs = {
@@ -60,20 +67,15 @@ def run(config: Config, job: Run) -> Outcome:
     )
     trained = Trained(sft.arrays, reward.arrays, reward.info["mean"], reward.info["std"])
 
-    fits = {
-        name: partial(fit_direct, tools=tools, trained=trained, pairs=train, config=c, loss=loss)
-        for name, loss, c in (
-            ("dpo", DIRECT_LOSSES["dpo"], config.dpo),
-            ("ipo", DIRECT_LOSSES["ipo"], config.ipo),
-        )
+    direct = partial(fit_direct, tools=tools, trained=trained, pairs=train)
+    online = partial(fit_ppo, tools=tools, trained=trained)
+    fits: dict[str, Callable[[Stage], tuple[Params, dict]]] = {
+        "dpo": partial(direct, config=config.dpo, loss=dpo_loss),
+        "ipo": partial(direct, config=config.ipo, loss=ipo_loss),
+        "online_dpo": partial(fit_online, tools=tools, trained=trained),
+        "ppo": partial(online, beta=config.ppo.beta, steps=config.ppo.steps),
+        "ppo_no_kl": partial(online, beta=0.0, steps=config.ppo.free_steps),
     }
-    fits["online_dpo"] = partial(fit_online, tools=tools, trained=trained)
-    fits["ppo"] = partial(
-        fit_ppo, tools=tools, trained=trained, beta=config.ppo.beta, steps=config.ppo.steps
-    )
-    fits["ppo_no_kl"] = partial(
-        fit_ppo, tools=tools, trained=trained, beta=0.0, steps=config.ppo.free_steps
-    )
     results = {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
 
     params = {"sft": sft.arrays} | {name: result.arrays for name, result in results.items()}
@@ -92,8 +94,6 @@ def run(config: Config, job: Run) -> Outcome:
 
 def shapes(init) -> Params:
     """The structure and shapes of a model's params, nothing computed."""
-    import jax
-
     return jax.eval_shape(init, jax.random.key(0))
 
 
@@ -112,23 +112,23 @@ def judge(
     """One answer of every policy to each held-out prompt."""
     indices = heldout_indices(tools, tools.config.evaluation.prompts)
     arrays, texts = {}, {}
-    for name, one in params.items():
-        check_stop(job, f"evaluating {name}")
-        found = measure(tools, one, trained.sft, trained.reward, indices)
-        texts[name] = found.texts
-        arrays[name] = {k: v for k, v in found._asdict().items() if k != "texts"}
+    with progress_bar("evaluation", len(params), show=job.progress) as advance:
+        for name, one in params.items():
+            check_stop(job, f"evaluating {name}")
+            found = measure(tools, one, trained.sft, trained.reward, indices)
+            texts[name] = found.texts
+            arrays[name] = {k: v for k, v in found._asdict().items() if k != "texts"}
+            advance(len(texts))
     return arrays, {"texts": texts}
 
 
-def best_of(stage, tools: Tools, trained: Trained) -> tuple[dict[str, np.ndarray], dict]:
+def best_of(stage: Stage, tools: Tools, trained: Trained) -> tuple[dict[str, np.ndarray], dict]:
     """n answers of the SFT policy to each held-out prompt, and which of them is chosen."""
     indices = heldout_indices(tools, tools.config.evaluation.prompts)
-    found: BestOf = draw_many(tools, trained.sft, trained.reward, indices)
+    found: BestOf = draw_many(stage.run, tools, trained.sft, trained.reward, indices)
     chosen = found.scores.argmax(1)
     rows = np.arange(len(indices))
     texts = [row[i] for row, i in zip(found.texts, chosen, strict=True)]
-    from experiments.shop.evaluate import gold_scores
-
     arrays = {
         "axes": gold_scores(tools, indices, texts)[0],
         "gold": found.gold[rows, chosen],

@@ -146,7 +146,7 @@ def answer(
     return tools.draw(params, ids, mask, key, indices, numbers)
 
 
-def texts_of(tools: Tools, actions: jax.Array) -> list[str]:
+def texts_of(tools: Tools, actions: jax.Array | np.ndarray) -> list[str]:
     """The text of each answer, from token ids [N, T]."""
     return decode_rows(tools.tokenizer, np.asarray(actions).tolist())
 

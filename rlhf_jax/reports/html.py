@@ -22,7 +22,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #fff; color: #1f2328; line-height: 1.55; font-size: 16px;
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+main { max-width: 70rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .4rem; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .7rem; padding-bottom: .3rem;
   border-bottom: 1px solid #d8dee4; }
@@ -38,7 +38,7 @@ th, td { padding: .38rem .75rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid #e4e8ec; }
 th { font-weight: 600; }
 thead th { border-bottom: 2px solid #afb8c1; vertical-align: bottom; }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 .holds, .fails { font-weight: 600; white-space: nowrap; }
 .holds { color: #11662f; }

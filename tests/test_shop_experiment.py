@@ -1,0 +1,110 @@
+"""The shop job at toy size: it runs whole, and an interrupted run ends as if it never stopped."""
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.shop import config as shop_config
+from experiments.shop import run as shop_run
+from rlhf_jax.reports.claims import Outcome
+from rlhf_jax.training import Interrupted, open_run, read_metrics
+
+TOY = shop_config.Config(
+    size=shop_config.Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16),
+    sft=shop_config.SFT(rows=40, steps=6, batch_size=8),
+    reward=shop_config.RewardModel(pairs=48, heldout_pairs=24, tie_gap=0.0, steps=4, batch_size=8),
+    dpo=shop_config.Direct(steps=3, batch_size=8),
+    ipo=shop_config.Direct(steps=3, batch_size=8),
+    online_dpo=shop_config.Direct(steps=3, batch_size=8),
+    ppo=shop_config.PPO(steps=3, free_steps=3, batch_size=8, minibatches=2),
+    evaluation=shop_config.Evaluation(prompts=12, curve_prompts=6, curve_points=2, best_of=4),
+)
+
+
+def run_toy(out: Path, *, resume: bool = False, stop=lambda: 0) -> Outcome:
+    """The whole job in this process."""
+    with open_run(out, slug="shop", config=TOY, resume=resume, stop=stop) as job:
+        return shop_run.run(TOY, job)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, Outcome]:
+    """One uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole")
+    return out, run_toy(out)
+
+
+def test_every_method_is_in_the_table_and_every_number_is_finite(whole):
+    _, outcome = whole
+    names = ["SFT", "best of 4", "DPO", "IPO", "online DPO", "PPO", "PPO, no KL"]
+    assert list(outcome.numbers["methods"]) == names
+    assert [row[0] for row in outcome.table.rows] == names
+    for numbers in outcome.numbers["methods"].values():
+        assert 0 <= numbers["gold"] <= 1
+        assert np.isfinite([numbers["kl"], numbers["score"], numbers["length"]]).all()
+
+
+def test_the_claims_are_those_of_the_issue(whole):
+    _, outcome = whole
+    asked = {(claim.name.split(":")[0], claim.op, claim.threshold) for claim in outcome.claims}
+    expected = {("reward model", ">=", 0.75)}
+    for name in ("best of 4", "DPO", "online DPO", "PPO"):
+        expected |= {(name, ">=", 0.6), (name, ">", 0.5)}
+    assert asked == expected
+
+
+def test_the_report_is_one_self_contained_page(whole):
+    out, _ = whole
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 10
+    assert page.count('<div class="answer">') == 6 * 7
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_ppo_starts_from_the_reference(whole):
+    """The first rollout is drawn from SFT itself: KL 0 and no step outside the clip."""
+    out, _ = whole
+    first = next(row for row in read_metrics(out) if row["stage"] == "ppo")
+    assert abs(first["kl/ref"]) < 1e-4
+
+
+@pytest.mark.parametrize("polls", [9, 31])
+def test_an_interrupted_run_ends_with_the_same_numbers(whole, tmp_path, polls):
+    """Stopped at the n-th look at the flag: in a training loop, or between two stages."""
+    looked = []
+
+    def stop() -> int:
+        looked.append(1)
+        return signal.SIGTERM if len(looked) >= polls else 0
+
+    with pytest.raises(Interrupted):
+        run_toy(tmp_path, stop=stop)
+    outcome = run_toy(tmp_path, resume=True)
+    out, expected = whole
+    assert json.dumps(dict(outcome.numbers)) == json.dumps(dict(expected.numbers))
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (out / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: replace(TOY.dpo, beta=0.0), "beta must be > 0"),
+        (lambda: replace(TOY.ppo, clip_eps=-0.2), "clip_eps must be > 0"),
+        (lambda: replace(TOY.ppo, minibatches=3), "minibatches must divide"),
+        (lambda: replace(TOY.evaluation, best_of=0), "best_of must be at least 1"),
+        (lambda: replace(TOY.size, d_model=20, num_heads=4), "d_model must be a multiple"),
+    ],
+)
+def test_values_out_of_range_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        change()
+
+
+@pytest.mark.parametrize("name", ["tiny", "default", "quick", "laptop", "pod"])
+def test_every_size_is_valid(name):
+    assert isinstance(getattr(shop_config, name)(), shop_config.Config)
