@@ -36,9 +36,9 @@ def make_models(key: jax.Array, num_states: int, num_actions: int, config) -> di
     """The three parametrisations, each able to represent every policy of the task."""
     policy_key, value_key = jax.random.split(key)
     size = num_states * num_actions
-    # Of norm about 1, so that a step of Adam moves the logits as far as it moves a table's.
-    features = jax.random.normal(policy_key, (num_states, num_actions, size)) / size**0.5
-    state_features = jax.random.normal(value_key, (num_states, num_states)) / num_states**0.5
+    # Orthonormal, so that no direction of the logits is out of a step's reach; see the README.
+    features = jax.random.orthogonal(policy_key, size).reshape(num_states, num_actions, size)
+    state_features = jax.random.orthogonal(value_key, num_states)
     sizes = TransformerConfig(
         vocab_size=max(num_states, num_actions),
         d_model=16,
