@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-PyTree = Any  # of arrays
+# Of arrays. Also what records hold: JAX rebuilds them around NumPy arrays, shapes, shardings and
+# batch axes, so their fields promise a shape in the docstring and functions check it.
+PyTree = Any
 
 Params = PyTree
 Inputs = PyTree
@@ -57,8 +59,8 @@ class Trajectory:
     """
 
     inputs: Inputs
-    actions: Int[Array, "*B T"]
-    mask: Bool[Array, "*B T"]
+    actions: PyTree
+    mask: PyTree
 
 
 @jax.tree_util.register_dataclass
@@ -67,17 +69,17 @@ class PreferenceBatch:
     """Pairs of answers to the same inputs, the chosen one preferred.
 
     chosen, rejected: trajectories with leading axes [*B].
-    ref_chosen_logps, ref_rejected_logps: [*B] summed log-probs under the reference policy; None
-      where the method needs no reference (reward models).
-    weights: [*B] non-negative weight of each pair in the mean; None means 1 for each. The
+    ref_chosen_logps, ref_rejected_logps: [*B] float32 summed log-probs under the reference policy;
+      None where the method needs no reference (reward models).
+    weights: [*B] float32, non-negative weight of each pair in the mean; None means 1 for each. The
       population form of a loss weights every pair of answers by its probability.
     """
 
     chosen: Trajectory
     rejected: Trajectory
-    ref_chosen_logps: Float[Array, "*B"] | None = None
-    ref_rejected_logps: Float[Array, "*B"] | None = None
-    weights: Float[Array, "*B"] | None = None
+    ref_chosen_logps: PyTree = None
+    ref_rejected_logps: PyTree = None
+    weights: PyTree = None
 
 
 class TrainState(NamedTuple):

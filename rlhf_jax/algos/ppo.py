@@ -14,7 +14,7 @@ from rlhf_jax.losses.policy_gradient import clipped_value_loss, ppo_clip_loss
 from rlhf_jax.ops.kl import k1
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean, whiten
 from rlhf_jax.ops.returns import answer_discounts, answer_rewards, gae
-from rlhf_jax.types import Params, Policy, TrainState, Trajectory, ValueFn
+from rlhf_jax.types import Params, Policy, PyTree, TrainState, Trajectory, ValueFn
 
 Scalar = float | Float[Array, ""]
 
@@ -65,17 +65,17 @@ class PPOBatch:
     """Sampled answers with everything the losses need; all of it data, none of it differentiated.
 
     trajectory: what was sampled.
-    old_logps, old_values: [*B, T] under the params that sampled.
-    advantages: [*B, T], raw; returns: [*B, T], made before any whitening.
-    weights: [*B] weight of each answer in the mean; None means 1 for each.
+    old_logps, old_values: [*B, T] float32 under the params that sampled.
+    advantages: [*B, T], raw; returns: [*B, T], made before any whitening; float32.
+    weights: [*B] float32 weight of each answer in the mean; None means 1 for each.
     """
 
     trajectory: Trajectory
-    old_logps: Float[Array, "*B T"]
-    old_values: Float[Array, "*B T"]
-    advantages: Float[Array, "*B T"]
-    returns: Float[Array, "*B T"]
-    weights: Float[Array, "*B"] | None = None
+    old_logps: PyTree
+    old_values: PyTree
+    advantages: PyTree
+    returns: PyTree
+    weights: PyTree = None
 
 
 def make_batch(

@@ -6,19 +6,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rlhf_jax.types import Trajectory
+from rlhf_jax.types import PyTree, Trajectory
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Bandit:
-    """rewards: [S, A] of each action in each state; ref_logits: [S, A] of the reference policy.
+    """rewards: [S, A] float32 of each action in each state; ref_logits: [S, A] float32 of the
+    reference policy.
 
     A bandit without contexts has S = 1.
     """
 
-    rewards: Float[Array, "S A"]
-    ref_logits: Float[Array, "S A"]
+    rewards: PyTree
+    ref_logits: PyTree
 
 
 def random_bandit(key: jax.Array, *, num_states: int, num_actions: int) -> Bandit:
