@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from random_params import random_params
 
 from rlhf_jax import PreferenceBatch, dpo_loss
 from rlhf_jax.algos import preference, sft
@@ -34,14 +35,6 @@ def answers(seed: int):
     return language_trajectory(prompt_ids, prompt_mask, ids, mask)
 
 
-def params_with_noise():
-    """Away from the initial zeros, so that every layer matters."""
-    leaves, tree = jax.tree.flatten(jax.jit(MODEL.init)(jax.random.key(0)))
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, noisy)
-
-
 def preference_batch(params):
     """Pairs with the reference log-probs of other params."""
     pairs = PreferenceBatch(answers(1), answers(2))
@@ -50,7 +43,7 @@ def preference_batch(params):
 
 @pytest.mark.parametrize("name", ["sft", "dpo"])
 def test_eight_devices_train_as_one(name):
-    params = params_with_noise()
+    params = random_params(MODEL.init)
     if name == "sft":
         update, batch = sft.make_update(POLICY, OPTIMIZER), answers(0)
     else:
