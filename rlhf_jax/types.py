@@ -17,7 +17,7 @@ PyTree = Any
 
 Params = PyTree
 Inputs = PyTree
-Metrics = dict[str, Array]
+Metrics = dict[str, Any]  # scalars, or means as (total, weight) pairs
 
 
 class Policy(NamedTuple):
