@@ -20,7 +20,7 @@ from experiments.shop.tools import (
     make_prompts,
     stage_key,
 )
-from rlhf_jax import PreferenceBatch, Trajectory, dpo_loss
+from rlhf_jax import PreferenceBatch, dpo_loss
 from rlhf_jax.algos import ppo, preference, reward_model, sft
 from rlhf_jax.data.loader import batches
 from rlhf_jax.data.store import Records
@@ -111,6 +111,7 @@ def fit_online(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params, di
     state, step = begin_preference(
         tools, trained.sft, optimizer, partial(dpo_loss, beta=config.beta)
     )
+    rank = jax.jit(preference.rank_pairs)
     key = stage_key(tools, "online dpo")
     numbers = prompt_numbers(tools, config.batch_size)
 
@@ -119,7 +120,7 @@ def fit_online(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params, di
         here = jax.random.fold_in(key, i)
         rollout = answer(tools, state.params, prompts, here, np.arange(2))
         scores = tools.scores(trained.reward, rollout.trajectory)
-        batch = ranked(rollout.trajectory, scores)
+        batch = rank(rollout.trajectory, scores)
         state, metrics = step(state, batch, trained.sft)
         metrics["scores/mean"] = (scores.mean() - trained.mean) / trained.std
         return state, metrics | at_points(tools, trained, state.params, i, config.steps)
@@ -144,7 +145,8 @@ def fit_ppo(
     params = ppo.ActorCritic(trained.sft, critic_params(trained))
     axes = ppo.ActorCritic(tools.axes["policy"], tools.axes["value"])
     one_update = ppo.make_update(tools.policy, tools.value, optimizer, settings)
-    state, step = begin(tools, params, axes, optimizer, epochs_of(one_update, config))
+    update = ppo.make_epochs(one_update, epochs=config.epochs, minibatches=config.minibatches)
+    state, step = begin(tools, params, axes, optimizer, update)
     prepare = jax.jit(partial(rollout_batch, tools, settings))
     key = stage_key(tools, stage.name)
     numbers = prompt_numbers(tools, config.batch_size)
@@ -187,27 +189,6 @@ def rollout_batch(
     }
 
 
-def epochs_of(update: Callable, config) -> Callable:
-    """`(state, batch, key) -> (state, metrics)`: several passes over a rollout, reshuffled.
-
-    Metrics are those of the last minibatch of the last pass.
-    """
-
-    def epochs(state, batch, key):
-        rows = batch.advantages.shape[0]
-        size = rows // config.minibatches
-        keys = jax.random.split(key, config.epochs)
-        order = jnp.concatenate([jax.random.permutation(k, rows) for k in keys])
-
-        def one(state, places):
-            return update(state, jax.tree.map(lambda x: x[places], batch))
-
-        state, metrics = jax.lax.scan(one, state, order.reshape(-1, size))
-        return state, jax.tree.map(lambda x: x[-1], metrics)
-
-    return epochs
-
-
 def critic_params(trained: Trained) -> Params:
     """The reward model, its head rescaled to predict the normalised score."""
     head = trained.reward["head"]
@@ -228,15 +209,6 @@ def begin_preference(tools: Tools, params: Params, optimizer, loss: Callable):
         return update(state, preference.attach_reference(tools.policy, ref_params, batch))
 
     return begin(tools, params, tools.axes["policy"], optimizer, with_reference)
-
-
-@jax.jit
-def ranked(trajectory: Trajectory, scores: jax.Array) -> PreferenceBatch:
-    """Pairs [B] from two answers to each prompt [B, 2], the higher score chosen."""
-    best = jnp.argmax(scores, axis=1)
-    rows = jnp.arange(scores.shape[0])
-    chosen = jax.tree.map(lambda x: x[rows, best], trajectory)
-    return PreferenceBatch(chosen, jax.tree.map(lambda x: x[rows, 1 - best], trajectory))
 
 
 def pair_batches(tools: Tools, pairs: Records, batch_size: int):

@@ -1,6 +1,7 @@
 """The table, the plots and the page of the shop job."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -69,12 +70,40 @@ def write_report(
         name: plots.save(figure, job.out / "plots" / f"{name}.png")
         for name, figure in figures.items()
     }
+    blocks = page_blocks(tools, methods, claims, reward_info, table, verdict, images)
+    lead = (
+        "A small transformer learns to be a shop assistant from a mixed corpus, a reward model "
+        "learns from pairs of its answers, and five methods use the reward model. A gold scorer "
+        "that none of them sees is the judge."
+    )
+    footer = ", ".join(f"{name} {version}" for name, version in job.versions.items())
+    write_text(
+        job.out / "report.html", html.page("The shop job", *blocks, lead=lead, footer=footer)
+    )
+    numbers = {
+        "methods": {name: summary(method) for name, method in methods.items()},
+        "reward_model": {k: v for k, v in reward_info.items() if k != "margins"},
+        "over_optimisation": verdict,
+    }
+    return Outcome(claims, numbers=numbers, table=table)
+
+
+def page_blocks(
+    tools: Tools,
+    methods: Mapping[str, Method],
+    claims: Sequence[Claim],
+    reward_info: Mapping[str, Any],
+    table: Table,
+    verdict: Mapping[str, Any],
+    images: Mapping[str, Path],
+) -> list[html.Html]:
+    """The sections of the page, in order."""
     accuracy = (
         f"Held-out accuracy {reward_info['accuracy']:.3f} on the teacher's labels, "
         f"{reward_info['gold_accuracy']:.3f} on the gold order; the teacher itself agrees with "
         f"gold on {reward_info['teacher_accuracy']:.3f}."
     )
-    blocks = [
+    return [
         html.section("Claims", html.claims_list(claims)),
         html.section("Every method on held-out prompts", html.table(table)),
         html.section(
@@ -97,21 +126,6 @@ def write_report(
         ),
         html.section("Six prompts", *answer_blocks(tools, methods)),
     ]
-    lead = (
-        "A small transformer learns to be a shop assistant from a mixed corpus, a reward model "
-        "learns from pairs of its answers, and five methods use the reward model. A gold scorer "
-        "that none of them sees is the judge."
-    )
-    footer = ", ".join(f"{name} {version}" for name, version in job.versions.items())
-    write_text(
-        job.out / "report.html", html.page("The shop job", *blocks, lead=lead, footer=footer)
-    )
-    numbers = {
-        "methods": {name: summary(method) for name, method in methods.items()},
-        "reward_model": {k: v for k, v in reward_info.items() if k != "margins"},
-        "over_optimisation": verdict,
-    }
-    return Outcome(claims, numbers=numbers, table=table)
 
 
 def methods_table(methods: Mapping[str, Method]) -> Table:

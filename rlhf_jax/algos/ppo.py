@@ -169,3 +169,38 @@ def make_update(
         return gradient_step(state, objective, optimizer)
 
     return update
+
+
+def make_epochs(
+    update: Callable[[TrainState, PPOBatch], tuple[TrainState, Diagnostics]],
+    *,
+    epochs: int,
+    minibatches: int,
+) -> Callable[[TrainState, PPOBatch, jax.Array], tuple[TrainState, Diagnostics]]:
+    """Several passes over one rollout, in minibatches shuffled anew for each pass.
+
+    Args:
+      update: from `make_update`.
+      epochs: passes, >= 1.
+      minibatches: equal parts of the rollout per pass, >= 1; must divide its answers.
+    Returns:
+      Pure `epochs(state, batch, key) -> (state, metrics)`; the metrics are those of the last
+      minibatch. The batch has one leading axis, [B].
+    Raises:
+      ValueError: (at trace time) the answers do not divide.
+    """
+
+    def run(state: TrainState, batch: PPOBatch, key: jax.Array) -> tuple[TrainState, Diagnostics]:
+        rows = batch.advantages.shape[0]
+        if rows % minibatches:
+            raise ValueError(f"{rows} answers do not divide into {minibatches} minibatches")
+        keys = jax.random.split(key, epochs)
+        order = jnp.concatenate([jax.random.permutation(k, rows) for k in keys])
+
+        def one(state, places):
+            return update(state, jax.tree.map(lambda x: x[places], batch))
+
+        state, metrics = jax.lax.scan(one, state, order.reshape(-1, rows // minibatches))
+        return state, jax.tree.map(lambda x: x[-1], metrics)
+
+    return run

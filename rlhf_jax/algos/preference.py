@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -25,6 +26,23 @@ def attach_reference(policy: Policy, ref_params: Params, batch: PreferenceBatch)
         batch,
         ref_chosen_logps=trajectory_logps(policy, ref_params, batch.chosen),
         ref_rejected_logps=trajectory_logps(policy, ref_params, batch.rejected),
+    )
+
+
+def rank_pairs(trajectory: Trajectory, scores: Float[Array, "B 2"]) -> PreferenceBatch:
+    """Pairs from two answers to each prompt: the one with the higher score is chosen.
+
+    Args:
+      trajectory: leading axes [B, 2].
+      scores: [B, 2] by a reward model or judge; at a tie the first answer is chosen.
+    Returns:
+      PreferenceBatch with leading axis [B], without reference log-probs.
+    """
+    best = jnp.argmax(scores, axis=1)
+    rows = jnp.arange(scores.shape[0])
+    return PreferenceBatch(
+        chosen=jax.tree.map(lambda x: x[rows, best], trajectory),
+        rejected=jax.tree.map(lambda x: x[rows, 1 - best], trajectory),
     )
 
 
