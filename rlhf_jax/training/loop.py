@@ -41,6 +41,7 @@ def train(
     log_every: int = 1,
     progress: bool = False,
     stop: Stop = never,
+    followed: bool = False,
 ) -> Trained:
     """Runs steps 0 .. steps - 1, from the store's newest checkpoint if it has one.
 
@@ -57,12 +58,14 @@ def train(
       save_every: updates between checkpoints; 0 saves only at the end or when stopped.
       progress: show a bar with the time left; one plain line at the end if not on a terminal.
       stop: read after each step; a signal's number saves and leaves.
+      followed: a later loop has a checkpoint that counts on the rows after this, finished, loop:
+        they are kept. Without it a restored loop cuts metrics.jsonl to its checkpoint.
     Raises:
       Interrupted: `stop` asked for it; the state is saved.
       DivergedError: a metric with "loss" in its path is not finite; this state is not saved.
     """
     began = time.perf_counter()
-    state, start, earlier = _resume(state, stage, store, writer)
+    state, start, earlier = _resume(state, stage, store, writer, cut=not followed)
     pending: list[tuple[int, dict[str, Any]]] = []
     loss, fetched = math.nan, time.perf_counter()
     with progress_bar(stage, steps, show=progress, done=start) as advance:
@@ -90,13 +93,15 @@ def train(
 
 
 def _resume(
-    state: PyTree, stage: str, store: Store, writer: MetricWriter
+    state: PyTree, stage: str, store: Store, writer: MetricWriter, *, cut: bool
 ) -> tuple[PyTree, int, float]:
-    """State, steps done and seconds spent at the newest checkpoint; metrics are cut to match."""
+    """State, steps done and seconds spent at the newest checkpoint; `cut` metrics to match."""
     checkpoint = checkpoints.restore(store, state)
     if checkpoint is None:
+        rewind(writer, position(writer), stage=stage, step=0)  # events of a session that was killed
         return state, 0, 0.0
-    rewind(writer, checkpoint.metadata["rows"], stage=stage, step=checkpoint.step)
+    if cut:
+        rewind(writer, checkpoint.metadata["rows"], stage=stage, step=checkpoint.step)
     return checkpoint.tree, checkpoint.step, checkpoint.metadata["seconds"]
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from rlhf_jax.training import checkpoints
 from rlhf_jax.training.checkpoints import Store
-from rlhf_jax.training.errors import Interrupted, naming_full_disk
+from rlhf_jax.training.errors import Interrupted, ResultsError, naming_full_disk
 from rlhf_jax.training.folders import (
     check_folder,
     clear,
@@ -157,22 +157,29 @@ def train_stage(
     """`train` with the run's folder, writer, bar and stop flag; returns the final state.
 
     `part` names the loop's checkpoints; give another one to each further loop of a stage. Its rows
-    carry the stage's name, or `<stage>/<part>` if part is given.
+    carry the stage's name, or `<stage>/<part>` if part is given. The loops of a stage must come in
+    the same order each time.
+
+    Raises:
+      ResultsError: this loop is not at its end, but a later one has a checkpoint.
     """
     if part in stage.loops:
         raise ValueError(f"stage {stage.name} has a loop {part!r} already: give this one a part=")
     began = time.perf_counter()
+    store = Store(stage.run.out / "stages" / stage.name / part)
+    followed = _followed(stage, store, steps)
     state, seconds = train(
         step_fn,
         state,
         stage=stage.name if part == "steps" else f"{stage.name}/{part}",
         steps=steps,
-        store=Store(stage.run.out / "stages" / stage.name / part),
+        store=store,
         writer=stage.run.writer,
         save_every=save_every,
         log_every=log_every,
         progress=stage.run.progress,
         stop=stage.run.stop,
+        followed=followed,
     )
     stage.loops[part] = max(seconds - (time.perf_counter() - began), 0.0)
     return state
@@ -217,6 +224,26 @@ def _work(
     # Read back, so that the run goes on from the same leaves as one that loads this stage.
     arrays, record = checkpoints.read(folder / "result", like)
     return StageResult(arrays, record["info"], seconds)
+
+
+def _followed(stage: Stage, store: Store, steps: int) -> bool:
+    """Whether a loop that this session has yet to come to has a checkpoint of an earlier one.
+
+    Then this loop is finished and metrics.jsonl holds that loop's rows after its own.
+    """
+    later = [
+        str(path)
+        for path in loops_of(store.root.parent)
+        if path != store.root and path.name not in stage.loops and checkpoints.steps(Store(path))
+    ]
+    done = max(checkpoints.steps(store), default=0)
+    if later and done < steps:
+        names = " and ".join(sorted(later))
+        raise ResultsError(
+            f"{store.root} has {done} of {steps} steps but {names} goes on from its end: "
+            f"delete {names} and resume"
+        )
+    return bool(later)
 
 
 def _say(run: Run, line: str) -> None:

@@ -44,6 +44,20 @@ def rows_of(writer):
     return [json.loads(line) for line in (writer.folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def events_of(writer, stage):
+    """(step, whether it voids what came before from that step on) of each event of a stage."""
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    position(writer)
+    (path,) = (writer.folder / "tensorboard" / stage).iterdir()
+    data, events = path.read_bytes(), []
+    while data:  # length (8), its checksum (4), the event, its checksum (4)
+        size = int.from_bytes(data[:8], "little")
+        events.append(event_pb2.Event.FromString(data[12 : 12 + size]))
+        data = data[16 + size :]
+    start = event_pb2.SessionLog.START
+    return [(event.step, event.session_log.status == start) for event in events[1:]]
+
+
 def test_rows_and_checkpoints(tmp_path, writer):
     store = Store(tmp_path / "store", keep=9)
     options: dict[str, Any] = {"stage": "s", "steps": 7, "store": store, "writer": writer}
@@ -117,18 +131,16 @@ def test_rewind_cuts_the_file(tmp_path, writer):
 
 
 def test_tensorboard_is_told_which_steps_are_void(writer):
-    event_file_loader = pytest.importorskip("tensorboardX.proto.event_pb2")
     write_metrics(writer, "a", [(1, {"x": 1.0}), (2, {"x": 2.0})])
     rewind(writer, 0, stage="a", step=1)
-    position(writer)
-    (path,) = (writer.folder / "tensorboard" / "a").iterdir()
-    data, events = path.read_bytes(), []
-    while data:  # length (8), its checksum (4), the event, its checksum (4)
-        size = int.from_bytes(data[:8], "little")
-        events.append(event_file_loader.Event.FromString(data[12 : 12 + size]))
-        data = data[16 + size :]
-    assert [event.step for event in events[1:]] == [1, 2, 2]
-    assert events[3].session_log.status == event_file_loader.SessionLog.START
+    assert events_of(writer, "a") == [(1, False), (2, False), (2, True)]
+
+
+def test_a_loop_without_a_checkpoint_voids_the_events_of_an_earlier_session(tmp_path, writer):
+    write_metrics(writer, "s", [(0, {"x": 1.0}), (1, {"loss": 2.0})])
+    train(step_fn, jnp.float32(0), stage="s", steps=1, store=Store(tmp_path / "a"), writer=writer)
+    assert events_of(writer, "s") == [(0, False), (1, False), (1, True), (1, False), (1, False)]
+    assert [row["step"] for row in rows_of(writer)] == [0, 1, 1]
 
 
 def test_numbers():
