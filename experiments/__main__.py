@@ -82,27 +82,32 @@ def slugs() -> list[str]:
 
 
 def list_command(argv: Sequence[str]) -> int:
-    """Prints slug, paper, claim and minutes of each experiment, without importing jax."""
+    """Prints slug, paper, claim, minutes and needs of each experiment, without importing jax."""
     unknown = [arg for arg in argv if arg != "--json"]
     if unknown:
         raise BadArguments(f"list has no option {unknown[0]!r}" + nearest(unknown[0], ["--json"]))
     found = []
     for slug in slugs():
         about = importlib.import_module(f"experiments.{slug}")
-        found.append(
-            {"slug": slug, "paper": about.PAPER, "claim": about.CLAIM, "minutes": about.MINUTES}
-        )
+        facts = {"paper": about.PAPER, "claim": about.CLAIM, "minutes": about.MINUTES}
+        found.append({"slug": slug, **facts, "needs": needs(slug)})
     if "--json" in argv:
         print(json.dumps(found, indent=1))
         return 0
     for entry in found:
-        print(f"{entry['slug']}  ({entry['minutes']} min)")
+        options = f"  needs {entry['needs']}" if entry["needs"] else ""
+        print(f"{entry['slug']}  ({entry['minutes']} min){options}")
         print(f"    {entry['paper']}\n    {entry['claim']}")
     return 0
 
 
+def needs(slug: str) -> str:
+    """The options without which an experiment cannot run, such as `--data FILE`; "" for most."""
+    return getattr(importlib.import_module(f"experiments.{slug}"), "NEEDS", "")
+
+
 def run_command(argv: Sequence[str]) -> int:
-    """Runs one experiment, or all of them one after the other."""
+    """Runs one experiment, or one after the other all that need no option of their own."""
     request = parse_run(argv)
     if request.slug != "all":
         return run_one(request)
@@ -110,6 +115,9 @@ def run_command(argv: Sequence[str]) -> int:
         raise BadArguments("run all takes --quick, --size, --out and --resume only")
     codes = {}
     for slug in slugs():
+        if needs(slug):
+            print(f"== {slug}: skipped, it needs {needs(slug)}", flush=True)
+            continue
         print(f"== {slug}", flush=True)
         out = None if request.out is None else request.out / slug
         codes[slug] = run_and_survive(dataclasses.replace(request, slug=slug, out=out))

@@ -14,6 +14,13 @@ import experiments
 from experiments import __main__ as cli
 
 TOYS = Path(__file__).parent / "toy_experiments"
+TOY = {
+    "slug": "toy",
+    "paper": "A toy, 2026",
+    "claim": "the weights stay small",
+    "minutes": 0.1,
+    "needs": "",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +53,7 @@ def test_list(run):
     assert code == 0
     assert " ".join(out.split()) == "toy (0.1 min) A toy, 2026 the weights stay small"
     code, out, _ = run("list --json")
-    toy = {"slug": "toy", "paper": "A toy, 2026", "claim": "the weights stay small", "minutes": 0.1}
-    assert json.loads(out) == [toy]
+    assert json.loads(out) == [TOY]
 
 
 def test_list_is_light():
@@ -139,9 +145,30 @@ def test_a_failing_claim_is_code_3_and_all_goes_on(run, workplace):
     assert (workplace / "elsewhere" / "toy" / "summary.json").exists()
 
 
+def test_all_skips_what_needs_an_option(run, workplace, monkeypatch):
+    needy = workplace / "more" / "toy_needy"
+    needy.mkdir(parents=True)
+    facts = 'PAPER = "P"\nCLAIM = "C"\nMINUTES = 1\nNEEDS = "--data FILE"\n'
+    (needy / "__init__.py").write_text(facts)
+    (needy / "config.py").write_text("")
+    monkeypatch.setattr(experiments, "__path__", [str(TOYS), str(needy.parent)])
+    _, out, _ = run("list")
+    assert "\ntoy_needy  (1 min)  needs --data FILE\n" in out
+    entry = {"slug": "toy_needy", "paper": "P", "claim": "C", "minutes": 1, "needs": "--data FILE"}
+    assert json.loads(run("list --json")[1]) == [TOY, entry]
+    code, out, err = run("run all --quick")
+    assert (code, err) == (0, "")
+    assert [line for line in out.splitlines() if "toy_needy" in line] == [
+        "== toy_needy: skipped, it needs --data FILE"
+    ]
+    assert out.splitlines()[-1] == "toy: exit 0"
+    assert not (workplace / "results" / "toy_needy-quick").exists()
+
+
 def test_the_worst_code_of_all(run, monkeypatch):
     codes = {"a": 3, "b": 1, "c": 2, "d": 0}
     monkeypatch.setattr(cli, "slugs", lambda: list(codes))
+    monkeypatch.setattr(cli, "needs", lambda slug: "")
     monkeypatch.setattr(cli, "run_one", lambda request: codes[request.slug])
     assert run("run all --quick")[0] == 1
     codes["b"] = 0

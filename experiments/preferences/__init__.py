@@ -2,4 +2,5 @@
 
 PAPER = "Bai et al. 2022 (hh-rlhf), Ouyang et al. 2022 (reward model), Rafailov et al. 2023 (DPO)"
 CLAIM = "a reward model trained from scratch on the pairs of --data FILE is better than chance"
+NEEDS = "--data FILE"
 MINUTES = 6
