@@ -160,11 +160,11 @@ def quick() -> Config:
     """Every stage, in about a minute: a check that all of it works."""
     return Config(
         sft=SFT(rows=2000, steps=250, batch_size=16, learning_rate=0.006),
-        reward=RewardModel(pairs=512, heldout_pairs=128, steps=60),
-        dpo=Direct(steps=25),
-        ipo=Direct(steps=25, beta=0.05),
-        online_dpo=Direct(steps=15),
-        ppo=PPO(steps=12, free_steps=12),
+        reward=RewardModel(pairs=512, heldout_pairs=128, steps=50, batch_size=16),
+        dpo=Direct(steps=20, batch_size=16),
+        ipo=Direct(steps=20, batch_size=16, beta=0.05),
+        online_dpo=Direct(steps=12, batch_size=16),
+        ppo=PPO(steps=8, free_steps=8, batch_size=32),
         evaluation=Evaluation(prompts=128, curve_prompts=128, curve_points=1, best_of=16),
     )
 
