@@ -140,9 +140,12 @@ def print_table(table: Table, console: Console | None = None) -> None:
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=10_000)
-    shown = RichTable(title=table.title, title_justify="left", caption=table.note or None)
+    # Text, because "[low, high]" in a plain string would be taken for a style and vanish.
+    title = Text(table.title, style="table.title")
+    note = Text(table.note, style="table.caption") if table.note else None
+    shown = RichTable(title=title, title_justify="left", caption=note)
     for i, header in enumerate(table.headers):
-        shown.add_column(header, justify="left" if i == 0 else "right", overflow="fold")
+        shown.add_column(Text(header), justify="left" if i == 0 else "right", overflow="fold")
     for row in table.rows:
         shown.add_row(*(Text(format_cell(cell)) for cell in row))
     console.print(shown)

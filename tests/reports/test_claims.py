@@ -93,6 +93,15 @@ def test_cells():
     ]  # fmt: skip
 
 
+def test_printed_text_is_never_read_as_markup():
+    text = io.StringIO()
+    names = ("mean [low, high]", "win [95%]", "[bold]x[/bold]", ":warning:")
+    shown = Table("gold [held out]", names, [("[red]", "[/]", r"\[a]", 1)], note="[0.5, 0.6] [n]")
+    print_table(shown, Console(file=text))
+    for literal in (*names, "gold [held out]", "[red]", "[/]", r"\[a]", "[0.5, 0.6] [n]"):
+        assert literal in text.getvalue()
+
+
 def test_printed_table_is_whole_and_unstyled_when_piped():
     text = io.StringIO()
     long = "a claim with [brackets] and " + "many words " * 20
