@@ -10,6 +10,7 @@ import pytest
 
 from experiments.shop import config as shop_config
 from experiments.shop import run as shop_run
+from experiments.shop.report import Method, overoptimisation
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.training import Interrupted, open_run, read_metrics
 
@@ -88,6 +89,32 @@ def test_an_interrupted_run_ends_with_the_same_numbers(whole, tmp_path, polls):
     out, expected = whole
     assert json.dumps(dict(outcome.numbers)) == json.dumps(dict(expected.numbers))
     assert (tmp_path / "metrics.jsonl").read_bytes() == (out / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("gold", "proxy", "fell", "words"),
+    [
+        (
+            [0.3, 0.5, 0.4],
+            [0.1, 0.5, 0.9],
+            True,
+            "peaks at 0.500 (step 20) and then falls to 0.400",
+        ),
+        ([0.3, 0.5, 0.4], [0.1, 0.5, 0.9], True, "goes on rising"),
+        ([0.3, 0.5, 0.4], [0.1, 0.5, 0.2], True, "ends no higher"),
+        ([0.3, 0.4, 0.5], [0.1, 0.5, 0.9], False, "no over-optimisation within this run"),
+        ([0.1, 0.05, 0.0], [0.1, 0.5, 0.9], True, "peaks at 0.200 (step 0)"),
+    ],
+)
+def test_the_panel_says_whether_gold_fell(gold, proxy, fell, words):
+    rows = [
+        {"stage": "ppo_no_kl", "step": 10 * (i + 1), "heldout/gold": g, "heldout/score": s}
+        for i, (g, s) in enumerate(zip(gold, proxy, strict=True))
+    ]
+    sft = Method(np.array([0.1, 0.3]), np.zeros(6), np.zeros(3), 0.0, 0.0, 1.0, 1.0, [])
+    found = overoptimisation(rows, sft)
+    assert found["fell"] is fell
+    assert words in found["text"]
 
 
 @pytest.mark.parametrize(

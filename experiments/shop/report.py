@@ -193,9 +193,9 @@ def overoptimisation(metrics, sft: Method) -> dict[str, Any]:
     gold, steps = [float(sft.gold.mean()), *path.y], [0, *path.x]
     at = int(np.argmax(gold))
     peak, last = gold[at], gold[-1]
-    # Gold moves by about this much between two draws of the same answers.
-    fell = peak - last > 0.02
-    rose = at > 0 and proxy.y[-1] > proxy.y[at - 1]
+    # A mean over 128 prompts has a standard error of about 0.03: less is not called a fall.
+    fell = peak - last > 0.05
+    rose = proxy.y[-1] > proxy.y[max(at - 1, 0)]
     text = f"Without a KL penalty the gold score peaks at {peak:.3f} (step {steps[at]})"
     text += f" and then falls to {last:.3f}" if fell else f" and ends at {last:.3f}"
     if not fell:
