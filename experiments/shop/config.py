@@ -163,7 +163,7 @@ def quick() -> Config:
         reward=RewardModel(pairs=512, heldout_pairs=128, steps=50, batch_size=16),
         dpo=Direct(steps=20, batch_size=16),
         ipo=Direct(steps=20, batch_size=16, beta=0.05),
-        online_dpo=Direct(steps=12, batch_size=16),
+        online_dpo=Direct(steps=30, batch_size=16),
         ppo=PPO(steps=8, free_steps=8, batch_size=32),
         evaluation=Evaluation(prompts=128, curve_prompts=128, curve_points=1, best_of=16),
     )
