@@ -1,0 +1,25 @@
+"""What the README shows is what happens."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_example_runs_and_prefers_what_was_preferred(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    rows = names["policy"].logits(names["state"].params, np.zeros((1, 1), int))
+    first, second, third = np.ravel(rows)
+    assert first > second > third
+    assert capsys.readouterr().out.startswith("[[")
+
+
+def test_the_two_commands_are_there_and_the_page_is_short():
+    lines = [line.strip() for line in README.splitlines()]
+    assert "pip install -c constraints.txt -e . && python -m experiments run shop" in lines
+    assert "pip install -c constraints.txt -e '.[test]' && pytest" in lines
+    assert len(lines) <= 150
