@@ -101,7 +101,7 @@ def sample_pairs(
     ]
     fields = dict.fromkeys(("prompt", "chosen", "rejected"), TEXT)
     fields |= {k: Field("float32") for k in ("gold_chosen", "gold_rejected")}
-    facts = {"pairs": len(indices), **asdict(config.reward)}
+    facts = {"seed": config.seed, "prompts": len(indices), **asdict(config.reward)}
     build(name, {split: rows}, fields=fields, data_dir=folder, config=facts)
     return open_source(folder, name, split)
 

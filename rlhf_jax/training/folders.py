@@ -105,7 +105,7 @@ def _in_words(differing: list[tuple[str, Any, Any]]) -> str:
 
 def clear(out: Path) -> None:
     """Removes what a run that saved nothing left behind."""
-    for name in ("stages", "tensorboard"):
+    for name in ("data", "stages", "tensorboard"):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("run.json", "metrics.jsonl"):
         (out / name).unlink(missing_ok=True)

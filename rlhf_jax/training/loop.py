@@ -53,8 +53,7 @@ def train(
       state: the first state; also the example of what a checkpoint holds.
       stage: the name in metrics.jsonl and in messages.
       steps: updates in all, >= 0.
-      store: of this loop alone.
-      writer: receives the metrics of step n (from 1) when n is a multiple of log_every, or last.
+      store: of this loop alone. writer: gets every log_every-th step's metrics, and the last.
       save_every: updates between checkpoints; 0 saves only at the end or when stopped.
       progress: show a bar with the time left; one plain line at the end if not on a terminal.
       stop: read after each step; a signal's number saves and leaves.

@@ -96,6 +96,22 @@ def test_a_run_that_saved_nothing_gives_way(tmp_path):
     assert json.loads((tmp_path / "r" / "run.json").read_text())["config"]["data"] == "found"
 
 
+def test_the_data_of_a_run_that_saved_nothing_goes_with_it(tmp_path):
+    with open_run(tmp_path, slug="toy", config=Config()):
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "records").write_text("of the first config")
+    with open_run(tmp_path, slug="toy", config=Config(ppo=PPO(beta=0.1))):
+        assert not (tmp_path / "data").exists()
+
+
+def test_the_data_of_a_run_that_saved_something_stays(tmp_path):
+    with open_run(tmp_path, slug="toy", config=Config()) as run:
+        (tmp_path / "data").mkdir()
+        run_stage(run, "one", work)
+    with open_run(tmp_path, slug="toy", config=Config(), resume=True):
+        assert (tmp_path / "data").is_dir()
+
+
 def test_other_versions_are_mentioned(tmp_path, capsys):
     do(tmp_path / "r", Config(), progress=True)
     assert capsys.readouterr().out == "sft: 0.0 s\n"
