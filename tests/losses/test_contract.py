@@ -1,11 +1,11 @@
 """What every loss owes, whatever it computes: shapes, gradients, transformations, finite numbers.
 
-One row of `CASES` per loss; a new loss joins by adding its row.
+A family lists its losses in `cases_<family>.py`; a new loss joins by adding its row there.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from importlib import import_module
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,101 +14,98 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
+from loss_cases import Case, Sweep, draw
 
-from rlhf_jax.losses.policy_gradient import clipped_value_loss, ppo_clip_loss, reinforce_loss
-from rlhf_jax.losses.preference import dpo_loss, ipo_loss
-from rlhf_jax.losses.reward import bradley_terry_loss
-from rlhf_jax.ops.masking import keep_weighted, weighted_mean
+from rlhf_jax.ops.masking import weighted_mean
 
+LEAD = (8, 3)
 
-class Case(NamedTuple):
-    """loss: arrays in, one value per entry out; inputs: how many; trained: which are not data."""
-
-    loss: Callable
-    inputs: int
-    trained: tuple[int, ...]
-
-
-CASES = {
-    "bradley_terry": Case(bradley_terry_loss, 2, (0, 1)),
-    "dpo": Case(partial(dpo_loss, beta=0.3), 4, (0, 1)),
-    "ipo": Case(partial(ipo_loss, beta=0.3), 4, (0, 1)),
-    "reinforce": Case(reinforce_loss, 2, (0,)),
-    "ppo_clip": Case(partial(ppo_clip_loss, clip_eps=0.2), 3, (0,)),
-    "clipped_value": Case(partial(clipped_value_loss, clip_eps=0.2), 3, (0,)),
-}
-SWEPT = {
-    "dpo": (dpo_loss, "beta", 4),
-    "ipo": (ipo_loss, "beta", 4),
-    "ppo_clip": (ppo_clip_loss, "clip_eps", 3),
-    "clipped_value": (clipped_value_loss, "clip_eps", 3),
-}
-SHAPE = (8, 3)
+FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
+CASES: dict[str, Case] = {}
+SWEPT: dict[str, Sweep] = {}
+for family in FAMILIES:
+    rows = import_module(family)
+    for table, more in ((CASES, rows.CASES), (SWEPT, rows.SWEPT)):
+        assert not table.keys() & more.keys(), f"{family}: a name is taken"
+        table.update(more)
 
 every_loss = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+extreme_loss = pytest.mark.parametrize(
+    "case",
+    [case for case in CASES.values() if case.extremes],
+    ids=[name for name, case in CASES.items() if case.extremes],
+)
+wide = [name for name, case in CASES.items() if len(case.inputs) > 1]
+joint_loss = pytest.mark.parametrize("case", [CASES[name] for name in wide], ids=wide)
 
 
-def draw(count, shape=SHAPE, dtype=np.float32, seed=0):
-    """`count` arrays from a normal of scale 1/2, so that clips are met on both sides."""
-    rng = np.random.default_rng(seed)
-    return tuple(jnp.asarray(0.5 * rng.standard_normal(shape), dtype) for _ in range(count))
+def arrays_of(case, lead=LEAD, dtype=np.float32):
+    return tuple(jnp.asarray(x) for x in draw(case.inputs, lead, dtype))
 
 
-def mean_and_grad(case, arrays, mask=None):
-    """Mean loss over the counted entries, and its gradient to what the loss trains."""
+def floats(case, arrays):
+    """Positions of the real inputs: the only ones that have a gradient."""
+    return tuple(i for i, x in enumerate(arrays) if jnp.issubdtype(x.dtype, jnp.floating))
+
+
+def mean_and_grad(case, arrays, weights=None):
+    """Mean loss over the examples, and its gradient to what the loss trains."""
 
     def mean(*arrays):
-        weights = None if mask is None else mask.astype(jnp.float32)
-        arrays = [keep_weighted(x, weights) for x in arrays]
-        return weighted_mean(case.loss(*arrays), weights).value()
+        losses = case.loss(*arrays)
+        return weighted_mean(losses, weights).value()
 
     return jax.value_and_grad(mean, argnums=case.trained)(*arrays)
 
 
+def scale_of(x):
+    return float(np.max(np.abs(np.asarray(x, np.float64)), initial=1e-6))
+
+
 @every_loss
-def test_one_loss_per_entry(case):
-    losses = case.loss(*draw(case.inputs))
-    assert losses.shape == SHAPE
+def test_one_loss_per_example(case):
+    losses = case.loss(*arrays_of(case))
+    assert losses.shape == (*LEAD, *case.out)
     assert losses.dtype == jnp.float32
-    assert len(np.unique(losses)) > SHAPE[0]
+    assert len(np.unique(losses)) > LEAD[0]
 
 
 @every_loss
 def test_vmap_equals_batched_equals_loop(case):
-    arrays = draw(case.inputs)
+    arrays = arrays_of(case)
     batched = case.loss(*arrays)
+    tolerance = {"rtol": 1e-5, "atol": 1e-6 * scale_of(batched)}
     mapped = jax.vmap(jax.vmap(case.loss))(*arrays)
-    looped = [
-        [case.loss(*(x[i, j] for x in arrays)) for j in range(SHAPE[1])] for i in range(SHAPE[0])
-    ]
-    np.testing.assert_allclose(mapped, batched, rtol=1e-6)
-    np.testing.assert_allclose(np.array(looped), batched, rtol=1e-6)
-    flat = case.loss(*(x.reshape(-1) for x in arrays))
-    np.testing.assert_allclose(flat.reshape(SHAPE), batched, rtol=1e-6)
+    np.testing.assert_allclose(mapped, batched, **tolerance)
+    for i, j in ((0, 0), (3, 2), (7, 1)):
+        one = case.loss(*(x[i, j] for x in arrays))
+        np.testing.assert_allclose(one, batched[i, j], **tolerance)
+    flat = case.loss(*(x.reshape(-1, *x.shape[2:]) for x in arrays))
+    np.testing.assert_allclose(flat.reshape(batched.shape), batched, **tolerance)
 
 
 @every_loss
-def test_entries_do_not_see_each_other(case):
-    arrays = draw(case.inputs)
-    order = np.random.default_rng(1).permutation(SHAPE[0])
+def test_examples_do_not_see_each_other(case):
+    arrays = arrays_of(case)
+    order = np.random.default_rng(1).permutation(LEAD[0])
     shuffled = case.loss(*(x[order] for x in arrays))
     np.testing.assert_array_equal(shuffled, case.loss(*arrays)[order])
 
 
 @every_loss
 def test_jit_equals_eager(case):
-    arrays = draw(case.inputs)
+    arrays = arrays_of(case)
     loss, grads = mean_and_grad(case, arrays)
     jit_loss, jit_grads = jax.jit(partial(mean_and_grad, case))(arrays)
-    np.testing.assert_allclose(jit_loss, loss, rtol=1e-6)
+    np.testing.assert_allclose(jit_loss, loss, rtol=1e-5, atol=1e-6)
     for jit_grad, grad in zip(jit_grads, grads, strict=True):
-        np.testing.assert_allclose(jit_grad, grad, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(jit_grad, grad, rtol=1e-4, atol=1e-6 * scale_of(grad))
 
 
 @every_loss
 def test_gradient_equals_finite_differences(case):
     with jax.enable_x64(True):
-        arrays = draw(case.inputs, dtype=np.float64)
+        arrays = arrays_of(case, lead=(6,), dtype=np.float64)
         data = list(arrays)
 
         def loss(*trained):
@@ -121,30 +118,41 @@ def test_gradient_equals_finite_differences(case):
 
 
 @every_loss
-def test_data_gets_no_gradient(case):
-    arrays = draw(case.inputs)
-    total = jax.grad(lambda *x: jnp.sum(case.loss(*x)), argnums=tuple(range(case.inputs)))
-    for i, grad in enumerate(total(*arrays)):
+def test_only_what_is_trained_gets_a_gradient(case):
+    arrays = arrays_of(case)
+    places = floats(case, arrays)
+    total = jax.grad(lambda *x: jnp.sum(case.loss(*x)), argnums=places)
+    for i, grad in zip(places, total(*arrays), strict=True):
         assert bool(jnp.any(grad != 0)) == (i in case.trained)
 
 
 @every_loss
-def test_padding_never_matters(case):
-    arrays = draw(case.inputs)
+def test_examples_of_weight_zero_never_matter(case):
+    arrays = arrays_of(case)
     loss, grads = mean_and_grad(case, arrays)
-    padded = tuple(jnp.pad(x, ((0, 2), (0, 3)), constant_values=jnp.nan) for x in arrays)
-    mask = jnp.pad(jnp.ones(SHAPE, bool), ((0, 2), (0, 3)))
-    padded_loss, padded_grads = mean_and_grad(case, padded, mask)
-    np.testing.assert_allclose(padded_loss, loss, rtol=1e-6)
+    padded = tuple(jnp.concatenate([x, x[:2]]) for x in arrays)
+    weights = jnp.broadcast_to(
+        (jnp.arange(LEAD[0] + 2) < LEAD[0])[:, None, *[None] * len(case.out)],
+        (LEAD[0] + 2, LEAD[1], *case.out),
+    ).astype(jnp.float32)
+    padded_loss, padded_grads = mean_and_grad(case, padded, weights)
+    np.testing.assert_allclose(padded_loss, loss, rtol=1e-5, atol=1e-6)
     for padded_grad, grad in zip(padded_grads, grads, strict=True):
-        np.testing.assert_allclose(padded_grad[:-2, :-3], grad, rtol=1e-6)
-        np.testing.assert_array_equal(padded_grad[~mask], 0.0)
+        np.testing.assert_allclose(padded_grad[:-2], grad, rtol=1e-4, atol=1e-6 * scale_of(grad))
+        np.testing.assert_array_equal(padded_grad[-2:], 0.0)
 
 
-@every_loss
-def test_extreme_log_probs_give_finite_losses_and_gradients(case):
-    corners = np.array(np.meshgrid(*[[-1e4, 0.0, 1e4]] * case.inputs)).reshape(case.inputs, -1)
-    arrays = tuple(jnp.asarray(x, jnp.float32) for x in corners)
+@extreme_loss
+def test_extreme_inputs_give_finite_losses_and_gradients(case):
+    """Every real input at -1e4, 0 or 1e4, all steps of a row alike, in every combination."""
+    arrays = list(draw(case.inputs, (1,)))
+    places = [i for i, x in enumerate(arrays) if x.dtype == np.float32]
+    corners = np.array(np.meshgrid(*[[-1e4, 0.0, 1e4]] * len(places))).reshape(len(places), -1)
+    count = corners.shape[1]
+    arrays = [np.broadcast_to(x, (count, *x.shape[1:])).copy() for x in arrays]
+    for i, corner in zip(places, corners, strict=True):
+        arrays[i][...] = corner.reshape(-1, *[1] * (arrays[i].ndim - 1))
+    arrays = tuple(jnp.asarray(x) for x in arrays)
     losses = case.loss(*arrays)
     _, grads = mean_and_grad(case, arrays)
     assert bool(jnp.all(jnp.isfinite(losses)))
@@ -153,32 +161,33 @@ def test_extreme_log_probs_give_finite_losses_and_gradients(case):
 
 @every_loss
 def test_eight_devices_equal_one(case):
-    arrays = draw(case.inputs)
+    arrays = arrays_of(case)
     assert jax.device_count() >= 8
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
     sharded = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("batch")))
     step = jax.jit(partial(mean_and_grad, case))
     loss, grads = step(arrays)
     sharded_loss, sharded_grads = step(sharded)
-    np.testing.assert_allclose(sharded_loss, loss, rtol=1e-6)
+    np.testing.assert_allclose(sharded_loss, loss, rtol=1e-5, atol=1e-6)
     for sharded_grad, grad in zip(sharded_grads, grads, strict=True):
         assert len(sharded_grad.sharding.device_set) == 8
-        np.testing.assert_allclose(sharded_grad, grad, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(sharded_grad, grad, rtol=1e-5, atol=1e-7)
 
 
-@every_loss
+@joint_loss
 def test_losses_never_broadcast(case):
-    *arrays, last = draw(case.inputs)
+    *arrays, last = arrays_of(case)
     # The type checker of the test run may speak first; outside it, chex does.
     with pytest.raises((AssertionError, jaxtyping.TypeCheckError)):
         case.loss(*arrays, last[:1])
 
 
-@pytest.mark.parametrize(("loss", "name", "inputs"), SWEPT.values(), ids=SWEPT.keys())
-def test_hyper_parameters_can_be_swept_by_vmap(loss, name, inputs):
-    arrays = draw(inputs)
-    swept = jnp.array([0.05, 0.3, 2.0])
-    mapped = jax.vmap(lambda value: loss(*arrays, **{name: value}))(swept)
-    looped = jnp.stack([loss(*arrays, **{name: float(value)}) for value in swept])
-    np.testing.assert_allclose(mapped, looped, rtol=1e-5)
+@pytest.mark.parametrize("sweep", SWEPT.values(), ids=SWEPT.keys())
+def test_hyper_parameters_can_be_swept_by_vmap(sweep):
+    arrays = tuple(jnp.asarray(x) for x in draw(sweep.inputs, LEAD))
+    mapped = jax.vmap(lambda value: sweep.loss(*arrays, **{sweep.name: value}))(
+        jnp.array(sweep.values)
+    )
+    looped = jnp.stack([sweep.loss(*arrays, **{sweep.name: value}) for value in sweep.values])
+    np.testing.assert_allclose(mapped, looped, rtol=1e-5, atol=1e-6)
     assert not np.allclose(looped[0], looped[2])

@@ -1,0 +1,161 @@
+"""Links: the loss of one margin. A pairwise objective is a link applied to a gap of two scores.
+
+A margin z is positive where the model agrees with the label. Everything else (what a score is,
+the reference, length, weights) happens before the link.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
+
+Scalar = float | Float[Array, ""]
+
+
+def logistic(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Logistic link, the negative log-likelihood of a comparison.
+
+    L = -log sigmoid(z) = softplus(-z).
+
+    Args:
+      margins: [*B] z in nats, any real.
+    Returns:
+      [*B] nats, >= 0, linear in -z far below 0.
+    Needs: margins.
+    Reduces to: nothing.
+    Reference: Bradley and Terry 1952.
+    """
+    return jax.nn.softplus(-margins)
+
+
+def soft_logistic(margins: Float[Array, "*B"], prefs: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Soft-label cross-entropy.
+
+    L = -p log sigmoid(z) - (1 - p) log sigmoid(-z); least at z = logit p, slope sigmoid(z) - p.
+
+    Args:
+      margins: [*B] z in nats.
+      prefs: [*B] p in [0, 1], probability that the first answer is preferred; no gradient.
+    Returns:
+      [*B] nats, >= 0.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: margins, soft labels.
+    Reduces to: `logistic` at p = 1; `smoothed_logistic` at p = 1 - label_smoothing.
+    """
+    chex.assert_equal_shape([margins, prefs])
+    prefs = jax.lax.stop_gradient(prefs)
+    return prefs * logistic(margins) + (1.0 - prefs) * logistic(-margins)
+
+
+def smoothed_logistic(
+    margins: Float[Array, "*B"], *, label_smoothing: Scalar
+) -> Float[Array, "*B"]:
+    """Logistic link with label smoothing: the label is wrong with probability h.
+
+    L = -(1 - h) log sigmoid(z) - h log sigmoid(-z); least at z = logit(1 - h).
+
+    Args:
+      margins: [*B] z in nats.
+      label_smoothing: h in [0, 1/2). May be traced.
+    Returns:
+      [*B] nats, >= 0.
+    Needs: margins.
+    Reduces to: `logistic` at label_smoothing = 0.
+    """
+    return (1.0 - label_smoothing) * logistic(margins) + label_smoothing * logistic(-margins)
+
+
+def robust_logistic(margins: Float[Array, "*B"], *, label_smoothing: Scalar) -> Float[Array, "*B"]:
+    """Noise-corrected logistic link, unbiased for clean labels when a share h of them is flipped.
+
+    L = [-(1 - h) log sigmoid(z) + h log sigmoid(-z)] / (1 - 2 h).
+
+    Args:
+      margins: [*B] z in nats.
+      label_smoothing: h in [0, 1/2), the flip probability. May be traced.
+    Returns:
+      [*B]; unbounded below as z grows, for each single label.
+    Needs: margins.
+    Reduces to: `logistic` at label_smoothing = 0; its mean over flips is `logistic` at any h.
+    Reference: Chowdhury et al. 2024, arXiv:2403.00409; Natarajan et al. 2013 for the estimator.
+    """
+    kept = (1.0 - label_smoothing) * logistic(margins) - label_smoothing * logistic(-margins)
+    return kept / (1.0 - 2.0 * label_smoothing)
+
+
+def hinge(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Hinge link.
+
+    L = max(0, 1 - z).
+
+    Args:
+      margins: [*B] z.
+    Returns:
+      [*B] >= 0; no gradient beyond z = 1.
+    Needs: margins.
+    Reduces to: nothing.
+    """
+    return jax.nn.relu(1.0 - margins)
+
+
+def squared(margins: Float[Array, "*B"], targets: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Squared link: regression of the margin on a target.
+
+    L = (z - z*)^2.
+
+    Args:
+      margins: [*B] z.
+      targets: [*B] z*; no gradient.
+    Returns:
+      [*B] >= 0.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: margins, targets.
+    Reduces to: nothing.
+    """
+    chex.assert_equal_shape([margins, targets])
+    return (margins - jax.lax.stop_gradient(targets)) ** 2
+
+
+def exo(margins: Float[Array, "*B"], *, label_smoothing: Scalar) -> Float[Array, "*B"]:
+    """Reverse cross-entropy link: KL from the model's law over the pair to the smoothed label's.
+
+    L = sigmoid(z) [log sigmoid(z) - log(1 - h)] + sigmoid(-z) [log sigmoid(-z) - log h]
+    = KL((sigmoid(z), sigmoid(-z)) || (1 - h, h)); 0 at z = logit(1 - h).
+
+    Args:
+      margins: [*B] z in nats.
+      label_smoothing: h in (0, 1/2); 0 has no finite loss. May be traced.
+    Returns:
+      [*B] nats, >= 0.
+    Needs: margins.
+    Reduces to: nothing.
+    Reference: Ji et al. 2024, arXiv:2402.00856.
+    """
+    won, lost = jax.nn.sigmoid(margins), jax.nn.sigmoid(-margins)
+    return won * (-logistic(margins) - jnp.log1p(-label_smoothing)) + lost * (
+        -logistic(-margins) - jnp.log(label_smoothing)
+    )
+
+
+def discopop(margins: Float[Array, "*B"], *, temperature: Scalar = 0.05) -> Float[Array, "*B"]:
+    """DiscoPOP link, the log-ratio modulated mix of a logistic and an exponential loss.
+
+    L = (1 - g) softplus(-z) + g exp(-z),   g = sigmoid(z / temperature).
+
+    Args:
+      margins: [*B] z in nats.
+      temperature: > 0; small values switch sharply at z = 0. May be traced.
+    Returns:
+      [*B] > 0; not convex: a local minimum lies just below z = 0. Far below 0 it is linear.
+    Needs: margins.
+    Reduces to: nothing.
+    Reference: Lu et al. 2024, arXiv:2406.08414.
+    """
+    gate = jax.nn.sigmoid(margins / temperature)
+    # g exp(-z) in one exponent: apart, 0 * inf is NaN far below 0.
+    exponent = -jax.nn.softplus(-margins / temperature) - margins
+    return (1.0 - gate) * logistic(margins) + jnp.exp(jnp.minimum(exponent, MAX_LOG_RATIO))
