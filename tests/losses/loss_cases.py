@@ -51,6 +51,8 @@ class Case(NamedTuple):
     out: axes of the output after the leading ones, e.g. (4,) for a loss per step.
     extremes: False where an input's domain excludes the corners -1e4, 0, 1e4 (say why beside it);
       such a loss tests its own extremes.
+    mask: which input marks what counts, for losses of steps or candidates.
+    masked: which inputs never matter where it is False, shaped like it; () for losses without one.
     """
 
     loss: Callable
@@ -58,6 +60,8 @@ class Case(NamedTuple):
     trained: tuple[int, ...]
     out: tuple[int, ...] = ()
     extremes: bool = True
+    mask: int = -1
+    masked: tuple[int, ...] = ()
 
 
 class Sweep(NamedTuple):

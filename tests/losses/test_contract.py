@@ -29,14 +29,19 @@ for family in FAMILIES:
         assert not table.keys() & more.keys(), f"{family}: a name is taken"
         table.update(more)
 
-every_loss = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-extreme_loss = pytest.mark.parametrize(
-    "case",
-    [case for case in CASES.values() if case.extremes],
-    ids=[name for name, case in CASES.items() if case.extremes],
-)
-wide = [name for name, case in CASES.items() if len(case.inputs) > 1]
-joint_loss = pytest.mark.parametrize("case", [CASES[name] for name in wide], ids=wide)
+
+def those(test):
+    """Parametrises a test over the cases for which `test(case)` holds."""
+    names = [name for name, case in CASES.items() if test(case)]
+    return pytest.mark.parametrize("case", [CASES[name] for name in names], ids=names)
+
+
+every_loss = those(lambda case: True)
+extreme_loss = those(lambda case: case.extremes)
+extreme_beta = those(lambda case: "beta" in getattr(case.loss, "keywords", {}))
+joint_loss = those(lambda case: len(case.inputs) > 1)
+boolean_loss = those(lambda case: any(x.dtype == bool for x in draw(case.inputs, (1,))))
+masked_loss = those(lambda case: bool(case.masked))
 
 
 def arrays_of(case, lead=LEAD, dtype=np.float32):
@@ -142,8 +147,7 @@ def test_examples_of_weight_zero_never_matter(case):
         np.testing.assert_array_equal(padded_grad[-2:], 0.0)
 
 
-@extreme_loss
-def test_extreme_inputs_give_finite_losses_and_gradients(case):
+def corners_of(case):
     """Every real input at -1e4, 0 or 1e4, all steps of a row alike, in every combination."""
     arrays = list(draw(case.inputs, (1,)))
     places = [i for i, x in enumerate(arrays) if x.dtype == np.float32]
@@ -152,11 +156,54 @@ def test_extreme_inputs_give_finite_losses_and_gradients(case):
     arrays = [np.broadcast_to(x, (count, *x.shape[1:])).copy() for x in arrays]
     for i, corner in zip(places, corners, strict=True):
         arrays[i][...] = corner.reshape(-1, *[1] * (arrays[i].ndim - 1))
-    arrays = tuple(jnp.asarray(x) for x in arrays)
+    return tuple(jnp.asarray(x) for x in arrays)
+
+
+def assert_finite(case, arrays):
     losses = case.loss(*arrays)
     _, grads = mean_and_grad(case, arrays)
     assert bool(jnp.all(jnp.isfinite(losses)))
     assert all(bool(jnp.all(jnp.isfinite(grad))) for grad in grads)
+
+
+@extreme_loss
+def test_extreme_inputs_give_finite_losses_and_gradients(case):
+    assert_finite(case, corners_of(case))
+
+
+@pytest.mark.parametrize("beta", [1e-6, 1e3])
+@extreme_beta
+def test_extreme_betas_give_finite_losses_and_gradients(case, beta):
+    arrays = corners_of(case) if case.extremes else arrays_of(case)
+    assert_finite(case._replace(loss=partial(case.loss, beta=beta)), arrays)
+
+
+@pytest.mark.parametrize("value", [False, True])
+@boolean_loss
+def test_masks_and_labels_may_be_all_alike(case, value):
+    """An empty completion, a row without padding, a batch of one class."""
+    arrays = (jnp.full_like(x, value) if x.dtype == bool else x for x in arrays_of(case))
+    assert_finite(case, tuple(arrays))
+
+
+@masked_loss
+def test_what_lies_under_the_mask_never_matters(case):
+    """Not even NaN, in the loss or in a gradient; an all-masked row has loss 0 and gradient 0."""
+    arrays = list(arrays_of(case))
+    mask = arrays[case.mask].at[0].set(False)
+    arrays[case.mask] = mask
+    spoiled = list(arrays)
+    for i in case.masked:
+        spoiled[i] = jnp.where(mask, arrays[i], jnp.nan)
+    assert bool(jnp.any(jnp.isnan(spoiled[case.masked[0]])))
+    np.testing.assert_array_equal(case.loss(*spoiled), case.loss(*arrays))
+    np.testing.assert_array_equal(case.loss(*arrays)[0], 0.0)
+    _, grads = mean_and_grad(case, arrays)
+    _, spoiled_grads = mean_and_grad(case, spoiled)
+    for place, grad, spoiled_grad in zip(case.trained, grads, spoiled_grads, strict=True):
+        np.testing.assert_array_equal(spoiled_grad, grad)
+        if place in case.masked:
+            np.testing.assert_array_equal(grad[~mask], 0.0)
 
 
 @every_loss
