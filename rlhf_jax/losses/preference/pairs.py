@@ -3,26 +3,12 @@
 Every function takes the four arrays in the same order, so that one update serves them all.
 """
 
-import chex
-import jax
 from jaxtyping import Array, Float
 
+from rlhf_jax.losses.preference.ratios import pair_log_ratios
 from rlhf_jax.losses.reward import bradley_terry_loss
 
 Scalar = float | Float[Array, ""]
-
-
-def _log_ratios(
-    chosen_logps: Float[Array, "*B"],
-    rejected_logps: Float[Array, "*B"],
-    ref_chosen_logps: Float[Array, "*B"],
-    ref_rejected_logps: Float[Array, "*B"],
-) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
-    """log pi - log pi_ref of the chosen and of the rejected answers; the reference is data."""
-    chex.assert_equal_shape([chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps])
-    ref_chosen_logps = jax.lax.stop_gradient(ref_chosen_logps)
-    ref_rejected_logps = jax.lax.stop_gradient(ref_rejected_logps)
-    return chosen_logps - ref_chosen_logps, rejected_logps - ref_rejected_logps
 
 
 def dpo_loss(
@@ -49,7 +35,7 @@ def dpo_loss(
       AssertionError: shapes differ (at trace time).
     Reference: Rafailov et al. 2023, arXiv:2305.18290, Eq. 7.
     """
-    chosen_log_ratios, rejected_log_ratios = _log_ratios(
+    chosen_log_ratios, rejected_log_ratios = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
     return bradley_terry_loss(beta * chosen_log_ratios, beta * rejected_log_ratios)
@@ -80,7 +66,7 @@ def ipo_loss(
     Reference: Azar et al. 2023, arXiv:2310.12036, Eq. 17.
     Departs: log-probs are sums; the authors' later advice is per-token means (pass mean_logps).
     """
-    chosen_log_ratios, rejected_log_ratios = _log_ratios(
+    chosen_log_ratios, rejected_log_ratios = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
     return (chosen_log_ratios - rejected_log_ratios - 1.0 / (2.0 * beta)) ** 2
