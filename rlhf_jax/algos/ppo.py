@@ -117,6 +117,49 @@ def make_batch(
     return PPOBatch(trajectory, old_logps, values, advantages, advantages + values, weights)
 
 
+def make_objective(
+    policy: Policy, value_fn: ValueFn, config: PPOConfig
+) -> Callable[[ActorCritic, PPOBatch], tuple[Mean, Diagnostics]]:
+    """ppo_clip_loss + value_coef * clipped_value_loss, as `objective(params, batch)`.
+
+    Returns:
+      Pure `objective(params, batch) -> (loss as a Mean over steps, diagnostics)`; what they are is
+      told in `make_update`.
+    """
+
+    def objective(params: ActorCritic, batch: PPOBatch) -> tuple[Mean, Diagnostics]:
+        trajectory = batch.trajectory
+        weights = token_weights(trajectory.mask, batch.weights)
+        # Masked before the losses, not after: 0 times NaN is a NaN gradient.
+        old_logps, old_values, advantages, returns = (
+            keep_weighted(x, weights)
+            for x in (batch.old_logps, batch.old_values, batch.advantages, batch.returns)
+        )
+        if config.whiten_advantages:
+            advantages = whiten(advantages, trajectory.mask, weights=weights)
+        logps = policy.logps(params.policy, trajectory.inputs, trajectory.actions)
+        logps = keep_weighted(logps, weights)
+        values = keep_weighted(value_fn.values(params.value, trajectory.inputs), weights)
+        gap = logps - old_logps
+        policy_losses = ppo_clip_loss(logps, old_logps, advantages, clip_eps=config.clip_eps)
+        value_losses = clipped_value_loss(
+            values, old_values, returns, clip_eps=config.value_clip_eps
+        )
+        policy_loss = weighted_mean(policy_losses, weights)
+        value_loss = weighted_mean(value_losses, weights)
+        clipped = jnp.abs(jnp.expm1(gap)) > config.clip_eps
+        diagnostics = {
+            "loss/policy": policy_loss,
+            "loss/value": value_loss,
+            "ratios/clipped": weighted_mean(clipped.astype(jnp.float32), weights),
+            "kl/old": weighted_mean(0.5 * gap**2, weights),
+        }
+        total = policy_loss.total + config.value_coef * value_loss.total
+        return Mean(total, policy_loss.weight), diagnostics
+
+    return objective
+
+
 def make_update(
     policy: Policy,
     value_fn: ValueFn,
@@ -133,40 +176,10 @@ def make_update(
       "loss", "grad_norm", "loss/policy", "loss/value", "ratios/clipped" (share of steps outside
       the clip) and "kl/old" (0.5 (log pi - log pi_old)^2 per step, nats).
     """
+    objective = make_objective(policy, value_fn, config)
 
     def update(state: TrainState, batch: PPOBatch) -> tuple[TrainState, Diagnostics]:
-        trajectory = batch.trajectory
-        weights = token_weights(trajectory.mask, batch.weights)
-        # Masked before the losses, not after: 0 times NaN is a NaN gradient.
-        old_logps, old_values, advantages, returns = (
-            keep_weighted(x, weights)
-            for x in (batch.old_logps, batch.old_values, batch.advantages, batch.returns)
-        )
-        if config.whiten_advantages:
-            advantages = whiten(advantages, trajectory.mask, weights=weights)
-
-        def objective(params: ActorCritic):
-            logps = policy.logps(params.policy, trajectory.inputs, trajectory.actions)
-            logps = keep_weighted(logps, weights)
-            values = keep_weighted(value_fn.values(params.value, trajectory.inputs), weights)
-            gap = logps - old_logps
-            policy_losses = ppo_clip_loss(logps, old_logps, advantages, clip_eps=config.clip_eps)
-            value_losses = clipped_value_loss(
-                values, old_values, returns, clip_eps=config.value_clip_eps
-            )
-            policy_loss = weighted_mean(policy_losses, weights)
-            value_loss = weighted_mean(value_losses, weights)
-            clipped = jnp.abs(jnp.expm1(gap)) > config.clip_eps
-            diagnostics = {
-                "loss/policy": policy_loss,
-                "loss/value": value_loss,
-                "ratios/clipped": weighted_mean(clipped.astype(jnp.float32), weights),
-                "kl/old": weighted_mean(0.5 * gap**2, weights),
-            }
-            total = policy_loss.total + config.value_coef * value_loss.total
-            return Mean(total, policy_loss.weight), diagnostics
-
-        return gradient_step(state, objective, optimizer)
+        return gradient_step(state, lambda params: objective(params, batch), optimizer)
 
     return update
 

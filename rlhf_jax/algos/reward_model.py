@@ -7,8 +7,30 @@ import optax
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step
 from rlhf_jax.losses.reward import bradley_terry_loss
-from rlhf_jax.ops.masking import keep_weighted, weighted_mean
-from rlhf_jax.types import PreferenceBatch, RewardFn, TrainState
+from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
+from rlhf_jax.types import Params, PreferenceBatch, RewardFn, TrainState
+
+
+def make_objective(
+    reward: RewardFn, *, loss=bradley_terry_loss
+) -> Callable[[Params, PreferenceBatch], tuple[Mean, Diagnostics]]:
+    """What `make_update` minimises and reports, as `objective(params, batch)`.
+
+    Returns:
+      Pure `objective(params, batch) -> (loss as a Mean over the pairs, diagnostics)`.
+    """
+
+    def objective(params: Params, batch: PreferenceBatch) -> tuple[Mean, Diagnostics]:
+        chosen = keep_weighted(reward.scores(params, batch.chosen), batch.weights)
+        rejected = keep_weighted(reward.scores(params, batch.rejected), batch.weights)
+        margins = chosen - rejected
+        diagnostics = {
+            "scores/accuracy": weighted_mean(0.5 + 0.5 * jnp.sign(margins), batch.weights),
+            "scores/margin": weighted_mean(margins, batch.weights),
+        }
+        return weighted_mean(loss(chosen, rejected), batch.weights), diagnostics
+
+    return objective
 
 
 def make_update(
@@ -20,18 +42,9 @@ def make_update(
       Pure `update(state, batch) -> (state, metrics)` with metrics "loss", "grad_norm",
       "scores/accuracy" (ties count one half) and "scores/margin" (score units).
     """
+    objective = make_objective(reward, loss=loss)
 
     def update(state: TrainState, batch: PreferenceBatch) -> tuple[TrainState, Diagnostics]:
-        def objective(params):
-            chosen = keep_weighted(reward.scores(params, batch.chosen), batch.weights)
-            rejected = keep_weighted(reward.scores(params, batch.rejected), batch.weights)
-            margins = chosen - rejected
-            diagnostics = {
-                "scores/accuracy": weighted_mean(0.5 + 0.5 * jnp.sign(margins), batch.weights),
-                "scores/margin": weighted_mean(margins, batch.weights),
-            }
-            return weighted_mean(loss(chosen, rejected), batch.weights), diagnostics
-
-        return gradient_step(state, objective, optimizer)
+        return gradient_step(state, lambda params: objective(params, batch), optimizer)
 
     return update

@@ -5,8 +5,24 @@ from collections.abc import Callable
 import optax
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step
-from rlhf_jax.ops.masking import token_weights, weighted_mean
-from rlhf_jax.types import Policy, TrainState, Trajectory
+from rlhf_jax.ops.masking import Mean, token_weights, weighted_mean
+from rlhf_jax.types import Params, Policy, TrainState, Trajectory
+
+
+def make_objective(
+    policy: Policy,
+) -> Callable[[Params, Trajectory], tuple[Mean, Diagnostics]]:
+    """The token mean of -log pi(a_t | s_t) over every counted step, as `objective(params, batch)`.
+
+    Returns:
+      Pure `objective(params, trajectory) -> (Mean in nats per token, {})`.
+    """
+
+    def objective(params: Params, batch: Trajectory) -> tuple[Mean, Diagnostics]:
+        token_logps = policy.logps(params, batch.inputs, batch.actions)
+        return weighted_mean(-token_logps, token_weights(batch.mask)), {}
+
+    return objective
 
 
 def make_update(
@@ -18,12 +34,9 @@ def make_update(
       Pure `update(state, trajectory) -> (state, metrics)`; the metric "loss" is in nats per token,
       so exp(loss) is the perplexity.
     """
+    objective = make_objective(policy)
 
     def update(state: TrainState, batch: Trajectory) -> tuple[TrainState, Diagnostics]:
-        def objective(params):
-            token_logps = policy.logps(params, batch.inputs, batch.actions)
-            return weighted_mean(-token_logps, token_weights(batch.mask)), {}
-
-        return gradient_step(state, objective, optimizer)
+        return gradient_step(state, lambda params: objective(params, batch), optimizer)
 
     return update
