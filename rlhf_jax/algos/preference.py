@@ -1,7 +1,8 @@
-"""Direct preference optimisation with any pairwise loss: DPO, IPO and their kin."""
+"""Direct preference optimisation with any pairwise loss: DPO, IPO, SimPO and their kin."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,22 +11,43 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step
 from rlhf_jax.ops.logprobs import sequence_logps
-from rlhf_jax.ops.masking import keep_weighted, weighted_mean
+from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.types import Params, Policy, PreferenceBatch, TrainState, Trajectory
 
 
-def trajectory_logps(policy: Policy, params: Params, trajectory: Trajectory) -> Float[Array, "*B"]:
-    """log pi(y | x) of each trajectory: the masked sum of its token log-probs, in nats."""
+def trajectory_logps(
+    policy: Policy,
+    params: Params,
+    trajectory: Trajectory,
+    *,
+    logps: Callable[..., Array] = sequence_logps,
+) -> Float[Array, "*B"]:
+    """log pi(y | x) of each trajectory, in nats: the masked sum of its token log-probs.
+
+    Args:
+      logps: `(token_logps [*B, T], mask [*B, T]) -> [*B]`; `mean_logps` gives log pi(y | x) / |y|.
+    """
     token_logps = policy.logps(params, trajectory.inputs, trajectory.actions)
-    return sequence_logps(token_logps, trajectory.mask)
+    return logps(token_logps, trajectory.mask)
 
 
-def attach_reference(policy: Policy, ref_params: Params, batch: PreferenceBatch) -> PreferenceBatch:
-    """The batch with its reference log-probs filled in, once, so that no loss runs a reference."""
+def attach_reference(
+    policy: Policy,
+    ref_params: Params,
+    batch: PreferenceBatch,
+    *,
+    logps: Callable[..., Array] = sequence_logps,
+) -> PreferenceBatch:
+    """The batch with its reference log-probs filled in, once, so that no loss runs a reference.
+
+    Args:
+      logps: the same as the update's.
+    """
+    ref_logps = partial(trajectory_logps, policy, ref_params, logps=logps)
     return replace(
         batch,
-        ref_chosen_logps=trajectory_logps(policy, ref_params, batch.chosen),
-        ref_rejected_logps=trajectory_logps(policy, ref_params, batch.rejected),
+        ref_chosen_logps=ref_logps(batch.chosen),
+        ref_rejected_logps=ref_logps(batch.rejected),
     )
 
 
@@ -46,8 +68,47 @@ def rank_pairs(trajectory: Trajectory, scores: Float[Array, "B 2"]) -> Preferenc
     )
 
 
+def make_objective(
+    policy: Policy,
+    loss: Callable[..., Array],
+    *,
+    logps: Callable[..., Array] = sequence_logps,
+    reference: bool = True,
+) -> Callable[[Params, PreferenceBatch], tuple[Mean, Diagnostics]]:
+    """What `make_update` minimises and reports, as `objective(params, batch)`; same arguments.
+
+    Returns:
+      Pure `objective(params, batch) -> (loss as a Mean over the pairs, diagnostics)`.
+    """
+
+    def objective(params: Params, batch: PreferenceBatch) -> tuple[Mean, Diagnostics]:
+        refs = _reference_logps(batch) if reference else ()
+        chosen, rejected = (
+            keep_weighted(trajectory_logps(policy, params, each, logps=logps), batch.weights)
+            for each in (batch.chosen, batch.rejected)
+        )
+        losses = loss(chosen, rejected, *refs)
+        margins = chosen - rejected
+        if refs:
+            margins = (chosen - refs[0]) - (rejected - refs[1])
+        diagnostics = {
+            "rewards/accuracy": weighted_mean(0.5 + 0.5 * jnp.sign(margins), batch.weights),
+            "rewards/margin": weighted_mean(margins, batch.weights),
+            "logps/chosen": weighted_mean(chosen, batch.weights),
+            "logps/rejected": weighted_mean(rejected, batch.weights),
+        }
+        return weighted_mean(losses, batch.weights), diagnostics
+
+    return objective
+
+
 def make_update(
-    policy: Policy, optimizer: optax.GradientTransformation, loss: Callable[..., Array]
+    policy: Policy,
+    optimizer: optax.GradientTransformation,
+    loss: Callable[..., Array],
+    *,
+    logps: Callable[..., Array] = sequence_logps,
+    reference: bool = True,
 ) -> Callable[[TrainState, PreferenceBatch], tuple[TrainState, Diagnostics]]:
     """Update on a pairwise loss, averaged over the pairs with the batch's weights.
 
@@ -56,37 +117,33 @@ def make_update(
       optimizer: optax.
       loss: `(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps) -> [*B]`, e.g.
         `partial(dpo_loss, beta=0.1)`; beta may be traced.
+      logps: `(token_logps, mask) -> [*B]`, what a loss is given of an answer. `mean_logps` is for
+        the length-normalised ones (SimPO, ORPO, IPO per token); attach the reference with it too.
+      reference: False for a loss of two arrays, `(chosen_logps, rejected_logps) -> [*B]`, e.g.
+        SimPO; the batch then needs no reference log-probs, and any that it has are not read.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`; the batch carries its reference log-probs
       (`attach_reference`). Metrics: "loss", "grad_norm", "rewards/accuracy" (ties count one half),
-      "rewards/margin" (chosen minus rejected log-ratio, nats), "logps/chosen", "logps/rejected".
-      It raises ValueError, at trace time, for a batch without reference log-probs.
+      "rewards/margin" (chosen minus rejected log-ratio, nats; log-prob, without a reference),
+      "logps/chosen", "logps/rejected".
+      It raises ValueError, at trace time, for a batch that lacks its reference log-probs.
     """
+    objective = make_objective(policy, loss, logps=logps, reference=reference)
 
     def update(state: TrainState, batch: PreferenceBatch) -> tuple[TrainState, Diagnostics]:
-        if batch.ref_chosen_logps is None or batch.ref_rejected_logps is None:
-            raise ValueError(
-                "the batch has no reference log-probs: fill them in with "
-                "preference.attach_reference(policy, ref_params, batch)"
-            )
-        ref_chosen = keep_weighted(batch.ref_chosen_logps, batch.weights)
-        ref_rejected = keep_weighted(batch.ref_rejected_logps, batch.weights)
-
-        def objective(params):
-            chosen = keep_weighted(trajectory_logps(policy, params, batch.chosen), batch.weights)
-            rejected = keep_weighted(
-                trajectory_logps(policy, params, batch.rejected), batch.weights
-            )
-            losses = loss(chosen, rejected, ref_chosen, ref_rejected)
-            margins = (chosen - ref_chosen) - (rejected - ref_rejected)
-            diagnostics = {
-                "rewards/accuracy": weighted_mean(0.5 + 0.5 * jnp.sign(margins), batch.weights),
-                "rewards/margin": weighted_mean(margins, batch.weights),
-                "logps/chosen": weighted_mean(chosen, batch.weights),
-                "logps/rejected": weighted_mean(rejected, batch.weights),
-            }
-            return weighted_mean(losses, batch.weights), diagnostics
-
-        return gradient_step(state, objective, optimizer)
+        return gradient_step(state, lambda params: objective(params, batch), optimizer)
 
     return update
+
+
+def _reference_logps(batch: PreferenceBatch) -> tuple[Array, Array]:
+    """Reference log-probs of the chosen and the rejected answers, 0 where the weight is 0."""
+    if batch.ref_chosen_logps is None or batch.ref_rejected_logps is None:
+        raise ValueError(
+            "the batch has no reference log-probs: fill them in with "
+            "preference.attach_reference(policy, ref_params, batch)"
+        )
+    return (
+        keep_weighted(batch.ref_chosen_logps, batch.weights),
+        keep_weighted(batch.ref_rejected_logps, batch.weights),
+    )
