@@ -1,7 +1,15 @@
-"""Kullback-Leibler divergences, exact and estimated.
+"""Kullback-Leibler divergences: exact, estimates of the value, estimates of the gradient.
 
-Direction throughout: KL(pi || pi_ref), with samples from pi. In `logps` and `ref_logps` the sample
-is the same; only the distribution that scores it differs.
+Samples always come from pi, and the direction is KL(pi || pi_ref) unless a name says forward. In
+`logps` and `ref_logps` the sample is the same; only the distribution that scores it differs.
+
+`k1`, `k2` and `k3` are estimates of the value: log them, or subtract them from a reward. The
+surrogates are estimates of the gradient: minimise them. A good one of either kind is a bad one of
+the other, because differentiating an estimate forgets that pi also drew the sample.
+
+On the log-probs of single tokens a surrogate differentiates each step's divergence at the prefixes
+that were drawn, but not the chance of drawing them. The gradient of a whole answer's KL comes from
+summed log-probs, or from `score_function_kl_surrogate` with each token's k1 summed to the end.
 """
 
 import chex
@@ -9,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
+from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, ratios
 
 
 def exact_kl(logits: Float[Array, "*B A"], ref_logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
@@ -18,13 +26,14 @@ def exact_kl(logits: Float[Array, "*B A"], ref_logits: Float[Array, "*B A"]) -> 
     Args:
       logits, ref_logits: [*B, A] unnormalised.
     Returns:
-      [*B] float32 >= 0 up to rounding; infinite where pi has mass and pi_ref has none.
+      [*B] >= 0 up to rounding, float32 at least; infinite where pi has mass and pi_ref has none.
     Raises:
       AssertionError: shapes differ (at trace time).
     """
     chex.assert_equal_shape([logits, ref_logits])
-    logps = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    ref_logps = jax.nn.log_softmax(ref_logits.astype(jnp.float32), axis=-1)
+    dtype = jnp.promote_types(logits.dtype, jnp.float32)
+    logps = jax.nn.log_softmax(logits.astype(dtype), axis=-1)
+    ref_logps = jax.nn.log_softmax(ref_logits.astype(dtype), axis=-1)
     probs = jnp.exp(logps)
     gap = jnp.where(probs > 0, logps - ref_logps, 0.0)
     return jnp.sum(probs * gap, axis=-1)
@@ -65,3 +74,96 @@ def k3(logps: Float[Array, "*S"], ref_logps: Float[Array, "*S"]) -> Float[Array,
     """
     gap = k1(ref_logps, logps)
     return jnp.expm1(jnp.minimum(gap, MAX_LOG_RATIO)) - gap
+
+
+def reverse_kl_surrogate(
+    logps: Float[Array, "*S"], ref_logps: Float[Array, "*S"]
+) -> Float[Array, "*S"]:
+    """Reverse KL loss, one value per sample: the value of k3, the gradient of k2.
+
+    L = k3 in value;   grad L = (log pi - log pi_ref) grad log pi.
+
+    At samples from pi both are unbiased: the mean value is KL(pi || pi_ref), the mean gradient is
+    its gradient. Differentiating k3 itself gives that of the forward KL, and k1's has mean 0.
+
+    Args:
+      logps: [*S] log-probs under pi of samples from pi, in nats; of one step, or summed over a
+        whole answer (single tokens give a partial gradient: see the top of this file).
+      ref_logps: [*S] the same under pi_ref; data, no gradient.
+    Returns:
+      [*S] losses >= 0 up to rounding, unreduced. Gradient flows to logps only. The exponent in the
+      value stops at 40; the gradient has no exponent.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: samples from pi, reference.
+    Reduces to: `k3` in value; `k2` and `score_function_kl_surrogate` in gradient.
+    Reference: Schulman 2020, "Approximating KL divergence", for the value; Tang and Munos 2025,
+      arXiv:2506.09477, for the gradient.
+    """
+    chex.assert_equal_shape([logps, ref_logps])
+    return _surrogate(k3(logps, ref_logps), k1(logps, ref_logps), logps)
+
+
+def score_function_kl_surrogate(
+    logps: Float[Array, "*S"], ref_logps: Float[Array, "*S"]
+) -> Float[Array, "*S"]:
+    """Reverse KL by the score function (REINFORCE with k1 as the cost), one value per sample.
+
+    L = sg(log pi - log pi_ref) log pi;   grad L = (log pi - log pi_ref) grad log pi.
+
+    At samples from pi the mean gradient is that of KL(pi || pi_ref). The value means nothing. Any
+    baseline may be subtracted from k1 by hand: sg(k1 - b) log pi.
+
+    Args:
+      logps: [*S] log-probs under pi of samples from pi, in nats; of one step, or summed over a
+        whole answer (single tokens give a partial gradient: see the top of this file).
+      ref_logps: [*S] the same under pi_ref; data, no gradient.
+    Returns:
+      [*S], unreduced. Gradient flows to logps only; finite for finite log-probs.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: samples from pi, reference.
+    Reduces to: `k2` and `reverse_kl_surrogate` in gradient, sample by sample; `reinforce_loss` with
+      advantages -k1.
+    Reference: Williams 1992, "Simple statistical gradient-following algorithms"; Tang and Munos
+      2025, arXiv:2506.09477.
+    """
+    return jax.lax.stop_gradient(k1(logps, ref_logps)) * logps
+
+
+def forward_kl_surrogate(
+    logps: Float[Array, "*S"], ref_logps: Float[Array, "*S"]
+) -> Float[Array, "*S"]:
+    """Forward KL(pi_ref || pi) loss from samples of pi, one value per sample.
+
+    L = w log w - w + 1 in value;   grad L = (1 - w) grad log pi,   w = pi_ref / pi.
+
+    At samples from pi both are unbiased for KL(pi_ref || pi). This is what a loss of k3 minimises,
+    as GRPO's does; with samples from pi_ref at hand, -log pi there has less variance.
+
+    Args:
+      logps: [*S] log-probs under pi of samples from pi, in nats; of one step, or summed over a
+        whole answer (single tokens give a partial gradient: see the top of this file).
+      ref_logps: [*S] the same under pi_ref; data, no gradient.
+    Returns:
+      [*S] losses >= 0 up to rounding, unreduced. Gradient flows to logps only. The exponent of w
+      stops at 40, where the gradient keeps the size that it has there (that of k3 loses its w).
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: samples from pi, reference.
+    Reduces to: `k3` in gradient.
+    Reference: Schulman 2020, "Approximating KL divergence", for k3; Tang and Munos 2025,
+      arXiv:2506.09477, for what its gradient is.
+    """
+    chex.assert_equal_shape([logps, ref_logps])
+    w = ratios(ref_logps, logps)
+    gap = jnp.minimum(k1(ref_logps, logps), MAX_LOG_RATIO)
+    return _surrogate(w * gap - jnp.expm1(gap), 1.0 - w, logps)
+
+
+def _surrogate(
+    value: Float[Array, "*S"], slope: Float[Array, "*S"], logps: Float[Array, "*S"]
+) -> Float[Array, "*S"]:
+    """[*S] with this value, and this gradient with respect to logps; neither is differentiated."""
+    zero = logps - jax.lax.stop_gradient(logps)
+    return jax.lax.stop_gradient(value) + jax.lax.stop_gradient(slope) * zero

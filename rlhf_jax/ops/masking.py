@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 Axis = int | tuple[int, ...] | None
+Scalar = float | Float[Array, ""]
 
 
 class Mean(NamedTuple):
@@ -78,6 +79,142 @@ def token_weights(
     """
     steps = mask.astype(jnp.float32)
     return steps if weights is None else steps * weights[..., None]
+
+
+def token_mean(
+    losses: Float[Array, "*B T"],
+    mask: Bool[Array, "*B T"],
+    weights: Float[Array, "*B"] | None = None,
+) -> Mean:
+    """Token mean: every counted token weighs the same, so a long answer weighs more.
+
+    sum_bt w_b m_bt l_bt / sum_bt w_b m_bt.
+
+    TRL's loss type `dapo` where the parts of all micro-batches and devices are added before they
+    are divided; its `bnpo` where each micro-batch is divided by its own tokens first.
+
+    Args:
+      losses: [*B, T] one per token; where mask or weight is 0 it never matters, NaN included.
+      mask: [*B, T] True where the token counts; m.
+      weights: [*B] >= 0, of each answer; w, None for ones.
+    Returns:
+      `Mean` of two scalars; add total and weight over micro-batches and shards, divide once.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: token losses.
+    Reduces to: `sequence_mean_of_token_mean` where all answers have one length.
+    Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.3 (token-level loss of DAPO).
+    """
+    answers = _answer_weights(losses, mask, weights)
+    return weighted_mean(losses, token_weights(mask, answers))
+
+
+def sequence_mean(
+    losses: Float[Array, "*B T"],
+    mask: Bool[Array, "*B T"],
+    weights: Float[Array, "*B"] | None = None,
+) -> Mean:
+    """Sum over the tokens of an answer, mean over the answers.
+
+    sum_b w_b (sum_t m_bt l_bt) / sum_b w_b.
+
+    The aggregation of REINFORCE and RLOO, whose gradient is that of the answer's summed log-prob.
+    TRL's `dr_grpo` is this divided by a constant, and its `luspo` is this where every token carries
+    the loss of its whole answer.
+
+    Args:
+      losses: [*B, T] one per token; where mask or weight is 0 it never matters, NaN included.
+      mask: [*B, T] True where the token counts; m. An answer without any adds 0 to the total and
+        its w to the weight, as in TRL; give it weight 0 to leave it out.
+      weights: [*B] >= 0, of each answer; w, None for ones.
+    Returns:
+      `Mean` of two scalars; add total and weight over micro-batches and shards, divide once.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: token losses.
+    Reduces to: `constant_denominator` at length = 1.
+    Reference: Ahmadian et al. 2024, arXiv:2402.14740 (an answer as one action).
+    """
+    answers = _answer_weights(losses, mask, weights)
+    return weighted_mean(_counted_sums(losses, mask, answers), answers)
+
+
+def sequence_mean_of_token_mean(
+    losses: Float[Array, "*B T"],
+    mask: Bool[Array, "*B T"],
+    weights: Float[Array, "*B"] | None = None,
+) -> Mean:
+    """Token mean of each answer, then the mean over answers: every answer weighs the same.
+
+    sum_b w_b (sum_t m_bt l_bt / max(1, sum_t m_bt)) / sum_b w_b.
+
+    TRL's loss type `grpo`: the tokens of a short answer weigh more than those of a long one.
+
+    Args:
+      losses: [*B, T] one per token; where mask or weight is 0 it never matters, NaN included.
+      mask: [*B, T] True where the token counts; m. An answer without any adds 0 to the total and
+        its w to the weight, as in TRL; give it weight 0 to leave it out.
+      weights: [*B] >= 0, of each answer; w, None for ones.
+    Returns:
+      `Mean` of two scalars; add total and weight over micro-batches and shards, divide once.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: token losses.
+    Reduces to: `token_mean` where all answers have one length.
+    Reference: Shao et al. 2024, arXiv:2402.03300, Section 4.1.1 (the 1 / |o_i| of GRPO).
+    """
+    answers = _answer_weights(losses, mask, weights)
+    lengths = jnp.maximum(jnp.sum(mask, axis=-1, dtype=losses.dtype), 1.0)
+    return weighted_mean(_counted_sums(losses, mask, answers) / lengths, answers)
+
+
+def constant_denominator(
+    losses: Float[Array, "*B T"],
+    mask: Bool[Array, "*B T"],
+    weights: Float[Array, "*B"] | None = None,
+    *,
+    length: int | Scalar,
+) -> Mean:
+    """Sum over all tokens, divided by a constant per answer whatever its length (Dr. GRPO).
+
+    sum_bt w_b m_bt l_bt / (length * sum_b w_b).
+
+    TRL's loss type `dr_grpo`, with `length` its max_completion_length.
+
+    Args:
+      losses: [*B, T] one per token; where mask or weight is 0 it never matters, NaN included.
+      mask: [*B, T] True where the token counts; m. An answer without any adds 0 to the total and
+        its w to the weight, as in TRL; give it weight 0 to leave it out.
+      weights: [*B] >= 0, of each answer; w, None for ones.
+      length: > 0, tokens of the longest answer allowed; the same for every batch. May be traced.
+    Returns:
+      `Mean` of two scalars; add total and weight over micro-batches and shards, divide once.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: token losses.
+    Reduces to: `sequence_mean` at length = 1.
+    Reference: Liu et al. 2025, arXiv:2503.20783, Section 3.2.
+    """
+    total, weight = sequence_mean(losses, mask, weights)
+    return Mean(total, weight * length)
+
+
+def _answer_weights(
+    losses: Float[Array, "*B T"], mask: Bool[Array, "*B T"], weights: Float[Array, "*B"] | None
+) -> Float[Array, "*B"]:
+    """[*B] weights, or ones, of the losses' dtype, once the shapes are known to agree."""
+    chex.assert_equal_shape([losses, mask])
+    if weights is None:
+        return jnp.ones(losses.shape[:-1], losses.dtype)
+    chex.assert_equal_shape([losses[..., 0], weights])
+    return weights
+
+
+def _counted_sums(
+    losses: Float[Array, "*B T"], mask: Bool[Array, "*B T"], answers: Float[Array, "*B"]
+) -> Float[Array, "*B"]:
+    """Masked sums over T, 0 for the answers of weight 0 even where they hold NaN."""
+    return masked_sum(losses, mask & (answers[..., None] > 0), axis=-1)
 
 
 def keep_weighted(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None) -> Float[Array, "*S"]:

@@ -1,9 +1,15 @@
 """From rewards to advantages and returns. Nothing here whitens; see `ops.masking.whiten`."""
 
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
+
+from rlhf_jax.ops.logprobs import ratios
+
+Scalar = float | Float[Array, ""]
 
 
 def gae(
@@ -12,7 +18,7 @@ def gae(
     discounts: Float[Array, "*B T"],
     last_values: Float[Array, "*B"],
     *,
-    gae_lambda: float | Float[Array, ""],
+    gae_lambda: Scalar,
 ) -> Float[Array, "*B T"]:
     """Generalised advantage estimation, raw.
 
@@ -28,21 +34,127 @@ def gae(
       [*B, T] advantages; returns are `advantages + values`.
     Raises:
       AssertionError: shapes differ (at trace time).
+    Needs: rewards, values.
+    Reduces to: `lambda_returns` minus values.
     Reference: Schulman et al. 2015, arXiv:1506.02438, Eq. 16.
     """
     chex.assert_equal_shape([rewards, values, discounts])
     chex.assert_equal_shape([rewards[..., 0], last_values])
-    next_values = jnp.concatenate([values[..., 1:], last_values[..., None]], axis=-1)
-    deltas = rewards + discounts * next_values - values
+    deltas = rewards + discounts * _following(values, last_values) - values
+    return _accumulate(deltas, discounts * gae_lambda, jnp.zeros_like(last_values))
 
-    def backwards(advantage, step):
-        delta, discount = step
-        advantage = delta + discount * gae_lambda * advantage
-        return advantage, advantage
 
-    steps = (jnp.moveaxis(deltas, -1, 0), jnp.moveaxis(discounts, -1, 0))
-    _, advantages = jax.lax.scan(backwards, jnp.zeros_like(last_values), steps, reverse=True)
-    return jnp.moveaxis(advantages, 0, -1)
+def lambda_returns(
+    rewards: Float[Array, "*B T"],
+    values: Float[Array, "*B T"],
+    discounts: Float[Array, "*B T"],
+    last_values: Float[Array, "*B"],
+    *,
+    gae_lambda: Scalar,
+) -> Float[Array, "*B T"]:
+    """Lambda-returns, the targets of TD(lambda): between one step and the whole episode.
+
+    G_t = r_t + d_t ((1 - lambda) V_{t+1} + lambda G_{t+1}),   G_T = V_T.
+
+    Args:
+      rewards: [*B, T] reward received on leaving state t.
+      values: [*B, T] V of the state before action t; the first one is not used.
+      discounts: [*B, T] d_t: gamma while the episode goes on after step t, 0 once it has ended.
+      last_values: [*B] V_T, the bootstrap value after the last step.
+      gae_lambda: in [0, 1]; 0 is the one-step target, 1 the discounted return. May be traced.
+    Returns:
+      [*B, T] returns.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: rewards, values.
+    Reduces to: `gae` plus values.
+    Reference: Sutton and Barto 2018, "Reinforcement Learning", Section 12.8.
+    """
+    chex.assert_equal_shape([rewards, values, discounts])
+    chex.assert_equal_shape([rewards[..., 0], last_values])
+    bootstraps = discounts * (1.0 - gae_lambda) * _following(values, last_values)
+    return _accumulate(rewards + bootstraps, discounts * gae_lambda, last_values)
+
+
+class VTrace(NamedTuple):
+    """What V-trace makes of a trajectory, all of it data: no gradient flows through either."""
+
+    targets: Float[Array, "*B T"]  # v_t, what the value function is regressed on
+    advantages: Float[Array, "*B T"]  # for the policy gradient; the ratio is in them already
+
+
+def vtrace(
+    log_ratios: Float[Array, "*B T"],
+    rewards: Float[Array, "*B T"],
+    values: Float[Array, "*B T"],
+    discounts: Float[Array, "*B T"],
+    last_values: Float[Array, "*B"],
+    *,
+    gae_lambda: Scalar = 1.0,
+    rho_clip: Scalar = 1.0,
+    c_clip: Scalar = 1.0,
+    pg_rho_clip: Scalar = 1.0,
+) -> VTrace:
+    """V-trace: value targets and policy-gradient advantages from another policy's trajectories.
+
+    v_t = V_t + delta_t + d_t c_t (v_{t+1} - V_{t+1}),   v_T = V_T,
+    delta_t = min(rho_clip, rho_t) (r_t + d_t V_{t+1} - V_t),   c_t = lambda min(c_clip, rho_t),
+    A_t = min(pg_rho_clip, rho_t) (r_t + d_t (lambda v_{t+1} + (1 - lambda) V_{t+1}) - V_t).
+
+    With every clip at infinity v_t is unbiased for the value of pi whatever V is. With finite ones
+    its fixed point is the value of the policy proportional to min(rho_clip mu(a), pi(a)).
+
+    Args:
+      log_ratios: [*B, T] log rho_t = log pi - log mu of the actions, which mu sampled; nats.
+      rewards: [*B, T] reward received on leaving state t.
+      values: [*B, T] V of the state before action t.
+      discounts: [*B, T] d_t: gamma while the episode goes on after step t, 0 once it has ended.
+      last_values: [*B] V_T, the bootstrap value after the last step.
+      gae_lambda: in [0, 1]. May be traced, as may the clips.
+      rho_clip: the paper's rho-bar > 0, which sets the fixed point.
+      c_clip: the paper's c-bar in [0, rho_clip], which sets the speed and the variance.
+      pg_rho_clip: of the ratio in the advantages, > 0.
+    Returns:
+      `VTrace(targets, advantages)`, each [*B, T]. At the last step A bootstraps from V_T. Finite
+      with finite clips: the exponent of rho stops at 40.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: rewards, values, behaviour log-probs.
+    Reduces to: `lambda_returns` and `gae` at log_ratios = 0 and clips >= 1.
+    Reference: Espeholt et al. 2018, arXiv:1802.01561, Eq. 1, Remarks 1 and 2, and Section 4.2.
+    Departs: with lambda < 1 the advantage mixes v and V as rlax does; the paper has lambda = 1.
+    """
+    chex.assert_equal_shape([log_ratios, rewards, values, discounts])
+    chex.assert_equal_shape([rewards[..., 0], last_values])
+    rho = ratios(log_ratios, jnp.zeros_like(log_ratios))
+    next_values = _following(values, last_values)
+    deltas = jnp.minimum(rho_clip, rho) * (rewards + discounts * next_values - values)
+    traces = discounts * gae_lambda * jnp.minimum(c_clip, rho)
+    targets = values + _accumulate(deltas, traces, jnp.zeros_like(last_values))
+    next_targets = _following(targets, last_values)
+    mixed = gae_lambda * next_targets + (1.0 - gae_lambda) * next_values
+    advantages = jnp.minimum(pg_rho_clip, rho) * (rewards + discounts * mixed - values)
+    return VTrace(jax.lax.stop_gradient(targets), jax.lax.stop_gradient(advantages))
+
+
+def _following(values: Float[Array, "*B T"], last: Float[Array, "*B"]) -> Float[Array, "*B T"]:
+    """x_{t+1} for each t, with `last` after the last."""
+    return jnp.concatenate([values[..., 1:], last[..., None]], axis=-1)
+
+
+def _accumulate(
+    terms: Float[Array, "*B T"], decays: Float[Array, "*B T"], last: Float[Array, "*B"]
+) -> Float[Array, "*B T"]:
+    """x_t = terms_t + decays_t x_{t+1}, backwards from x_T = last."""
+
+    def backwards(x, step):
+        term, decay = step
+        x = term + decay * x
+        return x, x
+
+    steps = (jnp.moveaxis(terms, -1, 0), jnp.moveaxis(decays, -1, 0))
+    _, sums = jax.lax.scan(backwards, last, steps, reverse=True)
+    return jnp.moveaxis(sums, 0, -1)
 
 
 def last_step(mask: Bool[Array, "*B T"]) -> Bool[Array, "*B T"]:
@@ -56,7 +168,7 @@ def answer_rewards(
     token_kl: Float[Array, "*B T"],
     mask: Bool[Array, "*B T"],
     *,
-    beta: float | Float[Array, ""],
+    beta: Scalar,
 ) -> Float[Array, "*B T"]:
     """Rewards per step of an answer that is scored once, with a KL penalty at each step.
 
@@ -81,9 +193,7 @@ def answer_rewards(
     return final - beta * jnp.where(mask, token_kl, 0.0)
 
 
-def answer_discounts(
-    mask: Bool[Array, "*B T"], *, gamma: float | Float[Array, ""] = 1.0
-) -> Float[Array, "*B T"]:
+def answer_discounts(mask: Bool[Array, "*B T"], *, gamma: Scalar = 1.0) -> Float[Array, "*B T"]:
     """gamma while another counted step follows, 0 at the last one and on padding: [*B, T].
 
     The counted steps of a row must be contiguous.

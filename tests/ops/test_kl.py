@@ -6,7 +6,16 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from rlhf_jax.ops.kl import exact_kl, k1, k2, k3
+from rlhf_jax.losses.policy_gradient import reinforce_loss
+from rlhf_jax.ops.kl import (
+    exact_kl,
+    forward_kl_surrogate,
+    k1,
+    k2,
+    k3,
+    reverse_kl_surrogate,
+    score_function_kl_surrogate,
+)
 
 LOGITS = jnp.array([0.4, -1.0, 0.9, 0.1])
 REF_LOGITS = jnp.array([-0.3, 0.2, 0.0, 0.5])
@@ -99,3 +108,98 @@ def test_estimators_are_finite_at_extremes(estimator):
 def test_shapes_must_agree(divergence):
     with pytest.raises((AssertionError, jaxtyping.TypeCheckError)):
         divergence(jnp.zeros((2, 3)), jnp.zeros((1, 3)))
+
+
+SURROGATES = [reverse_kl_surrogate, score_function_kl_surrogate, forward_kl_surrogate]
+every_surrogate = pytest.mark.parametrize("surrogate", SURROGATES)
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "target"),
+    [
+        (reverse_kl_surrogate, reverse_kl),
+        (score_function_kl_surrogate, reverse_kl),
+        (forward_kl_surrogate, forward_kl),
+    ],
+)
+def test_expected_gradients_of_surrogates(surrogate, target):
+    grad = jax.grad(lambda logits: expectation(surrogate, logits))(LOGITS)
+    np.testing.assert_allclose(grad, jax.grad(target)(LOGITS), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "target"),
+    [(reverse_kl_surrogate, reverse_kl), (forward_kl_surrogate, forward_kl)],
+)
+def test_expected_values_of_surrogates(surrogate, target):
+    np.testing.assert_allclose(expectation(surrogate, LOGITS), target(LOGITS), rtol=1e-5)
+
+
+def slopes(estimator, logps, ref_logps):
+    """d estimator / d log pi at each sample."""
+    return jax.grad(lambda x: jnp.sum(estimator(x, ref_logps)))(logps)
+
+
+def test_surrogates_golden_numbers():
+    logps, ref_logps = jnp.log(jnp.array([0.5, 0.25])), jnp.log(jnp.array([0.25, 0.5]))
+    # gaps log 2 and -log 2; values are those of k3: 0.5 - 1 + log 2, 2 - 1 - log 2
+    value = reverse_kl_surrogate(logps, ref_logps)
+    np.testing.assert_allclose(value, [0.1931472, 0.3068528], rtol=1e-6)
+    slope = slopes(reverse_kl_surrogate, logps, ref_logps)
+    np.testing.assert_allclose(slope, [0.6931472, -0.6931472], rtol=1e-6)
+    # log 2 * log 0.5 and -log 2 * log 0.25
+    value = score_function_kl_surrogate(logps, ref_logps)
+    np.testing.assert_allclose(value, [-0.4804530, 0.9609060], rtol=1e-6)
+    # w = 1/2 and 2: -0.5 log 2 + 0.5 and 2 log 2 - 1; slopes 1 - w
+    value = forward_kl_surrogate(logps, ref_logps)
+    np.testing.assert_allclose(value, [0.1534264, 0.3862944], rtol=1e-6)
+    np.testing.assert_allclose(slopes(forward_kl_surrogate, logps, ref_logps), [0.5, -1.0])
+
+
+def test_surrogates_share_the_gradients_and_values_they_are_made_of():
+    logps, ref_logps = jax.random.uniform(jax.random.key(0), (2, 50), minval=-4.0, maxval=0.0)
+    np.testing.assert_array_equal(reverse_kl_surrogate(logps, ref_logps), k3(logps, ref_logps))
+    squared = slopes(k2, logps, ref_logps)
+    for surrogate in (reverse_kl_surrogate, score_function_kl_surrogate):
+        np.testing.assert_allclose(slopes(surrogate, logps, ref_logps), squared, rtol=1e-6)
+    np.testing.assert_allclose(
+        slopes(forward_kl_surrogate, logps, ref_logps), slopes(k3, logps, ref_logps), rtol=1e-5
+    )
+    penalty = reinforce_loss(logps, -k1(logps, ref_logps))
+    np.testing.assert_array_equal(score_function_kl_surrogate(logps, ref_logps), penalty)
+
+
+@every_surrogate
+def test_surrogates_give_the_reference_no_gradient(surrogate):
+    logps, ref_logps = jnp.array([-1.0, -2.0]), jnp.array([-0.5, -3.0])
+    grad = jax.grad(lambda x: jnp.sum(surrogate(logps, x)))(ref_logps)
+    np.testing.assert_array_equal(grad, 0.0)
+
+
+@every_surrogate
+def test_surrogates_at_the_reference_and_at_extremes(surrogate):
+    same = jnp.array([-0.3, -7.0])
+    np.testing.assert_array_equal(slopes(surrogate, same, same), 0.0)
+    far, ref = jnp.array([-1e4, 0.0]), jnp.array([0.0, -1e4])
+    value, slope = surrogate(far, ref), slopes(surrogate, far, ref)
+    assert bool(jnp.all(jnp.isfinite(value)))
+    assert bool(jnp.all(jnp.isfinite(slope)))
+    assert slope[0] < 0 < slope[1]  # descent brings pi back to the reference
+    deep = surrogate(far[:, None], ref[:, None])
+    np.testing.assert_array_equal(deep[:, 0], value)
+    np.testing.assert_allclose(jax.jit(surrogate)(far, ref), value, rtol=1e-6)
+
+
+@every_surrogate
+def test_shapes_of_surrogates_must_agree(surrogate):
+    with pytest.raises((AssertionError, jaxtyping.TypeCheckError)):
+        surrogate(jnp.zeros((2, 3)), jnp.zeros((1, 3)))
+
+
+def test_exact_kl_keeps_float64_and_lifts_bfloat16():
+    logits = jnp.array([0.5, 1.0, -2.0])
+    assert exact_kl(logits.astype(jnp.bfloat16), logits).dtype == jnp.float32
+    with jax.enable_x64(True):
+        p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
+        kl = exact_kl(jnp.log(p), jnp.log(q))
+        np.testing.assert_allclose(kl, np.sum(p * np.log(p / q)), rtol=1e-14)

@@ -1,4 +1,6 @@
-"""Masked and weighted means, and whitening."""
+"""Masked and weighted means, aggregations of token losses, and whitening."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +10,13 @@ import pytest
 
 from rlhf_jax.ops.masking import (
     Mean,
+    constant_denominator,
     keep_weighted,
     masked_mean,
     masked_sum,
+    sequence_mean,
+    sequence_mean_of_token_mean,
+    token_mean,
     token_weights,
     weighted_mean,
     whiten,
@@ -111,3 +117,143 @@ def test_shapes_must_agree(reduce):
     ones = jnp.ones((1, 3), float if reduce in (weighted_mean, keep_weighted) else bool)
     with pytest.raises((AssertionError, jaxtyping.TypeCheckError)):
         reduce(jnp.zeros((2, 3)), ones)
+
+
+AGGREGATIONS = {
+    "token_mean": token_mean,
+    "sequence_mean": sequence_mean,
+    "sequence_mean_of_token_mean": sequence_mean_of_token_mean,
+    "constant_denominator": partial(constant_denominator, length=5),
+}
+every_aggregation = pytest.mark.parametrize(
+    "aggregate", AGGREGATIONS.values(), ids=AGGREGATIONS.keys()
+)
+
+
+def draw_tokens(rows=6, steps=5):
+    """Losses, mask with every length from 0 to T, weights with a 0 among them."""
+    rng = np.random.default_rng(3)
+    mask = np.arange(steps) < np.array([5, 1, 0, 3, 2, 4])[:rows, None]
+    losses = np.where(mask, rng.standard_normal((rows, steps)), np.nan).astype(np.float32)
+    weights = np.array([1.0, 0.5, 2.0, 0.0, 1.0, 3.0], np.float32)[:rows]
+    return jnp.asarray(losses), jnp.asarray(mask), jnp.asarray(weights)
+
+
+def test_aggregations_golden_numbers():
+    losses = jnp.array([[1.0, 2.0, 6.0], [5.0, jnp.nan, jnp.nan]])
+    mask = jnp.array([[1, 1, 1], [1, 0, 0]], bool)
+    weights = jnp.array([1.0, 0.5])
+    # sums per answer 9 and 5, lengths 3 and 1
+    expected = {
+        "token_mean": ((14.0, 4.0), (9.0 + 2.5, 3.0 + 0.5)),
+        "sequence_mean": ((14.0, 2.0), (9.0 + 2.5, 1.5)),
+        "sequence_mean_of_token_mean": ((3.0 + 5.0, 2.0), (3.0 + 2.5, 1.5)),
+        "constant_denominator": ((14.0, 10.0), (11.5, 7.5)),  # length 5
+    }
+    for name, (plain, weighted) in expected.items():
+        np.testing.assert_allclose(AGGREGATIONS[name](losses, mask), plain, rtol=1e-6)
+        np.testing.assert_allclose(AGGREGATIONS[name](losses, mask, weights), weighted, rtol=1e-6)
+
+
+def test_aggregations_are_the_formulas_of_trl():
+    """grpo, bnpo (= dapo in one batch) and dr_grpo, written with loops in float64."""
+    losses, mask, _ = draw_tokens()
+    counted = [np.asarray(row, np.float64)[m] for row, m in zip(losses, mask, strict=True)]
+    rows, tokens = len(counted), sum(len(row) for row in counted)
+    grpo = sum(row.sum() / max(len(row), 1) for row in counted) / rows
+    pooled = sum(row.sum() for row in counted)
+    for aggregate, expected in (
+        (sequence_mean_of_token_mean, grpo),
+        (token_mean, pooled / tokens),
+        (partial(constant_denominator, length=5), pooled / (rows * 5)),
+    ):
+        np.testing.assert_allclose(aggregate(losses, mask).value(), expected, rtol=1e-5)
+
+
+@every_aggregation
+@pytest.mark.parametrize("weighted", [False, True])
+def test_parts_of_aggregations_add_over_micro_batches(aggregate, weighted):
+    losses, mask, weights = draw_tokens()
+    arrays = (losses, mask, weights) if weighted else (losses, mask)
+
+    def value_of(parts, losses):
+        means = [aggregate(losses[rows], *(x[rows] for x in arrays[1:])) for rows in parts]
+        return jax.tree.map(lambda *x: sum(x), *means).value()
+
+    whole, whole_grad = jax.value_and_grad(partial(value_of, [slice(0, 6)]))(losses)
+    parts = [slice(0, 1), slice(1, 4), slice(4, 6)]
+    summed, grad = jax.value_and_grad(partial(value_of, parts))(losses)
+    np.testing.assert_allclose(summed, whole, rtol=1e-5)
+    np.testing.assert_allclose(grad, whole_grad, rtol=1e-5)
+
+
+@every_aggregation
+def test_aggregations_ignore_what_does_not_count(aggregate):
+    losses, mask, weights = draw_tokens()
+    value, grad = jax.value_and_grad(lambda x: aggregate(x, mask, weights).value())(losses)
+    hidden = losses.at[3].set(jnp.nan)  # weight 0
+    same, same_grad = jax.value_and_grad(lambda x: aggregate(x, mask, weights).value())(hidden)
+    assert bool(jnp.isfinite(value))
+    assert same == value
+    assert bool(jnp.all(grad[~mask] == 0.0))
+    np.testing.assert_array_equal(same_grad, grad)
+    longer = aggregate(jnp.pad(losses, ((0, 0), (2, 3))), jnp.pad(mask, ((0, 0), (2, 3))), weights)
+    np.testing.assert_allclose(longer.value(), value, rtol=1e-6)
+    order = jnp.array([3, 0, 5, 1, 4, 2])
+    shuffled = aggregate(losses[order], mask[order], weights[order])
+    np.testing.assert_allclose(shuffled.value(), value, rtol=1e-5)
+    deep = aggregate(*(x.reshape(2, 3, *x.shape[1:]) for x in (losses, mask, weights)))
+    np.testing.assert_allclose(deep.value(), value, rtol=1e-5)
+    jitted = jax.jit(aggregate)(losses, mask, weights)
+    np.testing.assert_allclose(jitted.value(), value, rtol=1e-6)
+
+
+@every_aggregation
+def test_aggregations_of_nothing_are_zero(aggregate):
+    mask = jnp.zeros((2, 3), bool)
+    losses = jnp.full((2, 3), jnp.nan)
+    value, grad = jax.value_and_grad(lambda x: aggregate(x, mask).value())(losses)
+    assert value == 0.0
+    np.testing.assert_array_equal(grad, 0.0)
+    np.testing.assert_array_equal(aggregate(losses, mask, jnp.zeros(2)).value(), 0.0)
+
+
+def test_aggregations_differ_where_lengths_do_and_agree_where_they_do_not():
+    losses, mask, _ = draw_tokens()
+    values = [float(aggregate(losses, mask).value()) for aggregate in AGGREGATIONS.values()]
+    gaps = np.abs(np.subtract.outer(values, values))[np.triu_indices(4, 1)]
+    assert np.all(gaps > 1e-3)
+    full = jnp.ones((6, 5), bool)
+    losses = jax.random.normal(jax.random.key(0), (6, 5))
+    tokens = token_mean(losses, full).value()
+    np.testing.assert_allclose(sequence_mean_of_token_mean(losses, full).value(), tokens, rtol=1e-5)
+    answers = constant_denominator(losses, full, length=5).value()
+    np.testing.assert_allclose(answers, tokens, rtol=1e-5)
+
+
+def test_constant_denominator_reduces_to_the_sequence_mean():
+    losses, mask, weights = draw_tokens()
+    whole = sequence_mean(losses, mask, weights)
+    np.testing.assert_array_equal(constant_denominator(losses, mask, weights, length=1), whole)
+    traced = jax.jit(lambda x: constant_denominator(losses, mask, weights, length=x))(7.0)
+    np.testing.assert_allclose(traced.value(), whole.value() / 7.0, rtol=1e-6)
+
+
+def test_sequence_mean_has_the_gradient_of_summed_log_probs():
+    """REINFORCE on answers: -A sum_t log pi, one number per answer."""
+    logps, mask, _ = draw_tokens()
+    advantages = jnp.linspace(-1.0, 2.0, 6)
+    grad = jax.grad(lambda x: sequence_mean(-advantages[:, None] * x, mask).value())(logps)
+    np.testing.assert_allclose(grad, -advantages[:, None] * mask / 6.0, rtol=1e-6)
+
+
+@every_aggregation
+def test_shapes_of_aggregations_must_agree(aggregate):
+    errors = (AssertionError, jaxtyping.TypeCheckError)
+    losses, mask = jnp.zeros((2, 3)), jnp.ones((2, 3), bool)
+    with pytest.raises(errors):
+        aggregate(losses, mask[:1])
+    with pytest.raises(errors):
+        aggregate(losses, mask, jnp.ones(1))
+    with pytest.raises(errors):
+        aggregate(losses, mask, jnp.ones((2, 3)))

@@ -1,0 +1,227 @@
+"""Advantages from the scores of K answers to one prompt, and what goes with them.
+
+Groups lie on the last axis: scores [*B, K]. A mask [*B, K] marks the answers that exist; a missing
+one gets advantage 0 and never matters, NaN included. Nothing here whitens over the batch; see
+`ops.masking.whiten`.
+
+A group that has fewer than two answers, or whose scores are all equal, has nothing to compare and
+gets exactly 0: no rounding error is divided by a tiny number. A NaN among the scores that count is
+an error upstream and is passed on.
+"""
+
+import chex
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+Scalar = float | Float[Array, ""]
+
+
+def group_centred_advantages(
+    scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
+) -> Float[Array, "*B K"]:
+    """Group-centred advantages (Dr. GRPO), one per answer: no division by a deviation.
+
+    A_i = R_i - mean_j R_j, over the answers of one prompt.
+
+    The mean contains R_i itself, so the gradient it gives is (G - 1) / G of the exact one.
+
+    Args:
+      scores: [*B, K] R, one number per answer.
+      mask: [*B, K] True where the answer exists, G of them; None for all.
+    Returns:
+      [*B, K] advantages that sum to 0; 0 where the mask is False and in groups with G < 2.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: groups of scores.
+    Reduces to: (G - 1) / G times `leave_one_out_advantages`.
+    Reference: Liu et al. 2025, arXiv:2503.20783, Section 3.2.
+    """
+    return _centred(scores, mask)[0]
+
+
+def group_normalised_advantages(
+    scores: Float[Array, "*B K"],
+    mask: Bool[Array, "*B K"] | None = None,
+    *,
+    eps: Scalar = 1e-4,
+) -> Float[Array, "*B K"]:
+    """Group-normalised advantages (GRPO), one per answer.
+
+    A_i = (R_i - mean_j R_j) / (std_j R_j + eps), with Bessel's correction in std.
+
+    Blind to the scale of the scores, so every prompt pulls alike: prompts whose answers differ
+    little weigh more than in the gradient of the expected score, which it does not estimate.
+
+    Args:
+      scores: [*B, K] R, one number per answer.
+      mask: [*B, K] True where the answer exists, G of them; None for all.
+      eps: added to the standard deviation, >= 0. May be traced.
+    Returns:
+      [*B, K] advantages that sum to 0; 0 where the mask is False, in groups with G < 2 and in
+      groups of equal scores.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: groups of scores.
+    Reduces to: `group_centred_advantages` divided by std + eps.
+    Reference: Shao et al. 2024, arXiv:2402.03300, Section 4.1.2.
+    Departs: the paper writes no eps and does not say which std; both are those of the TRL trainer.
+    """
+    centred, count = _centred(scores, mask)
+    variance = jnp.sum(centred**2, axis=-1, keepdims=True) / jnp.maximum(count - 1.0, 1.0)
+    spread = variance != 0
+    std = jnp.sqrt(jnp.where(spread, variance, 1.0))
+    return jnp.where(spread, centred / (std + eps), 0.0)
+
+
+def leave_one_out_advantages(
+    scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
+) -> Float[Array, "*B K"]:
+    """Leave-one-out advantages (RLOO), one per answer: the baseline is the mean of the others.
+
+    A_i = R_i - mean_{j != i} R_j = G / (G - 1) (R_i - mean_j R_j).
+
+    The baseline does not depend on answer i, so the policy gradient stays unbiased.
+
+    Args:
+      scores: [*B, K] R, one number per answer.
+      mask: [*B, K] True where the answer exists, G of them; None for all.
+    Returns:
+      [*B, K] advantages that sum to 0; 0 where the mask is False and in groups with G < 2.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: groups of scores.
+    Reduces to: G / (G - 1) times `group_centred_advantages`; +-(R_1 - R_2) at G = 2.
+    Reference: Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free!"; Ahmadian et
+      al. 2024, arXiv:2402.14740.
+    """
+    centred, count = _centred(scores, mask)
+    return centred * count / jnp.maximum(count - 1.0, 1.0)
+
+
+def remax_advantages(
+    scores: Float[Array, "*B K"],
+    greedy_scores: Float[Array, "*B"],
+    mask: Bool[Array, "*B K"] | None = None,
+) -> Float[Array, "*B K"]:
+    """ReMax advantages, one per answer: the baseline is the score of the greedy answer.
+
+    A_i = R_i - R(greedy answer of the same policy to the same prompt).
+
+    The baseline does not depend on the sampled answers, so the policy gradient stays unbiased, at
+    any K, one included, and with equal scores, which need not give 0 here.
+
+    Args:
+      scores: [*B, K] R of sampled answers.
+      greedy_scores: [*B] of the answer decoded greedily.
+      mask: [*B, K] True where the answer exists; None for all.
+    Returns:
+      [*B, K] advantages; 0 where the mask is False, even if the greedy score is NaN there.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scores, greedy scores.
+    Reduces to: nothing.
+    Reference: Li et al. 2023, arXiv:2310.10505, Algorithm 1.
+    """
+    mask = _checked(scores, mask)
+    chex.assert_equal_shape([scores[..., 0], greedy_scores])
+    return jnp.where(mask, scores - greedy_scores[..., None], 0.0)
+
+
+def pairwise_advantages(
+    gaps: Float[Array, "*B K K"], mask: Bool[Array, "*B K"] | None = None
+) -> Float[Array, "*B K"]:
+    """GRPO's advantages from comparisons instead of scores, one per answer.
+
+    A_i = (1/G) sum_j D_ij / sqrt( sum_ij D_ij^2 / (2 G (G - 1)) ).
+
+    Args:
+      gaps: [*B, K, K] D_ij, by how much answer i beats answer j: antisymmetric, as a difference of
+        scores is, or P(i beats j) - 1/2. The diagonal counts as 0 whatever it holds.
+      mask: [*B, K] True where the answer exists, G of them; None for all.
+    Returns:
+      [*B, K] advantages that sum to 0; 0 where the mask is False, in groups with G < 2, where all
+      comparisons are even, and where each answer wins as much as it loses (a cycle).
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: groups of pairwise comparisons.
+    Reduces to: `group_normalised_advantages` with eps = 0 at D_ij = R_i - R_j.
+    Reference: none; the denominator is the one that makes it GRPO's where D_ij = R_i - R_j.
+    """
+    mask = _checked(gaps[..., 0], mask)
+    apart = ~jnp.eye(gaps.shape[-1], dtype=bool)
+    counted = mask[..., :, None] & mask[..., None, :] & apart
+    chex.assert_equal_shape([gaps, counted])
+    gaps = jnp.where(counted, gaps, 0.0)
+    count = jnp.sum(mask, axis=-1, keepdims=True, dtype=gaps.dtype)
+    pairs = jnp.maximum(2.0 * count * (count - 1.0), 1.0)
+    variance = jnp.sum(gaps**2, axis=(-2, -1))[..., None] / pairs
+    spread = variance != 0
+    std = jnp.sqrt(jnp.where(spread, variance, 1.0))
+    row_means = jnp.sum(gaps, axis=-1) / jnp.maximum(count, 1.0)
+    return jnp.where(spread, row_means / std, 0.0)
+
+
+def informative_groups(
+    scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
+) -> Bool[Array, "*B"]:
+    """True for groups with something to learn from: two answers at least, not all scores equal.
+
+    Dynamic sampling drops the others and draws again.
+
+    Args:
+      scores: [*B, K] R, one number per answer.
+      mask: [*B, K] True where the answer exists; None for all.
+    Returns:
+      [*B].
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: groups of scores.
+    Reduces to: nothing.
+    Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.2 (dynamic sampling of DAPO).
+    """
+    mask = _checked(scores, mask)
+    highest = jnp.max(jnp.where(mask, scores, -jnp.inf), axis=-1)
+    lowest = jnp.min(jnp.where(mask, scores, jnp.inf), axis=-1)
+    return (jnp.sum(mask, axis=-1) > 1) & (highest != lowest)
+
+
+def overlong_penalty(
+    lengths: Int[Array, "*B"] | Float[Array, "*B"],
+    *,
+    max_length: int | Scalar,
+    cache: int | Scalar,
+) -> Float[Array, "*B"]:
+    """Soft over-length penalty (DAPO), to be added to the scores.
+
+    0 while |y| <= L - c,   (L - c - |y|) / c up to |y| = L,   -1 beyond.
+
+    Args:
+      lengths: [*B] |y| >= 0, counted tokens of each answer.
+      max_length: L > 0, the longest answer that is not punished in full. May be traced.
+      cache: c in (0, L], over how many tokens the penalty grows. May be traced.
+    Returns:
+      [*B] in [-1, 0].
+    Needs: lengths.
+    Reduces to: nothing.
+    Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.4.
+    """
+    return jnp.clip((max_length - cache - lengths) / cache, -1.0, 0.0)
+
+
+def _checked(scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None) -> Bool[Array, "*B K"]:
+    """The mask, all True where there is none, once its shape is known to be that of the scores."""
+    if mask is None:
+        return jnp.ones(scores.shape, bool)
+    chex.assert_equal_shape([scores, mask])
+    return mask
+
+
+def _centred(
+    scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None
+) -> tuple[Float[Array, "*B K"], Float[Array, "*B 1"]]:
+    """Scores minus their group's mean, exactly 0 in groups without news, and the group sizes."""
+    mask = _checked(scores, mask)
+    counted = mask & informative_groups(scores, mask)[..., None]
+    count = jnp.sum(mask, axis=-1, keepdims=True, dtype=scores.dtype)
+    total = jnp.sum(jnp.where(counted, scores, 0.0), axis=-1, keepdims=True)
+    return jnp.where(counted, scores - total / jnp.maximum(count, 1.0), 0.0), count
