@@ -78,6 +78,26 @@ def ratios(logps: Float[Array, "*S"], old_logps: Float[Array, "*S"]) -> Float[Ar
     return jnp.exp(jnp.minimum(logps - old_logps, MAX_LOG_RATIO))
 
 
+def log1mexp(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """log(1 - exp(x)) for x < 0: the log-probability of the complement, e.g. in log-odds.
+
+    log(-expm1(x)) above -log 2 and log1p(-exp(x)) below it, each where it keeps its digits.
+
+    Args:
+      x: [*S] log-probabilities in nats, < 0.
+    Returns:
+      [*S] <= 0. x >= 0, where there is no finite value, counts as the largest normal number below
+      0 of its dtype (float32: log 1.2e-38 = -87.3) and has gradient 0.
+    """
+    below = -float(jnp.finfo(x.dtype).tiny)
+    x = jnp.where(x < below, x, below)
+    near = x > -jnp.log(2.0)
+    # Each branch gets a harmless input where the other one is taken: no NaN in a gradient.
+    close = jnp.log(-jnp.expm1(jnp.where(near, x, -1.0)))
+    far = jnp.log1p(-jnp.exp(jnp.where(near, -1.0, x)))
+    return jnp.where(near, close, far)
+
+
 def entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
     """Entropy of the categorical distribution: H = -sum_a pi(a) log pi(a), in nats.
 
