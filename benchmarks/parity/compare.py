@@ -1,0 +1,105 @@
+"""What a row of the table compares: a loss, its gradient and five steps of plain SGD."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+STEPS = 5
+TOLERANCE = 1e-5
+FIRST_STEP = 0.1  # how far the first step moves the parameter it moves most
+
+
+class Run(NamedTuple):
+    """What one library computed. Where there is no gradient (an estimator), only `value`.
+
+    value: the loss at the first parameters, or the array an estimator returns.
+    gradient: of the loss, at the first parameters.
+    path: [5, ...] parameters after each step.
+    rate: step size; the peer's run sets it, the library's run repeats it.
+    """
+
+    value: np.ndarray
+    gradient: np.ndarray | None = None
+    path: np.ndarray | None = None
+    rate: float = 0.0
+
+
+class Objective(NamedTuple):
+    """One row before it is run.
+
+    peer: runs the peer's code. Called once.
+    ours: `params -> loss`, or `() -> array` where the peer's run has no gradient.
+    params: the parameters that `ours` is differentiated at.
+    note: how the call expresses the peer's convention, and what is different about it.
+    """
+
+    name: str
+    source: str
+    peer: Callable[[], Run]
+    ours: Callable[..., jax.Array]
+    params: np.ndarray | None = None
+    note: str = ""
+
+
+class Row(NamedTuple):
+    """Deviations of one objective, each relative to the peer's largest entry."""
+
+    name: str
+    source: str
+    value: float
+    gradient: float | None
+    path: float | None
+    note: str
+
+    @property
+    def passed(self) -> bool:
+        """Every deviation is within the tolerance (NaN is not)."""
+        deviations = [self.value, self.gradient, self.path]
+        return all(x <= TOLERANCE for x in deviations if x is not None)
+
+
+def step_size(gradient: np.ndarray) -> float:
+    """Learning rate that moves the most moved parameter by `FIRST_STEP`."""
+    return float(np.float32(FIRST_STEP / np.abs(gradient).max()))
+
+
+def deviation(ours: np.ndarray, peer: np.ndarray, scale: np.ndarray | None = None) -> float:
+    """max |ours - peer| / max |scale|, the peer itself if no scale is given."""
+    ours, peer = np.asarray(ours, np.float64), np.asarray(peer, np.float64)
+    if ours.shape != peer.shape:
+        raise ValueError(f"shapes differ: {ours.shape} here, {peer.shape} there")
+    size = np.abs(peer if scale is None else scale).max()
+    return float(np.abs(ours - peer).max() / size)
+
+
+def descend(loss: Callable[..., jax.Array], params: np.ndarray, rate: float | None = None) -> Run:
+    """Loss, gradient and five steps of SGD of a JAX function, compiled once."""
+    value_and_grad = jax.jit(jax.value_and_grad(loss))
+    first, path = None, []
+    for _ in range(STEPS):
+        value, gradient = value_and_grad(params)
+        first = first or (np.asarray(value), np.asarray(gradient))
+        rate = step_size(first[1]) if rate is None else rate
+        params = np.asarray(params - np.float32(rate) * gradient)
+        path.append(params)
+    return Run(*first, np.stack(path), rate)
+
+
+def compare(objective: Objective) -> Row:
+    """Run both sides of one objective."""
+    peer = objective.peer()
+    if peer.gradient is None:
+        value = deviation(np.asarray(objective.ours()), peer.value)
+        return Row(objective.name, objective.source, value, None, None, objective.note)
+    ours = descend(objective.ours, objective.params, peer.rate)
+    moved = peer.path - objective.params
+    return Row(
+        objective.name,
+        objective.source,
+        deviation(ours.value, peer.value),
+        deviation(ours.gradient, peer.gradient),
+        deviation(ours.path, peer.path, moved),
+        objective.note,
+    )
