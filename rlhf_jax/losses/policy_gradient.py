@@ -1,4 +1,8 @@
-"""Policy-gradient objectives: log-probabilities and advantages in, one loss per step out."""
+"""Policy-gradient objectives: log-probabilities and advantages in, one loss per step out.
+
+A step is whatever the arrays hold: a token, or a whole answer where log-probs are sums over its
+tokens. Objectives that need to know which tokens make an answer are in `group_policy_gradient`.
+"""
 
 import chex
 import jax
@@ -11,17 +15,19 @@ Scalar = float | Float[Array, ""]
 
 
 def reinforce_loss(logps: Float[Array, "*S"], advantages: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Score-function surrogate, one value per step (or per sequence, on summed log-probs).
+    """REINFORCE, the score-function surrogate, one value per step.
 
     L = -A log pi, whose gradient at samples from pi is minus the policy gradient.
 
     Args:
-      logps: [*S] log-probs of the actions taken, in nats.
+      logps: [*S] log-probs of the actions taken, in nats; summed for one value per sequence.
       advantages: [*S] A; no gradient flows through it.
     Returns:
       [*S] losses, unreduced. Its value means nothing; its gradient does.
     Raises:
       AssertionError: shapes differ (at trace time).
+    Needs: steps, advantages.
+    Reduces to: nothing.
     Reference: Williams 1992, "Simple statistical gradient-following algorithms".
     """
     chex.assert_equal_shape([logps, advantages])
@@ -35,7 +41,7 @@ def ppo_clip_loss(
     *,
     clip_eps: Scalar,
 ) -> Float[Array, "*S"]:
-    """Proximal policy optimisation, the clipped surrogate, one value per step.
+    """Proximal policy optimisation (PPO), the clipped surrogate, one value per step.
 
     L = max(-A rho, -A clip(rho, 1 - eps, 1 + eps)),   rho = exp(log pi - log pi_old).
 
@@ -45,17 +51,228 @@ def ppo_clip_loss(
       advantages: [*S] A; data, no gradient.
       clip_eps: eps > 0; infinity switches the clip off. May be traced.
     Returns:
-      [*S] losses, unreduced. At rho = 1 the gradient is REINFORCE's. Finite for finite log-probs:
-      the exponent of rho stops at 40.
+      [*S] losses, unreduced. Finite for finite log-probs: the exponent of rho stops at 40.
+      Gradient flows to logps only.
     Raises:
       AssertionError: shapes differ (at trace time).
+    Needs: steps, old policy, advantages.
+    Reduces to: `reinforce_loss` in gradient at rho = 1; -A rho (importance weighting) at
+      clip_eps = inf; `asymmetric_clip_loss` at clip_eps_low = clip_eps_high.
     Reference: Schulman et al. 2017, arXiv:1707.06347, Eq. 7 (negated: something to minimise).
+    """
+    return asymmetric_clip_loss(
+        logps, old_logps, advantages, clip_eps_low=clip_eps, clip_eps_high=clip_eps
+    )
+
+
+def asymmetric_clip_loss(
+    logps: Float[Array, "*S"],
+    old_logps: Float[Array, "*S"],
+    advantages: Float[Array, "*S"],
+    *,
+    clip_eps_low: Scalar,
+    clip_eps_high: Scalar,
+) -> Float[Array, "*S"]:
+    """Asymmetric clip (clip-higher of DAPO), one value per step.
+
+    L = max(-A rho, -A clip(rho, 1 - eps_low, 1 + eps_high)),   rho = exp(log pi - log pi_old).
+
+    Args:
+      logps: [*S] log-probs of the actions under the policy being trained, in nats.
+      old_logps: [*S] the same under the policy that sampled; data, no gradient.
+      advantages: [*S] A; data, no gradient.
+      clip_eps_low: eps_low > 0, binding where A < 0. May be traced.
+      clip_eps_high: eps_high > 0, binding where A > 0. May be traced.
+    Returns:
+      [*S] losses, unreduced. Finite for finite log-probs: the exponent of rho stops at 40.
+      Gradient flows to logps only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: steps, old policy, advantages.
+    Reduces to: `ppo_clip_loss` at clip_eps_low = clip_eps_high; `reinforce_loss` in gradient at
+      rho = 1.
+    Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.1.
+    """
+    chex.assert_equal_shape([logps, old_logps, advantages])
+    advantages = jax.lax.stop_gradient(advantages)
+    rho = ratios(logps, jax.lax.stop_gradient(old_logps))
+    clipped = jnp.clip(rho, 1.0 - clip_eps_low, 1.0 + clip_eps_high)
+    return jnp.maximum(-advantages * rho, -advantages * clipped)
+
+
+def dual_clip_loss(
+    logps: Float[Array, "*S"],
+    old_logps: Float[Array, "*S"],
+    advantages: Float[Array, "*S"],
+    *,
+    clip_eps: Scalar,
+    dual_clip: Scalar,
+) -> Float[Array, "*S"]:
+    """Dual-clip PPO (two-sided clip): a bad step that has become likely costs no more than c |A|.
+
+    L = PPO clip where A >= 0,   min(PPO clip, -A c) where A < 0.
+
+    Args:
+      logps: [*S] log-probs of the actions under the policy being trained, in nats.
+      old_logps: [*S] the same under the policy that sampled; data, no gradient.
+      advantages: [*S] A; data, no gradient.
+      clip_eps: eps > 0. May be traced.
+      dual_clip: c > 1, usually > 1 + eps; no gradient where A < 0 and rho > c. Infinity switches
+        it off. May be traced.
+    Returns:
+      [*S] losses, unreduced; gradient flows to logps only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: steps, old policy, advantages.
+    Reduces to: `ppo_clip_loss` at dual_clip = inf; the two-sided clip of INTELLECT-2 and TRL,
+      max(-A min(rho, delta), -A clip(rho)), at dual_clip = delta >= 1 + eps.
+    Reference: Ye et al. 2019, arXiv:1912.09729, for the dual clip; Prime Intellect 2025,
+      arXiv:2505.07291, for the two-sided one.
     """
     chex.assert_equal_shape([logps, old_logps, advantages])
     advantages = jax.lax.stop_gradient(advantages)
     rho = ratios(logps, jax.lax.stop_gradient(old_logps))
     clipped = jnp.clip(rho, 1.0 - clip_eps, 1.0 + clip_eps)
-    return jnp.maximum(-advantages * rho, -advantages * clipped)
+    # Bounds on the ratio, not on the product: A = 0 times an infinite bound is never formed.
+    pulled = jnp.minimum(rho, clipped)
+    pushed = jnp.minimum(jnp.maximum(rho, clipped), dual_clip)
+    return -advantages * jnp.where(advantages < 0, pushed, pulled)
+
+
+def cispo_loss(
+    logps: Float[Array, "*S"],
+    old_logps: Float[Array, "*S"],
+    advantages: Float[Array, "*S"],
+    *,
+    max_ratio: Scalar,
+) -> Float[Array, "*S"]:
+    """CISPO: clips the importance weight, so that no step loses its gradient; one value per step.
+
+    L = -sg(min(rho, max_ratio)) A log pi,   rho = exp(log pi - log pi_old), sg = stop-gradient.
+
+    Args:
+      logps: [*S] log-probs of the actions under the policy being trained, in nats.
+      old_logps: [*S] the same under the policy that sampled; data, no gradient.
+      advantages: [*S] A; data, no gradient.
+      max_ratio: > 0, the cap itself, not 1 + eps; infinity switches it off. May be traced.
+    Returns:
+      [*S] losses, unreduced; the value means nothing, its gradient does, and flows to logps only.
+      Average with `ops.masking.token_mean`.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: steps, old policy, advantages.
+    Reduces to: `reinforce_loss` in gradient at rho = 1; `ppo_clip_loss` with clip_eps = inf in
+      gradient where rho <= max_ratio.
+    Reference: MiniMax 2025, arXiv:2506.13585; Khatri et al. 2025, arXiv:2510.13786, for the
+      absolute cap.
+    Departs: the paper writes a lower clip too and leaves it off; here it does not exist.
+    """
+    weights = truncated_importance_weights(logps, old_logps, max_ratio=max_ratio)
+    return reinforce_loss(logps, weights * advantages)
+
+
+def sapo_loss(
+    logps: Float[Array, "*S"],
+    old_logps: Float[Array, "*S"],
+    advantages: Float[Array, "*S"],
+    *,
+    tau_positive: Scalar,
+    tau_negative: Scalar,
+) -> Float[Array, "*S"]:
+    """SAPO (soft adaptive policy optimisation): a smooth gate instead of the clip; one per step.
+
+    L = -A (4 / tau) sigmoid(tau (rho - 1)),   tau = tau_positive where A > 0, else tau_negative.
+
+    Args:
+      logps: [*S] log-probs of the actions under the policy being trained, in nats.
+      old_logps: [*S] the same under the policy that sampled; data, no gradient.
+      advantages: [*S] A; data, no gradient.
+      tau_positive: > 0, how fast the gradient fades as rho leaves 1. May be traced.
+      tau_negative: > 0, the same where A <= 0; larger fades faster. May be traced.
+    Returns:
+      [*S] losses, unreduced; the gradient is -A rho 4 p (1 - p) grad log pi, p the sigmoid, and
+      flows to logps only. The value at rho = 1 is -2 A / tau.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: steps, old policy, advantages.
+    Reduces to: `reinforce_loss` in gradient at rho = 1; `ppo_clip_loss` with clip_eps = inf in
+      gradient as both tau -> 0.
+    Reference: Gao et al. 2025, arXiv:2511.20347.
+    """
+    chex.assert_equal_shape([logps, old_logps, advantages])
+    advantages = jax.lax.stop_gradient(advantages)
+    rho = ratios(logps, jax.lax.stop_gradient(old_logps))
+    tau = jnp.where(advantages > 0, tau_positive, tau_negative)
+    return -advantages * (4.0 / tau) * jax.nn.sigmoid(tau * (rho - 1.0))
+
+
+def truncated_importance_weights(
+    old_logps: Float[Array, "*S"], sampler_logps: Float[Array, "*S"], *, max_ratio: Scalar
+) -> Float[Array, "*S"]:
+    """Truncated importance sampling (TIS) weights, to multiply losses with; one per step.
+
+    w = min(pi_old / pi_sampler, max_ratio).
+
+    For answers drawn by another policy than the one whose log-probs are `old_logps`, e.g. by an
+    inference engine that rounds differently. Its bias is that of the steps above the cap.
+
+    Args:
+      old_logps: [*S] log-probs under the policy before the update, in nats.
+      sampler_logps: [*S] the same under what sampled; summed over an answer for one per answer.
+      max_ratio: the cap > 0; infinity switches it off. May be traced.
+    Returns:
+      [*S] in [0, max_ratio]; data, no gradient. The exponent stops at 40.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: old policy, sampler.
+    Reduces to: 1 where sampler_logps = old_logps and max_ratio >= 1.
+    Reference: Ionides 2008, "Truncated importance sampling"; Yao et al. 2025, "Your efficient RL
+      framework secretly brings you off-policy RL training", for its use here.
+    """
+    return jnp.minimum(jax.lax.stop_gradient(ratios(old_logps, sampler_logps)), max_ratio)
+
+
+def masked_importance_weights(
+    old_logps: Float[Array, "*S"], sampler_logps: Float[Array, "*S"], *, max_ratio: Scalar
+) -> Float[Array, "*S"]:
+    """Masked importance sampling (MIS) weights: steps above the cap are dropped; one per step.
+
+    w = rho where rho <= max_ratio, else 0,   rho = pi_old / pi_sampler.
+
+    Args:
+      old_logps: [*S] log-probs under the policy before the update, in nats.
+      sampler_logps: [*S] the same under what sampled; summed over an answer for one per answer.
+      max_ratio: the cap > 0; infinity switches it off. May be traced.
+    Returns:
+      [*S] in [0, max_ratio]; data, no gradient. The exponent stops at 40.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: old policy, sampler.
+    Reduces to: `truncated_importance_weights` where rho <= max_ratio; 1 where
+      sampler_logps = old_logps and max_ratio >= 1.
+    Reference: none; the masked modes of the TRL trainer.
+    """
+    rho = jax.lax.stop_gradient(ratios(old_logps, sampler_logps))
+    return jnp.where(rho <= max_ratio, rho, 0.0)
+
+
+def value_loss(values: Float[Array, "*S"], returns: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """Squared error of the critic, one value per step.
+
+    L = (V - G)^2 / 2.
+
+    Args:
+      values: [*S] V under the critic being trained.
+      returns: [*S] G, regression targets; data, no gradient.
+    Returns:
+      [*S] losses, unreduced, >= 0; gradient flows to values only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: values, returns.
+    Reduces to: nothing.
+    """
+    chex.assert_equal_shape([values, returns])
+    return 0.5 * (values - jax.lax.stop_gradient(returns)) ** 2
 
 
 def clipped_value_loss(
@@ -65,7 +282,7 @@ def clipped_value_loss(
     *,
     clip_eps: Scalar,
 ) -> Float[Array, "*S"]:
-    """Squared error of the critic, pessimistic about steps larger than the clip.
+    """Clipped value loss of PPO, pessimistic about steps larger than the clip; one per step.
 
     L = max((V - G)^2, (clip(V, V_old - c, V_old + c) - G)^2) / 2.
 
@@ -75,12 +292,14 @@ def clipped_value_loss(
       returns: [*S] G, regression targets; data, no gradient.
       clip_eps: c > 0, in units of value; infinity switches the clip off. May be traced.
     Returns:
-      [*S] losses, unreduced, >= 0.
+      [*S] losses, unreduced, >= 0; gradient flows to values only.
     Raises:
       AssertionError: shapes differ (at trace time).
+    Needs: values, old values, returns.
+    Reduces to: `value_loss` at clip_eps = inf.
     Reference: the critic loss of the OpenAI baselines PPO2, kept by Ziegler et al. 2019.
     """
     chex.assert_equal_shape([values, old_values, returns])
-    old_values, returns = jax.lax.stop_gradient((old_values, returns))
+    old_values = jax.lax.stop_gradient(old_values)
     clipped = jnp.clip(values, old_values - clip_eps, old_values + clip_eps)
-    return 0.5 * jnp.maximum((values - returns) ** 2, (clipped - returns) ** 2)
+    return jnp.maximum(value_loss(values, returns), value_loss(clipped, returns))

@@ -53,6 +53,8 @@ class Case(NamedTuple):
       such a loss tests its own extremes.
     mask: which input marks what counts, for losses of steps or candidates.
     masked: which inputs never matter where it is False, shaped like it; () for losses without one.
+    surrogate: True where a stop-gradient inside makes the gradient another one than the value's;
+      such a loss tests its own gradient.
     """
 
     loss: Callable
@@ -62,6 +64,7 @@ class Case(NamedTuple):
     extremes: bool = True
     mask: int = -1
     masked: tuple[int, ...] = ()
+    surrogate: bool = False
 
 
 class Sweep(NamedTuple):

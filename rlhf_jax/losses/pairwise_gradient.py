@@ -1,0 +1,179 @@
+"""Policy gradients from differences of scores between answers to one prompt: P3O and pairwise PPO.
+
+Answers lie on the last axis: summed log-probs and scores are [*B, K], and a loss is a mean over the
+K (K - 1) / 2 pairs. Only differences of scores enter, so a shift per prompt changes nothing. A KL
+penalty belongs in the scores: subtract beta (log pi_old - log pi_ref) of each answer.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rlhf_jax.losses.policy_gradient import ppo_clip_loss
+from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
+
+Scalar = float | Float[Array, ""]
+
+
+def pairwise_gradient_loss(
+    logps: Float[Array, "*B K"], scores: Float[Array, "*B K"]
+) -> Float[Array, "*B"]:
+    """Pairwise policy gradient (PPG), one value per prompt.
+
+    L = -mean_{i<j} (r_i - r_j) (log pi(y_i) - log pi(y_j)) / 2.
+
+    Args:
+      logps: [*B, K] summed log pi(y_i | x) of K >= 2 samples from pi, in nats.
+      scores: [*B, K] r; data, no gradient.
+    Returns:
+      [*B] losses, unreduced; the value means nothing, its gradient at samples from pi is minus the
+      policy gradient.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+      ValueError: fewer than two answers make no pair (at trace time).
+    Needs: groups of scored answers.
+    Reduces to: the mean over answers of `reinforce_loss` with leave-one-out advantages in value and
+      gradient, sample by sample, at any K.
+    Reference: Wu et al. 2023, arXiv:2310.00212.
+    Departs: the paper has K = 2; the mean over pairs is the extension to more.
+    """
+    chex.assert_equal_shape([logps, scores])
+    first, second = _pairs(logps)
+    return -0.5 * _mean_over_pairs(_score_gaps(scores) * (first - second))
+
+
+def p3o_v1_loss(
+    logps: Float[Array, "*B K"],
+    old_logps: Float[Array, "*B K"],
+    scores: Float[Array, "*B K"],
+    *,
+    clip_eps: Scalar,
+) -> Float[Array, "*B"]:
+    """P3O-V1, pairwise proximal policy optimisation with separate clipping, one value per prompt.
+
+    L = -mean_{i<j} [C(rho_i, sg(d rho_j)) + C(rho_j, -sg(d rho_i))] / 2,   d = r_i - r_j,
+    C(rho, a) = min(a rho, a clip(rho, 1 - eps, 1 + eps)),   rho = pi / pi_old of a whole answer.
+
+    Args:
+      logps: [*B, K] summed log pi(y_i | x) of K >= 2 answers, in nats.
+      old_logps: [*B, K] the same under the policy that sampled; data, no gradient.
+      scores: [*B, K] r, any KL penalty included; data, no gradient.
+      clip_eps: eps > 0; infinity switches the clip off. May be traced.
+    Returns:
+      [*B] losses, unreduced; the value is no measure of progress (unclipped it is 0). Gradient
+      flows to logps only. The exponent of each rho stops at 20: their product enters.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+      ValueError: fewer than two answers make no pair (at trace time).
+    Needs: groups of scored answers, old policy.
+    Reduces to: `pairwise_gradient_loss` in gradient at rho = 1; `p3o_v2_loss` in gradient with both
+      clips at inf.
+    Reference: Wu et al. 2023, arXiv:2310.00212.
+    Departs: the surrogate was not re-read in the paper; that its unclipped gradient is the exact
+      off-policy gradient is proven by enumeration. The mean over more than one pair is an
+      extension.
+    """
+    chex.assert_equal_shape([logps, old_logps, scores])
+    log_ratios = _log_ratios(logps, old_logps)
+    first, second = _pairs(log_ratios)
+    gaps = _score_gaps(scores)
+    none = jnp.zeros_like(first)
+    own = ppo_clip_loss(first, none, gaps * jnp.exp(second), clip_eps=clip_eps)
+    other = ppo_clip_loss(second, none, -gaps * jnp.exp(first), clip_eps=clip_eps)
+    return 0.5 * _mean_over_pairs(own + other)
+
+
+def p3o_v2_loss(
+    logps: Float[Array, "*B K"],
+    old_logps: Float[Array, "*B K"],
+    scores: Float[Array, "*B K"],
+    *,
+    clip_eps: Scalar,
+    weight_clip_eps: Scalar = jnp.inf,
+) -> Float[Array, "*B"]:
+    """P3O-V2, pairwise proximal policy optimisation with joint clipping, one value per prompt.
+
+    L = -mean_{i<j} min(a log g, a clip(log g, log(1 - eps), log(1 + eps))) / 2,
+    g = rho_i / rho_j,   a = sg((r_i - r_j) clip(rho_i rho_j, 1 - eps', 1 + eps')).
+
+    Args:
+      logps: [*B, K] summed log pi(y_i | x) of K >= 2 answers, in nats.
+      old_logps: [*B, K] the same under the policy that sampled; data, no gradient.
+      scores: [*B, K] r, any KL penalty included; data, no gradient.
+      clip_eps: eps > 0, of the joint ratio; from 1 on there is no lower clip, infinity switches
+        it off. May be traced.
+      weight_clip_eps: eps' > 0, of the weight rho_i rho_j; infinity switches it off. May be traced.
+    Returns:
+      [*B] losses, unreduced. Gradient flows to logps only. The bounds on log g are not symmetric,
+      so a clipped loss depends on which answer of a pair comes first. The exponent of each rho in
+      the weight stops at 20; log g is not bounded.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+      ValueError: fewer than two answers make no pair (at trace time).
+    Needs: groups of scored answers, old policy.
+    Reduces to: `pairwise_gradient_loss` in gradient at rho = 1; `p3o_v1_loss` in gradient with both
+      clips at inf.
+    Reference: Wu et al. 2023, arXiv:2310.00212.
+    Departs: the surrogate was not re-read in the paper; that its unclipped gradient is the exact
+      off-policy gradient is proven by enumeration. The mean over more than one pair is an
+      extension.
+    """
+    chex.assert_equal_shape([logps, old_logps, scores])
+    first, second = _pairs(jax.lax.stop_gradient(_log_ratios(logps, old_logps)))
+    weights = jnp.clip(jnp.exp(first + second), 1.0 - weight_clip_eps, 1.0 + weight_clip_eps)
+    weights = _score_gaps(scores) * weights
+    own, other = _pairs(logps - jax.lax.stop_gradient(old_logps))
+    lowest, highest = jnp.log(jnp.maximum(1.0 - clip_eps, 0.0)), jnp.log1p(clip_eps)
+    clipped = jnp.clip(own - other, lowest, highest)
+    return -0.5 * _mean_over_pairs(jnp.minimum(weights * (own - other), weights * clipped))
+
+
+def pairwise_rewards(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Pairwise reward (Pairwise-RL): by how much an answer beats its opponent; one per answer.
+
+    R = sigmoid(s) - 1/2.
+
+    What a pairwise judge says, as the score of an answer: give it to `ops.returns.answer_rewards`
+    and GAE for pairwise PPO, or to `ops.groups` for a baseline of K answers. The margin s itself is
+    the unbounded form of the same reward.
+
+    Args:
+      margins: [*B] s, log-odds that the answer beats its opponent (a reference answer, or another
+        sample), in nats; antisymmetric if the judge was asked in both orders.
+    Returns:
+      [*B] in [-1/2, 1/2], exactly the negative for swapped opponents; data, no gradient.
+    Needs: pairwise margins.
+    Reduces to: s / 4 as s -> 0.
+    Reference: Xu et al. 2025, arXiv:2504.04950.
+    Departs: the paper's formula was not read; this is the natural form of its relative judgement.
+    """
+    return 0.5 * jnp.tanh(0.5 * jax.lax.stop_gradient(margins))
+
+
+def _pairs(x: Float[Array, "*B K"]) -> tuple[Float[Array, "*B K K"], Float[Array, "*B K K"]]:
+    """x_i and x_j of every ordered pair: two [*B, K, K]."""
+    shape = (*x.shape, x.shape[-1])
+    return jnp.broadcast_to(x[..., :, None], shape), jnp.broadcast_to(x[..., None, :], shape)
+
+
+def _score_gaps(scores: Float[Array, "*B K"]) -> Float[Array, "*B K K"]:
+    """[*B, K, K] r_i - r_j; data."""
+    first, second = _pairs(jax.lax.stop_gradient(scores))
+    return first - second
+
+
+def _log_ratios(
+    logps: Float[Array, "*B K"], old_logps: Float[Array, "*B K"]
+) -> Float[Array, "*B K"]:
+    """log pi - log pi_old, at most 20: ratios of two answers are multiplied."""
+    return jnp.minimum(logps - jax.lax.stop_gradient(old_logps), 0.5 * MAX_LOG_RATIO)
+
+
+def _mean_over_pairs(x: Float[Array, "*B K K"]) -> Float[Array, "*B"]:
+    """Mean of x_ij over i < j."""
+    size = x.shape[-1]
+    if size < 2:
+        raise ValueError(f"a pair needs two answers, got {size}")
+    counted = jnp.triu(jnp.ones((size, size), bool), 1)
+    return jnp.sum(jnp.where(counted, x, 0.0), axis=(-2, -1)) / (size * (size - 1) / 2)
