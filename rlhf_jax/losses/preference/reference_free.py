@@ -1,0 +1,246 @@
+"""Preference objectives without a reference: log-probabilities of the policy alone.
+
+Those that take `mean_logps` compare answers per token, so that length does not count; the others
+take sums. Neither is checked: a mean passed for a sum is another objective.
+"""
+
+import chex
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rlhf_jax.losses import links
+from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, log1mexp
+
+Scalar = float | Float[Array, ""]
+
+
+def sft_loss(logps: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Supervised fine-tuning, negative log-likelihood, one value per answer.
+
+    L = -log pi(y | x).
+
+    Args:
+      logps: [*B] log pi(y | x) in nats: summed over the answer, or its mean per token.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to logps.
+    Needs: answers.
+    Reduces to: nothing.
+    Departs: a token mean over a batch divides once by all its tokens: `ops.masking` on token_logps.
+    """
+    return -logps
+
+
+def simpo_loss(
+    chosen_mean_logps: Float[Array, "*B"],
+    rejected_mean_logps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+    gamma: Scalar,
+    label_smoothing: Scalar = 0.0,
+) -> Float[Array, "*B"]:
+    """SimPO, simple preference optimisation, one value per pair.
+
+    L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = beta (a_w - a_l) - gamma,
+    with a = log pi(y | x) / |y|.
+
+    Args:
+      chosen_mean_logps: [*B] a_w, mean log pi per token of the preferred answer, in nats.
+      rejected_mean_logps: [*B] a_l, likewise of the other answer.
+      beta: scale > 0; the paper uses 2 to 10. May be traced.
+      gamma: target margin >= 0, outside beta: the authors' code has gamma / beta inside it. May be
+        traced.
+      label_smoothing: h in [0, 1/2); 0 in the paper. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, lengths.
+    Reduces to: `dpo_loss` of mean log-probs with equal reference log-probs at gamma = 0;
+      `cpo_loss` with beta / n at gamma = 0 and equal lengths n.
+    Reference: Meng et al. 2024, arXiv:2405.14734, Section 2.
+    """
+    chex.assert_equal_shape([chosen_mean_logps, rejected_mean_logps])
+    margins = beta * (chosen_mean_logps - rejected_mean_logps) - gamma
+    return links.smoothed_logistic(margins, label_smoothing=label_smoothing)
+
+
+def alpha_po_loss(
+    chosen_mean_logps: Float[Array, "*B"],
+    rejected_mean_logps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+    gamma: Scalar,
+    alpha: Scalar,
+    label_smoothing: Scalar = 0.0,
+) -> Float[Array, "*B"]:
+    """AlphaPO, SimPO with a reward of another shape, one value per pair.
+
+    L = SimPO with (1 - exp(-alpha a)) / alpha for a,   a = log pi(y | x) / |y|.
+
+    Args:
+      chosen_mean_logps: [*B] a_w, mean log pi per token of the preferred answer, in nats.
+      rejected_mean_logps: [*B] a_l, likewise of the other answer.
+      beta: scale > 0. May be traced.
+      gamma: target margin >= 0, outside beta. May be traced.
+      alpha: shape of the reward, any real: above 0 it falls faster than log pi as pi -> 0, below 0
+        slower, at -1 it is the probability. May be traced; at 0 the reward is a.
+      label_smoothing: h in [0, 1/2). May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs. The exponent -alpha a
+      stops at 40, where the gradient becomes 0.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, lengths.
+    Reduces to: `simpo_loss` as alpha -> 0; `simper_loss` in its gradient, over beta / 2, as
+      beta -> 0 at alpha = -1, gamma = 0.
+    Reference: Gupta et al. 2025, arXiv:2501.03884.
+    """
+    return simpo_loss(
+        _alpha_rewards(chosen_mean_logps, alpha),
+        _alpha_rewards(rejected_mean_logps, alpha),
+        beta=beta,
+        gamma=gamma,
+        label_smoothing=label_smoothing,
+    )
+
+
+def _alpha_rewards(mean_logps: Float[Array, "*B"], alpha: Scalar) -> Float[Array, "*B"]:
+    """(1 - exp(-alpha a)) / alpha, and its limit a at alpha = 0."""
+    exponents = jnp.minimum(-alpha * mean_logps, MAX_LOG_RATIO)
+    shaped = -jnp.expm1(exponents) / jnp.where(alpha == 0, 1.0, alpha)
+    return jnp.where(alpha == 0, mean_logps, shaped)
+
+
+def cpo_loss(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+    label_smoothing: Scalar = 0.0,
+) -> Float[Array, "*B"]:
+    """CPO, contrastive preference optimisation, its preference term, one value per pair.
+
+    L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = beta (log pi(y_w | x) - log pi(y_l | x)).
+
+    Args:
+      chosen_logps: [*B] summed log pi(y_w | x), in nats.
+      rejected_logps: [*B] summed log pi(y_l | x), in nats.
+      beta: scale > 0. May be traced.
+      label_smoothing: h in [0, 1/2); 0 in the paper. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs.
+    Reduces to: `dpo_loss` with equal reference log-probs, e.g. a uniform reference.
+    Reference: Xu et al. 2024, arXiv:2401.08417, Section 3.
+    Departs: the paper adds the likelihood of the chosen answer: `cpo_loss(...) + sft_loss(...)`.
+    """
+    chex.assert_equal_shape([chosen_logps, rejected_logps])
+    margins = beta * (chosen_logps - rejected_logps)
+    return links.smoothed_logistic(margins, label_smoothing=label_smoothing)
+
+
+def odds_ratio_loss(
+    chosen_mean_logps: Float[Array, "*B"], rejected_mean_logps: Float[Array, "*B"]
+) -> Float[Array, "*B"]:
+    """Odds ratio loss, the preference term of ORPO, one value per pair.
+
+    L = -log sigmoid(log odds_w - log odds_l),   log odds = a - log(1 - exp a),
+    with a = log pi(y | x) / |y|.
+
+    Args:
+      chosen_mean_logps: [*B] a_w < 0, mean log pi per token of the preferred answer, in nats.
+      rejected_mean_logps: [*B] a_l < 0, likewise of the other answer.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs. At a = 0 (an empty
+      completion, or certainty) the odds are infinite: there 1 - exp a counts as 1.2e-38, so that
+      log odds = 87.3, and has no gradient.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, lengths.
+    Reduces to: `simpo_loss` with beta = 1, gamma = 0 where both probabilities exp a are small.
+    Reference: Hong et al. 2024, arXiv:2403.07691, Section 4.
+    """
+    chex.assert_equal_shape([chosen_mean_logps, rejected_mean_logps])
+    return links.logistic(_log_odds(chosen_mean_logps) - _log_odds(rejected_mean_logps))
+
+
+def _log_odds(logps: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """log(p / (1 - p)) from log p."""
+    return logps - log1mexp(logps)
+
+
+def orpo_loss(
+    chosen_mean_logps: Float[Array, "*B"], rejected_mean_logps: Float[Array, "*B"], *, beta: Scalar
+) -> Float[Array, "*B"]:
+    """ORPO, odds ratio preference optimisation, one value per pair.
+
+    L = -a_w - beta log sigmoid(log odds_w - log odds_l),   log odds = a - log(1 - exp a),
+    with a = log pi(y | x) / |y|.
+
+    Args:
+      chosen_mean_logps: [*B] a_w < 0, mean log pi per token of the preferred answer, in nats.
+      rejected_mean_logps: [*B] a_l < 0, likewise of the other answer.
+      beta: weight >= 0 of the odds ratio; the paper's lambda. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs. Finite at a = 0, see
+      `odds_ratio_loss`.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, lengths.
+    Reduces to: `sft_loss` of chosen_mean_logps at beta = 0.
+    Reference: Hong et al. 2024, arXiv:2403.07691, Section 4.
+    Departs: the likelihood is of the chosen answer; trainers also count the prompt's tokens in it.
+    """
+    odds_ratio = odds_ratio_loss(chosen_mean_logps, rejected_mean_logps)
+    return sft_loss(chosen_mean_logps) + beta * odds_ratio
+
+
+def simper_loss(
+    chosen_mean_logps: Float[Array, "*B"], rejected_mean_logps: Float[Array, "*B"]
+) -> Float[Array, "*B"]:
+    """SimPER, inverse perplexity of the pair, one value per pair.
+
+    L = -exp(a_w) + exp(a_l),   a = log pi(y | x) / |y|, so that exp(-a) is the perplexity.
+
+    Args:
+      chosen_mean_logps: [*B] a_w <= 0, mean log pi per token of the preferred answer, in nats.
+      rejected_mean_logps: [*B] a_l <= 0, likewise of the other answer.
+    Returns:
+      [*B] losses in [-1, 1], unreduced. Gradient flows to both log-probs, and vanishes as exp a.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, lengths.
+    Reduces to: nothing.
+    Reference: Xiao et al. 2025, arXiv:2502.00883.
+    """
+    chex.assert_equal_shape([chosen_mean_logps, rejected_mean_logps])
+    # Log-probs are at most 0; the cap keeps what is not one finite.
+    chosen = jnp.exp(jnp.minimum(chosen_mean_logps, MAX_LOG_RATIO))
+    return jnp.exp(jnp.minimum(rejected_mean_logps, MAX_LOG_RATIO)) - chosen
+
+
+def slic_loss(
+    chosen_logps: Float[Array, "*B"], rejected_logps: Float[Array, "*B"], *, delta: Scalar
+) -> Float[Array, "*B"]:
+    """SLiC-HF, sequence likelihood calibration by rank, one value per pair.
+
+    L = max(0, delta - log pi(y_w | x) + log pi(y_l | x)).
+
+    Args:
+      chosen_logps: [*B] summed log pi(y_w | x), in nats.
+      rejected_logps: [*B] summed log pi(y_l | x), in nats.
+      delta: margin >= 0 in nats. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs where the gap is
+      below delta.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs.
+    Reduces to: `hinge` of beta (log pi(y_w | x) - log pi(y_l | x)), over beta, at delta = 1 / beta.
+    Reference: Zhao et al. 2023, arXiv:2305.10425.
+    Departs: the paper adds a multiple of `sft_loss` on a target answer.
+    """
+    chex.assert_equal_shape([chosen_logps, rejected_logps])
+    return links.hinge(chosen_logps - rejected_logps + (1.0 - delta))
