@@ -64,6 +64,7 @@ def smoothed_logistic(
       [*B] nats, >= 0.
     Needs: margins.
     Reduces to: `logistic` at label_smoothing = 0.
+    Reference: Mitchell 2023, "A note on DPO with noisy preferences and relationship to IPO".
     """
     return (1.0 - label_smoothing) * logistic(margins) + label_smoothing * logistic(-margins)
 
@@ -130,7 +131,7 @@ def exo(margins: Float[Array, "*B"], *, label_smoothing: Scalar) -> Float[Array,
       margins: [*B] z in nats.
       label_smoothing: h in (0, 1/2); 0 has no finite loss. May be traced.
     Returns:
-      [*B] nats, >= 0.
+      [*B] nats, >= 0, between 0 and -log h; flat far from 0.
     Needs: margins.
     Reduces to: nothing.
     Reference: Ji et al. 2024, arXiv:2402.00856.
@@ -150,12 +151,14 @@ def discopop(margins: Float[Array, "*B"], *, temperature: Scalar = 0.05) -> Floa
       margins: [*B] z in nats.
       temperature: > 0; small values switch sharply at z = 0. May be traced.
     Returns:
-      [*B] > 0; not convex: a local minimum lies just below z = 0. Far below 0 it is linear.
+      [*B] > 0; not convex: at temperature 0.05 a local minimum lies just below z = 0. Far below 0
+      it is linear for temperature < 1; above, it grows as exp(-(1 - 1 / temperature) z), with the
+      exponent stopped at 40.
     Needs: margins.
-    Reduces to: nothing.
+    Reduces to: the mean of `logistic` and exp(-z) as temperature grows.
     Reference: Lu et al. 2024, arXiv:2406.08414.
     """
-    gate = jax.nn.sigmoid(margins / temperature)
     # g exp(-z) in one exponent: apart, 0 * inf is NaN far below 0.
     exponent = -jax.nn.softplus(-margins / temperature) - margins
-    return (1.0 - gate) * logistic(margins) + jnp.exp(jnp.minimum(exponent, MAX_LOG_RATIO))
+    exponential = jnp.exp(jnp.minimum(exponent, MAX_LOG_RATIO))
+    return jax.nn.sigmoid(-margins / temperature) * logistic(margins) + exponential

@@ -109,3 +109,17 @@ def entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
     logps = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     probs = jnp.exp(logps)
     return -jnp.sum(jnp.where(probs > 0, probs * jnp.where(probs > 0, logps, 0.0), 0.0), axis=-1)
+
+
+def log_collision(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
+    """Log-probability that two draws agree: log sum_a pi(a)^2, in nats.
+
+    Minus the Renyi entropy of order 2; the scale against which WPO weighs a token.
+
+    Args:
+      logits: [*B, A]; -inf forbids an action.
+    Returns:
+      [*B] float32 in [-log A, 0].
+    """
+    logps = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    return jax.nn.logsumexp(2.0 * logps, axis=-1)

@@ -1,18 +1,88 @@
-"""Pairwise losses with a reference as the shared test sees them."""
+"""Pairwise losses with a reference, and what goes into them, as the shared test sees them."""
 
 from functools import partial
 
-from loss_cases import Case, Sweep, real
+from loss_cases import Case, Sweep, integer, lengths_mask, prob, real
 
-from rlhf_jax.losses.preference import dpo_loss, ipo_loss
+from rlhf_jax.losses import links
+from rlhf_jax.losses.preference import offsets, pairs, scores
 
 PAIR = (real(), real(), real(), real())
+TOKENS = (real(4), lengths_mask(4))
+
+
+def pair(loss, *more, trained=(0, 1), **kwargs):
+    """A case of a loss on four arrays and perhaps a fifth."""
+    return Case(partial(loss, **kwargs), (*PAIR, *more), trained)
+
 
 CASES = {
-    "dpo": Case(partial(dpo_loss, beta=0.3), PAIR, (0, 1)),
-    "ipo": Case(partial(ipo_loss, beta=0.3), PAIR, (0, 1)),
+    "dpo": pair(pairs.dpo_loss, beta=0.3),
+    "cdpo": pair(pairs.cdpo_loss, beta=0.3, label_smoothing=0.1),
+    "robust_dpo": pair(pairs.robust_dpo_loss, beta=0.3, label_smoothing=0.1),
+    "soft_preference": pair(pairs.soft_preference_loss, prob(), beta=0.3),
+    "geometric_dpo": pair(pairs.geometric_dpo_loss, prob(), beta=0.3),
+    "hinge_dpo": pair(pairs.hinge_dpo_loss, beta=0.3),
+    "ipo": pair(pairs.ipo_loss, beta=0.3),
+    "exo": pair(pairs.exo_loss, beta=0.3, label_smoothing=0.1),
+    "discopop": pair(pairs.discopop_loss, beta=0.3),
+    "gpo": pair(pairs.gpo_loss, beta=0.3, link=links.logistic),
+    "f_dpo": pair(pairs.f_dpo_loss, beta=0.3, score=scores.forward_kl_score),
+    "f_dpo_chi_squared": pair(pairs.f_dpo_loss, beta=0.3, score=scores.chi_squared_score),
+    "odpo": pair(offsets.odpo_loss, real(), beta=0.3),
+    "r_dpo": pair(offsets.r_dpo_loss, real(scale=5.0), beta=0.3, alpha=0.2),
+    "tdpo": pair(offsets.tdpo_loss, real(), trained=(0, 1, 4), beta=0.3, alpha=0.5),
+    "rebel": pair(offsets.rebel_loss, real(), beta=0.3),
+    "xpo": pair(offsets.xpo_loss, real(), trained=(0, 1, 4), beta=0.3, alpha=0.1),
+    "sequence_kl_gaps": Case(
+        offsets.sequence_kl_gaps,
+        (real(3), real(5), lengths_mask(3), lengths_mask(5)),
+        (1,),
+    ),
+    "forward_kl_score": Case(scores.forward_kl_score, (real(),), (0,)),
+    "js_score": Case(scores.js_score, (real(),), (0,)),
+    "alpha_score": Case(partial(scores.alpha_score, alpha=0.3), (real(),), (0,)),
+    "chi_squared_score": Case(scores.chi_squared_score, (real(),), (0,)),
+    "ld_logps": Case(
+        partial(scores.ld_logps, alpha=0.3), (*TOKENS, integer(1, 5)), (0,), mask=1, masked=(0,)
+    ),
+    "discounted_logps": Case(
+        partial(scores.discounted_logps, gamma=0.7), TOKENS, (0,), mask=1, masked=(0,)
+    ),
 }
+SMOOTHING = (0.0, 0.1, 0.4)
 SWEPT = {
-    "dpo": Sweep(dpo_loss, "beta", PAIR),
-    "ipo": Sweep(ipo_loss, "beta", PAIR),
+    **{
+        name: Sweep(partial(loss, **kwargs), "beta", inputs)
+        for name, loss, kwargs, inputs in (
+            ("dpo", pairs.dpo_loss, {}, PAIR),
+            ("cdpo", pairs.cdpo_loss, {"label_smoothing": 0.1}, PAIR),
+            ("robust_dpo", pairs.robust_dpo_loss, {"label_smoothing": 0.1}, PAIR),
+            ("soft_preference", pairs.soft_preference_loss, {}, (*PAIR, prob())),
+            ("geometric_dpo", pairs.geometric_dpo_loss, {}, (*PAIR, prob())),
+            ("hinge_dpo", pairs.hinge_dpo_loss, {}, PAIR),
+            ("ipo", pairs.ipo_loss, {}, PAIR),
+            ("exo", pairs.exo_loss, {"label_smoothing": 0.1}, PAIR),
+            ("discopop", pairs.discopop_loss, {}, PAIR),
+            ("gpo", pairs.gpo_loss, {"link": links.hinge}, PAIR),
+            ("f_dpo", pairs.f_dpo_loss, {"score": scores.js_score}, PAIR),
+            ("odpo", offsets.odpo_loss, {}, (*PAIR, real())),
+            ("r_dpo", offsets.r_dpo_loss, {"alpha": 0.2}, (*PAIR, real())),
+            ("tdpo", offsets.tdpo_loss, {"alpha": 0.5}, (*PAIR, real())),
+            ("rebel", offsets.rebel_loss, {}, (*PAIR, real())),
+            ("xpo", offsets.xpo_loss, {"alpha": 0.1}, (*PAIR, real())),
+        )
+    },
+    "cdpo h": Sweep(partial(pairs.cdpo_loss, beta=0.3), "label_smoothing", PAIR, SMOOTHING),
+    "robust_dpo h": Sweep(
+        partial(pairs.robust_dpo_loss, beta=0.3), "label_smoothing", PAIR, SMOOTHING
+    ),
+    "exo h": Sweep(partial(pairs.exo_loss, beta=0.3), "label_smoothing", PAIR, (0.01, 0.1, 0.4)),
+    "discopop temperature": Sweep(partial(pairs.discopop_loss, beta=0.3), "temperature", PAIR),
+    "r_dpo alpha": Sweep(partial(offsets.r_dpo_loss, beta=0.3), "alpha", (*PAIR, real())),
+    "tdpo alpha": Sweep(partial(offsets.tdpo_loss, beta=0.3), "alpha", (*PAIR, real())),
+    "xpo alpha": Sweep(partial(offsets.xpo_loss, beta=0.3), "alpha", (*PAIR, real())),
+    "alpha_score": Sweep(scores.alpha_score, "alpha", (real(),), (0.0, 1.0, 2.5)),
+    "ld_logps": Sweep(scores.ld_logps, "alpha", (*TOKENS, integer(1, 3))),
+    "discounted_logps": Sweep(scores.discounted_logps, "gamma", TOKENS, (0.1, 0.5, 1.0)),
 }

@@ -4,6 +4,8 @@ import chex
 import jax
 from jaxtyping import Array, Float
 
+Scalar = float | Float[Array, ""]
+
 
 def pair_log_ratios(
     chosen_logps: Float[Array, "*B"],
@@ -27,3 +29,28 @@ def pair_log_ratios(
     chosen_log_ratios = chosen_logps - jax.lax.stop_gradient(ref_chosen_logps)
     rejected_log_ratios = rejected_logps - jax.lax.stop_gradient(ref_rejected_logps)
     return chosen_log_ratios, rejected_log_ratios
+
+
+def pair_margins(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    ref_chosen_logps: Float[Array, "*B"],
+    ref_rejected_logps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*B"]:
+    """Gap of the implicit rewards of a pair: z = beta (u_w - u_l).
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in
+        `pair_log_ratios`.
+      beta: KL weight > 0. May be traced.
+    Returns:
+      [*B]. No gradient flows to the reference.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chosen_log_ratios, rejected_log_ratios = pair_log_ratios(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
+    )
+    return beta * (chosen_log_ratios - rejected_log_ratios)

@@ -1,0 +1,228 @@
+"""Pairwise objectives with one more number per pair: a score gap, a length, a divergence.
+
+The four arrays and their order are those of `pairs.dpo_loss`; the fifth is the extra number.
+"""
+
+import chex
+import jax
+from jaxtyping import Array, Bool, Float
+
+from rlhf_jax.losses import links
+from rlhf_jax.losses.preference.ratios import pair_margins
+from rlhf_jax.ops.masking import masked_sum
+
+Scalar = float | Float[Array, ""]
+
+
+def odpo_loss(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    ref_chosen_logps: Float[Array, "*B"],
+    ref_rejected_logps: Float[Array, "*B"],
+    gaps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*B"]:
+    """DPO with an offset (ODPO), margin DPO, one value per pair.
+
+    L = -log sigmoid(z - gap),   z = beta D.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
+      gaps: [*B] by how much the chosen answer must win, in nats, e.g. a scale times
+        log(score_w - score_l); no gradient.
+      beta: KL weight > 0. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, reference, score gaps.
+    Reduces to: `dpo_loss` at gaps = 0; MODPO (arXiv:2310.03708) for weights w_k, w_-k at
+      beta / w_k and gaps = w_-k . (r_-k(y_w) - r_-k(y_l)) / w_k.
+    Reference: Amini et al. 2024, arXiv:2402.10571.
+    """
+    chex.assert_equal_shape([chosen_logps, gaps])
+    margins = pair_margins(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
+    )
+    return links.logistic(margins - jax.lax.stop_gradient(gaps))
+
+
+def r_dpo_loss(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    ref_chosen_logps: Float[Array, "*B"],
+    ref_rejected_logps: Float[Array, "*B"],
+    length_gaps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+    alpha: Scalar,
+) -> Float[Array, "*B"]:
+    """Length-regularised DPO (R-DPO), one value per pair.
+
+    L = -log sigmoid(z + alpha (|y_w| - |y_l|)),   z = beta D.
+
+    DPO for the reward r - alpha |y|: a preference that length explains asks less of the policy.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
+      length_gaps: [*B] |y_w| - |y_l| in tokens, as a float; no gradient.
+      beta: KL weight > 0. May be traced.
+      alpha: price of a token in reward, >= 0. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, reference, lengths.
+    Reduces to: `dpo_loss` at alpha = 0 or equal lengths.
+    Reference: Park et al. 2024, arXiv:2403.19159.
+    """
+    chex.assert_equal_shape([chosen_logps, length_gaps])
+    margins = pair_margins(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
+    )
+    return links.logistic(margins + alpha * jax.lax.stop_gradient(length_gaps))
+
+
+def tdpo_loss(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    ref_chosen_logps: Float[Array, "*B"],
+    ref_rejected_logps: Float[Array, "*B"],
+    kl_gaps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+    alpha: Scalar,
+) -> Float[Array, "*B"]:
+    """Token-level DPO (TDPO), one value per pair.
+
+    L = -log sigmoid(z - beta alpha [K(y_l) - K(y_w)]),   z = beta D,
+    K(y) = sum_t KL(pi_ref || pi)(. | x, y_<t).
+
+    beta (u(y) + K(y)) is the advantage, summed over the answer, for which pi is optimal: under
+    pi_ref it has mean 0 at each step.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
+      kl_gaps: [*B] K(y_l) - K(y_w) in nats; see `sequence_kl_gaps`.
+      beta: KL weight > 0. May be traced.
+      alpha: weight of the divergence gap, >= 0. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps,
+        rejected_logps and kl_gaps.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, reference, full-vocabulary KL of each step.
+    Reduces to: `dpo_loss` at alpha = 0 or kl_gaps = 0; TDPO1 at alpha = 1 with a gradient through
+      both K, TDPO2 with `sequence_kl_gaps`.
+    Reference: Zeng et al. 2024, arXiv:2404.11999.
+    """
+    chex.assert_equal_shape([chosen_logps, kl_gaps])
+    margins = pair_margins(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
+    )
+    return links.logistic(margins - beta * alpha * kl_gaps)
+
+
+def sequence_kl_gaps(
+    chosen_token_kl: Float[Array, "*B T"],
+    rejected_token_kl: Float[Array, "*B S"],
+    chosen_mask: Bool[Array, "*B T"],
+    rejected_mask: Bool[Array, "*B S"],
+) -> Float[Array, "*B"]:
+    """Gap of the sequence-wise forward KL of a pair (TDPO2), one value per pair.
+
+    gap = K(y_l) - stop_gradient(K(y_w)),   K(y) = sum_t m_t KL(pi_ref || pi)(. | x, y_<t).
+
+    Args:
+      chosen_token_kl: [*B, T] KL(pi_ref || pi) at each step, in nats: `ops.kl.exact_kl` with the
+        reference's logits first.
+      rejected_token_kl: [*B, S] likewise; the two answers may be padded to different lengths.
+      chosen_mask: [*B, T] True where the step counts.
+      rejected_mask: [*B, S] likewise.
+    Returns:
+      [*B] nats. Gradient flows to rejected_token_kl only: through K(y_w) it would pay the policy
+      for leaving the reference on the chosen answer.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, full-vocabulary KL of each step.
+    Reduces to: nothing.
+    Reference: Zeng et al. 2024, arXiv:2404.11999 (TDPO2).
+    """
+    chosen_kl = masked_sum(chosen_token_kl, chosen_mask, axis=-1)
+    rejected_kl = masked_sum(rejected_token_kl, rejected_mask, axis=-1)
+    chex.assert_equal_shape([chosen_kl, rejected_kl])
+    return rejected_kl - jax.lax.stop_gradient(chosen_kl)
+
+
+def rebel_loss(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    ref_chosen_logps: Float[Array, "*B"],
+    ref_rejected_logps: Float[Array, "*B"],
+    score_gaps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*B"]:
+    """Regression to relative rewards (REBEL, reward distillation), one value per pair.
+
+    L = (z - gap)^2,   z = beta D.
+
+    The gap of implicit rewards is regressed on the given one.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
+      score_gaps: [*B] score of the chosen minus score of the rejected answer; no gradient. Either
+        answer may come first.
+      beta: KL weight > 0; REBEL's 1 / eta, with the last round's policy as reference. May be
+        traced.
+    Returns:
+      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, reference, score gaps.
+    Reduces to: beta^2 times `ipo_loss` at score_gaps = 1/2.
+    Reference: Gao et al. 2024, arXiv:2404.16767; as distillation, Fisch et al. 2024,
+      arXiv:2405.19316.
+    """
+    margins = pair_margins(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
+    )
+    return links.squared(margins, score_gaps)
+
+
+def xpo_loss(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    ref_chosen_logps: Float[Array, "*B"],
+    ref_rejected_logps: Float[Array, "*B"],
+    explored_logps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+    alpha: Scalar,
+) -> Float[Array, "*B"]:
+    """Exploratory preference optimisation (XPO), one value per pair.
+
+    L = -log sigmoid(z) + alpha log pi(y' | x),   z = beta D,   y' ~ pi_ref.
+
+    Optimism: what the reference would answer anyway is made less likely.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
+      explored_logps: [*B] summed log pi(y' | x), in nats, of a sample from the reference.
+      beta: KL weight > 0. May be traced.
+      alpha: weight of the optimism, >= 0. May be traced.
+    Returns:
+      [*B] losses, unreduced, unbounded below. Gradient flows to chosen_logps,
+        rejected_logps and explored_logps.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: online pairs, reference, its samples.
+    Reduces to: `dpo_loss` at alpha = 0.
+    Reference: Xie et al. 2024, arXiv:2405.21046.
+    """
+    chex.assert_equal_shape([chosen_logps, explored_logps])
+    margins = pair_margins(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
+    )
+    return links.logistic(margins) + alpha * explored_logps
