@@ -14,7 +14,7 @@ FIRST_STEP = 0.1  # how far the first step moves the parameter it moves most
 class Run(NamedTuple):
     """What one library computed. Where there is no gradient (an estimator), only `value`.
 
-    value: the loss at the first parameters, or the array an estimator returns.
+    value: [5] the loss before each step, or the array an estimator returns.
     gradient: of the loss, at the first parameters.
     path: [5, ...] parameters after each step.
     rate: step size; the peer's run sets it, the library's run repeats it.
@@ -77,14 +77,15 @@ def deviation(ours: np.ndarray, peer: np.ndarray, scale: np.ndarray | None = Non
 def descend(loss: Callable[..., jax.Array], params: np.ndarray, rate: float | None = None) -> Run:
     """Loss, gradient and five steps of SGD of a JAX function, compiled once."""
     value_and_grad = jax.jit(jax.value_and_grad(loss))
-    first, path = None, []
+    values, gradients, path = [], [], []
     for _ in range(STEPS):
         value, gradient = value_and_grad(params)
-        first = first or (np.asarray(value), np.asarray(gradient))
-        rate = step_size(first[1]) if rate is None else rate
+        rate = step_size(gradient) if rate is None else rate
         params = np.asarray(params - np.float32(rate) * gradient)
+        values.append(value)
+        gradients.append(gradient)
         path.append(params)
-    return Run(*first, np.stack(path), rate)
+    return Run(np.stack(values), np.asarray(gradients[0]), np.stack(path), rate)
 
 
 def compare(objective: Objective) -> Row:

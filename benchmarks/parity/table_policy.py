@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.parity.batches import load, states
 from benchmarks.parity.draw import VOCABULARY
+from rlhf_jax.losses.preference import sft_loss
 from rlhf_jax.ops.logprobs import mean_logps, sequence_logps
 from rlhf_jax.policies.tabular import tabular_policy
 
@@ -73,9 +74,9 @@ def pair(params: jax.Array) -> Pair:
 
 
 def pooled_nll(*parts: Answers) -> jax.Array:
-    """Mean negative log-likelihood per token, the tokens of all parts pooled."""
-    total = sum(jnp.sum(part.logps) for part in parts)
-    return -total / sum(jnp.sum(part.mask) for part in parts)
+    """`sft_loss` per token, the tokens of all answers and all parts pooled."""
+    total = sum(jnp.sum(sft_loss(part.logps)) for part in parts)
+    return total / sum(jnp.sum(part.mask) for part in parts)
 
 
 def prompt_answers(params: jax.Array) -> Answers:

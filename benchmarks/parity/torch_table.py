@@ -100,9 +100,14 @@ transformers.AutoModelForCausalLM.register(TableConfig, TableLM)
 def table_model(table: np.ndarray, kind: type = TableLM) -> transformers.PreTrainedModel:
     """A model that holds the [V, V] table."""
     model = kind(TableConfig(num_labels=1))
+    set_table(model, table)
+    return model
+
+
+def set_table(model: transformers.PreTrainedModel, table: np.ndarray) -> None:
+    """Overwrite the table."""
     with torch.no_grad():
         model.lm_head.weight.copy_(torch.from_numpy(table).T)
-    return model
 
 
 def parameters(model: transformers.PreTrainedModel) -> np.ndarray:
@@ -156,18 +161,17 @@ def arguments(config: type, **options):
 
 def descend(backward: Callable[[], torch.Tensor], model: transformers.PreTrainedModel) -> Run:
     """Loss, gradient and five steps of `torch.optim.SGD`; `backward` leaves the gradient."""
-    optimizer, rate = None, 0.0
-    first, path = None, []
+    values, gradients, path = [], [], []
     for _ in range(STEPS):
         model.zero_grad()
-        value = backward()
-        if first is None:
-            first = (value.detach().numpy(), gradient(model))
-            rate = step_size(first[1])
+        values.append(backward().detach().numpy())
+        gradients.append(gradient(model))
+        if not path:
+            rate = step_size(gradients[0])
             optimizer = torch.optim.SGD([model.lm_head.weight], lr=rate)
         optimizer.step()
         path.append(parameters(model))
-    return Run(*first, np.stack(path), rate)
+    return Run(np.stack(values), gradients[0], np.stack(path), rate)
 
 
 def run_trainer(trainer, batch: dict | None = None) -> Run:

@@ -27,7 +27,7 @@ def run_dpo(**options) -> Run:
     trainer = DPOTrainer(
         model=torch_table.table_model(weights.policy),
         ref_model=torch_table.table_model(weights.reference),
-        args=torch_table.arguments(DPOConfig, beta=BETA, **options),
+        args=torch_table.arguments(DPOConfig, **({"beta": BETA} | options)),
         train_dataset=torch_table.dataset(**torch_table.columns("chosen", "rejected")),
         processing_class=torch_table.tokenizer(),
     )
@@ -101,7 +101,11 @@ LOSS_TYPES: dict[str, tuple[dict, PairLoss, str]] = {
     ),
     "apo_zero": ({}, lambda p: losses.apo_zero_loss(*p.logps, beta=BETA), ""),
     "apo_down": ({}, lambda p: losses.apo_down_loss(*p.logps, beta=BETA), ""),
-    "discopop": ({}, lambda p: losses.discopop_loss(*p.logps, beta=BETA, temperature=0.05), ""),
+    "discopop": (
+        {"beta": 0.1},  # at BETA, temperature 0.05 blows rounding up twenty-fold
+        lambda p: losses.discopop_loss(*p.logps, beta=0.1, temperature=0.05),
+        "",
+    ),
     "sft": ({}, lambda p: pooled_nll(p.chosen), "sft_loss: the tokens of the batch pooled"),
     "sigmoid_norm": ({}, lambda p: losses.dpo_loss(*p.means, beta=BETA), PER_TOKEN),
 }
