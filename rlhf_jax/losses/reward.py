@@ -1,16 +1,25 @@
-"""Losses for reward models: scores in, one loss per comparison out."""
+"""Losses of reward models for comparisons: scores in, one loss per comparison out.
+
+Only gaps of scores count: a constant added to every score of a prompt changes nothing, so scores of
+different prompts can't be compared before they are centred.
+"""
 
 import chex
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_jax.losses.links import logistic, smoothed_logistic, soft_logistic
+
+Scalar = float | Float[Array, ""]
 
 
 def bradley_terry_loss(
     chosen_scores: Float[Array, "*B"], rejected_scores: Float[Array, "*B"]
 ) -> Float[Array, "*B"]:
-    """Negative log-likelihood of a comparison under the Bradley-Terry model.
+    """Bradley-Terry reward model, one value per pair.
 
-    L = -log sigmoid(s_w - s_l) = softplus(-(s_w - s_l)).
+    L = -log sigmoid(s_w - s_l).
 
     Args:
       chosen_scores: [*B] s_w, score of the preferred answer, any real.
@@ -19,8 +28,351 @@ def bradley_terry_loss(
       [*B] losses in nats, unreduced, >= 0. Finite where s_w - s_l is.
     Raises:
       AssertionError: shapes differ (at trace time).
+    Needs: scored pairs.
+    Reduces to: the link `logistic`.
     Reference: Bradley and Terry 1952; as a reward-model loss, Ouyang et al. 2022,
       arXiv:2203.02155, Eq. 1.
     """
     chex.assert_equal_shape([chosen_scores, rejected_scores])
-    return jax.nn.softplus(rejected_scores - chosen_scores)
+    return logistic(chosen_scores - rejected_scores)
+
+
+def margin_bradley_terry_loss(
+    chosen_scores: Float[Array, "*B"],
+    rejected_scores: Float[Array, "*B"],
+    gaps: Float[Array, "*B"],
+) -> Float[Array, "*B"]:
+    """Bradley-Terry reward model with a margin, one value per pair.
+
+    L = -log sigmoid(s_w - s_l - m).
+
+    Args:
+      chosen_scores, rejected_scores: [*B] s_w and s_l, any real.
+      gaps: [*B] m >= 0, how much better the chosen answer was judged; no gradient. A pair whose
+        label is turned around needs its own margin turned around too.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to the scores only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored pairs, strengths of preference.
+    Reduces to: `bradley_terry_loss` at gaps = 0.
+    Reference: Touvron et al. 2023, arXiv:2307.09288, Eq. 2.
+    """
+    chex.assert_equal_shape([chosen_scores, rejected_scores, gaps])
+    return logistic(chosen_scores - rejected_scores - jax.lax.stop_gradient(gaps))
+
+
+def smoothed_bradley_terry_loss(
+    chosen_scores: Float[Array, "*B"],
+    rejected_scores: Float[Array, "*B"],
+    *,
+    label_smoothing: Scalar,
+) -> Float[Array, "*B"]:
+    """Bradley-Terry reward model with label smoothing, one value per pair.
+
+    L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = s_w - s_l; least at z = logit(1 - h).
+
+    Args:
+      chosen_scores, rejected_scores: [*B] s_w and s_l, any real.
+      label_smoothing: h in [0, 1/2), how often a label is thought wrong. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored pairs.
+    Reduces to: `bradley_terry_loss` at label_smoothing = 0; `soft_bradley_terry_loss` at
+      prefs = 1 - label_smoothing.
+    Reference: label smoothing of Szegedy et al. 2015, arXiv:1512.00567, Section 7.
+    """
+    chex.assert_equal_shape([chosen_scores, rejected_scores])
+    return smoothed_logistic(chosen_scores - rejected_scores, label_smoothing=label_smoothing)
+
+
+def soft_bradley_terry_loss(
+    first_scores: Float[Array, "*B"], second_scores: Float[Array, "*B"], prefs: Float[Array, "*B"]
+) -> Float[Array, "*B"]:
+    """Bradley-Terry reward model with soft labels (shares of votes), one value per pair.
+
+    L = -p log sigmoid(z) - (1 - p) log sigmoid(-z),   z = s_1 - s_2; least at z = logit p.
+
+    Args:
+      first_scores, second_scores: [*B] s_1 and s_2, any real.
+      prefs: [*B] p in [0, 1], share of votes for the first answer (1/2 for a tie); no gradient.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to the scores only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored pairs, soft labels.
+    Reduces to: `bradley_terry_loss` at p in {0, 1}.
+    Reference: cross-entropy of the model of Bradley and Terry 1952.
+    """
+    chex.assert_equal_shape([first_scores, second_scores, prefs])
+    return soft_logistic(first_scores - second_scores, prefs)
+
+
+def centring_penalty(
+    chosen_scores: Float[Array, "*B"], rejected_scores: Float[Array, "*B"]
+) -> Float[Array, "*B"]:
+    """Centring penalty of a pair of scores, to be added to a Bradley-Terry loss.
+
+    L = (s_w + s_l)^2.
+
+    It fixes the constant that comparisons leave free. On one pair it doesn't touch the gap: the
+    least total has s_w = -s_l and the gap that the comparison alone would have.
+
+    Args:
+      chosen_scores, rejected_scores: [*B] s_w and s_l, any real.
+    Returns:
+      [*B] penalties, unreduced, >= 0.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored pairs.
+    Reduces to: nothing.
+    Reference: Eisenstein et al. 2023, arXiv:2312.09244.
+    """
+    chex.assert_equal_shape([chosen_scores, rejected_scores])
+    return (chosen_scores + rejected_scores) ** 2
+
+
+def _log_or_floor(x: Scalar) -> Float[Array, ""]:
+    """log x, and about -87 (float32) where x <= 0: an impossible outcome has a finite cost."""
+    x = jnp.asarray(x, dtype=jnp.result_type(float))
+    return jnp.log(jnp.maximum(x, jnp.finfo(jnp.float32).tiny))
+
+
+def rao_kupper_loss(
+    first_scores: Float[Array, "*B"],
+    second_scores: Float[Array, "*B"],
+    outcomes: Int[Array, "*B"],
+    *,
+    theta: Scalar,
+) -> Float[Array, "*B"]:
+    """Comparisons with ties (Rao-Kupper), one value per pair.
+
+    P(1 wins) = sigmoid(z - log theta), P(2 wins) = sigmoid(-z - log theta), P(tie) = the rest
+    = (theta^2 - 1) P(1 wins) P(2 wins);   L = -log P(outcome),   z = s_1 - s_2.
+
+    Args:
+      first_scores, second_scores: [*B] s_1 and s_2, any real.
+      outcomes: [*B] 1 where the first answer won, 0 at a tie, -1 where the second won.
+      theta: >= 1, how readily ties are called. May be traced, and trained.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to the scores (and theta). At theta = 1 a
+      tie is impossible and costs about 87 nats.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored pairs, ties.
+    Reduces to: `bradley_terry_loss` at theta = 1.
+    Reference: Rao and Kupper 1967, "Ties in paired-comparison experiments".
+    """
+    chex.assert_equal_shape([first_scores, second_scores, outcomes])
+    margins, log_theta = first_scores - second_scores, jnp.log(theta)
+    first, second = logistic(margins - log_theta), logistic(-margins - log_theta)
+    tie = first + second - _log_or_floor((theta - 1.0) * (theta + 1.0))
+    return jnp.where(outcomes == 0, tie, jnp.where(outcomes > 0, first, second))
+
+
+def davidson_loss(
+    first_scores: Float[Array, "*B"],
+    second_scores: Float[Array, "*B"],
+    outcomes: Int[Array, "*B"],
+    *,
+    nu: Scalar,
+) -> Float[Array, "*B"]:
+    """Comparisons with ties (Davidson), one value per pair.
+
+    P(1 wins) : P(2 wins) : P(tie) = exp(s_1) : exp(s_2) : nu exp((s_1 + s_2) / 2);
+    L = -log P(outcome).
+
+    Args:
+      first_scores, second_scores: [*B] s_1 and s_2, any real.
+      outcomes: [*B] 1 where the first answer won, 0 at a tie, -1 where the second won.
+      nu: >= 0, how readily ties are called: P(tie) = nu / (2 + nu) between equals. May be traced,
+        and trained.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to the scores (and nu). At nu = 0 a tie
+      is impossible and costs about 87 nats.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored pairs, ties.
+    Reduces to: `bradley_terry_loss` at nu = 0.
+    Reference: Davidson 1970, "On extending the Bradley-Terry model to accommodate ties in paired
+      comparison experiments".
+    """
+    chex.assert_equal_shape([first_scores, second_scores, outcomes])
+    first, second = logistic(first_scores - second_scores), logistic(second_scores - first_scores)
+    middle = 0.5 * (first + second)  # -log of the geometric mean of the two without ties
+    shared = jnp.log1p(nu * jnp.exp(-middle))
+    tie = middle - _log_or_floor(nu)
+    return shared + jnp.where(outcomes == 0, tie, jnp.where(outcomes > 0, first, second))
+
+
+def plackett_luce_loss(
+    scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]
+) -> Float[Array, "*B"]:
+    """Plackett-Luce ranking likelihood, one value per ranking of any length.
+
+    L = -sum_k [ s_k - logsumexp_{j >= k} s_j ] over the real candidates, best first.
+
+    Args:
+      scores: [*B, K] s, of candidates sorted best first.
+      mask: [*B, K] True where the candidate is real; what lies under False never matters, NaN
+        included, wherever in the row it is.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0; 0 with fewer than two candidates. Gradient flows to
+      scores only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored rankings.
+    Reduces to: `bradley_terry_loss` at K = 2.
+    Reference: Plackett 1975; Luce 1959.
+    """
+    chex.assert_equal_shape([scores, mask])
+    scores = jnp.where(mask, scores, -1e30)  # not -inf: its gradient would be NaN
+    remaining = jax.lax.cumlogsumexp(scores, axis=scores.ndim - 1, reverse=True)
+    return jnp.sum(jnp.where(mask, remaining - scores, 0.0), axis=-1)
+
+
+def partial_returns(
+    rewards: Float[Array, "*B T"], mask: Bool[Array, "*B T"], *, gamma: Scalar = 1.0
+) -> Float[Array, "*B"]:
+    """Partial return of a segment, one value per segment.
+
+    R = sum_t gamma^t r_t, t = 0 at the first counted step.
+
+    Args:
+      rewards: [*B, T] r_t.
+      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+      gamma: discount in [0, 1]; t counts the steps under True, so padding on either side is alike.
+    Returns:
+      [*B], 0 for an empty segment.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: rewards of steps.
+    Reduces to: the sum of the rewards at gamma = 1.
+    Reference: Knox et al. 2022, arXiv:2206.02231, Section 2.
+    """
+    chex.assert_equal_shape([rewards, mask])
+    steps = jnp.maximum(jnp.cumsum(mask, axis=-1) - 1, 0).astype(rewards.dtype)
+    return jnp.sum(jnp.where(mask, rewards, 0.0) * jnp.power(gamma, steps), axis=-1)
+
+
+def partial_return_loss(
+    chosen_rewards: Float[Array, "*B T"],
+    rejected_rewards: Float[Array, "*B T"],
+    chosen_mask: Bool[Array, "*B T"],
+    rejected_mask: Bool[Array, "*B T"],
+    *,
+    gamma: Scalar = 1.0,
+) -> Float[Array, "*B"]:
+    """Partial-return preference model, one value per pair of segments.
+
+    L = -log sigmoid(R_w - R_l),   R = sum_t gamma^t r_t.
+
+    Args:
+      chosen_rewards, rejected_rewards: [*B, T] r_t of each segment.
+      chosen_mask, rejected_mask: [*B, T] True where the step counts.
+      gamma: discount in [0, 1]. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0; 0 where both segments are empty.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs of segments with rewards of steps.
+    Reduces to: `bradley_terry_loss` of the partial returns.
+    Reference: Christiano et al. 2017, arXiv:1706.03741, Section 2.2.3, without its noise term.
+    Departs: the paper has no discount and segments of equal length.
+    """
+    chex.assert_equal_shape([chosen_rewards, rejected_rewards])
+    losses = bradley_terry_loss(
+        partial_returns(chosen_rewards, chosen_mask, gamma=gamma),
+        partial_returns(rejected_rewards, rejected_mask, gamma=gamma),
+    )
+    return jnp.where(jnp.any(chosen_mask | rejected_mask, axis=-1), losses, 0.0)
+
+
+def deterministic_regrets(
+    rewards: Float[Array, "*B T"],
+    start_values: Float[Array, "*B"],
+    end_values: Float[Array, "*B"],
+    mask: Bool[Array, "*B T"],
+    *,
+    gamma: Scalar = 1.0,
+) -> Float[Array, "*B"]:
+    """Regret of a segment where transitions are deterministic, one value per segment.
+
+    regret = V*(s_0) - [ sum_t gamma^t r_t + gamma^n V*(s_n) ],   n counted steps.
+
+    The telescoped sum of the steps' regrets. With random transitions it also counts luck and may
+    be negative: take `segment_regrets`.
+
+    Args:
+      rewards: [*B, T] r_t.
+      start_values, end_values: [*B] optimal values before the first and after the last counted
+        step; V* = 0 where the episode has ended.
+      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+      gamma: discount in [0, 1]. May be traced.
+    Returns:
+      [*B], >= 0 for optimal values; 0 for an empty segment. Gradient flows to all that is real:
+      a learned reward moves V* too (by the envelope theorem, along its own optimal policy).
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: rewards of steps, optimal values.
+    Reduces to: -`partial_returns` without the two values; `segment_regrets` where transitions are
+      deterministic.
+    Reference: Knox et al. 2022, arXiv:2206.02231, Section 2.
+    Departs: the discount; the paper's segments have none.
+    """
+    chex.assert_equal_shape([start_values, end_values, rewards[..., 0]])
+    last = gamma ** jnp.sum(mask, axis=-1).astype(end_values.dtype) * end_values
+    regrets = start_values - partial_returns(rewards, mask, gamma=gamma) - last
+    return jnp.where(jnp.any(mask, axis=-1), regrets, 0.0)
+
+
+def segment_regrets(
+    values: Float[Array, "*B T"],
+    action_values: Float[Array, "*B T"],
+    mask: Bool[Array, "*B T"],
+    *,
+    gamma: Scalar = 1.0,
+) -> Float[Array, "*B"]:
+    """Regret of a segment, general form, one value per segment.
+
+    regret = sum_t gamma^t [ V*(s_t) - Q*(s_t, a_t) ] = -sum_t gamma^t A*(s_t, a_t).
+
+    Args:
+      values, action_values: [*B, T] V* of each state and Q* of the action taken there.
+      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+      gamma: discount in [0, 1]. May be traced.
+    Returns:
+      [*B], >= 0, and 0 exactly where every action was optimal. Gradient flows to both values.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: optimal values of states and of actions.
+    Reduces to: `deterministic_regrets` where transitions are deterministic.
+    Reference: Knox et al. 2022, arXiv:2206.02231, Section 2.
+    Departs: the discount; the paper's segments have none.
+    """
+    chex.assert_equal_shape([values, action_values, mask])
+    return partial_returns(values - action_values, mask, gamma=gamma)
+
+
+def regret_preference_loss(
+    chosen_regrets: Float[Array, "*B"], rejected_regrets: Float[Array, "*B"]
+) -> Float[Array, "*B"]:
+    """Regret preference model, one value per pair of segments: the lower regret is preferred.
+
+    L = -log sigmoid(regret_l - regret_w).
+
+    Args:
+      chosen_regrets, rejected_regrets: [*B] of each segment, from `segment_regrets` or
+        `deterministic_regrets`.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Ties and soft labels: `soft_bradley_terry_loss` of minus
+      the regrets.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs of segments with regrets.
+    Reduces to: `bradley_terry_loss` of minus the regrets; `cpl_loss` where A* = alpha log pi.
+    Reference: Knox et al. 2022, arXiv:2206.02231, Section 2.
+    """
+    return bradley_terry_loss(-chosen_regrets, -rejected_regrets)

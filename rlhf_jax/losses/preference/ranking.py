@@ -1,0 +1,171 @@
+"""Ranked lists of any length: K candidates of one prompt in, one loss per list out.
+
+The mask [*B, K] says which candidates exist; what lies under False never matters, NaN included.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from rlhf_jax.losses.links import hinge, logistic
+from rlhf_jax.losses.reward import plackett_luce_loss
+from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
+
+Scalar = float | Float[Array, ""]
+
+
+def pl_dpo_loss(
+    logps: Float[Array, "*B K"],
+    ref_logps: Float[Array, "*B K"],
+    mask: Bool[Array, "*B K"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*B"]:
+    """Plackett-Luce DPO, one value per ranking of any length.
+
+    L = -sum_k [ s_k - logsumexp_{j >= k} s_j ],   s = beta (log pi - log pi_ref), best first.
+
+    Args:
+      logps: [*B, K] summed log pi(y_k | x) in nats, of candidates sorted best first.
+      ref_logps: [*B, K] summed log pi_ref(y_k | x) in nats; no gradient.
+      mask: [*B, K] True where the candidate is real.
+      beta: KL weight > 0. May be traced.
+    Returns:
+      [*B] losses, unreduced, >= 0; 0 with fewer than two candidates. Gradient flows to logps only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: rankings, reference.
+    Reduces to: `dpo_loss` at K = 2; `plackett_luce_loss` of s.
+    Reference: Rafailov et al. 2023, arXiv:2305.18290, Appendix A.3.
+    """
+    chex.assert_equal_shape([logps, ref_logps, mask])
+    log_ratios = jnp.where(mask, logps - jax.lax.stop_gradient(ref_logps), 0.0)
+    return plackett_luce_loss(beta * log_ratios, mask)
+
+
+def pro_loss(
+    mean_logps: Float[Array, "*B K"], scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]
+) -> Float[Array, "*B"]:
+    """Preference ranking optimisation (PRO), one value per ranking of any length.
+
+    L = sum_k [ logsumexp_{i >= k} W_k^i a_i - W_k^k a_k ],   a = log pi(y) / |y|,
+    W_k^i = r_k - r_i for i > k,   W_k^k = max_{i > k} W_k^i; best first.
+
+    The gap of two scores is the inverse temperature of their contrast, so near-ties weigh little.
+    Without temperatures (W = 1) PRO is `plackett_luce_loss`(mean_logps, mask).
+
+    Args:
+      mean_logps: [*B, K] a, per-token mean log pi(y_k | x) in nats, sorted best first.
+      scores: [*B, K] r, falling along K; the paper's are in [0, 1]; no gradient. The order is the
+        caller's promise: a gap that is negative turns its contrast around. With two candidates that
+        still prefers the higher score; in a longer list it does not, so sort by these scores.
+      mask: [*B, K] True where the candidate is real.
+    Returns:
+      [*B] losses, unreduced, >= 0; 0 with fewer than two candidates. Gradient flows to mean_logps
+      only. The paper adds 0.05 (K - 1)^2 times the summed NLL of the best answer, see `sft_loss`.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: rankings with scores; no reference.
+    Reduces to: `bradley_terry_loss` of (r_1 - r_2) a at K = 2; `simpo_loss` with beta = r_1 - r_2
+      and gamma = 0 at K = 2.
+    Reference: Song et al. 2023, arXiv:2306.17492.
+    Departs: logsumexp instead of a log of a sum plus 1e-10.
+    """
+    chex.assert_equal_shape([mean_logps, scores, mask])
+    mean_logps = jnp.where(mask, mean_logps, 0.0)
+    scores = jax.lax.stop_gradient(jnp.where(mask, scores, 0.0))
+    size = mask.shape[-1]
+    own = jnp.eye(size, dtype=bool)
+    worse = mask[..., None, :] & jnp.triu(jnp.ones((size, size), bool), k=1)  # [*B, k, i]
+    gaps = jnp.where(worse, scores[..., :, None] - scores[..., None, :], -jnp.inf)
+    largest = jnp.max(gaps, axis=-1)
+    largest = jnp.where(jnp.any(worse, axis=-1), largest, 0.0)  # nothing is worse than the last
+    weights = jnp.where(own, largest[..., :, None], jnp.where(worse, gaps, 0.0))
+    contrasts = jax.nn.logsumexp(weights * mean_logps[..., None, :], axis=-1, where=worse | own)
+    return jnp.sum(jnp.where(mask, contrasts - largest * mean_logps, 0.0), axis=-1)
+
+
+def rrhf_loss(
+    mean_logps: Float[Array, "*B K"], scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]
+) -> Float[Array, "*B"]:
+    """Rank responses to align human feedback (RRHF), one value per list.
+
+    L = sum_{r_i > r_j} max(0, a_j - a_i) - a_best,   a = log pi(y) / |y|.
+
+    Args:
+      mean_logps: [*B, K] a, per-token mean log pi(y_k | x) in nats, in any order.
+      scores: [*B, K] r, any numbers that order the answers; equal ones are not compared; no
+        gradient.
+      mask: [*B, K] True where the candidate is real.
+    Returns:
+      [*B] losses, unreduced, >= 0 (for log-probs); 0 for an empty list. Gradient flows to
+      mean_logps only. Of several best answers the first is imitated.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored lists; no reference.
+    Reduces to: the NLL of the best answer where the order of a is right.
+    Reference: Yuan et al. 2023, arXiv:2304.05302.
+    Departs: the NLL of the best answer is its mean over tokens, like a; the paper's is the sum.
+    """
+    chex.assert_equal_shape([mean_logps, scores, mask])
+    mean_logps = jnp.where(mask, mean_logps, 0.0)
+    hinges = hinge(1.0 + _gaps(mean_logps))  # no margin: max(0, a_j - a_i)
+    ranking = jnp.sum(jnp.where(_better(scores, mask), hinges, 0.0), axis=(-2, -1))
+    best = jnp.argmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
+    return ranking - jnp.take_along_axis(mean_logps, best[..., None], axis=-1)[..., 0]
+
+
+def lipo_loss(
+    logps: Float[Array, "*B K"],
+    ref_logps: Float[Array, "*B K"],
+    scores: Float[Array, "*B K"],
+    mask: Bool[Array, "*B K"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*B"]:
+    """Listwise preference optimisation with lambda weights (LiPO-lambda), one value per list.
+
+    L = -sum_{r_i > r_j} |G_i - G_j| |1 / D_i - 1 / D_j| log sigmoid(s_i - s_j),
+    s = beta (log pi - log pi_ref),   G = 2^r - 1,   D = log2(1 + rank of s), ranks from 1.
+
+    The weight of a pair is the change of the list's DCG if the two exchanged places in the model's
+    own order; an order of s that is already right keeps pulling, but most at the top.
+
+    Args:
+      logps: [*B, K] summed log pi(y_k | x) in nats, in any order.
+      ref_logps: [*B, K] summed log pi_ref(y_k | x) in nats; no gradient.
+      scores: [*B, K] r, the paper's are in [0, 1]; above 40 they count as 40; no gradient.
+      mask: [*B, K] True where the candidate is real.
+      beta: KL weight > 0. May be traced.
+    Returns:
+      [*B] losses, unreduced, >= 0; 0 with fewer than two candidates. Gradient flows to logps only,
+      not through the ranks. Equal s are ranked in the order of the row.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored lists, reference.
+    Reduces to: |G_1 - G_2| (1 - 1 / log2 3) `dpo_loss` at K = 2.
+    Reference: Liu et al. 2024, arXiv:2402.01878; the weights are LambdaLoss, Wang et al. 2018.
+    Departs: the paper writes D = log(1 + rank); base 2, that of DCG, is a constant factor.
+    """
+    chex.assert_equal_shape([logps, ref_logps, scores, mask])
+    log_ratios = jnp.where(mask, logps - jax.lax.stop_gradient(ref_logps), 0.0)
+    model = beta * log_ratios
+    order = jnp.argsort(-jnp.where(mask, model, -jnp.inf), axis=-1, stable=True)
+    ranks = jnp.argsort(order, axis=-1) + 1
+    scores = jax.lax.stop_gradient(jnp.where(mask, scores, 0.0))
+    gains = jnp.exp2(jnp.minimum(scores, MAX_LOG_RATIO)) - 1.0
+    discounts = 1.0 / jnp.log2(1.0 + ranks)
+    weights = jnp.abs(_gaps(gains) * _gaps(discounts))
+    pairs = jnp.where(_better(scores, mask), weights * logistic(_gaps(model)), 0.0)
+    return jnp.sum(pairs, axis=(-2, -1))
+
+
+def _gaps(x: Float[Array, "*B K"]) -> Float[Array, "*B K K"]:
+    """x_i - x_j."""
+    return x[..., :, None] - x[..., None, :]
+
+
+def _better(scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]) -> Bool[Array, "*B K K"]:
+    """[*B, i, j]: both are real and i has the higher score."""
+    return mask[..., :, None] & mask[..., None, :] & (_gaps(scores) > 0)

@@ -1,0 +1,109 @@
+"""Robustness around any pairwise loss: to wrong pairs, to the worst group, to the choice of beta.
+
+These take the losses or margins of a batch; only `dr_dpo` is itself minimised.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rlhf_jax.ops.masking import weighted_mean
+
+Scalar = float | Float[Array, ""]
+
+
+def dr_dpo(
+    losses: Float[Array, "*B"], weights: Float[Array, "*B"] | None = None, *, temperature: Scalar
+) -> Float[Array, ""]:
+    """Distributionally robustified DPO (Dr. DPO), one number for a whole batch.
+
+    L = -b' log E exp(-l / b').
+
+    A soft minimum: its gradient weighs a pair by exp(-l / b'), so pairs that the model finds hard
+    to believe, the mislabelled ones among them, count less. Not a sum over examples: the mean over
+    micro-batches differs from the value of the whole batch.
+
+    Args:
+      losses: [*B] l, of `dpo_loss` or any other pairwise loss.
+      weights: [*B] >= 0, None for ones. Where a weight is 0 the loss never matters, NaN included.
+      temperature: b' > 0. May be traced.
+    Returns:
+      [] between the least loss (b' -> 0) and the mean (b' -> infinity); 0 where all weights are 0.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: losses of a batch.
+    Reduces to: the mean as temperature grows, the least loss as it vanishes.
+    Reference: Wu et al. 2024, arXiv:2407.07880.
+    """
+    weights = jnp.ones_like(losses) if weights is None else jax.lax.stop_gradient(weights)
+    chex.assert_equal_shape([losses, weights])
+    counted = weights > 0
+    # Relative to the least loss nothing overflows, and expm1 keeps the digits of a large b'.
+    least = jnp.min(jnp.where(counted, losses, jnp.inf))
+    least = jax.lax.stop_gradient(jnp.where(jnp.any(counted), least, 0.0))
+    excess = jnp.where(counted, losses - least, 0.0)
+    mean = weighted_mean(jnp.expm1(-excess / temperature), weights).value()
+    # Far below 1 / B: only a least loss of next to no weight could come here.
+    mean = jnp.maximum(mean, -1.0 + jnp.finfo(losses.dtype).epsneg)
+    return least - temperature * jnp.log1p(mean)
+
+
+def group_weights(
+    weights: Float[Array, " G"], group_losses: Float[Array, " G"], *, eta: Scalar
+) -> Float[Array, " G"]:
+    """Group-robust weights: one step of exponentiated gradient ascent on the simplex.
+
+    q_g <- q_g exp(eta L_g) / sum_h q_h exp(eta L_h); the policy then minimises sum_g q_g L_g.
+
+    Args:
+      weights: [G] q, >= 0, sum 1. A group of weight 0 stays there.
+      group_losses: [G] L, mean loss of each group.
+      eta: step size >= 0. May be traced.
+    Returns:
+      [G] new weights, sum 1, without gradient.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: mean losses of groups.
+    Reduces to: the weights given, at eta = 0 or where all losses are equal.
+    Reference: Sagawa et al. 2019, arXiv:1911.08731, Algorithm 1; for preferences, Ramesh et al.
+      2024, arXiv:2405.20304.
+    """
+    chex.assert_equal_shape([weights, group_losses])
+    step = jax.nn.softmax(jnp.log(weights) + eta * group_losses)
+    return jax.lax.stop_gradient(step)
+
+
+def batch_beta(
+    margins: Float[Array, "*B"],
+    weights: Float[Array, "*B"] | None = None,
+    *,
+    beta: Scalar,
+    alpha: Scalar,
+    target: Scalar,
+    floor: Scalar = 1e-3,
+) -> Float[Array, ""]:
+    """Batch-level beta of beta-DPO, one number for a whole batch.
+
+    beta_batch = max(floor, beta [1 + alpha (E M - M_0)]).
+
+    Clear pairs (a large mean margin) get a large beta, a small step away from the reference.
+
+    Args:
+      margins: [*B] M, beta times the gap of log-ratios; no gradient.
+      weights: [*B] >= 0, None for ones. Where a weight is 0 the margin never matters, NaN included.
+      beta: the KL weight of an average batch, > 0. May be traced.
+      alpha: >= 0, how much beta follows the margins. May be traced.
+      target: M_0, a running mean of the margins of earlier batches. May be traced.
+      floor: > 0; a beta of the other sign would turn every label around. May be traced.
+    Returns:
+      [] beta for this batch, without gradient: pass it to `dpo_loss`.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: margins of a batch.
+    Reduces to: beta at alpha = 0.
+    Reference: Wu et al. 2024, arXiv:2407.08639.
+    Departs: the paper's filter of outlying pairs is left to the data.
+    """
+    drift = weighted_mean(margins, weights).value() - target
+    return jax.lax.stop_gradient(jnp.maximum(floor, beta * (1.0 + alpha * drift)))

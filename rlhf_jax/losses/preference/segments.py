@@ -1,0 +1,145 @@
+"""Contrastive preference learning: comparisons of segments of behaviour, without a reward model.
+
+If a policy is optimal for an entropy bonus alpha, its advantage is alpha log pi; so the advantages
+of a preference model over segments can be read off the policy itself.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from rlhf_jax.losses.links import logistic
+from rlhf_jax.losses.reward import partial_returns
+
+Scalar = float | Float[Array, ""]
+
+
+def segment_advantages(
+    token_logps: Float[Array, "*B T"],
+    mask: Bool[Array, "*B T"],
+    *,
+    alpha: Scalar,
+    gamma: Scalar = 1.0,
+) -> Float[Array, "*B"]:
+    """Advantage of a segment in contrastive preference learning, one value per segment.
+
+    U = alpha sum_t gamma^t log pi(a_t | s_t), t = 0 at the first counted step; a sum, not a mean.
+
+    Args:
+      token_logps: [*B, T] log pi of each action in nats. Log-ratios to a frozen reference give
+        CPL-KL; minus the squared distance to the action, a deterministic actor.
+      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+      alpha: temperature > 0 of the policy's entropy bonus (for log-ratios, beta). Keep alpha times
+        the number of steps of order 1 to 10, or the comparisons saturate. May be traced.
+      gamma: discount in [0, 1]; 1 in the authors' code. May be traced.
+    Returns:
+      [*B], 0 for an empty segment. Gradient flows to token_logps.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: segments.
+    Reduces to: alpha times `sequence_logps` at gamma = 1.
+    Reference: Hejna et al. 2023, arXiv:2310.13639.
+    Departs: the paper counts from t = 1, a factor gamma that alpha can take.
+    """
+    return alpha * partial_returns(token_logps, mask, gamma=gamma)
+
+
+def cpl_loss(
+    chosen_advantages: Float[Array, "*B"],
+    rejected_advantages: Float[Array, "*B"],
+    *,
+    bias: Scalar = 1.0,
+) -> Float[Array, "*B"]:
+    """Contrastive preference learning (CPL), one value per pair of segments.
+
+    L = -log sigmoid(U_w - bias U_l).
+
+    With bias < 1 raising both likelihoods alike lowers the loss, which keeps mass on the actions of
+    the data; it is a regulariser: the optimum is no longer the policy that made the preferences.
+
+    Args:
+      chosen_advantages, rejected_advantages: [*B] U, from `segment_advantages`.
+      bias: the paper's lambda in (0, 1]. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. CPL + BC is this plus `sft_loss`.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs of segments; no reference.
+    Reduces to: `dpo_loss` with beta = alpha, at bias = 1 with log-ratios of whole answers;
+      `regret_preference_loss` of -U at bias = 1.
+    Reference: Hejna et al. 2023, arXiv:2310.13639.
+    """
+    chex.assert_equal_shape([chosen_advantages, rejected_advantages])
+    return logistic(chosen_advantages - bias * rejected_advantages)
+
+
+def soft_cpl_loss(
+    first_advantages: Float[Array, "*B"],
+    second_advantages: Float[Array, "*B"],
+    prefs: Float[Array, "*B"],
+    *,
+    bias: Scalar = 1.0,
+) -> Float[Array, "*B"]:
+    """Contrastive preference learning with soft labels, one value per pair of segments.
+
+    L = -p log sigmoid(U_1 - bias U_2) - (1 - p) log sigmoid(U_2 - bias U_1).
+
+    Args:
+      first_advantages, second_advantages: [*B] U, from `segment_advantages`.
+      prefs: [*B] p in [0, 1], probability that the first segment is preferred, 1/2 at a tie; no
+        gradient.
+      bias: the paper's lambda in (0, 1], on whichever side is not preferred. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to the advantages only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs of segments, soft labels; no reference.
+    Reduces to: `cpl_loss` at p in {0, 1}; `soft_bradley_terry_loss` of U at bias = 1.
+    Reference: Hejna et al. 2023, arXiv:2310.13639.
+    """
+    chex.assert_equal_shape([first_advantages, second_advantages, prefs])
+    prefs = jax.lax.stop_gradient(prefs)
+    first_wins = cpl_loss(first_advantages, second_advantages, bias=bias)
+    second_wins = cpl_loss(second_advantages, first_advantages, bias=bias)
+    return prefs * first_wins + (1.0 - prefs) * second_wins
+
+
+def ranked_cpl_loss(
+    advantages: Float[Array, "*B K"],
+    scores: Float[Array, "*B K"],
+    mask: Bool[Array, "*B K"],
+    *,
+    bias: Scalar = 1.0,
+) -> Float[Array, "*B"]:
+    """Contrastive preference learning on scored segments, one value per group of them.
+
+    L = mean over pairs i < j of `soft_cpl_loss`(U_i, U_j, p_ij),   p_ij = 1, 1/2 or 0 as the score
+    of i is above, equal to or below that of j.
+
+    Args:
+      advantages: [*B, K] U, from `segment_advantages`.
+      scores: [*B, K] any numbers that order the segments, in any order in the row; no gradient.
+      mask: [*B, K] True where the segment is real; what lies under False never matters, NaN
+        included.
+      bias: the paper's lambda in (0, 1]. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0; 0 with fewer than two segments. Gradient flows to
+      advantages only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored segments; no reference.
+    Reduces to: `soft_cpl_loss` at K = 2.
+    Reference: Hejna et al. 2023, arXiv:2310.13639.
+    Departs: the authors' code compares all segments of a batch (put them on the K axis for that),
+      breaks ties by the order of sorting and drops pairs whose loss happens to be 0.
+    """
+    chex.assert_equal_shape([advantages, scores, mask])
+    advantages, scores = jnp.where(mask, advantages, 0.0), jnp.where(mask, scores, 0.0)
+    size = mask.shape[-1]
+    i, j = jnp.triu_indices(size, k=1)
+    real = mask[..., i] & mask[..., j]
+    prefs = 0.5 + 0.5 * jnp.sign(scores[..., i] - scores[..., j])
+    losses = soft_cpl_loss(advantages[..., i], advantages[..., j], prefs, bias=bias)
+    pairs = jnp.maximum(jnp.sum(real, axis=-1), 1)
+    return jnp.sum(jnp.where(real, losses, 0.0), axis=-1) / pairs

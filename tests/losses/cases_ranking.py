@@ -1,0 +1,32 @@
+"""Losses of ranked lists as the shared test sees them."""
+
+from functools import partial
+
+import numpy as np
+from loss_cases import Case, Sweep, lengths_mask, negative, real
+
+from rlhf_jax.losses.preference.ranking import lipo_loss, pl_dpo_loss, pro_loss, rrhf_loss
+
+CANDIDATES = 4
+MASK = lengths_mask(CANDIDATES)
+
+
+def falling(rng, lead, dtype):
+    """[*lead, K] scores in [0, 1], best first."""
+    return -np.sort(-rng.uniform(size=(*lead, CANDIDATES)), axis=-1).astype(dtype)
+
+
+RANKED = (real(CANDIDATES), real(CANDIDATES), MASK)
+SCORED = (negative(CANDIDATES), falling, MASK)
+LISTED = (real(CANDIDATES), real(CANDIDATES), falling, MASK)
+
+CASES = {
+    "pl_dpo": Case(partial(pl_dpo_loss, beta=0.3), RANKED, (0,), mask=2, masked=(0, 1)),
+    "pro": Case(pro_loss, SCORED, (0,), mask=2, masked=(0, 1)),
+    "rrhf": Case(rrhf_loss, SCORED, (0,), mask=2, masked=(0, 1)),
+    "lipo": Case(partial(lipo_loss, beta=0.3), LISTED, (0,), mask=3, masked=(0, 1, 2)),
+}
+SWEPT = {
+    "pl_dpo": Sweep(pl_dpo_loss, "beta", RANKED),
+    "lipo": Sweep(lipo_loss, "beta", LISTED),
+}
