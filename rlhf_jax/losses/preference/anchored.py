@@ -30,7 +30,7 @@ def nca_loss(
     Args:
       chosen_logps, rejected_logps: [*B] summed log pi(y_w | x) and log pi(y_l | x), in nats.
       ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference.
-      beta: scale > 0; the paper's 1 / alpha. May be traced.
+      beta: scale > 0. May be traced.
     Returns:
       [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
       In beta u_w it is least at log 2; with P the chance that an answer is the chosen one of its
@@ -138,13 +138,13 @@ def apo_zero_loss(
       ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference.
       beta: scale > 0. May be traced.
     Returns:
-      [*B] losses in [0, 2], unreduced. Gradient flows to chosen_logps and rejected_logps only.
+      [*B] losses in (0, 2), the constant 1 included, unreduced. Gradient flows to chosen_logps and
+      rejected_logps only.
     Raises:
       AssertionError: shapes differ (at trace time).
     Needs: pairs, reference.
     Reduces to: `apo_zero_unpaired_loss` of the chosen answer, desirable, plus that of the other.
     Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, Eq. 7.
-    Departs: 1 is added, so that the loss is not negative; no gradient changes.
     """
     chosen, rejected = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
@@ -169,13 +169,13 @@ def apo_down_loss(
       ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference.
       beta: scale > 0. May be traced.
     Returns:
-      [*B] losses in [0, 2], unreduced. Gradient flows to chosen_logps and rejected_logps only.
+      [*B] losses in (0, 2), the constant 1 included, unreduced. Gradient flows to chosen_logps and
+      rejected_logps only.
     Raises:
       AssertionError: shapes differ (at trace time).
     Needs: pairs, reference.
     Reduces to: nothing.
     Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, Eq. 8.
-    Departs: 1 is added, so that the loss is not negative; no gradient changes.
     """
     chosen, rejected = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
@@ -208,7 +208,7 @@ def dpop_loss(
     Needs: pairs, reference.
     Reduces to: `dpo_loss` at penalty = 0, or where no chosen answer is less likely than under the
       reference.
-    Reference: Pal et al. 2024, arXiv:2402.13228, Section 3.
+    Reference: Pal et al. 2024, arXiv:2402.13228.
     """
     chosen, rejected = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps

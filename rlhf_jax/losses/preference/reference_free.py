@@ -57,7 +57,7 @@ def simpo_loss(
     Needs: pairs, lengths.
     Reduces to: `dpo_loss` of mean log-probs with equal reference log-probs at gamma = 0;
       `cpo_loss` with beta / n at gamma = 0 and equal lengths n.
-    Reference: Meng et al. 2024, arXiv:2405.14734, Section 2.
+    Reference: Meng et al. 2024, arXiv:2405.14734.
     """
     chex.assert_equal_shape([chosen_mean_logps, rejected_mean_logps])
     margins = beta * (chosen_mean_logps - rejected_mean_logps) - gamma
@@ -160,7 +160,7 @@ def odds_ratio_loss(
       AssertionError: shapes differ (at trace time).
     Needs: pairs, lengths.
     Reduces to: `simpo_loss` with beta = 1, gamma = 0 where both probabilities exp a are small.
-    Reference: Hong et al. 2024, arXiv:2403.07691, Section 4.
+    Reference: Hong et al. 2024, arXiv:2403.07691, Eq. 7.
     """
     chex.assert_equal_shape([chosen_mean_logps, rejected_mean_logps])
     return links.logistic(_log_odds(chosen_mean_logps) - _log_odds(rejected_mean_logps))
@@ -190,7 +190,7 @@ def orpo_loss(
       AssertionError: shapes differ (at trace time).
     Needs: pairs, lengths.
     Reduces to: `sft_loss` of chosen_mean_logps at beta = 0.
-    Reference: Hong et al. 2024, arXiv:2403.07691, Section 4.
+    Reference: Hong et al. 2024, arXiv:2403.07691, Eq. 6.
     Departs: the likelihood is of the chosen answer; trainers also count the prompt's tokens in it.
     """
     odds_ratio = odds_ratio_loss(chosen_mean_logps, rejected_mean_logps)

@@ -199,14 +199,13 @@ def dro_loss(
       values: [*B] V(x), learnt with the policy.
       beta: KL weight > 0; the paper's tau. May be traced.
     Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to logps and values. All are 0, whatever law the
-      answers came from, exactly where pi = pi_ref exp(r / beta) / Z and V = beta log Z.
+      [*B] losses, unreduced, >= 0. Gradient flows to logps, beta times the one to values. All are
+      0, whatever law the answers came from, where pi = pi_ref exp(r / beta) / Z, V = beta log Z.
     Raises:
       AssertionError: shapes differ (at trace time).
     Needs: scored answers, reference, values.
     Reduces to: nothing.
     Reference: Richemond et al. 2024, arXiv:2405.19107.
-    Departs: the paper's algorithm divides the policy's gradient by beta.
     """
     chex.assert_equal_shape([logps, ref_logps, scores, values])
     advantages = jax.lax.stop_gradient(scores) - values
