@@ -148,7 +148,7 @@ def test_length_normalised_ratios_are_not_exact_off_policy():
 
 
 def test_rloo_rests_at_the_regularised_optimum():
-    """At pi* = pi_ref exp(R / beta) / Z, with the KL in the scores, no group moves; nearby it does."""
+    """At pi_ref exp(R / beta) / Z, with the KL in the scores, no group moves; nearby they do."""
     beta = 0.5
     ref_logps = answer_logps(jnp.asarray(OLD_LOGITS))
     groups = np.array(list(product(range(4), repeat=3)))
