@@ -10,6 +10,7 @@ from jax.test_util import check_grads
 from rlhf_jax.ops.logprobs import (
     MAX_LOG_RATIO,
     entropy,
+    log_collision,
     mean_logps,
     ratios,
     sequence_logps,
@@ -99,6 +100,21 @@ def test_entropy_gradient_survives_forbidden_actions():
     prob = 1 / (1 + np.exp(-0.5))
     slope = prob * (1 - prob) * 0.5
     np.testing.assert_allclose(grad, [-slope, 0.0, slope], rtol=1e-5)
+
+
+def test_log_collision_golden_numbers():
+    logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])) + 3.0
+    # log(0.25 + 0.0625 + 0.0625); a certain action always agrees with itself
+    np.testing.assert_allclose(log_collision(logits), [np.log(0.375), 0.0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(log_collision(jnp.zeros(7)), -np.log(7.0), rtol=1e-6)
+    np.testing.assert_allclose(log_collision(jnp.array([1e4, 1e4])), -np.log(2.0), rtol=1e-6)
+    assert log_collision(jnp.zeros(3, jnp.bfloat16)).dtype == jnp.float32
+
+
+def test_log_collision_gradient_survives_forbidden_actions():
+    grad = jax.grad(log_collision)(jnp.log(jnp.array([0.75, 0.0, 0.25])))
+    # 2 (pi(a)^2 / sum pi^2 - pi(a)): 2 (0.9 - 0.75) and 2 (0.1 - 0.25)
+    np.testing.assert_allclose(grad, [0.3, 0.0, -0.3], rtol=1e-5)
 
 
 @pytest.mark.parametrize("reduce", [sequence_logps, mean_logps])
