@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rlhf_jax.losses.policy_gradient import asymmetric_clip_loss, ppo_clip_loss
+from rlhf_jax.losses.policy_gradient import asymmetric_clip_loss, ppo_clip_loss, reinforce_loss
 from rlhf_jax.ops.kl import k3
+from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
 from rlhf_jax.ops.masking import masked_mean, masked_sum
 
 Scalar = float | Float[Array, ""]
@@ -31,7 +32,7 @@ def grpo_loss(
 ) -> Float[Array, "*B"]:
     """Group-relative policy optimisation (GRPO), one value per answer.
 
-    L = (1/|y|) sum_t max(-A rho_t, -A clip(rho_t, 1 - eps, 1 + eps)) + beta k3_t.
+    L = (1/|y|) sum_t [max(-A rho_t, -A clip(rho_t, 1 - eps, 1 + eps)) + beta k3_t].
 
     Args:
       token_logps: [*B, T] log-probs under the policy being trained, in nats.
@@ -283,6 +284,82 @@ def rloo_loss(
     gap, advantages = _answer_terms(token_logps, old_token_logps, advantages, mask)
     log_ratios = masked_sum(gap, mask, axis=-1)
     return ppo_clip_loss(log_ratios, jnp.zeros_like(advantages), advantages, clip_eps=clip_eps)
+
+
+def vespo_loss(
+    token_logps: Float[Array, "*B T"],
+    old_token_logps: Float[Array, "*B T"],
+    advantages: Float[Array, "*B"],
+    mask: Bool[Array, "*B T"],
+    *,
+    k_positive: Scalar = 2.0,
+    lambda_positive: Scalar = 3.0,
+    k_negative: Scalar = 3.0,
+    lambda_negative: Scalar = 2.0,
+) -> Float[Array, "*B T"]:
+    """VESPO, a smooth Gamma-shaped weight on the answer's ratio instead of a clip; one per token.
+
+    L_t = -sg(w^k exp(lambda (1 - w))) A log pi_t,   w = exp(sum_t log rho_t).
+
+    Args:
+      token_logps: [*B, T] log-probs under the policy being trained, in nats.
+      old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
+      advantages: [*B] A; data, no gradient.
+      mask: [*B, T] True where the token counts.
+      k_positive: k >= 0 where A >= 0: the weight grows like w^k below its peak at k / lambda.
+      lambda_positive: lambda >= 0 where A >= 0: it fades like exp(-lambda w) above.
+      k_negative: k where A < 0. All four may be traced.
+      lambda_negative: lambda where A < 0.
+    Returns:
+      [*B, T] losses, 0 under the mask, for `ops.masking.token_mean`. The value means nothing, its
+      gradient does, and flows to token_logps only. The exponent of the weight stops at 40.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored answers, old policy.
+    Reduces to: `reinforce_loss` in gradient at w = 1; `rloo_loss` with clip_eps = inf in gradient
+      of the token sum at k = 1 and lambda = 0.
+    Reference: arXiv:2602.10693.
+    Departs: the form is that of the TRL trainer (1.16); the paper was not read.
+    """
+    gap, advantages = _answer_terms(token_logps, old_token_logps, advantages, mask)
+    log_w = jax.lax.stop_gradient(jnp.minimum(jnp.sum(gap, axis=-1), MAX_LOG_RATIO))
+    k = jnp.where(advantages >= 0, k_positive, k_negative)
+    decay = jnp.where(advantages >= 0, lambda_positive, lambda_negative)
+    log_weights = jnp.minimum(k * log_w - decay * jnp.expm1(log_w), MAX_LOG_RATIO)
+    weighted = jnp.exp(log_weights) * advantages
+    steps = jnp.where(mask, weighted[..., None], 0.0)
+    return reinforce_loss(jnp.where(mask, token_logps, 0.0), steps)
+
+
+def off_policy_mask(
+    token_logps: Float[Array, "*B T"],
+    sampler_token_logps: Float[Array, "*B T"],
+    advantages: Float[Array, "*B"],
+    mask: Bool[Array, "*B T"],
+    *,
+    max_kl: Scalar,
+) -> Bool[Array, "*B"]:
+    """Off-policy sequence masking: drops bad answers that the policy has left behind; one each.
+
+    keep = A >= 0  or  (1/|y|) sum_t (log pi_sampler - log pi) <= max_kl.
+
+    Args:
+      token_logps: [*B, T] log-probs under the policy being trained, in nats.
+      sampler_token_logps: [*B, T] the same under what sampled.
+      advantages: [*B] A.
+      mask: [*B, T] True where the token counts.
+      max_kl: > 0, nats per token; infinity keeps all. May be traced.
+    Returns:
+      [*B] True where the answer's losses count: put it into the mask, or into the weights to
+      leave the answer out of the denominator too.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored answers, sampler.
+    Reduces to: all True at max_kl = inf.
+    Reference: DeepSeek-AI 2025, arXiv:2512.02556, Eq. 9.
+    """
+    gap, advantages = _answer_terms(token_logps, sampler_token_logps, advantages, mask)
+    return (advantages >= 0) | (-masked_mean(gap, mask, axis=-1) <= max_kl)
 
 
 def _token_losses(

@@ -17,7 +17,9 @@ Scalar = float | Float[Array, ""]
 def reinforce_loss(logps: Float[Array, "*S"], advantages: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """REINFORCE, the score-function surrogate, one value per step.
 
-    L = -A log pi, whose gradient at samples from pi is minus the policy gradient.
+    L = -A log pi.
+
+    Its mean gradient at samples from pi is minus the policy gradient.
 
     Args:
       logps: [*S] log-probs of the actions taken, in nats; summed for one value per sequence.

@@ -12,6 +12,7 @@ from rlhf_jax.losses.group_policy_gradient import (
     gspo_token_loss,
     luspo_loss,
     rloo_loss,
+    vespo_loss,
 )
 
 T = 4
@@ -27,6 +28,7 @@ gspo = partial(gspo_loss, clip_eps_low=0.1, clip_eps_high=0.15)
 gspo_token = partial(gspo_token_loss, clip_eps_low=0.1, clip_eps_high=0.15)
 luspo = partial(luspo_loss, clip_eps_low=0.1, clip_eps_high=0.15)
 rloo = partial(rloo_loss, clip_eps=0.2)
+vespo = partial(vespo_loss, k_positive=2.0)
 
 CASES = {
     "grpo": Case(grpo, SCORED_WITH_REF, (0,), masked=(0, 1, 2)),
@@ -36,6 +38,7 @@ CASES = {
     "gspo_token": Case(gspo_token, PER_TOKEN, (0,), out=(T,), masked=(0, 1, 2), surrogate=True),
     "luspo": Case(luspo, SCORED, (0,), masked=(0, 1)),
     "rloo": Case(rloo, SCORED, (0,), masked=(0, 1)),
+    "vespo": Case(vespo, SCORED, (0,), out=(T,), masked=(0, 1), surrogate=True),
 }
 SWEPT = {
     "grpo clip": Sweep(grpo, "clip_eps", SCORED_WITH_REF),
@@ -51,4 +54,8 @@ SWEPT = {
     "luspo low": Sweep(luspo, "clip_eps_low", SCORED),
     "luspo high": Sweep(luspo, "clip_eps_high", SCORED),
     "rloo": Sweep(rloo, "clip_eps", SCORED),
+    "vespo k positive": Sweep(vespo, "k_positive", SCORED),
+    "vespo k negative": Sweep(vespo, "k_negative", SCORED),
+    "vespo lambda positive": Sweep(vespo, "lambda_positive", SCORED),
+    "vespo lambda negative": Sweep(vespo, "lambda_negative", SCORED),
 }

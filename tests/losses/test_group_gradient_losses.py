@@ -14,7 +14,9 @@ from rlhf_jax.losses.group_policy_gradient import (
     gspo_loss,
     gspo_token_loss,
     luspo_loss,
+    off_policy_mask,
     rloo_loss,
+    vespo_loss,
 )
 from rlhf_jax.losses.policy_gradient import ppo_clip_loss, reinforce_loss
 from rlhf_jax.ops.groups import (
@@ -122,6 +124,42 @@ def test_gspo_token_golden_numbers():
     np.testing.assert_allclose(grad, [[-0.86602540, 0.0, 0.0], [0.0, -2 * s, 0.0]], rtol=1e-5)
 
 
+def test_vespo_golden_numbers():
+    # w = 0.75: 0.75^2 exp(3 * 0.25) = 1.19081252; A = -2, w = 0.594: 0.594^3 exp(2 * 0.406)
+    # = 0.47207006. Slope -weight A at each token, value that times log pi.
+    losses, grad = value_and_grad(vespo_loss, NEW, OLD, ADVANTAGES, MASK)
+    slopes = jnp.where(MASK, jnp.array([[-1.19081252], [2 * 0.47207006]]), 0.0)
+    np.testing.assert_allclose(grad, slopes, rtol=1e-5)
+    np.testing.assert_allclose(losses, slopes * NEW, rtol=1e-5)
+
+
+def test_vespo_with_a_flat_weight_is_importance_weighted():
+    """k = 1, lambda = 0: the weight is w, and the token sum has RLOO's gradient."""
+    answers = random_answers(10)
+    flat = partial(
+        vespo_loss, k_positive=1.0, lambda_positive=0.0, k_negative=1.0, lambda_negative=0.0
+    )
+    _, grad = value_and_grad(flat, *answers)
+    _, rloo = value_and_grad(partial(rloo_loss, clip_eps=INF), *answers)
+    np.testing.assert_allclose(grad, rloo, rtol=1e-5, atol=1e-7)
+
+
+def test_off_policy_mask_golden_numbers():
+    # Mean log pi_sampler - log pi: -log(0.75) / 2 = 0.1438, -log(0.594) / 3 = 0.1736.
+    def keep(advantages, max_kl):
+        kept = off_policy_mask(NEW, OLD, jnp.array(advantages), MASK, max_kl=max_kl)
+        return kept.tolist()
+
+    assert keep([-1.0, -2.0], 0.15) == [True, False]
+    assert keep([-1.0, -2.0], 0.14) == [False, False]
+    assert keep([-1.0, 2.0], 0.14) == [False, True]
+    assert keep([0.0, -2.0], 0.14) == [True, False]
+    assert keep([-1.0, -2.0], INF) == [True, True]
+    spoiled = jnp.where(MASK, NEW, jnp.nan)
+    kept = off_policy_mask(spoiled, OLD, -jnp.ones(2), MASK, max_kl=0.15)
+    assert kept.tolist() == [True, False]
+
+
 # name: (loss, how its tokens' REINFORCE losses are averaged)
 FAMILY = {
     "grpo": (partial(grpo_without_kl, clip_eps=0.2), partial(masked_mean, axis=-1)),
@@ -140,6 +178,7 @@ FAMILY = {
     ),
     "luspo": (partial(luspo_loss, **SEQUENCE_CLIP), partial(masked_sum, axis=-1)),
     "rloo": (partial(rloo_loss, clip_eps=0.2), partial(masked_sum, axis=-1)),
+    "vespo": (vespo_loss, lambda x, mask: jnp.where(mask, x, 0.0)),
 }
 family = pytest.mark.parametrize(("loss", "averaged"), FAMILY.values(), ids=FAMILY.keys())
 
