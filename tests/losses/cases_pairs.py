@@ -30,6 +30,7 @@ CASES = {
     "f_dpo": pair(pairs.f_dpo_loss, beta=0.3, score=scores.forward_kl_score),
     "f_dpo_chi_squared": pair(pairs.f_dpo_loss, beta=0.3, score=scores.chi_squared_score),
     "odpo": pair(offsets.odpo_loss, real(), beta=0.3),
+    "mallows_dpo": pair(offsets.mallows_dpo_loss, real(), beta=0.3),
     "r_dpo": pair(offsets.r_dpo_loss, real(scale=5.0), beta=0.3, alpha=0.2),
     "tdpo": pair(offsets.tdpo_loss, real(), trained=(0, 1, 4), beta=0.3, alpha=0.5),
     "rebel": pair(offsets.rebel_loss, real(), beta=0.3),
@@ -49,6 +50,7 @@ CASES = {
     "discounted_logps": Case(
         partial(scores.discounted_logps, gamma=0.7), TOKENS, (0,), mask=1, masked=(0,)
     ),
+    "weighted_logps": Case(scores.weighted_logps, (*TOKENS, real(4)), (0,), mask=1, masked=(0, 2)),
 }
 SMOOTHING = (0.0, 0.1, 0.4)
 SWEPT = {
@@ -67,6 +69,7 @@ SWEPT = {
             ("gpo", pairs.gpo_loss, {"link": links.hinge}, PAIR),
             ("f_dpo", pairs.f_dpo_loss, {"score": scores.js_score}, PAIR),
             ("odpo", offsets.odpo_loss, {}, (*PAIR, real())),
+            ("mallows_dpo", offsets.mallows_dpo_loss, {}, (*PAIR, real())),
             ("r_dpo", offsets.r_dpo_loss, {"alpha": 0.2}, (*PAIR, real())),
             ("tdpo", offsets.tdpo_loss, {"alpha": 0.5}, (*PAIR, real())),
             ("rebel", offsets.rebel_loss, {}, (*PAIR, real())),

@@ -14,7 +14,9 @@ from rlhf_jax.envs.bandit import preference_matrix
 from rlhf_jax.exact.bandit import regularised_optimum
 from rlhf_jax.losses.preference import (
     dpo_loss,
+    geometric_dpo_loss,
     ipo_loss,
+    mallows_dpo_loss,
     odpo_loss,
     r_dpo_loss,
     rebel_loss,
@@ -54,6 +56,12 @@ def test_odpo_golden_numbers():
     np.testing.assert_allclose(loss, [0.4740770, 1.3132617], rtol=1e-6)
 
 
+def test_mallows_golden_numbers():
+    # softplus(-2 * 1) and softplus(0.5 * 0.5)
+    loss = mallows_dpo_loss(*PAIRS, jnp.array([2.0, 0.5]), beta=0.5)
+    np.testing.assert_allclose(loss, [0.1269280, 0.8259394], rtol=1e-6)
+
+
 def test_r_dpo_golden_numbers():
     # softplus(-(1 + 0.25 * 2)) and softplus(-(-0.5 - 0.25 * 2))
     loss = r_dpo_loss(*PAIRS, jnp.array([2.0, -2.0]), beta=0.5, alpha=0.25)
@@ -83,6 +91,7 @@ def test_xpo_golden_numbers():
     ("loss", "extra"),
     [
         (odpo_loss, 0.0),
+        (mallows_dpo_loss, 1.0),
         (partial(r_dpo_loss, alpha=0.0), 3.0),
         (partial(r_dpo_loss, alpha=0.5), 0.0),
         (partial(tdpo_loss, alpha=0.0), 3.0),
@@ -96,6 +105,25 @@ def test_without_their_number_they_are_dpo(loss, extra):
     np.testing.assert_allclose(
         loss(*pairs, numbers, beta=0.7), dpo_loss(*pairs, beta=0.7), rtol=1e-12
     )
+
+
+@in_double
+def test_mallows_on_soft_labels_is_geometric_dpo():
+    pairs, prefs = random_pairs(), jnp.linspace(0.0, 1.0, 7)
+    scaled = mallows_dpo_loss(*pairs, 2.0 * prefs - 1.0, beta=0.7)
+    np.testing.assert_allclose(scaled, geometric_dpo_loss(*pairs, prefs, beta=0.7), rtol=1e-12)
+
+
+@in_double
+def test_population_mallows_removes_the_scale_of_a_prompt():
+    """Labels with P = sigmoid(c r gap): the optimum is that of r, whatever c."""
+    beta, sharpness = 0.8, 3.0
+    rewards, ref_logits, behaviour = draw_bandit()
+    optimum = regularised_optimum(rewards, ref_logits, beta=beta)
+    drawn = behaviour[:, None] * behaviour[None, :] * preference_matrix(sharpness * rewards)
+    scales = jnp.full((ANSWERS, ANSWERS), sharpness)
+    loss = lambda *x: mallows_dpo_loss(*x, scales, beta=beta)  # noqa: E731
+    assert_optimal(loss, drawn, optimum, ref_logits)
 
 
 @in_double

@@ -22,6 +22,7 @@ from rlhf_jax.losses.preference import (
     js_score,
     ld_logps,
     sampled_logps,
+    weighted_logps,
     wpo_weights,
 )
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, log_collision, sequence_logps, token_logps
@@ -233,6 +234,17 @@ def test_discounted_logps_golden_numbers():
     np.testing.assert_allclose(whole, sequence_logps(TOKENS, MASK))
 
 
+def test_weighted_logps_golden_numbers():
+    weights = jnp.array([[1.0, 0.5, -1.0], [2.0, jnp.nan, 3.0]])
+    # -1 - 1 + 4 and -1
+    np.testing.assert_allclose(weighted_logps(TOKENS, MASK, weights), [2.0, -1.0])
+    ones = weighted_logps(TOKENS, MASK, jnp.ones((2, 3)))
+    np.testing.assert_allclose(ones, sequence_logps(TOKENS, MASK))
+    decay = jnp.broadcast_to(0.5 ** jnp.arange(3.0), (2, 3))
+    decayed = weighted_logps(TOKENS, MASK, decay)
+    np.testing.assert_allclose(decayed, discounted_logps(TOKENS, MASK, gamma=0.5))
+
+
 def draws(count):
     """Down-sampled log-probs of the first row for 600 keys, `count` steps each."""
     keys = jax.random.split(jax.random.key(0), 600)
@@ -258,6 +270,14 @@ def test_sampled_logps_draw_every_subset_alike(count):
 def test_sampled_logps_keep_everything_or_nothing():
     for count, total in ((0, 0.0), (4, -15.0), (9, -15.0)):
         np.testing.assert_array_equal(draws(count), total)
+
+
+def test_sampled_logps_of_an_empty_answer_are_zero():
+    tokens, mask = jnp.full((2, 3), jnp.nan), jnp.zeros((2, 3), bool)
+    key, counts = jax.random.key(0), jnp.array([0, 2])
+    np.testing.assert_array_equal(sampled_logps(key, tokens, mask, counts), 0.0)
+    grad = jax.grad(lambda x: jnp.sum(sampled_logps(key, x, mask, counts)))(tokens)
+    np.testing.assert_array_equal(grad, 0.0)
 
 
 def test_sampled_logps_lose_the_same_steps_under_policy_and_reference():

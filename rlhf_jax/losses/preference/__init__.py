@@ -12,6 +12,7 @@ from rlhf_jax.losses.preference.anchored import (
     sppo_hard_loss,
 )
 from rlhf_jax.losses.preference.offsets import (
+    mallows_dpo_loss,
     odpo_loss,
     r_dpo_loss,
     rebel_loss,
@@ -61,6 +62,7 @@ from rlhf_jax.losses.preference.scores import (
     js_score,
     ld_logps,
     sampled_logps,
+    weighted_logps,
     wpo_weights,
 )
 from rlhf_jax.losses.preference.segments import (
@@ -115,6 +117,7 @@ __all__ = [
     "kto_loss",
     "ld_logps",
     "lipo_loss",
+    "mallows_dpo_loss",
     "nca_loss",
     "npo_loss",
     "odds_ratio_loss",
@@ -138,6 +141,7 @@ __all__ = [
     "soft_preference_loss",
     "sppo_hard_loss",
     "tdpo_loss",
+    "weighted_logps",
     "wpo_weights",
     "xpo_loss",
 ]

@@ -48,6 +48,42 @@ def odpo_loss(
     return links.logistic(margins - jax.lax.stop_gradient(gaps))
 
 
+def mallows_dpo_loss(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    ref_chosen_logps: Float[Array, "*B"],
+    ref_rejected_logps: Float[Array, "*B"],
+    concentrations: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*B"]:
+    """MallowsPO, DPO with a scale of its own for each prompt, one value per pair.
+
+    L = -log sigmoid(c z),   z = beta D.
+
+    Where people agree about a prompt (c large), the same gap of rewards decides more comparisons.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
+      concentrations: [*B] c >= 0 of the pair's prompt, the paper's -2 log(dispersion index); no
+        gradient.
+      beta: KL weight > 0. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, reference, a dispersion per prompt.
+    Reduces to: `dpo_loss` at concentrations = 1; `geometric_dpo_loss` at 2 p - 1.
+    Reference: Chen et al. 2024, arXiv:2405.14953 (MallowsPO-theta).
+    Departs: how c is estimated is the caller's; the paper uses entropies of the policy's tokens.
+    """
+    chex.assert_equal_shape([chosen_logps, concentrations])
+    margins = pair_margins(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
+    )
+    return links.logistic(jax.lax.stop_gradient(concentrations) * margins)
+
+
 def r_dpo_loss(
     chosen_logps: Float[Array, "*B"],
     rejected_logps: Float[Array, "*B"],

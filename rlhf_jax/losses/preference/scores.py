@@ -142,6 +142,34 @@ def discounted_logps(
     return jnp.sum(weights * jnp.where(mask, token_logps, 0.0), axis=-1)
 
 
+def weighted_logps(
+    token_logps: Float[Array, "*B T"],
+    mask: Bool[Array, "*B T"],
+    token_weights: Float[Array, "*B T"],
+) -> Float[Array, "*B"]:
+    """Token-weighted log-probs (token-level DPO with importance weights), in place of the sum.
+
+    L(y) = sum_t w_t l_t.
+
+    Args:
+      token_logps: [*B, T] l_t in nats, of the policy or of the reference.
+      mask: [*B, T] True where the step counts.
+      token_weights: [*B, T] w_t; no gradient.
+    Returns:
+      [*B] nats. Gradient flows to token_logps only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: tokens, a weight for each.
+    Reduces to: `ops.logprobs.sequence_logps` at token_weights = 1; `discounted_logps` at gamma^t.
+    Reference: Liu et al. 2024, arXiv:2410.04350 (TIS-DPO).
+    Departs: TIS-DPO estimates the weights with two contrastive policies and adds the gap of the
+      weighted `sequence_kl_gaps`; both are the caller's.
+    """
+    chex.assert_equal_shape([token_logps, mask, token_weights])
+    weights = jnp.where(mask, jax.lax.stop_gradient(token_weights), 0.0)
+    return jnp.sum(weights * jnp.where(mask, token_logps, 0.0), axis=-1)
+
+
 def sampled_logps(
     key: jax.Array,
     token_logps: Float[Array, "*B T"],
