@@ -146,6 +146,12 @@ def test_alpha_near_one_keeps_its_digits():
     assert float(jnp.max(jnp.abs(other - expected))) > 1e-4
 
 
+@pytest.mark.parametrize("score", [js_score, chi_squared_score])
+def test_scores_become_the_log_ratio_as_it_falls(score):
+    u = jnp.array([-20.0, -100.0, -1e4])
+    np.testing.assert_allclose(score(u), u, atol=1e-6)
+
+
 def test_alpha_at_its_named_values():
     u = jnp.linspace(-3.0, 3.0, 7)
     np.testing.assert_allclose(alpha_score(u, alpha=1.0), u)

@@ -65,8 +65,8 @@ def mallows_dpo_loss(
 
     Args:
       chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
-      concentrations: [*B] c >= 0 of the pair's prompt, the paper's -2 log(dispersion index); no
-        gradient.
+      concentrations: [*B] c >= 0 of the pair's prompt, in the paper a decreasing function of its
+        dispersion index; no gradient.
       beta: KL weight > 0. May be traced.
     Returns:
       [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
