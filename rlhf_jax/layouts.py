@@ -1,0 +1,307 @@
+"""The same batch laid out otherwise: split, reordered, padded, packed, with rows of weight zero.
+
+A layout is `batch -> parts`: batches whose losses, added as (total, weight) and divided once, must
+give the loss of the whole. One that a batch cannot take raises `NotApplicable` and says why.
+
+A batch is any pytree of arrays with the rows first. Steps are found through its `Trajectory`s:
+their actions and masks, their inputs, and arrays elsewhere in the batch whose shape begins with
+the mask's (log-probs, advantages). Inputs are either such arrays, each step for itself (state
+ids, features), or rows of tokens, told by their fields ids, positions, segments and
+completion_length, with the meaning that `policies.language` gives them. NumPy, on the host.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.tree_util import DictKey, GetAttrKey, keystr, tree_flatten_with_path, tree_map_with_path
+
+from rlhf_jax.types import PyTree, Trajectory
+
+Fill = bool | int | float | np.generic
+
+EXTRA = 2  # padding steps, or rows of weight zero, that are added
+
+
+class NotApplicable(ValueError):
+    """A layout that this batch cannot take; the message is the reason."""
+
+
+class Cells(NamedTuple):
+    """Where each cell comes from: its place among the old cells, row by row, or -1 for padding.
+
+    steps: [*R, T'] for arrays that look like the mask; tokens: [*R, L'] for rows of tokens.
+    """
+
+    steps: np.ndarray
+    tokens: np.ndarray
+
+
+def count_rows(batch: PyTree) -> int:
+    """Rows of a batch.
+
+    Raises:
+      ValueError: an array without a leading axis, or rows that differ, by its path in the batch.
+    """
+    leaves = [(f"batch{keystr(path)}", np.shape(x)) for path, x in tree_flatten_with_path(batch)[0]]
+    if not leaves:
+        raise ValueError("the batch holds no array")
+    for name, shape in leaves:
+        if not shape:
+            raise ValueError(
+                f"{name} has no leading axis: every array of a batch has its rows first"
+            )
+        if shape[0] != leaves[0][1][0]:
+            raise ValueError(
+                f"{name} has {shape[0]} rows where {leaves[0][0]} has {leaves[0][1][0]}"
+            )
+    return leaves[0][1][0]
+
+
+def equal_parts(batch: PyTree, *, parts: int) -> list[PyTree]:
+    """Micro-batches of as many rows each, or of one row less where they do not divide."""
+    return [_take(batch, rows) for rows in np.array_split(np.arange(count_rows(batch)), parts)]
+
+
+def unequal_parts(batch: PyTree) -> list[PyTree]:
+    """Two micro-batches: the first row, and the others."""
+    rows = np.arange(count_rows(batch))
+    if len(rows) < 3:
+        raise NotApplicable(f"{len(rows)} rows have no unequal split")
+    return [_take(batch, rows[:1]), _take(batch, rows[1:])]
+
+
+def reordered(batch: PyTree) -> list[PyTree]:
+    """The rows in another, fixed, order."""
+    rows = count_rows(batch)
+    if rows == 1:
+        raise NotApplicable("one row has one order")
+    order = np.random.default_rng(0).permutation(rows)
+    return [_take(batch, np.roll(order, 1) if (order == np.arange(rows)).all() else order)]
+
+
+def padded(batch: PyTree) -> list[PyTree]:
+    """Two padding steps more at the end of each row.
+
+    They hold the largest action and input there is, and NaN in every other float: what lies under
+    a False mask never matters. (Inputs are run through the model, which may multiply them with
+    weights, so they stay what a model can read.)
+    """
+
+    def cells(trajectory: Trajectory) -> Cells:
+        steps, tokens = _places(trajectory)
+        return Cells(_extended(steps), _extended(tokens))
+
+    return [_moved(batch, cells)]
+
+
+def padded_left(batch: PyTree) -> list[PyTree]:
+    """Padding on the other side.
+
+    Each row gets two padding steps more and is rolled until its padding stands in front. A row of
+    tokens rolls with its positions and segments if its actions span it (T = L); a prompt with a
+    completion (T < L) gets two padding tokens more before the prompt.
+    """
+
+    def cells(trajectory: Trajectory) -> Cells:
+        places = _places(trajectory)
+        if not _has_tokens(trajectory):
+            real = trajectory.mask
+            _require_steps(trajectory, "the padding of its inputs is not that of the steps")
+        elif places.steps.shape != places.tokens.shape:
+            return Cells(places.steps, _extended(places.tokens, front=True))
+        else:
+            real = np.asarray(trajectory.inputs.segments) > 0
+        rolled = _rolled(_extended(places.steps), _extended(real, fill=False))
+        return Cells(rolled, rolled)
+
+    return [_moved(batch, cells)]
+
+
+def packed(batch: PyTree) -> list[PyTree]:
+    """Neighbouring rows laid into one, for losses that add up over steps.
+
+    The smallest number above 1 that divides the rows goes into each. Rows of tokens become
+    documents as `data.padding.pack_rows` lays them: next to each other, each with its positions
+    from 0 and a segment of its own, the actions spanning the row (T = L), prompts uncounted.
+    """
+    batch, group = _packable(batch)
+
+    def grouped(x: np.ndarray) -> np.ndarray:
+        return x.reshape(len(x) // group, group * x.shape[1])
+
+    def cells(trajectory: Trajectory) -> Cells:
+        steps, tokens = _places(trajectory)
+        if not _has_tokens(trajectory):
+            return Cells(grouped(steps), grouped(steps))
+        prompt = tokens.shape[1] - steps.shape[1]
+        steps = np.pad(steps, ((0, 0), (prompt, 0)), constant_values=-1)
+        padding = grouped(np.asarray(trajectory.inputs.segments)) == 0
+        order = np.argsort(padding, axis=1, kind="stable")
+        return Cells(*(np.take_along_axis(grouped(x), order, axis=1) for x in (steps, tokens)))
+
+    return [_moved(batch, cells)]
+
+
+def with_empty_rows(batch: PyTree) -> list[PyTree]:
+    """Two rows more, of weight zero, NaN in every float outside the trajectories.
+
+    The weights are the array called "weights".
+    """
+    rows = count_rows(batch)
+    nodes = tree_flatten_with_path(batch, is_leaf=_is_trajectory)[0]
+    if not any(_is_weights(path) for path, _ in nodes):
+        raise NotApplicable("the batch has no weights")
+    copies = np.arange(EXTRA) % rows
+    longer = _take(batch, np.concatenate([np.arange(rows), copies]))
+
+    def spoil(path: tuple, x: PyTree) -> PyTree:
+        if _is_trajectory(x) or not (_is_weights(path) or _is_float(x)):
+            return x
+        spoiled = np.array(x)
+        spoiled[rows:] = 0.0 if _is_weights(path) else np.nan
+        return spoiled
+
+    return [tree_map_with_path(spoil, longer, is_leaf=_is_trajectory)]
+
+
+def _take(batch: PyTree, rows: np.ndarray) -> PyTree:
+    return jax.tree.map(lambda x: np.asarray(x)[rows], batch)
+
+
+def _is_trajectory(node: PyTree) -> bool:
+    return isinstance(node, Trajectory)
+
+
+def _is_float(x: PyTree) -> bool:
+    return jax.numpy.issubdtype(np.asarray(x).dtype, np.floating)
+
+
+def _is_weights(path: tuple) -> bool:
+    """Whether this is the path of an array called "weights"."""
+    return path[-1:] in ((GetAttrKey("weights"),), (DictKey("weights"),))
+
+
+def _has_tokens(trajectory: Trajectory) -> bool:
+    """Whether the inputs are rows of tokens."""
+    fields = ("ids", "positions", "segments", "completion_length")
+    return all(hasattr(trajectory.inputs, name) for name in fields)
+
+
+def _has_steps(x: PyTree, trajectory: Trajectory) -> bool:
+    """Whether x has an entry for every step."""
+    shape = np.shape(trajectory.mask)
+    return np.shape(x)[: len(shape)] == shape
+
+
+def _require_steps(trajectory: Trajectory, reason: str) -> None:
+    if not all(_has_steps(x, trajectory) for x in jax.tree.leaves(trajectory.inputs)):
+        raise NotApplicable(f"inputs have an array without steps: {reason}")
+
+
+def _places(trajectory: Trajectory) -> Cells:
+    """Cells that stay where they are."""
+    mask = trajectory.mask
+    like = trajectory.inputs.ids if _has_tokens(trajectory) else mask
+    steps, tokens = (np.arange(np.size(x)).reshape(np.shape(x)) for x in (mask, like))
+    return Cells(steps, tokens)
+
+
+def _extended(x: np.ndarray, *, front: bool = False, fill: Fill = -1) -> np.ndarray:
+    """x with columns of padding after it, or in front."""
+    room = [(0, 0)] * (np.ndim(x) - 1) + [(EXTRA, 0) if front else (0, EXTRA)]
+    return np.pad(x, room, constant_values=fill)
+
+
+def _rolled(x: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Each row turned until what lies after its last real column stands in front."""
+    after = np.argmax(real[..., ::-1], axis=-1)[..., None]
+    return np.take_along_axis(x, (np.arange(x.shape[-1]) - after) % x.shape[-1], axis=-1)
+
+
+def _packable(batch: PyTree) -> tuple[PyTree, int]:
+    """The batch with segment numbers of its own for each row, and how many rows go into one."""
+    nodes = tree_flatten_with_path(batch, is_leaf=_is_trajectory)[0]
+    trajectories = [x for _, x in nodes if _is_trajectory(x)]
+    if len(trajectories) > 1:
+        raise NotApplicable(f"a row has {len(trajectories)} trajectories, each with its own sum")
+    for path, x in nodes:
+        if trajectories and not (_is_trajectory(x) or _has_steps(x, trajectories[0])):
+            raise NotApplicable(f"batch{keystr(path)} has one entry per row, not per step")
+    rows = count_rows(batch)
+    if rows == 1:
+        raise NotApplicable("one row has nothing to share a row with")
+    group = next(size for size in range(2, rows + 1) if rows % size == 0)
+
+    def number(trajectory: PyTree) -> PyTree:
+        if not _is_trajectory(trajectory):
+            return trajectory
+        if np.ndim(trajectory.mask) != 2:
+            raise NotApplicable(f"rows are not single answers: mask {np.shape(trajectory.mask)}")
+        if not _has_tokens(trajectory):
+            _require_steps(trajectory, "a row's own input cannot be shared")
+            return trajectory
+        inputs = trajectory.inputs
+        segments = np.asarray(inputs.segments)
+        last = segments.max(axis=1).reshape(-1, group)
+        before = (np.cumsum(last, axis=1) - last).reshape(-1, 1)
+        segments = np.where(segments > 0, segments + before, 0)
+        return replace(trajectory, inputs=replace(inputs, segments=segments))
+
+    return jax.tree.map(number, batch, is_leaf=_is_trajectory), group
+
+
+def _moved(batch: PyTree, cells) -> PyTree:
+    """The batch with the cells of each trajectory, and of arrays that go with it, moved.
+
+    cells: `Trajectory -> Cells`.
+    """
+    nodes = jax.tree.leaves(batch, is_leaf=_is_trajectory)
+    trajectories = [x for x in nodes if _is_trajectory(x)]
+    if not trajectories:
+        raise NotApplicable("the batch holds no Trajectory: its steps are not known")
+
+    def move(path: tuple, x: PyTree) -> PyTree:
+        if _is_trajectory(x):
+            return _moved_trajectory(x, cells(x))
+        if not any(_has_steps(x, trajectory) for trajectory in trajectories):
+            return x
+        if len(trajectories) > 1:
+            raise NotApplicable(f"batch{keystr(path)} has the steps of no single trajectory")
+        fill = np.nan if _is_float(x) else _junk(x)
+        return _gather(x, cells(trajectories[0]).steps, fill)
+
+    return tree_map_with_path(move, batch, is_leaf=_is_trajectory)
+
+
+def _moved_trajectory(trajectory: Trajectory, cells: Cells) -> Trajectory:
+    inputs = trajectory.inputs
+    if _has_tokens(trajectory):
+        inputs = replace(
+            inputs,
+            ids=_gather(inputs.ids, cells.tokens, _junk(inputs.ids)),
+            positions=_gather(inputs.positions, cells.tokens, 0),
+            segments=_gather(inputs.segments, cells.tokens, 0),
+            completion_length=cells.steps.shape[-1],
+        )
+    else:
+        inputs = jax.tree.map(
+            lambda x: _gather(x, cells.steps, _junk(x)) if _has_steps(x, trajectory) else x, inputs
+        )
+    actions = _gather(trajectory.actions, cells.steps, _junk(trajectory.actions))
+    return Trajectory(inputs, actions, _gather(trajectory.mask, cells.steps, False))
+
+
+def _junk(x: PyTree) -> Fill:
+    """What padding holds where a model reads it: the largest entry; a mask is False."""
+    x = np.asarray(x)
+    return False if x.dtype == bool else x.max()
+
+
+def _gather(x: PyTree, cells: np.ndarray, fill: Fill) -> np.ndarray:
+    """[*R, T', ...] from x [*B, T, ...]."""
+    x = np.asarray(x)
+    out = x.reshape(-1, *x.shape[cells.ndim :])[np.maximum(cells, 0)]
+    out[cells < 0] = fill
+    return out
