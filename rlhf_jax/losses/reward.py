@@ -163,7 +163,8 @@ def rao_kupper_loss(
       AssertionError: shapes differ (at trace time).
     Needs: scored pairs, ties.
     Reduces to: `bradley_terry_loss` at theta = 1.
-    Reference: Rao and Kupper 1967, "Ties in paired-comparison experiments".
+    Reference: Rao and Kupper 1967, "Ties in paired-comparison experiments"; with log-ratios times
+      beta as scores, DPO-RK of Chen et al. 2024, arXiv:2409.17431.
     """
     chex.assert_equal_shape([first_scores, second_scores, outcomes])
     margins, log_theta = first_scores - second_scores, jnp.log(theta)
@@ -197,7 +198,8 @@ def davidson_loss(
     Needs: scored pairs, ties.
     Reduces to: `bradley_terry_loss` at nu = 0.
     Reference: Davidson 1970, "On extending the Bradley-Terry model to accommodate ties in paired
-      comparison experiments".
+      comparison experiments"; with log-ratios times beta as scores, DPO-D of Chen et al. 2024,
+      arXiv:2409.17431.
     """
     chex.assert_equal_shape([first_scores, second_scores, outcomes])
     first, second = logistic(first_scores - second_scores), logistic(second_scores - first_scores)
@@ -250,11 +252,13 @@ def partial_returns(
       AssertionError: shapes differ (at trace time).
     Needs: rewards of steps.
     Reduces to: the sum of the rewards at gamma = 1.
-    Reference: Knox et al. 2022, arXiv:2206.02231, Section 2.
+    Reference: Knox et al. 2022, arXiv:2206.02231.
     """
     chex.assert_equal_shape([rewards, mask])
-    steps = jnp.maximum(jnp.cumsum(mask, axis=-1) - 1, 0).astype(rewards.dtype)
-    return jnp.sum(jnp.where(mask, rewards, 0.0) * jnp.power(gamma, steps), axis=-1)
+    steps = (jnp.cumsum(mask, axis=-1) - 1).astype(rewards.dtype)
+    # The slope of gamma^0 at gamma = 0 would be NaN.
+    discounts = jnp.where(steps > 0, gamma ** jnp.maximum(steps, 1.0), 1.0)
+    return jnp.sum(discounts * jnp.where(mask, rewards, 0.0), axis=-1)
 
 
 def partial_return_loss(
@@ -319,11 +323,12 @@ def deterministic_regrets(
     Needs: rewards of steps, optimal values.
     Reduces to: -`partial_returns` without the two values; `segment_regrets` where transitions are
       deterministic.
-    Reference: Knox et al. 2022, arXiv:2206.02231, Section 2.
+    Reference: Knox et al. 2022, arXiv:2206.02231.
     Departs: the discount; the paper's segments have none.
     """
     chex.assert_equal_shape([start_values, end_values, rewards[..., 0]])
-    last = gamma ** jnp.sum(mask, axis=-1).astype(end_values.dtype) * end_values
+    steps = jnp.maximum(jnp.sum(mask, axis=-1), 1).astype(end_values.dtype)
+    last = gamma**steps * end_values
     regrets = start_values - partial_returns(rewards, mask, gamma=gamma) - last
     return jnp.where(jnp.any(mask, axis=-1), regrets, 0.0)
 
@@ -349,7 +354,7 @@ def segment_regrets(
       AssertionError: shapes differ (at trace time).
     Needs: optimal values of states and of actions.
     Reduces to: `deterministic_regrets` where transitions are deterministic.
-    Reference: Knox et al. 2022, arXiv:2206.02231, Section 2.
+    Reference: Knox et al. 2022, arXiv:2206.02231.
     Departs: the discount; the paper's segments have none.
     """
     chex.assert_equal_shape([values, action_values, mask])
@@ -373,6 +378,6 @@ def regret_preference_loss(
       AssertionError: shapes differ (at trace time).
     Needs: pairs of segments with regrets.
     Reduces to: `bradley_terry_loss` of minus the regrets; `cpl_loss` where A* = alpha log pi.
-    Reference: Knox et al. 2022, arXiv:2206.02231, Section 2.
+    Reference: Knox et al. 2022, arXiv:2206.02231.
     """
     return bradley_terry_loss(-chosen_regrets, -rejected_regrets)

@@ -67,6 +67,19 @@ def test_partial_returns_by_hand():
     np.testing.assert_allclose(partial_returns(rewards, mask, gamma=0.0), [1.0, 1.0, 2.0])
 
 
+def test_the_discount_can_be_trained_even_from_zero():
+    rewards, mask = jnp.array([1.0, 2.0, 4.0]), jnp.array([True, True, False])
+    slope = jax.grad(lambda gamma: partial_returns(rewards, mask, gamma=gamma))
+    np.testing.assert_allclose([slope(0.0), slope(0.5)], [2.0, 2.0])
+    end = jax.grad(
+        lambda gamma: deterministic_regrets(
+            rewards, jnp.float32(0.0), jnp.float32(3.0), mask, gamma=gamma
+        )
+    )
+    # -(2 + 2 gamma 3)
+    np.testing.assert_allclose([end(0.0), end(0.5)], [-2.0, -5.0])
+
+
 def test_segments_of_any_two_lengths():
     """What lies under either mask never matters; two empty segments are no comparison."""
     nan = jnp.nan

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_jax.envs.teachers import bt_loglik, pl_loglik
+from rlhf_jax.losses.preference import dpo_loss
 from rlhf_jax.losses.reward import (
     bradley_terry_loss,
     centring_penalty,
@@ -196,6 +197,25 @@ def test_the_tie_parameter_can_be_trained_from_its_limit(loss, none):
     tie = loss(*args, jnp.int32(0), jnp.float32(none))
     np.testing.assert_allclose(tie, 87.34, atol=2.0)
     assert jnp.isfinite(slope(*args, jnp.int32(0), jnp.float32(none)))
+
+
+def test_scores_from_log_ratios_make_dpo_with_ties():
+    """Without ties it is DPO; a tie pulls the two log-ratios together, a win apart."""
+    pair = [jnp.float32(x) for x in (-1.0, -3.0, -2.0, -2.5)]
+
+    def with_ties(chosen, rejected, ref_chosen, ref_rejected, outcome, **ties):
+        scores = 0.5 * (chosen - ref_chosen), 0.5 * (rejected - ref_rejected)
+        loss = rao_kupper_loss if "theta" in ties else davidson_loss
+        return loss(*scores, jnp.int32(outcome), **ties)
+
+    for none, some in (({"theta": 1.0}, {"theta": 2.0}), ({"nu": 0.0}, {"nu": 1.0})):
+        np.testing.assert_allclose(
+            with_ties(*pair, 1, **none), dpo_loss(*pair, beta=0.5), rtol=1e-6
+        )
+        tie = jax.grad(lambda *x, some=some: with_ties(*x, 0, **some), argnums=(0, 1))(*pair)
+        win = jax.grad(lambda *x, some=some: with_ties(*x, 1, **some), argnums=(0, 1))(*pair)
+        assert tie[1] < 0 < tie[0]  # the first is ahead: a descent brings it back
+        assert win[0] < 0 < win[1]
 
 
 def test_davidson_between_equals():

@@ -44,7 +44,7 @@ def dr_dpo(
     least = jax.lax.stop_gradient(jnp.where(jnp.any(counted), least, 0.0))
     excess = jnp.where(counted, losses - least, 0.0)
     mean = weighted_mean(jnp.expm1(-excess / temperature), weights).value()
-    # Far below 1 / B: only a least loss of next to no weight could come here.
+    # Only a least loss of next to no weight comes here: 1 + mean is at least its share.
     mean = jnp.maximum(mean, -1.0 + jnp.finfo(losses.dtype).epsneg)
     return least - temperature * jnp.log1p(mean)
 
