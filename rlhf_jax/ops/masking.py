@@ -136,7 +136,7 @@ def sequence_mean(
     Reference: Ahmadian et al. 2024, arXiv:2402.14740 (an answer as one action).
     """
     answers = _answer_weights(losses, mask, weights)
-    return weighted_mean(_counted_sums(losses, mask, answers), answers)
+    return weighted_mean(masked_sum(losses, mask, axis=-1), answers)
 
 
 def sequence_mean_of_token_mean(
@@ -165,7 +165,7 @@ def sequence_mean_of_token_mean(
     """
     answers = _answer_weights(losses, mask, weights)
     lengths = jnp.maximum(jnp.sum(mask, axis=-1, dtype=losses.dtype), 1.0)
-    return weighted_mean(_counted_sums(losses, mask, answers) / lengths, answers)
+    return weighted_mean(masked_sum(losses, mask, axis=-1) / lengths, answers)
 
 
 def constant_denominator(
@@ -208,13 +208,6 @@ def _answer_weights(
         return jnp.ones(losses.shape[:-1], losses.dtype)
     chex.assert_equal_shape([losses[..., 0], weights])
     return weights
-
-
-def _counted_sums(
-    losses: Float[Array, "*B T"], mask: Bool[Array, "*B T"], answers: Float[Array, "*B"]
-) -> Float[Array, "*B"]:
-    """Masked sums over T, 0 for the answers of weight 0 even where they hold NaN."""
-    return masked_sum(losses, mask & (answers[..., None] > 0), axis=-1)
 
 
 def keep_weighted(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None) -> Float[Array, "*S"]:

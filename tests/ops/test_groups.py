@@ -143,6 +143,14 @@ def test_equal_scores_give_exactly_zero(advantages, value):
 
 
 @every_centred
+def test_gaps_too_small_to_square_give_no_nan(advantages):
+    scores = jnp.array([1e-30, 3e-30, 2e-30])  # their variance is 0 in float32
+    found, grad = jax.value_and_grad(lambda x: jnp.sum(jnp.abs(advantages(x))))(scores)
+    assert found < 1e-20
+    assert bool(jnp.all(jnp.isfinite(grad)))
+
+
+@every_centred
 def test_groups_of_one_and_of_none_give_exactly_zero(advantages):
     np.testing.assert_array_equal(advantages(jnp.array([[3.0], [-1.0]])), 0.0)
     scores = jnp.array([[3.0, jnp.nan], [jnp.nan, jnp.inf]])

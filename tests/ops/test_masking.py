@@ -239,6 +239,16 @@ def test_constant_denominator_reduces_to_the_sequence_mean():
     np.testing.assert_allclose(traced.value(), whole.value() / 7.0, rtol=1e-6)
 
 
+@every_aggregation
+def test_aggregations_over_a_sharded_batch(aggregate):
+    losses, mask, weights = (jnp.concatenate([x, x[:2]]) for x in draw_tokens())
+    expected = aggregate(losses, mask, weights)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.NamedSharding(mesh, jax.P("data"))
+    arrays = jax.device_put((losses, mask, weights), spread)
+    np.testing.assert_allclose(jax.jit(aggregate)(*arrays), expected, rtol=1e-5)
+
+
 def test_sequence_mean_has_the_gradient_of_summed_log_probs():
     """REINFORCE on answers: -A sum_t log pi, one number per answer."""
     logps, mask, _ = draw_tokens()
