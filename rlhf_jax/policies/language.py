@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.models import KVCache, ScalarModel, Transformer
+from rlhf_jax.ops.chunked import chunked_token_logps
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.types import Params, Policy, PyTree, RewardFn, Trajectory, ValueFn
 
@@ -101,7 +102,8 @@ def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
     Args:
       model: from `models.make_transformer`.
       chunk: `logps` makes logits for this many of the T positions at a time and makes them again
-        in the backward pass, so that no more than [*B, chunk, V] is held in float32.
+        in the backward pass, so that no more than [*B, chunk, V] is held in float32. With
+        T <= chunk they are made once and kept.
     Returns:
       Policy over `LanguageInputs`; actions are normally `inputs.ids[..., -T:]`.
     Raises:
@@ -118,7 +120,7 @@ def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
         states = _states_before(model.hidden, params, inputs)
         if actions.shape[-1] <= chunk:
             return token_logps(model.unembed(params, states), actions)
-        return _chunked_logps(lambda h: model.unembed(params, h), states, actions, chunk)
+        return chunked_token_logps(states, _table(params), actions, chunk=chunk)
 
     return Policy(model.init, logits, logps)
 
@@ -187,20 +189,6 @@ def _states_before(run: Callable, params: Params, inputs: LanguageInputs) -> Arr
     return states
 
 
-def _chunked_logps(
-    unembed: Callable, states: Float[Array, "*B T d"], actions: Int[Array, "*B T"], chunk: int
-) -> Float[Array, "*B T"]:
-    """Token log-probs with logits for `chunk` positions alive at a time, forward and backward."""
-    axis, length = actions.ndim - 1, actions.shape[-1]
-    count = -(-length // chunk)
-    extra = [(0, 0)] * axis + [(0, count * chunk - length)]
-
-    def split(x, room):
-        x = jnp.pad(x, room)
-        x = x.reshape(*x.shape[:axis], count, chunk, *x.shape[axis + 1 :])
-        return jnp.moveaxis(x, axis, 0)
-
-    one = jax.checkpoint(lambda part: token_logps(unembed(part[0]), part[1]), prevent_cse=False)
-    logps = jax.lax.map(one, (split(states, [*extra, (0, 0)]), split(actions, extra)))
-    logps = jnp.moveaxis(logps, 0, axis)
-    return logps.reshape(*logps.shape[:axis], -1)[..., :length]
+def _table(params: Params) -> Float[Array, "V d"]:
+    """The unembedding, which is the embedding itself in a tied model."""
+    return params.get("unembed", params["trunk"]["embed"])

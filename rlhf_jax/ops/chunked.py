@@ -1,0 +1,129 @@
+"""Log-probabilities straight from hidden states, without ever holding [*B, T, V] logits."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
+
+
+def chunked_token_logps(
+    hidden: Float[Array, "*B T d"],
+    unembedding: Float[Array, "V d"],
+    actions: Int[Array, "*B T"],
+    *,
+    chunk: int,
+) -> Float[Array, "*B T"]:
+    """Log-probability of each action under logits = hidden @ unembedding^T.
+
+    log pi(a_t) = z_t[a_t] - logsumexp(z_t),   z_t[v] = sum_i hidden[t, i] unembedding[v, i],
+    d log pi(a_t) / d z_t[v] = 1[v = a_t] - pi_t(v).
+
+    Equal to `token_logps(hidden @ unembedding.T, actions)`, value and gradient, with logits for
+    `chunk` positions of each row alive at a time. Kept for the backward pass are the inputs and two
+    numbers per position, the largest logit and the log of the normaliser above it. The logits are
+    made again from them, so a gradient costs four products with the table, the dense form's three.
+
+    What is cut is T, not B * T tokens: a batch axis that is split over devices stays as it is, and
+    so does a vocabulary axis, each device making its own part of [*B, chunk, V].
+
+    Args:
+      hidden: [*B, T, d] float32 or bfloat16.
+      unembedding: [V, d]; used in the dtype of `hidden`, as the transformer does.
+      actions: [*B, T] in [0, V). An index outside is not checked.
+      chunk: positions of each row at a time, static; evened out over T. Two arrays of
+        [*B, chunk, V] float32 are alive at the worst moment.
+    Returns:
+      [*B, T] float32 nats (float64 from float64), <= 0. Products accumulate in float32, and so
+      does the gradient of the table over the chunks. No forward-mode derivative.
+    Raises:
+      ValueError: chunk < 1.
+      AssertionError: leading shapes differ, or the feature sizes (at trace time).
+    """
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    chex.assert_equal_shape_prefix([hidden, actions], actions.ndim)
+    chex.assert_axis_dimension(unembedding, 1, hidden.shape[-1])
+    if actions.shape[-1] == 0:
+        return jnp.zeros(actions.shape, jnp.promote_types(hidden.dtype, jnp.float32))
+    return _chunked(chunk, hidden, unembedding, actions)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _chunked(chunk: int, hidden: Array, unembedding: Array, actions: Array) -> Array:
+    return _forward(chunk, hidden, unembedding, actions)[0]
+
+
+def _forward(chunk: int, hidden: Array, unembedding: Array, actions: Array):
+    """Log-probs, and all that the backward pass needs."""
+    table = unembedding.astype(hidden.dtype)
+
+    def one(_, part):
+        states, actions = part
+        logits = _logits(states, table)
+        peak = jnp.max(logits, axis=-1, keepdims=True)
+        log_sum = jnp.log(jnp.sum(jnp.exp(logits - peak), axis=-1, keepdims=True))
+        chosen = jnp.take_along_axis(logits, actions[..., None], axis=-1) - peak
+        return None, ((chosen - log_sum)[..., 0], peak, log_sum)
+
+    axis = actions.ndim - 1
+    parts = _split(hidden, axis, chunk), _split(actions, axis, chunk)
+    _, (logps, peak, log_sum) = jax.lax.scan(one, None, parts)
+    logps = _join(logps, axis, actions.shape[-1])
+    return logps, (hidden, unembedding, actions, peak, log_sum)
+
+
+def _backward(chunk: int, saved: tuple, cotangents: ArrayLike):
+    """The logits once more, then the gradient of one chunk after another."""
+    hidden, unembedding, actions, peak, log_sum = saved
+    table = unembedding.astype(hidden.dtype)
+    cotangents = jnp.asarray(cotangents)
+    wide = cotangents.dtype
+
+    def one(total, part):
+        states, actions, cotangents, peak, log_sum = part
+        logits = _logits(states, table)
+        probs = jnp.exp(logits - peak - log_sum)
+        weights = cotangents[..., None]
+        # A comparison, where the gradient of a gather would be a scatter into all of the chunk.
+        ids = jax.lax.broadcasted_iota(actions.dtype, logits.shape, actions.ndim)
+        slopes = jnp.where(ids == actions[..., None], weights, 0.0) - weights * probs
+        to_states = jnp.einsum("...v,vd->...d", slopes, table.astype(wide))
+        lead = tuple(range(actions.ndim))
+        to_table = jax.lax.dot_general(states.astype(wide), slopes, ((lead, lead), ((), ())))
+        return total + to_table, to_states.astype(hidden.dtype)
+
+    axis = actions.ndim - 1
+    parts = *(_split(x, axis, chunk) for x in (hidden, actions, cotangents)), peak, log_sum
+    # [d, V]: this way round the products read the slopes as they lie in memory.
+    total, to_hidden = jax.lax.scan(one, jnp.zeros(unembedding.shape[::-1], wide), parts)
+    to_hidden = _join(to_hidden, axis, actions.shape[-1])
+    return to_hidden, total.T.astype(unembedding.dtype), None
+
+
+_chunked.defvjp(_forward, _backward)
+
+
+def _logits(states: Array, table: Array) -> Array:
+    """[*B, C, V], accumulated in float32 at least."""
+    wide = jnp.promote_types(states.dtype, jnp.float32)
+    return jnp.einsum("...d,vd->...v", states, table, preferred_element_type=wide)
+
+
+def _split(x: Array, axis: int, chunk: int) -> Array:
+    """[*B, T, ...] -> [N, *B, C, ...] with C <= chunk as even as can be, zeros at the end."""
+    length = x.shape[axis]
+    count = -(-length // chunk)
+    size = -(-length // count)
+    x = jnp.pad(x, [(0, count * size - length) if i == axis else (0, 0) for i in range(x.ndim)])
+    x = x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+    return jnp.moveaxis(x, axis, 0)
+
+
+def _join(x: Array, axis: int, length: int) -> Array:
+    """[N, *B, C, ...] -> [*B, T, ...]: `_split` undone."""
+    x = jnp.moveaxis(x, 0, axis)
+    x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    return jax.lax.slice_in_dim(x, 0, length, axis=axis)
