@@ -140,7 +140,7 @@ def certify(
       meshes: (data, model) axis sizes; None for (n, 1) and (n / 2, 2) of the n devices present.
       layouts: name -> `batch -> parts`; `{**LAYOUTS, name: layout}` adds or replaces one.
       skip: layout -> why it does not apply to this loss, e.g. packing to a mean over rows.
-      tolerance: the largest deviation that holds, > 0; float32 rounding is some 1e-7 to 1e-6.
+      tolerance: the largest deviation that holds, > 0; float32 rounds at 1e-7 to 5e-6.
       show: print the certificate.
     Returns:
       Certificate. Layouts that were skipped, or that the batch cannot take, are in it with the

@@ -29,6 +29,8 @@ MODEL = make_transformer(
     )
 )
 EVERY = {"micro-batches", "gradient accumulation", *LAYOUTS}
+LANGUAGE_POLICY = language_policy(MODEL)
+LANGUAGE = random_params(MODEL.init)
 
 
 def only(*names):
@@ -76,7 +78,6 @@ def rollout():
 
 TABLE = normal(STATES, ACTIONS)
 ACTOR_CRITIC = ppo.ActorCritic(TABLE, normal(STATES))
-LANGUAGE = random_params(MODEL.init)
 SIMPO = partial(simpo_loss, beta=2.0, gamma=0.5)
 PAIR_LOSS = partial(preference.make_objective, POLICY)
 
@@ -97,7 +98,8 @@ class Case(NamedTuple):
 
 NO_WEIGHTS = {"rows of weight zero": "no weights"}
 TWO_SUMS = {"packing": "2 trajectories"}
-LANGUAGE_SFT = sft.make_objective(language_policy(MODEL))
+LANGUAGE_SFT = sft.make_objective(LANGUAGE_POLICY)
+LANGUAGE_DPO = preference.make_objective(LANGUAGE_POLICY, partial(dpo_loss, beta=0.3))
 CASES = {
     "sft": Case(sft.make_objective(POLICY), steps(), TABLE, NO_WEIGHTS),
     "sft of completions": Case(LANGUAGE_SFT, completions(), LANGUAGE, NO_WEIGHTS),
@@ -106,6 +108,12 @@ CASES = {
         reward_model.make_objective(tabular_reward(STATES, ACTIONS)), pairs(), TABLE, TWO_SUMS
     ),
     "dpo": Case(PAIR_LOSS(partial(dpo_loss, beta=0.3)), pairs(), TABLE, TWO_SUMS),
+    "dpo of completions": Case(
+        LANGUAGE_DPO,
+        replace(pairs(), chosen=completions(), rejected=completions()),
+        LANGUAGE,
+        TWO_SUMS,
+    ),
     "ipo": Case(PAIR_LOSS(partial(ipo_loss, beta=0.3), logps=mean_logps), pairs(), TABLE, TWO_SUMS),
     "simpo": Case(PAIR_LOSS(SIMPO, logps=mean_logps, reference=False), pairs(), TABLE, TWO_SUMS),
     "ppo": Case(ppo_objective(whiten_advantages=False), rollout(), ACTOR_CRITIC, NO_WEIGHTS),
@@ -118,7 +126,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+SLOW = {"dpo of completions"}  # two forward passes to compile for each layout
+EACH = [
+    pytest.param(case, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+    for name, case in CASES.items()
+]
+
+
+@pytest.mark.parametrize("case", EACH)
 def test_every_objective_holds_under_every_layout_that_applies(case):
     certificate = certify(case.objective, case.batch, params=case.params)
     assert certificate.holds
@@ -242,10 +257,10 @@ def test_a_policy_that_ignores_segments_is_caught_by_packing(batch):
     def one_segment(inputs):
         return replace(inputs, segments=jnp.ones_like(inputs.segments))
 
-    policy = language_policy(MODEL)
-    blind = policy._replace(
-        logps=lambda params, inputs, actions: policy.logps(params, one_segment(inputs), actions)
-    )
+    def logps(params, inputs, actions):
+        return LANGUAGE_POLICY.logps(params, one_segment(inputs), actions)
+
+    blind = LANGUAGE_POLICY._replace(logps=logps)
     # Rows that are all real, where one segment is the truth.
     full = np.ones_like(batch.inputs.segments)
     positions = np.broadcast_to(np.arange(full.shape[1]), full.shape)
