@@ -11,8 +11,11 @@ TOLERANCE = 1e-5
 FIRST_STEP = 0.1  # how far the first step moves the parameter it moves most
 
 
+NOTHING = np.zeros(0)
+
+
 class Run(NamedTuple):
-    """What one library computed. Where there is no gradient (an estimator), only `value`.
+    """What one library computed; for an estimator, which has no gradient, only `value`.
 
     value: [5] the loss before each step, or the array an estimator returns.
     gradient: of the loss, at the first parameters.
@@ -21,8 +24,8 @@ class Run(NamedTuple):
     """
 
     value: np.ndarray
-    gradient: np.ndarray | None = None
-    path: np.ndarray | None = None
+    gradient: np.ndarray = NOTHING
+    path: np.ndarray = NOTHING
     rate: float = 0.0
 
 
@@ -32,14 +35,14 @@ class Objective(NamedTuple):
     peer: runs the peer's code. Called once.
     ours: `params -> loss`, or `() -> array` where the peer's run has no gradient.
     params: the parameters that `ours` is differentiated at.
-    note: how the call expresses the peer's convention, and what is different about it.
+    note: this library's functions, and how the call expresses the peer's convention.
     """
 
     name: str
     source: str
     peer: Callable[[], Run]
     ours: Callable[..., jax.Array]
-    params: np.ndarray | None = None
+    params: np.ndarray = NOTHING
     note: str = ""
 
 
@@ -91,7 +94,7 @@ def descend(loss: Callable[..., jax.Array], params: np.ndarray, rate: float | No
 def compare(objective: Objective) -> Row:
     """Run both sides of one objective."""
     peer = objective.peer()
-    if peer.gradient is None:
+    if peer.path.size == 0:
         value = deviation(np.asarray(objective.ours()), peer.value)
         return Row(objective.name, objective.source, value, None, None, objective.note)
     ours = descend(objective.ours, objective.params, peer.rate)

@@ -77,19 +77,19 @@ def policy_rows() -> list[tuple[str, Loss, Loss, str]]:
             lambda params: jnp.mean(
                 losses.ppo_clip_loss(logps(params), old_logps(), steps.advantages, clip_eps=CLIP)
             ),
-            "",
+            "ppo_clip_loss",
         ),
         (
             "policy gradient",
             lambda p: rlax.policy_gradient_loss(logits(p), steps.actions, steps.advantages, ones),
             lambda p: jnp.mean(losses.reinforce_loss(logps(p), steps.advantages)),
-            "",
+            "reinforce_loss",
         ),
         (
             "entropy loss",
             lambda params: rlax.entropy_loss(logits(params), ones),
             lambda params: -jnp.mean(entropy(logits(params))),
-            "minus the mean of ops.logprobs.entropy",
+            "minus the mean entropy",
         ),
         (
             "exact KL",
@@ -97,9 +97,9 @@ def policy_rows() -> list[tuple[str, Loss, Loss, str]]:
                 rlax.categorical_kl_divergence(logits(params), logits(reference))
             ),
             lambda params: jnp.mean(kl.exact_kl(logits(params), logits(reference))),
-            "",
+            "exact_kl",
         ),
-        ("V-trace actor", actor, our_actor, "V-trace advantages of the moving policy"),
+        ("V-trace actor", actor, our_actor, "reinforce_loss on advantages of vtrace"),
     ]
 
 
@@ -151,11 +151,11 @@ def value_rows() -> list[tuple[str, Loss, Loss, str]]:
         targets = vtrace(log_ratios, values).targets
         return jnp.mean(losses.value_loss(split(values)[0], targets))
 
-    squared = "mean square of what the estimator returns"
+    squared = "mean square of what it returns"
     return [
-        ("truncated GAE", gae, our_gae, squared),
-        ("lambda-returns", lambda_returns, our_lambda_returns, squared),
-        ("V-trace critic", critic, our_critic, "value_loss on V-trace targets"),
+        ("truncated GAE", gae, our_gae, f"gae; {squared}"),
+        ("lambda-returns", lambda_returns, our_lambda_returns, f"lambda_returns; {squared}"),
+        ("V-trace critic", critic, our_critic, "value_loss on targets of vtrace"),
     ]
 
 

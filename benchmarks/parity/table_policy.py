@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.parity.batches import load, states
-from benchmarks.parity.draw import VOCABULARY
+from benchmarks.parity.draw import GROUP, VOCABULARY
 from rlhf_jax.losses.preference import sft_loss
 from rlhf_jax.ops.logprobs import mean_logps, sequence_logps
 from rlhf_jax.policies.tabular import tabular_policy
@@ -41,17 +41,20 @@ class Pair(NamedTuple):
     @property
     def logps(self) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """The four [B] summed log-probs that start every pairwise loss."""
-        return tuple(answers.logps for answers in self)
+        chosen, rejected, ref_chosen, ref_rejected = (answers.logps for answers in self)
+        return chosen, rejected, ref_chosen, ref_rejected
 
     @property
     def means(self) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """The same, averaged over tokens."""
-        return tuple(answers.means for answers in self)
+        chosen, rejected, ref_chosen, ref_rejected = (answers.means for answers in self)
+        return chosen, rejected, ref_chosen, ref_rejected
 
 
 def answers(params: jax.Array, prompt_ids: np.ndarray, ids: np.ndarray, mask) -> Answers:
     """Answers to prompts under the table `params`."""
-    previous, mask = states(prompt_ids, ids), jnp.asarray(mask)
+    params, mask = jnp.asarray(params), jnp.asarray(mask)
+    previous = jnp.asarray(states(prompt_ids, ids))
     token_logps = POLICY.logps(params, previous, jnp.asarray(ids))
     sums, means = sequence_logps(token_logps, mask), mean_logps(token_logps, mask)
     return Answers(POLICY.logits(params, previous), token_logps, mask, sums, means)
@@ -75,8 +78,8 @@ def pair(params: jax.Array) -> Pair:
 
 def pooled_nll(*parts: Answers) -> jax.Array:
     """`sft_loss` per token, the tokens of all answers and all parts pooled."""
-    total = sum(jnp.sum(sft_loss(part.logps)) for part in parts)
-    return total / sum(jnp.sum(part.mask) for part in parts)
+    losses = jnp.concatenate([sft_loss(part.logps) for part in parts])
+    return jnp.sum(losses) / jnp.sum(jnp.concatenate([part.lengths for part in parts]))
 
 
 def prompt_answers(params: jax.Array) -> Answers:
@@ -84,3 +87,10 @@ def prompt_answers(params: jax.Array) -> Answers:
     pairs = load("pairs")
     ids, mask = pairs.prompt_ids, pairs.prompt_mask
     return answers(params, ids[:, :1], ids[:, 1:], mask[:, 1:] & mask[:, :-1])
+
+
+def group_answers(params: jax.Array) -> Answers:
+    """The committed answers of all groups, flat."""
+    data = load("groups")
+    prompts = data.prompt_ids.repeat(GROUP, axis=0)
+    return answers(params, prompts, data.completion_ids, data.completion_mask)

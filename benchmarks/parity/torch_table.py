@@ -85,7 +85,7 @@ class TableScorer(transformers.PreTrainedModel):
         self.lm_head = torch.nn.Linear(config.vocab_size, config.vocab_size, bias=False)
         self.post_init()
 
-    def forward(self, input_ids, attention_mask=None, **kwargs):
+    def forward(self, input_ids, attention_mask, **kwargs):
         real = attention_mask[:, 1:] * attention_mask[:, :-1]
         rewards = self.lm_head.weight[input_ids[:, 1:], input_ids[:, :-1]]
         return SequenceClassifierOutput(logits=(rewards * real).sum(-1, keepdim=True))
@@ -150,12 +150,9 @@ def dataset(**columns) -> datasets.Dataset:
 
 def arguments(config: type, **options):
     """A trainer's configuration: float32 on CPU, no logging, nothing written that stays."""
-    quiet = {"bf16": False, "use_cpu": True, "report_to": [], "disable_tqdm": True}
-    quiet |= {
-        "gradient_checkpointing": False,
-        "remove_unused_columns": False,
-        "save_strategy": "no",
-    }
+    quiet: dict[str, object] = {"bf16": False, "use_cpu": True, "save_strategy": "no"}
+    quiet |= {"report_to": [], "disable_tqdm": True, "gradient_checkpointing": False}
+    quiet |= {"remove_unused_columns": False}
     return config(output_dir=tempfile.mkdtemp(prefix="parity_"), **(quiet | options))
 
 

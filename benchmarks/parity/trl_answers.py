@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from trl import (
     KTOConfig,
     KTOTrainer,
@@ -50,12 +51,12 @@ def run(trainer: type, config: type, columns: dict, model=torch_table.TableLM, *
     return torch_table.run_trainer(built)
 
 
-def objective(name: str, source: str, peer: Callable[[], Run], loss, note: str = "") -> Objective:
+def objective(name: str, source: str, peer: Callable[[], Run], loss, note: str) -> Objective:
     """One row whose loss reads the policy's table."""
     return Objective(name, f"TRL {source}", peer, loss, load("weights").policy, note)
 
 
-def pairwise(trainer: type, config: type, name: str, options: dict, loss: PairLoss, note: str = ""):
+def pairwise(trainer: type, config: type, name: str, options: dict, loss: PairLoss, note: str):
     """One row of a trainer on pairs without a reference, plus its NLL of gold or chosen."""
     columns = torch_table.columns("chosen", "rejected")
     if trainer is TPOTrainer:
@@ -81,14 +82,14 @@ def cpo_rows() -> list[Objective]:
     plain, smoothed = {"cpo_alpha": 0.0}, {"label_smoothing": SMOOTHING}
     simpo_options = {"loss_type": "simpo", "simpo_gamma": GAMMA}
     table: list[tuple[str, dict, PairLoss, str]] = [
-        ("CPO", plain, lambda c, r: losses.cpo_loss(c.logps, r.logps, beta=BETA), ""),
+        ("CPO", plain, lambda c, r: losses.cpo_loss(c.logps, r.logps, beta=BETA), "cpo_loss"),
         (
             "CPO, smoothed, with NLL",
             smoothed | {"cpo_alpha": 0.7},
             lambda c, r: (
                 losses.cpo_loss(c.logps, r.logps, beta=BETA, **smoothed) + 0.7 * pooled_nll(c)
             ),
-            "sft_loss of the chosen answers, their tokens pooled",
+            "cpo_loss and sft_loss of the chosen answers, their tokens pooled",
         ),
         (
             "CPO, hinge",
@@ -102,18 +103,18 @@ def cpo_rows() -> list[Objective]:
             lambda c, r: losses.ipo_loss(c.means, r.means, ZEROS, ZEROS, beta=BETA),
             "ipo_loss of per-token means with a reference of zeros",
         ),
-        ("SimPO", plain | simpo_options, simpo, ""),
+        ("SimPO", plain | simpo_options, simpo, "simpo_loss"),
         (
             "SimPO, smoothed",
             plain | simpo_options | smoothed,
             lambda c, r: simpo(c, r, **smoothed),
-            "",
+            "simpo_loss",
         ),
         (
             "AlphaPO",
             plain | simpo_options | {"alpha": 0.25},
             lambda c, r: losses.alpha_po_loss(c.means, r.means, beta=BETA, gamma=GAMMA, alpha=0.25),
-            "",
+            "alpha_po_loss",
         ),
     ]
     return [pairwise(CPOTrainer, CPOConfig, *row) for row in table]
@@ -137,7 +138,7 @@ def orpo_rows() -> list[Objective]:
     answered = {"prompt": text["prompt"], "completion": text["chosen"]}
     gold = text | {"reference": torch_table.columns("gold")["gold"]}
     options = {"beta": BETA, "tpo_alpha": 0.7, "loss_type": "sigmoid"} | smoothed
-    pooled = "NLL of prompt and chosen answer, their tokens pooled, plus beta odds_ratio_loss"
+    pooled = "odds_ratio_loss; sft_loss of prompt and chosen answer, their tokens pooled"
     return [
         objective(
             "ORPO",
@@ -151,7 +152,7 @@ def orpo_rows() -> list[Objective]:
             "TPOTrainer",
             lambda: run(TPOTrainer, TPOConfig, gold, **options),
             tpo,
-            "cpo_loss plus the NLL of a third answer",
+            "cpo_loss, and sft_loss of a third answer",
         ),
         pairwise(
             TPOTrainer,
@@ -178,7 +179,7 @@ def kto_rows() -> list[Objective]:
     labelled = {"prompt": text["prompt"], "completion": text["chosen"]}
     labelled |= {"label": pairs.desirable.tolist()}
     anchor = pair_answers(reference, "chosen").logps
-    rolled = [jnp.roll(x, 1, axis=0) for x in (pairs.chosen_ids, pairs.chosen_mask)]
+    rolled = [np.roll(x, 1, axis=0) for x in (pairs.chosen_ids, pairs.chosen_mask)]
     weights = {"desirable_weight": 1.0, "undesirable_weight": 0.7}
 
     def mismatched(params):  # TRL pairs each prompt with the answer of the row before it
@@ -200,14 +201,21 @@ def kto_rows() -> list[Objective]:
         return run(KTOTrainer, KTOConfig, labelled, loss_type=loss_type, **options)
 
     return [
-        objective("KTO", "KTOTrainer", lambda: peer("kto"), kto),
+        objective("KTO", "KTOTrainer", lambda: peer("kto"), kto, "kto_loss, kto_kl"),
         objective(
             "KTO, weighted",
             "KTOTrainer",
             lambda: peer("kto", **weights),
             lambda params: kto(params, **weights),
+            "kto_loss, kto_kl",
         ),
-        objective("APO-zero unpaired", "KTOTrainer", lambda: peer("apo_zero_unpaired"), apo),
+        objective(
+            "APO-zero unpaired",
+            "KTOTrainer",
+            lambda: peer("apo_zero_unpaired"),
+            apo,
+            "apo_zero_unpaired_loss",
+        ),
     ]
 
 
@@ -233,9 +241,15 @@ def reward_rows() -> list[Objective]:
     text = torch_table.columns("chosen", "rejected")
     gaps = text | {"margin": pairs.gaps.tolist()}
     table = [
-        ("Bradley-Terry", text, {}, plain),
-        ("Bradley-Terry, margin", gaps, {}, margin),
-        ("Bradley-Terry, margin, centred", gaps, {"center_rewards_coefficient": 0.1}, centred),
+        ("Bradley-Terry", text, {}, plain, "bradley_terry_loss"),
+        ("Bradley-Terry, margin", gaps, {}, margin, "margin_bradley_terry_loss"),
+        (
+            "Bradley-Terry, margin, centred",
+            gaps,
+            {"center_rewards_coefficient": 0.1},
+            centred,
+            "margin_bradley_terry_loss, centring_penalty",
+        ),
     ]
     return [
         Objective(
@@ -248,8 +262,9 @@ def reward_rows() -> list[Objective]:
                 loss(scores(params, "chosen"), scores(params, "rejected"))
             ),
             load("weights").reward,
+            note,
         )
-        for name, columns, options, loss in table
+        for name, columns, options, loss, note in table
     ]
 
 

@@ -1,136 +1,21 @@
-"""TRL's GRPO and RLOO trainers: advantages, ratios, clips and aggregations.
+"""TRL's GRPO and RLOO trainers: advantages, ratios, clips and aggregations."""
 
-Nothing is generated: the committed answers enter through the trainer's own `rollout_func`. The
-rest is TRL's: old and reference log-probs, rewards, advantages, loss.
-"""
-
-import functools
-import tempfile
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import torch
-from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from benchmarks.parity import torch_table
 from benchmarks.parity.batches import load
 from benchmarks.parity.compare import Objective, Run
-from benchmarks.parity.draw import EOS, GROUP, LENGTH
-from benchmarks.parity.table_policy import Answers, answers
+from benchmarks.parity.draw import EOS, LENGTH
+from benchmarks.parity.trl_rollouts import Batch, grpo, rloo, run
 from rlhf_jax.losses import group_policy_gradient as grouped
 from rlhf_jax.losses import policy_gradient as losses
 from rlhf_jax.ops import groups, kl, masking
 from rlhf_jax.ops.logprobs import entropy, ratios
 
-BETA, LOW, HIGH, MAX_RATIO = 0.1, 0.2, 0.28, 1.3
-GroupLoss = Callable[["Batch"], jax.Array]
-
-
-class Batch:
-    """All answers, flat [N], under the policy, the sampling policy and the reference."""
-
-    def __init__(self, params: jax.Array):
-        weights = load("weights")
-        self.now, self.old, self.reference = (
-            group_answers(table) for table in (params, weights.old, weights.reference)
-        )
-        self.mask = self.now.mask
-        self.scores = load("groups").scores
-
-    def advantages(self) -> jax.Array:
-        """GRPO's, [N]."""
-        return groups.group_normalised_advantages(self.scores).reshape(-1)
-
-    def steps(self) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Log-probs, old log-probs and advantages of each token, [N, T]."""
-        spread = jnp.broadcast_to(self.advantages()[:, None], self.mask.shape)
-        return self.now.token_logps, self.old.token_logps, spread
-
-
-def group_answers(params: jax.Array, keep: np.ndarray | None = None) -> Answers:
-    """The committed answers of all groups, flat; `keep` [N] bool leaves the others empty."""
-    data = load("groups")
-    mask = data.completion_mask if keep is None else data.completion_mask & keep[:, None]
-    return answers(params, data.prompt_ids.repeat(GROUP, axis=0), data.completion_ids, mask)
-
-
-def rollout(sampler_logps: np.ndarray | None = None) -> dict[str, list | None]:
-    """What a `rollout_func` returns: the committed answers, without padding."""
-    data = load("groups")
-    prompt_ids, prompt_mask = (x.repeat(GROUP, axis=0) for x in (data.prompt_ids, data.prompt_mask))
-
-    def ragged(rows, masks):
-        return [row[mask].tolist() for row, mask in zip(rows, masks, strict=True)]
-
-    logps = None if sampler_logps is None else ragged(sampler_logps, data.completion_mask)
-    completions = ragged(data.completion_ids, data.completion_mask)
-    prompts = ragged(prompt_ids, prompt_mask)
-    return {"prompt_ids": prompts, "completion_ids": completions, "logprobs": logps}
-
-
-def scores(prompts, completions, **kwargs) -> list[float]:
-    """The reward function: the committed scores."""
-    return load("groups").scores.reshape(-1).tolist()
-
-
-@functools.cache
-def reference_folder() -> str:
-    """The reference as a checkpoint, which is how these trainers want it."""
-    folder = tempfile.mkdtemp(prefix="parity_")
-    torch_table.table_model(load("weights").reference).save_pretrained(folder)
-    return folder
-
-
-def build(trainer: type, config: type, **options):
-    """A trainer, constructed for real; two iterations make it keep the old log-probs."""
-    model = torch_table.table_model(load("weights").policy)
-    model.config._name_or_path = reference_folder()
-    data = load("groups")
-    size = data.scores.size
-    sizes = {"per_device_train_batch_size": size, "num_generations": GROUP, "num_iterations": 2}
-    arguments = torch_table.arguments(config, max_completion_length=LENGTH, **sizes, **options)
-    built = trainer(
-        model=model,
-        reward_funcs=scores,
-        args=arguments,
-        train_dataset=torch_table.dataset(prompt=[torch_table.text(x) for x in data.prompt_ids]),
-        processing_class=torch_table.tokenizer(),
-    )
-    built.current_gradient_accumulation_steps = 1  # `train` would set it
-    return built
-
-
-def generate(trainer) -> dict[str, torch.Tensor]:
-    """TRL's batch: sampled by the old policy, scored, with TRL's advantages."""
-    weights, prompts = load("weights"), [torch_table.text(x) for x in load("groups").prompt_ids]
-    rows = [{"prompt": prompt} for prompt in prompts for _ in range(GROUP)]
-    torch_table.set_table(trainer.model, weights.old)
-    batch = trainer._generate_and_score_completions(rows)
-    torch_table.set_table(trainer.model, weights.policy)
-    return batch
-
-
-def grpo(**options):
-    """A GRPO trainer and its batch."""
-    trainer = build(GRPOTrainer, GRPOConfig, **({"beta": 0.0} | options))
-    trainer.rollout_func = lambda prompts, owner: rollout()
-    if options.get("vllm_importance_sampling_mode"):
-        sampled = np.asarray(group_answers(load("weights").old).token_logps)
-        sampled = sampled + load("groups").sampler_gaps
-        trainer.rollout_func = lambda prompts, owner: rollout(sampled)
-        trainer.use_vllm, trainer._last_loaded_step = True, 0  # the correction, without an engine
-    return trainer, generate(trainer)
-
-
-def rloo(**options):
-    """An RLOO trainer, which has no `rollout_func`, and its batch."""
-    trainer = build(RLOOTrainer, RLOOConfig, **options)
-    drawn = rollout()
-    texts = [""] * len(drawn["completion_ids"])
-    trainer._generate = lambda prompts: (drawn["prompt_ids"], drawn["completion_ids"], texts)
-    return trainer, generate(trainer)
+BETA, LOW, HIGH, MAX_RATIO, MAX_KL = 0.1, 0.2, 0.28, 1.3, 0.05
+GroupLoss = Callable[[Batch], jax.Array]
 
 
 def token_mean(batch: Batch, token_losses: jax.Array) -> jax.Array:
@@ -153,28 +38,14 @@ def grpo_loss(batch: Batch, beta: float = 0.0) -> jax.Array:
 def dr_grpo_loss(batch: Batch) -> jax.Array:
     """Dr. GRPO: centred scores, a constant denominator."""
     advantages = groups.group_centred_advantages(batch.scores).reshape(-1)
-    return jnp.mean(
-        grouped.dr_grpo_loss(
-            batch.now.token_logps,
-            batch.old.token_logps,
-            advantages,
-            batch.mask,
-            clip_eps=LOW,
-            max_length=float(LENGTH),
-        )
-    )
+    logps = (batch.now.token_logps, batch.old.token_logps)
+    options = {"clip_eps": LOW, "max_length": float(LENGTH)}
+    return jnp.mean(grouped.dr_grpo_loss(*logps, advantages, batch.mask, **options))
 
 
 def asymmetric(loss) -> GroupLoss:
     """A group loss with the clip of DAPO, before aggregation."""
-    return lambda batch: loss(
-        batch.now.token_logps,
-        batch.old.token_logps,
-        batch.advantages(),
-        batch.mask,
-        clip_eps_low=LOW,
-        clip_eps_high=HIGH,
-    )
+    return lambda batch: loss(*batch.answers(), clip_eps_low=LOW, clip_eps_high=HIGH)
 
 
 DAPO = asymmetric(grouped.dapo_loss)
@@ -189,16 +60,13 @@ def dapo_with_kl(batch: Batch) -> jax.Array:
 def dapo_of_ended(batch: Batch) -> jax.Array:
     """DAPO without the answers that were cut at T."""
     ended = (load("groups").completion_ids == EOS).any(axis=-1)
-    mask = batch.mask & ended[:, None]
-    token_losses = grouped.dapo_loss(
-        batch.now.token_logps,
-        batch.old.token_logps,
-        batch.advantages(),
-        mask,
-        clip_eps_low=LOW,
-        clip_eps_high=HIGH,
-    )
-    return masking.token_mean(token_losses, mask).value()
+    return masking.token_mean(DAPO(batch), batch.mask & ended[:, None]).value()
+
+
+def dapo_near_policy(batch: Batch) -> jax.Array:
+    """DAPO without the bad answers that the policy has left behind."""
+    keep = grouped.off_policy_mask(*batch.answers(), max_kl=MAX_KL)
+    return token_mean(batch, jnp.where(keep[:, None], DAPO(batch), 0.0))
 
 
 def corrected(weights: Callable, per_answer: bool) -> GroupLoss:
@@ -226,25 +94,30 @@ TIS = WIDE | {"loss_type": "dapo", "vllm_importance_sampling_clip_max": MAX_RATI
 CLIP = {"clip_eps": LOW, "dual_clip": 1.5}
 TAUS = {"tau_positive": 1.0, "tau_negative": 1.05}
 TRUNCATED, MASKED = losses.truncated_importance_weights, losses.masked_importance_weights
-SAMPLER = "the sampler's log-probs are the committed ones; no inference engine runs"
-
+SAMPLER = "dapo_loss times importance weights; given log-probs of a sampler, no engine"
+DAPO_NOTE = "dapo_loss, token_mean"
 GRPO: list[tuple[str, dict, GroupLoss, str]] = [
-    ("GRPO", TOKEN | {"loss_type": "grpo"}, grpo_loss, ""),
+    ("GRPO", TOKEN | {"loss_type": "grpo"}, grpo_loss, "grpo_loss"),
     (
         "GRPO with KL",
         TOKEN | {"loss_type": "grpo", "beta": BETA, "use_bias_correction_kl": False},
-        lambda batch: grpo_loss(batch, BETA),
-        "TRL's use_bias_correction_kl off; it is on by default and is no part of GRPO",
+        lambda b: grpo_loss(b, BETA),
+        "grpo_loss; TRL's use_bias_correction_kl off: on by default, no part of GRPO",
     ),
-    ("GRPO with entropy", TOKEN | {"loss_type": "grpo", "entropy_coef": 0.05}, entropy_bonus, ""),
-    ("BNPO", WIDE | {"loss_type": "bnpo"}, lambda b: token_mean(b, DAPO(b)), "dapo_loss"),
+    (
+        "GRPO with entropy",
+        TOKEN | {"loss_type": "grpo", "entropy_coef": 0.05},
+        entropy_bonus,
+        "grpo_loss, entropy",
+    ),
+    ("BNPO", WIDE | {"loss_type": "bnpo"}, lambda b: token_mean(b, DAPO(b)), DAPO_NOTE),
     (
         "Dr. GRPO",
         TOKEN | {"loss_type": "dr_grpo", "scale_rewards": "none"},
         dr_grpo_loss,
-        "TRL's scale_rewards off: it is a separate switch there",
+        "dr_grpo_loss; TRL's scale_rewards off, which is a switch of its own",
     ),
-    ("DAPO", WIDE | {"loss_type": "dapo"}, lambda b: token_mean(b, DAPO(b)), ""),
+    ("DAPO", WIDE | {"loss_type": "dapo"}, lambda b: token_mean(b, DAPO(b)), DAPO_NOTE),
     (
         "DAPO with corrected KL",
         WIDE | {"loss_type": "dapo", "beta": BETA},
@@ -255,37 +128,49 @@ GRPO: list[tuple[str, dict, GroupLoss, str]] = [
         "DAPO, cut answers out",
         WIDE | {"loss_type": "dapo", "mask_truncated_completions": True},
         dapo_of_ended,
-        "",
+        DAPO_NOTE,
+    ),
+    (
+        "DAPO, off-policy mask",
+        WIDE | {"loss_type": "dapo", "off_policy_mask_threshold": MAX_KL},
+        dapo_near_policy,
+        "dapo_loss, off_policy_mask; masked answers stay in the denominator",
     ),
     (
         "GRPO, two-sided clip",
         TOKEN | {"loss_type": "grpo", "delta": 1.5},
         lambda b: answer_mean(b, losses.dual_clip_loss(*b.steps(), **CLIP)),
-        "dual_clip_loss",
+        "dual_clip_loss, sequence_mean_of_token_mean",
     ),
     (
         "GSPO",
         SEQUENCE | {"loss_type": "grpo"},
         lambda b: jnp.mean(asymmetric(grouped.gspo_loss)(b)),
-        "",
+        "gspo_loss",
     ),
     (
         "LUSPO",
         SEQUENCE | {"loss_type": "luspo"},
         lambda b: jnp.mean(asymmetric(grouped.luspo_loss)(b)),
-        "",
+        "luspo_loss",
     ),
     (
         "CISPO",
         {"loss_type": "cispo", "epsilon_high": MAX_RATIO},
         lambda b: token_mean(b, losses.cispo_loss(*b.steps(), max_ratio=MAX_RATIO)),
-        "TRL's epsilon_high is the cap itself",
+        "cispo_loss, token_mean; TRL's epsilon_high is the cap itself",
     ),
     (
         "SAPO",
         {"loss_type": "sapo"},
         lambda b: answer_mean(b, losses.sapo_loss(*b.steps(), **TAUS)),
-        "",
+        "sapo_loss, sequence_mean_of_token_mean",
+    ),
+    (
+        "VESPO",
+        {"loss_type": "vespo"},
+        lambda b: token_mean(b, grouped.vespo_loss(*b.answers())),
+        "vespo_loss, token_mean",
     ),
     (
         "truncated IS, token",
@@ -331,29 +216,34 @@ def rescaled(advantages: jax.Array) -> jax.Array:
     return (advantages - jnp.mean(advantages)) / (jnp.std(advantages, ddof=1) + 1e-4)
 
 
-ADVANTAGES: list[tuple[str, Callable, dict, GroupLoss]] = [
-    ("GRPO advantages", grpo, {}, Batch.advantages),
+SOURCES: dict[Callable, str] = {grpo: "TRL GRPOTrainer", rloo: "TRL RLOOTrainer"}
+LEAVE_ONE_OUT = "leave_one_out_advantages of scores minus beta k1"
+
+ADVANTAGES: list[tuple[str, Callable, dict, GroupLoss, str]] = [
+    ("GRPO advantages", grpo, {}, Batch.advantages, "group_normalised_advantages"),
     (
         "GRPO advantages, centred",
         grpo,
         {"scale_rewards": "none"},
         lambda b: groups.group_centred_advantages(b.scores).reshape(-1),
+        "group_centred_advantages",
     ),
-    ("GRPO advantages, batch scale", grpo, {"scale_rewards": "batch"}, batch_scaled),
-    ("RLOO advantages", rloo, {"beta": BETA}, rloo_advantages),
+    (
+        "GRPO advantages, batch scale",
+        grpo,
+        {"scale_rewards": "batch"},
+        batch_scaled,
+        "group_centred_advantages over the deviation of the batch",
+    ),
+    ("RLOO advantages", rloo, {"beta": BETA}, rloo_advantages, LEAVE_ONE_OUT),
     (
         "RLOO advantages, normalised",
         rloo,
         {"beta": BETA, "normalize_advantages": True},
         lambda b: rescaled(rloo_advantages(b)),
+        LEAVE_ONE_OUT,
     ),
 ]
-
-
-def run(make: Callable, options: dict) -> Run:
-    """A trainer's loss on its own batch."""
-    trainer, batch = make(**options)
-    return torch_table.run_trainer(trainer, batch)
 
 
 def objectives() -> list[Objective]:
@@ -362,18 +252,21 @@ def objectives() -> list[Objective]:
     rows = [
         Objective(
             name,
-            f"TRL {make.__name__.upper()}Trainer",
+            SOURCES[make],
             lambda make=make, options=options: Run(make(**options)[1]["advantages"].numpy()),
             lambda estimate=estimate: estimate(Batch(policy)),
+            note=note,
         )
-        for name, make, options, estimate in ADVANTAGES
+        for name, make, options, estimate, note in ADVANTAGES
     ]
     table = [(grpo, *row) for row in GRPO]
-    table.append((rloo, "RLOO", {"beta": BETA, "epsilon": LOW}, rloo_loss, "KL in the reward"))
+    table.append(
+        (rloo, "RLOO", {"beta": BETA, "epsilon": LOW}, rloo_loss, f"rloo_loss; {LEAVE_ONE_OUT}")
+    )
     return rows + [
         Objective(
             name,
-            f"TRL {make.__name__.upper()}Trainer",
+            SOURCES[make],
             lambda make=make, options=options: run(make, options),
             lambda params, loss=loss: loss(Batch(params)),
             policy,

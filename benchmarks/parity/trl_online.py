@@ -92,9 +92,9 @@ def a2po(params: jax.Array) -> jax.Array:
 def objectives() -> list[Objective]:
     """All rows of these trainers."""
     policy = load("weights").policy
-    sums = "sums over tokens, as in the paper; TRL's DPO trainer averages"
+    sums = "ipo_loss of sums over tokens, as in the paper; TRL's DPO trainer averages"
     online = [
-        ("online DPO", "sigmoid", losses.dpo_loss, ""),
+        ("online DPO", "sigmoid", losses.dpo_loss, "dpo_loss"),
         ("online IPO", "ipo", losses.ipo_loss, sums),
     ]
     rows = [

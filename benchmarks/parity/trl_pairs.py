@@ -85,29 +85,41 @@ SMOOTHED = {"label_smoothing": SMOOTHING}
 PER_TOKEN = "per-token means passed: TRL divides each log-ratio by the length of its answer"
 
 LOSS_TYPES: dict[str, tuple[dict, PairLoss, str]] = {
-    "sigmoid": ({}, lambda p: losses.dpo_loss(*p.logps, beta=BETA), ""),
-    "hinge": ({}, lambda p: losses.hinge_dpo_loss(*p.logps, beta=BETA), ""),
-    "ipo": ({}, lambda p: losses.ipo_loss(*p.means, beta=BETA), PER_TOKEN),
-    "exo_pair": (SMOOTHED, lambda p: losses.exo_loss(*p.logps, beta=BETA, **SMOOTHED), ""),
-    "nca_pair": ({}, lambda p: losses.nca_loss(*p.logps, beta=BETA), ""),
-    "robust": (SMOOTHED, lambda p: losses.robust_dpo_loss(*p.logps, beta=BETA, **SMOOTHED), ""),
-    "bco_pair": ({}, lambda p: losses.bco_pair_loss(*p.logps, beta=BETA), "no running mean"),
-    "sppo_hard": ({}, lambda p: losses.sppo_hard_loss(*p.logps, beta=BETA), ""),
-    "aot": (SMOOTHED, lambda p: losses.aot_loss(*p.logps, beta=BETA, **SMOOTHED), ""),
+    "sigmoid": ({}, lambda p: losses.dpo_loss(*p.logps, beta=BETA), "dpo_loss"),
+    "hinge": ({}, lambda p: losses.hinge_dpo_loss(*p.logps, beta=BETA), "hinge_dpo_loss"),
+    "ipo": ({}, lambda p: losses.ipo_loss(*p.means, beta=BETA), f"ipo_loss; {PER_TOKEN}"),
+    "exo_pair": (SMOOTHED, lambda p: losses.exo_loss(*p.logps, beta=BETA, **SMOOTHED), "exo_loss"),
+    "nca_pair": ({}, lambda p: losses.nca_loss(*p.logps, beta=BETA), "nca_loss"),
+    "robust": (
+        SMOOTHED,
+        lambda p: losses.robust_dpo_loss(*p.logps, beta=BETA, **SMOOTHED),
+        "robust_dpo_loss",
+    ),
+    "bco_pair": (
+        {},
+        lambda p: losses.bco_pair_loss(*p.logps, beta=BETA),
+        "bco_pair_loss, shift 0: TRL has no running mean here",
+    ),
+    "sppo_hard": ({}, lambda p: losses.sppo_hard_loss(*p.logps, beta=BETA), "sppo_hard_loss"),
+    "aot": (
+        SMOOTHED,
+        lambda p: losses.aot_loss(*p.logps, beta=BETA, label_smoothing=SMOOTHING),
+        "aot_loss",
+    ),
     "aot_unpaired": (
         SMOOTHED,
-        lambda p: losses.aot_unpaired_loss(*p.logps, beta=BETA, **SMOOTHED),
-        "",
+        lambda p: losses.aot_unpaired_loss(*p.logps, beta=BETA, label_smoothing=SMOOTHING),
+        "aot_unpaired_loss",
     ),
-    "apo_zero": ({}, lambda p: losses.apo_zero_loss(*p.logps, beta=BETA), ""),
-    "apo_down": ({}, lambda p: losses.apo_down_loss(*p.logps, beta=BETA), ""),
+    "apo_zero": ({}, lambda p: losses.apo_zero_loss(*p.logps, beta=BETA), "apo_zero_loss"),
+    "apo_down": ({}, lambda p: losses.apo_down_loss(*p.logps, beta=BETA), "apo_down_loss"),
     "discopop": (
         {"beta": 0.1},  # at BETA, temperature 0.05 blows rounding up twenty-fold
         lambda p: losses.discopop_loss(*p.logps, beta=0.1, temperature=0.05),
-        "",
+        "discopop_loss",
     ),
-    "sft": ({}, lambda p: pooled_nll(p.chosen), "sft_loss: the tokens of the batch pooled"),
-    "sigmoid_norm": ({}, lambda p: losses.dpo_loss(*p.means, beta=BETA), PER_TOKEN),
+    "sft": ({}, lambda p: pooled_nll(p.chosen), "sft_loss, the tokens of the batch pooled"),
+    "sigmoid_norm": ({}, lambda p: losses.dpo_loss(*p.means, beta=BETA), f"dpo_loss; {PER_TOKEN}"),
 }
 
 
@@ -117,6 +129,7 @@ def f_divergence(name: str) -> dict[str, object]:
     return options | ({"f_alpha_divergence_coef": 0.7} if name == "alpha_divergence" else {})
 
 
+F_DPO = "f_dpo_loss and its score"
 LINK = "the link of `losses.links` on beta times the gap of scores"
 CONSTANT = (
     "scores divided by length before the gap: the constant of f', 1 here, no longer cancels, so "
@@ -124,13 +137,18 @@ CONSTANT = (
 )
 FORWARD, JS, ALPHA = scores.forward_kl_score, scores.js_score, alpha_score(0.7)
 F_LOSSES: list[tuple[str, str, PairLoss, str]] = [
-    ("sigmoid", "forward_kl", lambda p: losses.f_dpo_loss(*p.logps, beta=BETA, score=FORWARD), ""),
-    ("sigmoid", "js_divergence", lambda p: losses.f_dpo_loss(*p.logps, beta=BETA, score=JS), ""),
+    (
+        "sigmoid",
+        "forward_kl",
+        lambda p: losses.f_dpo_loss(*p.logps, beta=BETA, score=FORWARD),
+        F_DPO,
+    ),
+    ("sigmoid", "js_divergence", lambda p: losses.f_dpo_loss(*p.logps, beta=BETA, score=JS), F_DPO),
     (
         "sigmoid",
         "alpha_divergence",
         lambda p: losses.f_dpo_loss(*p.logps, beta=BETA, score=ALPHA),
-        "",
+        F_DPO,
     ),
     ("hinge", "js_divergence", lambda p: links.hinge(f_margins(JS)(p)), LINK),
     (
@@ -160,18 +178,19 @@ F_LOSSES: list[tuple[str, str, PairLoss, str]] = [
     ),
 ]
 
-WEIGHTED: list[tuple[str, dict, PairLoss]] = [
-    ("LD-DPO", {"ld_alpha": 0.4}, ld_dpo),
-    ("WPO", {"use_weighting": True}, wpo),
+WEIGHTED: list[tuple[str, dict, PairLoss, str]] = [
+    ("LD-DPO", {"ld_alpha": 0.4}, ld_dpo, "dpo_loss of ld_logps"),
+    ("WPO", {"use_weighting": True}, wpo, "dpo_loss times wpo_weights"),
     (
         "sigmoid + bco_pair + sft",
         {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]},
         mixed,
+        "the sum of the three",
     ),
 ]
 
 
-def objective(name: str, options: dict, loss: PairLoss, note: str = "") -> Objective:
+def objective(name: str, options: dict, loss: PairLoss, note: str) -> Objective:
     """One row: TRL's trainer under `options`, and the mean of our loss over the pairs."""
     return Objective(
         name,
@@ -193,4 +212,4 @@ def objectives() -> list[Objective]:
         smoothed = SMOOTHED if name in ("robust", "exo_pair") else {}
         options = smoothed | f_divergence(divergence) | {"loss_type": name}
         rows.append(objective(f"{name}, {divergence}", options, loss, note))
-    return rows + [objective(name, options, loss) for name, options, loss in WEIGHTED]
+    return rows + [objective(*row) for row in WEIGHTED]
