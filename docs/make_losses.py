@@ -14,6 +14,7 @@ PAGE = Path(__file__).parent / "losses.md"
 PARTS = {
     "Direct preference optimisation, pairs with a reference": [
         "losses.preference.pairs",
+        "losses.preference.offsets",
         "losses.preference.anchored",
     ],
     "Scores and weights that go into a pairwise loss": [
