@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.losses.links import logistic, smoothed_logistic, soft_logistic
+from rlhf_jax.ops.returns import discounted_sum
 
 Scalar = float | Float[Array, ""]
 
@@ -254,11 +255,7 @@ def partial_returns(
     Reduces to: the sum of the rewards at gamma = 1.
     Reference: Knox et al. 2022, arXiv:2206.02231.
     """
-    chex.assert_equal_shape([rewards, mask])
-    steps = (jnp.cumsum(mask, axis=-1) - 1).astype(rewards.dtype)
-    # The slope of gamma^0 at gamma = 0 would be NaN.
-    discounts = jnp.where(steps > 0, gamma ** jnp.maximum(steps, 1.0), 1.0)
-    return jnp.sum(discounts * jnp.where(mask, rewards, 0.0), axis=-1)
+    return discounted_sum(rewards, mask, gamma=gamma)
 
 
 def partial_return_loss(

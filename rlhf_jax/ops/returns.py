@@ -157,6 +157,28 @@ def _accumulate(
     return jnp.moveaxis(sums, 0, -1)
 
 
+def discounted_sum(
+    x: Float[Array, "*B T"], mask: Bool[Array, "*B T"], *, gamma: float | Float[Array, ""]
+) -> Float[Array, "*B"]:
+    """sum_t gamma^t x_t over the counted steps, t = 0 at the first of them.
+
+    Args:
+      x: [*B, T].
+      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+      gamma: in [0, 1]; t counts the steps under True, so padding on either side is alike. May be
+        traced; its own slope is finite at 0 too.
+    Returns:
+      [*B], 0 for an empty row.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([x, mask])
+    steps = (jnp.cumsum(mask, axis=-1) - 1).astype(x.dtype)
+    # The slope of gamma^0 at gamma = 0 would be NaN.
+    weights = jnp.where(steps > 0, gamma ** jnp.maximum(steps, 1.0), 1.0)
+    return jnp.sum(weights * jnp.where(mask, x, 0.0), axis=-1)
+
+
 def last_step(mask: Bool[Array, "*B T"]) -> Bool[Array, "*B T"]:
     """[*B, T] True at the last counted step of each row; all False in an empty row."""
     later = jnp.flip(jnp.cumsum(jnp.flip(mask, -1), axis=-1, dtype=jnp.int32), -1)

@@ -11,6 +11,7 @@ import pytest
 from rlhf_jax.ops.returns import (
     answer_discounts,
     answer_rewards,
+    discounted_sum,
     gae,
     lambda_returns,
     last_step,
@@ -315,3 +316,13 @@ def test_shapes_of_returns_must_agree():
             vtrace(square, *wrong)
     with pytest.raises(errors):
         vtrace(square[:1], square, square, square, row)
+
+
+def test_discounted_sum_golden_numbers():
+    x = jnp.array([[1.0, 2.0, 4.0], [jnp.nan, 2.0, 4.0], [jnp.nan, jnp.nan, jnp.nan]])
+    mask = jnp.array([[True, True, True], [False, True, True], [False, False, False]])
+    # 1 + 2 / 2 + 4 / 4; 2 + 4 / 2, counted from the first True; nothing
+    np.testing.assert_allclose(discounted_sum(x, mask, gamma=0.5), [3.0, 4.0, 0.0])
+    np.testing.assert_allclose(discounted_sum(x, mask, gamma=0.0), [1.0, 2.0, 0.0])
+    slope = jax.grad(lambda gamma: jnp.sum(discounted_sum(x, mask, gamma=gamma)))(jnp.zeros(()))
+    np.testing.assert_allclose(slope, 6.0)  # the second counted entry of each row: 2 + 4

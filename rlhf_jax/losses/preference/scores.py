@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, mean_logps
 from rlhf_jax.ops.masking import masked_sum
+from rlhf_jax.ops.returns import discounted_sum
 
 Scalar = float | Float[Array, ""]
 
@@ -136,10 +137,7 @@ def discounted_logps(
     Reduces to: `ops.logprobs.sequence_logps` at gamma = 1.
     Reference: Shao et al. 2025, arXiv:2502.14340.
     """
-    chex.assert_equal_shape([token_logps, mask])
-    steps = jnp.maximum(jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, 0)
-    weights = gamma ** steps.astype(token_logps.dtype)
-    return jnp.sum(weights * jnp.where(mask, token_logps, 0.0), axis=-1)
+    return discounted_sum(token_logps, mask, gamma=gamma)
 
 
 def weighted_logps(
