@@ -43,8 +43,12 @@ HEAD = """# Objectives
 
 One row per function, made from the docstrings by `python docs/make_losses.py`. A loss takes arrays
 and returns one value per example (or per step), unreduced; how they are averaged is a separate
-choice, see `ops.masking`. Every function is in `rlhf_jax`; its docstring has shapes, units and what
-departs from the paper. *s* and sigmoid are the logistic function.
+choice: the last table. Every function is in `rlhf_jax`; its docstring has shapes, units and what
+departs from the paper.
+
+Symbols: y_w and y_l are the chosen and the rejected answer; u = log pi - log pi_ref is a log-ratio,
+D = u_w - u_l; z is a margin; a = log pi(y) / |y| is a mean log-prob; rho = pi / pi_old; A is an
+advantage, R or r a reward; sg is stop-gradient.
 """
 
 
