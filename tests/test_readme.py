@@ -9,13 +9,15 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_the_example_runs_and_prefers_what_was_preferred(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example, certificate = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
-    exec(code, names)
+    exec(example, names)
     rows = names["policy"].logits(names["state"].params, np.zeros((1, 1), int))
     first, second, third = np.ravel(rows)
     assert first > second > third
     assert capsys.readouterr().out.startswith("[[")
+    exec(certificate, names)
+    assert capsys.readouterr().out.splitlines()[-1].endswith(": holds")
 
 
 def test_the_two_commands_are_there_and_the_page_is_short():
