@@ -23,6 +23,10 @@ column is the largest deviation divided by the peer's largest entry, in float32:
 - steps: the weights after each of {STEPS} steps of plain SGD, relative to how far the peer moved
   them. The first step moves the most moved weight by {FIRST_STEP}.
 
+To run it: `pip install -c constraints.txt -e '.[parity]'`. Tunix needs an environment of its own:
+`pip install -c benchmarks/parity/tunix-constraints.txt google-tunix` there, and its interpreter
+as `--tunix-python` or in RLHF_JAX_TUNIX_PYTHON here. A peer that is absent is left out.
+
 PASS means that all of them are at most {TOLERANCE:.0e}. The last column names the functions called
 and says how the call expresses a convention of the peer.
 """

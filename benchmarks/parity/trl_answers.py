@@ -18,7 +18,7 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.experimental.tpo import TPOConfig, TPOTrainer
 
 from benchmarks.parity import torch_table
-from benchmarks.parity.batches import load
+from benchmarks.parity.batches import load, sequence
 from benchmarks.parity.compare import Objective, Run
 from benchmarks.parity.draw import PAIRS
 from benchmarks.parity.table_policy import (
@@ -120,48 +120,43 @@ def cpo_rows() -> list[Objective]:
     return [pairwise(CPOTrainer, CPOConfig, *row) for row in table]
 
 
+def orpo(params: jax.Array) -> jax.Array:
+    """ORPO with the supervised term of TRL, which reads the prompt too."""
+    chosen, rejected = pair_answers(params, "chosen"), pair_answers(params, "rejected")
+    odds = losses.odds_ratio_loss(chosen.means, rejected.means)
+    return pooled_nll(prompt_answers(params), chosen) + BETA * jnp.mean(odds)
+
+
+def tpo(params: jax.Array) -> jax.Array:
+    """CPO with the supervised term of a third answer."""
+    logps = (pair_answers(params, name).logps for name in ("chosen", "rejected"))
+    contrast = losses.cpo_loss(*logps, beta=BETA, label_smoothing=SMOOTHING)
+    return jnp.mean(contrast) + 0.7 * pooled_nll(pair_answers(params, "gold"))
+
+
 def orpo_rows() -> list[Objective]:
-    """ORPO, and TPO whose supervised term reads a third answer."""
-    smoothed = {"label_smoothing": SMOOTHING}
-
-    def orpo(params):
-        chosen, rejected = pair_answers(params, "chosen"), pair_answers(params, "rejected")
-        odds = losses.odds_ratio_loss(chosen.means, rejected.means)
-        return pooled_nll(prompt_answers(params), chosen) + BETA * jnp.mean(odds)
-
-    def tpo(params):
-        chosen, rejected = pair_answers(params, "chosen"), pair_answers(params, "rejected")
-        contrast = losses.cpo_loss(chosen.logps, rejected.logps, beta=BETA, **smoothed)
-        return jnp.mean(contrast) + 0.7 * pooled_nll(pair_answers(params, "gold"))
-
+    """ORPO, TPO whose supervised term reads a third answer, and SFT."""
     text = torch_table.columns("chosen", "rejected")
     answered = {"prompt": text["prompt"], "completion": text["chosen"]}
     gold = text | {"reference": torch_table.columns("gold")["gold"]}
-    options = {"beta": BETA, "tpo_alpha": 0.7, "loss_type": "sigmoid"} | smoothed
-    pooled = "odds_ratio_loss; sft_loss of prompt and chosen answer, their tokens pooled"
+    options = {"beta": BETA, "tpo_alpha": 0.7, "label_smoothing": SMOOTHING}
+    short = {"tpo_alpha": 0.0, "loss_type": "tpo-l", "tpo_l_gamma": GAMMA}
     return [
         objective(
             "ORPO",
             "ORPOTrainer",
             lambda: run(ORPOTrainer, ORPOConfig, text, beta=BETA),
             orpo,
-            pooled,
+            "odds_ratio_loss; sft_loss of prompt and chosen answer, their tokens pooled",
         ),
         objective(
             "TPO",
             "TPOTrainer",
-            lambda: run(TPOTrainer, TPOConfig, gold, **options),
+            lambda: run(TPOTrainer, TPOConfig, gold, loss_type="sigmoid", **options),
             tpo,
             "cpo_loss, and sft_loss of a third answer",
         ),
-        pairwise(
-            TPOTrainer,
-            TPOConfig,
-            "TPO-L",
-            {"tpo_alpha": 0.0, "loss_type": "tpo-l", "tpo_l_gamma": GAMMA},
-            simpo,
-            "simpo_loss",
-        ),
+        pairwise(TPOTrainer, TPOConfig, "TPO-L", short, simpo, "simpo_loss"),
         objective(
             "SFT",
             "SFTTrainer",
@@ -172,84 +167,90 @@ def orpo_rows() -> list[Objective]:
     ]
 
 
+def mismatched(params: jax.Array) -> jax.Array:
+    """Log-probs of the answer of the row before, which is what TRL estimates KTO's KL from."""
+    pairs = load("pairs")
+    rolled = [np.roll(x, 1, axis=0) for x in (pairs.chosen_ids, pairs.chosen_mask)]
+    return answers(params, pairs.prompt_ids, *rolled).logps
+
+
+def labelled(params: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Log-probs, reference log-probs and labels of single answers."""
+    anchor = pair_answers(load("weights").reference, "chosen").logps
+    return pair_answers(params, "chosen").logps, anchor, jnp.asarray(load("pairs").desirable)
+
+
+def kto(params: jax.Array, **weights) -> jax.Array:
+    """KTO with TRL's KL."""
+    kl = losses.kto_kl(mismatched(params), mismatched(load("weights").reference))
+    return jnp.mean(losses.kto_loss(*labelled(params), kl=kl, beta=BETA, **weights))
+
+
+def apo(params: jax.Array) -> jax.Array:
+    """APO-zero on single answers."""
+    return jnp.mean(losses.apo_zero_unpaired_loss(*labelled(params), beta=BETA))
+
+
+def run_kto(loss_type: str, **options) -> Run:
+    """`KTOTrainer` on the chosen answers, half of which are labelled bad."""
+    text = torch_table.columns("chosen")
+    columns = {"prompt": text["prompt"], "completion": text["chosen"]}
+    columns |= {"label": load("pairs").desirable.tolist()}
+    options |= {"beta": BETA, "per_device_train_batch_size": PAIRS, "loss_type": loss_type}
+    return run(KTOTrainer, KTOConfig, columns, **options)
+
+
 def kto_rows() -> list[Objective]:
     """KTO and APO-zero on single answers with a label."""
-    pairs, reference = load("pairs"), load("weights").reference
-    text = torch_table.columns("chosen")
-    labelled = {"prompt": text["prompt"], "completion": text["chosen"]}
-    labelled |= {"label": pairs.desirable.tolist()}
-    anchor = pair_answers(reference, "chosen").logps
-    rolled = [np.roll(x, 1, axis=0) for x in (pairs.chosen_ids, pairs.chosen_mask)]
     weights = {"desirable_weight": 1.0, "undesirable_weight": 0.7}
-
-    def mismatched(params):  # TRL pairs each prompt with the answer of the row before it
-        return answers(params, pairs.prompt_ids, *rolled).logps
-
-    def kto(params, **options):
-        kl = losses.kto_kl(mismatched(params), mismatched(reference))
-        logps = pair_answers(params, "chosen").logps
-        return jnp.mean(
-            losses.kto_loss(logps, anchor, pairs.desirable, kl=kl, beta=BETA, **options)
-        )
-
-    def apo(params):
-        logps = pair_answers(params, "chosen").logps
-        return jnp.mean(losses.apo_zero_unpaired_loss(logps, anchor, pairs.desirable, beta=BETA))
-
-    def peer(loss_type, **options):
-        options |= {"beta": BETA, "per_device_train_batch_size": PAIRS}
-        return run(KTOTrainer, KTOConfig, labelled, loss_type=loss_type, **options)
-
     return [
-        objective("KTO", "KTOTrainer", lambda: peer("kto"), kto, "kto_loss, kto_kl"),
+        objective("KTO", "KTOTrainer", lambda: run_kto("kto"), kto, "kto_loss, kto_kl"),
         objective(
             "KTO, weighted",
             "KTOTrainer",
-            lambda: peer("kto", **weights),
+            lambda: run_kto("kto", **weights),
             lambda params: kto(params, **weights),
             "kto_loss, kto_kl",
         ),
         objective(
             "APO-zero unpaired",
             "KTOTrainer",
-            lambda: peer("apo_zero_unpaired"),
+            lambda: run_kto("apo_zero_unpaired"),
             apo,
             "apo_zero_unpaired_loss",
         ),
     ]
 
 
+def scores(params: jax.Array, name: str) -> jax.Array:
+    """Sum of the table's rewards over prompt and answer: what `TableScorer` returns."""
+    pairs = load("pairs")
+    ids = sequence(pairs.prompt_ids, getattr(pairs, f"{name}_ids"))
+    mask = sequence(pairs.prompt_mask, getattr(pairs, f"{name}_mask"))
+    rewards = params[ids[:, :-1], ids[:, 1:]]
+    return jnp.sum(jnp.where(mask[:, :-1] & mask[:, 1:], rewards, 0.0), axis=-1)
+
+
+def margin(chosen: jax.Array, rejected: jax.Array) -> jax.Array:
+    """Bradley-Terry with the rater's gaps."""
+    return reward.margin_bradley_terry_loss(chosen, rejected, jnp.asarray(load("pairs").gaps))
+
+
+def centred(chosen: jax.Array, rejected: jax.Array) -> jax.Array:
+    """The same with TRL's centring term."""
+    return margin(chosen, rejected) + 0.1 * reward.centring_penalty(chosen, rejected)
+
+
 def reward_rows() -> list[Objective]:
     """Bradley-Terry reward model: margins and centring."""
-    pairs = load("pairs")
-
-    def scores(params, name):
-        ids = jnp.concatenate([pairs.prompt_ids, getattr(pairs, f"{name}_ids")], axis=-1)
-        mask = jnp.concatenate([pairs.prompt_mask, getattr(pairs, f"{name}_mask")], axis=-1)
-        rewards = params[ids[:, :-1], ids[:, 1:]]
-        return jnp.sum(jnp.where(mask[:, :-1] & mask[:, 1:], rewards, 0.0), axis=-1)
-
-    def plain(chosen, rejected):
-        return reward.bradley_terry_loss(chosen, rejected)
-
-    def margin(chosen, rejected):
-        return reward.margin_bradley_terry_loss(chosen, rejected, pairs.gaps)
-
-    def centred(chosen, rejected):
-        return margin(chosen, rejected) + 0.1 * reward.centring_penalty(chosen, rejected)
-
     text = torch_table.columns("chosen", "rejected")
-    gaps = text | {"margin": pairs.gaps.tolist()}
+    gaps = text | {"margin": load("pairs").gaps.tolist()}
+    centring = {"center_rewards_coefficient": 0.1}
+    plain, both = reward.bradley_terry_loss, "margin_bradley_terry_loss, centring_penalty"
     table = [
         ("Bradley-Terry", text, {}, plain, "bradley_terry_loss"),
         ("Bradley-Terry, margin", gaps, {}, margin, "margin_bradley_terry_loss"),
-        (
-            "Bradley-Terry, margin, centred",
-            gaps,
-            {"center_rewards_coefficient": 0.1},
-            centred,
-            "margin_bradley_terry_loss, centring_penalty",
-        ),
+        ("Bradley-Terry, margin, centred", gaps, centring, centred, both),
     ]
     return [
         Objective(
