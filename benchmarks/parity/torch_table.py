@@ -27,6 +27,7 @@ from benchmarks.parity.batches import load
 from benchmarks.parity.compare import STEPS, Run, step_size
 from benchmarks.parity.draw import EOS, FIRST_WORD, PAD, PAIRS, VOCABULARY
 
+SCRATCH = tempfile.TemporaryDirectory(prefix="parity_")  # gone when the process ends
 NAMES = {PAD: "<pad>", EOS: "<eos>", 2: "<unk>"}
 NAMES |= {word: f"w{word}" for word in range(FIRST_WORD, VOCABULARY)}
 
@@ -153,7 +154,7 @@ def arguments(config: type, **options):
     quiet: dict[str, object] = {"bf16": False, "use_cpu": True, "save_strategy": "no"}
     quiet |= {"report_to": [], "disable_tqdm": True, "gradient_checkpointing": False}
     quiet |= {"remove_unused_columns": False}
-    return config(output_dir=tempfile.mkdtemp(prefix="parity_"), **(quiet | options))
+    return config(output_dir=SCRATCH.name, **(quiet | options))
 
 
 def descend(backward: Callable[[], torch.Tensor], model: transformers.PreTrainedModel) -> Run:

@@ -5,8 +5,8 @@ rest is TRL's: old and reference log-probs, rewards, advantages.
 """
 
 import functools
-import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -69,9 +69,9 @@ def scores(prompts, completions, **kwargs) -> list[float]:
 @functools.cache
 def reference_folder() -> str:
     """The reference as a checkpoint, which is how these trainers want it."""
-    folder = tempfile.mkdtemp(prefix="parity_")
+    folder = Path(torch_table.SCRATCH.name) / "reference"
     torch_table.table_model(load("weights").reference).save_pretrained(folder)
-    return folder
+    return str(folder)
 
 
 def build(trainer: type, config: type, **options):
