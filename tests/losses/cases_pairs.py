@@ -2,12 +2,14 @@
 
 from functools import partial
 
+import jax.numpy as jnp
 from loss_cases import Case, Sweep, integer, lengths_mask, prob, real
 
 from rlhf_jax.losses import links
-from rlhf_jax.losses.preference import offsets, pairs, scores
+from rlhf_jax.losses.preference import offsets, pairs, robust, scores
 
 PAIR = (real(), real(), real(), real())
+GROUPS = jnp.array([0.2, 0.5, 0.3])
 TOKENS = (real(4), lengths_mask(4))
 
 
@@ -35,6 +37,11 @@ CASES = {
     "tdpo": pair(offsets.tdpo_loss, real(), trained=(0, 1, 4), beta=0.3, alpha=0.5),
     "rebel": pair(offsets.rebel_loss, real(), beta=0.3),
     "xpo": pair(offsets.xpo_loss, real(), trained=(0, 1, 4), beta=0.3, alpha=0.1),
+    "alpha_dpo": pair(
+        offsets.alpha_dpo_loss, beta=0.3, gamma=0.2, alpha=0.5, mean=0.1, std=0.7
+    )._replace(surrogate=True),
+    "ropo": pair(robust.ropo_loss, beta=0.3, alpha=3.0),
+    "mixture": Case(partial(robust.mixture_loss, weights=GROUPS), (real(3),), (0,)),
     "sequence_kl_gaps": Case(
         offsets.sequence_kl_gaps,
         (real(3), real(5), lengths_mask(3), lengths_mask(5)),
@@ -85,6 +92,11 @@ SWEPT = {
     "r_dpo alpha": Sweep(partial(offsets.r_dpo_loss, beta=0.3), "alpha", (*PAIR, real())),
     "tdpo alpha": Sweep(partial(offsets.tdpo_loss, beta=0.3), "alpha", (*PAIR, real())),
     "xpo alpha": Sweep(partial(offsets.xpo_loss, beta=0.3), "alpha", (*PAIR, real())),
+    "alpha_dpo alpha": Sweep(partial(offsets.alpha_dpo_loss, beta=0.3, gamma=0.2), "alpha", PAIR),
+    "alpha_dpo std": Sweep(
+        partial(offsets.alpha_dpo_loss, beta=0.3, gamma=0.2, alpha=0.5), "std", PAIR
+    ),
+    "ropo alpha": Sweep(partial(robust.ropo_loss, beta=0.3), "alpha", PAIR, (1.0, 3.0, 14.0)),
     "alpha_score": Sweep(scores.alpha_score, "alpha", (real(),), (0.0, 1.0, 2.5)),
     "ld_logps": Sweep(scores.ld_logps, "alpha", (*TOKENS, integer(1, 3))),
     "discounted_logps": Sweep(scores.discounted_logps, "gamma", TOKENS, (0.1, 0.5, 1.0)),

@@ -5,7 +5,13 @@ from functools import partial
 import numpy as np
 from loss_cases import Case, Sweep, lengths_mask, negative, real
 
-from rlhf_jax.losses.preference.ranking import lipo_loss, pl_dpo_loss, pro_loss, rrhf_loss
+from rlhf_jax.losses.preference.ranking import (
+    lipo_loss,
+    lire_loss,
+    pl_dpo_loss,
+    pro_loss,
+    rrhf_loss,
+)
 
 CANDIDATES = 4
 MASK = lengths_mask(CANDIDATES)
@@ -25,8 +31,10 @@ CASES = {
     "pro": Case(pro_loss, SCORED, (0,), mask=2, masked=(0, 1)),
     "rrhf": Case(rrhf_loss, SCORED, (0,), mask=2, masked=(0, 1)),
     "lipo": Case(partial(lipo_loss, beta=0.3), LISTED, (0,), mask=3, masked=(0, 1, 2)),
+    "lire": Case(partial(lire_loss, temperature=2.0), RANKED, (0,), mask=2, masked=(0, 1)),
 }
 SWEPT = {
     "pl_dpo": Sweep(pl_dpo_loss, "beta", RANKED),
     "lipo": Sweep(lipo_loss, "beta", LISTED),
+    "lire": Sweep(lire_loss, "temperature", RANKED),
 }

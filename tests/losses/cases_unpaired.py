@@ -10,6 +10,8 @@ from rlhf_jax.losses.preference.unpaired import (
     dro_loss,
     kto_loss,
     npo_loss,
+    pmpo_loss,
+    pointwise_dpo_loss,
 )
 
 LABELLED = (real(), real(), label())
@@ -27,6 +29,8 @@ CASES = {
     "bco": Case(bco, LABELLED, (0,)),
     "dro": Case(partial(dro_loss, beta=0.3), SCORED, (0, 3)),
     "npo": Case(partial(npo_loss, beta=0.3), (real(), real()), (0,)),
+    "pointwise_dpo": Case(partial(pointwise_dpo_loss, beta=0.3), LABELLED, (0,)),
+    "pmpo": Case(partial(pmpo_loss, alpha=0.3, beta=0.5), LABELLED, (0, 1)),
 }
 SWEPT = {
     "kto": Sweep(partial(kto_loss, kl=0.2), "beta", LABELLED),
@@ -38,4 +42,7 @@ SWEPT = {
     "bco_shift": Sweep(partial(bco_loss, beta=0.3), "shift", LABELLED),
     "dro": Sweep(dro_loss, "beta", SCORED),
     "npo": Sweep(npo_loss, "beta", (real(), real())),
+    "pointwise_dpo": Sweep(pointwise_dpo_loss, "beta", LABELLED),
+    "pmpo alpha": Sweep(partial(pmpo_loss, beta=0.5), "alpha", LABELLED),
+    "pmpo beta": Sweep(partial(pmpo_loss, alpha=0.5), "beta", LABELLED),
 }

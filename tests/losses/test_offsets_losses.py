@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rlhf_jax.envs.bandit import preference_matrix
 from rlhf_jax.exact.bandit import regularised_optimum
 from rlhf_jax.losses.preference import (
+    alpha_dpo_loss,
     dpo_loss,
     geometric_dpo_loss,
     ipo_loss,
@@ -21,6 +22,7 @@ from rlhf_jax.losses.preference import (
     r_dpo_loss,
     rebel_loss,
     sequence_kl_gaps,
+    simpo_loss,
     tdpo_loss,
     xpo_loss,
 )
@@ -305,3 +307,22 @@ def test_constants_and_swaps(loss, numbers, shift):
     offset = {odpo_loss: -1.0, r_dpo_loss: 0.2, tdpo_loss: -0.3 * 0.5, rebel_loss: None}[name]
     cost = 0.0 if offset is None else -(z + offset * numbers[4])
     np.testing.assert_allclose(value - other, cost, rtol=1e-4, atol=1e-4)
+
+
+def test_alpha_dpo_by_hand():
+    """M = 1 - (-1) = 2: z = 0.5 * 2 - (0.3 + 0.2 (2 - 1) / 2) = 0.6; slopes -+0.5 sigmoid(-z)."""
+    pair = tuple(jnp.float32(x) for x in (-1.0, -3.0, -2.0, -2.0))
+    loss = partial(alpha_dpo_loss, beta=0.5, gamma=0.3, alpha=0.2, mean=1.0, std=2.0)
+    np.testing.assert_allclose(loss(*pair), 0.4374879, rtol=1e-6)
+    slopes = jax.grad(loss, argnums=(0, 1, 2, 3))(*pair)
+    np.testing.assert_allclose(slopes, [-0.1771718, 0.1771718, 0.0, 0.0], rtol=1e-6)
+
+
+def test_alpha_dpo_asks_more_of_pairs_that_have_moved_and_none_is_simpo():
+    # M = 0 and 2
+    pair = tuple(jnp.array(x) for x in ([-1.0, -1.0], [-3.0, -3.0], [-1.0, -2.0], [-3.0, -2.0]))
+    still, moved = alpha_dpo_loss(*pair, beta=0.5, gamma=0.3, alpha=0.2)
+    assert moved > still
+    plain = simpo_loss(*pair[:2], beta=0.5, gamma=0.3)
+    np.testing.assert_allclose(still, plain[0], rtol=1e-6)
+    np.testing.assert_allclose(alpha_dpo_loss(*pair, beta=0.5, gamma=0.3, alpha=0.0), plain)

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlhf_jax.losses.policy_gradient import reinforce_loss
 from rlhf_jax.losses.preference import (
     dpo_loss,
     lipo_loss,
+    lire_loss,
     pl_dpo_loss,
     pro_loss,
     rrhf_loss,
@@ -236,3 +238,36 @@ def test_lipo_with_scores_beyond_any_gain_stays_finite():
     )
     assert jnp.isfinite(loss)
     assert bool(jnp.all(jnp.isfinite(grad)))
+
+
+def test_lire_by_hand():
+    """q = (1, 3) / 4 at T = 2: -(1 + 9) / 4, slopes -q (r - 5/2) / 2."""
+    logps = jnp.array([0.0, 2.0 * np.log(3.0)])
+    scores, mask = jnp.array([1.0, 3.0]), jnp.ones(2, bool)
+    loss, slopes = jax.value_and_grad(lire_loss)(logps, scores, mask, temperature=2.0)
+    np.testing.assert_allclose(loss, -2.5, rtol=1e-6)
+    np.testing.assert_allclose(slopes, [0.1875, -0.1875], rtol=1e-6)
+
+
+def test_lire_of_all_answers_is_the_expected_score_and_its_policy_gradient():
+    logits, scores = jax.random.normal(jax.random.key(5), (2, 5))
+
+    def lire(logits):
+        logps = jax.nn.log_softmax(logits)
+        return lire_loss(logps, scores, jnp.ones(5, bool), temperature=1.0)
+
+    def reinforce(logits):
+        logps = jax.nn.log_softmax(logits)
+        return jnp.sum(jax.lax.stop_gradient(jnp.exp(logps)) * reinforce_loss(logps, scores))
+
+    loss, slopes = jax.value_and_grad(lire)(logits)
+    np.testing.assert_allclose(loss, -jnp.sum(jax.nn.softmax(logits) * scores), rtol=1e-5)
+    np.testing.assert_allclose(slopes, jax.grad(reinforce)(logits), rtol=1e-4, atol=1e-6)
+
+
+def test_lire_of_a_large_temperature_is_the_mean_score_and_of_a_small_one_the_likeliest():
+    logps, scores = jnp.array([-3.0, -1.0, -2.0, 0.0]), jnp.array([1.0, 2.0, 6.0, 9.0])
+    mask = jnp.array([True, True, True, False])
+    for temperature, expected in ((1e5, -3.0), (1e-3, -2.0)):
+        loss = lire_loss(logps, scores, mask, temperature=temperature)
+        np.testing.assert_allclose(loss, expected, rtol=1e-4)

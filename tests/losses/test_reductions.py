@@ -114,7 +114,15 @@ ROWS = {
         partial(p.bco_pair_loss, beta=BETA),
         PAIR,
     ),
+    "point-wise DPO | both answers | BCO pair": Row(
+        form.both_answers(partial(p.pointwise_dpo_loss, beta=BETA)),
+        partial(p.bco_pair_loss, beta=BETA),
+        PAIR,
+    ),
     # Lengths; no reference.
+    "alpha-DPO | alpha 0 | SimPO": Row(
+        partial(p.alpha_dpo_loss, beta=BETA, gamma=0.0, alpha=0.0), form.only_policy(simpo), PAIR
+    ),
     "SimPO | gamma 0 | reference-free sigmoid_norm": Row(
         form.over(mean_logps, form.only_policy(simpo)),
         form.over(mean_logps, form.no_reference(dpo)),

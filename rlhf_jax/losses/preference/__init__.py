@@ -12,6 +12,7 @@ from rlhf_jax.losses.preference.anchored import (
     sppo_hard_loss,
 )
 from rlhf_jax.losses.preference.offsets import (
+    alpha_dpo_loss,
     mallows_dpo_loss,
     odpo_loss,
     r_dpo_loss,
@@ -35,6 +36,7 @@ from rlhf_jax.losses.preference.pairs import (
 )
 from rlhf_jax.losses.preference.ranking import (
     lipo_loss,
+    lire_loss,
     pl_dpo_loss,
     pro_loss,
     rrhf_loss,
@@ -53,6 +55,8 @@ from rlhf_jax.losses.preference.robust import (
     batch_beta,
     dr_dpo,
     group_weights,
+    mixture_loss,
+    ropo_loss,
 )
 from rlhf_jax.losses.preference.scores import (
     alpha_score,
@@ -79,9 +83,12 @@ from rlhf_jax.losses.preference.unpaired import (
     kto_kl,
     kto_loss,
     npo_loss,
+    pmpo_loss,
+    pointwise_dpo_loss,
 )
 
 __all__ = [
+    "alpha_dpo_loss",
     "alpha_po_loss",
     "alpha_score",
     "aot_loss",
@@ -117,18 +124,23 @@ __all__ = [
     "kto_loss",
     "ld_logps",
     "lipo_loss",
+    "lire_loss",
     "mallows_dpo_loss",
+    "mixture_loss",
     "nca_loss",
     "npo_loss",
     "odds_ratio_loss",
     "odpo_loss",
     "orpo_loss",
     "pl_dpo_loss",
+    "pmpo_loss",
+    "pointwise_dpo_loss",
     "pro_loss",
     "r_dpo_loss",
     "ranked_cpl_loss",
     "rebel_loss",
     "robust_dpo_loss",
+    "ropo_loss",
     "rrhf_loss",
     "sampled_logps",
     "segment_advantages",

@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.losses import links
-from rlhf_jax.losses.preference.ratios import pair_margins
+from rlhf_jax.losses.preference.ratios import pair_log_ratios, pair_margins
 from rlhf_jax.ops.masking import masked_sum
 
 Scalar = float | Float[Array, ""]
@@ -118,6 +118,52 @@ def r_dpo_loss(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
     )
     return links.logistic(margins + alpha * jax.lax.stop_gradient(length_gaps))
+
+
+def alpha_dpo_loss(
+    chosen_mean_logps: Float[Array, "*B"],
+    rejected_mean_logps: Float[Array, "*B"],
+    ref_chosen_mean_logps: Float[Array, "*B"],
+    ref_rejected_mean_logps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+    gamma: Scalar,
+    alpha: Scalar,
+    mean: Scalar = 0.0,
+    std: Scalar = 1.0,
+) -> Float[Array, "*B"]:
+    """AlphaDPO, alpha-DPO: SimPO whose margin follows the pair, one value per pair.
+
+    L = -log sigmoid(beta (a_w - a_l) - sg[gamma + alpha (M - m) / s]),   a = log pi(y | x) / |y|,
+    M = (a_w - a_w^ref) - (a_l - a_l^ref), m and s its mean and deviation over pairs.
+
+    A pair on which the policy has already moved further than on most must win by more.
+
+    Args:
+      chosen_mean_logps, rejected_mean_logps: [*B] a_w and a_l, mean log pi per token, in nats.
+      ref_chosen_mean_logps, ref_rejected_mean_logps: [*B] the same under the reference.
+      beta: scale > 0. May be traced.
+      gamma: target margin >= 0, outside beta. May be traced.
+      alpha: how much the margin follows the pair, >= 0. May be traced.
+      mean: m, of M over a batch, or a running one; no gradient. May be traced.
+      std: s > 0, likewise.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_mean_logps and
+        rejected_mean_logps only, and not through the margin.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, reference, lengths, running mean and deviation.
+    Reduces to: `simpo_loss` at alpha = 0.
+    Reference: Wu et al. 2024, arXiv:2410.10148.
+    Departs: the authors' code has gamma / beta and alpha inside beta: its alpha is alpha / beta
+      here.
+    """
+    chosen_log_ratios, rejected_log_ratios = pair_log_ratios(
+        chosen_mean_logps, rejected_mean_logps, ref_chosen_mean_logps, ref_rejected_mean_logps
+    )
+    moved = (chosen_log_ratios - rejected_log_ratios - mean) / std
+    targets = jax.lax.stop_gradient(gamma + alpha * moved)
+    return links.logistic(beta * (chosen_mean_logps - rejected_mean_logps) - targets)
 
 
 def tdpo_loss(

@@ -161,6 +161,40 @@ def lipo_loss(
     return jnp.sum(pairs, axis=(-2, -1))
 
 
+def lire_loss(
+    logps: Float[Array, "*B K"],
+    scores: Float[Array, "*B K"],
+    mask: Bool[Array, "*B K"],
+    *,
+    temperature: Scalar,
+) -> Float[Array, "*B"]:
+    """Listwise reward enhancement (LIRE), one value per list.
+
+    L = -sum_k q_k r_k,   q = softmax over the list of log pi(y_k | x) / T.
+
+    Args:
+      logps: [*B, K] summed log pi(y_k | x) in nats, in any order.
+      scores: [*B, K] r, comparable within a list; no gradient.
+      mask: [*B, K] True where the candidate is real.
+      temperature: T > 0. May be traced.
+    Returns:
+      [*B] losses, unreduced, between -max r and -min r; 0 for an empty list. Gradient, q_k times
+      how far r_k is from the mean of r under q, over T, flows to logps only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: scored lists; no reference.
+    Reduces to: minus the expected score of pi at T = 1 if the list holds every answer; minus the
+      mean of the scores as T grows.
+    Reference: Zhu et al. 2024, arXiv:2405.13516.
+    Departs: the authors' code puts the scores of a list through a softmax first.
+    """
+    chex.assert_equal_shape([logps, scores, mask])
+    logps = jnp.where(mask, logps, 0.0) / temperature
+    logits = jnp.where(mask, logps, jnp.finfo(logps.dtype).min)
+    scores = jax.lax.stop_gradient(jnp.where(mask, scores, 0.0))
+    return -jnp.sum(jax.nn.softmax(logits, axis=-1) * scores, axis=-1)
+
+
 def _gaps(x: Float[Array, "*B K"]) -> Float[Array, "*B K K"]:
     """x_i - x_j."""
     return x[..., :, None] - x[..., None, :]

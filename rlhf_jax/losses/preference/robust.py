@@ -1,6 +1,6 @@
-"""Robustness around any pairwise loss: to wrong pairs, to the worst group, to the choice of beta.
+"""Robustness: to wrong pairs, to people who disagree, to the worst group, to the choice of beta.
 
-These take the losses or margins of a batch; only `dr_dpo` is itself minimised.
+`ropo_loss` is a loss of pairs; the others go around any loss of pairs.
 """
 
 import chex
@@ -8,9 +8,80 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.losses import links
+from rlhf_jax.losses.preference.ratios import pair_margins
 from rlhf_jax.ops.masking import weighted_mean
 
 Scalar = float | Float[Array, ""]
+
+
+def ropo_loss(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    ref_chosen_logps: Float[Array, "*B"],
+    ref_rejected_logps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+    alpha: Scalar,
+) -> Float[Array, "*B"]:
+    """Robust preference optimisation (ROPO), noise-tolerant DPO, one value per pair.
+
+    L = 4 alpha / (1 + alpha)^2 [-log sigmoid(z) + alpha sigmoid(-z)],   z = beta D.
+
+    The slope is -4 alpha / (1 + alpha)^2 sigmoid(-z) (1 + alpha sigmoid(z)): at most 1, largest at
+    sigmoid(z) = (alpha - 1) / (2 alpha), and falling towards 4 alpha / (1 + alpha)^2 for pairs that
+    the model finds hard to believe.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] summed log-probs of
+        policy and reference, in nats, as in `dpo_loss`.
+      beta: KL weight > 0. May be traced.
+      alpha: >= 1, how much pairs that look wrong are held back; the paper's is > 2. May be traced.
+    Returns:
+      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: pairs, reference.
+    Reduces to: 4 alpha / (1 + alpha) times `dpo_loss` as z grows.
+    Reference: Liang et al. 2024, arXiv:2404.04102.
+    Departs: the paper's filter of noisy pairs and its rejection sampling are left to the data.
+    """
+    margins = pair_margins(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
+    )
+    tolerant = links.logistic(margins) + alpha * jax.nn.sigmoid(-margins)
+    return 4.0 * alpha / (1.0 + alpha) ** 2 * tolerant
+
+
+def mixture_loss(losses: Float[Array, "*B G"], weights: Float[Array, " G"]) -> Float[Array, "*B"]:
+    """Mixture of preferences (EM-DPO), unknown groups of people, one value per person.
+
+    L = -log sum_g q_g exp(-l_g).
+
+    The likelihood of one person's comparisons where it is not known to which group they belong. Its
+    gradient weighs the loss of a group by the responsibility q_g exp(-l_g) / sum_h q_h exp(-l_h),
+    so that a gradient step is that of the M-step after a fresh E-step.
+
+    Args:
+      losses: [*B, G] l_g, negative log-likelihood of a person's comparisons under the policy of
+        group g, in nats: `dpo_loss` summed over them.
+      weights: [G] q >= 0, sum 1, share of each group; the mean responsibility is its EM update. No
+        gradient. A group of weight 0 never matters, NaN included.
+    Returns:
+      [*B] losses in nats, unreduced, between the least l and the mean of l under q. Gradient flows
+      to losses only, and is the responsibilities.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: losses of each person under each group's policy.
+    Reduces to: the loss itself with one group, or where all groups agree; `dr_dpo` of the G losses
+      at temperature = 1.
+    Reference: Chidambaram et al. 2024, arXiv:2405.15065.
+    Departs: the paper alternates E-steps with whole trainings; the objective is the same.
+    """
+    chex.assert_axis_dimension(losses, -1, weights.shape[0])
+    weights = jnp.broadcast_to(jax.lax.stop_gradient(weights), losses.shape)
+    losses = jnp.where(weights > 0, losses, 0.0)
+    return -jax.nn.logsumexp(-losses, axis=-1, b=weights)
 
 
 def dr_dpo(

@@ -149,6 +149,74 @@ def bco_loss(
     return links.logistic(_towards(margins, desirable))
 
 
+def pointwise_dpo_loss(
+    logps: Float[Array, "*B"],
+    ref_logps: Float[Array, "*B"],
+    desirable: Bool[Array, "*B"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*B"]:
+    """Point-wise DPO, the preference part of ULMA, one value per answer.
+
+    L = -log sigmoid(beta u) if desirable, else -log sigmoid(-beta u),   u = log pi - log pi_ref.
+
+    Args:
+      logps: [*B] summed log pi(y | x), in nats.
+      ref_logps: [*B] summed log pi_ref(y | x), in nats.
+      desirable: [*B] True where the answer is a good one.
+      beta: scale > 0. May be traced.
+    Returns:
+      [*B] losses in nats, unreduced, >= 0. Gradient flows to logps only. The population is least at
+      beta u = the log-odds of being desirable.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: labelled answers, reference.
+    Reduces to: `bco_loss` at shift = 0; `bco_pair_loss`, its sum over the two answers of a pair.
+    Reference: Cai et al. 2023, arXiv:2312.02554.
+    Departs: ULMA takes `sft_loss` instead on answers that are demonstrations; that is the caller's.
+    """
+    return bco_loss(logps, ref_logps, desirable, beta=beta, shift=0.0)
+
+
+def pmpo_loss(
+    logps: Float[Array, "*B"],
+    ref_kl: Float[Array, "*B"],
+    desirable: Bool[Array, "*B"],
+    *,
+    alpha: Scalar,
+    beta: Scalar,
+) -> Float[Array, "*B"]:
+    """PMPO, preference optimisation as probabilistic inference, one value per answer.
+
+    L = -alpha log pi(y | x) if desirable, else (1 - alpha) log pi(y | x),
+    plus beta KL(pi_ref || pi).
+
+    Works with answers of one kind only: alpha = 1 imitates, alpha = 0 cuts what is rejected out of
+    the reference.
+
+    Args:
+      logps: [*B] summed log pi(y | x), in nats.
+      ref_kl: [*B] KL(pi_ref || pi) at this prompt, in nats, e.g. the sum over the steps of an
+        answer from the reference of `ops.kl.exact_kl` with the reference's logits first.
+      desirable: [*B] True where the answer is accepted.
+      alpha: in [0, 1], the weight of accepted answers. May be traced.
+      beta: KL weight >= 0; with rejected answers only, > 1 - alpha keeps the optimum inside. May
+        be traced.
+    Returns:
+      [*B] losses, unreduced, unbounded below. Gradient flows to logps and ref_kl. Where half the
+      answers are accepted, of law d_a, and half rejected, of law d_r, the population is stationary
+      at pi proportional to alpha d_a - (1 - alpha) d_r + 2 beta pi_ref.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: labelled answers, full-vocabulary KL to the reference.
+    Reduces to: `sft_loss` at alpha = 1 and beta = 0, of accepted answers.
+    Reference: Abdolmaleki et al. 2024, arXiv:2410.04166, Eq. 10.
+    Departs: the paper has a mean over each kind apart; here a kind counts by how often it comes.
+    """
+    chex.assert_equal_shape([logps, ref_kl, desirable])
+    return jnp.where(desirable, -alpha, 1.0 - alpha) * logps + beta * ref_kl
+
+
 def bco_shift(
     shift: Mean,
     logps: Float[Array, "*B"],
