@@ -392,5 +392,5 @@ def _credited_loss(
 ) -> Float[Array, "*B"]:
     """REINFORCE on win minus a half minus the penalty of each token, summed over the answer."""
     chex.assert_shape(prefs, token_logps.shape[:-1])
-    advantages = prefs[..., None] - 0.5 - penalties
+    advantages = jnp.where(mask, prefs[..., None] - 0.5 - penalties, 0.0)
     return masked_sum(reinforce_loss(token_logps, advantages), mask, axis=-1)

@@ -166,3 +166,21 @@ def test_two_anchors_in_the_reference_give_the_proximal_gradient(seed):
         return jnp.sum(jnp.exp(logps) * (cost - wins))
 
     np.testing.assert_allclose(jax.grad(sampled)(params), jax.grad(exact)(params), atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [nash_md_pg_loss, nash_md_pg_token_loss])
+def test_the_judgement_of_an_empty_answer_never_matters(loss):
+    """Not even NaN, for an answer cut before its first token."""
+    logps, ref = drawn(2, (2, 3))
+    mask = jnp.array([[True, True, False], [False, False, False]])
+
+    def total(logps, prefs):
+        losses = loss(logps, ref, prefs, mask, beta=0.3)
+        return jnp.sum(losses), losses
+
+    step = jax.grad(total, has_aux=True)
+    grad, losses = step(logps, jnp.array([0.8, jnp.nan]))
+    want, want_losses = step(logps, jnp.array([0.8, 0.1]))
+    np.testing.assert_array_equal(grad, want)
+    np.testing.assert_array_equal(losses, want_losses)
+    np.testing.assert_array_equal(losses[1], 0.0)
