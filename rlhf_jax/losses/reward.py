@@ -170,7 +170,7 @@ def rao_kupper_loss(
     chex.assert_equal_shape([first_scores, second_scores, outcomes])
     margins, log_theta = first_scores - second_scores, jnp.log(theta)
     first, second = logistic(margins - log_theta), logistic(-margins - log_theta)
-    tie = first + second - _log_or_floor((theta - 1.0) * (theta + 1.0))
+    tie = first + second - _log_or_floor(theta - 1.0) - jnp.log(theta + 1.0)
     return jnp.where(outcomes == 0, tie, jnp.where(outcomes > 0, first, second))
 
 

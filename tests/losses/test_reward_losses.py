@@ -199,6 +199,14 @@ def test_the_tie_parameter_can_be_trained_from_its_limit(loss, none):
     assert jnp.isfinite(slope(*args, jnp.int32(0), jnp.float32(none)))
 
 
+def test_a_readiness_for_ties_whose_square_overflows_makes_ties_certain():
+    zero = jnp.zeros(())
+    loss, slope = jax.value_and_grad(
+        lambda theta: rao_kupper_loss(zero, zero, jnp.asarray(0), theta=theta)
+    )(jnp.float32(1e25))
+    np.testing.assert_allclose([loss, slope], 0.0, atol=1e-4)
+
+
 def test_scores_from_log_ratios_make_dpo_with_ties():
     """Without ties it is DPO; a tie pulls the two log-ratios together, a win apart."""
     pair = [jnp.float32(x) for x in (-1.0, -3.0, -2.0, -2.5)]
