@@ -29,6 +29,7 @@ PARTS = {
     "Policy gradients": [
         "losses.policy_gradient",
         "losses.group_policy_gradient",
+        "losses.answer_policy_gradient",
         "losses.pairwise_gradient",
     ],
     "Reward models and other feedback": ["losses.reward", "losses.feedback"],

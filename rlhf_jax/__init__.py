@@ -8,6 +8,15 @@ an update needs, such as `rlhf_jax.ops.masking.keep_weighted`. docs/losses.md li
 """
 
 from rlhf_jax.certify import Certificate, Deviation, certify
+from rlhf_jax.losses.answer_policy_gradient import (
+    gmpo_loss,
+    gspo_loss,
+    gspo_token_loss,
+    luspo_loss,
+    off_policy_mask,
+    rloo_loss,
+    vespo_loss,
+)
 from rlhf_jax.losses.feedback import (
     binary_loss,
     cost_model_loss,
@@ -34,12 +43,7 @@ from rlhf_jax.losses.group_policy_gradient import (
     dapo_loss,
     dr_grpo_loss,
     grpo_loss,
-    gspo_loss,
-    gspo_token_loss,
-    luspo_loss,
-    off_policy_mask,
-    rloo_loss,
-    vespo_loss,
+    high_entropy_mask,
 )
 from rlhf_jax.losses.pairwise_gradient import (
     p3o_v1_loss,
@@ -76,6 +80,7 @@ from rlhf_jax.losses.preference import (
     chi_squared_score,
     cpl_loss,
     cpo_loss,
+    dft_loss,
     discopop_loss,
     discounted_logps,
     dpo_loss,
@@ -234,6 +239,7 @@ __all__ = [
     "dapo_loss",
     "davidson_loss",
     "deterministic_regrets",
+    "dft_loss",
     "discopop_loss",
     "discounted_logps",
     "discounted_sum",
@@ -251,6 +257,7 @@ __all__ = [
     "forward_kl_surrogate",
     "gae",
     "geometric_dpo_loss",
+    "gmpo_loss",
     "gpo_loss",
     "group_centred_advantages",
     "group_normalised_advantages",
@@ -258,6 +265,7 @@ __all__ = [
     "grpo_loss",
     "gspo_loss",
     "gspo_token_loss",
+    "high_entropy_mask",
     "hinge_dpo_loss",
     "informative_groups",
     "inpo_loss",

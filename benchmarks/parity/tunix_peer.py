@@ -19,6 +19,7 @@ from benchmarks.parity.batches import load
 from benchmarks.parity.compare import Objective, Run, deviation
 from benchmarks.parity.draw import GROUP
 from benchmarks.parity.table_policy import group_answers, pair, pair_answers
+from rlhf_jax.losses import answer_policy_gradient as answered
 from rlhf_jax.losses import group_policy_gradient as grouped
 from rlhf_jax.losses import policy_gradient, preference
 from rlhf_jax.ops import groups, masking, returns
@@ -126,7 +127,7 @@ def group_rows() -> list[tuple[str, str, Loss, str]]:
 
     def gspo_token(params):
         logps = (group_answers(params).token_logps, old.token_logps)
-        losses = grouped.gspo_token_loss(*logps, spread, mask, **wide)
+        losses = answered.gspo_token_loss(*logps, spread, mask, **wide)
         return masking.sequence_mean_of_token_mean(losses, mask).value()
 
     low_variance = "grpo_loss; Tunix's low_var_kl: its default, k1, has no gradient on average"

@@ -1,7 +1,8 @@
 """Policy-gradient objectives: log-probabilities and advantages in, one loss per step out.
 
 A step is whatever the arrays hold: a token, or a whole answer where log-probs are sums over its
-tokens. Objectives that need to know which tokens make an answer are in `group_policy_gradient`.
+tokens. Objectives that need to know which tokens make an answer are in `group_policy_gradient` and
+`answer_policy_gradient`.
 """
 
 import chex

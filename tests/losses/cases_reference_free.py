@@ -7,6 +7,7 @@ from loss_cases import Case, Sweep, negative, real
 from rlhf_jax.losses.preference.reference_free import (
     alpha_po_loss,
     cpo_loss,
+    dft_loss,
     odds_ratio_loss,
     orpo_loss,
     sft_loss,
@@ -24,6 +25,7 @@ alpha_po = partial(alpha_po_loss, beta=2.0, gamma=0.5, alpha=0.25)
 
 CASES = {
     "sft": Case(sft_loss, (negative(),), (0,)),
+    "dft": Case(dft_loss, (negative(4),), (0,), out=(4,), surrogate=True),
     "simpo": Case(simpo, MEANS, (0, 1)),
     "simpo_smoothed": Case(partial(simpo, label_smoothing=0.1), MEANS, (0, 1)),
     "alpha_po": Case(alpha_po, MEANS, (0, 1)),

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlhf_jax.losses import answer_policy_gradient as answer
 from rlhf_jax.losses import group_policy_gradient as group
 from rlhf_jax.losses import policy_gradient
 from rlhf_jax.losses import preference as p
@@ -154,7 +155,7 @@ def rloo(logps, ref_logps, scores, mask, *, beta=BETA):
     """RLOO of a first update."""
     penalty = masking.masked_sum(logps - ref_logps, mask, axis=-1)
     advantages = groups.leave_one_out_advantages(scores - beta * penalty)
-    return group.rloo_loss(logps, logps, advantages, mask, clip_eps=EPS)
+    return answer.rloo_loss(logps, logps, advantages, mask, clip_eps=EPS)
 
 
 def grpo(logps, old_logps, advantages, mask):
@@ -177,7 +178,7 @@ def dr_grpo(logps, old_logps, scores, mask, *, max_length=7.0):
 def gspo_token(logps, old_logps, advantages, mask):
     """The token mean of GSPO-token, with the advantage of the answer for every token."""
     advantages = jnp.broadcast_to(advantages[..., None], mask.shape)
-    losses = group.gspo_token_loss(
+    losses = answer.gspo_token_loss(
         logps, old_logps, advantages, mask, clip_eps_low=EPS, clip_eps_high=EPS
     )
     return masking.masked_mean(losses, mask, axis=-1)

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.losses.group_policy_gradient import (
-    dr_grpo_loss,
-    grpo_loss,
+from rlhf_jax.losses.answer_policy_gradient import (
     gspo_loss,
     luspo_loss,
     rloo_loss,
+)
+from rlhf_jax.losses.group_policy_gradient import (
+    dr_grpo_loss,
+    grpo_loss,
 )
 from rlhf_jax.ops.groups import group_centred_advantages, leave_one_out_advantages
 from rlhf_jax.ops.kl import exact_kl

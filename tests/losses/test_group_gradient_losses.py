@@ -7,16 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.losses.group_policy_gradient import (
-    dapo_loss,
-    dr_grpo_loss,
-    grpo_loss,
+from rlhf_jax.losses.answer_policy_gradient import (
+    gmpo_loss,
     gspo_loss,
     gspo_token_loss,
     luspo_loss,
     off_policy_mask,
     rloo_loss,
     vespo_loss,
+)
+from rlhf_jax.losses.group_policy_gradient import (
+    dapo_loss,
+    dr_grpo_loss,
+    grpo_loss,
 )
 from rlhf_jax.losses.policy_gradient import ppo_clip_loss, reinforce_loss
 from rlhf_jax.ops.groups import (
@@ -176,6 +179,7 @@ FAMILY = {
         partial(gspo_token_constant, **SEQUENCE_CLIP),
         lambda x, mask: jnp.where(mask, x, 0.0),
     ),
+    "gmpo": (partial(gmpo_loss, **SEQUENCE_CLIP), partial(masked_mean, axis=-1)),
     "luspo": (partial(luspo_loss, **SEQUENCE_CLIP), partial(masked_sum, axis=-1)),
     "rloo": (partial(rloo_loss, clip_eps=0.2), partial(masked_sum, axis=-1)),
     "vespo": (vespo_loss, lambda x, mask: jnp.where(mask, x, 0.0)),
@@ -208,6 +212,7 @@ def test_without_a_clip_they_are_importance_weighted():
         (dr_grpo_loss(*answers, clip_eps=INF, max_length=5.0), jnp.sum(tokens, -1) / 5),
         (dapo_loss(*answers, **both), tokens),
         (gspo_loss(*answers, **both), -advantages * s),
+        (gmpo_loss(*answers, **both), -advantages * s),
         (gspo_token_constant(*answers, **both), jnp.where(mask, (-advantages * s)[:, None], 0.0)),
         (luspo_loss(*answers, **both), -advantages * s * lengths),
         (rloo_loss(*answers, clip_eps=INF), -advantages * s**lengths),

@@ -31,8 +31,8 @@ from reduction_forms import (
 
 from rlhf_jax.envs.bandit import preference_matrix
 from rlhf_jax.exact.bandit import regularised_optimum
+from rlhf_jax.losses import answer_policy_gradient as answer
 from rlhf_jax.losses import feedback, links, pairwise_gradient, policy_gradient, reward
-from rlhf_jax.losses import group_policy_gradient as group
 from rlhf_jax.losses import preference as p
 from rlhf_jax.ops import ensembles, groups, kl
 from rlhf_jax.ops.logprobs import mean_logps, sequence_logps
@@ -46,7 +46,8 @@ simpo = partial(p.simpo_loss, beta=BETA, gamma=0.0)
 kto = partial(p.kto_loss, kl=0.0, beta=BETA)
 bt = reward.bradley_terry_loss
 ppo = partial(policy_gradient.ppo_clip_loss, clip_eps=EPS)
-gspo = partial(group.gspo_loss, clip_eps_low=EPS, clip_eps_high=EPS)
+gspo = partial(answer.gspo_loss, clip_eps_low=EPS, clip_eps_high=EPS)
+gmpo = partial(answer.gmpo_loss, clip_eps_low=EPS, clip_eps_high=EPS)
 ppg = pairwise_gradient.pairwise_gradient_loss
 v1 = partial(pairwise_gradient.p3o_v1_loss, clip_eps=EPS)
 v2 = partial(pairwise_gradient.p3o_v2_loss, clip_eps=EPS)
@@ -191,6 +192,26 @@ ROWS = {
     ),
     "GSPO-token | one advantage per answer | GSPO": Row(
         form.gspo_token, gspo, (form.ANSWERS, form.OLD, form.SCORES, STEPS)
+    ),
+    "GMPO | eps = inf | GSPO, eps = inf": Row(
+        partial(gmpo, clip_eps_low=INF, clip_eps_high=INF),
+        partial(gspo, clip_eps_low=INF, clip_eps_high=INF),
+        (form.ANSWERS, form.OLD, form.SCORES, STEPS),
+    ),
+    "GMPO | one-token answers | asymmetric clip": Row(
+        lambda a, b, *x: gmpo(a[..., None], b[..., None], *x, jnp.asarray(FULL)[..., :1]),
+        partial(
+            policy_gradient.asymmetric_clip_loss,
+            clip_eps_low=1 - np.exp(-EPS),
+            clip_eps_high=np.expm1(EPS),
+        ),
+        (form.ANSWERS[..., 0], form.OLD[..., 0], form.SCORES),
+    ),
+    "DFT | - | REINFORCE, advantages pi": Row(
+        p.dft_loss, lambda a: policy_gradient.reinforce_loss(a, jnp.exp(a)), TOKENS[:1]
+    ),
+    "DFT | one-token answers | SimPER, rejected given": Row(
+        p.dft_loss, lambda a: p.simper_loss(a, jnp.zeros_like(a)), TOKENS[:1], value=False
     ),
     "RLOO | first update | Dr. GRPO, L_max G / (G - 1)": Row(
         partial(form.rloo, beta=0.0),

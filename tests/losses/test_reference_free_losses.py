@@ -1,4 +1,4 @@
-"""SFT, SimPO, AlphaPO, CPO, ORPO, SimPER and SLiC: by hand, in their limits, at their optimum."""
+"""SFT, DFT, SimPO and their relatives: by hand, in their limits, at their optimum."""
 
 from functools import partial
 
@@ -14,6 +14,7 @@ from rlhf_jax.losses.preference.pairs import dpo_loss
 from rlhf_jax.losses.preference.reference_free import (
     alpha_po_loss,
     cpo_loss,
+    dft_loss,
     odds_ratio_loss,
     orpo_loss,
     sft_loss,
@@ -39,6 +40,13 @@ def slopes(loss, *arrays):
 
 def test_sft_golden_numbers():
     np.testing.assert_allclose(sft_loss(jnp.array([-1.5, 0.0])), [1.5, 0.0])
+
+
+def test_dft_golden_numbers():
+    # -1/2 log 1/2 = log 2 / 2, -e^-2 (-2) = 0.2706706, and nothing to learn from certainty.
+    logps = jnp.array([HALF, -2.0, 0.0], jnp.float32)
+    np.testing.assert_allclose(dft_loss(logps), [0.3465736, 0.2706706, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(slopes(dft_loss, logps), [[-0.5, -0.1353353, -1.0]], rtol=1e-6)
 
 
 def test_simpo_golden_numbers():
@@ -77,6 +85,27 @@ def test_orpo_golden_numbers():
     # log 2 + 0.1 * 0.2876821 = 0.7219154
     losses = orpo_loss(CHOSEN[:1], REJECTED[:1], beta=0.1)
     np.testing.assert_allclose(losses, [0.7219154], rtol=1e-6)
+
+
+def test_dft_climbs_the_probability_itself():
+    """To logits: pi times the gradient of SFT, which is the gradient of -pi."""
+    logits = jnp.array([[0.4, -1.0, 0.9], [2.0, -7.0, 0.0]])
+
+    def grad(loss):
+        return jax.grad(lambda x: jnp.sum(loss(jax.nn.log_softmax(x)[:, 1])))(logits)
+
+    probs = jax.nn.softmax(logits)[:, 1:2]
+    np.testing.assert_allclose(grad(dft_loss), probs * grad(sft_loss), rtol=1e-5)
+    np.testing.assert_allclose(grad(dft_loss), grad(lambda x: -jnp.exp(x)), rtol=1e-5, atol=1e-8)
+
+
+@properties
+@given(logps)
+def test_dft_never_outweighs_sft(tokens):
+    tokens = jnp.array(tokens)
+    (ours,), (full,) = slopes(dft_loss, tokens), slopes(sft_loss, tokens)
+    np.testing.assert_allclose(ours, np.exp(tokens) * full, rtol=1e-5)
+    assert np.all(np.abs(ours) < np.abs(full))
 
 
 def test_odds_ratio_golden_gradient():

@@ -44,6 +44,7 @@ from rlhf_jax.losses.preference.ranking import (
 from rlhf_jax.losses.preference.reference_free import (
     alpha_po_loss,
     cpo_loss,
+    dft_loss,
     odds_ratio_loss,
     orpo_loss,
     sft_loss,
@@ -105,6 +106,7 @@ __all__ = [
     "chi_squared_score",
     "cpl_loss",
     "cpo_loss",
+    "dft_loss",
     "discopop_loss",
     "discounted_logps",
     "dpo_loss",

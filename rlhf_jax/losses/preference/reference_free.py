@@ -5,6 +5,7 @@ take sums. Neither is checked: a mean passed for a sum is another objective.
 """
 
 import chex
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -28,6 +29,25 @@ def sft_loss(logps: Float[Array, "*B"]) -> Float[Array, "*B"]:
     Departs: a token mean over a batch divides once by all its tokens: `ops.masking` on token_logps.
     """
     return -logps
+
+
+def dft_loss(token_logps: Float[Array, "*B T"]) -> Float[Array, "*B T"]:
+    """Dynamic fine-tuning (DFT), SFT that leaves unlikely tokens alone, one value per token.
+
+    L_t = -sg(pi_t) log pi_t,   pi_t = pi(y_t | x, y_<t).
+
+    Args:
+      token_logps: [*B, T] log pi_t of the data's tokens, in nats; not summed over the answer.
+    Returns:
+      [*B, T] losses, unreduced, for `ops.masking.token_mean`. The value means nothing, its
+      gradient does: pi_t times that of SFT. A log-prob above 0 counts as pi_t = 1 in the weight.
+    Needs: answers.
+    Reduces to: pi_t times `sft_loss` of a token in gradient; minus pi_t in gradient, `simper_loss`
+      of a one-token answer against a constant; `reinforce_loss` with advantages pi_t.
+    Reference: Wu et al. 2025, arXiv:2508.05629.
+    """
+    weights = jax.lax.stop_gradient(jnp.exp(jnp.minimum(token_logps, 0.0)))
+    return -weights * token_logps
 
 
 def simpo_loss(
