@@ -1,4 +1,4 @@
-"""TRL's other offline trainers: CPO, SimPO, AlphaPO, ORPO, TPO, SFT, KTO and the reward model."""
+"""TRL's other offline trainers: CPO, SimPO, ORPO, TPO, SFT, DFT, KTO and the reward model."""
 
 from collections.abc import Callable
 
@@ -30,6 +30,7 @@ from benchmarks.parity.table_policy import (
 )
 from rlhf_jax.losses import preference as losses
 from rlhf_jax.losses import reward
+from rlhf_jax.ops import masking
 
 BETA, SMOOTHING, GAMMA = 0.8, 0.1, 0.6
 ZEROS = jnp.zeros(PAIRS)
@@ -134,8 +135,14 @@ def tpo(params: jax.Array) -> jax.Array:
     return jnp.mean(contrast) + 0.7 * pooled_nll(pair_answers(params, "gold"))
 
 
+def dft(params: jax.Array) -> jax.Array:
+    """DFT, the tokens of the batch pooled."""
+    chosen = pair_answers(params, "chosen")
+    return masking.token_mean(losses.dft_loss(chosen.token_logps), chosen.mask).value()
+
+
 def orpo_rows() -> list[Objective]:
-    """ORPO, TPO whose supervised term reads a third answer, and SFT."""
+    """ORPO, TPO whose supervised term reads a third answer, SFT and DFT."""
     text = torch_table.columns("chosen", "rejected")
     answered = {"prompt": text["prompt"], "completion": text["chosen"]}
     gold = text | {"reference": torch_table.columns("gold")["gold"]}
@@ -163,6 +170,13 @@ def orpo_rows() -> list[Objective]:
             lambda: run(SFTTrainer, SFTConfig, answered),
             lambda params: pooled_nll(pair_answers(params, "chosen")),
             "sft_loss, the tokens of the batch pooled",
+        ),
+        objective(
+            "DFT",
+            "SFTTrainer",
+            lambda: run(SFTTrainer, SFTConfig, answered, loss_type="dft"),
+            dft,
+            "dft_loss, token_mean",
         ),
     ]
 

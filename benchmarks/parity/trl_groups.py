@@ -8,13 +8,14 @@ import jax.numpy as jnp
 from benchmarks.parity.batches import load
 from benchmarks.parity.compare import Objective, Run
 from benchmarks.parity.draw import EOS, LENGTH
-from benchmarks.parity.trl_rollouts import Batch, grpo, rloo, run
+from benchmarks.parity.trl_rollouts import Batch, gmpo, grpo, rloo, run
+from rlhf_jax.losses import answer_policy_gradient as answered
 from rlhf_jax.losses import group_policy_gradient as grouped
 from rlhf_jax.losses import policy_gradient as losses
 from rlhf_jax.ops import groups, kl, masking
 from rlhf_jax.ops.logprobs import entropy, ratios
 
-BETA, LOW, HIGH, MAX_RATIO, MAX_KL = 0.1, 0.2, 0.28, 1.3, 0.05
+BETA, LOW, HIGH, MAX_RATIO, MAX_KL, TOP = 0.1, 0.2, 0.28, 1.3, 0.05, 0.3
 GroupLoss = Callable[[Batch], jax.Array]
 
 
@@ -65,8 +66,32 @@ def dapo_of_ended(batch: Batch) -> jax.Array:
 
 def dapo_near_policy(batch: Batch) -> jax.Array:
     """DAPO without the bad answers that the policy has left behind."""
-    keep = grouped.off_policy_mask(*batch.answers(), max_kl=MAX_KL)
+    keep = answered.off_policy_mask(*batch.answers(), max_kl=MAX_KL)
     return token_mean(batch, jnp.where(keep[:, None], DAPO(batch), 0.0))
+
+
+def uncertain(batch: Batch) -> jax.Array:
+    """[N, T] the TOP tokens of highest entropy."""
+    return grouped.high_entropy_mask(entropy(batch.now.logits), batch.mask, quantile=1 - TOP)
+
+
+def gmpo_loss(batch: Batch, mask: jax.Array) -> jax.Array:
+    """GMPO of the tokens in the mask, mean over answers."""
+    answers = (*batch.answers()[:3], mask)
+    return jnp.mean(answered.gmpo_loss(*answers, clip_eps_low=LOW, clip_eps_high=HIGH))
+
+
+def gmpo_of_uncertain(batch: Batch) -> jax.Array:
+    """GMPO of the TOP tokens; an answer that has none of them counts as one of ratio 1."""
+    mask = uncertain(batch)
+    constant = jnp.where(jnp.any(mask, axis=-1), 0.0, -batch.advantages())
+    return gmpo_loss(batch, mask) + jnp.mean(constant)
+
+
+def gmpo_with_kl(batch: Batch) -> jax.Array:
+    """GMPO plus beta k3, a mean over the answer's tokens."""
+    k3 = kl.k3(batch.now.token_logps, batch.reference.token_logps)
+    return gmpo_loss(batch, batch.mask) + BETA * answer_mean(batch, k3)
 
 
 def corrected(weights: Callable, per_answer: bool) -> GroupLoss:
@@ -137,6 +162,13 @@ GRPO: list[tuple[str, dict, GroupLoss, str]] = [
         "dapo_loss, off_policy_mask; masked answers stay in the denominator",
     ),
     (
+        "DAPO, high-entropy tokens",
+        WIDE | {"loss_type": "dapo", "top_entropy_quantile": TOP},
+        lambda b: token_mean(b, jnp.where(uncertain(b), DAPO(b), 0.0)),
+        "dapo_loss, high_entropy_mask; TRL's quantile counts from the top, and the tokens that"
+        " are dropped stay in the denominator",
+    ),
+    (
         "GRPO, two-sided clip",
         TOKEN | {"loss_type": "grpo", "delta": 1.5},
         lambda b: answer_mean(b, losses.dual_clip_loss(*b.steps(), **CLIP)),
@@ -145,13 +177,13 @@ GRPO: list[tuple[str, dict, GroupLoss, str]] = [
     (
         "GSPO",
         SEQUENCE | {"loss_type": "grpo"},
-        lambda b: jnp.mean(asymmetric(grouped.gspo_loss)(b)),
+        lambda b: jnp.mean(asymmetric(answered.gspo_loss)(b)),
         "gspo_loss",
     ),
     (
         "LUSPO",
         SEQUENCE | {"loss_type": "luspo"},
-        lambda b: jnp.mean(asymmetric(grouped.luspo_loss)(b)),
+        lambda b: jnp.mean(asymmetric(answered.luspo_loss)(b)),
         "luspo_loss",
     ),
     (
@@ -169,7 +201,7 @@ GRPO: list[tuple[str, dict, GroupLoss, str]] = [
     (
         "VESPO",
         {"loss_type": "vespo"},
-        lambda b: token_mean(b, grouped.vespo_loss(*b.answers())),
+        lambda b: token_mean(b, answered.vespo_loss(*b.answers())),
         "vespo_loss, token_mean",
     ),
     (
@@ -192,6 +224,18 @@ GRPO: list[tuple[str, dict, GroupLoss, str]] = [
     ),
 ]
 
+GMPO: list[tuple[str, dict, GroupLoss, str]] = [
+    ("GMPO", WIDE, lambda b: gmpo_loss(b, b.mask), "gmpo_loss"),
+    ("GMPO with KL", WIDE | {"beta": BETA}, gmpo_with_kl, "gmpo_loss plus the mean k3"),
+    (
+        "GMPO, high-entropy tokens",
+        WIDE | {"top_entropy_quantile": TOP},
+        gmpo_of_uncertain,
+        "gmpo_loss under high_entropy_mask; an answer without such tokens is 0 here, the constant"
+        " -A in TRL",
+    ),
+]
+
 
 def rloo_advantages(batch: Batch) -> jax.Array:
     """Leave-one-out, [N], of scores with beta times the summed log-ratio taken off."""
@@ -202,7 +246,7 @@ def rloo_advantages(batch: Batch) -> jax.Array:
 def rloo_loss(batch: Batch) -> jax.Array:
     """RLOO, mean over answers, with the ratio of the whole answer."""
     logps = (batch.now.token_logps, batch.old.token_logps)
-    return jnp.mean(grouped.rloo_loss(*logps, rloo_advantages(batch), batch.mask, clip_eps=LOW))
+    return jnp.mean(answered.rloo_loss(*logps, rloo_advantages(batch), batch.mask, clip_eps=LOW))
 
 
 def batch_scaled(batch: Batch) -> jax.Array:
@@ -216,7 +260,11 @@ def rescaled(advantages: jax.Array) -> jax.Array:
     return (advantages - jnp.mean(advantages)) / (jnp.std(advantages, ddof=1) + 1e-4)
 
 
-SOURCES: dict[Callable, str] = {grpo: "TRL GRPOTrainer", rloo: "TRL RLOOTrainer"}
+SOURCES: dict[Callable, str] = {
+    grpo: "TRL GRPOTrainer",
+    gmpo: "TRL GMPOTrainer",
+    rloo: "TRL RLOOTrainer",
+}
 LEAVE_ONE_OUT = "leave_one_out_advantages of scores minus beta k1"
 
 ADVANTAGES: list[tuple[str, Callable, dict, GroupLoss, str]] = [
@@ -259,7 +307,7 @@ def objectives() -> list[Objective]:
         )
         for name, make, options, estimate, note in ADVANTAGES
     ]
-    table = [(grpo, *row) for row in GRPO]
+    table = [(grpo, *row) for row in GRPO] + [(gmpo, *row) for row in GMPO]
     table.append(
         (rloo, "RLOO", {"beta": BETA, "epsilon": LOW}, rloo_loss, f"rloo_loss; {LEAVE_ONE_OUT}")
     )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
 
 from benchmarks.parity import torch_table
 from benchmarks.parity.batches import load
@@ -103,16 +104,21 @@ def generate(trainer) -> dict[str, torch.Tensor]:
     return batch
 
 
-def grpo(**options):
+def grpo(trainer: type = GRPOTrainer, config: type = GRPOConfig, **options):
     """A GRPO trainer and its batch."""
-    trainer = build(GRPOTrainer, GRPOConfig, **({"beta": 0.0} | options))
-    trainer.rollout_func = lambda prompts, owner: rollout()
+    built = build(trainer, config, **({"beta": 0.0} | options))
+    built.rollout_func = lambda prompts, owner: rollout()
     if options.get("vllm_importance_sampling_mode"):
         sampled = np.asarray(group_answers(load("weights").old).token_logps)
         sampled = sampled + load("groups").sampler_gaps
-        trainer.rollout_func = lambda prompts, owner: rollout(sampled)
-        trainer.use_vllm, trainer._last_loaded_step = True, 0  # the correction, without an engine
-    return trainer, generate(trainer)
+        built.rollout_func = lambda prompts, owner: rollout(sampled)
+        built.use_vllm, built._last_loaded_step = True, 0  # the correction, without an engine
+    return built, generate(built)
+
+
+def gmpo(**options):
+    """A GMPO trainer and its batch."""
+    return grpo(GMPOTrainer, GMPOConfig, **options)
 
 
 def rloo(**options):
