@@ -1,0 +1,100 @@
+"""Oracles of a preference game: `oracle(opponent_logps [*B, n], key) -> win rates [*B, n]`.
+
+u(y) = P(y > q), the chance that each answer beats one drawn from the opponent q, or an unbiased
+sample of it. Everything in `games.py` asks its game through this one call, so that a learned model
+of the same signature can stand in for a matrix. Leading axes of `prefs` broadcast against those of
+the opponent: with a player axis, [*B, N, n], give prefs [*B, 1, n, n], or [*B, N, n, n] where each
+player has a game of its own.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+Oracle = Callable[[Array, jax.Array], Array]
+
+
+def exact_oracle(prefs: Float[Array, "*P n n"]) -> Oracle:
+    """Win rates from the matrix: u = P q. The key is not read.
+
+    Args:
+      prefs: [*P, n, n], row beats column, in [0, 1], P + P^T = 1.
+    Returns:
+      `oracle(opponent_logps [*B, n], key) -> [*B, n]` in [0, 1]. Multiplied at full precision,
+      whatever the device's default.
+    """
+
+    def oracle(opponent_logps: Float[Array, "*B n"], key: jax.Array | None) -> Float[Array, "*B n"]:
+        del key
+        return _win_rates(prefs, jnp.exp(opponent_logps))
+
+    return oracle
+
+
+def sampled_oracle(prefs: Float[Array, "*P n n"], *, samples: int) -> Oracle:
+    """Win probabilities against a few answers of the opponent.
+
+    u(y) = (1/m) sum_k P(y > y_k),   y_1 .. y_m drawn from q, the same ones for every y.
+
+    Args:
+      prefs: [*P, n, n], row beats column, in [0, 1], P + P^T = 1.
+      samples: m > 0, opponent's answers in each call.
+    Returns:
+      `oracle(opponent_logps [*B, n], key) -> [*B, n]` in [0, 1], of mean P q.
+    Raises:
+      ValueError: samples < 1.
+    """
+    _check_samples(samples)
+
+    def oracle(opponent_logps: Float[Array, "*B n"], key: jax.Array) -> Float[Array, "*B n"]:
+        answers = _draw(opponent_logps, key, samples)
+        drawn = jax.nn.one_hot(answers, opponent_logps.shape[-1], dtype=opponent_logps.dtype)
+        return _win_rates(prefs, jnp.mean(drawn, axis=-2))
+
+    return oracle
+
+
+def labelled_oracle(prefs: Float[Array, "*P n n"], *, samples: int) -> Oracle:
+    """Shares of wins against a few answers of the opponent: bits, as a human judge gives them.
+
+    u(y) = (1/m) sum_k I_k(y),   y_k drawn from q, I_k(y) one with chance P(y > y_k).
+
+    Args:
+      prefs: [*P, n, n], row beats column, in [0, 1], P + P^T = 1.
+      samples: m > 0, opponent's answers in each call, the same ones for every y.
+    Returns:
+      `oracle(opponent_logps [*B, n], key) -> [*B, n]`, multiples of 1 / m, of mean P q; all labels
+      of a call are independent given the answers.
+    Raises:
+      ValueError: samples < 1.
+    """
+    _check_samples(samples)
+
+    def oracle(opponent_logps: Float[Array, "*B n"], key: jax.Array) -> Float[Array, "*B n"]:
+        answer_key, label_key = jax.random.split(key)
+        answers = _draw(opponent_logps, answer_key, samples)
+        size = opponent_logps.shape[-1]
+        games = jnp.broadcast_to(prefs, (*opponent_logps.shape, size))
+        chances = jnp.take_along_axis(games, answers[..., None, :], axis=-1)
+        wins = jax.random.bernoulli(label_key, chances)
+        return jnp.mean(wins, axis=-1, dtype=opponent_logps.dtype)
+
+    return oracle
+
+
+def _win_rates(prefs: Array, probs: Array) -> Array:
+    """P q over broadcast leading axes."""
+    return jnp.einsum("...ab,...b->...a", prefs, probs, precision=jax.lax.Precision.HIGHEST)
+
+
+def _draw(logps: Float[Array, "*B n"], key: jax.Array, samples: int) -> Int[Array, "*B m"]:
+    """Answers of the opponent."""
+    shape = (samples, *logps.shape[:-1])
+    return jnp.moveaxis(jax.random.categorical(key, logps, axis=-1, shape=shape), 0, -1)
+
+
+def _check_samples(samples: int) -> None:
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
