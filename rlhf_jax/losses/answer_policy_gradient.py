@@ -127,7 +127,7 @@ def luspo_loss(
       AssertionError: shapes differ (at trace time).
     Needs: scored answers, old policy.
     Reduces to: |y| times `gspo_loss`; the token sum of `reinforce_loss` in gradient at s = 1.
-    Reference: "Length-Unbiased Sequence Policy Optimization" 2026, arXiv:2602.05261.
+    Reference: Liu et al. 2026, arXiv:2602.05261.
     """
     losses = gspo_loss(
         token_logps,
@@ -248,8 +248,8 @@ def vespo_loss(
     Needs: scored answers, old policy.
     Reduces to: `reinforce_loss` in gradient at w = 1; `rloo_loss` with clip_eps = inf in gradient
       of the token sum at k = 1 and lambda = 0.
-    Reference: arXiv:2602.10693.
-    Departs: the form is that of the TRL trainer (1.16); the paper was not read.
+    Reference: Shen et al. 2026, arXiv:2602.10693, Eq. 20.
+    Departs: the form was checked against the TRL trainer (1.16), not derived from the paper.
     """
     gap, advantages = _answer_terms(token_logps, old_token_logps, advantages, mask)
     log_w = jax.lax.stop_gradient(jnp.minimum(jnp.sum(gap, axis=-1), MAX_LOG_RATIO))

@@ -87,19 +87,20 @@ def robust_logistic(margins: Float[Array, "*B"], *, label_smoothing: Scalar) -> 
     return kept / (1.0 - 2.0 * label_smoothing)
 
 
-def hinge(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
+def hinge(margins: Float[Array, "*B"], *, target: Scalar = 1.0) -> Float[Array, "*B"]:
     """Hinge link.
 
-    L = max(0, 1 - z).
+    L = max(0, target - z).
 
     Args:
       margins: [*B] z.
+      target: how far is enough. May be traced.
     Returns:
-      [*B] >= 0; no gradient beyond z = 1.
+      [*B] >= 0; no gradient beyond z = target.
     Needs: margins.
     Reduces to: nothing.
     """
-    return jax.nn.relu(1.0 - margins)
+    return jax.nn.relu(target - margins)
 
 
 def squared(margins: Float[Array, "*B"], targets: Float[Array, "*B"]) -> Float[Array, "*B"]:

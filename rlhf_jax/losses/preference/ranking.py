@@ -110,7 +110,7 @@ def rrhf_loss(
     """
     chex.assert_equal_shape([mean_logps, scores, mask])
     mean_logps = jnp.where(mask, mean_logps, 0.0)
-    hinges = hinge(1.0 + _gaps(mean_logps))  # no margin: max(0, a_j - a_i)
+    hinges = hinge(_gaps(mean_logps), target=0.0)  # max(0, a_j - a_i)
     ranking = jnp.sum(jnp.where(_better(scores, mask), hinges, 0.0), axis=(-2, -1))
     best = jnp.argmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
     return ranking - jnp.take_along_axis(mean_logps, best[..., None], axis=-1)[..., 0]

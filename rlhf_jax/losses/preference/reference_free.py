@@ -263,4 +263,4 @@ def slic_loss(
     Departs: the paper adds a multiple of `sft_loss` on a target answer.
     """
     chex.assert_equal_shape([chosen_logps, rejected_logps])
-    return links.hinge(chosen_logps - rejected_logps + (1.0 - delta))
+    return links.hinge(chosen_logps - rejected_logps, target=delta)
