@@ -1,0 +1,146 @@
+"""Preference games: win rates, exploitability and the duality gap, from a matrix and a policy.
+
+`prefs` [*P, n, n] holds P(row beats column), P + P^T = 1. A policy is `probs` or `logps` [*B, n].
+Leading axes of the two broadcast: one game [n, n] and the policies of a run [T, n] give [T].
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rlhf_jax.ops.kl import exact_kl
+
+Scalar = float | Float[Array, ""]
+
+
+def win_rates(prefs: Float[Array, "*P n n"], probs: Float[Array, "*B n"]) -> Float[Array, "*C n"]:
+    """Win rate of each answer against a policy: (P pi)(y) = P(y > pi).
+
+    Args:
+      prefs: [*P, n, n], row beats column, P + P^T = 1.
+      probs: [*B, n] pi, sums to 1.
+    Returns:
+      [*C, n] in [0, 1], *C the broadcast of *P and *B. At full precision on every device.
+    """
+    return jnp.einsum("...ab,...b->...a", prefs, probs, precision=jax.lax.Precision.HIGHEST)
+
+
+def win_rate(
+    prefs: Float[Array, "*P n n"], probs: Float[Array, "*B n"], other_probs: Float[Array, "*D n"]
+) -> Float[Array, "*C"]:
+    """Win rate of one policy against another: P(pi > pi') = pi^T P pi'.
+
+    Args:
+      prefs: [*P, n, n], row beats column, P + P^T = 1.
+      probs, other_probs: [*B, n] pi and [*D, n] pi', each sums to 1.
+    Returns:
+      [*C] in [0, 1], *C the broadcast of *P, *B and *D; 1/2 against itself.
+    """
+    return jnp.sum(probs * win_rates(prefs, other_probs), axis=-1)
+
+
+def exploitability(
+    prefs: Float[Array, "*P n n"], probs: Float[Array, "*B n"]
+) -> Float[Array, "*C"]:
+    """Exploitability, two-sided: what both players gain by a best response, the duality gap.
+
+    gap = max_q P(q > pi) - min_q P(pi > q) = 2 (max_y P(y > pi) - 1/2).
+
+    One side alone is half of it, and in payoffs 2 P - 1 it is twice as large.
+
+    Args:
+      prefs: [*P, n, n], row beats column, P + P^T = 1.
+      probs: [*B, n] pi, sums to 1.
+    Returns:
+      [*C] in [0, 1], 0 up to rounding at a Nash policy and nowhere else.
+    """
+    best = jnp.max(win_rates(prefs, probs), axis=-1)
+    return 2.0 * best - jnp.sum(probs, axis=-1)
+
+
+def regularised_payoff(
+    prefs: Float[Array, "*P n n"],
+    logps: Float[Array, "*B n"],
+    other_logps: Float[Array, "*D n"],
+    ref_logps: Float[Array, "*R n"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*C"]:
+    """Payoff of the regularised game, to the player of pi against pi'.
+
+    J(pi, pi') = P(pi > pi') - beta KL(pi || mu) + beta KL(pi' || mu).
+
+    The sum is constant, J(pi, pi') + J(pi', pi) = 1. At the Nash policy pi* and any pi,
+    J(pi*, pi) = 1/2 + beta KL(pi || pi*).
+
+    Args:
+      prefs: [*P, n, n], row beats column, P + P^T = 1.
+      logps, other_logps, ref_logps: [*B, n] log pi, [*D, n] log pi' and [*R, n] log mu, in nats.
+      beta: KL weight >= 0; a paper's tau. May be traced.
+    Returns:
+      [*C], the broadcast of all leading axes.
+    Reference: Munos et al. 2023, arXiv:2312.00886, Eq. 2.
+    """
+    rate = win_rate(prefs, jnp.exp(logps), jnp.exp(other_logps))
+    shape = jnp.broadcast_shapes(logps.shape, other_logps.shape, ref_logps.shape)
+    first, second, ref = (jnp.broadcast_to(x, shape) for x in (logps, other_logps, ref_logps))
+    return rate - beta * exact_kl(first, ref) + beta * exact_kl(second, ref)
+
+
+def regularised_best_response(
+    prefs: Float[Array, "*P n n"],
+    logps: Float[Array, "*B n"],
+    ref_logps: Float[Array, "*R n"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*C n"]:
+    """log of the best response of the regularised game: log_softmax(log mu + P pi / beta).
+
+    The Nash policy is the one that it leaves where it is.
+
+    Args:
+      prefs: [*P, n, n], row beats column, P + P^T = 1.
+      logps, ref_logps: [*B, n] log pi and [*R, n] log mu, in nats.
+      beta: KL weight > 0. May be traced.
+    Returns:
+      [*C, n] log-probs in nats.
+    """
+    return jax.nn.log_softmax(ref_logps + win_rates(prefs, jnp.exp(logps)) / beta, axis=-1)
+
+
+def regularised_gap(
+    prefs: Float[Array, "*P n n"],
+    logps: Float[Array, "*B n"],
+    ref_logps: Float[Array, "*R n"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*C"]:
+    """Duality gap of the regularised game, two-sided, in closed form.
+
+    gap = max_q J(q, pi) - min_q J(pi, q) = 2 [beta log sum_y mu(y) e^(P(y > pi) / beta) - 1/2
+    + beta KL(pi || mu)] = 2 beta KL(pi || best response to pi).
+
+    Calculated as the last, a sum of terms >= 0, so that gaps far below the rounding of 1/2 are
+    still seen. It is at least 2 beta KL(pi || pi*).
+
+    Args:
+      prefs: [*P, n, n], row beats column, P + P^T = 1.
+      logps, ref_logps: [*B, n] log pi and [*R, n] log mu, in nats; an answer that the reference
+        never gives may have -inf in both.
+      beta: KL weight > 0. May be traced.
+    Returns:
+      [*C] >= 0, 0 at the Nash policy only; infinite where pi has mass and mu has none.
+    """
+    best = regularised_best_response(prefs, logps, ref_logps, beta=beta)
+    return 2.0 * beta * _close_kl(*jnp.broadcast_arrays(logps, best))
+
+
+def _close_kl(logps: Float[Array, "*B n"], other_logps: Float[Array, "*B n"]) -> Float[Array, "*B"]:
+    """KL(p || q) of two nearly equal policies: sum_y p (e^d - 1 - d), d = log q - log p."""
+    probs, other = jnp.exp(logps), jnp.exp(other_logps)
+    given = logps > -jnp.inf
+    gap = jnp.where(given, other_logps, 0.0) - jnp.where(given, logps, 0.0)
+    near = jnp.abs(gap) < 1.0
+    small = jnp.where(near, gap, 0.0)
+    terms = jnp.where(near, probs * (jnp.expm1(small) - small), other - probs - probs * gap)
+    return jnp.sum(jnp.maximum(jnp.where(given, terms, other), 0.0), axis=-1)
