@@ -63,7 +63,7 @@ def regularised_nash(prefs, ref, beta, sweeps=200):
 
 def trajectory(method, start, prefs, times, record, key=KEY):
     """Records of a run against the matrix, jitted."""
-    oracle = exact_oracle(prefs)
+    oracle = exact_oracle(jnp.asarray(prefs))
     run = jax.jit(
         lambda start: run_updates(
             method.update, method.init(start), oracle, key, times=times, record=record

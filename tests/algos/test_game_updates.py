@@ -313,9 +313,9 @@ def test_games_seeds_steps_and_temperatures_in_one_jit(make):
 
     swept = run
     for axis in reversed(range(4)):
-        axes = {0: (0, 0, None, None, None), 1: (None, None, 0, None, None)}
-        axes |= {2: (None, None, None, 0, None), 3: (None, None, None, None, 0)}
-        swept = jax.vmap(swept, in_axes=axes[axis])
+        # The first axis is of games and their references together.
+        mapped = [None if at != axis else 0 for at in (0, 0, 1, 2, 3)]
+        swept = jax.vmap(swept, in_axes=mapped)
     got = jax.jit(swept)(prefs, refs, keys, etas, betas)
     assert got.shape == (2, 2, 2, 2, 2, 4)
     once = jax.jit(run)
