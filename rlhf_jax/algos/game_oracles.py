@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rlhf_jax.ops.games import win_rates
+
 Oracle = Callable[[Array, jax.Array], Array]
 
 
@@ -28,7 +30,7 @@ def exact_oracle(prefs: Float[Array, "*P n n"]) -> Oracle:
 
     def oracle(opponent_logps: Float[Array, "*B n"], key: jax.Array | None) -> Float[Array, "*B n"]:
         del key
-        return _win_rates(prefs, jnp.exp(opponent_logps))
+        return win_rates(prefs, jnp.exp(opponent_logps))
 
     return oracle
 
@@ -51,7 +53,7 @@ def sampled_oracle(prefs: Float[Array, "*P n n"], *, samples: int) -> Oracle:
     def oracle(opponent_logps: Float[Array, "*B n"], key: jax.Array) -> Float[Array, "*B n"]:
         answers = _draw(opponent_logps, key, samples)
         drawn = jax.nn.one_hot(answers, opponent_logps.shape[-1], dtype=opponent_logps.dtype)
-        return _win_rates(prefs, jnp.mean(drawn, axis=-2))
+        return win_rates(prefs, jnp.mean(drawn, axis=-2))
 
     return oracle
 
@@ -82,11 +84,6 @@ def labelled_oracle(prefs: Float[Array, "*P n n"], *, samples: int) -> Oracle:
         return jnp.mean(wins, axis=-1, dtype=opponent_logps.dtype)
 
     return oracle
-
-
-def _win_rates(prefs: Array, probs: Array) -> Array:
-    """P q over broadcast leading axes."""
-    return jnp.einsum("...ab,...b->...a", prefs, probs, precision=jax.lax.Precision.HIGHEST)
 
 
 def _draw(logps: Float[Array, "*B n"], key: jax.Array, samples: int) -> Int[Array, "*B m"]:

@@ -1,4 +1,4 @@
-"""Small preference games for the update rules: matrices, gaps and regularised Nash, in float64."""
+"""Small preference games for the update rules: matrices, regularised Nash, runs; in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import numpy as np
 from rlhf_jax.algos import games
 from rlhf_jax.algos.game_oracles import exact_oracle
 from rlhf_jax.algos.game_runs import run_updates
+from rlhf_jax.ops import games as game_ops
 
 RPS = np.array([[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]])
 REF = np.array([0.7, 0.0, -0.7]) - np.log(np.exp([0.7, 0.0, -0.7]).sum())
@@ -22,23 +23,14 @@ def random_games(seed, count, size):
     return prefs, np.asarray(jax.nn.log_softmax(jnp.asarray(rng.standard_normal((count, size)))))
 
 
-def win_rates(prefs, probs):
-    return jnp.einsum("...ab,...b->...a", prefs, probs)
-
-
 def gap(prefs, probs):
     """Exploitability, both sides."""
-    return 2.0 * (jnp.max(win_rates(prefs, probs), axis=-1) - 0.5)
-
-
-def kl(logps, other):
-    return jnp.sum(jnp.exp(logps) * (logps - other), axis=-1)
+    return game_ops.exploitability(jnp.asarray(prefs), probs)
 
 
 def regularised_gap(prefs, logps, ref, beta):
-    """Duality gap of the regularised game, the best response in closed form."""
-    best = jax.nn.logsumexp(ref + win_rates(prefs, jnp.exp(logps)) / beta, axis=-1)
-    return 2.0 * (beta * best - 0.5 + beta * kl(logps, ref))
+    """Duality gap of the regularised game."""
+    return game_ops.regularised_gap(jnp.asarray(prefs), logps, ref, beta=beta)
 
 
 def regularised_nash(prefs, ref, beta, sweeps=200):

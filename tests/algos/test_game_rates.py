@@ -10,7 +10,6 @@ from nash_population import (
     REF,
     RPS,
     gap,
-    kl,
     random_games,
     regularised_gap,
     regularised_nash,
@@ -21,6 +20,7 @@ from rlhf_jax.algos import games
 from rlhf_jax.algos.game_oracles import exact_oracle
 from rlhf_jax.algos.game_runs import run_updates
 from rlhf_jax.algos.game_steps import decaying_steps
+from rlhf_jax.ops.kl import exact_kl as kl
 
 DICE = np.where(RPS == 0.5, 0.5, np.where(RPS == 1.0, 5 / 9, 4 / 9))
 # Rock-paper-scissors from here cycles; from the middle it would stand still.
