@@ -360,6 +360,32 @@ def test_records_see_the_metrics_of_their_own_update(game):
     close(2 * records[1]["win_rate/best"] - 1, gap(prefs, jnp.exp(played)))
 
 
+def test_every_call_of_the_oracle_has_a_key_of_its_own(game):
+    _, ref = game
+    seen = []
+
+    def oracle(opponent_logps, key):
+        seen.append(tuple(jax.random.key_data(key).tolist()))
+        return jax.random.uniform(key, opponent_logps.shape)
+
+    method = games.nash_mp(ref, eta=0.9, beta=0.4)
+    method.update(method.init(ref), oracle, KEY)
+    assert len(set(seen)) == 2
+
+    def noise(opponent_logps, key):
+        return jax.random.uniform(key, opponent_logps.shape)
+
+    best = run_updates(
+        method.update,
+        method.init(ref),
+        noise,
+        KEY,
+        times=range(1, 6),
+        record=lambda state, metrics: metrics["win_rate/best"],
+    )[1]
+    assert len(set(np.asarray(best).tolist())) == 5
+
+
 def test_log_spaced_times():
     assert log_spaced_times(1000, 4) == (1, 10, 100, 1000)
     times = log_spaced_times(50, 40)
