@@ -15,7 +15,8 @@ from jaxtyping import Array, Float64
 
 from rlhf_jax.exact.nash import game_name, skew_part
 
-WARM_STEPS, NEWTON_STEPS = 100, 100
+WARM_STEPS, NEWTON_STEPS = 100, 50  # of a round; each has ten times the warm steps of the last
+ROUNDS = 4
 SHRINKS = 0.5 ** np.arange(16)  # of a Newton step
 
 
@@ -36,9 +37,10 @@ def regularised_nash(
     pi*(y) = mu(y) exp(P(y > pi*) / beta) / Z.
 
     Extragradient steps, which contract from anywhere, then Newton steps on
-    l - log mu - P softmax(l) / beta, each shortened until the residual falls. The Jacobian is the
-    identity plus a matrix that is skew in the metric of pi, so it is never singular, and every step
-    is one of descent. All games are solved in one jit.
+    l - log mu - P softmax(l) / beta, each shortened until that falls. The Jacobian is the identity
+    plus a matrix that is skew in the metric of pi, so it is never singular, and every step is one
+    of descent. Where 50 are not enough, more of the first come before them. All games are solved
+    in one jit.
 
     Args:
       prefs: [*B, n, n], row beats column.
@@ -64,7 +66,7 @@ def regularised_nash(
             np.broadcast_to(skew, (*batch, n, n)).reshape(-1, n, n),
             np.broadcast_to(ref, (*batch, n)).reshape(-1, n),
             np.broadcast_to(betas, batch).reshape(-1),
-            0.1 * tolerance,
+            tolerance,
         )
         logps, residuals = np.asarray(logps), np.asarray(residuals)
     for index, residual in np.ndenumerate(residuals.reshape(batch)):
@@ -72,7 +74,7 @@ def regularised_nash(
             raise RuntimeError(
                 f"regularised Nash policy of {game_name(index)} at beta = "
                 f"{np.broadcast_to(betas, batch)[index]}: residual {residual:.1e}, more than "
-                f"{tolerance}, after up to {NEWTON_STEPS} Newton steps"
+                f"{tolerance}"
             )
     return logps.reshape(*batch, n)
 
@@ -94,23 +96,30 @@ def _checked_beta(beta: ArrayLike) -> np.ndarray:
 
 
 @jax.jit
-def _solve_all(skew: Array, ref_logps: Array, betas: Array, goal: Array) -> tuple[Array, Array]:
+def _solve_all(
+    skew: Array, ref_logps: Array, betas: Array, tolerance: Array
+) -> tuple[Array, Array]:
     """Policies [G, n] and residuals [G] of games [G, n, n]."""
-    return jax.vmap(partial(_solve, goal=goal))(skew, ref_logps, betas)
+    return jax.vmap(partial(_solve, tolerance=tolerance))(skew, ref_logps, betas)
 
 
-def _solve(skew: Array, ref_logps: Array, beta: Array, *, goal: Array) -> tuple[Array, Array]:
+def _solve(skew: Array, ref_logps: Array, beta: Array, *, tolerance: Array) -> tuple[Array, Array]:
     """One game: log pi and the residual."""
     ref = jax.nn.log_softmax(ref_logps)
     game = _Game(skew, ref, ref_logps > -jnp.inf, beta)
-    warm = jax.lax.fori_loop(0, WARM_STEPS, lambda _, logps: _extragradient(game, logps), ref)
 
     def unfinished(state: tuple[Array, Array, Array]) -> Array:
-        logits, count, stuck = state
-        return (count < NEWTON_STEPS) & ~stuck & (_residual(game, logits) > goal)
+        _, logits, done = state
+        return (done < ROUNDS) & ~(_residual(game, logits) <= tolerance)
 
-    start = jnp.where(game.allowed, warm, 0.0), jnp.array(0), jnp.array(False)
-    logits, _, _ = jax.lax.while_loop(unfinished, partial(_newton, game), start)
+    def rounds(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        warm, _, done = state
+        count = WARM_STEPS * 10**done
+        warm = jax.lax.fori_loop(0, count, lambda _, logps: _extragradient(game, logps), warm)
+        return warm, _newton(game, warm, 0.1 * tolerance), done + 1
+
+    start = ref, jnp.where(game.allowed, ref, 0.0), jnp.array(0)
+    _, logits, _ = jax.lax.while_loop(unfinished, rounds, start)
     return _policy(game, logits), _residual(game, logits)
 
 
@@ -142,7 +151,18 @@ def _offsets(game: _Game, logits: Array) -> Array:
     return jnp.where(game.allowed, offsets - mean, 0.0)
 
 
-def _newton(game: _Game, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+def _newton(game: _Game, logps: Array, goal: Array) -> Array:
+    """Logits after Newton steps, until the goal is reached or none brings the offsets down."""
+
+    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+        logits, count, stuck = state
+        return (count < NEWTON_STEPS) & ~stuck & (_residual(game, logits) > goal)
+
+    start = jnp.where(game.allowed, logps, 0.0), jnp.array(0), jnp.array(False)
+    return jax.lax.while_loop(unfinished, partial(_newton_step, game), start)[0]
+
+
+def _newton_step(game: _Game, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
     """The longest of 16 Newton steps that brings the offsets down; stuck where none does."""
     logits, count, _ = state
     offsets, probs = _offsets(game, logits), jnp.exp(_policy(game, logits))
@@ -152,4 +172,6 @@ def _newton(game: _Game, state: tuple[Array, Array, Array]) -> tuple[Array, Arra
     lengths = jnp.linalg.norm(_offsets(game, tried), axis=-1)
     good = lengths < (1.0 - 1e-4 * SHRINKS) * jnp.linalg.norm(offsets)
     moved = jnp.where(jnp.any(good), tried[jnp.argmax(good)], logits)
-    return moved, count + 1, ~jnp.any(good)
+    # Logits near 0 where the policy has its mass have the finest digits there.
+    top = jnp.max(moved, where=game.allowed, initial=-jnp.inf)
+    return moved - top, count + 1, ~jnp.any(good)
