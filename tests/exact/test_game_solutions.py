@@ -269,12 +269,11 @@ def test_a_batch_of_games_is_a_loop():
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_hard_games_are_solved(scale):
-    """Sure wins and ties, references down to e^-300, the smallest beta."""
-    games = np.stack([sure_game(seed, 5, 0.3) for seed in range(30)])
-    refs = scale * np.random.default_rng(0).standard_normal((30, 5))
+    """Sure wins and ties, references down to e^-300, the smallest beta; one round is not enough."""
+    games = np.stack([sure_game(seed, 8, 0.3) for seed in range(10)])
+    refs = scale * np.random.default_rng(0).standard_normal((10, 8))
     logps = regularised_nash(games, refs, beta=1e-3)
-    worst = max(map(residual, games, logps, refs, np.full(30, 1e-3)))
-    assert worst < 2e-12
+    assert max(map(residual, games, logps, refs, np.full(10, 1e-3))) < 2e-12
 
 
 @pytest.mark.slow
