@@ -1,1 +1,1 @@
-"""Measurements of the library against other code and against the clock; nothing imports them."""
+"""Measurements of the library against other code and against the clock; only tests import them."""
