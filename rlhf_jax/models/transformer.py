@@ -44,6 +44,7 @@ class Transformer(NamedTuple):
     hidden: `(params, ids, positions, segments) -> [B, L, d]` after the final norm. A token
       attends to itself and to earlier tokens of its own segment; segment 0 is padding.
     unembed: `(params, hidden [*B, d]) -> logits [*B, V]`, float32.
+    table: `params -> [V, d]`, the unembedding, which is the embedding itself when tied.
     prefill: `(params, ids, positions, segments, length) -> (hidden [B, P, d], KVCache)`; the
       cache has `length` slots, the first P filled. One segment per row.
     decode_step: `(params, cache, ids [B], positions [B]) -> (hidden [B, d], KVCache)`.
@@ -55,6 +56,7 @@ class Transformer(NamedTuple):
     init: Callable[..., Params]
     hidden: Callable[..., Float[Array, "B L d"]]
     unembed: Callable[..., Float[Array, "*B V"]]
+    table: Callable[..., Float[Array, "V d"]]
     prefill: Callable[..., tuple[Float[Array, "B P d"], KVCache]]
     decode_step: Callable[..., tuple[Float[Array, "B d"], KVCache]]
     axes: Callable[[], dict]
@@ -126,10 +128,14 @@ class LanguageModel(nnx.Module):
             table = {"vocab": config.vocab_size, "embed": config.d_model}
             self.unembed = weight(rngs, config, table, config.d_model**-0.5)
 
+    def table(self) -> Float[Array, "V d"]:
+        """The unembedding."""
+        tied = self.trunk.config.tied_embeddings
+        return (self.trunk.embed if tied else self.unembed)[...]
+
     def logits(self, hidden: Float[Array, "*B d"]) -> Float[Array, "*B V"]:
         """Inner products with every row of the table, float32."""
-        tied = self.trunk.config.tied_embeddings
-        table = (self.trunk.embed if tied else self.unembed)[...].astype(hidden.dtype)
+        table = self.table().astype(hidden.dtype)
         return jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
 
 
@@ -177,6 +183,9 @@ def make_transformer(config: TransformerConfig) -> Transformer:
     def unembed(params, hidden):
         return bind(params).logits(hidden)
 
+    def table(params):
+        return bind(params).table()
+
     def prefill(params, ids, positions, segments, length):
         states, kept = bind(params).trunk(ids, positions, segments, keep=True)
         spare = length - ids.shape[1]
@@ -193,4 +202,4 @@ def make_transformer(config: TransformerConfig) -> Transformer:
     def decode_step(params, cache, ids, positions):
         return bind(params).trunk.step(cache, ids, positions)
 
-    return Transformer(config, init, hidden, unembed, prefill, decode_step, axes)
+    return Transformer(config, init, hidden, unembed, table, prefill, decode_step, axes)

@@ -120,7 +120,7 @@ def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
         states = _states_before(model.hidden, params, inputs)
         if actions.shape[-1] <= chunk:
             return token_logps(model.unembed(params, states), actions)
-        return chunked_token_logps(states, _table(params), actions, chunk=chunk)
+        return chunked_token_logps(states, model.table(params), actions, chunk=chunk)
 
     return Policy(model.init, logits, logps)
 
@@ -187,8 +187,3 @@ def _states_before(run: Callable, params: Params, inputs: LanguageInputs) -> Arr
         room = [(1, 0) if i == axis else (0, 0) for i in range(out.ndim)]
         states = jnp.pad(states, room)
     return states
-
-
-def _table(params: Params) -> Float[Array, "V d"]:
-    """The unembedding, which is the embedding itself in a tied model."""
-    return params.get("unembed", params["trunk"]["embed"])
