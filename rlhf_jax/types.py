@@ -48,6 +48,29 @@ class RewardFn(NamedTuple):
     scores: Callable[..., Float[Array, "*B"]]
 
 
+class PreferenceFn(NamedTuple):
+    """A pairwise preference model P(y beats y' | x) = sigmoid(logit), logits antisymmetric.
+
+    init: `key -> params`; logits: `(params, first, second) -> [*B]` from two trajectories that answer
+    the same prompts, float32, with logits(y, y') = -logits(y', y)."""
+
+    init: Callable[..., Params]
+    logits: Callable[..., Float[Array, "*B"]]
+
+
+class Prompts(NamedTuple):
+    """What is to be answered.
+
+    inputs: pytree that only the sampler reads: ids and mask [B, P] for language, states [B] for a
+      table.
+    indices: [B] int, each prompt's number in its data set: its draws are counted by it, and errors
+      name it.
+    """
+
+    inputs: PyTree
+    indices: Any
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Trajectory:
