@@ -36,6 +36,10 @@ ROOMS = {
     "certify": {"types", "ops", "sharding", "layouts"},
     "training": {"types", "sharding"},
     "reports": {"types"},
+    "labs": {
+        *("types", "ops", "losses", "algos", "models", "policies", "envs", "sampling", "data"),
+        *("sharding", "training"),
+    },
 }
 
 # Rooms that may import only these from outside, besides the standard library.

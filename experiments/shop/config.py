@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from rlhf_jax.labs.size import Size
+
 
 def _at_least(config, low, *names: str) -> None:
     for name in names:
@@ -13,24 +15,6 @@ def _positive(config, *names: str) -> None:
     for name in names:
         if not getattr(config, name) > 0:
             raise ValueError(f"{name} must be > 0, got {getattr(config, name)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """The transformer under policy, reward model and critic; see models.TransformerConfig."""
-
-    d_model: int = 64
-    num_layers: int = 2
-    num_heads: int = 4
-    num_kv_heads: int = 2
-    d_ff: int = 192
-    remat: bool = False
-    dtype: str = "float32"
-
-    def __post_init__(self):
-        _at_least(self, 1, "d_model", "num_layers", "num_heads", "num_kv_heads", "d_ff")
-        if self.d_model % (2 * self.num_heads):
-            raise ValueError(f"d_model must be a multiple of 2 x num_heads, got {self.d_model}")
 
 
 @dataclass(frozen=True, kw_only=True)

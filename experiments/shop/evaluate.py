@@ -6,9 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shop.corpus import CHUNK, wrapped
-from experiments.shop.tools import HELDOUT_PROMPTS, Tools, answer, make_prompts, stage_key, texts_of
-from rlhf_jax.envs import shop
+from experiments.shop.tools import HELDOUT_PROMPTS, Tools
+from rlhf_jax.labs.shop import (
+    CHUNK,
+    answer,
+    gold_scores,
+    make_prompts,
+    stage_key,
+    texts_of,
+    wrapped,
+)
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.training import Run, check_stop, progress_bar
 from rlhf_jax.types import Params
@@ -47,16 +54,16 @@ def measure(
     """Draws answer number `sample` to each prompt and scores it; the draws are the same for all."""
     parts = []
     for start in range(0, len(indices), CHUNK):
-        prompts = make_prompts(tools, wrapped(indices, start, CHUNK))
-        key = stage_key(tools, "evaluation")
-        rollout = answer(tools, params, prompts, key, np.array([sample]))
+        prompts = make_prompts(tools.lab, wrapped(indices, start, CHUNK))
+        key = stage_key(tools.lab, "evaluation")
+        rollout = answer(tools.lab, params, prompts, key, np.array([sample]))
         trajectory = jax.tree.map(lambda x: x[:, 0], rollout.trajectory)
-        ref = sequence_logps(tools.token_logps(ref_params, trajectory), trajectory.mask)
+        ref = sequence_logps(tools.lab.token_logps(ref_params, trajectory), trajectory.mask)
         logps = sequence_logps(rollout.token_logps[:, 0], trajectory.mask)
         parts.append(
             (
                 trajectory.actions,
-                tools.scores(reward_params, trajectory),
+                tools.lab.scores(reward_params, trajectory),
                 logps - ref,
                 jnp.sum(trajectory.mask, -1),
             )
@@ -65,21 +72,9 @@ def measure(
     actions, scores, log_ratios, lengths = (
         np.concatenate(column)[: len(indices)] for column in zip(*columns, strict=True)
     )
-    texts = texts_of(tools, actions)
-    axes, gold = gold_scores(tools, indices, texts)
+    texts = texts_of(tools.lab, actions)
+    axes, gold = gold_scores(tools.lab, indices, texts)
     return Measured(texts, axes, gold, scores, log_ratios, lengths)
-
-
-def gold_scores(
-    tools: Tools, indices: np.ndarray, texts: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The six axes [N, 6] and the overall gold score [N] of each text."""
-    seed = tools.config.seed
-    found = [
-        shop.score(shop.make_prompt(seed, int(i)), text)
-        for i, text in zip(indices, texts, strict=True)
-    ]
-    return np.stack([s.vector() for s in found]), np.array([s.overall for s in found])
 
 
 def curve_point(tools: Tools, params, ref_params, reward_params) -> dict[str, float]:
@@ -117,8 +112,10 @@ def draw_many(
     actions, scores, lengths = (
         np.concatenate(column, 1)[:, :n] for column in zip(*columns, strict=True)
     )
-    rows = [texts_of(tools, row) for row in actions]
-    gold = np.stack([gold_scores(tools, indices, list(t))[1] for t in zip(*rows, strict=True)], 1)
+    rows = [texts_of(tools.lab, row) for row in actions]
+    gold = np.stack(
+        [gold_scores(tools.lab, indices, list(t))[1] for t in zip(*rows, strict=True)], 1
+    )
     return BestOf(rows, gold, scores, lengths)
 
 
@@ -126,11 +123,11 @@ def _two(tools: Tools, params, reward_params, indices: np.ndarray, first: int):
     """Answers `first` and `first + 1`: actions [N, 2, T], scores [N, 2], lengths [N, 2]."""
     parts = []
     for start in range(0, len(indices), CHUNK):
-        prompts = make_prompts(tools, wrapped(indices, start, CHUNK))
-        key = stage_key(tools, "best of n")
-        rollout = answer(tools, params, prompts, key, np.arange(first, first + 2))
+        prompts = make_prompts(tools.lab, wrapped(indices, start, CHUNK))
+        key = stage_key(tools.lab, "best of n")
+        rollout = answer(tools.lab, params, prompts, key, np.arange(first, first + 2))
         trajectory = rollout.trajectory
-        scores = tools.scores(reward_params, trajectory)
+        scores = tools.lab.scores(reward_params, trajectory)
         parts.append((trajectory.actions, scores, jnp.sum(trajectory.mask, -1)))
     columns = jax.device_get(parts)
     return tuple(np.concatenate(column)[: len(indices)] for column in zip(*columns, strict=True))

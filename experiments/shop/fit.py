@@ -8,22 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shop.corpus import halves, pair_batch, sft_batch
 from experiments.shop.evaluate import curve_point
-from experiments.shop.tools import (
-    RL_PROMPT_COUNT,
-    RL_PROMPTS,
-    Tools,
-    adam,
-    answer,
-    begin,
-    make_prompts,
-    stage_key,
-)
+from experiments.shop.tools import RL_PROMPT_COUNT, RL_PROMPTS, Tools
 from rlhf_jax import PreferenceBatch, dpo_loss
-from rlhf_jax.algos import ppo, preference, reward_model, sft
+from rlhf_jax.algos import ppo, preference
 from rlhf_jax.data.loader import batches
 from rlhf_jax.data.store import Records
+from rlhf_jax.labs import shop_stages
+from rlhf_jax.labs.shop import adam, answer, begin, make_prompts, stage_key
+from rlhf_jax.labs.shop_stages import halves, pair_batch, pair_batches
 from rlhf_jax.ops.statistics import wins
 from rlhf_jax.training import Stage, train_stage
 from rlhf_jax.types import Params
@@ -42,20 +35,8 @@ class Trained(NamedTuple):
 def fit_sft(stage: Stage, tools: Tools, corpus: Records) -> tuple[Params, dict]:
     """Maximum likelihood on the base corpus, from random weights."""
     config = tools.config.sft
-    params = tools.policy.init(stage_key(tools, "sft"))
-    optimizer = adam(config.learning_rate, config.steps)
-    update = sft.make_update(tools.policy, optimizer)
-    state, step = begin(tools, params, tools.axes["policy"], optimizer, update)
-    rows = batches(
-        corpus,
-        batch_size=config.batch_size,
-        seed=tools.config.seed,
-        batch_fn=partial(sft_batch, tools.tokenizer),
-    )
-    state = train_stage(
-        stage, lambda state, i: step(state, rows[i]), state, steps=config.steps, save_every=250
-    )
-    return state.params, {"rows": len(corpus)}
+    sizes = {"steps": config.steps, "batch_size": config.batch_size, "rate": config.learning_rate}
+    return shop_stages.fit_sft(stage, tools.lab, corpus, **sizes), {"rows": len(corpus)}
 
 
 def fit_reward(
@@ -63,22 +44,15 @@ def fit_reward(
 ) -> tuple[Params, dict]:
     """Bradley-Terry on the pairs, from the SFT trunk; held-out accuracy and the scores' scale."""
     config = tools.config.reward
-    fresh = tools.reward.init(stage_key(tools, "reward"))
-    params = {**fresh, "trunk": start["trunk"]}
-    optimizer = adam(config.learning_rate, config.steps)
-    update = reward_model.make_update(tools.reward, optimizer)
-    state, step = begin(tools, params, tools.axes["reward"], optimizer, update)
-    rows = pair_batches(tools, pairs, config.batch_size)
-    state = train_stage(
-        stage, lambda state, i: step(state, rows[i]), state, steps=config.steps, save_every=100
-    )
+    sizes = {"steps": config.steps, "batch_size": config.batch_size, "rate": config.learning_rate}
+    params = shop_stages.fit_reward(stage, tools.lab, start, pairs, **sizes)
     scores = [
-        tools.scores(state.params, halves(pair_batch(tools.tokenizer, part)))
+        tools.lab.scores(params, halves(pair_batch(tools.lab.tokenizer, part)))
         for part in parts_of(heldout, config.batch_size)
     ]
     found = np.concatenate(jax.device_get(scores))[: len(heldout)]
     gold = np.array([[row["gold_chosen"], row["gold_rejected"]] for row in heldout])
-    return state.params, {
+    return params, {
         "accuracy": float(wins(*jnp.asarray(found).T).mean()),
         "gold_accuracy": float(np.mean(np.sign(found @ [1, -1]) == np.sign(gold @ [1, -1]))),
         "teacher_accuracy": float(np.mean((gold @ [1, -1]) >= 0)),
@@ -94,7 +68,7 @@ def fit_direct(
     """DPO or IPO on the pairs that the reward model was fitted to."""
     optimizer = adam(config.learning_rate, config.steps)
     state, step = begin_preference(tools, trained.sft, optimizer, partial(loss, beta=config.beta))
-    rows = pair_batches(tools, pairs, config.batch_size)
+    rows = pair_batches(tools.lab, pairs, config.batch_size)
 
     def one(state, i):
         state, metrics = step(state, rows[i], trained.sft)
@@ -112,14 +86,14 @@ def fit_online(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params, di
         tools, trained.sft, optimizer, partial(dpo_loss, beta=config.beta)
     )
     rank = jax.jit(preference.rank_pairs)
-    key = stage_key(tools, "online dpo")
+    key = stage_key(tools.lab, "online dpo")
     numbers = prompt_numbers(tools, config.batch_size)
 
     def one(state, i):
-        prompts = make_prompts(tools, numbers[i])
+        prompts = make_prompts(tools.lab, numbers[i])
         here = jax.random.fold_in(key, i)
-        rollout = answer(tools, state.params, prompts, here, np.arange(2))
-        scores = tools.scores(trained.reward, rollout.trajectory)
+        rollout = answer(tools.lab, state.params, prompts, here, np.arange(2))
+        scores = tools.lab.scores(trained.reward, rollout.trajectory)
         batch = rank(rollout.trajectory, scores)
         state, metrics = step(state, batch, trained.sft)
         metrics["scores/mean"] = (scores.mean() - trained.mean) / trained.std
@@ -143,18 +117,18 @@ def fit_ppo(
     updates = config.epochs * config.minibatches
     optimizer = adam(config.learning_rate, steps * updates)
     params = ppo.ActorCritic(trained.sft, critic_params(trained))
-    axes = ppo.ActorCritic(tools.axes["policy"], tools.axes["value"])
-    one_update = ppo.make_update(tools.policy, tools.value, optimizer, settings)
+    axes = ppo.ActorCritic(tools.lab.axes["policy"], tools.lab.axes["value"])
+    one_update = ppo.make_update(tools.lab.policy, tools.lab.value, optimizer, settings)
     update = ppo.make_epochs(one_update, epochs=config.epochs, minibatches=config.minibatches)
-    state, step = begin(tools, params, axes, optimizer, update)
+    state, step = begin(tools.lab, params, axes, optimizer, update)
     prepare = jax.jit(partial(rollout_batch, tools, settings))
-    key = stage_key(tools, stage.name)
+    key = stage_key(tools.lab, stage.name)
     numbers = prompt_numbers(tools, config.batch_size)
 
     def one(state, i):
-        prompts = make_prompts(tools, numbers[i])
+        prompts = make_prompts(tools.lab, numbers[i])
         draw_key, order_key = jax.random.split(jax.random.fold_in(key, i))
-        rollout = answer(tools, state.params.policy, prompts, draw_key, np.arange(1))
+        rollout = answer(tools.lab, state.params.policy, prompts, draw_key, np.arange(1))
         batch, measured = prepare(state.params.value, trained, rollout)
         state, metrics = step(state, batch, order_key)
         return state, metrics | measured | at_points(tools, trained, state.params.policy, i, steps)
@@ -169,15 +143,15 @@ def rollout_batch(
     """Rewards, KL, values and advantages of one rollout [B, 1], as a batch [B]."""
     rollout = jax.tree.map(lambda x: x[:, 0], rollout)
     trajectory = rollout.trajectory
-    raw = tools.reward.scores(trained.reward, trajectory)
+    raw = tools.lab.reward.scores(trained.reward, trajectory)
     scores = (raw - trained.mean) / trained.std
-    ref = tools.policy.logps(trained.sft, trajectory.inputs, trajectory.actions)
+    ref = tools.lab.policy.logps(trained.sft, trajectory.inputs, trajectory.actions)
     batch = ppo.make_batch(
         trajectory,
         scores,
         old_logps=rollout.token_logps,
         ref_logps=jnp.where(trajectory.mask, ref, 0.0),
-        old_values=tools.value.values(value_params, trajectory.inputs),
+        old_values=tools.lab.value.values(value_params, trajectory.inputs),
         config=settings,
     )
     gap = jnp.where(trajectory.mask, rollout.token_logps - ref, 0.0)
@@ -203,18 +177,12 @@ def critic_params(trained: Trained) -> Params:
 
 def begin_preference(tools: Tools, params: Params, optimizer, loss: Callable):
     """First state and compiled `(state, batch, ref_params) -> (state, metrics)`."""
-    update = preference.make_update(tools.policy, optimizer, loss)
+    update = preference.make_update(tools.lab.policy, optimizer, loss)
 
     def with_reference(state, batch: PreferenceBatch, ref_params: Params):
-        return update(state, preference.attach_reference(tools.policy, ref_params, batch))
+        return update(state, preference.attach_reference(tools.lab.policy, ref_params, batch))
 
-    return begin(tools, params, tools.axes["policy"], optimizer, with_reference)
-
-
-def pair_batches(tools: Tools, pairs: Records, batch_size: int):
-    """Batches of pairs by step."""
-    encode = partial(pair_batch, tools.tokenizer)
-    return batches(pairs, batch_size=batch_size, seed=tools.config.seed, batch_fn=encode)
+    return begin(tools.lab, params, tools.lab.axes["policy"], optimizer, with_reference)
 
 
 def prompt_numbers(tools: Tools, batch_size: int):

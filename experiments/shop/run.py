@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.shop.config import Config
-from experiments.shop.corpus import base_corpus, make_tokenizer, sample_pairs
+from experiments.shop.corpus import sample_pairs
 from experiments.shop.evaluate import (
     BestOf,
     draw_many,
-    gold_scores,
     heldout_indices,
     measure,
 )
@@ -29,6 +28,8 @@ from experiments.shop.report import Method, write_report
 from experiments.shop.tools import HELDOUT_PROMPTS, PAIR_PROMPTS, Tools, make_tools
 from rlhf_jax import dpo_loss, ipo_loss
 from rlhf_jax.data.store import open_source
+from rlhf_jax.labs.shop import gold_scores
+from rlhf_jax.labs.shop_stages import base_corpus, make_tokenizer
 from rlhf_jax.ops.statistics import best_of_n_kl, mean_interval, wins
 from rlhf_jax.reports.claims import Claim, Outcome
 from rlhf_jax.training import Run, Stage, check_stop, progress_bar, run_stage, write_metrics
@@ -48,8 +49,8 @@ HELDOUT_PAIRS = HELDOUT_PROMPTS + 100_000  # out of the way of the prompts that 
 def run(config: Config, job: Run) -> Outcome:
     """Trains every method and checks that the gold scorer prefers them to SFT."""
     tools = make_tools(config, make_tokenizer(job.out / "data"))
-    corpus = base_corpus(config, job.out / "data")
-    like_policy, like_reward = shapes(tools.policy.init), shapes(tools.reward.init)
+    corpus = base_corpus(config.seed, config.sft.rows, job.out / "data")
+    like_policy, like_reward = shapes(tools.lab.policy.init), shapes(tools.lab.reward.init)
 
     sft = run_stage(job, "sft", lambda stage: fit_sft(stage, tools, corpus), like=like_policy)
     pairs = {
@@ -130,7 +131,7 @@ def best_of(stage: Stage, tools: Tools, trained: Trained) -> tuple[dict[str, np.
     rows = np.arange(len(indices))
     texts = [row[i] for row, i in zip(found.texts, chosen, strict=True)]
     arrays = {
-        "axes": gold_scores(tools, indices, texts)[0],
+        "axes": gold_scores(tools.lab, indices, texts)[0],
         "gold": found.gold[rows, chosen],
         "scores": found.scores[rows, chosen],
         "lengths": found.lengths[rows, chosen],

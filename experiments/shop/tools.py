@@ -1,175 +1,25 @@
-"""The models of the shop job and its compiled functions, made once and shared by every stage."""
+"""What every stage of the shop job works with, and which prompts are whose."""
 
-import zlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
 from experiments.shop.config import Config
-from rlhf_jax import Policy, RewardFn, TrainState, ValueFn
-from rlhf_jax.algos.gradient import init_state
-from rlhf_jax.data.padding import pad_left
-from rlhf_jax.data.tokenizer import EOS_ID, PAD_ID, decode_rows, encode_prompts
-from rlhf_jax.envs import shop
-from rlhf_jax.models import (
-    TransformerConfig,
-    make_reward_model,
-    make_transformer,
-    make_value_model,
-)
-from rlhf_jax.policies.language import (
-    language_decoder,
-    language_policy,
-    language_reward,
-    language_value,
-)
-from rlhf_jax.sampling.decode import Rollout, SamplingConfig, sample_many
-from rlhf_jax.sharding import compile_update, make_mesh, shard_params, shard_state, split_batch
-from rlhf_jax.types import Params
+from rlhf_jax.labs.shop import ShopLab, make_lab
 
-PROMPT_LENGTH = shop.MAX_PROMPT_WORDS + 1  # the <bos>
-ANSWER_LENGTH = shop.MAX_ANSWER_WORDS + 1  # the <eos>
-# Prompts are numbered; disjoint ranges are disjoint sets of texts.
-SFT_PROMPTS, PAIR_PROMPTS, RL_PROMPTS, HELDOUT_PROMPTS = 0, 600_000, 850_000, 1_000_000
+# Prompts are numbered, those of SFT from 0; disjoint ranges are disjoint sets of texts.
+PAIR_PROMPTS, RL_PROMPTS, HELDOUT_PROMPTS = 600_000, 850_000, 1_000_000
 RL_PROMPT_COUNT = 100_000
 
 
 class Tools(NamedTuple):
-    """Policy, reward model and critic with what every stage does with them.
-
-    draw: `(params, ids, mask, key, indices [B], samples [B, K]) -> Rollout [B, K]`.
-    token_logps: `(params, trajectory) -> [*B, T]`. scores: `(reward params, trajectory) -> [*B]`.
-    axes: logical axis names of the policy's, the reward model's and the critic's parameters.
-    """
+    """The run's config and the lab, whose compiled functions all stages share."""
 
     config: Config
-    tokenizer: Tokenizer
-    mesh: Mesh | None
-    policy: Policy
-    reward: RewardFn
-    value: ValueFn
-    axes: dict[str, Any]
-    draw: Callable[..., Rollout]
-    token_logps: Callable[..., jax.Array]
-    scores: Callable[..., jax.Array]
-
-
-class Prompts(NamedTuple):
-    """Prompts as the scorer and as the model reads them: ids, mask [B, P]; indices [B]."""
-
-    prompts: list[shop.Prompt]
-    ids: np.ndarray
-    mask: np.ndarray
-    indices: np.ndarray
+    lab: ShopLab
 
 
 def make_tools(config: Config, tokenizer: Tokenizer) -> Tools:
-    """Everything that depends on sizes only; nothing is compiled before it is called."""
-    size = config.size
-    transformer = TransformerConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        d_model=size.d_model,
-        num_layers=size.num_layers,
-        num_heads=size.num_heads,
-        num_kv_heads=size.num_kv_heads,
-        head_dim=size.d_model // size.num_heads,
-        d_ff=size.d_ff,
-        remat=size.remat,
-        dtype="bfloat16" if size.dtype == "bfloat16" else "float32",
-    )
-    model = make_transformer(transformer)
-    scorer, critic = make_reward_model(transformer), make_value_model(transformer)
-    policy, reward = language_policy(model), language_reward(scorer)
-    sampling = SamplingConfig(max_new_tokens=ANSWER_LENGTH, stop_ids=(EOS_ID,), pad_id=PAD_ID)
-    decoder = language_decoder(model)
-
-    @jax.jit
-    def draw(params, ids, mask, key, indices, samples):
-        return sample_many(
-            decoder,
-            params,
-            ids,
-            mask,
-            key,
-            config=sampling,
-            prompt_indices=indices,
-            sample_indices=samples,
-        )
-
-    @jax.jit
-    def token_logps(params, trajectory):
-        return policy.logps(params, trajectory.inputs, trajectory.actions)
-
-    several = jax.device_count() > 1
-    return Tools(
-        config=config,
-        tokenizer=tokenizer,
-        mesh=make_mesh(model=config.model_parallel) if several else None,
-        policy=policy,
-        reward=reward,
-        value=language_value(critic),
-        axes={"policy": model.axes(), "reward": scorer.axes(), "value": critic.axes()},
-        draw=draw,
-        token_logps=token_logps,
-        scores=jax.jit(reward.scores),
-    )
-
-
-def stage_key(tools: Tools, name: str) -> jax.Array:
-    """A key of its own for each named use."""
-    return jax.random.fold_in(jax.random.key(tools.config.seed), zlib.crc32(name.encode()))
-
-
-def make_prompts(tools: Tools, indices: np.ndarray) -> Prompts:
-    """The prompts with these numbers, padded left."""
-    prompts = [shop.make_prompt(tools.config.seed, int(i)) for i in indices]
-    rows = encode_prompts(tools.tokenizer, [prompt.text for prompt in prompts])
-    ids, mask = pad_left(rows, PROMPT_LENGTH, pad_id=PAD_ID)
-    return Prompts(prompts, ids, mask, np.asarray(indices))
-
-
-def answer(
-    tools: Tools, params: Params, prompts: Prompts, key: jax.Array, samples: np.ndarray
-) -> Rollout:
-    """Answers numbered `samples` [K] to each prompt, [B, K]."""
-    numbers = np.broadcast_to(samples, (len(prompts.prompts), len(samples)))
-    rows = (prompts.ids, prompts.mask, prompts.indices, numbers)
-    if tools.mesh is not None:
-        rows = split_batch(rows, tools.mesh)
-    ids, mask, indices, numbers = rows
-    return tools.draw(params, ids, mask, key, indices, numbers)
-
-
-def texts_of(tools: Tools, actions: jax.Array | np.ndarray) -> list[str]:
-    """The text of each answer, from token ids [N, T]."""
-    return decode_rows(tools.tokenizer, np.asarray(actions).tolist())
-
-
-def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """AdamW with a short warm-up and a cosine to a tenth, gradients clipped to norm 1."""
-    warmup = max(1, min(20, steps // 10))
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, learning_rate, warmup, max(steps, warmup + 1), 0.1 * learning_rate
-    )
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01))
-
-
-def begin(
-    tools: Tools, params: Params, axes: Any, optimizer: optax.GradientTransformation, update
-) -> tuple[TrainState, Callable]:
-    """The first state and the compiled update, on the mesh if there is one.
-
-    The params are copied: the update reuses the memory of its state.
-    """
-    state = init_state(jax.tree.map(jnp.array, params), optimizer)
-    if tools.mesh is None:
-        return state, compile_update(update)
-    shardings = shard_state(state, params, shard_params(axes, tools.mesh), tools.mesh)
-    compiled = compile_update(update, mesh=tools.mesh, state_shardings=shardings)
-    return jax.device_put(state, shardings), compiled
+    """Nothing is compiled before it is called."""
+    lab = make_lab(tokenizer, config.size, seed=config.seed, model_parallel=config.model_parallel)
+    return Tools(config, lab)

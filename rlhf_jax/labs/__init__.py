@@ -1,0 +1,1 @@
+"""Worlds with models in them: what several experiments on one world would otherwise copy."""
