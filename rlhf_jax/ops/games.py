@@ -6,9 +6,10 @@ Leading axes of the two broadcast: one game [n, n] and the policies of a run [T,
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.ops.kl import exact_kl
+from rlhf_jax.ops.masking import masked_mean
 
 Scalar = float | Float[Array, ""]
 
@@ -23,6 +24,43 @@ def win_rates(prefs: Float[Array, "*P n n"], probs: Float[Array, "*B n"]) -> Flo
       [*C, n] in [0, 1], *C the broadcast of *P and *B. At full precision on every device.
     """
     return jnp.einsum("...ab,...b->...a", prefs, probs, precision=jax.lax.Precision.HIGHEST)
+
+
+def answer_win_rates(
+    prefs: Float[Array, "*B K M"], mask: Bool[Array, "*B K M"] | None = None
+) -> Float[Array, "*B K"]:
+    """Win rate of each answer over the comparisons made: the reward of SPO.
+
+    r_i = mean_j P(y_i > y_j),   over the j that the mask counts.
+
+    Answers drawn from pi and compared with other answers from pi make it an unbiased estimate of
+    P(y_i > pi). Who is compared with whom is the mask:
+
+        all pairs          None, K (K - 1) / 2 comparisons
+        neighbours, ring   n | n.T,  n = jnp.roll(jnp.eye(K, dtype=bool), 1, axis=1); K comparisons
+        a queue of M       jnp.ones((K, M), bool), False where an answer meets itself
+
+    Args:
+      prefs: [*B, K, M] in [0, 1], row beats column, a probability or a label; a tie is 1/2. What
+        the mask does not count never matters, NaN included.
+      mask: [*B, K, M] True for comparisons that count. None: the columns are the answers
+        themselves, M = K, and all pairs count but an answer with itself.
+    Returns:
+      [*B, K] in [0, 1]; 1/2 for an answer without comparisons. If P + P^T = 1 and the mask is
+      symmetric, their mean, weighted by the number of comparisons, is 1/2. Payoffs in [-1, 1] are
+      2 r - 1.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+      ValueError: M != K and no mask (at trace time).
+    Reference: Swamy et al. 2024, arXiv:2401.04056, for the reward and the queue.
+    Departs: there, it is the payoff 2 r - 1, spread evenly over the steps of a trajectory.
+    """
+    if mask is None:
+        rows, columns = prefs.shape[-2:]
+        if rows != columns:
+            raise ValueError(f"{rows} answers against {columns} others need a mask")
+        mask = jnp.broadcast_to(~jnp.eye(rows, dtype=bool), prefs.shape)
+    return 0.5 + masked_mean(prefs - 0.5, mask, axis=-1)
 
 
 def win_rate(
