@@ -31,6 +31,7 @@ ROOMS = {
     "exact": {"ops", "envs"},
     "sampling": {"types", "ops", "policies", "envs"},
     "data": {"types"},
+    "judges": {"types"},
     "sharding": {"types"},
     "layouts": {"types"},
     "certify": {"types", "ops", "sharding", "layouts"},

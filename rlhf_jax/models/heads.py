@@ -1,4 +1,5 @@
-"""Scalar heads on the language model's trunk: one number per token, for values and rewards.
+"""Scalar heads on the language model's trunk: one number per token, for values, rewards and
+pairwise preferences (`policies.language.language_preference`).
 
     params = {"trunk": {...}, "head": {"weight", "bias"}}
 

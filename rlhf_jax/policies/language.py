@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rlhf_jax.models import KVCache, ScalarModel, Transformer
 from rlhf_jax.ops.chunked import chunked_token_logps
 from rlhf_jax.ops.logprobs import token_logps
-from rlhf_jax.types import Params, Policy, PyTree, RewardFn, Trajectory, ValueFn
+from rlhf_jax.types import Params, Policy, PreferenceFn, PyTree, RewardFn, Trajectory, ValueFn
 
 
 @jax.tree_util.register_dataclass
@@ -147,6 +147,40 @@ def language_reward(model: ScalarModel) -> RewardFn:
     return RewardFn(model.init, scores)
 
 
+def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
+    """A pairwise preference model that reads both answers at once, so it can go round in circles.
+
+    P(y beats y' | x) = sigmoid(f(x, y, y') - f(x, y', y)),
+
+    f the scalar at the last real token of the row `x y separator y'`. The difference makes
+    P(y beats y') + P(y' beats y) = 1 and P(y beats y) = 1/2 whatever f has learned; it costs two
+    rows per comparison, and the head's bias cancels in it.
+
+    Args:
+      model: f; `models.make_reward_model` serves, with the parameters of a reward model.
+      separator: id of the token between the answers, one that no answer holds, such as the <bos>
+        that begins every prompt. An answer that was cut has no <eos>, so that could not tell.
+    Returns:
+      PreferenceFn of two trajectories over `LanguageInputs`, one document per row, for the same
+      prompts, whose leading axes agree; T may differ. The prompt is read off each one's inputs.
+    Raises:
+      ValueError: the separator is not in the vocabulary.
+    """
+    if not 0 <= separator < model.config.vocab_size:
+        raise ValueError(
+            f"separator must be in [0, {model.config.vocab_size}), the vocabulary; got {separator}"
+        )
+    scores = language_reward(model).scores
+
+    def logits(params, first, second):
+        forward, backward = (
+            _pair_row(a.inputs, b.inputs, separator) for a, b in ((first, second), (second, first))
+        )
+        return scores(params, forward) - scores(params, backward)
+
+    return PreferenceFn(model.init, logits)
+
+
 def language_decoder(model: Transformer) -> LanguageDecoder:
     """Cached decoding for left-padded prompts, one document per row."""
 
@@ -166,6 +200,22 @@ def language_decoder(model: Transformer) -> LanguageDecoder:
         return model.unembed(params, hidden), cache
 
     return LanguageDecoder(prefill, step)
+
+
+def _pair_row(first: LanguageInputs, second: LanguageInputs, separator: int) -> Trajectory:
+    """Rows of the prompt, the first answer, the separator and the second answer as completion."""
+    chex.assert_equal_shape([first.ids[..., 0], second.ids[..., 0]])
+    start, other = (each.ids.shape[-1] - each.completion_length for each in (first, second))
+    real, other_real = (jnp.asarray(each.segments) > 0 for each in (first, second))
+    mark = jnp.full_like(real[..., :1], separator, dtype=jnp.int32)
+    ids = [first.ids[..., start:], mark, second.ids[..., other:]]
+    mask = [real[..., start:], jnp.ones_like(mark, bool), other_real[..., other:]]
+    return language_trajectory(
+        jnp.asarray(first.ids)[..., :start],
+        real[..., :start],
+        jnp.concatenate(ids, axis=-1),
+        jnp.concatenate(mask, axis=-1),
+    )
 
 
 def _per_token(run: Callable, params: Params, inputs: LanguageInputs) -> Array:
