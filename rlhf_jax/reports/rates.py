@@ -1,13 +1,24 @@
-"""How fast does it converge: slopes of runs, with an interval over seeds, against a claimed rate."""
+"""How fast does it converge: slopes of runs, with an interval over seeds, against a claimed rate.
 
-from typing import Literal, NamedTuple
+`study_rate` is the whole of it in one call, on the records of a run; `fit_rate`, `rate_claim` and
+`rate_panel` are its parts. A power law is a line on log-log axes, 1 / T of slope -1 and 1 / sqrt T
+of slope -1/2; a linear rate is one on semi-log axes, its slope the log of the factor.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.panels import Panel
+from rlhf_jax.reports.plots import Series
 
+Numbers = ArrayLike | Sequence[Any]  # a tuple is no ArrayLike to a type checker
+BAND = (0.1, 0.5, 0.9)  # quantiles over seeds: lower edge, line, upper edge
 Law = Literal["power", "linear"]
 
 
@@ -34,19 +45,60 @@ class Rate(NamedTuple):
         return float(np.exp(self.slope))
 
 
-def fit_rate(
-    times: ArrayLike,
-    values: ArrayLike,
+class RateStudy(NamedTuple):
+    """A rate, the claim about it, and its plot."""
+
+    rate: Rate
+    claim: Claim
+    panel: Panel
+
+
+def study_rate(
+    name: str,
+    times: Numbers,
+    values: Numbers,
     *,
     law: Law,
-    start: float = 0.0,
-    floor: float = 0.0,
+    claimed: float | int,
+    bound: Numbers | None = None,
+    y_label: str = "gap",
+    start: float | int = 0,
+    floor: float | int = 0,
+    slack: float | int = 0,
+) -> RateStudy:
+    """Fits the rate of runs, holds it against the claimed one, and draws both with the bound.
+
+    Args:
+      name: of the method; titles the claim and the panel.
+      times, values, law, start, floor: as in `fit_rate`.
+      claimed, slack: as in `rate_claim`.
+      bound, y_label: as in `rate_panel`.
+    Returns:
+      RateStudy.
+    Raises:
+      ValueError: as `fit_rate` and `rate_panel`.
+    """
+    rate = fit_rate(times, values, law=law, start=start, floor=floor)
+    shown = {"bound": bound, "y_label": y_label, "start": start, "floor": floor}
+    panel = rate_panel(name, times, values, rate, claimed=claimed, **shown)
+    return RateStudy(rate, rate_claim(f"{name}: slope", rate, claimed, slack=slack), panel)
+
+
+def fit_rate(
+    times: Numbers,
+    values: Numbers,
+    *,
+    law: Law,
+    start: float | int = 0,
+    floor: float | int = 0,
 ) -> Rate:
     """Least-squares slope of each seed's run on logarithmic axes, and their mean.
 
     Args:
-      times: [N] t > 0, the same for all seeds.
-      values: [S, N] what is to vanish: a gap, a KL divergence; one row for each seed.
+      times: [N] t > 0, the same for all seeds; evenly spaced in their logarithm for a power law,
+        or the late ones decide alone.
+      values: [S, N] what is to vanish: a gap, a KL divergence; one row for each seed, as `vmap` of
+        `run_updates` gives it. [N] is one seed; further leading axes count as seeds.
       law: "power" for 1 / T, 1 / sqrt T and their like (log-log), "linear" for a factor at every
         step (semi-log).
       start: only t >= start counts, after the transient.
@@ -54,11 +106,14 @@ def fit_rate(
     Returns:
       Rate.
     Raises:
-      ValueError: shapes differ; a seed has fewer than three values to fit, or one that is NaN.
+      ValueError: shapes differ; times do not ascend, or from 0 for a power law; a seed has fewer
+        than three values to fit, or one that is not finite.
     """
-    t, v = np.asarray(times, float), np.atleast_2d(np.asarray(values, float))
-    if t.ndim != 1 or v.ndim != 2 or v.shape[1] != t.size:
-        raise ValueError(f"times [N] and values [S, N] differ: {t.shape} and {v.shape}")
+    t, v = _rows(times, values)
+    if law not in ("power", "linear"):
+        raise ValueError(f"law must be 'power' or 'linear', got {law!r}")
+    if law == "power" and t[0] <= 0:
+        raise ValueError(f"a power law needs times > 0, got {t[0]:g}")
     fits = np.array([_line(t, row, law, start, floor, seed) for seed, row in enumerate(v)])
     slopes, levels = fits.T
     half = np.nan
@@ -68,23 +123,95 @@ def fit_rate(
     return Rate(law, float(mean), float(mean - half), float(mean + half), slopes, levels)
 
 
-def rate_claim(name: str, rate: Rate, claimed: float) -> Claim:
+def rate_claim(name: str, rate: Rate, claimed: float | int, *, slack: float | int = 0) -> Claim:
     """The claim that runs converge at least as fast as promised: upper end of the slope <= claimed.
 
     Args:
       name: of the claim.
-      rate: fitted to two seeds or more.
+      rate: fitted to two seeds or more; with one the claim never holds.
       claimed: slope, e.g. -1 for 1 / T; for a linear rate the log of its factor.
+      slack: >= 0, added to it: 1 / (T + 1) and its like reach their slope in the limit only.
     """
-    return Claim(name, rate.high, "<=", claimed)
+    return Claim(name, rate.high, "<=", claimed + slack)
+
+
+def rate_panel(
+    name: str,
+    times: Numbers,
+    values: Numbers,
+    rate: Rate,
+    *,
+    claimed: float | int,
+    bound: Numbers | None = None,
+    y_label: str = "gap",
+    start: float | int = 0,
+    floor: float | int = 0,
+) -> Panel:
+    """The seeds, the fitted line, the theorem's bound, and in the title claimed and measured rate.
+
+    The seeds are their median and a band from the 10% to the 90% quantile.
+
+    Args:
+      name: begins the title.
+      times, values, start, floor: as they were fitted. The line begins at the start; nothing is
+        drawn below the floor.
+      rate: from `fit_rate`.
+      claimed: slope, as in `rate_claim`.
+      bound: [N] or [S, N] what the theorem allows at these times; of [S, N] the median is drawn.
+      y_label: of the values.
+    Returns:
+      Panel, for `panels`; log-log for a power law, semi-log for a linear rate.
+    Raises:
+      ValueError: shapes differ.
+    """
+    t, v = _rows(times, values)
+    with np.errstate(invalid="ignore"):  # infinite values before the start
+        low, middle, high = np.quantile(v, BAND, axis=0)
+    on = t >= start
+    x = np.log(t[on]) if rate.law == "power" else t[on]
+    bounds = {"fitted line": Series(t[on], np.exp(rate.levels.mean() + rate.slope * x))}
+    if bound is not None:
+        bounds["bound of the theorem"] = Series(t, np.median(_rows(times, bound)[1], axis=0))
+    return Panel(
+        f"{name}\n{_verdict(rate, claimed)}",
+        "updates",
+        y_label,
+        {"median of the seeds, 80% band": Series(t, middle, low, high)},
+        bounds=bounds,
+        log_x=rate.law == "power",
+        log_y=True,
+        floor=floor or None,
+    )
+
+
+def _verdict(rate: Rate, claimed: float | int) -> str:
+    """Claimed and measured rate in words, a factor where the rate is linear."""
+    if rate.law == "power":
+        numbers, form = (claimed, rate.slope, rate.low, rate.high), "slope"
+    else:
+        numbers = tuple(math.exp(x) for x in (claimed, rate.slope, rate.low, rate.high))
+        form = "factor"
+    asked, mean, low, high = (f"{x:.3g}" for x in numbers)
+    return f"{form}: claimed {asked}, measured {mean} [{low}, {high}]"
+
+
+def _rows(times: Numbers, values: Numbers) -> tuple[np.ndarray, np.ndarray]:
+    """times [N] and values [S, N] in float64."""
+    t, v = np.asarray(times, float), np.asarray(values, float)
+    if t.ndim != 1 or v.ndim < 1 or v.shape[-1] != t.size or v.size == 0:
+        raise ValueError(f"times [N] and values [S, N] differ: {t.shape} and {v.shape}")
+    if np.any(np.diff(t) <= 0):
+        raise ValueError("times must ascend")
+    return t, v.reshape(-1, t.size)
 
 
 def _line(
-    t: np.ndarray, v: np.ndarray, law: Law, start: float, floor: float, seed: int
+    t: np.ndarray, v: np.ndarray, law: Law, start: float | int, floor: float | int, seed: int
 ) -> tuple[float, float]:
     """Slope and level of one seed."""
-    if np.isnan(v).any():
-        raise ValueError(f"seed {seed}: a value is NaN, first at t = {t[np.isnan(v)][0]:g}")
+    broken = ~np.isfinite(v) & (t >= start)
+    if broken.any():
+        raise ValueError(f"seed {seed}: a value is not finite, first at t = {t[broken][0]:g}")
     ended = np.flatnonzero((v <= floor) & (t >= start))
     used = (t >= start) & (np.arange(t.size) < (ended[0] if ended.size else t.size)) & (v > 0)
     if used.sum() < 3:
