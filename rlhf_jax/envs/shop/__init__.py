@@ -17,6 +17,7 @@ from rlhf_jax.envs.shop.judges import (
     group_shares,
     group_utilities,
     majority_prefs,
+    population_prefs,
     word_feedback,
 )
 from rlhf_jax.envs.shop.prompts import KINDS, MAX_PROMPT_WORDS, Prompt, make_prompt
@@ -40,6 +41,7 @@ __all__ = [
     "ideal_answer",
     "majority_prefs",
     "make_prompt",
+    "population_prefs",
     "sample_answer",
     "score",
     "split_words",

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit
 
 from rlhf_jax.envs.shop.answers import split_words
 from rlhf_jax.envs.shop.scorer import AXES, Score
@@ -77,16 +78,51 @@ def majority_prefs(utilities: ArrayLike, shares: ArrayLike | None = None) -> np.
     P[i, j] = sum over judges g of share_g * ([u_g(i) > u_g(j)] + [u_g(i) = u_g(j)] / 2).
 
     Args:
-      utilities: [K, G] of K answers to one prompt.
+      utilities: [*B, K, G] of K answers to each prompt.
       shares: [G] shares of the judges, sum 1; None for equal shares.
     Returns:
-      [K, K] prefs, P + P^T = 1.
+      [*B, K, K] prefs, P + P^T = 1.
     """
+    return _weighed(0.5 + 0.5 * np.sign(_differences(utilities)), shares)
+
+
+def population_prefs(
+    utilities: ArrayLike, shares: ArrayLike | None = None, *, beta: float
+) -> np.ndarray:
+    """P(row answer beats column answer) for a judge drawn from a population, Bradley-Terry in the
+    utility of that judge: the exact preferences of this world.
+
+    P[i, j] = sum over judges g of share_g * sigmoid(beta * (u_g(i) - u_g(j))).
+
+    `envs.teachers.population_prefs` for all pairs at once; `majority_prefs` is its limit. Of the
+    utilities [N, 2, G] of N pairs, [:, 0, 1] is what a judge of pairs returns.
+
+    Args:
+      utilities: [*B, K, G] of K answers to each prompt, from `cycle_utilities` (a majority that
+        goes round in circles) or `group_utilities`.
+      shares: [G] shares of the judges, sum 1, e.g. `group_shares()`; None for equal shares.
+      beta: rationality >= 0 of every judge, in units of 1 / utility; inf allowed.
+    Returns:
+      [*B, K, K] prefs, P + P^T = 1.
+    Raises:
+      ValueError: beta is negative or NaN.
+    """
+    if not beta >= 0:
+        raise ValueError(f"beta must be >= 0, got {beta}")
+    if np.isinf(beta):
+        return majority_prefs(utilities, shares)
+    return _weighed(expit(beta * _differences(utilities)), shares)
+
+
+def _differences(utilities: ArrayLike) -> np.ndarray:
+    """[*B, K, K, G] utility of the row answer less that of the column answer."""
     values = np.asarray(utilities, np.float64)
-    judges = values.shape[1]
-    weights = np.full(judges, 1.0 / judges) if shares is None else np.asarray(shares, np.float64)
-    difference = values[:, None, :] - values[None, :, :]
-    return (0.5 + 0.5 * np.sign(difference)) @ weights
+    return values[..., :, None, :] - values[..., None, :, :]
+
+
+def _weighed(votes: np.ndarray, shares: ArrayLike | None) -> np.ndarray:
+    """Mean over the judges, the last axis."""
+    return votes.mean(-1) if shares is None else votes @ np.asarray(shares, np.float64)
 
 
 def word_feedback(text: str, score: Score) -> np.ndarray:
