@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,26 +9,17 @@ import numpy as np
 
 from experiments.shop.evaluate import curve_point
 from experiments.shop.tools import RL_PROMPT_COUNT, RL_PROMPTS, Tools
-from rlhf_jax import PreferenceBatch, dpo_loss
+from rlhf_jax import dpo_loss
 from rlhf_jax.algos import ppo, preference
 from rlhf_jax.data.loader import batches
 from rlhf_jax.data.store import Records
-from rlhf_jax.labs import shop_stages
-from rlhf_jax.labs.shop import adam, answer, begin, make_prompts, stage_key
-from rlhf_jax.labs.shop_stages import halves, pair_batch, pair_batches
+from rlhf_jax.labs import shop_ppo, shop_stages
+from rlhf_jax.labs.shop import adam, answer, make_prompts, stage_key
+from rlhf_jax.labs.shop_ppo import Trained
+from rlhf_jax.labs.shop_stages import begin_preference, halves, pair_batch, pair_batches
 from rlhf_jax.ops.statistics import wins
 from rlhf_jax.training import Stage, train_stage
 from rlhf_jax.types import Params
-
-
-class Trained(NamedTuple):
-    """What later methods start from: the SFT policy and the reward model, score = shift + scale *
-    raw having mean 0 and variance 1 on SFT answers."""
-
-    sft: Params
-    reward: Params
-    mean: float
-    std: float
 
 
 def fit_sft(stage: Stage, tools: Tools, corpus: Records) -> tuple[Params, dict]:
@@ -67,7 +57,9 @@ def fit_direct(
 ) -> tuple[Params, dict]:
     """DPO or IPO on the pairs that the reward model was fitted to."""
     optimizer = adam(config.learning_rate, config.steps)
-    state, step = begin_preference(tools, trained.sft, optimizer, partial(loss, beta=config.beta))
+    state, step = begin_preference(
+        tools.lab, trained.sft, optimizer, partial(loss, beta=config.beta)
+    )
     rows = pair_batches(tools.lab, pairs, config.batch_size)
 
     def one(state, i):
@@ -83,7 +75,7 @@ def fit_online(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params, di
     config = tools.config.online_dpo
     optimizer = adam(config.learning_rate, config.steps)
     state, step = begin_preference(
-        tools, trained.sft, optimizer, partial(dpo_loss, beta=config.beta)
+        tools.lab, trained.sft, optimizer, partial(dpo_loss, beta=config.beta)
     )
     rank = jax.jit(preference.rank_pairs)
     key = stage_key(tools.lab, "online dpo")
@@ -114,75 +106,19 @@ def fit_ppo(
         value_clip_eps=config.clip_eps,
         gae_lambda=config.gae_lambda,
     )
-    updates = config.epochs * config.minibatches
-    optimizer = adam(config.learning_rate, steps * updates)
-    params = ppo.ActorCritic(trained.sft, critic_params(trained))
-    axes = ppo.ActorCritic(tools.lab.axes["policy"], tools.lab.axes["value"])
-    one_update = ppo.make_update(tools.lab.policy, tools.lab.value, optimizer, settings)
-    update = ppo.make_epochs(one_update, epochs=config.epochs, minibatches=config.minibatches)
-    state, step = begin(tools.lab, params, axes, optimizer, update)
-    prepare = jax.jit(partial(rollout_batch, tools, settings))
-    key = stage_key(tools.lab, stage.name)
-    numbers = prompt_numbers(tools, config.batch_size)
-
-    def one(state, i):
-        prompts = make_prompts(tools.lab, numbers[i])
-        draw_key, order_key = jax.random.split(jax.random.fold_in(key, i))
-        rollout = answer(tools.lab, state.params.policy, prompts, draw_key, np.arange(1))
-        batch, measured = prepare(state.params.value, trained, rollout)
-        state, metrics = step(state, batch, order_key)
-        return state, metrics | measured | at_points(tools, trained, state.params.policy, i, steps)
-
-    state = train_stage(stage, one, state, steps=steps, save_every=20)
-    return state.params.policy, {}
-
-
-def rollout_batch(
-    tools: Tools, settings: ppo.PPOConfig, value_params: Params, trained: Trained, rollout
-) -> tuple[ppo.PPOBatch, dict]:
-    """Rewards, KL, values and advantages of one rollout [B, 1], as a batch [B]."""
-    rollout = jax.tree.map(lambda x: x[:, 0], rollout)
-    trajectory = rollout.trajectory
-    raw = tools.lab.reward.scores(trained.reward, trajectory)
-    scores = (raw - trained.mean) / trained.std
-    ref = tools.lab.policy.logps(trained.sft, trajectory.inputs, trajectory.actions)
-    batch = ppo.make_batch(
-        trajectory,
-        scores,
-        old_logps=rollout.token_logps,
-        ref_logps=jnp.where(trajectory.mask, ref, 0.0),
-        old_values=tools.lab.value.values(value_params, trajectory.inputs),
-        config=settings,
+    params = shop_ppo.fit_ppo(
+        stage,
+        tools.lab,
+        trained,
+        settings,
+        numbers=prompt_numbers(tools, config.batch_size),
+        steps=steps,
+        epochs=config.epochs,
+        minibatches=config.minibatches,
+        rate=config.learning_rate,
+        measure=lambda params, i: at_points(tools, trained, params, i, steps),
     )
-    gap = jnp.where(trajectory.mask, rollout.token_logps - ref, 0.0)
-    return batch, {
-        "scores/mean": scores.mean(),
-        "kl/ref": jnp.sum(gap, -1).mean(),
-        "answers/length": jnp.sum(trajectory.mask, -1).mean(),
-        "answers/finished": rollout.finished.mean(),
-    }
-
-
-def critic_params(trained: Trained) -> Params:
-    """The reward model, its head rescaled to predict the normalised score."""
-    head = trained.reward["head"]
-    return {
-        **trained.reward,
-        "head": {
-            "weight": head["weight"] / trained.std,
-            "bias": (head["bias"] - trained.mean) / trained.std,
-        },
-    }
-
-
-def begin_preference(tools: Tools, params: Params, optimizer, loss: Callable):
-    """First state and compiled `(state, batch, ref_params) -> (state, metrics)`."""
-    update = preference.make_update(tools.lab.policy, optimizer, loss)
-
-    def with_reference(state, batch: PreferenceBatch, ref_params: Params):
-        return update(state, preference.attach_reference(tools.lab.policy, ref_params, batch))
-
-    return begin(tools.lab, params, tools.lab.axes["policy"], optimizer, with_reference)
+    return params, {}
 
 
 def prompt_numbers(tools: Tools, batch_size: int):

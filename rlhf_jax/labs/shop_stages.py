@@ -1,6 +1,6 @@
 """Data and first stages on the shop world: base corpus, batches of text, SFT, reward model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from tokenizers import Tokenizer
 
-from rlhf_jax.algos import reward_model, sft
+from rlhf_jax.algos import preference, reward_model, sft
 from rlhf_jax.data.loader import batches
 from rlhf_jax.data.padding import pad_left, pad_right
 from rlhf_jax.data.store import Field, Records, build, open_source
@@ -120,3 +120,14 @@ def fit_reward(
         stage, lambda state, i: step(state, rows[i]), state, steps=steps, save_every=100
     )
     return state.params
+
+
+def begin_preference(lab: ShopLab, params: Params, optimizer: Any, loss: Callable):
+    """First state and compiled `(state, batch, ref_params) -> (state, metrics)` of a pairwise loss
+    `(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps) -> [B]`."""
+    update = preference.make_update(lab.policy, optimizer, loss)
+
+    def with_reference(state, batch: PreferenceBatch, ref_params: Params):
+        return update(state, preference.attach_reference(lab.policy, ref_params, batch))
+
+    return begin(lab, params, lab.axes["policy"], optimizer, with_reference)
