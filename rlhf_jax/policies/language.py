@@ -19,6 +19,8 @@ from rlhf_jax.ops.chunked import chunked_token_logps
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.types import Params, Policy, PreferenceFn, PyTree, RewardFn, Trajectory, ValueFn
 
+Scalar = float | int | Float[Array, ""]
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -198,6 +200,44 @@ def language_decoder(model: Transformer) -> LanguageDecoder:
     def step(params, cache, ids, positions):
         hidden, cache = model.decode_step(params, cache, ids, positions)
         return model.unembed(params, hidden), cache
+
+    return LanguageDecoder(prefill, step)
+
+
+def mixture_decoder(decoder: LanguageDecoder, *, weight: Scalar) -> LanguageDecoder:
+    """Decoding from the geometric mixture of two policies, token by token.
+
+    pi(y_t | x, y_<t) proportional to pi_1(y_t | x, y_<t)^(1 - w) pi_2(y_t | x, y_<t)^w,
+
+    whose logits are (1 - w) z_1 + w z_2. The opponent of Nash-MD, with the reference as pi_2. It
+    reads and keeps two caches, so a token costs two forward passes.
+
+    Args:
+      decoder: of both policies.
+      weight: w in [0, 1]; 0 draws what the first policy draws, 1 what the second does. May be
+        traced.
+    Returns:
+      LanguageDecoder whose params are `(params, ref_params)`. The log-probs of its rollouts are
+      those of the mixture.
+    Raises:
+      ValueError: a known weight outside [0, 1].
+    Reference: Munos et al. 2023, arXiv:2312.00886, Appendix F.1.
+    Departs: from Eq. 3 of the paper, as its own experiments do: that is the mixture of whole
+      answers (`algos.game_opponents.mixture` for a table), which no decoder can draw from.
+    """
+    if isinstance(weight, float | int) and not 0 <= weight <= 1:
+        raise ValueError(f"weight must lie in [0, 1], got {weight}")
+
+    def prefill(params, *prompt):
+        return tuple(decoder.prefill(each, *prompt) for each in params)
+
+    def step(params, caches, ids, positions):
+        steps = (
+            decoder.step(each, cache, ids, positions)
+            for each, cache in zip(params, caches, strict=True)
+        )
+        (logits, ref_logits), caches = zip(*steps, strict=True)
+        return (1 - weight) * logits + weight * ref_logits, caches
 
     return LanguageDecoder(prefill, step)
 
