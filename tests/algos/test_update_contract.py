@@ -16,8 +16,9 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from rlhf_jax.algos import ppo, preference, reward_model, sft
+from rlhf_jax.algos import answer_games, ppo, preference, reward_model, sft
 from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.losses.games import inpo_loss, nash_md_pg_loss
 from rlhf_jax.losses.preference import dpo_loss, ipo_loss
 from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_value
 from rlhf_jax.types import PreferenceBatch, Trajectory
@@ -71,6 +72,25 @@ def ppo_case(whiten):
     return Case(ppo.make_update(POLICY, VALUE, SGD, config), params, batch)
 
 
+def game_pairs_case():
+    rng = np.random.default_rng(4)
+    pair = random_trajectory(rng), random_trajectory(rng)
+    names = ("ref_chosen_logps", "ref_rejected_logps", "old_gaps")
+    columns = {name: normal(rng, ROWS) for name in names}
+    batch = answer_games.PairBatch(*pair, columns, jnp.ones(ROWS))
+    update = answer_games.make_pair_update(POLICY, SGD, partial(inpo_loss, beta=0.3, eta=2.0))
+    return Case(update, normal(rng, STATES, ACTIONS), batch)
+
+
+def game_answers_case():
+    rng = np.random.default_rng(5)
+    prefs = jnp.asarray(rng.uniform(size=ROWS), jnp.float32)
+    columns = {"ref_token_logps": normal(rng, ROWS, STEPS), "prefs": prefs}
+    batch = answer_games.AnswerBatch(random_trajectory(rng), columns, jnp.ones(ROWS))
+    update = answer_games.make_answer_update(POLICY, SGD, partial(nash_md_pg_loss, beta=0.3))
+    return Case(update, normal(rng, STATES, ACTIONS), batch)
+
+
 def sft_case():
     rng = np.random.default_rng(3)
     params = normal(rng, STATES, ACTIONS)
@@ -84,6 +104,8 @@ CASES = {
     "ppo": ppo_case(whiten=False),
     "ppo_whitened": ppo_case(whiten=True),
     "sft": sft_case(),
+    "game_pairs": game_pairs_case(),
+    "game_answers": game_answers_case(),
 }
 CASES = {name: case._replace(update=jax.jit(case.update)) for name, case in CASES.items()}
 WEIGHTED = {name: case for name, case in CASES.items() if name != "sft"}

@@ -1,0 +1,170 @@
+"""Updates on sampled answers with columns of data, for any objective of preference games.
+
+Answers meet each other in pairs (regressions of a log-ratio gap) or one by one (policy gradients).
+Whatever else a loss needs, reference log-probs, win rates or the gaps of older policies, is a
+column of the batch, given to the loss under the name of its own argument.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Shaped
+
+from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.algos.preference import trajectory_logps
+from rlhf_jax.ops.logprobs import sequence_logps
+from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean
+from rlhf_jax.types import Params, Policy, PyTree, TrainState, Trajectory
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PairBatch:
+    """Two answers to each prompt, and what their loss needs besides.
+
+    first, second: trajectories with leading axes [*B]; winner and loser for a loss of such.
+    columns: name of the loss's argument -> [*B] or [*B, ...]. Data: no gradient flows to it.
+    weights: [*B] float32, non-negative weight of each pair in the mean; None means 1 for each.
+    """
+
+    first: Trajectory
+    second: Trajectory
+    columns: PyTree
+    weights: PyTree = None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class AnswerBatch:
+    """Answers one by one, and what their loss needs besides.
+
+    answers: trajectory with leading axes [*B].
+    columns, weights: as in `PairBatch`; per token [*B, T], per answer [*B].
+    """
+
+    answers: Trajectory
+    columns: PyTree
+    weights: PyTree = None
+
+
+def make_pair_objective(
+    policy: Policy,
+    loss: Callable[..., Array],
+    *,
+    logps: Callable[..., Array] = sequence_logps,
+) -> Callable[[Params, PairBatch], tuple[Mean, Diagnostics]]:
+    """What `make_pair_update` minimises and reports, as `objective(params, batch)`.
+
+    Returns:
+      Pure `objective(params, batch) -> (loss as a Mean over the pairs, diagnostics)`.
+    """
+
+    def objective(params: Params, batch: PairBatch) -> tuple[Mean, Diagnostics]:
+        first, second = (
+            keep_weighted(trajectory_logps(policy, params, each, logps=logps), batch.weights)
+            for each in (batch.first, batch.second)
+        )
+        losses = loss(first, second, **_columns(batch, first))
+        diagnostics = {
+            "logps/first": weighted_mean(first, batch.weights),
+            "logps/second": weighted_mean(second, batch.weights),
+        }
+        return weighted_mean(losses, batch.weights), diagnostics
+
+    return objective
+
+
+def make_pair_update(
+    policy: Policy,
+    optimizer: optax.GradientTransformation,
+    loss: Callable[..., Array],
+    *,
+    logps: Callable[..., Array] = sequence_logps,
+) -> Callable[[TrainState, PairBatch], tuple[TrainState, Diagnostics]]:
+    """Update on a loss of pairs, averaged over them with the batch's weights.
+
+    Args:
+      policy: any parametrisation.
+      optimizer: optax.
+      loss: `(first_logps [*B], second_logps [*B], **columns) -> [*B]`, e.g.
+        `partial(online_ipo_loss, beta=0.1)` on the columns ref_first_logps, ref_second_logps and
+        win_rate_gaps.
+      logps: `(token_logps, mask) -> [*B]`, what the loss is given of an answer; make the columns
+        of log-probs with it too.
+    Returns:
+      Pure `update(state, batch) -> (state, metrics)`. Metrics: "loss", "grad_norm", "logps/first",
+      "logps/second" (nats). Rows of weight 0 never matter, NaN included.
+      It raises TypeError, at trace time, where the columns are not the loss's arguments, and
+      AssertionError where their leading axes are not those of the pairs.
+    """
+    objective = make_pair_objective(policy, loss, logps=logps)
+
+    def update(state: TrainState, batch: PairBatch) -> tuple[TrainState, Diagnostics]:
+        return gradient_step(state, lambda params: objective(params, batch), optimizer)
+
+    return update
+
+
+def make_answer_objective(
+    policy: Policy, loss: Callable[..., Array]
+) -> Callable[[Params, AnswerBatch], tuple[Mean, Diagnostics]]:
+    """What `make_answer_update` minimises and reports, as `objective(params, batch)`.
+
+    Returns:
+      Pure `objective(params, batch) -> (loss as a Mean over the answers, diagnostics)`.
+    """
+
+    def objective(params: Params, batch: AnswerBatch) -> tuple[Mean, Diagnostics]:
+        answers = batch.answers
+        token_logps = policy.logps(params, answers.inputs, answers.actions)
+        token_logps = keep_weighted(token_logps, token_weights(answers.mask, batch.weights))
+        logps = sequence_logps(token_logps, answers.mask)
+        losses = loss(token_logps, mask=answers.mask, **_columns(batch, logps))
+        return weighted_mean(losses, batch.weights), {
+            "logps/answer": weighted_mean(logps, batch.weights)
+        }
+
+    return objective
+
+
+def make_answer_update(
+    policy: Policy, optimizer: optax.GradientTransformation, loss: Callable[..., Array]
+) -> Callable[[TrainState, AnswerBatch], tuple[TrainState, Diagnostics]]:
+    """Update on a loss of single answers, averaged over them with the batch's weights.
+
+    Args:
+      policy: any parametrisation.
+      optimizer: optax.
+      loss: `(token_logps [*B, T], mask=[*B, T], **columns) -> [*B]`, e.g.
+        `partial(nash_md_pg_loss, beta=0.1)` on the columns ref_token_logps and prefs.
+    Returns:
+      Pure `update(state, batch) -> (state, metrics)`. Metrics: "loss", "grad_norm" and
+      "logps/answer" (nats). Rows of weight 0 never matter, NaN included.
+      It raises as the update of `make_pair_update`.
+    """
+    objective = make_answer_objective(policy, loss)
+
+    def update(state: TrainState, batch: AnswerBatch) -> tuple[TrainState, Diagnostics]:
+        return gradient_step(state, lambda params: objective(params, batch), optimizer)
+
+    return update
+
+
+def _columns(batch: PairBatch | AnswerBatch, like: Float[Array, "*B"]) -> dict[str, Array]:
+    """The columns as data, 0 in rows of weight 0."""
+    columns = {name: jax.lax.stop_gradient(x) for name, x in batch.columns.items()}
+    for x in columns.values():
+        chex.assert_equal_shape_prefix([x, like], like.ndim)
+    if batch.weights is None:
+        return columns
+    return {name: _kept_rows(x, batch.weights) for name, x in columns.items()}
+
+
+def _kept_rows(x: Shaped[Array, "..."], weights: Float[Array, "*B"]) -> Shaped[Array, "..."]:
+    """x where the weight of its row is positive, 0 elsewhere."""
+    rows = weights.reshape(weights.shape + (1,) * (x.ndim - weights.ndim))
+    return jnp.where(rows > 0, x, jnp.zeros((), x.dtype))
