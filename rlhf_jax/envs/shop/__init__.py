@@ -23,6 +23,7 @@ from rlhf_jax.envs.shop.judges import (
 from rlhf_jax.envs.shop.prompts import KINDS, MAX_PROMPT_WORDS, Prompt, make_prompt
 from rlhf_jax.envs.shop.reading import Claim, Remark
 from rlhf_jax.envs.shop.scorer import AXES, GOLD_WEIGHTS, Score, score
+from rlhf_jax.envs.shop.styles import STYLES, style_shares, style_utilities
 
 __all__ = [
     "AXES",
@@ -31,6 +32,7 @@ __all__ = [
     "KINDS",
     "MAX_ANSWER_WORDS",
     "MAX_PROMPT_WORDS",
+    "STYLES",
     "Claim",
     "Prompt",
     "Remark",
@@ -45,6 +47,8 @@ __all__ = [
     "sample_answer",
     "score",
     "split_words",
+    "style_shares",
+    "style_utilities",
     "word_feedback",
     "words",
 ]

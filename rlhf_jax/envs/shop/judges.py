@@ -26,7 +26,7 @@ GROUPS = (
 )
 # Three judges, each with a first, a second and no third care, turned around one place each.
 CYCLE_AXES = ("helpful", "polite", "concise")
-_CYCLE = ((2.0, 1.0, 0.0), (0.0, 2.0, 1.0), (1.0, 0.0, 2.0))
+CYCLE = ((2.0, 1.0, 0.0), (0.0, 2.0, 1.0), (1.0, 0.0, 2.0))
 
 
 def group_shares(minority: float = 0.2) -> np.ndarray:
@@ -69,7 +69,7 @@ def cycle_utilities(scores: ArrayLike) -> np.ndarray:
       [*B, 3] float64.
     """
     columns = [AXES.index(axis) for axis in CYCLE_AXES]
-    return np.asarray(scores, np.float64)[..., columns] @ np.array(_CYCLE).T
+    return np.asarray(scores, np.float64)[..., columns] @ np.array(CYCLE).T
 
 
 def majority_prefs(utilities: ArrayLike, shares: ArrayLike | None = None) -> np.ndarray:
