@@ -1,0 +1,53 @@
+"""Sizes of the mnpo experiment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of references, first policies and Bradley-Terry scores.
+    num_seeds: references (first policies, scores), all in the same vmap; number 0 is the paper
+      spec's own where it has one.
+    rounds, tail: of the stability grid, and how many last ones a cycle is judged on.
+    ref_weights: rho, the weight of the reference in a step.
+    etas: steps of the grid; beta = rho / eta.
+    horizons: T of the average policies, ascending.
+    players: of Eq. 10, in separate runs.
+    oracle_rounds: of the players with an oracle each.
+    """
+
+    seed: int = 0
+    num_seeds: int = 10
+    rounds: int = 3000
+    tail: int = 100
+    ref_weights: tuple[float, ...] = (0.02, 0.1)
+    etas: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
+    horizons: tuple[int, ...] = (100, 400, 1600, 6400)
+    players: tuple[int, ...] = (2, 3, 5)
+    oracle_rounds: int = 1000
+
+    def __post_init__(self):
+        if self.num_seeds < 2:
+            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
+        if not 1 <= self.tail < self.rounds:
+            raise ValueError(f"tail must lie in 1 .. rounds - 1, got {self.tail}")
+        if not all(0 < rho <= 1 for rho in self.ref_weights):
+            raise ValueError(f"ref_weights must lie in (0, 1], got {self.ref_weights}")
+        if min(self.etas) <= 0:
+            raise ValueError(f"etas must be > 0, got {self.etas}")
+        if min(self.players) < 2:
+            raise ValueError(f"players must be at least 2, got {self.players}")
+        if self.oracle_rounds < 2:
+            raise ValueError(f"oracle_rounds must be at least 2, got {self.oracle_rounds}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Two seeds: the spec's own and another; every stage and every claim."""
+    return Config(num_seeds=2)

@@ -1,0 +1,192 @@
+"""The figures and the page of the mnpo experiment."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from experiments.mnpo import studies
+from experiments.mnpo.config import Config
+from rlhf_jax.reports import html, plots
+from rlhf_jax.reports.claims import Claim, write_text
+from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.plots import Series
+from rlhf_jax.training import Run
+
+FLOOR = 1e-16  # rounding; zero has no place on a logarithmic axis
+RANGE = "Medians over seeds; bands reach from the smallest to the largest seed."
+SECTIONS = {
+    "rounds": ("Round by round", "longer histories converge where INPO cycles; EGPO is fastest"),
+    "averages": ("Without KL: average policies", "ONPO falls as 1 / T, Hedge and Eq. 10 slower"),
+    "oracles": ("An oracle for each player", "HT-MNPO stops moving with a DualGap above zero"),
+}
+SHOWN = ((0.02, 2.0), (0.1, 2.0))  # cells (rho, eta) drawn round by round
+
+
+def write_report(
+    job: Run, config: Config, found: Mapping, limits: Mapping, claims: Sequence[Claim]
+) -> None:
+    """Saves figures and their data, and writes report.html."""
+    save_data(job, config, found)
+    folder = job.out / "plots"
+    heat = plots.save(heat_map(config, found["grid"]), folder / "grid.png")
+    drawn = {
+        "rounds": round_panels(config, found["grid"]),
+        "averages": average_panels(config, found),
+        "oracles": oracle_panels(config, found),
+    }
+    paths = {name: plots.save(panels(each), folder / f"{name}.png") for name, each in drawn.items()}
+    stable = "; ".join(
+        f"{name}: " + " and ".join(f"{eta:.2f}" for eta in row) for name, row in limits.items()
+    )
+    page = html.page(
+        "MNPO: what a history of policies changes",
+        html.section("Claims", html.claims_list(claims)),
+        html.section(
+            "Where self-play is stable",
+            html.figure(
+                heat,
+                alt="last gaps by method and cell: longer histories converge at larger steps",
+                caption=f"log10 of the gap after {config.rounds} rounds, median of "
+                f"{config.num_seeds} references; ONPO has no KL term, and its gap is that of the "
+                f"game itself. Predicted largest stable eta, rho {config.ref_weights}: {stable}.",
+            ),
+        ),
+        *(
+            html.section(title, html.figure(paths[name], alt=alt, caption=RANGE))
+            for name, (title, alt) in SECTIONS.items()
+        ),
+        lead="Exact games, full regression solves, float64. rho is the weight of the reference in "
+        "a step of size eta; beta = rho / eta is the KL weight of the game that is solved.",
+    )
+    write_text(job.out / "report.html", page)
+
+
+def save_data(job: Run, config: Config, found: Mapping) -> None:
+    """The curves behind each figure."""
+    folder = job.out / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    gaps = {name: each["gaps"] for name, each in found["grid"].items()}
+    np.savez(
+        folder / "grid.npz", cells=studies.cells(config), times=studies.grid_times(config), **gaps
+    )
+    np.savez(folder / "averages.npz", horizons=config.horizons, **found["optimism"])
+    players = {
+        f"{name}_{part}": x for name, each in found["players"].items() for part, x in each.items()
+    }
+    np.savez(folder / "players.npz", horizons=config.horizons, **players)
+    np.savez(folder / "own_oracles.npz", **found["oracles"]["own"])
+
+
+def heat_map(config: Config, grid: Mapping):
+    """Methods down, cells across."""
+    values = [
+        np.log10(np.maximum(np.median(each["gaps"][..., -1], axis=0), 1e-32))
+        for each in grid.values()
+    ]
+    columns = [f"{rho:g} | {eta:g}" for rho, eta in studies.cells(config)]
+    return plots.heat_map(
+        values,
+        list(grid),
+        columns,
+        title="log10 of the last gap",
+        x_label="rho | eta",
+        low=-16,
+        high=0,
+    )
+
+
+def spread(times, runs: np.ndarray) -> Series:
+    """Median and range over seeds, the first axis."""
+    return Series(times, np.median(runs, axis=0), runs.min(axis=0), runs.max(axis=0))
+
+
+def round_panels(config: Config, grid: Mapping) -> list[Panel]:
+    """Gap against rounds in two cells."""
+    cells, times = studies.cells(config), np.array(studies.grid_times(config))
+    shown = [cell for cell in SHOWN if (cells == cell).all(axis=1).any()]
+    items = []
+    for rho, eta in shown:
+        index = np.flatnonzero((cells == (rho, eta)).all(axis=1))[0]
+        series = {name: spread(times, each["gaps"][:, index]) for name, each in grid.items()}
+        title = f"rho = {rho:g}, eta = {eta:g}"
+        items.append(
+            Panel(
+                title,
+                "rounds",
+                "regularised gap (ONPO: exploitability)",
+                series,
+                log_x=True,
+                log_y=True,
+                floor=FLOOR,
+            )
+        )
+    return items
+
+
+def average_panels(config: Config, found: Mapping) -> list[Panel]:
+    """Exploitability of average policies against T."""
+    times = np.array(config.horizons)
+    averages = found["optimism"]
+    series = {name: spread(times, averages[name]) for name in ("ONPO", "Hedge")}
+    bounds = {"2 regret / T of Hedge": Series(times, np.median(averages["bound"], axis=0))}
+    first = Panel(
+        "No KL: the average policy",
+        "T",
+        "exploitability",
+        series,
+        bounds,
+        log_x=True,
+        log_y=True,
+        floor=FLOOR,
+    )
+    series = {
+        f"{n} players": spread(times, each["average"]) for n, each in found["players"].items()
+    }
+    worst = np.max([each["bound"].max(axis=0) for each in found["players"].values()], axis=0)
+    bounds = {"the same from the worst start": Series(times, worst)}
+    levels = {"0.005": 0.005}
+    return [
+        first,
+        Panel(
+            "Eq. 10: the worst player's average",
+            "T",
+            "exploitability",
+            series,
+            bounds,
+            levels,
+            log_x=True,
+            log_y=True,
+            floor=FLOOR,
+        ),
+    ]
+
+
+def oracle_panels(config: Config, found: Mapping) -> list[Panel]:
+    """HT-MNPO: how far it moves, and how far it is from an equilibrium."""
+    times = np.array(studies.oracle_times(config))
+    gaps, moves = {}, {}
+    for name, label in (("own", "an oracle each"), ("shared", "one oracle")):
+        for i, rho in enumerate(studies.ORACLE_WEIGHTS):
+            key = f"{label}, rho {rho:g}"
+            gaps[key] = spread(times, found["oracles"][name]["gaps"][:, i].max(axis=-1))
+            moves[key] = spread(times, found["oracles"][name]["increments"][:, i])
+    return [
+        Panel(
+            "HT-MNPO: the worst player's DualGap",
+            "rounds",
+            "one-sided gap, Eq. 9",
+            gaps,
+            log_x=True,
+            log_y=True,
+            floor=FLOOR,
+        ),
+        Panel(
+            "HT-MNPO: increments",
+            "rounds",
+            "max |change of log-prob|",
+            moves,
+            log_x=True,
+            log_y=True,
+            floor=FLOOR,
+        ),
+    ]
