@@ -1,8 +1,9 @@
 """How fast does it converge: slopes of runs, with an interval over seeds, against a claimed rate.
 
-`study_rate` is the whole of it in one call, on the records of a run; `fit_rate`, `rate_claim` and
-`rate_panel` are its parts. A power law is a line on log-log axes, 1 / T of slope -1 and 1 / sqrt T
-of slope -1/2; a linear rate is one on semi-log axes, its slope the log of the factor.
+`study_rate` is the whole of it in one call, on the records of a run; `fit_rate`, `rate_claim`,
+`bound_claim` and `rate_panel` are its parts. A power law is a line on log-log axes, 1 / T of slope
+-1 and 1 / sqrt T of slope -1/2; a linear rate is one on semi-log axes, its slope the log of the
+factor.
 """
 
 import math
@@ -46,10 +47,10 @@ class Rate(NamedTuple):
 
 
 class RateStudy(NamedTuple):
-    """A rate, the claim about it, and its plot."""
+    """A rate, the claims (of its slope, and of the bound if there is one), and the plot."""
 
     rate: Rate
-    claim: Claim
+    claims: tuple[Claim, ...]
     panel: Panel
 
 
@@ -66,13 +67,13 @@ def study_rate(
     floor: float | int = 0,
     slack: float | int = 0,
 ) -> RateStudy:
-    """Fits the rate of runs, holds it against the claimed one, and draws both with the bound.
+    """Fits the rate of runs, holds it and the runs against what is claimed, and draws them all.
 
     Args:
-      name: of the method; titles the claim and the panel.
+      name: of the method; titles the claims and the panel.
       times, values, law, start, floor: as in `fit_rate`.
       claimed, slack: as in `rate_claim`.
-      bound, y_label: as in `rate_panel`.
+      bound, y_label: as in `rate_panel`; the bound must hold at all times, the start or not.
     Returns:
       RateStudy.
     Raises:
@@ -81,7 +82,10 @@ def study_rate(
     rate = fit_rate(times, values, law=law, start=start, floor=floor)
     shown = {"bound": bound, "y_label": y_label, "start": start, "floor": floor}
     panel = rate_panel(name, times, values, rate, claimed=claimed, **shown)
-    return RateStudy(rate, rate_claim(f"{name}: slope", rate, claimed, slack=slack), panel)
+    claims = [rate_claim(f"{name}: slope", rate, claimed, slack=slack)]
+    if bound is not None:
+        claims.append(bound_claim(f"{name}: share of the bound", values, bound, floor=floor))
+    return RateStudy(rate, tuple(claims), panel)
 
 
 def fit_rate(
@@ -135,6 +139,19 @@ def rate_claim(name: str, rate: Rate, claimed: float | int, *, slack: float | in
     return Claim(name, rate.high, "<=", claimed + slack)
 
 
+def bound_claim(name: str, values: Numbers, bound: Numbers, *, floor: float | int = 0) -> Claim:
+    """The claim that no seed is ever above the bound: its largest share of it is <= 1.
+
+    Args:
+      name: of the claim.
+      values: [S, N] as in `fit_rate`.
+      bound: [N] or [S, N], > 0, what the theorem allows.
+      floor: values not above it are rounding and count as 0.
+    """
+    v = np.asarray(values, float)
+    return Claim(name, np.max(np.where(v <= floor, 0.0, v / np.asarray(bound, float))), "<=", 1)
+
+
 def rate_panel(
     name: str,
     times: Numbers,
@@ -169,14 +186,17 @@ def rate_panel(
         low, middle, high = np.quantile(v, BAND, axis=0)
     on = t >= start
     x = np.log(t[on]) if rate.law == "power" else t[on]
-    bounds = {"fitted line": Series(t[on], np.exp(rate.levels.mean() + rate.slope * x))}
+    bounds = {}
     if bound is not None:
         bounds["bound of the theorem"] = Series(t, np.median(_rows(times, bound)[1], axis=0))
     return Panel(
         f"{name}\n{_verdict(rate, claimed)}",
         "updates",
         y_label,
-        {"median of the seeds, 80% band": Series(t, middle, low, high)},
+        {
+            "median of the seeds, 80% band": Series(t, middle, low, high),
+            "fitted line": Series(t[on], np.exp(rate.levels.mean() + rate.slope * x)),
+        },
         bounds=bounds,
         log_x=rate.law == "power",
         log_y=True,

@@ -14,7 +14,7 @@ from rlhf_jax.envs.games import random_reference, rock_paper_scissors
 from rlhf_jax.exact.regularised_nash import regularised_nash
 from rlhf_jax.ops.kl import exact_kl
 from rlhf_jax.reports.panels import panels
-from rlhf_jax.reports.rates import Rate, fit_rate, rate_claim, rate_panel, study_rate
+from rlhf_jax.reports.rates import Rate, bound_claim, fit_rate, rate_claim, rate_panel, study_rate
 
 TIMES = np.arange(1.0, 41.0)
 
@@ -124,6 +124,18 @@ def test_claims_are_about_the_slow_end():
     assert (claim.name, claim.value, claim.op, claim.threshold) == ("c", -0.9, "<=", -0.75)
 
 
+def test_a_bound_is_held_at_every_time_of_every_seed():
+    values = np.array([[1.0, 0.5, 0.25], [1.0, 0.9, 1e-9]])
+    assert bound_claim("c", values, [1.0, 0.9, 0.3]).holds
+    assert bound_claim("c", values, 2 * values).value == 0.5
+    broken = bound_claim("c", values, [1.0, 0.6, 0.3])
+    assert not broken.holds
+    assert broken.value == 1.5
+    assert not bound_claim("c", values, [1.0, 0.9, 0.2]).holds
+    assert bound_claim("c", [1.0, 0.5, 1e-9], [1.0, 0.5, 1e-12], floor=1e-8).holds
+    assert not bound_claim("c", [1.0, np.nan], [2.0, 2.0]).holds
+
+
 def test_the_panel_shows_median_band_line_and_bound():
     scales = np.arange(1.0, 12.0)[:, None]
     values = scales / TIMES
@@ -131,11 +143,11 @@ def test_the_panel_shows_median_band_line_and_bound():
     panel = rate_panel(
         "Hedge", TIMES, values, rate, claimed=-0.5, bound=2 * values, start=5, floor=1e-9
     )
-    (seeds,) = panel.series.values()
+    seeds, line = panel.series.values()
     np.testing.assert_allclose(seeds.y, 6 / TIMES)
     np.testing.assert_allclose(seeds.low, 2 / TIMES)
     np.testing.assert_allclose(seeds.high, 10 / TIMES)
-    line, bound = panel.bounds.values()
+    (bound,) = panel.bounds.values()
     assert line.x[0] == 5
     np.testing.assert_allclose(line.y, np.exp(np.log(scales).mean()) / line.x)
     np.testing.assert_allclose(bound.y, 12 / TIMES)
@@ -148,8 +160,9 @@ def test_a_linear_rate_is_told_as_a_factor_on_semi_log_axes():
     study = study_rate("EGPO", TIMES, values, law="linear", claimed=float(np.log(0.9)))
     assert study.panel.title == "EGPO\nfactor: claimed 0.9, measured 0.8 [0.8, 0.8]"
     assert (study.panel.log_x, study.panel.log_y, study.panel.floor) == (False, True, None)
-    assert study.claim.holds
-    assert study.claim.name == "EGPO: slope"
+    (claim,) = study.claims
+    assert claim.holds
+    assert claim.name == "EGPO: slope"
     assert "bound of the theorem" not in study.panel.bounds
 
 
@@ -181,7 +194,9 @@ def test_one_call_on_the_records_of_a_run():
         bound=bound,
         floor=1e-6,
     )
-    assert study.claim.holds
+    assert [claim.name for claim in study.claims] == ["EGPO: slope", "EGPO: share of the bound"]
+    assert all(claim.holds for claim in study.claims)
+    assert float(study.claims[1].value) > 0.2
     assert 0.1 < study.rate.factor < 0.5
     figure = panels([study.panel])
     names = [text.get_text() for text in figure.legends[0].get_texts()]
