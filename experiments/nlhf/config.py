@@ -1,0 +1,56 @@
+"""Sizes of the nlhf experiment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of games, references and samples. num_seeds: of each game, all in one vmap.
+    betas: KL weights, the paper's tau; the first is the one whose rates and floors are claimed.
+    steps: updates with eta_t = 2 / (beta (t + 2)).
+    fixed_etas: two constant steps, small and large. fixed_steps: their updates.
+    hedge_steps: updates of Hedge on rock-paper-scissors, T in its step sqrt(8 log 3 / T).
+    mixture_steps, batch, rate: of Nash-MD-PG on samples, plain SGD on the logits of a table.
+    points: of a curve, evenly spaced in the logarithm of t.
+    """
+
+    seed: int = 0
+    num_seeds: int = 10
+    betas: tuple[float, ...] = (0.1, 0.01)
+    steps: int = 20_000
+    fixed_etas: tuple[float, float] = (0.1, 0.5)
+    fixed_steps: int = 6_000
+    hedge_steps: int = 6_400
+    mixture_steps: int = 20_000
+    batch: int = 64
+    rate: float = 0.1
+    points: int = 150
+
+    def __post_init__(self):
+        if not self.betas or min(self.betas) <= 0:
+            raise ValueError(f"betas must be > 0 and at least one, got {self.betas}")
+        small, large = self.fixed_etas
+        if not 0 < small < large <= 1 / max(self.betas):
+            raise ValueError(f"fixed_etas must rise from 0 to 1 / beta, got {self.fixed_etas}")
+        if self.rate <= 0:
+            raise ValueError(f"rate must be > 0, got {self.rate}")
+        if self.num_seeds < 2:
+            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
+        # Slopes are fitted from t = 1000 on.
+        if self.steps < 2000:
+            raise ValueError(f"steps must be at least 2000, got {self.steps}")
+        for name in ("fixed_steps", "hedge_steps", "mixture_steps", "batch", "points"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Four seeds and fewer updates: every stage in seconds."""
+    return Config(num_seeds=4, steps=4_000, fixed_steps=3_000, mixture_steps=4_000, points=60)

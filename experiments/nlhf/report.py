@@ -1,0 +1,163 @@
+"""The plots and the page of nlhf."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.nlhf.config import Config
+from experiments.nlhf.judges import EPS
+from experiments.nlhf.mixture import NAMES
+from experiments.nlhf.tables import GAMES
+from rlhf_jax.reports import html, plots
+from rlhf_jax.reports.claims import Claim, Table, write_text
+from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.plots import Series
+from rlhf_jax.training import Run
+
+Arrays = Mapping[str, np.ndarray]
+METHODS = {"Nash-MD": "Nash-MD", "OMD": "OMD (MMD, INPO)", "Hedge": "Hedge, last policy"}
+FLOOR = 1e-17  # zero has no place on a logarithmic axis
+
+
+def write_report(
+    job: Run, config: Config, stages: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
+) -> None:
+    """Saves the data and the figures, and writes report.html."""
+    (job.out / "data").mkdir(exist_ok=True)
+    for name, arrays in stages.items():
+        np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
+    drawn = {
+        "last_iterate": (
+            metric_figure(config, stages["decaying"], "kl"),
+            "KL from the regularised Nash policy, steps 2 / (beta (t + 2)). Hedge has no penalty "
+            "and a step of its theorem; it goes to another policy, and its last one to none.",
+        ),
+        "exploitability": (
+            metric_figure(config, stages["decaying"], "gap"),
+            "Exploitability in the game without a penalty. The penalised methods end at the bias "
+            "that beta costs; Hedge's average goes to zero.",
+        ),
+        "fixed_step": (
+            fixed_figure(config, stages["fixed"]),
+            "A constant step: Nash-MD stops at a distance of order eta^2, mirror descent does not.",
+        ),
+        "mixture": (
+            mixture_figure(stages["mixture"]),
+            "Nash-MD-PG on rock-paper-scissors, left with 64 answers a step, right with exact "
+            "gradients: the distance comes from the opponent, not from the noise.",
+        ),
+        "judges": (
+            judges_figure(stages["judges"]),
+            "Three types of judge: left the Nash policy, right the answer that a Bradley-Terry "
+            "fit likes best.",
+        ),
+    }
+    pictures = [
+        html.figure(
+            plots.save(figure, job.out / "plots" / f"{name}.png"), alt=caption, caption=caption
+        )
+        for name, (figure, caption) in drawn.items()
+    ]
+    page = html.page(
+        "Nash learning from human feedback",
+        html.section("Claims", html.claims_list(claims)),
+        html.section("Measured", html.table(table)),
+        html.section("Curves", *pictures),
+        lead="Nash-MD plays each step against a mixture of the policy and the reference, and its "
+        "last policy converges. What is that mixture worth, and what does it cost? Curves are "
+        f"medians and bands ranges over {config.num_seeds} seeds.",
+    )
+    write_text(job.out / "report.html", page)
+
+
+def metric_figure(config: Config, arrays: Arrays, metric: str) -> Figure:
+    """One panel for each game and beta; `metric` is kl or gap."""
+    labels = {"kl": "KL(pi* || pi), nats", "gap": "exploitability"}
+    times, items = arrays["times"], []
+    for row, beta in enumerate(config.betas):
+        for column, game in enumerate(GAMES):
+            series = {
+                label: banded(times, arrays[f"{name}/{metric}"][row, column])
+                for name, label in METHODS.items()
+            }
+            average = arrays[f"Hedge/average {metric}"][row, column]
+            series["Hedge, average"] = banded(times, average)
+            bound = Series(times, 8 / (beta**2 * (times + 1)))
+            items.append(
+                Panel(
+                    f"{game}, beta = {beta:g}",
+                    "updates t",
+                    labels[metric],
+                    series,
+                    bounds={"8 / (beta² (t + 1))": bound} if metric == "kl" else {},
+                    log_x=True,
+                    log_y=True,
+                    floor=FLOOR,
+                )
+            )
+    return panels(items, columns=len(GAMES))
+
+
+def fixed_figure(config: Config, arrays: Arrays) -> Figure:
+    """One panel for each game: both methods at both steps."""
+    items = [
+        Panel(
+            f"{game}, beta = {config.betas[0]:g}",
+            "updates t",
+            "KL(pi* || pi), nats",
+            {
+                f"{name}, eta = {eta:g}": banded(arrays["times"], arrays[name][row, column])
+                for name in ("Nash-MD", "OMD")
+                for row, eta in enumerate(config.fixed_etas)
+            },
+            log_x=True,
+            log_y=True,
+            floor=FLOOR,
+        )
+        for column, game in enumerate(GAMES)
+    ]
+    return panels(items, columns=len(GAMES))
+
+
+def mixture_figure(arrays: Arrays) -> Figure:
+    """Sampled beside exact gradients."""
+    times = arrays["times"]
+    kinds = {
+        "64 answers a step": arrays["gaps"],
+        "exact gradients": arrays["exact"][:, None],
+    }
+    items = [
+        Panel(
+            title,
+            "updates t",
+            "regularised gap",
+            {name: banded(times, gaps[i]) for i, name in enumerate(NAMES)},
+            log_x=True,
+            log_y=True,
+            floor=1e-7,
+        )
+        for title, gaps in kinds.items()
+    ]
+    return panels(items, columns=2, share_y=True)
+
+
+def judges_figure(arrays: Arrays) -> Figure:
+    """Probabilities of the three answers against eps."""
+    best = np.eye(3)[np.argmax(arrays["scores"], axis=-1)]
+    kinds = {"Nash policy": arrays["nash"], "optimum of a Bradley-Terry fit": best}
+    items = [
+        Panel(
+            title,
+            "eps",
+            "probability",
+            {f"answer {i + 1}": Series(EPS, probs[:, i]) for i in range(3)},
+        )
+        for title, probs in kinds.items()
+    ]
+    return panels(items, columns=2, share_y=True)
+
+
+def banded(times: np.ndarray, values: np.ndarray) -> Series:
+    """Median and range over seeds of values [seeds, T]."""
+    return Series(times, np.median(values, 0), values.min(0), values.max(0))
