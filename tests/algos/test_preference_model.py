@@ -44,12 +44,19 @@ def test_golden_numbers():
     np.testing.assert_allclose(metrics["grad_norm"].value(), 0.2017061 * 2**0.5, rtol=1e-5)
 
 
-def test_another_link_and_rows_of_weight_zero():
-    params = jnp.array([[0.0, 0.25], [0.0, jnp.nan]])
-    batch = PreferenceBatch(one_step([0, 1]), one_step([1, 1]), weights=jnp.array([1.0, 0.0]))
+def test_another_link():
+    params = jnp.array([[0.0, 0.25], [0.0, 0.0]])
+    batch = PreferenceBatch(one_step([0]), one_step([1]))
     loss, diagnostics = preference_model.make_objective(TABLE, loss=hinge)(params, batch)
     assert loss.value() == pytest.approx(0.75)
     assert diagnostics["prefs/accuracy"].value() == 1.0
+
+
+def test_a_row_of_weight_zero_has_no_gradient():
+    odd = PreferenceFn(lambda key: 1.0, lambda params, a, b: jnp.log(params * a.actions[..., 0]))
+    batch = PreferenceBatch(one_step([-1, 1]), one_step([0, 0]), weights=jnp.array([0.0, 1.0]))
+    state, _ = preference_model.make_update(odd, SGD)(init_state(jnp.float32(2.0), SGD), batch)
+    assert state.params == pytest.approx(2.0 + 0.5 / 3.0)  # d log p = 1/2, sigmoid(-log 2) = 1/3
 
 
 def test_a_circle_is_fitted_by_a_preference_model_and_by_no_reward_model():
