@@ -21,6 +21,7 @@ FIGURES = {
     "mixture": "nlhf/plots/mixture.png",
     "suite": "egpo/plots/suite.png",
     "histories": "mnpo/plots/grid.png",
+    "tournament": "shop_nash/plots/tournament.png",
 }
 
 
