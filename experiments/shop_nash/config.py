@@ -1,0 +1,138 @@
+"""Sizes of the shop_nash experiment. Every field is an option on the command line."""
+
+from dataclasses import dataclass, field
+
+from rlhf_jax.labs.size import Size
+
+
+def _check(config, **lows: float) -> None:
+    for name, low in lows.items():
+        if not getattr(config, name) >= low:
+            raise ValueError(f"{name} must be at least {low}, got {getattr(config, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A supervised stage. steps; batch_size: rows or pairs; rate: of AdamW."""
+
+    steps: int
+    batch_size: int
+    rate: float
+
+    def __post_init__(self):
+        _check(self, steps=1, batch_size=1)
+        if not self.rate > 0:
+            raise ValueError(f"rate must be > 0, got {self.rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """What all game methods share.
+
+    answers: that each method may draw in training. prompts: of a round. rate: of Adam.
+    beta: KL weight to SFT, in win rates per nat; the papers' tau.
+    eta: step of the regressions and of Nash-MP, in nats per win rate; ONE OVER INPO's own.
+    steps: gradient steps on a round's pairs where a round is a regression.
+    inner_steps: gradient steps of each half round of Nash-MP.
+    mixture_weight: of the reference in Nash-MD-PG's opponent. ema_decay: of Nash-EMA-PG's.
+    ipo_beta: KL weight of EGPO. pair_temperature: of its pairs, in place of uniform ones.
+    samples: answers per prompt of SPO.
+    """
+
+    answers: int = 12_288
+    prompts: int = 64
+    rate: float = 0.0005
+    beta: float = 0.005
+    eta: float = 10.0
+    steps: int = 2
+    inner_steps: int = 4
+    mixture_weight: float = 0.125
+    ema_decay: float = 0.9
+    ipo_beta: float = 0.1
+    pair_temperature: float = 1.3
+    samples: int = 4
+
+    def __post_init__(self):
+        _check(self, answers=1, prompts=1, steps=1, inner_steps=1, samples=2, beta=0)
+        for name in ("rate", "ipo_beta", "pair_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if not 0 < self.eta * self.beta <= 1:
+            raise ValueError(f"eta must be > 0, eta beta <= 1, got {self.eta} and {self.beta}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO:
+    """PPO on the Bradley-Terry model. steps: rollouts of batch_size answers, each used in `epochs`
+    passes. beta: KL weight for rewards of unit variance on SFT answers."""
+
+    beta: float = 0.05
+    steps: int = 60
+    batch_size: int = 64
+    epochs: int = 2
+    rate: float = 0.0007
+
+    def __post_init__(self):
+        _check(self, beta=0, steps=1, batch_size=1, epochs=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """prompts: held out. samples: answers of each policy to each of them, at least 2."""
+
+    prompts: int = 256
+    samples: int = 4
+
+    def __post_init__(self):
+        _check(self, prompts=2, samples=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole run.
+
+    seed: of the world, the models and every draw.
+    judge_beta: rationality of each judge, in units of 1 / utility.
+    rows: of the base corpus. pairs, heldout_pairs: prompts that two answers are drawn to.
+    dpo_beta: KL weight of iterative DPO, which is played at the sizes of `game`.
+    """
+
+    seed: int = 0
+    judge_beta: float = 10.0
+    rows: int = 8000
+    pairs: int = 4000
+    heldout_pairs: int = 1024
+    dpo_beta: float = 0.1
+    size: Size = field(default_factory=Size)
+    sft: Fit = field(default_factory=lambda: Fit(steps=2000, batch_size=16, rate=0.004))
+    reward: Fit = field(default_factory=lambda: Fit(steps=300, batch_size=32, rate=0.002))
+    preference: Fit = field(default_factory=lambda: Fit(steps=300, batch_size=32, rate=0.002))
+    ppo: PPO = field(default_factory=PPO)
+    game: Game = field(default_factory=Game)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    def __post_init__(self):
+        _check(self, seed=0, judge_beta=0, rows=1, pairs=2, heldout_pairs=2)
+        if not self.dpo_beta > 0:
+            raise ValueError(f"dpo_beta must be > 0, got {self.dpo_beta}")
+
+
+def default() -> Config:
+    """About 116,000 parameters: minutes on two CPU cores."""
+    return Config()
+
+
+def quick() -> Config:
+    """Every stage at its smallest: a check that all of it works."""
+    return Config(
+        rows=500,
+        pairs=128,
+        heldout_pairs=128,
+        size=Size(d_model=32, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=32),
+        sft=Fit(steps=60, batch_size=16, rate=0.006),
+        reward=Fit(steps=10, batch_size=16, rate=0.002),
+        preference=Fit(steps=10, batch_size=16, rate=0.002),
+        ppo=PPO(steps=3, batch_size=16),
+        game=Game(answers=128, prompts=16, inner_steps=1),
+        evaluation=Evaluation(prompts=128, samples=2),
+    )

@@ -1,0 +1,48 @@
+"""The judges: three tastes, each a third of the population, asked about texts."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rlhf_jax.envs import shop
+from rlhf_jax.judges import Judge
+from rlhf_jax.labs.shop import ShopLab, texts_of
+from rlhf_jax.types import Trajectory
+
+
+class Judged(NamedTuple):
+    """What the world says of answers [N]: utilities [N, 3], style shares [N, 3], gold [N]."""
+
+    utilities: np.ndarray
+    styles: np.ndarray
+    gold: np.ndarray
+
+
+def utilities_of(lab: ShopLab, indices: np.ndarray, texts: list[str]) -> np.ndarray:
+    """Utility [N, 3] of each text for each judge."""
+    prompts = [shop.make_prompt(lab.seed, int(i)) for i in indices]
+    return shop.style_utilities(prompts, texts)
+
+
+def judged(lab: ShopLab, indices: np.ndarray, texts: list[str]) -> Judged:
+    """Everything a report needs to know of the texts."""
+    rows = []
+    for index, text in zip(indices, texts, strict=True):
+        found = shop.score(shop.make_prompt(lab.seed, int(index)), text)
+        rows.append((shop.style_shares(text, found), found.overall))
+    styles, gold = (np.array(column) for column in zip(*rows, strict=True))
+    return Judged(utilities_of(lab, indices, texts), styles, gold)
+
+
+def population_judge(lab: ShopLab, *, beta: float) -> Judge:
+    """The world's exact P(first beats second), from the texts of the answers."""
+
+    def judge(indices: np.ndarray, first: Trajectory, second: Trajectory) -> np.ndarray:
+        sides = [
+            utilities_of(lab, indices, texts_of(lab, jax.device_get(each.actions)))
+            for each in (first, second)
+        ]
+        return shop.population_prefs(np.stack(sides, axis=1), beta=beta)[:, 0, 1]
+
+    return judge

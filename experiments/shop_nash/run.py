@@ -1,0 +1,160 @@
+"""SFT, judges' pairs, PPO on Bradley-Terry, iterative DPO, eight Nash methods, and a tournament."""
+
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.shop_nash.config import Config
+from experiments.shop_nash.evaluate import (
+    Sampled,
+    Standing,
+    play,
+    sample_answers,
+    standings,
+)
+from experiments.shop_nash.methods import entries, fit_method, make_arena, prompt_numbers
+from experiments.shop_nash.pairs import (
+    fit_bradley_terry,
+    fit_preference_model,
+    open_pairs,
+    preference_of,
+    sample_pairs,
+)
+from experiments.shop_nash.population import population_judge
+from experiments.shop_nash.report import write_report
+from rlhf_jax.algos.ppo import PPOConfig
+from rlhf_jax.judges import preference_judge
+from rlhf_jax.labs import shop_stages
+from rlhf_jax.labs.shop import ShopLab, make_lab
+from rlhf_jax.labs.shop_ppo import Trained, fit_ppo
+from rlhf_jax.reports.claims import Claim, Outcome
+from rlhf_jax.training import Run, Stage, StageResult, check_stop, progress_bar, run_stage
+from rlhf_jax.types import Params
+
+PAIR_PROMPTS, HELDOUT_PROMPTS, HELDOUT_PAIRS = 600_000, 1_000_000, 1_100_000
+BASELINES = ("PPO on Bradley-Terry", "iterative DPO")
+
+
+def run(config: Config, job: Run) -> Outcome:
+    """Trains every method and lets them all play each other."""
+    lab = make_lab(shop_stages.make_tokenizer(job.out / "data"), config.size, seed=config.seed)
+    like_policy, like_reward = shapes(lab.policy.init), shapes(lab.reward.init)
+    sft = run_stage(job, "sft", lambda stage: learn(stage, lab, config), like=like_policy)
+    run_stage(job, "pairs", lambda stage: label(stage.run, lab, config, sft.arrays))
+    train, heldout = (open_pairs(job.out / "data", split) for split in ("train", "heldout"))
+    given = {"lab": lab, "sft": sft.arrays, "pairs": train, "heldout": heldout}
+    reward = run_stage(
+        job,
+        "bradley_terry",
+        partial(fit_bradley_terry, config=config.reward, **given),
+        like=like_reward,
+    )
+    preference = run_stage(
+        job,
+        "preference_model",
+        partial(fit_preference_model, config=config.preference, **given),
+        like=like_reward,
+    )
+
+    trained = Trained(sft.arrays, reward.arrays, reward.info["mean"], reward.info["std"])
+    work = partial(improve, lab=lab, config=config, trained=trained)
+    results = {BASELINES[0]: run_stage(job, "ppo", work, like=like_policy)}
+    world = population_judge(lab, beta=config.judge_beta)
+    learned = preference_judge(preference_of(lab), preference.arrays)
+    for stage_name, entry in entries(config).items():
+        judge = learned if stage_name.endswith("learned") else world
+        arena = make_arena(lab, config, sft.arrays, judge)
+        fit = partial(fit_method, lab=lab, config=config, arena=arena, entry=entry)
+        results[entry.name] = run_stage(job, stage_name, fit, like=like_policy)
+
+    params = {"SFT": sft.arrays} | {name: result.arrays for name, result in results.items()}
+    drawn = run_stage(job, "evaluation", lambda stage: draw(stage.run, lab, config, params))
+    sampled = {
+        name: Sampled(texts=drawn.info["texts"][name], **arrays)
+        for name, arrays in drawn.arrays.items()
+    }
+    utilities = {name: one.utilities for name, one in sampled.items()}
+    games = play(utilities, beta=config.judge_beta)
+    table = standings(games, seed=config.seed)
+    claims = claimed(table, reward, preference)
+    return write_report(job, games, table, sampled, results, claims, (reward.info, preference.info))
+
+
+def shapes(init) -> Params:
+    """The structure and shapes of a model's params, nothing computed."""
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+def learn(stage: Stage, lab: ShopLab, config: Config) -> tuple[Params, dict]:
+    """SFT on the base corpus."""
+    corpus = shop_stages.base_corpus(config.seed, config.rows, stage.run.out / "data")
+    return shop_stages.fit_sft(stage, lab, corpus, **asdict(config.sft)), {"rows": len(corpus)}
+
+
+def label(job: Run, lab: ShopLab, config: Config, sft: Params) -> tuple[Any, dict]:
+    """Pairs of both splits; the records are their own result."""
+    numbers = {
+        "train": PAIR_PROMPTS + np.arange(config.pairs),
+        "heldout": HELDOUT_PAIRS + np.arange(config.heldout_pairs),
+    }
+    return {}, {
+        split: len(sample_pairs(job, lab, config, sft, indices, split))
+        for split, indices in numbers.items()
+    }
+
+
+def improve(
+    stage: Stage, *, lab: ShopLab, config: Config, trained: Trained
+) -> tuple[Params, dict[str, Any]]:
+    """PPO on the Bradley-Terry model of the population."""
+    size = config.ppo
+    params = fit_ppo(
+        stage,
+        lab,
+        trained,
+        PPOConfig(beta=size.beta),
+        numbers=[prompt_numbers(i, size.batch_size) for i in range(size.steps)],
+        steps=size.steps,
+        epochs=size.epochs,
+        minibatches=1,
+        rate=size.rate,
+    )
+    return params, {"rounds": size.steps, "answers": size.steps * size.batch_size}
+
+
+def draw(
+    job: Run, lab: ShopLab, config: Config, params: dict[str, Params]
+) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
+    """Answers of every policy to the held-out prompts."""
+    indices = HELDOUT_PROMPTS + np.arange(config.evaluation.prompts)
+    arrays, texts = {}, {}
+    with progress_bar("evaluation", len(params), show=job.progress) as advance:
+        for name, one in params.items():
+            check_stop(job, f"drawing answers of {name}")
+            found = sample_answers(
+                lab, name, one, params["SFT"], indices, config.evaluation.samples
+            )
+            texts[name] = found.texts
+            arrays[name] = {k: v for k, v in found._asdict().items() if k != "texts"}
+            advance(len(texts))
+    return arrays, {"texts": texts}
+
+
+def claimed(
+    table: dict[str, Standing], reward: StageResult, preference: StageResult
+) -> list[Claim]:
+    """What is claimed of the pairwise model and of each Nash method judged by the population."""
+    better = np.mean(preference.info["correct"]) - np.mean(reward.info["correct"])
+    claims = [Claim("preference model: held-out accuracy above Bradley-Terry's", better, ">", 0.0)]
+    rivals = [table[name] for name in BASELINES]
+    worst = max(rival.worst[0] for rival in rivals)
+    gap = min(rival.crossfit_gap[0] for rival in rivals)
+    for name, one in table.items():
+        if name not in (*BASELINES, "SFT") and "learned" not in name:
+            excess, less = one.worst[0] - worst, one.crossfit_gap[0] - gap
+            claims.append(Claim(f"{name}: worst case above both baselines'", excess, ">", 0.0))
+            claims.append(Claim(f"{name}: exploitability below both baselines'", less, "<", 0.0))
+    return claims
