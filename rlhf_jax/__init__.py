@@ -208,6 +208,8 @@ __all__ = [
     "Mean",
     "Policy",
     "PreferenceBatch",
+    "PreferenceFn",
+    "Prompts",
     "RewardFn",
     "TrainState",
     "Trajectory",
