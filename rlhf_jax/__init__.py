@@ -198,7 +198,16 @@ from rlhf_jax.ops.returns import (
     last_step,
     vtrace,
 )
-from rlhf_jax.types import Policy, PreferenceBatch, RewardFn, TrainState, Trajectory, ValueFn
+from rlhf_jax.types import (
+    Policy,
+    PreferenceBatch,
+    PreferenceFn,
+    Prompts,
+    RewardFn,
+    TrainState,
+    Trajectory,
+    ValueFn,
+)
 
 __version__ = "0.1.0"
 
