@@ -1,0 +1,1 @@
+"""Speed of the game loop: many small games against other loops, one large game against memory."""
