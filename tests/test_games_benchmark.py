@@ -65,6 +65,8 @@ def test_a_copy_of_the_large_matrix_misses_its_goal():
         _, time, scratch, grown = one.goals(times, {"ours": form}, {"ours": 0.0}, size=100)
         assert (time.value, time.met) == (1.5, True)
         assert (scratch.met and grown.met) is met
+    unseen = Prepared(run=lambda: np.zeros(1), temp=0.0, resident=float("nan"))
+    assert len(one.goals(times, {"ours": unseen}, {"ours": 0.0}, size=100)) == 3
 
 
 def test_turns_ratios_and_deviations():
