@@ -97,7 +97,7 @@ def matrix_judge(indices, first, second):
     return PREFS[actions_of(first), actions_of(second)]
 
 
-def arena(draw, judge, rate=None, optimizer=None):
+def arena(draw, judge, rate=1.0, optimizer=None):
     """The game on the table, by plain descent at this rate."""
     optimizer = optax.sgd(rate) if optimizer is None else optimizer
     return Arena(POLICY, optimizer, draw, judge, table(REF))

@@ -230,14 +230,19 @@ def test_td_mnpo_without_history_is_inpo():
     assert one.memory == ()
 
 
-@pytest.mark.parametrize("name", ["inpo", "onpo", "td_mnpo"])
-def test_rounds_that_solve_start_with_a_fresh_optimiser_state(name):
-    numbers = {"inpo": {"beta": BETA}, "onpo": {}, "td_mnpo": {"beta": BETA}}[name]
-    if name == "td_mnpo":
-        numbers["history_weights"] = (1.0,)
+@pytest.mark.parametrize(
+    "method",
+    [
+        partial(methods.inpo, beta=BETA),
+        methods.onpo,
+        partial(methods.td_mnpo, beta=BETA, history_weights=(1.0,)),
+    ],
+    ids=["INPO", "ONPO", "TD-MNPO"],
+)
+def test_rounds_that_solve_start_with_a_fresh_optimiser_state(method):
     draw = toy.listed(toy.LABELLED_PAIRS[:, :2])
     arena = toy.arena(draw, toy.label_judge, optimizer=optax.adam(0.1))
-    method = getattr(methods, name)(arena, eta=ETA, steps=3, **numbers)
+    method = method(arena, eta=ETA, steps=3)
     state = method.init(table(LOGPS))
     stale = jax.tree.map(lambda x: x + 7, state.train.opt_state)
     stale = state._replace(train=state.train._replace(opt_state=stale))

@@ -57,25 +57,25 @@ def same(one, other):
 # ---- Judges that fail.
 
 
-class Flaky:
-    """The matrix judge; `fail(indices)` answers its question number `at`, counted from 1."""
-
-    def __init__(self):
-        self.at, self.fail, self.asked = 0, None, 0
-
-    def __call__(self, indices, first, second):
-        self.asked += 1
-        if self.asked == self.at:
-            return self.fail(indices)
-        return toy.matrix_judge(indices, first, second)
-
-
 def gone(indices):
     raise RuntimeError("gone")
 
 
 def rubbish(indices):
     return np.full(len(indices), np.nan)
+
+
+class Flaky:
+    """The matrix judge; `fail(indices)` answers its question number `at`, counted from 1."""
+
+    def __init__(self):
+        self.at, self.fail, self.asked = 0, gone, 0
+
+    def __call__(self, indices, first, second):
+        self.asked += 1
+        if self.asked == self.at:
+            return self.fail(indices)
+        return toy.matrix_judge(indices, first, second)
 
 
 @every_method
@@ -147,11 +147,11 @@ def test_a_queue_puts_the_newest_in_front_and_drops_the_oldest():
 
 def test_each_answer_meets_its_group_and_the_past_but_never_itself():
     """Win rates by hand over two rounds; prompts that were not there keep their queue."""
-    drawn = iter([answered([0, 1], [2, 2]), answered([1, 2])])
+    drawn = iter([[[0, 1], [2, 2]], [[1, 2]]])
     asked = []
 
     def draw(params, prompts, key, samples, first=0):
-        return toy.Rollout(next(drawn), None, None, None)
+        return toy.rollout(params, next(drawn))
 
     def judge(indices, first, second):
         rows = zip(indices.tolist(), toy.actions_of(first), toy.actions_of(second), strict=True)
