@@ -19,6 +19,7 @@ MOST_BYTES = 150_000
 FIGURES = {
     "last_policies": "nlhf/plots/last_iterate.png",
     "mixture": "nlhf/plots/mixture.png",
+    "updates": "nash_mp/plots/updates.png",
     "suite": "egpo/plots/suite.png",
     "histories": "mnpo/plots/grid.png",
     "tournament": "shop_nash/plots/tournament.png",
