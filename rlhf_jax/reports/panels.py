@@ -1,10 +1,11 @@
 """Several small plots side by side, in the style of `plots`: how fast things go to zero."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -55,7 +56,7 @@ def panels(items: Sequence[Panel], *, columns: int = 2, share_y: bool = False) -
         size = (5.0 * columns, 3.4 * rows + 0.4)
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
         grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y).ravel()
-        handles: dict[str, object] = {}
+        handles: dict[str, Artist] = {}
         for axes, item in zip(grid, items, strict=False):
             _draw(axes, item, looks, handles)
         for axes in grid[len(items) :]:
@@ -72,7 +73,9 @@ def panels(items: Sequence[Panel], *, columns: int = 2, share_y: bool = False) -
     return figure
 
 
-def _draw(axes: Axes, item: Panel, looks: Mapping[str, dict], handles: dict[str, object]) -> None:
+def _draw(
+    axes: Axes, item: Panel, looks: Mapping[str, dict[str, Any]], handles: dict[str, Artist]
+) -> None:
     """One panel; new names go to `handles`."""
     axes.set_title(item.title, loc="left", fontweight="bold", fontsize=10)
     axes.set(xlabel=item.x_label, ylabel=item.y_label)
@@ -86,7 +89,7 @@ def _draw(axes: Axes, item: Panel, looks: Mapping[str, dict], handles: dict[str,
         if one.low is not None and one.high is not None:
             low, high = _shown(item, one.low), _shown(item, one.high)
             axes.fill_between(x, low, high, color=looks[name]["color"], alpha=0.15, linewidth=0)
-    thin = {"color": "#444444", "linewidth": 1.0}
+    thin: dict[str, Any] = {"color": "#444444", "linewidth": 1.0}
     for i, (name, one) in enumerate(item.bounds.items()):
         style = LINES[(i + 3) % len(LINES)]
         x, y = np.asarray(one.x, float), _shown(item, one.y)
@@ -107,7 +110,7 @@ def _shown(item: Panel, values: object) -> np.ndarray:
     return np.where(y > 0, y, np.nan) if item.log_y else y
 
 
-def _look(i: int) -> dict:
+def _look(i: int) -> dict[str, Any]:
     """Colour and line of the i-th name: after one round of colours, the next line style."""
     return {
         "color": COLOURS[i % len(COLOURS)],
