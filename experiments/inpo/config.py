@@ -1,0 +1,57 @@
+"""Sizes of the inpo experiment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of everything drawn. num_seeds: random games, samples, or starts of a game without either.
+    rounds: of INPO and of the methods beside it; the last quarter is what is averaged.
+    pairs: drawn from the policy in each round.
+    hedge_updates: T of the four runs of Hedge, each with its own step.
+    schedule_updates: of the decaying steps.
+    transformer_rounds, transformer_steps: Adam steps in each round, transformer_rate their rate.
+    """
+
+    seed: int = 0
+    num_seeds: int = 10
+    rounds: int = 200
+    pairs: int = 2000
+    hedge_updates: tuple[int, ...] = (100, 400, 1600, 6400)
+    schedule_updates: int = 4000
+    transformer_rounds: int = 60
+    transformer_steps: int = 60
+    transformer_rate: float = 0.01
+
+    def __post_init__(self):
+        if self.num_seeds < 2:
+            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
+        for name in ("rounds", "transformer_rounds", "schedule_updates"):
+            if getattr(self, name) < 4:
+                raise ValueError(f"{name} must be at least 4, got {getattr(self, name)}")
+        for name in ("pairs", "transformer_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if len(self.hedge_updates) < 3 or min(self.hedge_updates) < 1:
+            raise ValueError(f"hedge_updates must be three or more, got {self.hedge_updates}")
+        if self.transformer_rate <= 0:
+            raise ValueError(f"transformer_rate must be > 0, got {self.transformer_rate}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Fewer rounds: the same claims in seconds."""
+    return Config(
+        num_seeds=4,
+        rounds=120,
+        hedge_updates=(100, 400, 1600),
+        schedule_updates=1000,
+        transformer_rounds=30,
+        transformer_steps=40,
+    )

@@ -1,0 +1,187 @@
+"""What is run: checks of one round, the rounds, rates of mirror descent, the transformer."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.inpo import rounds, transformer
+from experiments.inpo.config import Config
+from experiments.inpo.rounds import Game, all_pairs, play
+from rlhf_jax.algos.game_oracles import exact_oracle
+from rlhf_jax.algos.game_runs import log_spaced_times, run_updates
+from rlhf_jax.algos.game_steps import decaying_steps, mirror_step
+from rlhf_jax.algos.games import mirror_descent
+from rlhf_jax.envs.games import (
+    dice_game,
+    random_game,
+    random_reference,
+    rock_paper_scissors,
+    tilted_reference,
+)
+from rlhf_jax.exact.regularised_nash import regularised_nash
+from rlhf_jax.losses.games import anchor_gaps, pairwise_regression_loss
+from rlhf_jax.ops.games import exploitability, regularised_gap
+from rlhf_jax.ops.kl import exact_kl
+
+BETA, ETA = 0.1, 1.0  # tau, and one over the paper's eta
+NAMES = ("RPS(0.9)", "RPS(5/9)", "random")
+Arrays = dict[str, np.ndarray]
+
+
+def draw_games(config: Config, name: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """P [S, n, n], log mu [S, n] and starts [S, n], the first of them mu.
+
+    The cycles are one game with one reference: their seeds are starts (and samples). The random
+    games of ten answers have a reference each, and start from it.
+    """
+    game_key, ref_key, start_key = jax.random.split(jax.random.key(config.seed), 3)
+    if name == "random":
+        prefs = random_game(jax.random.split(game_key, config.num_seeds), 10)
+        refs = random_reference(jax.random.split(ref_key, config.num_seeds), 10)
+        return prefs, refs, refs
+    game = rock_paper_scissors(0.9) if name == "RPS(0.9)" else dice_game()
+    prefs = jnp.broadcast_to(game, (config.num_seeds, 3, 3))
+    refs = jnp.broadcast_to(tilted_reference(), (config.num_seeds, 3))
+    others = random_reference(jax.random.split(start_key, config.num_seeds - 1), 3)
+    return prefs, refs, jnp.concatenate([refs[:1], others])
+
+
+def run_checks(config: Config) -> Arrays:
+    """One round in random games: "solved" [S], the regression less the mirror step, largest
+    difference of log-probs; "constant" [S], the range of Eq. 7 less Eq. 8 over four policies."""
+    prefs, refs, _ = draw_games(config, "random")
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    drawn = random_reference(jax.random.split(key, (config.num_seeds, 5)), 10)
+
+    def one(prefs, ref, policies):
+        game, old = Game(prefs, ref, BETA, ETA), policies[0]
+        target = mirror_step(old, ref, prefs @ jnp.exp(old), eta=ETA, beta=BETA)
+        wins = rounds.exact_wins(game, old)
+        solved = jnp.max(jnp.abs(rounds.solve(game, old, wins) - target))
+        offsets = jnp.stack(
+            [
+                win_rate_loss(game, x, old) - rounds.mean_loss(game, x, old, wins)
+                for x in policies[1:]
+            ]
+        )
+        return solved, jnp.max(offsets) - jnp.min(offsets)
+
+    solved, constant = jax.jit(jax.vmap(one))(prefs, refs, drawn)
+    return {"solved": np.asarray(solved), "constant": np.asarray(constant)}
+
+
+def win_rate_loss(game: Game, logps: jax.Array, old_logps: jax.Array) -> jax.Array:
+    """Eq. 7: the regression on win rates against pi_t."""
+    weights = jnp.array([game.eta * game.beta, 1.0 - game.eta * game.beta])
+    anchors = [all_pairs(x) for x in (game.ref_logps, old_logps)]
+    first, second = (jnp.stack(each, axis=-1) for each in zip(*anchors, strict=True))
+    gaps = anchor_gaps(first, second, weights)
+    rates = game.prefs @ jnp.exp(old_logps)
+    targets = game.eta * (rates[:, None] - rates[None, :])
+    losses = pairwise_regression_loss(*all_pairs(logps), gaps, targets)
+    return jnp.sum(jnp.exp(sum(all_pairs(old_logps))) * losses)
+
+
+def run_rounds(config: Config, name: str) -> Arrays:
+    """Method -> regularised gap [S, rounds + 1] in one kind of game.
+
+    The sampled runs start from the reference, with samples of their own; so does "uniform pairs".
+    Exact INPO, INPO without KL and iterative DPO, which sample nothing, have the seed's start.
+    """
+    prefs, refs, starts = draw_games(config, name)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 2), config.num_seeds)
+    runs = all_methods(prefs, refs, starts, keys, (config.rounds, config.pairs))
+    gaps = jax.jit(jax.vmap(partial(regularised_gap, beta=BETA)))
+    return {method: np.asarray(gaps(prefs, logps, refs)) for method, logps in runs.items()}
+
+
+@partial(jax.jit, static_argnames="sizes")
+def all_methods(prefs, refs, starts, keys, sizes: tuple[int, int]) -> dict[str, jax.Array]:
+    """Method -> log pi [S, rounds + 1, n]."""
+    count, pairs = sizes
+
+    def one(prefs, ref, start, key):
+        game = Game(prefs, ref, BETA, ETA)
+        free = game._replace(beta=0.0)
+
+        def sampled(draw, size):
+            def advance(logps, key):
+                return rounds.solve(game, logps, draw(game, logps, key, size))
+
+            return play(advance, ref, key, count)
+
+        def exact(game):
+            def advance(logps, _):
+                rates = game.prefs @ jnp.exp(logps)
+                return mirror_step(logps, ref, rates, eta=ETA, beta=game.beta)
+
+            return play(advance, start, key, count)
+
+        def uniform(logps, _):
+            return rounds.solve(game, logps, rounds.uniform_wins(game))
+
+        return {
+            "INPO, sampled": sampled(rounds.sampled_wins, pairs),
+            "INPO, exact": exact(game),
+            "INPO without KL": exact(free),
+            "iterative DPO": play(lambda x, _: rounds.dpo_round(game, x), start, key, count),
+            "uniform pairs": play(uniform, ref, key, count),
+            "best and worst of 8": sampled(partial(rounds.best_and_worst, k=8), pairs),
+            "better of 2": sampled(partial(rounds.best_and_worst, k=2), pairs),
+        }
+
+    return jax.vmap(one)(prefs, refs, starts, keys)
+
+
+def run_hedge(config: Config) -> Arrays:
+    """beta = 0, eta = sqrt(8 log n / T), one run for each T: exploitability of the average in the
+    random games, "average" [S, T], and of the last policy on RPS(1), "last" [S, T]."""
+    prefs, refs, _ = draw_games(config, "random")
+    cycle = jnp.broadcast_to(rock_paper_scissors(), (config.num_seeds, 3, 3))
+    starts = draw_games(config, "RPS(0.9)")[2]
+
+    def ends(prefs, starts, steps):
+        eta = float(np.sqrt(8.0 * np.log(prefs.shape[-1]) / steps))
+        method = mirror_descent(starts, eta=eta, beta=0.0)
+        oracle, key = exact_oracle(prefs), jax.random.key(0)
+        run = partial(run_updates, method.update, oracle=oracle, key=key, times=(steps,))
+        end = jax.jit(lambda: run(method.init(starts), record=lambda s, _: s.step)[0])()
+        return exploitability(prefs, end.average), exploitability(prefs, jnp.exp(end.logps))
+
+    found = [(ends(prefs, refs, t)[0], ends(cycle, starts, t)[1]) for t in config.hedge_updates]
+    average, last = (
+        np.stack([np.asarray(x) for x in each], -1) for each in zip(*found, strict=True)
+    )
+    return {"average": average, "last": last}
+
+
+def run_schedule(config: Config, name: str) -> Arrays:
+    """eta_t = 2 / (beta (t + 2)): "kl" [S, shown], KL(pi* || pi_t), and its "bound" [S, shown].
+
+    That of Theorem 4, with the largest |log pi / mu| of the run itself for B; "times" [shown].
+    """
+    prefs, refs, starts = draw_games(config, name)
+    stars = jnp.asarray(regularised_nash(prefs, refs, beta=BETA))
+    method = mirror_descent(refs, eta=decaying_steps(BETA), beta=BETA)
+    times = np.asarray(log_spaced_times(config.schedule_updates, 120))
+
+    def record(state, _):
+        ratios = jnp.max(jnp.abs(state.logps - refs), axis=-1)
+        return exact_kl(stars, state.logps), ratios
+
+    run = partial(run_updates, method.update, key=jax.random.key(0), times=times.tolist())
+    follow = jax.jit(lambda: run(method.init(starts), oracle=exact_oracle(prefs), record=record)[1])
+    kl, ratios = (np.asarray(x).T for x in follow())
+    scale = np.maximum(BETA * ratios.max(-1, keepdims=True), 1.0)
+    # The paper's pi_1 is the start: after t updates its T is t + 1.
+    return {"times": times, "kl": kl, "bound": 32.0 * scale**2 / (BETA**2 * (times + 2))}
+
+
+def run_transformer(config: Config) -> Arrays:
+    """Regularised gap [S, rounds + 1] on RPS(0.9), single precision."""
+    game = Game(rock_paper_scissors(0.9), tilted_reference(), BETA, ETA)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 3), config.num_seeds)
+    logps = jax.jit(jax.vmap(lambda key: transformer.train(game, key, config)))(keys)
+    return {"gap": np.asarray(regularised_gap(game.prefs, logps, game.ref_logps, beta=BETA))}
