@@ -162,28 +162,24 @@ def td_mnpo(
 
     Args:
       eta, beta, steps: as in `inpo`; the official code's `ratio` is rho.
-      history_weights: [K] lambda, newest first, the newest > 0 and all >= 0, summing to 1; (1,) is
-        `inpo`. While the history is shorter, those it has are scaled to sum to 1.
+      history_weights: [K] lambda >= 0, newest first, summing to 1; (1,) is `inpo`.
     Returns:
-      AnswerMethod; `memory` is a tuple of the params of pi_{t-1}, pi_{t-2}, .., at most K - 1 of
-      them. Metrics as `inpo`.
+      AnswerMethod; `memory` is a tuple of the params of pi_{t-1} .. pi_{t-K+1}. Metrics as `inpo`.
     Raises:
-      ValueError: as `inpo`; history_weights are no such distribution.
+      ValueError: as `inpo`; history_weights are negative or do not sum to 1.
     Reference: Wu et al. 2025, arXiv:2509.23102, Eq. 17.
+    Departs: before the start lies the first policy, K - 1 times; the code has a shorter history.
     """
     check_step(eta, beta)
     shares = np.asarray(check_weights(history_weights))
-    if not shares[0] > 0:
-        raise ValueError(f"the newest of history_weights must be > 0, got {shares}")
     # The weighted sum of anchors is one anchor, of weight 1, however many policies there are.
     loss = partial(mnpo_loss, weights=jnp.ones(1), eta=eta)
     solve, logps = _solver(arena, loss, eta=eta, steps=steps)
     rho = eta * beta
 
     def anchor(past: tuple[Params, ...], answer: Trajectory) -> Float[Array, "B 1"]:
-        known = shares[: len(past)] / shares[: len(past)].sum()
         history = sum(
-            share * logps(params, answer) for share, params in zip(known, past, strict=True)
+            share * logps(params, answer) for share, params in zip(shares, past, strict=True)
         )
         return (rho * logps(arena.ref_params, answer) + (1.0 - rho) * history)[..., None]
 
@@ -195,10 +191,12 @@ def td_mnpo(
             "rejected_anchor_logps": anchor(past, loser),
         }
         train, metrics = solve(state.train, PairBatch(winner, loser, columns))
-        memory = past[: len(shares) - 1]
-        return AnswerState(train, memory, state.round + 1), metrics | prefs
+        return AnswerState(train, past[:-1], state.round + 1), metrics | prefs
 
-    return AnswerMethod(partial(begin, arena), play)
+    def init(params: Params) -> AnswerState:
+        return begin(arena, params, (params,) * (len(shares) - 1))
+
+    return AnswerMethod(init, play)
 
 
 def _opposed_step(arena: Arena, beta: Scalar, pair_draw: Callable | None) -> Callable:

@@ -116,8 +116,8 @@ def test_the_history_is_the_last_params_newest_first():
     arena = toy.arena(TABLE_DRAW, toy.matrix_judge, 0.1)
     states, _ = rounds(METHODS["td_mnpo"](arena), table(LOGPS), PROMPTS, 4)
     params = [state.train.params for state in states]
-    same(states[0].memory, ())
-    same(states[1].memory, (params[0],))
+    same(states[0].memory, (params[0], params[0]))
+    same(states[1].memory, (params[0], params[0]))
     same(states[2].memory, (params[1], params[0]))
     same(states[3].memory, (params[2], params[1]))
     same(states[4].memory, (params[3], params[2]))
@@ -206,10 +206,6 @@ def test_prompts_without_a_place_of_their_own_in_the_queue_are_refused(indices, 
         (
             partial(methods.td_mnpo, eta=1.0, beta=0.1, history_weights=(0.5, 0.4), steps=1),
             "sum to 1",
-        ),
-        (
-            partial(methods.td_mnpo, eta=1.0, beta=0.1, history_weights=(0.0, 1.0), steps=1),
-            "newest",
         ),
         (partial(methods.spo, beta=0.1, samples=1), "at least 2"),
         (partial(methods.spo_queue, beta=0.1, samples=3, size=2, prompt_count=4), "samples must"),
