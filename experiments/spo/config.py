@@ -1,0 +1,63 @@
+"""Sizes of the spo experiment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of games and samples. num_seeds: all in the same vmap.
+    rate, batch, queue, steps: of SPO on a matrix game: step, answers per update, answers that they
+      are compared with, updates.
+    queues: lengths of the ablation, ascending.
+    fit_rate, fit_steps: of the reward model, gradient steps per update.
+    answers: of the low-rank game.
+    margins: of the Condorcet games. horizons: T of Hedge, ascending.
+    walk_rate, walk_batch, walk_steps: of REINFORCE on trajectories.
+    """
+
+    seed: int = 0
+    num_seeds: int = 10
+    rate: float = 0.05
+    batch: int = 32
+    queue: int = 32
+    steps: int = 4000
+    queues: tuple[int, ...] = (1, 32, 256, 4096)
+    fit_rate: float = 1.0
+    fit_steps: int = 5
+    answers: int = 12
+    margins: tuple[float, ...] = (0.05, 0.1, 0.2)
+    horizons: tuple[int, ...] = (100, 400, 1600, 6400)
+    walk_rate: float = 2.0
+    walk_batch: int = 64
+    walk_steps: int = 500
+
+    def __post_init__(self):
+        for name in ("batch", "queue", "fit_steps", "walk_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("num_seeds", "answers", "walk_batch"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
+        for name in ("rate", "fit_rate", "walk_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if self.steps < 10:
+            raise ValueError(f"steps must be at least 10, got {self.steps}")
+        if min(self.queues) < 1 or list(self.queues) != sorted(self.queues):
+            raise ValueError(f"queues must be >= 1 and ascend, got {self.queues}")
+        if self.batch not in self.queues:
+            raise ValueError(f"queues must hold the batch, {self.batch}, got {self.queues}")
+        if not all(0 < margin <= 0.5 for margin in self.margins):
+            raise ValueError(f"margins must lie in (0, 1/2], got {self.margins}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Two seeds, a smaller game and a shorter longest queue; every panel and every claim."""
+    return Config(num_seeds=2, answers=4, queues=(1, 32, 256, 1024))

@@ -1,0 +1,170 @@
+"""SPO, and an online reward model, on matrix games; and Hedge, which is SPO without sampling."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.spo.config import Config
+from rlhf_jax.algos.game_oracles import exact_oracle
+from rlhf_jax.algos.game_runs import run_updates
+from rlhf_jax.algos.games import mirror_descent
+from rlhf_jax.envs.games import (
+    asymmetric_cycle,
+    condorcet_game,
+    low_rank_game,
+    rock_paper_scissors,
+)
+from rlhf_jax.losses.reward import bradley_terry_loss
+from rlhf_jax.ops.games import answer_win_rates, exploitability
+
+
+class Player(NamedTuple):
+    """A policy and what it is taught with.
+
+    logps: [n]. average: [n] sum of the policies played. queue: [M] answers, the oldest first.
+    wins: [n, n] how often row beat column so far, and scores: [n], of the reward model only.
+    """
+
+    logps: jax.Array
+    average: jax.Array
+    queue: jax.Array
+    wins: jax.Array
+    scores: jax.Array
+
+
+def spo_update(config: Config, prefs, counted, player: Player, answers) -> Player:
+    """Natural policy gradient on win rates against the queue, as payoffs 2 r - 1.
+
+    The natural gradient of a table is the least-squares fit of the rewards on the answers: the mean
+    reward of each answer of the batch, 0 for those that are not in it.
+    """
+    others = jnp.broadcast_to(counted, (len(prefs), len(counted)))
+    rewards = 2.0 * answer_win_rates(prefs[:, player.queue], others)[answers] - 1.0
+    drawn = jax.nn.one_hot(answers, len(prefs))
+    means = rewards @ drawn / jnp.maximum(jnp.sum(drawn, axis=0), 1.0)
+    return player._replace(logps=jax.nn.log_softmax(player.logps + config.rate * means))
+
+
+def reward_model_update(config: Config, prefs, counted, player: Player, answers) -> Player:
+    """The same comparisons to a Bradley-Terry model of all so far, and a step up its scores."""
+    drawn, met = jax.nn.one_hot(answers, len(prefs)), jax.nn.one_hot(player.queue, len(prefs))
+    pairs = jnp.outer(jnp.sum(drawn, axis=0), counted @ met)
+    wins = player.wins + (pairs + pairs.T) * prefs
+
+    def loss(scores):
+        first, second = jnp.broadcast_arrays(scores[:, None], scores[None, :])
+        return jnp.sum(wins * bradley_terry_loss(first, second)) / jnp.sum(wins)
+
+    def fit(_, scores):
+        return scores - config.fit_rate * jax.grad(loss)(scores)
+
+    scores = jax.lax.fori_loop(0, config.fit_steps, fit, player.scores)
+    logps = jax.nn.log_softmax(player.logps + config.rate * scores)
+    return player._replace(logps=logps, wins=wins, scores=scores)
+
+
+UPDATES = {"SPO": spo_update, "reward model": reward_model_update}
+
+
+def play(config: Config, method: str, prefs, counted, key) -> dict[str, jax.Array]:
+    """Exploitability [steps] of the average policy and of the last one.
+
+    prefs [n, n]; counted [M], True for the places of the queue that are used.
+    """
+    n, (first, rest) = len(prefs), jax.random.split(key)
+    update = partial(UPDATES[method], config, prefs, counted)
+
+    def step(player: Player, t):
+        average = player.average + jnp.exp(player.logps)
+        answers = jax.random.categorical(
+            jax.random.fold_in(rest, t), player.logps, shape=(config.batch,)
+        )
+        player = update(player._replace(average=average), answers)
+        queue = jnp.concatenate([player.queue, answers])[-len(counted) :]
+        gaps = {
+            "average": exploitability(prefs, average / (t + 1)),
+            "last": exploitability(prefs, jnp.exp(player.logps)),
+        }
+        return player._replace(queue=queue), gaps
+
+    start = Player(
+        logps=jnp.full(n, -jnp.log(float(n))),
+        average=jnp.zeros(n),
+        queue=jax.random.randint(first, counted.shape, 0, n),
+        wins=jnp.zeros((n, n)),
+        scores=jnp.zeros(n),
+    )
+    return jax.lax.scan(step, start, jnp.arange(config.steps))[1]
+
+
+def intransitive(config: Config) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Panel A: game -> method -> gaps [S, steps]. The low-rank game is another for each seed."""
+    keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
+    small = jnp.stack([asymmetric_cycle(), rock_paper_scissors(0.9)])
+    sizes = {
+        ("cycle", "RPS(0.9)"): jnp.broadcast_to(small[:, None], (2, len(keys), 3, 3)),
+        ("low rank",): jax.jit(lambda k: low_rank_game(k, config.answers)[None])(keys),
+    }
+    counted = jnp.ones(config.queue, bool)
+    found = {name: {} for names in sizes for name in names}
+    for names, prefs in sizes.items():
+        for method in UPDATES:
+            run = jax.vmap(lambda p, k, m=method: play(config, m, p, counted, k))
+            gaps = jax.jit(jax.vmap(run, in_axes=(0, None)))(prefs, keys)
+            for i, name in enumerate(names):
+                found[name][method] = jax.tree.map(lambda x, i=i: np.asarray(x[i]), gaps)
+    return found
+
+
+def queue_lengths(config: Config) -> dict[str, np.ndarray]:
+    """Panel D: gaps [S, queues, steps] of SPO on RPS(0.9). A shorter queue is a mask on it."""
+    keys = jax.random.split(jax.random.key(config.seed + 1), config.num_seeds)
+    longest = config.queues[-1]
+    counted = jnp.arange(longest) >= longest - jnp.array(config.queues)[:, None]
+    run = partial(play, config, "SPO", rock_paper_scissors(0.9))
+    over_queues = jax.vmap(run, in_axes=(0, None))
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(over_queues, (None, 0)))(counted, keys))
+
+
+def rates(config: Config) -> dict[str, np.ndarray]:
+    """Panel B, exact Hedge: exploitability of the average policy.
+
+    "condorcet" [S, margins, N] at step 1, n = 20; "cycle" [S, N] on rock-paper-scissors, from
+    (0.5, -0.5, 0) and standard normals, at step sqrt(8 log 3 / T); "bound" [S, N] of the last.
+    """
+    keys = jax.random.split(jax.random.key(config.seed + 2), config.num_seeds)
+    margins, horizons = jnp.array(config.margins), jnp.array(config.horizons, float)
+    etas = jnp.sqrt(8.0 * jnp.log(3.0) / horizons)
+    starts = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
+    starts = jax.nn.log_softmax(starts.at[0].set(jnp.array([0.5, -0.5, 0.0])))
+
+    def hedge(prefs, start, eta):
+        method = mirror_descent(start, eta=eta, beta=0.0)
+        return run_updates(
+            method.update,
+            method.init(start),
+            exact_oracle(prefs),
+            jax.random.key(0),  # not read
+            times=config.horizons,
+            record=lambda state, _: exploitability(prefs, state.average),
+        )[1]
+
+    def condorcet(key, margin):
+        return hedge(condorcet_game(key, 20, gap=margin), jnp.zeros(20), 1.0)
+
+    def cycle(start, eta):
+        return hedge(rock_paper_scissors(), start, eta)
+
+    winners = jax.jit(jax.vmap(jax.vmap(condorcet, (None, 0)), (0, None)))(keys, margins)
+    cycles = jax.jit(jax.vmap(jax.vmap(cycle, (None, 0)), (0, None)))(starts, etas)
+    spread = -jnp.min(starts, axis=-1)[:, None]
+    bound = 2.0 * (spread / (etas * horizons) + etas / 8.0)
+    each = np.arange(len(config.horizons))
+    return {
+        "condorcet": np.asarray(winners),
+        "cycle": np.asarray(cycles)[:, each, each],
+        "bound": np.asarray(bound),
+    }
