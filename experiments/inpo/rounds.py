@@ -108,7 +108,7 @@ def dpo_round(game: Game, logps: jax.Array) -> jax.Array:
 
 
 def play(advance: Callable, start: jax.Array, key: jax.Array, rounds: int) -> jax.Array:
-    """log pi [rounds + 1, n] of `advance(logps, key) -> logps`, the start included."""
+    """log pi [rounds + 1, *start] of `advance(logps, key) -> logps`, the start included."""
 
     def one(logps, t):
         return advance(logps, jax.random.fold_in(key, t)), logps

@@ -106,11 +106,15 @@ def all_methods(prefs, refs, starts, keys, sizes: tuple[int, int]) -> dict[str, 
         game = Game(prefs, ref, BETA, ETA)
         free = game._replace(beta=0.0)
 
-        def sampled(draw, size):
-            def advance(logps, key):
-                return rounds.solve(game, logps, draw(game, logps, key, size))
-
-            return play(advance, ref, key, count)
+        def on_pairs(logps, key):
+            """One round of each kind of pairs, [kinds, n]; the same randomness serves them all."""
+            wins = [
+                rounds.sampled_wins(game, logps[0], key, pairs),
+                rounds.uniform_wins(game),
+                rounds.best_and_worst(game, logps[2], key, pairs, 8),
+                rounds.best_and_worst(game, logps[3], key, pairs, 2),
+            ]
+            return jax.vmap(partial(rounds.solve, game))(logps, jnp.stack(wins))
 
         def exact(game):
             def advance(logps, _):
@@ -119,18 +123,13 @@ def all_methods(prefs, refs, starts, keys, sizes: tuple[int, int]) -> dict[str, 
 
             return play(advance, start, key, count)
 
-        def uniform(logps, _):
-            return rounds.solve(game, logps, rounds.uniform_wins(game))
-
+        kinds = ("INPO, sampled", "uniform pairs", "best and worst of 8", "better of 2")
+        solved = play(on_pairs, jnp.stack([ref] * len(kinds)), key, count)
         return {
-            "INPO, sampled": sampled(rounds.sampled_wins, pairs),
             "INPO, exact": exact(game),
             "INPO without KL": exact(free),
             "iterative DPO": play(lambda x, _: rounds.dpo_round(game, x), start, key, count),
-            "uniform pairs": play(uniform, ref, key, count),
-            "best and worst of 8": sampled(partial(rounds.best_and_worst, k=8), pairs),
-            "better of 2": sampled(partial(rounds.best_and_worst, k=2), pairs),
-        }
+        } | {kind: solved[:, i] for i, kind in enumerate(kinds)}
 
     return jax.vmap(one)(prefs, refs, starts, keys)
 
