@@ -1,0 +1,71 @@
+"""Sizes of the nash_mp experiment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of games, references and samples. num_seeds: of each game, all in one vmap.
+    betas: KL weights, falling; the inner problems have the second one.
+    queries: calls of the oracle in the curves, two for each update of Nash-MP.
+    coarse, fine: steps tried for mirror descent, for its curves and for its fewest updates.
+    most_updates: where the search for a gap of 1e-6 is given up.
+    random_games, random_updates: games of 3 to 29 answers, and updates of Nash-MP on each.
+    batch: answers of a sampled inner step.
+    points: of a curve.
+    """
+
+    seed: int = 0
+    num_seeds: int = 10
+    betas: tuple[float, ...] = (0.1, 0.05, 0.02, 0.01, 0.005)
+    queries: int = 4_000
+    coarse: int = 12
+    fine: int = 50
+    most_updates: int = 100_000
+    random_games: int = 60
+    random_updates: int = 3_000
+    batch: int = 128
+    points: int = 200
+
+    def __post_init__(self):
+        # A slope against 1 / beta is fitted.
+        if len(self.betas) < 3 or min(self.betas) <= 0:
+            raise ValueError(f"betas must be > 0 and at least three, got {self.betas}")
+        if list(self.betas) != sorted(self.betas, reverse=True):
+            raise ValueError(f"betas must fall, got {self.betas}")
+        if self.num_seeds < 2:
+            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
+        if self.queries < 2 or self.queries % 2:
+            raise ValueError(f"queries must be even and at least 2, got {self.queries}")
+        for name in (
+            "coarse",
+            "fine",
+            "most_updates",
+            "random_games",
+            "random_updates",
+            "batch",
+            "points",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Four betas and fewer updates: every stage in seconds."""
+    return Config(
+        betas=(0.1, 0.05, 0.02, 0.01),
+        queries=400,
+        coarse=6,
+        fine=40,
+        most_updates=20_000,
+        random_games=27,
+        random_updates=500,
+        points=60,
+    )

@@ -1,0 +1,159 @@
+"""The plots and the page of nash_mp."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.nash_mp.config import Config
+from experiments.nash_mp.curves import GAMES, TOLERANCE
+from experiments.nash_mp.inner import ONE_CALL, SIZES
+from rlhf_jax.reports import html, plots
+from rlhf_jax.reports.claims import Claim, Table, write_text
+from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.plots import Series
+from rlhf_jax.training import Run
+
+Arrays = Mapping[str, np.ndarray]
+METHODS = {
+    "Nash-MP": "Nash-MP, eta = 2 beta",
+    "EGPO": "EGPO, by its loss",
+    "OMD": "OMD (INPO), best constant step",
+    "Nash-MD": "Nash-MD, step 2 / (beta (t + 2))",
+}
+HORIZON = 40  # times 1 / beta, of the oracle calls that are drawn
+CALLS = {"Nash-MP": 2, "OMD": 1, "Nash-MD": 1}  # of the oracle, in an update
+
+
+def write_report(
+    job: Run, config: Config, stages: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
+) -> None:
+    """Saves the data and the figures, and writes report.html."""
+    (job.out / "data").mkdir(exist_ok=True)
+    for name, arrays in stages.items():
+        np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
+    drawn = {
+        "kl": (
+            curve_figure(config, stages["curves"], "kl"),
+            "KL from the regularised Nash policy against calls of the oracle, two for each update "
+            "of Nash-MP, with the line KL_0 (1 + 2 beta)^(-N / 2).",
+        ),
+        "gap": (
+            curve_figure(config, stages["curves"], "gap"),
+            "The duality gap of the regularised game, on the same runs.",
+        ),
+        "updates": (
+            updates_figure(config, stages["updates"]),
+            "Rock-paper-scissors: updates and calls until the gap is below 1e-6. Mirror descent "
+            "has the best of many constant steps.",
+        ),
+        "inner": (
+            inner_figure(stages["exact"], stages["sampled"]),
+            f"Rock-paper-scissors, beta = {config.betas[1]:g}: both prox problems of a round "
+            "solved by m gradient steps. Left at eta = 2 beta with exact gradients, beside two "
+            "schemes of one call; in the middle larger eta; right "
+            f"{config.batch} answers a step.",
+        ),
+    }
+    pictures = [
+        html.figure(
+            plots.save(figure, job.out / "plots" / f"{name}.png"), alt=caption, caption=caption
+        )
+        for name, (figure, caption) in drawn.items()
+    ]
+    page = html.page(
+        "Nash mirror prox",
+        html.section("Claims", html.claims_list(claims)),
+        html.section("Measured", html.table(table)),
+        html.section("Curves", *pictures),
+        lead="Two calls of the oracle instead of one, and the last policy converges linearly, at a "
+        "rate that depends on beta alone. Curves are medians and bands ranges over "
+        f"{config.num_seeds} seeds.",
+    )
+    write_text(job.out / "report.html", page)
+
+
+def curve_figure(config: Config, arrays: Arrays, metric: str) -> Figure:
+    """Games down, the largest, a middle and the smallest beta across."""
+    rows = sorted({0, len(config.betas) // 2, len(config.betas) - 1})
+    label = {"kl": "KL(pi* || pi), nats", "gap": "regularised gap"}[metric]
+    items = []
+    for column, game in enumerate(GAMES):
+        for row in rows:
+            beta = config.betas[row]
+            last = HORIZON / beta
+            queries = until(arrays["Nash-MP/queries"], last)
+            line = np.median(arrays["start"][row, column]) * (1 + 2 * beta) ** (-queries / 2)
+            series = {}
+            for method, shown in METHODS.items():
+                calls = until(arrays[f"{method}/queries"], last)
+                curve = arrays[f"{method}/{metric}"][row, column, :, : len(calls)]
+                series[shown] = banded(calls, curve)
+            bounds = {"KL₀ (1 + 2 beta)^(-N/2)": Series(queries, line)} if metric == "kl" else {}
+            items.append(
+                Panel(
+                    f"{game}, beta = {beta:g}",
+                    "oracle calls N",
+                    label,
+                    series,
+                    bounds=bounds,
+                    log_y=True,
+                    floor=1e-16,
+                )
+            )
+    return panels(items, columns=len(rows))
+
+
+def updates_figure(config: Config, arrays: Arrays) -> Figure:
+    """Updates and oracle calls against 1 / beta."""
+    inverse = 1 / np.asarray(config.betas)
+
+    def counted(name: str, calls: int) -> Series:
+        counts = np.where(arrays[name] < config.most_updates, calls * arrays[name], np.nan)
+        return banded(inverse, counts.T)
+
+    items = [
+        Panel(
+            f"{kind} to a gap below {TOLERANCE:g}",
+            "1 / beta",
+            kind,
+            {METHODS[name]: counted(name, calls) for name, calls in each.items()},
+            log_x=True,
+            log_y=True,
+        )
+        for kind, each in {"updates": dict.fromkeys(CALLS, 1), "oracle calls": CALLS}.items()
+    ]
+    return panels(items, columns=2, share_y=True)
+
+
+def inner_figure(exact: Arrays, sampled: Arrays) -> Figure:
+    """Gaps against rounds."""
+    solved = [f"m = {m}" for m in SIZES]
+    larger = sorted(name for name in exact if name.startswith("eta"))
+    kinds = {
+        "exact gradients": {name: exact[name] for name in (*solved, *ONE_CALL)},
+        "exact gradients, larger eta": {name: exact[name] for name in larger},
+        "samples": {name: sampled[name] for name in solved if name in sampled},
+    }
+    items = [
+        Panel(
+            title,
+            "rounds k",
+            "regularised gap",
+            {name: banded(np.arange(1, gaps.shape[-1] + 1), gaps) for name, gaps in each.items()},
+            log_y=True,
+            floor=1e-13,
+        )
+        for title, each in kinds.items()
+    ]
+    return panels(items, columns=3, share_y=True)
+
+
+def until(times: np.ndarray, last: float) -> np.ndarray:
+    """The times that are not after the last one."""
+    return times[times <= last]
+
+
+def banded(x: np.ndarray, values: np.ndarray) -> Series:
+    """Median and range over seeds of values [seeds, X]."""
+    return Series(x, np.median(values, 0), values.min(0), values.max(0))
