@@ -11,14 +11,14 @@ from experiments.mnpo.config import Config, default, quick
 from rlhf_jax.training import open_run
 
 ASKED = {
-    "limits of eta: predicted less the spec's": ("<=", 0.01),
-    "spec's reference: cells as predicted": ("==", 40),
+    "limits of eta: predicted less expected": ("<=", 0.01),
+    "first reference: cells as predicted": ("==", 40),
     "below the limit: last gap, all references": ("<", 1e-6),
     "above the limit: peak of the tail, all references": (">", 0.3),
     "fixed point of all histories: distance to regularised Nash": ("<=", 1e-8),
     "EGPO at eta <= 1: last gap, all references": ("<", 1e-6),
-    "ONPO: average gap, relative to the spec's": ("<=", 0.02),
-    "Hedge: average gap, relative to the spec's": ("<=", 0.02),
+    "ONPO: average gap, relative to expected": ("<=", 0.02),
+    "Hedge: average gap, relative to expected": ("<=", 0.02),
     "ONPO: |slope + 1|, worst seed": ("<=", 0.05),
     "Hedge: average gap over its bound": ("<=", 1.0),
     "ONPO below Hedge at the last T: seeds": ("==", 2),
@@ -29,7 +29,7 @@ ASKED = {
     "HT-MNPO: DualGap at rho 0.5 over that at 0.1": ("<", 1.0),
     "HT-MNPO, one oracle for all: DualGap": ("<=", 1e-12),
 }
-# The spec's bar for Eq. 10 is that of one draw; the README says what others give.
+# The bar for Eq. 10 is that of one draw; the README says what others give.
 NOT_MET = {"Eq. 10: average gap at the last T, worst seed and player"}
 
 
@@ -44,7 +44,7 @@ def finished(tmp_path_factory):
     return out, outcome
 
 
-def test_the_claims_are_those_of_the_spec(finished):
+def test_the_claims_are_those_asked(finished):
     _, outcome = finished
     assert {c.name: (c.op, c.threshold) for c in outcome.claims} == ASKED
     assert np.isfinite([float(c.value) for c in outcome.claims]).all()
@@ -76,11 +76,11 @@ def test_a_history_that_is_not_one_fails_the_grid(finished):
         for name, history in studies.HISTORIES.items()
     }
     claims = {c.name: c for c in mnpo.grid_claims(quick(), grid, limits)}
-    assert claims["spec's reference: cells as predicted"].holds
+    assert claims["first reference: cells as predicted"].holds
     assert not claims["fixed point of all histories: distance to regularised Nash"].holds
     grid["(1/3, 1/3, 1/3)"] = grid["INPO = (1)"]
     claims = {c.name: c for c in mnpo.grid_claims(quick(), grid, limits)}
-    assert not claims["spec's reference: cells as predicted"].holds
+    assert not claims["first reference: cells as predicted"].holds
     assert not claims["below the limit: last gap, all references"].holds
 
 

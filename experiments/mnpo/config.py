@@ -8,8 +8,8 @@ class Config:
     """One run.
 
     seed: of references, first policies and Bradley-Terry scores.
-    num_seeds: references (first policies, scores), all in the same vmap; number 0 is the paper
-      spec's own where it has one.
+    num_seeds: references (first policies, scores), all in the same vmap; number 0 is
+      softmax(.7, 0, -.7), or starts at (.5, -.5, 0).
     rounds, tail: of the stability grid, and how many last ones a cycle is judged on.
     ref_weights: rho, the weight of the reference in a step.
     etas: steps of the grid; beta = rho / eta.
@@ -49,5 +49,5 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """Two seeds: the spec's own and another; every stage and every claim."""
+    """Two seeds: number 0 and another; every stage and every claim."""
     return Config(num_seeds=2)

@@ -75,8 +75,8 @@ def grid_claims(config: Config, grid: dict, limits: dict) -> list[Claim]:
     away = max(np.abs(grid[name]["logps"][:, here] - star).max() for name in names)
     egpo = grid["EGPO"]["gaps"][:, cells[:, 1] <= 1.0, -1].max()
     return [
-        Claim("limits of eta: predicted less the spec's", misfit, "<=", 0.01),
-        Claim("spec's reference: cells as predicted", expected.sum(), "==", below.size),
+        Claim("limits of eta: predicted less expected", misfit, "<=", 0.01),
+        Claim("first reference: cells as predicted", expected.sum(), "==", below.size),
         Claim(
             "below the limit: last gap, all references", ends[_where(below, ends)].max(), "<", 1e-6
         ),
@@ -92,13 +92,13 @@ def grid_claims(config: Config, grid: dict, limits: dict) -> list[Claim]:
 
 
 def average_claims(config: Config, found: dict) -> list[Claim]:
-    """ONPO's average is O(1 / T), Hedge's O(1 / sqrt T); the spec's values from its start."""
+    """ONPO's average is O(1 / T), Hedge's O(1 / sqrt T); known values from the first start."""
     times = np.array(config.horizons)
     claims = []
     for name, values in AVERAGES.items():
         wanted = np.array([values[t] for t in config.horizons])
         misfit = np.abs(found[name][0] / wanted - 1.0).max()
-        claims.append(Claim(f"{name}: average gap, relative to the spec's", misfit, "<=", 0.02))
+        claims.append(Claim(f"{name}: average gap, relative to expected", misfit, "<=", 0.02))
     rate = fit_rate(times, found["ONPO"], law="power", start=400.0)
     claims.append(
         Claim("ONPO: |slope + 1|, worst seed", np.abs(rate.slopes + 1.0).max(), "<=", 0.05)
@@ -111,7 +111,7 @@ def average_claims(config: Config, found: dict) -> list[Claim]:
 
 
 def player_claims(found: dict) -> list[Claim]:
-    """Eq. 10: the spec's bar for every draw of first policies, and what regret guarantees."""
+    """Eq. 10: one draw's bar for every draw of first policies, and what regret guarantees."""
     worst = max(each["average"][:, -1].max() for each in found.values())
     share = max((each["average"] / each["bound"]).max() for each in found.values())
     return [
@@ -151,7 +151,7 @@ def stable(config: Config, limits: dict) -> np.ndarray:
 
 
 def grid_table(config: Config, grid: dict, limits: dict) -> Table:
-    """The last gap of every cell, from the spec's reference."""
+    """The last gap of every cell, from the first reference."""
     headers = ("rho", "eta", *grid)
     rows = [
         (rho, eta, *(f"{each['gaps'][0, c, -1]:.1e}" for each in grid.values()))

@@ -65,7 +65,7 @@ def rate_claims(config: Config, rates: dict) -> list[Claim]:
     return [
         Claim("B, Condorcet: T gap, least", scaled.min(), ">=", 6.05),
         Claim("B, Condorcet: T gap, largest", scaled.max(), "<=", 6.25),
-        Claim("B, RPS: average gap, relative to the spec's", np.abs(first).max(), "<=", 0.02),
+        Claim("B, RPS: average gap, relative to expected", np.abs(first).max(), "<=", 0.02),
         Claim(
             "B, RPS: average gap over 2 regret / T",
             (rates["cycle"] / rates["bound"]).max(),
