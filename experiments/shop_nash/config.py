@@ -106,7 +106,7 @@ class Config:
     size: Size = field(default_factory=Size)
     sft: Fit = field(default_factory=lambda: Fit(steps=2000, batch_size=16, rate=0.004))
     reward: Fit = field(default_factory=lambda: Fit(steps=300, batch_size=32, rate=0.002))
-    preference: Fit = field(default_factory=lambda: Fit(steps=300, batch_size=32, rate=0.002))
+    preference: Fit = field(default_factory=lambda: Fit(steps=200, batch_size=32, rate=0.002))
     ppo: PPO = field(default_factory=PPO)
     game: Game = field(default_factory=Game)
     evaluation: Evaluation = field(default_factory=Evaluation)

@@ -20,8 +20,9 @@ FLOOR = 0.05  # of each style before they are shares: an answer without any is i
 def style_shares(text: str, found: Score) -> np.ndarray:
     """How brief, warm and thorough an answer is, as shares.
 
-    brief = 1 up to 10 words and 0 from 30, linear between; warm = kind sentences / 2, at most 1;
-    thorough = true claims / 4, at most 1. Then z = (each + 0.05) / sum.
+    brief = 1 up to 10 words and 0 from 26, linear between; warm = kind sentences / 2, at most 1;
+    thorough = true claims / 2, at most 1. Then z = (each + 0.05) / sum. Scaled so that answers of
+    the base corpus have about a third of each in the mean.
 
     Args:
       text: the answer that was scored.
@@ -29,9 +30,9 @@ def style_shares(text: str, found: Score) -> np.ndarray:
     Returns:
       [3] float64 in the order of STYLES, sum 1.
     """
-    brief = (30.0 - len(split_words(text))) / 20.0
+    brief = (26.0 - len(split_words(text))) / 16.0
     warm = sum(remark.kind == "polite" for remark in found.remarks) / 2.0
-    thorough = sum(claim.status == "true" for claim in found.claims) / 4.0
+    thorough = sum(claim.status == "true" for claim in found.claims) / 2.0
     raw = np.clip([brief, warm, thorough], 0.0, 1.0) + FLOOR
     return raw / raw.sum()
 

@@ -14,8 +14,8 @@ def shares(text):
 
 
 def test_style_shares_by_hand():
-    """14 words, nothing kind and nothing claimed: brief 0.8 of (0.85 + 0.05 + 0.05)."""
-    assert np.allclose(shares(" ".join(["the"] * 14)), np.array([0.85, 0.05, 0.05]) / 0.95)
+    """14 words, nothing kind and nothing claimed: brief 0.75 of (0.8 + 0.05 + 0.05)."""
+    assert np.allclose(shares(" ".join(["the"] * 14)), np.array([0.8, 0.05, 0.05]) / 0.9)
     assert np.allclose(shares(" ".join(["the"] * 40)), 1 / 3)
 
 
@@ -24,7 +24,7 @@ def test_more_of_one_style_is_less_of_another():
     found = shop.score(PROMPT, ideal)
     kind = sum(remark.kind == "polite" for remark in found.remarks)
     true = sum(claim.status == "true" for claim in found.claims)
-    raw = [(30 - len(ideal.split())) / 20, kind / 2, true / 4]
+    raw = [(26 - len(ideal.split())) / 16, kind / 2, true / 2]
     raw = np.clip(raw, 0, 1) + 0.05
     assert np.allclose(shares(ideal), raw / raw.sum())
 
@@ -51,3 +51,10 @@ def test_most_prompts_have_a_cycle_among_the_answers_of_the_corpus():
     utilities = [shop.style_utilities([p] * 12, t) for p, t in zip(prompts, texts, strict=True)]
     prefs = jnp.asarray(shop.population_prefs(np.array(utilities), beta=10.0))
     assert np.mean(has_cycle(prefs)) > 0.6
+
+
+def test_the_base_corpus_is_in_the_middle():
+    prompts = [shop.make_prompt(0, i) for i in range(200)]
+    texts = [shop.sample_answer(0, p, i) for i, p in enumerate(prompts)]
+    rows = [shop.style_shares(t, shop.score(p, t)) for p, t in zip(prompts, texts, strict=True)]
+    assert np.all(np.abs(np.mean(rows, axis=0) - 1 / 3) < 0.1)
