@@ -83,7 +83,7 @@ def test_pairs_of_the_policy_do_not_give_mirror_descent(seed):
 
 @SEEDS
 def test_win_rates_of_one_answer_serve_the_second_form(seed):
-    """Twice the first answer's win rate less 1/2 stands for the label of the pair: less variance."""
+    """Twice the first answer's win rate less 1/2 stands for the label of the pair."""
     game, (ref, logps, *_) = random_game(seed)
     weights = pair_weights(logps)
 
