@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments.shop_nash.evaluate import Sampled, Standing, Tournament
 from rlhf_jax.envs.shop import STYLES
-from rlhf_jax.reports import html, plots
-from rlhf_jax.reports.claims import Claim, Outcome, Table, write_text
+from rlhf_jax.reports import plots
+from rlhf_jax.reports.claims import Claim, Outcome, Table
+from rlhf_jax.reports.pages import Shown, write_page
 from rlhf_jax.reports.panels import Panel, panels
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run, StageResult, read_metrics
@@ -31,55 +33,36 @@ def write_report(
     models: tuple[Mapping[str, Any], Mapping[str, Any]],
 ) -> Outcome:
     """Writes plots/*.png, data/tournament.npz and report.html; returns what the screen shows."""
-    means = games.wins.mean(0)
+    means, pool = games.wins.mean(0), games.gaps["SFT"]
     np.savez(job.out / "data" / "tournament.npz", names=np.array(games.names), wins=games.wins)
-    figures = {
-        "tournament": plots.heat_map(
-            means,
-            games.names,
-            games.names,
-            title="Win rate of the row over the column",
-            low=0.0,
-            high=1.0,
-        ),
-        "styles": style_figure(job, results),
-    }
-    paths = {
-        name: plots.save(one, job.out / "plots" / f"{name}.png") for name, one in figures.items()
-    }
     shown = standings_table(table, sampled, results)
-    pool = games.gaps["SFT"]
     accuracy = [float(np.mean(info["correct"])) for info in models]
     best = models[0]["best"]
-    facts = (
-        f"Held-out accuracy on labels of one judge each: Bradley-Terry {accuracy[0]:.3f}, pairwise "
-        f"model {accuracy[1]:.3f}, the population's own preferences {best:.3f}. "
-        f"{pool['cycle'][0]:.0%} of prompts have a cycle among the pooled answers; "
-        f"{pool['condorcet'][0]:.0%} have an answer that beats all others."
-    )
-    page = html.page(
+    write_page(
+        job.out,
         "Nash methods before judges who go round in circles",
-        html.section("Claims", html.claims_list(claims)),
-        html.section("Standings", html.table(shown), html.paragraph(facts)),
-        html.section(
-            "Tournament",
-            html.figure(
-                paths["tournament"],
-                alt="heat map of win rates of every policy over every other",
-                caption="Every answer of one policy against every answer of the other.",
-            ),
-        ),
-        html.section(
-            "Styles in training",
-            html.figure(
-                paths["styles"],
-                alt="share of each style against answers drawn, for every method",
-                caption="Mean of one answer to each of 64 validation prompts.",
-            ),
-        ),
         lead=LEAD,
+        claims=claims,
+        table=shown,
+        text=f"Held-out accuracy on labels of one judge each: Bradley-Terry {accuracy[0]:.3f}, "
+        f"pairwise model {accuracy[1]:.3f}, the population's own preferences {best:.3f}. "
+        f"{pool['cycle'][0]:.0%} of prompts have a cycle among the pooled answers; "
+        f"{pool['condorcet'][0]:.0%} have an answer that beats all others.",
+        figures={
+            "tournament": Shown(
+                tournament_figure(games.names, means),
+                "Tournament",
+                "Every answer of one policy against every answer of the other.",
+                "heat map of win rates of every policy over every other",
+            ),
+            "styles": Shown(
+                style_figure(job, results),
+                "Styles in training",
+                "Mean of one answer to each of 64 validation prompts.",
+                "share of each style and gold score against answers drawn, for every method",
+            ),
+        },
     )
-    write_text(job.out / "report.html", page)
     numbers = {
         "accuracy": {"bradley_terry": accuracy[0], "preference": accuracy[1], "best": best},
         "pool": {"cycle": pool["cycle"], "condorcet": pool["condorcet"]},
@@ -89,6 +72,12 @@ def write_report(
         "styles": {name: one.styles.mean((0, 1)) for name, one in sampled.items()},
     }
     return Outcome(claims, numbers=numbers, table=shown)
+
+
+def tournament_figure(names: Sequence[str], means: np.ndarray) -> Figure:
+    """Win rates as colours, all of them written in."""
+    title = "Win rate of the row over the column"
+    return plots.heat_map(means, names, names, title=title, low=0.0, high=1.0)
 
 
 def standings_table(
@@ -133,7 +122,7 @@ def interval(x: np.ndarray) -> str:
     return f"{x[0]:.3f} [{x[1]:.3f}, {x[2]:.3f}]"
 
 
-def style_figure(job: Run, results: Mapping[str, StageResult]):
+def style_figure(job: Run, results: Mapping[str, StageResult]) -> Figure:
     """How the mean style moves with the answers drawn, one panel per style, and the gold score."""
     rows, items = read_metrics(job.out), []
     stages = list(dict.fromkeys(row["stage"] for row in rows if "heldout/brief" in row))
