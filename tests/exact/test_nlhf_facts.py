@@ -214,12 +214,12 @@ def test_without_a_centre_mirror_prox_is_two_best_responses(seed):
 def test_both_half_steps_of_mirror_prox_have_one_centre(seed):
     """From pi_{k+1/2} the second would be mirror descent at double speed."""
     prefs, ref, logps, _ = drawn(seed)
-    settings = {"eta": 0.8, "beta": 0.3}
-    prox = one_update(games.nash_mp(ref, **settings), logps, prefs)
-    descent = games.mirror_descent(ref, **settings)
+    eta, beta = 0.8, 0.3
+    prox = one_update(games.nash_mp(ref, eta=eta, beta=beta), logps, prefs)
+    descent = games.mirror_descent(ref, eta=eta, beta=beta)
     twice = one_update(descent, one_update(descent, logps, prefs), prefs)
     half = one_update(descent, logps, prefs)
-    want = mirror_step(logps, ref, win_rates(prefs, jnp.exp(half)), **settings)
+    want = mirror_step(logps, ref, win_rates(prefs, jnp.exp(half)), eta=eta, beta=beta)
     np.testing.assert_allclose(prox, want, atol=1e-12)
     assert float(jnp.max(jnp.abs(prox - twice))) > 1e-2
 
