@@ -6,8 +6,8 @@ import numpy as np
 
 from experiments.egpo import suite
 from experiments.egpo.config import Config
-from rlhf_jax.reports import html, plots
-from rlhf_jax.reports.claims import Claim, Table, write_text
+from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.pages import Shown, write_page
 from rlhf_jax.reports.panels import Panel, panels
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
@@ -56,15 +56,17 @@ def write_report(
             "EGPO ends lowest, and nobody's curve is a straight line",
         ),
     }
-    blocks = [html.section("Claims", html.claims_list(claims), html.table(table))]
-    for name, (title, caption, alt) in texts.items():
-        path = plots.save(figures[name], job.out / "plots" / f"{name}.png")
-        blocks.append(html.section(title, html.figure(path, alt=alt, caption=caption)))
     lead = (
         "One gradient step of online IPO on all pairs is a step of mirror descent. EGPO takes it "
         "twice from the same policy, the second time against where the first one led."
     )
-    write_text(job.out / "report.html", html.page("EGPO's tabular suite", *blocks, lead=lead))
+    shown = {
+        name: Shown(figures[name], title, caption, alt)
+        for name, (title, caption, alt) in texts.items()
+    }
+    write_page(
+        job.out, "EGPO's tabular suite", lead=lead, claims=claims, figures=shown, table=table
+    )
 
 
 def save_data(job: Run, config: Config, results: Sequence[Mapping]) -> None:

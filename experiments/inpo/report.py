@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments.inpo.config import Config
-from rlhf_jax.reports import html, plots
-from rlhf_jax.reports.claims import Claim, Table, write_text
+from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.pages import Shown, write_page
 from rlhf_jax.reports.panels import Panel, panels
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
@@ -51,15 +51,15 @@ def write_report(
             "Hedge's average falls as T^-1/2 and its last does not; KL keeps far below the bound",
         ),
     }
-    blocks = [html.section("Claims", html.claims_list(claims), html.table(table))]
-    for name, (title, caption, alt) in texts.items():
-        path = plots.save(figures[name], job.out / "plots" / f"{name}.png")
-        blocks.append(html.section(title, html.figure(path, alt=alt, caption=caption)))
     lead = (
         "Winner-loser regression towards a constant, on pairs that the last policy drew, is a step "
         "of mirror descent against itself. It needs no win rates, but those pairs."
     )
-    write_text(job.out / "report.html", html.page("INPO", *blocks, lead=lead))
+    shown = {
+        name: Shown(figures[name], title, caption, alt)
+        for name, (title, caption, alt) in texts.items()
+    }
+    write_page(job.out, "INPO", lead=lead, claims=claims, figures=shown, table=table)
 
 
 def save_data(job: Run, config: Config, results: Sequence) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 
 from experiments.mnpo import studies
 from experiments.mnpo.config import Config
-from rlhf_jax.reports import html, plots
-from rlhf_jax.reports.claims import Claim, write_text
+from rlhf_jax.reports import plots
+from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.pages import Shown, write_page
 from rlhf_jax.reports.panels import Panel, panels
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
@@ -27,38 +28,34 @@ def write_report(
 ) -> None:
     """Saves figures and their data, and writes report.html."""
     save_data(job, config, found)
-    folder = job.out / "plots"
-    heat = plots.save(heat_map(config, found["grid"]), folder / "grid.png")
     drawn = {
         "rounds": round_panels(config, found["grid"]),
         "averages": average_panels(config, found),
         "oracles": oracle_panels(config, found),
     }
-    paths = {name: plots.save(panels(each), folder / f"{name}.png") for name, each in drawn.items()}
     stable = "; ".join(
         f"{name}: " + " and ".join(f"{eta:.2f}" for eta in row) for name, row in limits.items()
     )
-    page = html.page(
+    grid = Shown(
+        heat_map(config, found["grid"]),
+        "Where self-play is stable",
+        f"log10 of the gap after {config.rounds} rounds, median of {config.num_seeds} references; "
+        "ONPO has no KL term, and its gap is that of the game itself. Predicted largest stable "
+        f"eta, rho {config.ref_weights}: {stable}.",
+        "last gaps by method and cell: longer histories converge at larger steps",
+    )
+    write_page(
+        job.out,
         "MNPO: what a history of policies changes",
-        html.section("Claims", html.claims_list(claims)),
-        html.section(
-            "Where self-play is stable",
-            html.figure(
-                heat,
-                alt="last gaps by method and cell: longer histories converge at larger steps",
-                caption=f"log10 of the gap after {config.rounds} rounds, median of "
-                f"{config.num_seeds} references; ONPO has no KL term, and its gap is that of the "
-                f"game itself. Predicted largest stable eta, rho {config.ref_weights}: {stable}.",
-            ),
-        ),
-        *(
-            html.section(title, html.figure(paths[name], alt=alt, caption=RANGE))
-            for name, (title, alt) in SECTIONS.items()
-        ),
         lead="Exact games, full regression solves, float64. rho is the weight of the reference in "
         "a step of size eta; beta = rho / eta is the KL weight of the game that is solved.",
+        claims=claims,
+        figures={"grid": grid}
+        | {
+            name: Shown(panels(drawn[name]), title, RANGE, alt)
+            for name, (title, alt) in SECTIONS.items()
+        },
     )
-    write_text(job.out / "report.html", page)
 
 
 def save_data(job: Run, config: Config, found: Mapping) -> None:

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from experiments.nash_mp.config import Config
 from experiments.nash_mp.curves import GAMES, TOLERANCE
 from experiments.nash_mp.inner import ONE_CALL, SIZES
-from rlhf_jax.reports import html, plots
-from rlhf_jax.reports.claims import Claim, Table, write_text
+from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.pages import Shown, write_page
 from rlhf_jax.reports.panels import Panel, panels
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
@@ -33,44 +33,46 @@ def write_report(
     for name, arrays in stages.items():
         np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
     drawn = {
-        "kl": (
+        "kl": Shown(
             curve_figure(config, stages["curves"], "kl"),
+            "Distance",
             "KL from the regularised Nash policy against calls of the oracle, two for each update "
             "of Nash-MP, with the line KL_0 (1 + 2 beta)^(-N / 2).",
+            "Nash-MP falls along straight lines below the bound, the others flatten",
         ),
-        "gap": (
+        "gap": Shown(
             curve_figure(config, stages["curves"], "gap"),
+            "Gap",
             "The duality gap of the regularised game, on the same runs.",
+            "the same order of methods in the gap",
         ),
-        "updates": (
+        "updates": Shown(
             updates_figure(config, stages["updates"]),
+            "Updates to a gap of 1e-6",
             "Rock-paper-scissors: updates and calls until the gap is below 1e-6. Mirror descent "
             "has the best of many constant steps.",
+            "Nash-MP needs a few more as beta falls, mirror descent grows as 1 / beta squared",
         ),
-        "inner": (
+        "inner": Shown(
             inner_figure(stages["exact"], stages["sampled"]),
+            "Inexact prox problems",
             f"Rock-paper-scissors, beta = {config.betas[1]:g}: both prox problems of a round "
             "solved by m gradient steps. Left at eta = 2 beta with exact gradients, beside two "
             "schemes of one call; in the middle larger eta; right "
             f"{config.batch} answers a step.",
+            "more inner steps end lower at eta = 2 beta; larger eta with many steps diverges",
         ),
     }
-    pictures = [
-        html.figure(
-            plots.save(figure, job.out / "plots" / f"{name}.png"), alt=caption, caption=caption
-        )
-        for name, (figure, caption) in drawn.items()
-    ]
-    page = html.page(
+    write_page(
+        job.out,
         "Nash mirror prox",
-        html.section("Claims", html.claims_list(claims)),
-        html.section("Measured", html.table(table)),
-        html.section("Curves", *pictures),
         lead="Two calls of the oracle instead of one, and the last policy converges linearly, at a "
         "rate that depends on beta alone. Curves are medians and bands ranges over "
         f"{config.num_seeds} seeds.",
+        claims=claims,
+        figures=drawn,
+        table=table,
     )
-    write_text(job.out / "report.html", page)
 
 
 def curve_figure(config: Config, arrays: Arrays, metric: str) -> Figure:

@@ -9,8 +9,8 @@ from experiments.nlhf.config import Config
 from experiments.nlhf.judges import EPS
 from experiments.nlhf.mixture import NAMES
 from experiments.nlhf.tables import GAMES
-from rlhf_jax.reports import html, plots
-from rlhf_jax.reports.claims import Claim, Table, write_text
+from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.pages import Shown, write_page
 from rlhf_jax.reports.panels import Panel, panels
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
@@ -28,47 +28,51 @@ def write_report(
     for name, arrays in stages.items():
         np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
     drawn = {
-        "last_iterate": (
+        "last_iterate": Shown(
             metric_figure(config, stages["decaying"], "kl"),
+            "Last policies",
             "KL from the regularised Nash policy, steps 2 / (beta (t + 2)). Hedge has no penalty "
             "and a step of its theorem; it goes to another policy, and its last one to none.",
+            "Nash-MD and mirror descent fall below the bound, Hedge does not",
         ),
-        "exploitability": (
+        "exploitability": Shown(
             metric_figure(config, stages["decaying"], "gap"),
+            "Exploitability",
             "Exploitability in the game without a penalty. The penalised methods end at the bias "
             "that beta costs; Hedge's average goes to zero.",
+            "penalised methods level off at their bias, the average of Hedge goes on",
         ),
-        "fixed_step": (
+        "fixed_step": Shown(
             fixed_figure(config, stages["fixed"]),
+            "Constant steps",
             "A constant step: Nash-MD stops at a distance of order eta^2, mirror descent does not.",
+            "Nash-MD ends on a floor that grows with the step, mirror descent on rounding",
         ),
-        "mixture": (
+        "mixture": Shown(
             mixture_figure(stages["mixture"]),
+            "The opponent of Nash-MD-PG",
             "Nash-MD-PG on rock-paper-scissors, left with 64 answers a step, right with exact "
             "gradients: the distance comes from the opponent, not from the noise.",
+            "the gap grows with the weight of the reference in the opponent",
         ),
-        "judges": (
+        "judges": Shown(
             judges_figure(stages["judges"]),
+            "Three types of judge",
             "Three types of judge: left the Nash policy, right the answer that a Bradley-Terry "
             "fit likes best.",
+            "the Nash policy is continuous where the Bradley-Terry optimum jumps",
         ),
     }
-    pictures = [
-        html.figure(
-            plots.save(figure, job.out / "plots" / f"{name}.png"), alt=caption, caption=caption
-        )
-        for name, (figure, caption) in drawn.items()
-    ]
-    page = html.page(
+    write_page(
+        job.out,
         "Nash learning from human feedback",
-        html.section("Claims", html.claims_list(claims)),
-        html.section("Measured", html.table(table)),
-        html.section("Curves", *pictures),
         lead="Nash-MD plays each step against a mixture of the policy and the reference, and its "
         "last policy converges. What is that mixture worth, and what does it cost? Curves are "
         f"medians and bands ranges over {config.num_seeds} seeds.",
+        claims=claims,
+        figures=drawn,
+        table=table,
     )
-    write_text(job.out / "report.html", page)
 
 
 def metric_figure(config: Config, arrays: Arrays, metric: str) -> Figure:

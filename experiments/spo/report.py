@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments.spo.config import Config
-from rlhf_jax.reports import html, plots
-from rlhf_jax.reports.claims import Claim, write_text
+from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.pages import Shown, write_page
 from rlhf_jax.reports.panels import Panel, panels
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
@@ -43,22 +43,18 @@ def write_report(
         "trajectories": [walk_panel(walks)],
         "queues": [queue_panel(config, queues)],
     }
-    folder = job.out / "plots"
-    paths = {
-        name: plots.save(panels(items, columns=3), folder / f"{name}.png")
-        for name, items in drawn.items()
+    shown = {
+        name: Shown(panels(drawn[name], columns=3), title, RANGE, alt)
+        for name, (title, alt) in SECTIONS.items()
     }
-    page = html.page(
+    write_page(
+        job.out,
         "SPO: the share of one's own answers that an answer beats, as its reward",
-        html.section("Claims", html.claims_list(claims)),
-        *(
-            html.section(title, html.figure(paths[name], alt=alt, caption=RANGE))
-            for name, (title, alt) in SECTIONS.items()
-        ),
         lead="Gaps are two-sided exploitabilities, 2 max_y P(y > pi) - 1. Rewards are those of "
         "ops.games.answer_win_rates, the function that language models are trained with.",
+        claims=claims,
+        figures=shown,
     )
-    write_text(job.out / "report.html", page)
 
 
 def save_data(job: Run, config: Config, found: Sequence[Mapping]) -> None:

@@ -26,8 +26,8 @@ def write_page(
     *,
     lead: str,
     claims: Sequence[Claim],
-    table: Table,
     figures: Mapping[str, Shown],
+    table: Table | None = None,
     text: str = "",
 ) -> None:
     """Saves out/plots/<name>.png for each figure and writes out/report.html with all of them.
@@ -35,14 +35,15 @@ def write_page(
     Args:
       out: the results folder.
       lead: what was asked and how, under the title.
-      claims, table: shown first.
-      figures: file name -> Shown, one section each, in this order.
-      text: a paragraph under the table.
+      claims: shown first.
+      figures: file name -> Shown, one section each, in this order, after table and text.
+      table, text: measured numbers and a paragraph about them, if there are any.
     """
-    blocks = [
-        html.section("Claims", html.claims_list(claims)),
-        html.section("Measured", html.table(table), *([html.paragraph(text)] if text else [])),
-    ]
+    blocks = [html.section("Claims", html.claims_list(claims))]
+    measured = [html.table(table)] if table else []
+    measured += [html.paragraph(text)] if text else []
+    if measured:
+        blocks.append(html.section("Measured", *measured))
     for name, one in figures.items():
         path = plots.save(one.figure, out / "plots" / f"{name}.png")
         image = html.figure(path, alt=one.alt, caption=one.caption)

@@ -51,7 +51,8 @@ def describe(tree: PyTree) -> list[Leaf]:
 def _describe_leaf(path: str, leaf: Any) -> Leaf:
     if is_key(leaf):
         return Leaf(path, key_kind(leaf), str(leaf.dtype), tuple(leaf.shape))
-    if isinstance(leaf, bool | int | float | complex):
+    # np.float64 is a float, but it has a dtype and is stored as one of its kind.
+    if isinstance(leaf, bool | int | float | complex) and not isinstance(leaf, np.generic):
         return Leaf(path, "python", type(leaf).__name__, ())
     return Leaf(path, "array", str(np.dtype(leaf.dtype)), tuple(leaf.shape))
 

@@ -204,3 +204,15 @@ def test_input_errors_become_one_line():
         reading_input(),
     ):
         Path("nothing.jsonl").read_text()
+
+
+def test_numpy_scalars_of_a_stage_come_back_as_they_were(tmp_path):
+    """np.float64 is a Python float, too, and no less a NumPy number."""
+    kinds = {"a": np.float64(0.5), "b": np.float32(0.25), "c": 1.5, "d": np.int64(3)}
+    with open_run(tmp_path, slug="s", config=Config()) as run:
+        found = run_stage(run, "one", lambda stage: (kinds, {})).arrays
+    assert {name: float(value) for name, value in found.items()} == {
+        name: float(value) for name, value in kinds.items()
+    }
+    assert np.asarray(found["a"]).dtype == np.float64
+    assert isinstance(found["c"], float)
