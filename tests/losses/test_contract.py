@@ -117,11 +117,18 @@ def test_jit_equals_eager(name):
 @every_loss
 def test_leading_axes_are_free(name):
     """vmap = batched = one example alone = another shape of the same examples."""
-    case, arrays = CASES[name], arrays_of(CASES[name])
+    loss, arrays = CASES[name].loss, arrays_of(CASES[name])
+
+    @jax.jit
+    def forms(*arrays):
+        alone = loss(*(x[3, 2] for x in arrays))
+        flat = loss(*(x.reshape(-1, *x.shape[2:]) for x in arrays))
+        return jax.vmap(jax.vmap(loss))(*arrays), alone, flat
+
     batched, _ = run(name, arrays)
-    assert_close(jax.jit(jax.vmap(jax.vmap(case.loss)))(*arrays), batched)
-    assert_close(case.loss(*(x[3, 2] for x in arrays)), batched[3, 2])
-    flat = case.loss(*(x.reshape(-1, *x.shape[2:]) for x in arrays))
+    mapped, alone, flat = forms(*arrays)
+    assert_close(mapped, batched)
+    assert_close(alone, batched[3, 2])
     assert_close(flat.reshape(batched.shape), batched)
 
 
