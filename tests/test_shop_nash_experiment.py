@@ -24,7 +24,7 @@ TOY = nash_config.Config(
     reward=nash_config.Fit(steps=2, batch_size=8, rate=0.002),
     preference=nash_config.Fit(steps=2, batch_size=8, rate=0.002),
     ppo=nash_config.PPO(steps=2, batch_size=8),
-    game=nash_config.Game(answers=32, prompts=8, inner_steps=1),
+    game=nash_config.Game(answers=32, rounds=2, inner_steps=1),
     evaluation=nash_config.Evaluation(prompts=12, samples=2),
 )
 PURE = np.array(

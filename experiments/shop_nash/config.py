@@ -29,7 +29,8 @@ class Fit:
 class Game:
     """What all game methods share.
 
-    answers: that each method may draw in training. prompts: of a round. rate: of Adam.
+    answers: that each method may draw in training. rounds: of each; prompts per round follow, so
+    that all draw as many answers and move as often. rate: of Adam.
     beta: KL weight to SFT, in win rates per nat; the papers' tau.
     eta: step of the regressions and of Nash-MP, in nats per win rate; ONE OVER INPO's own.
     steps: gradient steps on a round's pairs where a round is a regression.
@@ -39,13 +40,13 @@ class Game:
     samples: answers per prompt of SPO.
     """
 
-    answers: int = 12_288
-    prompts: int = 64
-    rate: float = 0.0005
+    answers: int = 8192
+    rounds: int = 64
+    rate: float = 0.0007
     beta: float = 0.005
     eta: float = 10.0
     steps: int = 2
-    inner_steps: int = 4
+    inner_steps: int = 2
     mixture_weight: float = 0.125
     ema_decay: float = 0.9
     ipo_beta: float = 0.1
@@ -53,7 +54,7 @@ class Game:
     samples: int = 4
 
     def __post_init__(self):
-        _check(self, answers=1, prompts=1, steps=1, inner_steps=1, samples=2, beta=0)
+        _check(self, answers=1, rounds=1, steps=1, inner_steps=1, samples=2, beta=0)
         for name in ("rate", "ipo_beta", "pair_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
@@ -133,6 +134,6 @@ def quick() -> Config:
         reward=Fit(steps=10, batch_size=16, rate=0.002),
         preference=Fit(steps=10, batch_size=16, rate=0.002),
         ppo=PPO(steps=3, batch_size=16),
-        game=Game(answers=128, prompts=16, inner_steps=1),
+        game=Game(answers=128, rounds=2, inner_steps=1),
         evaluation=Evaluation(prompts=128, samples=2),
     )

@@ -143,32 +143,32 @@ def entries(config: Config) -> dict[str, Entry]:
 def fit_method(
     stage: Stage, lab: ShopLab, config: Config, arena: Arena, entry: Entry
 ) -> tuple[Params, dict[str, Any]]:
-    """Rounds until the answers are drawn; style and gold on held-out prompts along the way."""
+    """All rounds; mean style and gold on validation prompts along the way."""
     game, key = config.game, stage_key(lab, stage.name)
     method = entry.make(lab, arena, game)
-    rounds = max(1, game.answers // (game.prompts * entry.draws(game)))
-    marks = {round(rounds * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
+    count = max(1, game.answers // (game.rounds * entry.draws(game)))
+    marks = {round(game.rounds * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
 
     def one(state: AnswerState, i: int) -> tuple[AnswerState, Any]:
         state, metrics = method.round(
-            state, round_prompts(lab, i, game), jax.random.fold_in(key, i)
+            state, round_prompts(lab, i, count), jax.random.fold_in(key, i)
         )
         seen = curve_point(lab, state.train.params) if i + 1 in marks else {}
         return state, metrics | seen
 
-    state = train_stage(stage, one, method.init(arena.ref_params), steps=rounds, save_every=25)
-    drawn = rounds * game.prompts * entry.draws(game)
-    return state.train.params, {"rounds": rounds, "answers": drawn}
+    state = train_stage(stage, one, method.init(arena.ref_params), steps=game.rounds, save_every=25)
+    drawn = game.rounds * count * entry.draws(game)
+    return state.train.params, {"rounds": game.rounds, "answers": drawn}
 
 
 def prompt_numbers(step: int, count: int) -> np.ndarray:
-    """Numbers of a step's training prompts: the same for every method."""
+    """Numbers of a step's training prompts."""
     return RL_PROMPTS + (step * count + np.arange(count)) % RL_PROMPT_COUNT
 
 
-def round_prompts(lab: ShopLab, step: int, game: Game) -> Prompts:
-    """Prompts as the sampler reads them."""
-    prompts = make_prompts(lab, prompt_numbers(step, game.prompts))
+def round_prompts(lab: ShopLab, step: int, count: int) -> Prompts:
+    """A round's prompts as the sampler reads them."""
+    prompts = make_prompts(lab, prompt_numbers(step, count))
     return Prompts((prompts.ids, prompts.mask), prompts.indices)
 
 
