@@ -101,13 +101,13 @@ class Config:
     seed: int = 0
     judge_beta: float = 10.0
     rows: int = 8000
-    pairs: int = 4000
+    pairs: int = 8000
     heldout_pairs: int = 1024
     dpo_beta: float = 0.1
     size: Size = field(default_factory=Size)
     sft: Fit = field(default_factory=lambda: Fit(steps=2000, batch_size=16, rate=0.004))
-    reward: Fit = field(default_factory=lambda: Fit(steps=300, batch_size=32, rate=0.002))
-    preference: Fit = field(default_factory=lambda: Fit(steps=200, batch_size=32, rate=0.002))
+    reward: Fit = field(default_factory=lambda: Fit(steps=500, batch_size=32, rate=0.002))
+    preference: Fit = field(default_factory=lambda: Fit(steps=300, batch_size=32, rate=0.002))
     ppo: PPO = field(default_factory=PPO)
     game: Game = field(default_factory=Game)
     evaluation: Evaluation = field(default_factory=Evaluation)
