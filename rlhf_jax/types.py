@@ -51,8 +51,8 @@ class RewardFn(NamedTuple):
 class PreferenceFn(NamedTuple):
     """A pairwise preference model P(y beats y' | x) = sigmoid(logit), logits antisymmetric.
 
-    init: `key -> params`; logits: `(params, first, second) -> [*B]` from two trajectories that answer
-    the same prompts, float32, with logits(y, y') = -logits(y', y)."""
+    init: `key -> params`; logits: `(params, first, second) -> [*B]`, float32, from two trajectories
+    that answer the same prompts, with logits(y, y') = -logits(y', y)."""
 
     init: Callable[..., Params]
     logits: Callable[..., Float[Array, "*B"]]

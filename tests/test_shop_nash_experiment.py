@@ -1,19 +1,17 @@
 """Nash methods on the shop: the tournament by hand, the judges, and the whole run at toy size."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from experiments.shop_nash import config as nash_config
 from experiments.shop_nash import run as nash_run
-from experiments.shop_nash.evaluate import play, standings
+from experiments.shop_nash.evaluate import Standing, play, standings
 from experiments.shop_nash.population import population_judge
 from rlhf_jax.envs import shop
 from rlhf_jax.labs.shop import make_lab
 from rlhf_jax.labs.shop_stages import make_tokenizer, trajectories
 from rlhf_jax.labs.size import Size
-from rlhf_jax.training import open_run
+from rlhf_jax.training import StageResult, open_run
 
 TOY = nash_config.Config(
     rows=40,
@@ -72,9 +70,10 @@ def test_sft_is_no_rival():
 
 def test_the_claims_follow_the_standings():
     """A Nash method no better than a baseline fails both of its claims."""
-    facts = SimpleNamespace(info={"correct": [1.0, 0.0]})
-    one = SimpleNamespace(worst=(0.4,), crossfit_gap=(0.2,))
-    good = SimpleNamespace(worst=(0.5,), crossfit_gap=(0.1,))
+    facts = StageResult({}, {"correct": [1.0, 0.0]}, 0.0)
+    half = np.full(3, 0.5)
+    one = Standing(np.full(3, 0.4), "a", half, np.full(3, 0.2), half)
+    good = Standing(half, "a", half, np.full(3, 0.1), half)
     table = dict.fromkeys((*nash_run.BASELINES, "INPO"), one) | {"EGPO": good, "SFT": good}
     held = {claim.name: claim.holds for claim in nash_run.claimed(table, facts, facts)}
     assert held == {
@@ -117,6 +116,7 @@ def test_options_out_of_range_are_refused(make, message):
 def test_the_whole_run_at_toy_size(tmp_path):
     with open_run(tmp_path, slug="shop_nash", config=TOY) as job:
         outcome = nash_run.run(TOY, job)
+    assert outcome.table is not None
     assert len(outcome.table.rows) == 12
     assert len(outcome.claims) == 1 + 2 * 8
     means = np.array(outcome.numbers["tournament"])

@@ -202,6 +202,8 @@ def tiny_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+# The writes that were still under way answer to an event loop that has been closed.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 def test_full_disk_keeps_what_was_saved(tiny_disk, capfd):
     store = Store(tiny_disk / "store")
     small, large = {"w": jnp.arange(16.0)}, {"w": jax.random.normal(jax.random.key(0), (300_000,))}
