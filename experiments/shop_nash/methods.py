@@ -14,7 +14,8 @@ from rlhf_jax import dpo_loss
 from rlhf_jax.algos import answer_methods as methods
 from rlhf_jax.algos.answer_games import PairBatch, make_pair_update
 from rlhf_jax.algos.answer_methods import AnswerMethod, AnswerState, Arena
-from rlhf_jax.algos.answer_rounds import answers, begin
+from rlhf_jax.algos.answer_pairs import labelled_pairs
+from rlhf_jax.algos.answer_rounds import begin
 from rlhf_jax.algos.preference import trajectory_logps
 from rlhf_jax.judges import Judge, checked_judge
 from rlhf_jax.labs.shop import (
@@ -28,7 +29,7 @@ from rlhf_jax.labs.shop import (
 from rlhf_jax.policies.language import language_decoder, mixture_decoder
 from rlhf_jax.sampling.draws import language_draw
 from rlhf_jax.training import Stage, train_stage
-from rlhf_jax.types import Params, Prompts, Trajectory
+from rlhf_jax.types import Params, Prompts
 
 RL_PROMPTS, RL_PROMPT_COUNT = 850_000, 100_000
 CURVE_PROMPTS, CURVE_POINTS = 64, 12
@@ -70,11 +71,7 @@ def iterative_dpo(arena: Arena, *, beta: float, steps: int) -> AnswerMethod:
     logps = arena.compile(partial(trajectory_logps, arena.policy))
 
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Any]:
-        draw_key, label_key = jax.random.split(key)
-        pair = answers(arena.draw, state.train.params, prompts, draw_key, 2)
-        prefs = arena.judge(prompts.indices, *pair)
-        won = jax.random.bernoulli(label_key, prefs)
-        winner, loser = labelled(won, *pair), labelled(~won, *pair)
+        winner, loser, prefs = labelled_pairs(arena, state.train.params, prompts, key)
         columns = {
             "ref_chosen_logps": logps(arena.ref_params, winner),
             "ref_rejected_logps": logps(arena.ref_params, loser),
@@ -82,18 +79,9 @@ def iterative_dpo(arena: Arena, *, beta: float, steps: int) -> AnswerMethod:
         train, metrics = state.train, {}
         for _ in range(steps):
             train, metrics = update(train, PairBatch(winner, loser, columns))
-        return AnswerState(train, (), state.round + 1), metrics
+        return AnswerState(train, (), state.round + 1), metrics | prefs
 
     return AnswerMethod(partial(begin, arena), play)
-
-
-def labelled(won: jax.Array, first: Trajectory, second: Trajectory) -> Trajectory:
-    """The first answer where `won`, else the second."""
-
-    def pick(a, b):
-        return jax.numpy.where(won.reshape(won.shape + (1,) * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(pick, first, second)
 
 
 def entries(config: Config) -> dict[str, Entry]:

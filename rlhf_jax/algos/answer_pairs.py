@@ -100,7 +100,7 @@ def inpo(arena: Arena, *, eta: Scalar, beta: Scalar, steps: int) -> AnswerMethod
 
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
         params = state.train.params
-        winner, loser, prefs = _labelled(arena, params, prompts, key)
+        winner, loser, prefs = labelled_pairs(arena, params, prompts, key)
         columns = {
             "ref_chosen_logps": logps(arena.ref_params, winner),
             "ref_rejected_logps": logps(arena.ref_params, loser),
@@ -131,7 +131,7 @@ def onpo(arena: Arena, *, eta: Scalar, steps: int) -> AnswerMethod:
     solve, logps = _solver(arena, partial(onpo_loss, eta=eta), eta=eta, steps=steps)
 
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
-        winner, loser, prefs = _labelled(arena, state.train.params, prompts, key)
+        winner, loser, prefs = labelled_pairs(arena, state.train.params, prompts, key)
 
         def regress(train: TrainState, base: Params) -> tuple[TrainState, Metrics]:
             columns = {
@@ -185,7 +185,7 @@ def td_mnpo(
 
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
         past = (state.train.params, *state.memory)
-        winner, loser, prefs = _labelled(arena, past[0], prompts, key)
+        winner, loser, prefs = labelled_pairs(arena, past[0], prompts, key)
         columns = {
             "chosen_anchor_logps": anchor(past, winner),
             "rejected_anchor_logps": anchor(past, loser),
@@ -227,10 +227,13 @@ def _opposed_step(arena: Arena, beta: Scalar, pair_draw: Callable | None) -> Cal
     return step
 
 
-def _labelled(
+def labelled_pairs(
     arena: Arena, params: Params, prompts: Prompts, key: jax.Array
 ) -> tuple[Trajectory, Trajectory, Metrics]:
-    """Winners and losers of pairs from the policy, by labels drawn from the judge's prefs."""
+    """Winners and losers [B] of pairs from the policy, by labels drawn from the judge's prefs.
+
+    Also the metric "prefs/mean". What the rounds here and any method of labelled pairs begin with.
+    """
     draw_key, label_key = jax.random.split(key)
     first, second = answers(arena.draw, params, prompts, draw_key, 2)
     prefs = judged(arena, prompts.indices, first, second)
