@@ -27,7 +27,8 @@ ROOMS = {
     "policies.tabular": {"types", "ops"},
     "policies.linear": {"types", "ops"},
     "policies.language": {"types", "ops", "models"},
-    "envs": {"types"},
+    "feedback": {"types", "ops"},
+    "envs": {"types", "feedback"},
     "exact": {"ops", "envs"},
     "sampling": {"types", "ops", "policies", "envs"},
     "data": {"types"},
@@ -38,8 +39,8 @@ ROOMS = {
     "training": {"types", "sharding"},
     "reports": {"types"},
     "labs": {
-        *("types", "ops", "losses", "algos", "models", "policies", "envs", "sampling", "data"),
-        *("sharding", "training"),
+        *("types", "ops", "losses", "algos", "models", "policies", "feedback", "envs", "sampling"),
+        *("data", "sharding", "training"),
     },
 }
 

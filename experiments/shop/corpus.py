@@ -8,7 +8,8 @@ import numpy as np
 
 from experiments.shop.tools import Tools
 from rlhf_jax.data.store import Field, Records, build, open_source
-from rlhf_jax.envs import shop, teachers
+from rlhf_jax.envs import shop
+from rlhf_jax.feedback import teachers
 from rlhf_jax.labs.shop import CHUNK, answer, make_prompts, stage_key, texts_of, wrapped
 from rlhf_jax.labs.shop_stages import TEXT
 from rlhf_jax.training import Run, check_stop, progress_bar

@@ -1,1 +1,1 @@
-"""Worlds: bandits, teachers that label, and the shop."""
+"""Worlds: bandits, preference games and the shop."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_jax.envs.teachers import rating_loglik
+from rlhf_jax.feedback.teachers import rating_loglik
 from rlhf_jax.losses.feedback import (
     binary_loss,
     cost_model_loss,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_jax.envs.teachers import bt_loglik, pl_loglik
+from rlhf_jax.feedback.teachers import bt_loglik, pl_loglik
 from rlhf_jax.losses.preference import dpo_loss
 from rlhf_jax.losses.reward import (
     bradley_terry_loss,

@@ -94,8 +94,8 @@ def population_prefs(
 
     P[i, j] = sum over judges g of share_g * sigmoid(beta * (u_g(i) - u_g(j))).
 
-    `envs.teachers.population_prefs` for all pairs at once; `majority_prefs` is its limit. Of the
-    utilities [N, 2, G] of N pairs, [:, 0, 1] is what a judge of pairs returns.
+    `feedback.teachers.population_prefs` for all pairs at once; `majority_prefs` is its limit.
+    Of the utilities [N, 2, G] of N pairs, [:, 0, 1] is what a judge of pairs returns.
 
     Args:
       utilities: [*B, K, G] of K answers to each prompt, from `cycle_utilities` (a majority that

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.envs import shop, teachers
+from rlhf_jax.envs import shop
+from rlhf_jax.feedback import teachers
 
 
 def test_group_utilities_by_hand():

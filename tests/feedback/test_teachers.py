@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.scipy.special import logsumexp
 
-from rlhf_jax.envs import teachers
+from rlhf_jax.feedback import teachers
 
 PAIRS = 200_000
 

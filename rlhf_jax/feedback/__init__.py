@@ -1,0 +1,1 @@
+"""Teachers: what people say about behaviour, and the law that each answer is drawn from."""
