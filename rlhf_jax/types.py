@@ -58,6 +58,26 @@ class PreferenceFn(NamedTuple):
     logits: Callable[..., Float[Array, "*B"]]
 
 
+class TimeStep(NamedTuple):
+    """What an environment shows after an action. observation: what a policy reads; reward: scalar;
+    discount: scalar, 1 while the episode goes on, 0 from its last step on."""
+
+    observation: PyTree
+    reward: Float[Array, ""]
+    discount: Float[Array, ""]
+
+
+class Env(NamedTuple):
+    """An environment is two pure functions, for one episode; vmap and scan come from outside.
+
+    reset: `key -> (state, observation)`.
+    step: `(key, state, action) -> (state, TimeStep)`. Nothing restarts by itself.
+    """
+
+    reset: Callable[..., tuple[PyTree, PyTree]]
+    step: Callable[..., tuple[PyTree, TimeStep]]
+
+
 class Prompts(NamedTuple):
     """What is to be answered.
 

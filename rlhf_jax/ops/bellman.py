@@ -1,0 +1,108 @@
+"""Bellman backups: one step of dynamic programming, for exact planners and sampled algorithms.
+
+Soft backups follow V = beta log sum_a ref(a) exp(Q(a) / beta), the value of the best policy when
+every step costs beta KL(pi || ref). With ref_logps = 0 in place of log-probs the cost is minus
+beta times the entropy (max-ent); that differs from a uniform reference by beta log A per step.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Scalar = float | int | Float[Array, ""]
+
+
+def expected_values(
+    transitions: Float[Array, "*B S A S"], values: Float[Array, "*B S"]
+) -> Float[Array, "*B S A"]:
+    """E[V(s') | s, a] = sum_s' P(s' | s, a) V(s').
+
+    Args:
+      transitions: [*B, S, A, S] P, rows sum to 1.
+      values: [*B, S] V of the next states.
+    Returns:
+      [*B, S, A].
+    """
+    return jnp.einsum("...ijk,...k->...ij", transitions, values)
+
+
+def soft_values(
+    action_values: Float[Array, "*B A"], ref_logps: Float[Array, "*B A"], *, beta: Scalar
+) -> Float[Array, "*B"]:
+    """V = beta log sum_a ref(a) exp(Q(a) / beta) = max_pi E_pi[Q] - beta KL(pi || ref).
+
+    Args:
+      action_values: [*B, A] Q.
+      ref_logps: [*B, A] log ref, -inf where it never acts; zeros give the max-ent value.
+      beta: KL weight > 0, in the unit of Q. May be traced.
+    Returns:
+      [*B]. Gradient in Q is the soft-optimal policy.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([action_values, ref_logps])
+    return beta * jax.nn.logsumexp(ref_logps + action_values / beta, axis=-1)
+
+
+def soft_policy(
+    action_values: Float[Array, "*B A"], ref_logps: Float[Array, "*B A"], *, beta: Scalar
+) -> Float[Array, "*B A"]:
+    """log pi(a), pi(a) = ref(a) exp((Q(a) - V) / beta), V = soft_values(Q).
+
+    Args:
+      action_values, ref_logps, beta: as in `soft_values`.
+    Returns:
+      [*B, A] nats, normalised.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([action_values, ref_logps])
+    return jax.nn.log_softmax(ref_logps + action_values / beta, axis=-1)
+
+
+def greedy_policy(
+    action_values: Float[Array, "*B A"], *, tolerance: Scalar | Float[Array, "*B 1"] = 0.0
+) -> Float[Array, "*B A"]:
+    """log of the policy that is uniform over the best actions.
+
+    Args:
+      action_values: [*B, A] Q.
+      tolerance: actions within this of the maximum count as best, in the unit of Q; >= 0.
+    Returns:
+      [*B, A] nats, -inf off the best actions.
+    """
+    best = action_values >= jnp.max(action_values, axis=-1, keepdims=True) - tolerance
+    count = jnp.sum(best, axis=-1, keepdims=True).astype(action_values.dtype)
+    return jnp.where(best, -jnp.log(count), -jnp.inf)
+
+
+def policy_values(
+    action_values: Float[Array, "*B A"],
+    logps: Float[Array, "*B A"],
+    ref_logps: Float[Array, "*B A"] | None = None,
+    *,
+    beta: Scalar = 0.0,
+) -> Float[Array, "*B"]:
+    """V = sum_a pi(a) Q(a) - beta KL(pi || ref).
+
+    Args:
+      action_values: [*B, A] Q.
+      logps: [*B, A] log pi, -inf where it never acts.
+      ref_logps: [*B, A] log ref (zeros: minus the entropy in place of KL); None leaves it out.
+      beta: KL weight >= 0. May be traced.
+    Returns:
+      [*B]; -inf where pi acts and ref never does.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([action_values, logps])
+    probs = jnp.exp(logps)
+    payoff = jnp.sum(probs * action_values, axis=-1)
+    if ref_logps is None:
+        return payoff
+    chex.assert_equal_shape([logps, ref_logps])
+    acts = logps > -jnp.inf
+    # Before the product: 0 times -inf would be NaN.
+    gaps = jnp.where(acts, jnp.where(acts, logps, 0.0) - jnp.where(acts, ref_logps, 0.0), 0.0)
+    return payoff - beta * jnp.sum(probs * gaps, axis=-1)
