@@ -1,0 +1,235 @@
+"""Teachers who differ: users, tastes that no score explains or that move, and labels that lie.
+
+Groups with known shares are `teachers.population_prefs`; whole intransitive games are in
+`envs.games`, and `matrix_prefs` reads any of them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from rlhf_jax.feedback.teachers import bt_loglik
+
+Scalar = float | Float[Array, ""]
+
+
+class Users(NamedTuple):
+    """weights [U, d], the reward of each user; classes [U] int32, the class it came from."""
+
+    weights: Float[Array, "U d"]
+    classes: Int[Array, " U"]
+
+
+def draw_users(
+    key: Key[Array, ""],
+    class_weights: Float[Array, "Z d"],
+    shares: Float[Array, " Z"],
+    *,
+    count: int,
+    spread: Scalar,
+) -> Users:
+    """Users of a mixture: theta_u ~ N(mu_{z_u}, spread^2 I), z_u ~ Cat(shares).
+
+    Args:
+      key: one key for all users.
+      class_weights: [Z, d] mu.
+      shares: [Z] >= 0, sum 1.
+      count: U, users.
+      spread: standard deviation >= 0 within a class; 0 makes the classes alike within. May be
+        traced.
+    """
+    class_key, noise_key = jax.random.split(key)
+    classes = jax.random.categorical(class_key, jnp.log(shares), shape=(count,))
+    noise = jax.random.normal(noise_key, (count, class_weights.shape[-1]))
+    return Users(class_weights[classes] + spread * noise, classes.astype(jnp.int32))
+
+
+def user_values(
+    features: Float[Array, "*B K d"], weights: Float[Array, "U d"], users: Int[Array, "*B"]
+) -> Float[Array, "*B K"]:
+    """Values of items to the user who is asked: theta_u . phi.
+
+    Args:
+      features: [*B, K, d] phi of each item.
+      weights: [U, d] theta; one row per user, group, or time.
+      users: [*B] who is asked, 0..U-1.
+    """
+    chex.assert_equal_shape([features[..., 0, 0], users])
+    return jnp.sum(features * weights[users][..., None, :], axis=-1)
+
+
+def mixture_loglik(
+    labels: Int[Array, "*B N"],
+    class_values: Float[Array, "*B N 2 Z"],
+    shares: Float[Array, " Z"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*B"]:
+    """log P(all labels of one user) when the user's class is hidden, in nats.
+
+    log sum_z share_z prod_n P_z(y_n). One label each is `teachers.population_prefs`; several of
+    one user tell more than as many of strangers.
+
+    Args:
+      labels: [*B, N] index of the winner of each of the user's N pairs.
+      class_values: [*B, N, 2, Z] value of each item to each class. Users drawn with a spread are
+        classes of equal share: the likelihood is then a Monte Carlo estimate.
+      shares: [Z] >= 0, sum 1.
+      beta: finite rationality >= 0.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([labels, class_values[..., 0, 0]])
+    by_class = jnp.moveaxis(class_values, -1, 0)
+    everyone = jnp.broadcast_to(labels, (shares.shape[0], *labels.shape))
+    logliks = jnp.sum(bt_loglik(everyone, by_class, beta=beta), axis=-1)
+    return jax.nn.logsumexp(jnp.moveaxis(logliks, 0, -1) + jnp.log(shares), axis=-1)
+
+
+def matrix_prefs(prefs: Float[Array, "n n"], items: Int[Array, "*B 2"]) -> Float[Array, "*B"]:
+    """P(item 1 beats item 0) read from a matrix of P(row beats column), intransitive or not: [*B].
+
+    Args:
+      prefs: [n, n], P + P^T = 1; `envs.games.check_prefs` looks.
+      items: [*B, 2] the two items of each pair.
+    """
+    chex.assert_axis_dimension(items, -1, 2)
+    return prefs[items[..., 1], items[..., 0]]
+
+
+def skew_prefs(vectors: Float[Array, "*B 2 d"], *, beta: Scalar) -> Float[Array, "*B"]:
+    """P(item 1 beats item 0) of a bilinear taste that no score explains.
+
+    P = sigmoid(beta v_1^T J v_0),   J = [[0, I], [-I, 0]], so that P(i, j) + P(j, i) = 1.
+
+    Args:
+      vectors: [*B, 2, d] v, d even: the first half of the entries meets the other's second half.
+      beta: >= 0. May be traced.
+    Raises:
+      ValueError: d is odd.
+    Reference: Chen and Joachims 2016, "Modeling intransitivity in matchup and comparison data".
+    """
+    size = vectors.shape[-1]
+    if size % 2:
+        raise ValueError(f"vectors must have an even number of entries, got {size}")
+    first, second = vectors[..., 0, :], vectors[..., 1, :]
+    half = size // 2
+    forward = jnp.sum(second[..., :half] * first[..., half:], axis=-1)
+    backward = jnp.sum(second[..., half:] * first[..., :half], axis=-1)
+    return jax.nn.sigmoid(beta * (forward - backward))
+
+
+def rotated_weights(
+    weights: Float[Array, " d"], times: Float[Array, "*B"], *, omega: Scalar
+) -> Float[Array, "*B d"]:
+    """A taste that drifts: theta_t, the first two entries turned by the angle omega t.
+
+    Args:
+      weights: [d] theta_0, d >= 2.
+      times: [*B] when each query is asked; keep it with the record.
+      omega: radians per unit of time; 0 stands still. May be traced.
+    """
+    angles = omega * times
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    turned = [cos * weights[0] - sin * weights[1], sin * weights[0] + cos * weights[1]]
+    rest = jnp.broadcast_to(weights[2:], (*times.shape, weights.shape[0] - 2))
+    return jnp.concatenate([jnp.stack(turned, axis=-1), rest], axis=-1)
+
+
+def switched_weights(
+    before: Float[Array, " d"],
+    after: Float[Array, " d"],
+    times: Float[Array, "*B"],
+    *,
+    switch: Scalar,
+) -> Float[Array, "*B d"]:
+    """A taste that changes once: theta of `before` while t < switch, of `after` from then on."""
+    chex.assert_equal_shape([before, after])
+    return jnp.where((times < switch)[..., None], before, after)
+
+
+def total_flip_rate(mistake: Scalar, attack: Scalar) -> Scalar:
+    """Share of labels turned by mistakes and then by an attack that sees none of it.
+
+    f = e + a - 2 e a; the mean label's contrast shrinks by 1 - 2 f. `teachers.flip_labels` with
+    rate f is the law of both stages together.
+    """
+    return mistake + attack - 2.0 * mistake * attack
+
+
+def targeted_flips(
+    labels: Int[Array, " B"], scores: Float[Array, " B"], *, share: float | int
+) -> Int[Array, " B"]:
+    """An attack that turns the floor(share * B) labels with the highest scores.
+
+    Args:
+      labels: [B] index of the winner; a label below 0 (equal) is left as it is.
+      scores: [B] what makes a pair worth it: |G_1 - G_0|, or the loss of the reward model.
+      share: of the pairs, in [0, 1].
+    Returns:
+      [B] int32.
+    Raises:
+      ValueError: share is outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be in [0, 1], got {share}")
+    chex.assert_equal_shape([labels, scores])
+    ranks = jnp.argsort(jnp.argsort(-scores, stable=True))
+    count = int(share * labels.shape[0] + 1e-9)  # 0.29 * 100 is a little below 29
+    turned = (ranks < count) & (labels >= 0)
+    return jnp.where(turned, 1 - labels, labels).astype(jnp.int32)
+
+
+def stuffed_labels(
+    key: Key[Array, ""],
+    labels: Int[Array, "*B"],
+    majority_labels: Int[Array, "*B"],
+    from_minority: Bool[Array, "*B"],
+    *,
+    rate: Scalar,
+) -> Int[Array, "*B"]:
+    """Majority stuffing: under a minority's name, what the majority would have said.
+
+    Args:
+      key: one key for the whole batch.
+      labels: [*B] what was truly said.
+      majority_labels: [*B] what the majority says of the same pairs.
+      from_minority: [*B] True where the label is signed by the minority.
+      rate: share of the minority's labels that are replaced. May be traced.
+    Returns:
+      [*B] int32.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([labels, majority_labels, from_minority])
+    replaced = from_minority & (jax.random.uniform(key, labels.shape) < rate)
+    return jnp.where(replaced, majority_labels, labels).astype(jnp.int32)
+
+
+def always_wins(prefs: Float[Array, "n n"], favourite: int | Int[Array, ""]) -> Float[Array, "n n"]:
+    """The boldest misreport: the same preferences, but the favourite beats everything."""
+    others = jnp.arange(prefs.shape[-1]) != favourite
+    wins = prefs.at[favourite].set(jnp.where(others, 1.0, 0.5))
+    return wins.at[:, favourite].set(jnp.where(others, 0.0, 0.5))
+
+
+def strategic_report(
+    candidates: Float[Array, "C *S"], utility: Callable[[Array], Array]
+) -> tuple[Float[Array, "*S"], Int[Array, ""]]:
+    """What a group says that knows what its words are used for: the report that serves it best.
+
+    argmax_c u(policy learned from report c), u the group's own true utility.
+
+    Args:
+      candidates: [C, *S] reports, the truth first, e.g. true preferences and `always_wins`.
+      utility: report [*S] -> scalar, what the group really gets if it says so, the reports of the
+        others being what they are. It is vmapped.
+    Returns:
+      the report [*S], and its index: 0 where the truth is as good as any lie.
+    """
+    best = jnp.argmax(jax.vmap(utility)(candidates)).astype(jnp.int32)
+    return candidates[best], best

@@ -1,0 +1,242 @@
+"""What a teacher judges by: the internal value G of each item, before any label is drawn.
+
+Every kind of human bias that happens before the draw is a change of G; the laws in `teachers`,
+`comparisons` and `choices` then turn G into labels. Items are on leading axes: [*B, 2] for pairs.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from rlhf_jax.ops.masking import masked_sum
+from rlhf_jax.ops.returns import discounted_sum
+
+Scalar = float | Float[Array, ""]
+
+
+def myopic_values(
+    rewards: Float[Array, "*B T"], mask: Bool[Array, "*B T"], *, gamma: Scalar = 1.0
+) -> Float[Array, "*B"]:
+    """Value of a segment to a teacher who forgets: what was seen last weighs most.
+
+    G = sum_t gamma^{n - 1 - t} r_t,   n counted steps; the return at gamma = 1.
+
+    Args:
+      rewards: [*B, T] r_t.
+      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+      gamma: in [0, 1]; 0 sees the last step only. May be traced.
+    Returns:
+      [*B], 0 for an empty segment.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Lee et al. 2021, arXiv:2111.03026 (B-Pref).
+    """
+    return discounted_sum(jnp.flip(rewards, -1), jnp.flip(mask, -1), gamma=gamma)
+
+
+def regret_values(
+    values: Float[Array, "*B T"], action_values: Float[Array, "*B T"], mask: Bool[Array, "*B T"]
+) -> Float[Array, "*B"]:
+    """Value of a segment to a teacher who judges decisions, not luck: minus its regret.
+
+    G = -sum_t [ V*(s_t) - Q*(s_t, a_t) ].
+
+    Args:
+      values, action_values: [*B, T] optimal values of the true reward: V* of the states, Q* of the
+        actions taken there. Those of a regularised problem make a soft advantage of it.
+      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+    Returns:
+      [*B], <= 0 for optimal values, 0 where every action was optimal.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Knox et al. 2022, arXiv:2206.02231.
+    """
+    chex.assert_equal_shape([values, action_values, mask])
+    return masked_sum(action_values - values, mask, axis=-1)
+
+
+def progress_values(
+    rewards: Float[Array, "*B T"],
+    start_values: Float[Array, "*B"],
+    end_values: Float[Array, "*B"],
+    mask: Bool[Array, "*B T"],
+) -> Float[Array, "*B"]:
+    """`regret_values` where transitions are deterministic: what was earned and gained in prospects.
+
+    G = sum_t r_t + V*(s_n) - V*(s_0),   n counted steps.
+
+    Args:
+      rewards: [*B, T] r_t.
+      start_values, end_values: [*B] V* before the first and after the last counted step, 0 where
+        the episode has ended.
+      mask: [*B, T] True where the step counts.
+    Returns:
+      [*B], 0 for an empty segment.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Knox et al. 2022, arXiv:2206.02231.
+    """
+    chex.assert_equal_shape([start_values, end_values, rewards[..., 0]])
+    gained = masked_sum(rewards, mask, axis=-1) + end_values - start_values
+    return jnp.where(jnp.any(mask, axis=-1), gained, 0.0)
+
+
+def believed_values(
+    beliefs: Float[Array, "*B N"], outcomes: Float[Array, "*B N"]
+) -> Float[Array, "*B"]:
+    """Value to a teacher who foresees: the mean over what may have happened, or may come.
+
+    G = sum_n b_n u_n. Immediate feedback is judged so, and behaviour that is partly hidden:
+    b is then the belief over trajectories given what is seen, u their returns.
+
+    Args:
+      beliefs: [*B, N] b >= 0, sum 1, after hearing or seeing the item.
+      outcomes: [*B, N] u, utility of each outcome.
+    Returns:
+      [*B].
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Liang et al. 2025, arXiv:2501.08617; Lang et al. 2024, arXiv:2402.17747 (hidden).
+    """
+    chex.assert_equal_shape([beliefs, outcomes])
+    return jnp.sum(jnp.where(beliefs > 0, beliefs * outcomes, 0.0), axis=-1)
+
+
+def hindsight_values(
+    key: Key[Array, ""], probs: Float[Array, "*B N"], outcomes: Float[Array, "*B N"]
+) -> Float[Array, "*B"]:
+    """Value to a teacher who is shown what came of it: G = u_n of one outcome n ~ probs.
+
+    Args:
+      key: one key for the whole batch.
+      probs: [*B, N] >= 0, sum 1: the world's own outcomes after the item, or a model's of them.
+      outcomes: [*B, N] u.
+    Returns:
+      [*B]; its mean is `believed_values` of a teacher who believes the truth.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Liang et al. 2025, arXiv:2501.08617.
+    """
+    chex.assert_equal_shape([probs, outcomes])
+    drawn = jax.random.categorical(key, jnp.log(probs))
+    return jnp.take_along_axis(outcomes, drawn[..., None], axis=-1)[..., 0]
+
+
+def partly_seen_values(
+    utilities: Float[Array, "*B T"],
+    mask: Bool[Array, "*B T"],
+    belief_values: Float[Array, "*B"],
+    *,
+    gamma: Scalar,
+) -> Float[Array, "*B"]:
+    """Hindsight over the n counted steps, foresight after them.
+
+    G = sum_{t < n} gamma^t u_t + gamma^n b.   n = 0 is foresight alone. The error against the true
+    value of the rest is at most gamma^n (max u - min u) / (1 - gamma).
+
+    Args:
+      utilities: [*B, T] u_t.
+      mask: [*B, T] True for the steps that the teacher is shown.
+      belief_values: [*B] b, what the teacher expects from then on, in [min u, max u] / (1 - gamma).
+      gamma: in [0, 1). May be traced.
+    Returns:
+      [*B].
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Liang et al. 2025, arXiv:2501.08617.
+    """
+    chex.assert_equal_shape([utilities[..., 0], belief_values])
+    shown = jnp.sum(mask, axis=-1).astype(utilities.dtype)
+    return discounted_sum(utilities, mask, gamma=gamma) + gamma**shown * belief_values
+
+
+def biased_values(
+    values: Float[Array, "*B"], features: Float[Array, "*B"], *, weight: Scalar
+) -> Float[Array, "*B"]:
+    """Value to a teacher who is swayed by what should not matter: G + weight * h.
+
+    h may be a length, agreement with the judge, the item's place (0 or 1), or the value that an
+    answer claims for itself, to which weight is then the trust. A Bradley-Terry draw makes
+    P = sigmoid(beta (G_1 - G_0) + c (h_1 - h_0)) of it with c = beta * weight.
+
+    Args:
+      values: [*B] G.
+      features: [*B] h. For places, randomise the order of the items first.
+      weight: in units of G per unit of h; 0 changes nothing. May be traced.
+    Returns:
+      [*B].
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([values, features])
+    return values + weight * features
+
+
+def observed_values(
+    features: Float[Array, "*B d"],
+    weights: Float[Array, " d"],
+    seen: Bool[Array, " d"],
+    expected: Float[Array, " d"] | None = None,
+) -> Float[Array, "*B"]:
+    """Value to a teacher who sees some features and supplies the others.
+
+    G = theta . (m phi + (1 - m) phi_bar).
+
+    Args:
+      features: [*B, d] phi; what is not seen never matters, NaN included.
+      weights: [d] theta, the true reward.
+      seen: [d] m, True where the feature is seen.
+      expected: [d] phi_bar, what is believed of a feature that is not seen; None for 0, which in a
+        comparison is any belief that is the same for both items.
+    Returns:
+      [*B]. Bradley-Terry on all features then recovers beta m theta: what is hidden weighs nothing.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Lang et al. 2024, arXiv:2402.17747, for partial observation.
+    """
+    expected = jnp.zeros_like(weights) if expected is None else expected
+    chex.assert_equal_shape([weights, seen, expected, features[(0,) * (features.ndim - 1)]])
+    return jnp.sum(weights * jnp.where(seen, features, expected), axis=-1)
+
+
+def similarity_values(
+    anchors: Float[Array, "*B d"], items: Float[Array, "*B K d"]
+) -> Float[Array, "*B K"]:
+    """Values for a similarity query, "which of these is more like this one": G = -|z_a - z_k|^2.
+
+    With two items Bradley-Terry says sigmoid(|z_a - z_0|^2 - |z_a - z_1|^2) for item 1.
+
+    Args:
+      anchors: [*B, d] embedding z_a.
+      items: [*B, K, d] embeddings z_k.
+    Returns:
+      [*B, K], <= 0.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Bobu et al. 2023, arXiv:2301.00810 (similarity-based representations).
+    """
+    chex.assert_equal_shape([anchors, items[..., 0, :]])
+    return -jnp.sum((anchors[..., None, :] - items) ** 2, axis=-1)
+
+
+def fulfilment_probs(
+    fulfils: Bool[Array, "*B K N"], probs: Float[Array, "*B N"]
+) -> Float[Array, "*B K N"]:
+    """What an utterance stands for: the base law of trajectories, given that they fulfil it.
+
+    psi(k)_n = p_n 1[n fulfils k] / sum_{n' fulfils k} p_n'.
+
+    Args:
+      fulfils: [*B, K, N] True where trajectory n does what utterance k says.
+      probs: [*B, N] p >= 0, the trajectories that are thought of.
+    Returns:
+      [*B, K, N], rows that sum to 1 and may be given to `choices.expected_options`; NaN for an
+      utterance that nothing fulfils, which has no meaning (mask it in the choice).
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: language as a reward-rational choice, Jeon et al. 2020, arXiv:2002.04833.
+    """
+    chex.assert_equal_shape([fulfils[..., 0, :], probs])
+    kept = jnp.where(fulfils, probs[..., None, :], 0.0)
+    return kept / jnp.sum(kept, axis=-1, keepdims=True)
