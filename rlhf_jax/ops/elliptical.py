@@ -1,0 +1,86 @@
+"""Elliptical norms ||x||_{A^-1} of a ridge design matrix A, and their upkeep one vector at a time.
+
+A = ridge I + sum_i w_i x_i x_i^T is never stored: its inverse is, and its log-determinant grows by
+a known amount with every vector. The norm is how uncertain a linear regression is along x.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Scalar = float | int | Float[Array, ""]
+
+
+def initial_inverse(num_features: int, *, ridge: Scalar) -> Float[Array, "d d"]:
+    """A^-1 = I / ridge, before any vector; ridge > 0."""
+    return jnp.eye(num_features) / ridge
+
+
+def elliptical_norms(
+    vectors: Float[Array, "*B d"], inverse: Float[Array, "d d"]
+) -> Float[Array, "*B"]:
+    """||x||_{A^-1} = sqrt(x^T A^-1 x).
+
+    Args:
+      vectors: [*B, d] x.
+      inverse: [d, d] A^-1, symmetric positive definite.
+    Returns:
+      [*B] >= 0; at most ||x||_2 / sqrt(ridge).
+    """
+    squares = jnp.einsum("...i,ij,...j->...", vectors, inverse, vectors)
+    return jnp.sqrt(jnp.maximum(squares, 0.0))
+
+
+def rank_one_inverse(
+    inverse: Float[Array, "*B d d"],
+    vectors: Float[Array, "*B d"],
+    *,
+    weight: Scalar | Float[Array, "*B"] = 1.0,
+) -> Float[Array, "*B d d"]:
+    """(A + w x x^T)^-1 = A^-1 - w (A^-1 x)(A^-1 x)^T / (1 + w x^T A^-1 x), Sherman and Morrison.
+
+    Args:
+      inverse: [*B, d, d] A^-1, symmetric.
+      vectors: [*B, d] x.
+      weight: w >= 0; 0 leaves A as it is, which masks a vector out. May be traced.
+    Returns:
+      [*B, d, d], symmetric to the last digit. O(d^2).
+    Reference: Sherman and Morrison 1950.
+    """
+    weight = jnp.asarray(weight, inverse.dtype)
+    solved = jnp.einsum("...ij,...j->...i", inverse, vectors)
+    growth = 1.0 + weight * jnp.sum(vectors * solved, axis=-1)
+    share = (weight / growth)[..., None, None]
+    return inverse - share * (solved[..., :, None] * solved[..., None, :])
+
+
+def log_det_increase(
+    inverse: Float[Array, "d d"],
+    vectors: Float[Array, "*B d"],
+    *,
+    weight: Scalar | Float[Array, "*B"] = 1.0,
+) -> Float[Array, "*B"]:
+    """log det(A + w x x^T) - log det A = log(1 + w ||x||^2_{A^-1}), each x on its own.
+
+    Args:
+      inverse, vectors, weight: as in `rank_one_inverse`, one matrix for all vectors.
+    Returns:
+      [*B] nats, >= 0: the D-optimal score, twice the information about a Gaussian linear model.
+    """
+    return jnp.log1p(weight * elliptical_norms(vectors, inverse) ** 2)
+
+
+def log_det_bound(
+    count: Scalar | Float[Array, "*B"], *, num_features: int, length: Scalar, ridge: Scalar
+) -> Float[Array, "*B"]:
+    """Elliptical potential: log det A - log det(ridge I) <= d log(1 + n L^2 / (d ridge)).
+
+    Args:
+      count: n >= 0 vectors, of weight at most 1.
+      num_features: d.
+      length: L, no vector is longer.
+      ridge: > 0.
+    Returns:
+      Nats. By Jensen: det A <= (tr A / d)^d.
+    Reference: Abbasi-Yadkori et al. 2011, Lemma 10.
+    """
+    return num_features * jnp.log1p(jnp.asarray(count) * length**2 / (num_features * ridge))
