@@ -1,0 +1,211 @@
+"""What a learner believes about a linear reward: particles on the sphere, or a normal fitted to it.
+
+Only beta times the norm of the reward is identified. Here beta is known and |theta| = 1.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from rlhf_jax.feedback.choices import choice_loglik, choice_logps
+
+Scalar = float | Float[Array, ""]
+LogDensity = Callable[[Float[Array, " d"]], Float[Array, ""]]
+
+
+class Particles(NamedTuple):
+    """thetas [M, d] of norm 1 and log_weights [M], normalised: sum exp = 1."""
+
+    thetas: Float[Array, "M d"]
+    log_weights: Float[Array, " M"]
+
+
+def uniform_particles(key: Key[Array, ""], num_particles: int, num_features: int) -> Particles:
+    """Particles from the uniform law on the sphere, all of one weight."""
+    thetas = to_sphere(jax.random.normal(key, (num_particles, num_features)))
+    return Particles(thetas, jnp.full(num_particles, -jnp.log(num_particles), thetas.dtype))
+
+
+def to_sphere(theta: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
+    """theta / |theta|."""
+    return theta / jnp.linalg.norm(theta, axis=-1, keepdims=True)
+
+
+def reweight(particles: Particles, logliks: Float[Array, " M"]) -> Particles:
+    """Bayes' rule for one or more new records: log w += log P(record | theta), normalised."""
+    return particles._replace(log_weights=jax.nn.log_softmax(particles.log_weights + logliks))
+
+
+def effective_size(particles: Particles) -> Float[Array, ""]:
+    """1 / sum_i w_i^2, from 1 (one particle has it all) to M."""
+    return jnp.exp(-jax.nn.logsumexp(2.0 * particles.log_weights))
+
+
+def posterior_mean(particles: Particles) -> Float[Array, " d"]:
+    """sum_i w_i theta_i; its direction is the estimate, its norm says how sure it is."""
+    return jnp.exp(particles.log_weights) @ particles.thetas
+
+
+def draw(key: Key[Array, ""], particles: Particles, n: int) -> Float[Array, "n d"]:
+    """n independent draws, with replacement: an ensemble, or the rewards of Thompson sampling."""
+    return particles.thetas[jax.random.categorical(key, particles.log_weights, shape=(n,))]
+
+
+def resample(key: Key[Array, ""], particles: Particles) -> Particles:
+    """M particles of one weight: systematic resampling, each kept floor or ceil of M w_i times."""
+    size = particles.log_weights.shape[0]
+    steps = (jnp.arange(size) + jax.random.uniform(key)) / size
+    ends = jnp.cumsum(jnp.exp(particles.log_weights))
+    kept = jnp.minimum(jnp.searchsorted(ends / ends[-1], steps), size - 1)
+    level = jnp.full(size, -jnp.log(size), particles.log_weights.dtype)
+    return Particles(particles.thetas[kept], level)
+
+
+def metropolis(
+    key: Key[Array, ""],
+    thetas: Float[Array, "M d"],
+    log_density: LogDensity,
+    *,
+    scale: Scalar,
+    steps: int,
+) -> Float[Array, "M d"]:
+    """Steps of random-walk Metropolis on the sphere, each particle a chain of its own.
+
+    theta' = (theta + scale z) / |theta + scale z|, z standard normal. Its law depends on the angle
+    between theta and theta' only, so the proposal is symmetric and the ratio is of densities alone.
+
+    Args:
+      key: of all steps.
+      thetas: [M, d] of norm 1.
+      log_density: [d] -> [], up to a constant, with respect to the area of the sphere.
+      scale: > 0, about the angle of a step in radians. May be traced.
+      steps: how many.
+    """
+    density = jax.vmap(log_density)
+
+    def step(carry, key):
+        thetas, now = carry
+        move_key, accept_key = jax.random.split(key)
+        moved = to_sphere(thetas + scale * jax.random.normal(move_key, thetas.shape, thetas.dtype))
+        then = density(moved)
+        accepted = jnp.log(jax.random.uniform(accept_key, now.shape, now.dtype)) < then - now
+        return (jnp.where(accepted[:, None], moved, thetas), jnp.where(accepted, then, now)), None
+
+    start = thetas, density(thetas)
+    return jax.lax.scan(step, start, jax.random.split(key, steps))[0][0]
+
+
+def resample_move(
+    key: Key[Array, ""],
+    particles: Particles,
+    log_density: LogDensity,
+    *,
+    steps: int = 5,
+    threshold: float = 1 / 3,
+) -> Particles:
+    """Where few particles carry the weight: resample, then move each under the posterior.
+
+    The move runs where the effective size is below threshold * M. Its scale is the spread of the
+    weighted particles over sqrt(d - 1), times 1.5.
+
+    Args:
+      key: of the step.
+      particles: after `reweight`.
+      log_density: [d] -> [], log posterior with all records, up to a constant.
+      steps: Metropolis steps.
+      threshold: in [0, 1].
+    Reference: Gilks and Berzuini 2001, "Following a moving target".
+    """
+    resample_key, move_key = jax.random.split(key)
+    size, num_features = particles.thetas.shape
+    mean = posterior_mean(particles)
+    # |theta| = 1, so the mean square distance to the mean is 1 - |mean|^2.
+    spread = jnp.sqrt(jnp.maximum(1.0 - mean @ mean, 1e-12))
+    scale = 1.5 * spread / max(num_features - 1, 1) ** 0.5
+
+    def refreshed(particles):
+        level = resample(resample_key, particles)
+        thetas = metropolis(move_key, level.thetas, log_density, scale=scale, steps=steps)
+        return level._replace(thetas=thetas)
+
+    low = effective_size(particles) < threshold * size
+    return jax.lax.cond(low, refreshed, lambda same: same, particles)
+
+
+class Normal(NamedTuple):
+    """mean [d] and covariance [d, d] of a normal belief about theta."""
+
+    mean: Float[Array, " d"]
+    covariance: Float[Array, "d d"]
+
+
+def choice_information(
+    options: Float[Array, "*B K d"], theta: Float[Array, " d"], *, beta: Scalar
+) -> Float[Array, "d d"]:
+    """Fisher information of choices, summed: sum_b beta^2 Cov_{c ~ P}(phi_b(c)).
+
+    It is minus the Hessian of the summed `choice_loglik`, whatever was chosen; for a comparison
+    beta^2 p (1 - p) x x^T with x = phi_1 - phi_0.
+    """
+    probs = jnp.exp(choice_logps(options @ theta, beta=beta))
+    centred = options - jnp.einsum("...k,...kd->...d", probs, options)[..., None, :]
+    return beta**2 * jnp.einsum("...k,...ki,...kj->ij", probs, centred, centred)
+
+
+def laplace(
+    options: Float[Array, "N K d"],
+    choice: Int[Array, " N"],
+    *,
+    beta: Scalar,
+    precision: Scalar = 1.0,
+    steps: int = 20,
+) -> Normal:
+    """Normal belief at the mode of log-likelihood + log N(theta; 0, I / precision), by Newton.
+
+    Args:
+      options: [N, K, d] features of the options of each record.
+      choice: [N] chosen options.
+      beta: rationality of the teacher. May be traced.
+      precision: > 0, of the prior. May be traced.
+      steps: of damped Newton.
+    Returns:
+      mean: the mode; covariance: inverse of information + precision I.
+    Departs: theta is free here, not of norm 1: the prior fixes its scale.
+    """
+    prior = precision * jnp.eye(options.shape[-1], dtype=options.dtype)
+
+    def objective(theta):
+        return (
+            jnp.sum(choice_loglik(options @ theta, choice, beta=beta)) - theta @ prior @ theta / 2
+        )
+
+    def step(theta, _):
+        curvature = choice_information(options, theta, beta=beta) + prior
+        full = jnp.linalg.solve(curvature, jax.grad(objective)(theta))
+        sizes = 0.5 ** jnp.arange(8)
+        best = sizes[jnp.argmax(jax.vmap(lambda size: objective(theta + size * full))(sizes))]
+        return theta + best * full, None
+
+    mode = jax.lax.scan(step, jnp.zeros(options.shape[-1], options.dtype), length=steps)[0]
+    return Normal(mode, jnp.linalg.inv(choice_information(options, mode, beta=beta) + prior))
+
+
+def bootstrap_ensemble(
+    key: Key[Array, ""],
+    options: Float[Array, "N K d"],
+    choice: Int[Array, " N"],
+    num_members: int,
+    *,
+    beta: Scalar,
+    precision: Scalar = 1.0,
+) -> Float[Array, "M d"]:
+    """Modes of `laplace` on records drawn with replacement, one draw for each member: [M, d]."""
+    rows = jax.random.randint(key, (num_members, choice.shape[0]), 0, choice.shape[0])
+
+    def fit(kept):
+        return laplace(options[kept], choice[kept], beta=beta, precision=precision).mean
+
+    return jax.vmap(fit)(rows)

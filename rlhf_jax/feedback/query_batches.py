@@ -1,0 +1,83 @@
+"""Several queries at once: the best by score, the best by chance, and sets without near-copies."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+Scalar = float | Float[Array, ""]
+
+
+def top(scores: Float[Array, " N"], n: int) -> Int[Array, " n"]:
+    """Indices of the n largest scores, best first; on a tie the lower index."""
+    return jax.lax.top_k(scores, n)[1]
+
+
+def gumbel_top(
+    key: Key[Array, ""], scores: Float[Array, " N"], n: int, *, temperature: Scalar
+) -> Int[Array, " n"]:
+    """n indices without replacement: each next one ~ softmax(scores / temperature) of the rest.
+
+    Args:
+      key: of the draw.
+      scores: [N].
+      n: how many, <= N.
+      temperature: > 0, in units of the score. May be traced.
+    """
+    return top(scores / temperature + jax.random.gumbel(key, scores.shape, scores.dtype), n)
+
+
+def k_centre(
+    x: Float[Array, "N d"], scores: Float[Array, " N"], labelled: Float[Array, "L d"], n: int
+) -> Int[Array, " n"]:
+    """n far-apart queries among the 2n of best score: greedy argmax_j min_{k in S} |x_j - x_k|.
+
+    A comparison turned around is the same question: distances are min(|x - z|, |x + z|).
+
+    Args:
+      x: [N, d] feature differences of candidates, N >= 2n.
+      scores: [N] of any rule.
+      labelled: [L, d] differences already asked about: S starts from them. Where there are none
+        yet, L = 0, the first pick has the best score.
+      n: how many.
+    Reference: greedy k-centre selection of B-Pref, Lee et al. 2021, arXiv:2111.03026.
+    Departs: distances don't depend on the order of the items.
+    """
+    kept = top(scores, 2 * n)
+    near = jnp.min(turned_distances(x[kept], labelled), axis=-1, initial=jnp.inf)
+
+    def pick(near, _):
+        j = jnp.argmax(near)
+        near = jnp.minimum(near, turned_distances(x[kept], x[kept][j][None])[:, 0])
+        return near.at[j].set(-jnp.inf), j
+
+    return kept[jax.lax.scan(pick, near, length=n)[1]]
+
+
+def turned_distances(x: Float[Array, "N d"], z: Float[Array, "L d"]) -> Float[Array, "N L"]:
+    """min(|x_i - z_j|, |x_i + z_j|)."""
+    away = x[:, None] - z[None]
+    turned = x[:, None] + z[None]
+    squares = jnp.minimum(jnp.sum(away**2, -1), jnp.sum(turned**2, -1))
+    return jnp.sqrt(squares)
+
+
+def determinantal(kernel: Float[Array, "N N"], n: int) -> Int[Array, " n"]:
+    """n queries of large det(L_S), greedily: each next one has the largest conditional variance.
+
+    Args:
+      kernel: [N, N] L = q_i k(x_i, x_j) q_j, positive semi-definite: quality q > 0 times
+        similarity k, which must not depend on the order of the items, such as (x . z)^2.
+      n: how many, at most the rank of L: past it the choice says nothing.
+    Reference: greedy MAP of a determinantal point process, Chen et al. 2018, arXiv:1709.05135.
+    """
+    size = kernel.shape[0]
+
+    def pick(carry, k):
+        left, rows = carry
+        j = jnp.argmax(left)
+        root = jnp.sqrt(jnp.maximum(left[j], jnp.finfo(kernel.dtype).tiny))
+        row = (kernel[j] - rows[:, j] @ rows) / root
+        return ((left - row**2).at[j].set(-jnp.inf), rows.at[k].set(row)), j
+
+    start = jnp.diagonal(kernel), jnp.zeros((n, size), kernel.dtype)
+    return jax.lax.scan(pick, start, jnp.arange(n))[1]
