@@ -10,6 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.feedback.teachers import flip_labels
@@ -155,7 +156,7 @@ def outcome_loglik(labels: Int[Array, "*B"], logps: Float[Array, "*B 3"]) -> Flo
     return jnp.take_along_axis(logps, places[..., None], axis=-1)[..., 0]
 
 
-def common_length(mask: Bool[Array, "*B T"]) -> int:
+def common_length(mask: ArrayLike) -> int:
     """Counted steps of every segment, once they are seen to be the same number.
 
     On the host, before a run. Thresholds in units of return, and a constant added to every reward,
@@ -168,7 +169,7 @@ def common_length(mask: Bool[Array, "*B T"]) -> int:
     """
     lengths = np.asarray(mask).sum(-1)
     if lengths.size == 0:
-        raise ValueError(f"segments must be given to have a length; got shape {mask.shape}")
+        raise ValueError(f"there must be a segment to have a length; got {np.shape(mask)}")
     odd = np.argwhere(lengths != lengths.flat[0])
     if odd.size:
         place = tuple(int(index) for index in odd[0])

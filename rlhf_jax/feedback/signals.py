@@ -236,13 +236,16 @@ def trace_labels(
 
 
 def trace_loglik(
-    labels: Bool[Array, "*B T-1"],
+    labels: Bool[Array, "*B N"],
     features: Float[Array, "*B T"],
     mask: Bool[Array, "*B T"],
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """log P of `trace_labels`, in nats; of a whole trace sum_t log sigmoid(beta drop_t): [*B]."""
+    """log P of `trace_labels`, in nats; of a whole trace sum_t log sigmoid(beta drop_t): [*B].
+
+    labels has N = T - 1 entries in a row; those where a state is missing do not count.
+    """
     drops, real = trace_drops(features, mask)
     chex.assert_equal_shape([labels, drops])
     return masked_sum(_bernoulli_loglik(labels, beta * drops), real, axis=-1)
