@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
+from numpy.typing import ArrayLike
 
 from rlhf_jax.types import Env, PyTree, TimeStep
 
@@ -84,8 +85,9 @@ def _check_rows(probs: np.ndarray, name: str, places: Sequence[str]) -> None:
     _complain(f"{name} must sum to 1", ~(np.abs(sums - 1) <= tolerance), sums, places)
 
 
-def _complain(rule: str, bad: np.ndarray, values: np.ndarray, places: Sequence[str]) -> None:
+def _complain(rule: str, bad: ArrayLike, values: ArrayLike, places: Sequence[str]) -> None:
     """Names the first bad entry and how many there are."""
+    bad, values = np.asarray(bad), np.asarray(values)
     if not bad.any():
         return
     where = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -62,7 +62,7 @@ def soft_policy(
 
 
 def greedy_policy(
-    action_values: Float[Array, "*B A"], *, tolerance: Scalar | Float[Array, "*B 1"] = 0.0
+    action_values: Float[Array, "*B A"], *, tolerance: Scalar | Float[Array, "..."] = 0.0
 ) -> Float[Array, "*B A"]:
     """log of the policy that is uniform over the best actions.
 

@@ -1,0 +1,184 @@
+"""Discounted solutions against enumeration, long iteration and finite differences."""
+
+import itertools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlhf_jax.envs.tabular_mdp import DiscountedMDP, FiniteMDP
+from rlhf_jax.exact import discounted_mdp, finite_mdp
+from rlhf_jax.exact.bandit import regularised_optimum
+
+S, A = 3, 2
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+# One program each, for all the tests of a shape.
+evaluate, occupancy, policy_return, optimal, soft_optimal, regret = map(
+    jax.jit,
+    (
+        discounted_mdp.evaluate,
+        discounted_mdp.occupancy,
+        discounted_mdp.policy_return,
+        discounted_mdp.optimal,
+        discounted_mdp.soft_optimal,
+        discounted_mdp.regret,
+    ),
+)
+
+
+def small(seed: int = 0, gamma: float = 0.9) -> DiscountedMDP:
+    rng = np.random.default_rng(seed)
+    transitions, rewards = rng.dirichlet(np.ones(S), (S, A)), rng.uniform(size=(S, A))
+    initial = jnp.array([0.2, 0.3, 0.5])
+    return DiscountedMDP(jnp.asarray(transitions), jnp.asarray(rewards), initial, jnp.array(gamma))
+
+
+def random_logps(seed: int, shape=(S, A)):
+    return jax.nn.log_softmax(jax.random.normal(jax.random.key(seed), shape))
+
+
+def iterate(mdp: DiscountedMDP, backup, sweeps: int = 2000) -> np.ndarray:
+    """V after many sweeps of `backup(Q) -> V`, in NumPy."""
+    values = np.zeros(S)
+    for _ in range(sweeps):
+        values = backup(np.asarray(mdp.rewards) + float(mdp.gamma) * (mdp.transitions @ values))
+    return values
+
+
+def test_values_by_hand(x64):
+    """One place that pays 1 for ever, at gamma = 3/4."""
+    mdp = DiscountedMDP(jnp.ones((1, 1, 1)), jnp.ones((1, 1)), jnp.ones(1), jnp.array(0.75))
+    np.testing.assert_allclose(optimal(mdp).values, [4.0])
+    np.testing.assert_allclose(occupancy(mdp, jnp.zeros((1, 1))), [1.0])
+
+
+def test_policy_values_and_the_soft_optimum_by_iteration(x64):
+    mdp, logps, ref = small(), random_logps(1), random_logps(2)
+    probs, log_ref = np.exp(np.asarray(logps)), np.asarray(ref)
+    kl = (probs * (np.asarray(logps) - log_ref)).sum(-1)
+    found = evaluate(mdp, logps, ref_logps=ref, beta=0.5)
+    want = iterate(mdp, lambda q: (probs * np.asarray(q)).sum(-1) - 0.5 * kl)
+    np.testing.assert_allclose(found.values, want, rtol=1e-10)
+    soft = soft_optimal(mdp, ref, beta=0.5)
+    want = iterate(mdp, lambda q: 0.5 * np.log(np.exp(log_ref + np.asarray(q) / 0.5).sum(-1)))
+    np.testing.assert_allclose(soft.values, want, rtol=1e-10)
+    assert float(discounted_mdp.bellman_residual(mdp, soft.values, ref_logps=ref, beta=0.5)) < 1e-12
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 0.999])
+def test_the_optimum_is_the_best_of_all_deterministic_policies(x64, gamma):
+    mdp = small(gamma=gamma)
+    choices = np.array(list(itertools.product(range(A), repeat=S)))
+    logps = jnp.where(jax.nn.one_hot(choices, A) == 1, 0.0, -jnp.inf)
+    values = jax.vmap(lambda each: evaluate(mdp, each).values)(logps)
+    best = optimal(mdp)
+    np.testing.assert_allclose(best.values, values.max(0), rtol=1e-11)
+    np.testing.assert_allclose(regret(mdp, best.logps), 0.0, atol=1e-9)
+    assert float(discounted_mdp.bellman_residual(mdp, best.values)) < 1e-10
+    regrets = jax.vmap(lambda each: regret(mdp, each))(logps)
+    np.testing.assert_allclose(regrets, (values.max(0) - values) @ mdp.initial, atol=1e-9)
+
+
+def test_ties_are_shared(x64):
+    mdp = small()
+    twice = replace(
+        mdp,
+        transitions=jnp.concatenate([mdp.transitions] * 2, axis=1),
+        rewards=jnp.concatenate([mdp.rewards] * 2, axis=1),
+    )
+    best = optimal(twice)
+    np.testing.assert_allclose(best.values, optimal(mdp).values, rtol=1e-12)
+    assert jnp.exp(best.logps).max() == pytest.approx(0.5)
+
+
+def test_limits_of_beta_and_gamma(x64):
+    mdp, ref = small(), random_logps(2)
+    cold = soft_optimal(mdp, ref, beta=1e-6)
+    np.testing.assert_allclose(cold.values, optimal(mdp).values, atol=1e-4)
+    hot = soft_optimal(mdp, ref, beta=1e9)
+    np.testing.assert_allclose(hot.logps, ref, atol=1e-8)
+    bandit = soft_optimal(small(gamma=0.0), ref, beta=0.4).logps
+    want = regularised_optimum(mdp.rewards, ref, beta=0.4)
+    np.testing.assert_allclose(bandit, want, rtol=1e-10)
+
+
+def test_advantages_of_the_max_ent_optimum_are_its_log_probs(x64):
+    """A*(s, a) = beta log pi*(a | s): what contrastive preference learning stands on."""
+    soft = soft_optimal(small(), jnp.zeros((S, A)), beta=0.3)
+    np.testing.assert_allclose(discounted_mdp.advantages(soft), 0.3 * soft.logps, rtol=1e-9)
+
+
+def test_a_long_horizon_with_a_chance_to_stop_is_a_discount(x64):
+    """300 steps of rewards gamma^t r."""
+    mdp, logps = small(gamma=0.9), random_logps(1)
+    powers = 0.9 ** jnp.arange(300)[:, None, None]
+    finite = FiniteMDP(
+        jnp.broadcast_to(mdp.transitions, (300, S, A, S)), powers * mdp.rewards, mdp.initial
+    )
+    shown = jnp.broadcast_to(logps, (300, S, A))
+    np.testing.assert_allclose(
+        finite_mdp.policy_return(finite, shown),
+        policy_return(mdp, logps),
+        rtol=1e-11,
+    )
+    visits = jnp.sum(0.1 * powers[..., 0] * finite_mdp.occupancy(finite, shown), axis=0)
+    np.testing.assert_allclose(visits, occupancy(mdp, logps), rtol=1e-11)
+
+
+def test_performance_difference(x64):
+    mdp, old, new = small(), random_logps(1), random_logps(2)
+    advantages = discounted_mdp.advantages(evaluate(mdp, old))
+    visits = occupancy(mdp, new)[:, None] * jnp.exp(new)
+    gain = jnp.sum(visits * advantages) / (1 - mdp.gamma)
+    difference = policy_return(mdp, new) - policy_return(mdp, old)
+    np.testing.assert_allclose(gain, difference, rtol=1e-10)
+
+
+def test_the_envelope_gradient_is_that_of_successor_features(x64):
+    mdp = small()
+    features = jax.random.normal(jax.random.key(3), (S, A, 4))
+    weights = jax.random.normal(jax.random.key(4), (4,))
+
+    def values(weights):
+        told = replace(mdp, rewards=features @ weights)
+        return discounted_mdp.differentiable_optimal(told).values
+
+    best = optimal(replace(mdp, rewards=features @ weights))
+    psi = discounted_mdp.successor_features(mdp, best.logps, features)
+    np.testing.assert_allclose(jax.jacobian(values)(weights), psi, rtol=1e-10)
+    np.testing.assert_allclose(psi @ weights, best.values, rtol=1e-10)
+    step = 1e-6 * jax.random.normal(jax.random.key(5), (4,))
+    moved = optimal(replace(mdp, rewards=features @ (weights + step))).values
+    np.testing.assert_allclose(moved - best.values, psi @ step, rtol=1e-4, atol=1e-12)
+
+
+def test_the_residual_bounds_the_error(x64):
+    mdp = small()
+    exact = optimal(mdp).values
+    claimed = exact + 0.1 * jax.random.normal(jax.random.key(5), exact.shape)
+    residual = float(discounted_mdp.bellman_residual(mdp, claimed))
+    assert float(jnp.abs(claimed - exact).max()) <= residual / (1 - 0.9)
+    assert residual > 0.01
+
+
+def test_leading_axes_vmap_and_jit_agree(x64):
+    batch = jax.tree.map(lambda *x: jnp.stack(x), *(small(seed, 0.8) for seed in range(3)))
+    batch = replace(batch, gamma=jnp.array([0.5, 0.8, 0.95]))
+    ref = random_logps(2, (3, S, A))
+
+    def solve(mdp, ref):
+        best, soft = optimal(mdp), soft_optimal(mdp, ref, beta=0.3)
+        return best, soft, occupancy(mdp, soft.logps)
+
+    together, apart = jax.jit(solve)(batch, ref), jax.vmap(jax.jit(solve))(batch, ref)
+    for first, second in zip(*map(jax.tree.leaves, (together, apart)), strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-11)
