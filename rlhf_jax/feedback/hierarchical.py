@@ -1,0 +1,96 @@
+"""A teacher that ranks factors instead of weighing them: comparisons by a decision tree."""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+Scalar = float | int | Float[Array, ""]
+
+
+def factor_margins(
+    factors: Float[Array, "N n"], multipliers: Scalar | Float[Array, " n"]
+) -> Float[Array, " n"]:
+    """delta_l = sigma_l * std(z_l), over the N items at hand.
+
+    Margins in these units are what makes labels free of the scales of the factors.
+
+    Args:
+      factors: [N, n] z.
+      multipliers: sigma >= 0, one or [n]. 0: the smallest gap decides; inf: no gap does.
+    Reference: Bukharin et al. 2023, arXiv:2309.02632 (HERON).
+    """
+    spread = jnp.std(factors, axis=0)
+    # inf times the std 0 of a factor that never changes would be NaN.
+    return jnp.where(jnp.isinf(multipliers), jnp.inf, multipliers * spread)
+
+
+def deciding_levels(
+    factors: Float[Array, "*B n"], other_factors: Float[Array, "*B n"], margins: Float[Array, " n"]
+) -> Int[Array, "*B"]:
+    """The first level whose gap exceeds its margin, 0 for the most important; n if none does.
+
+    Args:
+      factors, other_factors, margins: as in `lexicographic_prefs`.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Bukharin et al. 2023, arXiv:2309.02632 (HERON).
+    """
+    clear = _clear(factors, other_factors, margins)
+    last = jnp.full((), clear.shape[-1], jnp.int32)
+    return jnp.where(clear.any(-1), jnp.argmax(clear, axis=-1).astype(jnp.int32), last)
+
+
+def lexicographic_prefs(
+    factors: Float[Array, "*B n"], other_factors: Float[Array, "*B n"], margins: Float[Array, " n"]
+) -> Int[Array, "*B"]:
+    """The decision tree: factors are compared in order of importance until a gap is clear.
+
+    pref = sign(z_l - z'_l) at the first l with |z_l - z'_l| > delta_l; 0 where there is none.
+
+    Antisymmetric in the two items. With margins it is not transitive: being too close to call
+    isn't.
+
+    Args:
+      factors, other_factors: [*B, n] z of the two items, larger is better, the most important
+        first.
+      margins: [n] delta >= 0, see `factor_margins`; inf switches a factor off.
+    Returns:
+      [*B] int32: 1 first preferred, -1 the other one, 0 undecided (to be left out of a loss).
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Reference: Bukharin et al. 2023, arXiv:2309.02632 (HERON).
+    """
+    clear = _clear(factors, other_factors, margins)
+    level = jnp.argmax(clear, axis=-1)[..., None]
+    gaps = jnp.take_along_axis(factors - other_factors, level, axis=-1)[..., 0]
+    return jnp.where(clear.any(-1), jnp.sign(gaps), 0.0).astype(jnp.int32)
+
+
+def noisy_tree_prefs(
+    verdicts: Int[Array, "*B"], *, beta: Scalar = jnp.inf, mistake_rate: Scalar = 0.0
+) -> Float[Array, "*B"]:
+    """P(item 1 beats item 0) of a teacher who follows the tree, but for noise.
+
+    P = (1 - 2 eps) sigmoid(-beta verdict) + eps: Bradley-Terry on the verdict and then the mistake
+    teacher, so that a coin is thrown where the tree is undecided. Draws and likelihoods are those
+    of every teacher of pairs, `comparisons.pref_labels` and `comparisons.pref_loglik`.
+
+    Args:
+      verdicts: [*B] `lexicographic_prefs` of items 0 and 1, in this order.
+      beta: rationality >= 0, inf allowed. May be traced.
+      mistake_rate: eps in [0, 1/2]. May be traced.
+    Returns:
+      [*B] float32 in [0, 1].
+    Departs: HERON's labels have no noise; this is the usual one on top of them.
+    """
+    margins = jnp.where(verdicts == 0, 0.0, -beta * jnp.where(verdicts == 0, 1, verdicts))
+    prefs = (1 - 2 * mistake_rate) * jax.nn.sigmoid(margins) + mistake_rate
+    return prefs.astype(jnp.float32)
+
+
+def _clear(factors: Array, other_factors: Array, margins: Array) -> Array:
+    """[*B, n] bool: this gap exceeds its margin."""
+    chex.assert_equal_shape([factors, other_factors])
+    chex.assert_shape(margins, factors.shape[-1:])
+    return jnp.abs(factors - other_factors) > margins
