@@ -1,0 +1,5 @@
+"""What RLHF owes to imitation learning: known dynamics, proxies of feedback, on-policy data."""
+
+PAPER = "RL perspective on RLHF, prompting and beyond (2023), arXiv:2310.06147"
+CLAIM = "cloning errs as T^2 where inverse RL and RLHF err as T; logged outcomes choose prompts"
+MINUTES = 1
