@@ -1,0 +1,46 @@
+"""Sizes of the regret_preference experiment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of boards, segments and labels.
+    num_boards: random boards of `side` x `side` cells, each with its own weights.
+    sizes: numbers of pairs of segments; each holds the smaller ones.
+    segment_length: actions in a segment, all drawn uniformly.
+    steps, rate: of Adam, full batch; the rate falls as 1 / (1 + step / 100).
+    delivery_pairs: on the fixed 10 x 10 board.
+    """
+
+    seed: int = 0
+    num_boards: int = 20
+    side: int = 6
+    sizes: tuple[int, ...] = (30, 100, 300, 1000)
+    segment_length: int = 3
+    steps: int = 400
+    rate: float = 0.3
+    delivery_pairs: int = 300
+
+    def __post_init__(self):
+        for name in ("num_boards", "segment_length", "steps", "delivery_pairs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.side < 3:
+            raise ValueError(f"side must be at least 3, got {self.side}")
+        if not self.sizes or min(self.sizes) < 1 or list(self.sizes) != sorted(self.sizes):
+            raise ValueError(f"sizes must be >= 1 and ascend, got {self.sizes}")
+        if self.rate <= 0:
+            raise ValueError(f"rate must be > 0, got {self.rate}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Fewer boards, two sizes, fewer steps: every stage."""
+    return Config(num_boards=4, side=4, sizes=(30, 300), steps=60, delivery_pairs=100)

@@ -1,0 +1,117 @@
+"""Pairs of segments, who labels them, and the two learners of a linear reward."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from rlhf_jax.algos.gradient import gradient_step, init_state
+from rlhf_jax.envs.gridworlds import MOVES, GridWorld, step_features, under_weights
+from rlhf_jax.envs.tabular_mdp import discounted_env
+from rlhf_jax.exact import discounted_mdp
+from rlhf_jax.feedback.teachers import bt_labels
+from rlhf_jax.losses.reward import deterministic_regrets, partial_returns, soft_bradley_terry_loss
+from rlhf_jax.ops.masking import weighted_mean
+from rlhf_jax.policies.tabular import tabular_policy
+from rlhf_jax.sampling.episodes import policy_act, sample_episode
+
+MODELS = ("regret", "partial return")  # of who labels, and of who learns
+LABELS = ("noiseless", "logistic")
+TIE = 1e-6
+
+
+class Segments(NamedTuple):
+    """features: [*B, T, d] paid at each step; starts, ends: [*B] first and last state; mask: [*B,
+    T] False once the episode is over."""
+
+    features: Float[Array, "*B T d"]
+    starts: Int[Array, "*B"]
+    ends: Int[Array, "*B"]
+    mask: Bool[Array, "*B T"]
+
+
+def sample_segments(key: Key[Array, ""], world: GridWorld, *, pairs: int, length: int) -> Segments:
+    """Pairs [pairs, 2] of segments: a uniform start that is no end, uniform actions."""
+    size = world.mdp.initial.shape[-1]
+    act = policy_act(tabular_policy(size, len(MOVES)), jnp.zeros((size, len(MOVES))))
+    draw = partial(sample_episode, discounted_env(world.mdp), act, steps=length)
+    keys = jax.random.split(key, (pairs, 2))
+    episodes = jax.vmap(jax.vmap(draw))(keys)
+    states, mask = episodes.states, episodes.trajectory.mask
+    features = step_features(world, states[..., :-1], states[..., 1:])
+    return Segments(features, states[..., 0], states[..., -1], mask)
+
+
+def utilities(
+    weights: Float[Array, " d"], world: GridWorld, segments: Segments, *, model: str
+) -> Float[Array, "*B"]:
+    """What a model of preferences sees in each segment under these weights: minus its regret, or
+    its partial return. Differentiable; V* by the envelope theorem."""
+    rewards = segments.features @ weights
+    if model == "partial return":
+        return partial_returns(rewards, segments.mask)
+    values = discounted_mdp.differentiable_optimal(under_weights(world, weights)).values
+    starts, ends = values[segments.starts], values[segments.ends]
+    return -deterministic_regrets(rewards, starts, ends, segments.mask, gamma=world.mdp.gamma)
+
+
+def draw_prefs(key: Key[Array, ""], values: Float[Array, "B 2"], *, noisy: Array) -> Array:
+    """[B] preference for the first segment: a drawn label where noisy, else the better one, 1/2 at
+    a tie."""
+    drawn = bt_labels(key, values[:, ::-1], beta=1.0).astype(values.dtype)
+    gaps = values[:, 0] - values[:, 1]
+    sure = jnp.where(jnp.abs(gaps) < TIE, 0.5, (gaps > 0).astype(values.dtype))
+    return jnp.where(noisy, drawn, sure)
+
+
+def fit_weights(
+    world: GridWorld,
+    segments: Segments,
+    prefs: Array,
+    counted: Array,
+    *,
+    model: str,
+    steps: int,
+    rate: float,
+) -> tuple[Array, Array]:
+    """Weights [d] from preferences [N], by Adam from 0 on the cross-entropy of the counted pairs.
+
+    Returns:
+      the weights of least loss for the regret model, the last ones for partial return; and that
+      loss in nats.
+    """
+
+    def objective(weights):
+        seen = utilities(weights, world, segments, model=model)
+        losses = soft_bradley_terry_loss(seen[:, 0], seen[:, 1], prefs)
+        return weighted_mean(losses, counted), {}
+
+    optimizer = optax.adam(lambda step: rate / (1 + step / 100), b1=0.9, b2=0.99)
+
+    def step(carry, _):
+        state, best, least = carry
+        new, metrics = gradient_step(state, objective, optimizer)
+        loss = metrics["loss"].value()
+        better = (loss < least) | (model == "partial return")
+        return (new, jnp.where(better, state.params, best), jnp.where(better, loss, least)), None
+
+    start = jnp.zeros(world.weights.shape[-1])
+    carry = (init_state(start, optimizer), start, jnp.full((), jnp.inf))
+    (_, best, least), _ = jax.lax.scan(step, carry, length=steps + 1)
+    return best, least
+
+
+def planned_return(world: GridWorld, weights: Float[Array, " d"]) -> Float[Array, ""]:
+    """True return of the best policy for `weights`, uniform over its best actions."""
+    planned = discounted_mdp.optimal(under_weights(world, weights))
+    return discounted_mdp.policy_return(world.mdp, planned.logps)
+
+
+def uniform_return(world: GridWorld) -> Float[Array, ""]:
+    """True return of uniform actions."""
+    return discounted_mdp.policy_return(
+        world.mdp, jnp.full(world.mdp.rewards.shape, -jnp.log(len(MOVES)))
+    )

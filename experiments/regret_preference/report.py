@@ -1,0 +1,137 @@
+"""The plots and the page of regret_preference."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import matplotlib.patches
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.regret_preference.config import Config
+from experiments.regret_preference.learners import LABELS, MODELS
+from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.pages import Shown, write_page
+from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.plots import INK, STYLE, Series
+from rlhf_jax.training import Run
+
+# Code of a cell without its ground -> name and colour.
+OBJECTS = {1: ("goal", "#b7e1cd"), 2: ("house", "#666666"), 3: ("sheep", "#f4b8b0")}
+OBJECTS |= {4: ("coin", "#fff2b3"), 5: ("roadblock", "#d5c4e8")}
+BRICK = "#e3cbb5"
+ARROWS = ((0, -0.33), (0, 0.33), (-0.33, 0), (0.33, 0))
+
+
+def write_report(
+    job: Run,
+    config: Config,
+    scores: Mapping,
+    delivery: Mapping,
+    claims: Sequence[Claim],
+    table: Table,
+) -> None:
+    """Saves the scores and the figures, and writes report.html with them."""
+    folder = job.out / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "boards.npz", sizes=config.sizes, **scores)
+    np.savez(folder / "delivery.npz", **delivery)
+    figures = {
+        "regret": panels(score_panels(config, scores, 0), columns=2),
+        "converse": panels(score_panels(config, scores, 1), columns=2),
+        "delivery": board_figure(delivery),
+    }
+    texts = {
+        "regret": (
+            "Labels from regret",
+            f"Mean over {config.num_boards} boards and the middle half of them; scaled return 1 is "
+            "optimal, 0 is uniform actions, cut at -1. Right: share of boards above 0.9.",
+            "regret is near 1 from 100 pairs on, partial return is not at any number",
+        ),
+        "converse": (
+            "The converse: labels from partial return",
+            "The same with labels that only count the rewards inside a segment.",
+            "neither learner is near-optimal on all boards",
+        ),
+        "delivery": (
+            "The delivery board",
+            f"Optimal actions and values under the true weights, and under those learned from "
+            f"{config.delivery_pairs} noiseless labels of regret. Arrows are all the best actions; "
+            "numbers are values in the unit of each reward.",
+            "the policy learned by regret goes to the goal as the true one does",
+        ),
+    }
+    shown = {
+        name: Shown(figures[name], title, caption, alt)
+        for name, (title, caption, alt) in texts.items()
+    }
+    lead = (
+        "Which of two segments is better: the one with more reward, or the one with less deviation "
+        "from optimal decisions? Linear rewards are fitted under both models to labels of each."
+    )
+    write_page(job.out, "Regret preferences", lead=lead, claims=claims, figures=shown, table=table)
+
+
+def score_panels(config: Config, scores: Mapping, source: int) -> list[Panel]:
+    """Mean scaled return, and share of near-optimal boards, for each kind of labels."""
+    x = np.asarray(config.sizes)
+    items = []
+    for j, labels in enumerate(LABELS):
+        means, shares = {}, {}
+        for learner in MODELS:
+            values = scores[learner][:, source, j]
+            low, high = np.quantile(values, (0.25, 0.75), axis=0)
+            means[f"learner: {learner}"] = Series(x, values.mean(0), low, high)
+            shares[f"learner: {learner}"] = Series(x, (values > 0.9).mean(0))
+        levels = {"optimal": 1.0, "uniform actions": 0.0}
+        title, pairs = f"{labels} labels", "pairs of segments"
+        items.append(Panel(title, pairs, "scaled return", means, levels=levels, log_x=True))
+        items.append(Panel(title, pairs, "share of boards > 0.9", shares, log_x=True))
+    return items
+
+
+def board_figure(delivery: Mapping) -> Figure:
+    """The board three times: true, learned by regret, learned by partial return."""
+    names = ("true weights", *(f"learned, {model}" for model in MODELS))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(15, 5.6), layout="constrained", facecolor="white")
+        for i, axes in enumerate(figure.subplots(1, 3)):
+            draw_board(axes, delivery["cells"], delivery["values"][i], delivery["probs"][i])
+            weights = ", ".join(f"{w:.3g}" for w in delivery["weights"][i])
+            title = f"{names[i]}: scaled return {delivery['scaled'][i]:.2f}"
+            axes.set_title(f"{title}\n({weights})", loc="left", fontsize=10)
+        patches = [
+            matplotlib.patches.Patch(color=colour, label=name)
+            for name, colour in [*OBJECTS.values(), ("brick", BRICK)]
+        ]
+        figure.legend(handles=patches, loc="outside lower center", ncols=6, frameon=False)
+    return figure
+
+
+def draw_board(axes: Axes, cells: np.ndarray, values: np.ndarray, probs: np.ndarray) -> None:
+    """Cells as colours, arrows for the actions taken, values beneath them."""
+    height, width = cells.shape
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), aspect="equal")
+    axes.set(xticks=[], yticks=[])
+    for state, code in enumerate(cells.ravel()):
+        row, column = divmod(state, width)
+        corner = (column - 0.5, row - 0.5)
+        ground = BRICK if code >= 6 else "white"
+        axes.add_patch(
+            matplotlib.patches.Rectangle(corner, 1, 1, facecolor=ground, edgecolor="#cccccc")
+        )
+        if code % 6 in OBJECTS:
+            colour = OBJECTS[code % 6][1]
+            inner = (column - 0.4, row - 0.4)
+            axes.add_patch(matplotlib.patches.Rectangle(inner, 0.8, 0.8, facecolor=colour))
+        if code % 6 in (1, 2, 3):
+            continue
+        for action in np.flatnonzero(probs[state] > 0):
+            right, down = ARROWS[action]
+            axes.annotate(
+                "",
+                (column + right, row + down),
+                (column, row),
+                arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 0.9},
+            )
+        axes.text(column + 0.47, row + 0.45, f"{values[state]:.3g}", fontsize=5.5, ha="right")
