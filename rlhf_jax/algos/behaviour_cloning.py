@@ -1,0 +1,98 @@
+"""Behaviour cloning whose policy never rules an action out, so that KL(expert || clone) is finite.
+
+In a table by counting; in any other class by supervised fine-tuning of a policy that is mixed with
+the uniform one.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from rlhf_jax.algos import sft
+from rlhf_jax.algos.gradient import Diagnostics, init_state
+from rlhf_jax.ops.logprobs import token_logps
+from rlhf_jax.types import Params, Policy, Trajectory
+
+Scalar = float | int | Float[Array, ""]
+
+
+def action_counts(
+    demonstrations: Trajectory, *, num_observations: int, num_actions: int
+) -> Float[Array, "S A"]:
+    """How often each action was taken at each observation, over the steps that count.
+
+    Args:
+      demonstrations: inputs are ids of observations [*B, T], h * S + s where the policy depends on
+        the step.
+    """
+    where = (demonstrations.inputs, demonstrations.actions)
+    weights = jnp.asarray(demonstrations.mask, float)
+    return jnp.zeros((num_observations, num_actions)).at[where].add(weights)
+
+
+def clone_counts(counts: Float[Array, "*B A"]) -> Float[Array, "*B A"]:
+    """The clone in a table: pi(a | s) = (n(s, a) + 1) / (n(s) + A).
+
+    The maximum of sum_i log pi(a_i | s_i) + sum_{s,a} log pi(a | s). With N episodes of an expert
+    of full support, N times the KL from expert to clone over an episode goes to (A - 1) / 2 for
+    each step and state that the expert reaches.
+
+    Args:
+      counts: [*B, A] visits n >= 0; a row of zeros gives the uniform policy.
+    Returns:
+      [*B, A] log-probs in nats.
+    Reference: Tiapkin et al. 2023, arXiv:2310.17303, behaviour cloning of a tabular expert.
+    """
+    total = jnp.sum(counts, axis=-1, keepdims=True)
+    return jnp.log(counts + 1.0) - jnp.log(total + counts.shape[-1])
+
+
+def mixed_policy(policy: Policy, *, kappa: Scalar) -> Policy:
+    """(1 - kappa) pi(a | s) + kappa / A: no action is less likely than kappa / A.
+
+    Args:
+      policy: of any parametrisation.
+      kappa: share of the uniform policy in [0, 1], about 1 / N for N demonstrations.
+    Returns:
+      Policy with the same params and inputs; its logits are log-probs.
+    Reference: Tiapkin et al. 2023, arXiv:2310.17303, the class of their linear setting.
+    """
+
+    def logits(params, inputs):
+        logps = jax.nn.log_softmax(policy.logits(params, inputs), axis=-1)
+        # Both terms as logs; 0 and 1 are limits of the class, not errors.
+        uniform = jnp.log(kappa) - jnp.log(logps.shape[-1])
+        return jnp.logaddexp(jnp.log1p(-jnp.asarray(kappa, logps.dtype)) + logps, uniform)
+
+    def logps(params, inputs, actions):
+        return token_logps(logits(params, inputs), actions)
+
+    return Policy(policy.init, logits, logps)
+
+
+def fit(
+    policy: Policy,
+    params: Params,
+    demonstrations: Trajectory,
+    *,
+    optimizer: optax.GradientTransformation,
+    steps: int,
+) -> tuple[Params, Diagnostics]:
+    """Maximum likelihood of all demonstrations at once, by `sft.make_update`.
+
+    Args:
+      policy: e.g. `mixed_policy(linear_policy(features), kappa=1 / N)`.
+      params: to start from.
+      demonstrations: steps of the expert that count.
+      optimizer, steps: of full-batch updates.
+    Returns:
+      params, and the metrics of `sft.make_update` at each step, [steps].
+    """
+    update = sft.make_update(policy, optimizer)
+
+    def step(state, _):
+        return update(state, demonstrations)
+
+    state, metrics = jax.lax.scan(step, init_state(params, optimizer), None, length=steps)
+    return state.params, metrics
