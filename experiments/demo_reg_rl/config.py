@@ -1,0 +1,81 @@
+"""Sizes of the demo_reg_rl experiment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run. MDPs have 5 steps, 5 states, 4 actions; locks 10 steps and 10 actions.
+
+    seed: of everything. num_seeds: MDPs of "fast rate", "lock" and "feedback".
+    clone_seeds, clone_sets: MDPs of "cloning" and data sets of each. demos: their sizes, rising;
+      log_linear: those of the log-linear class, whose fit takes `fit_steps` updates.
+    betas: KL weights of "fast rate". episodes: of each run; the gap is fitted from the
+      32nd part of them on.
+    lock_demos: demonstrations of the lock. lock_times: episodes at which gaps are averaged.
+    epsilon: accuracy asked for; the KL weight is epsilon / KL(expert || clone).
+    pairs: numbers of compared pairs. penalties: KL weights when planning with fitted rewards.
+    bonus: size of the bonus, variance and visits.
+    """
+
+    seed: int = 0
+    num_seeds: int = 10
+    clone_seeds: int = 20
+    clone_sets: int = 5
+    demos: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+    log_linear: tuple[int, ...] = (64, 256, 1024)
+    fit_steps: int = 300
+    betas: tuple[float, ...] = (0.5, 0.1, 0.02)
+    episodes: int = 8_000
+    lock_demos: tuple[int, ...] = (3, 10, 30, 100, 300)
+    lock_times: tuple[int, ...] = (25, 50, 100, 200)
+    epsilon: float = 0.05
+    pairs: tuple[int, ...] = (30, 100, 300, 1000, 3000)
+    penalties: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+    bonus: float = 0.3
+
+    def __post_init__(self):
+        for name in ("num_seeds", "clone_seeds"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
+        for name in ("clone_sets", "fit_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("demos", "log_linear", "lock_demos", "lock_times", "pairs", "penalties"):
+            sizes = getattr(self, name)
+            if not sizes or list(sizes) != sorted(set(sizes)):
+                raise ValueError(f"{name} must rise, got {sizes}")
+        for name in ("demos", "log_linear", "lock_demos", "lock_times", "pairs"):
+            if getattr(self, name)[0] < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if len(self.demos) < 3:
+            raise ValueError(f"demos must be three at least, for a slope, got {self.demos}")
+        if not {0.5, 0.1} <= set(self.betas) or min(self.betas) <= 0:
+            raise ValueError(f"betas must be > 0 and have 0.5 and 0.1, got {self.betas}")
+        if self.episodes < 32 or self.episodes % 32:
+            raise ValueError(f"episodes must be a multiple of 32, got {self.episodes}")
+        if self.epsilon <= 0:
+            raise ValueError(f"epsilon must be > 0, got {self.epsilon}")
+        if self.penalties[0] != 0 or 0.5 not in self.penalties:
+            raise ValueError(f"penalties must begin with 0 and have 0.5, got {self.penalties}")
+        if self.bonus < 0:
+            raise ValueError(f"bonus must be >= 0, got {self.bonus}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Shorter runs and fewer data sets: every stage in seconds, most of them the compiler's."""
+    return Config(
+        clone_seeds=10,
+        clone_sets=2,
+        log_linear=(64, 256),
+        fit_steps=100,
+        betas=(0.5, 0.1),
+        episodes=1_600,
+        lock_demos=(10, 300),
+        pairs=(30, 100, 300, 1000),
+    )
