@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.games import many, one, peers
 from benchmarks.games.library import BETA, ETA, Prepared, both, draw
-from benchmarks.games.measure import Goal, deviations, fastest, in_turns, ratio, resident_growth
+from benchmarks.measure import Goal, deviations, fastest, in_turns, ratio, resident_growth
 
 ROOT = Path(__file__).parents[1]
 LOOPS = [peers.numpy_games_first, peers.numpy_games_last]

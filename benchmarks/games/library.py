@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from benchmarks.games.measure import resident_growth
+from benchmarks.measure import resident_growth
 from rlhf_jax.algos.game_oracles import exact_oracle
 from rlhf_jax.algos.game_runs import run_updates
 from rlhf_jax.algos.games import nash_mp

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.games import peers
 from benchmarks.games.library import BETA, ETA, both, draw
-from benchmarks.games.measure import Goal, Seconds, deviations, fastest, in_turns, ratio
 from benchmarks.games.table import print_table
+from benchmarks.measure import Goal, Seconds, deviations, fastest, in_turns, ratio
 
 NUMPY_GOAL, TORCH_GOAL = 5.0, 100.0  # times as fast as the loop
 AGREEMENT = 1e-4  # of any probability

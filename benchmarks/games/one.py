@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from benchmarks.games import peers
 from benchmarks.games.library import BETA, ETA, Prepared, both, draw
-from benchmarks.games.measure import Goal, Seconds, deviations, fastest, in_turns, ratio
 from benchmarks.games.table import print_table
+from benchmarks.measure import Goal, Seconds, deviations, fastest, in_turns, ratio, threads_reading
 
 TIME_GOAL = 1.5  # of reading the matrix two times
 COPY_GOAL = 0.1  # of the matrix, in scratch memory and in growth of the process
@@ -41,7 +41,7 @@ def one_game(sizes: One, turns: int) -> list[Goal]:
     apart = deviations({name: form.run for name, form in forms.items()} | {NUMPY: loop})
     matrix, added = jax.device_put(prefs), jax.jit(jnp.sum)
     readings: dict[str, Callable[[], object]] = {
-        THREADS: peers.threads_reading(prefs, len(os.sched_getaffinity(0))),
+        THREADS: threads_reading(prefs, len(os.sched_getaffinity(0))),
         SUM: lambda: jax.block_until_ready(added(matrix)),
     }
     for reading in readings.values():

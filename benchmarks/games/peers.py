@@ -1,4 +1,4 @@
-"""The same iterations written by others: NumPy in two layouts, torch game by game; plain reading.
+"""The same iterations written by others: NumPy in two layouts, torch game by game.
 
 One iteration, in probabilities p and q and log-probs l of a policy:
 base = (1 - eta beta) l + eta beta log mu,   q = softmax(base + eta P p),
@@ -7,8 +7,6 @@ l+ = log_softmax(base + eta P q),   p+ = exp l+.
 
 import importlib
 import importlib.util
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -92,10 +90,3 @@ def torch_game_by_game(
                 logps = torch.log_softmax(base + eta * (game @ half.exp()), dim=-1)
             policies.append(logps.exp().numpy())
     return np.stack(policies)
-
-
-def threads_reading(matrix: np.ndarray, cores: int) -> Callable[[], object]:
-    """Every entry is read once, x . x, by a thread per core on its share of the rows."""
-    parts = [part.ravel() for part in np.array_split(matrix, cores)]
-    pool = ThreadPoolExecutor(cores)
-    return lambda: list(pool.map(lambda part: np.dot(part, part), parts))

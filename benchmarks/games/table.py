@@ -3,7 +3,7 @@
 import statistics
 
 from benchmarks.games.library import Prepared
-from benchmarks.games.measure import Seconds, fastest, ratio
+from benchmarks.measure import Seconds, fastest, ratio
 
 
 def print_table(

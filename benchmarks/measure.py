@@ -1,8 +1,9 @@
-"""What the two measurements share: turns, medians, memory of the process, goals."""
+"""What measurements share: turns, medians, memory of the process, goals."""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,13 @@ def resident_growth(run: Callable[[], object]) -> float:
         return float(_resident("VmHWM") - before)
     run()
     return float("nan")
+
+
+def threads_reading(matrix: np.ndarray, cores: int) -> Callable[[], object]:
+    """Every entry is read once, x . x, by a thread per core on its share of the rows."""
+    parts = [part.ravel() for part in np.array_split(matrix, cores)]
+    pool = ThreadPoolExecutor(cores)
+    return lambda: list(pool.map(lambda part: np.dot(part, part), parts))
 
 
 def _resident(name: str) -> int:

@@ -1,0 +1,142 @@
+"""Planning by sweeps, for tables too large for a linear solve; dense or sparse transitions.
+
+A dense sweep reads every transition once; a sparse one only those that can happen. Both stop with
+a certificate: the error is at most gamma / (1 - gamma) times what the last sweep changed.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rlhf_jax.ops.bellman import expected_values
+
+Scalar = float | int | Float[Array, ""]
+
+
+class SparseTransitions(NamedTuple):
+    """successors: [*B, S, A, K] int, the next states that can follow; probs: [*B, S, A, K] theirs,
+    0 where there are fewer than K."""
+
+    successors: Array
+    probs: Array
+
+
+class Sweeps(NamedTuple):
+    """values: [*B, S]; error: [*B] bound on max_s |V - V_true|; sweeps: how many were done."""
+
+    values: Array
+    error: Array
+    sweeps: Array
+
+
+def next_values(
+    transitions: Array | SparseTransitions, values: Float[Array, "*B S"]
+) -> Float[Array, "*B S A"]:
+    """E[V(s') | s, a], from dense [*B, S, A, S] or sparse transitions."""
+    if not isinstance(transitions, SparseTransitions):
+        return expected_values(transitions, values)
+    successors, probs = transitions
+    lead = probs.shape[:-3]
+    flat = jnp.take_along_axis(values, successors.reshape(*lead, -1), axis=-1)
+    return jnp.sum(probs * flat.reshape(probs.shape), axis=-1)
+
+
+def sparsify(transitions: Float[Array, "*B S A S"], *, successors: int) -> SparseTransitions:
+    """The K largest transitions of every state and action, in the order of their probabilities.
+
+    Args:
+      transitions: [*B, S, A, S].
+      successors: K, at least the number of next states that can follow any pair; with fewer the
+        rows no longer sum to 1.
+    """
+    probs, places = jax.lax.top_k(transitions, successors)
+    return SparseTransitions(places, probs)
+
+
+def value_iteration(
+    transitions: Array | SparseTransitions,
+    rewards: Float[Array, "*B S A"],
+    *,
+    gamma: Scalar,
+    tolerance: Scalar,
+    max_sweeps: int = 100_000,
+) -> Sweeps:
+    """V* of a discounted MDP: V <- max_a r + gamma P V, from 0, until the error bound is small.
+
+    Args:
+      transitions: [*B, S, A, S], or SparseTransitions.
+      rewards: [*B, S, A].
+      gamma: discount in [0, 1). May be traced.
+      tolerance: stop when the error bound is at most this, in the unit of values; > 0. A bound of
+        about eps max|V| / (1 - gamma) is as far as rounding lets it fall.
+      max_sweeps: stop in any case.
+    Returns:
+      Sweeps; check `error` where max_sweeps may have been reached.
+    """
+
+    def backup(values):
+        return jnp.max(rewards + gamma * next_values(transitions, values), axis=-1)
+
+    return _sweep(backup, rewards[..., 0], gamma=gamma, tolerance=tolerance, max_sweeps=max_sweeps)
+
+
+def policy_evaluation(
+    transitions: Array | SparseTransitions,
+    rewards: Float[Array, "*B S A"],
+    logps: Float[Array, "*B S A"],
+    *,
+    gamma: Scalar,
+    tolerance: Scalar,
+    max_sweeps: int = 100_000,
+) -> Sweeps:
+    """V^pi of a discounted MDP: V <- r_pi + gamma P_pi V, from 0, until the error bound is small.
+
+    P_pi is made once, so that a sweep reads A times less than one of value iteration (dense), or
+    as much (sparse).
+
+    Args:
+      logps: [*B, S, A] log pi.
+      transitions, rewards, gamma, tolerance, max_sweeps: as in `value_iteration`.
+    Returns:
+      Sweeps.
+    """
+    probs = jnp.exp(logps)
+    paid = jnp.sum(probs * rewards, axis=-1)
+    if isinstance(transitions, SparseTransitions):
+        followed = transitions._replace(probs=probs[..., None] * transitions.probs)
+
+        def backup(values):
+            return paid + gamma * jnp.sum(next_values(followed, values), axis=-1)
+    else:
+        moves = jnp.einsum("...ij,...ijk->...ik", probs, transitions)
+
+        def backup(values):
+            return paid + gamma * jnp.einsum("...ik,...k->...i", moves, values)
+
+    return _sweep(backup, paid, gamma=gamma, tolerance=tolerance, max_sweeps=max_sweeps)
+
+
+def _sweep(
+    backup: Callable[[Array], Array],
+    like: Float[Array, "*B S"],
+    *,
+    gamma: Scalar,
+    tolerance: Scalar,
+    max_sweeps: int,
+) -> Sweeps:
+    """Sweeps of a gamma-contraction until every batch element's error bound is below tolerance."""
+
+    def going(carry):
+        return jnp.any(carry.error > tolerance) & (carry.sweeps < max_sweeps)
+
+    def step(carry):
+        values = backup(carry.values)
+        moved = jnp.max(jnp.abs(values - carry.values), axis=-1)
+        return Sweeps(values, moved * gamma / (1 - gamma), carry.sweeps + 1)
+
+    unknown = jnp.full(like.shape[:-1], jnp.inf, like.dtype)
+    start = Sweeps(jnp.zeros_like(like), unknown, jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(going, step, start)
