@@ -14,6 +14,7 @@ from rlhf_jax.losses.policy_gradient import value_loss
 from rlhf_jax.ops.masking import weighted_mean
 from rlhf_jax.types import Params, PyTree, TrainState
 
+Scalar = float | Float[Array, ""]
 Actor = Callable[[Params, Array], Array]  # (params, observations [*B, d]) -> actions [*B, k]
 Critic = Callable[[Params, Array, Array], Array]  # (params, observations, actions) -> [*B]
 
@@ -107,7 +108,7 @@ def make_update(
 
 
 def explore(
-    key: Key[Array, ""], actions: Float[Array, "*B k"], *, std: float, limit: float
+    key: Key[Array, ""], actions: Float[Array, "*B k"], *, std: Scalar, limit: Scalar
 ) -> Float[Array, "*B k"]:
     """Gaussian noise on the actor's actions, clipped to [-limit, limit]."""
     return jnp.clip(actions + std * jax.random.normal(key, actions.shape), -limit, limit)
