@@ -1,0 +1,114 @@
+"""Sizes of the randomized_pbrl experiment."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldConfig:
+    """MDPs of one kind, a new one for each seed.
+
+    num_features: of a linear MDP; None is a table, one feature for each state and action.
+    concentration: of next states (table) or of features and measures (linear).
+    reward_share: of the entries of the reward, or its weights, that pay anything.
+    low, high: norms of features between which values are truncated. A table's are 1 where nothing
+      was seen, and at most 0.71 elsewhere.
+    """
+
+    horizon: int = 3
+    num_states: int = 3
+    num_actions: int = 3
+    num_features: int | None = None
+    concentration: float = 0.2
+    reward_share: float = 0.35
+    low: float = 0.75
+    high: float = 0.95
+
+    def __post_init__(self):
+        for name in ("horizon", "num_states", "num_actions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if not 0 < self.low < self.high:
+            raise ValueError(f"low must be in (0, high), got {self.low} and {self.high}")
+        if self.concentration <= 0 or not 0 <= self.reward_share <= 1:
+            raise ValueError("concentration must be > 0 and reward_share in [0, 1]")
+
+    @property
+    def transition_features(self) -> int:
+        """d."""
+        return self.num_features or self.num_states * self.num_actions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of worlds and of runs. num_seeds: worlds of each kind, one run of each method in each, all
+      in one vmap.
+    rounds: T, two episodes each.
+    table, linear: the two kinds of world.
+    slope: of the teacher's sigmoid.
+    sigma_reward, sigma_values: of the draws of PR-LSVI.
+    ridge: of the design matrices.
+    fit_ridge: of the reward's fit, and the prior precision of posterior sampling. At slope^2 it is
+      1 on the logit's weights; the prior's deviation 1 / 4 is near that of the draws.
+    eps: disagreements above which a comparison is asked for, from 0 up.
+    rates: of the baselines that ask at random.
+    points: of a curve.
+    """
+
+    seed: int = 0
+    num_seeds: int = 10
+    rounds: int = 1600
+    table: WorldConfig = WorldConfig()
+    linear: WorldConfig = WorldConfig(
+        horizon=3,
+        num_states=10,
+        num_actions=4,
+        num_features=5,
+        concentration=0.2,
+        reward_share=0.5,
+        low=0.35,
+        high=0.6,
+    )
+    slope: float = 4.0
+    sigma_reward: float = 0.2
+    sigma_values: float = 0.3
+    ridge: float = 1.0
+    fit_ridge: float = 16.0
+    eps: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
+    rates: tuple[float, ...] = (0.03, 0.1)
+    points: int = 60
+
+    def __post_init__(self):
+        if self.num_seeds < 2:
+            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
+        # The slope is fitted from T / 8 on.
+        if self.rounds < 32:
+            raise ValueError(f"rounds must be at least 32, got {self.rounds}")
+        for name in ("slope", "sigma_reward", "ridge", "fit_ridge"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if self.sigma_values < 0:
+            raise ValueError(f"sigma_values must be >= 0, got {self.sigma_values}")
+        if len(self.eps) < 2 or self.eps[0] != 0 or list(self.eps) != sorted(set(self.eps)):
+            raise ValueError(f"eps must rise from 0, two at least, got {self.eps}")
+        if not self.rates or not all(0 < rate < 1 for rate in self.rates):
+            raise ValueError(f"rates must be in (0, 1), got {self.rates}")
+        if self.points < 8:
+            raise ValueError(f"points must be at least 8, got {self.points}")
+
+
+def radius(world: WorldConfig) -> float:
+    """sqrt m, the longest weights with entries in [0, 1]."""
+    return math.sqrt(world.horizon * world.transition_features)
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Fewer seeds and rounds: every stage in seconds."""
+    return Config(num_seeds=3, rounds=160, points=20)

@@ -1,0 +1,121 @@
+"""The plots and the page of randomized_pbrl."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.randomized_pbrl.config import Config
+from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.pages import Shown, write_page
+from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.plots import Series
+from rlhf_jax.training import Run
+
+Arrays = Mapping[str, np.ndarray]
+OTHERS = ("greedy", "random", "PbTS")
+
+
+def write_report(
+    job: Run, config: Config, found: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
+) -> None:
+    """Saves the data and the figures, and writes report.html."""
+    (job.out / "data").mkdir(exist_ok=True)
+    for name, arrays in found.items():
+        np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
+    caption = (
+        f"Mean and range over {config.num_seeds} worlds. Both policies of a round are charged. "
+        "Above: regret of PR-LSVI along eps, and of what it is compared with. Below: queries; and "
+        "where the methods end, a cross at the means as wide and high as the ranges."
+    )
+    with_sampling = {**found["table"], **found["sampling"]}
+    kind, linear = config.table, config.linear
+    drawn = {
+        "table": Shown(
+            figure(config, with_sampling, "tables"),
+            "Tables",
+            f"{kind.num_states} states, {kind.num_actions} actions, {kind.horizon} steps; "
+            f"{caption}",
+            "eps = 0 grows slower than sqrt t, greedy nearly linearly; queries stop for eps > 0",
+        ),
+        "linear": Shown(
+            figure(config, found["linear"], "linear MDPs"),
+            "Linear MDPs that are no tables",
+            f"{linear.num_states} states, {linear.num_actions} actions, {linear.horizon} steps, "
+            f"{linear.num_features} features; {caption}",
+            "the same order along eps; the greedy fit is as low as eps = 0",
+        ),
+    }
+    write_page(
+        job.out,
+        "Randomised preference-based reinforcement learning",
+        lead="PR-LSVI draws reward and values around what was fitted and plays greedily; it asks "
+        "which of two trajectories is better only where its draws disagree by more than eps.",
+        claims=claims,
+        figures=drawn,
+        table=table,
+    )
+
+
+def figure(config: Config, arrays: Arrays, title: str) -> Figure:
+    """Regret along eps and of the others, queries, and regret against queries."""
+    names = ordered(arrays)
+    times = np.unique(np.geomspace(1, config.rounds, config.points).round().astype(int))
+
+    def over_time(what: str, *starts: str) -> dict[str, Series]:
+        shown = [name for name in names if name.startswith(starts)]
+        return {name: banded(times, arrays[f"{name}/{what}"][:, times - 1]) for name in shown}
+
+    late = times[times >= config.rounds // 8]
+    root = arrays["eps = 0/regret"].mean(0)[late[0] - 1] * np.sqrt(late / late[0])
+    cumulative = {"log_x": True, "log_y": True}
+    bounds = {"sqrt t": Series(late, root)}
+    regret, queries = "cumulative regret", "cumulative queries"
+    first = over_time("regret", "eps")
+    others = {"eps = 0": first["eps = 0"]} | over_time("regret", *OTHERS)
+    return panels(
+        [
+            Panel(f"PR-LSVI, {title}", "rounds t", regret, first, bounds=bounds, **cumulative),
+            Panel(f"Others, {title}", "rounds t", regret, others, bounds=bounds, **cumulative),
+            Panel(
+                f"Queries, {title}",
+                "rounds t",
+                queries,
+                over_time("queries", "eps", "PbTS"),
+                **cumulative,
+            ),
+            trade_off(arrays, names, title),
+        ],
+        columns=2,
+    )
+
+
+def ordered(arrays: Arrays) -> list[str]:
+    """Names of methods: along eps, then the others. What a stage kept is in no order."""
+    names = [key.removesuffix("/regret") for key in arrays if key.endswith("/regret")]
+    return sorted(names, key=lambda name: (not name.startswith("eps"), name))
+
+
+def trade_off(arrays: Arrays, names: Sequence[str], title: str) -> Panel:
+    """Final regret against final queries: a cross at the means, as wide and high as the ranges."""
+    series = {}
+    for name in names:
+        regrets, queries = arrays[f"{name}/regret"][:, -1], arrays[f"{name}/queries"][:, -1]
+        x, y = queries.mean(), regrets.mean()
+        series[name] = Series(
+            [queries.min(), queries.max(), np.nan, x, x],
+            [y, y, np.nan, regrets.min(), regrets.max()],
+        )
+    return Panel(
+        f"Trade-off, {title}",
+        "queries",
+        "final regret",
+        series,
+        log_x=True,
+        log_y=True,
+    )
+
+
+def banded(x: np.ndarray, values: np.ndarray) -> Series:
+    """Mean and range over seeds of values [seeds, X]."""
+    return Series(x, values.mean(0), values.min(0), values.max(0))

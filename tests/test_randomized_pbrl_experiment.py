@@ -1,0 +1,141 @@
+"""The randomized_pbrl experiment: its claims, what breaks them, and a small run of all of it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.randomized_pbrl import config as pbrl_config
+from experiments.randomized_pbrl import run as pbrl_run
+from rlhf_jax.training import open_run
+
+CONFIG = pbrl_config.Config(num_seeds=3, rounds=400)
+ASKED = {
+    ("table, eps = 0: slope of log regret", "<=", 0.8),
+    ("table, eps = 0: final regret over greedy's", "<=", 0.5),
+    ("table, eps = 0.1: queries over eps = 0's", "<=", 0.15),
+    ("table, eps = 0.1: regret over eps = 0's", "<=", 2.0),
+    ("table: largest change of queries along eps", "<", 0.0),
+    ("table: smallest change of regret along eps", ">", 0.0),
+    ("table, eps > 0: growth of queries in the last half", "<=", 0.15),
+    ("table: queries over their bound, any run", "<=", 1),
+}
+ELSEWHERE = {
+    (f"{kind}, eps = 0: {what}", "<=", most)
+    for kind in ("linear", "PbTS")
+    for what, most in (("slope of log regret", 0.8), ("final regret over greedy's", 0.5))
+}
+
+
+def curves() -> dict[str, np.ndarray]:
+    """Curves as the paper has them: regret of slope 1/2, greedy's linear, queries that stop."""
+    t = np.arange(1, CONFIG.rounds + 1)
+    seeds = np.array([[0.9], [1.0], [1.1]])
+    stopping = {eps: 60 * (1 - np.exp(-t / 20)) * 0.1 / eps for eps in CONFIG.eps[1:]}
+    found = {"greedy/regret": seeds * t, "greedy/queries": 0.5 * seeds * t}
+    for eps in CONFIG.eps:
+        found[f"eps = {eps:g}/regret"] = seeds * 4 * (1 + 5 * eps) * np.sqrt(t)
+        found[f"eps = {eps:g}/queries"] = seeds * stopping.get(eps, t)
+    return found
+
+
+def failed(arrays: dict[str, np.ndarray]) -> set[str]:
+    return {claim.name for claim in pbrl_run.table_claims(CONFIG, arrays) if not claim.holds}
+
+
+def test_the_claims_have_the_paper_s_thresholds_and_hold_for_its_curves():
+    claims = pbrl_run.table_claims(CONFIG, curves())
+    assert {(claim.name, claim.op, claim.threshold) for claim in claims} == ASKED
+    assert failed(curves()) == set()
+    np.testing.assert_allclose(claims[0].value, 0.5, atol=1e-3)
+    np.testing.assert_allclose(claims[1].value, 80 / 400, rtol=1e-12)
+
+
+def test_methods_that_do_not_explore_or_do_not_stop_asking_fail():
+    greedy = curves()
+    greedy["eps = 0/regret"] = greedy["greedy/regret"]
+    assert failed(greedy) >= {
+        "table, eps = 0: slope of log regret",
+        "table, eps = 0: final regret over greedy's",
+    }
+    always = curves()
+    always["eps = 0.1/queries"] = always["eps = 0/queries"]
+    assert failed(always) == {
+        "table, eps = 0.1: queries over eps = 0's",
+        "table: largest change of queries along eps",
+        "table, eps > 0: growth of queries in the last half",
+    }
+    flat = curves()
+    flat["eps = 0.3/regret"] = flat["eps = 0.2/regret"]
+    assert failed(flat) == {"table: smallest change of regret along eps"}
+    costly = curves()
+    costly["eps = 0.1/regret"] = 2.5 * costly["eps = 0/regret"]
+    assert "table, eps = 0.1: regret over eps = 0's" in failed(costly)
+
+
+def test_a_run_that_asks_more_than_the_potential_allows_fails():
+    """m = 27, ||x||^2 <= 6, threshold eps sqrt(pi) / (2 * 0.2), one run of three above it."""
+    arrays = curves()
+    room = 27 * np.log(1 + 400 * 6 / 27)
+    bound = room / np.log(1 + np.pi * 0.3**2 / (4 * 0.2**2))
+    for excess, holds in ((-1, True), (1, False)):
+        arrays["eps = 0.3/queries"][2] = bound + excess
+        name = "table: queries over their bound, any run"
+        assert (name not in failed(arrays)) is holds
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_seeds": 1}, "num_seeds must be at least 2"),
+        ({"rounds": 10}, "rounds must be at least 32"),
+        ({"slope": 0.0}, "slope must be > 0, got 0.0"),
+        ({"sigma_values": -1.0}, "sigma_values must be >= 0"),
+        ({"eps": (0.1, 0.2)}, "eps must rise from 0"),
+        ({"rates": (1.5,)}, "rates must be in"),
+        ({"points": 2}, "points must be at least 8"),
+    ],
+)
+def test_values_out_of_range_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        pbrl_config.Config(**change)
+    with pytest.raises(ValueError, match="low must be in"):
+        dataclasses.replace(CONFIG.table, low=2.0)
+
+
+@pytest.mark.parametrize("name", ["default", "quick"])
+def test_every_size_is_valid(name):
+    assert isinstance(getattr(pbrl_config, name)(), pbrl_config.Config)
+
+
+@pytest.mark.slow
+def test_a_small_run_reports_every_claim_and_is_reproducible(tmp_path):
+    config = dataclasses.replace(pbrl_config.quick(), rounds=64)
+    with open_run(tmp_path, slug="randomized_pbrl", config=config) as job:
+        outcome = pbrl_run.run(config, job)
+    told = {(claim.name, claim.op, claim.threshold) for claim in outcome.claims}
+    assert told == ASKED | ELSEWHERE
+    assert np.isfinite([float(claim.value) for claim in outcome.claims]).all()
+    assert np.isfinite(jax.tree.leaves(dict(outcome.numbers))).all()
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "http://" not in page
+    assert "https://" not in page
+    kept = dict(np.load(tmp_path / "data" / "table.npz"))
+    assert {path.stem for path in (tmp_path / "data").glob("*.npz")} == {
+        "table",
+        "linear",
+        "sampling",
+    }
+    for name, values in kept.items():
+        assert values.shape == (3, 64)
+        assert (np.diff(values, axis=-1) >= -1e-12).all(), name
+    # One method on its own, from the public function.
+    with jax.enable_x64(True):
+        method = pbrl_run.methods(config)["eps = 0.1"]
+        run = jax.jit(lambda keys: pbrl_run.regret_curves(config, config.table, keys, method))
+        regrets, queries = run(pbrl_run.seeds(config)[:2])
+    np.testing.assert_allclose(regrets, kept["eps = 0.1/regret"][:2], atol=1e-9)
+    np.testing.assert_array_equal(jnp.asarray(queries), kept["eps = 0.1/queries"][:2])
