@@ -1,0 +1,5 @@
+"""Which question teaches most: active queries, and kinds of feedback through one likelihood."""
+
+PAPER = "Kaufmann et al. 2023 (survey of RLHF), arXiv:2312.14925"
+CLAIM = "mutual information and D-optimal queries need few labels; entropy asks near-copies"
+MINUTES = 1

@@ -1,0 +1,132 @@
+"""The plots and the page of feedback_types."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.feedback_types.config import Config
+from experiments.feedback_types.learner import RULES
+from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.pages import Shown, write_page
+from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.plots import Series
+from rlhf_jax.training import Run
+
+Arrays = Mapping[str, np.ndarray]
+LOOP_RULES = ("random", "mutual information", "policy gain")
+BAND = (0.25, 0.75)
+
+
+def write_report(
+    job: Run, config: Config, found: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
+) -> None:
+    """Saves the data and the figures, and writes report.html."""
+    (job.out / "data").mkdir(exist_ok=True)
+    for name, arrays in found.items():
+        np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
+    band = f"Means and middle halves over {config.num_seeds} seeds."
+    drawn = {
+        "queries": Shown(
+            query_figure(found["queries"]),
+            "Which question",
+            "Left: cosine of the estimate (posterior mean) and the hidden reward. Right: share of "
+            f"the questions so far that were near-copies, half of every pool. {band}",
+            "information rules rise fast and ask no near-copies, entropy and volume removal ask "
+            "them all the time and stay below random",
+        ),
+        "types": Shown(
+            type_figure(found["types"]),
+            "Which feedback",
+            f"Left: the same learner on records of one type. {band} Right: every seed after "
+            f"{config.records} records, in the order of the means, which are the bars.",
+            "rankings and demonstrations teach most in a record, critiques least; the mixture is "
+            "between its parts",
+        ),
+        "loop": Shown(
+            loop_figure(found["loop"]),
+            "Questions about trajectories of a tabular world",
+            "Loss of soft value by planning with the estimate, against the number of answers. The "
+            f"pool is rolled out with the present plan and with the uniform policy. {band}",
+            "regret falls with every rule",
+        ),
+    }
+    write_page(
+        job.out,
+        "Active queries and types of feedback",
+        lead="One likelihood, reward-rational choice, reads every kind of feedback; a particle "
+        "posterior on the sphere says which question to ask next.",
+        claims=claims,
+        figures=drawn,
+        table=table,
+    )
+
+
+def banded(runs: np.ndarray, *, start: int = 0) -> Series:
+    """Mean and middle half over seeds of [seeds, N]."""
+    low, high = np.quantile(runs, BAND, axis=0)
+    return Series(start + np.arange(runs.shape[1]), runs.mean(0), low, high)
+
+
+def query_figure(arrays: Arrays) -> Figure:
+    """Cosines, and what was asked."""
+    so_far = np.cumsum(arrays["copies"], -1) / np.arange(1, arrays["copies"].shape[-1] + 1)
+    both = {
+        ("Estimate", "cosine to the hidden reward"): (arrays["cosine"], 0),
+        ("Questions", "share of near-copies so far"): (so_far, 1),
+    }
+    items = [
+        Panel(
+            title,
+            "queries",
+            label,
+            {name: banded(each, start=start) for name, each in zip(RULES, runs, strict=True)},
+            levels={"0.95": 0.95} if start == 0 else {},
+        )
+        for (title, label), (runs, start) in both.items()
+    ]
+    return panels(items)
+
+
+def type_figure(arrays: Arrays) -> Figure:
+    """Curves, and bars with a point for each seed."""
+    label = "cosine to the hidden reward"
+    series = {name: banded(runs, start=1) for name, runs in arrays.items()}
+    blank = Panel("After the last record", "", label, {})
+    figure = panels([Panel("Estimate", "records", label, series), blank])
+    curves, axes = figure.axes
+    colours = {name: line.get_color() for name, line in zip(arrays, curves.lines, strict=True)}
+    order = sorted(arrays, key=lambda name: -arrays[name][:, -1].mean())
+    for place, name in enumerate(order):
+        last = arrays[name][:, -1]
+        axes.bar(place, last.mean(), color=colours[name], alpha=0.35, width=0.7)
+        x = place + np.linspace(-0.22, 0.22, len(last))
+        axes.plot(x, np.sort(last), "o", color=colours[name], markersize=3)
+    least = min(runs[:, -1].min() for runs in arrays.values())
+    axes.set_ylim(least - 0.25 * (1 - least), 1)
+    axes.set_xticks(range(len(order)), order, rotation=25, ha="right")
+    curves.set_ylim(bottom=0)
+    return figure
+
+
+def loop_figure(arrays: Arrays) -> Figure:
+    """Regret, in the unit of rewards and as a share of that before the first answer."""
+    series = dict(zip(LOOP_RULES, arrays["regret"], strict=True))
+    shares = {name: runs / runs[:, :1].mean() for name, runs in series.items()}
+    items = [
+        Panel(
+            "Regret",
+            "queries",
+            "soft value lost",
+            {name: banded(runs) for name, runs in series.items()},
+        ),
+        Panel(
+            "Regret over that before any answer",
+            "queries",
+            "share",
+            {name: banded(runs) for name, runs in shares.items()},
+            levels={"0.1": 0.1},
+            log_y=True,
+        ),
+    ]
+    return panels(items)

@@ -1,0 +1,140 @@
+"""Active queries, one likelihood for all feedback, and both together in a tabular world."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from experiments.feedback_types import stages
+from experiments.feedback_types.config import Config
+from experiments.feedback_types.kinds import MIXED, PARTS, TYPES
+from experiments.feedback_types.learner import RANDOM, RULES
+from experiments.feedback_types.report import LOOP_RULES, write_report
+from rlhf_jax.reports.claims import Claim, Outcome, Table
+from rlhf_jax.training import Run, run_stage
+
+Arrays = Mapping[str, np.ndarray]
+TARGETS = (0.9, 0.95, 0.98)
+ACTIVE, TRAPPED = ("mutual information", "D-optimal"), ("entropy", "volume removal")
+
+
+def run(config: Config, job: Run) -> Outcome:
+    """Rules over one pool, identical items, types of feedback, questions about trajectories."""
+    work = {
+        "queries": stages.active_queries,
+        "identical": stages.identical_items,
+        "types": stages.feedback_types,
+        "loop": stages.tabular_loop,
+    }
+    found = {
+        name: run_stage(job, name, lambda _, stage=stage: (stage(config), {})).arrays
+        for name, stage in work.items()
+    }
+    cosines = dict(zip(RULES, found["queries"]["cosine"], strict=True))
+    regrets = dict(zip(LOOP_RULES, found["loop"]["regret"], strict=True))
+    claims = [
+        *query_claims(config, cosines),
+        *identical_claims(found["identical"]),
+        *type_claims(found["types"]),
+        *loop_claims(config, regrets),
+    ]
+    table = query_table(config, cosines, found["queries"]["copies"])
+    write_report(job, config, found, claims, table)
+    return Outcome(claims, numbers=summary(config, cosines, found["types"], regrets), table=table)
+
+
+def needed(cosines: np.ndarray, target: float) -> np.ndarray:
+    """Queries [seeds] until the cosine [seeds, queries + 1] first reaches the target; one more than
+    were asked where it never does."""
+    reached = cosines >= target
+    return np.where(reached.any(-1), reached.argmax(-1), cosines.shape[-1])
+
+
+def query_claims(config: Config, cosines: Arrays) -> list[Claim]:
+    """Information beats chance; what looks at the mean prediction alone falls for near-copies."""
+    at = {name: runs[:, config.compared] for name, runs in cosines.items()}
+    when = f"after {config.compared} queries"
+    ahead = [
+        Claim(f"{name}: seeds ahead of random {when}", (at[name] > at[RANDOM]).mean(), ">=", 0.8)
+        for name in ACTIVE
+    ]
+    quick = [
+        Claim(f"{name}: median queries to .95", np.median(needed(cosines[name], 0.95)), "<=", 20)
+        for name in ACTIVE
+    ]
+    worse = [
+        Claim(f"{name} less random: mean cosine {when}", (at[name] - at[RANDOM]).mean(), "<", 0)
+        for name in TRAPPED
+    ]
+    return [*ahead, *quick, *worse]
+
+
+def identical_claims(scores: Arrays) -> list[Claim]:
+    """The trap in one comparison: an item with itself."""
+    information, removed = scores["mutual information"], scores["volume removal"]
+    return [
+        Claim("identical items: mutual information", np.abs(information).max(), "<=", 1e-6),
+        Claim("identical items: |volume removal - 1/2|", np.abs(removed - 0.5).max(), "<=", 1e-6),
+    ]
+
+
+def type_claims(cosines: Arrays) -> list[Claim]:
+    """Means over seeds, and the mixture against its worst part, seed by seed."""
+    last = {name: runs[:, -1] for name, runs in cosines.items()}
+    worst = np.min([last[name] for name in PARTS], axis=0)
+    better = last["ranking"].mean() - last["comparison"].mean()
+    return [
+        Claim("ranking less comparison: mean cosine", better, ">=", 0),
+        Claim("least mean cosine of a type", min(last[n].mean() for n in TYPES), ">=", 0.85),
+        Claim("mixture: seeds not below its worst part", (last[MIXED] >= worst).mean(), ">=", 0.8),
+    ]
+
+
+def loop_claims(config: Config, regrets: Arrays) -> list[Claim]:
+    """Planning with the estimate gets close to the best policy, sooner with chosen questions."""
+    chosen, even = regrets["mutual information"].mean(0), regrets[RANDOM].mean(0)
+    at = config.compared
+    return [
+        Claim("loop: mean regret after all queries over before", chosen[-1] / chosen[0], "<=", 0.1),
+        Claim(
+            f"loop: mean regret over that of random, {at} queries", chosen[at] / even[at], "<", 1
+        ),
+    ]
+
+
+def query_table(config: Config, cosines: Arrays, copies: np.ndarray) -> Table:
+    """Rules as rows."""
+    marks = sorted({config.queries // 4, config.compared, config.queries})
+    rows = []
+    for i, (name, runs) in enumerate(cosines.items()):
+        medians = [np.median(needed(runs, target)) for target in TARGETS]
+        shown = [f"{m:g}" if m <= config.queries else f"> {config.queries}" for m in medians]
+        wins = int((runs[:, config.compared] > cosines[RANDOM][:, config.compared]).sum())
+        rows.append((name, *runs[:, marks].mean(0), *shown, wins, copies[i].mean()))
+    return Table(
+        "Cosine of estimate and hidden reward, and queries needed",
+        (
+            "rule",
+            *(f"cosine after {mark}" for mark in marks),
+            *(f"queries to {target:g}" for target in TARGETS),
+            f"ahead of random after {config.compared}",
+            "near-copies asked",
+        ),
+        rows,
+        note=f"means and medians over {config.num_seeds} seeds; half of every pool of "
+        f"{config.pool} are near-copies",
+    )
+
+
+def summary(config: Config, cosines: Arrays, types: Arrays, regrets: Arrays) -> dict:
+    """What the table leaves out."""
+    last = {name: runs[:, -1] for name, runs in types.items()}
+    marks = {"0": 0, "compared": config.compared, "all": config.queries}
+    return {
+        "cosine by rule": {name: runs.mean(0).tolist() for name, runs in cosines.items()},
+        "types, mean": {name: float(each.mean()) for name, each in last.items()},
+        "types, least": {name: float(each.min()) for name, each in last.items()},
+        "loop, mean regret": {
+            name: {mark: float(runs[:, at].mean()) for mark, at in marks.items()}
+            for name, runs in regrets.items()
+        },
+    }
