@@ -115,3 +115,9 @@ def uniform_return(world: GridWorld) -> Float[Array, ""]:
     return discounted_mdp.policy_return(
         world.mdp, jnp.full(world.mdp.rewards.shape, -jnp.log(len(MOVES)))
     )
+
+
+def planned_solution(world: GridWorld, weights: Float[Array, " d"]) -> tuple[Array, Array]:
+    """Values [S] and policy [S, A] of the best plan for `weights`, under these same weights."""
+    found = discounted_mdp.optimal(under_weights(world, weights))
+    return found.values, jnp.exp(found.logps)

@@ -46,7 +46,7 @@ def write_report(
             "Labels from regret",
             f"Mean over {config.num_boards} boards and the middle half of them; scaled return 1 is "
             "optimal, 0 is uniform actions, cut at -1. Right: share of boards above 0.9.",
-            "regret is near 1 from 100 pairs on, partial return is not at any number",
+            "regret is at 1 from 100 pairs on; partial return is below it up to 300 pairs",
         ),
         "converse": (
             "The converse: labels from partial return",

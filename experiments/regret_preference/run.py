@@ -13,14 +13,15 @@ from experiments.regret_preference.learners import (
     draw_prefs,
     fit_weights,
     planned_return,
+    planned_solution,
     sample_segments,
     uniform_return,
     utilities,
 )
 from experiments.regret_preference.report import write_report
-from rlhf_jax.envs.gridworlds import delivery_board, under_weights
+from rlhf_jax.envs.gridworlds import delivery_board
 from rlhf_jax.envs.random_boards import random_board
-from rlhf_jax.exact import discounted_mdp
+from rlhf_jax.losses.reward import soft_bradley_terry_loss
 from rlhf_jax.reports.claims import Claim, Outcome, Table
 from rlhf_jax.training import Run, run_stage
 
@@ -39,6 +40,7 @@ def run(config: Config, job: Run) -> Outcome:
         return run_stage(job, name, double).arrays
 
     boards = stage("boards", run_boards)
+    truth = stage("truth", run_truth)
     delivery = stage("delivery", run_delivery)
     scores = {model: np.maximum(boards[f"scaled/{model}"], -1.0) for model in MODELS}
     claims = board_claims(config, scores)
@@ -55,8 +57,12 @@ def run(config: Config, job: Run) -> Outcome:
         note=f"{config.num_boards} boards of {config.side} x {config.side} cells",
     )
     write_report(job, config, scores, delivery, claims, table)
+    missed = boards["scaled/regret"][:, 0] <= NEAR
+    worse = boards["loss/regret"][:, 0] > truth["loss"]
     numbers = {
         "rows": rows,
+        "regret fits not near-optimal": missed.sum(0).tolist(),
+        "of these, loss above that of the true weights": (missed & worse).sum(0).tolist(),
         "share of ties in noiseless labels": boards["ties"].mean(0).tolist(),
         "delivery board, scaled return": dict(
             zip(MODELS, delivery["scaled"][1:].tolist(), strict=True)
@@ -116,6 +122,20 @@ def run_boards(config: Config) -> dict:
     return results
 
 
+def run_truth(config: Config) -> dict:
+    """Loss [boards, labels, size] of the true weights on labels of regret, in nats."""
+    keys = jax.random.split(jax.random.key(config.seed), config.num_boards)
+    counted = (jnp.arange(config.sizes[-1]) < jnp.array(config.sizes)[:, None]).astype(float)
+
+    def losses(key):
+        world, segments, prefs = draw_board(config, key)
+        seen = utilities(world.weights, world, segments, model="regret")
+        each = jax.vmap(partial(soft_bradley_terry_loss, seen[:, 0], seen[:, 1]))(prefs[0])
+        return each @ counted.T / counted.sum(-1)
+
+    return {"loss": jax.jit(jax.vmap(losses))(keys)}
+
+
 def draw_board(config: Config, key):
     """A board, its segments [N, 2], and preferences [source, labels, N]."""
     board_key, segment_key, label_key = jax.random.split(key, 3)
@@ -171,15 +191,8 @@ def run_delivery(config: Config) -> dict:
     values, probs = plan(weights)
     returns = jax.jit(jax.vmap(partial(planned_return, world)))(weights)
     low = jax.jit(uniform_return)(world)
-    scaled = (returns - low) / (returns[0] - low)
-    cells = world.cells
-    return {"weights": weights, "values": values, "probs": probs, "scaled": scaled, "cells": cells}
-
-
-def planned_solution(world, weights):
-    """Values and policy of the best plan for `weights`, under these same weights."""
-    found = discounted_mdp.optimal(under_weights(world, weights))
-    return found.values, jnp.exp(found.logps)
+    found = {"weights": weights, "values": values, "probs": probs, "cells": world.cells}
+    return found | {"scaled": (returns - low) / (returns[0] - low)}
 
 
 def cell(values: np.ndarray) -> str:
