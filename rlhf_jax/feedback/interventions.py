@@ -1,0 +1,91 @@
+"""Interventions: a teacher watches what a learner proposes and takes over where it looks bad.
+
+    rejected = rejected_by_share(action_values, ref_actions, share=0.97)      # [S, A], once
+    probs = intervention_probs(rejected, rate=0.95)
+    takes_over = interventions(key, probs[state, proposal])
+
+The teacher judges by action values of its own (the optimal ones, or those of the expert who acts
+during the takeover), never by the learner's. A teacher who steps in at random is `probs` constant.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+Scalar = float | int | Float[Array, ""]
+
+
+def rejected_by_margin(
+    action_values: Float[Array, "*B A"], ref_actions: Int[Array, "*B"], *, margin: Scalar
+) -> Bool[Array, "*B A"]:
+    """Q(s, a_ref) > Q(s, a) + margin: the proposal is worse by more than an absolute margin.
+
+    Args:
+      action_values: [*B, A] Q by which the teacher judges.
+      ref_actions: [*B] the action it compares with.
+      margin: >= 0, in the unit of Q; the paper's delta. May be traced.
+    Returns:
+      [*B, A] bool; the reference action itself is never rejected.
+    Raises:
+      AssertionError: leading shapes differ (at trace time).
+    Reference: Luo et al. 2023 (RLIF), arXiv:2311.12996.
+    """
+    return _at_reference(action_values, ref_actions) > action_values + margin
+
+
+def rejected_by_share(
+    action_values: Float[Array, "*B A"], ref_actions: Int[Array, "*B"], *, share: Scalar
+) -> Bool[Array, "*B A"]:
+    """Q(s, a) < Q(s, a_ref) - (1 - share) |Q(s, a_ref)|: the margin is a share of the value.
+
+    Args:
+      action_values: [*B, A] Q by which the teacher judges.
+      ref_actions: [*B] the action it compares with.
+      share: in (0, 1]; the official code's threshold. May be traced.
+    Returns:
+      [*B, A] bool; the reference action itself is never rejected.
+    Raises:
+      AssertionError: leading shapes differ (at trace time).
+    Reference: Luo et al. 2023 (RLIF), arXiv:2311.12996; the rule is that of its code.
+    Departs: the code asks Q(s, a) < share Q(s, a_ref), which for negative Q rejects the reference
+      itself; the absolute value makes no difference where Q(s, a_ref) >= 0.
+    """
+    value = _at_reference(action_values, ref_actions)
+    return action_values < value - (1 - share) * jnp.abs(value)
+
+
+def _at_reference(action_values: Array, ref_actions: Array) -> Array:
+    """Q(s, a_ref), [*B, 1]."""
+    chex.assert_shape(ref_actions, action_values.shape[:-1])
+    return jnp.take_along_axis(action_values, ref_actions[..., None], axis=-1)
+
+
+def intervention_probs(rejected: Bool[Array, "*B"], *, rate: Scalar) -> Float[Array, "*B"]:
+    """P(takes over) = rate where the proposal is rejected, 1 - rate where it is not.
+
+    Args:
+      rejected: [*B].
+      rate: in [0, 1]; the paper's beta. May be traced.
+    """
+    return jnp.where(rejected, rate, 1.0 - rate)
+
+
+def interventions(key: Key[Array, ""], probs: Float[Array, "*B"]) -> Bool[Array, "*B"]:
+    """Whether the teacher takes over: Bernoulli(probs), one key for the whole batch."""
+    return jax.random.uniform(key, probs.shape, probs.dtype) < probs
+
+
+def intervention_loglik(
+    taken_over: Bool[Array, "*B"], probs: Float[Array, "*B"]
+) -> Float[Array, "*B"]:
+    """log P(what the teacher did), nats: log p where it took over, log(1 - p) where it did not.
+
+    Args:
+      taken_over: [*B].
+      probs: [*B] of taking over; 0 and 1 give -inf to what can't happen.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    chex.assert_equal_shape([taken_over, probs])
+    return jnp.log(jnp.where(taken_over, probs, 1.0 - probs))
