@@ -1,0 +1,55 @@
+"""Sizes of the rlif experiment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of grids, experts and everything drawn. num_seeds: grids, all in one vmap.
+    bads: shares of states in which the expert does a fixed random action.
+    steps: of the environment for each learner. points: of the learning curves.
+    share, rate: the teacher rejects Q(s, a) < share Q(s, a_ref) and obeys its own rule with
+      probability rate. random_rate: of the teacher who steps in at random.
+    takeover_steps, episode_steps: longest takeover and episode.
+    explore: of epsilon-greedy.
+    margins: absolute ones of the teacher of the exact guarantee, in the unit of V*, which is <= 1.
+    """
+
+    seed: int = 0
+    num_seeds: int = 10
+    bads: tuple[float, ...] = (0.0, 0.25, 0.5)
+    steps: int = 60_000
+    points: int = 12
+    share: float = 0.97
+    rate: float = 0.95
+    random_rate: float = 0.5
+    takeover_steps: int = 4
+    episode_steps: int = 60
+    explore: float = 0.1
+    margins: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05)
+
+    def __post_init__(self):
+        if not self.bads or min(self.bads) < 0 or max(self.bads) > 1:
+            raise ValueError(f"bads must be shares in [0, 1], got {self.bads}")
+        if not self.margins or min(self.margins) < 0:
+            raise ValueError(f"margins must be >= 0, got {self.margins}")
+        for name in ("share", "rate", "random_rate", "explore"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        for name in ("num_seeds", "points", "takeover_steps", "episode_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.steps < self.points or self.steps % self.points:
+            raise ValueError(f"steps must be a multiple of points, got {self.steps}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """A fifth of the steps and fewer points: every stage in seconds."""
+    return Config(steps=12_000, points=4)

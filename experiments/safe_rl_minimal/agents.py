@@ -1,0 +1,157 @@
+"""Demonstrations, unsupervised walks, and safe-set agents that go on from them, in one program."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.safe_rl_minimal.config import Config
+from rlhf_jax.algos import safe_set
+from rlhf_jax.algos.safe_set import Replay
+from rlhf_jax.envs.tabular_mdp import discounted_env
+from rlhf_jax.envs.walled_grid import (
+    NUM_STATES,
+    WalledGrid,
+    border_demonstrator,
+    directed_walk,
+    walled_grid,
+)
+from rlhf_jax.sampling.episodes import sample_episode
+
+
+class Cell(NamedTuple):
+    """Of the sweep. demos, walks: how many of each are known at the start; rho: index of the walks'
+    directedness; keep: how many trajectories are remembered, 0 for all."""
+
+    demos: int
+    walks: int
+    rho: int
+    keep: int
+
+
+def cells(config: Config) -> list[Cell]:
+    """Demonstrations x walks x forgetting at the usual rho, then the other rhos with one demo."""
+    usual = config.rhos.index(config.rho)
+    most = max(config.walks)
+    factors = [
+        Cell(demos, walks, usual, keep)
+        for keep in (0, config.keep)
+        for walks in config.walks
+        for demos in config.demos
+    ]
+    others = [Cell(min(config.demos), most, i, 0) for i in range(len(config.rhos)) if i != usual]
+    return factors + others
+
+
+def collect(grid: WalledGrid, logps: jax.Array, keys: jax.Array, *, steps: int) -> Replay:
+    """One episode for each policy logps [N, S, A] and key [N]."""
+    # What is drawn needs no 53 bits; what is fitted has them.
+    env = discounted_env(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grid.mdp))
+    logps = logps.astype(jnp.float32)
+
+    def one(logps, key):
+        def act(key, place):
+            action = jax.random.categorical(key, logps[place])
+            return action, logps[place, action]
+
+        episode = sample_episode(env, act, key, steps=steps)
+        taken = episode.trajectory
+        # After the end the record repeats the state the episode ended in.
+        last = episode.states[jnp.sum(taken.mask)]
+        return Replay(episode.states, taken.actions, taken.mask, grid.goal[last], grid.walls[last])
+
+    return jax.vmap(one)(logps, keys)
+
+
+def offline(config: Config, grid: WalledGrid, key: jax.Array) -> tuple[Replay, Replay]:
+    """Demonstrations [max demos, ...] along either border, and walks [rhos, max walks, ...]."""
+    demo_key, target_key, walk_key = jax.random.split(key, 3)
+    most, walks = max(config.demos), max(config.walks)
+    guides = border_demonstrator(random_share=config.random_share)
+    side_key, demo_key = jax.random.split(demo_key)
+    sides = jax.random.bernoulli(side_key, 0.5, (most,)).astype(int)
+    demos = collect(grid, guides[sides], jax.random.split(demo_key, most), steps=config.steps)
+    free = jnp.where(grid.walls, -jnp.inf, 0.0)
+    targets = jax.random.categorical(target_key, free, shape=(walks,))
+    keys = jax.random.split(walk_key, walks)
+    walked = [
+        collect(grid, directed_walk(rho=rho)[targets], keys, steps=config.steps)
+        for rho in config.rhos
+    ]
+    return demos, jax.tree.map(lambda *leaves: jnp.stack(leaves), *walked)
+
+
+def improve(
+    config: Config, grid: WalledGrid, data: tuple[Replay, Replay], cell: Cell, key: jax.Array
+) -> dict[str, jax.Array]:
+    """Iterations of plan, roll out, add: [iterations, episodes] records, [iterations] set sizes."""
+    demos, walks = data
+    walks = jax.tree.map(lambda leaf: leaf[cell.rho], walks)
+    known = jax.tree.map(
+        lambda a, b: jnp.concatenate([a, b]), first(demos, cell.demos), first(walks, cell.walks)
+    )
+    rows = known.mask.shape[0]
+    new = config.iterations * config.episodes
+    empty = jax.tree.map(lambda leaf: jnp.zeros((new, *leaf.shape[1:]), leaf.dtype), known)
+    replay = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), known, empty)
+
+    def iterate(replay, time):
+        stored = jnp.any(replay.mask, axis=-1)
+        best = safe_set.best_trajectories(replay, k=cell.keep)
+        kept = jnp.where(cell.keep > 0, best, stored)
+        logps = safe_set.policy(replay, kept, NUM_STATES, 4, config=config.agent)
+        keys = jax.random.split(jax.random.fold_in(key, time), config.episodes)
+        shape = (config.episodes, *logps.shape)
+        episodes = collect(grid, jnp.broadcast_to(logps, shape), keys, steps=config.steps)
+        safe = safe_set.safe_set(
+            replay,
+            kept,
+            NUM_STATES,
+            gamma=config.agent.safe_gamma,
+            sweeps=config.agent.sweeps,
+        )
+        told = {
+            "length": jnp.where(episodes.successes, safe_set.lengths(episodes), config.steps),
+            "success": episodes.successes,
+            "violation": episodes.violations,
+            "safe cells": jnp.sum(safe >= config.agent.threshold),
+        }
+        return safe_set.add(replay, episodes, rows + time * config.episodes), told
+
+    return jax.lax.scan(iterate, replay, jnp.arange(config.iterations))[1]
+
+
+def first(replay: Replay, count: int | jax.Array) -> Replay:
+    """The first `count` trajectories; the other rows are emptied."""
+    there = jnp.arange(replay.mask.shape[0]) < count
+    return replay._replace(
+        mask=replay.mask & there[:, None],
+        successes=replay.successes & there,
+        violations=replay.violations & there,
+    )
+
+
+def run_all(config: Config) -> dict[str, np.ndarray]:
+    """ "length", "success", "violation" [cells, seeds, iterations, episodes], "safe cells" [cells,
+    seeds, iterations]; "demo length", "demo success" [seeds, demos], "walk success", "walk
+    violation" [seeds, rhos, walks]."""
+    with jax.enable_x64(True):
+        grid = walled_grid(slip=config.slip, gamma=config.agent.gamma)
+        keys = jax.random.split(jax.random.key(config.seed), (2, config.num_seeds))
+        data = jax.jit(jax.vmap(partial(offline, config, grid)))(keys[0])
+        sweep = jax.tree.map(lambda *column: jnp.asarray(column), *cells(config))
+        over_seeds = jax.vmap(partial(improve, config, grid), (0, None, 0))
+        told = jax.jit(lambda data, keys: jax.lax.map(lambda c: over_seeds(data, c, keys), sweep))(
+            data, keys[1]
+        )
+        demos, walks = data
+        found = {
+            **told,
+            "demo length": demos.mask.sum(-1),
+            "demo success": demos.successes,
+            "walk success": walks.successes,
+            "walk violation": walks.violations,
+        }
+        return jax.tree.map(np.asarray, found)

@@ -1,0 +1,59 @@
+"""Sizes of the safe_rl_minimal experiment."""
+
+from dataclasses import dataclass, field
+
+from rlhf_jax.algos import safe_set
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of the data and of everything drawn. num_seeds: all in one vmap.
+    demos: numbers of demonstrations. walks: numbers of unsupervised trajectories.
+    random_share: of the demonstrator's moves. slip: of everyone's.
+    rhos: directedness of the walks that are compared; rho: the one of all other runs.
+    keep: trajectories remembered with forgetting.
+    iterations, episodes: rounds of plan and roll-out, and roll-outs in each. last: rounds that the
+      final length is a mean over. steps: longest episode.
+    """
+
+    seed: int = 0
+    num_seeds: int = 20
+    demos: tuple[int, ...] = (1, 3, 10, 30)
+    walks: tuple[int, ...] = (0, 30)
+    random_share: float = 0.3
+    slip: float = 0.05
+    rhos: tuple[float, ...] = (0.0, 0.35, 0.7, 1.0)
+    rho: float = 0.7
+    keep: int = 6
+    iterations: int = 12
+    episodes: int = 2
+    last: int = 4
+    steps: int = 80
+    agent: safe_set.Config = field(default_factory=safe_set.Config)
+
+    def __post_init__(self):
+        if list(self.demos) != sorted(set(self.demos)) or self.demos[0] < 1:
+            raise ValueError(f"demos must rise from 1 or more, got {self.demos}")
+        if 1 not in self.demos or 10 not in self.demos or 30 not in self.demos:
+            raise ValueError(f"demos must hold 1, 10 and 30, which are compared, got {self.demos}")
+        if len(self.walks) != 2 or self.walks[0] != 0 or self.walks[1] < 1:
+            raise ValueError(f"walks must be 0 and a number above it, got {self.walks}")
+        if self.rho not in self.rhos:
+            raise ValueError(f"rho must be one of rhos, got {self.rho} and {self.rhos}")
+        for name in ("num_seeds", "keep", "iterations", "episodes", "last", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.last > self.iterations:
+            raise ValueError(f"last must be at most iterations, got {self.last}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Fewer seeds: every stage in seconds."""
+    return Config(num_seeds=6, rhos=(0.0, 0.7, 1.0))

@@ -1,0 +1,103 @@
+"""Safe-set control: how much do demonstrations, unsupervised walks and forgetting matter?
+
+Only the abstract of the paper was at hand. The agent is LS3 on a table, and forgetting is a reading
+of the abstract: nothing here is the paper's algorithm.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from experiments.safe_rl_minimal.agents import Cell, cells, run_all
+from experiments.safe_rl_minimal.config import Config
+from experiments.safe_rl_minimal.report import write_report
+from rlhf_jax.reports.claims import Claim, Outcome, Table
+from rlhf_jax.training import Run, run_stage
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def run(config: Config, job: Run) -> Outcome:
+    """All cells of the sweep at once; claims on those that remember everything."""
+    found = run_stage(job, "agents", lambda _: (run_all(config), {})).arrays
+    claims = make_claims(config, found)
+    table = cells_table(config, found)
+    write_report(job, config, found, claims, table)
+    return Outcome(claims, numbers=summary(config, found), table=table)
+
+
+def name_of(config: Config, cell: Cell) -> str:
+    """A cell in words."""
+    forgetting = f", best {cell.keep} kept" if cell.keep else ""
+    rho = "" if config.rhos[cell.rho] == config.rho else f" of rho {config.rhos[cell.rho]:g}"
+    plural = "" if cell.demos == 1 else "s"
+    return f"{cell.demos} demonstration{plural}, {cell.walks} walks{rho}{forgetting}"
+
+
+def final_lengths(config: Config, found: Arrays) -> dict[Cell, np.ndarray]:
+    """Mean length over the last rounds [seeds]; an episode that misses the goal took all steps."""
+    lengths = found["length"][:, :, -config.last :].mean((2, 3))
+    return dict(zip(cells(config), lengths, strict=True))
+
+
+def make_claims(config: Config, found: Arrays) -> list[Claim]:
+    """Lengths with everything remembered; violations and successes over all rounds, all factors."""
+    usual, most = config.rhos.index(config.rho), max(config.walks)
+    length = {cell: each.mean() for cell, each in final_lengths(config, found).items()}
+    one, ten, thirty = (length[Cell(demos, 0, usual, 0)] for demos in (1, 10, 30))
+    helped = length[Cell(1, most, usual, 0)]
+    claims = [
+        Claim("no walks: length with 30 demonstrations / with 1", thirty / one, "<=", 0.85),
+        Claim(f"length with 1 and {most} walks / with 10 and none", helped / ten, "<=", 1.05),
+    ]
+    for i, cell in enumerate(cells(config)):
+        if cell.rho == usual:
+            name = name_of(config, cell)
+            claims += [
+                Claim(f"{name}: violations", found["violation"][i].mean(), "<=", 0.05),
+                Claim(f"{name}: successes", found["success"][i].mean(), ">=", 0.95),
+            ]
+    return claims
+
+
+def cells_table(config: Config, found: Arrays) -> Table:
+    """A row for each cell."""
+    rows = []
+    for i, (cell, lengths) in enumerate(final_lengths(config, found).items()):
+        rows.append(
+            (
+                name_of(config, cell),
+                lengths.mean(),
+                lengths.std(ddof=1) if len(lengths) > 1 else 0.0,
+                int(np.sum(lengths > config.steps / 2)),
+                found["success"][i].mean(),
+                found["violation"][i].mean(),
+                found["safe cells"][i, :, -1].mean(),
+            )
+        )
+    demo = found["demo length"].mean()
+    return Table(
+        "Final length, and rates over all rounds",
+        (
+            *("data", "length", "sd over seeds", f"seeds above {config.steps // 2}"),
+            *("success", "violation", "safe cells"),
+        ),
+        rows,
+        note=f"length: mean steps to the goal over the last {config.last} rounds, {config.steps} "
+        f"for episodes that miss it; {config.num_seeds} seeds; demonstrations take {demo:.1f}",
+    )
+
+
+def summary(config: Config, found: Arrays) -> dict:
+    """Of the data; of the cells see the table's file."""
+    lengths = final_lengths(config, found)
+    return {
+        "demonstrations: length": float(found["demo length"].mean()),
+        "demonstrations: success": float(found["demo success"].mean()),
+        "walks: success, by rho": found["walk success"].mean((0, 2)).tolist(),
+        "walks: violation, by rho": found["walk violation"].mean((0, 2)).tolist(),
+        "length": {name_of(config, cell): float(each.mean()) for cell, each in lengths.items()},
+        "median length": {
+            name_of(config, cell): float(np.median(each)) for cell, each in lengths.items()
+        },
+    }
