@@ -28,6 +28,7 @@ PARTS = {
     "Preference games": ["losses.games"],
     "Policy gradients": [
         "losses.policy_gradient",
+        "losses.expectile",
         "losses.group_policy_gradient",
         "losses.answer_policy_gradient",
         "losses.pairwise_gradient",

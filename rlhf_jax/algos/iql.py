@@ -1,0 +1,170 @@
+"""Implicit Q-learning: values by expectile regression, a policy by weighted imitation, no new data.
+
+With the rewards of a model fitted to preferences of segments (`algos.reward_model`) this is
+preference-IQL, the usual thing to compare direct preference learning with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from rlhf_jax.algos.gradient import Diagnostics, Objective, gradient_step, init_state
+from rlhf_jax.losses.expectile import expectile_loss
+from rlhf_jax.losses.policy_gradient import reinforce_loss, value_loss
+from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean
+from rlhf_jax.types import Inputs, Params, Policy, PyTree, TrainState, Trajectory, ValueFn
+
+
+@dataclass(frozen=True, kw_only=True)
+class IQLConfig:
+    """Numbers of implicit Q-learning, all static.
+
+    beta: temperature > 0 of the weights exp(advantage / beta), the KL weight towards the data.
+    expectile: in (0, 1), of the values.
+    max_weight: weights are cut here, > 0.
+    target_rate: in (0, 1], how much of the new Q enters its moving average in an update.
+    """
+
+    beta: float = 1 / 3
+    expectile: float = 0.7
+    max_weight: float = 100.0
+    target_rate: float = 0.005
+
+    def __post_init__(self):
+        for name in ("beta", "max_weight"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if not 0 < self.expectile < 1:
+            raise ValueError(f"expectile must be in (0, 1), got {self.expectile}")
+        if not 0 < self.target_rate <= 1:
+            raise ValueError(f"target_rate must be in (0, 1], got {self.target_rate}")
+
+
+class IQLState(NamedTuple):
+    """policy, values, action_values: what is trained; target: moving average of the params of
+    action_values."""
+
+    policy: TrainState
+    values: TrainState
+    action_values: TrainState
+    target: Params
+
+
+class Transitions(NamedTuple):
+    """Steps of a data set.
+
+    trajectory: inputs are the states before each action, [*B, T].
+    next_inputs: the states after it.
+    rewards: [*B, T], of a model or true.
+    discounts: [*B, T] gamma, 0 where the step ended the episode.
+    weights: [*B] >= 0, of each row in the means; None for 1.
+    """
+
+    trajectory: Trajectory
+    next_inputs: Inputs
+    rewards: PyTree
+    discounts: PyTree
+    weights: PyTree = None
+
+
+def init_iql(
+    policy: Params, values: Params, action_values: Params, optimizer: optax.GradientTransformation
+) -> IQLState:
+    """IQLState at step 0; the moving average starts at the params of action_values."""
+    states = (init_state(params, optimizer) for params in (policy, values, action_values))
+    return IQLState(*states, target=action_values)
+
+
+def advantage_weights(advantages: Float[Array, "*S"], *, config: IQLConfig) -> Float[Array, "*S"]:
+    """min(exp(A / beta), max_weight), the weights of imitation; finite for any finite A."""
+    highest = jnp.log(config.max_weight)
+    return jnp.exp(jnp.minimum(advantages / config.beta, highest))
+
+
+def make_update(
+    policy: Policy,
+    values: ValueFn,
+    action_values: Policy,
+    optimizer: optax.GradientTransformation,
+    config: IQLConfig,
+) -> Callable[[IQLState, Transitions], tuple[IQLState, Diagnostics]]:
+    """One step of each of the three on the same transitions, from the same state.
+
+    V: expectile of Qbar(s, a);   Q: squared error to r + d V(s');
+    policy: -min(exp((Qbar - V) / beta), max_weight) log pi(a | s);   Qbar += rate (Q - Qbar).
+
+    Args:
+      policy: any parametrisation.
+      values: V(s).
+      action_values: Q, as a `Policy` whose logits are Q(s, .).
+      optimizer: optax, for each of the three.
+      config: IQLConfig.
+    Returns:
+      Pure `update(state, transitions) -> (state, metrics)`; means over the counted steps with the
+      rows' weights. Metrics: "policy/", "values/" and "action_values/" + "loss", "grad_norm", and
+      "policy/weight", the mean weight of imitation.
+    Reference: Kostrikov et al. 2021, arXiv:2110.06169, Eq. 5 to 7; as a baseline with learned
+      rewards, Hejna et al. 2023, arXiv:2310.13639.
+    Departs: one Q, where the authors take the smaller of two (against the errors of a network).
+    """
+
+    models = policy, values, action_values
+
+    def update(state: IQLState, batch: Transitions) -> tuple[IQLState, Diagnostics]:
+        objectives = _objectives(models, state, batch, config)
+        done = {
+            name: gradient_step(getattr(state, name), objective, optimizer)
+            for name, objective in objectives.items()
+        }
+        metrics = {f"{name}/{key}": x for name in done for key, x in done[name][1].items()}
+        trained = {name: new for name, (new, _) in done.items()}
+        target = optax.incremental_update(
+            trained["action_values"].params, state.target, config.target_rate
+        )
+        return IQLState(**trained, target=target), metrics
+
+    return update
+
+
+def _objectives(
+    models: tuple[Policy, ValueFn, Policy], state: IQLState, batch: Transitions, config: IQLConfig
+) -> dict[str, Objective]:
+    """What each field of the state minimises on this batch; all targets are those of the state."""
+    policy, values, action_values = models
+    trajectory = batch.trajectory
+    states, actions = trajectory.inputs, trajectory.actions
+    weights = token_weights(trajectory.mask, batch.weights)
+
+    def kept(x: Array) -> Array:  # 0 where nothing counts: 0 times NaN would be a NaN gradient
+        return keep_weighted(x, weights)
+
+    def acted(params: Params) -> Array:
+        every = action_values.logits(params, states)
+        return kept(jnp.take_along_axis(every, actions[..., None], axis=-1)[..., 0])
+
+    bar = acted(state.target)
+    after = values.values(state.values.params, batch.next_inputs)
+    backed_up = kept(batch.rewards + batch.discounts * after)
+    gaps = kept(bar - values.values(state.values.params, states))
+    imitation = advantage_weights(gaps, config=config)
+
+    def policy_objective(params: Params) -> tuple[Mean, Diagnostics]:
+        losses = reinforce_loss(kept(policy.logps(params, states, actions)), imitation)
+        return weighted_mean(losses, weights), {"weight": weighted_mean(imitation, weights)}
+
+    def value_objective(params: Params) -> tuple[Mean, Diagnostics]:
+        now = kept(values.values(params, states))
+        return weighted_mean(expectile_loss(now, bar, expectile=config.expectile), weights), {}
+
+    def action_value_objective(params: Params) -> tuple[Mean, Diagnostics]:
+        return weighted_mean(value_loss(acted(params), backed_up), weights), {}
+
+    return {
+        "policy": policy_objective,
+        "values": value_objective,
+        "action_values": action_value_objective,
+    }

@@ -1,0 +1,35 @@
+"""Expectile regression: a value between the mean and the maximum of what was seen."""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Scalar = float | Float[Array, ""]
+
+
+def expectile_loss(
+    values: Float[Array, "*S"], targets: Float[Array, "*S"], *, expectile: Scalar
+) -> Float[Array, "*S"]:
+    """Expectile regression, one value per step.
+
+    L = |e - 1[u < 0]| u^2,   u = G - V; least where e E[(u)^+] = (1 - e) E[(-u)^+].
+
+    With targets Q(s, a) of the actions in a data set V(s) goes from their mean (e = 1/2) to the
+    value of the best of them (e -> 1), without a look at an action that nobody took.
+
+    Args:
+      values: [*S] V being trained, in the unit of reward.
+      targets: [*S] G; data, no gradient.
+      expectile: e in (0, 1); the paper's tau. May be traced.
+    Returns:
+      [*S] losses, unreduced, >= 0; gradient flows to values only.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    Needs: values, targets.
+    Reduces to: `value_loss` at expectile = 1/2.
+    Reference: Kostrikov et al. 2021, arXiv:2110.06169, Eq. 5 (implicit Q-learning).
+    """
+    chex.assert_equal_shape([values, targets])
+    errors = jax.lax.stop_gradient(targets) - values
+    return jnp.where(errors < 0, 1.0 - expectile, expectile) * errors**2
