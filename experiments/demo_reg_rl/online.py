@@ -43,8 +43,9 @@ def learn(key: jax.Array, mdp: FiniteMDP, ref: jax.Array, beta: jax.Array, **siz
 
     def episode(state, key):
         explore_key, play_key = jax.random.split(key)
-        logps = ucbvi.explore(planned(state), explore_key).reshape(rows)
-        act = policy_act(tabular_policy(*rows), logps)
+        now = planned(state)
+        logps = ucbvi.explore(now.logps, now.upper - now.lower, explore_key)
+        act = policy_act(tabular_policy(*rows), logps.reshape(rows))
         played = sample_episode(finite_env(mdp), act, play_key, steps=shape[0])
         return ucbvi.update(state, played.states[1], played.trajectory.actions), None
 

@@ -161,23 +161,27 @@ def _loss(widths: Array, logps: Array, beta: Scalar) -> Array:
     return jnp.minimum(jnp.where(soft, squared, jnp.inf), policy_values(widths, logps))
 
 
-def explore(plan: Plan, key: Key[Array, ""]) -> Float[Array, "H S A"]:
+def explore(
+    logps: Float[Array, "H S A"], widths: Float[Array, "H S A"], key: Key[Array, ""]
+) -> Float[Array, "H S A"]:
     """The policy of one episode: the plan's, but at one step, drawn from 0..H, the widest action.
 
-    At that step h > 0 it takes argmax_a upper_h - lower_h; 0 leaves the plan's policy as it is.
+    At that step h > 0 it takes argmax_a widths_h; 0 leaves the policy as it is.
 
     Args:
-      plan: from `plan`.
+      logps: [H, S, A] log-probs of the plan's policy.
+      widths: [H, S, A] upper less lower bound.
       key: one episode's.
     Returns:
       [H, S, A] log-probs.
-    Reference: Tiapkin et al. 2023, arXiv:2310.17303, the mixture policies of UCBVI-Ent+.
+    Reference: Tiapkin et al. 2023, arXiv:2310.17303, the mixture policies of UCBVI-Ent+ and, with
+      least squares, of LSVI-UCB-Ent.
     """
-    horizon, _, num_actions = plan.logps.shape
-    widest = jnp.argmax(plan.upper - plan.lower, axis=-1)
+    horizon, _, num_actions = logps.shape
+    widest = jnp.argmax(widths, axis=-1)
     sure = jnp.where(widest[..., None] == jnp.arange(num_actions), 0.0, -jnp.inf)
     drawn = jax.random.randint(key, (), -1, horizon)
-    return jnp.where(jnp.arange(horizon)[:, None, None] == drawn, sure, plan.logps)
+    return jnp.where(jnp.arange(horizon)[:, None, None] == drawn, sure, logps)
 
 
 def update(state: State, states: Int[Array, "*B G"], actions: Int[Array, "*B H"]) -> State:
