@@ -38,7 +38,7 @@ def write_report(
             "has seen some of the way back, and rare offsets still catch it. Inverse RL and RLHF "
             "plan through the dynamics. Median and range over seeds. The bound is that of cloning, "
             "expert + slip T^2: a slope above 2 below it is no contradiction.",
-            "BC bends up to a hundred times the cost of the expert; IRL and RLHF lie on its line",
+            "BC bends up, IRL and RLHF lie on the expert's line",
         ),
         "prompts": Shown(
             prompt_figure(config, stages["prompts"]),
@@ -86,7 +86,11 @@ def cost_figure(config: Config, costs: Arrays) -> Figure:
         log_x=True,
         log_y=True,
     )
-    return panels([item])
+    figure = panels([item])
+    axes = figure.axes[0]
+    axes.set_xticks(config.compounding.horizons, labels=map(str, config.compounding.horizons))
+    axes.minorticks_off()
+    return figure
 
 
 def prompt_figure(config: Config, found: Arrays) -> Figure:

@@ -75,13 +75,9 @@ def max_ent_irl(
     Returns:
       InverseRL, starting at zero weights. Metrics: "irl/gap", the L1 distance of mean features
       before the update.
-    Raises:
-      ValueError: features are not [S, A, d].
     Reference: Ziebart et al. 2008, "Maximum entropy inverse reinforcement learning".
     Departs: clipped weights, a reference policy, and features as means over steps.
     """
-    if features.ndim != 3:
-        raise ValueError(f"features must have shape [S, A, d], got {features.shape}")
 
     def init() -> IRLState:
         return IRLState(jnp.zeros(features.shape[-1], features.dtype), jnp.zeros((), jnp.int32))
