@@ -1,0 +1,101 @@
+"""Sizes of the heron experiment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwingUp:
+    """The pendulum.
+
+    num_seeds: runs of each method, all in one vmap. unit: by which u^2 is multiplied, for HERON
+      and for the sums that are called wrong.
+    sigma, reward_widths, reward_rate, reward_batch, reward_batches: margin multiplier, reward
+      network, its Adam step, items in a batch (all pairs of them are compared), batches a refresh.
+    widths, rate, tau, noise, batch: actor and critic, their Adam step, how fast targets move, noise
+      in units of the largest torque, rows of an update.
+    worlds: episodes at a time, 200 steps each, in a round; an update of actor and critic follows
+      each step, a refresh of the reward network each round.
+    warmup, rounds: rounds with noise as large as the torque and no updates, and of training.
+    starts: of an evaluation.
+    """
+
+    num_seeds: int = 5
+    unit: float = 100.0
+    sigma: float = 1.0
+    reward_widths: tuple[int, ...] = (64, 64)
+    reward_rate: float = 1e-3
+    reward_batch: int = 16
+    reward_batches: int = 16
+    widths: tuple[int, ...] = (64, 64)
+    rate: float = 1e-3
+    tau: float = 0.005
+    noise: float = 0.1
+    batch: int = 64
+    worlds: int = 2
+    warmup: int = 3
+    rounds: int = 60
+    starts: int = 32
+
+    def __post_init__(self):
+        for name in ("unit", "reward_rate", "rate", "noise"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if self.sigma < 0:
+            raise ValueError(f"sigma must be >= 0, got {self.sigma}")
+        for name in ("num_seeds", "reward_batch", "reward_batches", "batch", "worlds", "starts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if min(self.warmup, self.rounds) < 1:
+            raise ValueError(
+                f"warmup and rounds must be at least 1, got {self.warmup} and {self.rounds}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of everything. num_seeds: linear problems, all in one vmap.
+    points, pairs: items with 8 features, and comparisons among them.
+    contexts, candidates: where the learnt reward chooses, and among how many.
+    scales: by which factor 2 is multiplied; 1 is among them.
+    sigmas: margin multipliers, rising; 1 is among them.
+    steps, rate: Adam on the logistic regression.
+    swing_up: the pendulum.
+    """
+
+    seed: int = 0
+    num_seeds: int = 10
+    points: int = 4_000
+    pairs: int = 20_000
+    contexts: int = 2_000
+    candidates: int = 16
+    scales: tuple[float, ...] = (0.01, 1.0, 100.0)
+    sigmas: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0)
+    steps: int = 100
+    rate: float = 0.1
+    swing_up: SwingUp = SwingUp()
+
+    def __post_init__(self):
+        if min(self.scales) <= 0 or 1.0 not in self.scales:
+            raise ValueError(f"scales must be > 0 and hold 1, got {self.scales}")
+        if list(self.sigmas) != sorted(self.sigmas) or self.sigmas[0] < 0:
+            raise ValueError(f"sigmas must rise from >= 0, got {self.sigmas}")
+        if 1.0 not in self.sigmas:
+            raise ValueError(f"sigmas must hold 1, got {self.sigmas}")
+        if not self.rate > 0:
+            raise ValueError(f"rate must be > 0, got {self.rate}")
+        for name in ("num_seeds", "points", "pairs", "contexts", "candidates", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Fewer comparisons and a few rounds of the pendulum: every stage in seconds."""
+    swing_up = SwingUp(num_seeds=3, rounds=5, warmup=1, starts=4)
+    return Config(num_seeds=4, pairs=5_000, contexts=500, steps=60, swing_up=swing_up)

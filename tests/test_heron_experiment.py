@@ -1,0 +1,170 @@
+"""The heron experiment: its claims, what breaks them, and one run at a small size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.heron import choices, rewards
+from experiments.heron import config as heron_config
+from experiments.heron import run as heron_run
+from experiments.heron.pairs import winners_first
+from rlhf_jax.training import open_run
+
+SMALL = heron_config.SwingUp(num_seeds=2, rounds=2, warmup=1, starts=2, batch=16)
+TOY = heron_config.Config(
+    num_seeds=2, points=500, pairs=2_000, contexts=100, steps=60, swing_up=SMALL
+)
+SCALE_CLAIMS = {
+    ("HERON: relative change of z1 with the scale of factor 2", "<=", 0.01),
+    ("HERON: share of labels that change", "==", 0),
+    ("weighted sum: relative fall of z1 at scale 100", ">=", 1.0),
+}
+RANKING_CLAIMS = {
+    ("ranking 1, 2, 3: least z1 - z2 for sigma <= 1", ">", 0),
+    ("ranking 2, 1, 3: least z2 - z1 for sigma <= 1", ">", 0),
+    ("ranking 1, 2, 3: largest step of z1 as sigma rises", "<", 0),
+    ("labels that odd units leave alone, least share", ">=", 0.9999),
+}
+PENDULUM_CLAIMS = {
+    ("pendulum: largest shortfall of HERON from the true reward, over seeds", "<=", 0.15),
+    ("pendulum: least lead of HERON over the sum in the odd unit, over seeds", ">", 0),
+}
+
+
+def asked(claims) -> set[tuple]:
+    return {(claim.name, claim.op, claim.threshold) for claim in claims}
+
+
+def ends(**changes) -> dict[str, np.ndarray]:
+    found = {
+        "true reward": np.array([-150.0, -200.0]),
+        "weighted sum, odd unit": np.array([-1300.0, -1200.0]),
+        "HERON, odd unit": np.array([-160.0, -190.0]),
+    }
+    return found | changes
+
+
+def test_the_pendulum_claims_are_those_of_the_paper():
+    claims = heron_run.claims_of(ends())
+    assert asked(claims) == PENDULUM_CLAIMS
+    assert all(claim.holds for claim in claims)
+    assert claims[0].value == pytest.approx(10 / 150)
+
+
+def test_one_bad_seed_or_a_sum_that_works_fails_its_claim():
+    bad_seed = heron_run.claims_of(ends(**{"HERON, odd unit": np.array([-150.0, -231.0])}))
+    assert [claim.holds for claim in bad_seed] == [False, True]
+    good_sum = heron_run.claims_of(ends(**{"weighted sum, odd unit": np.array([-900.0, -180.0])}))
+    assert [claim.holds for claim in good_sum] == [True, False]
+
+
+def test_the_end_is_the_last_fifth():
+    np.testing.assert_allclose(heron_run.end(np.arange(20.0).reshape(2, 10)), [8.5, 18.5])
+    np.testing.assert_allclose(heron_run.end(np.array([[1.0, 2.0]])), [2.0])
+
+
+def test_the_ranking_claims_fail_where_the_second_factor_wins_or_margins_do_nothing():
+    config = heron_config.Config(sigmas=(0.0, 1.0, 4.0))
+    good = np.array([[[1.7, -0.5, 0], [1.5, 0.0, 0], [0.8, 0.6, 0]]] * 2)[:, :, None]
+    good[1] = good[1][..., [1, 0, 2]]
+    arrays = {"chosen": good, "same": np.ones((2, 3, 1))}
+    claims = heron_run.ranking_claims(config, arrays)
+    assert asked(claims) == RANKING_CLAIMS
+    assert all(claim.holds for claim in claims)
+    other = heron_run.ranking_claims(config, arrays | {"chosen": good[::-1]})
+    assert [claim.holds for claim in other] == [False, False, False, True]
+    flat = heron_run.ranking_claims(config, arrays | {"chosen": good[:, [1, 1, 1]]})
+    assert [claim.holds for claim in flat] == [True, True, False, True]
+    units = heron_run.ranking_claims(config, arrays | {"same": np.full((2, 3, 1), 0.99)})
+    assert [claim.holds for claim in units] == [True, True, True, False]
+
+
+def test_winners_come_first_and_undecided_pairs_weigh_nothing():
+    first, second = jnp.array([[1.0], [2.0], [3.0]]), jnp.array([[4.0], [5.0], [6.0]])
+    pairs = winners_first(jnp.array([1, -1, 0]), first, second)
+    np.testing.assert_array_equal(pairs.chosen.inputs[:2, 0], [1.0, 5.0])
+    np.testing.assert_array_equal(pairs.rejected.inputs[:2, 0], [4.0, 2.0])
+    np.testing.assert_array_equal(pairs.weights, [1.0, 1.0, 0.0])
+
+
+def test_labels_and_inputs_of_the_reward_network_do_not_see_the_unit_of_a_factor():
+    keys = jax.random.split(jax.random.key(0), 2)
+    seen = jax.random.normal(keys[0], (12, 3))
+    steps = rewards.Steps(seen, jax.random.uniform(keys[1], (12, 1), minval=-2.0), seen)
+    batches = []
+    for unit in (1.0, 100.0):
+        size = heron_config.SwingUp(unit=unit)
+        factors = rewards.measured(size, steps)
+        spread = jnp.std(factors, axis=0)
+        x = rewards.inputs(size, steps, spread)
+        batches.append(rewards.label_pairs(factors, x, spread, size))
+    one, other = batches
+    assert 0 < float(one.weights.mean()) < 1
+    np.testing.assert_array_equal(one.weights, other.weights)
+    np.testing.assert_allclose(one.chosen.inputs, other.chosen.inputs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_small_run_shows_the_claims_of_the_linear_parts(tmp_path):
+    with open_run(tmp_path, slug="heron", config=TOY) as job:
+        outcome = heron_run.run(TOY, job)
+    assert asked(outcome.claims) == SCALE_CLAIMS | RANKING_CLAIMS | PENDULUM_CLAIMS
+    failed = [claim.name for claim in outcome.claims if not claim.holds]
+    assert [name for name in failed if not name.startswith("pendulum")] == []
+    numbers = [float(claim.value) for claim in outcome.claims]
+    assert np.isfinite([*numbers, *jax.tree.leaves(dict(outcome.numbers))]).all()
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "http://" not in page
+    assert "https://" not in page
+    kept = {path.stem: dict(np.load(path)) for path in (tmp_path / "data").glob("*.npz")}
+    assert set(kept) == {"scales", "rankings", "sums", "heron"}
+    assert kept["sums"]["return"].shape == (4, 2, 3)
+    assert all(np.isfinite(values).all() for each in kept.values() for values in each.values())
+
+
+@pytest.mark.slow
+def test_margins_that_do_not_grow_with_the_unit_fail_the_claims(monkeypatch):
+    monkeypatch.setattr(
+        choices, "factor_margins", lambda factors, sigma: sigma * jnp.ones(factors.shape[-1])
+    )
+    with jax.enable_x64(True):
+        arrays = choices.scale_study(TOY)
+    claims = heron_run.scale_claims(TOY, arrays)
+    assert asked(claims) == SCALE_CLAIMS
+    assert [claim.holds for claim in claims] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scales": (0.1, 10.0)}, "scales must be > 0 and hold 1"),
+        ({"sigmas": (1.0, 0.5)}, "sigmas must rise"),
+        ({"sigmas": (0.0, 2.0)}, "sigmas must hold 1"),
+        ({"rate": 0.0}, "rate must be > 0"),
+        ({"pairs": 0}, "pairs must be at least 1"),
+    ],
+)
+def test_values_out_of_range_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        heron_config.Config(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unit": 0.0}, "unit must be > 0"),
+        ({"sigma": -1.0}, "sigma must be >= 0"),
+        ({"worlds": 0}, "worlds must be at least 1"),
+        ({"warmup": 0}, "warmup and rounds must be at least 1"),
+    ],
+)
+def test_values_of_the_pendulum_out_of_range_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        heron_config.SwingUp(**change)
+
+
+@pytest.mark.parametrize("name", ["default", "quick"])
+def test_every_size_is_valid(name):
+    assert isinstance(getattr(heron_config, name)(), heron_config.Config)
