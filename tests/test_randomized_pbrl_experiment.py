@@ -49,8 +49,8 @@ def test_the_claims_have_the_paper_s_thresholds_and_hold_for_its_curves():
     claims = pbrl_run.table_claims(CONFIG, curves())
     assert {(claim.name, claim.op, claim.threshold) for claim in claims} == ASKED
     assert failed(curves()) == set()
-    np.testing.assert_allclose(claims[0].value, 0.5, atol=1e-3)
-    np.testing.assert_allclose(claims[1].value, 80 / 400, rtol=1e-12)
+    assert float(claims[0].value) == pytest.approx(0.5, abs=1e-3)
+    assert float(claims[1].value) == pytest.approx(80 / 400)
 
 
 def test_methods_that_do_not_explore_or_do_not_stop_asking_fail():

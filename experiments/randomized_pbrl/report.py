@@ -1,6 +1,7 @@
 """The plots and the page of randomized_pbrl."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -68,22 +69,21 @@ def figure(config: Config, arrays: Arrays, title: str) -> Figure:
 
     late = times[times >= config.rounds // 8]
     root = arrays["eps = 0/regret"].mean(0)[late[0] - 1] * np.sqrt(late / late[0])
-    cumulative = {"log_x": True, "log_y": True}
     bounds = {"sqrt t": Series(late, root)}
-    regret, queries = "cumulative regret", "cumulative queries"
     first = over_time("regret", "eps")
     others = {"eps = 0": first["eps = 0"]} | over_time("regret", *OTHERS)
+    asked = over_time("queries", "eps", "PbTS")
+
+    def cumulative(name: str, what: str, series: dict[str, Series], bounds=MappingProxyType({})):
+        label = f"cumulative {what}"
+        full = f"{name}, {title}"
+        return Panel(full, "rounds t", label, series, bounds=bounds, log_x=True, log_y=True)
+
     return panels(
         [
-            Panel(f"PR-LSVI, {title}", "rounds t", regret, first, bounds=bounds, **cumulative),
-            Panel(f"Others, {title}", "rounds t", regret, others, bounds=bounds, **cumulative),
-            Panel(
-                f"Queries, {title}",
-                "rounds t",
-                queries,
-                over_time("queries", "eps", "PbTS"),
-                **cumulative,
-            ),
+            cumulative("PR-LSVI", "regret", first, bounds),
+            cumulative("Others", "regret", others, bounds),
+            cumulative("Queries", "queries", asked),
             trade_off(arrays, names, title),
         ],
         columns=2,
