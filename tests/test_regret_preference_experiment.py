@@ -1,0 +1,193 @@
+"""The regret_preference experiment: what can be identified, exactly, and claims that can fail."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.regret_preference import config as regret_config
+from experiments.regret_preference import run as regret_run
+from experiments.regret_preference.learners import (
+    MODELS,
+    Segments,
+    draw_prefs,
+    fit_weights,
+    utilities,
+)
+from rlhf_jax.envs.gridworlds import delivery_world, step_features, under_weights
+from rlhf_jax.exact import discounted_mdp
+from rlhf_jax.losses.reward import partial_returns, segment_regrets, soft_bradley_terry_loss
+from rlhf_jax.training import open_run
+
+ASKED = {
+    ("noiseless labels: share near-optimal, regret, worst size", ">=", 0.95),
+    ("logistic labels: share near-optimal, regret, worst size", ">=", 0.95),
+    (
+        "noiseless labels, up to 300 pairs: share near-optimal, partial return, best size",
+        "<=",
+        0.85,
+    ),
+    ("logistic labels, up to 300 pairs: share near-optimal, partial return, best size", "<=", 0.85),
+    ("share of boards that regret loses, worst case", "<=", 0.05),
+}
+WEIGHTS = (-1.0, 5.0, -10.0, 1.0, -2.0, -2.0)
+CONSTANT = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0)  # on blank cells and a goal every step has sum 1
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def world():
+    cells = jnp.zeros((3, 3), int).at[2, 2].set(1)
+    return delivery_world(cells, jnp.array(WEIGHTS))
+
+
+def every_segment(world, *, length=3):
+    """All segments of three actions from cells that are no end: states, actions, mask."""
+    lands = np.argmax(world.mdp.transitions, axis=-1)
+    actions = np.stack(np.meshgrid(*[np.arange(4)] * length, indexing="ij"), -1).reshape(-1, length)
+    actions = np.tile(actions, (8, 1))
+    states = np.zeros((len(actions), length + 1), int)
+    states[:, 0] = np.repeat(np.arange(8), 4**length)
+    for t in range(length):
+        states[:, t + 1] = lands[states[:, t], actions[:, t]]
+    return jnp.array(states), jnp.array(actions), jnp.array(states[:, :-1] != 8)
+
+
+def as_segments(world, states, mask):
+    features = step_features(world, states[:, :-1], states[:, 1:])
+    return Segments(features, states[:, 0], states[:, -1], mask)
+
+
+def test_a_constant_is_invisible_to_partial_returns_of_equal_length_but_not_to_the_policy(world):
+    states, _, mask = every_segment(world)
+    whole = mask.all(-1)
+    assert 0.8 < whole.mean() < 1
+    segments = as_segments(world, states[whole], mask[whole])
+    shifted = world.weights + 2 * jnp.array(CONSTANT)
+    seen = [
+        utilities(weights, world, segments, model="partial return")
+        for weights in (world.weights, shifted)
+    ]
+    np.testing.assert_allclose(seen[1] - seen[0], 6, rtol=1e-12)
+    pairs = jax.random.randint(jax.random.key(0), (200, 2), 0, len(seen[0]))
+    prefs = draw_prefs(jax.random.key(1), seen[0][pairs], noisy=True)
+    losses = [soft_bradley_terry_loss(u[pairs[:, 0]], u[pairs[:, 1]], prefs) for u in seen]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-9)
+    # Under one reward it is best to end the episode, under the other never to.
+    plans = [discounted_mdp.optimal(under_weights(world, w)) for w in (world.weights, shifted)]
+    beside = 2 * 3 + 1
+    assert np.exp(plans[0].logps[beside, 3]) == 1
+    assert np.exp(plans[1].logps[beside, 3]) == 0
+    # Regret tells them apart.
+    regrets = [
+        utilities(weights, world, segments, model="regret") for weights in (world.weights, shifted)
+    ]
+    assert np.abs(regrets[1] - regrets[0]).max() > 1
+
+
+def test_segments_that_end_early_make_the_constant_visible(world):
+    states, _, mask = every_segment(world)
+    segments = as_segments(world, states, mask)
+    shifted = world.weights + 2 * jnp.array(CONSTANT)
+    gaps = utilities(shifted, world, segments, model="partial return") - utilities(
+        world.weights, world, segments, model="partial return"
+    )
+    np.testing.assert_allclose(gaps, 2 * mask.sum(-1), rtol=1e-12)
+
+
+def test_potential_shaping_is_invisible_to_regret_but_not_to_partial_return(world):
+    states, actions, mask = every_segment(world)
+    potential = jnp.where(jnp.arange(9) == 8, 0.0, jax.random.normal(jax.random.key(2), (9,)))
+    after = discounted_mdp.expected_values(world.mdp.transitions, potential)
+    gamma = world.mdp.gamma
+    shaped = jnp.where(
+        jnp.arange(9)[:, None] == 8, 0.0, world.mdp.rewards + gamma * after - potential[:, None]
+    )
+    told = []
+    for rewards in (world.mdp.rewards, shaped):
+        mdp = under_weights(world, world.weights)
+        found = discounted_mdp.optimal(type(mdp)(mdp.transitions, rewards, mdp.initial, mdp.gamma))
+        values, q = found.values[states[:, :-1]], found.action_values[states[:, :-1], actions]
+        regrets = segment_regrets(values, q, mask, gamma=gamma)
+        told.append((regrets, partial_returns(rewards[states[:, :-1], actions], mask, gamma=gamma)))
+    np.testing.assert_allclose(told[0][0], told[1][0], atol=1e-9)
+    assert np.abs(told[0][1] - told[1][1]).max() > 0.5
+
+
+def test_regret_of_the_learner_is_the_sum_of_advantages_and_zero_for_the_best(world):
+    states, actions, mask = every_segment(world)
+    found = discounted_mdp.optimal(world.mdp)
+    values, q = found.values[states[:, :-1]], found.action_values[states[:, :-1], actions]
+    expected = -segment_regrets(values, q, mask, gamma=world.mdp.gamma)
+    seen = utilities(world.weights, world, as_segments(world, states, mask), model="regret")
+    np.testing.assert_allclose(seen, expected, atol=1e-9)
+    assert seen.max() == pytest.approx(0, abs=1e-9)
+
+
+def test_labels_are_drawn_or_sure_with_half_at_a_tie():
+    values = jnp.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0 + 1e-9]])
+    np.testing.assert_array_equal(draw_prefs(jax.random.key(0), values, noisy=False), [1, 0, 0.5])
+    many = jnp.tile(jnp.array([[0.0, 1.0]]), (4000, 1))
+    share = draw_prefs(jax.random.key(0), many, noisy=True).mean()
+    assert share == pytest.approx(1 / (1 + np.e), abs=0.03)
+
+
+def test_regret_learns_to_end_where_partial_return_learns_to_wander(world):
+    states, _, mask = every_segment(world)
+    drawn = jax.random.randint(jax.random.key(3), (300, 2), 0, len(states))
+    segments = as_segments(world, states, mask)
+    pairs = jax.tree.map(lambda x: x[drawn], segments)
+    seen = utilities(world.weights, world, segments, model="regret")[drawn]
+    prefs = draw_prefs(jax.random.key(4), seen, noisy=False)
+
+    fit = jax.jit(fit_weights, static_argnames=("model", "steps", "rate"))
+    weights, loss = fit(world, pairs, prefs, jnp.ones(300), model="regret", steps=60, rate=0.3)
+    assert loss < 0.3
+    planned = discounted_mdp.optimal(under_weights(world, weights))
+    lost = discounted_mdp.regret(world.mdp, planned.logps)
+    assert lost < 1e-6
+
+
+def scores(regret=1.0, partial_return=0.5):
+    shape = (20, 2, 2, 4)
+    return {MODELS[0]: np.full(shape, regret), MODELS[1]: np.full(shape, partial_return)}
+
+
+def test_the_claims_are_those_of_the_paper_and_can_fail():
+    config = regret_config.default()
+    held = regret_run.board_claims(config, scores())
+    assert {(claim.name, claim.op, claim.threshold) for claim in held} == ASKED
+    assert all(claim.holds for claim in held)
+    swapped = regret_run.board_claims(config, scores(regret=0.5, partial_return=1.0))
+    assert not any(claim.holds for claim in swapped)
+
+
+@pytest.mark.slow
+def test_the_whole_of_it_at_a_small_size(tmp_path):
+    config = regret_config.quick()
+    with open_run(tmp_path, slug="regret_preference", config=config) as job:
+        outcome = regret_run.run(config, job)
+    assert np.isfinite([float(claim.value) for claim in outcome.claims]).all()
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "https://" not in page
+    assert {path.stem for path in (tmp_path / "data").glob("*.npz")} == {"boards", "delivery"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_boards": 0}, "num_boards must be at least 1"),
+        ({"side": 2}, "side must be at least 3"),
+        ({"sizes": (100, 30)}, "sizes must be >= 1 and ascend"),
+        ({"rate": 0.0}, "rate must be > 0"),
+    ],
+)
+def test_values_out_of_range_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        regret_config.Config(**change)
