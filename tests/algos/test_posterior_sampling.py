@@ -8,11 +8,12 @@ import pytest
 from rlhf_jax.algos import posterior_sampling as pbts
 from rlhf_jax.algos import preference_lsvi as pr
 from rlhf_jax.envs.linear_mdp import one_hot_features, step_blocks
-from rlhf_jax.envs.tabular_mdp import random_mdp
+from rlhf_jax.envs.tabular_mdp import FiniteMDP
 from rlhf_jax.exact import finite_mdp
 
 H, S, A = 2, 3, 2
 M = H * S * A
+DRAWS = 4_000
 KNOBS = {"concentration": 0.5, "slope": 4.0, "radius": 9.0, "ridge": 2.0}
 
 
@@ -29,7 +30,9 @@ def blocks():
 
 @pytest.fixture(scope="module")
 def act(blocks):
-    return jax.jit(jax.vmap(lambda key, state: pbts.act(key, state, blocks, **KNOBS), (0, None)))
+    """Plans of DRAWS draws; compiled once."""
+    run = jax.jit(jax.vmap(lambda key, state: pbts.act(key, state, blocks, **KNOBS), (0, None)))
+    return lambda seed, state: run(jax.random.split(jax.random.key(seed), DRAWS), state)
 
 
 def fresh() -> pbts.PosteriorState:
@@ -50,10 +53,9 @@ def test_the_reward_posterior_is_laplace_and_its_draws_have_that_law(act):
     x = jnp.zeros(M).at[0].set(2.0)
     state = fresh()
     state = state._replace(reward=pr.update_reward(state.reward, x, jnp.array(1), jnp.array(True)))
-    for _ in range(5):
-        _, state = jax.tree.map(
-            lambda leaf: leaf[0], act(jax.random.split(jax.random.key(0), 1), state)
-        )
+    fit = pr.fit_reward(state.reward, slope=4.0, radius=9.0, ridge=2.0, steps=6)
+    plan, after = act(0, state._replace(reward=state.reward._replace(weights=fit)))
+    state = jax.tree.map(lambda leaf: leaf[0], after)
     mode = float(state.reward.weights[0])
     # Stationary: ridge theta = slope x sigmoid(-slope x theta).
     np.testing.assert_allclose(2 * mode, 8 / (1 + np.exp(8 * mode)), rtol=1e-9)
@@ -61,7 +63,6 @@ def test_the_reward_posterior_is_laplace_and_its_draws_have_that_law(act):
     variance = 1 / (2 + 64 * p * (1 - p))
     np.testing.assert_allclose(state.reward.inverse[0, 0], variance, rtol=1e-9)
     np.testing.assert_allclose(np.diagonal(state.reward.inverse)[1:], 0.5, rtol=1e-12)
-    plan, _ = act(jax.random.split(jax.random.key(1), 4_000), state)
     drawn = np.asarray(plan.weights[:, 0])
     np.testing.assert_allclose(drawn[:, 0].mean(), mode, atol=4 * np.sqrt(variance / 4_000))
     np.testing.assert_allclose(drawn.var(0), np.diagonal(state.reward.inverse), rtol=0.1)
@@ -74,7 +75,7 @@ def test_drawn_models_have_the_dirichlet_mean(act):
     """Q - r at step 0 is P V_1; with the count at 98 on one next state it is V_1 there, nearly."""
     state = fresh()
     state = state._replace(counts=state.counts.at[0, 0, 0, 2].set(98.0))
-    plan, _ = act(jax.random.split(jax.random.key(2), 4_000), state)
+    plan, _ = act(2, state)
     rewards = np.asarray(plan.weights[:, 0]).reshape(-1, H, S, A)
     after = np.asarray(plan.action_values)[:, 0] - rewards[:, 0]
     values = np.asarray(plan.values)[:, 1]
@@ -85,7 +86,9 @@ def test_drawn_models_have_the_dirichlet_mean(act):
 
 
 def test_much_data_is_the_optimal_policy(act, blocks):
-    mdp = random_mdp(jax.random.key(3), horizon=H, num_states=S, num_actions=A, reward_share=0.9)
+    rng = np.random.default_rng(3)
+    transitions, rewards = rng.dirichlet(np.ones(S), (H, S, A)), rng.random((H, S, A))
+    mdp = FiniteMDP(*map(jnp.asarray, (transitions, rewards, np.eye(S)[0])))
     state = fresh()._replace(counts=1e7 * mdp.transitions)
     # A posterior as narrow as that of the transitions, around the true reward.
     reward = state.reward._replace(weights=mdp.rewards.ravel())
@@ -93,7 +96,7 @@ def test_much_data_is_the_optimal_policy(act, blocks):
     best = finite_mdp.optimal(mdp)
     np.testing.assert_allclose(drawn.values, best.values, atol=1e-12)
     np.testing.assert_allclose(drawn.logps, best.logps)
-    plan, _ = act(jax.random.split(jax.random.key(4), 50), state)
+    plan, _ = act(4, state)
     after = plan.action_values[:, 0] - jnp.einsum("sijm,nm->nsij", blocks, plan.weights[:, 0])[:, 0]
     exact = jnp.einsum("ijk,nk->nij", mdp.transitions[0], plan.values[:, 1])
     np.testing.assert_allclose(after, exact, atol=5e-3)

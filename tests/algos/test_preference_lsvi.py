@@ -13,6 +13,7 @@ from rlhf_jax.losses.reward import bradley_terry_loss
 
 M, N, SLOPE = 4, 30, 3.0
 TRUE = np.array([0.9, -0.4, 0.0, 0.5])
+fit = jax.jit(pr.fit_reward, static_argnames="steps")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,16 +78,11 @@ def test_the_information_is_the_hessian_of_the_loss(state):
 @pytest.mark.parametrize("radius", [10.0, 0.6])
 def test_the_fit_is_the_constrained_optimum(told, state, radius):
     """Inside the ball and on its edge, against SciPy's."""
-    fit = jax.jit(pr.fit_reward, static_argnames="steps")
     found = fit(state, slope=SLOPE, radius=radius, ridge=0.3, steps=15)
     ball = {"type": "ineq", "fun": lambda weights: radius**2 - weights @ weights}
     known = minimize(objective, 0.1 * TRUE, (told, 0.3), "SLSQP", constraints=ball, tol=1e-12).x
     assert (np.linalg.norm(known) > radius - 1e-6) == (radius == 0.6)
     np.testing.assert_allclose(found, known, atol=1e-5)
-    # Jit or not.
-    eager = pr.fit_reward(state, slope=SLOPE, radius=radius, ridge=0.3, steps=2)
-    jitted = fit(state, slope=SLOPE, radius=radius, ridge=0.3, steps=2)
-    np.testing.assert_allclose(eager, jitted, atol=1e-12)
 
 
 def test_separable_data_stop_at_the_edge_and_steps_at_one():
@@ -94,10 +90,10 @@ def test_separable_data_stop_at_the_edge_and_steps_at_one():
     state = pr.init_reward(rounds=1, num_features=2)
     state = pr.update_reward(state, jnp.array([1.0, 0.0]), jnp.array(1), jnp.array(True))
     state = state._replace(weights=jnp.array([-2.0, 0.0]))
-    fit = jax.jit(lambda state: pr.fit_reward(state, slope=4.0, radius=2.5, ridge=1e-12))
     path = [state.weights[0]]
     for _ in range(16):
-        state = state._replace(weights=fit(state))
+        weights = fit(state, slope=4.0, radius=2.5, ridge=1e-12)
+        state = state._replace(weights=weights)
         path.append(state.weights[0])
     np.testing.assert_allclose(path[:3], [-2.0, -1.0, 0.0], atol=1e-12)
     np.testing.assert_allclose(state.weights, [2.5, 0.0], atol=1e-6)
@@ -105,12 +101,12 @@ def test_separable_data_stop_at_the_edge_and_steps_at_one():
 
 def test_the_query_rule_is_the_mean_disagreement_of_two_draws(state):
     x = jnp.array([0.3, -1.0, 0.5, 0.2])
-    keys = jax.random.split(jax.random.key(0), 400_000)
+    keys = jax.random.split(jax.random.key(0), 100_000)
     draw = jax.vmap(lambda key: pr.draw_weights(key, jnp.zeros(M), state.inverse, sigma=0.7))
     draws = jax.jit(draw)(keys).reshape(2, -1, M)
     sampled = jnp.mean(jnp.abs((draws[0] - draws[1]) @ x))
     exact = pr.disagreement(x, state.inverse, sigma=0.7)
-    np.testing.assert_allclose(exact, sampled, rtol=8e-3)
+    np.testing.assert_allclose(exact, sampled, rtol=0.015)
     # The same rule twice: eps against the mean, the threshold against the norm.
     for eps, asks in ((exact - 1e-9, True), (exact + 1e-9, False)):
         threshold = pr.norm_threshold(eps, sigma=0.7)
@@ -159,8 +155,9 @@ def test_without_noise_it_is_lsvi_of_the_fitted_reward(known):
     plan, new = pr.act(
         jax.random.key(0), known, features, blocks, sigma_reward=0.0, sigma_values=0.0, **KNOBS
     )
-    weights = pr.fit_reward(known.reward, slope=SLOPE, radius=10.0, ridge=1.0)
-    np.testing.assert_array_equal(new.reward.weights, weights)
+    # The whole eagerly, its fit jitted.
+    weights = fit(known.reward, slope=SLOPE, radius=10.0, ridge=1.0)
+    np.testing.assert_allclose(new.reward.weights, weights, atol=1e-13)
     # The last step has no transitions; the first one's clip is away where rewards are their own.
     np.testing.assert_allclose(plan.action_values[1], (blocks @ weights)[1], atol=1e-12)
     design = np.asarray(known.transitions.inverse[0]) @ np.asarray(known.transitions.moments[0])
