@@ -106,7 +106,7 @@ def test_a_quick_run_says_what_was_asked_in_finite_numbers(whole):
     assert "http://" not in page
     assert "https://" not in page
     kept = {path.stem for path in (out / "data").glob("*.npz")}
-    assert kept == {"cloning", "linear", "fast", "lock", "feedback"}
+    assert kept == {"cloning", "linear", "fast", "lsvi", "lock", "feedback"}
 
 
 @pytest.mark.slow

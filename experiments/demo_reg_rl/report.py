@@ -38,9 +38,10 @@ def write_report(
             "straight lines of slope -1 on logarithmic axes, on the predicted ones",
         ),
         "fast": Shown(
-            fast_figure(config, stages["fast"]),
+            fast_figure(config, stages["fast"], stages["lsvi"]),
             "The fast rate",
-            "Gap of the regularised problem, uniform reference, with a line of slope -1.",
+            "Gap of the regularised problem, uniform reference, and a line of slope -1. UCBVI-Ent+ "
+            "in tables, LSVI-UCB-Ent in linear MDPs.",
             "gaps fall about as 1 / T, the bound G above them",
         ),
         "lock": Shown(
@@ -89,24 +90,35 @@ def cloning_figure(config: Config, tables: Arrays, linear: Arrays) -> Figure:
     return panels(items)
 
 
-def fast_figure(config: Config, arrays: Arrays) -> Figure:
-    """One panel for each beta."""
+def fast_figure(config: Config, tables: Arrays, linear: Arrays) -> Figure:
+    """One panel for each beta, tables above, linear MDPs below."""
+    items = [
+        fast_panel(f"{kind}, beta = {beta:g}", arrays, i)
+        for kind, arrays in (("table", tables), ("linear MDP", linear))
+        for i, beta in enumerate(config.betas)
+    ]
+    return panels(items, columns=len(config.betas), share_y=True)
+
+
+def fast_panel(title: str, arrays: Arrays, index: int) -> Panel:
+    """Gaps of one beta, and a line of slope -1 through the last."""
     times = arrays["episodes"]
-    items = []
-    for i, beta in enumerate(config.betas):
-        level = arrays["soft optimistic"][i, :, -1].mean() * times[-1]
-        items.append(
-            Panel(
-                f"beta = {beta:g}",
-                "episodes T",
-                "regularised gap",
-                {shown: banded(times, arrays[name][i]) for name, shown in GAPS.items()},
-                bounds={"slope -1": Series(times, level / times)},
-                log_x=True,
-                log_y=True,
-            )
-        )
-    return panels(items, columns=3, share_y=True)
+    level = arrays["soft optimistic"][index, :, -1].mean() * times[-1]
+    line = np.geomspace(times[0] / 2.5, 1.25 * times[-1], 9)
+    return Panel(
+        title,
+        "episodes T",
+        "regularised gap",
+        {
+            shown: banded(times, arrays[name][index])
+            for name, shown in GAPS.items()
+            if name in arrays
+        },
+        bounds={"slope -1": Series(line, level / line)},
+        log_x=True,
+        log_y=True,
+        floor=1e-5,
+    )
 
 
 def lock_figure(config: Config, arrays: Arrays) -> Figure:
@@ -136,9 +148,9 @@ def lock_figure(config: Config, arrays: Arrays) -> Figure:
                 "reinforcement learning from N": banded(sizes, learned[:, 2:]),
                 "clone alone": banded(sizes, arrays["clone"][:, 2:]),
             },
-            levels={
-                "without demonstrations, mean": learned[:, 0].mean(),
-                "expert": arrays["expert"].mean(),
+            bounds={
+                "without demonstrations": flat(sizes, learned[:, 0]),
+                "expert": flat(sizes, arrays["expert"]),
             },
             log_x=True,
         )
@@ -157,7 +169,7 @@ def feedback_figure(config: Config, arrays: Arrays) -> Figure:
             f"{count} pairs": banded(betas, arrays["gap"][:, i])
             for i, count in enumerate(config.pairs)
         },
-        levels={"clone": arrays["clone"].mean(), "expert": arrays["expert"].mean()},
+        bounds={name: flat(betas, arrays[name]) for name in ("clone", "expert")},
         log_x=True,
         log_y=True,
         floor=1e-3,
@@ -171,3 +183,8 @@ def banded(x: np.ndarray, values: np.ndarray) -> Series:
     count = len(values)
     half = student.ppf(0.975, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
     return Series(x, mean, np.maximum(mean - half, 0.0), mean + half)
+
+
+def flat(x: np.ndarray, values: np.ndarray) -> Series:
+    """The mean of all values, at every x."""
+    return Series(x, np.full(len(x), values.mean()))

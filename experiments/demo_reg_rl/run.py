@@ -10,6 +10,7 @@ import numpy as np
 from experiments.demo_reg_rl.cloning import clone_kls, linear_kls
 from experiments.demo_reg_rl.config import Config
 from experiments.demo_reg_rl.feedback import feedback_gaps
+from experiments.demo_reg_rl.linear import linear_runs
 from experiments.demo_reg_rl.online import fast_rate, lock_runs, references
 from experiments.demo_reg_rl.report import write_report
 from rlhf_jax.reports.claims import Claim, Outcome, Table
@@ -30,6 +31,7 @@ def run(config: Config, job: Run) -> Outcome:
         "cloning": lambda: clone_kls(config),
         "linear": lambda: linear_kls(config),
         "fast": lambda: fast_rate(config),
+        "lsvi": lambda: linear_runs(config),
         "lock": lambda: lock_runs(config),
         "feedback": lambda: feedback_gaps(config),
     }
@@ -155,6 +157,9 @@ def summary(config: Config, found: Mapping[str, Arrays], rates: Mapping[float, R
         "fast rate, model's policy": {
             f"{beta:g}": fast_slope(found["fast"], i, name="soft regret").slope
             for i, beta in enumerate(config.betas)
+        },
+        "fast rate, linear MDPs": {
+            f"{beta:g}": fast_slope(found["lsvi"], i).slope for i, beta in enumerate(config.betas)
         },
         "feedback": feedback["gap"].mean(0).tolist(),
         "feedback, clone": feedback["clone"].mean(),
