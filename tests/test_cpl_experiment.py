@@ -139,7 +139,7 @@ def test_a_log_linear_policy_goes_through_the_same_update():
             logps=partial(segment_advantages, alpha=ALPHA, gamma=GAMMA),
             reference=False,
         )
-        state = init_state(policy.init(None), optimizer)
+        state = init_state(policy.init(jax.random.key(0)), optimizer)
         for _ in range(3):
             state, _ = jax.jit(update)(state, batch)
         found.append(state.params.reshape(3, 2))

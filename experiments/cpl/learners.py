@@ -101,7 +101,7 @@ def fit_cpl(data: Data, world: GridWorld, config: Config, *, bias: Array | float
         logps=segment_utility(config, world.mdp.gamma),
         reference=False,
     )
-    start = policy.init(None)
+    start = policy.init(jax.random.key(0))
     return jax.nn.log_softmax(
         train(update, start, data.pairs, optimizer=optimizer, steps=config.steps)
     )
@@ -112,7 +112,7 @@ def fit_sft(data: Data, world: GridWorld, config: Config) -> Array:
     num_states = world.mdp.initial.shape[-1]
     policy, optimizer = table_policy(num_states), optax.adam(config.rate)
     update = sft.make_update(policy, optimizer)
-    start = policy.init(None)
+    start = policy.init(jax.random.key(0))
     return jax.nn.log_softmax(
         train(update, start, data.pairs.chosen, optimizer=optimizer, steps=config.steps)
     )
@@ -129,7 +129,7 @@ def fit_rewards(data: Data, world: GridWorld, config: Config) -> Array:
 
     optimizer = optax.chain(optax.add_decayed_weights(2 * L2), optax.adam(config.rate))
     update = reward_model.make_update(reward._replace(scores=scores), optimizer)
-    start = reward.init(None)
+    start = reward.init(jax.random.key(0))
     fitted = train(update, start, data.pairs, optimizer=optimizer, steps=config.steps)
     return jnp.where(absorbing_states(world.mdp)[:, None], 0.0, fitted)
 
@@ -156,6 +156,7 @@ def fit_iql(data: Data, rewards: Array, world: GridWorld, config: Config) -> Arr
     policy, optimizer = table_policy(num_states), optax.adam(config.rate)
     value = tabular_value(num_states)
     update = iql.make_update(policy, value, policy, optimizer, iql.IQLConfig(target_rate=0.05))
-    start = iql.init_iql(policy.init(None), value.init(None), policy.init(None), optimizer)
+    zeros = [model.init(jax.random.key(0)) for model in (policy, value, policy)]
+    start = iql.init_iql(*zeros, optimizer)
     end, _ = jax.lax.scan(lambda s, _: (update(s, batch)[0], None), start, length=config.steps)
     return jax.nn.log_softmax(end.policy.params)
