@@ -33,15 +33,15 @@ def write_report(
             "Left: cosine of the estimate (posterior mean) and the hidden reward. Right: share of "
             f"the questions so far that were near-copies, half of every pool. {band}",
             "information rules rise fast and ask no near-copies, entropy and volume removal ask "
-            "them all the time and stay below random",
+            "them most of the time and end below random",
         ),
         "types": Shown(
             type_figure(found["types"]),
             "Which feedback",
             f"Left: the same learner on records of one type. {band} Right: every seed after "
-            f"{config.records} records, in the order of the means, which are the bars.",
-            "rankings and demonstrations teach most in a record, critiques least; the mixture is "
-            "between its parts",
+            f"{config.records} records; lines are means.",
+            "stops, rankings and demonstrations teach most in a record, comparisons and critiques "
+            "least; the mixture is between its parts",
         ),
         "loop": Shown(
             loop_figure(found["loop"]),
@@ -89,7 +89,7 @@ def query_figure(arrays: Arrays) -> Figure:
 
 
 def type_figure(arrays: Arrays) -> Figure:
-    """Curves, and bars with a point for each seed."""
+    """Curves, and a point for each seed beside its mean."""
     label = "cosine to the hidden reward"
     series = {name: banded(runs, start=1) for name, runs in arrays.items()}
     blank = Panel("After the last record", "", label, {})
@@ -99,11 +99,11 @@ def type_figure(arrays: Arrays) -> Figure:
     order = sorted(arrays, key=lambda name: -arrays[name][:, -1].mean())
     for place, name in enumerate(order):
         last = arrays[name][:, -1]
-        axes.bar(place, last.mean(), color=colours[name], alpha=0.35, width=0.7)
+        axes.hlines(last.mean(), place - 0.35, place + 0.35, color=colours[name], linewidth=2)
         x = place + np.linspace(-0.22, 0.22, len(last))
         axes.plot(x, np.sort(last), "o", color=colours[name], markersize=3)
     least = min(runs[:, -1].min() for runs in arrays.values())
-    axes.set_ylim(least - 0.25 * (1 - least), 1)
+    axes.set_ylim(least - 0.1 * (1 - least), 1 + 0.05 * (1 - least))
     axes.set_xticks(range(len(order)), order, rotation=25, ha="right")
     curves.set_ylim(bottom=0)
     return figure

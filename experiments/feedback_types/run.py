@@ -1,7 +1,8 @@
 """Active queries, one likelihood for all feedback, and both together in a tabular world."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import jax
 import numpy as np
 
 from experiments.feedback_types import stages
@@ -25,10 +26,7 @@ def run(config: Config, job: Run) -> Outcome:
         "types": stages.feedback_types,
         "loop": stages.tabular_loop,
     }
-    found = {
-        name: run_stage(job, name, lambda _, stage=stage: (stage(config), {})).arrays
-        for name, stage in work.items()
-    }
+    found = {name: double_stage(job, name, config, stage) for name, stage in work.items()}
     cosines = dict(zip(RULES, found["queries"]["cosine"], strict=True))
     regrets = dict(zip(LOOP_RULES, found["loop"]["regret"], strict=True))
     claims = [
@@ -40,6 +38,16 @@ def run(config: Config, job: Run) -> Outcome:
     table = query_table(config, cosines, found["queries"]["copies"])
     write_report(job, config, found, claims, table)
     return Outcome(claims, numbers=summary(config, cosines, found["types"], regrets), table=table)
+
+
+def double_stage(job: Run, name: str, config: Config, stage: Callable) -> Arrays:
+    """The arrays of a stage in float64: in float32 scores of pairs near a coin flip tie."""
+
+    def double(_):
+        with jax.enable_x64(True):
+            return stage(config), {}
+
+    return run_stage(job, name, double).arrays
 
 
 def needed(cosines: np.ndarray, target: float) -> np.ndarray:

@@ -73,7 +73,7 @@ def active_queries(config: Config) -> dict[str, np.ndarray]:
 
 
 def identical_items(config: Config) -> dict[str, np.ndarray]:
-    """Scores of comparisons of an item with itself, under the uniform posterior, in float64."""
+    """Scores of comparisons of an item with itself, under the uniform posterior."""
     names = ("mutual information", "volume removal")
 
     @jax.jit
@@ -84,8 +84,7 @@ def identical_items(config: Config) -> dict[str, np.ndarray]:
         question = Question(same, particles, jnp.eye(config.num_features))
         return {name: RULES[name](config, key, question) for name in names}
 
-    with jax.enable_x64(True):
-        return jax.tree.map(np.asarray, scores(jax.random.key(config.seed)))
+    return jax.tree.map(np.asarray, scores(jax.random.key(config.seed)))
 
 
 def feedback_types(config: Config) -> dict[str, np.ndarray]:
