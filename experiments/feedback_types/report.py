@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from experiments.feedback_types.config import Config
 from experiments.feedback_types.learner import RULES
+from experiments.feedback_types.tabular import LOOP_RULES
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import Shown, write_page
 from rlhf_jax.reports.panels import Panel, panels
@@ -14,7 +15,6 @@ from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
 Arrays = Mapping[str, np.ndarray]
-LOOP_RULES = ("random", "mutual information", "policy gain")
 BAND = (0.25, 0.75)
 
 

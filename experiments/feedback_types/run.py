@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
-from experiments.feedback_types import stages
+from experiments.feedback_types import stages, tabular
 from experiments.feedback_types.config import Config
 from experiments.feedback_types.kinds import MIXED, PARTS, TYPES
 from experiments.feedback_types.learner import RANDOM, RULES
-from experiments.feedback_types.report import LOOP_RULES, write_report
+from experiments.feedback_types.report import write_report
+from experiments.feedback_types.tabular import LOOP_RULES
 from rlhf_jax.reports.claims import Claim, Outcome, Table
 from rlhf_jax.training import Run, run_stage
 
@@ -24,7 +25,7 @@ def run(config: Config, job: Run) -> Outcome:
         "queries": stages.active_queries,
         "identical": stages.identical_items,
         "types": stages.feedback_types,
-        "loop": stages.tabular_loop,
+        "loop": tabular.tabular_loop,
     }
     found = {name: double_stage(job, name, config, stage) for name, stage in work.items()}
     cosines = dict(zip(RULES, found["queries"]["cosine"], strict=True))
