@@ -63,5 +63,5 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """Fewer particles, questions and records: every stage in seconds."""
-    return Config(particles=400, queries=24, records=12, horizon=4, states=5)
+    """Fewer particles and questions, smaller worlds: every stage in seconds."""
+    return Config(particles=400, queries=24, horizon=4, states=5)
