@@ -64,6 +64,12 @@ def test_what_follows_an_end_does_not_matter():
         np.testing.assert_array_equal(one, two)
 
 
+def test_targets_are_made_by_the_slow_copies():
+    """With target actor a = -2 s: y = (1 + .5 * Q(2, -4), 0) = (1, 0), errors (.5, 1.5)."""
+    new, _ = UPDATE(START._replace(target_actor=jnp.asarray(-2.0)), batch())
+    np.testing.assert_allclose(new.critic.params, [1 - 0.1 * 1.75, 0.5 + 0.1 * 0.5], rtol=1e-6)
+
+
 def test_targets_equal_to_the_networks_at_tau_1():
     sharp = ddpg.DDPGConfig(gamma=0.5, tau=1.0)
     new, _ = jax.jit(ddpg.make_update(actor, critic, SGD, sharp))(START, batch())

@@ -44,16 +44,21 @@ def swing(key, observation):
     return 3.0 * jax.random.uniform(key, (1,), minval=-1.0), jnp.zeros(())
 
 
-def test_episodes_under_vmap_are_those_of_a_loop():
+def test_episodes_under_vmap_are_those_of_a_loop_and_pay_the_sum_of_the_factors():
     keys = jax.random.split(KEY, 3)
 
     def one(key):
-        return sample_episode(PENDULUM, swing, key, steps=20).rewards
+        episode = sample_episode(PENDULUM, swing, key, steps=20)
+        return episode.rewards, episode.trajectory.inputs, episode.trajectory.actions
 
     alone = jax.jit(one)
-    np.testing.assert_allclose(
-        jax.jit(jax.vmap(one))(keys), jnp.stack([alone(key) for key in keys]), rtol=1e-4
-    )
+    looped = [jnp.stack(each) for each in zip(*(alone(key) for key in keys), strict=True)]
+    for together, each in zip(jax.jit(jax.vmap(one))(keys), looped, strict=True):
+        np.testing.assert_allclose(together, each, rtol=1e-4, atol=1e-5)
+    rewards, observations, actions = looped
+    factors = pendulum_factors(observations, actions)
+    assert (np.asarray(factors) <= 0).all()
+    np.testing.assert_allclose(rewards, factors @ jnp.asarray(REWARD_WEIGHTS), rtol=1e-5)
 
 
 def test_a_step_under_jit_is_the_same():
@@ -65,15 +70,6 @@ def test_a_step_under_jit_is_the_same():
         strict=True,
     ):
         np.testing.assert_allclose(one, two, rtol=1e-6)
-
-
-def test_the_reward_is_the_weighted_sum_of_the_factors():
-    episode = jax.jit(lambda key: sample_episode(PENDULUM, swing, key, steps=20))(KEY)
-    moved = episode.trajectory
-    factors = pendulum_factors(moved.inputs, moved.actions)
-    assert (np.asarray(factors) <= 0).all()
-    expected = factors @ jnp.asarray(REWARD_WEIGHTS)
-    np.testing.assert_allclose(episode.rewards, expected, rtol=1e-5)
 
 
 def test_the_pendulum_steps_like_that_of_gymnax():
