@@ -46,11 +46,6 @@ def test_only_entering_the_goal_pays(grids):
     np.testing.assert_allclose(rewards[0, 55], [0.025, 0.925, 0.025, 0.025], atol=1e-6)
 
 
-def test_one_grid_is_a_row_of_the_batch(grids):
-    one = jax.jit(hazard_grid)(KEYS[1])
-    np.testing.assert_array_equal(one.transitions, grids.transitions[1])
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -56,6 +56,7 @@ def test_a_step_from_the_goal_is_free_and_the_clock_ends_the_episode():
     assert float(seen.discount) == 0.0
 
 
+@pytest.mark.slow
 def test_a_way_round_the_wall_is_safe_and_arrives():
     """Up to y = 110, along, and down to the goal, all within the horizon."""
 
