@@ -27,7 +27,9 @@ def write_report(
     np.savez(folder / "sizes.npz", sizes=config.sizes, **flat)
     np.savez(folder / "coverage.npz", shares=config.shares, **coverage)
     figures = {
-        "pairs": panels([kl_panel(config, results, rate), *return_panels(config, results)]),
+        "pairs": panels(
+            [kl_panel(config, results, rate), *return_panels(config, results)], columns=3
+        ),
         "coverage": panels([coverage_panel(coverage)], columns=1),
     }
     grids = f"Mean and range over {config.num_seeds} grids, each with its own data."
@@ -37,13 +39,13 @@ def write_report(
             "KL(pi* || pi), mean over states, and scaled return (1: soft-optimal, 0: uniform "
             f"actions; drawn from {LOWEST} on). {grids} In the third panel segments end with the "
             "episode: their lengths differ, and partial returns then know what a step costs.",
-            "CPL falls with slope about -1 and reaches 1; bias 0.5 and the others level off",
+            "CPL falls with slope about -1 and reaches 1, the others level off; cut, all rise",
         ),
         "coverage": (
             "What behaviour never does",
             f"{config.covered_pairs} pairs from behaviour that takes only some of the actions, the "
             f"same ones always. {grids}",
-            "which of the two is better where few actions are seen",
+            "bias 0.5 is the better one wherever behaviour leaves actions out",
         ),
     }
     shown = {
