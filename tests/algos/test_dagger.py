@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rlhf_jax.algos import dagger
 
@@ -32,6 +33,7 @@ def test_of_a_sure_expert_it_is_the_expert_wherever_it_was_seen():
     np.testing.assert_allclose(jnp.exp(dagger.policy(state)), expected)
 
 
+@pytest.mark.slow
 def test_it_acts_by_its_policy():
     state = dagger.DaggerState(jnp.array([[0.0, 3.0], [2.0, 2.0]]))
     keys = jax.random.split(jax.random.key(0), 400)

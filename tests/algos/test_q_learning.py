@@ -47,6 +47,7 @@ def test_what_is_not_valid_changes_nothing_and_jit_agrees():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), eager, compiled)
 
 
+@pytest.mark.slow
 def test_sweeps_over_a_chain_reach_its_optimal_values():
     """Three states in a row, right pays 1 at the end: Q* = gamma^k, by sweeps over all pairs."""
     states, actions = (axis.ravel() for axis in jnp.meshgrid(jnp.arange(3), jnp.arange(2)))

@@ -98,10 +98,14 @@ STORY = (
 )
 
 
-def told(**options) -> rlif.RlifState:
+UPDATE = jax.jit(partial(rlif.update, gamma=0.5))
+
+
+def told(on_previous: bool = False, kept: int = rlif.KEEP_LAST) -> rlif.RlifState:
+    """The switches are traced, so that one program serves all."""
     state = rlif.init(4, 2)
     for seen in STORY:
-        state = rlif.update(state, seen, gamma=0.5, **options)
+        state = UPDATE(state, seen, on_previous=jnp.array(on_previous), kept=jnp.array(kept))
     return state
 
 
@@ -132,21 +136,16 @@ def test_without_interventions_zero_is_a_fixed_point():
     state = rlif.init(4, 2)
     for seen in STORY:
         quiet = seen._replace(intervened=jnp.array(False))
-        state = rlif.update(state, quiet, gamma=0.9, kept=rlif.KEEP_ALL)
+        for flag in (False, True):
+            state = UPDATE(state, quiet, on_previous=jnp.array(flag), kept=jnp.array(rlif.KEEP_ALL))
     assert not state.table.action_values.any()
 
 
 @pytest.mark.slow
-def test_rlif_traced_switches_agree_with_plain_ones():
-    update = jax.jit(
-        lambda state, seen, flag, kept: rlif.update(
-            state, seen, gamma=0.5, on_previous=flag, kept=kept
-        )
-    )
+def test_rlif_plain_switches_agree_with_traced_ones():
     for flag in (False, True):
         for kept in (rlif.KEEP_NONE, rlif.KEEP_ALL):
             state = rlif.init(4, 2)
             for seen in STORY:
-                state = update(state, seen, jnp.array(flag), jnp.array(kept))
-            plain = told(on_previous=flag, kept=kept)
-            jax.tree.map(np.testing.assert_array_equal, state, plain)
+                state = rlif.update(state, seen, gamma=0.5, on_previous=flag, kept=kept)
+            jax.tree.map(np.testing.assert_array_equal, state, told(flag, kept))
