@@ -1,5 +1,6 @@
 """Which prompt for which query, learnt from logged outcomes alone."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -109,7 +110,7 @@ def prompt_successes(config: Prompts, key: jax.Array, seeds: int) -> dict[str, n
     return jax.tree.map(np.asarray, run(jax.random.split(key, seeds)))
 
 
-def gap_closed(found: dict[str, np.ndarray], which: str) -> np.ndarray:
+def gap_closed(found: Mapping[str, np.ndarray], which: str) -> np.ndarray:
     """Share of the way from the best single prompt to the oracle, [seeds, numbers of queries].
 
     Args:

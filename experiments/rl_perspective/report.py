@@ -66,7 +66,7 @@ def write_report(
     )
 
 
-def spread(x: Sequence, values: np.ndarray) -> Series:
+def spread(x: Sequence | np.ndarray, values: np.ndarray) -> Series:
     """Median and range over seeds, values [seeds, N]."""
     return Series(x, np.median(values, 0), values.min(0), values.max(0))
 

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rlhf_jax.algos.inverse_rl import InverseRL, max_ent_irl, mean_features
 from rlhf_jax.envs.tabular_mdp import FiniteMDP
@@ -79,20 +80,18 @@ def test_the_step_is_the_gradient_of_the_dual():
     assert new.step == 1
 
 
-def test_it_matches_the_occupancy_of_a_soft_expert_under_any_reference():
+def test_it_matches_the_occupancy_of_a_soft_expert_under_a_reference():
     """Whose weights are within reach: the gap goes to zero and the policies agree."""
     mdp = world(2)
     ref = jax.nn.log_softmax(jax.random.normal(jax.random.key(3), mdp.rewards.shape))
     features = jax.random.uniform(jax.random.key(4), (STATES, ACTIONS, 3))
-    for start in (uniform(mdp), ref):
-        irl = method(mdp, features, start, eta=3.0)
-        truth = irl.init()._replace(weights=jnp.array([1.0, -0.5, 0.3]))
-        expert = irl.plan(truth)
-        met = mean_features(finite_mdp.occupancy(mdp, expert), expert, features)
-        state, metrics = jax.jit(partial(learn, irl, updates=400))(met)
-        gaps = np.asarray(metrics["irl/gap"])
-        assert gaps[-1] < 1e-4 < 1e-2 < gaps[0]
-        np.testing.assert_allclose(jnp.exp(irl.plan(state)), jnp.exp(expert), atol=5e-3)
+    irl = method(mdp, features, ref, eta=3.0)
+    expert = irl.plan(irl.init()._replace(weights=jnp.array([1.0, -0.5, 0.3])))
+    met = mean_features(finite_mdp.occupancy(mdp, expert), expert, features)
+    state, metrics = jax.jit(partial(learn, irl, updates=400))(met)
+    gaps = np.asarray(metrics["irl/gap"])
+    assert gaps[-1] < 1e-4 < 1e-2 < gaps[0]
+    np.testing.assert_allclose(jnp.exp(irl.plan(state)), jnp.exp(expert), atol=5e-3)
 
 
 def test_one_step_is_a_bandit():
@@ -121,6 +120,7 @@ def test_a_uniform_reference_is_max_ent_and_the_clone_is_rlhf():
     np.testing.assert_allclose(tuned.plan(tuned.init()), clone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_sure_expert_is_met_at_the_clip_and_its_way_back_is_found():
     """On the rope only offset 0 is ever seen; the plan brings every offset back."""
     rope = tightrope(jax.random.key(0), horizon=10, num_offsets=4)
