@@ -187,6 +187,7 @@ def test_draws_have_the_covariance_of_the_regression(linear):
     np.testing.assert_allclose(plans.weights[7], one.weights, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_gradient_of_the_soft_value_is_checked_by_differences(state, table):
     uniform = jnp.full_like(table.rewards, -jnp.log(A))
 

@@ -48,6 +48,7 @@ def test_counts_are_those_of_the_episodes():
     assert counts[1, 1, 0, 2] == counts[1, 1, 1, 0] == 1
 
 
+@pytest.mark.slow
 def test_the_reward_posterior_is_laplace_and_its_draws_have_that_law(act):
     """One comparison, x = 2 e_0, in the population of many draws."""
     x = jnp.zeros(M).at[0].set(2.0)
@@ -71,6 +72,7 @@ def test_the_reward_posterior_is_laplace_and_its_draws_have_that_law(act):
     np.testing.assert_allclose(pr.disagreement(x, state.reward.inverse, sigma=1.0), gap, rtol=0.07)
 
 
+@pytest.mark.slow
 def test_drawn_models_have_the_dirichlet_mean(act):
     """Q - r at step 0 is P V_1; with the count at 98 on one next state it is V_1 there, nearly."""
     state = fresh()
@@ -85,18 +87,24 @@ def test_drawn_models_have_the_dirichlet_mean(act):
     np.testing.assert_allclose(np.mean(after[:, 1, 1] - values.mean(-1)), 0.0, atol=0.05)
 
 
-def test_much_data_is_the_optimal_policy(act, blocks):
+@pytest.fixture(scope="module")
+def mdp() -> FiniteMDP:
     rng = np.random.default_rng(3)
     transitions, rewards = rng.dirichlet(np.ones(S), (H, S, A)), rng.random((H, S, A))
-    mdp = FiniteMDP(*map(jnp.asarray, (transitions, rewards, np.eye(S)[0])))
-    state = fresh()._replace(counts=1e7 * mdp.transitions)
-    # A posterior as narrow as that of the transitions, around the true reward.
-    reward = state.reward._replace(weights=mdp.rewards.ravel())
-    drawn = pbts._optimal(mdp.transitions, blocks @ reward.weights, reward.weights)
+    return FiniteMDP(*map(jnp.asarray, (transitions, rewards, np.eye(S)[0])))
+
+
+def test_the_plan_of_a_drawn_mdp_is_its_optimum(mdp, blocks):
+    weights = mdp.rewards.ravel()
+    plan = pbts._optimal(mdp.transitions, blocks @ weights, weights)
     best = finite_mdp.optimal(mdp)
-    np.testing.assert_allclose(drawn.values, best.values, atol=1e-12)
-    np.testing.assert_allclose(drawn.logps, best.logps)
-    plan, _ = act(4, state)
+    np.testing.assert_allclose(plan.values, best.values, atol=1e-12)
+    np.testing.assert_allclose(plan.logps, best.logps)
+
+
+@pytest.mark.slow
+def test_much_data_leave_the_true_transitions(mdp, act, blocks):
+    plan, _ = act(4, fresh()._replace(counts=1e7 * mdp.transitions))
     after = plan.action_values[:, 0] - jnp.einsum("sijm,nm->nsij", blocks, plan.weights[:, 0])[:, 0]
     exact = jnp.einsum("ijk,nk->nij", mdp.transitions[0], plan.values[:, 1])
     np.testing.assert_allclose(after, exact, atol=5e-3)
