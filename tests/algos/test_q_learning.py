@@ -71,6 +71,7 @@ def test_sweeps_over_a_chain_reach_its_optimal_values():
     np.testing.assert_allclose(jnp.exp(q_learning.policy(state)), [[0, 1]] * 3)
 
 
+@pytest.mark.slow
 def test_greedy_ties_are_uniform_and_exploring_is_too():
     state = QState(jnp.array([[1.0, 1.0, 0.0, 0.0]]), jnp.zeros((1, 4)))
     np.testing.assert_allclose(jnp.exp(q_learning.policy(state)), [[0.5, 0.5, 0.0, 0.0]])
