@@ -109,6 +109,7 @@ def test_the_minimiser_of_cpl_is_the_soft_optimal_policy_and_the_bias_moves_it()
     np.testing.assert_allclose(jax.nn.log_softmax(descend(jnp.zeros((3, 2)))), best, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_advantages_taken_for_rewards_plan_well_until_a_constant_is_added():
     """What a partial-return model makes of labels of regret: A*, and a constant it can't see."""
     world = cliff_grid(jax.random.key(0))

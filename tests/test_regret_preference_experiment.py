@@ -31,6 +31,9 @@ ASKED = {
     ("share of boards that regret loses, worst case", "<=", 0.05),
 }
 WEIGHTS = (-1.0, 5.0, -10.0, 1.0, -2.0, -2.0)
+# One compilation each, of few shapes.
+seen_by = jax.jit(utilities, static_argnames=("model",))
+optimal = jax.jit(discounted_mdp.optimal)
 CONSTANT = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0)  # on blank cells and a goal every step has sum 1
 
 
@@ -70,7 +73,7 @@ def test_a_constant_is_invisible_to_partial_returns_of_equal_length_but_not_to_t
     segments = as_segments(world, states[whole], mask[whole])
     shifted = world.weights + 2 * jnp.array(CONSTANT)
     seen = [
-        utilities(weights, world, segments, model="partial return")
+        seen_by(weights, world, segments, model="partial return")
         for weights in (world.weights, shifted)
     ]
     np.testing.assert_allclose(seen[1] - seen[0], 6, rtol=1e-12)
@@ -79,13 +82,13 @@ def test_a_constant_is_invisible_to_partial_returns_of_equal_length_but_not_to_t
     losses = [soft_bradley_terry_loss(u[pairs[:, 0]], u[pairs[:, 1]], prefs) for u in seen]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-9)
     # Under one reward it is best to end the episode, under the other never to.
-    plans = [discounted_mdp.optimal(under_weights(world, w)) for w in (world.weights, shifted)]
+    plans = [optimal(under_weights(world, w)) for w in (world.weights, shifted)]
     beside = 2 * 3 + 1
     assert np.exp(plans[0].logps[beside, 3]) == 1
     assert np.exp(plans[1].logps[beside, 3]) == 0
     # Regret tells them apart.
     regrets = [
-        utilities(weights, world, segments, model="regret") for weights in (world.weights, shifted)
+        seen_by(weights, world, segments, model="regret") for weights in (world.weights, shifted)
     ]
     assert np.abs(regrets[1] - regrets[0]).max() > 1
 
@@ -94,7 +97,7 @@ def test_segments_that_end_early_make_the_constant_visible(world):
     states, _, mask = every_segment(world)
     segments = as_segments(world, states, mask)
     shifted = world.weights + 2 * jnp.array(CONSTANT)
-    gaps = utilities(shifted, world, segments, model="partial return") - utilities(
+    gaps = seen_by(shifted, world, segments, model="partial return") - utilities(
         world.weights, world, segments, model="partial return"
     )
     np.testing.assert_allclose(gaps, 2 * mask.sum(-1), rtol=1e-12)
@@ -111,7 +114,7 @@ def test_potential_shaping_is_invisible_to_regret_but_not_to_partial_return(worl
     told = []
     for rewards in (world.mdp.rewards, shaped):
         mdp = under_weights(world, world.weights)
-        found = discounted_mdp.optimal(type(mdp)(mdp.transitions, rewards, mdp.initial, mdp.gamma))
+        found = optimal(type(mdp)(mdp.transitions, rewards, mdp.initial, mdp.gamma))
         values, q = found.values[states[:, :-1]], found.action_values[states[:, :-1], actions]
         regrets = segment_regrets(values, q, mask, gamma=gamma)
         told.append((regrets, partial_returns(rewards[states[:, :-1], actions], mask, gamma=gamma)))
@@ -121,10 +124,10 @@ def test_potential_shaping_is_invisible_to_regret_but_not_to_partial_return(worl
 
 def test_regret_of_the_learner_is_the_sum_of_advantages_and_zero_for_the_best(world):
     states, actions, mask = every_segment(world)
-    found = discounted_mdp.optimal(world.mdp)
+    found = optimal(world.mdp)
     values, q = found.values[states[:, :-1]], found.action_values[states[:, :-1], actions]
     expected = -segment_regrets(values, q, mask, gamma=world.mdp.gamma)
-    seen = utilities(world.weights, world, as_segments(world, states, mask), model="regret")
+    seen = seen_by(world.weights, world, as_segments(world, states, mask), model="regret")
     np.testing.assert_allclose(seen, expected, atol=1e-9)
     assert seen.max() == pytest.approx(0, abs=1e-9)
 
@@ -137,18 +140,19 @@ def test_labels_are_drawn_or_sure_with_half_at_a_tie():
     assert share == pytest.approx(1 / (1 + np.e), abs=0.03)
 
 
-def test_regret_learns_to_end_where_partial_return_learns_to_wander(world):
+@pytest.mark.slow
+def test_regret_learns_to_end_the_episode(world):
     states, _, mask = every_segment(world)
     drawn = jax.random.randint(jax.random.key(3), (300, 2), 0, len(states))
     segments = as_segments(world, states, mask)
     pairs = jax.tree.map(lambda x: x[drawn], segments)
-    seen = utilities(world.weights, world, segments, model="regret")[drawn]
+    seen = seen_by(world.weights, world, segments, model="regret")[drawn]
     prefs = draw_prefs(jax.random.key(4), seen, noisy=False)
 
     fit = jax.jit(fit_weights, static_argnames=("model", "steps", "rate"))
     weights, loss = fit(world, pairs, prefs, jnp.ones(300), model="regret", steps=60, rate=0.3)
     assert loss < 0.3
-    planned = discounted_mdp.optimal(under_weights(world, weights))
+    planned = optimal(under_weights(world, weights))
     lost = discounted_mdp.regret(world.mdp, planned.logps)
     assert lost < 1e-6
 
