@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from rlhf_jax.ops.bellman import greedy_policy, soft_policy, soft_values
 from rlhf_jax.ops.elliptical import elliptical_norms, initial_inverse, rank_one_inverse
+from rlhf_jax.ops.linear_systems import cholesky, invert
 
 Scalar = float | int | Float[Array, ""]
 
@@ -78,7 +79,7 @@ def from_counts(
     """
     seen = jnp.einsum("ijd,hij,ije->hde", features, jnp.sum(counts, axis=-1), features)
     design = seen + ridge * jnp.eye(features.shape[-1])
-    return LSVIState(jnp.linalg.inv(design), jnp.einsum("ijd,hijk->hdk", features, counts))
+    return LSVIState(invert(design), jnp.einsum("ijd,hijk->hdk", features, counts))
 
 
 def plan(
@@ -172,7 +173,7 @@ def randomised_plan(
     Departs: the form of the truncation between the thresholds.
     """
     normal = jax.random.normal(key, state.moments.shape[:-1], rewards.dtype)
-    noise = sigma * jnp.einsum("hde,he->hd", jnp.linalg.cholesky(state.inverse), normal)
+    noise = sigma * jnp.einsum("hde,he->hd", cholesky(state.inverse), normal)
 
     def adjust(linear, norms, after):
         rho = jnp.clip((high - norms) / (high - low), 0.0, 1.0)

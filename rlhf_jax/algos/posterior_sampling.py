@@ -20,6 +20,7 @@ from rlhf_jax.algos.preference_lsvi import (
     reward_information,
 )
 from rlhf_jax.ops.bellman import expected_values, greedy_policy
+from rlhf_jax.ops.linear_systems import invert
 
 Scalar = float | int | Float[Array, ""]
 
@@ -77,7 +78,7 @@ def act(
     model_key, reward_key = jax.random.split(key)
     reward = state.reward
     mode = fit_reward(reward, slope=slope, radius=radius, ridge=ridge)
-    covariance = jnp.linalg.inv(reward_information(mode, reward, slope=slope, ridge=ridge))
+    covariance = invert(reward_information(mode, reward, slope=slope, ridge=ridge))
     covariance = (covariance + covariance.T) / 2.0
     drawn = draw_weights(reward_key, mode, covariance, sigma=1.0)
     transitions = jax.random.dirichlet(model_key, concentration + state.counts)

@@ -19,6 +19,7 @@ from rlhf_jax.ops.elliptical import (
     log_det_bound,
     rank_one_inverse,
 )
+from rlhf_jax.ops.linear_systems import cholesky, solve
 
 Scalar = float | int | Float[Array, ""]
 MULTIPLIER_STEPS = 6  # Newton steps for the multiplier of the norm constraint
@@ -127,20 +128,17 @@ def ball_minimiser(
     """
     eye = jnp.eye(len(target), dtype=hessian.dtype)
 
-    def solve(multiplier):
-        factor = jax.scipy.linalg.cho_factor(hessian + multiplier * eye)
-        return factor, jax.scipy.linalg.cho_solve(factor, target)
-
     def tighten(multiplier, _):
-        factor, point = solve(multiplier)
+        held = hessian + multiplier * eye
+        point = solve(held, target[:, None])[:, 0]
         length = jnp.linalg.norm(point)
-        bend = point @ jax.scipy.linalg.cho_solve(factor, point)
+        bend = point @ solve(held, point[:, None])[:, 0]
         move = length**2 * (length - radius) / (radius * jnp.where(bend > 0, bend, 1.0))
         return jnp.maximum(multiplier + move, 0.0), None
 
     zero = jnp.zeros((), hessian.dtype)
     multiplier = jax.lax.scan(tighten, zero, None, length=MULTIPLIER_STEPS)[0]
-    return solve(multiplier)[1]
+    return solve(hessian + multiplier * eye, target[:, None])[:, 0]
 
 
 def draw_weights(
@@ -152,7 +150,7 @@ def draw_weights(
 ) -> Float[Array, " m"]:
     """theta ~ N(weights, sigma^2 inverse): one draw for a whole episode."""
     noise = jax.random.normal(key, weights.shape, weights.dtype)
-    return weights + sigma * jnp.linalg.cholesky(inverse) @ noise
+    return weights + sigma * cholesky(inverse) @ noise
 
 
 def disagreement(

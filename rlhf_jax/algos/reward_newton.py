@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rlhf_jax.losses.reward import bradley_terry_loss
+from rlhf_jax.ops.linear_systems import solve
 
 Scalar = float | int | Float[Array, ""]
 HALVINGS = 12  # of a step: 1 down to 2^-11
@@ -58,7 +59,7 @@ def fit_rewards(
 
     def step(params: Array, _) -> tuple[Array, None]:
         grads = jax.grad(objective)(params)
-        direction = jnp.linalg.solve(jax.hessian(objective)(params), grads)
+        direction = solve(jax.hessian(objective)(params), grads[:, None])[:, 0]
         tried = params - sizes[:, None] * direction
         best = jnp.argmin(jax.vmap(objective)(tried))
         # Near the optimum rounding decides between steps; a whole one is right there.

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.ops.linear_systems import solve
+
 Scalar = float | int | Float[Array, ""]
 
 
@@ -167,7 +169,7 @@ def behaviour_values(
     last = jnp.take_along_axis(replay.states, lengths(replay)[:, None], axis=-1)[:, 0]
     goal = jnp.zeros(num_states, bool).at[last].max(replay.successes)
     right = jnp.where(total > 0, -1.0, jnp.where(goal, 0.0, unseen))
-    return jnp.linalg.solve(jnp.eye(num_states) - gamma * means, right)
+    return solve(jnp.eye(num_states) - gamma * means, right[:, None])[:, 0]
 
 
 def plan(

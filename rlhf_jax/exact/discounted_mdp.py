@@ -20,6 +20,7 @@ from rlhf_jax.ops.bellman import (
     soft_policy,
     soft_values,
 )
+from rlhf_jax.ops.linear_systems import solve
 
 Scalar = float | int | Float[Array, ""]
 MAX_SWEEPS = 200  # of policy iteration, which needs about ten
@@ -62,7 +63,7 @@ def _resolve(
     """(I - gamma P_pi)^{-1} right."""
     eye = jnp.eye(logps.shape[-2], dtype=right.dtype)
     moves = jnp.einsum("...ij,...ijk->...ik", jnp.exp(logps), mdp.transitions)
-    return jnp.linalg.solve(eye - _gamma(mdp, 2) * moves, right)
+    return solve(eye - _gamma(mdp, 2) * moves, right)
 
 
 def _gamma(mdp: DiscountedMDP, axes: int) -> Array:
@@ -169,7 +170,7 @@ def occupancy(mdp: DiscountedMDP, logps: Float[Array, "*B S A"]) -> Float[Array,
     eye = jnp.eye(logps.shape[-2], dtype=mdp.initial.dtype)
     moves = jnp.einsum("...ij,...ijk->...ki", jnp.exp(logps), mdp.transitions)
     right = (1 - _gamma(mdp, 1)) * mdp.initial
-    return jnp.linalg.solve(eye - _gamma(mdp, 2) * moves, right[..., None])[..., 0]
+    return solve(eye - _gamma(mdp, 2) * moves, right[..., None])[..., 0]
 
 
 def policy_return(mdp: DiscountedMDP, logps: Float[Array, "*B S A"]) -> Float[Array, "*B"]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rlhf_jax.feedback.choices import choice_loglik, choice_logps
+from rlhf_jax.ops.linear_systems import invert, solve
 
 Scalar = float | Float[Array, ""]
 LogDensity = Callable[[Float[Array, " d"]], Float[Array, ""]]
@@ -184,13 +185,13 @@ def laplace(
 
     def step(theta, _):
         curvature = choice_information(options, theta, beta=beta) + prior
-        full = jnp.linalg.solve(curvature, jax.grad(objective)(theta))
+        full = solve(curvature, jax.grad(objective)(theta)[:, None])[:, 0]
         sizes = 0.5 ** jnp.arange(8)
         best = sizes[jnp.argmax(jax.vmap(lambda size: objective(theta + size * full))(sizes))]
         return theta + best * full, None
 
     mode = jax.lax.scan(step, jnp.zeros(options.shape[-1], options.dtype), length=steps)[0]
-    return Normal(mode, jnp.linalg.inv(choice_information(options, mode, beta=beta) + prior))
+    return Normal(mode, invert(choice_information(options, mode, beta=beta) + prior))
 
 
 def bootstrap_ensemble(
