@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float64
 
 from rlhf_jax.exact.nash import game_name, skew_part
+from rlhf_jax.ops.linear_systems import solve
 
 WARM_STEPS, NEWTON_STEPS = 100, 50  # of a round; each has ten times the warm steps of the last
 ROUNDS = 4
@@ -167,7 +168,7 @@ def _newton_step(game: _Game, state: tuple[Array, Array, Array]) -> tuple[Array,
     logits, count, _ = state
     offsets, probs = _offsets(game, logits), jnp.exp(_policy(game, logits))
     slopes = game.skew * probs - jnp.outer(game.skew @ probs, probs)
-    move = jnp.linalg.solve(jnp.eye(len(probs)) - slopes / game.beta, -offsets)
+    move = solve(jnp.eye(len(probs)) - slopes / game.beta, -offsets[:, None])[:, 0]
     tried = logits + SHRINKS[:, None] * jnp.where(game.allowed, move, 0.0)
     lengths = jnp.linalg.norm(_offsets(game, tried), axis=-1)
     good = lengths < (1.0 - 1e-4 * SHRINKS) * jnp.linalg.norm(offsets)

@@ -309,5 +309,5 @@ def test_a_wrong_reference_is_refused(bad):
 
 def test_a_tolerance_that_cannot_be_met_is_an_error_that_names_the_game():
     games, refs = games_of(7)
-    with pytest.raises(RuntimeError, match=r"game \(\d, 0\) at beta = 0.001: residual .*1e-17"):
+    with pytest.raises(RuntimeError, match=r"game \(\d, \d\) at beta = 0\.0+1: residual .*1e-17"):
         regularised_nash(games[:, None], refs[:, None], beta=BETAS[:2], tolerance=1e-17)
