@@ -17,6 +17,7 @@ from rlhf_jax.losses.answer_policy_gradient import (
     rloo_loss,
     vespo_loss,
 )
+from rlhf_jax.losses.expectile import expectile_loss
 from rlhf_jax.losses.feedback import (
     binary_loss,
     cost_model_loss,
@@ -270,6 +271,7 @@ __all__ = [
     "entropy",
     "exact_kl",
     "exo_loss",
+    "expectile_loss",
     "f_dpo_loss",
     "forward_kl_score",
     "forward_kl_surrogate",
