@@ -58,7 +58,7 @@ def utilities(
     return -deterministic_regrets(rewards, starts, ends, segments.mask, gamma=world.mdp.gamma)
 
 
-def draw_prefs(key: Key[Array, ""], values: Float[Array, "B 2"], *, noisy: Array) -> Array:
+def draw_prefs(key: Key[Array, ""], values: Float[Array, "B 2"], *, noisy: Array | bool) -> Array:
     """[B] preference for the first segment: a drawn label where noisy, else the better one, 1/2 at
     a tie."""
     drawn = bt_labels(key, values[:, ::-1], beta=1.0).astype(values.dtype)
