@@ -1,8 +1,8 @@
 """Eight simulated devices for every test, a quicker compiler, and memory given back.
 
 Most of the suite's time goes into compiling small programs that run once. Without XLA's fusion
-emitters that takes half as long, without LLVM's optimisation half as long again. Flags that are
-already in XLA_FLAGS come later and win.
+emitters that takes half as long, and without LLVM's optimisation less still. Flags that are already
+in XLA_FLAGS come later and win.
 """
 
 import ctypes
