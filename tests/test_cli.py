@@ -108,7 +108,8 @@ def test_a_run_and_what_it_leaves(run, workplace):
     assert summary["slug"] == "toy"
     assert summary["config"]["adam"] == {"rate": 0.1}
     assert summary["claims"][0] | {"value": 0} == {
-        "name": "sum of weights", "value": 0, "op": "<", "threshold": 1e9, "holds": True,
+        "statement": "sum of weights", "value": 0, "op": "<", "threshold": 1e9, "kind": "ours",
+        "source": "", "interval": None, "baseline": None, "verdict": "holds",
     }  # fmt: skip
     assert {"slug", "paper", "seconds", "versions", "config", "claims"} <= summary.keys()
     assert summary["versions"]["python"].count(".") == 2

@@ -178,8 +178,8 @@ def test_the_claims_are_those_of_the_paper_and_can_fail():
     config = cpl_config.default()
     found = results(config)
     held = claims(config, found)
-    assert {(claim.name, claim.op, claim.threshold) for claim in held} == ASKED
-    assert [claim.name for claim in held if not claim.holds] == []
+    assert {(claim.statement, claim.op, claim.threshold) for claim in held} == ASKED
+    assert [claim.statement for claim in held if not claim.holds] == []
     # Imitation in the place of CPL: neither near pi*, nor nearer with more data, nor ahead.
     flat = {
         "kl": np.full((5, len(config.sizes)), 0.7),

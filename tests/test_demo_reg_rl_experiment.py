@@ -65,8 +65,8 @@ def claims_of(config: demo_config.Config, found: dict) -> list[Claim]:
 def test_the_claims_are_those_of_the_paper(size):
     config = getattr(demo_config, size)()
     claims = claims_of(config, made_up(config))
-    assert {(claim.name, claim.op, claim.threshold) for claim in claims} == ASKED
-    assert [claim.name for claim in claims if not claim.holds] == []
+    assert {(claim.statement, claim.op, claim.threshold) for claim in claims} == ASKED
+    assert [claim.statement for claim in claims if not claim.holds] == []
 
 
 def test_numbers_that_are_not_as_claimed_fail():
@@ -77,7 +77,7 @@ def test_numbers_that_are_not_as_claimed_fail():
     found["lock"]["soft regret"] = 0.1 * found["lock"]["soft regret"]
     found["lock"]["beta"] = 0.01 * found["lock"]["beta"]
     found["feedback"]["gap"] = found["feedback"]["gap"] + 0.05
-    failed = {claim.name for claim in claims_of(QUICK, found) if not claim.holds}
+    failed = {claim.statement for claim in claims_of(QUICK, found) if not claim.holds}
     assert failed == {name for name, _, _ in ASKED} - {
         "cloning: slope of KL(expert || clone) in N, at least"
     }
@@ -95,8 +95,8 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
 @pytest.mark.slow
 def test_a_quick_run_says_what_was_asked_in_finite_numbers(whole):
     out, outcome = whole
-    assert {(claim.name, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
-    held = {claim.name for claim in outcome.claims if claim.holds}
+    assert {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
+    held = {claim.statement for claim in outcome.claims if claim.holds}
     # Means over few seeds: the borderline ones are for the published size.
     assert {name for name, _, _ in ASKED if name.startswith(("lock", "cloning"))} <= held
     assert np.isfinite([float(claim.value) for claim in outcome.claims]).all()

@@ -69,14 +69,14 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
 
 def test_the_claims_are_those_of_the_acceptance_list(whole):
     claims = whole[1].claims
-    assert [(c.name, c.op) for c in claims] == [each[:2] for each in ASKED]
+    assert [(c.statement, c.op) for c in claims] == [each[:2] for each in ASKED]
     np.testing.assert_allclose([c.threshold for c in claims], [each[2] for each in ASKED])
     assert np.isfinite([c.value for c in claims]).all()
 
 
 def test_what_holds_in_every_game_holds_in_these(whole):
     """The theorem's factor, the bound on the bias, and SGD = mirror prox."""
-    held = {c.name: c.holds for c in whole[1].claims}
+    held = {c.statement: c.holds for c in whole[1].claims}
     for beta in (0.1, 0.01):
         assert held[f"beta {beta}, EGPO: KL over (1 - eta beta) KL before"]
         assert held[f"beta {beta}, EGPO: gap, SGD less mirror prox"]

@@ -39,7 +39,7 @@ def toy_cosines(late: float) -> dict[str, np.ndarray]:
 
 
 def broken(claims) -> set[str]:
-    return {claim.name for claim in claims if not claim.holds}
+    return {claim.statement for claim in claims if not claim.holds}
 
 
 def test_queries_to_a_target():
@@ -69,7 +69,7 @@ def test_the_claims_are_those_asked_for():
         *feedback_types_run.type_claims(last),
         *feedback_types_run.loop_claims(CONFIG, cosines),
     ]
-    assert {(claim.name, claim.op, claim.threshold) for claim in made} == ASKED
+    assert {(claim.statement, claim.op, claim.threshold) for claim in made} == ASKED
     turned = {"mutual information": np.full(3, 0.1), "volume removal": np.full(3, 0.4)}
     assert len(broken(feedback_types_run.identical_claims(turned))) == 2
 
@@ -97,7 +97,7 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
 @pytest.mark.slow
 def test_the_claims_are_those_asked_for_and_hold_at_the_quick_size(whole):
     out, outcome = whole
-    assert {(claim.name, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
+    assert {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
     assert broken(outcome.claims) == set()
     assert np.isfinite([float(claim.value) for claim in outcome.claims]).all()
     leaves = jax.tree.leaves(dict(outcome.numbers))

@@ -33,7 +33,7 @@ PENDULUM_CLAIMS = {
 
 
 def asked(claims) -> set[tuple]:
-    return {(claim.name, claim.op, claim.threshold) for claim in claims}
+    return {(claim.statement, claim.op, claim.threshold) for claim in claims}
 
 
 def ends(**changes) -> dict[str, np.ndarray]:
@@ -110,7 +110,7 @@ def test_a_small_run_shows_the_claims_of_the_linear_parts(tmp_path):
     with open_run(tmp_path, slug="heron", config=TOY) as job:
         outcome = heron_run.run(TOY, job)
     assert asked(outcome.claims) == SCALE_CLAIMS | RANKING_CLAIMS | PENDULUM_CLAIMS
-    failed = [claim.name for claim in outcome.claims if not claim.holds]
+    failed = [claim.statement for claim in outcome.claims if not claim.holds]
     assert [name for name in failed if not name.startswith("pendulum")] == []
     numbers = [float(claim.value) for claim in outcome.claims]
     assert np.isfinite([*numbers, *jax.tree.leaves(dict(outcome.numbers))]).all()

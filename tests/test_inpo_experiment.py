@@ -58,12 +58,12 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
 
 def test_the_claims_are_those_of_the_acceptance_list(whole):
     claims = whole[1].claims
-    assert [(c.name, c.op, c.threshold) for c in claims] == ASKED
+    assert [(c.statement, c.op, c.threshold) for c in claims] == ASKED
     assert np.isfinite([c.value for c in claims]).all()
 
 
 def test_what_needs_no_many_rounds_holds_at_this_size_too(whole):
-    held = {c.name: c.holds for c in whole[1].claims}
+    held = {c.statement: c.holds for c in whole[1].claims}
     for name in (
         *[each[0] for each in ASKED[:2]],
         ASKED[5][0],
@@ -106,7 +106,7 @@ def test_a_method_that_does_not_converge_fails_its_claims():
     gaps = {inpo_run.CYCLE: runs, "random": runs}
     averages = {name: {k: v.mean(-1) for k, v in runs.items()} for name in gaps}
     averages[inpo_run.CYCLE]["INPO, transformer"] = bad.mean(-1)
-    failed = {c.name for c in inpo_run.round_claims(gaps, averages) if not c.holds}
+    failed = {c.statement for c in inpo_run.round_claims(gaps, averages) if not c.holds}
     assert failed == {
         *(ASKED[i][0] for i in (2, 3, 5, 6, 7, 8, 9, 12)),
     }

@@ -46,9 +46,9 @@ def finished(tmp_path_factory):
 
 def test_the_claims_are_those_asked(finished):
     _, outcome = finished
-    assert {c.name: (c.op, c.threshold) for c in outcome.claims} == ASKED
+    assert {c.statement: (c.op, c.threshold) for c in outcome.claims} == ASKED
     assert np.isfinite([float(c.value) for c in outcome.claims]).all()
-    assert {c.name for c in outcome.claims if not c.holds} <= NOT_MET
+    assert {c.statement for c in outcome.claims if not c.holds} <= NOT_MET
     assert len(outcome.table.rows) == 10
 
 
@@ -75,11 +75,11 @@ def test_a_history_that_is_not_one_fails_the_grid(finished):
         name: [studies.stable_until(history, rho) for rho in quick().ref_weights]
         for name, history in studies.HISTORIES.items()
     }
-    claims = {c.name: c for c in mnpo.grid_claims(quick(), grid, limits)}
+    claims = {c.statement: c for c in mnpo.grid_claims(quick(), grid, limits)}
     assert claims["first reference: cells as predicted"].holds
     assert not claims["fixed point of all histories: distance to regularised Nash"].holds
     grid["(1/3, 1/3, 1/3)"] = grid["INPO = (1)"]
-    claims = {c.name: c for c in mnpo.grid_claims(quick(), grid, limits)}
+    claims = {c.statement: c for c in mnpo.grid_claims(quick(), grid, limits)}
     assert not claims["first reference: cells as predicted"].holds
     assert not claims["below the limit: last gap, all references"].holds
 
@@ -91,11 +91,11 @@ def test_hedge_is_not_onpo_and_one_oracle_is_not_three(finished):
     out, _ = finished
     averages = load(out / "data" / "averages.npz")
     averages["ONPO"] = averages["Hedge"]
-    claims = {c.name: c.holds for c in mnpo.average_claims(quick(), averages)}
+    claims = {c.statement: c.holds for c in mnpo.average_claims(quick(), averages)}
     assert not claims["ONPO: |slope + 1|, worst seed"]
     assert not claims["ONPO below Hedge at the last T: seeds"]
     oracles = load(out / "data" / "own_oracles.npz")
-    claims = {c.name: c.holds for c in mnpo.oracle_claims(oracles, oracles)}
+    claims = {c.statement: c.holds for c in mnpo.oracle_claims(oracles, oracles)}
     assert not claims["HT-MNPO, one oracle for all: DualGap"]
 
 

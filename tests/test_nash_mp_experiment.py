@@ -50,8 +50,8 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
 
 def test_the_claims_are_those_of_the_paper_and_hold(whole):
     _, outcome = whole
-    assert {(claim.name, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
-    assert [claim.name for claim in outcome.claims if not claim.holds] == []
+    assert {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
+    assert [claim.statement for claim in outcome.claims if not claim.holds] == []
     assert nash_mp_run.UPDATES == {0.1: 20, 0.05: 30, 0.02: 43, 0.01: 51, 0.005: 58}
 
 
@@ -91,7 +91,7 @@ def test_a_larger_eta_in_the_place_of_the_allowed_one_fails(whole):
     out, _ = whole
     exact, sampled = (dict(np.load(out / "data" / f"{n}.npz")) for n in ("exact", "sampled"))
     exact["m = 100"] = exact["eta = 1, m = 100"]
-    failed = {c.name for c in nash_mp_run.inner_claims(exact, sampled) if not c.holds}
+    failed = {c.statement for c in nash_mp_run.inner_claims(exact, sampled) if not c.holds}
     assert "m = 100, eta = 2 beta: gap" in failed
     assert "inner steps: factor to the known gaps" in failed
     assert any("all seeds" in name for name in failed)

@@ -45,8 +45,8 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
 
 def test_the_claims_are_those_of_the_paper_and_hold(whole):
     _, outcome = whole
-    assert {(claim.name, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
-    assert [claim.name for claim in outcome.claims if not claim.holds] == []
+    assert {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
+    assert [claim.statement for claim in outcome.claims if not claim.holds] == []
 
 
 def test_every_number_is_finite(whole):
@@ -71,7 +71,7 @@ def test_the_report_is_one_self_contained_page_with_its_data(whole):
 
 
 def held(claims) -> dict[str, bool]:
-    return {claim.name: claim.holds for claim in claims}
+    return {claim.statement: claim.holds for claim in claims}
 
 
 def test_a_policy_that_stays_where_it_is_fails_the_rate(whole):

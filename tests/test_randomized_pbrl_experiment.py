@@ -42,12 +42,12 @@ def curves() -> dict[str, np.ndarray]:
 
 
 def failed(arrays: dict[str, np.ndarray]) -> set[str]:
-    return {claim.name for claim in pbrl_run.table_claims(CONFIG, arrays) if not claim.holds}
+    return {claim.statement for claim in pbrl_run.table_claims(CONFIG, arrays) if not claim.holds}
 
 
 def test_the_claims_have_the_paper_s_thresholds_and_hold_for_its_curves():
     claims = pbrl_run.table_claims(CONFIG, curves())
-    assert {(claim.name, claim.op, claim.threshold) for claim in claims} == ASKED
+    assert {(claim.statement, claim.op, claim.threshold) for claim in claims} == ASKED
     assert failed(curves()) == set()
     assert float(claims[0].value) == pytest.approx(0.5, abs=1e-3)
     assert float(claims[1].value) == pytest.approx(80 / 400)
@@ -115,7 +115,7 @@ def test_a_small_run_reports_every_claim_and_is_reproducible(tmp_path):
     config = dataclasses.replace(pbrl_config.quick(), rounds=64)
     with open_run(tmp_path, slug="randomized_pbrl", config=config) as job:
         outcome = pbrl_run.run(config, job)
-    told = {(claim.name, claim.op, claim.threshold) for claim in outcome.claims}
+    told = {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims}
     assert told == ASKED | ELSEWHERE
     assert np.isfinite([float(claim.value) for claim in outcome.claims]).all()
     assert np.isfinite(jax.tree.leaves(dict(outcome.numbers))).all()

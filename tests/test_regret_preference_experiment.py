@@ -165,7 +165,7 @@ def scores(regret=1.0, partial_return=0.5):
 def test_the_claims_are_those_of_the_paper_and_can_fail():
     config = regret_config.default()
     held = regret_run.board_claims(config, scores())
-    assert {(claim.name, claim.op, claim.threshold) for claim in held} == ASKED
+    assert {(claim.statement, claim.op, claim.threshold) for claim in held} == ASKED
     assert all(claim.holds for claim in held)
     swapped = regret_run.board_claims(config, scores(regret=0.5, partial_return=1.0))
     assert not any(claim.holds for claim in swapped)

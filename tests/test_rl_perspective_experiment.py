@@ -90,8 +90,8 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
 @pytest.mark.slow
 def test_a_quick_run_makes_the_claims_of_the_paper_and_they_hold(whole):
     out, outcome = whole
-    assert {(claim.name, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
-    assert [claim.name for claim in outcome.claims if not claim.holds] == []
+    assert {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
+    assert [claim.statement for claim in outcome.claims if not claim.holds] == []
     assert np.isfinite([float(claim.value) for claim in outcome.claims]).all()
     assert np.isfinite(jax.tree.leaves(dict(outcome.numbers))).all()
     page = (out / "report.html").read_text()

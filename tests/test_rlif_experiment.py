@@ -34,7 +34,7 @@ def made_up(learned: float = 0.95, cloned: float = 0.0, slack: float = 0.01) -> 
 
 def failed(stages: dict) -> set[str]:
     claims = rlif_run.make_claims(CONFIG, stages["exact"], stages["dagger"], stages["rlif"])
-    return {claim.name for claim in claims if not claim.holds}
+    return {claim.statement for claim in claims if not claim.holds}
 
 
 def asked() -> set[tuple[str, str, float]]:
@@ -52,7 +52,7 @@ def asked() -> set[tuple[str, str, float]]:
 def test_the_rlif_claims_are_those_that_were_asked():
     stages = made_up()
     claims = rlif_run.make_claims(CONFIG, stages["exact"], stages["dagger"], stages["rlif"])
-    assert {(claim.name, claim.op, claim.threshold) for claim in claims} == asked()
+    assert {(claim.statement, claim.op, claim.threshold) for claim in claims} == asked()
     assert failed(stages) == set()
 
 
@@ -97,7 +97,7 @@ def test_a_whole_quick_run_of_rlif_holds(tmp_path):
     config = rlif_config.quick()
     with open_run(tmp_path, slug="rlif", config=config) as job:
         outcome = rlif_run.run(config, job)
-    assert [claim.name for claim in outcome.claims if not claim.holds] == []
+    assert [claim.statement for claim in outcome.claims if not claim.holds] == []
     assert np.isfinite(jax.tree.leaves(dict(outcome.numbers))).all()
     # Blaming the previous transition in the place of the proposal breaks the method.
     kept = {name: dict(np.load(tmp_path / "data" / f"{name}.npz")) for name in made_up()}

@@ -32,7 +32,7 @@ def made_up() -> dict[str, np.ndarray]:
 
 
 def failed(found: dict) -> list[str]:
-    return [claim.name for claim in safe_run.make_claims(CONFIG, found) if not claim.holds]
+    return [claim.statement for claim in safe_run.make_claims(CONFIG, found) if not claim.holds]
 
 
 def test_the_sweep_has_every_factor_and_the_other_rhos():
@@ -44,7 +44,7 @@ def test_the_sweep_has_every_factor_and_the_other_rhos():
 
 def test_the_safe_set_claims_are_those_that_were_asked():
     claims = safe_run.make_claims(CONFIG, made_up())
-    named = {claim.name: (claim.op, claim.threshold) for claim in claims}
+    named = {claim.statement: (claim.op, claim.threshold) for claim in claims}
     lengths = {
         "no walks: length with 30 demonstrations / with 1": ("<=", 0.85),
         "length with 1 and 30 walks / with 10 and none": ("<=", 1.05),
@@ -96,7 +96,7 @@ def test_a_whole_quick_run_of_safe_sets_holds_its_lengths(tmp_path):
     with open_run(tmp_path, slug="safe_rl_minimal", config=config) as job:
         outcome = safe_run.run(config, job)
     # Two dozen episodes a cell are too few for the rates.
-    gone = [claim.name for claim in outcome.claims if not claim.holds]
+    gone = [claim.statement for claim in outcome.claims if not claim.holds]
     assert not any("length" in name for name in gone)
     assert np.isfinite(jax.tree.leaves(dict(outcome.numbers))).all()
     kept = np.load(tmp_path / "data" / "agents.npz")

@@ -51,7 +51,7 @@ def test_every_method_is_in_the_table_and_every_number_is_finite(whole):
 
 def test_the_claims_are_those_of_the_issue(whole):
     _, outcome = whole
-    asked = {(claim.name.split(":")[0], claim.op, claim.threshold) for claim in outcome.claims}
+    asked = {(claim.statement.split(":")[0], claim.op, claim.threshold) for claim in outcome.claims}
     expected = {("reward model", ">=", 0.75)}
     for name in ("best of 4", "DPO", "online DPO", "PPO"):
         expected |= {(name, ">=", 0.6), (name, ">", 0.5)}

@@ -75,7 +75,7 @@ def test_the_claims_follow_the_standings():
     one = Standing(np.full(3, 0.4), "a", half, np.full(3, 0.2), half)
     good = Standing(half, "a", half, np.full(3, 0.1), half)
     table = dict.fromkeys((*nash_run.BASELINES, "INPO"), one) | {"EGPO": good, "SFT": good}
-    held = {claim.name: claim.holds for claim in nash_run.claimed(table, facts, facts)}
+    held = {claim.statement: claim.holds for claim in nash_run.claimed(table, facts, facts)}
     assert held == {
         "preference model: held-out accuracy above Bradley-Terry's": False,
         "INPO: worst case above both baselines'": False,

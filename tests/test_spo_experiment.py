@@ -46,9 +46,9 @@ def load(path):
 
 def test_the_claims_are_those_asked_and_hold(finished):
     _, outcome = finished
-    assert {c.name: (c.op, c.threshold) for c in outcome.claims} == ASKED
+    assert {c.statement: (c.op, c.threshold) for c in outcome.claims} == ASKED
     assert np.isfinite([float(c.value) for c in outcome.claims]).all()
-    assert [c.name for c in outcome.claims if not c.holds] == []
+    assert [c.statement for c in outcome.claims if not c.holds] == []
     assert len(outcome.table.rows) == 14
 
 
@@ -72,11 +72,11 @@ def test_a_reward_model_in_the_place_of_spo_fails(finished):
         }
         for game in ("cycle", "low rank", "RPS(0.9)")
     }
-    holds = {c.name: c.holds for c in spo.intransitive_claims(games)}
+    holds = {c.statement: c.holds for c in spo.intransitive_claims(games)}
     assert not holds["A, low rank: SPO's average gap, worst seed"]
     walks = load(out / "data" / "trajectories.npz")
     walks["SPO"], walks["reward model r(a)"] = walks["reward model r(a)"], walks["SPO"]
-    holds = {c.name: c.holds for c in spo.walk_claims(walks)}
+    holds = {c.statement: c.holds for c in spo.walk_claims(walks)}
     assert not holds["C, SPO: P(count = 3), worst seed"]
     assert not holds["C, r(a): P(count = 3), best seed"]
 

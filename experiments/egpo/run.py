@@ -139,7 +139,12 @@ def linear_claims(config: Config, strong: dict, weak: dict, rates: dict) -> list
         worst, apart = results["EGPO"]["worst"], results["closed form"]["apart"]
         bound = float(np.log1p(-eta * beta))
         claims += [
-            rate_claim(f"beta {beta}, EGPO: slope of log KL per update", rate, bound),
+            rate_claim(
+                f"beta {beta}, EGPO: slope of log KL per update",
+                rate,
+                bound,
+                source="linear rate of EGPO",
+            ),
             Claim(f"beta {beta}, EGPO: KL over (1 - eta beta) KL before", worst, "<=", 1.0),
             Claim(f"beta {beta}, EGPO: gap, SGD less mirror prox", apart, "<=", 1e-9),
         ]

@@ -129,7 +129,12 @@ def rate_claims(config: Config, hedge: dict, schedules: dict) -> list[Claim]:
         Claim("Hedge, average: slope in T, flattest", slope, "<=", -0.4),
         Claim("Hedge, last on RPS(1) from the reference: smallest gap", last, ">=", 0.25),
         *(
-            rate_claim(f"decaying steps, {name}: slope of KL", schedule_rate(each), -1.0)
+            rate_claim(
+                f"decaying steps, {name}: slope of KL",
+                schedule_rate(each),
+                -1.0,
+                source="Theorem 4",
+            )
             for name, each in schedules.items()
         ),
         Claim("decaying steps: KL over 32 C^2 / (beta^2 (T + 1))", share, "<=", 1.0),

@@ -37,7 +37,10 @@ def run(config: Config, job: Run) -> Outcome:
     rates = nash_md_rates(found["decaying"])
     claims = [
         *bound_claims(config, found["decaying"]),
-        *(rate_claim(f"{game}: slope of log KL", rates[game], -1.0) for game in GAMES),
+        *(
+            rate_claim(f"{game}: slope of log KL", rates[game], -1.0, source="Theorem 1")
+            for game in GAMES
+        ),
         *hedge_claims(found["hedge"]),
         *floor_claims(found["fixed"]),
         *mixture_claims(found["mixture"]),

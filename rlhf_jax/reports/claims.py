@@ -4,10 +4,10 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, Literal, NamedTuple, SupportsFloat
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -22,26 +22,73 @@ OPERATORS = {
 }
 
 
+Verdict = Literal["holds", "fails", "undecided"]
+KINDS = ("theorem", "paper", "ours", "regression")
+
+
 @dataclass(frozen=True)
 class Claim:
-    """`value op threshold`, to be checked by the run that measured the value.
+    """`value op threshold`, checked by the run that measured the value.
 
+    holds: the whole interval satisfies the comparison, and the baseline does not; fails: none of
+    the interval does, or the value is not a number; undecided: everything else.
+
+    statement: what is claimed, in words; it names the variant and the size that the value reads.
     op: one of >=, >, <=, <, ==.
+    kind: "theorem" (a bound or rate that a paper proves), "paper" (what a paper reports), "ours"
+      (found here) or "regression" (an earlier number of this experiment).
+    source: the theorem, equation, table or section; for "ours" the reason for the threshold.
+    interval: 95% interval (low, high) of the value over independent units, see `reports.intervals`;
+      None where the value is exact, or where the claim is about every unit that was drawn.
+    baseline: (name, its value), of what must fail the same comparison: where it passes too, the
+      measurement does not tell the two apart.
     """
 
-    name: str
+    statement: str
     value: SupportsFloat
     op: str
     threshold: SupportsFloat
+    _: KW_ONLY
+    kind: str = "ours"
+    source: str = ""
+    interval: tuple[SupportsFloat, SupportsFloat] | None = None
+    baseline: tuple[str, SupportsFloat] | None = None
 
     def __post_init__(self) -> None:
+        name = f"claim {self.statement!r}"
         if self.op not in OPERATORS:
-            raise ValueError(f"claim {self.name!r}: op must be in {list(OPERATORS)}, got {self.op}")
+            raise ValueError(f"{name}: op must be in {list(OPERATORS)}, got {self.op}")
+        if self.kind not in KINDS:
+            raise ValueError(f"{name}: kind must be in {list(KINDS)}, got {self.kind}")
+        if self.interval is None:
+            return
+        if self.op == "==":
+            raise ValueError(f"{name}: an equality has no interval")
+        low, high = (float(end) for end in self.interval)
+        if low > high:
+            raise ValueError(f"{name}: an interval is (low, high), got ({low}, {high})")
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it is so."""
+        if math.isnan(float(self.value)) or math.isnan(float(self.threshold)):
+            return "fails"
+        ends = self.interval or (self.value,)
+        if any(math.isnan(float(end)) for end in ends):
+            return "undecided"  # a single unit has no interval
+        ends = [self._satisfied(end) for end in ends]
+        if not any(ends):
+            return "fails"
+        separates = self.baseline is None or not self._satisfied(self.baseline[1])
+        return "holds" if all(ends) and separates else "undecided"
 
     @property
     def holds(self) -> bool:
-        """Whether it is so. A value that is not a number never holds."""
-        return bool(OPERATORS[self.op](float(self.value), float(self.threshold)))
+        """Whether the verdict is "holds"."""
+        return self.verdict == "holds"
+
+    def _satisfied(self, value: SupportsFloat) -> bool:
+        return bool(OPERATORS[self.op](float(value), float(self.threshold)))
 
 
 @dataclass(frozen=True)
@@ -57,7 +104,7 @@ class Table:
 class Outcome(NamedTuple):
     """What an experiment's `run` returns.
 
-    claims: checked by the command line, which exits with 3 if one fails.
+    claims: checked by the command line, which exits with 3 unless all hold.
     numbers: any JSON values to keep in summary.json.
     table: printed last on the screen.
     """
@@ -87,7 +134,7 @@ def write_summary(
       seconds: of work, over all sessions.
       versions: package -> version.
       config: the config as JSON values.
-      claims: written with `holds`; a value that is not finite is written as text.
+      claims: written with their verdict; a value that is not finite is written as text.
       extra: further JSON values.
     """
     summary = {
@@ -96,7 +143,7 @@ def write_summary(
         "seconds": round(seconds, 2),
         "versions": dict(versions),
         "config": config,
-        "claims": [asdict(claim) | {"holds": claim.holds} for claim in claims],
+        "claims": [asdict(claim) | {"verdict": claim.verdict} for claim in claims],
         **extra,
     }
     path = out / "summary.json"
@@ -127,12 +174,23 @@ def format_cell(value: Any) -> str:
 
 
 def claims_table(claims: Sequence[Claim]) -> Table:
-    """Claim, measured value, what was asked, and whether it holds."""
-    rows = [
-        (c.name, c.value, f"{c.op} {format_cell(c.threshold)}", "holds" if c.holds else "FAILS")
-        for c in claims
-    ]
-    return Table("Claims", ("claim", "measured", "asked", ""), rows)
+    """Claim, measured value with its interval, what was asked, where from, and the verdict."""
+    words = {"holds": "holds", "fails": "FAILS", "undecided": "undecided"}
+    rows = [(*claim_cells(claim), words[claim.verdict]) for claim in claims]
+    return Table("Claims", ("claim", "measured [95%]", "asked", "source", ""), rows)
+
+
+def claim_cells(claim: Claim) -> tuple[str, str, str, str]:
+    """Statement, measured value [low, high], what was asked, and the source with its kind."""
+    statement, measured = claim.statement, format_cell(claim.value)
+    if claim.interval is not None:
+        low, high = (format_cell(end) for end in claim.interval)
+        measured += f" [{low}, {high}]"
+    if claim.baseline is not None:
+        name, value = claim.baseline
+        statement += f" (must fail: {name}, {format_cell(value)})"
+    source = f"{claim.kind}: {claim.source}" if claim.source else claim.kind
+    return statement, measured, f"{claim.op} {format_cell(claim.threshold)}", source
 
 
 def print_table(table: Table, console: Console | None = None) -> None:

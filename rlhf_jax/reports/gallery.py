@@ -32,13 +32,25 @@ def _summary(path: Path) -> dict[str, Any] | None:
     """The summary with its claims as Claim, or None if it is damaged."""
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        claims = [
-            Claim(c["name"], float(c["value"]), c["op"], float(c["threshold"]))
-            for c in summary["claims"]
-        ]
+        claims = [_claim(record) for record in summary["claims"]]
         return summary | {"claims": claims, "paper": str(summary["paper"])}
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _claim(record: dict[str, Any]) -> Claim:
+    """A claim as `write_summary` wrote it; numbers that are not finite were written as text."""
+    interval, baseline = record["interval"], record["baseline"]
+    return Claim(
+        record["statement"],
+        float(record["value"]),
+        record["op"],
+        float(record["threshold"]),
+        kind=record["kind"],
+        source=record["source"],
+        interval=interval and (float(interval[0]), float(interval[1])),
+        baseline=baseline and (str(baseline[0]), float(baseline[1])),
+    )
 
 
 def _overview(found: dict[Path, dict[str, Any] | None]) -> Table:
@@ -48,7 +60,10 @@ def _overview(found: dict[Path, dict[str, Any] | None]) -> Table:
             rows.append((folder.name, "summary.json cannot be read", "", ""))
             continue
         claims = summary["claims"]
-        held = f"{sum(claim.holds for claim in claims)} of {len(claims)}"
+        verdicts = [claim.verdict for claim in claims]
+        held = f"{verdicts.count('holds')} of {len(claims)}"
+        if verdicts.count("undecided"):
+            held += f", {verdicts.count('undecided')} undecided"
         minutes = f"{float(summary.get('seconds', 0)) / 60:.1f}"
         rows.append((folder.name, summary["paper"], held, minutes))
     return Table("", ("results", "paper", "claims that hold", "minutes"), rows)

@@ -11,7 +11,7 @@ from typing import Any, NewType
 
 from matplotlib.figure import Figure
 
-from rlhf_jax.reports.claims import Claim, Table, format_cell
+from rlhf_jax.reports.claims import Claim, Table, claim_cells, format_cell
 from rlhf_jax.reports.plots import png_bytes
 
 Html = NewType("Html", str)
@@ -40,9 +40,10 @@ th { font-weight: 600; }
 thead th { border-bottom: 2px solid #afb8c1; vertical-align: bottom; }
 tbody th { font-weight: 500; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
-.holds, .fails { font-weight: 600; white-space: nowrap; }
+.holds, .fails, .undecided { font-weight: 600; white-space: nowrap; }
 .holds { color: #11662f; }
 .fails { color: #a40e26; }
+.undecided { color: #7a5200; }
 figure { margin: 1.2rem 0; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption { margin-top: .3rem; max-width: 46rem; }
@@ -127,19 +128,19 @@ def table(content: Table) -> Html:
 
 
 def claims_list(claims: Sequence[Claim]) -> Html:
-    """The claims, what was measured, and whether each holds, in a word and a colour."""
+    """The claims, what was measured, where they come from, and each verdict in word and colour."""
+    marks = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided"}
+    heads = ("claim", "measured [95%]", "asked", "source", "verdict")
+    head = "".join(f'<th scope="col">{word}</th>' for word in heads)
     rows = "".join(
-        f'<tr><th scope="row">{escape(c.name)}</th><td class="number">{format_cell(c.value)}</td>'
-        f'<td class="number">{SIGNS[c.op]} {format_cell(c.threshold)}</td>'
-        f'<td class="{"holds" if c.holds else "fails"}">{"✓ holds" if c.holds else "✗ fails"}</td>'
-        "</tr>\n"
+        f'<tr><th scope="row">{escape(statement)}</th><td class="number">{measured}</td>'
+        f'<td class="number">{SIGNS[c.op]} {format_cell(c.threshold)}</td><td>{escape(source)}</td>'
+        f'<td class="{c.verdict}">{marks[c.verdict]}</td></tr>\n'
         for c in claims
+        for statement, measured, _, source in [claim_cells(c)]
     )
-    return Html(
-        '<div class="wide"><table><thead><tr><th scope="col">claim</th>'
-        '<th scope="col" class="number">measured</th><th scope="col" class="number">asked</th>'
-        f'<th scope="col">result</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
-    )
+    body = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>"
+    return Html(f'<div class="wide"><table>{body}</table></div>')
 
 
 def figure(image: Figure | bytes | Path, *, alt: str, caption: str = "") -> Html:

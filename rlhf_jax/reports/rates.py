@@ -62,6 +62,7 @@ def study_rate(
     law: Law,
     claimed: float | int,
     bound: Numbers | None = None,
+    source: str,
     y_label: str = "gap",
     start: float | int = 0,
     floor: float | int = 0,
@@ -72,7 +73,7 @@ def study_rate(
     Args:
       name: of the method; titles the claims and the panel.
       times, values, law, start, floor: as in `fit_rate`.
-      claimed, slack: as in `rate_claim`.
+      claimed, slack, source: as in `rate_claim`.
       bound, y_label: as in `rate_panel`; the bound must hold at all times, the start or not.
     Returns:
       RateStudy.
@@ -82,9 +83,10 @@ def study_rate(
     rate = fit_rate(times, values, law=law, start=start, floor=floor)
     shown = {"bound": bound, "y_label": y_label, "start": start, "floor": floor}
     panel = rate_panel(name, times, values, rate, claimed=claimed, **shown)
-    claims = [rate_claim(f"{name}: slope", rate, claimed, slack=slack)]
+    claims = [rate_claim(f"{name}: slope", rate, claimed, slack=slack, source=source)]
     if bound is not None:
-        claims.append(bound_claim(f"{name}: share of the bound", values, bound, floor=floor))
+        share = f"{name}: largest share of the bound"
+        claims.append(bound_claim(share, values, bound, floor=floor, source=source))
     return RateStudy(rate, tuple(claims), panel)
 
 
@@ -127,29 +129,63 @@ def fit_rate(
     return Rate(law, float(mean), float(mean - half), float(mean + half), slopes, levels)
 
 
-def rate_claim(name: str, rate: Rate, claimed: float | int, *, slack: float | int = 0) -> Claim:
-    """The claim that runs converge at least as fast as promised: upper end of the slope <= claimed.
+def rate_claim(
+    statement: str,
+    rate: Rate,
+    claimed: float | int,
+    *,
+    source: str,
+    slack: float | int = 0,
+    baseline: tuple[str, float] | None = None,
+) -> Claim:
+    """The claim that runs converge at least as fast as promised: slope <= claimed, over seeds.
 
     Args:
-      name: of the claim.
-      rate: fitted to two seeds or more; with one the claim never holds.
+      rate: fitted to two seeds or more; with one the claim is undecided.
       claimed: slope, e.g. -1 for 1 / T; for a linear rate the log of its factor.
+      source: the theorem.
       slack: >= 0, added to it: 1 / (T + 1) and its like reach their slope in the limit only.
+      baseline: as in `Claim`, a slope that must be too flat.
     """
-    return Claim(name, rate.high, "<=", claimed + slack)
+    return Claim(
+        statement,
+        rate.slope,
+        "<=",
+        claimed + slack,
+        kind="theorem",
+        source=source,
+        interval=(rate.low, rate.high),
+        baseline=baseline,
+    )
 
 
-def bound_claim(name: str, values: Numbers, bound: Numbers, *, floor: float | int = 0) -> Claim:
+def bound_claim(
+    statement: str,
+    values: Numbers,
+    bound: Numbers,
+    *,
+    source: str,
+    floor: float | int = 0,
+    baseline: tuple[str, Numbers] | None = None,
+) -> Claim:
     """The claim that no seed is ever above the bound: its largest share of it is <= 1.
 
     Args:
-      name: of the claim.
       values: [S, N] as in `fit_rate`.
       bound: [N] or [S, N], > 0, what the theorem allows.
+      source: the theorem.
       floor: values not above it are rounding and count as 0.
+      baseline: (name, values) of runs that must break the bound; a bound that they keep too says
+        nothing about the method.
     """
-    v = np.asarray(values, float)
-    return Claim(name, np.max(np.where(v <= floor, 0.0, v / np.asarray(bound, float))), "<=", 1)
+    limit = np.asarray(bound, float)
+
+    def share(runs: Numbers) -> float:
+        v = np.asarray(runs, float)
+        return float(np.max(np.where(v <= floor, 0.0, v / limit)))
+
+    rival = None if baseline is None else (baseline[0], share(baseline[1]))
+    return Claim(statement, share(values), "<=", 1, kind="theorem", source=source, baseline=rival)
 
 
 def rate_panel(

@@ -45,6 +45,56 @@ def test_nan_never_holds(op):
     assert not Claim("c", float("nan"), op, float("nan")).holds
 
 
+@pytest.mark.parametrize(
+    ("value", "op", "threshold", "interval", "verdict"),
+    [
+        (0.9, ">=", 0.8, (0.85, 0.95), "holds"),
+        (0.9, ">=", 0.8, (0.75, 0.99), "undecided"),
+        (0.7, ">=", 0.8, (0.6, 0.81), "undecided"),
+        (0.7, ">=", 0.8, (0.6, 0.79), "fails"),
+        (-1.0, "<=", -0.5, (-1.1, -0.9), "holds"),
+        (-1.0, "<", -1.0, (-1.0, -1.0), "fails"),
+        (0.9, ">=", 0.8, (float("nan"), float("nan")), "undecided"),
+        (float("nan"), ">=", 0.8, (0.9, 1.0), "fails"),
+    ],
+)
+def test_an_interval_decides_only_where_all_of_it_agrees(value, op, threshold, interval, verdict):
+    claim = Claim("c", value, op, threshold, interval=interval)
+    assert claim.verdict == verdict
+    assert claim.holds is (verdict == "holds")
+
+
+def test_a_claim_that_its_baseline_passes_too_is_undecided():
+    assert Claim("c", 0.1, "<=", 1, baseline=("staying", 4.0)).verdict == "holds"
+    assert Claim("c", 0.1, "<=", 1, baseline=("staying", 0.6)).verdict == "undecided"
+    assert Claim("c", 2.0, "<=", 1, baseline=("staying", 0.6)).verdict == "fails"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kind": "guess"}, "claim 'c': kind must be in"),
+        ({"interval": (2, 1)}, r"claim 'c': an interval is \(low, high\), got \(2.0, 1.0\)"),
+        ({"op": "==", "interval": (0, 1)}, "claim 'c': an equality has no interval"),
+    ],
+)
+def test_claims_that_make_no_sense_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        Claim("c", 1, given.pop("op", ">="), 1, **given)
+
+
+def test_a_claim_shows_its_interval_source_and_baseline():
+    claim = Claim(
+        "gap", 0.5, "<=", 1, kind="theorem", source="Theorem 1", interval=(0.4, 0.6),
+        baseline=("uniform", 2.0),
+    )  # fmt: skip
+    (row,) = claims_table([claim]).rows
+    assert row == (
+        "gap (must fail: uniform, 2.000)", "0.500 [0.400, 0.600]", "<= 1", "theorem: Theorem 1",
+        "holds",
+    )  # fmt: skip
+
+
 def test_unknown_operator():
     with pytest.raises(ValueError, match="claim 'c': op must be in"):
         Claim("c", 1, "!=", 1)
@@ -56,7 +106,11 @@ def write(out, claims, **extra):
 
 
 def test_summary(tmp_path):
-    claims = [Claim("a", np.float32(0.5), ">=", 0.25), Claim("b", float("nan"), "<", 1)]
+    held = Claim(
+        "a", np.float32(0.5), ">=", 0.25, kind="paper", source="Table 1", interval=(0.4, 0.6),
+        baseline=("uniform", np.float32(0.125)),
+    )  # fmt: skip
+    claims = [held, Claim("b", float("nan"), "<", 1)]
     path = write(tmp_path, claims, numbers={"table": np.arange(2), "odd": {1: float("inf")}})
     assert json.loads(path.read_text()) == {
         "slug": "shop",
@@ -65,8 +119,28 @@ def test_summary(tmp_path):
         "versions": {"jax": "1"},
         "config": {"beta": 0.1},
         "claims": [
-            {"name": "a", "value": 0.5, "op": ">=", "threshold": 0.25, "holds": True},
-            {"name": "b", "value": "nan", "op": "<", "threshold": 1, "holds": False},
+            {
+                "statement": "a",
+                "value": 0.5,
+                "op": ">=",
+                "threshold": 0.25,
+                "kind": "paper",
+                "source": "Table 1",
+                "interval": [0.4, 0.6],
+                "baseline": ["uniform", 0.125],
+                "verdict": "holds",
+            },
+            {
+                "statement": "b",
+                "value": "nan",
+                "op": "<",
+                "threshold": 1,
+                "kind": "ours",
+                "source": "",
+                "interval": None,
+                "baseline": None,
+                "verdict": "fails",
+            },
         ],
         "numbers": {"table": [0, 1], "odd": {"1": "inf"}},
     }

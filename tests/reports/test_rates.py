@@ -56,7 +56,7 @@ def test_one_seed_has_no_interval_and_no_claim():
     np.testing.assert_allclose(rate.slope, -1.0)
     assert np.isnan(rate.low)
     assert np.isnan(rate.high)
-    assert not rate_claim("c", rate, 0).holds
+    assert rate_claim("c", rate, 0, source="T").verdict == "undecided"
 
 
 def test_the_start_leaves_out_the_transient():
@@ -117,23 +117,32 @@ def test_a_law_that_is_none_is_refused():
 def test_claims_are_about_the_slow_end():
     """An interval of [-1.1, -0.9] does not show 1 / T; with a slack of 0.1 it does."""
     rate = Rate("power", -1.0, -1.1, -0.9, np.array([-1.0]), np.array([0.0]))
-    assert not rate_claim("c", rate, -1).holds
-    assert rate_claim("c", rate, -1, slack=0.11).holds
-    assert rate_claim("c", rate, -0.9).holds
-    claim = rate_claim("c", rate, -1, slack=0.25)
-    assert (claim.name, claim.value, claim.op, claim.threshold) == ("c", -0.9, "<=", -0.75)
+    assert rate_claim("c", rate, -1, source="T").verdict == "undecided"
+    assert rate_claim("c", rate, -1.2, source="T").verdict == "fails"
+    assert rate_claim("c", rate, -1, slack=0.11, source="T").holds
+    assert rate_claim("c", rate, -0.9, source="T").holds
+    claim = rate_claim("c", rate, -1, slack=0.25, source="T")
+    assert (claim.statement, claim.value, claim.op, claim.threshold) == ("c", -1.0, "<=", -0.75)
 
 
 def test_a_bound_is_held_at_every_time_of_every_seed():
     values = np.array([[1.0, 0.5, 0.25], [1.0, 0.9, 1e-9]])
-    assert bound_claim("c", values, [1.0, 0.9, 0.3]).holds
-    assert bound_claim("c", values, 2 * values).value == 0.5
-    broken = bound_claim("c", values, [1.0, 0.6, 0.3])
+    assert bound_claim("c", values, [1.0, 0.9, 0.3], source="T").holds
+    assert bound_claim("c", values, 2 * values, source="T").value == 0.5
+    broken = bound_claim("c", values, [1.0, 0.6, 0.3], source="T")
     assert not broken.holds
     assert broken.value == 1.5
-    assert not bound_claim("c", values, [1.0, 0.9, 0.2]).holds
-    assert bound_claim("c", [1.0, 0.5, 1e-9], [1.0, 0.5, 1e-12], floor=1e-8).holds
-    assert not bound_claim("c", [1.0, np.nan], [2.0, 2.0]).holds
+    assert not bound_claim("c", values, [1.0, 0.9, 0.2], source="T").holds
+    assert bound_claim("c", [1.0, 0.5, 1e-9], [1.0, 0.5, 1e-12], floor=1e-8, source="T").holds
+    assert not bound_claim("c", [1.0, np.nan], [2.0, 2.0], source="T").holds
+
+
+def test_a_bound_that_the_baseline_keeps_too_decides_nothing():
+    values = np.array([[0.5, 0.25]])
+    for start, verdict in ((2.0, "holds"), (0.9, "undecided")):
+        stays = ("staying at the start", np.full((1, 2), start))
+        claim = bound_claim("c", values, [1.0, 1.0], source="T", baseline=stays)
+        assert (claim.verdict, claim.baseline) == (verdict, (stays[0], start))
 
 
 def test_the_panel_shows_median_band_line_and_bound():
@@ -157,12 +166,12 @@ def test_the_panel_shows_median_band_line_and_bound():
 
 def test_a_linear_rate_is_told_as_a_factor_on_semi_log_axes():
     values = 0.8**TIMES * np.array([[1.0], [2.0]])
-    study = study_rate("EGPO", TIMES, values, law="linear", claimed=float(np.log(0.9)))
+    study = study_rate("EGPO", TIMES, values, law="linear", claimed=float(np.log(0.9)), source="T")
     assert study.panel.title == "EGPO\nfactor: claimed 0.9, measured 0.8 [0.8, 0.8]"
     assert (study.panel.log_x, study.panel.log_y, study.panel.floor) == (False, True, None)
     (claim,) = study.claims
     assert claim.holds
-    assert claim.name == "EGPO: slope"
+    assert claim.statement == "EGPO: slope"
     assert "bound of the theorem" not in study.panel.bounds
 
 
@@ -193,8 +202,12 @@ def test_one_call_on_the_records_of_a_run():
         claimed=float(np.log(1 - eta * beta)),
         bound=bound,
         floor=1e-6,
+        source="T",
     )
-    assert [claim.name for claim in study.claims] == ["EGPO: slope", "EGPO: share of the bound"]
+    assert [claim.statement for claim in study.claims] == [
+        "EGPO: slope",
+        "EGPO: largest share of the bound",
+    ]
     assert all(claim.holds for claim in study.claims)
     assert float(study.claims[1].value) > 0.2
     assert 0.1 < study.rate.factor < 0.5

@@ -1,0 +1,56 @@
+"""95% intervals (low, high) over independent units: seeds, worlds, boards, prompts.
+
+NumPy in float64, on the host. The unit is what was drawn independently: a thousand episodes on ten
+worlds are ten units. With fewer than two units both ends are NaN, which leaves a claim undecided.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest
+from scipy.stats import t as student
+
+Interval = tuple[float, float]
+RESAMPLES = 2000
+
+
+def mean_interval(x: ArrayLike) -> Interval:
+    """mean(x) -+ t s / sqrt(N), Student's t, for N units that are roughly normal in their mean."""
+    x = np.ravel(np.asarray(x, float))
+    if x.size < 2:
+        return np.nan, np.nan
+    half = student.ppf(0.975, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size)
+    return float(x.mean() - half), float(x.mean() + half)
+
+
+def share_interval(hits: ArrayLike) -> Interval:
+    """The exact (Clopper-Pearson) interval of a probability, from units that each hit or missed.
+
+    Args:
+      hits: [N] bool, N >= 1.
+    Reference: Clopper and Pearson 1934, Biometrika 26.
+    """
+    hits = np.ravel(np.asarray(hits, bool))
+    found = binomtest(int(hits.sum()), hits.size).proportion_ci(method="exact")
+    return float(found.low), float(found.high)
+
+
+def bootstrap_interval(statistic: Callable[..., float], *units: ArrayLike) -> Interval:
+    """Percentile bootstrap of any statistic of units, e.g. a ratio of means or a median.
+
+    Args:
+      statistic: `(*units) -> number`.
+      units: arrays [N, ...] whose rows belong together (paired); rows are drawn with replacement.
+    Reference: Efron 1979, Annals of Statistics 7.
+    """
+    rows = [np.asarray(each) for each in units]
+    size = len(rows[0])
+    if any(len(each) != size for each in rows):
+        raise ValueError(f"units have {[len(each) for each in rows]} rows: they must be paired")
+    if size < 2:
+        return np.nan, np.nan
+    draws = np.random.default_rng(0).integers(size, size=(RESAMPLES, size))
+    found = [statistic(*(each[draw] for each in rows)) for draw in draws]
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(low), float(high)

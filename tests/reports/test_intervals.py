@@ -1,0 +1,36 @@
+"""Intervals of means, shares and any statistic: hand numbers, coverage, single units."""
+
+import numpy as np
+import pytest
+
+from rlhf_jax.reports.intervals import bootstrap_interval, mean_interval, share_interval
+
+
+def test_mean_interval_by_hand():
+    """1, 2, 3: mean 2, s = 1, t(0.975; 2) = 4.302653, half = 4.302653 / sqrt 3 = 2.484138."""
+    np.testing.assert_allclose(mean_interval([1, 2, 3]), (2 - 2.484138, 2 + 2.484138), atol=1e-6)
+
+
+def test_share_interval_by_hand():
+    """10 of 10: the lower end solves p^10 = 0.025; 0 of 10: one less that."""
+    low = 0.025**0.1
+    np.testing.assert_allclose(share_interval(np.ones(10, bool)), (low, 1))
+    np.testing.assert_allclose(share_interval(np.zeros(10, bool)), (0, 1 - low))
+
+
+def test_bootstrap_of_a_mean_agrees_with_the_normal_one_and_keeps_pairs_together():
+    x = np.random.default_rng(0).normal(3, 1, 400)
+    low, high = bootstrap_interval(np.mean, x)
+    np.testing.assert_allclose((low, high), x.mean() + np.array([-1, 1]) * 1.96 / 20, atol=0.02)
+    ratio = bootstrap_interval(lambda a, b: a.mean() / b.mean(), x, 2 * x)
+    np.testing.assert_allclose(ratio, 0.5)  # paired rows: exact in every draw
+
+
+def test_one_unit_has_no_interval():
+    assert np.isnan(mean_interval([1.0])).all()
+    assert np.isnan(bootstrap_interval(np.mean, [1.0])).all()
+
+
+def test_units_that_are_not_paired_are_refused():
+    with pytest.raises(ValueError, match=r"units have \[2, 3\] rows"):
+        bootstrap_interval(lambda a, b: 0.0, [1, 2], [1, 2, 3])
