@@ -1,0 +1,110 @@
+"""Bad input is refused by name: a number out of its range, a mask that isn't bool, a float for an id.
+
+Shapes and dtypes are known while tracing and are always checked. Numbers are checked where they are
+known: Python and NumPy numbers, and JAX arrays of this process. A traced number passes, so that it
+can be swept, and nothing of a check is left in compiled code.
+"""
+
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import jax
+import jax.core
+import numpy as np
+
+# Where a shape is promised but arrays, tracers, numbers and sequences of numbers are all welcome.
+Numbers = Any
+
+
+def check_range(interval: str, **values: Numbers) -> None:
+    """Each value is one number in the interval: `check_range("[0, 1/2)", label_smoothing=h)`.
+
+    Args:
+      interval: "(0, inf)" is positive and finite, "(0, inf]" has infinity, "(-inf, inf)" is finite.
+      values: name -> scalar. A number that float32 takes for infinity is not finite.
+    Raises:
+      ValueError: naming the value: it isn't a scalar, isn't a number, or isn't in the interval.
+    """
+    for name, value in values.items():
+        if shape := np.shape(value):
+            raise ValueError(f"{name} must be one number in {interval}, got shape {shape}")
+        check_entries(interval, **{name: value})
+
+
+def check_entries(interval: str, **arrays: Numbers) -> None:
+    """Every entry of each array or tuple is a number in the interval, as in `check_range`.
+
+    Raises:
+      ValueError: naming the array and its first entry that isn't.
+    """
+    for name, array in arrays.items():
+        if isinstance(array, jax.core.Tracer) or not getattr(array, "is_fully_addressable", True):
+            continue
+        numbers = _as_floats(name, array, interval)
+        outside = ~_inside(interval, numbers)
+        if outside.any():
+            place = tuple(int(i) for i in np.argwhere(outside)[0])
+            entry = f" at {list(place)}" if place else ""
+            raise ValueError(f"{name} must be in {interval}, got {np.asarray(array)[place]}{entry}")
+
+
+def check_fields(config: Any, interval: str, *names: str) -> None:
+    """These fields of a config, numbers or tuples of numbers, are in the interval.
+
+    Raises:
+      ValueError: naming the field.
+    """
+    check_entries(interval, **{name: getattr(config, name) for name in names})
+
+
+def check_mask(**masks: Numbers) -> None:
+    """Each mask is bool, whatever its values: an int mask counts -100, a float one counts 0.5.
+
+    Raises:
+      TypeError: naming the mask and its dtype, at trace time.
+    """
+    for name, mask in masks.items():
+        if (dtype := _dtype(mask)) != np.dtype(bool):
+            raise TypeError(f"{name} must be bool, True where an entry counts; got {dtype}")
+
+
+def check_ids(**ids: Numbers) -> None:
+    """Ids of states, actions or tokens are integers.
+
+    Raises:
+      TypeError: naming the ids and their dtype, at trace time.
+    """
+    for name, array in ids.items():
+        if not jax.dtypes.issubdtype(dtype := _dtype(array), np.integer):
+            raise TypeError(f"{name} must be integers, got {dtype}")
+
+
+def _inside(interval: str, x: np.ndarray) -> np.ndarray:
+    """Which numbers the interval holds; never NaN."""
+    low, high = (x.dtype.type(end) for end in _ends(interval))
+    above = x >= low if interval[0] == "[" else x > low
+    return np.asarray(above & (x <= high if interval[-1] == "]" else x < high))
+
+
+@cache
+def _ends(interval: str) -> tuple[float, ...]:
+    """Low and high: 0 and 0.5 of "[0, 1/2)"."""
+    ends = interval[1:-1].split(",")
+    return tuple(float(Fraction(end)) if "/" in end else float(end) for end in ends)
+
+
+def _dtype(array: Numbers) -> np.dtype:
+    """Of an array, a tracer, or whatever NumPy makes an array of."""
+    return array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype
+
+
+def _as_floats(name: str, array: Numbers, interval: str) -> np.ndarray:
+    """The numbers of a known array: floats as JAX would hold them, integers exactly."""
+    dtype = _dtype(array)
+    if not jax.dtypes.issubdtype(dtype, np.floating):
+        if not jax.dtypes.issubdtype(dtype, np.integer):
+            raise ValueError(f"{name} must be a number in {interval}, got {array!r}")
+        return np.asarray(array, np.float64)
+    with np.errstate(over="ignore"):  # what overflows float32 is infinite, hence out of range
+        return np.asarray(array).astype(jax.dtypes.canonicalize_dtype(np.float64))
