@@ -1,5 +1,6 @@
 """`python -m experiments`: exit codes, one-line errors, nothing overwritten."""
 
+import errno
 import importlib
 import json
 import os
@@ -95,6 +96,55 @@ def test_list_is_light():
 def test_bad_arguments_are_one_line_and_code_2(run, workplace, line, message):
     assert run(line) == (2, "", f"error: {message}\n")
     assert list(workplace.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("out", "fault"),
+    [
+        ("runs[1]", "runs[1]' holds '[', which array storage cannot have in a path"),
+        ("a*", "a*' holds '*', which"),
+        ("back\\slash", "back\\\\slash' holds '\\\\', which"),
+        ("gs://bucket/run", "gs:/bucket/run looks like a URL"),
+        ("new\nline", "new\\nline' holds '\\n', which"),
+        ("n\0l", "n\\x00l' holds '\\x00', which"),
+        ("\udcff", "\\udcff' holds '\\udcff', which"),
+        ("file", "file is a file"),
+        ("file/below", "file/below cannot hold results (file/below: Not a directory)"),
+        ("dangling", "dangling is a link to nothing"),
+        ("dangling/below", "dangling/below cannot hold results (dangling: File exists)"),
+        ("x" * 300, "xxxx cannot hold results (xxxx"),
+        ("/".join(["x" * 200] * 20), "... has more than 3500 bytes"),
+        ("locked", "locked cannot hold results (locked/.lock: Is a directory)"),
+        ("/proc/run", "/proc/run cannot hold results (/proc/run: No such file or directory)"),
+    ],
+)
+def test_a_folder_that_cannot_hold_results_is_refused_before_the_run(
+    workplace, capsys, monkeypatch, out, fault
+):
+    (workplace / "file").write_text("dear")
+    (workplace / "dangling").symlink_to("nowhere")
+    (workplace / "locked" / ".lock").mkdir(parents=True)
+    before = sorted(workplace.rglob("*"))
+    monkeypatch.setattr("rlhf_jax.training.stages._work", lambda *_: pytest.fail("trained"))
+    assert cli.main(["run", "toy", "--out", out]) == 2
+    err = capsys.readouterr().err
+    assert fault in err
+    assert (err.startswith("error: "), err.count("\n")) == (True, 1)
+    assert sorted(workplace.rglob("*")) == before
+
+
+def test_a_read_only_disk_is_refused_before_the_run(run, monkeypatch):
+    def refuse(path, *args, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    message = "error: far cannot hold results (far: Read-only file system): choose another --out\n"
+    assert run("run toy --out far") == (2, "", message)
+
+
+def test_a_folder_named_like_a_cloud_is_a_folder(run, workplace):
+    assert run("run toy --steps 1 --out gs:x")[0] == 0
+    assert list((workplace / "gs:x" / "tensorboard" / "one").iterdir())
 
 
 def test_a_run_and_what_it_leaves(run, workplace):

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,12 +21,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rlhf_jax.training import trees
-from rlhf_jax.training.errors import CheckpointError, naming_full_disk
+from rlhf_jax.training.errors import CheckpointError, ResultsError, naming_full_disk
 from rlhf_jax.types import PyTree
 
 FORMAT = 1
 TEMPORARY = ".tmp-"
 REMEDY = "delete this folder to resume from the checkpoint before it"
+# Array storage reads its folder as a glob pattern, splits it at backslashes and wants UTF-8.
+UNSTORABLE = re.compile(r"[*?\[\\\x00-\x1f\x7f\ud800-\udfff]")
+LONGEST_PATH = 3500  # bytes; the system allows 4096, and storage adds names of its own
 
 
 class Store(NamedTuple):
@@ -91,8 +95,25 @@ def restore(store: Store, like: PyTree, *, step: int | None = None) -> Checkpoin
     return Checkpoint(chosen, tree, info["metadata"])
 
 
+def check_path(folder: Path) -> None:
+    """Raises ResultsError for a folder from which array storage could not read what it wrote."""
+    path = str(folder.absolute())
+    if re.match(r"[a-zA-Z][\w+.-]*:/", str(folder)):  # Path makes one slash of two
+        raise ResultsError(f"{folder} looks like a URL: choose a local folder")
+    if found := UNSTORABLE.search(path):
+        raise ResultsError(
+            f"{path!r} holds {found[0]!r}, which array storage cannot have in a path: "
+            "choose another folder"
+        )
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise ResultsError(
+            f"{path[:60]}... has more than {LONGEST_PATH} bytes: choose another folder"
+        )
+
+
 def write(folder: Path, tree: PyTree, info: dict[str, Any]) -> None:
     """Writes a tree and JSON info as one folder, replacing what is there only when complete."""
+    check_path(folder)
     leaves = trees.describe(tree)
     arrays = [trees.storable(leaf) for leaf in jax.tree.leaves(tree)]
     record = {

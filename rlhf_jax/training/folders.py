@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rlhf_jax.training.errors import ResultsError
+from rlhf_jax.training.errors import ResultsError, is_disk_full
 
 PACKAGES = ("rlhf-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -53,6 +53,8 @@ def note_versions(out: Path, now: dict[str, str]) -> None:
 
 def check_folder(out: Path, record: dict[str, Any], *, resume: bool) -> None:
     """Raises ResultsError unless the folder may be used."""
+    if out.is_symlink() and not out.exists():
+        raise ResultsError(f"{out} is a link to nothing: choose another --out")
     if not out.exists():
         return
     if not out.is_dir():
@@ -109,6 +111,26 @@ def clear(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("run.json", "metrics.jsonl"):
         (out / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_bad_folder(out: Path) -> Generator[None, None, None]:
+    """Turns what the system says of a folder it cannot make, open or write into a ResultsError."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        reason = f"{_cut(error.filename or out)}: {error.strerror}"
+        raise ResultsError(
+            f"{_cut(out)} cannot hold results ({reason}): choose another --out"
+        ) from error
+
+
+def _cut(path: object) -> str:
+    """A path as one short line."""
+    text = str(path)
+    return text if len(text) <= 100 else f"{text[:60]}...{text[-20:]}"
 
 
 @contextmanager

@@ -137,5 +137,6 @@ def _events(writer: MetricWriter, stage: str) -> EventsWriter:
         folder = writer.folder / "tensorboard" / stage
         folder.mkdir(parents=True, exist_ok=True)
         suffix = f".{os.getpid()}.{time.monotonic_ns()}"  # the library's own name has whole seconds
-        writer.events[stage] = EventsWriter(str(folder / "events"), suffix)
+        path = (folder / "events").absolute()  # a relative "gs:x" would be sent to a cloud
+        writer.events[stage] = EventsWriter(str(path), suffix)
     return writer.events[stage]

@@ -11,7 +11,7 @@ is not. Finished stages are loaded, the unfinished one goes on from its last che
 import shutil
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from rlhf_jax.training.folders import (
     config_json,
     holds_work,
     locked,
+    naming_bad_folder,
     note_versions,
     versions,
 )
@@ -88,26 +89,27 @@ def open_run(
 
     Raises:
       ResultsError: the folder holds another run, or this one without `resume`, or other files, or
-        another process is writing to it.
+        another process is writing to it, or it cannot be written, or array storage would lose
+        what is written there.
       DiskFullError: whatever in the block met a full disk.
     """
     began = time.perf_counter()
     record = {"slug": slug, "config": config_json(config), "versions": versions()}
-    check_folder(out, record, resume=resume)
-    with naming_full_disk(out):
-        out.mkdir(parents=True, exist_ok=True)
-        with locked(out):
+    facts = (slug, record["config"], record["versions"])
+    with naming_full_disk(out), ExitStack() as held:
+        with naming_bad_folder(out):
+            checkpoints.check_path(out)
+            check_folder(out, record, resume=resume)
+            out.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(out))
             if not (resume and holds_work(out)):
                 clear(out)
                 checkpoints.write_json(out / "run.json", record)
             elif progress:
                 note_versions(out, record["versions"])
             writer = open_writer(out)
-            facts = (slug, record["config"], record["versions"])
-            try:
-                yield Run(out, *facts, writer, stop, progress, began)
-            finally:
-                close_writer(writer)
+            held.callback(close_writer, writer)
+        yield Run(out, *facts, writer, stop, progress, began)
 
 
 def run_stage(
