@@ -5,8 +5,8 @@
     python -m experiments run all --quick
     python -m experiments report [--out DIR]
 
-Exit codes: 0 all claims hold, 3 one fails or is undecided, 2 bad arguments or input, 1 a crash, 130 or 143
-stopped by Ctrl-C or SIGTERM after saving.
+Exit codes: 0 all claims hold, 3 one fails or is undecided, 2 bad arguments or input, 1 a crash,
+130 or 143 stopped by Ctrl-C or SIGTERM after saving.
 """
 
 import dataclasses

@@ -1,15 +1,18 @@
-"""95% intervals (low, high) over independent units: seeds, worlds, boards, prompts.
+"""95% intervals (low, high) over independent units, and claims that carry them.
 
 NumPy in float64, on the host. The unit is what was drawn independently: a thousand episodes on ten
 worlds are ten units. With fewer than two units both ends are NaN, which leaves a claim undecided.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 from scipy.stats import t as student
+
+from rlhf_jax.reports.claims import Claim
 
 Interval = tuple[float, float]
 RESAMPLES = 2000
@@ -54,3 +57,33 @@ def bootstrap_interval(statistic: Callable[..., float], *units: ArrayLike) -> In
     found = [statistic(*(each[draw] for each in rows)) for draw in draws]
     low, high = np.quantile(found, [0.025, 0.975])
     return float(low), float(high)
+
+
+def mean_claim(
+    statement: str, x: ArrayLike, op: str, threshold: float | int, **about: Any
+) -> Claim:
+    """The claim on the mean of units [N]."""
+    value = float(np.mean(np.asarray(x, float)))
+    return Claim(statement, value, op, threshold, interval=mean_interval(x), **about)
+
+
+def share_claim(
+    statement: str, hits: ArrayLike, op: str, threshold: float | int, **about: Any
+) -> Claim:
+    """The claim on the probability that a unit hits, from units [N] that each did or did not."""
+    value = float(np.mean(np.asarray(hits, bool)))
+    return Claim(statement, value, op, threshold, interval=share_interval(hits), **about)
+
+
+def bootstrap_claim(
+    statement: str,
+    statistic: Callable[..., float],
+    units: Sequence[ArrayLike],
+    op: str,
+    threshold: float | int,
+    **about: Any,
+) -> Claim:
+    """The claim on any statistic of paired units, see `bootstrap_interval`."""
+    units = [np.asarray(each) for each in units]
+    interval = bootstrap_interval(statistic, *units)
+    return Claim(statement, float(statistic(*units)), op, threshold, interval=interval, **about)

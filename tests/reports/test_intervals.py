@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from rlhf_jax.reports.intervals import bootstrap_interval, mean_interval, share_interval
+from rlhf_jax.reports.intervals import (
+    bootstrap_claim,
+    bootstrap_interval,
+    mean_claim,
+    mean_interval,
+    share_claim,
+    share_interval,
+)
 
 
 def test_mean_interval_by_hand():
@@ -34,3 +41,15 @@ def test_one_unit_has_no_interval():
 def test_units_that_are_not_paired_are_refused():
     with pytest.raises(ValueError, match=r"units have \[2, 3\] rows"):
         bootstrap_interval(lambda a, b: 0.0, [1, 2], [1, 2, 3])
+
+
+def test_claims_on_units_carry_their_interval():
+    """Mean 2 [-0.48, 4.48]; 10 of 10 is [0.69, 1]; a constant ratio has no width."""
+    about = {"kind": "paper", "source": "Table 1"}
+    mean = mean_claim("m", [1, 2, 3], ">=", 1, **about)
+    share = share_claim("s", np.ones(10, bool), ">=", 0.7, **about)
+    ratio = bootstrap_claim("r", lambda a, b: a.sum() / b.sum(), ([1, 2], [2, 4]), "<=", 0.5)
+    assert [claim.verdict for claim in (mean, share, ratio)] == ["undecided", "undecided", "holds"]
+    assert (mean.value, mean.interval, mean.source) == (2, mean_interval([1, 2, 3]), "Table 1")
+    assert (share.value, share.interval) == (1, share_interval(np.ones(10, bool)))
+    assert (ratio.value, ratio.interval) == (0.5, (0.5, 0.5))
