@@ -1,4 +1,4 @@
-"""Bad input is refused by name: a number out of its range, a mask that isn't bool, a float for an id.
+"""Bad input is refused by name: a number out of range, a mask that is not bool, a float for an id.
 
 Shapes and dtypes are known while tracing and are always checked. Numbers are checked where they are
 known: Python and NumPy numbers, and JAX arrays of this process. A traced number passes, so that it
