@@ -107,7 +107,7 @@ def padded_left(batch: PyTree) -> list[PyTree]:
     def cells(trajectory: Trajectory) -> Cells:
         places = _places(trajectory)
         if not _has_tokens(trajectory):
-            real = trajectory.mask
+            real = trajectory.mask if trajectory.valid is None else trajectory.valid
             _require_steps(trajectory, "the padding of its inputs is not that of the steps")
         elif places.steps.shape != places.tokens.shape:
             return Cells(places.steps, _extended(places.tokens, front=True))
@@ -276,7 +276,9 @@ def _moved(batch: PyTree, cells) -> PyTree:
 
 
 def _moved_trajectory(trajectory: Trajectory, cells: Cells) -> Trajectory:
-    inputs = trajectory.inputs
+    inputs, valid = trajectory.inputs, trajectory.valid
+    if valid is not None:
+        valid = _gather(valid, cells.steps, False)
     if _has_tokens(trajectory):
         inputs = replace(
             inputs,
@@ -285,12 +287,14 @@ def _moved_trajectory(trajectory: Trajectory, cells: Cells) -> Trajectory:
             segments=_gather(inputs.segments, cells.tokens, 0),
             completion_length=cells.steps.shape[-1],
         )
+        if valid is not None:  # a packed prompt lies among the steps: valid, though none of them
+            valid = inputs.segments[..., -cells.steps.shape[-1] :] > 0
     else:
         inputs = jax.tree.map(
             lambda x: _gather(x, cells.steps, _junk(x)) if _has_steps(x, trajectory) else x, inputs
         )
     actions = _gather(trajectory.actions, cells.steps, _junk(trajectory.actions))
-    return Trajectory(inputs, actions, _gather(trajectory.mask, cells.steps, False))
+    return Trajectory(inputs, actions, _gather(trajectory.mask, cells.steps, False), valid)
 
 
 def _junk(x: PyTree) -> Fill:

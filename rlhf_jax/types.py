@@ -99,11 +99,14 @@ class Trajectory:
     inputs: pytree that only its own policy reads.
     actions: [*B, T] int.
     mask: [*B, T] bool, True where the step counts (end of sequence included).
+    valid: [*B, T] bool, True where the step may be attended to, which a step that counts always is;
+      tokens of a tool or an environment are valid and do not count. None: the same as the mask.
     """
 
     inputs: Inputs
     actions: PyTree
     mask: PyTree
+    valid: PyTree = None
 
 
 @jax.tree_util.register_dataclass

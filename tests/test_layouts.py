@@ -148,6 +148,20 @@ def test_rows_of_weight_zero_hold_nan():
     np.testing.assert_array_equal(named["x"], [[1, 1], [np.nan, np.nan], [np.nan, np.nan]])
 
 
+def test_what_is_valid_moves_with_the_steps():
+    (batch,) = padded_left(replace(STEPS, valid=np.array([[1, 1, 1], [1, 1, 0]], bool)))
+    np.testing.assert_array_equal(batch.mask, [[0, 0, 1, 1, 1], [0, 0, 0, 1, 0]])
+    np.testing.assert_array_equal(batch.valid, [[0, 0, 1, 1, 1], [0, 0, 0, 1, 1]])
+
+
+def test_a_packed_prompt_is_valid():
+    before = rows_of_tokens()
+    real = before.inputs.segments[:, 3:] > 0
+    (batch,) = packed(replace(before, mask=real & [True, False], valid=real))
+    np.testing.assert_array_equal(batch.valid, batch.inputs.segments > 0)
+    np.testing.assert_array_equal(batch.mask.sum(axis=1), [2, 2])
+
+
 def test_candidates_keep_their_axis():
     batch = jax.tree.map(lambda x: np.stack([x, x]), ROLLOUT)  # [B, K, T]
     (longer,) = padded(batch)

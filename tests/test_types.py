@@ -1,5 +1,7 @@
 """Records go through JAX's tree functions whatever their leaves become."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,7 @@ STEPS = jnp.ones((B, T))
 TRAJECTORY = Trajectory(jnp.zeros((B, T), jnp.int32), jnp.ones((B, T), jnp.int32), STEPS > 0)
 RECORDS = {
     "trajectory": TRAJECTORY,
+    "trajectory with a tool": replace(TRAJECTORY, valid=STEPS > 0),
     "pairs": PreferenceBatch(TRAJECTORY, TRAJECTORY, weights=jnp.ones(B)),
     "pairs with a reference": PreferenceBatch(TRAJECTORY, TRAJECTORY, STEPS[:, 0], STEPS[:, 0]),
     "ppo": PPOBatch(TRAJECTORY, STEPS, STEPS, STEPS, STEPS),

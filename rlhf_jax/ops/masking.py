@@ -7,8 +7,9 @@ divide once; a mean of means is a different number.
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 Axis = int | tuple[int, ...] | None
 Scalar = float | Float[Array, ""]
@@ -258,3 +259,10 @@ def whiten(
     centred = jnp.where(weights > 0, x - mean.value(), 0.0)
     variance = jnp.sum(weights * centred**2) / jnp.maximum(mean.weight - 1.0, 1.0)
     return centred / jnp.sqrt(variance + eps)
+
+
+def true_before(mask: Bool[Array, "*B T"]) -> Int[Array, "*B T"]:
+    """[*B, T] the last place before each place where the mask is True, -1 where there is none."""
+    places = jnp.where(mask, jnp.arange(mask.shape[-1], dtype=jnp.int32), -1)
+    latest = jax.lax.cummax(places, axis=mask.ndim - 1)
+    return jnp.concatenate([jnp.full_like(latest[..., :1], -1), latest[..., :-1]], axis=-1)

@@ -1,8 +1,9 @@
 """Language policies: the one-token shift, padding, packing and chunking live here only.
 
-A row is a prompt, padded left to P, and then a completion, padded right to T; L = P + T. The
-hidden state at position i predicts token i + 1, so completion token t of a row is read off
-position L - T + t - 1.
+A row is a prompt of P columns and then a completion of T; L = P + T. Some columns are padding:
+normally those before the prompt and after the completion, but any may be. The hidden state of a
+token predicts the next real token of its document, so a completion token is read off the last real
+column before it, which is the column before it unless padding lies between.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rlhf_jax.models import KVCache, ScalarModel, Transformer
 from rlhf_jax.ops.chunked import chunked_token_logps
 from rlhf_jax.ops.logprobs import token_logps
+from rlhf_jax.ops.masking import true_before
 from rlhf_jax.types import Params, Policy, PreferenceFn, PyTree, RewardFn, Trajectory, ValueFn
 
 Scalar = float | int | Float[Array, ""]
@@ -30,10 +32,12 @@ class LanguageInputs:
     ids: [*B, L] int32.
     positions: [*B, L] int32, 0, 1, 2, ... over the real tokens of each segment, 0 on padding.
     segments: [*B, L] int32, 0 on padding, 1, 2, ... for packed documents. Attention stays within
-      a segment. The first token of a packed document follows another document, so the caller's
-      mask must not count it.
-    completion_length: T <= L, static. With T = L the first token has nothing before it: its
-      log-probability is that of a uniform guess and the caller's mask must not count it.
+      a segment.
+    completion_length: T <= L, static.
+
+    The first token of a document has nothing before it: its log-probability is that of a uniform
+    guess, its value is 0, and the caller's mask must not count it. It is among the T if T = L or if
+    documents are packed.
     """
 
     # Not annotated as arrays: JAX also rebuilds the record around shapes, shardings and NumPy.
@@ -62,10 +66,12 @@ def language_inputs(
     completion_ids: Int[Array, "*B T"],
     completion_mask: Bool[Array, "*B T"],
 ) -> LanguageInputs:
-    """Joins prompts (padded left) and completions (padded right) into rows, one segment each.
+    """Joins prompts and completions into rows, one segment each.
+
+    Padding is skipped wherever it lies: positions count real tokens.
 
     Args:
-      prompt_ids, prompt_mask: [*B, P]; True marks real tokens.
+      prompt_ids, prompt_mask: [*B, P]; True marks real tokens, at least one in a row.
       completion_ids, completion_mask: [*B, T]; True marks real tokens, the stop token included.
     Returns:
       Inputs with L = P + T and completion_length = T.
@@ -89,13 +95,24 @@ def language_trajectory(
     prompt_mask: Bool[Array, "*B P"],
     completion_ids: Int[Array, "*B T"],
     completion_mask: Bool[Array, "*B T"],
+    valid: Bool[Array, "*B T"] | None = None,
 ) -> Trajectory:
     """The same rows as a trajectory: actions are the completion, counted where its mask is True.
 
-    Args and errors are those of `language_inputs`.
+    Args:
+      prompt_ids, prompt_mask, completion_ids: as in `language_inputs`.
+      completion_mask: [*B, T] True at the tokens that count, the policy's own.
+      valid: [*B, T] True at real tokens, those of a tool or a user included, which are read and do
+        not count; what counts is valid in any case. None: every real token counts.
+    Raises:
+      AssertionError: shapes differ (at trace time).
     """
-    inputs = language_inputs(prompt_ids, prompt_mask, completion_ids, completion_mask)
-    return Trajectory(inputs=inputs, actions=completion_ids, mask=completion_mask)
+    if valid is not None:
+        chex.assert_equal_shape([completion_mask, valid])
+        valid = valid | completion_mask
+    real = completion_mask if valid is None else valid
+    inputs = language_inputs(prompt_ids, prompt_mask, completion_ids, real)
+    return Trajectory(inputs=inputs, actions=completion_ids, mask=completion_mask, valid=valid)
 
 
 def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
@@ -128,7 +145,7 @@ def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
 
 
 def language_value(model: ScalarModel) -> ValueFn:
-    """State values: the scalar of the token before each action, [*B, T]."""
+    """State values: the scalar of the last real token before each action, [*B, T]."""
 
     def values(params, inputs):
         return _states_before(model.scalars, params, inputs)
@@ -184,7 +201,7 @@ def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
 
 
 def language_decoder(model: Transformer) -> LanguageDecoder:
-    """Cached decoding for left-padded prompts, one document per row."""
+    """Cached decoding, one document per row; padding of the prompt is skipped wherever it lies."""
 
     def prefill(params, ids, mask, length, copies):
         count = jnp.cumsum(mask, axis=-1, dtype=jnp.int32)
@@ -267,13 +284,14 @@ def _per_token(run: Callable, params: Params, inputs: LanguageInputs) -> Array:
 
 
 def _states_before(run: Callable, params: Params, inputs: LanguageInputs) -> Array:
-    """What `run` says one token before each of the last T; 0 before the row's first token."""
-    out = _per_token(run, params, inputs)
-    axis = inputs.ids.ndim - 1
-    length, wanted = inputs.ids.shape[-1], inputs.completion_length
-    start = length - wanted - 1
-    states = jax.lax.slice_in_dim(out, max(start, 0), length - 1, axis=axis)
-    if start < 0:
-        room = [(1, 0) if i == axis else (0, 0) for i in range(out.ndim)]
-        states = jnp.pad(states, room)
-    return states
+    """What `run` says of the last real token before each of the last T, in its own segment.
+
+    0 at padding and at the first token of a document.
+    """
+    out, segments = _per_token(run, params, inputs), jnp.asarray(inputs.segments)
+    before, length = true_before(segments > 0), segments.shape[-1]
+    own = jnp.take_along_axis(segments, jnp.maximum(before, 0), axis=-1) == segments
+    before = jnp.where((before >= 0) & (segments > 0) & own, before, length)  # length: nowhere
+    before = before[..., length - inputs.completion_length :]
+    before = before.reshape(*before.shape, *[1] * (out.ndim - before.ndim))
+    return jnp.take_along_axis(out, before, axis=segments.ndim - 1, mode="fill", fill_value=0)

@@ -139,6 +139,71 @@ def test_leading_axes_are_free():
     np.testing.assert_allclose(mapped, want, atol=1e-5)
 
 
+def spread(ids, mask, width, place):
+    """The real tokens of each row, in order, at other columns of a wider row; padding has id 3."""
+    wide, real = np.full((len(ids), width), 3), np.zeros((len(ids), width), bool)
+    for b in range(len(ids)):
+        row = np.asarray(ids[b])[np.asarray(mask[b])]
+        columns = place(width, len(row), b)
+        wide[b, columns], real[b, columns] = row, True
+    return jnp.asarray(wide), jnp.asarray(real)
+
+
+def left(width, count, _):
+    return np.arange(width - count, width)
+
+
+def right(width, count, _):
+    return np.arange(count)
+
+
+def scattered(width, count, b):
+    return np.sort(np.random.default_rng(b).choice(width, count, replace=False))
+
+
+@pytest.mark.parametrize(
+    ("prompt_side", "answer_side"),
+    [(right, right), (left, left), (right, left), (scattered, scattered)],
+)
+def test_where_the_padding_lies_never_changes_a_logp_value_or_score(prompt_side, answer_side):
+    model = make_scalar_model(CONFIG, head_std=1.0)
+    value_of, score_of = (jax.jit(f) for f in (language_value(model)[1], language_reward(model)[1]))
+    scalar_params = random_params(model.init, seed=3)
+
+    def counted(parts):
+        trajectory, mask = language_trajectory(*parts), np.asarray(parts[3])
+        values = np.asarray(value_of(scalar_params, trajectory.inputs))
+        return logps_of(parts)[mask], values[mask], score_of(scalar_params, trajectory)
+
+    parts = batch()
+    moved = (*spread(*parts[:2], P + 3, prompt_side), *spread(*parts[2:], T + 3, answer_side))
+    for got, want in zip(counted(moved), counted(parts), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_tokens_of_a_tool_are_read_and_do_not_count():
+    prompts, prompt_mask, completions, _ = batch()
+    every = jnp.ones_like(completions, bool)
+    own = every.at[:, 1:3].set(False)  # one token, two of a tool, one token
+    trajectory = language_trajectory(prompts, prompt_mask, completions, own, every)
+    np.testing.assert_array_equal(trajectory.mask, own)
+    np.testing.assert_array_equal(trajectory.valid, every)
+    got = LOGPS(PARAMS, trajectory.inputs, trajectory.actions)
+    want = logps_of((prompts, prompt_mask, completions, every))
+    np.testing.assert_allclose(got[own], want[own], atol=1e-6)
+    unread = logps_of((prompts, prompt_mask, completions, own))
+    assert np.max(np.abs(unread - want)[:, 3]) > 0.1
+
+
+def test_a_token_that_counts_is_valid():
+    prompts, prompt_mask, completions, mask = batch()
+    nothing = jnp.zeros_like(mask)
+    trajectory = language_trajectory(prompts, prompt_mask, completions, mask, nothing)
+    np.testing.assert_array_equal(trajectory.valid, mask)
+    np.testing.assert_array_equal(trajectory.inputs.segments[:, P:], mask)
+    assert language_trajectory(prompts, prompt_mask, completions, mask).valid is None
+
+
 def packed(rows):
     """Documents laid one after another in a single row, two padding tokens at its end."""
     ids = np.concatenate([*rows, [0, 0]])
@@ -149,20 +214,21 @@ def packed(rows):
 
 
 def test_packed_documents_have_their_own_logps():
+    """Of its first token, which nothing precedes, each guesses uniformly."""
     rows = [np.array([1, 4, 9, 2]), np.array([7, 7, 3]), np.array([5, 8, 6, 1, 2])]
     inputs = packed(rows)
     got = LOGPS(PARAMS, inputs, inputs.ids)[0]
     start = 0
     for row in rows:
         alone = packed([row])
-        want = LOGPS(PARAMS, alone, alone.ids)[0, 1 : len(row)]
-        np.testing.assert_allclose(got[start + 1 : start + len(row)], want, atol=1e-5)
+        want = LOGPS(PARAMS, alone, alone.ids)[0, : len(row)]
+        np.testing.assert_allclose(want[0], -np.log(11), atol=1e-6)
+        np.testing.assert_allclose(got[start : start + len(row)], want, atol=1e-5)
         start += len(row)
 
 
-def test_whole_row_as_completion_guesses_its_first_token_uniformly():
+def test_a_row_as_completion_has_the_logps_of_one_with_a_prompt():
     inputs = packed([np.array([1, 4, 9, 2])])
-    np.testing.assert_allclose(LOGPS(PARAMS, inputs, inputs.ids)[0, 0], -np.log(11), atol=1e-6)
     shorter = LanguageInputs(inputs.ids, inputs.positions, inputs.segments, completion_length=5)
     want = LOGPS(PARAMS, shorter, inputs.ids[:, 1:])
     np.testing.assert_allclose(LOGPS(PARAMS, inputs, inputs.ids)[:, 1:], want, atol=1e-6)
@@ -219,7 +285,8 @@ def test_values_and_scores_read_the_same_scalars():
     value_of = jax.jit(language_value(model).values)
     score_of = jax.jit(language_reward(model).scores)
     values = value_of(params, inputs)
-    np.testing.assert_allclose(values, scalars[:, P - 1 : -1], atol=1e-6)
+    before = jnp.where(trajectory.mask, scalars[:, P - 1 : -1], 0.0)
+    np.testing.assert_allclose(values, before, atol=1e-6)
     scores = score_of(params, trajectory)
     last = P - 1 + np.asarray(parts[3]).sum(-1)
     np.testing.assert_allclose(scores, scalars[np.arange(4), last], atol=1e-6)
