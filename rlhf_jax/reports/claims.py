@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from rlhf_jax.reports.text import visible
+
 OPERATORS = {
     ">=": lambda value, threshold: value >= threshold,
     ">": lambda value, threshold: value > threshold,
@@ -167,7 +169,7 @@ def format_cell(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]  # noqa: RUF001
     if isinstance(value, int) or not hasattr(value, "__float__"):
-        return str(value)
+        return visible(str(value))
     number = float(value)
     plain = number == 0 or 0.001 <= abs(number) < 1e6 or not math.isfinite(number)
     return f"{number:.3f}" if plain else f"{number:.2g}"
@@ -199,11 +201,13 @@ def print_table(table: Table, console: Console | None = None) -> None:
     if not console.is_terminal:
         console = Console(file=console.file, width=10_000)
     # Text, because "[low, high]" in a plain string would be taken for a style and vanish.
-    title = Text(table.title, style="table.title")
-    note = Text(table.note, style="table.caption") if table.note else None
+    title = Text(visible(table.title), style="table.title")
+    note = Text(visible(table.note), style="table.caption") if table.note else None
     shown = RichTable(title=title, title_justify="left", caption=note)
     for i, header in enumerate(table.headers):
-        shown.add_column(Text(header), justify="left" if i == 0 else "right", overflow="fold")
+        shown.add_column(
+            Text(visible(header)), justify="left" if i == 0 else "right", overflow="fold"
+        )
     for row in table.rows:
         shown.add_row(*(Text(format_cell(cell)) for cell in row))
     console.print(shown)

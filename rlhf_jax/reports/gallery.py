@@ -2,22 +2,34 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlhf_jax.reports import html
 from rlhf_jax.reports.claims import Claim, Table, write_text
 from rlhf_jax.reports.html import Html
 
 MOST_PLOTS = 4
+# What reading a JSON file that anything may have written can raise.
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+class Summary(NamedTuple):
+    """What the page shows of a summary.json."""
+
+    paper: str
+    claim: str
+    minutes: float
+    claims: list[Claim]
 
 
 def write_gallery(root: Path) -> Path:
     """Writes root/index.html from every root/*/summary.json, and returns its path.
 
     A summary that cannot be read is named on the page; the others are shown all the same. The plots
-    are the first few of each folder's plots/*.png.
+    are the first few of each folder's plots/*.png. Nothing is read through a link that leaves its
+    folder.
     """
-    found = {path.parent: _summary(path) for path in sorted(root.glob("*/summary.json"))}
+    found = {path.parent: _summary(root, path) for path in sorted(root.glob("*/summary.json"))}
     blocks = [html.section("All results", html.table(_overview(found)))] if found else []
     blocks += [_result(folder, summary) for folder, summary in found.items()]
     if not found:
@@ -28,56 +40,94 @@ def write_gallery(root: Path) -> Path:
     return path
 
 
-def _summary(path: Path) -> dict[str, Any] | None:
-    """The summary with its claims as Claim, or None if it is damaged."""
+def _summary(root: Path, path: Path) -> Summary | str:
+    """The summary, or what is wrong with it."""
+    folder = path.parent
+    if not _stays(folder, root):
+        return f"{folder.name} is a link that leaves {root}: give its own folder as --out."
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        written = _read(path, folder)
+    except ValueError as error:
+        return f"{folder.name}/summary.json is not shown: {error}."
+    try:
+        summary = json.loads(written)
+        minutes = float(summary.get("seconds", 0)) / 60
         claims = [_claim(record) for record in summary["claims"]]
-        return summary | {"claims": claims, "paper": str(summary["paper"])}
-    except (ValueError, KeyError, TypeError):
-        return None
+        return Summary(_text(summary["paper"]), _text(summary.get("claim", "")), minutes, claims)
+    except DAMAGED:
+        return f"{folder.name}/summary.json cannot be read: delete the folder or run it again."
 
 
 def _claim(record: dict[str, Any]) -> Claim:
     """A claim as `write_summary` wrote it; numbers that are not finite were written as text."""
     interval, baseline = record["interval"], record["baseline"]
     return Claim(
-        record["statement"],
+        _text(record["statement"]),
         float(record["value"]),
         record["op"],
         float(record["threshold"]),
         kind=record["kind"],
-        source=record["source"],
+        source=_text(record["source"]),
         interval=interval and (float(interval[0]), float(interval[1])),
-        baseline=baseline and (str(baseline[0]), float(baseline[1])),
+        baseline=baseline and (_text(baseline[0]), float(baseline[1])),
     )
 
 
-def _overview(found: dict[Path, dict[str, Any] | None]) -> Table:
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {value!r}")
+    return value
+
+
+def _stays(path: Path, folder: Path) -> bool:
+    """Whether the path is inside the folder once links are followed."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _read(path: Path, folder: Path) -> bytes:
+    """A file of a results folder.
+
+    Raises:
+      ValueError: the file is no plain one, leaves the folder by a link, or cannot be read.
+    """
+    if not path.is_file():  # a pipe would never end
+        raise ValueError("it is not a file")
+    if not _stays(path, folder):
+        raise ValueError("it is a link that leaves the folder")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(str(error.strerror)) from error
+
+
+def _overview(found: dict[Path, Summary | str]) -> Table:
     rows = []
     for folder, summary in found.items():
-        if summary is None:
-            rows.append((folder.name, "summary.json cannot be read", "", ""))
+        if isinstance(summary, str):
+            rows.append((folder.name, "cannot be shown", "", ""))
             continue
-        claims = summary["claims"]
-        verdicts = [claim.verdict for claim in claims]
-        held = f"{verdicts.count('holds')} of {len(claims)}"
+        verdicts = [claim.verdict for claim in summary.claims]
+        held = f"{verdicts.count('holds')} of {len(verdicts)}"
         if verdicts.count("undecided"):
             held += f", {verdicts.count('undecided')} undecided"
-        minutes = f"{float(summary.get('seconds', 0)) / 60:.1f}"
-        rows.append((folder.name, summary["paper"], held, minutes))
+        rows.append((folder.name, summary.paper, held, f"{summary.minutes:.1f}"))
     return Table("", ("results", "paper", "claims that hold", "minutes"), rows)
 
 
-def _result(folder: Path, summary: dict[str, Any] | None) -> Html:
-    if summary is None:
-        text = f"{folder.name}/summary.json cannot be read: delete the folder or run it again."
-        return html.section(folder.name, html.paragraph(text))
-    blocks = [html.paragraph(text) for text in (summary["paper"], summary.get("claim", "")) if text]
-    blocks.append(html.claims_list(summary["claims"]))
-    for plot in sorted((folder / "plots").glob("*.png"))[:MOST_PLOTS]:
-        words = plot.stem.replace("_", " ")
-        blocks.append(html.figure(plot, alt=f"{folder.name}: {words}", caption=words))
-    if (folder / "report.html").exists():
-        blocks.append(html.link("Full report", f"{folder.name}/report.html"))
+def _result(folder: Path, summary: Summary | str) -> Html:
+    if isinstance(summary, str):
+        return html.section(folder.name, html.paragraph(summary))
+    blocks = [html.paragraph(text) for text in (summary.paper, summary.claim) if text]
+    blocks.append(html.claims_list(summary.claims))
+    blocks += [_plot(folder, path) for path in sorted(folder.glob("plots/*.png"))[:MOST_PLOTS]]
+    if (folder / "report.html").is_file() and _stays(folder / "report.html", folder):
+        blocks.append(html.link("Full report", f"./{folder.name}/report.html"))
     return html.section(folder.name, *blocks)
+
+
+def _plot(folder: Path, path: Path) -> Html:
+    words = path.stem.replace("_", " ")
+    try:
+        return html.figure(_read(path, folder), alt=f"{folder.name}: {words}", caption=words)
+    except ValueError as error:
+        return html.note(f"plots/{path.name} is not shown: {error}.")

@@ -1,18 +1,22 @@
 """Reports as one HTML file that needs nothing else: no script, no font, no request to anywhere.
 
-Every builder takes plain text, escapes it and returns `Html`; only `Html` is joined unescaped.
+Every builder takes plain text, escapes it, spells out its control characters and returns `Html`;
+only `Html` is joined unescaped.
 """
 
 import base64
+import html
+import os
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, NewType
+from urllib.parse import quote
 
 from matplotlib.figure import Figure
 
 from rlhf_jax.reports.claims import Claim, Table, claim_cells, format_cell
 from rlhf_jax.reports.plots import png_bytes
+from rlhf_jax.reports.text import visible
 
 Html = NewType("Html", str)
 
@@ -63,6 +67,11 @@ footer { margin-top: 3rem; border-top: 1px solid #d8dee4; padding-top: .8rem; }
 """
 
 
+def escape(text: str) -> str:
+    """Text as it stands between tags or within quotes."""
+    return html.escape(visible(text))
+
+
 def page(title: str, *blocks: Html, lead: str = "", footer: str = "") -> Html:
     """A whole document.
 
@@ -101,14 +110,17 @@ def note(text: str) -> Html:
 
 
 def link(text: str, target: str) -> Html:
-    """A paragraph with a link to a file beside the page.
+    """A paragraph with a link to a file beside the page, or in a folder there.
 
+    Args:
+      target: a path; one with a colon in its first folder begins with "./".
     Raises:
-      ValueError: the target is not a relative path.
+      ValueError: the target is not a relative path, or leads out of the folder.
     """
-    if ":" in target or target.startswith("/"):
+    parts = target.split("/")
+    if ":" in parts[0] or not parts[0] or ".." in parts:
         raise ValueError(f"links stay within the results: {target!r} is not a relative path")
-    return Html(f'<p><a href="{escape(target)}">{escape(text)}</a></p>')
+    return Html(f'<p><a href="{quote(os.fsencode(target))}">{escape(text)}</a></p>')
 
 
 def table(content: Table) -> Html:
@@ -150,9 +162,13 @@ def figure(image: Figure | bytes | Path, *, alt: str, caption: str = "") -> Html
       image: a matplotlib figure, PNG bytes, or the path of a PNG file.
       alt: what it shows, for those who cannot see it; required.
       caption: text under it.
+    Raises:
+      ValueError: the bytes are not a PNG.
     """
     data = png_bytes(image) if isinstance(image, Figure) else image
     data = data.read_bytes() if isinstance(data, Path) else data
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise ValueError("it is not a PNG")
     source = "data:image/png;base64," + base64.b64encode(data).decode("ascii")
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     size = f'src="{source}" width="{_png_width(data)}"'

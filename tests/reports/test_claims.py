@@ -176,6 +176,14 @@ def test_printed_text_is_never_read_as_markup():
         assert literal in text.getvalue()
 
 
+def test_control_characters_are_spelt_out_in_a_printed_table():
+    text = io.StringIO()
+    evil = "\x1b[31m \x1b]0;title\x07 \0 \u202eright \x9b"
+    print_table(Table(evil, (evil,), [(evil,)], note=evil), Console(file=text))
+    assert text.getvalue().count(r"\x1b[31m \x1b]0;title\x07 \x00 \u202eright \x9b") == 4
+    assert not set(text.getvalue()) & set("\x1b\x07\0\u202e\x9b")
+
+
 def test_printed_table_is_whole_and_unstyled_when_piped():
     text = io.StringIO()
     long = "a claim with [brackets] and " + "many words " * 20

@@ -1,5 +1,7 @@
 """Pages hold everything they show, and show what they were given as text."""
 
+import json
+import os
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -79,9 +81,11 @@ def test_numbers_stand_on_the_right():
 
 
 def test_links_stay_within_the_results():
-    for target in ("https://example.org", "/etc/passwd", "javascript:alert(1)"):
+    bad = ("https://example.org", "/etc/passwd", "javascript:alert(1)", "../x", "a/../../x", "")
+    for target in bad:
         with pytest.raises(ValueError, match="is not a relative path"):
             html.link("x", target)
+    assert 'href="./a%3Ab/50%25%20%23%3F.html"' in html.link("x", "./a:b/50% #?.html")
 
 
 def test_gallery(tmp_path):
@@ -97,11 +101,86 @@ def test_gallery(tmp_path):
     (tmp_path / "bad" / "summary.json").write_text('{"claims": [{}]}')
     found = assert_self_contained(write_gallery(tmp_path).read_text())
     links = [a["href"] for tag, a in found.tags if tag == "a"]
-    assert links == ["shop/report.html"]
+    assert links == ["./shop/report.html"]
     assert [a["alt"] for tag, a in found.tags if tag == "img"] == ["shop: gold scores"]
     text = "".join(found.text)
     assert "bad/summary.json cannot be read" in text
     assert "1.5" in text
+
+
+def write_results(folder, **changes):
+    """A results folder whose summary has these entries; returns the summary's claim."""
+    folder.mkdir()
+    claim = {
+        "statement": "c", "value": 1, "op": ">", "threshold": 0, "kind": "ours", "source": "",
+        "interval": None, "baseline": None,
+    }  # fmt: skip
+    summary = {"paper": "P", "seconds": 1, "claim": "C", "claims": [claim]} | changes
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return claim
+
+
+def test_an_odd_folder_does_not_keep_the_gallery_from_the_others(tmp_path):
+    claim = write_results(tmp_path / "a:b 100%")
+    (tmp_path / "a:b 100%" / "report.html").write_text("x")
+    odd = {
+        "seconds": {"seconds": None},
+        "number": {"claim": 5},
+        "claims": {"claims": [3]},
+        "statement": {"claims": [claim | {"statement": 7}]},
+        "operator": {"claims": [claim | {"op": ["<"]}]},
+        "interval": {"claims": [claim | {"interval": [1]}]},
+        "huge": {"claims": [claim | {"value": 10**400}]},
+    }
+    for name, changes in odd.items():
+        write_results(tmp_path / name, **changes)
+    spoilt = {"list": b"[]", "deep": b"[" * 10**5, "bytes": b"\xff\xfe{", os.fsdecode(b"\xff"): b""}
+    for name, text in spoilt.items():
+        write_results(tmp_path / name)
+        (tmp_path / name / "summary.json").write_bytes(text)
+    (tmp_path / "folder" / "summary.json").mkdir(parents=True)
+    found = assert_self_contained(write_gallery(tmp_path).read_text())
+    text = "".join(found.text)
+    for name in (*odd, "list", "deep", "bytes", r"\udcff"):
+        assert f"{name}/summary.json cannot be read: delete the folder or run it again." in text
+    assert "folder/summary.json is not shown: it is not a file." in text
+    assert "1 of 1" in text
+    links = [a["href"] for tag, a in found.tags if tag == "a"]
+    assert links == ["./a%3Ab%20100%25/report.html"]
+
+
+def test_the_gallery_reads_nothing_through_a_link_that_leaves_a_folder(tmp_path):
+    root, outside = tmp_path / "results", tmp_path / "outside"
+    root.mkdir()
+    write_results(outside)
+    picture = plots.save(plots.heat_map([[0.5]], ["r"], ["a"], title="t"), outside / "p.png")
+    write_results(root / "mine")
+    drawn = root / "mine" / "plots"
+    drawn.mkdir()
+    (drawn / "a.png").write_bytes(picture.read_bytes())
+    (drawn / "b.png").symlink_to("a.png")
+    (drawn / "c.png").symlink_to(picture)
+    (drawn / "d.png").write_text("secret")
+    (root / "linked").symlink_to(outside)
+    (root / "half").mkdir()
+    (root / "half" / "summary.json").symlink_to(outside / "summary.json")
+    found = assert_self_contained(write_gallery(root).read_text())
+    assert [a["alt"] for tag, a in found.tags if tag == "img"] == ["mine: a", "mine: b"]
+    text = "".join(found.text)
+    assert "plots/c.png is not shown: it is a link that leaves the folder." in text
+    assert "plots/d.png is not shown: it is not a PNG." in text
+    assert "half/summary.json is not shown: it is a link that leaves the folder." in text
+    assert f"linked is a link that leaves {root}" in text
+
+
+def test_control_characters_are_spelt_out_on_a_page():
+    evil = "\x1b]0;t\x07 \0 \u202egnp.exe \x9b2J \ud800 ü\n日本\u3000語"
+    table_, claims = Table(evil, (evil,), [(evil,)], note=evil), [Claim(evil, 1, ">", 0)]
+    parts = (html.paragraph(evil), html.note(evil), html.table(table_), html.claims_list(claims))
+    page = html.page(evil, html.section(evil, *parts), html.answers(evil, evil, [(evil,) * 3]))
+    spelt = r"\x1b]0;t\x07 \x00 \u202egnp.exe \x9b2J \ud800 ü" + "\n日本\u3000語"
+    assert page.count(spelt) == 15
+    assert not set(page) & set("\x1b\x07\0\u202e\x9b\ud800")
 
 
 def test_an_empty_gallery_says_so(tmp_path):
