@@ -92,6 +92,8 @@ def make_batch(
 
     r_t = -beta (log pi_old - log pi_ref) + 1[t last] R, then GAE; returns = advantages + values.
 
+    All of it runs over the steps that count, as if what lies between them were cut out.
+
     Args:
       trajectory: [*B, T] sampled under pi_old.
       scores: [*B] one number per answer.
@@ -112,8 +114,8 @@ def make_batch(
         answer_discounts(mask, gamma=config.gamma),
         jnp.zeros_like(scores),
         gae_lambda=config.gae_lambda,
+        mask=mask,
     )
-    advantages = jnp.where(mask, advantages, 0.0)
     return PPOBatch(trajectory, old_logps, values, advantages, advantages + values, weights)
 
 

@@ -1,4 +1,9 @@
-"""From rewards to advantages and returns. Nothing here whitens; see `ops.masking.whiten`."""
+"""From rewards to advantages and returns. Nothing here whitens; see `ops.masking.whiten`.
+
+A mask [*B, T] says which steps count. Recursions run over these as if the others were cut out:
+t + 1 is the next step that counts, wherever it stands, and what lies under False never matters, NaN
+included. So a reward for what a tool or an environment did belongs to a step that counts.
+"""
 
 from typing import NamedTuple
 
@@ -8,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.ops.logprobs import ratios
+from rlhf_jax.ops.masking import true_before
 
 Scalar = float | Float[Array, ""]
 
@@ -19,6 +25,7 @@ def gae(
     last_values: Float[Array, "*B"],
     *,
     gae_lambda: Scalar,
+    mask: Bool[Array, "*B T"] | None = None,
 ) -> Float[Array, "*B T"]:
     """Generalised advantage estimation, raw.
 
@@ -30,18 +37,19 @@ def gae(
       discounts: [*B, T] d_t: gamma while the episode goes on after step t, 0 once it has ended.
       last_values: [*B] V_T, the bootstrap value after the last step.
       gae_lambda: in [0, 1]; 1 gives return minus value, 0 the one-step error. May be traced.
+      mask: [*B, T] True where the step counts; None for all.
     Returns:
-      [*B, T] advantages; returns are `advantages + values`.
+      [*B, T] advantages, 0 under the mask; returns are `advantages + values`.
     Raises:
       AssertionError: shapes differ (at trace time).
     Needs: rewards, values.
     Reduces to: `lambda_returns` minus values.
     Reference: Schulman et al. 2015, arXiv:1506.02438, Eq. 16.
     """
-    chex.assert_equal_shape([rewards, values, discounts])
+    rewards, values, discounts = _counted(mask, rewards, values, discounts)
     chex.assert_equal_shape([rewards[..., 0], last_values])
-    deltas = rewards + discounts * _following(values, last_values) - values
-    return _accumulate(deltas, discounts * gae_lambda, jnp.zeros_like(last_values))
+    deltas = rewards + discounts * _following(values, last_values, mask) - values
+    return _accumulate(deltas, discounts * gae_lambda, jnp.zeros_like(last_values), mask)
 
 
 def lambda_returns(
@@ -51,6 +59,7 @@ def lambda_returns(
     last_values: Float[Array, "*B"],
     *,
     gae_lambda: Scalar,
+    mask: Bool[Array, "*B T"] | None = None,
 ) -> Float[Array, "*B T"]:
     """Lambda-returns, the targets of TD(lambda): between one step and the whole episode.
 
@@ -62,18 +71,19 @@ def lambda_returns(
       discounts: [*B, T] d_t: gamma while the episode goes on after step t, 0 once it has ended.
       last_values: [*B] V_T, the bootstrap value after the last step.
       gae_lambda: in [0, 1]; 0 is the one-step target, 1 the discounted return. May be traced.
+      mask: [*B, T] True where the step counts; None for all.
     Returns:
-      [*B, T] returns.
+      [*B, T] returns, 0 under the mask.
     Raises:
       AssertionError: shapes differ (at trace time).
     Needs: rewards, values.
     Reduces to: `gae` plus values.
     Reference: Sutton and Barto 2018, "Reinforcement Learning", Section 12.8.
     """
-    chex.assert_equal_shape([rewards, values, discounts])
+    rewards, values, discounts = _counted(mask, rewards, values, discounts)
     chex.assert_equal_shape([rewards[..., 0], last_values])
-    bootstraps = discounts * (1.0 - gae_lambda) * _following(values, last_values)
-    return _accumulate(rewards + bootstraps, discounts * gae_lambda, last_values)
+    bootstraps = discounts * (1.0 - gae_lambda) * _following(values, last_values, mask)
+    return _accumulate(rewards + bootstraps, discounts * gae_lambda, last_values, mask)
 
 
 class VTrace(NamedTuple):
@@ -91,6 +101,7 @@ def vtrace(
     last_values: Float[Array, "*B"],
     *,
     gae_lambda: Scalar = 1.0,
+    mask: Bool[Array, "*B T"] | None = None,
     rho_clip: Scalar = 1.0,
     c_clip: Scalar = 1.0,
     pg_rho_clip: Scalar = 1.0,
@@ -111,12 +122,13 @@ def vtrace(
       discounts: [*B, T] d_t: gamma while the episode goes on after step t, 0 once it has ended.
       last_values: [*B] V_T, the bootstrap value after the last step.
       gae_lambda: in [0, 1]. May be traced, as may the clips.
+      mask: [*B, T] True where the step counts; None for all.
       rho_clip: the paper's rho-bar > 0, which sets the fixed point.
       c_clip: the paper's c-bar in [0, rho_clip], which sets the speed and the variance.
       pg_rho_clip: of the ratio in the advantages, > 0.
     Returns:
-      `VTrace(targets, advantages)`, each [*B, T]. At the last step A bootstraps from V_T. Finite
-      with finite clips: the exponent of rho stops at 40.
+      `VTrace(targets, advantages)`, each [*B, T], 0 under the mask. At the last step A bootstraps
+      from V_T. Finite with finite clips: the exponent of rho stops at 40.
     Raises:
       AssertionError: shapes differ (at trace time).
     Needs: rewards, values, behaviour log-probs.
@@ -124,35 +136,57 @@ def vtrace(
     Reference: Espeholt et al. 2018, arXiv:1802.01561, Eq. 1, Remarks 1 and 2, and Section 4.2.
     Departs: with lambda < 1 the advantage mixes v and V as rlax does; the paper has lambda = 1.
     """
-    chex.assert_equal_shape([log_ratios, rewards, values, discounts])
+    log_ratios, rewards, values, discounts = _counted(mask, log_ratios, rewards, values, discounts)
     chex.assert_equal_shape([rewards[..., 0], last_values])
     rho = ratios(log_ratios, jnp.zeros_like(log_ratios))
-    next_values = _following(values, last_values)
+    next_values = _following(values, last_values, mask)
     deltas = jnp.minimum(rho_clip, rho) * (rewards + discounts * next_values - values)
     traces = discounts * gae_lambda * jnp.minimum(c_clip, rho)
-    targets = values + _accumulate(deltas, traces, jnp.zeros_like(last_values))
-    next_targets = _following(targets, last_values)
+    targets = values + _accumulate(deltas, traces, jnp.zeros_like(last_values), mask)
+    next_targets = _following(targets, last_values, mask)
     mixed = gae_lambda * next_targets + (1.0 - gae_lambda) * next_values
     advantages = jnp.minimum(pg_rho_clip, rho) * (rewards + discounts * mixed - values)
     return VTrace(jax.lax.stop_gradient(targets), jax.lax.stop_gradient(advantages))
 
 
-def _following(values: Float[Array, "*B T"], last: Float[Array, "*B"]) -> Float[Array, "*B T"]:
+def _counted(
+    mask: Bool[Array, "*B T"] | None, *steps: Float[Array, "*B T"]
+) -> tuple[Float[Array, "*B T"], ...]:
+    """The arrays with 0 under the mask, once the shapes are known to agree."""
+    if mask is None:
+        chex.assert_equal_shape(steps)
+        return steps
+    chex.assert_equal_shape([mask, *steps])
+    return tuple(jnp.where(mask, x, 0.0) for x in steps)
+
+
+def _following(
+    values: Float[Array, "*B T"], last: Float[Array, "*B"], mask: Bool[Array, "*B T"] | None
+) -> Float[Array, "*B T"]:
     """x_{t+1} for each t, with `last` after the last."""
-    return jnp.concatenate([values[..., 1:], last[..., None]], axis=-1)
+    extended = jnp.concatenate([values, last[..., None]], axis=-1)
+    if mask is None:
+        return extended[..., 1:]
+    following = mask.shape[-1] - 1 - jnp.flip(true_before(jnp.flip(mask, -1)), -1)
+    return jnp.take_along_axis(extended, following, axis=-1)
 
 
 def _accumulate(
-    terms: Float[Array, "*B T"], decays: Float[Array, "*B T"], last: Float[Array, "*B"]
+    terms: Float[Array, "*B T"],
+    decays: Float[Array, "*B T"],
+    last: Float[Array, "*B"],
+    mask: Bool[Array, "*B T"] | None,
 ) -> Float[Array, "*B T"]:
-    """x_t = terms_t + decays_t x_{t+1}, backwards from x_T = last."""
+    """x_t = terms_t + decays_t x_{t+1}, backwards from x_T = last; 0 under the mask."""
+
+    counted = jnp.ones(terms.shape, bool) if mask is None else mask
 
     def backwards(x, step):
-        term, decay = step
-        x = term + decay * x
-        return x, x
+        term, decay, counts = step
+        x = jnp.where(counts, term + decay * x, x)
+        return x, jnp.where(counts, x, 0.0)
 
-    steps = (jnp.moveaxis(terms, -1, 0), jnp.moveaxis(decays, -1, 0))
+    steps = tuple(jnp.moveaxis(x, -1, 0) for x in (terms, decays, counted))
     _, sums = jax.lax.scan(backwards, last, steps, reverse=True)
     return jnp.moveaxis(sums, 0, -1)
 
@@ -216,9 +250,5 @@ def answer_rewards(
 
 
 def answer_discounts(mask: Bool[Array, "*B T"], *, gamma: Scalar = 1.0) -> Float[Array, "*B T"]:
-    """gamma while another counted step follows, 0 at the last one and on padding: [*B, T].
-
-    The counted steps of a row must be contiguous.
-    """
-    follows = jnp.concatenate([mask[..., 1:], jnp.zeros_like(mask[..., :1])], axis=-1)
-    return gamma * (mask & follows).astype(jnp.float32)
+    """gamma while another counted step follows, 0 at the last one and under the mask: [*B, T]."""
+    return gamma * (mask & ~last_step(mask)).astype(jnp.float32)

@@ -57,6 +57,26 @@ def test_make_batch_golden_numbers():
     np.testing.assert_allclose(batch.returns, [[1.25, 2.5, 0.0]])
 
 
+@pytest.mark.parametrize(
+    ("gae_lambda", "advantages"),
+    [(1.0, [1, 1, 0, 0, 1, 1]), (0.5, [1 / 8, 1 / 4, 0, 0, 1 / 2, 1])],
+)
+def test_the_score_reaches_the_tokens_before_a_tools(gae_lambda, advantages):
+    """Score 1, values 0: lambda to the number of counted steps that follow."""
+    mask = jnp.array([[1, 1, 0, 0, 1, 1]], bool)
+    ids, zeros = jnp.zeros((1, 6), jnp.int32), jnp.where(mask, 0.0, jnp.nan)
+    batch = ppo.make_batch(
+        Trajectory(ids, ids, mask, valid=mask | True),
+        jnp.array([1.0]),
+        old_logps=zeros,
+        ref_logps=zeros,
+        old_values=zeros,
+        config=replace(PLAIN, beta=0.0, gae_lambda=gae_lambda),
+    )
+    np.testing.assert_allclose(batch.advantages, [advantages])
+    np.testing.assert_allclose(batch.returns, [advantages])
+
+
 def test_reduces_to_reinforce_with_reward_to_go():
     """lambda = gamma = 1, V = 0, no whitening, on the policy that sampled."""
     params, trajectory, scores, data = rollout()

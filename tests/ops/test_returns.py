@@ -285,6 +285,35 @@ def test_vtrace_is_data_and_finite_at_extreme_ratios():
     assert bool(jnp.all(jnp.isfinite(found.targets)) & jnp.all(jnp.isfinite(found.advantages)))
 
 
+@pytest.mark.parametrize("function", [gae, lambda_returns, vtrace])
+def test_steps_that_do_not_count_are_as_if_cut_out(function):
+    """Holes in the middle, in front, at the end, everywhere; NaN in them."""
+    mask = np.array([[1, 1, 0, 0, 1, 1], [0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 1, 1], [0] * 6], bool)
+    *steps, last_values = draw_off_policy() if function is vtrace else draw()
+    holed = [jnp.where(mask, x, jnp.nan) for x in steps]
+    found = function(*holed, last_values, gae_lambda=0.7, mask=jnp.asarray(mask))
+    for b in range(3):
+        row = (x[b, mask[b]] for x in steps)
+        want = function(*row, last_values[b], gae_lambda=0.7)
+        for got, one in zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True):
+            np.testing.assert_allclose(got[b, mask[b]], one, rtol=1e-6)
+    for got in jax.tree.leaves(found):
+        np.testing.assert_array_equal(got[~mask], 0.0)
+
+
+@pytest.mark.parametrize("function", [gae, lambda_returns])
+def test_no_gradient_comes_from_steps_that_do_not_count(function):
+    rewards, values, discounts, last_values = draw()
+    mask = jnp.array([1, 1, 0, 0, 1, 0], bool) & (rewards < jnp.inf)
+
+    def total(x):
+        return function(rewards, x, discounts, last_values, gae_lambda=0.7, mask=mask).sum()
+
+    slope = jax.grad(total)(jnp.where(mask, values, jnp.nan))
+    np.testing.assert_array_equal(slope[:, [2, 3, 5]], 0.0)
+    assert bool(jnp.all(jnp.isfinite(slope)))
+
+
 @pytest.mark.parametrize("name", ["lambda_returns", "vtrace"])
 def test_returns_shapes_and_transformations(name):
     function, batch = {
@@ -316,6 +345,16 @@ def test_shapes_of_returns_must_agree():
             vtrace(square, *wrong)
     with pytest.raises(errors):
         vtrace(square[:1], square, square, square, row)
+
+
+def test_an_answer_goes_on_after_a_hole():
+    mask = jnp.array([[1, 1, 0, 0, 1, 1], [0, 1, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0]], bool)
+    want = [[0.5, 0.5, 0, 0, 0.5, 0], [0, 0.5, 0, 0, 0, 0], [0] * 6]
+    np.testing.assert_allclose(answer_discounts(mask, gamma=0.5), want)
+    rewards = answer_rewards(jnp.array([2.0, 3.0, 4.0]), jnp.ones((3, 6)), mask, beta=0.25)
+    # -0.25 at each counted step, the score at the last one: 2 - 0.25, 3 - 0.25, 4 - 0.25
+    paid = [[-0.25, -0.25, 0, 0, -0.25, 1.75], [0, -0.25, 0, 2.75, 0, 0], [0, 0, 3.75, 0, 0, 0]]
+    np.testing.assert_allclose(rewards, paid)
 
 
 def test_discounted_sum_golden_numbers():
