@@ -6,10 +6,12 @@ under each of them and measures by how much value and gradient move:
 
 - micro-batches, equal and unequal: totals, weights and gradients added, divided once;
 - gradient accumulation: the same inside one jitted scan;
-- row order; padding, with junk in it; padding side; packing; rows of weight zero (`layouts`);
+- row order; padding of two widths, with junk in it; padding side; packing; rows of weight zero, one
+  of them empty (`layouts`);
 - meshes: the batch split over the first axis, parameters over the second where they divide.
 
-The whole batch is differentiated as total / weight, as a training step does.
+A batch in one piece is differentiated as total / weight, as a training step does. Each program runs
+once, so XLA compiles it without optimisation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +32,7 @@ from rlhf_jax.layouts import (
     packed,
     padded,
     padded_left,
+    padded_wide,
     reordered,
     unequal_parts,
     with_empty_rows,
@@ -44,6 +47,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "unequal micro-batches": unequal_parts,
     "row order": reordered,
     "padding": padded,
+    "wide padding": padded_wide,
     "padding side": padded_left,
     "packing": packed,
     "rows of weight zero": with_empty_rows,
@@ -105,12 +109,31 @@ class Certificate:
         return "\n".join([*lines, f"{worst}, tolerance {self.tolerance:.0e}: {verdict}"])
 
 
+class Slope(NamedTuple):
+    """A loss and its gradient."""
+
+    value: jax.Array
+    grads: PyTree
+
+
 class Sums(NamedTuple):
     """What parts of a batch add up: total, weight, and the gradient of the total."""
 
     total: jax.Array
     weight: jax.Array
     grads: PyTree
+
+
+class Programs(NamedTuple):
+    """A loss compiled once for each shape: `(params, batch) -> Slope` of a batch in one piece, and
+    `(params, batch) -> Sums` of one of its parts."""
+
+    slope: Callable[[Params, PyTree], Slope]
+    sums: Callable[[Params, PyTree], Sums]
+
+
+# Compilation is most of a certificate's time, and half of it without LLVM's optimisation.
+_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def certify(
@@ -152,17 +175,18 @@ def certify(
     """
     batch = jax.device_get(batch)
     _check_parts(parts, count_rows(batch))
-    runs = _runs(_make_sums(loss_fn), batch, parts=parts, meshes=meshes, layouts=layouts)
+    programs = _make_programs(loss_fn)
+    runs = _runs(loss_fn, programs, batch, parts=parts, meshes=meshes, layouts=layouts)
     skip = {} if skip is None else skip
     if unknown := sorted(skip.keys() - runs.keys()):
         raise ValueError(f"no such layout: {unknown}; there are {sorted(runs)}")
-    value, grads = _whole(loss_fn, params, batch)
+    whole = _checked(jax.device_get(programs.slope(params, batch)))
     deviations, not_applicable = {}, {}
     for name, run in runs.items():
         try:
             if name in skip:
                 raise NotApplicable(skip[name])
-            deviations[name] = _deviation(value, grads, run(params))
+            deviations[name] = _deviation(whole, run(params))
         except NotApplicable as reason:
             not_applicable[name] = str(reason)
     if not deviations:
@@ -197,70 +221,84 @@ def _as_mean(result: PyTree) -> Mean:
     )
 
 
-def _whole(loss_fn: Callable, params: Params, batch: PyTree) -> tuple[float, PyTree]:
-    """Value and gradient of the whole batch, checked to be finite."""
+def _checked(whole: Slope) -> Slope:
+    """Value and gradient of the whole batch, which must be finite."""
+    if not np.isfinite(whole.value):
+        raise ValueError(f"the loss is {whole.value} on the whole batch: nothing to compare with")
+    for path, x in tree_flatten_with_path(whole.grads)[0]:
+        if not np.isfinite(x).all():
+            raise ValueError(f"the gradient of params{keystr(path)} is not finite")
+    return whole
 
+
+def _make_programs(loss_fn: Callable) -> Programs:
     def loss(params, batch):
         return _as_mean(loss_fn(params, batch)).value()
 
-    value, grads = jax.device_get(jax.jit(jax.value_and_grad(loss))(params, batch))
-    if not np.isfinite(value):
-        raise ValueError(f"the loss is {value} on the whole batch: nothing to compare with")
-    for path, x in tree_flatten_with_path(grads)[0]:
-        if not np.isfinite(x).all():
-            raise ValueError(f"the gradient of params{keystr(path)} is not finite")
-    return float(value), grads
+    def slope(params, batch):
+        return Slope(*jax.value_and_grad(loss)(params, batch))
+
+    return Programs(_jit(slope), _jit(partial(_sums, loss_fn)))
 
 
-def _make_sums(loss_fn: Callable) -> Callable[[Params, PyTree], Sums]:
-    """`sums(params, batch)`, compiled once for each shape."""
+def _sums(loss_fn: Callable, params: Params, batch: PyTree) -> Sums:
+    """One part of a batch, before anything is divided."""
 
-    def total_and_weight(params, batch):
+    def total_and_weight(params):
         loss = _as_mean(loss_fn(params, batch))
         return loss.total, loss.weight
 
-    def sums(params, batch):
-        slope = jax.value_and_grad(total_and_weight, has_aux=True)
-        (total, weight), grads = slope(params, batch)
-        return Sums(total, weight, grads)
-
-    return jax.jit(sums)
+    (total, weight), grads = jax.value_and_grad(total_and_weight, has_aux=True)(params)
+    return Sums(total, weight, grads)
 
 
 def _runs(
-    sums: Callable[[Params, PyTree], Sums],
+    loss_fn: Callable,
+    programs: Programs,
     batch: PyTree,
     *,
     parts: int,
     meshes: Sequence[tuple[int, int]] | None,
     layouts: Mapping[str, Layout],
-) -> dict[str, Callable[[Params], Sums]]:
+) -> dict[str, Callable[[Params], Slope]]:
     """Layout -> what evaluates the batch under it."""
-    runs: dict[str, Callable[[Params], Sums]] = {}
+    runs: dict[str, Callable[[Params], Slope]] = {}
     split: dict[str, Layout] = {"micro-batches": partial(equal_parts, parts=parts)}
     for name, layout in (split | dict(layouts)).items():
-        runs[name] = partial(_in_parts, sums, batch, layout)
-    runs["gradient accumulation"] = partial(_accumulated, sums, batch, parts)
+        runs[name] = partial(_in_parts, programs, batch, layout)
+    runs["gradient accumulation"] = partial(_accumulated, loss_fn, batch, parts)
     for data, model in _meshes() if meshes is None else meshes:
-        runs[f"mesh {data}x{model}"] = partial(_on_mesh, sums, batch, (data, model))
+        runs[f"mesh {data}x{model}"] = partial(_on_mesh, programs, batch, (data, model))
     return runs
 
 
-def _in_parts(sums: Callable, batch: PyTree, layout: Layout, params: Params) -> Sums:
+def _in_parts(programs: Programs, batch: PyTree, layout: Layout, params: Params) -> Slope:
     """The parts of a layout, each by itself, added up."""
-    found = [sums(params, part) for part in layout(batch)]
-    return jax.tree.map(lambda *terms: sum(terms), *found)
+    parts = layout(batch)
+    if len(parts) == 1:
+        return programs.slope(params, parts[0])
+    return _divided([programs.sums(params, part) for part in parts])
 
 
-def _accumulated(sums: Callable, batch: PyTree, parts: int, params: Params) -> Sums:
+def _divided(sums: Sequence[Sums]) -> Slope:
+    """Sums added up and divided once, in float64 on the host."""
+    total, weight, grads = jax.tree.map(
+        lambda *terms: np.sum(np.asarray(terms, np.float64), axis=0), *jax.device_get(sums)
+    )
+    weight = weight or 1.0  # nothing counts: all is 0
+    return Slope(total / weight, jax.tree.map(lambda x: x / weight, grads))
+
+
+def _accumulated(loss_fn: Callable, batch: PyTree, parts: int, params: Params) -> Slope:
     """Micro-batches added up inside one jitted scan."""
     rows = count_rows(batch)
     if rows % parts:
         raise NotApplicable(f"{rows} rows do not divide into {parts} equal parts")
     stacked = jax.tree.map(lambda x: x.reshape(parts, rows // parts, *x.shape[1:]), batch)
 
-    @jax.jit
+    @_jit
     def run(params, stacked):
+        sums = partial(_sums, loss_fn)
         shapes = jax.eval_shape(sums, params, jax.tree.map(lambda x: x[0], stacked))
         empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
@@ -269,7 +307,7 @@ def _accumulated(sums: Callable, batch: PyTree, parts: int, params: Params) -> S
 
         return jax.lax.scan(add, empty, stacked)[0]
 
-    return run(params, stacked)
+    return _divided([run(params, stacked)])
 
 
 def _meshes() -> list[tuple[int, int]]:
@@ -278,7 +316,7 @@ def _meshes() -> list[tuple[int, int]]:
     return [(count, 1), (count // 2, 2)] if count > 2 and count % 2 == 0 else [(count, 1)]
 
 
-def _on_mesh(sums: Callable, batch: PyTree, shape: tuple[int, int], params: Params) -> Sums:
+def _on_mesh(programs: Programs, batch: PyTree, shape: tuple[int, int], params: Params) -> Slope:
     """The batch split over a mesh's first axis, parameters over its second where they divide."""
     data, model = shape
     devices, rows = jax.devices(), count_rows(batch)
@@ -290,7 +328,7 @@ def _on_mesh(sums: Callable, batch: PyTree, shape: tuple[int, int], params: Para
         raise NotApplicable(f"{rows} rows do not divide over {data} devices")
     mesh = make_mesh(model=model, devices=devices[: data * model])
     shardings = jax.tree.map(partial(_sharding, mesh=mesh), params)
-    return sums(jax.device_put(params, shardings), split_batch(batch, mesh))
+    return programs.slope(jax.device_put(params, shardings), split_batch(batch, mesh))
 
 
 def _sharding(x: jax.Array, *, mesh: Mesh) -> NamedSharding:
@@ -302,16 +340,17 @@ def _sharding(x: jax.Array, *, mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
-def _deviation(value: float, grads: PyTree, sums: Sums) -> Deviation:
-    """Deviation of sums, once divided, from the value and gradient of the whole batch."""
-    sums = jax.device_get(sums)
-    weight = np.float64(sums.weight) or 1.0  # nothing counts: all is 0
-    want = [np.asarray(x, np.float64) for x in jax.tree.leaves(grads)]
-    got = [np.asarray(x, np.float64) / weight for x in jax.tree.leaves(sums.grads)]
-    scale = max(_largest(x) for x in want)
-    gap = max(_largest(a - b) for a, b in zip(got, want, strict=True))
-    value_gap = abs(np.float64(sums.total) / weight - value)
-    return Deviation(_relative(value_gap, max(abs(value), scale)), _relative(gap, scale))
+def _deviation(whole: Slope, other: Slope) -> Deviation:
+    """Deviation of another layout's value and gradient from those of the whole batch."""
+    want, got = (
+        [np.asarray(x, np.float64) for x in jax.tree.leaves(jax.device_get(slope))]
+        for slope in (whole, other)
+    )
+    scale = max(map(_largest, want[1:]))
+    value_gap, *gaps = (_largest(a - b) for a, b in zip(got, want, strict=True))
+    return Deviation(
+        _relative(value_gap, max(_largest(want[0]), scale)), _relative(max(gaps), scale)
+    )
 
 
 def _largest(x: np.ndarray | np.floating) -> float:
@@ -320,6 +359,4 @@ def _largest(x: np.ndarray | np.floating) -> float:
 
 
 def _relative(gap: float, scale: float) -> float:
-    if np.isnan(gap):
-        return np.inf
     return float(gap / scale) if scale > 0 else (np.inf if gap > 0 else 0.0)

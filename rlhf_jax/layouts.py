@@ -8,9 +8,16 @@ their actions and masks, their inputs, and arrays elsewhere in the batch whose s
 the mask's (log-probs, advantages). Inputs are either such arrays, each step for itself (state
 ids, features), or rows of tokens, told by their fields ids, positions, segments and
 completion_length, with the meaning that `policies.language` gives them. NumPy, on the host.
+
+Layouts that move steps write junk wherever nothing counts, into padding that was there before as
+into their own: the largest action and input there is, or the least, and NaN in every other float.
+(Inputs are run through the model, which may multiply them with weights, so they stay what a model
+can read.)
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,8 +27,10 @@ from jax.tree_util import DictKey, GetAttrKey, keystr, tree_flatten_with_path, t
 from rlhf_jax.types import PyTree, Trajectory
 
 Fill = bool | int | float | np.generic
+Junk = Callable[[np.ndarray], Fill]  # entries -> the one that stands where nothing counts
 
 EXTRA = 2  # padding steps, or rows of weight zero, that are added
+WIDE = 128  # padding steps, at least: lengths are rounded up to 8, to a power of 2, to 128 lanes
 
 
 class NotApplicable(ValueError):
@@ -82,18 +91,27 @@ def reordered(batch: PyTree) -> list[PyTree]:
 
 
 def padded(batch: PyTree) -> list[PyTree]:
-    """Two padding steps more at the end of each row.
-
-    They hold the largest action and input there is, and NaN in every other float: what lies under
-    a False mask never matters. (Inputs are run through the model, which may multiply them with
-    weights, so they stay what a model can read.)
-    """
+    """Two padding steps more at the end of each row; junk is the largest entry."""
 
     def cells(trajectory: Trajectory) -> Cells:
         steps, tokens = _places(trajectory)
         return Cells(_extended(steps), _extended(tokens))
 
-    return [_moved(batch, cells)]
+    return [_moved(batch, cells, np.max)]
+
+
+def padded_wide(batch: PyTree) -> list[PyTree]:
+    """Padding steps at the end of each row, as many as there are steps and at least 128.
+
+    Junk is the least entry: a mask read off the ids may take the largest for padding.
+    """
+
+    def cells(trajectory: Trajectory) -> Cells:
+        steps, tokens = _places(trajectory)
+        room = max(steps.shape[-1], WIDE)
+        return Cells(_extended(steps, room), _extended(tokens, room))
+
+    return [_moved(batch, cells, np.min)]
 
 
 def padded_left(batch: PyTree) -> list[PyTree]:
@@ -105,18 +123,15 @@ def padded_left(batch: PyTree) -> list[PyTree]:
     """
 
     def cells(trajectory: Trajectory) -> Cells:
-        places = _places(trajectory)
+        steps, tokens = _places(trajectory)
         if not _has_tokens(trajectory):
-            real = trajectory.mask if trajectory.valid is None else trajectory.valid
             _require_steps(trajectory, "the padding of its inputs is not that of the steps")
-        elif places.steps.shape != places.tokens.shape:
-            return Cells(places.steps, _extended(places.tokens, front=True))
-        else:
-            real = np.asarray(trajectory.inputs.segments) > 0
-        rolled = _rolled(_extended(places.steps), _extended(real, fill=False))
+        elif steps.shape != tokens.shape:
+            return Cells(steps, _extended(tokens, front=True))
+        rolled = _rolled(_extended(tokens))
         return Cells(rolled, rolled)
 
-    return [_moved(batch, cells)]
+    return [_moved(batch, cells, np.max)]
 
 
 def packed(batch: PyTree) -> list[PyTree]:
@@ -141,13 +156,14 @@ def packed(batch: PyTree) -> list[PyTree]:
         order = np.argsort(padding, axis=1, kind="stable")
         return Cells(*(np.take_along_axis(grouped(x), order, axis=1) for x in (steps, tokens)))
 
-    return [_moved(batch, cells)]
+    return [_moved(batch, cells, np.max)]
 
 
 def with_empty_rows(batch: PyTree) -> list[PyTree]:
     """Two rows more, of weight zero, NaN in every float outside the trajectories.
 
-    The weights are the array called "weights".
+    The weights are the array called "weights". The first row repeats one of the batch, the second
+    has a mask without a True, as the filler rows of a loader do.
     """
     rows = count_rows(batch)
     nodes = tree_flatten_with_path(batch, is_leaf=_is_trajectory)[0]
@@ -157,17 +173,25 @@ def with_empty_rows(batch: PyTree) -> list[PyTree]:
     longer = _take(batch, np.concatenate([np.arange(rows), copies]))
 
     def spoil(path: tuple, x: PyTree) -> PyTree:
-        if _is_trajectory(x) or not (_is_weights(path) or _is_float(x)):
-            return x
-        spoiled = np.array(x)
-        spoiled[rows:] = 0.0 if _is_weights(path) else np.nan
-        return spoiled
+        if _is_trajectory(x):
+            emptied = partial(_refilled, start=rows + 1, fill=False)
+            return replace(x, mask=emptied(x.mask), valid=jax.tree.map(emptied, x.valid))
+        if _is_weights(path):
+            return _refilled(x, rows, 0.0)
+        return _refilled(x, rows, np.nan) if _is_float(x) else x
 
     return [tree_map_with_path(spoil, longer, is_leaf=_is_trajectory)]
 
 
 def _take(batch: PyTree, rows: np.ndarray) -> PyTree:
     return jax.tree.map(lambda x: np.asarray(x)[rows], batch)
+
+
+def _refilled(x: np.ndarray, start: int, fill: Fill) -> np.ndarray:
+    """x with its rows from `start` on filled."""
+    out = np.array(x)
+    out[start:] = fill
+    return out
 
 
 def _is_trajectory(node: PyTree) -> bool:
@@ -201,23 +225,32 @@ def _require_steps(trajectory: Trajectory, reason: str) -> None:
 
 
 def _places(trajectory: Trajectory) -> Cells:
-    """Cells that stay where they are."""
-    mask = trajectory.mask
-    like = trajectory.inputs.ids if _has_tokens(trajectory) else mask
-    steps, tokens = (np.arange(np.size(x)).reshape(np.shape(x)) for x in (mask, like))
-    return Cells(steps, tokens)
+    """Cells that stay where they are, padding emptied."""
+    steps = _numbered(trajectory.mask if trajectory.valid is None else trajectory.valid)
+    if not _has_tokens(trajectory):
+        return Cells(steps, steps)
+    tokens = _numbered(np.asarray(trajectory.inputs.segments) > 0)
+    # A prompt, or a first token, is read although its step doesn't count.
+    read = tokens[..., tokens.shape[-1] - steps.shape[-1] :] >= 0
+    return Cells(np.where(read, _numbered(np.ones_like(read)), steps), tokens)
 
 
-def _extended(x: np.ndarray, *, front: bool = False, fill: Fill = -1) -> np.ndarray:
+def _numbered(real: np.ndarray) -> np.ndarray:
+    """Each cell's place row by row; -1 where nothing is real."""
+    return np.where(real, np.arange(np.size(real)).reshape(np.shape(real)), -1)
+
+
+def _extended(x: np.ndarray, room: int = EXTRA, *, front: bool = False) -> np.ndarray:
     """x with columns of padding after it, or in front."""
-    room = [(0, 0)] * (np.ndim(x) - 1) + [(EXTRA, 0) if front else (0, EXTRA)]
-    return np.pad(x, room, constant_values=fill)
+    columns = [(0, 0)] * (np.ndim(x) - 1) + [(room, 0) if front else (0, room)]
+    return np.pad(x, columns, constant_values=-1)
 
 
-def _rolled(x: np.ndarray, real: np.ndarray) -> np.ndarray:
+def _rolled(cells: np.ndarray) -> np.ndarray:
     """Each row turned until what lies after its last real column stands in front."""
-    after = np.argmax(real[..., ::-1], axis=-1)[..., None]
-    return np.take_along_axis(x, (np.arange(x.shape[-1]) - after) % x.shape[-1], axis=-1)
+    after = np.argmax(cells[..., ::-1] >= 0, axis=-1)[..., None]
+    columns = (np.arange(cells.shape[-1]) - after) % cells.shape[-1]
+    return np.take_along_axis(cells, columns, axis=-1)
 
 
 def _packable(batch: PyTree) -> tuple[PyTree, int]:
@@ -252,11 +285,8 @@ def _packable(batch: PyTree) -> tuple[PyTree, int]:
     return jax.tree.map(number, batch, is_leaf=_is_trajectory), group
 
 
-def _moved(batch: PyTree, cells) -> PyTree:
-    """The batch with the cells of each trajectory, and of arrays that go with it, moved.
-
-    cells: `Trajectory -> Cells`.
-    """
+def _moved(batch: PyTree, cells: Callable[[Trajectory], Cells], junk: Junk) -> PyTree:
+    """The batch with the cells of each trajectory, and of arrays that go with it, moved."""
     nodes = jax.tree.leaves(batch, is_leaf=_is_trajectory)
     trajectories = [x for x in nodes if _is_trajectory(x)]
     if not trajectories:
@@ -264,25 +294,23 @@ def _moved(batch: PyTree, cells) -> PyTree:
 
     def move(path: tuple, x: PyTree) -> PyTree:
         if _is_trajectory(x):
-            return _moved_trajectory(x, cells(x))
+            return _moved_trajectory(x, cells(x), junk)
         if not any(_has_steps(x, trajectory) for trajectory in trajectories):
             return x
         if len(trajectories) > 1:
             raise NotApplicable(f"batch{keystr(path)} has the steps of no single trajectory")
-        fill = np.nan if _is_float(x) else _junk(x)
+        fill = np.nan if _is_float(x) else _entry(x, junk)
         return _gather(x, cells(trajectories[0]).steps, fill)
 
     return tree_map_with_path(move, batch, is_leaf=_is_trajectory)
 
 
-def _moved_trajectory(trajectory: Trajectory, cells: Cells) -> Trajectory:
+def _moved_trajectory(trajectory: Trajectory, cells: Cells, junk: Junk) -> Trajectory:
     inputs, valid = trajectory.inputs, trajectory.valid
-    if valid is not None:
-        valid = _gather(valid, cells.steps, False)
     if _has_tokens(trajectory):
         inputs = replace(
             inputs,
-            ids=_gather(inputs.ids, cells.tokens, _junk(inputs.ids)),
+            ids=_gather(inputs.ids, cells.tokens, _entry(inputs.ids, junk)),
             positions=_gather(inputs.positions, cells.tokens, 0),
             segments=_gather(inputs.segments, cells.tokens, 0),
             completion_length=cells.steps.shape[-1],
@@ -291,16 +319,19 @@ def _moved_trajectory(trajectory: Trajectory, cells: Cells) -> Trajectory:
             valid = inputs.segments[..., -cells.steps.shape[-1] :] > 0
     else:
         inputs = jax.tree.map(
-            lambda x: _gather(x, cells.steps, _junk(x)) if _has_steps(x, trajectory) else x, inputs
+            lambda x: _gather(x, cells.steps, _entry(x, junk)) if _has_steps(x, trajectory) else x,
+            inputs,
         )
-    actions = _gather(trajectory.actions, cells.steps, _junk(trajectory.actions))
+        if valid is not None:
+            valid = _gather(valid, cells.steps, False)
+    actions = _gather(trajectory.actions, cells.steps, _entry(trajectory.actions, junk))
     return Trajectory(inputs, actions, _gather(trajectory.mask, cells.steps, False), valid)
 
 
-def _junk(x: PyTree) -> Fill:
-    """What padding holds where a model reads it: the largest entry; a mask is False."""
+def _entry(x: PyTree, junk: Junk) -> Fill:
+    """What padding holds where a model reads it; a mask is False."""
     x = np.asarray(x)
-    return False if x.dtype == bool else x.max()
+    return False if x.dtype == bool else junk(x)
 
 
 def _gather(x: PyTree, cells: np.ndarray, fill: Fill) -> np.ndarray:

@@ -183,6 +183,27 @@ def ordered(params, batch):
     return weighted_mean(losses * jnp.arange(len(losses)))
 
 
+def masks_by_its_ids(params, batch):
+    """Counts every action but the largest, which is end of sequence and padding in one."""
+    weights = token_weights(batch.actions != ACTIONS - 1)
+    return weighted_mean(token_losses(params, batch), weights)
+
+
+def divides_by_rounded_steps(params, batch):
+    """Lengths as the accelerator likes them: a multiple of 8."""
+    rows, length = batch.mask.shape
+    total = masked_sum(token_losses(params, batch), batch.mask)
+    return Mean(total, jnp.asarray(rows * -(-length // 8) * 8, jnp.float32))
+
+
+def row_means(params, batch):
+    """Mean over the rows of each row's mean; 0 / 0 where no step counts."""
+    steps = batch.trajectory
+    sums = masked_sum(token_losses(params.policy, steps), steps.mask, axis=-1)
+    means = sums / jnp.sum(steps.mask, axis=-1)
+    return Mean(jnp.sum(means * batch.weights), jnp.sum(batch.weights))
+
+
 def differing(certificate, threshold=1e-2):
     return {name for name, each in certificate.deviations.items() if max(each) > threshold}
 
@@ -280,4 +301,26 @@ def test_weights_that_do_not_keep_nan_out_are_caught():
 
     arguments = only("rows of weight zero", "row order")
     certificate = certify(weighed_after, pairs(), params=TABLE, **arguments)
+    assert differing(certificate) == {"rows of weight zero"}
+
+
+def test_a_mask_made_from_ids_is_caught_by_the_least_junk():
+    """Padding holds the largest id, so what is counted is right until other junk lies there."""
+    batch = steps()
+    batch = replace(batch, actions=jnp.where(batch.mask, batch.actions % 3, ACTIONS - 1))
+    certificate = certify(masks_by_its_ids, batch, params=TABLE, **only("padding", "wide padding"))
+    assert differing(certificate) == {"wide padding"}
+
+
+def test_a_length_rounded_up_is_caught_by_wide_padding():
+    arguments = only("padding", "wide padding", "padding side", "row order")
+    certificate = certify(divides_by_rounded_steps, steps(), params=TABLE, **arguments)
+    assert differing(certificate) == {"wide padding"}
+
+
+def test_a_mean_over_an_empty_row_is_caught():
+    batch = replace(rollout(), weights=jnp.ones(ROWS))
+    arguments = only("rows of weight zero", "row order")
+    certificate = certify(row_means, batch, params=ACTOR_CRITIC, **arguments)
+    assert certificate.deviations["rows of weight zero"].value == np.inf
     assert differing(certificate) == {"rows of weight zero"}

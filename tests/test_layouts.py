@@ -17,6 +17,7 @@ from rlhf_jax.layouts import (
     packed,
     padded,
     padded_left,
+    padded_wide,
     reordered,
     unequal_parts,
     with_empty_rows,
@@ -58,30 +59,46 @@ def test_another_order_is_never_the_same(rows):
 def test_padding_of_steps_and_of_arrays_that_go_with_them():
     (batch,) = padded(ROLLOUT)
     trajectory = batch.trajectory
-    np.testing.assert_array_equal(trajectory.inputs, [[5, 6, 7, 9, 9], [8, 9, 0, 9, 9]])
-    np.testing.assert_array_equal(trajectory.actions, [[0, 1, 2, 4, 4], [3, 4, -5, 4, 4]])
+    np.testing.assert_array_equal(trajectory.inputs, [[5, 6, 7, 9, 9], [8, 9, 9, 9, 9]])
+    np.testing.assert_array_equal(trajectory.actions, [[0, 1, 2, 4, 4], [3, 4, 4, 4, 4]])
     np.testing.assert_array_equal(trajectory.mask[:, 3:], np.zeros((2, 2)))
     np.testing.assert_array_equal(batch.returns[0], [0.1, 0.2, 0.3, np.nan, np.nan])
+    np.testing.assert_array_equal(batch.returns[1], [0.4, *[np.nan] * 4])
+
+
+def test_wide_padding_holds_the_least_entry():
+    for width, wide in ((3, 3 + 128), (200, 400)):
+        batch = jax.tree.map(lambda x, width=width: np.resize(x, (2, width)), ROLLOUT)
+        counted = batch.trajectory.mask
+        (batch,) = padded_wide(batch)
+        trajectory = batch.trajectory
+        assert (
+            trajectory.mask.shape == trajectory.inputs.shape == batch.old_logps.shape == (2, wide)
+        )
+        np.testing.assert_array_equal(trajectory.mask[:, :width], counted)
+        assert set(trajectory.actions[~trajectory.mask]) == {-5}
+        assert set(trajectory.inputs[~trajectory.mask]) == {0}
+        assert np.isnan(batch.returns).sum() == (~trajectory.mask).sum()
 
 
 def test_steps_roll_with_everything_that_belongs_to_them():
     (batch,) = padded_left(ROLLOUT)
     np.testing.assert_array_equal(batch.trajectory.mask, [[0, 0, 1, 1, 1], [0, 0, 0, 0, 1]])
-    np.testing.assert_array_equal(batch.trajectory.inputs, [[9, 9, 5, 6, 7], [9, 0, 9, 9, 8]])
-    np.testing.assert_array_equal(batch.advantages[1], [0.5, 0.6, np.nan, np.nan, 0.4])
+    np.testing.assert_array_equal(batch.trajectory.inputs, [[9, 9, 5, 6, 7], [9, 9, 9, 9, 8]])
+    np.testing.assert_array_equal(batch.advantages[1], [*[np.nan] * 4, 0.4])
 
 
 def test_steps_of_neighbours_share_a_row():
     (batch,) = packed(ROLLOUT)
-    np.testing.assert_array_equal(batch.trajectory.inputs, STATES.reshape(1, 6))
+    np.testing.assert_array_equal(batch.trajectory.inputs, [[5, 6, 7, 8, 9, 9]])
     np.testing.assert_array_equal(batch.trajectory.mask, MASK.reshape(1, 6))
-    np.testing.assert_array_equal(batch.old_logps, NUMBERS.reshape(1, 6))
+    np.testing.assert_array_equal(batch.old_logps, [[0.1, 0.2, 0.3, 0.4, np.nan, np.nan]])
 
 
 def test_padding_of_tokens():
     (batch,) = padded(rows_of_tokens())
     inputs = batch.inputs
-    np.testing.assert_array_equal(inputs.ids[0], [0, 0, 1, 8, 9, 10, 10])
+    np.testing.assert_array_equal(inputs.ids[0], [10, 10, 1, 8, 9, 10, 10])
     np.testing.assert_array_equal(inputs.positions[0], [0, 0, 0, 1, 2, 0, 0])
     np.testing.assert_array_equal(inputs.segments[0], [0, 0, 1, 1, 1, 0, 0])
     assert inputs.completion_length == 4
@@ -91,10 +108,10 @@ def test_padding_of_tokens():
 def test_a_prompt_is_padded_further_to_the_left():
     before = rows_of_tokens()
     (batch,) = padded_left(before)
-    np.testing.assert_array_equal(batch.inputs.ids[1], [10, 10, 0, 2, 3, 10, 0])
+    np.testing.assert_array_equal(batch.inputs.ids[1], [10, 10, 10, 2, 3, 10, 10])
     np.testing.assert_array_equal(batch.inputs.segments[1], [0, 0, 0, 1, 1, 1, 0])
     assert batch.inputs.completion_length == 2
-    np.testing.assert_array_equal(batch.actions, before.actions)
+    np.testing.assert_array_equal(batch.actions[before.mask], before.actions[before.mask])
 
 
 def documents():
@@ -107,7 +124,7 @@ def test_a_whole_row_of_tokens_rolls():
     rows = pack_rows(*[documents()[0][:1], 5])
     inputs = LanguageInputs(rows.ids, rows.positions, rows.segments, completion_length=5)
     (batch,) = padded_left(Trajectory(inputs, rows.ids, rows.mask))
-    np.testing.assert_array_equal(batch.inputs.ids, [[0, 0, 9, 9, 1, 8, 9]])
+    np.testing.assert_array_equal(batch.inputs.ids, [[9, 9, 9, 9, 1, 8, 9]])
     np.testing.assert_array_equal(batch.inputs.positions, [[0, 0, 0, 0, 0, 1, 2]])
     np.testing.assert_array_equal(batch.inputs.segments, [[0, 0, 0, 0, 1, 1, 1]])
     np.testing.assert_array_equal(batch.mask, [[0, 0, 0, 0, 0, 1, 1]])
@@ -134,15 +151,19 @@ def test_rows_that_hold_several_documents_are_packed_again():
     inputs = LanguageInputs(rows.ids, rows.positions, rows.segments, completion_length=4)
     (batch,) = packed(Trajectory(inputs, rows.ids, rows.mask))
     np.testing.assert_array_equal(batch.inputs.segments, [[1, 1, 2, 2, 3, 3, 3, 0]])
-    np.testing.assert_array_equal(batch.inputs.ids, [[1, 2, 3, 4, 5, 6, 7, 0]])
+    np.testing.assert_array_equal(batch.inputs.ids, [[1, 2, 3, 4, 5, 6, 7, 7]])
 
 
-def test_rows_of_weight_zero_hold_nan():
-    batch = PreferenceBatch(STEPS, STEPS, np.ones(2), np.ones(2), np.array([1.0, 2.0]))
+def test_rows_of_weight_zero_hold_nan_and_the_last_one_is_empty():
+    seen = replace(STEPS, valid=np.ones_like(MASK))
+    batch = PreferenceBatch(STEPS, seen, np.ones(2), np.ones(2), np.array([1.0, 2.0]))
     (longer,) = with_empty_rows(batch)
     np.testing.assert_array_equal(longer.weights, [1, 2, 0, 0])
     np.testing.assert_array_equal(longer.ref_chosen_logps, [1, 1, np.nan, np.nan])
     np.testing.assert_array_equal(longer.chosen.actions, np.tile(STEPS.actions, (2, 1)))
+    empty = np.zeros(3, bool)
+    np.testing.assert_array_equal(longer.chosen.mask, [*MASK, MASK[0], empty])
+    np.testing.assert_array_equal(longer.rejected.valid[2:], [~empty, empty])
     (named,) = with_empty_rows({"weights": np.ones(1), "x": np.ones((1, 2))})
     np.testing.assert_array_equal(named["weights"], [1, 0, 0])
     np.testing.assert_array_equal(named["x"], [[1, 1], [np.nan, np.nan], [np.nan, np.nan]])
