@@ -22,9 +22,9 @@ Scalar = float | int | Float[Array, ""]
 
 
 class Replay(NamedTuple):
-    """states: [N, T + 1] int; actions: [N, T] int; mask: [N, T] True where a step was made;
-    successes, violations: [N] True where the last state is in the goal, is forbidden. An empty row
-    has no step."""
+    """states: [N, T + 1] int; actions: [N, T] int; mask: [N, T] True where a step was made, the
+    first ones of a row; successes, violations: [N] True where the last state is in the goal, is
+    forbidden. An empty row has no step."""
 
     states: Array
     actions: Array

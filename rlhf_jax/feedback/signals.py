@@ -90,7 +90,8 @@ def credited_rewards(
     Args:
       rewards: [*B, T] true ones for the teacher, learned ones for the learner's regression
         (`losses.feedback.rating_loss` of this against the signals).
-      mask: [*B, T] True where the step counts; padding adds nothing.
+      mask: [*B, T] True where the step counts. Another one adds nothing, but its time passes: k
+        counts every step.
       credit: [K] weights, k = 0 for the step under way; K <= T. A reaction takes time: the mass of
         its delay over each step.
     Returns:

@@ -70,7 +70,7 @@ def progress_values(
       rewards: [*B, T] r_t.
       start_values, end_values: [*B] V* before the first and after the last counted step, 0 where
         the episode has ended.
-      mask: [*B, T] True where the step counts.
+      mask: [*B, T] True where the step counts, without a hole: values telescope over neighbours.
     Returns:
       [*B], 0 for an empty segment.
     Raises:
@@ -137,7 +137,7 @@ def partly_seen_values(
 
     Args:
       utilities: [*B, T] u_t.
-      mask: [*B, T] True for the steps that the teacher is shown.
+      mask: [*B, T] True for the n steps that the teacher is shown, the first ones.
       belief_values: [*B] b, what the teacher expects from then on, in [min u, max u] / (1 - gamma).
       gamma: in [0, 1). May be traced.
     Returns:

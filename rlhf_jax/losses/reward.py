@@ -310,7 +310,8 @@ def deterministic_regrets(
       rewards: [*B, T] r_t.
       start_values, end_values: [*B] optimal values before the first and after the last counted
         step; V* = 0 where the episode has ended.
-      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+      mask: [*B, T] True where the step counts, without a hole: values telescope over neighbours.
+        What lies under False never matters, NaN included.
       gamma: discount in [0, 1]. May be traced.
     Returns:
       [*B], >= 0 for optimal values; 0 for an empty segment. Gradient flows to all that is real:

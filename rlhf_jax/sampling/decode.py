@@ -93,7 +93,8 @@ def sample(
     `jax.jit` with `decoder` and `config` closed over.
 
     Args:
-      prompt_ids, prompt_mask: [B, P] padded left. The last column must be real.
+      prompt_ids, prompt_mask: [B, P]; True marks real tokens, at least one in a row. Padding may
+        lie anywhere; the trajectory has it on the left.
       key: typed key of this sampling step.
       prompt_indices, sample_indices: [B] int, what each row's draws are counted by.
     Returns:
@@ -138,6 +139,10 @@ def sample_many(
     chex.assert_equal_shape_prefix([prompt_ids, prompt_indices, sample_indices], 1)
     copies = sample_indices.shape[1]
     keys = row_keys(key, jnp.repeat(prompt_indices, copies), sample_indices.reshape(-1))
+    order = jnp.argsort(prompt_mask, axis=-1, stable=True)  # padding first
+    prompt_ids, prompt_mask = (
+        jnp.take_along_axis(x, order, axis=-1) for x in (prompt_ids, prompt_mask)
+    )
     end = _decode(decoder, params, prompt_ids, prompt_mask, keys, config)
     ids, mask, raw, drawn = (
         table.T.reshape(*sample_indices.shape, -1)

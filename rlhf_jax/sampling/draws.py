@@ -29,7 +29,7 @@ def language_draw(decoder: LanguageDecoder, config: SamplingConfig) -> Draw:
     Args:
       decoder: `language_decoder(model)`, or a `mixture_decoder`, whose params are a pair.
     Returns:
-      A draw; prompts.inputs are ids and mask [B, P], padded left.
+      A draw; prompts.inputs are ids and mask [B, P].
     """
     run = jax.jit(partial(sample_many, decoder, config=config))
 

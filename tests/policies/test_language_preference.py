@@ -75,6 +75,14 @@ def test_padding_never_matters():
     np.testing.assert_allclose(LOGITS(PARAMS, *left), WANT, atol=1e-5)
 
 
+def test_padding_may_lie_on_the_other_side():
+    first, second = (
+        language_trajectory(*padded(PROMPTS, P, "right"), *padded(rows, T, "left"))
+        for rows in (FIRST, SECOND)
+    )
+    np.testing.assert_allclose(LOGITS(PARAMS, first, second), WANT, atol=1e-5)
+
+
 def test_leading_axes_are_free():
     def shaped(tree, *lead):
         return jax.tree.map(lambda x: x.reshape(*lead, x.shape[-1]), tree)

@@ -167,6 +167,20 @@ def test_answers_do_not_depend_on_left_padding():
     same(run(SAMPLED, PARAMS, *wide, *counters()), answers())
 
 
+@pytest.mark.parametrize("side", ["right", "scattered"])
+def test_the_padding_of_a_prompt_may_lie_anywhere(side):
+    ids, mask = (np.asarray(x) for x in prompts())
+    real = np.flip(mask, 1)
+    if side == "scattered":
+        real = np.random.default_rng(1).permuted(mask, axis=1)
+        assert not np.array_equal(np.sort(real, axis=1), real)
+    moved = np.full_like(ids, 4)
+    moved[real] = ids[mask]  # both walk the rows in order
+    got = run(SAMPLED, PARAMS, jnp.asarray(moved), jnp.asarray(real), *counters())
+    same(got, answers())
+    np.testing.assert_array_equal(got.trajectory.inputs.segments[:, :P] > 0, mask)
+
+
 def test_prompts_of_one_token():
     ids, mask = prompts()
     narrow = run(SAMPLED, PARAMS, ids[:, -1:], mask[:, -1:], *counters())
