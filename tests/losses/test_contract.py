@@ -257,6 +257,27 @@ def test_what_lies_under_the_mask_never_matters(name):
             np.testing.assert_array_equal(grad[~mask], 0.0)
 
 
+@masked_loss
+def test_a_hole_in_the_mask_is_as_if_cut_out(name):
+    """Only the order of what counts matters: the rest may lie before it and in its middle."""
+    case, arrays = CASES[name], list(arrays_of(CASES[name]))
+    mask = np.asarray(arrays[case.mask])
+    holed = np.random.default_rng(3).permuted(mask, axis=-1)
+    steps = [i for i, x in enumerate(arrays) if x.shape == mask.shape]
+    moved = list(arrays)
+    for i in steps:
+        spread = np.full_like(arrays[i], np.nan if i in case.masked else 0)
+        spread[holed] = np.asarray(arrays[i])[mask]  # both walk the rows in order
+        moved[i] = jnp.asarray(spread)
+    losses, grads = run(name, tuple(arrays))
+    holed_losses, holed_grads = run(name, tuple(moved))
+    tail = tuple(range(len(LEAD), losses.ndim))  # losses of steps move with them
+    assert_close(jnp.sum(holed_losses, tail), jnp.sum(losses, tail))
+    for i, holed_grad, grad in zip(floats(arrays), holed_grads, grads, strict=True):
+        pair = (holed_grad[holed], grad[mask]) if i in steps else (holed_grad, grad)
+        assert_close(*pair, rtol=1e-4)
+
+
 @every_loss
 def test_eight_devices_equal_one(name):
     arrays = arrays_of(CASES[name])
