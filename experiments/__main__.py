@@ -15,6 +15,7 @@ import importlib
 import io
 import json
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -210,9 +211,9 @@ def run_one(request: Request) -> int:
     except Interrupted as stopped:
         print(f"\nstopped {stopped}; saved. To go on: {resume_command(request)}", file=sys.stderr)
         return 128 + stopped.signum
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print(f"\nstopped without saving. To go on: {resume_command(request)}", file=sys.stderr)
-        return 130
+        return 128 + next(iter(stopped.args), signal.SIGINT)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -221,7 +222,7 @@ def run_one(request: Request) -> int:
 def execute(request: Request, config: Any, out: Path) -> int:
     """The run itself: stages, claims, summary.json, and the tables on the screen."""
     from rlhf_jax.reports.claims import claims_table, print_table, write_summary
-    from rlhf_jax.training import open_run, stop_on_signals
+    from rlhf_jax.training import check_stop, open_run, stop_on_signals
     from rlhf_jax.training.stages import run_seconds
 
     about = importlib.import_module(f"experiments.{request.slug}")
@@ -233,6 +234,7 @@ def execute(request: Request, config: Any, out: Path) -> int:
         ) as run,
     ):
         outcome = script.run(config, run)
+        check_stop(run, "after the last stage")
         write_summary(
             out,
             slug=request.slug,

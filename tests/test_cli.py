@@ -4,6 +4,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -238,6 +239,19 @@ def test_a_loss_that_is_not_a_number(run):
     assert code == 1
     assert err.startswith("error: one: loss is nan at step 6; ")
     assert err.count("\n") == 1
+
+
+def test_a_last_step_that_diverges_is_not_a_finished_stage(run, workplace):
+    """Its loss was measured before it, and is finite. What the message says is done."""
+    code, _, err = run("run toy --steps 1 --adam.rate inf")
+    assert code == 1
+    assert re.fullmatch(
+        r"error: one: state\[0\]\['w'\] holds -?(inf|nan) after step 1; nothing is saved\. "
+        "Lower the learning rate or clip the gradients, and choose another --out\n",
+        err,
+    )
+    assert not list((workplace / "results" / "toy" / "stages").rglob("result"))
+    assert run("run toy --steps 1 --adam.rate 0.1 --out another")[0] == 0
 
 
 def test_a_damaged_checkpoint(run, workplace):

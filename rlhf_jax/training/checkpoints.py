@@ -58,19 +58,25 @@ def save(store: Store, step: int, tree: PyTree, metadata: dict[str, Any] | None 
     Raises:
       DiskFullError: nothing that was saved before is lost.
     """
-    folder = store.root / f"step_{step:010d}"
+    folder = folder_of(store, step)
     write(folder, tree, {"step": step, "metadata": metadata or {}})
     for old in steps(store)[: -store.keep]:
-        _delete(store.root / f"step_{old:010d}")
+        _delete(folder_of(store, old))
     return folder
 
 
 def steps(store: Store) -> list[int]:
-    """The steps that have a checkpoint, ascending."""
+    """The steps that have a checkpoint, ascending. Folders of any other name are not looked at."""
     if not store.root.is_dir():
         return []
-    names = [path.name for path in store.root.iterdir() if path.name.startswith("step_")]
-    return sorted(int(name.removeprefix("step_")) for name in names)
+    found = [re.fullmatch("step_([0-9]{10,})", path.name) for path in store.root.iterdir()]
+    numbers = [int(match[1]) for match in found if match]
+    return sorted(step for step in numbers if folder_of(store, step).is_dir())
+
+
+def folder_of(store: Store, step: int) -> Path:
+    """Where the checkpoint of a step is, or would be."""
+    return store.root / f"step_{step:010d}"
 
 
 def restore(store: Store, like: PyTree, *, step: int | None = None) -> Checkpoint | None:
@@ -91,7 +97,7 @@ def restore(store: Store, like: PyTree, *, step: int | None = None) -> Checkpoin
     chosen = present[-1] if step is None else step
     if chosen not in present:
         raise CheckpointError(f"{store.root} has no checkpoint of step {chosen}; it has {present}")
-    tree, info = read(store.root / f"step_{chosen:010d}", like)
+    tree, info = read(folder_of(store, chosen), like)
     return Checkpoint(chosen, tree, info["metadata"])
 
 

@@ -26,7 +26,7 @@ class ResultsError(UserError):
 
 
 class DivergedError(UserError):
-    """A loss is no longer a finite number."""
+    """A loss, a state or the result of a stage is no longer finite."""
 
     exit_code = 1
 

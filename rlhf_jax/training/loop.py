@@ -10,7 +10,7 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rlhf_jax.training import checkpoints
+from rlhf_jax.training import checkpoints, trees
 from rlhf_jax.training.checkpoints import Store
 from rlhf_jax.training.errors import DivergedError, Interrupted
 from rlhf_jax.training.metrics import MetricWriter, as_number, position, rewind, write_metrics
@@ -61,7 +61,8 @@ def train(
         they are kept. Without it a restored loop cuts metrics.jsonl to its checkpoint.
     Raises:
       Interrupted: `stop` asked for it; the state is saved.
-      DivergedError: a metric with "loss" in its path is not finite; this state is not saved.
+      DivergedError: a metric with "loss" in its path, or a state about to be saved, is not
+        finite. It is not saved, and the checkpoints before it stay.
     """
     began = time.perf_counter()
     state, start, earlier = _resume(state, stage, store, writer, cut=not followed)
@@ -76,10 +77,12 @@ def train(
             saving = asked or done == steps or (save_every and done % save_every == 0)
             late = time.perf_counter() - fetched > PENDING_SECONDS
             if saving or late or len(pending) >= PENDING_STEPS:
-                loss = _flush(pending, writer, stage, log_every, steps)
+                loss = _flush(pending, writer, stage, log_every, steps, store=store)
                 advance(done, f"loss {loss:.4g}" if math.isfinite(loss) else "")
                 pending, fetched = [], time.perf_counter()
             if saving:
+                if bad := trees.first_not_finite(state):
+                    raise _diverged(f"{stage}: state{bad} after step {done}", store)
                 seconds = earlier + time.perf_counter() - began
                 kept = {"stage": stage, "rows": position(writer), "seconds": seconds}
                 checkpoints.save(store, done, state, kept)
@@ -130,6 +133,8 @@ def _flush(
     stage: str,
     log_every: int,
     steps: int,
+    *,
+    store: Store,
 ) -> float:
     """Fetches what waits on the device in one go, checks and writes it; returns the last loss."""
     rows = jax.device_get(pending)
@@ -137,20 +142,22 @@ def _flush(
     for done, metrics in rows:
         for name in metrics:
             if "loss" in name.split("/"):
-                loss = _finite(as_number(metrics[name]), name, stage, done)
+                loss = as_number(metrics[name])
+                if not math.isfinite(loss):
+                    raise _diverged(f"{stage}: {name} is {loss} at step {done}", store)
     write_metrics(
         writer, stage, [row for row in rows if row[0] % log_every == 0 or row[0] == steps]
     )
     return loss
 
 
-def _finite(loss: float, name: str, stage: str, step: int) -> float:
-    if not math.isfinite(loss):
-        raise DivergedError(
-            f"{stage}: {name} is {loss} at step {step}; lower the learning rate or clip the "
-            "gradients. No checkpoint holds this state"
-        )
-    return loss
+def _diverged(what: str, store: Store) -> DivergedError:
+    """The error, with what is left and the way on."""
+    last = max(checkpoints.steps(store), default=None)
+    left = "nothing is saved" if last is None else f"the newest checkpoint is of step {last}"
+    return DivergedError(
+        f"{what}; {left}. Lower the learning rate or clip the gradients, and choose another --out"
+    )
 
 
 def _plain_line(stage: str, steps: int, loss: float, seconds: float) -> None:

@@ -1,10 +1,18 @@
-"""Ctrl-C and SIGTERM as a flag that the loop reads between two steps."""
+"""Ctrl-C and SIGTERM as a flag that a run reads between two steps and between two stages."""
 
+import os
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from threading import Event, Thread
 
 Stop = Callable[[], int]  # the signal that asked to stop, or 0
+
+SCREEN = 2  # standard error
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+STOPPING = b"\nstopping after this step, or this stage if it has no steps; again to stop now\n"
+STOPPED = b"\nstopped without saving; what was saved before stays\n"
+GRACE = 2.0  # seconds that Python has to end by itself after a second signal
 
 
 def never() -> int:
@@ -16,20 +24,46 @@ def never() -> int:
 def stop_on_signals() -> Generator[Stop, None, None]:
     """Within the block the first SIGINT or SIGTERM only raises the flag; the second ends at once.
 
+    The first is answered with a line on the screen. A thread does that, and ends the process if
+    the second goes unheard: Python hears no signal while compiled code runs.
+
     Must be entered in the main thread. The handlers found on entry are put back on leaving.
     """
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handler(number: int, frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
         received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt(number)
 
-    for number in before:
-        signal.signal(number, handler)
+    before = {number: signal.signal(number, handler) for number in NUMBERS}
+    heard, bell = os.pipe()
+    os.set_blocking(bell, False)
+    before_bell = signal.set_wakeup_fd(bell)
+    left = Event()
+    watcher = Thread(target=_watch, args=(heard, left), daemon=True)
+    watcher.start()
     try:
         yield lambda: received[0] if received else 0
     finally:
+        signal.set_wakeup_fd(before_bell)
         for number, previous in before.items():
             signal.signal(number, previous)
+        left.set()
+        os.close(bell)  # the watcher reads to the end
+        watcher.join()
+        os.close(heard)
+
+
+def _watch(heard: int, left: Event) -> None:
+    """Reads the numbers of signals as they arrive, until the other end is closed."""
+    count = 0
+    while byte := os.read(heard, 1):
+        if byte[0] not in NUMBERS:
+            continue
+        count += 1
+        if count == 1:
+            os.write(SCREEN, STOPPING)
+        elif not left.wait(GRACE):
+            os.write(SCREEN, STOPPED)
+            os._exit(128 + byte[0])

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlhf_jax.training import checkpoints
+from rlhf_jax.training import checkpoints, trees
 from rlhf_jax.training.checkpoints import Store
-from rlhf_jax.training.errors import Interrupted, ResultsError, naming_full_disk
+from rlhf_jax.training.errors import DivergedError, Interrupted, ResultsError, naming_full_disk
 from rlhf_jax.training.folders import (
     check_folder,
     clear,
@@ -129,7 +129,8 @@ def run_stage(
       like: a tree of the structure and shapes of the arrays. Not needed for dicts, lists and tuples
         of arrays, which come back as NumPy arrays.
     Raises:
-      Interrupted: asked to stop before or within the stage.
+      Interrupted: asked to stop before the stage, within it, or before its result was saved.
+      DivergedError: NaN in the result, which is not saved.
     """
     check_stop(run, f"before {name}")
     folder = run.out / "stages" / name
@@ -141,6 +142,7 @@ def run_stage(
         _say(run, f"{name}: done before, in {result.seconds:.1f} s")
     else:
         result = _work(run, name, work, like, began)
+        check_stop(run, f"after {name}")
     run.spent[name] = result.seconds
     run.marks["inside"] += time.perf_counter() - began
     return result
@@ -213,6 +215,12 @@ def _work(
     if not any(checkpoints.steps(Store(path)) for path in loops_of(folder)):
         rewind(run.writer, int(run.marks["rows"]), stage=name, step=-1)
     arrays, info = work(stage)
+    # An infinity may be the right number: log 0, or a bound that does not exist.
+    if bad := trees.first_not_finite({"arrays": arrays, "info": info}, allow_infinite=True):
+        raise DivergedError(
+            f"{name}: its result{bad}, so the stage is not finished. Change the options and choose "
+            "another --out, or mend the code and resume"
+        )
     seconds = time.perf_counter() - began + sum(stage.loops.values())
     rows = position(run.writer)
     with naming_full_disk(run.out):

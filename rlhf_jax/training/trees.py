@@ -57,6 +57,21 @@ def _describe_leaf(path: str, leaf: Any) -> Leaf:
     return Leaf(path, "array", str(np.dtype(leaf.dtype)), tuple(leaf.shape))
 
 
+def first_not_finite(tree: PyTree, *, allow_infinite: bool = False) -> str | None:
+    """`['w'] holds nan`: the first floating array with a NaN or, unless allowed, an infinity.
+
+    It is read on the host, where a checkpoint's digests need it anyway.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.zeros(()) if is_key(leaf) else np.asarray(leaf)
+        if not jnp.issubdtype(array.dtype, np.inexact):
+            continue
+        bad = np.isnan(array) if allow_infinite else ~np.isfinite(array)
+        if bad.any():
+            return f"{jax.tree_util.keystr(path)} holds {array[bad][0]}"
+    return None
+
+
 def first_difference(saved: list[Leaf], wanted: list[Leaf]) -> str | None:
     """The first way in which a saved tree is not the wanted one, in words; None if it is."""
     saved_paths, wanted_paths = [x.path for x in saved], [x.path for x in wanted]

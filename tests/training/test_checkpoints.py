@@ -123,6 +123,26 @@ def test_another_tree_is_named(tmp_path, like, message):
         restored(Store(tmp_path), like)
 
 
+def test_folders_of_other_names_are_not_looked_at(tmp_path):
+    store, tree = Store(tmp_path), {"w": jnp.arange(4.0)}
+    strays = (
+        "step_0000000001-backup",
+        "step_best",
+        "step_0000000009 (copy)",
+        "step_7",
+        ".DS_Store",
+    )
+    for name in strays:
+        (tmp_path / name).mkdir()
+    (tmp_path / "step_0000000099").write_text("a file")
+    assert checkpoints.restore(store, tree) is None
+    for step in (1, 2, 3):
+        checkpoints.save(store, step, tree)
+    assert restored(store, tree).step == 3
+    assert checkpoints.steps(store) == [2, 3]
+    assert all((tmp_path / name).is_dir() for name in strays)
+
+
 def files_of(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 

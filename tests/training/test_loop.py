@@ -1,6 +1,9 @@
 """The loop counts, writes, saves and stops; the writer's file survives a resume unchanged."""
 
+import ctypes
 import json
+import os
+import select
 import signal
 import threading
 from typing import Any
@@ -23,7 +26,7 @@ from rlhf_jax.training.metrics import (
     rewind,
     write_metrics,
 )
-from rlhf_jax.training.signals import stop_on_signals
+from rlhf_jax.training.signals import STOPPING, stop_on_signals
 
 
 @pytest.fixture
@@ -107,10 +110,28 @@ def test_a_loss_that_is_not_finite_is_named_and_never_saved(tmp_path, writer):
 
     store = Store(tmp_path / "store")
     options: dict[str, Any] = {"stage": "ppo", "steps": 9, "store": store, "writer": writer}
-    with pytest.raises(DivergedError, match="ppo: value/loss is inf at step 5"):
+    message = "ppo: value/loss is inf at step 5; the newest checkpoint is of step 3. Lower the "
+    with pytest.raises(DivergedError, match=message):
         train(diverging, jnp.float32(0), save_every=3, **options)
     assert checkpoints.steps(store) == [3]
     assert rows_of(writer)[0] == {"stage": "ppo", "step": 1, "value/loss": 1.0, "kl": None}
+
+
+@pytest.mark.parametrize(("bad_at", "left"), [(5, "the newest checkpoint is of step 3"), (2, "no")])
+def test_a_state_that_is_not_finite_is_named_and_never_saved(tmp_path, writer, bad_at, left):
+    """The loss of a step is measured before its update: the state breaks while it is finite."""
+
+    def breaking(state, step):
+        w = jnp.where(step == bad_at, jnp.inf, state["w"] + 1)
+        return {**state, "w": w}, {"loss": state["b"]}
+
+    first = {"b": jnp.zeros(2, jnp.bfloat16)[0], "n": 3, "key": jax.random.key(0), "w": jnp.ones(2)}
+    store = Store(tmp_path / "store")
+    options: dict[str, Any] = {"stage": "ppo", "steps": bad_at + 1, "store": store}
+    message = rf"ppo: state\['w'\] holds inf after step {bad_at + 1}; {left}"
+    with pytest.raises(DivergedError, match=message):
+        train(breaking, first, save_every=3, writer=writer, **options)
+    assert checkpoints.steps(store) == ([3] if bad_at == 5 else [])
 
 
 def test_rewind_cuts_the_file(tmp_path, writer):
@@ -162,13 +183,39 @@ def test_full_disk_is_named(tmp_path):
         write_metrics(MetricWriter(tmp_path, rows), "a", [(1, {"x": 1.0})])
 
 
-def test_signals_raise_a_flag_once():
+def test_signals_raise_a_flag_once(capfd):
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_signals() as stop:
         assert stop() == 0
-        signal.raise_signal(signal.SIGTERM)
-        assert stop() == signal.SIGTERM
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert stop() == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt) as second:
+            signal.raise_signal(signal.SIGTERM)
+    assert second.value.args == (signal.SIGTERM,)
     assert signal.getsignal(signal.SIGTERM) is before
-    assert threading.current_thread() is threading.main_thread()
+    assert capfd.readouterr().err == STOPPING.decode()
+
+
+def test_a_signal_is_answered_while_compiled_code_runs(monkeypatch):
+    """Compiled code does not return to Python, which hears nothing meanwhile: here, a read."""
+    shown, screen = os.pipe()
+    waiting, work = os.pipe()
+    seen = []
+
+    def user():
+        os.kill(os.getpid(), signal.SIGTERM)
+        ready, _, _ = select.select([shown], [], [], 30)
+        seen.extend(os.read(shown, 200) for _ in ready)
+        os.write(work, b"!")
+
+    monkeypatch.setattr("rlhf_jax.training.signals.SCREEN", screen)
+    with stop_on_signals() as stop:
+        signal.siginterrupt(signal.SIGTERM, False)  # the system takes the read up again
+        thread = threading.Thread(target=user)
+        thread.start()
+        ctypes.CDLL(None).read(waiting, ctypes.create_string_buffer(1), 1)
+        thread.join()
+        assert stop() == signal.SIGTERM
+    assert seen == [STOPPING]
+    for end in (shown, screen, waiting, work):
+        os.close(end)

@@ -1,6 +1,7 @@
 """Runs in stages, and the folders they may and may not use."""
 
 import json
+import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,13 @@ from rlhf_jax.training import (
     run_stage,
     train_stage,
 )
-from rlhf_jax.training.errors import CheckpointError, Interrupted, ResultsError, UserError
+from rlhf_jax.training.errors import (
+    CheckpointError,
+    DivergedError,
+    Interrupted,
+    ResultsError,
+    UserError,
+)
 from rlhf_jax.training.stages import check_stop
 
 
@@ -194,6 +201,44 @@ def test_a_stop_is_seen_between_stages(tmp_path):
             run_stage(run, "sft", work)
         with pytest.raises(Interrupted, match="evaluation"):
             check_stop(run, "evaluation")
+
+
+def test_a_stop_within_the_last_stage_is_seen_after_it(tmp_path):
+    asked = []
+
+    def last(stage):
+        asked.append(15)
+        return work(stage)
+
+    stop = lambda: asked[0] if asked else 0  # noqa: E731
+    with (
+        open_run(tmp_path / "r", slug="shop", config=Config(), stop=stop) as run,
+        pytest.raises(Interrupted, match="after sft"),
+    ):
+        run_stage(run, "sft", last)
+    assert do(tmp_path / "r", Config(), resume=True)[0].info == {"words": ["a", 1]}
+
+
+def test_a_result_with_nan_does_not_finish_its_stage(tmp_path):
+    """An infinity does: it may be a log-probability."""
+
+    def stage_of(value, out):
+        with open_run(out, slug="shop", config=Config(), resume=True) as run:
+            found = {"x": np.array([1.0, value]), "n": jnp.arange(2)}
+            return run_stage(run, "sft", lambda stage: (found, {"mean": [value]})).arrays
+
+    message = (
+        r"^sft: its result\['arrays'\]\['x'\] holds nan, so the stage is not finished\. .* or "
+    )
+    for _ in range(2):
+        with pytest.raises(DivergedError, match=message + "mend the code and resume$"):
+            stage_of(np.nan, tmp_path / "r")
+    assert stage_of(-np.inf, tmp_path / "r")["x"][1] == -np.inf  # the code mended
+    with (
+        open_run(tmp_path / "s", slug="shop", config=Config()) as run,
+        pytest.raises(DivergedError, match=r"result\['info'\]\['mean'\]\[0\] holds nan"),
+    ):
+        run_stage(run, "sft", lambda stage: ({}, {"words": "a", "mean": [math.nan]}))
 
 
 def test_input_errors_become_one_line():
