@@ -230,7 +230,13 @@ def execute(request: Request, config: Any, out: Path) -> int:
     with (
         stop_on_signals() as stop,
         open_run(
-            out, slug=request.slug, config=config, resume=request.resume, stop=stop, progress=True
+            out,
+            slug=request.slug,
+            config=config,
+            resume=request.resume,
+            sources=[Path(str(about.__file__)).parent],
+            stop=stop,
+            progress=True,
         ) as run,
     ):
         outcome = script.run(config, run)
@@ -246,6 +252,7 @@ def execute(request: Request, config: Any, out: Path) -> int:
             size=request.size,
             claim=about.CLAIM,
             numbers=outcome.numbers,
+            environments=run.environments,
         )
     print_table(claims_table(outcome.claims))
     report = out / "report.html"

@@ -5,6 +5,8 @@ import importlib
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -262,6 +264,39 @@ def test_a_damaged_checkpoint(run, workplace):
     assert code == 1
     assert err.startswith("error: results/toy/stages/one/result is damaged")
     assert err.count("\n") == 1
+
+
+def test_going_on_under_changed_code_is_noted(run, workplace, monkeypatch):
+    code = shutil.copytree(TOYS, workplace / "code")
+    monkeypatch.setattr(experiments, "__path__", [str(code)])
+    assert "note: " not in run("run toy --steps 3")[1]
+    path = code / "toy" / "run.py"
+    path.write_text(path.read_text().replace("noise) ** 2", "noise) ** 4"))
+    shutil.rmtree(workplace / "results" / "toy" / "stages" / "kept")
+    status, out, _ = run("run toy --steps 3 --resume")
+    assert status == 0
+    (note,) = [line for line in out.splitlines() if line.startswith("note: ")]
+    digest = "[0-9a-f]{16}"
+    assert re.fullmatch(
+        f"note: begun with sources of toy {digest}, going on with {digest}: numbers may differ",
+        note,
+    )
+    summary = json.loads((workplace / "results" / "toy" / "summary.json").read_text())
+    began, now = (one["sources"] for one in summary["environments"])
+    assert began["toy"] != now["toy"]
+    assert began["rlhf_jax"] == now["rlhf_jax"]
+
+
+def test_a_run_stopped_at_once_ends_with_the_code_of_its_signal(run, monkeypatch):
+    for given, code in (((), 130), ((signal.SIGINT,), 130), ((signal.SIGTERM,), 143)):
+
+        def stopped(*args, given=given):
+            raise KeyboardInterrupt(*given)
+
+        monkeypatch.setattr(cli, "execute", stopped)
+        status, _, err = run("run toy")
+        assert status == code
+        assert err == "\nstopped without saving. To go on: python -m experiments run toy --resume\n"
 
 
 def test_a_full_disk_is_one_line(run, workplace):

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +24,9 @@ from rlhf_jax.training import trees
 from rlhf_jax.training.errors import CheckpointError, ResultsError, naming_full_disk
 from rlhf_jax.types import PyTree
 
-FORMAT = 1
+FORMAT = 2
 TEMPORARY = ".tmp-"
-REMEDY = "delete this folder to resume from the checkpoint before it"
+REMEDY = "delete this folder, then resume: what it held is done again"
 # Array storage reads its folder as a glob pattern, splits it at backslashes and wants UTF-8.
 UNSTORABLE = re.compile(r"[*?\[\\\x00-\x1f\x7f\ud800-\udfff]")
 LONGEST_PATH = 3500  # bytes; the system allows 4096, and storage adds names of its own
@@ -141,29 +141,36 @@ def write(folder: Path, tree: PyTree, info: dict[str, Any]) -> None:
                 path = (temporary / "arrays").absolute()
                 _orbax().save(path, args=ocp.args.PyTreeSave(stored))
         record["files"] = _fingerprints(temporary)
-        write_json(temporary / "checkpoint.json", {**record, "sha256": _record_digest(record)})
+        write_json(temporary / "checkpoint.json", {**record, "sha256": json_digest(record)})
         _swap_in(temporary, folder)
 
 
-def read(folder: Path, like: PyTree | None = None) -> tuple[PyTree, dict[str, Any]]:
+def read(
+    folder: Path,
+    like: PyTree | None = None,
+    *,
+    check: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> tuple[PyTree, dict[str, Any]]:
     """Reads a folder made by `write`, verifying every file and every array.
 
     Args:
       folder: where.
       like: as for `restore`. None rebuilds a tree of dicts, lists and tuples of NumPy arrays.
+      check: is called with the record before an array is read, and may raise.
     Returns:
       The tree and the record: the JSON info given to `write`, with "leaves" and "files" added.
     Raises:
       CheckpointError: damaged, or of another tree.
     """
-    record = _verified_record(folder)
+    record = read_record(folder)
+    check(record)
     leaves = [
         trees.Leaf(x["path"], x["kind"], x["dtype"], tuple(x["shape"])) for x in record["leaves"]
     ]
     if like is not None:
         difference = trees.first_difference(leaves, trees.describe(like))
         if difference:
-            raise CheckpointError(f"{folder} was saved by another version or config: {difference}")
+            raise CheckpointError(f"{folder} was saved by other code ({difference}): {REMEDY}")
     elif record["skeleton"] is None:
         raise CheckpointError(f"{folder} can only be read with `like=`, a tree of its structure")
     examples = jax.tree.leaves(like) if like is not None else [None] * len(leaves)
@@ -175,6 +182,14 @@ def read(folder: Path, like: PyTree | None = None) -> tuple[PyTree, dict[str, An
     if like is None:
         return trees.from_skeleton(record["skeleton"], restored), record
     return jax.tree.unflatten(jax.tree.structure(like), restored), record
+
+
+def remove(store: Store) -> None:
+    """Deletes every checkpoint, and the folder if nothing else is in it."""
+    for step in steps(store):
+        _delete(folder_of(store, step))
+    if store.root.is_dir() and not any(store.root.iterdir()):
+        store.root.rmdir()
 
 
 def clean(root: Path) -> None:
@@ -230,7 +245,7 @@ def _read_arrays(folder: Path, leaves: list[trees.Leaf], examples: list[Any]) ->
     ]
 
 
-def _verified_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
     """checkpoint.json, once it and every file it lists are known to be as they were written."""
     try:
         record = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
@@ -240,11 +255,12 @@ def _verified_record(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         message = f"{folder} is damaged (checkpoint.json cannot be read): {REMEDY}"
         raise CheckpointError(message) from error
-    if stated != _record_digest(record):
+    if stated != json_digest(record):
         raise CheckpointError(f"{folder} is damaged (checkpoint.json has changed): {REMEDY}")
     if record["format"] != FORMAT:
         raise CheckpointError(
-            f"{folder} has format {record['format']}, this version reads {FORMAT}: {REMEDY}"
+            f"{folder} has format {record['format']}, this version reads {FORMAT}: "
+            "choose another --out"
         )
     found = _fingerprints(folder)
     for name, fingerprint in record["files"].items():
@@ -254,8 +270,9 @@ def _verified_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _record_digest(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+def json_digest(value: Any) -> str:
+    """SHA-256 of JSON values, the order of names apart."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _fingerprints(folder: Path) -> dict[str, list[Any]]:

@@ -16,7 +16,7 @@ class UserError(Exception):
 
 
 class CheckpointError(UserError):
-    """A checkpoint is damaged, or holds another tree than the one asked for."""
+    """A checkpoint is damaged, or holds another tree or comes from elsewhere than asked for."""
 
     exit_code = 1
 

@@ -3,17 +3,15 @@
 import dataclasses
 import fcntl
 import json
-import platform
-import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rlhf_jax.training.checkpoints import TEMPORARY, write_json
 from rlhf_jax.training.errors import ResultsError, is_disk_full
 
-PACKAGES = ("rlhf-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+FILLED = ("data", "stages", "tensorboard")  # the folders that a run fills
 
 
 def config_json(config: Any) -> Any:
@@ -27,28 +25,23 @@ def config_json(config: Any) -> Any:
     return config if config is None or isinstance(config, bool | int | float | str) else str(config)
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a run's numbers."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"  # the library run from its folder
-    return found
-
-
 def holds_work(out: Path) -> bool:
     """Whether a run has saved anything there that deleting would lose."""
     kept = ("summary.json", "stages/*/result", "stages/*/*/step_*")
     return any(any(out.glob(pattern)) for pattern in kept)
 
 
-def note_versions(out: Path, now: dict[str, str]) -> None:
-    """Says so when a run goes on under other versions than it began with."""
-    began = json.loads((out / "run.json").read_text(encoding="utf-8")).get("versions", {})
-    for name, before, after in differences(began, now):
-        print(f"note: begun with {name} {before}, going on with {after}: last digits may differ")
+def note_environment(out: Path, now: dict[str, Any], *, say: bool) -> list[dict[str, Any]]:
+    """Adds a session's environment to run.json, says how it differs, and returns all of them."""
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    known = record["environments"]
+    for name, before, after in differences(known[0], now) if say else ():
+        what = name.removeprefix("versions.").replace("sources.", "sources of ")
+        print(f"note: begun with {what} {before}, going on with {after}: numbers may differ")
+    if now not in known:
+        known.append(now)
+        write_json(out / "run.json", record)
+    return known
 
 
 def check_folder(out: Path, record: dict[str, Any], *, resume: bool) -> None:
@@ -59,7 +52,7 @@ def check_folder(out: Path, record: dict[str, Any], *, resume: bool) -> None:
         return
     if not out.is_dir():
         raise ResultsError(f"{out} is a file: choose another --out")
-    entries = [path for path in out.iterdir() if path.name != ".lock"]
+    entries = [p for p in out.iterdir() if p.name != ".lock" and not p.name.startswith(TEMPORARY)]
     if not (out / "run.json").exists():
         if entries:
             raise ResultsError(f"{out} is not empty and holds no run: choose another --out")
@@ -71,15 +64,17 @@ def check_folder(out: Path, record: dict[str, Any], *, resume: bool) -> None:
         raise ResultsError(
             f"{out / 'run.json'} cannot be read: choose another --out or delete {out}"
         ) from error
-    if not holds_work(out):
-        return
     remedy = "choose another --out or delete it"
+    if not holds_work(out) and ("left" in held or not files(out)):
+        return
+    if "environments" not in held:
+        raise ResultsError(f"{out} was written by an older version, without digests: {remedy}")
     if held_slug != record["slug"]:
         raise ResultsError(f"{out} holds a run of {held_slug}, not {record['slug']}: {remedy}")
     differing = differences(held_config, json.loads(json.dumps(record["config"])))
     if differing:
         raise ResultsError(f"{out} holds a run with {_in_words(differing)}: {remedy}")
-    if not resume:
+    if not resume and holds_work(out):
         finished = (out / "summary.json").exists()
         state = "this run, finished" if finished else "this run, unfinished"
         verb = "show its results again" if finished else "continue it"
@@ -105,12 +100,30 @@ def _in_words(differing: list[tuple[str, Any, Any]]) -> str:
     return f"{theirs}, this one has {ours}{more}"
 
 
+def files(out: Path) -> list[str]:
+    """Every file in the folders that a run fills, by its path below `out`."""
+    found = [path for name in FILLED for path in (out / name).rglob("*") if not path.is_dir()]
+    return sorted(str(path.relative_to(out)) for path in found)
+
+
 def clear(out: Path) -> None:
-    """Removes what a run that saved nothing left behind."""
-    for name in ("data", "stages", "tensorboard"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("run.json", "metrics.jsonl"):
+    """Removes what a run that saved nothing wrote, as listed by `note_files`, and no more."""
+    record = out / "run.json"
+    left = json.loads(record.read_text(encoding="utf-8")).get("left", []) if record.exists() else []
+    for name in (*left, "run.json", "metrics.jsonl"):
         (out / name).unlink(missing_ok=True)
+    folders = [path for name in FILLED for path in (out / name, *(out / name).rglob("*"))]
+    for path in reversed(folders):  # a folder comes before what is in it
+        if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def note_files(out: Path, before: list[str]) -> None:
+    """Lists in run.json, of a run that saved nothing, the files that were not there before it."""
+    if (out / "run.json").exists() and not holds_work(out):
+        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        left = sorted({*files(out)} - {*before})
+        write_json(out / "run.json", {**record, "left": left})
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rlhf_jax.training import checkpoints, trees
 from rlhf_jax.training.checkpoints import Store
 from rlhf_jax.training.errors import DivergedError, Interrupted
-from rlhf_jax.training.metrics import MetricWriter, as_number, position, rewind, write_metrics
+from rlhf_jax.training.metrics import (
+    MetricWriter,
+    Rows,
+    as_number,
+    position,
+    rewind,
+    write_metrics,
+)
 from rlhf_jax.training.signals import Stop, never
 from rlhf_jax.types import PyTree
 
@@ -42,6 +50,7 @@ def train(
     progress: bool = False,
     stop: Stop = never,
     followed: bool = False,
+    metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:
     """Runs steps 0 .. steps - 1, from the store's newest checkpoint if it has one.
 
@@ -51,9 +60,9 @@ def train(
     Args:
       step_fn: `(state, step) -> (state, metrics)`; metrics as in `write_metrics`. May donate state.
       state: the first state; also the example of what a checkpoint holds.
-      stage: the name in metrics.jsonl and in messages.
-      steps: updates in all, >= 0.
-      store: of this loop alone. writer: gets every log_every-th step's metrics, and the last.
+      stage: the name in metrics.jsonl and in messages. steps: updates in all, >= 0.
+      store: of this loop alone. metadata: JSON values to keep with its checkpoints.
+      writer: gets every log_every-th step's metrics, and the last.
       save_every: updates between checkpoints; 0 saves only at the end or when stopped.
       progress: show a bar with the time left; one plain line at the end if not on a terminal.
       stop: read after each step; a signal's number saves and leaves.
@@ -61,13 +70,11 @@ def train(
         they are kept. Without it a restored loop cuts metrics.jsonl to its checkpoint.
     Raises:
       Interrupted: `stop` asked for it; the state is saved.
-      DivergedError: a metric with "loss" in its path, or a state about to be saved, is not
-        finite. It is not saved, and the checkpoints before it stay.
+      DivergedError: a metric with "loss" in its path, or a state to be saved, is not finite.
     """
-    began = time.perf_counter()
+    began = fetched = time.perf_counter()
     state, start, earlier = _resume(state, stage, store, writer, cut=not followed)
-    pending: list[tuple[int, dict[str, Any]]] = []
-    loss, fetched = math.nan, time.perf_counter()
+    pending, loss = list[tuple[int, dict[str, Any]]](), math.nan
     with progress_bar(stage, steps, show=progress, done=start) as advance:
         for step in range(start, steps):
             state, metrics = step_fn(state, step)
@@ -81,17 +88,15 @@ def train(
                 advance(done, f"loss {loss:.4g}" if math.isfinite(loss) else "")
                 pending, fetched = [], time.perf_counter()
             if saving:
-                if bad := trees.first_not_finite(state):
-                    raise _diverged(f"{stage}: state{bad} after step {done}", store)
                 seconds = earlier + time.perf_counter() - began
                 kept = {"stage": stage, "rows": position(writer), "seconds": seconds}
-                checkpoints.save(store, done, state, kept)
+                _save(store, done, state, {**metadata, **kept})
             if asked:
                 raise Interrupted(asked, f"{stage} after step {done} of {steps}")
-    seconds = earlier + time.perf_counter() - began
+    trained = Trained(state, earlier + time.perf_counter() - began)
     if progress and not Console().is_terminal:
-        _plain_line(stage, steps, loss, seconds)
-    return Trained(state, seconds)
+        _plain_line(stage, steps, loss, trained.seconds)
+    return trained
 
 
 def _resume(
@@ -103,7 +108,7 @@ def _resume(
         rewind(writer, position(writer), stage=stage, step=0)  # events of a session that was killed
         return state, 0, 0.0
     if cut:
-        rewind(writer, checkpoint.metadata["rows"], stage=stage, step=checkpoint.step)
+        rewind(writer, Rows(*checkpoint.metadata["rows"]), stage=stage, step=checkpoint.step)
     return checkpoint.tree, checkpoint.step, checkpoint.metadata["seconds"]
 
 
@@ -149,6 +154,13 @@ def _flush(
         writer, stage, [row for row in rows if row[0] % log_every == 0 or row[0] == steps]
     )
     return loss
+
+
+def _save(store: Store, done: int, state: PyTree, kept: dict[str, Any]) -> None:
+    """Saves a state that is finite."""
+    if bad := trees.first_not_finite(state):
+        raise _diverged(f"{kept['stage']}: state{bad} after step {done}", store)
+    checkpoints.save(store, done, state, kept)
 
 
 def _diverged(what: str, store: Store) -> DivergedError:

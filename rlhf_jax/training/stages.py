@@ -3,64 +3,86 @@
     with open_run(out, slug="shop", config=config, resume=True) as run:
         sft = run_stage(run, "sft", lambda stage: (fit(stage), {"rows": 12}), like=params)
 
-Under the folder: `run.json` (slug, config, versions), `metrics.jsonl`, `tensorboard/<stage>/`,
+Under the folder: `run.json` (slug, config, environments), `metrics.jsonl`, `tensorboard/<stage>/`,
 `stages/<stage>/result/` once a stage is finished, and `stages/<stage>/<part>/step_<n>/` while it
-is not. Finished stages are loaded, the unfinished one goes on from its last checkpoint.
+is not. Finished stages are loaded, the unfinished one goes on from its last checkpoint. A finished
+stage that lost its result is done again, in `stages/<stage>/.again/`: it must come out as before,
+for the sake of the stages that went on from it, and its rows are in metrics.jsonl already.
 """
 
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlhf_jax.training import checkpoints, trees
+from rlhf_jax.training import checkpoints, origins, trees
 from rlhf_jax.training.checkpoints import Store
+from rlhf_jax.training.environment import environment
 from rlhf_jax.training.errors import DivergedError, Interrupted, ResultsError, naming_full_disk
 from rlhf_jax.training.folders import (
     check_folder,
     clear,
     config_json,
+    files,
     holds_work,
     locked,
     naming_bad_folder,
-    note_versions,
-    versions,
+    note_environment,
+    note_files,
 )
 from rlhf_jax.training.loop import StepFn, train
-from rlhf_jax.training.metrics import MetricWriter, close_writer, open_writer, position, rewind
+from rlhf_jax.training.metrics import (
+    MetricWriter,
+    Rows,
+    check_rows,
+    close_writer,
+    muted,
+    open_writer,
+    position,
+    rewind,
+)
 from rlhf_jax.training.signals import Stop, never
 from rlhf_jax.types import PyTree
+
+AGAIN = ".again"
 
 
 @dataclass(frozen=True)
 class Run:
-    """An open run. `spent` and `marks` are the only parts that change while it goes on.
+    """An open run. `spent`, `done` and `marks` are the only parts that change while it goes on.
 
-    spent: seconds of each finished stage over all sessions. marks: "rows", the length of
-    metrics.jsonl after the last finished stage; "inside", seconds of this session within stages.
+    versions: of this session. environments: of all sessions, each once. spent: seconds of each
+    finished stage over all sessions. done: what it left, "sha256" of its result and "rows" of
+    metrics.jsonl up to its end. marks: "inside", seconds of this session within stages.
     """
 
     out: Path
     slug: str
     config: dict[str, Any]
     versions: dict[str, str]
+    environments: list[dict[str, Any]]
     writer: MetricWriter
     stop: Stop
     progress: bool
     began: float
     spent: dict[str, float] = field(default_factory=dict)
-    marks: dict[str, float | int] = field(default_factory=lambda: {"rows": 0, "inside": 0.0})
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    marks: dict[str, float] = field(default_factory=lambda: {"inside": 0.0})
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage at work. `loops`: seconds that earlier sessions gave to each loop of it."""
+    """A stage at work. `loops`: seconds that earlier sessions gave to each loop of it.
+
+    again: it was finished once, and stages went on from it.
+    """
 
     run: Run
     name: str
+    again: bool = False
     loops: dict[str, float] = field(default_factory=dict)
 
 
@@ -79,13 +101,17 @@ def open_run(
     slug: str,
     config: Any,
     resume: bool = False,
+    sources: Sequence[Path] = (),
     stop: Stop = never,
     progress: bool = False,
 ) -> Generator[Run, None, None]:
     """Opens a results folder for a run, or refuses it with nothing in it changed.
 
     A folder is taken if it is empty, or if its run saved nothing yet. With `resume` it is also
-    taken if it holds a run of the same config.
+    taken if it holds a run of the same config. Going on under other code, packages or devices is
+    noted on the screen, in run.json and in `Run.environments`.
+
+    sources: folders whose Python files decide the numbers, beside the library's own.
 
     Raises:
       ResultsError: the folder holds another run, or this one without `resume`, or other files, or
@@ -94,21 +120,23 @@ def open_run(
       DiskFullError: whatever in the block met a full disk.
     """
     began = time.perf_counter()
-    record = {"slug": slug, "config": config_json(config), "versions": versions()}
-    facts = (slug, record["config"], record["versions"])
+    now = environment(sources)
+    record = {"slug": slug, "config": config_json(config), "environments": [now]}
     with naming_full_disk(out), ExitStack() as held:
         with naming_bad_folder(out):
             checkpoints.check_path(out)
             check_folder(out, record, resume=resume)
             out.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(out))
-            if not (resume and holds_work(out)):
+            if resume and holds_work(out):
+                record["environments"] = note_environment(out, now, say=progress)
+            else:
                 clear(out)
                 checkpoints.write_json(out / "run.json", record)
-            elif progress:
-                note_versions(out, record["versions"])
+                held.callback(note_files, out, files(out))
             writer = open_writer(out)
             held.callback(close_writer, writer)
+        facts = (slug, record["config"], now["versions"], record["environments"])
         yield Run(out, *facts, writer, stop, progress, began)
 
 
@@ -132,19 +160,21 @@ def run_stage(
       Interrupted: asked to stop before the stage, within it, or before its result was saved.
       DivergedError: NaN in the result, which is not saved.
     """
+    if name in run.done:
+        raise ValueError(f"stage {name} has been done in this run: give this one another name")
     check_stop(run, f"before {name}")
-    folder = run.out / "stages" / name
+    folder, origin = run.out / "stages" / name, _origin(run, name)
     began = time.perf_counter()
+    for path in (folder, *_folders(folder), *_folders(folder / AGAIN)):
+        checkpoints.clean(path)
     if (folder / "result").is_dir():
-        arrays, record = checkpoints.read(folder / "result", like)
-        result = StageResult(arrays, record["info"], record["seconds"])
-        run.marks["rows"] = record["rows"]
-        _say(run, f"{name}: done before, in {result.seconds:.1f} s")
+        result = _load(run, folder, like, origin)
     else:
-        result = _work(run, name, work, like, began)
-        check_stop(run, f"after {name}")
+        stage = Stage(run, name, again=bool(origins.later(folder, run.done)))
+        result = _work(stage, work, like, began)
     run.spent[name] = result.seconds
     run.marks["inside"] += time.perf_counter() - began
+    check_stop(run, f"after {name}")
     return result
 
 
@@ -170,7 +200,7 @@ def train_stage(
     if part in stage.loops:
         raise ValueError(f"stage {stage.name} has a loop {part!r} already: give this one a part=")
     began = time.perf_counter()
-    store = Store(stage.run.out / "stages" / stage.name / part)
+    store = Store(_folder(stage) / part)
     followed = _followed(stage, store, steps)
     state, seconds = train(
         step_fn,
@@ -184,6 +214,7 @@ def train_stage(
         progress=stage.run.progress,
         stop=stage.run.stop,
         followed=followed,
+        metadata={"part": part, "origin": _origin(stage.run, stage.name)},
     )
     stage.loops[part] = max(seconds - (time.perf_counter() - began), 0.0)
     return state
@@ -201,39 +232,94 @@ def run_seconds(run: Run) -> float:
     return sum(run.spent.values()) + outside
 
 
+def _origin(run: Run, name: str) -> origins.Origin:
+    """What the records of a stage must say now of where they come from."""
+    digest = checkpoints.json_digest(run.config)
+    return {"slug": run.slug, "stage": name, "config": digest, "after": dict(run.done)}
+
+
+def _folder(stage: Stage) -> Path:
+    """Where a stage at work keeps its checkpoints and, at first, its result."""
+    folder = stage.run.out / "stages" / stage.name
+    return folder / AGAIN if stage.again else folder
+
+
+def _load(run: Run, folder: Path, like: PyTree | None, origin: origins.Origin) -> StageResult:
+    """The result of a finished stage, after all checks."""
+
+    def check(record: dict[str, Any]) -> None:
+        origins.check(folder / "result", record.get("origin"), origin, folder)
+
+    arrays, record = checkpoints.read(folder / "result", like, check=check)
+    check_rows(run.writer, Rows(*record["rows"]), folder.name)
+    run.done[folder.name] = {"sha256": origins.result_digest(record), "rows": record["rows"]}
+    _say(run, f"{folder.name}: done before, in {record['seconds']:.1f} s")
+    return StageResult(arrays, record["info"], record["seconds"])
+
+
 def _work(
-    run: Run,
-    name: str,
+    stage: Stage,
     work: Callable[[Stage], tuple[PyTree, dict[str, Any]]],
     like: PyTree | None,
     began: float,
 ) -> StageResult:
-    stage, folder = Stage(run, name), run.out / "stages" / name
-    checkpoints.clean(folder)
-    for path in loops_of(folder):
-        checkpoints.clean(path)
-    if not any(checkpoints.steps(Store(path)) for path in loops_of(folder)):
-        rewind(run.writer, int(run.marks["rows"]), stage=name, step=-1)
-    arrays, info = work(stage)
+    """Does a stage and saves its result."""
+    run, folder = stage.run, _folder(stage)
+    origin = _origin(run, stage.name)
+    before = _left_before(stage) if stage.again else None
+    held = origins.loops(folder)
+    for part, found in held.items():
+        origins.check(folder / part, found, origin, run.out / "stages" / stage.name)
+    with muted(run.writer, stage.again):
+        if not held:
+            end = [done["rows"] for done in run.done.values()]
+            rewind(run.writer, Rows(*end[-1]) if end else Rows(), stage=stage.name, step=-1)
+        arrays, info = work(stage)
     # An infinity may be the right number: log 0, or a bound that does not exist.
     if bad := trees.first_not_finite({"arrays": arrays, "info": info}, allow_infinite=True):
         raise DivergedError(
-            f"{name}: its result{bad}, so the stage is not finished. Change the options and choose "
-            "another --out, or mend the code and resume"
+            f"{stage.name}: its result{bad}, so the stage is not finished. Change the options and "
+            "choose another --out, or mend the code and resume"
         )
     seconds = time.perf_counter() - began + sum(stage.loops.values())
-    rows = position(run.writer)
+    rows = before["rows"] if before else list(position(run.writer))
+    record = {"info": info, "seconds": seconds, "rows": rows, "origin": origin}
     with naming_full_disk(run.out):
-        record = {"info": info, "seconds": seconds, "rows": rows}
         checkpoints.write(folder / "result", arrays, record)
-    for path in loops_of(folder):
-        shutil.rmtree(path, ignore_errors=True)
-    run.marks["rows"] = rows
     if not stage.loops:
-        _say(run, f"{name}: {seconds:.1f} s")
+        _say(run, f"{stage.name}: {seconds:.1f} s")
     # Read back, so that the run goes on from the same leaves as one that loads this stage.
     arrays, record = checkpoints.read(folder / "result", like)
+    _keep(stage, {"sha256": origins.result_digest(record), "rows": rows}, before)
     return StageResult(arrays, record["info"], seconds)
+
+
+def _left_before(stage: Stage) -> dict[str, Any]:
+    """What the first doing of a stage left, which the stages that went on from it remember."""
+    run, folder = stage.run, stage.run.out / "stages" / stage.name
+    later = origins.later(folder, run.done)
+    for origin in later.values():
+        after = origin["after"]
+        other = [name for name in run.done if after.get(name) != run.done[name]]
+        if other or stage.name not in after:
+            raise origins.went_on(folder.parent, [*later], other or [stage.name])
+    before = next(iter(later.values()))["after"][stage.name]
+    check_rows(run.writer, Rows(*before["rows"]), stage.name)
+    return before
+
+
+def _keep(stage: Stage, left: dict[str, Any], before: dict[str, Any] | None) -> None:
+    """Gives a result its place, if it is as `before`, and deletes the stage's checkpoints."""
+    folder = stage.run.out / "stages" / stage.name
+    if before and left != before:
+        later = origins.later(folder, stage.run.done)
+        raise origins.went_on(folder.parent, [*later], [stage.name])
+    if before:
+        (folder / AGAIN / "result").rename(folder / "result")
+    for part in stage.loops:
+        checkpoints.remove(Store(folder / part))
+    shutil.rmtree(folder / AGAIN, ignore_errors=True)
+    stage.run.done[stage.name] = left
 
 
 def _followed(stage: Stage, store: Store, steps: int) -> bool:
@@ -241,28 +327,23 @@ def _followed(stage: Stage, store: Store, steps: int) -> bool:
 
     Then this loop is finished and metrics.jsonl holds that loop's rows after its own.
     """
-    later = [
-        str(path)
-        for path in loops_of(store.root.parent)
-        if path != store.root and path.name not in stage.loops and checkpoints.steps(Store(path))
-    ]
+    folder = store.root.parent
+    later = [folder / p for p in origins.loops(folder) if p not in (*stage.loops, store.root.name)]
     done = max(checkpoints.steps(store), default=0)
     if later and done < steps:
-        names = " and ".join(sorted(later))
+        names = " and ".join(str(path) for path in later)
         raise ResultsError(
             f"{store.root} has {done} of {steps} steps but {names} goes on from its end: "
             f"delete {names} and resume"
         )
-    return bool(later)
+    return bool(later) or stage.again
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder, if there is one."""
+    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
 
 def _say(run: Run, line: str) -> None:
     if run.progress:
         print(line, flush=True)
-
-
-def loops_of(folder: Path) -> list[Path]:
-    """The folders of a stage's loops, in which their checkpoints are."""
-    if not folder.is_dir():
-        return []
-    return [path for path in folder.iterdir() if path.is_dir() and path.name != "result"]

@@ -123,9 +123,13 @@ def test_other_versions_are_mentioned(tmp_path, capsys):
     do(tmp_path / "r", Config(), progress=True)
     assert capsys.readouterr().out == "sft: 0.0 s\n"
     path = tmp_path / "r" / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"versions": {"jax": "0.1"}}))
-    do(tmp_path / "r", Config(), resume=True, progress=True)
-    assert "note: begun with jax 0.1, going on with " in capsys.readouterr().out
+    record = json.loads(path.read_text())
+    record["environments"][0]["versions"]["jax"] = "0.1"
+    path.write_text(json.dumps(record))
+    for _ in range(2):
+        do(tmp_path / "r", Config(), resume=True, progress=True)
+        assert "note: begun with jax 0.1, going on with " in capsys.readouterr().out
+        assert len(json.loads(path.read_text())["environments"]) == 2
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):
