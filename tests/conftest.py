@@ -17,6 +17,8 @@ FLAGS = "--xla_force_host_platform_device_count=8"
 if version("jaxlib").startswith("0.10."):  # XLA stops at a flag that it doesn't know
     FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Workers that share the cores wait for each other's threads: a solve may take 0.5 s and not 1 ms.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 import jax  # noqa: E402  (the flags above must be set first)

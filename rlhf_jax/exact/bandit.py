@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
+
 Scalar = float | Float[Array, ""]
 
 
@@ -25,6 +27,7 @@ def regularised_optimum(
       AssertionError: shapes differ (at trace time).
     Reference: Rafailov et al. 2023, arXiv:2305.18290, Eq. 4.
     """
+    check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([rewards, ref_logits])
     return jax.nn.log_softmax(jax.nn.log_softmax(ref_logits, axis=-1) + rewards / beta, axis=-1)
 

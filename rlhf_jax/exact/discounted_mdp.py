@@ -2,7 +2,8 @@
 
 Policies are log-probs [*B, S, A], -inf where they never act. Linear solves cost S^3 and do not mind
 a discount of 0.999; for tables too large for them see `exact.value_iteration`. All functions take
-free leading axes, jit and vmap; in float64 under `jax.enable_x64(True)`.
+free leading axes, jit and vmap; in float64 under `jax.enable_x64(True)`. gamma outside [0, 1) is a
+ValueError; a traced one is not checked.
 """
 
 from collections.abc import Callable
@@ -10,20 +11,21 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from rlhf_jax.checks import check_entries
 from rlhf_jax.envs.tabular_mdp import DiscountedMDP
 from rlhf_jax.ops.bellman import (
+    backup_rounding,
     expected_values,
     greedy_policy,
     policy_values,
     soft_policy,
     soft_values,
 )
-from rlhf_jax.ops.linear_systems import solve
+from rlhf_jax.ops.linear_systems import einsum, solve
 
 Scalar = float | int | Float[Array, ""]
-MAX_SWEEPS = 200  # of policy iteration, which needs about ten
 
 
 class Solution(NamedTuple):
@@ -62,12 +64,13 @@ def _resolve(
 ) -> Float[Array, "*B S d"]:
     """(I - gamma P_pi)^{-1} right."""
     eye = jnp.eye(logps.shape[-2], dtype=right.dtype)
-    moves = jnp.einsum("...ij,...ijk->...ik", jnp.exp(logps), mdp.transitions)
+    moves = einsum("...ij,...ijk->...ik", jnp.exp(logps), mdp.transitions)
     return solve(eye - _gamma(mdp, 2) * moves, right)
 
 
 def _gamma(mdp: DiscountedMDP, axes: int) -> Array:
     """gamma [*B] with `axes` axes of one behind."""
+    check_entries("[0, 1)", gamma=mdp.gamma)
     return jnp.expand_dims(jnp.asarray(mdp.gamma), tuple(range(-axes, 0)))
 
 
@@ -78,32 +81,47 @@ def _action_values(mdp: DiscountedMDP, values: Float[Array, "*B S"]) -> Float[Ar
 def optimal(mdp: DiscountedMDP) -> Solution:
     """V = max_a Q, by policy iteration: evaluate exactly, change an action where another is better.
 
-    An action counts as better, and in the end as no tie, from 8 eps max|Q| / (1 - gamma) on, about
-    the error of the linear solve.
+    An action counts as better, and in the end as no tie, from 4 eps max_a (|r| + gamma P |V|) of
+    its state on, which is the rounding of V. No digit of the gain is lost to the size of V.
 
     Returns:
-      Solution; its policy is uniform over the best actions, its values are those of one of them.
-      `bellman_residual` certifies it.
+      Solution, of the policy that is uniform over the best actions: its values are those of
+      `evaluate`, and `bellman_residual` certifies them and it.
     """
 
-    def tolerance(action_values):
-        eps = jnp.finfo(action_values.dtype).eps
-        size = jnp.max(jnp.abs(action_values), axis=(-2, -1), keepdims=True)
-        return 8 * eps * size / (1 - _gamma(mdp, 2))
-
-    def improve(logps):
-        action_values = evaluate(mdp, logps).action_values
+    def improve(found):
         # Only one action has log-prob 0; the current one stays unless another is clearly better.
-        held = action_values + jnp.where(logps == 0, tolerance(action_values), 0.0)
-        best = jnp.argmax(held, axis=-1)
-        return jnp.where(jax.nn.one_hot(best, logps.shape[-1], dtype=bool), 0.0, -jnp.inf)
+        held = _gains(mdp, found.values) + jnp.where(found.logps == 0, _ties(mdp, found.values), 0)
+        return _always(jnp.argmax(held, axis=-1), like=mdp.rewards)
 
-    first = jnp.argmax(mdp.rewards, axis=-1)
-    start = jnp.where(jax.nn.one_hot(first, mdp.rewards.shape[-1], dtype=bool), 0.0, -jnp.inf)
-    start = start.astype(mdp.rewards.dtype)
-    found = evaluate(mdp, _until_still(improve, start, tolerance=0.0))
-    logps = greedy_policy(found.action_values, tolerance=tolerance(found.action_values))
-    return found._replace(logps=logps)
+    start = _always(jnp.argmax(mdp.rewards, axis=-1), like=mdp.rewards)
+    values = evaluate(mdp, _climb(lambda logps: evaluate(mdp, logps), improve, start)).values
+    return evaluate(mdp, greedy_policy(_gains(mdp, values), tolerance=_ties(mdp, values)))
+
+
+def _always(actions: Int[Array, "*B S"], *, like: Float[Array, "*B S A"]) -> Float[Array, "*B S A"]:
+    """log of the policy that takes one action in each state."""
+    taken = jax.nn.one_hot(actions, like.shape[-1], dtype=bool)
+    return jnp.where(taken, 0.0, -jnp.inf).astype(like.dtype)
+
+
+def _gains(mdp: DiscountedMDP, values: Float[Array, "*B S"]) -> Float[Array, "*B S A"]:
+    """Q - V = r - (1 - gamma) V(s) + gamma sum_s' P(s' | s, a) (V(s') - V(s)).
+
+    Near gamma = 1 values are alike and as large as r / (1 - gamma), while gains are of the size of
+    r: differences of values come before the sum, which would round them away.
+    """
+    gaps = values[..., None, :] - values[..., None]
+    ahead = einsum("...ijk,...ik->...ij", mdp.transitions, gaps)
+    kept = (1 - _gamma(mdp, 1)) * values
+    return mdp.rewards - kept[..., None] + _gamma(mdp, 2) * ahead
+
+
+def _ties(mdp: DiscountedMDP, values: Float[Array, "*B S"]) -> Float[Array, "*B S 1"]:
+    """Gains that rounding may show between actions that are equally good."""
+    ahead = _gamma(mdp, 2) * expected_values(mdp.transitions, jnp.abs(values))
+    sizes = jnp.max(jnp.abs(mdp.rewards) + ahead, axis=-1, keepdims=True)
+    return 4 * jnp.finfo(values.dtype).eps * sizes
 
 
 def soft_optimal(
@@ -116,39 +134,39 @@ def soft_optimal(
 
     Args:
       ref_logps: [*B, S, A] log ref; zeros give max-ent, where A* = Q - V = beta log pi.
-      beta: KL weight > 0. May be traced.
+      beta: KL weight > 0. May be traced; NaN at a traced 0.
     Returns:
-      Solution with V the soft value of its Q.
+      Solution: the policy with its own soft values, as `evaluate` gives them.
     """
 
-    def improve(logps):
-        found = evaluate(mdp, logps, ref_logps=ref_logps, beta=beta)
-        return soft_policy(found.action_values, ref_logps, beta=beta)
+    def evaluated(logps):
+        return evaluate(mdp, logps, ref_logps=ref_logps, beta=beta)
 
-    eps = float(jnp.finfo(mdp.rewards.dtype).eps)
-    last = _until_still(improve, jax.nn.log_softmax(ref_logps, axis=-1), tolerance=64 * eps)
-    found = evaluate(mdp, last, ref_logps=ref_logps, beta=beta)
-    return Solution(
-        soft_values(found.action_values, ref_logps, beta=beta),
-        found.action_values,
-        soft_policy(found.action_values, ref_logps, beta=beta),
-    )
+    def improve(found):
+        return soft_policy(_gains(mdp, found.values), ref_logps, beta=beta)
+
+    return evaluated(_climb(evaluated, improve, jax.nn.log_softmax(ref_logps, axis=-1)))
 
 
-def _until_still(improve: Callable[[Array], Array], start: Array, *, tolerance: Scalar) -> Array:
-    """logps after repeated `improve`, until no probability moves by more than the tolerance."""
+def _climb(
+    evaluated: Callable[[Array], Solution],
+    improve: Callable[[Solution], Array],
+    logps: Float[Array, "*B S A"],
+) -> Float[Array, "*B S A"]:
+    """logps after repeated `improve`, until no state's value is higher than ever before.
 
-    def going(carry):
-        sweeps, moved, _ = carry
-        return (moved > tolerance) & (sweeps < MAX_SWEEPS)
+    In exact arithmetic no value falls, so nothing changes any more once none rises. Rounding can
+    make equally good policies take turns, which ends there too: floats are finitely many.
+    """
 
     def step(carry):
-        sweeps, _, logps = carry
-        new = improve(logps)
-        return sweeps + 1, jnp.max(jnp.abs(jnp.exp(new) - jnp.exp(logps))), new
+        logps, highest, _ = carry
+        found = evaluated(logps)
+        rising = jnp.any(found.values > highest)
+        return improve(found), jnp.maximum(highest, found.values), rising
 
-    moved = jnp.full((), jnp.inf, start.dtype)
-    return jax.lax.while_loop(going, step, (0, moved, start))[-1]
+    lowest = jnp.full(logps.shape[:-1], -jnp.inf, logps.dtype)
+    return jax.lax.while_loop(lambda carry: carry[-1], step, (logps, lowest, jnp.array(True)))[0]
 
 
 def differentiable_optimal(mdp: DiscountedMDP) -> Solution:
@@ -168,7 +186,7 @@ def advantages(solution: Solution) -> Float[Array, "*B S A"]:
 def occupancy(mdp: DiscountedMDP, logps: Float[Array, "*B S A"]) -> Float[Array, "*B S"]:
     """d(s) = (1 - gamma) sum_t gamma^t P(s_t = s), by a linear solve; sums to 1."""
     eye = jnp.eye(logps.shape[-2], dtype=mdp.initial.dtype)
-    moves = jnp.einsum("...ij,...ijk->...ki", jnp.exp(logps), mdp.transitions)
+    moves = einsum("...ij,...ijk->...ki", jnp.exp(logps), mdp.transitions)
     right = (1 - _gamma(mdp, 1)) * mdp.initial
     return solve(eye - _gamma(mdp, 2) * moves, right[..., None])[..., 0]
 
@@ -179,7 +197,7 @@ def policy_return(mdp: DiscountedMDP, logps: Float[Array, "*B S A"]) -> Float[Ar
 
 
 def regret(mdp: DiscountedMDP, logps: Float[Array, "*B S A"]) -> Float[Array, "*B"]:
-    """J(pi*) - J(pi) >= 0: how far a policy is from a best response to these rewards."""
+    """J(pi*) - J(pi) >= 0 up to rounding: what a best response to these rewards gains."""
     best = jnp.sum(mdp.initial * optimal(mdp).values, axis=-1)
     return best - policy_return(mdp, logps)
 
@@ -195,7 +213,7 @@ def successor_features(
     Returns:
       [*B, S, d]; for rewards <phi, w>, V = <psi, w>.
     """
-    return _resolve(mdp, logps, jnp.einsum("...ij,...ijd->...id", jnp.exp(logps), features))
+    return _resolve(mdp, logps, einsum("...ij,...ijd->...id", jnp.exp(logps), features))
 
 
 def bellman_residual(
@@ -205,17 +223,19 @@ def bellman_residual(
     ref_logps: Float[Array, "*B S A"] | None = None,
     beta: Scalar = 0.0,
 ) -> Float[Array, "*B"]:
-    """max_s |V - T V|, a certificate: |V - V*| <= residual / (1 - gamma), everywhere.
+    """max_s |V - T V| + 2 eps max_s |V|, a certificate: |V - V*| <= it / (1 - gamma), everywhere.
+
+    The second term is the rounding of T V, which hides as much of the first.
 
     Args:
       values: [*B, S] claimed optimal values.
       ref_logps, beta: of the soft problem; None for the hard one.
     Returns:
-      [*B] in the unit of rewards, 0 for an exact solution.
+      [*B] in the unit of rewards, little above 2 eps max |V| for an exact solution.
     """
     action_values = _action_values(mdp, values)
     if ref_logps is None:
         backed_up = jnp.max(action_values, axis=-1)
     else:
         backed_up = soft_values(action_values, ref_logps, beta=beta)
-    return jnp.max(jnp.abs(values - backed_up), axis=-1)
+    return jnp.max(jnp.abs(values - backed_up), axis=-1) + backup_rounding(values)

@@ -13,12 +13,14 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.envs.tabular_mdp import FiniteMDP
 from rlhf_jax.ops.bellman import (
+    backup_rounding,
     expected_values,
     greedy_policy,
     policy_values,
     soft_policy,
     soft_values,
 )
+from rlhf_jax.ops.linear_systems import einsum
 
 Scalar = float | int | Float[Array, ""]
 
@@ -58,18 +60,15 @@ def evaluate(
     return _backwards(mdp, choose, extras)
 
 
-def optimal(mdp: FiniteMDP, *, tolerance: Scalar = 0.0) -> Solution:
+def optimal(mdp: FiniteMDP) -> Solution:
     """Value iteration: V_h = max_a Q_h, Q_h = r_h + P_h V_{h+1}.
 
-    Args:
-      tolerance: actions within it of the best count as ties, >= 0.
     Returns:
       Solution; its policy is uniform over the best actions.
     """
 
     def choose(action_values, _):
-        logps = greedy_policy(action_values, tolerance=tolerance)
-        return jnp.max(action_values, axis=-1), logps
+        return jnp.max(action_values, axis=-1), greedy_policy(action_values)
 
     return _backwards(mdp, choose, ())
 
@@ -81,7 +80,7 @@ def soft_optimal(mdp: FiniteMDP, ref_logps: Float[Array, "*B H S A"], *, beta: S
 
     Args:
       ref_logps: [*B, H, S, A] log ref; zeros give max-ent (entropy weight beta).
-      beta: KL weight > 0. May be traced.
+      beta: KL weight > 0. May be traced; NaN at a traced 0.
     Returns:
       Solution. H = 1 is `exact.bandit.regularised_optimum`; beta to 0 is `optimal`, beta to
       infinity the reference.
@@ -132,7 +131,7 @@ def occupancy(mdp: FiniteMDP, logps: Float[Array, "*B H S A"]) -> Float[Array, "
     def step(law, now):
         transitions, logps = now
         joint = law[..., None] * jnp.exp(logps)
-        return jnp.einsum("...ij,...ijk->...k", joint, transitions), law
+        return einsum("...ij,...ijk->...k", joint, transitions), law
 
     now = (jnp.moveaxis(mdp.transitions, -4, 0), jnp.moveaxis(logps, -3, 0))
     _, laws = jax.lax.scan(step, mdp.initial, now)
@@ -145,7 +144,7 @@ def policy_return(mdp: FiniteMDP, logps: Float[Array, "*B H S A"]) -> Float[Arra
 
 
 def regret(mdp: FiniteMDP, logps: Float[Array, "*B H S A"]) -> Float[Array, "*B"]:
-    """J(pi*) - J(pi) >= 0: how far a policy is from a best response to these rewards."""
+    """J(pi*) - J(pi) >= 0 up to rounding: what a best response to these rewards gains."""
     return _at_start(mdp, optimal(mdp)) - policy_return(mdp, logps)
 
 
@@ -178,13 +177,15 @@ def bellman_residual(
     ref_logps: Float[Array, "*B H S A"] | None = None,
     beta: Scalar = 0.0,
 ) -> Float[Array, "*B"]:
-    """max_{h,s} |V_h - (T V)_h|, a certificate: |V_h - V*_h| <= (H - h + 1) times it, everywhere.
+    """max |V_h - (T V)_h| + 2 eps max |V|, a certificate: |V_h - V*_h| <= (H - h + 1) times it.
+
+    The second term is the rounding of T V, which hides as much of the first.
 
     Args:
       values: [*B, H + 1, S] claimed optimal values.
       ref_logps, beta: of the soft problem; None for the hard one.
     Returns:
-      [*B] in the unit of rewards, 0 for an exact solution.
+      [*B] in the unit of rewards, little above 2 eps max |V| for an exact solution.
     """
     action_values = mdp.rewards + expected_values(mdp.transitions, values[..., 1:, :])
     if ref_logps is None:
@@ -192,4 +193,5 @@ def bellman_residual(
     else:
         backed_up = soft_values(action_values, ref_logps, beta=beta)
     inner = jnp.max(jnp.abs(values[..., :-1, :] - backed_up), axis=(-2, -1))
-    return jnp.maximum(inner, jnp.max(jnp.abs(values[..., -1, :]), axis=-1))
+    residual = jnp.maximum(inner, jnp.max(jnp.abs(values[..., -1, :]), axis=-1))
+    return residual + jnp.max(backup_rounding(values), axis=-1)

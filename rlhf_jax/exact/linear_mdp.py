@@ -1,10 +1,10 @@
 """Exact action values of linear MDPs, as weights on their features."""
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rlhf_jax.envs.linear_mdp import LinearMDP, to_finite_mdp
 from rlhf_jax.exact import finite_mdp
+from rlhf_jax.ops.linear_systems import einsum
 
 
 def weights_of_values(mdp: LinearMDP, values: Float[Array, "G S"]) -> Float[Array, "H d"]:
@@ -14,7 +14,7 @@ def weights_of_values(mdp: LinearMDP, values: Float[Array, "G S"]) -> Float[Arra
       values: [H + 1, S] any values; row 0 is not read.
     Reference: Jin et al. 2019, arXiv:1907.05388, Proposition 2.3.
     """
-    return mdp.reward_weights + jnp.einsum("hdk,hk->hd", mdp.measures, values[1:])
+    return mdp.reward_weights + einsum("hdk,hk->hd", mdp.measures, values[1:])
 
 
 def linear_weights(mdp: LinearMDP, logps: Float[Array, "H S A"]) -> Float[Array, "H d"]:

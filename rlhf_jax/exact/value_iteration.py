@@ -1,7 +1,8 @@
 """Planning by sweeps, for tables too large for a linear solve; dense or sparse transitions.
 
 A dense sweep reads every transition once; a sparse one only those that can happen. Both stop with
-a certificate: the error is at most gamma / (1 - gamma) times what the last sweep changed.
+a certificate: the error is at most (gamma c + 2 eps max|V|) / (1 - gamma), where c is what the last
+sweep changed and the second term the rounding of that sweep.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rlhf_jax.ops.bellman import expected_values
+from rlhf_jax.checks import check_range
+from rlhf_jax.ops.bellman import backup_rounding, expected_values
+from rlhf_jax.ops.linear_systems import einsum
 
 Scalar = float | int | Float[Array, ""]
 
@@ -70,11 +73,12 @@ def value_iteration(
       transitions: [*B, S, A, S], or SparseTransitions.
       rewards: [*B, S, A].
       gamma: discount in [0, 1). May be traced.
-      tolerance: stop when the error bound is at most this, in the unit of values; > 0. A bound of
-        about eps max|V| / (1 - gamma) is as far as rounding lets it fall.
+      tolerance: stop when the error bound is at most this, in the unit of values; >= 0. May be
+        traced.
       max_sweeps: stop in any case.
     Returns:
-      Sweeps; check `error` where max_sweeps may have been reached.
+      Sweeps. `error` is above the tolerance where max_sweeps was reached, or where nothing changed
+      any more: 2 eps max|V| / (1 - gamma) is as far as rounding lets it fall.
     """
 
     def backup(values):
@@ -111,10 +115,10 @@ def policy_evaluation(
         def backup(values):
             return paid + gamma * jnp.sum(next_values(followed, values), axis=-1)
     else:
-        moves = jnp.einsum("...ij,...ijk->...ik", probs, transitions)
+        moves = einsum("...ij,...ijk->...ik", probs, transitions)
 
         def backup(values):
-            return paid + gamma * jnp.einsum("...ik,...k->...i", moves, values)
+            return paid + gamma * einsum("...ik,...k->...i", moves, values)
 
     return _sweep(backup, paid, gamma=gamma, tolerance=tolerance, max_sweeps=max_sweeps)
 
@@ -127,16 +131,22 @@ def _sweep(
     tolerance: Scalar,
     max_sweeps: int,
 ) -> Sweeps:
-    """Sweeps of a gamma-contraction until every batch element's error bound is below tolerance."""
+    """Sweeps of a gamma-contraction until every batch element's error bound is below tolerance, or
+    none of those above it moves."""
+    check_range("[0, 1)", gamma=gamma)
+    check_range("[0, inf)", tolerance=tolerance)
 
     def going(carry):
-        return jnp.any(carry.error > tolerance) & (carry.sweeps < max_sweeps)
+        found, moved = carry
+        return jnp.any((found.error > tolerance) & (moved > 0)) & (found.sweeps < max_sweeps)
 
     def step(carry):
-        values = backup(carry.values)
-        moved = jnp.max(jnp.abs(values - carry.values), axis=-1)
-        return Sweeps(values, moved * gamma / (1 - gamma), carry.sweeps + 1)
+        found, _ = carry
+        values = backup(found.values)
+        moved = jnp.max(jnp.abs(values - found.values), axis=-1)
+        error = (gamma * moved + backup_rounding(values)) / (1 - gamma)
+        return Sweeps(values, error, found.sweeps + 1), moved
 
     unknown = jnp.full(like.shape[:-1], jnp.inf, like.dtype)
     start = Sweeps(jnp.zeros_like(like), unknown, jnp.zeros((), jnp.int32))
-    return jax.lax.while_loop(going, step, start)
+    return jax.lax.while_loop(going, step, (start, unknown))[0]

@@ -10,13 +10,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
+from rlhf_jax.ops.linear_systems import einsum
+
 Scalar = float | int | Float[Array, ""]
 
 
 def expected_values(
     transitions: Float[Array, "*B S A S"], values: Float[Array, "*B S"]
 ) -> Float[Array, "*B S A"]:
-    """E[V(s') | s, a] = sum_s' P(s' | s, a) V(s').
+    """E[V(s') | s, a] = sum_s' P(s' | s, a) V(s'), at full precision on every device.
 
     Args:
       transitions: [*B, S, A, S] P, rows sum to 1.
@@ -24,7 +27,12 @@ def expected_values(
     Returns:
       [*B, S, A].
     """
-    return jnp.einsum("...ijk,...k->...ij", transitions, values)
+    return einsum("...ijk,...k->...ij", transitions, values)
+
+
+def backup_rounding(values: Float[Array, "*B S"]) -> Float[Array, "*B"]:
+    """2 eps max_s |V|: what rounding may hide of a backup r + gamma P V, a term of certificates."""
+    return 2 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axis=-1)
 
 
 def soft_values(
@@ -41,6 +49,7 @@ def soft_values(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([action_values, ref_logps])
     return beta * jax.nn.logsumexp(ref_logps + action_values / beta, axis=-1)
 
@@ -57,6 +66,7 @@ def soft_policy(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([action_values, ref_logps])
     return jax.nn.log_softmax(ref_logps + action_values / beta, axis=-1)
 
@@ -96,6 +106,7 @@ def policy_values(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([action_values, logps])
     probs = jnp.exp(logps)
     payoff = jnp.sum(probs * action_values, axis=-1)

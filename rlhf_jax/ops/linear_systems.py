@@ -1,4 +1,4 @@
-"""Linear systems and Cholesky factors that are safe to batch on CPUs.
+"""Linear systems and Cholesky factors that are safe to batch on CPUs; sums at full precision.
 
 XLA on CPU runs a batched LAPACK call as tasks on the pool of threads that runs the program, and
 waits for them: two independent ones at once can wait for each other for ever (seen with jaxlib
@@ -7,11 +7,15 @@ its matrices there, and one call elsewhere.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Float
+
+# By default a GPU rounds float32 factors to 10 bits, which no exact solution survives.
+einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 def _safe(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -27,7 +31,7 @@ _factor_one = _safe(jnp.linalg.cholesky)
 def _differentiable_solve(matrix: Float[Array, "n n"], right: Float[Array, "n d"]) -> Array:
     """The derivative is another solve, with the transposed matrix where it runs backwards."""
     return jax.lax.custom_linear_solve(
-        lambda x: matrix @ x,
+        lambda x: einsum("ij,jk->ik", matrix, x),
         right,
         solve=lambda _, b: _solve_one(matrix, b),
         transpose_solve=lambda _, b: _solve_one(matrix.T, b),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.envs.tabular_mdp import DiscountedMDP, FiniteMDP
+from rlhf_jax.envs.tabular_mdp import DiscountedMDP, FiniteMDP, random_mdp
 from rlhf_jax.exact import discounted_mdp, finite_mdp
 from rlhf_jax.exact.bandit import regularised_optimum
 
@@ -19,6 +19,13 @@ S, A = 3, 2
 def x64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(params=[False, True], ids=["float32", "float64"])
+def eps(request):
+    """Precision of the default type, in both."""
+    with jax.enable_x64(request.param):
+        yield float(jnp.finfo(jnp.zeros(()).dtype).eps)
 
 
 # One program each, for all the tests of a shape.
@@ -54,7 +61,7 @@ def iterate(mdp: DiscountedMDP, backup, sweeps: int = 2000) -> np.ndarray:
     return values
 
 
-def test_values_by_hand(x64):
+def test_values_by_hand(eps):
     """One place that pays 1 for ever, at gamma = 3/4."""
     mdp = DiscountedMDP(jnp.ones((1, 1, 1)), jnp.ones((1, 1)), jnp.ones(1), jnp.array(0.75))
     np.testing.assert_allclose(optimal(mdp).values, [4.0])
@@ -75,20 +82,93 @@ def test_policy_values_and_the_soft_optimum_by_iteration(x64):
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.9, 0.999])
-def test_the_optimum_is_the_best_of_all_deterministic_policies(x64, gamma):
+def test_the_optimum_is_the_best_of_all_deterministic_policies(eps, gamma):
     mdp = small(gamma=gamma)
     choices = np.array(list(itertools.product(range(A), repeat=S)))
     logps = jnp.where(jax.nn.one_hot(choices, A) == 1, 0.0, -jnp.inf)
     values = jax.vmap(lambda each: evaluate(mdp, each).values)(logps)
-    best = optimal(mdp)
-    np.testing.assert_allclose(best.values, values.max(0), rtol=1e-11)
-    np.testing.assert_allclose(regret(mdp, best.logps), 0.0, atol=1e-9)
-    assert float(discounted_mdp.bellman_residual(mdp, best.values)) < 1e-10
+    best, scale = optimal(mdp), 1 / (1 - gamma)
+    np.testing.assert_allclose(best.values, values.max(0), rtol=16 * eps * scale)
+    np.testing.assert_allclose(evaluate(mdp, best.logps).values, best.values, rtol=4 * eps * scale)
+    assert float(discounted_mdp.bellman_residual(mdp, best.values)) < 16 * eps * scale
     regrets = jax.vmap(lambda each: regret(mdp, each))(logps)
-    np.testing.assert_allclose(regrets, (values.max(0) - values) @ mdp.initial, atol=1e-9)
+    want = (values.max(0) - values) @ mdp.initial
+    np.testing.assert_allclose(regrets, want, atol=16 * eps * scale**2)
 
 
-def test_ties_are_shared(x64):
+def test_near_a_discount_of_one_a_small_gain_is_taken(eps):
+    """Stay for 0.5, or leave for nothing and come back for 1.1: V = 1.1 g / (1 - g^2) = 549.72.
+
+    Staying is worth 0.5 / (1 - g) = 500, though leaving gains no more than 0.05 a step.
+    """
+    transitions = jnp.array([[[1.0, 0], [0, 1]], [[1, 0], [1, 0]]])
+    rewards = jnp.array([[0.5, 0.0], [1.1, 1.1]])
+    mdp = DiscountedMDP(transitions, rewards, jnp.array([1.0, 0.0]), jnp.array(0.999))
+    best, stay = optimal(mdp), jnp.log(jnp.array([[1.0, 0.0], [0.5, 0.5]]))
+    assert best.values[0] == pytest.approx(549.72, abs=0.02)
+    np.testing.assert_array_equal(jnp.exp(best.logps), [[0, 1], [0.5, 0.5]])
+    assert regret(mdp, stay) == pytest.approx(49.72, abs=0.02)
+
+
+@pytest.mark.parametrize("gamma", [0.999, 0.9995])
+def test_float32_plans_as_well_as_float64_near_a_discount_of_one(gamma):
+    worlds = jax.vmap(lambda key: random_mdp(key, horizon=1, num_states=20, num_actions=4))(
+        jax.random.split(jax.random.key(0), 5)
+    )
+    mdp = DiscountedMDP(
+        worlds.transitions[:, 0], worlds.rewards[:, 0], worlds.initial, jnp.full(5, gamma)
+    )
+    best, doubled = optimal(mdp), jax.tree.map(lambda x: np.asarray(x, np.float64), mdp)
+    with jax.enable_x64(True):
+        exact = np.asarray(optimal(doubled).values)
+        reached = np.asarray(evaluate(doubled, np.asarray(best.logps, np.float64)).values)
+    assert np.max(1 - reached / exact) < 1e-3
+    bound = discounted_mdp.bellman_residual(mdp, best.values) / (1 - mdp.gamma)
+    assert np.all(np.abs(exact - best.values).max(-1) <= bound)
+
+
+def corridor(num_states: int, gamma: float) -> DiscountedMDP:
+    """Back or forwards; entering the last state pays 1, leaving it is impossible."""
+    places = np.arange(num_states)
+    transitions = np.zeros((num_states, 2, num_states))
+    for action, step in enumerate((-1, 1)):
+        transitions[places, action, np.clip(places + step, 0, num_states - 1)] = 1.0
+    transitions[-1] = np.eye(num_states)[-1]
+    rewards = transitions[..., -1] * (places < num_states - 1)[:, None]
+    initial = np.eye(num_states)[0]
+    return DiscountedMDP(*map(jnp.asarray, (transitions, rewards, initial, gamma)))
+
+
+def test_a_corridor_is_solved_to_its_end(eps):
+    """Policy iteration extends the plan by one state a sweep. V(0) = 0.99^248 = 0.0827."""
+    mdp = jax.tree.map(lambda x: x.astype(float), corridor(250, 0.99))
+    best = optimal(mdp)
+    assert best.values[0] == pytest.approx(0.99**248, rel=1e-5)
+    assert bool(jnp.all(best.logps[:-1, 1] == 0.0))
+
+
+def test_soft_policies_of_a_corridor_are_solved_to_its_end(eps):
+    """A reference that goes forwards with log-prob -50 costs 50 beta a step:
+    V(0) = g^248 - 50 beta (1 - g^249) / (1 - g) = 0.0827 - 5e-5 * 91.8 = 0.0781.
+    """
+    mdp = jax.tree.map(lambda x: x.astype(float), corridor(250, 0.99))
+    ref = jnp.broadcast_to(jnp.array([0.0, -50.0]), (250, 2))
+    soft = soft_optimal(mdp, ref, beta=1e-6)
+    assert soft.values[0] == pytest.approx(0.0781, abs=1e-4)
+    residual = discounted_mdp.bellman_residual(mdp, soft.values, ref_logps=ref, beta=1e-6)
+    assert float(residual) < 16 * eps
+
+
+def test_a_discount_of_one_and_a_weight_of_zero_are_refused():
+    mdp, ref = small(), random_logps(2)
+    endless = replace(mdp, gamma=jnp.array([0.9, 1.0]))
+    with pytest.raises(ValueError, match=r"gamma must be in \[0, 1\), got 1.0 at \[1\]"):
+        discounted_mdp.optimal(endless)
+    with pytest.raises(ValueError, match="beta must be"):
+        discounted_mdp.soft_optimal(mdp, ref, beta=0.0)
+
+
+def test_ties_are_shared(eps):
     mdp = small()
     twice = replace(
         mdp,
@@ -96,7 +176,7 @@ def test_ties_are_shared(x64):
         rewards=jnp.concatenate([mdp.rewards] * 2, axis=1),
     )
     best = optimal(twice)
-    np.testing.assert_allclose(best.values, optimal(mdp).values, rtol=1e-12)
+    np.testing.assert_allclose(best.values, optimal(mdp).values, rtol=100 * eps)
     assert jnp.exp(best.logps).max() == pytest.approx(0.5)
 
 

@@ -72,3 +72,24 @@ def test_a_discount_of_zero_needs_one_sweep():
     found = value_iteration(transitions, rewards, gamma=0.0, tolerance=1e-6)
     np.testing.assert_array_equal(found.values, rewards.max(-1))
     assert int(found.sweeps) == 1
+
+
+def test_the_bound_holds_where_rounding_stops_the_sweeps():
+    """One state at r = 0.1 and gamma = 0.9999: sweeps stand still 0.47 from r / (1 - gamma)."""
+    transitions, rewards, logps = jnp.ones((1, 1, 1)), jnp.full((1, 1), 0.1), jnp.zeros((1, 1))
+    value = float(rewards[0, 0]) / (1 - float(jnp.float32(0.9999)))
+    for found in (
+        value_iteration(transitions, rewards, gamma=0.9999, tolerance=0.01),
+        policy_evaluation(transitions, rewards, logps, gamma=0.9999, tolerance=0.01),
+    ):
+        away = abs(float(found.values[0]) - value)
+        assert 0.1 < away <= float(found.error) < 3.0
+        assert int(found.sweeps) < 100_000
+
+
+def test_a_discount_of_one_and_a_tolerance_below_zero_are_refused():
+    transitions, rewards, logps = worlds()
+    with pytest.raises(ValueError, match="gamma must be"):
+        value_iteration(transitions, rewards, gamma=1.0, tolerance=1e-3)
+    with pytest.raises(ValueError, match="tolerance must be"):
+        policy_evaluation(transitions, rewards, logps, gamma=0.9, tolerance=-1.0)
