@@ -44,7 +44,7 @@ def fit_reward(
     gold = np.array([[row["gold_chosen"], row["gold_rejected"]] for row in heldout])
     return params, {
         "accuracy": float(wins(*jnp.asarray(found).T).mean()),
-        "gold_accuracy": float(np.mean(np.sign(found @ [1, -1]) == np.sign(gold @ [1, -1]))),
+        "gold_accuracy": float(np.mean(wins(*jnp.asarray(found).T) == wins(*jnp.asarray(gold).T))),
         "teacher_accuracy": float(np.mean((gold @ [1, -1]) >= 0)),
         "margins": (found @ [1.0, -1.0]).tolist(),
         "mean": float(found.mean()),

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
+from rlhf_jax.ops.statistics import wins
 from rlhf_jax.types import Params, Policy, PreferenceBatch, TrainState, Trajectory
 
 
@@ -88,12 +89,10 @@ def make_objective(
             for each in (batch.chosen, batch.rejected)
         )
         losses = loss(chosen, rejected, *refs)
-        margins = chosen - rejected
-        if refs:
-            margins = (chosen - refs[0]) - (rejected - refs[1])
+        rewards = (chosen - refs[0], rejected - refs[1]) if refs else (chosen, rejected)
         diagnostics = {
-            "rewards/accuracy": weighted_mean(0.5 + 0.5 * jnp.sign(margins), batch.weights),
-            "rewards/margin": weighted_mean(margins, batch.weights),
+            "rewards/accuracy": weighted_mean(wins(*rewards), batch.weights),
+            "rewards/margin": weighted_mean(rewards[0] - rewards[1], batch.weights),
             "logps/chosen": weighted_mean(chosen, batch.weights),
             "logps/rejected": weighted_mean(rejected, batch.weights),
         }

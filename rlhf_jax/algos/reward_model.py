@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import optax
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
+from rlhf_jax.ops.statistics import wins
 from rlhf_jax.types import Params, PreferenceBatch, RewardFn, TrainState
 
 
@@ -23,10 +23,9 @@ def make_objective(
     def objective(params: Params, batch: PreferenceBatch) -> tuple[Mean, Diagnostics]:
         chosen = keep_weighted(reward.scores(params, batch.chosen), batch.weights)
         rejected = keep_weighted(reward.scores(params, batch.rejected), batch.weights)
-        margins = chosen - rejected
         diagnostics = {
-            "scores/accuracy": weighted_mean(0.5 + 0.5 * jnp.sign(margins), batch.weights),
-            "scores/margin": weighted_mean(margins, batch.weights),
+            "scores/accuracy": weighted_mean(wins(chosen, rejected), batch.weights),
+            "scores/margin": weighted_mean(chosen - rejected, batch.weights),
         }
         return weighted_mean(loss(chosen, rejected), batch.weights), diagnostics
 

@@ -99,8 +99,8 @@ def dice_game(faces: Float[Array, "*B n f"] | None = None) -> Float[Array, "*B n
     """
     if faces is None:
         faces = jnp.array([[2.0, 4.0, 9.0], [1.0, 6.0, 8.0], [3.0, 5.0, 7.0]])
-    gaps = faces[..., :, None, :, None] - faces[..., None, :, None, :]
-    return 0.5 + 0.5 * jnp.mean(jnp.sign(gaps), axis=(-1, -2))
+    row, column = faces[..., :, None, :, None], faces[..., None, :, None, :]
+    return 0.5 * jnp.mean((row > column) + (row >= column).astype(faces.dtype), axis=(-1, -2))
 
 
 def three_types(eps: float | Float[Array, "*B"]) -> Float[Array, "*B 3 3"]:

@@ -2,7 +2,8 @@
 
 On the host: arrays of any kind and precision in, NumPy float64 out, bad input refused by name.
 Preferences are first made complementary to the last digit, (P + 1 - P^T) / 2: float32 matrices fall
-a little short of it.
+a little short of it. Then margins are scaled to a largest of 1/2: Nash policies do not depend on
+their scale, what a linear program takes for zero does.
 """
 
 from collections.abc import Callable
@@ -40,7 +41,8 @@ class LotterySet(NamedTuple):
     Attributes:
       violation: [*B] as in NashCertificate, of the lottery returned.
       support: [*B, n] answers that some maximal lottery gives; all others lose to the one returned.
-      margin: [*B] least of pi(y) in the support and of P(pi > y) - 1/2 outside it.
+      margin: [*B] least of pi(y) in the support and of P(pi > y) - 1/2 outside it, the largest
+        margin of two answers taken for 1/2.
       dimension: [*B] of the set of maximal lotteries: 0 where there is one only; -1 where the
         margin, or the rank that decides it, is too close to zero to tell.
     """
@@ -55,6 +57,12 @@ def skew_part(prefs: ArrayLike) -> Float64[np.ndarray, "*B n n"]:
     """(P - P^T) / 2 = P - 1/2, the margins of a checked game: exactly skew-symmetric."""
     values = np.asarray(check_prefs(prefs), dtype=np.float64)
     return 0.5 * (values - np.swapaxes(values, -1, -2))
+
+
+def _to_scale(skew: np.ndarray) -> np.ndarray:
+    """Margins [*B, n, n] with a largest of 1/2 in each game, or all 0."""
+    largest = np.max(np.abs(skew), axis=(-2, -1), keepdims=True)
+    return 0.5 * skew / np.where(largest > 0, largest, 0.5)
 
 
 def game_name(index: tuple[int, ...]) -> str:
@@ -96,9 +104,10 @@ def nash_lp(prefs: ArrayLike) -> tuple[Float64[np.ndarray, "*B n"], NashCertific
       certificate: of what is returned, NashCertificate.
     Raises:
       ValueError: as `check_prefs`.
-      RuntimeError: the solver failed, or its violation exceeds 1e-8; it names the game.
+      RuntimeError: the solver failed, or its violation exceeds 1e-8 of twice the largest margin;
+        it names the game.
     """
-    skew = skew_part(prefs)
+    skew = _to_scale(skew_part(prefs))
     probs = _for_each(skew, lambda game: _maximise(game, np.zeros(len(game)), 0.0))
     return probs, _accepted(prefs, probs)
 
@@ -118,10 +127,11 @@ def maximal_lotteries(prefs: ArrayLike) -> tuple[Float64[np.ndarray, "*B n"], Lo
       lotteries: LotterySet.
     Raises:
       ValueError: as `check_prefs`.
-      RuntimeError: the solver failed, or its violation exceeds 1e-8; it names the game.
+      RuntimeError: the solver failed, or its violation exceeds 1e-8 of twice the largest margin;
+        it names the game.
     Reference: Fishburn 1984, "Probabilistic social choice based on simple voting comparisons".
     """
-    skew = skew_part(prefs)
+    skew = _to_scale(skew_part(prefs))
     probs = _for_each(skew, lambda game: _maximise(game, np.ones(len(game)), 1.0))
     wins = np.einsum("...a,...ab->...b", probs, skew)
     support = probs > wins
@@ -182,10 +192,11 @@ def _maximise(skew: np.ndarray, weights: np.ndarray, lead: float) -> np.ndarray:
 def _accepted(prefs: ArrayLike, probs: np.ndarray) -> NashCertificate:
     """The certificate, if it is one."""
     certificate = certify_nash(prefs, probs)
+    scales = 2.0 * np.max(np.abs(skew_part(prefs)), axis=(-2, -1))
     for index, violation in np.ndenumerate(certificate.violation):
-        if not violation <= NASH_TOLERANCE:
+        if not violation <= NASH_TOLERANCE * scales[index]:
             raise RuntimeError(
                 f"Nash policy of {game_name(index)}: the linear program's policy loses by "
-                f"{violation:.1e}, more than {NASH_TOLERANCE}"
+                f"{violation:.1e}, more than {NASH_TOLERANCE} of {scales[index]:.1e}"
             )
     return certificate

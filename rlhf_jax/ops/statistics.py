@@ -9,9 +9,10 @@ Z95 = 1.959963984540054
 
 
 def wins(scores: Float[Array, "*B"], other_scores: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """1 where `scores` is higher, 0 where it is lower, 1/2 at a tie."""
+    """1 where `scores` is higher, 0 where it is lower, 1/2 at a tie; NaN where a score is NaN."""
     chex.assert_equal_shape([scores, other_scores])
-    return 0.5 + 0.5 * jnp.sign(scores - other_scores)
+    # Infinities of one sign are a tie, and their difference NaN.
+    return jnp.where(scores == other_scores, 0.5, 0.5 + 0.5 * jnp.sign(scores - other_scores))
 
 
 def mean_interval(x: Float[Array, "N"]) -> Float[Array, "3"]:

@@ -55,6 +55,8 @@ def test_dice_by_their_faces():
     # {1, 3} against {2, 3}: 1 < 2, 1 < 3, 3 > 2 and 3 = 3, so (0 + 0 + 1 + 1/2) / 4.
     ties = dice_game(jnp.array([[1.0, 3.0], [2.0, 3.0]]))
     np.testing.assert_array_equal(ties, [[0.5, 0.375], [0.625, 0.5]])
+    sure = dice_game(jnp.array([[jnp.inf, 3.0], [jnp.inf, 2.0]]))
+    np.testing.assert_allclose(sure, [[0.5, 0.625], [0.375, 0.5]])  # 1/2, 1, 0, 1
     both = dice_game(jnp.array([[[1.0, 3.0], [2.0, 3.0]], [[0.0, 0.0], [1.0, 1.0]]]))
     np.testing.assert_array_equal(both, [ties, [[0.5, 0.0], [1.0, 0.5]]])
 

@@ -161,9 +161,22 @@ def test_dimensions_of_known_sets_of_lotteries():
     probs, lotteries = maximal_lotteries(copied)
     np.testing.assert_allclose(probs, [1 / 3, 1 / 3, 1 / 6, 1 / 6])
     assert lotteries.dimension == 1
-    # A win by 1e-9 cannot be told from a tie.
-    close = np.array([[0.5, 0.5 + 1e-9], [0.5 - 1e-9, 0.5]])
+    # A win by 1e-9 cannot be told from a tie beside wins of a usual size.
+    close = np.array([[0.5, 0.5 + 1e-9, 0.9], [0.5 - 1e-9, 0.5, 0.9], [0.1, 0.1, 0.5]])
     assert maximal_lotteries(close)[1].dimension == -1
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-9, 1e-12])
+def test_nash_policies_do_not_depend_on_the_scale_of_the_margins(scale):
+    """float64 holds P to 1e-16, and so a game of that scale to 1e-16 / scale."""
+    close = 0.5 + scale * (np.asarray(asymmetric_cycle()) - 0.5)
+    games = np.stack([close, np.full((3, 3), 0.5)])
+    for solve in (nash_lp, maximal_lotteries):
+        probs, details = solve(games)
+        np.testing.assert_allclose(probs[0], [4 / 9, 1 / 9, 4 / 9], atol=1e-14 / scale)
+        assert np.all(details.violation <= 1e-8 * scale)
+    np.testing.assert_array_equal(details.support, True)
+    np.testing.assert_allclose(probs[1], 1 / 3)
 
 
 def test_single_precision_games_have_exact_lotteries_too():

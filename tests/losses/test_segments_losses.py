@@ -215,3 +215,10 @@ def test_all_comparisons_of_segments_have_no_slope_at_the_soft_optimum(bias, lea
 
     slope = float(jnp.max(jnp.abs(jax.grad(population)(optimum))))
     assert slope < 1e-5 if least else slope > 1e-2
+
+
+def test_segments_scored_minus_infinity_tie():
+    advantages, mask = jnp.array([0.3, -0.2, 1.0]), jnp.ones(3, bool)
+    lost, low = jnp.array([-jnp.inf, -jnp.inf, 0.0]), jnp.array([-1.0, -1.0, 0.0])
+    losses = [ranked_cpl_loss(advantages, scores, mask) for scores in (lost, low)]
+    assert losses[0] == losses[1]

@@ -21,6 +21,15 @@ def test_wins():
     np.testing.assert_array_equal(wins(scores, others), [1.0, 0.0, 0.5])
 
 
+def test_infinite_scores_win_lose_and_tie():
+    """log 0 of two answers is a tie, and what cannot be compared stays NaN."""
+    scores, others = (
+        jnp.array([-jnp.inf, jnp.inf, -jnp.inf, jnp.nan]),
+        jnp.array([-jnp.inf, jnp.inf, 0.0, jnp.nan]),
+    )
+    np.testing.assert_array_equal(wins(scores, others), [0.5, 0.5, 0.0, jnp.nan])
+
+
 def test_mean_interval_golden_numbers():
     # mean 2, standard deviation 1 (Bessel), half width 1.96 / sqrt(3) = 1.1315857
     expected = [2.0, 0.8684143, 3.1315857]

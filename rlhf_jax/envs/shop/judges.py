@@ -115,9 +115,11 @@ def population_prefs(
 
 
 def _differences(utilities: ArrayLike) -> np.ndarray:
-    """[*B, K, K, G] utility of the row answer less that of the column answer."""
+    """[*B, K, K, G] utility of the row answer less that of the column answer, 0 at equal ones."""
     values = np.asarray(utilities, np.float64)
-    return values[..., :, None, :] - values[..., None, :, :]
+    row, column = np.broadcast_arrays(values[..., :, None, :], values[..., None, :, :])
+    # Equal infinities too, the difference of which would be NaN.
+    return np.subtract(row, column, out=np.zeros(row.shape), where=row != column)
 
 
 def _weighed(votes: np.ndarray, shares: ArrayLike | None) -> np.ndarray:

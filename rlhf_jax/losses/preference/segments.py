@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.losses.links import logistic
 from rlhf_jax.losses.reward import partial_returns
+from rlhf_jax.ops.statistics import wins
 
 Scalar = float | Float[Array, ""]
 
@@ -139,7 +140,7 @@ def ranked_cpl_loss(
     size = mask.shape[-1]
     i, j = jnp.triu_indices(size, k=1)
     real = mask[..., i] & mask[..., j]
-    prefs = 0.5 + 0.5 * jnp.sign(scores[..., i] - scores[..., j])
+    prefs = wins(scores[..., i], scores[..., j])
     losses = soft_cpl_loss(advantages[..., i], advantages[..., j], prefs, bias=bias)
     pairs = jnp.maximum(jnp.sum(real, axis=-1), 1)
     return jnp.sum(jnp.where(real, losses, 0.0), axis=-1) / pairs

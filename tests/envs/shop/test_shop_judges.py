@@ -66,6 +66,13 @@ def test_majority_goes_round_in_a_circle_on_real_answers(speaker):
     assert prefs[[0, 1, 2], [1, 2, 0]].tolist() == pytest.approx([2 / 3] * 3)
 
 
+def test_answers_of_utility_minus_infinity_tie():
+    utilities = np.array([[-np.inf], [-np.inf], [0.0]])
+    want = [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [1.0, 1.0, 0.5]]
+    np.testing.assert_array_equal(shop.majority_prefs(utilities), want)
+    np.testing.assert_array_equal(shop.population_prefs(utilities, beta=1.0), want)
+
+
 @pytest.mark.parametrize("beta", [0.0, 3.0, np.inf])
 def test_population_is_the_teacher_of_every_pair(beta):
     scores = np.random.default_rng(0).random((2, 5, 6)).astype(np.float32)
