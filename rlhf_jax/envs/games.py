@@ -5,21 +5,20 @@ an axis. In the type of the default float: float64 under `jax.enable_x64(True)`.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
+from numpy.typing import ArrayLike
 
 from rlhf_jax.envs.bandit import preference_matrix
 
 Scalar = float | Float[Array, ""]
-Matrix = TypeVar("Matrix")
 
 
-def check_prefs(prefs: Matrix, *, atol: float = 1e-6) -> Matrix:
-    """The same preferences, once they are seen to be probabilities that are complementary.
+def check_prefs(prefs: ArrayLike, *, atol: float = 1e-6) -> Float[Array, "*B n n"]:
+    """The same preferences as a JAX array of floats, once they are seen to be complementary.
 
     On the host, before a run; it cannot be traced.
 
@@ -42,7 +41,7 @@ def check_prefs(prefs: Matrix, *, atol: float = 1e-6) -> Matrix:
     tied = np.eye(values.shape[-1], dtype=bool)
     _refuse(wrong & tied, values, "1/2 on the diagonal, an answer against itself")
     _refuse(wrong, values, "1 minus P(column beats row), so that P + P^T = 1")
-    return prefs
+    return jnp.asarray(prefs, jnp.result_type(float, np.asarray(prefs)))
 
 
 def _refuse(wrong: np.ndarray, values: np.ndarray, expected: str) -> None:

@@ -1,11 +1,14 @@
 """Markov decision processes as tables, with a finite horizon or a discount.
 
 Two records of arrays, which vmap and stack: leading axes are free. A bandit is a horizon of one.
-Rewards are expected ones, r(s, a); where they depend on the next state, take the mean over it.
+Rewards are expected ones, r(s, a). Other layouts, r(s, a, s') among them, are converted by
+`envs.table_formats`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -42,28 +45,36 @@ class DiscountedMDP:
     gamma: PyTree
 
 
-MDP = FiniteMDP | DiscountedMDP
+MDP = TypeVar("MDP", FiniteMDP, DiscountedMDP)
 
 
 def check_mdp(mdp: MDP) -> MDP:
-    """The same MDP, if its arrays are one; call it on what a user gives, outside jit.
+    """The same MDP as JAX arrays of one float type, if its arrays are one; outside jit.
+
+    Call it on what a user gives: NumPy arrays, nested lists, integers.
 
     Raises:
       ValueError: shapes that do not fit, a horizon of 0, no states or actions, a row of transitions
         or the initial law that is not a probability vector, a reward that is not finite, gamma
         outside [0, 1). The message names batch element, step, state and action.
     """
-    transitions, rewards = np.asarray(mdp.transitions), np.asarray(mdp.rewards)
-    initial = np.asarray(mdp.initial)
+    mdp = replace(mdp, **{each.name: np.asarray(getattr(mdp, each.name)) for each in fields(mdp)})
+    transitions, rewards, initial = mdp.transitions, mdp.rewards, mdp.initial
     steps = 1 if isinstance(mdp, FiniteMDP) else 0
     axes = "[*B, H, S, A, S]" if steps else "[*B, S, A, S]"
     if transitions.ndim < 3 + steps or transitions.shape[-1] != transitions.shape[-3]:
-        raise ValueError(f"transitions must have shape {axes}, got {transitions.shape}")
+        raise ValueError(
+            f"transitions must have shape {axes}, got {transitions.shape}; "
+            "envs.table_formats.from_mdptoolbox takes [A, S, S]"
+        )
     lead = transitions.shape[: -3 - steps]
     if 0 in transitions.shape[-3 - steps :]:
         raise ValueError(f"horizon, states and actions must be >= 1, got {transitions.shape}")
     if rewards.shape != transitions.shape[:-1]:
-        raise ValueError(f"rewards must have shape {transitions.shape[:-1]}, got {rewards.shape}")
+        raise ValueError(
+            f"rewards must have shape {transitions.shape[:-1]}, got {rewards.shape}; "
+            "envs.table_formats.expected_rewards averages r(s, a, s') over s'"
+        )
     if initial.shape != (*lead, transitions.shape[-1]):
         raise ValueError(f"initial must have shape {(*lead, transitions.shape[-1])}")
     names = [*(f"batch axis {i}" for i in range(len(lead)))]
@@ -72,9 +83,10 @@ def check_mdp(mdp: MDP) -> MDP:
     _check_rows(initial, "initial", names)
     _complain("rewards must be finite", ~np.isfinite(rewards), rewards, places)
     if isinstance(mdp, DiscountedMDP):
-        gamma = np.asarray(mdp.gamma)
+        gamma = mdp.gamma
         _complain("gamma must be in [0, 1)", ~((gamma >= 0) & (gamma < 1)), gamma, names)
-    return mdp
+    dtype = jnp.result_type(float, transitions, rewards, initial)
+    return jax.tree.map(partial(jnp.asarray, dtype=dtype), mdp)
 
 
 def _check_rows(probs: np.ndarray, name: str, places: Sequence[str]) -> None:
@@ -144,6 +156,7 @@ def _draw(key: Key[Array, ""], probs: Float[Array, " S"]) -> Array:
 def finite_env(mdp: FiniteMDP) -> Env:
     """The MDP as an environment. Observation h * S + s, so a table of [H * S, A] plays it; state
     (h, s). After the last step nothing moves and nothing is paid."""
+    mdp = jax.tree.map(jnp.asarray, mdp)  # a NumPy table has no traced index
     horizon, num_states = mdp.rewards.shape[-3:-1]
 
     def observe(state):
@@ -169,6 +182,7 @@ def finite_env(mdp: FiniteMDP) -> Env:
 def discounted_env(mdp: DiscountedMDP) -> Env:
     """The MDP as an environment. Observation and state are s; the episode ends on entering an
     absorbing state. The discount reported is 1 or 0: gamma stays with whoever sums rewards."""
+    mdp = jax.tree.map(jnp.asarray, mdp)  # a NumPy table has no traced index
     ends = absorbing_states(mdp)
 
     def reset(key):

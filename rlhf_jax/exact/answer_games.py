@@ -58,7 +58,8 @@ def solve_answer_games(prefs: ArrayLike, own: ArrayLike) -> AnswerGames:
         fewer than two samples for some row.
       RuntimeError: as `maximal_lotteries`.
     """
-    values = np.asarray(check_prefs(prefs), np.float64)
+    check_prefs(prefs)
+    values = np.asarray(prefs, np.float64)
     weights = _checked_weights(own, values.shape)
     policy = _normalised(weights)
     wins = _win_rates(values, policy)
@@ -91,7 +92,8 @@ def crossfit_gaps(prefs: ArrayLike, own: ArrayLike) -> Float64[np.ndarray, "N"]:
 
     Args and errors: as `solve_answer_games`.
     """
-    values = np.asarray(check_prefs(prefs), np.float64)
+    check_prefs(prefs)
+    values = np.asarray(prefs, np.float64)
     weights = _checked_weights(own, values.shape)
     turn = np.cumsum(weights > 0, axis=-1) % 2
     halves = [np.where(turn == parity, weights, 0.0) for parity in (1, 0)]

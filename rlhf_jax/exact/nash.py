@@ -55,7 +55,8 @@ class LotterySet(NamedTuple):
 
 def skew_part(prefs: ArrayLike) -> Float64[np.ndarray, "*B n n"]:
     """(P - P^T) / 2 = P - 1/2, the margins of a checked game: exactly skew-symmetric."""
-    values = np.asarray(check_prefs(prefs), dtype=np.float64)
+    check_prefs(prefs)
+    values = np.asarray(prefs, dtype=np.float64)
     return 0.5 * (values - np.swapaxes(values, -1, -2))
 
 

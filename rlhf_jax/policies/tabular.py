@@ -1,4 +1,7 @@
-"""Softmax tables: one free number per state and action. Inputs are state ids [*B, T]."""
+"""Softmax tables: one free number per state and action. Inputs are state ids [*B, T].
+
+Params may be NumPy arrays, as a file gives them.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +18,7 @@ def tabular_policy(num_states: int, num_actions: int) -> Policy:
         return jnp.zeros((num_states, num_actions))
 
     def logits(params, states):
-        return params[states]
+        return jnp.asarray(params)[states]
 
     def logps(params, states, actions):
         return token_logps(logits(params, states), actions)
@@ -30,7 +33,7 @@ def tabular_value(num_states: int) -> ValueFn:
         del key
         return jnp.zeros(num_states)
 
-    return ValueFn(init, lambda params, states: params[states])
+    return ValueFn(init, lambda params, states: jnp.asarray(params)[states])
 
 
 def tabular_reward(num_states: int, num_actions: int) -> RewardFn:
@@ -41,7 +44,7 @@ def tabular_reward(num_states: int, num_actions: int) -> RewardFn:
         return jnp.zeros((num_states, num_actions))
 
     def scores(params, trajectory: Trajectory):
-        rewards = params[trajectory.inputs, trajectory.actions]
+        rewards = jnp.asarray(params)[trajectory.inputs, trajectory.actions]
         return jnp.sum(jnp.where(trajectory.mask, rewards, 0.0), axis=-1)
 
     return RewardFn(init, scores)

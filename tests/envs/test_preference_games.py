@@ -85,7 +85,7 @@ def test_drawn_games_are_games(make):
     games = make(jax.random.split(jax.random.key(0), (2, 3)), 6)
     assert games.shape == (2, 3, 6, 6)
     assert games.dtype == jnp.float64
-    assert check_prefs(games) is games
+    np.testing.assert_array_equal(check_prefs(games), games)
     np.testing.assert_allclose(games + jnp.swapaxes(games, -1, -2), 1.0, atol=1e-15)
     assert float(jnp.std(games)) > 0.1
 
@@ -180,6 +180,6 @@ def test_the_tolerance_is_the_callers():
     rounded[0, 1] += np.float16(1e-3)
     with pytest.raises(ValueError, match=r"row 0 beats column 1"):
         check_prefs(rounded)
-    assert check_prefs(rounded, atol=3e-3) is rounded
+    np.testing.assert_array_equal(check_prefs(rounded, atol=3e-3), rounded)
     nested = [[0.5, 0.25], [0.75, 0.5]]
-    assert check_prefs(nested) is nested
+    assert check_prefs(nested).tolist() == nested

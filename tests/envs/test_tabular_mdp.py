@@ -9,7 +9,7 @@ import pytest
 
 from rlhf_jax.envs import tabular_mdp
 from rlhf_jax.envs.tabular_mdp import DiscountedMDP, FiniteMDP, check_mdp
-from rlhf_jax.exact import finite_mdp
+from rlhf_jax.exact import discounted_mdp, finite_mdp
 from rlhf_jax.policies.tabular import tabular_policy
 from rlhf_jax.sampling.episodes import policy_act, sample_episode
 
@@ -60,6 +60,14 @@ def test_a_bad_entry_is_refused_by_name(change, words):
     ("mdp", "words"),
     [
         (replace(FINITE, rewards=FINITE.rewards[:2]), "rewards must have shape"),
+        (
+            replace(corridor(), rewards=corridor().transitions),
+            r"shape \(3, 2\), got \(3, 2, 3\); envs.table_formats.expected_rewards",
+        ),
+        (
+            replace(corridor(), transitions=np.swapaxes(corridor().transitions, 0, 1)),
+            r"S\], got \(2, 3, 3\); envs.table_formats.from_mdptoolbox takes \[A, S, S\]",
+        ),
         (replace(FINITE, initial=FINITE.initial[:2]), "initial must have shape"),
         (replace(FINITE, transitions=FINITE.transitions[..., :3]), "H, S, A, S"),
         (
@@ -78,9 +86,47 @@ def test_what_is_no_mdp_is_refused(mdp, words):
 
 def test_batches_are_checked_and_named():
     batch = jax.tree.map(lambda x: np.stack([x, x]), FINITE)
-    assert check_mdp(batch) is batch
+    jax.tree.map(np.testing.assert_array_equal, check_mdp(batch), batch)
     with pytest.raises(ValueError, match="batch axis 0 1, step 1, state 2, action 0"):
         check_mdp(changed("transitions", (1, 1, 2, 0, 3), 7.0, batch))
+
+
+def lists(mdp: DiscountedMDP) -> DiscountedMDP:
+    """Nested lists of integers, as a user may write a deterministic world."""
+    whole = jax.tree.map(lambda x: np.asarray(x).astype(int).tolist(), mdp)
+    return replace(whole, gamma=0.9)
+
+
+@pytest.mark.parametrize(
+    ("given", "double"), [(lists, False), (lambda mdp: jax.tree.map(np.float64, mdp), True)]
+)
+def test_a_checked_mdp_is_arrays_of_one_float_type_that_plan_and_play(given, double):
+    """The corridor from its second place: one step of -1 to the end, so V = -1."""
+    with jax.enable_x64(double):
+        mdp = check_mdp(replace(given(corridor()), initial=[0, 1, 0]))
+        assert {x.dtype for x in jax.tree.leaves(mdp)} == {jnp.dtype(float if double else "f4")}
+        best = discounted_mdp.optimal(mdp)
+        np.testing.assert_allclose(discounted_mdp.policy_return(mdp, best.logps), -1.0)
+        act = policy_act(tabular_policy(3, 2), best.logps)
+        episode = sample_episode(tabular_mdp.discounted_env(mdp), act, jax.random.key(0), steps=2)
+        assert episode.rewards.tolist() == [-1.0, 0.0]
+
+
+def test_a_single_precision_mdp_stays_so_in_double_precision():
+    mdp = replace(corridor(), gamma=0.9)
+    with jax.enable_x64(True):
+        mdp = check_mdp(mdp)
+        assert {x.dtype for x in jax.tree.leaves(mdp)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    ("make", "mdp", "state"),
+    [(tabular_mdp.finite_env, FINITE, (0, 0)), (tabular_mdp.discounted_env, corridor(), 0)],
+)
+def test_an_environment_of_numpy_tables_is_that_of_jax_tables(make, mdp, state):
+    key, arrays = jax.random.key(0), jax.tree.map(np.asarray, mdp)
+    seen, expected = (jax.jit(make(each).step)(key, state, 1) for each in (arrays, mdp))
+    jax.tree.map(np.testing.assert_array_equal, seen, expected)
 
 
 @pytest.mark.parametrize("field", ["horizon", "num_states", "num_actions"])

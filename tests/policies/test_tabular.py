@@ -22,6 +22,16 @@ def test_starts():
     np.testing.assert_array_equal(tabular_reward(3, 2).init(key), np.zeros((3, 2)))
 
 
+def test_tables_of_numpy_are_looked_up_by_traced_states():
+    table, one = np.asarray(PARAMS), np.ones((2, 2), bool)
+    logps = jax.jit(lambda states: POLICY.logps(table, states, ACTIONS))(STATES)
+    np.testing.assert_allclose(jnp.exp(logps), [[0.25, 0.1], [0.5, 0.75]], rtol=1e-5)
+    scores = jax.jit(lambda *shown: tabular_reward(3, 2).scores(table, Trajectory(*shown, one)))
+    np.testing.assert_allclose(scores(STATES, ACTIONS)[0], np.log(0.25 * 0.1), rtol=1e-5)
+    values = jax.jit(lambda states: tabular_value(3).values(np.arange(3.0), states))
+    assert values(STATES).tolist() == [[0.0, 2.0], [1.0, 0.0]]
+
+
 def test_policy_golden_numbers():
     np.testing.assert_array_equal(POLICY.logits(PARAMS, STATES), PARAMS[STATES])
     logps = POLICY.logps(PARAMS + 3.0, STATES, ACTIONS)
