@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "mdp.md").read_text()
 ROOMS = "types|ops|losses|algos|policies|envs|exact|feedback|sampling"
 NAMED = set(re.findall(rf"`((?:{ROOMS})\.\w+(?:\.\w+)*)`", PAGE))
+CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SOLVERS = ("finite_mdp", "discounted_mdp", "value_iteration", "linear_mdp")
 
 
@@ -45,10 +46,19 @@ def test_every_test_file_and_experiment_on_the_page_is_there():
     assert {"demo_reg_rl", "randomized_pbrl", "cpl", "rlif", "heron", "rl_perspective"} <= named
 
 
-def test_its_code_runs(capsys):
-    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+def printed(code, capsys):
+    """The numbers that a block of the page prints."""
     exec(compile(code, "docs/mdp.md", "exec"), {})
-    regret, kl, sampled, exact = map(float, re.findall(r"\d+\.\d+", capsys.readouterr().out))
+    return map(float, re.findall(r"\d+\.\d+", capsys.readouterr().out))
+
+
+def test_an_mdp_of_numpy_arrays_is_planned_with_rewards_fitted_to_comparisons(capsys):
+    regret, uniform = printed(CODE[1], capsys)
+    assert 0 <= regret < 0.1 * uniform
+
+
+def test_its_code_runs(capsys):
+    regret, kl, sampled, exact = printed(CODE[0], capsys)
     assert 0 <= regret < 0.1 * 4
     assert 0 < kl < 4 * 1.1
     assert abs(sampled - exact) < 0.15

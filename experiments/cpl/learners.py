@@ -15,6 +15,7 @@ from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.envs.gridworlds import MOVES, GridWorld
 from rlhf_jax.envs.tabular_mdp import DiscountedMDP, absorbing_states, discounted_env
 from rlhf_jax.exact import discounted_mdp
+from rlhf_jax.feedback.pairs import labels_to_pairs
 from rlhf_jax.feedback.teachers import bt_labels
 from rlhf_jax.losses.preference import cpl_loss, segment_advantages
 from rlhf_jax.losses.reward import partial_returns
@@ -80,8 +81,7 @@ def sample_data(
     utility = segment_utility(config, world.mdp.gamma)
     values = utility(logps[trajectories.inputs, trajectories.actions], trajectories.mask)
     labels = bt_labels(label_key, values, beta=1.0)
-    ranked = preference.rank_pairs(trajectories, jax.nn.one_hot(labels, 2))
-    return Data(ranked, trajectories)
+    return Data(labels_to_pairs(trajectories, labels), trajectories)
 
 
 def train(update, params: Array, batch, *, optimizer, steps: int) -> Array:

@@ -11,6 +11,7 @@ from experiments.demo_reg_rl.config import Config
 from rlhf_jax.algos.reward_newton import fit_rewards
 from rlhf_jax.envs.tabular_mdp import FiniteMDP
 from rlhf_jax.exact.finite_mdp import optimal, regret, soft_optimal
+from rlhf_jax.feedback.pairs import labels_to_pairs
 from rlhf_jax.feedback.teachers import bt_labels
 from rlhf_jax.types import Trajectory
 
@@ -35,16 +36,14 @@ def feedback_gaps(config: Config) -> dict[str, np.ndarray]:
         expert = soft_optimal(mdp, uniform(mdp), beta=EXPERT).logps
         ref = clone(play(demo_key, mdp, expert, DEMOS), mdp, jnp.asarray(DEMOS))
         both = [visits(mdp, play(key, mdp, ref, config.pairs[-1])) for key in pair_keys]
-        pairs = jnp.stack(both, axis=1)
-        labels = bt_labels(label_key, pairs @ mdp.rewards.ravel(), beta=SHARPNESS)
-        chosen, rejected = (
-            jnp.take_along_axis(pairs, side[:, None, None], axis=1)[:, 0]
-            for side in (labels, 1 - labels)
-        )
+        seen = jnp.stack(both, axis=1)
+        labels = bt_labels(label_key, seen @ mdp.rewards.ravel(), beta=SHARPNESS)
+        pairs = labels_to_pairs(Trajectory(seen, None, None), labels)
 
         def gaps(count):
             there = jnp.where(jnp.arange(labels.size) < count, 1.0, 0.0)
-            fit = fit_rewards(chosen, rejected, there, beta=SHARPNESS, ridge=RIDGE)
+            compared = pairs.chosen.inputs, pairs.rejected.inputs
+            fit = fit_rewards(*compared, there, beta=SHARPNESS, ridge=RIDGE)
             rewards = fit.params.reshape(mdp.rewards.shape)
             learned = FiniteMDP(mdp.transitions, rewards, mdp.initial)
             return jax.vmap(partial(gap, mdp, learned, ref))(penalties), fit.residual

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rlhf_jax.feedback.comparisons import EQUAL
+from rlhf_jax.feedback.pairs import labels_to_pairs
 from rlhf_jax.types import PreferenceBatch, Trajectory
 
 
@@ -10,9 +12,5 @@ def winners_first(
     prefs: Int[Array, "P"], first: Float[Array, "P d"], second: Float[Array, "P d"]
 ) -> PreferenceBatch:
     """Pairs of inputs with the preferred one first; undecided pairs have weight 0."""
-    ahead = (prefs > 0)[:, None]
-    chosen, rejected = jnp.where(ahead, first, second), jnp.where(ahead, second, first)
-    weights = jnp.abs(prefs).astype(first.dtype)
-    return PreferenceBatch(
-        Trajectory(chosen, None, None), Trajectory(rejected, None, None), weights=weights
-    )
+    labels = jnp.where(prefs == 0, EQUAL, prefs < 0)
+    return labels_to_pairs(Trajectory(jnp.stack([first, second], axis=1), None, None), labels)

@@ -20,11 +20,12 @@ from rlhf_jax.algos.reward_model import make_update
 from rlhf_jax.envs.tabular_mdp import FiniteMDP, finite_env
 from rlhf_jax.envs.tightrope import slipping, tightrope, with_slips
 from rlhf_jax.exact import finite_mdp
+from rlhf_jax.feedback.pairs import labels_to_pairs
 from rlhf_jax.feedback.teachers import bt_labels
 from rlhf_jax.policies.linear import linear_reward
 from rlhf_jax.policies.tabular import tabular_policy
 from rlhf_jax.sampling.episodes import policy_act, sample_episode
-from rlhf_jax.types import PreferenceBatch, Trajectory
+from rlhf_jax.types import Trajectory
 
 METHODS = ("BC", "BC, demos with slips", "MaxEnt IRL", "RLHF", "expert")
 
@@ -57,16 +58,13 @@ def preferred_rewards(key, config: Compounding, visits: jax.Array) -> jax.Array:
     """
     pairs, _, num_states = visits.shape
     returns = -visits @ jnp.linspace(0.0, 1.0, num_states)
-    winners = bt_labels(key, returns, beta=config.temperature)
-
-    def side(index):
-        shown = visits[jnp.arange(pairs), index][:, None]
-        return Trajectory(shown, jnp.zeros((pairs, 1), int), jnp.ones((pairs, 1), bool))
-
+    labels = bt_labels(key, returns, beta=config.temperature)
+    once = (pairs, 2, 1)  # a roll-out is one step with the visits as its features
+    shown = Trajectory(visits[:, :, None], jnp.zeros(once, int), jnp.ones(once, bool))
+    batch = labels_to_pairs(shown, labels)
     reward = linear_reward(num_states)
     optimizer = optax.chain(optax.add_decayed_weights(config.ridge), optax.adam(config.fit_rate))
     update = make_update(reward, optimizer)
-    batch = PreferenceBatch(chosen=side(winners), rejected=side(1 - winners))
     state = init_state(reward.init(key), optimizer)
     state, _ = jax.lax.scan(
         lambda state, _: (update(state, batch)[0], None), state, None, length=config.fit_updates

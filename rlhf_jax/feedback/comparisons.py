@@ -200,7 +200,8 @@ def return_threshold(
 class Comparisons(NamedTuple):
     """Labelled pairs, each field [*B]. A learner reads prefs and weights; the rest is for judging.
 
-    The loss is the mean over valid pairs: `weighted_mean(soft_bradley_terry_loss(item 1's scores,
+    `feedback.pairs.to_pairs` makes a `PreferenceBatch` of them, for any loss. The loss of a reward
+    model is the mean over valid pairs: `weighted_mean(soft_bradley_terry_loss(item 1's scores,
     item 0's scores, prefs), weights)`.
     """
 
@@ -219,7 +220,7 @@ DRAW, MISTAKE, ADVERSARY, MISSING = range(4)
 def compare(
     key: Key[Array, ""],
     values: Float[Array, "*B 2"],
-    returns: Float[Array, "*B 2"],
+    returns: Float[Array, "*B 2"] | None = None,
     *,
     draw: Callable[..., Int[Array, "*B"]],
     mistake: Scalar = 0.0,
@@ -233,7 +234,7 @@ def compare(
     Args:
       key: one key for the whole batch; stages draw from streams of their own.
       values: [*B, 2] G, what the teacher judges by; see `feedback.values`.
-      returns: [*B, 2] R, raw returns of the true reward.
+      returns: [*B, 2] R, raw returns of the true reward; None: they are the values.
       draw: `(key, values) -> labels`, e.g. `partial(bt_labels, beta=1.0)`.
       mistake: share of labels that are turned around; EQUAL stays.
       adversary: `(key, labels, values) -> labels`, after the mistakes.
@@ -246,6 +247,7 @@ def compare(
       AssertionError: shapes differ (at trace time).
     Reference: Lee et al. 2021, arXiv:2111.03026 (B-Pref), for skip, draw, mistake and equal.
     """
+    returns = values if returns is None else returns
     chex.assert_equal_shape([values, returns])
     labels = draw(jax.random.fold_in(key, DRAW), values)
     mistaken = flip_labels(jax.random.fold_in(key, MISTAKE), labels, rate=mistake)
