@@ -70,10 +70,16 @@ def main(argv: Sequence[str]) -> int:
             raise BadArguments(f"unknown command {argv[0]!r}" + nearest(argv[0], commands))
         return commands[argv[0]](argv[1:])
     except BadArguments as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def complain(error: Exception) -> None:
+    """Prints an error as one line, its control characters spelt out."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+    print(f"error: {line}", file=sys.stderr)
 
 
 def slugs() -> list[str]:
@@ -134,7 +140,7 @@ def run_and_survive(request: Request) -> int:
     try:
         return run_one(request)
     except BadArguments as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 2
     except Exception:  # the border of one experiment: whatever it was, the others still run
         traceback.print_exc()
@@ -151,10 +157,14 @@ def report_command(argv: Sequence[str]) -> int:
             raise BadArguments(f"report has no option {args[0]!r}" + nearest(args[0], ["--out"]))
         root = Path(str(value))
     if not root.is_dir():
-        raise BadArguments(f"{root} does not exist: run an experiment first")
+        fault = "is a file" if root.exists() else "does not exist: run an experiment first"
+        raise BadArguments(f"{root} {fault}")
     from rlhf_jax.reports.gallery import write_gallery
 
-    print(write_gallery(root))
+    try:
+        print(write_gallery(root))
+    except OSError as error:
+        raise BadArguments(f"cannot write {root / 'index.html'}: {error.strerror}") from error
     return 0
 
 
@@ -180,7 +190,8 @@ def parse_run(argv: Sequence[str]) -> Request:
         elif name == "--out":
             request = dataclasses.replace(request, out=Path(str(value)))
         else:
-            request = dataclasses.replace(request, **{name.removeprefix("--"): value or True})
+            given = True if value is None else value
+            request = dataclasses.replace(request, **{name.removeprefix("--"): given})
     return dataclasses.replace(request, rest=tuple(rest))
 
 
@@ -189,15 +200,17 @@ def option(
 ) -> tuple[str | None, str | None]:
     """Takes one known option, as `--name value` or `--name=value`, from the front of args."""
     name, equals, value = args[0].partition("=")
-    if name in flags and not equals:
+    if name in flags:
+        if equals:
+            raise BadArguments(f"{name} takes no value, got {args[0]}")
         return args.pop(0), None
     if name not in valued:
         return None, None
     args.pop(0)
-    if not equals:
-        if not args:
-            raise BadArguments(f"{name} needs a value")
+    if not equals and args and not args[0].startswith("--"):
         value = args.pop(0)
+    if not value:
+        raise BadArguments(f"{name} needs a value")
     return name, value
 
 
@@ -215,7 +228,7 @@ def run_one(request: Request) -> int:
         print(f"\nstopped without saving. To go on: {resume_command(request)}", file=sys.stderr)
         return 128 + next(iter(stopped.args), signal.SIGINT)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return error.exit_code
 
 
@@ -286,7 +299,10 @@ def make_config(request: Request) -> Any:
         known = list(option_names(config))
         for arg in request.rest:
             check_option(arg, known)
-    return override(config, [*request.rest, *(["--help"] if request.help else [])], request.slug)
+    args = [*request.rest, *(["--help"] if request.help else [])]
+    config = override(config, args, request.slug)
+    check_numbers(config)
+    return config
 
 
 def option_names(config: Any, prefix: str = "") -> list[str]:
@@ -309,6 +325,23 @@ def check_option(arg: str, known: Sequence[str]) -> None:
     if name.startswith("--") and name not in known:
         options = [*known, "--quick", "--size", "--out", "--resume"]
         raise BadArguments(f"unknown option {arg.partition('=')[0]}" + nearest(name, options))
+
+
+def check_numbers(config: Any, prefix: str = "") -> None:
+    """Raises BadArguments for a number that no array can hold: NaN, infinite or too large.
+
+    A float must fit float32, an integer int32; the seed of keys and of batches lies in [0, 2^32).
+    """
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            check_numbers(value, f"{name}.")
+        low, high = (0, 2**32) if field.name == "seed" else (-(2**31), 2**31)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and not low <= number < high:
+                raise BadArguments(f"{name} must be in [{low}, {high}), got {number}")
+            if isinstance(number, float) and not abs(number) < 3.4e38:
+                raise BadArguments(f"{name} must be finite in float32, got {number}")
 
 
 def override(config: Any, args: Sequence[str], slug: str) -> Any:
@@ -346,8 +379,9 @@ def complaint(framed: str, config: Any) -> str:
 
 
 def nearest(name: str, known: Any) -> str:
-    """`: did you mean "shop"?`, or the choices if nothing is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    """`: did you mean "shop"?`, or the choices if nothing is near; swapped letters are nearest."""
+    swapped = [word for word in known if sorted(word) == sorted(name)]
+    close = swapped or difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     if close:
         return f": did you mean {close[0]}?"
     return f": choose from {', '.join(known)}" if known else ""

@@ -86,6 +86,24 @@ def test_list_is_light():
         ("run toy --adam.rate=-1", "adam.rate must be > 0, got -1.0"),
         ("run toy --adam.rate -1", "adam.rate must be > 0, got -1.0"),
         ("run toy --steps 0", "steps must be >= 1, got 0"),
+        ("run toy --adam.rate nan", "adam.rate must be finite in float32, got nan"),
+        ("run toy --below inf", "below must be finite in float32, got inf"),
+        (
+            "run toy --steps 2147483648",
+            "steps must be in [-2147483648, 2147483648), got 2147483648",
+        ),
+        ("run toy --seed 4294967296", "seed must be in [0, 4294967296), got 4294967296"),
+        (f"run toy --seed {2**64}", f"seed must be in [0, 4294967296), got {2**64}"),
+        ("run toy --seed -1", "seed must be in [0, 4294967296), got -1"),
+        ("run toy --size=", "--size needs a value"),
+        ("run toy --out=", "--out needs a value"),
+        ("run toy --out --resume", "--out needs a value"),
+        ("run toy --quick=1", "--quick takes no value, got --quick=1"),
+        (
+            "run toy --a\x1b[31m",
+            r"unknown option --a\x1b[31m: choose from --adam.rate, "
+            "--steps, --nap, --below, --crash, --seed, --quick, --size, --out, --resume",
+        ),
         ("run toy --steps few", "--steps: invalid literal for int() with base 10: 'few'"),
         ("run toy --steps", "Missing value for argument '--steps'. Expected 1 values."),
         ("run toy spare", "unexpected argument spare"),
@@ -148,6 +166,19 @@ def test_a_read_only_disk_is_refused_before_the_run(run, monkeypatch):
 def test_a_folder_named_like_a_cloud_is_a_folder(run, workplace):
     assert run("run toy --steps 1 --out gs:x")[0] == 0
     assert list((workplace / "gs:x" / "tensorboard" / "one").iterdir())
+
+
+def test_swapped_letters_are_nearest(run, monkeypatch):
+    monkeypatch.setattr(cli, "slugs", lambda: ["shop", "spo"])
+    assert run("run shpo")[2] == "error: unknown experiment 'shpo': did you mean shop?\n"
+    assert run("run sop")[2] == "error: unknown experiment 'sop': did you mean spo?\n"
+
+
+def test_a_gallery_that_cannot_be_written_is_one_line(run, workplace):
+    (workplace / "results" / "index.html").mkdir(parents=True)
+    assert run("report") == (2, "", "error: cannot write results/index.html: Is a directory\n")
+    (workplace / "file").write_text("dear")
+    assert run("report --out file") == (2, "", "error: file is a file\n")
 
 
 def test_a_run_and_what_it_leaves(run, workplace):

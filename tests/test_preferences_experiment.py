@@ -20,6 +20,7 @@ from experiments.preferences.data import (
 )
 from experiments.preferences.fold import prompts_asked
 from experiments.preferences.run import run
+from experiments.preferences.training import make_tools
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import dialogue_opening
 from rlhf_jax.training import Interrupted, UserError, open_run
@@ -87,6 +88,13 @@ def test_reward_model_and_ngrams_learn_the_marker(finished):
     assert found["longer wins"]["accuracy"]["mean"] == pytest.approx(0.5)
     assert found["shorter wins"]["accuracy"]["mean"] == pytest.approx(0.5)
     assert outcome.claims[0].holds
+
+
+def test_a_fit_of_one_update_is_refused(tmp_path):
+    config = replace(toy(tmp_path), reward=Fit(epochs=0.001, learning_rate=1e-3))
+    message = "reward.epochs = 0.001 of 24 pairs is one update of 8, at rate 0: raise reward.epochs"
+    with pytest.raises(UserError, match=message):
+        make_tools(config, 24)
 
 
 def test_perplexity_falls_and_kl_is_positive(finished):

@@ -4,15 +4,20 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from experiments.__main__ import BadArguments, make_config, parse_run
 from experiments.shop import config as shop_config
 from experiments.shop import run as shop_run
+from experiments.shop.corpus import sample_pairs
 from experiments.shop.report import Method, overoptimisation
+from experiments.shop.tools import make_tools
+from rlhf_jax.labs.shop_stages import make_tokenizer, score_moments
 from rlhf_jax.reports.claims import Outcome
-from rlhf_jax.training import Interrupted, open_run, read_metrics
+from rlhf_jax.training import Interrupted, UserError, open_run, read_metrics
 
 TOY = shop_config.Config(
     size=shop_config.Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16),
@@ -125,11 +130,52 @@ def test_the_panel_says_whether_gold_fell(gold, proxy, fell, words):
         (lambda: replace(TOY.ppo, minibatches=3), "minibatches must divide"),
         (lambda: replace(TOY.evaluation, best_of=0), "best_of must be at least 1"),
         (lambda: replace(TOY.size, d_model=20, num_heads=4), "d_model must be a multiple"),
+        (lambda: replace(TOY.size, num_heads=4, num_kv_heads=3), "multiple of num_kv_heads"),
+        (lambda: replace(TOY.size, num_heads=0), "num_heads must be positive"),
     ],
 )
 def test_values_out_of_range_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         change()
+
+
+@pytest.mark.parametrize(
+    ("devices", "change", "message"),
+    [
+        (1, {"model_parallel": 3}, "must divide the number of devices, 1, got 3"),
+        (8, {"model_parallel": 3}, "must divide the number of devices, 8, got 3"),
+        (8, {"ipo": replace(TOY.ipo, batch_size=12)}, "ipo.batch_size must be a multiple of 8"),
+    ],
+)
+def test_what_the_devices_cannot_share_is_refused_at_the_start(
+    monkeypatch, tmp_path, devices, change, message
+):
+    monkeypatch.setattr("jax.device_count", lambda: devices)
+    with pytest.raises(UserError, match=message):
+        make_tools(replace(TOY, **change), make_tokenizer(tmp_path))
+
+
+def test_a_policy_too_weak_to_leave_pairs_is_named(monkeypatch, tmp_path):
+    tools = make_tools(TOY, make_tokenizer(tmp_path))
+    empty = SimpleNamespace(trajectory=SimpleNamespace(actions=np.zeros((128, 2, 3), int)))
+    monkeypatch.setattr("experiments.shop.corpus.answer", lambda *_: empty)
+    message = "pairs: none of the 4 train pairs is left: .* raise sft.steps or lower tie_gap"
+    opened = open_run(tmp_path / "out", slug="shop", config=TOY)
+    with opened as job, pytest.raises(UserError, match=message):
+        sample_pairs(job, tools, {}, np.arange(4), tmp_path, "train")
+
+
+def test_equal_scores_cannot_be_normalised():
+    assert score_moments("reward_model", np.array([[1.0, 3.0]])) == {"mean": 2.0, "std": 1.0}
+    for scores in (np.zeros((2, 2)), np.full((2, 2), np.nan)):
+        with pytest.raises(UserError, match="reward_model: the 4 held-out scores"):
+            score_moments("reward_model", scores)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "banana"])
+def test_the_dtype_is_a_choice(dtype):
+    with pytest.raises(BadArguments, match=f"invalid choice '{dtype}' for argument '--size.dtype'"):
+        make_config(parse_run(["shop", "--size.dtype", dtype]))
 
 
 @pytest.mark.parametrize("name", ["tiny", "default", "quick", "laptop", "pod"])

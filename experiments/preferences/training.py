@@ -26,7 +26,7 @@ from rlhf_jax.policies.language import (
 )
 from rlhf_jax.sampling.decode import Rollout, SamplingConfig, sample
 from rlhf_jax.sharding import compile_update
-from rlhf_jax.training import Run, Stage, run_stage, train_stage
+from rlhf_jax.training import Run, Stage, UserError, run_stage, train_stage
 from rlhf_jax.types import Params, Policy, PreferenceBatch, PyTree, Trajectory
 
 
@@ -65,7 +65,11 @@ class Models(NamedTuple):
 
 
 def make_tools(config: Config, rows: int) -> Tools:
-    """Everything that is compiled, for training splits of up to `rows` pairs."""
+    """Everything that is compiled, for training splits of up to `rows` pairs.
+
+    Raises:
+      UserError: a fit of fewer than two updates, the first of which has rate 0.
+    """
     model = make_transformer(config.transformer())
     scorer = make_reward_model(config.transformer())
     policy, reward, decoder = (
@@ -77,8 +81,14 @@ def make_tools(config: Config, rows: int) -> Tools:
         max_new_tokens=config.answer_tokens, stop_ids=(EOS_ID,), pad_id=PAD_ID
     )
 
-    def fitter(fit: Fit, make_update: Callable, as_batch: Callable) -> Fitter:
+    def fitter(name: str, make_update: Callable, as_batch: Callable) -> Fitter:
+        fit: Fit = getattr(config, name)
         steps = steps_in(fit.epochs, rows=rows, batch_size=config.batch)
+        if steps < 2:
+            raise UserError(
+                f"{name}.epochs = {fit.epochs} of {rows} pairs is one update of {config.batch}, at "
+                f"rate 0: raise {name}.epochs or lower batch"
+            )
         optimizer = make_optimizer(fit, steps)
         update = make_update(optimizer=optimizer)
         compiled = compile_update(lambda state, rows: update(state, as_batch(rows)))
@@ -104,9 +114,9 @@ def make_tools(config: Config, rows: int) -> Tools:
     return Tools(
         init_policy=jax.jit(model.init),
         init_reward=jax.jit(scorer.init),
-        sft=fitter(config.sft, partial(sft.make_update, policy), chosen_answers),
-        reward=fitter(config.reward, partial(reward_model.make_update, reward), pair_batch),
-        dpo=fitter(config.dpo, dpo, lambda rows: pair_batch(*rows)),
+        sft=fitter("sft", partial(sft.make_update, policy), chosen_answers),
+        reward=fitter("reward", partial(reward_model.make_update, reward), pair_batch),
+        dpo=fitter("dpo", dpo, lambda rows: pair_batch(*rows)),
         logps=jax.jit(partial(answer_logps, policy)),
         margins=jax.jit(margins),
         answer=jax.jit(answer),

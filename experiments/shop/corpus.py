@@ -11,7 +11,7 @@ from rlhf_jax.data.store import Field, Records, build, open_source
 from rlhf_jax.envs import shop
 from rlhf_jax.feedback import teachers
 from rlhf_jax.labs.shop import CHUNK, answer, make_prompts, stage_key, texts_of, wrapped
-from rlhf_jax.labs.shop_stages import TEXT
+from rlhf_jax.labs.shop_stages import TEXT, check_any_left
 from rlhf_jax.training import Run, check_stop, progress_bar
 from rlhf_jax.types import Params
 
@@ -54,6 +54,9 @@ def sample_pairs(
         )
         if all(texts) and abs(scores[0] - scores[1]) > config.reward.tie_gap
     ]
+    gap = config.reward.tie_gap
+    why = f"all are empty or within tie_gap = {gap} in gold score; raise sft.steps or lower tie_gap"
+    check_any_left(rows, split=split, asked=len(indices), why=why)
     fields = dict.fromkeys(("prompt", "chosen", "rejected"), TEXT)
     fields |= {k: Field("float32") for k in ("gold_chosen", "gold_rejected")}
     facts = {"seed": config.seed, "prompts": len(indices), **asdict(config.reward)}

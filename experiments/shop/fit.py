@@ -16,7 +16,13 @@ from rlhf_jax.data.store import Records
 from rlhf_jax.labs import shop_ppo, shop_stages
 from rlhf_jax.labs.shop import adam, answer, make_prompts, stage_key
 from rlhf_jax.labs.shop_ppo import Trained
-from rlhf_jax.labs.shop_stages import begin_preference, halves, pair_batch, pair_batches
+from rlhf_jax.labs.shop_stages import (
+    begin_preference,
+    halves,
+    pair_batch,
+    pair_batches,
+    score_moments,
+)
 from rlhf_jax.ops.statistics import wins
 from rlhf_jax.training import Stage, train_stage
 from rlhf_jax.types import Params
@@ -47,8 +53,7 @@ def fit_reward(
         "gold_accuracy": float(np.mean(wins(*jnp.asarray(found).T) == wins(*jnp.asarray(gold).T))),
         "teacher_accuracy": float(np.mean((gold @ [1, -1]) >= 0)),
         "margins": (found @ [1.0, -1.0]).tolist(),
-        "mean": float(found.mean()),
-        "std": float(found.std()),
+        **score_moments(stage.name, found),
     }
 
 

@@ -25,7 +25,15 @@ from rlhf_jax.labs.shop import (
     texts_of,
     wrapped,
 )
-from rlhf_jax.labs.shop_stages import TEXT, fit_reward, halves, pair_batch, pair_batches
+from rlhf_jax.labs.shop_stages import (
+    TEXT,
+    check_any_left,
+    fit_reward,
+    halves,
+    pair_batch,
+    pair_batches,
+    score_moments,
+)
 from rlhf_jax.ops.statistics import wins
 from rlhf_jax.policies.language import language_preference
 from rlhf_jax.training import Run, Stage, check_stop, progress_bar, train_stage
@@ -65,6 +73,8 @@ def sample_pairs(
         )
         if all(pair) and pair[0] != pair[1]
     ]
+    why = "all have an empty answer or two equal ones; raise sft.steps"
+    check_any_left(rows, split=split, asked=len(indices), why=why)
     fields = dict.fromkeys(("prompt", "chosen", "rejected"), TEXT) | {"pref": Field("float32")}
     facts = {"seed": lab.seed, "prompts": len(indices), "judge_beta": config.judge_beta}
     build(name, {split: rows}, fields=fields, data_dir=folder, config=facts)
@@ -84,7 +94,7 @@ def fit_bradley_terry(
     scores = [lab.scores(params, halves(batch)) for batch in in_batches(lab, heldout, config)]
     found = np.concatenate(jax.device_get(scores))[: len(heldout)]
     correct = np.asarray(wins(*jnp.asarray(found).T))
-    facts = {"mean": float(found.mean()), "std": float(found.std())}
+    facts = score_moments(stage.name, found)
     return params, facts | {"correct": correct.tolist(), "best": best_accuracy(heldout)}
 
 

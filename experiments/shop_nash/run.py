@@ -28,7 +28,7 @@ from experiments.shop_nash.report import write_report
 from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.judges import preference_judge
 from rlhf_jax.labs import shop_stages
-from rlhf_jax.labs.shop import ShopLab, make_lab
+from rlhf_jax.labs.shop import ShopLab, check_batches, make_lab
 from rlhf_jax.labs.shop_ppo import Trained, fit_ppo
 from rlhf_jax.reports.claims import Claim, Outcome
 from rlhf_jax.training import Run, Stage, StageResult, check_stop, progress_bar, run_stage
@@ -41,6 +41,7 @@ BASELINES = ("PPO on Bradley-Terry", "iterative DPO")
 def run(config: Config, job: Run) -> Outcome:
     """Trains every method and lets them all play each other."""
     lab = make_lab(shop_stages.make_tokenizer(job.out / "data"), config.size, seed=config.seed)
+    check_batches(lab, config)
     like_policy, like_reward = shapes(lab.policy.init), shapes(lab.reward.init)
     sft = run_stage(job, "sft", lambda stage: learn(stage, lab, config), like=like_policy)
     run_stage(job, "pairs", lambda stage: label(stage.run, lab, config, sft.arrays))

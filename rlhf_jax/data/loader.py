@@ -56,14 +56,14 @@ def _row_numbers(numbers: Sequence[int]) -> np.ndarray:
 
 
 def steps_in(epochs: float | int, *, rows: int, batch_size: int) -> int:
-    """Number of batches that cover `epochs` passes over `rows` rows, the last one rounded up.
+    """Number of batches that cover `epochs` passes over `rows` rows, at least one; rounded up.
 
     Raises:
-      ValueError: epochs <= 0, rows < 1 or batch_size < 1.
+      ValueError: epochs is not finite and > 0, rows < 1 or batch_size < 1.
     """
-    if epochs <= 0 or rows < 1 or batch_size < 1:
+    if not 0 < epochs < math.inf or rows < 1 or batch_size < 1:
         raise ValueError(
-            "epochs must be > 0 and rows, batch_size >= 1, "
+            "epochs must be finite and > 0 and rows, batch_size >= 1, "
             f"got epochs={epochs}, rows={rows}, batch_size={batch_size}"
         )
-    return math.ceil(round(epochs * rows) / batch_size)
+    return math.ceil(max(round(epochs * rows), 1) / batch_size)

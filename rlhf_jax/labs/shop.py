@@ -19,7 +19,6 @@ from rlhf_jax.labs.size import Size
 from rlhf_jax.models import (
     ScalarModel,
     Transformer,
-    TransformerConfig,
     make_reward_model,
     make_transformer,
     make_value_model,
@@ -32,6 +31,7 @@ from rlhf_jax.policies.language import (
 )
 from rlhf_jax.sampling.decode import Rollout, SamplingConfig, sample_many
 from rlhf_jax.sharding import compile_update, make_mesh, shard_params, shard_state, split_batch
+from rlhf_jax.training import UserError
 from rlhf_jax.types import Params, Policy, RewardFn, TrainState, ValueFn
 
 PROMPT_LENGTH = shop.MAX_PROMPT_WORDS + 1  # the <bos>
@@ -84,18 +84,15 @@ def make_lab(tokenizer: Tokenizer, size: Size, *, seed: int, model_parallel: int
 
     Args:
       model_parallel: devices over which each copy of the parameters is split.
+    Raises:
+      UserError: model_parallel does not divide the number of devices.
     """
-    transformer = TransformerConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        d_model=size.d_model,
-        num_layers=size.num_layers,
-        num_heads=size.num_heads,
-        num_kv_heads=size.num_kv_heads,
-        head_dim=size.d_model // size.num_heads,
-        d_ff=size.d_ff,
-        remat=size.remat,
-        dtype="bfloat16" if size.dtype == "bfloat16" else "float32",
-    )
+    devices = jax.device_count()
+    if devices % model_parallel:
+        raise UserError(
+            f"model_parallel must divide the number of devices, {devices}, got {model_parallel}"
+        )
+    transformer = size.transformer(vocab_size=tokenizer.get_vocab_size())
     model = make_transformer(transformer)
     scorer, critic = make_reward_model(transformer), make_value_model(transformer)
     policy, reward = language_policy(model), language_reward(scorer)
@@ -118,11 +115,10 @@ def make_lab(tokenizer: Tokenizer, size: Size, *, seed: int, model_parallel: int
     def token_logps(params, trajectory):
         return policy.logps(params, trajectory.inputs, trajectory.actions)
 
-    several = jax.device_count() > 1
     return ShopLab(
         seed=seed,
         tokenizer=tokenizer,
-        mesh=make_mesh(model=model_parallel) if several else None,
+        mesh=make_mesh(model=model_parallel) if devices > 1 else None,
         model=model,
         scorer=scorer,
         policy=policy,
@@ -133,6 +129,17 @@ def make_lab(tokenizer: Tokenizer, size: Size, *, seed: int, model_parallel: int
         token_logps=token_logps,
         scores=jax.jit(reward.scores),
     )
+
+
+def check_batches(lab: ShopLab, config: Any) -> None:
+    """Raises UserError for a `batch_size` within the config that the lab's devices can't share."""
+    ways = 1 if lab.mesh is None else lab.mesh.shape["data"]
+    for name, part in vars(config).items():
+        if getattr(part, "batch_size", 0) % ways:
+            raise UserError(
+                f"{name}.batch_size must be a multiple of {ways}, the devices that share a batch, "
+                f"got {part.batch_size}"
+            )
 
 
 def stage_key(lab: ShopLab, name: str) -> jax.Array:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from tokenizers import Tokenizer
 
 from rlhf_jax.algos import preference, reward_model, sft
@@ -22,7 +23,7 @@ from rlhf_jax.data.tokenizer import (
 from rlhf_jax.envs import shop
 from rlhf_jax.labs.shop import ANSWER_LENGTH, PROMPT_LENGTH, ShopLab, adam, begin, stage_key
 from rlhf_jax.policies.language import language_trajectory
-from rlhf_jax.training import Stage, train_stage
+from rlhf_jax.training import Stage, UserError, train_stage
 from rlhf_jax.types import Params, PreferenceBatch, Trajectory
 
 TEXT = Field("text")
@@ -77,6 +78,32 @@ def pair_batches(lab: ShopLab, pairs: Records, batch_size: int):
     """Batches of pairs by step."""
     encode = partial(pair_batch, lab.tokenizer)
     return batches(pairs, batch_size=batch_size, seed=lab.seed, batch_fn=encode)
+
+
+def check_any_left(rows: Sequence[dict], *, split: str, asked: int, why: str) -> None:
+    """Raises UserError if none of the sampled pairs is of any use.
+
+    Args:
+      asked: how many were sampled.
+      why: what the others have in common, and which option changes it.
+    """
+    if not rows:
+        raise UserError(f"pairs: none of the {asked} {split} pairs is left: {why}")
+
+
+def score_moments(stage: str, scores: np.ndarray) -> dict[str, float]:
+    """Mean and standard deviation, by which scores are normalised.
+
+    Raises:
+      UserError: the reward model tells no two answers apart.
+    """
+    mean, std = float(scores.mean()), float(scores.std())
+    if not std > 0:
+        raise UserError(
+            f"{stage}: the {scores.size} held-out scores have standard deviation {std}: "
+            "raise the steps or the learning rate of this stage"
+        )
+    return {"mean": mean, "std": std}
 
 
 def halves(pairs: PreferenceBatch) -> Trajectory:

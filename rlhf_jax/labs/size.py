@@ -1,6 +1,8 @@
-"""The size of a lab's transformer, as options of an experiment; light to import."""
+"""The size of a lab's transformer, as options of an experiment."""
 
 from dataclasses import dataclass
+
+from rlhf_jax.models.config import FloatName, TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,11 +15,23 @@ class Size:
     num_kv_heads: int = 2
     d_ff: int = 192
     remat: bool = False
-    dtype: str = "float32"
+    dtype: FloatName = "float32"
 
     def __post_init__(self):
-        for name in ("d_model", "num_layers", "num_heads", "num_kv_heads", "d_ff"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.d_model % (2 * self.num_heads):
+        if self.num_heads > 0 and self.d_model % (2 * self.num_heads):
             raise ValueError(f"d_model must be a multiple of 2 x num_heads, got {self.d_model}")
+        self.transformer(vocab_size=1)
+
+    def transformer(self, *, vocab_size: int) -> TransformerConfig:
+        """The config of the model; ValueError for sizes that no model has."""
+        return TransformerConfig(
+            vocab_size=vocab_size,
+            d_model=self.d_model,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.d_model // max(self.num_heads, 1),
+            d_ff=self.d_ff,
+            remat=self.remat,
+            dtype=self.dtype,
+        )

@@ -16,13 +16,15 @@ class Adam:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """nap: seconds slept in each step. below: threshold of the claim. crash: what goes wrong."""
+    """nap: seconds slept in each step. below: threshold of the claim. crash: what goes wrong.
+    seed: of nothing."""
 
     adam: Adam = Adam()
     steps: int = 60
     nap: float = 0.0
     below: float = 1e9
     crash: str = ""
+    seed: int = 0
 
     def __post_init__(self):
         if self.steps < 1:
