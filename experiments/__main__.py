@@ -222,7 +222,8 @@ def run_one(request: Request) -> int:
     try:
         return execute(request, config, request.folder())
     except Interrupted as stopped:
-        print(f"\nstopped {stopped}; saved. To go on: {resume_command(request)}", file=sys.stderr)
+        saved = "finished stages and steps are saved"
+        print(f"\nstopped {stopped}; {saved}. To go on: {resume_command(request)}", file=sys.stderr)
         return 128 + stopped.signum
     except KeyboardInterrupt as stopped:
         print(f"\nstopped without saving. To go on: {resume_command(request)}", file=sys.stderr)

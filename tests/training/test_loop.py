@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.training import checkpoints, train
+from rlhf_jax.training import checkpoints, signals, train
 from rlhf_jax.training.checkpoints import Store
 from rlhf_jax.training.errors import DiskFullError, DivergedError, Interrupted, ResultsError
 from rlhf_jax.training.metrics import (
@@ -27,7 +27,6 @@ from rlhf_jax.training.metrics import (
     rewind,
     write_metrics,
 )
-from rlhf_jax.training.signals import STOPPING, stop_on_signals
 
 
 @pytest.fixture
@@ -188,7 +187,7 @@ def test_full_disk_is_named(tmp_path):
 
 def test_signals_raise_a_flag_once(capfd):
     before = signal.getsignal(signal.SIGTERM)
-    with stop_on_signals() as stop:
+    with signals.stop_on_signals() as stop:
         assert stop() == 0
         signal.raise_signal(signal.SIGINT)
         assert stop() == signal.SIGINT
@@ -196,29 +195,35 @@ def test_signals_raise_a_flag_once(capfd):
             signal.raise_signal(signal.SIGTERM)
     assert second.value.args == (signal.SIGTERM,)
     assert signal.getsignal(signal.SIGTERM) is before
-    assert capfd.readouterr().err == STOPPING.decode()
+    assert capfd.readouterr().err == signals.STOPPING.decode()
 
 
-def test_a_signal_is_answered_while_compiled_code_runs(monkeypatch):
+def test_signals_are_answered_while_compiled_code_runs(monkeypatch):
     """Compiled code does not return to Python, which hears nothing meanwhile: here, a read."""
     shown, screen = os.pipe()
     waiting, work = os.pipe()
-    seen = []
+    seen, ended = [], []
 
     def user():
-        os.kill(os.getpid(), signal.SIGTERM)
-        ready, _, _ = select.select([shown], [], [], 30)
-        seen.extend(os.read(shown, 200) for _ in ready)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            ready, _, _ = select.select([shown], [], [], 30)
+            seen.extend(os.read(shown, 200) for _ in ready)
         os.write(work, b"!")
 
-    monkeypatch.setattr("rlhf_jax.training.signals.SCREEN", screen)
-    with stop_on_signals() as stop:
-        signal.siginterrupt(signal.SIGTERM, False)  # the system takes the read up again
-        thread = threading.Thread(target=user)
+    monkeypatch.setattr(signals, "SCREEN", screen)
+    monkeypatch.setattr(signals, "GRACE", 0.0)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    thread = threading.Thread(target=user)
+    with signals.stop_on_signals() as stop:
+        for number in signals.NUMBERS:
+            signal.siginterrupt(number, False)  # the system takes the read up again
         thread.start()
-        ctypes.CDLL(None).read(waiting, ctypes.create_string_buffer(1), 1)
+        with pytest.raises(KeyboardInterrupt):
+            ctypes.CDLL(None).read(waiting, ctypes.create_string_buffer(1), 1)
         thread.join()
-        assert stop() == signal.SIGTERM
-    assert seen == [STOPPING]
+        assert stop() == signal.SIGINT
+    assert seen == [signals.STOPPING, signals.STOPPED]
+    assert ended == [128 + signal.SIGTERM]
     for end in (shown, screen, waiting, work):
         os.close(end)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rlhf_jax.training.signals import STOPPING
+
 TOY = Path(__file__).parents[1] / "toy_experiments" / "cli.py"
 ROOT = Path(__file__).parents[2]
 
@@ -76,6 +78,7 @@ def test_sigint_and_sigterm_save_and_leave(tmp_path, uninterrupted):
         text, _ = process.communicate(timeout=60)
         assert process.returncode == 128 + number, text
         assert "Traceback" not in text
+        assert STOPPING.decode() in text
         last = text.strip().splitlines()[-1]
         assert last.startswith("stopped ")
         assert f"run toy --out {out} --nap 0.004 --resume" in last

@@ -83,6 +83,29 @@ def test_another_config_is_refused_and_nothing_changes(tmp_path):
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.parametrize("slug", ["maze", "shop"])
+def test_a_refused_folder_may_be_deleted_or_another_chosen(tmp_path, slug):
+    do(tmp_path / "r", Config())
+
+    def other(out):
+        config = Config() if slug == "maze" else Config(ppo=PPO(beta=0.1))
+        with open_run(out, slug=slug, config=config) as run:
+            return run_stage(run, "sft", work).info
+
+    with pytest.raises(ResultsError, match="choose another --out or delete it"):
+        other(tmp_path / "r")
+    assert other(tmp_path / "s") == {"words": ["a", 1]}
+    shutil.rmtree(tmp_path / "r")
+    assert other(tmp_path / "r") == {"words": ["a", 1]}
+
+
+def test_two_stages_need_two_names(tmp_path):
+    with open_run(tmp_path / "r", slug="shop", config=Config()) as run:
+        run_stage(run, "sft", work)
+        with pytest.raises(ValueError, match="stage sft has been done in this run: give this one"):
+            run_stage(run, "sft", work)
+
+
 def test_folders_that_are_no_results(tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("dear")
@@ -94,6 +117,8 @@ def test_folders_that_are_no_results(tmp_path):
     (tmp_path / "r" / "run.json").write_text("{")
     with pytest.raises(ResultsError, match=r"run\.json cannot be read"):
         do(tmp_path / "r", Config(), resume=True)
+    shutil.rmtree(tmp_path / "r")
+    do(tmp_path / "r", Config(), resume=True)
 
 
 def test_a_run_that_saved_nothing_gives_way(tmp_path):
