@@ -148,7 +148,7 @@ def test_pairs_are_counted_as_they_are_drawn():
         ({"rounds": 3}, "rounds must be at least 4"),
         ({"pairs": 0}, "pairs must be at least 1"),
         ({"hedge_updates": (1, 2)}, "hedge_updates must be three or more"),
-        ({"transformer_rate": 0.0}, "transformer_rate must be > 0"),
+        ({"transformer_rate": 0.0}, "transformer_rate must be in"),
     ],
 )
 def test_values_out_of_range_are_named(change, message):

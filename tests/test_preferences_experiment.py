@@ -241,9 +241,13 @@ def test_sizes_differ_and_need_a_file():
 BAD = {
     "--folds=1": "folds must be at least 2, got 1",
     "--beta=0": "beta must be > 0, got 0",
-    "--sft.epochs=0": "sft.epochs must be > 0, got 0",
-    "--vocab-size=100": "vocab_size must be at least 260, got 100",
-    "--ngrams.l2=-1": "ngrams.l2 must be >= 0, got -1",
+    "--sft.epochs=0": "sft.epochs must be in (0, inf), got 0",
+    "--sft.epochs=nan": "sft.epochs must be in (0, inf), got nan",
+    "--vocab-size=100": "vocab_size must be in [260, 65536], got 100",
+    "--vocab-size=100000000": "vocab_size must be in [260, 65536], got 100000000",
+    "--ngrams.l2=-1": "ngrams.l2 must be in [0, inf), got -1",
+    "--ngrams.l2=nan": "ngrams.l2 must be in [0, inf), got nan",
+    "--dpo.learning-rate=1e30": "dpo.learning_rate must be in (0, 1], got 1e+30",
     "--num-heads=5": "d_model must be a multiple of 2 num_heads = 10, got 64",
 }
 

@@ -127,6 +127,10 @@ def test_the_panel_says_whether_gold_fell(gold, proxy, fell, words):
     [
         (lambda: replace(TOY.dpo, beta=0.0), "beta must be > 0"),
         (lambda: replace(TOY.ppo, clip_eps=-0.2), "clip_eps must be > 0"),
+        (lambda: replace(TOY.dpo, learning_rate=1e30), "learning_rate must be in"),
+        (lambda: replace(TOY.sft, rows=600_001), "rows must be in"),
+        (lambda: replace(TOY.reward, tie_gap=5.0), "tie_gap must be in"),
+        (lambda: replace(TOY.evaluation, prompts=100_001), "prompts must be in"),
         (lambda: replace(TOY.ppo, minibatches=3), "minibatches must divide"),
         (lambda: replace(TOY.evaluation, best_of=0), "best_of must be at least 1"),
         (lambda: replace(TOY.size, d_model=20, num_heads=4), "d_model must be a multiple"),

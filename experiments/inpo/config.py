@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -36,8 +38,7 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if len(self.hedge_updates) < 3 or min(self.hedge_updates) < 1:
             raise ValueError(f"hedge_updates must be three or more, got {self.hedge_updates}")
-        if self.transformer_rate <= 0:
-            raise ValueError(f"transformer_rate must be > 0, got {self.transformer_rate}")
+        check_fields(self, "(0, 1]", "transformer_rate")
 
 
 def default() -> Config:

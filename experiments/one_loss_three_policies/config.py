@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -30,6 +32,7 @@ class Config:
         for name in ("num_seeds", "num_states", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_fields(self, "(0, 1]", "table_rate", "linear_rate", "transformer_rate")
         if self.num_actions < 2:
             raise ValueError(f"num_actions must be at least 2, got {self.num_actions}")
 

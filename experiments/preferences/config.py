@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlhf_jax.checks import check_fields
 from rlhf_jax.models import TransformerConfig
 
 
@@ -10,8 +11,8 @@ from rlhf_jax.models import TransformerConfig
 class Fit:
     """One fit by AdamW: the rate warms up over a tenth of the steps, then falls on a cosine to 0.
 
-    epochs: passes over the training pairs, > 0. learning_rate: the highest, > 0.
-    weight_decay: >= 0.
+    epochs: passes over the training pairs, > 0. learning_rate: the highest, in (0, 1].
+    weight_decay: in [0, 1].
     """
 
     epochs: float
@@ -19,11 +20,9 @@ class Fit:
     weight_decay: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must be >= 0, got {self.weight_decay}")
+        check_fields(self, "(0, inf)", "epochs")
+        check_fields(self, "(0, 1]", "learning_rate")
+        check_fields(self, "[0, 1]", "weight_decay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +42,8 @@ class Ngrams:
         for name in ("features", "max_n", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.l2 < 0:
-            raise ValueError(f"l2 must be >= 0, got {self.l2}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
+        check_fields(self, "[0, inf)", "l2")
+        check_fields(self, "(0, 1]", "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +52,7 @@ class Config:
 
     data: the preference file. seed: of the folds, the first weights, the batches and the samples.
     folds: K >= 2 of cross-validation. max_pairs: no more than the first so many pairs are used.
-    vocab_size: ids of the tokenizer, >= 260. prompt_tokens, answer_tokens: P and T.
+    vocab_size: ids of the tokenizer, 260 to 65,536. prompt_tokens, answer_tokens: P and T.
     d_model, num_layers, num_heads: of the transformer. batch: pairs an update, or answers in SFT.
     beta: DPO's KL weight > 0. sampled: held-out prompts of each fold that are answered, for the
     KL; kept: how many of these answers are written to answers.jsonl.
@@ -81,7 +78,8 @@ class Config:
     kept: int = 4
 
     def __post_init__(self) -> None:
-        smallest = {"folds": 2, "vocab_size": 260, "sampled": 2, "kept": 0, "seed": 0}
+        check_fields(self, "[260, 65536]", "vocab_size")
+        smallest = {"folds": 2, "sampled": 2, "kept": 0, "seed": 0}
         sizes = ("max_pairs", "prompt_tokens", "answer_tokens", "num_layers", "num_heads", "batch")
         for name in (*smallest, *sizes, "d_model"):
             if getattr(self, name) < smallest.get(name, 1):

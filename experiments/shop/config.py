@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from rlhf_jax.checks import check_fields
 from rlhf_jax.labs.size import Size
 
 
@@ -19,7 +20,10 @@ def _positive(config, *names: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SFT:
-    """rows: base-corpus answers. steps, batch_size (answers), learning_rate: of AdamW."""
+    """rows: base-corpus answers, to the prompts before those of the pairs.
+
+    steps, batch_size (answers), learning_rate (at most 1): of AdamW, as in every stage.
+    """
 
     rows: int = 8000
     steps: int = 2000
@@ -27,15 +31,17 @@ class SFT:
     learning_rate: float = 0.004
 
     def __post_init__(self):
-        _at_least(self, 1, "rows", "steps", "batch_size")
-        _positive(self, "learning_rate")
+        _at_least(self, 1, "steps", "batch_size")
+        check_fields(self, "[1, 600000]", "rows")
+        check_fields(self, "(0, 1]", "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModel:
     """pairs: to train on; heldout_pairs: to judge by. teacher_beta: inverse temperature of the
     Bradley-Terry teacher that labels by gold score. tie_gap: answers closer than this in gold score
-    are a tie to the teacher, and dropped. batch_size: pairs."""
+    are a tie to the teacher, and dropped; in [0, 1), as gold scores lie in [0, 1]. batch_size:
+    pairs."""
 
     pairs: int = 8000
     heldout_pairs: int = 1024
@@ -46,10 +52,12 @@ class RewardModel:
     learning_rate: float = 0.002
 
     def __post_init__(self):
-        _at_least(self, 2, "pairs", "heldout_pairs")
+        _at_least(self, 2, "heldout_pairs")
         _at_least(self, 1, "steps", "batch_size")
-        _at_least(self, 0, "tie_gap")
-        _positive(self, "teacher_beta", "learning_rate")
+        _positive(self, "teacher_beta")
+        check_fields(self, "[2, 250000]", "pairs")  # those of the RL prompts follow
+        check_fields(self, "[0, 1)", "tie_gap")
+        check_fields(self, "(0, 1]", "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +71,8 @@ class Direct:
 
     def __post_init__(self):
         _at_least(self, 1, "steps", "batch_size")
-        _positive(self, "beta", "learning_rate")
+        _positive(self, "beta")
+        check_fields(self, "(0, 1]", "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +96,8 @@ class PPO:
 
     def __post_init__(self):
         _at_least(self, 1, "steps", "free_steps", "batch_size", "epochs", "minibatches")
-        _positive(self, "beta", "clip_eps", "learning_rate")
+        _positive(self, "beta", "clip_eps")
+        check_fields(self, "(0, 1]", "learning_rate")
         if self.batch_size % self.minibatches:
             raise ValueError(f"minibatches must divide batch_size, got {self.minibatches}")
 
@@ -103,7 +113,8 @@ class Evaluation:
     best_of: int = 16
 
     def __post_init__(self):
-        _at_least(self, 2, "prompts", "curve_prompts")
+        _at_least(self, 2, "curve_prompts")
+        check_fields(self, "[2, 100000]", "prompts")  # those of the held-out pairs follow
         _at_least(self, 1, "curve_points", "best_of")
         if self.curve_prompts > self.prompts:
             raise ValueError(f"curve_prompts must be at most prompts, got {self.curve_prompts}")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from rlhf_jax.checks import check_fields
 from rlhf_jax.labs.size import Size
 
 
@@ -13,7 +14,7 @@ def _check(config, **lows: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A supervised stage. steps; batch_size: rows or pairs; rate: of AdamW."""
+    """A supervised stage. steps; batch_size: rows or pairs; rate: of AdamW, at most 1."""
 
     steps: int
     batch_size: int
@@ -21,8 +22,7 @@ class Fit:
 
     def __post_init__(self):
         _check(self, steps=1, batch_size=1)
-        if not self.rate > 0:
-            raise ValueError(f"rate must be > 0, got {self.rate}")
+        check_fields(self, "(0, 1]", "rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,8 @@ class Game:
 
     def __post_init__(self):
         _check(self, answers=1, rounds=1, steps=1, inner_steps=1, samples=2, beta=0)
-        for name in ("rate", "ipo_beta", "pair_temperature"):
+        check_fields(self, "(0, 1]", "rate")
+        for name in ("ipo_beta", "pair_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
         if not 0 < self.eta * self.beta <= 1:
@@ -75,6 +76,7 @@ class PPO:
 
     def __post_init__(self):
         _check(self, beta=0, steps=1, batch_size=1, epochs=1)
+        check_fields(self, "(0, 1]", "rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,8 @@ class Evaluation:
     samples: int = 4
 
     def __post_init__(self):
-        _check(self, prompts=2, samples=2)
+        _check(self, samples=2)
+        check_fields(self, "[2, 100000]", "prompts")  # those of the held-out pairs follow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,9 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self):
-        _check(self, seed=0, judge_beta=0, rows=1, pairs=2, heldout_pairs=2)
+        _check(self, seed=0, judge_beta=0, heldout_pairs=2)
+        check_fields(self, "[1, 600000]", "rows")  # prompts of the pairs follow
+        check_fields(self, "[2, 250000]", "pairs")  # those of the games follow
         if not self.dpo_beta > 0:
             raise ValueError(f"dpo_beta must be > 0, got {self.dpo_beta}")
 
