@@ -106,16 +106,22 @@ def files(out: Path) -> list[str]:
     return sorted(str(path.relative_to(out)) for path in found)
 
 
-def clear(out: Path) -> None:
-    """Removes what a run that saved nothing wrote, as listed by `note_files`, and no more."""
-    record = out / "run.json"
-    left = json.loads(record.read_text(encoding="utf-8")).get("left", []) if record.exists() else []
-    for name in (*left, "run.json", "metrics.jsonl"):
+def clear(out: Path) -> bool:
+    """Removes what a run that saved nothing wrote, as listed by `note_files`, and no more.
+
+    False if it made no list, since it was killed, and files are there that may be its own.
+    """
+    path, left = out / "run.json", None
+    if path.exists():
+        left = json.loads(path.read_text(encoding="utf-8")).get("left")
+    known = left is not None or not files(out)
+    for name in (*(left or ()), "run.json", "metrics.jsonl"):
         (out / name).unlink(missing_ok=True)
     folders = [path for name in FILLED for path in (out / name, *(out / name).rglob("*"))]
     for path in reversed(folders):  # a folder comes before what is in it
         if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
             path.rmdir()
+    return known
 
 
 def note_files(out: Path, before: list[str]) -> None:

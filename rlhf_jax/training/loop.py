@@ -64,21 +64,21 @@ def train(
       store: of this loop alone. metadata: JSON values to keep with its checkpoints.
       writer: gets every log_every-th step's metrics, and the last.
       save_every: updates between checkpoints; 0 saves only at the end or when stopped.
-      progress: show a bar with the time left; one plain line at the end if not on a terminal.
-      stop: read after each step; a signal's number saves and leaves.
+      progress: a bar on a terminal, else a line at the end. stop: read after each step; a signal's
+        number saves and leaves.
       followed: a later loop has a checkpoint that counts on the rows after this, finished, loop:
         they are kept. Without it a restored loop cuts metrics.jsonl to its checkpoint.
     Raises:
       Interrupted: `stop` asked for it; the state is saved.
       DivergedError: a metric with "loss" in its path, or a state to be saved, is not finite.
     """
-    began = fetched = time.perf_counter()
+    began = time.perf_counter()
     state, start, earlier = _resume(state, stage, store, writer, cut=not followed)
-    pending, loss = list[tuple[int, dict[str, Any]]](), math.nan
+    pending: list[tuple[int, dict[str, Any]]] = []
+    loss, fetched = math.nan, time.perf_counter()
     with progress_bar(stage, steps, show=progress, done=start) as advance:
         for step in range(start, steps):
-            state, metrics = step_fn(state, step)
-            done = step + 1
+            done, (state, metrics) = step + 1, step_fn(state, step)
             pending.append((done, metrics))
             asked = stop()  # read once: a signal that comes later in this step waits for the next
             saving = asked or done == steps or (save_every and done % save_every == 0)

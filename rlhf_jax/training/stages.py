@@ -131,9 +131,10 @@ def open_run(
             if resume and holds_work(out):
                 record["environments"] = note_environment(out, now, say=progress)
             else:
-                clear(out)
+                known = clear(out)
                 checkpoints.write_json(out / "run.json", record)
-                held.callback(note_files, out, files(out))
+                if known:
+                    held.callback(note_files, out, files(out))
             writer = open_writer(out)
             held.callback(close_writer, writer)
         facts = (slug, record["config"], now["versions"], record["environments"])

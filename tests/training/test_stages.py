@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from rlhf_jax.training import (
     run_stage,
     train_stage,
 )
+from rlhf_jax.training.environment import environment
 from rlhf_jax.training.errors import (
     CheckpointError,
     DivergedError,
@@ -25,6 +28,7 @@ from rlhf_jax.training.errors import (
     ResultsError,
     UserError,
 )
+from rlhf_jax.training.folders import differences
 from rlhf_jax.training.stages import check_stop
 
 
@@ -146,7 +150,7 @@ def test_the_data_of_a_run_that_saved_something_stays(tmp_path):
 
 def test_other_versions_are_mentioned(tmp_path, capsys):
     do(tmp_path / "r", Config(), progress=True)
-    assert capsys.readouterr().out == "sft: 0.0 s\n"
+    assert re.fullmatch(r"sft: \d+\.\d s\n", capsys.readouterr().out)
     path = tmp_path / "r" / "run.json"
     record = json.loads(path.read_text())
     record["environments"][0]["versions"]["jax"] = "0.1"
@@ -155,6 +159,20 @@ def test_other_versions_are_mentioned(tmp_path, capsys):
         do(tmp_path / "r", Config(), resume=True, progress=True)
         assert "note: begun with jax 0.1, going on with " in capsys.readouterr().out
         assert len(json.loads(path.read_text())["environments"]) == 2
+
+
+def test_an_environment_is_sources_devices_and_precision(tmp_path):
+    def changed(now):
+        return [name for name, _, _ in differences(before, now)]
+
+    (tmp_path / "a.py").write_text("x = 1")
+    before = environment([tmp_path])
+    assert before["devices"] == f"{jax.device_count()} x cpu"
+    assert changed(environment([tmp_path])) == []
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        assert changed(environment([tmp_path])) == ["x64", "matmul_precision"]
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert changed(environment([tmp_path])) == [f"sources.{tmp_path.name}"]
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):
