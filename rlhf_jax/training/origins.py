@@ -5,6 +5,7 @@ under "after", what each stage before it left: a digest of its result and the ro
 metrics.jsonl up to its end.
 """
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ def result_digest(record: dict[str, Any]) -> str:
     return checkpoints.json_digest({name: record[name] for name in ("leaves", "skeleton", "info")})
 
 
-def loops(stage_folder: Path) -> dict[str, Origin]:
-    """The loops of a stage that have a checkpoint, with the origin of the newest.
+def loops(stage_folder: Path, *, but: Container[str] = ()) -> dict[str, Origin]:
+    """The loops of a stage, `but` some, that have a checkpoint, with the origin of the newest.
 
     A copy of a loop under another name is not looked at.
     """
     found = {}
     for path in sorted(stage_folder.iterdir()) if stage_folder.is_dir() else ():
-        steps = checkpoints.steps(Store(path))
+        steps = [] if path.name in but else checkpoints.steps(Store(path))
         if steps:
             record = checkpoints.read_record(checkpoints.folder_of(Store(path), steps[-1]))
             if record["metadata"].get("part") == path.name:

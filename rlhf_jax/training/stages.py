@@ -329,7 +329,7 @@ def _followed(stage: Stage, store: Store, steps: int) -> bool:
     Then this loop is finished and metrics.jsonl holds that loop's rows after its own.
     """
     folder = store.root.parent
-    later = [folder / p for p in origins.loops(folder) if p not in (*stage.loops, store.root.name)]
+    later = [folder / part for part in origins.loops(folder, but={*stage.loops, store.root.name})]
     done = max(checkpoints.steps(store), default=0)
     if later and done < steps:
         names = " and ".join(str(path) for path in later)
