@@ -3,6 +3,9 @@
 Shapes and dtypes are known while tracing and are always checked. Numbers are checked where they are
 known: Python and NumPy numbers, and JAX arrays of this process. A traced number passes, so that it
 can be swept, and nothing of a check is left in compiled code.
+
+An id out of its table is not refused, because under a mask it may be anything: `rows` and `entries`
+read it as NaN, where plain indexing reads the last row.
 """
 
 from fractions import Fraction
@@ -11,7 +14,15 @@ from typing import Any
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
+
+NAN_OUTSIDE: dict[str, Any] = {
+    "mode": "fill",
+    "fill_value": np.nan,
+    "wrap_negative_indices": False,
+}
 
 # Where a shape is promised but arrays, tracers, numbers and sequences of numbers are all welcome.
 Numbers = Any
@@ -78,6 +89,35 @@ def check_ids(**ids: Numbers) -> None:
     for name, array in ids.items():
         if not jax.dtypes.issubdtype(dtype := _dtype(array), np.integer):
             raise TypeError(f"{name} must be integers, got {dtype}")
+
+
+def rows(table: Float[Array, "..."], **ids: Numbers) -> Float[Array, "..."]:
+    """table[ids, ...], NaN where an id is out of its axis: `rows(table, states=s, actions=a)`.
+
+    Args:
+      table: [S, *C], or [S, A, *C] for two kinds of ids, and so on.
+      ids: name, for the error -> [*B] int, in the order of the table's axes.
+    Returns:
+      [*B, *C].
+    Raises:
+      TypeError: ids are not integers (at trace time).
+    """
+    check_ids(**ids)
+    return jnp.asarray(table).at[tuple(ids.values())].get(**NAN_OUTSIDE)
+
+
+def entries(table: Float[Array, "*B A"], actions: Numbers) -> Float[Array, "*B"]:
+    """One entry of each row: table[b, actions[b]], NaN where an action is not in [0, A).
+
+    Args:
+      table: [*B, A].
+      actions: [*B] int.
+    Raises:
+      TypeError: actions are not integers (at trace time).
+    """
+    check_ids(actions=actions)
+    places = jnp.asarray(actions)[..., None]
+    return jnp.take_along_axis(table, places, axis=-1, **NAN_OUTSIDE)[..., 0]
 
 
 def _inside(interval: str, x: np.ndarray) -> np.ndarray:

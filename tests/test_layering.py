@@ -50,7 +50,7 @@ EVERYONE_MAY_IMPORT = {"checks"}
 # Rooms that may import only these from outside, besides the standard library.
 OUTSIDE = {
     "types": {"jax", "jaxtyping"},
-    "checks": {"jax", "numpy"},
+    "checks": {"jax", "jaxtyping", "numpy"},
     "ops": {"jax", "jaxtyping", "chex"},
     "losses": {"jax", "jaxtyping", "chex"},
 }

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Float
 
 from rlhf_jax.algos.gradient import Diagnostics, Objective, gradient_step, init_state
+from rlhf_jax.checks import entries
 from rlhf_jax.losses.expectile import expectile_loss
 from rlhf_jax.losses.policy_gradient import reinforce_loss, value_loss
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean
@@ -144,7 +145,7 @@ def _objectives(
 
     def acted(params: Params) -> Array:
         every = action_values.logits(params, states)
-        return kept(jnp.take_along_axis(every, actions[..., None], axis=-1)[..., 0])
+        return kept(entries(every, actions))
 
     bar = acted(state.target)
     after = values.values(state.values.params, batch.next_inputs)

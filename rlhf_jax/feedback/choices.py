@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from rlhf_jax.checks import entries
 from rlhf_jax.ops.masking import masked_sum
 
 Scalar = float | Float[Array, ""]
@@ -60,7 +61,7 @@ def choice_loglik(
     """
     chex.assert_equal_shape([values[..., 0], choice])
     logps = choice_logps(values, mask, beta=beta)
-    return jnp.take_along_axis(logps, choice[..., None], axis=-1)[..., 0]
+    return entries(logps, choice)
 
 
 def choice_gradient(

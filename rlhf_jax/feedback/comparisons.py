@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from rlhf_jax.checks import entries
 from rlhf_jax.feedback.teachers import flip_labels
 
 Scalar = float | Float[Array, ""]
@@ -153,7 +154,7 @@ def outcome_loglik(labels: Int[Array, "*B"], logps: Float[Array, "*B 3"]) -> Flo
     """log P(label) with label 0, 1 or EQUAL, in nats: [*B]."""
     chex.assert_equal_shape([labels, logps[..., 0]])
     places = jnp.where(labels == EQUAL, 2, labels)
-    return jnp.take_along_axis(logps, places[..., None], axis=-1)[..., 0]
+    return entries(logps, places)
 
 
 def common_length(mask: ArrayLike) -> int:

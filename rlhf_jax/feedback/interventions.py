@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from rlhf_jax.checks import entries
+
 Scalar = float | int | Float[Array, ""]
 
 
@@ -58,7 +60,7 @@ def rejected_by_share(
 def _at_reference(action_values: Array, ref_actions: Array) -> Array:
     """Q(s, a_ref), [*B, 1]."""
     chex.assert_shape(ref_actions, action_values.shape[:-1])
-    return jnp.take_along_axis(action_values, ref_actions[..., None], axis=-1)
+    return entries(action_values, ref_actions)[..., None]
 
 
 def intervention_probs(rejected: Bool[Array, "*B"], *, rate: Scalar) -> Float[Array, "*B"]:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses.policy_gradient import asymmetric_clip_loss, ppo_clip_loss, reinforce_loss
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, ratios
 from rlhf_jax.ops.masking import masked_mean, masked_sum
@@ -35,8 +36,8 @@ def gspo_loss(
       old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
       advantages: [*B] A, e.g. `ops.groups.group_normalised_advantages`; data, no gradient.
       mask: [*B, T] True where the token counts.
-      clip_eps_low: eps_low > 0, small: 3e-4 in the paper. May be traced.
-      clip_eps_high: eps_high > 0, 4e-4 in the paper. May be traced.
+      clip_eps_low: eps_low > 0, 3e-4 in the paper; infinity for none. May be traced.
+      clip_eps_high: eps_high > 0, 4e-4 in the paper; infinity for none. May be traced.
     Returns:
       [*B] losses, unreduced. Gradient flows to token_logps only.
     Raises:
@@ -75,8 +76,8 @@ def gspo_token_loss(
       old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
       advantages: [*B, T] A_t; data, no gradient.
       mask: [*B, T] True where the token counts.
-      clip_eps_low: eps_low > 0. May be traced.
-      clip_eps_high: eps_high > 0. May be traced.
+      clip_eps_low: eps_low > 0, infinity for none. May be traced.
+      clip_eps_high: eps_high > 0, infinity for none. May be traced.
     Returns:
       [*B, T] losses, 0 under the mask; take `ops.masking.sequence_mean_of_token_mean`. The value
       of s_t is GSPO's s, its gradient s grad log pi_t. Gradient flows to token_logps only.
@@ -87,6 +88,7 @@ def gspo_token_loss(
       `reinforce_loss` in gradient at s = 1.
     Reference: Zheng et al. 2025, arXiv:2507.18071, Section 4.3.
     """
+    check_mask(mask=mask)
     chex.assert_equal_shape([token_logps, old_token_logps, advantages, mask])
     token_logps = jnp.where(mask, token_logps, 0.0)
     gap = token_logps - jnp.where(mask, old_token_logps, 0.0)
@@ -119,8 +121,8 @@ def luspo_loss(
       old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
       advantages: [*B] A; data, no gradient.
       mask: [*B, T] True where the token counts; |y| of them.
-      clip_eps_low: eps_low > 0. May be traced.
-      clip_eps_high: eps_high > 0. May be traced.
+      clip_eps_low: eps_low > 0, infinity for none. May be traced.
+      clip_eps_high: eps_high > 0, infinity for none. May be traced.
     Returns:
       [*B] losses, unreduced; their plain mean is TRL's `luspo`. Gradient flows to token_logps only.
     Raises:
@@ -160,7 +162,7 @@ def gmpo_loss(
       advantages: [*B] A, e.g. `ops.groups.group_normalised_advantages`; data, no gradient.
       mask: [*B, T] True where the token counts.
       clip_eps_low: eps_low > 0 in nats: where A < 0 no ratio of a token counts as less than
-        exp(-eps_low); the paper's 0.4. May be traced.
+        exp(-eps_low); the paper's 0.4. Infinity switches it off. May be traced.
       clip_eps_high: eps_high > 0 in nats: where A > 0 none counts as more than exp(eps_high); the
         paper's 0.4. Infinity switches the clip off. May be traced.
     Returns:
@@ -174,6 +176,7 @@ def gmpo_loss(
       `reinforce_loss` in gradient at rho = 1.
     Reference: Zhao et al. 2025, arXiv:2507.20673.
     """
+    check_range("(0, inf]", clip_eps_low=clip_eps_low, clip_eps_high=clip_eps_high)
     gap, advantages = _answer_terms(token_logps, old_token_logps, advantages, mask)
     advantages = jax.lax.stop_gradient(advantages)
     pulled, pushed = jnp.minimum(gap, clip_eps_high), jnp.maximum(gap, -clip_eps_low)
@@ -211,6 +214,7 @@ def rloo_loss(
     Reference: Ahmadian et al. 2024, arXiv:2402.14740; Kool et al. 2019 for the baseline.
     Departs: the paper has no ratio and no clip; they are those of the TRL trainer.
     """
+    check_range("(0, inf]", clip_eps=clip_eps)
     gap, advantages = _answer_terms(token_logps, old_token_logps, advantages, mask)
     log_ratios = masked_sum(gap, mask, axis=-1)
     return ppo_clip_loss(log_ratios, jnp.zeros_like(advantages), advantages, clip_eps=clip_eps)
@@ -238,8 +242,8 @@ def vespo_loss(
       mask: [*B, T] True where the token counts.
       k_positive: k >= 0 where A >= 0: the weight grows like w^k below its peak at k / lambda.
       lambda_positive: lambda >= 0 where A >= 0: it fades like exp(-lambda w) above.
-      k_negative: k where A < 0. All four may be traced.
-      lambda_negative: lambda where A < 0.
+      k_negative: k >= 0 where A < 0. All four may be traced.
+      lambda_negative: lambda >= 0 where A < 0.
     Returns:
       [*B, T] losses, 0 under the mask, for `ops.masking.token_mean`. The value means nothing, its
       gradient does, and flows to token_logps only. The exponent of the weight stops at 40.
@@ -251,6 +255,13 @@ def vespo_loss(
     Reference: Shen et al. 2026, arXiv:2602.10693, Eq. 20.
     Departs: the form was checked against the TRL trainer (1.16), not derived from the paper.
     """
+    check_range(
+        "[0, inf)",
+        k_positive=k_positive,
+        lambda_positive=lambda_positive,
+        k_negative=k_negative,
+        lambda_negative=lambda_negative,
+    )
     gap, advantages = _answer_terms(token_logps, old_token_logps, advantages, mask)
     log_w = jax.lax.stop_gradient(jnp.minimum(jnp.sum(gap, axis=-1), MAX_LOG_RATIO))
     k = jnp.where(advantages >= 0, k_positive, k_negative)
@@ -288,6 +299,7 @@ def off_policy_mask(
     Reduces to: all True at max_kl = inf.
     Reference: DeepSeek-AI 2025, arXiv:2512.02556, Eq. 9.
     """
+    check_range("(0, inf]", max_kl=max_kl)
     gap, advantages = _answer_terms(token_logps, sampler_token_logps, advantages, mask)
     return (advantages >= 0) | (-masked_mean(gap, mask, axis=-1) <= max_kl)
 
@@ -299,6 +311,7 @@ def _answer_terms(
     mask: Bool[Array, "*B T"],
 ) -> tuple[Float[Array, "*B T"], Float[Array, "*B"]]:
     """[*B, T] log pi - log pi_old, 0 under the mask, and [*B] A, 0 for answers without tokens."""
+    check_mask(mask=mask)
     chex.assert_equal_shape([token_logps, old_token_logps, mask])
     chex.assert_shape(advantages, token_logps.shape[:-1])
     gap = token_logps - jax.lax.stop_gradient(old_token_logps)

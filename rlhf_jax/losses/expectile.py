@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
+
 Scalar = float | Float[Array, ""]
 
 
@@ -30,6 +32,7 @@ def expectile_loss(
     Reduces to: `value_loss` at expectile = 1/2.
     Reference: Kostrikov et al. 2021, arXiv:2110.06169, Eq. 5 (implicit Q-learning).
     """
+    check_range("(0, 1)", expectile=expectile)
     chex.assert_equal_shape([values, targets])
     errors = jax.lax.stop_gradient(targets) - values
     return jnp.where(errors < 0, 1.0 - expectile, expectile) * errors**2

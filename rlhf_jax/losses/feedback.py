@@ -9,6 +9,7 @@ import chex
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.checks import check_ids, check_mask
 from rlhf_jax.losses.links import logistic, soft_logistic, squared
 from rlhf_jax.ops.logprobs import log1mexp
 
@@ -32,6 +33,7 @@ def binary_loss(scores: Float[Array, "*B"], labels: Bool[Array, "*B"]) -> Float[
     Reduces to: `bradley_terry_loss` against a score of 0.
     Reference: logistic regression; as an outcome reward model, Cobbe et al. 2021, arXiv:2110.14168.
     """
+    check_mask(labels=labels)
     chex.assert_equal_shape([scores, labels])
     return logistic(jnp.where(labels, scores, -scores))
 
@@ -65,7 +67,7 @@ def ordinal_loss(
 
     Args:
       scores: [*B] s, any real.
-      ratings: [*B] y, from 0 (worst) to M; a rating outside is not checked under jit.
+      ratings: [*B] y, from 0 (worst) to M; the loss of another is NaN, without gradient.
       thresholds: [M] c, strictly increasing, shared by the batch, in the unit of the scores; may be
         trained. Keeping them in order is the caller's part (say, a cumulative sum of softplus).
     Returns:
@@ -78,8 +80,9 @@ def ordinal_loss(
     Reduces to: `binary_loss` of s - c_0 at M = 1.
     Reference: McCullagh 1980, "Regression models for ordinal data".
     """
+    check_ids(ratings=ratings)
     chex.assert_equal_shape([scores, ratings])
-    ratings = jnp.clip(ratings, 0, thresholds.shape[0])
+    rated = (ratings >= 0) & (ratings <= thresholds.shape[0])
     above_bottom, below_top = ratings > 0, ratings < thresholds.shape[0]
     lower = thresholds[jnp.maximum(ratings - 1, 0)]
     upper = thresholds[jnp.minimum(ratings, thresholds.shape[0] - 1)]
@@ -87,7 +90,7 @@ def ordinal_loss(
     at_least = jnp.where(above_bottom, logistic(scores - lower), 0.0)
     at_most = jnp.where(below_top, logistic(upper - scores), 0.0)
     widths = jnp.where(above_bottom & below_top, upper - lower, jnp.inf)
-    return at_least + at_most - log1mexp(-widths)
+    return jnp.where(rated, at_least + at_most - log1mexp(-widths), jnp.nan)
 
 
 def cost_model_loss(
@@ -115,6 +118,7 @@ def cost_model_loss(
     Reduces to: `bradley_terry_loss` + two `binary_loss`.
     Reference: Dai et al. 2023, arXiv:2310.12773.
     """
+    check_mask(worse_unsafe=worse_unsafe, better_unsafe=better_unsafe)
     chex.assert_equal_shape([worse_costs, better_costs, worse_unsafe, better_unsafe])
     signs = binary_loss(worse_costs, worse_unsafe) + binary_loss(better_costs, better_unsafe)
     return logistic(worse_costs - better_costs) + signs
@@ -140,6 +144,7 @@ def process_loss(
     Reduces to: `binary_loss` of each step.
     Reference: Lightman et al. 2023, arXiv:2305.20050.
     """
+    check_mask(labels=labels, mask=mask)
     chex.assert_equal_shape([step_scores, labels, mask])
     return jnp.where(mask, binary_loss(jnp.where(mask, step_scores, 0.0), labels), 0.0)
 
@@ -164,6 +169,7 @@ def soft_process_loss(
     Reduces to: `process_loss` at p in {0, 1}.
     Reference: Wang et al. 2023, arXiv:2312.08935 (Math-Shepherd, soft estimation).
     """
+    check_mask(mask=mask)
     chex.assert_equal_shape([step_scores, successes, mask])
     step_scores, successes = (jnp.where(mask, x, 0.0) for x in (step_scores, successes))
     return jnp.where(mask, soft_logistic(step_scores, successes), 0.0)

@@ -7,7 +7,7 @@ All steps are one map of logits. With reference mu, opponent q, step eta and KL 
 and all regressions are one function of a pair: the gap of log-probs, less the gap under the anchors
 that pi+ starts from, against a target. eta is always the step: larger moves further. Papers that
 call 1 / step eta say so below. The win probability against the opponent, P(y > q), may be replaced
-by an unbiased sample of it; a win or a loss is one.
+by an unbiased sample of it; a win or a loss is one. Shapes that differ raise AssertionError.
 """
 
 import chex
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rlhf_jax.checks import check_entries, check_mask, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.losses.policy_gradient import reinforce_loss
 from rlhf_jax.ops.masking import masked_sum
@@ -41,8 +42,6 @@ def pairwise_regression_loss(
       targets: [*B] t in nats; data, no gradient.
     Returns:
       [*B] losses, unreduced, >= 0. Gradient flows to first_logps and second_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs, anchors, targets.
     Reduces to: `ipo_loss` with the reference as the one anchor and t = 1 / (2 beta).
     """
@@ -65,8 +64,6 @@ def anchor_gaps(
         mixture's limit only if they sum to 1.
     Returns:
       [*B] nats.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: anchors.
     Reduces to: nothing.
     """
@@ -104,14 +101,13 @@ def online_ipo_loss(
       beta: KL weight > 0; Nash-MD's and INPO's tau. May be traced.
     Returns:
       [*B] losses, unreduced, >= 0. Gradient flows to first_logps and second_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs, reference, an opponent's answers, win probabilities.
     Reduces to: `ipo_loss` at win_rate_gaps = 1/2; `online_ipo_v2_loss` at prefs - 1/2; a
       `rebel_loss` on win rates / beta^2.
     Reference: Zhou et al. 2025, arXiv:2503.08942; Munos et al. 2023, arXiv:2312.00886, for Nash-MD;
       Tiapkin et al. 2025, arXiv:2505.19731, for Nash-MP.
     """
+    check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([ref_first_logps, ref_second_logps])
     gaps = ref_first_logps - ref_second_logps
     return pairwise_regression_loss(first_logps, second_logps, gaps, win_rate_gaps / beta)
@@ -142,8 +138,6 @@ def online_ipo_v2_loss(
       beta: KL weight > 0. May be traced.
     Returns:
       [*B] losses, unreduced, >= 0. Gradient flows to first_logps and second_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: fresh pairs, reference, soft labels.
     Reduces to: `ipo_loss` at prefs = 1.
     Reference: Zhou et al. 2025, arXiv:2503.08942; Calandriello et al. 2024, arXiv:2403.08635.
@@ -181,13 +175,14 @@ def inpo_loss(
       eta: step > 0, eta beta <= 1; ONE OVER the paper's eta (its 0.005 is 200 here). May be traced.
     Returns:
       [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs from the last policy, reference, last policy.
     Reduces to: `ipo_loss` at eta beta = 1; `onpo_loss` with pi_t for the base at beta = 0;
       `mnpo_loss` with the two anchors.
     Reference: Zhang et al. 2024, arXiv:2407.00617, Eq. 8.
     """
+    check_range("[0, inf)", beta=beta)
+    check_range("(0, inf)", eta=eta)
+    check_range("[0, 1]", **{"eta * beta": eta * beta})
     chex.assert_equal_shape([ref_chosen_logps, ref_rejected_logps, old_gaps])
     ref_weight = eta * beta
     gaps = ref_weight * (ref_chosen_logps - ref_rejected_logps) + (1.0 - ref_weight) * old_gaps
@@ -215,8 +210,6 @@ def onpo_loss(
       eta: step > 0. May be traced.
     Returns:
       [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs from the last policy, base iterate.
     Reduces to: `ipo_loss` at beta = 1 / eta with the base as reference.
     Reference: Zhang et al. 2025, arXiv:2502.16852. No official code; which policy is the base in
@@ -252,14 +245,13 @@ def mnpo_loss(
       eta: step > 0; ONE OVER the eta of the official code and of Eq. 15. May be traced.
     Returns:
       [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs from the last policy, anchors.
     Reduces to: `inpo_loss` with the anchors reference and pi_t; `ipo_loss` with the reference only.
     Reference: Wu et al. 2025, arXiv:2509.23102, Eq. 17.
     Departs: Eq. 14 has step eta and Eq. 15 step 1 / eta; here it is the step in all. The official
       code averages log-probs over tokens against the same target; pass mean_logps for that.
     """
+    check_entries("[0, inf)", weights=weights)
     gaps = anchor_gaps(chosen_anchor_logps, rejected_anchor_logps, weights)
     return _winner_loss(chosen_logps, rejected_logps, gaps, eta)
 
@@ -271,6 +263,7 @@ def _winner_loss(
     eta: Scalar,
 ) -> Float[Array, "*B"]:
     """Regression on the constant target of winner-loser pairs, half a step."""
+    check_range("(0, inf)", eta=eta)
     targets = jnp.full_like(gaps, 0.5 * eta)
     return pairwise_regression_loss(chosen_logps, rejected_logps, gaps, targets)
 
@@ -294,12 +287,11 @@ def sppo_loss(
     Returns:
       [*B] losses, unreduced, >= 0. Gradient flows to logps only. As in the paper the log of the
       normaliser is taken to be eta / 2: the mirror step only to first order in eta.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: answers from the last policy, win probabilities.
     Reduces to: `sppo_hard_loss` in the mean over labels, at beta = 1 / eta, up to a constant.
     Reference: Wu et al. 2024, arXiv:2405.00675.
     """
+    check_range("(0, inf)", eta=eta)
     chex.assert_equal_shape([logps, old_logps, prefs])
     return links.squared(logps - jax.lax.stop_gradient(old_logps), eta * (prefs - 0.5))
 
@@ -332,13 +324,12 @@ def nash_md_pg_loss(
     Returns:
       [*B] losses, unreduced; 0 for a row without tokens. The value means nothing; the gradient
       does, and flows to token_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: fresh samples, reference, an opponent's answers, soft labels.
     Reduces to: `reinforce_loss` with advantages prefs - 1/2 at beta = 0; beta / 4 times
       `online_ipo_v2_loss` in the mean gradient of self-play.
     Reference: Munos et al. 2023, arXiv:2312.00886.
     """
+    check_range("[0, inf)", beta=beta)
     costs = _log_ratios(token_logps, ref_token_logps, mask)
     to_go = jnp.flip(jnp.cumsum(jnp.flip(costs, -1), axis=-1), -1)
     return _credited_loss(token_logps, prefs, mask, beta * to_go)
@@ -363,13 +354,12 @@ def nash_md_pg_token_loss(
       token_logps, ref_token_logps, prefs, mask, beta: as in `nash_md_pg_loss`.
     Returns:
       [*B] losses, as in `nash_md_pg_loss`.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: fresh samples, reference, an opponent's answers, soft labels.
     Reduces to: `nash_md_pg_loss` on answers of one token.
     Reference: the Nash-MD trainer of TRL.
     Departs: the paper charges the KL to go, `nash_md_pg_loss`.
     """
+    check_range("[0, inf)", beta=beta)
     costs = _log_ratios(token_logps, ref_token_logps, mask)
     return _credited_loss(token_logps, prefs, mask, beta * costs)
 
@@ -380,6 +370,7 @@ def _log_ratios(
     mask: Bool[Array, "*B T"],
 ) -> Float[Array, "*B T"]:
     """log pi - log mu per token, 0 under the mask."""
+    check_mask(mask=mask)
     chex.assert_equal_shape([token_logps, ref_token_logps, mask])
     return jnp.where(mask, token_logps - ref_token_logps, 0.0)
 

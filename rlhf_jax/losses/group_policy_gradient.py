@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses.policy_gradient import asymmetric_clip_loss
 from rlhf_jax.ops.kl import k3
 from rlhf_jax.ops.masking import masked_mean, masked_sum
@@ -39,7 +40,7 @@ def grpo_loss(
       ref_token_logps: [*B, T] the same under the reference; data, no gradient.
       advantages: [*B] A, e.g. `ops.groups.group_normalised_advantages`; data, no gradient.
       mask: [*B, T] True where the token counts.
-      clip_eps: eps > 0. May be traced.
+      clip_eps: eps > 0; infinity switches the clip off. May be traced.
       beta: KL weight >= 0. May be traced.
     Returns:
       [*B] losses, unreduced; their plain mean is TRL's loss type `grpo`. Gradient flows to
@@ -51,6 +52,8 @@ def grpo_loss(
       `dr_grpo_loss` with max_length = T at beta = 0 for answers of length T.
     Reference: Shao et al. 2024, arXiv:2402.03300, Eq. 3.
     """
+    check_range("(0, inf]", clip_eps=clip_eps)
+    check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([token_logps, ref_token_logps, mask])
     losses = _token_losses(token_logps, old_token_logps, advantages, mask, clip_eps, clip_eps)
     ref_token_logps = jax.lax.stop_gradient(ref_token_logps)
@@ -77,7 +80,7 @@ def dr_grpo_loss(
       advantages: [*B] A, centred and not divided by a deviation
         (`ops.groups.group_centred_advantages`); data, no gradient.
       mask: [*B, T] True where the token counts.
-      clip_eps: eps > 0. May be traced.
+      clip_eps: eps > 0; infinity switches the clip off. May be traced.
       max_length: L_max > 0, tokens of the longest answer allowed; the same for every batch.
     Returns:
       [*B] losses, unreduced; their plain mean is TRL's `dr_grpo`. Gradient flows to token_logps
@@ -89,6 +92,8 @@ def dr_grpo_loss(
       beta = 0 at equal lengths.
     Reference: Liu et al. 2025, arXiv:2503.20783, Section 3.2.
     """
+    check_range("(0, inf]", clip_eps=clip_eps)
+    check_range("(0, inf)", max_length=max_length)
     losses = _token_losses(token_logps, old_token_logps, advantages, mask, clip_eps, clip_eps)
     return masked_sum(losses, mask, axis=-1) / max_length
 
@@ -111,8 +116,8 @@ def dapo_loss(
       old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
       advantages: [*B] A, e.g. `ops.groups.group_normalised_advantages`; data, no gradient.
       mask: [*B, T] True where the token counts.
-      clip_eps_low: eps_low > 0; the paper's 0.2. May be traced.
-      clip_eps_high: eps_high > 0; the paper's 0.28. May be traced.
+      clip_eps_low: eps_low > 0, infinity for none; the paper's 0.2. May be traced.
+      clip_eps_high: eps_high > 0, infinity for none; the paper's 0.28. May be traced.
     Returns:
       [*B, T] losses, 0 under the mask. `ops.masking.token_mean` of them over the whole batch is
       TRL's `dapo`. Gradient flows to token_logps only.
@@ -151,6 +156,8 @@ def high_entropy_mask(
     Reduces to: `mask` at quantile = 0.
     Reference: Wang et al. 2025, arXiv:2506.01939.
     """
+    check_range("[0, 1]", quantile=quantile)
+    check_mask(mask=mask)
     chex.assert_equal_shape([entropies, mask])
     if entropies.size == 0:
         return mask
@@ -174,6 +181,7 @@ def _token_losses(
     clip_eps_high: Scalar,
 ) -> Float[Array, "*B T"]:
     """[*B, T] clipped loss of each token with the advantage of its answer; 0 under the mask."""
+    check_mask(mask=mask)
     chex.assert_equal_shape([token_logps, old_token_logps, mask])
     chex.assert_shape(advantages, token_logps.shape[:-1])
     return asymmetric_clip_loss(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
 
 Scalar = float | Float[Array, ""]
@@ -66,6 +67,7 @@ def smoothed_logistic(
     Reduces to: `logistic` at label_smoothing = 0.
     Reference: Mitchell 2023, "A note on DPO with noisy preferences and relationship to IPO".
     """
+    check_range("[0, 1/2)", label_smoothing=label_smoothing)
     return (1.0 - label_smoothing) * logistic(margins) + label_smoothing * logistic(-margins)
 
 
@@ -83,6 +85,7 @@ def robust_logistic(margins: Float[Array, "*B"], *, label_smoothing: Scalar) -> 
     Reduces to: `logistic` at label_smoothing = 0; its mean over flips is `logistic` at any h.
     Reference: Chowdhury et al. 2024, arXiv:2403.00409; Natarajan et al. 2013 for the estimator.
     """
+    check_range("[0, 1/2)", label_smoothing=label_smoothing)
     kept = (1.0 - label_smoothing) * logistic(margins) - label_smoothing * logistic(-margins)
     return kept / (1.0 - 2.0 * label_smoothing)
 
@@ -100,6 +103,7 @@ def hinge(margins: Float[Array, "*B"], *, target: Scalar = 1.0) -> Float[Array, 
     Needs: margins.
     Reduces to: nothing.
     """
+    check_range("(-inf, inf)", target=target)
     return jax.nn.relu(target - margins)
 
 
@@ -137,6 +141,7 @@ def exo(margins: Float[Array, "*B"], *, label_smoothing: Scalar) -> Float[Array,
     Reduces to: nothing.
     Reference: Ji et al. 2024, arXiv:2402.00856.
     """
+    check_range("(0, 1/2)", label_smoothing=label_smoothing)
     won, lost = jax.nn.sigmoid(margins), jax.nn.sigmoid(-margins)
     return won * (-logistic(margins) - jnp.log1p(-label_smoothing)) + lost * (
         -logistic(-margins) - jnp.log(label_smoothing)
@@ -159,6 +164,7 @@ def discopop(margins: Float[Array, "*B"], *, temperature: Scalar = 0.05) -> Floa
     Reduces to: the mean of `logistic` and exp(-z) as temperature grows.
     Reference: Lu et al. 2024, arXiv:2406.08414.
     """
+    check_range("(0, inf)", temperature=temperature)
     # g exp(-z) in one exponent: apart, 0 * inf is NaN far below 0.
     exponent = -jax.nn.softplus(-margins / temperature) - margins
     exponential = jnp.exp(jnp.minimum(exponent, MAX_LOG_RATIO))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import ppo_clip_loss
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
 
@@ -74,6 +75,7 @@ def p3o_v1_loss(
       off-policy gradient is proven by enumeration. The mean over more than one pair is an
       extension.
     """
+    check_range("(0, inf]", clip_eps=clip_eps)
     chex.assert_equal_shape([logps, old_logps, scores])
     log_ratios = _log_ratios(logps, old_logps)
     first, second = _pairs(log_ratios)
@@ -119,6 +121,7 @@ def p3o_v2_loss(
       off-policy gradient is proven by enumeration. The mean over more than one pair is an
       extension.
     """
+    check_range("(0, inf]", clip_eps=clip_eps, weight_clip_eps=weight_clip_eps)
     chex.assert_equal_shape([logps, old_logps, scores])
     first, second = _pairs(jax.lax.stop_gradient(_log_ratios(logps, old_logps)))
     weights = jnp.clip(jnp.exp(first + second), 1.0 - weight_clip_eps, 1.0 + weight_clip_eps)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import ratios
 
 Scalar = float | Float[Array, ""]
@@ -63,6 +64,7 @@ def ppo_clip_loss(
       clip_eps = inf; `asymmetric_clip_loss` at clip_eps_low = clip_eps_high.
     Reference: Schulman et al. 2017, arXiv:1707.06347, Eq. 7 (negated: something to minimise).
     """
+    check_range("(0, inf]", clip_eps=clip_eps)
     return asymmetric_clip_loss(
         logps, old_logps, advantages, clip_eps_low=clip_eps, clip_eps_high=clip_eps
     )
@@ -84,8 +86,8 @@ def asymmetric_clip_loss(
       logps: [*S] log-probs of the actions under the policy being trained, in nats.
       old_logps: [*S] the same under the policy that sampled; data, no gradient.
       advantages: [*S] A; data, no gradient.
-      clip_eps_low: eps_low > 0, binding where A < 0. May be traced.
-      clip_eps_high: eps_high > 0, binding where A > 0. May be traced.
+      clip_eps_low: eps_low > 0, binding where A < 0; infinity for none. May be traced.
+      clip_eps_high: eps_high > 0, binding where A > 0; infinity for none. May be traced.
     Returns:
       [*S] losses, unreduced. Finite for finite log-probs: the exponent of rho stops at 40.
       Gradient flows to logps only.
@@ -96,6 +98,7 @@ def asymmetric_clip_loss(
       rho = 1.
     Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.1.
     """
+    check_range("(0, inf]", clip_eps_low=clip_eps_low, clip_eps_high=clip_eps_high)
     chex.assert_equal_shape([logps, old_logps, advantages])
     advantages = jax.lax.stop_gradient(advantages)
     rho = ratios(logps, jax.lax.stop_gradient(old_logps))
@@ -119,7 +122,7 @@ def dual_clip_loss(
       logps: [*S] log-probs of the actions under the policy being trained, in nats.
       old_logps: [*S] the same under the policy that sampled; data, no gradient.
       advantages: [*S] A; data, no gradient.
-      clip_eps: eps > 0. May be traced.
+      clip_eps: eps > 0; infinity switches the clip off. May be traced.
       dual_clip: c > 1, usually > 1 + eps; no gradient where A < 0 and rho > c. Infinity switches
         it off. May be traced.
     Returns:
@@ -132,6 +135,8 @@ def dual_clip_loss(
     Reference: Ye et al. 2019, arXiv:1912.09729, for the dual clip; Prime Intellect 2025,
       arXiv:2505.07291, for the two-sided one.
     """
+    check_range("(0, inf]", clip_eps=clip_eps)
+    check_range("(1, inf]", dual_clip=dual_clip)
     chex.assert_equal_shape([logps, old_logps, advantages])
     advantages = jax.lax.stop_gradient(advantages)
     rho = ratios(logps, jax.lax.stop_gradient(old_logps))
@@ -202,6 +207,7 @@ def sapo_loss(
       gradient as both tau -> 0.
     Reference: Gao et al. 2025, arXiv:2511.20347.
     """
+    check_range("(0, inf)", tau_positive=tau_positive, tau_negative=tau_negative)
     chex.assert_equal_shape([logps, old_logps, advantages])
     advantages = jax.lax.stop_gradient(advantages)
     rho = ratios(logps, jax.lax.stop_gradient(old_logps))
@@ -232,6 +238,7 @@ def truncated_importance_weights(
     Reference: Ionides 2008, "Truncated importance sampling"; Yao et al. 2025, "Your efficient RL
       framework secretly brings you off-policy RL training", for its use here.
     """
+    check_range("(0, inf]", max_ratio=max_ratio)
     return jnp.minimum(jax.lax.stop_gradient(ratios(old_logps, sampler_logps)), max_ratio)
 
 
@@ -255,6 +262,7 @@ def masked_importance_weights(
       sampler_logps = old_logps and max_ratio >= 1.
     Reference: none; the masked modes of the TRL trainer.
     """
+    check_range("(0, inf]", max_ratio=max_ratio)
     rho = jax.lax.stop_gradient(ratios(old_logps, sampler_logps))
     return jnp.where(rho <= max_ratio, rho, 0.0)
 
@@ -302,6 +310,7 @@ def clipped_value_loss(
     Reduces to: `value_loss` at clip_eps = inf.
     Reference: the critic loss of the OpenAI baselines PPO2, kept by Ziegler et al. 2019.
     """
+    check_range("(0, inf]", clip_eps=clip_eps)
     chex.assert_equal_shape([values, old_values, returns])
     old_values = jax.lax.stop_gradient(old_values)
     clipped = jnp.clip(values, old_values - clip_eps, old_values + clip_eps)

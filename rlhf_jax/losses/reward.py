@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.checks import check_ids, check_mask, check_range
 from rlhf_jax.losses.links import logistic, smoothed_logistic, soft_logistic
 from rlhf_jax.ops.returns import discounted_sum
 
@@ -167,6 +168,8 @@ def rao_kupper_loss(
     Reference: Rao and Kupper 1967, "Ties in paired-comparison experiments"; with log-ratios times
       beta as scores, DPO-RK of Chen et al. 2024, arXiv:2409.17431.
     """
+    check_range("[1, inf)", theta=theta)
+    check_ids(outcomes=outcomes)
     chex.assert_equal_shape([first_scores, second_scores, outcomes])
     margins, log_theta = first_scores - second_scores, jnp.log(theta)
     first, second = logistic(margins - log_theta), logistic(-margins - log_theta)
@@ -202,6 +205,8 @@ def davidson_loss(
       comparison experiments"; with log-ratios times beta as scores, DPO-D of Chen et al. 2024,
       arXiv:2409.17431.
     """
+    check_range("[0, inf)", nu=nu)
+    check_ids(outcomes=outcomes)
     chex.assert_equal_shape([first_scores, second_scores, outcomes])
     first, second = logistic(first_scores - second_scores), logistic(second_scores - first_scores)
     middle = 0.5 * (first + second)  # -log of the geometric mean of the two without ties
@@ -230,6 +235,7 @@ def plackett_luce_loss(
     Reduces to: `bradley_terry_loss` at K = 2.
     Reference: Plackett 1975; Luce 1959.
     """
+    check_mask(mask=mask)
     chex.assert_equal_shape([scores, mask])
     scores = jnp.where(mask, scores, -1e30)  # not -inf: its gradient would be NaN
     remaining = jax.lax.cumlogsumexp(scores, axis=scores.ndim - 1, reverse=True)
@@ -283,6 +289,7 @@ def partial_return_loss(
     Reference: Christiano et al. 2017, arXiv:1706.03741, Section 2.2.3, without its noise term.
     Departs: the paper has no discount and segments of equal length.
     """
+    check_mask(chosen_mask=chosen_mask, rejected_mask=rejected_mask)
     chex.assert_equal_shape([chosen_rewards, rejected_rewards])
     losses = bradley_terry_loss(
         partial_returns(chosen_rewards, chosen_mask, gamma=gamma),
@@ -324,6 +331,8 @@ def deterministic_regrets(
     Reference: Knox et al. 2022, arXiv:2206.02231.
     Departs: the discount; the paper's segments have none.
     """
+    check_range("[0, 1]", gamma=gamma)
+    check_mask(mask=mask)
     chex.assert_equal_shape([start_values, end_values, rewards[..., 0]])
     steps = jnp.maximum(jnp.sum(mask, axis=-1), 1).astype(end_values.dtype)
     last = gamma**steps * end_values

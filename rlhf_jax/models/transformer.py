@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.checks import rows
 from rlhf_jax.models.config import TransformerConfig
 from rlhf_jax.models.layers import Block, KeysValues, RMSNorm, rotation, weight
 
@@ -95,7 +96,8 @@ class Trunk(nnx.Module):
         policies = jax.checkpoint_policies
         saved = policies.nothing_saveable if self.config.remat else policies.dots_saveable
         body = jax.checkpoint(layer, prevent_cse=False, policy=saved)
-        x, kept = jax.lax.scan(body, self.lookup(ids), layers)
+        # Ids of padding may be anything: no layer may see what they would look up.
+        x, kept = jax.lax.scan(body, self.lookup(jnp.where(segments > 0, ids, 0)), layers)
         return self.norm(x), kept
 
     def step(self, cache: KVCache, ids: Int[Array, "B"], positions: Int[Array, "B"]):
@@ -115,8 +117,8 @@ class Trunk(nnx.Module):
         return self.norm(x), KVCache(tuple(layers), valid, cache.slot + 1)
 
     def lookup(self, ids: Int[Array, "*B"]) -> Float[Array, "*B d"]:
-        """Embeddings in the compute dtype."""
-        return self.embed[...][ids].astype(self.config.dtype)
+        """Embeddings in the compute dtype, NaN where an id is not in the vocabulary."""
+        return rows(self.embed[...], ids=ids).astype(self.config.dtype)
 
 
 class LanguageModel(nnx.Module):

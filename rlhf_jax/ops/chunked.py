@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from rlhf_jax.checks import check_range, entries
+
 
 def chunked_token_logps(
     hidden: Float[Array, "*B T d"],
@@ -32,7 +34,7 @@ def chunked_token_logps(
     Args:
       hidden: [*B, T, d] float32 or bfloat16.
       unembedding: [V, d]; used in the dtype of `hidden`, as the transformer does.
-      actions: [*B, T] in [0, V). An index outside is not checked.
+      actions: [*B, T] in [0, V). The log-probability of another is NaN.
       chunk: positions of each row at a time, static; evened out over T. Two arrays of
         [*B, chunk, V] float32 are alive at the worst moment.
     Returns:
@@ -42,8 +44,7 @@ def chunked_token_logps(
       ValueError: chunk < 1.
       AssertionError: leading shapes differ, or the feature sizes (at trace time).
     """
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    check_range("[1, inf)", chunk=chunk)
     chex.assert_equal_shape_prefix([hidden, actions], actions.ndim)
     chex.assert_axis_dimension(unembedding, 1, hidden.shape[-1])
     if actions.shape[-1] == 0:
@@ -65,8 +66,8 @@ def _forward(chunk: int, hidden: Array, unembedding: Array, actions: Array):
         logits = _logits(states, table)
         peak = jnp.max(logits, axis=-1, keepdims=True)
         log_sum = jnp.log(jnp.sum(jnp.exp(logits - peak), axis=-1, keepdims=True))
-        chosen = jnp.take_along_axis(logits, actions[..., None], axis=-1) - peak
-        return None, ((chosen - log_sum)[..., 0], peak, log_sum)
+        chosen = entries(logits, actions) - peak[..., 0]
+        return None, (chosen - log_sum[..., 0], peak, log_sum)
 
     axis = actions.ndim - 1
     parts = _split(hidden, axis, chunk), _split(actions, axis, chunk)

@@ -7,11 +7,15 @@ a known amount with every vector. The norm is how uncertain a linear regression 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_entries, check_range
+
 Scalar = float | int | Float[Array, ""]
 
 
 def initial_inverse(num_features: int, *, ridge: Scalar) -> Float[Array, "d d"]:
     """A^-1 = I / ridge, before any vector; ridge > 0."""
+    check_range("(0, inf)", ridge=ridge)
+    check_range("[1, inf)", num_features=num_features)
     return jnp.eye(num_features) / ridge
 
 
@@ -46,6 +50,7 @@ def rank_one_inverse(
       [*B, d, d], symmetric to the last digit. O(d^2).
     Reference: Sherman and Morrison 1950.
     """
+    check_entries("[0, inf)", weight=weight)
     weight = jnp.asarray(weight, inverse.dtype)
     solved = jnp.einsum("...ij,...j->...i", inverse, vectors)
     growth = 1.0 + weight * jnp.sum(vectors * solved, axis=-1)
@@ -66,6 +71,7 @@ def log_det_increase(
     Returns:
       [*B] nats, >= 0: the D-optimal score, twice the information about a Gaussian linear model.
     """
+    check_entries("[0, inf)", weight=weight)
     return jnp.log1p(weight * elliptical_norms(vectors, inverse) ** 2)
 
 
@@ -83,4 +89,8 @@ def log_det_bound(
       Nats. By Jensen: det A <= (tr A / d)^d.
     Reference: Abbasi-Yadkori et al. 2011, Lemma 10.
     """
+    check_entries("[0, inf)", count=count)
+    check_range("[1, inf)", num_features=num_features)
+    check_range("[0, inf)", length=length)
+    check_range("(0, inf)", ridge=ridge)
     return num_features * jnp.log1p(jnp.asarray(count) * length**2 / (num_features * ridge))

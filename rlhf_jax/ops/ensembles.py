@@ -8,6 +8,8 @@ frozen while a policy is trained; nothing here stops gradients.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
+
 Scalar = float | Float[Array, ""]
 
 
@@ -61,4 +63,5 @@ def uncertainty_penalised_scores(
     Reduces to: `mean_scores` at penalty = 0.
     Reference: Coste et al. 2023, arXiv:2310.02743, Eq. 5.
     """
+    check_range("[0, inf)", penalty=penalty)
     return jnp.mean(scores, axis=0) - penalty * jnp.var(scores, axis=0)

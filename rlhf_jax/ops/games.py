@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.kl import exact_kl
 from rlhf_jax.ops.masking import masked_mean
 
@@ -119,6 +120,7 @@ def regularised_payoff(
       [*C], the broadcast of all leading axes.
     Reference: Munos et al. 2023, arXiv:2312.00886, Eq. 2.
     """
+    check_range("[0, inf)", beta=beta)
     rate = win_rate(prefs, jnp.exp(logps), jnp.exp(other_logps))
     shape = jnp.broadcast_shapes(logps.shape, other_logps.shape, ref_logps.shape)
     first, second, ref = (jnp.broadcast_to(x, shape) for x in (logps, other_logps, ref_logps))
@@ -143,6 +145,7 @@ def regularised_best_response(
     Returns:
       [*C, n] log-probs in nats.
     """
+    check_range("(0, inf)", beta=beta)
     return jax.nn.log_softmax(ref_logps + win_rates(prefs, jnp.exp(logps)) / beta, axis=-1)
 
 

@@ -13,6 +13,8 @@ import chex
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.checks import check_mask, check_range
+
 Scalar = float | Float[Array, ""]
 
 
@@ -66,6 +68,7 @@ def group_normalised_advantages(
     Reference: Shao et al. 2024, arXiv:2402.03300, Section 4.1.2.
     Departs: the paper writes no eps and does not say which std; both are those of the TRL trainer.
     """
+    check_range("[0, inf)", eps=eps)
     centred, count = _centred(scores, mask)
     variance = jnp.sum(centred**2, axis=-1, keepdims=True) / jnp.maximum(count - 1.0, 1.0)
     spread = variance != 0
@@ -205,6 +208,8 @@ def overlong_penalty(
     Reduces to: nothing.
     Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.4.
     """
+    check_range("(0, inf)", max_length=max_length, cache=cache)
+    check_range("(0, 1]", **{"cache / max_length": cache / max_length})
     return jnp.clip((max_length - cache - lengths) / cache, -1.0, 0.0)
 
 
@@ -213,6 +218,7 @@ def _checked(scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None) -> 
     if mask is None:
         return jnp.ones(scores.shape, bool)
     chex.assert_equal_shape([scores, mask])
+    check_mask(mask=mask)
     return mask
 
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.checks import entries
 from rlhf_jax.ops.masking import masked_mean, masked_sum
 
 MAX_LOG_RATIO = 40.0  # exp of it, squared and times a weight, still fits float32
@@ -19,18 +20,18 @@ def token_logps(
 
     Args:
       logits: [*B, T, A] unnormalised.
-      actions: [*B, T] in [0, A). An index outside is not checked under jit.
+      actions: [*B, T] in [0, A). The log-probability of another is NaN, without gradient.
     Returns:
       [*B, T] float32, <= 0.
     Raises:
       AssertionError: leading shapes differ (at trace time).
+      TypeError: actions are not integers (at trace time).
     """
     chex.assert_equal_shape_prefix([logits, actions], actions.ndim)
     logits = logits.astype(jnp.float32)
     # Subtracting the peak first keeps the digits that a common offset of the logits would eat.
     logits = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    chosen = jnp.take_along_axis(logits, actions[..., None], axis=-1)[..., 0]
-    return chosen - jax.nn.logsumexp(logits, axis=-1)
+    return entries(logits, actions) - jax.nn.logsumexp(logits, axis=-1)
 
 
 def sequence_logps(

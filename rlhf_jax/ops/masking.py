@@ -9,7 +9,9 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from rlhf_jax.checks import check_entries, check_mask, check_range
 
 Axis = int | tuple[int, ...] | None
 Scalar = float | Float[Array, ""]
@@ -42,6 +44,7 @@ def masked_sum(
       AssertionError: shapes differ (at trace time).
     """
     chex.assert_equal_shape([x, mask])
+    check_mask(mask=mask)
     return jnp.sum(jnp.where(mask, x, 0.0), axis=axis)
 
 
@@ -57,14 +60,14 @@ def weighted_mean(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None = No
 
     Args:
       x: [*S] per-example losses or diagnostics.
-      weights: [*S] >= 0, None for ones. Where a weight is 0, x never matters, NaN included.
+      weights: [*S] >= 0, None for ones. Where a weight is 0, x never matters, NaN included. A
+        traced weight below 0 counts as 0 in both sums.
     Raises:
       AssertionError: shapes differ (at trace time).
+      ValueError: a known weight is negative or not finite.
     """
-    if weights is None:
-        weights = jnp.ones_like(x)
-    chex.assert_equal_shape([x, weights])
-    return Mean(jnp.sum(jnp.where(weights > 0, x, 0.0) * weights), jnp.sum(weights))
+    weights = jnp.ones_like(x) if weights is None else _checked_weights(x, weights)
+    return Mean(jnp.sum(keep_weighted(x, weights) * weights), jnp.sum(weights))
 
 
 def token_weights(
@@ -78,8 +81,9 @@ def token_weights(
     Returns:
       [*B, T] float32.
     """
+    check_mask(mask=mask)
     steps = mask.astype(jnp.float32)
-    return steps if weights is None else steps * weights[..., None]
+    return steps if weights is None else steps * _checked_weights(mask[..., 0], weights)[..., None]
 
 
 def token_mean(
@@ -196,6 +200,7 @@ def constant_denominator(
     Reduces to: `sequence_mean` at length = 1.
     Reference: Liu et al. 2025, arXiv:2503.20783, Section 3.2.
     """
+    check_range("(0, inf)", length=length)
     total, weight = sequence_mean(losses, mask, weights)
     return Mean(total, weight * length)
 
@@ -207,8 +212,14 @@ def _answer_weights(
     chex.assert_equal_shape([losses, mask])
     if weights is None:
         return jnp.ones(losses.shape[:-1], losses.dtype)
-    chex.assert_equal_shape([losses[..., 0], weights])
-    return weights
+    return _checked_weights(losses[..., 0], weights)
+
+
+def _checked_weights(x: Shaped[Array, "*S"], weights: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """Weights of x, refused where they are known and negative; traced negative ones are 0."""
+    chex.assert_equal_shape([x, weights])
+    check_entries("[0, inf)", weights=weights)
+    return jnp.where(weights < 0, 0.0, weights)
 
 
 def keep_weighted(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None) -> Float[Array, "*S"]:
@@ -223,11 +234,11 @@ def keep_weighted(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None) -> 
       [*S].
     Raises:
       AssertionError: shapes differ (at trace time).
+      ValueError: a known weight is negative or not finite.
     """
     if weights is None:
         return x
-    chex.assert_equal_shape([x, weights])
-    return jnp.where(weights > 0, x, 0.0)
+    return jnp.where(_checked_weights(x, weights) > 0, x, 0.0)
 
 
 def whiten(
@@ -254,6 +265,8 @@ def whiten(
       AssertionError: shapes differ (at trace time).
     Reference: advantage normalisation of the TRL PPO trainer (masked, Bessel, eps 1e-8).
     """
+    check_mask(mask=mask)
+    check_range("(0, inf)", eps=eps)
     weights = mask.astype(x.dtype) if weights is None else jnp.where(mask, weights, 0.0)
     mean = weighted_mean(x, weights)
     centred = jnp.where(weights > 0, x - mean.value(), 0.0)
@@ -263,6 +276,7 @@ def whiten(
 
 def true_before(mask: Bool[Array, "*B T"]) -> Int[Array, "*B T"]:
     """[*B, T] the last place before each place where the mask is True, -1 where there is none."""
+    check_mask(mask=mask)
     places = jnp.where(mask, jnp.arange(mask.shape[-1], dtype=jnp.int32), -1)
     latest = jax.lax.cummax(places, axis=mask.ndim - 1)
     return jnp.concatenate([jnp.full_like(latest[..., :1], -1), latest[..., :-1]], axis=-1)

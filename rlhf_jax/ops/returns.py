@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.ops.logprobs import ratios
 from rlhf_jax.ops.masking import true_before
 
@@ -46,6 +47,7 @@ def gae(
     Reduces to: `lambda_returns` minus values.
     Reference: Schulman et al. 2015, arXiv:1506.02438, Eq. 16.
     """
+    check_range("[0, 1]", gae_lambda=gae_lambda)
     rewards, values, discounts = _counted(mask, rewards, values, discounts)
     chex.assert_equal_shape([rewards[..., 0], last_values])
     deltas = rewards + discounts * _following(values, last_values, mask) - values
@@ -80,6 +82,7 @@ def lambda_returns(
     Reduces to: `gae` plus values.
     Reference: Sutton and Barto 2018, "Reinforcement Learning", Section 12.8.
     """
+    check_range("[0, 1]", gae_lambda=gae_lambda)
     rewards, values, discounts = _counted(mask, rewards, values, discounts)
     chex.assert_equal_shape([rewards[..., 0], last_values])
     bootstraps = discounts * (1.0 - gae_lambda) * _following(values, last_values, mask)
@@ -123,9 +126,9 @@ def vtrace(
       last_values: [*B] V_T, the bootstrap value after the last step.
       gae_lambda: in [0, 1]. May be traced, as may the clips.
       mask: [*B, T] True where the step counts; None for all.
-      rho_clip: the paper's rho-bar > 0, which sets the fixed point.
+      rho_clip: the paper's rho-bar > 0, infinity allowed, which sets the fixed point.
       c_clip: the paper's c-bar in [0, rho_clip], which sets the speed and the variance.
-      pg_rho_clip: of the ratio in the advantages, > 0.
+      pg_rho_clip: of the ratio in the advantages, > 0, infinity allowed.
     Returns:
       `VTrace(targets, advantages)`, each [*B, T], 0 under the mask. At the last step A bootstraps
       from V_T. Finite with finite clips: the exponent of rho stops at 40.
@@ -136,6 +139,9 @@ def vtrace(
     Reference: Espeholt et al. 2018, arXiv:1802.01561, Eq. 1, Remarks 1 and 2, and Section 4.2.
     Departs: with lambda < 1 the advantage mixes v and V as rlax does; the paper has lambda = 1.
     """
+    check_range("[0, 1]", gae_lambda=gae_lambda)
+    check_range("(0, inf]", rho_clip=rho_clip, pg_rho_clip=pg_rho_clip)
+    check_range("[0, inf]", c_clip=c_clip)
     log_ratios, rewards, values, discounts = _counted(mask, log_ratios, rewards, values, discounts)
     chex.assert_equal_shape([rewards[..., 0], last_values])
     rho = ratios(log_ratios, jnp.zeros_like(log_ratios))
@@ -157,6 +163,7 @@ def _counted(
         chex.assert_equal_shape(steps)
         return steps
     chex.assert_equal_shape([mask, *steps])
+    check_mask(mask=mask)
     return tuple(jnp.where(mask, x, 0.0) for x in steps)
 
 
@@ -206,6 +213,8 @@ def discounted_sum(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_range("[0, 1]", gamma=gamma)
+    check_mask(mask=mask)
     chex.assert_equal_shape([x, mask])
     steps = (jnp.cumsum(mask, axis=-1) - 1).astype(x.dtype)
     # The slope of gamma^0 at gamma = 0 would be NaN.
@@ -215,6 +224,7 @@ def discounted_sum(
 
 def last_step(mask: Bool[Array, "*B T"]) -> Bool[Array, "*B T"]:
     """[*B, T] True at the last counted step of each row; all False in an empty row."""
+    check_mask(mask=mask)
     later = jnp.flip(jnp.cumsum(jnp.flip(mask, -1), axis=-1, dtype=jnp.int32), -1)
     return mask & (later == 1)
 
@@ -243,6 +253,7 @@ def answer_rewards(
     Departs: the TRL trainer pays R one step after the last token where a padding slot exists; here
       R is always paid with the last counted token, so padding never changes an advantage.
     """
+    check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([token_kl, mask])
     chex.assert_equal_shape([token_kl[..., 0], scores])
     final = jnp.where(last_step(mask), scores[..., None], 0.0)
@@ -250,5 +261,12 @@ def answer_rewards(
 
 
 def answer_discounts(mask: Bool[Array, "*B T"], *, gamma: Scalar = 1.0) -> Float[Array, "*B T"]:
-    """gamma while another counted step follows, 0 at the last one and under the mask: [*B, T]."""
+    """gamma while another counted step follows, 0 at the last one and under the mask: [*B, T].
+
+    Args:
+      mask: [*B, T] True where the step counts.
+      gamma: discount in [0, 1]. May be traced.
+    """
+    check_range("[0, 1]", gamma=gamma)
+    check_mask(mask=mask)
     return gamma * (mask & ~last_step(mask)).astype(jnp.float32)

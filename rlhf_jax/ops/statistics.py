@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rlhf_jax.checks import check_entries, check_range
+
 Z95 = 1.959963984540054
 
 
@@ -50,6 +52,7 @@ def best_of_n_curve(
     """
     chex.assert_equal_shape([proxy_scores, gold_scores])
     size = proxy_scores.shape[-1]
+    check_entries(f"[1, {size}]", ns=ns)
     rank = jnp.arange(1, size + 1)
     n = ns[:, None]
     # C(i-1, n-1) / C(i, n-1) = (i-n+1) / i, from the top weight n / N downwards: log-factorials
@@ -62,6 +65,7 @@ def best_of_n_curve(
 
 def best_of_n_kl(n: Int[Array, "*B"]) -> Float[Array, "*B"]:
     """KL(best-of-n || base) = log n - (n - 1) / n in nats; an upper bound where scores tie."""
+    check_entries("[1, inf)", n=n)
     n = n.astype(jnp.float32)
     return jnp.log(n) - (n - 1.0) / n
 
@@ -85,6 +89,7 @@ def calibration_error(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_range("[1, inf)", num_bins=num_bins)
     chex.assert_equal_shape([probs, outcomes])
     confidence = jnp.maximum(probs, 1.0 - probs)
     correct = jnp.where(probs >= 0.5, outcomes, 1.0 - outcomes)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.models import KVCache, ScalarModel, Transformer
 from rlhf_jax.ops.chunked import chunked_token_logps
 from rlhf_jax.ops.logprobs import token_logps
@@ -128,8 +129,7 @@ def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
     Raises:
       ValueError: chunk < 1.
     """
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    check_range("[1, inf)", chunk=chunk)
 
     def logits(params, inputs):
         return model.unembed(params, _states_before(model.hidden, params, inputs))
@@ -185,10 +185,7 @@ def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
     Raises:
       ValueError: the separator is not in the vocabulary.
     """
-    if not 0 <= separator < model.config.vocab_size:
-        raise ValueError(
-            f"separator must be in [0, {model.config.vocab_size}), the vocabulary; got {separator}"
-        )
+    check_range(f"[0, {model.config.vocab_size})", separator=separator)
     scores = language_reward(model).scores
 
     def logits(params, first, second):
@@ -242,8 +239,7 @@ def mixture_decoder(decoder: LanguageDecoder, *, weight: Scalar) -> LanguageDeco
     Departs: from Eq. 3 of the paper, as its own experiments do: that is the mixture of whole
       answers (`algos.game_opponents.mixture` for a table), which no decoder can draw from.
     """
-    if isinstance(weight, float | int) and not 0 <= weight <= 1:
-        raise ValueError(f"weight must lie in [0, 1], got {weight}")
+    check_range("[0, 1]", weight=weight)
 
     def prefill(params, *prompt):
         return tuple(decoder.prefill(each, *prompt) for each in params)

@@ -4,10 +4,12 @@ The features belong to the policy, not to its inputs, so that a table and a line
 trained on the same rollouts.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_mask, rows
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.types import Policy, RewardFn, Trajectory, ValueFn
 
@@ -20,7 +22,8 @@ def linear_policy(features: Float[Array, "S A d"]) -> Policy:
         return jnp.zeros(features.shape[-1])
 
     def logits(params, states):
-        return (features @ params)[states]
+        chex.assert_shape(params, features.shape[-1:])
+        return rows(features @ params, states=states)
 
     def logps(params, states, actions):
         return token_logps(logits(params, states), actions)
@@ -35,7 +38,11 @@ def linear_value(features: Float[Array, "S d"]) -> ValueFn:
         del key
         return jnp.zeros(features.shape[-1])
 
-    return ValueFn(init, lambda params, states: (features @ params)[states])
+    def values(params, states):
+        chex.assert_shape(params, features.shape[-1:])
+        return rows(features @ params, states=states)
+
+    return ValueFn(init, values)
 
 
 def linear_reward(num_features: int) -> RewardFn:
@@ -50,6 +57,8 @@ def linear_reward(num_features: int) -> RewardFn:
         return jnp.zeros(num_features)
 
     def scores(params, trajectory: Trajectory):
+        chex.assert_shape(params, (num_features,))
+        check_mask(mask=trajectory.mask)
         # Before the product: 0 times a NaN feature would be a NaN gradient.
         counted = jnp.where(trajectory.mask[..., None], trajectory.inputs, 0.0)
         return jnp.sum(counted @ params, axis=-1)

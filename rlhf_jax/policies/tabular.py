@@ -1,12 +1,16 @@
 """Softmax tables: one free number per state and action. Inputs are state ids [*B, T].
 
-Params may be NumPy arrays, as a file gives them.
+Params may be NumPy arrays, as a file gives them. A state that the table lacks gives NaN; params of
+another table raise AssertionError.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 
+from rlhf_jax.checks import rows
 from rlhf_jax.ops.logprobs import token_logps
+from rlhf_jax.ops.masking import masked_sum
 from rlhf_jax.types import Policy, RewardFn, Trajectory, ValueFn
 
 
@@ -18,7 +22,8 @@ def tabular_policy(num_states: int, num_actions: int) -> Policy:
         return jnp.zeros((num_states, num_actions))
 
     def logits(params, states):
-        return jnp.asarray(params)[states]
+        chex.assert_shape(params, (num_states, num_actions))
+        return rows(params, states=states)
 
     def logps(params, states, actions):
         return token_logps(logits(params, states), actions)
@@ -33,7 +38,11 @@ def tabular_value(num_states: int) -> ValueFn:
         del key
         return jnp.zeros(num_states)
 
-    return ValueFn(init, lambda params, states: jnp.asarray(params)[states])
+    def values(params, states):
+        chex.assert_shape(params, (num_states,))
+        return rows(params, states=states)
+
+    return ValueFn(init, values)
 
 
 def tabular_reward(num_states: int, num_actions: int) -> RewardFn:
@@ -44,7 +53,8 @@ def tabular_reward(num_states: int, num_actions: int) -> RewardFn:
         return jnp.zeros((num_states, num_actions))
 
     def scores(params, trajectory: Trajectory):
-        rewards = jnp.asarray(params)[trajectory.inputs, trajectory.actions]
-        return jnp.sum(jnp.where(trajectory.mask, rewards, 0.0), axis=-1)
+        chex.assert_shape(params, (num_states, num_actions))
+        rewards = rows(params, states=trajectory.inputs, actions=trajectory.actions)
+        return masked_sum(rewards, trajectory.mask, axis=-1)
 
     return RewardFn(init, scores)

@@ -98,6 +98,6 @@ SWEPT = {
     ),
     "ropo alpha": Sweep(partial(robust.ropo_loss, beta=0.3), "alpha", PAIR, (1.0, 3.0, 14.0)),
     "alpha_score": Sweep(scores.alpha_score, "alpha", (real(),), (0.0, 1.0, 2.5)),
-    "ld_logps": Sweep(scores.ld_logps, "alpha", (*TOKENS, integer(1, 3))),
+    "ld_logps": Sweep(scores.ld_logps, "alpha", (*TOKENS, integer(1, 3)), (0.05, 0.3, 1.0)),
     "discounted_logps": Sweep(scores.discounted_logps, "gamma", TOKENS, (0.1, 0.5, 1.0)),
 }

@@ -43,6 +43,6 @@ SWEPT = {
     "dro": Sweep(dro_loss, "beta", SCORED),
     "npo": Sweep(npo_loss, "beta", (real(), real())),
     "pointwise_dpo": Sweep(pointwise_dpo_loss, "beta", LABELLED),
-    "pmpo alpha": Sweep(partial(pmpo_loss, beta=0.5), "alpha", LABELLED),
+    "pmpo alpha": Sweep(partial(pmpo_loss, beta=0.5), "alpha", LABELLED, (0.05, 0.3, 1.0)),
     "pmpo beta": Sweep(partial(pmpo_loss, alpha=0.5), "beta", LABELLED),
 }

@@ -28,6 +28,13 @@ YES, NO = jnp.array(True), jnp.array(False)
 ZERO = jnp.zeros(())
 
 
+def test_a_rating_off_the_scale_has_no_loss():
+    """Two thresholds, three ratings: -1 is not 0 and 3 is not 2."""
+    ratings, scores = jnp.array([-1, 0, 2, 3]), jnp.zeros(4)
+    losses = ordinal_loss(scores, ratings, jnp.array([-1.0, 1.0]))
+    np.testing.assert_array_equal(np.isnan(losses), [True, False, False, True])
+
+
 def test_binary_and_rating_by_hand():
     scores = jnp.array([1.0, 1.0, -2.0])
     # log(1 + e^-1), log(1 + e), log(1 + e^-2)

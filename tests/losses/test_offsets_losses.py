@@ -254,7 +254,7 @@ def test_tdpo_margin_is_the_reward_gap_at_its_own_optimum():
     chosen, rejected = both(rewards.reshape(-1))
     # exact_kl computes in float32
     np.testing.assert_allclose(loss, np.log1p(np.exp(rejected - chosen)), rtol=1e-5)
-    wrong = tdpo_loss(*both(logps), *both(ref_logps), kl_gaps, beta=beta, alpha=-1.0)
+    wrong = tdpo_loss(*both(logps), *both(ref_logps), -kl_gaps, beta=beta, alpha=1.0)
     assert float(jnp.max(jnp.abs(wrong - loss))) > 0.05
 
 

@@ -239,10 +239,17 @@ def test_no_positions_give_no_logps():
     np.testing.assert_array_equal(to_table, 0.0)
 
 
+def test_the_log_prob_of_an_action_that_does_not_exist_is_nan():
+    hidden, table, actions, _ = draw((2, 3))
+    actions = actions.at[0, 0].set(-1).at[1, 2].set(V)
+    logps = chunked_token_logps(hidden, table, actions, chunk=2)
+    np.testing.assert_array_equal(np.isnan(logps), [[1, 0, 0], [0, 0, 1]])
+
+
 def test_bad_arguments_are_refused():
     hidden, table, actions, _ = draw((2, 3))
     errors = (AssertionError, jaxtyping.TypeCheckError)
-    with pytest.raises(ValueError, match="chunk must be at least 1"):
+    with pytest.raises(ValueError, match="chunk must be in"):
         chunked_token_logps(hidden, table, actions, chunk=0)
     with pytest.raises(errors):
         chunked_token_logps(hidden, table, actions[:, :2], chunk=2)

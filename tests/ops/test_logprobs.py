@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+from rlhf_jax.checks import entries
 from rlhf_jax.ops.logprobs import (
     MAX_LOG_RATIO,
     entropy,
@@ -23,6 +24,15 @@ def test_token_logps_golden_numbers():
     logps = token_logps(logits, jnp.array([[1, 1]]))
     # log 0.25 and log 0.9; a constant added to the logits changes nothing
     np.testing.assert_allclose(logps, [[-1.3862944, -0.1053605]], rtol=1e-5)
+
+
+def test_the_log_prob_of_an_action_that_does_not_exist_is_nan():
+    """Not that of the last one. It moves no logit: under a mask it may be anything."""
+    logits, actions = jnp.zeros((3, 2)), jnp.array([-1, 2, 1])
+    logps = token_logps(logits, actions)
+    np.testing.assert_allclose(logps, [np.nan, np.nan, -0.6931472], rtol=1e-6)
+    chosen = jax.grad(lambda x: jnp.sum(entries(x, actions)))(logits)
+    np.testing.assert_array_equal(chosen, [[0, 0], [0, 0], [0, 1]])
 
 
 def test_token_logps_equal_log_softmax_over_any_leading_axes():

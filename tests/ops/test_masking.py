@@ -52,6 +52,17 @@ def test_weighted_mean_golden_number():
     np.testing.assert_allclose(weighted_mean(jnp.array([1.0, 5.0])), (6.0, 2.0))
 
 
+def test_a_traced_negative_weight_counts_in_neither_sum():
+    """Left out above only it would make 2 * 2 / (2 - 1) = 4 of a mean of 2."""
+    losses, weights = jnp.array([2.0, 5.0]), jnp.array([2.0, -1.0])
+    np.testing.assert_array_equal(jax.jit(weighted_mean)(losses, weights), (4.0, 2.0))
+    two_steps, mask = jnp.stack([losses, losses], -1), jnp.ones((2, 2), bool)
+    for aggregate in (token_mean, sequence_mean_of_token_mean):
+        assert jax.jit(aggregate)(two_steps, mask, weights).value() == 2.0
+    np.testing.assert_array_equal(jax.jit(keep_weighted)(losses, weights), [2.0, 0.0])
+    assert np.isnan(jax.jit(weighted_mean)(losses, weights * jnp.nan).value())
+
+
 def test_micro_batches_add_up_to_the_batch():
     x, weights = jax.random.uniform(jax.random.key(0), (2, 12))
     whole = weighted_mean(x, weights)

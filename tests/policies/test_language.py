@@ -110,6 +110,18 @@ def test_right_padding_never_changes_a_logp():
     np.testing.assert_allclose(got[:, :T], want, atol=1e-5)
 
 
+def test_ids_of_padding_never_matter_and_a_token_out_of_the_vocabulary_is_nan():
+    """It is not read as the last token of the vocabulary."""
+    prompts, prompt_mask, completions, mask = batch()
+    want = logps_of((prompts, prompt_mask, completions, mask))
+    junk = jnp.where(prompt_mask, prompts, 10**6), jnp.where(mask, completions, -5)
+    np.testing.assert_array_equal(logps_of((junk[0], prompt_mask, junk[1], mask)), want)
+    for unknown in (11, -1):
+        got = logps_of((prompts, prompt_mask, completions.at[0, 0].set(unknown), mask))
+        assert np.isnan(got[0, 0])
+        np.testing.assert_array_equal(got[1:], want[1:])
+
+
 def test_batch_order_and_size_never_change_a_logp():
     parts = batch()
     want = logps_of(parts)
@@ -271,7 +283,7 @@ def test_chunked_logps_never_hold_the_whole_logits():
 
 
 def test_bad_chunk_is_refused():
-    with pytest.raises(ValueError, match="chunk must be at least 1"):
+    with pytest.raises(ValueError, match="chunk must be in"):
         language_policy(MODEL, chunk=0)
 
 

@@ -107,7 +107,7 @@ def test_where_the_second_answer_begins_is_seen():
 
 
 def test_a_separator_outside_the_vocabulary_is_refused():
-    with pytest.raises(ValueError, match=r"separator must be in \[0, 11\), the vocabulary; got 11"):
+    with pytest.raises(ValueError, match=r"separator must be in \[0, 11\), got 11"):
         language_preference(MODEL, separator=11)
 
 

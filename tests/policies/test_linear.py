@@ -87,3 +87,12 @@ def test_features_under_the_mask_never_matter():
     spoiled = step(jnp.ones(4), jnp.where(mask[..., None], features, jnp.nan))
     jax.tree.map(np.testing.assert_array_equal, spoiled, clean)
     np.testing.assert_allclose(clean[1], features[mask].sum(0), rtol=1e-5)
+
+
+def test_states_and_params_of_another_world_are_seen():
+    policy, value = linear_policy(jnp.ones((3, 2, 4))), linear_value(jnp.ones((3, 4)))
+    assert np.isnan(policy.logits(jnp.ones(4), jnp.array([3, -1]))).all()
+    assert np.isnan(value.values(jnp.ones(4), jnp.array([3, -1]))).all()
+    for use in (policy.logits, value.values):
+        with pytest.raises(AssertionError, match="expected"):
+            use(jnp.ones((4, 1)), STATES)

@@ -75,3 +75,29 @@ def test_ids_under_the_mask_never_matter(junk):
     spoiled = step(PARAMS, jnp.where(mask, STATES, junk), jnp.where(mask, ACTIONS, junk))
     jax.tree.map(np.testing.assert_array_equal, spoiled, clean)
     assert bool(jnp.all(clean[1][0] != 0))
+
+
+def test_a_state_or_action_that_the_table_lacks_is_nan():
+    """Plain indexing reads the last row for both."""
+    for state, action in ((3, 0), (-1, 0), (0, 2), (0, -1)):
+        step = jnp.array([state]), jnp.array([action])
+        assert np.isnan(POLICY.logps(PARAMS, *step)).all()
+        assert np.isnan(tabular_reward(3, 2).scores(PARAMS, Trajectory(*step, jnp.ones(1, bool))))
+    assert np.isnan(tabular_value(3).values(jnp.ones(3), jnp.array([3]))).all()
+
+
+def test_params_of_another_table_are_refused():
+    other, trajectory = jnp.zeros((4, 2)), Trajectory(STATES, ACTIONS, jnp.ones((2, 2), bool))
+    for use in (
+        lambda: POLICY.logps(other, STATES, ACTIONS),
+        lambda: POLICY.logits(other[:3, :1], STATES),
+        lambda: tabular_value(3).values(jnp.zeros(4), STATES),
+        lambda: tabular_reward(3, 2).scores(other, trajectory),
+    ):
+        with pytest.raises(AssertionError, match="expected"):
+            use()
+
+
+def test_states_that_are_not_integers_are_refused():
+    with pytest.raises(TypeError, match="states must be integers, got float32"):
+        POLICY.logits(PARAMS, STATES.astype(float))

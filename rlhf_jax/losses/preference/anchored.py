@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_log_ratios
 
@@ -41,6 +42,7 @@ def nca_loss(
     Reduces to: nothing.
     Reference: Chen et al. 2024, arXiv:2402.05369.
     """
+    check_range("(0, inf)", beta=beta)
     chosen, rejected = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
@@ -74,6 +76,8 @@ def bco_pair_loss(
     Reduces to: `bco_loss` of the chosen answer, desirable, plus that of the rejected one.
     Reference: Jung et al. 2024, arXiv:2404.04656.
     """
+    check_range("(0, inf)", beta=beta)
+    check_range("(-inf, inf)", shift=shift)
     chosen, rejected = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
@@ -117,6 +121,7 @@ def _calibration(
     chosen: Float[Array, "*B"], rejected: Float[Array, "*B"], beta: Scalar
 ) -> Float[Array, "*B"]:
     """Squared distances of the two log-ratios from 1 / (2 beta) and -1 / (2 beta)."""
+    check_range("(0, inf)", beta=beta)
     targets = jnp.full_like(chosen, 0.5 / beta)
     return links.squared(chosen, targets) + links.squared(rejected, -targets)
 
@@ -146,6 +151,7 @@ def apo_zero_loss(
     Reduces to: `apo_zero_unpaired_loss` of the chosen answer, desirable, plus that of the other.
     Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, Eq. 7.
     """
+    check_range("(0, inf)", beta=beta)
     chosen, rejected = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
@@ -177,6 +183,7 @@ def apo_down_loss(
     Reduces to: nothing.
     Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, Eq. 8.
     """
+    check_range("(0, inf)", beta=beta)
     chosen, rejected = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
@@ -210,6 +217,8 @@ def dpop_loss(
       reference.
     Reference: Pal et al. 2024, arXiv:2402.13228.
     """
+    check_range("(0, inf)", beta=beta)
+    check_range("[0, inf)", penalty=penalty)
     chosen, rejected = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
@@ -331,8 +340,10 @@ def _quantile_loss(
     label_smoothing: Scalar,
 ) -> Float[Array, "*B N"]:
     """Smoothed logistic loss between the sorted entries of two batches."""
+    check_range("(0, inf)", beta=beta)
     if mask is None:
         mask = jnp.ones(upper.shape, bool)
+    check_mask(mask=mask)
     # What is masked sorts to the end, where it meets its like.
     kept = jnp.arange(mask.shape[-1]) < jnp.sum(mask, axis=-1, keepdims=True)
     above, below = (

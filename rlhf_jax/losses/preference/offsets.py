@@ -7,6 +7,7 @@ import chex
 import jax
 from jaxtyping import Array, Bool, Float
 
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_log_ratios, pair_margins
 from rlhf_jax.ops.masking import masked_sum
@@ -113,6 +114,7 @@ def r_dpo_loss(
     Reduces to: `dpo_loss` at alpha = 0 or equal lengths.
     Reference: Park et al. 2024, arXiv:2403.19159.
     """
+    check_range("[0, inf)", alpha=alpha)
     chex.assert_equal_shape([chosen_logps, length_gaps])
     margins = pair_margins(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
@@ -158,6 +160,9 @@ def alpha_dpo_loss(
     Departs: the authors' code has gamma / beta and alpha inside beta: its alpha is alpha / beta
       here.
     """
+    check_range("(0, inf)", beta=beta, std=std)
+    check_range("[0, inf)", gamma=gamma, alpha=alpha)
+    check_range("(-inf, inf)", mean=mean)
     chosen_log_ratios, rejected_log_ratios = pair_log_ratios(
         chosen_mean_logps, rejected_mean_logps, ref_chosen_mean_logps, ref_rejected_mean_logps
     )
@@ -199,6 +204,7 @@ def tdpo_loss(
       both K, TDPO2 with `sequence_kl_gaps`.
     Reference: Zeng et al. 2024, arXiv:2404.11999.
     """
+    check_range("[0, inf)", alpha=alpha)
     chex.assert_equal_shape([chosen_logps, kl_gaps])
     margins = pair_margins(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
@@ -231,6 +237,7 @@ def sequence_kl_gaps(
     Reduces to: nothing.
     Reference: Zeng et al. 2024, arXiv:2404.11999 (TDPO2).
     """
+    check_mask(chosen_mask=chosen_mask, rejected_mask=rejected_mask)
     chosen_kl = masked_sum(chosen_token_kl, chosen_mask, axis=-1)
     rejected_kl = masked_sum(rejected_token_kl, rejected_mask, axis=-1)
     chex.assert_equal_shape([chosen_kl, rejected_kl])
@@ -303,6 +310,7 @@ def xpo_loss(
     Reduces to: `dpo_loss` at alpha = 0.
     Reference: Xie et al. 2024, arXiv:2405.21046.
     """
+    check_range("[0, inf)", alpha=alpha)
     chex.assert_equal_shape([chosen_logps, explored_logps])
     margins = pair_margins(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta

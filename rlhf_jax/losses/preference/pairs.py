@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_log_ratios, pair_margins
 
@@ -239,6 +240,7 @@ def ipo_loss(
     Reference: Azar et al. 2023, arXiv:2310.12036, Eq. 17.
     Departs: log-probs are sums; the authors' later advice is per-token means (pass mean_logps).
     """
+    check_range("(0, inf)", beta=beta)
     chosen_log_ratios, rejected_log_ratios = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
@@ -373,6 +375,7 @@ def f_dpo_loss(
     Reduces to: `dpo_loss` with S(u) = u (reverse KL), or `scores.alpha_score` at alpha = 1.
     Reference: Wang et al. 2023, arXiv:2309.16240; chi-squared: Huang et al. 2024, arXiv:2407.13399.
     """
+    check_range("(0, inf)", beta=beta)
     chosen_log_ratios, rejected_log_ratios = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses.links import hinge, logistic
 from rlhf_jax.losses.reward import plackett_luce_loss
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
@@ -39,6 +40,8 @@ def pl_dpo_loss(
     Reduces to: `dpo_loss` at K = 2; `plackett_luce_loss` of s.
     Reference: Rafailov et al. 2023, arXiv:2305.18290, Appendix A.3.
     """
+    check_range("(0, inf)", beta=beta)
+    check_mask(mask=mask)
     chex.assert_equal_shape([logps, ref_logps, mask])
     log_ratios = jnp.where(mask, logps - jax.lax.stop_gradient(ref_logps), 0.0)
     return plackett_luce_loss(beta * log_ratios, mask)
@@ -72,6 +75,7 @@ def pro_loss(
     Reference: Song et al. 2023, arXiv:2306.17492.
     Departs: logsumexp instead of a log of a sum plus 1e-10.
     """
+    check_mask(mask=mask)
     chex.assert_equal_shape([mean_logps, scores, mask])
     mean_logps = jnp.where(mask, mean_logps, 0.0)
     scores = jax.lax.stop_gradient(jnp.where(mask, scores, 0.0))
@@ -148,6 +152,7 @@ def lipo_loss(
     Reference: Liu et al. 2024, arXiv:2402.01878; the weights are LambdaLoss, Wang et al. 2018.
     Departs: the paper writes D = log(1 + rank); base 2, that of DCG, is a constant factor.
     """
+    check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([logps, ref_logps, scores, mask])
     log_ratios = jnp.where(mask, logps - jax.lax.stop_gradient(ref_logps), 0.0)
     model = beta * log_ratios
@@ -188,6 +193,8 @@ def lire_loss(
     Reference: Zhu et al. 2024, arXiv:2405.13516.
     Departs: the authors' code puts the scores of a list through a softmax first.
     """
+    check_range("(0, inf)", temperature=temperature)
+    check_mask(mask=mask)
     chex.assert_equal_shape([logps, scores, mask])
     logps = jnp.where(mask, logps, 0.0) / temperature
     logits = jnp.where(mask, logps, jnp.finfo(logps.dtype).min)
@@ -202,4 +209,5 @@ def _gaps(x: Float[Array, "*B K"]) -> Float[Array, "*B K K"]:
 
 def _better(scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]) -> Bool[Array, "*B K K"]:
     """[*B, i, j]: both are real and i has the higher score."""
+    check_mask(mask=mask)
     return mask[..., :, None] & mask[..., None, :] & (_gaps(scores) > 0)

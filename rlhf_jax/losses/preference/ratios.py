@@ -4,6 +4,8 @@ import chex
 import jax
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
+
 Scalar = float | Float[Array, ""]
 
 
@@ -50,6 +52,7 @@ def pair_margins(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_range("(0, inf)", beta=beta)
     chosen_log_ratios, rejected_log_ratios = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )

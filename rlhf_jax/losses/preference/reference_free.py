@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses import links
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, log1mexp
 
@@ -79,6 +80,8 @@ def simpo_loss(
       `cpo_loss` with beta / n at gamma = 0 and equal lengths n.
     Reference: Meng et al. 2024, arXiv:2405.14734.
     """
+    check_range("(0, inf)", beta=beta)
+    check_range("[0, inf)", gamma=gamma)
     chex.assert_equal_shape([chosen_mean_logps, rejected_mean_logps])
     margins = beta * (chosen_mean_logps - rejected_mean_logps) - gamma
     return links.smoothed_logistic(margins, label_smoothing=label_smoothing)
@@ -115,6 +118,7 @@ def alpha_po_loss(
       beta -> 0 at alpha = -1, gamma = 0.
     Reference: Gupta et al. 2025, arXiv:2501.03884.
     """
+    check_range("(-inf, inf)", alpha=alpha)
     return simpo_loss(
         _alpha_rewards(chosen_mean_logps, alpha),
         _alpha_rewards(rejected_mean_logps, alpha),
@@ -156,6 +160,7 @@ def cpo_loss(
     Reference: Xu et al. 2024, arXiv:2401.08417, Section 3.
     Departs: the paper adds the likelihood of the chosen answer: `cpo_loss(...) + sft_loss(...)`.
     """
+    check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([chosen_logps, rejected_logps])
     margins = beta * (chosen_logps - rejected_logps)
     return links.smoothed_logistic(margins, label_smoothing=label_smoothing)
@@ -213,6 +218,7 @@ def orpo_loss(
     Reference: Hong et al. 2024, arXiv:2403.07691, Eq. 6.
     Departs: the likelihood is of the chosen answer; trainers also count the prompt's tokens in it.
     """
+    check_range("[0, inf)", beta=beta)
     odds_ratio = odds_ratio_loss(chosen_mean_logps, rejected_mean_logps)
     return sft_loss(chosen_mean_logps) + beta * odds_ratio
 
@@ -262,5 +268,6 @@ def slic_loss(
     Reference: Zhao et al. 2023, arXiv:2305.10425.
     Departs: the paper adds a multiple of `sft_loss` on a target answer.
     """
+    check_range("[0, inf)", delta=delta)
     chex.assert_equal_shape([chosen_logps, rejected_logps])
     return links.hinge(chosen_logps - rejected_logps, target=delta)

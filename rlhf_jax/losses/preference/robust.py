@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_margins
 from rlhf_jax.ops.masking import weighted_mean
@@ -46,6 +47,7 @@ def ropo_loss(
     Reference: Liang et al. 2024, arXiv:2404.04102.
     Departs: the paper's filter of noisy pairs and its rejection sampling are left to the data.
     """
+    check_range("[1, inf)", alpha=alpha)
     margins = pair_margins(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
     )
@@ -79,6 +81,7 @@ def mixture_loss(losses: Float[Array, "*B G"], weights: Float[Array, " G"]) -> F
     Departs: the paper alternates E-steps with whole trainings; the objective is the same.
     """
     chex.assert_axis_dimension(losses, -1, weights.shape[0])
+    check_entries("[0, inf)", weights=weights)
     weights = jnp.broadcast_to(jax.lax.stop_gradient(weights), losses.shape)
     losses = jnp.where(weights > 0, losses, 0.0)
     return -jax.nn.logsumexp(-losses, axis=-1, b=weights)
@@ -107,8 +110,12 @@ def dr_dpo(
     Reduces to: the mean as temperature grows, the least loss as it vanishes.
     Reference: Wu et al. 2024, arXiv:2407.07880.
     """
-    weights = jnp.ones_like(losses) if weights is None else jax.lax.stop_gradient(weights)
+    check_range("(0, inf)", temperature=temperature)
+    if weights is None:
+        weights = jnp.ones_like(losses)
     chex.assert_equal_shape([losses, weights])
+    check_entries("[0, inf)", weights=weights)
+    weights = jax.lax.stop_gradient(weights)
     counted = weights > 0
     # Relative to the least loss nothing overflows, and expm1 keeps the digits of a large b'.
     least = jnp.min(jnp.where(counted, losses, jnp.inf))
@@ -140,6 +147,8 @@ def group_weights(
     Reference: Sagawa et al. 2019, arXiv:1911.08731, Algorithm 1; for preferences, Ramesh et al.
       2024, arXiv:2405.20304.
     """
+    check_range("[0, inf)", eta=eta)
+    check_entries("[0, inf)", weights=weights)
     chex.assert_equal_shape([weights, group_losses])
     step = jax.nn.softmax(jnp.log(weights) + eta * group_losses)
     return jax.lax.stop_gradient(step)
@@ -176,5 +185,8 @@ def batch_beta(
     Reference: Wu et al. 2024, arXiv:2407.08639.
     Departs: the paper's filter of outlying pairs is left to the data.
     """
+    check_range("(0, inf)", beta=beta, floor=floor)
+    check_range("[0, inf)", alpha=alpha)
+    check_range("(-inf, inf)", target=target)
     drift = weighted_mean(margins, weights).value() - target
     return jax.lax.stop_gradient(jnp.maximum(floor, beta * (1.0 + alpha * drift)))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.checks import check_ids, check_mask, check_range
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, mean_logps
 from rlhf_jax.ops.masking import masked_sum
 from rlhf_jax.ops.returns import discounted_sum
@@ -63,6 +64,7 @@ def alpha_score(log_ratios: Float[Array, "*B"], *, alpha: Scalar) -> Float[Array
     Departs: TRL's exp((alpha - 1) u) / (alpha - 1) is larger by the constant 1 / (alpha - 1), which
       cancels in a pair but not in float32 near alpha = 1.
     """
+    check_range("(-inf, inf)", alpha=alpha)
     power = jnp.asarray(alpha - 1.0, log_ratios.dtype)
     exponents = jnp.minimum(power * log_ratios, MAX_LOG_RATIO)
     at_one = power == 0
@@ -111,6 +113,9 @@ def ld_logps(
     Reduces to: `ops.logprobs.sequence_logps` at alpha = 1 or equal lengths.
     Reference: Liu et al. 2024, arXiv:2409.06411.
     """
+    check_range("[0, 1]", alpha=alpha)
+    check_mask(mask=mask)
+    check_ids(shared_lengths=shared_lengths)
     chex.assert_equal_shape([token_logps, mask])
     chex.assert_equal_shape([token_logps[..., 0], shared_lengths])
     positions = jnp.cumsum(mask, axis=-1, dtype=jnp.int32)
@@ -137,6 +142,7 @@ def discounted_logps(
     Reduces to: `ops.logprobs.sequence_logps` at gamma = 1.
     Reference: Shao et al. 2025, arXiv:2502.14340.
     """
+    check_range("(0, 1]", gamma=gamma)
     return discounted_sum(token_logps, mask, gamma=gamma)
 
 
@@ -163,6 +169,7 @@ def weighted_logps(
     Departs: TIS-DPO estimates the weights with two contrastive policies and adds the gap of the
       weighted `sequence_kl_gaps`; both are the caller's.
     """
+    check_mask(mask=mask)
     chex.assert_equal_shape([token_logps, mask, token_weights])
     weights = jnp.where(mask, jax.lax.stop_gradient(token_weights), 0.0)
     return jnp.sum(weights * jnp.where(mask, token_logps, 0.0), axis=-1)
@@ -192,6 +199,8 @@ def sampled_logps(
     Reduces to: `ops.logprobs.sequence_logps` where counts >= |y|.
     Reference: Lu et al. 2024, arXiv:2406.10957.
     """
+    check_mask(mask=mask)
+    check_ids(counts=counts)
     chex.assert_equal_shape([token_logps, mask])
     chex.assert_equal_shape([token_logps[..., 0], counts])
     lots = jnp.where(mask, jax.random.uniform(key, mask.shape), jnp.inf)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses.links import logistic
 from rlhf_jax.losses.reward import partial_returns
 from rlhf_jax.ops.statistics import wins
@@ -43,6 +44,7 @@ def segment_advantages(
     Reference: Hejna et al. 2023, arXiv:2310.13639.
     Departs: the paper counts from t = 1, a factor gamma that alpha can take.
     """
+    check_range("(0, inf)", alpha=alpha)
     return alpha * partial_returns(token_logps, mask, gamma=gamma)
 
 
@@ -71,6 +73,7 @@ def cpl_loss(
       `regret_preference_loss` of -U at bias = 1.
     Reference: Hejna et al. 2023, arXiv:2310.13639.
     """
+    check_range("(0, 1]", bias=bias)
     chex.assert_equal_shape([chosen_advantages, rejected_advantages])
     return logistic(chosen_advantages - bias * rejected_advantages)
 
@@ -135,6 +138,7 @@ def ranked_cpl_loss(
     Departs: the authors' code compares all segments of a batch (put them on the K axis for that),
       breaks ties by the order of sorting and drops pairs whose loss happens to be 0.
     """
+    check_mask(mask=mask)
     chex.assert_equal_shape([advantages, scores, mask])
     advantages, scores = jnp.where(mask, advantages, 0.0), jnp.where(mask, scores, 0.0)
     size = mask.shape[-1]

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.ops.masking import Mean, weighted_mean
 
@@ -19,6 +20,7 @@ def _log_ratios(logps: Float[Array, "*B"], ref_logps: Float[Array, "*B"]) -> Flo
 
 def _towards(margins: Float[Array, "*B"], desirable: Bool[Array, "*B"]) -> Float[Array, "*B"]:
     """The margin with the sign of the label: larger is better."""
+    check_mask(desirable=desirable)
     chex.assert_equal_shape([margins, desirable])
     return jnp.where(desirable, margins, -margins)
 
@@ -56,6 +58,14 @@ def kto_loss(
     Reduces to: `apo_zero_unpaired_loss` at kl = 0 with weights 1.
     Reference: Ethayarajh et al. 2024, arXiv:2402.01306, Section 4.
     """
+    check_range("[0, inf)", kl=kl)
+    check_range(
+        "(0, inf)",
+        beta=beta,
+        desirable_weight=desirable_weight,
+        undesirable_weight=undesirable_weight,
+    )
+    check_mask(desirable=desirable)
     margins = beta * (_log_ratios(logps, ref_logps) - jax.lax.stop_gradient(kl))
     weights = jnp.where(desirable, desirable_weight, undesirable_weight)
     return weights * jax.nn.sigmoid(-_towards(margins, desirable))
@@ -145,6 +155,8 @@ def bco_loss(
     Departs: the paper's density-ratio weights on undesirable answers, for prompts of another law,
       are the caller's: multiply the losses.
     """
+    check_range("(0, inf)", beta=beta)
+    check_range("(-inf, inf)", shift=shift)
     margins = beta * _log_ratios(logps, ref_logps) - jax.lax.stop_gradient(shift)
     return links.logistic(_towards(margins, desirable))
 
@@ -213,6 +225,9 @@ def pmpo_loss(
     Reference: Abdolmaleki et al. 2024, arXiv:2410.04166, Eq. 10.
     Departs: the paper has a mean over each kind apart; here a kind counts by how often it comes.
     """
+    check_range("[0, 1]", alpha=alpha)
+    check_range("[0, inf)", beta=beta)
+    check_mask(desirable=desirable)
     chex.assert_equal_shape([logps, ref_kl, desirable])
     return jnp.where(desirable, -alpha, 1.0 - alpha) * logps + beta * ref_kl
 
@@ -244,6 +259,7 @@ def bco_shift(
     Reduces to: nothing.
     Reference: Jung et al. 2024, arXiv:2404.04656.
     """
+    check_range("(0, inf)", beta=beta)
     seen = weighted_mean(beta * _log_ratios(logps, ref_logps), weights)
     return jax.lax.stop_gradient(Mean(shift.total + seen.total, shift.weight + seen.weight))
 
@@ -275,6 +291,7 @@ def dro_loss(
     Reduces to: nothing.
     Reference: Richemond et al. 2024, arXiv:2405.19107.
     """
+    check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([logps, ref_logps, scores, values])
     advantages = jax.lax.stop_gradient(scores) - values
     return 0.5 * (advantages - beta * _log_ratios(logps, ref_logps)) ** 2
@@ -300,4 +317,5 @@ def npo_loss(
     Reduces to: `sft_loss` with its sign changed (gradient ascent), in its gradient, as beta -> 0.
     Reference: Zhang et al. 2024, arXiv:2404.05868.
     """
+    check_range("(0, inf)", beta=beta)
     return 2.0 / beta * links.logistic(-beta * _log_ratios(logps, ref_logps))
