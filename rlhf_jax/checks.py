@@ -91,7 +91,7 @@ def check_ids(**ids: Numbers) -> None:
             raise TypeError(f"{name} must be integers, got {dtype}")
 
 
-def rows(table: Float[Array, "..."], **ids: Numbers) -> Float[Array, "..."]:
+def rows(table: Numbers, **ids: Numbers) -> Float[Array, "..."]:
     """table[ids, ...], NaN where an id is out of its axis: `rows(table, states=s, actions=a)`.
 
     Args:
@@ -106,7 +106,7 @@ def rows(table: Float[Array, "..."], **ids: Numbers) -> Float[Array, "..."]:
     return jnp.asarray(table).at[tuple(ids.values())].get(**NAN_OUTSIDE)
 
 
-def entries(table: Float[Array, "*B A"], actions: Numbers) -> Float[Array, "*B"]:
+def entries(table: Numbers, actions: Numbers) -> Float[Array, "*B"]:
     """One entry of each row: table[b, actions[b]], NaN where an action is not in [0, A).
 
     Args:

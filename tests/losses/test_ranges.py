@@ -37,7 +37,7 @@ def described(function: Callable, name: str) -> str:
     """What the docstring says about an argument, on one line."""
     doc = inspect.getdoc(function) or ""
     match = re.search(rf"^  (?:\w+, )*{name}(?:, \w+)*: (.*(?:\n    .*)*)", doc, re.MULTILINE)
-    assert match, f"{function.__name__} says nothing of {name}"
+    assert match, f"nothing is said of {name}"
     text = " ".join(match[1].split())
     other = re.search(r"as in `(\w+)`", text)
     return described(FUNCTIONS[other[1]], name) if other and other[1] in FUNCTIONS else text
