@@ -58,7 +58,7 @@ class Config:
     """
 
     seed: int = 0
-    num_seeds: int = 10
+    num_seeds: int = 30
     rounds: int = 1600
     table: WorldConfig = WorldConfig()
     linear: WorldConfig = WorldConfig(

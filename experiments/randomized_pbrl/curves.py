@@ -23,6 +23,8 @@ from rlhf_jax.exact.finite_mdp import regret
 from rlhf_jax.feedback.teachers import bt_labels
 from rlhf_jax.sampling.episodes import sample_episode
 
+NEVER = 1e6  # times the norms of truncation: no features are that long
+
 
 class World(NamedTuple):
     """mdp: FiniteMDP; features: [S, A, d] of transitions; step_features: [H, S, A, m] of the
@@ -39,12 +41,16 @@ class Method(NamedTuple):
     sigma_reward, sigma_values: of the draws; 0 is greedy.
     threshold: norm of the difference above which a comparison is asked for.
     rate: share of those that are, by a coin.
+    unseen: norm of features above which truncation begins, over the world's `low`. At 1 values of
+      what is new are raised to H - h, which is optimism; at `NEVER` nothing is truncated, and
+      only noise explores.
     """
 
     sigma_reward: Array
     sigma_values: Array
     threshold: Array
     rate: Array
+    unseen: Array
 
 
 class Learner(NamedTuple):
@@ -79,16 +85,19 @@ def draw_world(config: WorldConfig, key: Key[Array, ""]) -> World:
 
 
 def methods(config: Config) -> dict[str, Method]:
-    """name -> Method: a value of eps each, the greedy fit, and coins in place of the rule."""
+    """name -> Method: a value of eps each, the greedy fit, coins in place of the rule, and noise
+    and greedy fit without truncation."""
     sigmas = config.sigma_reward, config.sigma_values
     named = {
-        f"eps = {eps:g}": (*sigmas, pr.norm_threshold(eps, sigma=config.sigma_reward), 1.0)
+        f"eps = {eps:g}": (*sigmas, pr.norm_threshold(eps, sigma=config.sigma_reward), 1.0, 1.0)
         for eps in config.eps
     }
-    named["greedy"] = (0.0, 0.0, 0.0, 1.0)
+    named["greedy"] = (0.0, 0.0, 0.0, 1.0, 1.0)
     # Noise too small for anything but ties.
-    named["greedy, ties at random"] = (1e-9, 1e-9, 0.0, 1.0)
-    named |= {f"random {rate:.0%}": (*sigmas, 0.0, rate) for rate in config.rates}
+    named["greedy, ties at random"] = (1e-9, 1e-9, 0.0, 1.0, 1.0)
+    named |= {f"random {rate:.0%}": (*sigmas, 0.0, rate, 1.0) for rate in config.rates}
+    named["eps = 0, no truncation"] = (*sigmas, 0.0, 1.0, NEVER)
+    named["greedy, no truncation"] = (0.0, 0.0, 0.0, 1.0, NEVER)
     return {name: Method(*map(jnp.asarray, each)) for name, each in named.items()}
 
 
@@ -114,8 +123,8 @@ def pr_lsvi(config: Config, kind: WorldConfig, world: World, method: Method) -> 
             world.step_features,
             sigma_reward=method.sigma_reward,
             sigma_values=method.sigma_values,
-            low=kind.low,
-            high=kind.high,
+            low=kind.low * method.unseen,
+            high=kind.high * method.unseen,
             slope=config.slope,
             radius=radius(kind),
             ridge=config.fit_ridge,

@@ -15,6 +15,7 @@ from rlhf_jax.training import Run
 
 Arrays = Mapping[str, np.ndarray]
 OTHERS = ("greedy", "random", "PbTS")
+PLAIN = ", no truncation"
 
 
 def write_report(
@@ -26,8 +27,9 @@ def write_report(
         np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
     caption = (
         f"Mean and range over {config.num_seeds} worlds. Both policies of a round are charged. "
-        "Above: regret of PR-LSVI along eps, and of what it is compared with. Below: queries; and "
-        "where the methods end, a cross at the means as wide and high as the ranges."
+        "Above: regret of PR-LSVI along eps, and of what it is compared with. With "
+        "and without truncation, which raises values of what is new. Queries; and where the "
+        "methods end, a cross at the means as wide and high as the ranges."
     )
     with_sampling = {**found["table"], **found["sampling"]}
     kind, linear = config.table, config.linear
@@ -37,14 +39,14 @@ def write_report(
             "Tables",
             f"{kind.num_states} states, {kind.num_actions} actions, {kind.horizon} steps; "
             f"{caption}",
-            "eps = 0 grows slower than sqrt t, greedy nearly linearly; queries stop for eps > 0",
+            "regret and queries of each method against rounds, on logarithmic axes",
         ),
         "linear": Shown(
             figure(config, found["linear"], "linear MDPs"),
             "Linear MDPs that are no tables",
             f"{linear.num_states} states, {linear.num_actions} actions, {linear.horizon} steps, "
             f"{linear.num_features} features; {caption}",
-            "the same order along eps; the greedy fit is as low as eps = 0",
+            "regret and queries of each method against rounds, on logarithmic axes",
         ),
     }
     write_page(
@@ -63,8 +65,8 @@ def figure(config: Config, arrays: Arrays, title: str) -> Figure:
     names = ordered(arrays)
     times = np.unique(np.geomspace(1, config.rounds, config.points).round().astype(int))
 
-    def over_time(what: str, *starts: str) -> dict[str, Series]:
-        shown = [name for name in names if name.startswith(starts)]
+    def over_time(what: str, *starts: str, plain: bool = False) -> dict[str, Series]:
+        shown = [name for name in names if name.startswith(starts) and (PLAIN in name) is plain]
         return {name: banded(times, arrays[f"{name}/{what}"][:, times - 1]) for name in shown}
 
     late = times[times >= config.rounds // 8]
@@ -72,6 +74,8 @@ def figure(config: Config, arrays: Arrays, title: str) -> Figure:
     bounds = {"sqrt t": Series(late, root)}
     first = over_time("regret", "eps")
     others = {"eps = 0": first["eps = 0"]} | over_time("regret", *OTHERS)
+    kept = {name: series for name, series in others.items() if name in ("eps = 0", "greedy")}
+    kept |= over_time("regret", "", plain=True)
     asked = over_time("queries", "eps", "PbTS")
 
     def cumulative(name: str, what: str, series: dict[str, Series], bounds=MappingProxyType({})):
@@ -83,6 +87,7 @@ def figure(config: Config, arrays: Arrays, title: str) -> Figure:
         [
             cumulative("PR-LSVI", "regret", first, bounds),
             cumulative("Others", "regret", others, bounds),
+            cumulative("Truncation", "regret", kept, bounds),
             cumulative("Queries", "queries", asked),
             trade_off(arrays, names, title),
         ],
