@@ -27,7 +27,7 @@ def made_up() -> dict[str, np.ndarray]:
         "demo length": np.full((3, 30), 35),
         "demo success": np.ones((3, 30), bool),
         "walk success": np.zeros((3, 4, 30), bool),
-        "walk violation": np.zeros((3, 4, 30), bool),
+        "walk violation": np.ones((3, 4, 30), bool),
     }
 
 
@@ -42,39 +42,47 @@ def test_the_sweep_has_every_factor_and_the_other_rhos():
     assert all((cell.demos, cell.walks, cell.keep) == (1, 30, 0) for cell in CELLS[-3:])
 
 
+LENGTHS = (
+    "(a) no walks: mean final length with 30 demonstrations over that with 1",
+    "(b) mean final length with 1 demonstration and 30 walks over that with 10 and 0",
+)
+
+
 def test_the_safe_set_claims_are_those_that_were_asked():
     claims = safe_run.make_claims(CONFIG, made_up())
-    named = {claim.statement: (claim.op, claim.threshold) for claim in claims}
-    lengths = {
-        "no walks: length with 30 demonstrations / with 1": ("<=", 0.85),
-        "length with 1 and 30 walks / with 10 and none": ("<=", 1.05),
-    }
-    assert lengths.items() <= named.items()
-    rates = {name: ask for name, ask in named.items() if name not in lengths}
-    assert len(rates) == 2 * 16
-    assert {name.rsplit(": ")[1] + str(ask) for name, ask in rates.items()} == {
-        "violations('<=', 0.05)",
-        "successes('>=', 0.95)",
-    }
+    assert [(c.op, c.threshold) for c in claims] == [
+        ("<=", 0.85), ("<=", 1.05), *[("<=", 0.05), (">=", 0.95), (">=", 0.95)] * 2,
+    ]  # fmt: skip
+    assert tuple(claim.statement for claim in claims[:2]) == LENGTHS
     # Nothing is asked of forgetting but to be as safe as the rest.
-    assert not any("kept" in name for name in lengths)
+    assert not any("kept" in name for name in LENGTHS)
     assert failed(made_up()) == []
 
 
 def test_agents_that_break_a_claim_fail_it():
     slow = made_up()
     slow["length"][CELLS.index(Cell(30, 0, 2, 0))] = 27.0
-    assert failed(slow) == ["no walks: length with 30 demonstrations / with 1"]
+    assert failed(slow) == [LENGTHS[0]]
     useless = made_up()
     useless["length"][CELLS.index(Cell(1, 30, 2, 0))] = 30.0
-    assert failed(useless) == ["length with 1 and 30 walks / with 10 and none"]
+    assert failed(useless) == [LENGTHS[1]]
     rash = made_up()
     rash["violation"][3, :, 0] = True
     rash["success"][3, :, 0] = False
     assert failed(rash) == [
-        "30 demonstrations, 0 walks: violations",
-        "30 demonstrations, 0 walks: successes",
+        "(c) everything kept: violations, worst cell (30 demonstrations, 0 walks)",
+        "(c) everything kept: successes, worst cell but the next (30 demonstrations, 0 walks)",
     ]
+    stuck = made_up()
+    stuck["success"][0, :, :3] = False
+    assert failed(stuck) == ["(c) everything kept: successes with 1 demonstration, 0 walks"]
+
+
+def test_agents_no_safer_than_the_walks_prove_nothing():
+    idle = made_up()
+    idle["walk violation"][:] = False
+    idle["walk success"][:] = True
+    assert len(failed(idle)) == 6
 
 
 @pytest.mark.slow
@@ -97,7 +105,7 @@ def test_a_whole_quick_run_of_safe_sets_holds_its_lengths(tmp_path):
         outcome = safe_run.run(config, job)
     # Two dozen episodes a cell are too few for the rates.
     gone = [claim.statement for claim in outcome.claims if not claim.holds]
-    assert not any("length" in name for name in gone)
+    assert not set(LENGTHS) & set(gone)
     assert np.isfinite(jax.tree.leaves(dict(outcome.numbers))).all()
     kept = np.load(tmp_path / "data" / "agents.npz")
     assert (kept["length"] >= 1).all()
