@@ -15,15 +15,25 @@ QUICK = demo_config.quick()
 ASKED = {
     ("cloning: slope of KL(expert || clone) in N, at least", ">=", -1.05),
     ("cloning: slope of KL(expert || clone) in N, at most", "<=", -0.85),
-    ("fast rate, beta = 0.5: slope of the gap", "<=", -0.8),
-    ("fast rate, beta = 0.1: slope of the gap", "<=", -0.8),
+    ("fast rate, beta = 0.5: slope of the regularised gap, upper bound's policy", "<=", -0.8),
+    ("fast rate, beta = 0.1: slope of the regularised gap, upper bound's policy", "<=", -0.8),
     ("fast rate: slope at beta = 0.5 less that at 0.1", "<=", 0.0),
-    ("lock: gap with N = 300 over that without demonstrations", "<=", 0.2),
-    ("lock: largest share of eps_E + beta KL + eps_RL", "<=", 1.0),
-    ("feedback, 30 pairs: gap at beta = 0.5 over the lesser", "<=", 0.75),
-    ("feedback, 100 pairs: gap at beta = 0.5 over the lesser", "<=", 0.75),
-    ("feedback, 300 pairs: gap at beta = 0.5 over the lesser", "<=", 0.75),
-    ("feedback, 1000 pairs: gap at beta = 0.5 over the lesser", "<=", 0.75),
+    *(
+        (f"lock, {policy}: mean gap with N = 300 over that without demonstrations", "<=", 0.2)
+        for policy in (
+            "soft greedy in the upper bound (the theory's)",
+            "soft greedy in the empirical model",
+        )
+    ),
+    *(
+        (
+            f"feedback, {count} pairs: mean gap at beta = 0.5 over the lesser of beta = 0 and the "
+            "clone",
+            "<=",
+            0.75,
+        )
+        for count in (30, 100, 300, 1000)
+    ),
 }
 
 
@@ -73,9 +83,8 @@ def test_numbers_that_are_not_as_claimed_fail():
     found = made_up(QUICK)
     found["cloning"]["kl"] = found["cloning"]["kl"] ** 0.5
     found["fast"]["soft optimistic"] = found["fast"]["soft optimistic"][::-1] ** 0.5
-    found["lock"]["regret"] = found["lock"]["regret"][:, ::-1]
-    found["lock"]["soft regret"] = 0.1 * found["lock"]["soft regret"]
-    found["lock"]["beta"] = 0.01 * found["lock"]["beta"]
+    for name in ("regret", "optimistic"):
+        found["lock"][name] = found["lock"][name][:, ::-1]
     found["feedback"]["gap"] = found["feedback"]["gap"] + 0.05
     failed = {claim.statement for claim in claims_of(QUICK, found) if not claim.holds}
     assert failed == {name for name, _, _ in ASKED} - {
@@ -92,13 +101,25 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
         return out, demo_run.run(QUICK, job)
 
 
+def check_the_guarantee(arrays: dict) -> None:
+    """V* - V <= V* - V(expert) + beta KL(expert || ref) + the gap of the regularised problem."""
+    paid = arrays["beta"] * arrays["kl"] + arrays["expert"][:, None]
+    for name in ("regret", "optimistic"):
+        bound = paid[..., None] + arrays[f"soft {name}"]
+        assert (arrays[name][:, 1:] <= bound[:, 1:] * (1 + 1e-9)).all()
+
+
 @pytest.mark.slow
 def test_a_quick_run_says_what_was_asked_in_finite_numbers(whole):
     out, outcome = whole
     assert {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
     held = {claim.statement for claim in outcome.claims if claim.holds}
-    # Means over few seeds: the borderline ones are for the published size.
-    assert {name for name, _, _ in ASKED if name.startswith(("lock", "cloning"))} <= held
+    # Means over few seeds: the borderline ones are for the published size, and the theory's policy
+    # does not profit within the lock's episodes.
+    assert {name for name, _, _ in ASKED if name.startswith("cloning") or "empirical" in name} <= (
+        held
+    )
+    check_the_guarantee(dict(np.load(out / "data" / "lock.npz")))
     assert np.isfinite([float(claim.value) for claim in outcome.claims]).all()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(dict(outcome.numbers)))
     page = (out / "report.html").read_text()
@@ -115,7 +136,7 @@ def test_other_methods_in_the_place_of_the_claimed_ones_fail(whole):
     out, _ = whole
     lock, feedback = (dict(np.load(out / "data" / f"{n}.npz")) for n in ("lock", "feedback"))
     lock["regret"] = lock["optimistic"]
-    assert not demo_run.lock_claims(QUICK, lock)[0].holds
+    assert not demo_run.lock_claims(QUICK, lock)[1].holds
     feedback["gap"][..., QUICK.penalties.index(0.5)] = feedback["gap"][..., 0]
     assert not any(claim.holds for claim in demo_run.feedback_claims(QUICK, feedback))
 

@@ -23,7 +23,7 @@ FEATURES = 2  # of the log-linear class, for each step
 
 def garnets(config: Config) -> FiniteMDP:
     """As many as any stage has seeds: P_h(. | s, a) ~ Dirichlet(0.15), 3 in 10 (h, s, a) pay."""
-    count = max(config.clone_seeds, config.num_seeds)
+    count = max(config.clone_seeds, config.num_seeds, config.feedback_seeds)
     return _garnets(jax.random.split(jax.random.key(config.seed), count))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Config:
     """One run. MDPs have 5 steps, 5 states, 4 actions; locks 10 steps and 10 actions.
 
-    seed: of everything. num_seeds: MDPs of "fast rate", "lock" and "feedback".
+    seed: of everything. num_seeds: MDPs of "fast rate" and "lock". feedback_seeds: of "feedback".
     clone_seeds, clone_sets: MDPs of "cloning" and data sets of each. demos: their sizes, rising;
       log_linear: those of the log-linear class, whose fit takes `fit_steps` updates.
     betas: KL weights of "fast rate". episodes: of each run; the gap is fitted from the
@@ -20,6 +20,7 @@ class Config:
 
     seed: int = 0
     num_seeds: int = 10
+    feedback_seeds: int = 100
     clone_seeds: int = 20
     clone_sets: int = 5
     demos: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -35,7 +36,7 @@ class Config:
     bonus: float = 0.3
 
     def __post_init__(self):
-        for name in ("num_seeds", "clone_seeds"):
+        for name in ("num_seeds", "feedback_seeds", "clone_seeds"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
         for name in ("clone_sets", "fit_steps"):
@@ -70,6 +71,7 @@ def default() -> Config:
 def quick() -> Config:
     """Shorter runs and fewer data sets: every stage in seconds, most of them the compiler's."""
     return Config(
+        feedback_seeds=10,
         clone_seeds=10,
         clone_sets=2,
         log_linear=(64, 256),

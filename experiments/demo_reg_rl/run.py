@@ -14,6 +14,7 @@ from experiments.demo_reg_rl.linear import linear_runs
 from experiments.demo_reg_rl.online import fast_rate, lock_runs, references
 from experiments.demo_reg_rl.report import write_report
 from rlhf_jax.reports.claims import Claim, Outcome, Table
+from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim
 from rlhf_jax.reports.rates import Rate, fit_rate
 from rlhf_jax.training import Run, run_stage
 
@@ -53,10 +54,18 @@ def run(config: Config, job: Run) -> Outcome:
 
 def clone_claims(config: Config, arrays: Arrays) -> list[Claim]:
     """KL to the expert falls like 1 / N."""
-    slope = fit_rate(config.demos, arrays["kl"], law="power").slope
+    rate = fit_rate(config.demos, arrays["kl"], law="power")
     return [
-        Claim("cloning: slope of KL(expert || clone) in N, at least", slope, ">=", CLONE_SLOPES[0]),
-        Claim("cloning: slope of KL(expert || clone) in N, at most", slope, "<=", CLONE_SLOPES[1]),
+        Claim(
+            f"cloning: slope of KL(expert || clone) in N, at {word}",
+            rate.slope,
+            op,
+            slope,
+            kind="theorem",
+            source="bound of behaviour cloning, 1 / N",
+            interval=(rate.low, rate.high),
+        )
+        for word, op, slope in zip(("least", "most"), (">=", "<="), CLONE_SLOPES, strict=True)
     ]
 
 
@@ -70,21 +79,44 @@ def fast_slope(arrays: Arrays, index: int, *, name: str = "soft optimistic") -> 
 def fast_claims(rates: Mapping[float, Rate]) -> list[Claim]:
     """1 / T instead of 1 / sqrt T, and faster where the penalty is larger."""
     claims = [
-        Claim(f"fast rate, beta = {beta:g}: slope of the gap", rates[beta].slope, "<=", FAST_SLOPE)
+        Claim(
+            f"fast rate, beta = {beta:g}: slope of the regularised gap, upper bound's policy",
+            rates[beta].slope,
+            "<=",
+            FAST_SLOPE,
+            kind="theorem",
+            source="fast rate of UCBVI-Ent+, 1 / T",
+            interval=(rates[beta].low, rates[beta].high),
+        )
         for beta in FAST_BETAS
     ]
-    more, less = (rates[beta].slope for beta in FAST_BETAS)
+    more, less = (rates[beta].slopes for beta in FAST_BETAS)
     name = "fast rate: slope at beta = {:g} less that at {:g}".format(*FAST_BETAS)
-    return [*claims, Claim(name, more - less, "<=", 0.0)]
+    return [
+        *claims,
+        mean_claim(name, more - less, "<=", 0.0, kind="ours", source="seen in a trial"),
+    ]
 
 
 def lock_claims(config: Config, arrays: Arrays) -> list[Claim]:
-    """Demonstrations save episodes, and the guarantee of the reduction holds in every run."""
-    means = lock_means(config, arrays)["regret"]
-    name = f"lock: gap with N = {config.lock_demos[-1]} over that without demonstrations"
+    """Demonstrations save episodes, for either policy that a plan offers."""
+    times = np.asarray(config.lock_times) - 1
+    policies = {
+        "soft greedy in the upper bound (the theory's)": ("optimistic", "theorem"),
+        "soft greedy in the empirical model": ("regret", "ours"),
+    }
+    most = config.lock_demos[-1]
     return [
-        Claim(name, means[-1] / means[0], "<=", LOCK_SHARE),
-        Claim("lock: largest share of eps_E + beta KL + eps_RL", lock_share(arrays), "<=", 1.0),
+        bootstrap_claim(
+            f"lock, {policy}: mean gap with N = {most} over that without demonstrations",
+            lambda gaps: float(gaps[:, -1].mean() / gaps[:, 0].mean()),
+            [arrays[name][..., times].mean(-1)],
+            "<=",
+            LOCK_SHARE,
+            kind=kind,
+            source="demonstrations save episodes, 1 / (eps^2 N)",
+        )
+        for policy, (name, kind) in policies.items()
     ]
 
 
@@ -94,30 +126,28 @@ def lock_means(config: Config, arrays: Arrays) -> dict[str, np.ndarray]:
     return {name: arrays[name][..., times].mean((0, 2)) for name in ("regret", "optimistic")}
 
 
-def lock_share(arrays: Arrays) -> float:
-    """V* - V over V* - V(expert) + beta KL(expert || ref) + the gap of the regularised problem."""
-    shares = []
-    for name in ("regret", "optimistic"):
-        paid = arrays["beta"] * arrays["kl"] + arrays["expert"][:, None]
-        bound = paid[..., None] + arrays[f"soft {name}"]
-        shares.append((arrays[name][:, 1:] / bound[:, 1:]).max())
-    return max(shares)
-
-
 def feedback_claims(config: Config, arrays: Arrays) -> list[Claim]:
     """The penalised policy is better than the unpenalised one and than the clone."""
+    chosen = config.penalties.index(FEEDBACK_BETA)
+
+    def share(gaps: np.ndarray, clone: np.ndarray) -> float:
+        means = gaps.mean(0)
+        return float(means[chosen] / min(means[0], clone.mean()))
+
     return [
-        Claim(f"feedback, {count} pairs: gap at beta = 0.5 over the lesser", share, "<=", 0.75)
-        for count, share in zip(config.pairs, feedback_shares(config, arrays), strict=True)
+        bootstrap_claim(
+            f"feedback, {count} pairs: mean gap at beta = {FEEDBACK_BETA:g} over the lesser of beta"
+            " = 0 and the clone",
+            share,
+            [arrays["gap"][:, i], arrays["clone"]],
+            "<=",
+            FEEDBACK_SHARE,
+            kind="ours",
+            source="no pessimism is needed; a quarter better",
+        )
+        for i, count in enumerate(config.pairs)
         if count in FEEDBACK_PAIRS
     ]
-
-
-def feedback_shares(config: Config, arrays: Arrays) -> np.ndarray:
-    """[pairs] gap at beta = 0.5 over the smaller one of beta = 0 and of the clone, all means."""
-    gaps = arrays["gap"].mean(0)
-    chosen = gaps[:, config.penalties.index(FEEDBACK_BETA)]
-    return chosen / np.minimum(gaps[:, 0], arrays["clone"].mean())
 
 
 def lock_table(config: Config, arrays: Arrays) -> Table:
