@@ -11,21 +11,23 @@ class Config:
     num_boards: random boards of `side` x `side` cells, each with its own weights.
     sizes: numbers of pairs of segments; each holds the smaller ones.
     segment_length: actions in a segment, all drawn uniformly.
+    starts: of the regret model's fit, whose loss is not convex; the least loss wins.
     steps, rate: of Adam, full batch; the rate falls as 1 / (1 + step / 100).
     delivery_pairs: on the fixed 10 x 10 board.
     """
 
     seed: int = 0
-    num_boards: int = 20
+    num_boards: int = 100
     side: int = 6
     sizes: tuple[int, ...] = (30, 100, 300, 1000)
     segment_length: int = 3
+    starts: int = 5
     steps: int = 400
     rate: float = 0.3
     delivery_pairs: int = 300
 
     def __post_init__(self):
-        for name in ("num_boards", "segment_length", "steps", "delivery_pairs"):
+        for name in ("num_boards", "segment_length", "starts", "steps", "delivery_pairs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.side < 3:
@@ -43,4 +45,4 @@ def default() -> Config:
 
 def quick() -> Config:
     """Fewer boards, two sizes, fewer steps: every stage."""
-    return Config(num_boards=4, side=4, sizes=(30, 300), steps=60, delivery_pairs=100)
+    return Config(num_boards=4, side=4, sizes=(30, 300), starts=2, steps=60, delivery_pairs=100)

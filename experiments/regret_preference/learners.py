@@ -74,14 +74,18 @@ def fit_weights(
     counted: Array,
     *,
     model: str,
+    starts: int,
     steps: int,
     rate: float,
 ) -> tuple[Array, Array]:
-    """Weights [d] from preferences [N], by Adam from 0 on the cross-entropy of the counted pairs.
+    """Weights [d] from preferences [N], by Adam on the cross-entropy of the counted pairs.
 
+    Args:
+      starts: fits of the regret model, from 0 and from standard normal weights. The loss of partial
+        returns is convex, and one start at 0 finds its minimum.
     Returns:
-      the weights of least loss for the regret model, the last ones for partial return; and that
-      loss in nats.
+      the weights of least training loss over starts and steps for the regret model, the last ones
+      for partial return; and that loss in nats.
     """
 
     def objective(weights):
@@ -98,10 +102,17 @@ def fit_weights(
         better = (loss < least) | (model == "partial return")
         return (new, jnp.where(better, state.params, best), jnp.where(better, loss, least)), None
 
+    def fit(start):
+        carry = (init_state(start, optimizer), start, jnp.full((), jnp.inf))
+        return jax.lax.scan(step, carry, length=steps + 1)[0][1:]
+
     start = jnp.zeros(world.weights.shape[-1])
-    carry = (init_state(start, optimizer), start, jnp.full((), jnp.inf))
-    (_, best, least), _ = jax.lax.scan(step, carry, length=steps + 1)
-    return best, least
+    if model == "partial return":
+        return fit(start)
+    others = jax.random.normal(jax.random.key(0), (starts - 1, *start.shape), start.dtype)
+    weights, losses = jax.vmap(fit)(jnp.concatenate([start[None], others]))
+    best = jnp.argmin(losses)
+    return weights[best], losses[best]
 
 
 def planned_return(world: GridWorld, weights: Float[Array, " d"]) -> Float[Array, ""]:
