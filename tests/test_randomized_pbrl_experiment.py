@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.randomized_pbrl import claims as pbrl_claims
 from experiments.randomized_pbrl import config as pbrl_config
 from experiments.randomized_pbrl import run as pbrl_run
 from rlhf_jax.training import open_run
@@ -57,11 +58,13 @@ def curves() -> dict[str, np.ndarray]:
 
 
 def failed(arrays: dict[str, np.ndarray]) -> set[str]:
-    return {claim.statement for claim in pbrl_run.table_claims(CONFIG, arrays) if not claim.holds}
+    return {
+        claim.statement for claim in pbrl_claims.table_claims(CONFIG, arrays) if not claim.holds
+    }
 
 
 def test_the_claims_have_the_paper_s_thresholds_and_hold_for_its_curves():
-    claims = pbrl_run.table_claims(CONFIG, curves())
+    claims = pbrl_claims.table_claims(CONFIG, curves())
     assert {(claim.statement, claim.op, claim.threshold) for claim in claims} == ASKED
     assert failed(curves()) == set()
     assert float(claims[0].value) == pytest.approx(0.5, abs=1e-3)
@@ -94,7 +97,7 @@ def test_worlds_that_disagree_leave_a_claim_undecided():
     mixed = curves()
     mixed["eps = 0/regret"] = mixed["eps = 0/regret"].copy()
     mixed["eps = 0/regret"][2] = mixed["greedy/regret"][2]
-    claims = {claim.statement: claim for claim in pbrl_run.table_claims(CONFIG, mixed)}
+    claims = {claim.statement: claim for claim in pbrl_claims.table_claims(CONFIG, mixed)}
     assert float(claims[f"table, {GREEDY}"].value) == pytest.approx((2 * 80 - 8 + 440) / 1200, 0.2)
     assert claims[f"table, {GREEDY}"].verdict == "undecided"
 

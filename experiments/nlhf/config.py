@@ -19,7 +19,7 @@ class Config:
     seed: int = 0
     num_seeds: int = 10
     betas: tuple[float, ...] = (0.1, 0.01)
-    steps: int = 20_000
+    steps: int = 60_000
     fixed_etas: tuple[float, float] = (0.1, 0.5)
     fixed_steps: int = 6_000
     hedge_steps: int = 6_400

@@ -5,12 +5,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.nlhf import judges
+from experiments.nlhf.claims import (
+    bound_claims,
+    floor_claims,
+    hedge_claims,
+    judge_claims,
+    mixture_claims,
+    nash_md_rates,
+    slope_claims,
+)
 from experiments.nlhf.config import Config
 from experiments.nlhf.mixture import NAMES, exact_gaps, sampled_gaps
 from experiments.nlhf.report import write_report
 from experiments.nlhf.tables import GAMES, decaying_curves, fixed_curves, hedge_ends
-from rlhf_jax.reports.claims import Claim, Outcome, Table
-from rlhf_jax.reports.rates import Rate, fit_rate, rate_claim
+from rlhf_jax.reports.claims import Outcome, Table
+from rlhf_jax.reports.rates import Rate
 from rlhf_jax.training import Run, run_stage
 
 Arrays = Mapping[str, np.ndarray]
@@ -37,10 +46,7 @@ def run(config: Config, job: Run) -> Outcome:
     rates = nash_md_rates(found["decaying"])
     claims = [
         *bound_claims(config, found["decaying"]),
-        *(
-            rate_claim(f"{game}: slope of log KL", rates[game], -1.0, source="Theorem 1")
-            for game in GAMES
-        ),
+        *slope_claims(config, rates, found["fixed"]),
         *hedge_claims(found["hedge"]),
         *floor_claims(found["fixed"]),
         *mixture_claims(found["mixture"]),
@@ -49,77 +55,6 @@ def run(config: Config, job: Run) -> Outcome:
     table, numbers = summary(config, found, rates)
     write_report(job, config, found, claims, table)
     return Outcome(claims, numbers=numbers, table=table)
-
-
-def bound_claims(config: Config, arrays: Arrays) -> list[Claim]:
-    """KL(pi* || pi_t) <= 8 / (beta^2 (t + 1)) at every t."""
-    return [
-        Claim(f"beta = {beta:g}: largest KL over the bound", worst.max(), "<=", 1.0)
-        for beta, worst in zip(config.betas, arrays["bound"], strict=True)
-    ]
-
-
-def nash_md_rates(arrays: Arrays) -> dict[str, Rate]:
-    """Slopes of log KL against log t at the first beta, game by game."""
-    curves = zip(GAMES, arrays["Nash-MD/kl"][0], strict=True)
-    return {
-        game: fit_rate(arrays["times"], curve, law="power", start=START, floor=ROUNDING)
-        for game, curve in curves
-    }
-
-
-def hedge_claims(arrays: Arrays) -> list[Claim]:
-    """From the start (1/2, -1/2, 0); other starts are in the numbers."""
-    return [
-        Claim("Hedge: exploitability of the last policy", arrays["last"][0], ">=", 0.2),
-        Claim("Hedge: exploitability of the average", arrays["average"][0], "<=", 0.01),
-        Claim(
-            "Hedge: largest average over its regret bound",
-            (arrays["average"] / arrays["bound"]).max(),
-            "<=",
-            1.0,
-        ),
-    ]
-
-
-def floor_claims(arrays: Arrays) -> list[Claim]:
-    """On rock-paper-scissors: what five times the step does to where a constant step ends."""
-    small, large = arrays["Nash-MD"][:, 0, :, -1]
-    left = np.abs(arrays["OMD"][:, 0, :, -1])
-    return [
-        Claim("five times the step: least growth of Nash-MD's KL", (large / small).min(), ">=", 15),
-        Claim("five times the step: most growth", (large / small).max(), "<=", 40),
-        Claim("constant step: KL of mirror descent", left.max(), "<", 1e-12),
-    ]
-
-
-def mixture_claims(arrays: Arrays) -> list[Claim]:
-    """Order and size of the gaps that the opponents leave, in the mean over seeds."""
-    gaps = dict(zip(NAMES, arrays["late"].mean(-1), strict=True))
-    first = [gaps[name] for name in NAMES[:4]]
-    ratios = [gaps[name] / seen for name, seen in zip(NAMES[1:5], MIXTURE_GAPS, strict=True)]
-    away = max(max(ratio, 1 / ratio) for ratio in ratios)
-    return [
-        Claim("self-play, b = 0: gap", gaps["b = 0"], "<=", 0.01),
-        Claim("mixture, b = 0.5: gap", gaps["b = 0.5"], ">=", 0.1),
-        Claim("mixture: least growth of the gap from b to b", np.diff(first).min(), ">", 0.0),
-        Claim("mixture: largest factor between gap and expectation", away, "<=", FACTOR),
-        Claim("moving average: gap", gaps[NAMES[5]], ">=", 0.1),
-    ]
-
-
-def judge_claims(arrays: Arrays) -> list[Claim]:
-    """Continuity of one optimum and the jump of the other."""
-    expected = np.where(judges.EPS > 0, 0, 1)
-    right = np.mean(np.argmax(arrays["scores"], axis=-1) == expected)
-    middle = int(np.searchsorted(judges.EPS, 0.0))
-    across = np.abs(arrays["nash"][middle] - arrays["nash"][middle - 1])
-    off = np.abs(arrays["nash"] - arrays["formula"]).max()
-    return [
-        Claim("three types: distance of Nash from its formula", off, "<=", 1e-8),
-        Claim("three types: change of Nash across eps = 0", across.max(), "<=", 0.01),
-        Claim("three types: share of Bradley-Terry optima that flip at 0", right, "==", 1.0),
-    ]
 
 
 def summary(
@@ -155,6 +90,6 @@ def summary(
             zip(NAMES, mixture["exact"][:, -1].tolist(), strict=True)
         ),
         "hedge": {name: value.tolist() for name, value in found["hedge"].items()},
-        "bound": curves["bound"].max(-1).tolist(),
+        "bound": curves["Nash-MD/bound"].max(-1).tolist(),
     }
     return table, numbers

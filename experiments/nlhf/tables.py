@@ -87,8 +87,8 @@ def decaying_curves(config: Config) -> dict[str, np.ndarray]:
 
     Returns:
       times [T]; "<method>/kl", KL(pi* || pi_t) and "<method>/gap", exploitability in the game
-      without a penalty, [betas, games, seeds, T]; "bound" [betas, games, seeds], the largest KL of
-      Nash-MD over 8 / (beta^2 (t + 1)), of all t.
+      without a penalty, [betas, games, seeds, T]; "<method>/bound" [betas, games, seeds], the
+      largest KL over 8 / (beta^2 (t + 1)), of all t.
     """
     with jax.enable_x64(True):
         cases = draw_cases(config)
@@ -109,9 +109,8 @@ def decaying_curves(config: Config) -> dict[str, np.ndarray]:
         every = range(1, config.steps + 1)
         for name, make in {"Nash-MD": nash_md, "OMD": mirror_descent, "Hedge": hedge}.items():
             curves = run_cases(cases, make, every)
-            if name == "Nash-MD":
-                weight = cases.beta[..., None] ** 2 * (jnp.asarray(every) + 1.0) / 8.0
-                found["bound"] = np.asarray(jnp.max(curves["kl"] * weight, axis=-1))
+            weight = cases.beta[..., None] ** 2 * (jnp.asarray(every) + 1.0) / 8.0
+            found[f"{name}/bound"] = np.asarray(jnp.max(curves["kl"] * weight, axis=-1))
             averages = ("average kl", "average gap") if name == "Hedge" else ()
             for metric in ("kl", "gap", *averages):
                 found[f"{name}/{metric}"] = np.asarray(curves[metric][..., times - 1])
