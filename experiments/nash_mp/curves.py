@@ -79,8 +79,9 @@ def game_curves(config: Config) -> dict[str, np.ndarray]:
     Returns:
       "<method>/queries" [T]; "<method>/kl" KL(pi* || pi) and "<method>/gap" [betas, games, seeds,
       T]. All others are [betas, games, seeds]: "share", the largest ratio of successive KLs of
-      Nash-MP over the bound's; "difference", the largest one of a probability between EGPO
-      and Nash-MP; "eta", the step of mirror descent; "start", the first KL.
+      Nash-MP over the bound's, and "share of one call", of mirror descent with the same step;
+      "difference", the largest one of a probability between EGPO and Nash-MP; "eta", the best step
+      of mirror descent; "start", the first KL.
     """
     with jax.enable_x64(True):
         prefs, refs = draw_games(config)
@@ -102,6 +103,7 @@ def game_curves(config: Config) -> dict[str, np.ndarray]:
         found = {
             "start": start,
             "share": bound_share(start, both["Nash-MP/kl"], betas),
+            "share of one call": bound_share(start, both["one call/kl"], betas),
             "difference": both["difference"].max(-1),
             "Nash-MD/queries": np.asarray(times),
             "Nash-MD/kl": kl,
@@ -118,22 +120,29 @@ def game_curves(config: Config) -> dict[str, np.ndarray]:
 
 
 def prox_and_egpo(prefs, ref, star, beta, *, updates: int) -> dict[str, jax.Array]:
-    """Nash-MP as mirror steps beside EGPO as gradient steps of online IPO; [updates]."""
+    """Nash-MP as mirror steps beside EGPO as gradient steps of online IPO, and mirror descent with
+    their step, which calls the oracle once; [updates]."""
     eta = largest_step(beta)
     method, oracle = games.nash_mp(ref, eta=eta, beta=beta), exact_oracle(prefs)
+    once = games.mirror_descent(ref, eta=eta, beta=beta)
 
     def step(carry, _):
-        state, egpo = carry
+        state, egpo, single = carry
         state, _ = method.update(state, oracle, KEY)
+        single, _ = once.update(single, oracle, KEY)
         half = ipo_step(prefs, ref, egpo, egpo, eta=eta, beta=beta)
         egpo = ipo_step(prefs, ref, egpo, half, eta=eta, beta=beta)
-        record = {"difference": jnp.max(jnp.abs(jnp.exp(egpo) - jnp.exp(state.logps)))}
+        record = {
+            "difference": jnp.max(jnp.abs(jnp.exp(egpo) - jnp.exp(state.logps))),
+            "one call/kl": exact_kl(star, single.logps),
+        }
         for name, logps in {"Nash-MP": state.logps, "EGPO": egpo}.items():
             record[f"{name}/kl"] = exact_kl(star, logps)
             record[f"{name}/gap"] = regularised_gap(prefs, logps, ref, beta=beta)
-        return (state, egpo), record
+        return (state, egpo, single), record
 
-    return jax.lax.scan(step, (method.init(ref), ref), None, length=updates)[1]
+    start = (method.init(ref), ref, once.init(ref))
+    return jax.lax.scan(step, start, None, length=updates)[1]
 
 
 def ipo_step(prefs, ref, logps, opponent, *, eta, beta) -> jax.Array:
@@ -193,7 +202,8 @@ def best_mirror_descent(prefs, ref, star, beta, *, times: Sequence[int], tried: 
 
 
 def random_shares(config: Config) -> dict[str, np.ndarray]:
-    """Nash-MP on random games of 3 to 29 answers, beta from 3e-3 to 3: "share", "size", "beta".
+    """Nash-MP on random games of 3 to 29 answers, beta from 3e-3 to 3: "share", "size", "beta", and
+    "share of one call", of mirror descent with the same step.
 
     Missing answers tie with all, and the reference never gives them.
     """
@@ -210,14 +220,20 @@ def random_shares(config: Config) -> dict[str, np.ndarray]:
         refs = filled(logits, jnp.asarray(sizes))
         stars = jnp.asarray(regularised_nash(prefs, refs, beta=betas))
 
-        def run(prefs, ref, star, beta):
-            method = games.nash_mp(ref, eta=largest_step(beta), beta=beta)
+        def run(make, prefs, ref, star, beta):
+            method = make(ref, eta=largest_step(beta), beta=beta)
             times = range(1, config.random_updates + 1)
             return recorded(method, prefs, ref, star, beta, times=times)[0]
 
-        kl = np.asarray(jax.jit(jax.vmap(run))(prefs, refs, stars, jnp.asarray(betas)))
         start = np.asarray(exact_kl(stars, refs))
-    return {"share": bound_share(start, kl, betas), "size": sizes, "beta": betas}
+        found = {"size": sizes, "beta": betas}
+        for name, make in {
+            "share": games.nash_mp,
+            "share of one call": games.mirror_descent,
+        }.items():
+            kl = jax.jit(jax.vmap(partial(run, make)))(prefs, refs, stars, jnp.asarray(betas))
+            found[name] = bound_share(start, np.asarray(kl), betas)
+    return found
 
 
 def bound_share(start: np.ndarray, kl: np.ndarray, betas: np.ndarray) -> np.ndarray:
