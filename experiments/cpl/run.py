@@ -9,17 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.cpl import learners
+from experiments.cpl.claims import CUT_SIZES, all_claims, kl_rate
 from experiments.cpl.config import Config
 from experiments.cpl.learners import LEARNERS
 from experiments.cpl.report import write_report
 from rlhf_jax.envs.gridworlds import GridWorld, cliff_grid
 from rlhf_jax.exact import discounted_mdp
-from rlhf_jax.reports.claims import Claim, Outcome, Table
-from rlhf_jax.reports.rates import Rate, fit_rate
+from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stage
 
-FROM = 1000  # pairs from which the slope is taken
-CUT_SIZES = slice(-3, -1)
 CUT = ("CPL", "partial return + soft VI", "P-IQL")
 COVERAGE = ("CPL", "CPL, bias 0.5")
 
@@ -69,29 +67,6 @@ def run(config: Config, job: Run) -> Outcome:
 def stack(found: dict, name: str) -> np.ndarray:
     """[seeds, settings] of one number."""
     return np.stack([each[name] for each in found.values()], axis=1)
-
-
-def kl_rate(config: Config, kl: np.ndarray) -> Rate:
-    """Slope of log KL on log pairs, from FROM on, or over the last three sizes where needed."""
-    start = min(FROM, config.sizes[-3])
-    return fit_rate(config.sizes, kl, law="power", start=start)
-
-
-def all_claims(config: Config, results: dict, rate: Rate) -> list[Claim]:
-    """The rate, the return with enough data, who beats whom, and when the bias helps."""
-    cpl = results["CPL"]["scaled"]
-    enough = int(np.argmin(np.abs(np.asarray(config.sizes) - 10_000)))
-    few = int(np.argmin(np.abs(np.asarray(config.sizes) - 300)))
-    others = ("SFT on preferred", "partial return + soft VI")
-    lead = min(float((cpl - results[name]["scaled"]).min()) for name in others)
-    biased = results["CPL, bias 0.5"]["scaled"]
-    return [
-        Claim("CPL: slope of log KL in log pairs, steepest", rate.slope, ">=", -1.25),
-        Claim("CPL: slope of log KL in log pairs, flattest", rate.slope, "<=", -0.85),
-        Claim("CPL at 10000 pairs: mean scaled return", cpl[:, enough].mean(), ">=", 0.95),
-        Claim("CPL less SFT and partial return: worst grid and size", lead, ">", 0.0),
-        Claim("bias 0.5 less CPL at 300 pairs", (biased - cpl)[:, few].mean(), ">", 0.0),
-    ]
 
 
 def run_size(config: Config, pairs: int, cut: bool) -> dict:
