@@ -15,48 +15,52 @@ SMALL = heron_config.SwingUp(num_seeds=2, rounds=2, warmup=1, starts=2, batch=16
 TOY = heron_config.Config(
     num_seeds=2, points=500, pairs=2_000, contexts=100, steps=60, swing_up=SMALL
 )
-SCALE_CLAIMS = {
-    ("HERON: relative change of z1 with the scale of factor 2", "<=", 0.01),
-    ("HERON: share of labels that change", "==", 0),
-    ("weighted sum: relative fall of z1 at scale 100", ">=", 1.0),
-}
+SCALE_CLAIMS = {("weighted sum, factor 2 times 100: relative fall of mean z1", ">=", 1.0)}
 RANKING_CLAIMS = {
-    ("ranking 1, 2, 3: least z1 - z2 for sigma <= 1", ">", 0),
-    ("ranking 2, 1, 3: least z2 - z1 for sigma <= 1", ">", 0),
-    ("ranking 1, 2, 3: largest step of z1 as sigma rises", "<", 0),
-    ("labels that odd units leave alone, least share", ">=", 0.9999),
+    ("ranking 1, 2, 3: least lead of z1 over z2, of sigma <= 1", ">", 0),
+    ("ranking 2, 1, 3: least lead of z2 over z1, of sigma <= 1", ">", 0),
+    ("ranking 1, 2, 3: largest step of z1 from one sigma to the next", "<", 0),
 }
 PENDULUM_CLAIMS = {
-    ("pendulum: largest shortfall of HERON from the true reward, over seeds", "<=", 0.15),
-    ("pendulum: least lead of HERON over the sum in the odd unit, over seeds", ">", 0),
+    ("pendulum, true reward: mean true return", ">=", -200),
+    ("pendulum, HERON in the odd unit: mean shortfall from the true reward", "<=", 0.15),
+    ("pendulum: lead of HERON over the weighted sum, both in the odd unit", ">", 0),
 }
+UNTRAINED = np.full(3, -1360.0)
 
 
 def asked(claims) -> set[tuple]:
     return {(claim.statement, claim.op, claim.threshold) for claim in claims}
 
 
-def ends(**changes) -> dict[str, np.ndarray]:
+def verdicts(**changes) -> list[str]:
     found = {
-        "true reward": np.array([-150.0, -200.0]),
-        "weighted sum, odd unit": np.array([-1300.0, -1200.0]),
-        "HERON, odd unit": np.array([-160.0, -190.0]),
+        "true reward": np.array([-150.0, -160.0, -155.0]),
+        "weighted sum, odd unit": np.array([-1300.0, -1200.0, -1250.0]),
+        "HERON, odd unit": np.array([-152.0, -161.0, -157.0]),
     }
-    return found | changes
+    return [claim.verdict for claim in heron_run.pendulum_claims(found | changes, UNTRAINED)]
 
 
 def test_the_pendulum_claims_are_those_of_the_paper():
-    claims = heron_run.claims_of(ends())
-    assert asked(claims) == PENDULUM_CLAIMS
-    assert all(claim.holds for claim in claims)
-    assert claims[0].value == pytest.approx(10 / 150)
+    ends = {"true reward": UNTRAINED, "HERON, odd unit": UNTRAINED}
+    ends["weighted sum, odd unit"] = UNTRAINED
+    assert asked(heron_run.pendulum_claims(ends, UNTRAINED)) == PENDULUM_CLAIMS
+    assert verdicts() == ["holds", "holds", "holds"]
 
 
-def test_one_bad_seed_or_a_sum_that_works_fails_its_claim():
-    bad_seed = heron_run.claims_of(ends(**{"HERON, odd unit": np.array([-150.0, -231.0])}))
-    assert [claim.holds for claim in bad_seed] == [False, True]
-    good_sum = heron_run.claims_of(ends(**{"weighted sum, odd unit": np.array([-900.0, -180.0])}))
-    assert [claim.holds for claim in good_sum] == [True, False]
+def test_where_nobody_learns_nothing_holds():
+    """HERON is 1% from the true reward, and so is a policy that never trained."""
+    idle = 1.01 * UNTRAINED
+    names = ("true reward", "weighted sum, odd unit", "HERON, odd unit")
+    assert verdicts(**dict.fromkeys(names, idle)) == ["fails", "undecided", "fails"]
+
+
+def test_seeds_that_fail_or_a_sum_that_works_leave_no_claim_standing():
+    mixed = {"HERON, odd unit": np.array([-150.0, -1300.0, -155.0])}
+    assert verdicts(**mixed) == ["holds", "undecided", "undecided"]
+    good_sum = {"weighted sum, odd unit": np.array([-150.0, -150.0, -150.0])}
+    assert verdicts(**good_sum)[2] != "holds"
 
 
 def test_the_end_is_the_last_fifth():
@@ -67,17 +71,16 @@ def test_the_end_is_the_last_fifth():
 def test_the_ranking_claims_fail_where_the_second_factor_wins_or_margins_do_nothing():
     config = heron_config.Config(sigmas=(0.0, 1.0, 4.0))
     good = np.array([[[1.7, -0.5, 0], [1.5, 0.0, 0], [0.8, 0.6, 0]]] * 2)[:, :, None]
+    good = good.repeat(3, 2)  # seeds
     good[1] = good[1][..., [1, 0, 2]]
-    arrays = {"chosen": good, "same": np.ones((2, 3, 1))}
+    arrays = {"chosen": good}
     claims = heron_run.ranking_claims(config, arrays)
     assert asked(claims) == RANKING_CLAIMS
     assert all(claim.holds for claim in claims)
     other = heron_run.ranking_claims(config, arrays | {"chosen": good[::-1]})
-    assert [claim.holds for claim in other] == [False, False, False, True]
+    assert [claim.holds for claim in other] == [False, False, False]
     flat = heron_run.ranking_claims(config, arrays | {"chosen": good[:, [1, 1, 1]]})
-    assert [claim.holds for claim in flat] == [True, True, False, True]
-    units = heron_run.ranking_claims(config, arrays | {"same": np.full((2, 3, 1), 0.99)})
-    assert [claim.holds for claim in units] == [True, True, True, False]
+    assert [claim.holds for claim in flat] == [True, True, False]
 
 
 def test_winners_come_first_and_undecided_pairs_weigh_nothing():
@@ -111,7 +114,9 @@ def test_a_small_run_shows_the_claims_of_the_linear_parts(tmp_path):
         outcome = heron_run.run(TOY, job)
     assert asked(outcome.claims) == SCALE_CLAIMS | RANKING_CLAIMS | PENDULUM_CLAIMS
     failed = [claim.statement for claim in outcome.claims if not claim.holds]
-    assert [name for name in failed if not name.startswith("pendulum")] == []
+    # Two seeds have wide intervals; nothing but the pendulum, which learns nothing here, fails.
+    verdict = {claim.statement: claim.verdict for claim in outcome.claims}
+    assert not [n for n in failed if verdict[n] == "fails" and not n.startswith("pendulum")]
     numbers = [float(claim.value) for claim in outcome.claims]
     assert np.isfinite([*numbers, *jax.tree.leaves(dict(outcome.numbers))]).all()
     page = (tmp_path / "report.html").read_text()
@@ -121,19 +126,22 @@ def test_a_small_run_shows_the_claims_of_the_linear_parts(tmp_path):
     kept = {path.stem: dict(np.load(path)) for path in (tmp_path / "data").glob("*.npz")}
     assert set(kept) == {"scales", "rankings", "sums", "heron"}
     assert kept["sums"]["return"].shape == (4, 2, 3)
+    # Margins scale with the spread of a factor: no unit changes a label, nor what is chosen.
+    assert kept["scales"]["flipped"].max() == 0
+    assert kept["rankings"]["same"].min() >= 0.9999
+    first = kept["scales"]["HERON"][..., 0].mean(1)
+    np.testing.assert_allclose(first, first[TOY.scales.index(1.0)], rtol=0.01)
     assert all(np.isfinite(values).all() for each in kept.values() for values in each.values())
 
 
 @pytest.mark.slow
-def test_margins_that_do_not_grow_with_the_unit_fail_the_claims(monkeypatch):
+def test_margins_that_do_not_grow_with_the_unit_change_labels(monkeypatch):
     monkeypatch.setattr(
         choices, "factor_margins", lambda factors, sigma: sigma * jnp.ones(factors.shape[-1])
     )
     with jax.enable_x64(True):
         arrays = choices.scale_study(TOY)
-    claims = heron_run.scale_claims(TOY, arrays)
-    assert asked(claims) == SCALE_CLAIMS
-    assert [claim.holds for claim in claims] == [False, False, True]
+    assert arrays["flipped"].max() > 0.01
 
 
 @pytest.mark.parametrize(

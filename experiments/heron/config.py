@@ -19,7 +19,7 @@ class SwingUp:
     starts: of an evaluation.
     """
 
-    num_seeds: int = 5
+    num_seeds: int = 10
     unit: float = 100.0
     sigma: float = 1.0
     reward_widths: tuple[int, ...] = (64, 64)

@@ -18,7 +18,7 @@ class Config:
     """
 
     seed: int = 0
-    num_seeds: int = 10
+    num_seeds: int = 40
     bads: tuple[float, ...] = (0.0, 0.25, 0.5)
     steps: int = 60_000
     points: int = 12
