@@ -20,7 +20,7 @@ class Config:
     """
 
     seed: int = 0
-    num_seeds: int = 10
+    num_seeds: int = 50
     num_features: int = 5
     beta: float = 5.0
     particles: int = 1500
@@ -64,4 +64,4 @@ def default() -> Config:
 
 def quick() -> Config:
     """Fewer particles and questions, smaller worlds: every stage in seconds."""
-    return Config(particles=400, queries=24, horizon=4, states=5)
+    return Config(num_seeds=10, particles=400, queries=24, horizon=4, states=5)

@@ -17,7 +17,6 @@ from experiments.feedback_types.kinds import (
 )
 from experiments.feedback_types.learner import (
     RULES,
-    Question,
     ask,
     believe,
     draw_theta,
@@ -64,21 +63,6 @@ def active_queries(config: Config) -> dict[str, np.ndarray]:
         return {"cosine": cosines, "copies": (asked < half).astype(jnp.float32)}
 
     return run_rules(config, len(RULES), run)
-
-
-def identical_items(config: Config) -> dict[str, np.ndarray]:
-    """Scores of comparisons of an item with itself, under the uniform posterior."""
-    names = ("mutual information", "volume removal")
-
-    @jax.jit
-    def scores(key):
-        shape = (config.pool, 1, config.num_features)
-        same = jnp.repeat(jax.random.normal(key, shape), 2, axis=1)
-        particles = posteriors.uniform_particles(key, config.particles, config.num_features)
-        question = Question(same, particles, jnp.eye(config.num_features))
-        return {name: RULES[name](config, key, question) for name in names}
-
-    return jax.tree.map(np.asarray, scores(jax.random.key(config.seed)))
 
 
 def feedback_types(config: Config) -> dict[str, np.ndarray]:

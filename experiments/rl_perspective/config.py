@@ -123,7 +123,7 @@ class Config:
     """One run. num_seeds: of every part, each in one vmap."""
 
     seed: int = 0
-    num_seeds: int = 10
+    num_seeds: int = 30
     compounding: Compounding = Compounding()
     prompts: Prompts = Prompts()
     tokens: Tokens = Tokens()
@@ -141,8 +141,10 @@ def default() -> Config:
 def quick() -> Config:
     """Shorter horizons and small vocabularies: every stage in seconds.
 
-    Compilation takes most of it, so all seeds stay; the share of right tokens needs them.
+    Compilation takes most of it, so ten seeds stay; the share of right tokens needs them.
     """
     return Config(
-        compounding=Compounding(horizons=(5, 10, 20, 40)), tokens=Tokens(vocabularies=(4, 16))
+        num_seeds=10,
+        compounding=Compounding(horizons=(5, 10, 20, 40)),
+        tokens=Tokens(vocabularies=(4, 16)),
     )

@@ -5,18 +5,23 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from experiments.rl_perspective.claims import (
+    PREFIXES,
+    compounding_claims,
+    cost_slopes,
+    prompt_claims,
+    token_claims,
+)
 from experiments.rl_perspective.compounding import expected_costs
 from experiments.rl_perspective.config import Config
 from experiments.rl_perspective.prefixes import prefix_q_learning
 from experiments.rl_perspective.prompts import gap_closed, prompt_successes
 from experiments.rl_perspective.report import write_report
 from experiments.rl_perspective.tokens import METHODS, right_tokens
-from rlhf_jax.reports.claims import Claim, Outcome, Table
-from rlhf_jax.reports.rates import fit_rate
+from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stage
 
 Arrays = Mapping[str, np.ndarray]
-PREFIXES = "Q-learning on prefixes, replay"
 
 
 def run(config: Config, job: Run) -> Outcome:
@@ -34,7 +39,7 @@ def run(config: Config, job: Run) -> Outcome:
     claims = [
         *compounding_claims(config, found["costs"]),
         *prompt_claims(found["prompts"]),
-        *token_claims(found["tokens"]),
+        *token_claims(config.tokens.vocabularies, found["tokens"]),
     ]
     table = measured_table(config, found)
     write_report(job, config, found, claims, table)
@@ -54,64 +59,6 @@ def token_curves(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
     smallest = tokens.vocabularies[:1]
     curves[PREFIXES] = right_tokens(tokens, key, config.num_seeds, smallest, prefix_q_learning)
     return curves
-
-
-def compounding_claims(config: Config, costs: Arrays) -> list[Claim]:
-    """Slopes of log cost in log T, the worst seed of each method, and the last costs."""
-    slopes = {name: cost_slopes(config, costs[name]) for name in ("BC", "MaxEnt IRL", "RLHF")}
-    return [
-        Claim("BC: least slope of log cost in log T", slopes["BC"].min(), ">=", 1.8),
-        Claim("MaxEnt IRL: largest slope", slopes["MaxEnt IRL"].max(), "<=", 1.2),
-        Claim("RLHF: largest slope", slopes["RLHF"].max(), "<=", 1.2),
-        Claim(
-            "RLHF: largest cost over that of BC, longest T",
-            (costs["RLHF"] / costs["BC"])[:, -1].max(),
-            "<=",
-            0.05,
-        ),
-    ]
-
-
-def cost_slopes(config: Config, costs: np.ndarray) -> np.ndarray:
-    """Slope of each seed, from costs [seeds, horizons]."""
-    return fit_rate(config.compounding.horizons, costs, law="power").slopes
-
-
-def prompt_claims(found: Arrays) -> list[Claim]:
-    """Gaps closed with all logged queries, and more queries never do worse."""
-    closed = {which: gap_closed(found, which) for which in ("logged prompts", "all prompts")}
-    means = [found[f"OIRL, {which}"].mean(0) for which in closed]
-    return [
-        Claim(
-            "OIRL, logged prompts: least gap closed",
-            closed["logged prompts"][:, -1].min(),
-            ">=",
-            0.9,
-        ),
-        Claim(
-            "OIRL, all prompts: share of seeds that close 0.8 of the gap",
-            (closed["all prompts"][:, -1] >= 0.8).mean(),
-            ">=",
-            0.8,
-        ),
-        Claim(
-            "OIRL: least rise of mean success with more queries", np.diff(means).min(), ">=", 0.0
-        ),
-    ]
-
-
-def token_claims(curves: Arrays) -> list[Claim]:
-    """Shares of right tokens at the end, means over seeds."""
-    ends = {name: curve[..., -1].mean(-1) for name, curve in curves.items()}
-    values = ends["Q-learning"]
-    return [
-        Claim("REINFORCE: least share of right tokens", ends["REINFORCE"].min(), ">=", 0.95),
-        Claim("Q-learning: share of right tokens, least |V|", values[0], "<=", 0.5),
-        Claim("Q-learning: largest rise with |V|", np.diff(values).max(), "<=", 0.0),
-        Claim(
-            "Q-learning: lead of prefixes over positions", ends[PREFIXES][0] - values[0], ">", 0.0
-        ),
-    ]
 
 
 def measured_table(config: Config, found: Mapping[str, Arrays]) -> Table:
