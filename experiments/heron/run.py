@@ -76,7 +76,7 @@ def ranking_claims(config: Config, arrays: Arrays) -> list[Claim]:
     """Part B: the ranking decides, the margins trade. The worst sigma by its mean over seeds."""
     small = np.asarray(config.sigmas) <= 1
     chosen = arrays["chosen"]  # [rankings, sigmas, seeds, factors]
-    leads = chosen[:, small, :, 0] - chosen[:, small, :, 1]
+    leads = (chosen[..., 0] - chosen[..., 1])[:, small]
     steps = np.diff(chosen[0, :, :, 0], axis=0)
     about = {"kind": "ours", "source": "the tree decides by the first factor that differs enough"}
     return [
