@@ -8,9 +8,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from rlhf_jax.checks import rows
+from rlhf_jax.checks import check_mask, rows
 from rlhf_jax.ops.logprobs import token_logps
-from rlhf_jax.ops.masking import masked_sum
 from rlhf_jax.types import Policy, RewardFn, Trajectory, ValueFn
 
 
@@ -55,6 +54,7 @@ def tabular_reward(num_states: int, num_actions: int) -> RewardFn:
     def scores(params, trajectory: Trajectory):
         chex.assert_shape(params, (num_states, num_actions))
         rewards = rows(params, states=trajectory.inputs, actions=trajectory.actions)
-        return masked_sum(rewards, trajectory.mask, axis=-1)
+        check_mask(mask=trajectory.mask)
+        return jnp.sum(jnp.where(trajectory.mask, rewards, 0.0), axis=-1)
 
     return RewardFn(init, scores)
