@@ -131,8 +131,8 @@ def test_a_cycle_that_never_diverges_fails():
         ({"num_seeds": 0}, "num_seeds must be at least 1"),
         ({"answers": 1}, "answers must be at least 2"),
         ({"updates": (1000, 3)}, "updates must be at least 20"),
-        ({"noise_etas": ()}, "noise_etas must be > 0"),
-        ({"samples": (0, 1, 2)}, "samples must be at least 1"),
+        ({"noise_etas": ()}, "noise_etas must be three or more"),
+        ({"samples": (0, 1, 2)}, "samples must be three or more"),
         ({"noise_updates": 1}, "noise_updates must be at least 20"),
     ],
 )

@@ -109,7 +109,7 @@ def load(path):
     [
         ({"num_seeds": 1}, "num_seeds must be at least 2"),
         ({"tail": 3000}, "tail must lie"),
-        ({"ref_weights": (0.0,)}, "ref_weights must lie"),
+        ({"ref_weights": (0.0,)}, "ref_weights must hold 0.1"),
         ({"players": (1,)}, "players must be at least 2"),
     ],
 )

@@ -124,7 +124,7 @@ def test_a_queue_of_one_is_the_last_answer():
         ({"queue": 0}, "queue must be at least 1"),
         ({"num_seeds": 1}, "num_seeds must be at least 2"),
         ({"rate": 0.0}, "rate must be > 0"),
-        ({"queues": (32, 1)}, "queues must be >= 1 and ascend"),
+        ({"queues": (32, 1)}, "queues must be two or more and ascend"),
         ({"queues": (1, 64)}, "queues must hold the batch, 32"),
         ({"margins": (0.6,)}, "margins must lie"),
     ],

@@ -32,10 +32,11 @@ class Config:
         for name in ("length", "steps", "covered_pairs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if len(self.sizes) < 3 or min(self.sizes) < 1 or list(self.sizes) != sorted(self.sizes):
+        sizes, shares = set(self.sizes), set(self.shares)
+        if len(sizes) < 3 or min(sizes) < 1 or list(self.sizes) != sorted(sizes):
             raise ValueError(f"sizes must be three or more, >= 1 and ascend, got {self.sizes}")
-        if not self.shares or min(self.shares) < 0 or max(self.shares) > 1:
-            raise ValueError(f"shares must lie in [0, 1], got {self.shares}")
+        if not shares or min(shares) < 0 or max(shares) > 1 or len(shares) < len(self.shares):
+            raise ValueError(f"shares must lie in [0, 1] and differ, got {self.shares}")
         for name in ("alpha", "rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")

@@ -44,10 +44,10 @@ class Config:
         for name in steps:
             if getattr(self, name) < 20:
                 raise ValueError(f"{name} must be at least 20, got {getattr(self, name)}")
-        if not self.noise_etas or min(self.noise_etas) <= 0:
-            raise ValueError(f"noise_etas must be > 0 and at least one, got {self.noise_etas}")
-        if min(self.samples) < 1:
-            raise ValueError(f"samples must be at least 1, got {self.samples}")
+        for name in ("noise_etas", "samples"):  # slopes are fitted along both
+            values = getattr(self, name)
+            if len(values) < 3 or list(values) != sorted(set(values)) or values[0] <= 0:
+                raise ValueError(f"{name} must be three or more, > 0 and ascend, got {values}")
         if min(self.updates) < 20:
             raise ValueError(f"updates must be at least 20, got {self.updates}")
 

@@ -77,10 +77,12 @@ class Config:
     swing_up: SwingUp = SwingUp()
 
     def __post_init__(self):
-        if min(self.scales) <= 0 or 1.0 not in self.scales:
+        if not self.scales or min(self.scales) <= 0 or 1.0 not in self.scales:
             raise ValueError(f"scales must be > 0 and hold 1, got {self.scales}")
-        if list(self.sigmas) != sorted(self.sigmas) or self.sigmas[0] < 0:
-            raise ValueError(f"sigmas must rise from >= 0, got {self.sigmas}")
+        if len(self.sigmas) < 2 or list(self.sigmas) != sorted(set(self.sigmas)):
+            raise ValueError(f"sigmas must rise and be at least two, got {self.sigmas}")
+        if self.sigmas[0] < 0:
+            raise ValueError(f"sigmas must be >= 0, got {self.sigmas}")
         if 1.0 not in self.sigmas:
             raise ValueError(f"sigmas must hold 1, got {self.sigmas}")
         if not self.rate > 0:

@@ -36,8 +36,11 @@ class Config:
         for name in ("pairs", "transformer_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if len(self.hedge_updates) < 3 or min(self.hedge_updates) < 1:
-            raise ValueError(f"hedge_updates must be three or more, got {self.hedge_updates}")
+        updates = set(self.hedge_updates)
+        if len(updates) < 3 or min(updates) < 1 or list(self.hedge_updates) != sorted(updates):
+            raise ValueError(
+                f"hedge_updates must be three or more, >= 1 and ascend, got {self.hedge_updates}"
+            )
         check_fields(self, "(0, 1]", "transformer_rate")
 
 

@@ -33,17 +33,18 @@ class Config:
         # A slope against 1 / beta is fitted.
         if len(self.betas) < 3 or min(self.betas) <= 0:
             raise ValueError(f"betas must be > 0 and at least three, got {self.betas}")
-        if list(self.betas) != sorted(self.betas, reverse=True):
+        if list(self.betas) != sorted(set(self.betas), reverse=True):
             raise ValueError(f"betas must fall, got {self.betas}")
         if self.num_seeds < 2:
             raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
         if self.queries < 2 or self.queries % 2:
             raise ValueError(f"queries must be even and at least 2, got {self.queries}")
+        if self.random_games < 27:  # one of each size
+            raise ValueError(f"random_games must be at least 27, got {self.random_games}")
         for name in (
             "coarse",
             "fine",
             "most_updates",
-            "random_games",
             "random_updates",
             "batch",
             "points",

@@ -41,7 +41,9 @@ class Config:
         # Slopes are fitted from t = 1000 on.
         if self.steps < 2000:
             raise ValueError(f"steps must be at least 2000, got {self.steps}")
-        for name in ("fixed_steps", "hedge_steps", "mixture_steps", "batch", "points"):
+        if self.points < 30:
+            raise ValueError(f"points must be at least 30, got {self.points}")
+        for name in ("fixed_steps", "hedge_steps", "mixture_steps", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 

@@ -32,8 +32,10 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.side < 3:
             raise ValueError(f"side must be at least 3, got {self.side}")
-        if not self.sizes or min(self.sizes) < 1 or list(self.sizes) != sorted(self.sizes):
-            raise ValueError(f"sizes must be >= 1 and ascend, got {self.sizes}")
+        if not self.sizes or list(self.sizes) != sorted(set(self.sizes)):
+            raise ValueError(f"sizes must ascend, one at least, got {self.sizes}")
+        if not 1 <= self.sizes[0] <= 300:
+            raise ValueError(f"sizes must begin in 1 .. 300, the few pairs, got {self.sizes}")
         if self.rate <= 0:
             raise ValueError(f"rate must be > 0, got {self.rate}")
 

@@ -63,7 +63,7 @@ def draw_prefs(key: Key[Array, ""], values: Float[Array, "B 2"], *, noisy: Array
     a tie."""
     drawn = bt_labels(key, values[:, ::-1], beta=1.0).astype(values.dtype)
     gaps = values[:, 0] - values[:, 1]
-    sure = jnp.where(jnp.abs(gaps) < TIE, 0.5, (gaps > 0).astype(values.dtype))
+    sure = 0.5 + 0.5 * jnp.sign(jnp.where(jnp.abs(gaps) < TIE, 0.0, gaps))
     return jnp.where(noisy, drawn, sure)
 
 

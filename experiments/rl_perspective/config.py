@@ -106,6 +106,11 @@ class Tokens:
             raise ValueError(f"vocabularies must rise and be at least two, got {self.vocabularies}")
         if self.vocabularies[0] < 2:
             raise ValueError(f"vocabularies must be at least 2, got {self.vocabularies}")
+        if self.vocabularies[0] ** max(self.length, 0) > 2**20:
+            raise ValueError(
+                f"vocabularies[0]^length, the rows of a table, must be at most 2^20, got "
+                f"{self.vocabularies[0]}^{self.length}"
+            )
         for name in ("length", "iterations", "samples", "epochs", "replays"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

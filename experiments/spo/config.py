@@ -45,12 +45,17 @@ class Config:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
         if self.steps < 10:
             raise ValueError(f"steps must be at least 10, got {self.steps}")
-        if min(self.queues) < 1 or list(self.queues) != sorted(self.queues):
-            raise ValueError(f"queues must be >= 1 and ascend, got {self.queues}")
+        if len(self.queues) < 2 or list(self.queues) != sorted(set(self.queues)):
+            raise ValueError(f"queues must be two or more and ascend, got {self.queues}")
+        if self.queues[0] < 1:
+            raise ValueError(f"queues must be at least 1, got {self.queues}")
         if self.batch not in self.queues:
             raise ValueError(f"queues must hold the batch, {self.batch}, got {self.queues}")
-        if not all(0 < margin <= 0.5 for margin in self.margins):
-            raise ValueError(f"margins must lie in (0, 1/2], got {self.margins}")
+        if not self.margins or not all(0 < margin <= 0.5 for margin in self.margins):
+            raise ValueError(f"margins must lie in (0, 1/2], one at least, got {self.margins}")
+        # The claims know the gaps at these horizons.
+        if self.horizons != (100, 400, 1600, 6400):
+            raise ValueError(f"horizons must be 100, 400, 1600 and 6400, got {self.horizons}")
 
 
 def default() -> Config:

@@ -1,0 +1,52 @@
+"""Options that a claim, a fit or a table could not use are refused before the run, by name."""
+
+import importlib
+
+import pytest
+
+BAD = [
+    ("mnpo", {"ref_weights": (0.02,)}),  # the fixed points are compared at 0.1
+    ("mnpo", {"ref_weights": (0.1, 0.5)}),  # no limit of eta is known at 0.5
+    ("mnpo", {"etas": (0.5, 4.0)}),
+    ("mnpo", {"etas": (0.5, 1.0)}),  # no cell above the limit
+    ("mnpo", {"etas": ()}),
+    ("mnpo", {"players": ()}),
+    ("mnpo", {"horizons": (100, 200, 6400)}),
+    ("spo", {"horizons": (100, 400, 1600)}),
+    ("spo", {"queues": (32,)}),  # nothing to compare with
+    ("spo", {"queues": (32, 32, 64)}),
+    ("spo", {"margins": ()}),
+    ("egpo", {"noise_etas": (0.1, 0.3)}),  # a slope needs three
+    ("egpo", {"samples": (1, 1, 10)}),
+    ("cpl", {"sizes": (300, 300, 1000)}),
+    ("cpl", {"shares": (0.3, 0.3)}),
+    ("regret_preference", {"sizes": (400, 1000)}),  # a claim is about up to 300 pairs
+    ("regret_preference", {"sizes": (30, 30)}),
+    ("inpo", {"hedge_updates": (400, 100, 1600)}),
+    ("nash_mp", {"betas": (0.1, 0.1, 0.05)}),
+    ("nash_mp", {"random_games": 8}),  # claims are about games of 3 to 29 answers
+    ("nlhf", {"points": 5}),  # two of them in the range that is fitted
+    ("heron", {"sigmas": (1.0,)}),  # no step from one to the next
+    ("heron", {"scales": ()}),
+]
+
+
+@pytest.mark.parametrize(("slug", "change"), BAD)
+def test_what_the_claims_cannot_use_is_refused_by_name(slug, change):
+    (name,) = change
+    config = importlib.import_module(f"experiments.{slug}.config")
+    with pytest.raises(ValueError, match=f"^{name} must"):
+        config.Config(**change)
+
+
+def test_a_table_of_all_strings_has_a_limit():
+    config = importlib.import_module("experiments.rl_perspective.config")
+    with pytest.raises(ValueError, match=r"must be at most 2\^20, got 4\^20"):
+        config.Tokens(length=20)
+
+
+def test_every_size_of_every_experiment_is_valid():
+    for slug in sorted({slug for slug, _ in BAD} | {"rl_perspective"}):
+        config = importlib.import_module(f"experiments.{slug}.config")
+        assert isinstance(config.default(), config.Config)
+        assert isinstance(config.quick(), config.Config)
