@@ -22,7 +22,6 @@ from rlhf_jax.ops.elliptical import (
 from rlhf_jax.ops.linear_systems import cholesky, solve
 
 Scalar = float | int | Float[Array, ""]
-MULTIPLIER_STEPS = 6  # Newton steps for the multiplier of the norm constraint
 
 
 class RewardState(NamedTuple):
@@ -87,19 +86,35 @@ def fit_reward(
       ridge: > 0, precision of a Gaussian prior; what no comparison has seen is 0.
       steps: Newton steps. One a round follows the fit as data come.
     Returns:
-      [m]; a fixed point satisfies the conditions of the constrained optimum.
+      [m]; a fixed point satisfies the conditions of the constrained optimum, and `newton_move` is
+      how far off it is.
     Reference: Wu and Sun 2023, arXiv:2310.14554, Algorithm 1, for the fit in a ball.
     Departs: the ridge; a fit in the ball alone puts its whole length on the first comparisons.
     """
 
     def step(weights, _):
-        gradient = jax.grad(preference_loss)(weights, state, slope=slope)
-        hessian = reward_information(weights, state, slope=slope, ridge=ridge)
-        newton = ball_minimiser(hessian, hessian @ weights - gradient - ridge * weights, radius)
-        move = newton - weights
+        move = newton_move(weights, state, slope=slope, radius=radius, ridge=ridge)
         return weights + move / jnp.maximum(1.0, jnp.max(jnp.abs(move))), None
 
     return jax.lax.scan(step, state.weights, None, length=steps)[0]
+
+
+def newton_move(
+    weights: Float[Array, " m"],
+    state: RewardState,
+    *,
+    slope: Scalar,
+    radius: Scalar,
+    ridge: Scalar,
+) -> Float[Array, " m"]:
+    """From weights in the ball to the minimum of the fit's quadratic model there; 0 at the fit.
+
+    Its size certifies the result of `fit_reward`.
+    """
+    gradient = jax.grad(preference_loss)(weights, state, slope=slope)
+    hessian = reward_information(weights, state, slope=slope, ridge=ridge)
+    target = hessian @ weights - gradient - ridge * weights
+    return ball_minimiser(hessian, target, radius) - weights
 
 
 def reward_information(
@@ -118,7 +133,7 @@ def ball_minimiser(
     """argmin_{||z|| <= radius} z^T H z / 2 - <z, b>.
 
     z(mu) = (H + mu I)^-1 b; mu >= 0 is 0 inside the ball and solves ||z(mu)|| = radius otherwise,
-    by Newton on 1 / ||z(mu)||, which from below never overshoots.
+    by Newton on 1 / ||z(mu)||, which from below never overshoots; until mu no longer rises.
 
     Args:
       hessian: [m, m] H, positive definite.
@@ -128,16 +143,17 @@ def ball_minimiser(
     """
     eye = jnp.eye(len(target), dtype=hessian.dtype)
 
-    def tighten(multiplier, _):
+    def tighten(carry):
+        multiplier, _ = carry
         held = hessian + multiplier * eye
         point = solve(held, target[:, None])[:, 0]
         length = jnp.linalg.norm(point)
         bend = point @ solve(held, point[:, None])[:, 0]
         move = length**2 * (length - radius) / (radius * jnp.where(bend > 0, bend, 1.0))
-        return jnp.maximum(multiplier + move, 0.0), None
+        return jnp.maximum(multiplier, multiplier + move), multiplier + move > multiplier
 
-    zero = jnp.zeros((), hessian.dtype)
-    multiplier = jax.lax.scan(tighten, zero, None, length=MULTIPLIER_STEPS)[0]
+    start = jnp.zeros((), hessian.dtype), jnp.array(True)
+    multiplier = jax.lax.while_loop(lambda carry: carry[1], tighten, start)[0]
     return solve(hessian + multiplier * eye, target[:, None])[:, 0]
 
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rlhf_jax.feedback.choices import choice_loglik, choice_logps
-from rlhf_jax.ops.linear_systems import invert, solve
+from rlhf_jax.ops.linear_systems import invert
+from rlhf_jax.ops.newton import newton_minimum
 
 Scalar = float | Float[Array, ""]
 LogDensity = Callable[[Float[Array, " d"]], Float[Array, ""]]
@@ -162,35 +163,26 @@ def laplace(
     *,
     beta: Scalar,
     precision: Scalar = 1.0,
-    steps: int = 20,
 ) -> Normal:
-    """Normal belief at the mode of log-likelihood + log N(theta; 0, I / precision), by Newton.
+    """Normal belief at the mode of log-likelihood + log N(theta; 0, I / precision), found by
+    `ops.newton.newton_minimum`.
 
     Args:
       options: [N, K, d] features of the options of each record.
       choice: [N] chosen options.
       beta: rationality of the teacher. May be traced.
       precision: > 0, of the prior. May be traced.
-      steps: of damped Newton.
     Returns:
       mean: the mode; covariance: inverse of information + precision I.
     Departs: theta is free here, not of norm 1: the prior fixes its scale.
     """
-    prior = precision * jnp.eye(options.shape[-1], dtype=options.dtype)
 
     def objective(theta):
-        return (
-            jnp.sum(choice_loglik(options @ theta, choice, beta=beta)) - theta @ prior @ theta / 2
-        )
+        logliks = choice_loglik(options @ theta, choice, beta=beta)
+        return precision * jnp.sum(theta**2) / 2 - jnp.sum(logliks)
 
-    def step(theta, _):
-        curvature = choice_information(options, theta, beta=beta) + prior
-        full = solve(curvature, jax.grad(objective)(theta)[:, None])[:, 0]
-        sizes = 0.5 ** jnp.arange(8)
-        best = sizes[jnp.argmax(jax.vmap(lambda size: objective(theta + size * full))(sizes))]
-        return theta + best * full, None
-
-    mode = jax.lax.scan(step, jnp.zeros(options.shape[-1], options.dtype), length=steps)[0]
+    mode = newton_minimum(objective, jnp.zeros(options.shape[-1], options.dtype)).params
+    prior = precision * jnp.eye(options.shape[-1], dtype=options.dtype)
     return Normal(mode, invert(choice_information(options, mode, beta=beta) + prior))
 
 

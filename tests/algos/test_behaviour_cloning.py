@@ -140,3 +140,10 @@ def test_newton_by_hand_on_one_feature_and_weights():
         weights = jnp.array([2.0, 1.0, 0.0])
         found = fit_rewards(chosen, rejected, weights, beta=2.0, ridge=1e-12)
         np.testing.assert_allclose(found.params, [np.log(2.0) / 2.0], rtol=1e-9)
+
+
+def test_newton_goes_as_far_as_the_ridge_allows():
+    """One pair: sigmoid(-w) = 1e-14 w at w = 28.9, a Newton step for each unit."""
+    with jax.enable_x64(True):
+        found = fit_rewards(jnp.ones((1, 1)), jnp.zeros((1, 1)), beta=1.0, ridge=1e-14)
+        assert float(found.residual) < 1e-20

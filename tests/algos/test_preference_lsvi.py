@@ -85,6 +85,23 @@ def test_the_fit_is_the_constrained_optimum(told, state, radius):
     np.testing.assert_allclose(found, known, atol=1e-5)
 
 
+def test_the_last_move_certifies_the_fit(state):
+    options = {"slope": SLOPE, "radius": 0.6, "ridge": 0.3}
+    moves = [
+        np.abs(pr.newton_move(fit(state, steps=steps, **options), state, **options)).max()
+        for steps in (1, 15)
+    ]
+    assert moves[0] > 1e-3
+    assert moves[1] < 1e-12
+
+
+def test_the_ball_is_kept_whatever_the_scales():
+    """Newton on the multiplier needs eight steps here."""
+    hessian = jnp.diag(jnp.array([1e-10, 5e-8, 1e-4, 11.0]))
+    found = pr.ball_minimiser(hessian, jnp.array([1e-6, 5e-4, 1e-2, 34.0]), 2.5)
+    assert float(jnp.linalg.norm(found)) == pytest.approx(2.5, rel=1e-12)
+
+
 def test_separable_data_stop_at_the_edge_and_steps_at_one():
     """No ridge to speak of: the likelihood has no maximum, and from -2 it is flat."""
     state = pr.init_reward(rounds=1, num_features=2)

@@ -129,3 +129,19 @@ def test_laplace_is_the_mode_and_bootstrapped_modes_spread_as_it_does():
     members = ensemble(jax.random.key(0), options, choice, 100)
     np.testing.assert_allclose(members.mean(0), fitted.mean, atol=0.5 * sd.max())
     np.testing.assert_allclose(np.std(np.asarray(members), axis=0), sd, rtol=0.35)
+
+
+def test_the_mode_of_a_flat_prior_is_reached():
+    """One choice of x = 1 over 0: sigmoid(-theta) = 1e-12 theta at theta = 24.4."""
+    with jax.enable_x64(True):
+        options, choice = jnp.array([[[0.0], [1.0]]]), jnp.array([1])
+        found = posteriors.laplace(options, choice, beta=1.0, precision=1e-12)
+        theta = float(found.mean[0])
+    assert np.exp(-theta) == pytest.approx(1e-12 * theta, rel=1e-3)
+
+
+def test_in_float32_the_mode_of_a_flat_prior_is_where_the_likelihood_is_flat():
+    """log P rounds to 0 from 17 on, so that nothing is left to gain."""
+    options, choice = jnp.array([[[0.0], [1.0]]]), jnp.array([1])
+    found = posteriors.laplace(options, choice, beta=1.0, precision=1e-12)
+    assert 15.0 < float(found.mean[0]) < 26.0
