@@ -61,12 +61,15 @@ def check_entries(interval: str, **arrays: Numbers) -> None:
 
 
 def check_fields(config: Any, interval: str, *names: str) -> None:
-    """These fields of a config, numbers or tuples of numbers, are in the interval.
+    """These fields of a config, numbers or tuples of one number at least, are in the interval.
 
     Raises:
       ValueError: naming the field.
     """
-    check_entries(interval, **{name: getattr(config, name) for name in names})
+    for name in names:
+        check_entries(interval, **{name: (value := getattr(config, name))})
+        if not np.size(value):
+            raise ValueError(f"{name} must have a number in {interval}, got {value}")
 
 
 def check_mask(**masks: Numbers) -> None:

@@ -81,12 +81,14 @@ def test_the_first_wrong_entry_is_named():
 
 def test_fields_are_refused_by_name():
     class Record:
-        steps, betas = 0, (0.5, -1.0)
+        steps, betas, sizes = 0, (0.5, -1.0), ()
 
     with pytest.raises(ValueError, match=r"steps must be in \[1, inf\), got 0"):
         check_fields(Record, "[1, inf)", "steps")
     with pytest.raises(ValueError, match=r"betas must be in \[0, 1\], got -1.0 at \[1\]"):
         check_fields(Record, "[0, 1]", "betas")
+    with pytest.raises(ValueError, match=r"sizes must have a number in \[0, 1\], got \(\)"):
+        check_fields(Record, "[0, 1]", "sizes")
 
 
 def test_masks_are_bool_and_ids_are_integers():

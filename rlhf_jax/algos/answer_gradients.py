@@ -14,10 +14,10 @@ from rlhf_jax.algos.answer_rounds import (
     Arena,
     answers,
     begin,
-    check_positive,
     judged,
 )
 from rlhf_jax.algos.game_steps import Scalar, check_step
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses.games import nash_md_pg_loss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import weighted_mean
@@ -65,8 +65,7 @@ def nash_ema_pg(arena: Arena, *, beta: Scalar, decay: float) -> AnswerMethod:
     Reference: Munos et al. 2023, arXiv:2312.00886.
     Departs: as `algos.game_opponents.moving_average`.
     """
-    if not 0 <= decay <= 1:
-        raise ValueError(f"decay must lie in [0, 1], got {decay}")
+    check_range("[0, 1]", decay=decay)
 
     @arena.compile
     def track(memory: Params, params: Params) -> Params:
@@ -100,7 +99,8 @@ def nash_mp(arena: Arena, *, eta: Scalar, beta: Scalar, steps: int) -> AnswerMet
     Reference: Tiapkin et al. 2025, arXiv:2505.19731.
     Departs: inner steps and their number are not the paper's, which we have from its abstract.
     """
-    check_positive(eta=eta, steps=steps)
+    check_range("(0, inf)", eta=eta)
+    check_range("[1, inf)", steps=steps)
     check_step(eta, beta)
     weight = eta * beta
     step = _gradient_step(arena, 1.0 / eta)

@@ -16,12 +16,12 @@ from rlhf_jax.algos.answer_rounds import (
     Arena,
     answers,
     begin,
-    check_positive,
     judged,
 )
 from rlhf_jax.algos.game_steps import Scalar, check_step, check_weights
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.preference import trajectory_logps
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses.games import inpo_loss, mnpo_loss, online_ipo_loss, onpo_loss
 from rlhf_jax.ops.masking import weighted_mean
 from rlhf_jax.types import Metrics, Params, Prompts, TrainState, Trajectory
@@ -201,7 +201,7 @@ def td_mnpo(
 
 def _opposed_step(arena: Arena, beta: Scalar, pair_draw: Callable | None) -> Callable:
     """A step of online IPO from `train` on pairs and opponent's answers of `params`."""
-    check_positive(beta=beta)
+    check_range("(0, inf)", beta=beta)
     pairs = arena.draw if pair_draw is None else pair_draw
     loss = partial(online_ipo_loss, beta=beta)
     update = arena.compile(make_pair_update(arena.policy, arena.optimizer, loss, logps=arena.logps))
@@ -250,7 +250,8 @@ def labelled_pairs(
 def _solver(arena: Arena, loss: Callable, *, eta: Scalar, steps: int) -> tuple[Callable, Callable]:
     """`(train, batch) -> (train, metrics)` by gradient steps with a fresh optimiser state; and
     summed log-probs."""
-    check_positive(eta=eta, steps=steps)
+    check_range("(0, inf)", eta=eta)
+    check_range("[1, inf)", steps=steps)
     update = make_pair_update(arena.policy, arena.optimizer, loss, logps=arena.logps)
 
     def solve(train: TrainState, batch: PairBatch) -> tuple[TrainState, Metrics]:

@@ -95,10 +95,3 @@ def judged(
     prefs = jnp.asarray(arena.judge(indices, first, second), float)
     chex.assert_shape(prefs, indices.shape)
     return prefs
-
-
-def check_positive(**numbers: Any) -> None:
-    """ValueError for a known number that is not > 0; traced ones pass unseen."""
-    for name, number in numbers.items():
-        if isinstance(number, float | int) and not number > 0:
-            raise ValueError(f"{name} must be > 0, got {number}")

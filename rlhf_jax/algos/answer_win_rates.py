@@ -12,6 +12,7 @@ from rlhf_jax.algos.answer_games import AnswerBatch, make_answer_update
 from rlhf_jax.algos.answer_queue import AnswerQueue, empty_queue, push_answers
 from rlhf_jax.algos.answer_rounds import AnswerMethod, AnswerState, Arena, begin, judged
 from rlhf_jax.algos.game_steps import Scalar
+from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.losses.games import nash_md_pg_loss
 from rlhf_jax.ops.games import answer_win_rates
 from rlhf_jax.ops.masking import Mean, weighted_mean
@@ -39,8 +40,7 @@ def spo(arena: Arena, *, beta: Scalar, samples: int) -> AnswerMethod:
       as a whole and not divided by its length. Never divided by their deviation over the group,
       which would move the fixed point.
     """
-    if samples < 2:
-        raise ValueError(f"samples must be at least 2, to have each compared, got {samples}")
+    check_range("[2, inf)", samples=samples)
     step = _win_rate_step(arena, beta)
     upper = np.triu(np.ones((samples, samples), bool), 1)
 
@@ -75,8 +75,7 @@ def spo_queue(
       ValueError: samples < 1 or size < samples.
     Reference, Departs: as `spo`.
     """
-    if not 1 <= samples <= size:
-        raise ValueError(f"samples must lie in [1, size = {size}], got {samples}")
+    check_range(f"[1, {size}]", samples=samples)
     step = _win_rate_step(arena, beta)
     push = arena.compile(push_answers)
     itself = np.eye(samples, size, dtype=bool)
@@ -135,10 +134,6 @@ def _compared(
 
 def _check_indices(indices: np.ndarray, prompt_count: int) -> None:
     """ValueError unless each prompt has a place of its own in the queue."""
-    if indices.min() < 0 or indices.max() >= prompt_count:
-        raise ValueError(
-            f"prompts' indices must lie in [0, prompt_count = {prompt_count}), got "
-            f"{indices.min()} to {indices.max()}"
-        )
+    check_entries(f"[0, {prompt_count})", indices=indices)
     if len(np.unique(indices)) < len(indices):
         raise ValueError("a prompt stands twice in the batch; its queue takes one group a round")

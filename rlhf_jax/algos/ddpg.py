@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step, init_state
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import value_loss
 from rlhf_jax.ops.masking import weighted_mean
 from rlhf_jax.types import Params, PyTree, TrainState
@@ -27,10 +28,8 @@ class DDPGConfig:
     tau: float = 0.005
 
     def __post_init__(self):
-        if not 0 <= self.gamma < 1:
-            raise ValueError(f"gamma must lie in [0, 1), got {self.gamma}")
-        if not 0 < self.tau <= 1:
-            raise ValueError(f"tau must lie in (0, 1], got {self.tau}")
+        check_range("[0, 1)", gamma=self.gamma)
+        check_range("(0, 1]", tau=self.tau)
 
 
 class DDPGState(NamedTuple):

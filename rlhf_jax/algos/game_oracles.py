@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.games import win_rates
 
 Oracle = Callable[[Array, jax.Array], Array]
@@ -93,5 +94,4 @@ def _draw(logps: Float[Array, "*B n"], key: jax.Array, samples: int) -> Int[Arra
 
 
 def _check_samples(samples: int) -> None:
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
+    check_range("[1, inf)", samples=samples)

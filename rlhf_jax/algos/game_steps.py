@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from rlhf_jax.checks import check_range
+
 Scalar = float | Float[Array, ""]
 Schedule = Callable[[Any], Any]  # (t, the number of updates made) -> Scalar
 SLACK = 1e-6  # what single precision may add to eta beta = 1
@@ -86,12 +88,9 @@ def decaying_steps(beta: Scalar) -> Schedule:
 
 def check_step(eta: Scalar | Schedule, beta: Scalar) -> None:
     """ValueError unless eta >= 0, beta >= 0 and eta beta <= 1; traced numbers pass unseen."""
-    try:
-        step, weight = float(at_step(eta, 0)), float(beta)
-    except jax.errors.ConcretizationTypeError:
-        return
-    if not (step >= 0 and weight >= 0 and step * weight <= 1 + SLACK):
-        raise ValueError(f"eta * beta must lie in [0, 1], got eta = {step} and beta = {weight}")
+    step = at_step(eta, 0)
+    check_range("[0, inf)", eta=step, beta=beta)
+    check_range(f"[0, {1 + SLACK}]", **{"eta * beta": step * beta})
 
 
 def check_weights(weights: Float[Array, "K"] | Sequence[float]) -> Float[Array, "K"]:

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float
 
 from rlhf_jax.algos.gradient import Diagnostics, Objective, gradient_step, init_state
-from rlhf_jax.checks import entries
+from rlhf_jax.checks import check_range, entries
 from rlhf_jax.losses.expectile import expectile_loss
 from rlhf_jax.losses.policy_gradient import reinforce_loss, value_loss
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean
@@ -36,13 +36,9 @@ class IQLConfig:
     target_rate: float = 0.005
 
     def __post_init__(self):
-        for name in ("beta", "max_weight"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
-        if not 0 < self.expectile < 1:
-            raise ValueError(f"expectile must be in (0, 1), got {self.expectile}")
-        if not 0 < self.target_rate <= 1:
-            raise ValueError(f"target_rate must be in (0, 1], got {self.target_rate}")
+        check_range("(0, inf)", beta=self.beta, max_weight=self.max_weight)
+        check_range("(0, 1)", expectile=self.expectile)
+        check_range("(0, 1]", target_rate=self.target_rate)
 
 
 class IQLState(NamedTuple):

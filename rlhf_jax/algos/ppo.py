@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import clipped_value_loss, ppo_clip_loss
 from rlhf_jax.ops.kl import k1
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean, whiten
@@ -40,16 +41,9 @@ class PPOConfig:
     whiten_advantages: bool = True
 
     def __post_init__(self):
-        if isinstance(self.beta, float | int) and self.beta < 0:
-            raise ValueError(f"beta must be >= 0, got {self.beta}")
-        for name in ("clip_eps", "value_clip_eps"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
-        if self.value_coef < 0:
-            raise ValueError(f"value_coef must be >= 0, got {self.value_coef}")
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        check_range("[0, inf)", beta=self.beta, value_coef=self.value_coef)
+        check_range("(0, inf]", clip_eps=self.clip_eps, value_clip_eps=self.value_clip_eps)
+        check_range("[0, 1]", gamma=self.gamma, gae_lambda=self.gae_lambda)
 
 
 class ActorCritic(NamedTuple):

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.checks import check_fields
 from rlhf_jax.ops.linear_systems import solve
 
 Scalar = float | int | Float[Array, ""]
@@ -64,14 +65,10 @@ class Config:
     unseen: float = -80.0
 
     def __post_init__(self):
-        for name in ("threshold", "relax", "safe_gamma", "gamma"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in (0, 1), got {getattr(self, name)}")
-        if self.horizon < 1 or min(self.retries, self.sweeps) < 0:
-            raise ValueError(
-                "horizon must be >= 1, retries and sweeps >= 0, got "
-                f"{self.horizon}, {self.retries}, {self.sweeps}"
-            )
+        check_fields(self, "(0, 1)", "threshold", "relax", "safe_gamma", "gamma")
+        check_fields(self, "[1, inf)", "horizon")
+        check_fields(self, "[0, inf)", "retries", "sweeps")
+        check_fields(self, "(-inf, inf)", "unseen")
 
 
 def lengths(replay: Replay) -> Int[Array, " N"]:

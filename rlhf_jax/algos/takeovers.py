@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.types import Env, PyTree
 
 
@@ -79,10 +80,7 @@ def advance(
     Raises:
       ValueError: either number of steps below 1.
     """
-    if min(takeover_steps, episode_steps) < 1:
-        raise ValueError(
-            f"takeover_steps and episode_steps must be >= 1, got {takeover_steps}, {episode_steps}"
-        )
+    check_range("[1, inf)", takeover_steps=takeover_steps, episode_steps=episode_steps)
     propose_key, teacher_key, step_key, reset_key = jax.random.split(key, 4)
     state = world.observation
     proposal = propose(propose_key, state)

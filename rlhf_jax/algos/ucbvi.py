@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from rlhf_jax.checks import check_fields
 from rlhf_jax.ops.bellman import (
     expected_values,
     greedy_policy,
@@ -54,9 +55,7 @@ class Bonus:
     width: float = 0.0
 
     def __post_init__(self):
-        for name in ("variance", "visits", "width"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        check_fields(self, "[0, inf)", "variance", "visits", "width")
 
 
 def theory_bonus(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from rlhf_jax.checks import check_fields
 from rlhf_jax.envs.gridworlds import (
     BLANK,
     COIN,
@@ -43,10 +44,7 @@ class Recipe:
     brick_weights: tuple[float, ...] = (-1.0, -2.0, -3.0)
 
     def __post_init__(self):
-        for name in ("sheep", "roadblocks", "coins", "bricks"):
-            shares = getattr(self, name)
-            if not shares or min(shares) < 0 or max(shares) >= 1:
-                raise ValueError(f"{name} must be shares in [0, 1), got {shares}")
+        check_fields(self, "[0, 1)", "sheep", "roadblocks", "coins", "bricks")
 
 
 def random_board(

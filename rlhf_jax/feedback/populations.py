@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.feedback.teachers import bt_loglik
 
 Scalar = float | Float[Array, ""]
@@ -175,8 +176,7 @@ def targeted_flips(
     Raises:
       ValueError: share is outside [0, 1].
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must be in [0, 1], got {share}")
+    check_range("[0, 1]", share=share)
     chex.assert_equal_shape([labels, scores])
     ranks = jnp.argsort(jnp.argsort(-scores, stable=True))
     count = int(share * labels.shape[0] + 1e-9)  # 0.29 * 100 is a little below 29

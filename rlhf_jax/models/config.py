@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rlhf_jax.checks import check_fields
+
 FloatName = Literal["float32", "bfloat16"]
 
 
@@ -42,9 +44,8 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         names = ("vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim")
-        for name in (*names, "d_ff", "rope_theta", "norm_eps"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        check_fields(self, "[1, inf)", *names, "d_ff")
+        check_fields(self, "(0, inf)", "rope_theta", "norm_eps")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads "

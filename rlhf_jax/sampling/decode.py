@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from rlhf_jax.checks import check_entries, check_fields
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.policies.language import LanguageDecoder, language_trajectory
 from rlhf_jax.sampling.filters import processed_logits
@@ -36,14 +37,10 @@ class SamplingConfig:
     pad_id: int = 0
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
-        if self.temperature < 0:
-            raise ValueError(f"temperature must be 0 (greedy) or above, got {self.temperature}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be 0 (no limit) or above, got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
+        check_fields(self, "[1, inf)", "max_new_tokens")
+        check_fields(self, "[0, inf)", "temperature", "top_k", "pad_id")
+        check_entries("[0, inf)", stop_ids=self.stop_ids)
+        check_fields(self, "(0, 1]", "top_p")
 
 
 class Rollout(NamedTuple):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.policies.language import LanguageDecoder
 from rlhf_jax.sampling.decode import Rollout, SamplingConfig, sample_many
@@ -76,8 +77,7 @@ def mixture_policy(policy: Policy, *, weight: float | int) -> Policy:
     Raises:
       ValueError: a weight outside [0, 1].
     """
-    if not 0 <= weight <= 1:
-        raise ValueError(f"weight must lie in [0, 1], got {weight}")
+    check_range("[0, 1]", weight=weight)
 
     def init(key):
         return policy.init(key), policy.init(key)

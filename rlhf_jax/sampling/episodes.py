@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.types import Env, Params, Policy, PyTree, Trajectory
 
@@ -58,8 +59,7 @@ def sample_episode(env: Env, act: Act, key: Key[Array, ""], *, steps: int) -> Ep
     Raises:
       ValueError: steps < 1.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be >= 1, got {steps}")
+    check_range("[1, inf)", steps=steps)
     state, observation = env.reset(jax.random.fold_in(key, steps))
 
     def step(carry, time):

@@ -184,7 +184,9 @@ def test_one_answer_alone_has_nothing_to_say_at_first():
     np.testing.assert_array_equal(state.train.params, table(LOGPS))
 
 
-@pytest.mark.parametrize(("indices", "message"), [([0, 9], "lie in"), ([1, 1], "stands twice")])
+@pytest.mark.parametrize(
+    ("indices", "message"), [([0, 9], r"indices must be in \[0, 9\)"), ([1, 1], "stands twice")]
+)
 def test_prompts_without_a_place_of_their_own_in_the_queue_are_refused(indices, message):
     arena = toy.arena(TABLE_DRAW, toy.matrix_judge, 1.0)
     method = METHODS["spo_queue"](arena)
@@ -195,19 +197,19 @@ def test_prompts_without_a_place_of_their_own_in_the_queue_are_refused(indices, 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (partial(methods.nash_ema_pg, beta=0.1, decay=1.5), "decay must lie in"),
-        (partial(methods.nash_mp, eta=0.0, beta=0.1, steps=1), "eta must be > 0"),
-        (partial(methods.nash_mp, eta=1.0, beta=0.1, steps=0), "steps must be > 0"),
-        (partial(methods.nash_mp, eta=2.0, beta=0.6, steps=1), "must lie in"),
-        (partial(methods.online_ipo, beta=0.0), "beta must be > 0"),
-        (partial(methods.egpo, beta=-1.0), "beta must be > 0"),
-        (partial(methods.inpo, eta=2.0, beta=0.6, steps=1), "must lie in"),
-        (partial(methods.onpo, eta=1.0, steps=0), "steps must be > 0"),
+        (partial(methods.nash_ema_pg, beta=0.1, decay=1.5), "decay must be in"),
+        (partial(methods.nash_mp, eta=0.0, beta=0.1, steps=1), r"eta must be in \(0, inf\)"),
+        (partial(methods.nash_mp, eta=1.0, beta=0.1, steps=0), r"steps must be in \[1, inf\)"),
+        (partial(methods.nash_mp, eta=2.0, beta=0.6, steps=1), r"eta \* beta must be in"),
+        (partial(methods.online_ipo, beta=0.0), r"beta must be in \(0, inf\)"),
+        (partial(methods.egpo, beta=-1.0), r"beta must be in \(0, inf\)"),
+        (partial(methods.inpo, eta=2.0, beta=0.6, steps=1), r"eta \* beta must be in"),
+        (partial(methods.onpo, eta=1.0, steps=0), r"steps must be in \[1, inf\)"),
         (
             partial(methods.td_mnpo, eta=1.0, beta=0.1, history_weights=(0.5, 0.4), steps=1),
             "sum to 1",
         ),
-        (partial(methods.spo, beta=0.1, samples=1), "at least 2"),
+        (partial(methods.spo, beta=0.1, samples=1), r"samples must be in \[2, inf\)"),
         (partial(methods.spo_queue, beta=0.1, samples=3, size=2, prompt_count=4), "samples must"),
     ],
 )

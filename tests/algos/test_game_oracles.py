@@ -164,7 +164,7 @@ def test_the_noise_floor_falls_as_the_samples_grow():
 
 def test_no_samples_are_refused():
     for make in (sampled_oracle, labelled_oracle):
-        with pytest.raises(ValueError, match="at least 1, got 0"):
+        with pytest.raises(ValueError, match=r"samples must be in .*, got 0"):
             make(jnp.asarray(RPS), samples=0)
 
 

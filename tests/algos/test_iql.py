@@ -95,8 +95,8 @@ def test_expectile_golden_numbers_and_its_limit():
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"beta": 0.0}, "beta must be > 0"),
-        ({"max_weight": -1.0}, "max_weight must be > 0"),
+        ({"beta": 0.0}, r"beta must be in \(0, inf\)"),
+        ({"max_weight": -1.0}, r"max_weight must be in \(0, inf\)"),
         ({"expectile": 1.0}, r"expectile must be in \(0, 1\)"),
         ({"target_rate": 0.0}, r"target_rate must be in \(0, 1\]"),
     ],

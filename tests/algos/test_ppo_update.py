@@ -172,6 +172,8 @@ def test_metrics_count_the_clipped_steps():
         ("value_coef", -0.5),
         ("gamma", 1.1),
         ("gae_lambda", -0.01),
+        ("value_coef", float("nan")),
+        ("beta", float("inf")),
     ],
 )
 def test_options_out_of_range_are_named(option, value):

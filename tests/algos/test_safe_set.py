@@ -161,8 +161,8 @@ def test_relaxed_thresholds_reach_what_is_three_steps_away():
     [
         ({"threshold": 1.0}, r"threshold must be in \(0, 1\), got 1.0"),
         ({"gamma": 0.0}, r"gamma must be in \(0, 1\)"),
-        ({"horizon": 0}, "horizon must be >= 1"),
-        ({"sweeps": -1}, "retries and sweeps >= 0"),
+        ({"horizon": 0}, r"horizon must be in \[1, inf\)"),
+        ({"sweeps": -1}, r"sweeps must be in \[0, inf\)"),
     ],
 )
 def test_safe_set_values_out_of_range_are_named(change, message):

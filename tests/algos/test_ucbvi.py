@@ -257,5 +257,5 @@ def test_plans_of_several_are_plans_of_each():
 
 @pytest.mark.parametrize("name", ["variance", "visits", "width"])
 def test_a_bonus_is_not_negative(name):
-    with pytest.raises(ValueError, match=f"{name} must be >= 0, got -1"):
+    with pytest.raises(ValueError, match=rf"{name} must be in \[0, inf\), got -1"):
         Bonus(**{name: -1.0})

@@ -250,8 +250,9 @@ def test_swapped_answers(chosen, rejected):
         difference = loss(chosen, rejected) - loss(rejected, chosen)
         np.testing.assert_allclose(difference, -0.5 * gaps, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(simper_loss(chosen, rejected), -simper_loss(rejected, chosen))
-    even = partial(simpo_loss, beta=0.5, gamma=0.0, label_smoothing=0.5)
-    np.testing.assert_allclose(even(chosen, rejected), even(rejected, chosen), rtol=1e-5)
+    smoothed = partial(simpo_loss, beta=0.5, gamma=0.0, label_smoothing=0.25)
+    difference = smoothed(chosen, rejected) - smoothed(rejected, chosen)
+    np.testing.assert_allclose(difference, -0.25 * gaps, rtol=1e-5, atol=1e-6)  # 0.5 (1 - 2 h)
 
 
 @properties

@@ -273,8 +273,8 @@ def test_parameters_can_be_donated():
     [
         ({"num_kv_heads": 3}, "multiple of num_kv_heads"),
         ({"head_dim": 5}, "head_dim must be even"),
-        ({"d_ff": 0}, "d_ff must be positive"),
-        ({"rope_theta": -1.0}, "rope_theta must be positive"),
+        ({"d_ff": 0}, r"d_ff must be in \[1, inf\)"),
+        ({"rope_theta": -1.0}, r"rope_theta must be in \(0, inf\)"),
     ],
 )
 def test_bad_sizes_are_refused(change, message):

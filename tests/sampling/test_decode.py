@@ -259,10 +259,11 @@ def test_the_loop_ends_with_the_last_row():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
-        ({"temperature": -0.5}, "temperature must be 0"),
-        ({"top_k": -1}, "top_k must be 0"),
+        ({"max_new_tokens": 0}, r"max_new_tokens must be in \[1, inf\)"),
+        ({"temperature": -0.5}, r"temperature must be in \[0, inf\)"),
+        ({"top_k": -1}, r"top_k must be in \[0, inf\)"),
         ({"top_p": 0.0}, r"top_p must be in \(0, 1\]"),
+        ({"temperature": float("nan")}, "temperature must be in"),
         ({"top_p": 1.5}, r"top_p must be in \(0, 1\]"),
     ],
 )

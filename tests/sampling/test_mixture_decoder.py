@@ -92,9 +92,9 @@ def test_further_answers_are_the_rest_of_many():
 
 @pytest.mark.parametrize("weight", [-0.1, 1.5])
 def test_bad_weights_are_refused(weight):
-    with pytest.raises(ValueError, match=r"weight must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"weight must be in \[0, 1\]"):
         mixture_decoder(DECODER, weight=weight)
-    with pytest.raises(ValueError, match=r"weight must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"weight must be in \[0, 1\]"):
         mixture_policy(POLICY, weight=weight)
 
 
