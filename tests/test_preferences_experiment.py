@@ -14,11 +14,12 @@ from experiments.preferences.config import Config, Fit, Ngrams, default, quick
 from experiments.preferences.data import (
     even_batches,
     first_of_each,
+    lost_by_cutting,
     pair_rows,
     read_source,
     train_tokenizer,
 )
-from experiments.preferences.fold import prompts_asked
+from experiments.preferences.fold import fold_data, prompts_asked
 from experiments.preferences.run import run
 from experiments.preferences.training import make_tools
 from rlhf_jax.data.preference_files import Pair
@@ -38,7 +39,12 @@ def marker_rows(count: int) -> list[dict[str, str]]:
         chosen, rejected = (long, short) if i % 2 else (short, long)
         prompt = f"Human {i}: how do I {verb} a {noun}? Assistant:"
         rows.append(
-            {"prompt": prompt, "chosen": f" gladly {chosen}", "rejected": f" sadly {rejected}"}
+            {
+                "prompt": prompt,
+                "chosen": f" gladly {chosen}",
+                "rejected": f" sadly {rejected}",
+                "source": "shop",
+            }
         )
     return rows
 
@@ -103,7 +109,11 @@ def test_perplexity_falls_and_kl_is_positive(finished):
     assert perplexity["untrained"]["mean"] > 0.8 * config.vocab_size
     assert perplexity["sft"]["mean"] < 0.5 * perplexity["untrained"]["mean"]
     assert outcome.numbers["sampled"]["kl"]["mean"] > 0
-    assert outcome.numbers["data"]["pairs used"] == 48
+    data = outcome.numbers["data"]
+    assert data["pairs used"] == 48
+    assert data["fields"]["left_out"] == ("source",)
+    assert data["share of prompts cut"] == 1.0
+    assert data["share of answers cut"] == 0.0
 
 
 def test_report_is_whole_and_holds_no_text_of_the_data(finished):
@@ -112,6 +122,7 @@ def test_report_is_whole_and_holds_no_text_of_the_data(finished):
     assert page.count("<img") == 5
     assert len(list((out / "plots").glob("*.png"))) == 5
     assert "gladly" not in page
+    assert "left out: source." in page
     answers = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == config.folds * config.kept
     assert all(set(row) == {"fold", "prompt", "sft", "dpo"} for row in answers)
@@ -233,6 +244,31 @@ def test_prompts_keep_their_end_and_answers_their_start(tmp_path):
     assert prompts_asked(source, config) == 4
 
 
+def test_what_cutting_costs_is_counted_by_hand(tmp_path):
+    """Two tokens of each text, <bos> and <eos> included.
+
+    The bytes of a text of four different letters are its tokens, so " ab" and " abcd" both keep
+    " a" (one word each, no merge that spans them occurs twice): equal; prompts "1 q", "2 q" keep
+    " q" alone and merge; "q" isn't cut.
+    """
+    pairs = [Pair("1 q", "ab", "abcd"), Pair("2 q", "ab", "cd"), Pair("q", "a", "b")]
+    config = replace(toy(tmp_path), prompt_tokens=2, answer_tokens=2, vocab_size=260)
+    rows = pair_rows(train_tokenizer(pairs, config), pairs, config)
+    lost = lost_by_cutting(rows, [pair.prompt for pair in pairs])
+    assert lost["prompts"].tolist() == [True, True, False]
+    assert lost["answers"].tolist() == [2, 2, 0]
+    assert lost["equal"].tolist() == [True, False, False]
+    assert lost["merged"].tolist() == [True, True, False]
+
+
+def test_pairs_that_are_all_equal_after_cutting_are_refused(tmp_path):
+    rows = [{"prompt": f"p{i}", "chosen": "same start a", "rejected": "same start b"} for i in "ab"]
+    config = replace(toy(write_rows(tmp_path / "p.jsonl", rows)), answer_tokens=3, vocab_size=260)
+    source = read_source(config)
+    with pytest.raises(UserError, match="every pair have the same first 3 tokens; raise --answer"):
+        fold_data(source.folds[0], source, config)
+
+
 def test_sizes_differ_and_need_a_file():
     assert default().data is None
     assert quick().folds < default().folds
@@ -279,9 +315,10 @@ def test_absent_file(tmp_path, capsys):
 
 def test_bad_row_is_named(tmp_path, capsys):
     rows = marker_rows(6)
-    rows[3]["rejected"] = " "
+    rows[3]["rejected"] = 3
     path = write_rows(tmp_path / "pairs.jsonl", rows)
-    assert "row 4: field rejected is empty" in bad_input(tmp_path, capsys, "--data", str(path))
+    error = bad_input(tmp_path, capsys, "--data", str(path))
+    assert "row 4: field rejected: expected text, found a number" in error
 
 
 def test_missing_field_in_gzip_is_named(tmp_path, capsys):

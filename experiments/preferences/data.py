@@ -12,11 +12,20 @@ from tokenizers import Tokenizer
 from experiments.preferences.config import Config
 from rlhf_jax.data.padding import PaddedRows, pad_left, pad_right
 from rlhf_jax.data.preference_files import Pair, PreferencePairs, read_preferences
-from rlhf_jax.data.splits import Fold, dialogue_opening, kfold
-from rlhf_jax.data.tokenizer import encode_completions, encode_prompts, train_bpe_tokenizer
+from rlhf_jax.data.splits import Fold, dialogue_groups, kfold
+from rlhf_jax.data.tokenizer import (
+    BOS_ID,
+    EOS_ID,
+    encode_completions,
+    encode_prompts,
+    first_words,
+    last_words,
+    train_bpe_tokenizer,
+)
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import PyTree
 
+ROOM = 1000  # characters a token: what lies beyond P or T of them is not looked at
 NEEDS_DATA = (
     "preferences needs --data FILE: JSON lines, plain or gzip, each with prompt, chosen and "
     "rejected, or with two whole dialogues chosen and rejected (hh-rlhf), or QA-feedback rows"
@@ -27,7 +36,7 @@ class Source(NamedTuple):
     """A preference file, read and divided.
 
     file: what was read, with the counts of what was dropped.
-    pairs: the N that are used. groups: [N] number of each pair's dialogue.
+    pairs: the N that are used, far too long texts cut. groups: [N] number of each pair's dialogue.
     folds: K of them; no dialogue is on both sides of one.
     digest: SHA-256 of the file.
     """
@@ -58,11 +67,23 @@ def read_source(config: Config) -> Source:
     with reading_input():
         file = read_preferences(config.data)
         pairs = file.pairs[: config.max_pairs]
-        openings = [dialogue_opening(pair.prompt) for pair in pairs]
-        folds = kfold(openings, folds=config.folds, seed=config.seed)
+        groups = numbered(dialogue_groups([pair.prompt for pair in pairs], folds=config.folds))
+        folds = kfold(groups.tolist(), folds=config.folds, seed=config.seed)
     digest = hashlib.sha256(Path(config.data).read_bytes()).hexdigest()
-    groups = np.unique(openings, return_inverse=True)[1]
-    return Source(file, pairs, groups, folds, digest)
+    return Source(file, tuple(readable(pair, config) for pair in pairs), groups, folds, digest)
+
+
+def numbered(names: Sequence[str]) -> np.ndarray:
+    """[N] the number of each name, in order of appearance. (np.unique pads to the longest.)"""
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
+
+
+def readable(pair: Pair, config: Config) -> Pair:
+    """The pair, and of a text far longer than the model reads the part that it reads."""
+    prompt = last_words(pair.prompt, ROOM * config.prompt_tokens)
+    answers = (first_words(text, ROOM * config.answer_tokens) for text in pair[1:])
+    return Pair(prompt, *answers)
 
 
 def train_tokenizer(pairs: Sequence[Pair], config: Config) -> Tokenizer:
@@ -79,17 +100,37 @@ def pair_rows(tokenizer: Tokenizer, pairs: Sequence[Pair], config: Config) -> Pa
       UserError: an answer has zero supervised tokens.
     """
     with reading_input():
-        prompts = encode_prompts(tokenizer, [pair.prompt for pair in pairs])
-        chosen = encode_completions(tokenizer, [pair.chosen for pair in pairs])
-        rejected = encode_completions(tokenizer, [pair.rejected for pair in pairs])
+        before, after = config.prompt_tokens, config.answer_tokens
+        prompts = encode_prompts(tokenizer, [pair.prompt for pair in pairs], keep=before)
+        chosen = encode_completions(tokenizer, [pair.chosen for pair in pairs], keep=after)
+        rejected = encode_completions(tokenizer, [pair.rejected for pair in pairs], keep=after)
         return PairRows(
-            pad_left(prompts, config.prompt_tokens),
-            pad_right(chosen, config.answer_tokens),
-            pad_right(rejected, config.answer_tokens),
+            pad_left(prompts, before), pad_right(chosen, after), pad_right(rejected, after)
         )
 
 
-def take(rows: PyTree, index: np.ndarray) -> PyTree:
+def lost_by_cutting(rows: PairRows, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+    """What the lengths P and T cost each of N pairs.
+
+    Args:
+      rows: of the pairs; prompts: their texts.
+    Returns:
+      "prompts": [N] whether the prompt was cut; "answers": [N] how many of the two answers were;
+      "equal": [N] whether the answers are one after cutting; "merged": [N] whether the prompt is
+      then that of another pair, although their texts differ.
+    """
+    cut = [~(answers.ids == EOS_ID).any(-1) for answers in (rows.chosen, rows.rejected)]
+    kept = np.unique(rows.prompts.ids, axis=0, return_inverse=True)[1].reshape(-1)
+    texts_of = np.bincount(np.unique(np.stack([kept, numbered(prompts)]), axis=1)[0])
+    return {
+        "prompts": ~(rows.prompts.ids == BOS_ID).any(-1),
+        "answers": np.sum(cut, axis=0),
+        "equal": (rows.chosen.ids == rows.rejected.ids).all(-1),
+        "merged": texts_of[kept] > 1,
+    }
+
+
+def take(rows: PyTree, index: np.ndarray | slice) -> PyTree:
     """These rows of every array."""
     return jax.tree.map(lambda x: x[index], rows)
 

@@ -14,6 +14,7 @@ from experiments.preferences.data import (
     PairRows,
     Source,
     first_of_each,
+    lost_by_cutting,
     pair_rows,
     take,
     train_tokenizer,
@@ -23,7 +24,7 @@ from rlhf_jax.data.padding import PaddedRows
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import Fold
 from rlhf_jax.data.tokenizer import decode_rows
-from rlhf_jax.training import Run, Stage, StageResult, run_stage
+from rlhf_jax.training import Run, Stage, StageResult, UserError, run_stage
 from rlhf_jax.types import Params
 
 Logps = Callable[[Params, PaddedRows, PaddedRows], np.ndarray]  # of answers to prompts, [N]
@@ -32,7 +33,7 @@ Logps = Callable[[Params, PaddedRows, PaddedRows], np.ndarray]  # of answers to 
 class FoldData(NamedTuple):
     """A fold's pairs as texts and, in the ids of its own tokenizer, as arrays.
 
-    asked: the test rows whose prompts are answered.
+    asked: the test rows whose prompts are answered. cut: `lost_by_cutting` of the test rows.
     """
 
     train: list[Pair]
@@ -41,6 +42,7 @@ class FoldData(NamedTuple):
     train_rows: PairRows
     test_rows: PairRows
     asked: np.ndarray
+    cut: dict[str, np.ndarray]
 
 
 def one_fold(
@@ -51,7 +53,7 @@ def one_fold(
     Returns:
       arrays: "rows" [n] pair numbers; "margins", method -> [n] score of chosen minus rejected;
         "logps", policy -> [n] nats of the chosen answers; "tokens" [n] in them; "sampled",
-        measure -> [m] over sampled answers.
+        measure -> [m] over sampled answers; "cut", what the lengths cost, from `lost_by_cutting`.
       info: "answers", the texts of a few sampled ones.
     """
     fold, name = source.folds[number], f"fold-{number + 1}"
@@ -76,6 +78,7 @@ def one_fold(
             "logps": chosen_logps,
             "tokens": data.test_rows.chosen.mask.sum(-1),
             "sampled": sampled,
+            "cut": data.cut,
         }
         texts = [{"fold": number + 1} | row for row in answer_texts(data, ids, config.kept)]
         return arrays, {"answers": texts}
@@ -87,9 +90,18 @@ def fold_data(fold: Fold, source: Source, config: Config) -> FoldData:
     """Texts and arrays of a fold; its tokenizer has seen the training split only."""
     train, test = ([source.pairs[i] for i in part] for part in fold)
     tokenizer = train_tokenizer(train, config)
-    rows = (pair_rows(tokenizer, pairs, config) for pairs in (train, test))
+    rows = pair_rows(tokenizer, [*train, *test], config)
+    lost = lost_by_cutting(rows, [pair.prompt for pair in (*train, *test)])
+    ends = slice(len(train)), slice(len(train), None)
+    if lost["equal"][ends[0]].all():
+        raise UserError(
+            f"{config.data}: the two answers of every pair have the same first "
+            f"{config.answer_tokens} tokens; raise --answer-tokens"
+        )
+    train_rows, test_rows = (take(rows, end) for end in ends)
     asked = first_of_each(source.groups[fold.test], prompts_asked(source, config))
-    return FoldData(train, test, tokenizer, *rows, asked)
+    cut = take(lost, ends[1])
+    return FoldData(train, test, tokenizer, train_rows, test_rows, asked, cut)
 
 
 def judge_pairs(

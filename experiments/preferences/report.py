@@ -21,7 +21,7 @@ INTERVALS = (
 )
 
 
-def preference_table(measured: Mapping[str, Any]) -> Table:
+def preference_table(measured: Mapping[str, Any], source: Source) -> Table:
     """One row a method: does it tell the chosen answer from the rejected one?"""
     headers = ("method", "accuracy, over folds", "over pairs", "calibration error", "log loss")
     rows = []
@@ -36,7 +36,8 @@ def preference_table(measured: Mapping[str, Any]) -> Table:
                 _with_interval(found.get("log_loss")),
             )
         )
-    return Table("Held-out pairs, by cross-validation", headers, rows, note=INTERVALS)
+    note = f"{INTERVALS} {fields(source)}"
+    return Table("Held-out pairs, by cross-validation", headers, rows, note=note)
 
 
 def language_table(perplexity: Mapping[str, Any], answers: Mapping[str, Any]) -> Table:
@@ -55,9 +56,16 @@ def language_table(perplexity: Mapping[str, Any], answers: Mapping[str, Any]) ->
     return Table("The policies", headers, rows, note=note)
 
 
-def data_counts(source: Source) -> dict[str, int]:
-    """What was read and what was left out."""
+def fields(source: Source) -> str:
+    """Which fields of the file were read and which were not."""
+    read, left_out = (", ".join(names) or "none" for names in source.file.fields)
+    return f"Fields read: {read}; left out: {left_out}."
+
+
+def data_counts(source: Source, folds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What was read, what was left out, and what the lengths of prompts and answers cost."""
     file, used = source.file, len(source.pairs)
+    cut = {name: np.concatenate([f["cut"][name] for f in folds]) for name in folds[0]["cut"]}
     return {
         "pairs used": used,
         "pairs beyond max_pairs": len(file.pairs) - used,
@@ -65,6 +73,12 @@ def data_counts(source: Source) -> dict[str, int]:
         "ties dropped": file.ties_dropped,
         "identical answers dropped": file.identical_dropped,
         "blank answers dropped": file.blank_dropped,
+        "prompts removed from answers": file.prompts_removed,
+        "pairs also in the file the other way round": file.contradicted,
+        "share of prompts cut": round(float(cut["prompts"].mean()), 4),
+        "share of answers cut": round(float(cut["answers"].mean()) / 2, 4),
+        "pairs equal after cutting": int(cut["equal"].sum()),
+        "pairs with another prompt's text after cutting": int(cut["merged"].sum()),
     }
 
 
@@ -185,10 +199,11 @@ def write_report(
     tables: Sequence[Table],
     figures: Mapping[str, tuple[Figure, str]],
     lead: str,
+    counts: Mapping[str, float],
 ) -> Path:
     """Writes plots/*.png and report.html, and returns the latter's path.
 
-    figures: file name -> the figure and the sentence under it.
+    figures: file name -> the figure and the sentence under it. counts: `data_counts`.
     """
     shown = []
     for name, (figure, caption) in figures.items():
@@ -201,7 +216,8 @@ def write_report(
         html.section("Plots", *shown),
         html.section(
             "Data",
-            html.table(Table("", ("in the file", "count"), list(data_counts(source).items()))),
+            html.table(Table("", ("in the file", "count"), list(counts.items()))),
+            html.paragraph(fields(source)),
             html.paragraph(
                 f"{config.folds} folds; every dialogue lies in one test fold only. Tokenizer, "
                 "n-grams and models of a fold saw its training split only."

@@ -41,7 +41,7 @@ def run(config: Config, job: Run) -> Outcome:
     gain = evaluate.reward_minus_ngrams(folds, source.groups)
     lowest = measured["reward model"]["accuracy"]["widest"][1]
     claims = [Claim("held-out accuracy of the reward model, lower 95% bound", lowest, ">", 0.5)]
-    table = report.preference_table(measured)
+    table, counts = report.preference_table(measured, source), report.data_counts(source, folds)
     report.write_report(
         job.out,
         config=config,
@@ -50,13 +50,14 @@ def run(config: Config, job: Run) -> Outcome:
         tables=(table, report.language_table(perplexity, sampled)),
         figures=report.figures(measured, folds, read_metrics(job.out)),
         lead=report.verdict(gain, len(source.pairs)),
+        counts=counts,
     )
     numbers = {
         "preferences": measured,
         "perplexity": perplexity,
         "sampled": sampled,
         "reward_minus_ngrams": gain,
-        "data": report.data_counts(source),
+        "data": {**counts, "fields": source.file.fields._asdict()},
     }
     return Outcome(claims, numbers, table)
 

@@ -1,6 +1,6 @@
-r"""Human preference files: JSON lines, plain or gzip, in three layouts.
+r"""Human preference files in three layouts, as rows of JSON (`json_rows`).
 
-The layout is read off the keys of the first row, and every row must follow it:
+The layout is read off the fields of the first row, and every row must follow it:
 
 1. `prompt`, `chosen`, `rejected`: three texts.
 2. `chosen`, `rejected`: two whole dialogues "\n\nHuman: ...\n\nAssistant: ..." (hh-rlhf). The
@@ -12,27 +12,39 @@ The layout is read off the keys of the first row, and every row must follow it:
 What is kept, dropped or refused:
 
 - Texts are kept letter by letter, leading spaces included: prompt + answer is the dialogue.
-- Dropped and counted: ties, pairs whose two answers are equal once stripped, and dialogues in
-  which one of the two answers is blank. The last are found in hh-rlhf (4 of the 2,000 rows of the
-  harmless test set): the people preferred silence, but an answer without a word would only teach
-  the model to stop, and a reward model nothing.
+- Answers that hold the prompt lose it, and are counted: whole dialogues beside a `prompt`; other
+  texts if both answers begin with the prompt in more than half of the pairs. In fewer it may be
+  chance ("Hi" and "Hi there"), and they stay.
+- Dropped and counted: ties, pairs in which an answer is blank, and pairs whose two answers are
+  equal once stripped. Blank answers are found in hh-rlhf (4 of the 2,000 rows of the harmless test
+  set): the people preferred silence, but an answer without a word would only teach the model to
+  stop, and a reward model nothing.
+- Kept and counted: pairs that also stand in the file the other way round.
 - Kept although odd: in a few rows of hh-rlhf an answer has a further "\n\nAssistant:" turn after
   the point where the dialogues part. All of it is the answer.
-- Anything else is an error with the file name and the row number (line number, from 1; blank lines
-  are skipped but counted).
+- Fields that no layout knows are left out and listed. One that says what is answered (`system`,
+  `context`, another layout's prompt) is an error unless it is empty.
+- Anything else is an error with the file name and the row number.
 """
 
-import gzip
-import json
-import zlib
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rlhf_jax.data.json_rows import BadRow, Fields, read_rows, type_name
+
 ASSISTANT = "\n\nAssistant:"
-_GZIP_MAGIC = b"\x1f\x8b"
+LONGEST_WORD = 100_000  # characters: tokenizers slow down with the square of a word
+
+# Fields that say what is answered. A layout that doesn't read one would change the question.
+CONTEXT = (
+    *("prompt", "system", "system_prompt", "context", "instruction", "input", "history"),
+    *("messages", "conversations", "tools", "images", "question", "passages"),
+    *("chosen", "rejected"),
+)
 
 
 class Pair(NamedTuple):
@@ -43,6 +55,13 @@ class Pair(NamedTuple):
     rejected: str
 
 
+class FieldNames(NamedTuple):
+    """Fields of a file."""
+
+    read: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreferencePairs:
     """Pairs of one file, in its order.
@@ -50,52 +69,64 @@ class PreferencePairs:
     pairs: at least one.
     ties_dropped: judgements "neither is better".
     identical_dropped: pairs with twice the same answer.
-    blank_dropped: dialogues with a blank answer.
+    blank_dropped: pairs with a blank answer.
+    prompts_removed: pairs whose answers held the prompt.
+    contradicted: pairs that also stand in the file with chosen and rejected exchanged.
+    fields: the names of those that were read and of those that were not.
     """
 
     pairs: tuple[Pair, ...]
     ties_dropped: int
     identical_dropped: int
     blank_dropped: int
+    prompts_removed: int
+    contradicted: int
+    fields: FieldNames
 
 
 class _Row(NamedTuple):
-    """What one row of the file holds: pairs to be looked at, and ties."""
+    """What one row of the file holds: pairs to be looked at, ties, and prompts removed."""
 
     pairs: list[Pair]
     ties: int = 0
+    removed: int = 0
+
+
+class _Layout(NamedTuple):
+    """How rows are read, and the fields that are."""
+
+    parse: Callable[[Fields], _Row]
+    fields: tuple[str, ...]
 
 
 def read_preferences(path: Path | str) -> PreferencePairs:
     """Read a preference file; layouts and decisions are in the module's docstring.
 
     Args:
-      path: JSON lines in UTF-8, plain or gzip (told by the content, not by the name).
+      path: JSON lines or one array of objects, in UTF-8, plain or gzip.
     Raises:
       ValueError: no such file, damaged gzip, no pairs, or a bad row (file and row number, what
         was expected, the fix). The message never quotes the texts.
     """
-    path = Path(path)
-    pairs: list[Pair] = []
-    ties = identical = blank = 0
-    parse: Callable[[dict[str, Any]], _Row] | None = None
-    for number, line in _lines(path):
-        try:
-            fields = _json_object(line)
-            parse = parse or _layout(fields)
-            row = parse(fields)
-        except _BadRow as error:
-            raise ValueError(f"{path}, row {number}: {error}") from error
-        ties += row.ties
-        for pair in row.pairs:
-            chosen, rejected = pair.chosen.strip(), pair.rejected.strip()
-            if chosen == rejected:
-                identical += 1
-            elif not chosen or not rejected:
-                blank += 1
-            else:
-                pairs.append(pair)
-    if not pairs:
+    layout: _Layout | None = None
+    left_out: dict[str, None] = {}
+
+    def parse(fields: Fields) -> _Row:
+        nonlocal layout
+        layout = layout or _layout(fields)
+        others = [name for name in fields if name not in layout.fields]
+        left_out.update(dict.fromkeys(others))
+        _refuse_context(fields, others, layout)
+        return layout.parse(fields)
+
+    rows = list(read_rows(Path(path), parse))
+    ties = sum(row.ties for row in rows)
+    found = [pair for row in rows for pair in row.pairs]
+    cut, removed = _without_prompts(found)
+    worded = [pair for pair in cut if pair.chosen.strip() and pair.rejected.strip()]
+    pairs = [pair for pair in worded if pair.chosen.strip() != pair.rejected.strip()]
+    blank, identical = len(cut) - len(worded), len(worded) - len(pairs)
+    if layout is None or not pairs:
         raise ValueError(
             f"{path}: no pairs ({ties} ties, {identical} identical, {blank} blank dropped); "
             "give a file with at least one preference"
@@ -105,97 +136,113 @@ def read_preferences(path: Path | str) -> PreferencePairs:
         ties_dropped=ties,
         identical_dropped=identical,
         blank_dropped=blank,
+        prompts_removed=removed + sum(row.removed for row in rows),
+        contradicted=_contradicted(pairs),
+        fields=FieldNames(layout.fields, tuple(left_out)),
     )
 
 
-class _BadRow(Exception):
-    """What is wrong with a row; the caller knows which."""
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(line number from 1, line) of every line that is not blank."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; give a JSONL or JSONL.gz file")
-    with path.open("rb") as plain:
-        is_gzip = plain.read(2) == _GZIP_MAGIC
-    number = 0
-    try:
-        with gzip.open(path) if is_gzip else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(
-            f"{path}, row {number + 1}: the gzip file is cut short or damaged; fetch it again"
-        ) from error
-
-
-def _json_object(line: bytes) -> dict[str, Any]:
-    """One line as a JSON object."""
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise _BadRow(f"not UTF-8 at byte {error.start}; save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise _BadRow(
-            f"invalid JSON at column {error.colno} ({error.msg}); write one JSON object a line"
-        ) from error
-    # Numbers of thousands of digits and very deep nesting.
-    except (ValueError, RecursionError) as error:
-        raise _BadRow("unreadable JSON; write one JSON object of texts a line") from error
-    if not isinstance(row, dict):
-        raise _BadRow(f"expected a JSON object, found {_type_name(row)}; write one object a line")
-    return row
-
-
-def _layout(fields: dict[str, Any]) -> Callable[[dict[str, Any]], _Row]:
-    """The parser for the layout of the first row."""
+def _layout(fields: Fields) -> _Layout:
+    """The layout of the first row."""
     if "question" in fields and "preference" in fields:
-        return _qa_row
+        return _QA
     if "chosen" in fields and "rejected" in fields:
-        return _prompt_row if "prompt" in fields else _dialogue_row
+        return _PROMPT if "prompt" in fields else _DIALOGUE
     found = ", ".join(sorted(fields)) or "none"
-    raise _BadRow(
+    raise BadRow(
         "fields chosen and rejected (with or without prompt), or question, passages, prediction "
         f"1..4 and preference are expected, found {found}; rename the fields"
     )
 
 
-def _prompt_row(fields: dict[str, Any]) -> _Row:
+def _refuse_context(fields: Fields, others: list[str], layout: _Layout) -> None:
+    """No field that says what is answered may be lost."""
+    for name in others:
+        value = fields[name]
+        empty = not (value.strip() if isinstance(value, str) else value)
+        if name.lower() in CONTEXT and not empty:
+            raise BadRow(
+                f"field {name} says what is answered, and is not read beside the fields of the "
+                f"first row ({', '.join(layout.fields)}); write it into the prompt, or remove it"
+            )
+
+
+def _without_prompts(pairs: list[Pair]) -> tuple[list[Pair], int]:
+    """The answers without the prompt if most pairs repeat it, and how many did."""
+    repeated = sum(map(_repeats_prompt, pairs))
+    if 2 * repeated <= len(pairs):
+        return pairs, 0
+    return [_without_prompt(pair) if _repeats_prompt(pair) else pair for pair in pairs], repeated
+
+
+def _repeats_prompt(pair: Pair) -> bool:
+    """Whether both answers begin with the prompt."""
+    prompt = pair.prompt.strip()
+    return all(answer.lstrip().startswith(prompt) for answer in (pair.chosen, pair.rejected))
+
+
+def _without_prompt(pair: Pair) -> Pair:
+    prompt = pair.prompt.strip()
+    return Pair(pair.prompt, *(text.lstrip()[len(prompt) :] for text in pair[1:]))
+
+
+def _contradicted(pairs: list[Pair]) -> int:
+    """Pairs that are also there the other way round."""
+    stripped = [Pair(*(text.strip() for text in pair)) for pair in pairs]
+    present = set(stripped)
+    return sum(Pair(x.prompt, x.rejected, x.chosen) in present for x in stripped)
+
+
+def _prompt_row(fields: Fields) -> _Row:
     """Layout 1."""
-    return _Row([Pair(*(_text(fields, name) for name in ("prompt", "chosen", "rejected")))])
+    answers = [_text(fields, name) for name in ("chosen", "rejected")]
+    pair = Pair(_filled(fields, "prompt"), *answers)
+    if not all(text.lstrip().startswith("Human:") and ASSISTANT in text for text in answers):
+        return _Row([pair])
+    if pair.prompt.rstrip().endswith(ASSISTANT.strip()) and _repeats_prompt(pair):
+        return _Row([_without_prompt(pair)], removed=1)
+    whole = _parted(*answers)
+    if pair.prompt.strip() not in whole.prompt:
+        raise BadRow(
+            "chosen and rejected are whole dialogues, and the prompt is not in what they share; "
+            "correct the prompt or remove the field from every row"
+        )
+    return _Row([whole], removed=1)
 
 
-def _dialogue_row(fields: dict[str, Any]) -> _Row:
-    """Layout 2: cut both dialogues after the last marker of their common prefix."""
-    chosen, rejected = _text(fields, "chosen"), _text(fields, "rejected")
+def _dialogue_row(fields: Fields) -> _Row:
+    """Layout 2."""
+    return _Row([_parted(*(_filled(fields, name) for name in ("chosen", "rejected")))])
+
+
+def _parted(chosen: str, rejected: str) -> Pair:
+    """Both dialogues cut after the last marker of their common prefix."""
     shared = chosen[: _shared_length(chosen, rejected)]
     cut = shared.rfind(ASSISTANT)
     if cut < 0:
-        raise _BadRow(
+        raise BadRow(
             'chosen and rejected share no prefix up to an "\\n\\nAssistant:" turn; give two '
             "answers to one dialogue, or rows with a prompt field"
         )
     if not shared[:cut].strip():
-        raise _BadRow("the dialogue has no turn before the answer; remove the row")
+        raise BadRow("the dialogue has no turn before the answer; remove the row")
     cut += len(ASSISTANT)
-    return _Row([Pair(chosen[:cut], chosen[cut:], rejected[cut:])])
+    return Pair(chosen[:cut], chosen[cut:], rejected[cut:])
 
 
 def _shared_length(a: str, b: str) -> int:
     """Length of the longest common prefix."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
+    return bisect_left(range(1, min(len(a), len(b)) + 1), True, key=lambda n: a[:n] != b[:n])
 
 
-def _qa_row(fields: dict[str, Any]) -> _Row:
+def _qa_row(fields: Fields) -> _Row:
     """Layout 3: up to six pairs; ties are counted."""
     prompt = _qa_prompt(fields)
-    predictions = [_text(fields, f"prediction {i}") for i in range(1, 5)]
+    predictions = [_text(fields, name) for name in _PREDICTIONS]
     labels = _field(fields, "preference", list)
     orders = list(combinations(predictions, 2))
     if len(labels) != len(orders) or any(type(x) is not int or x not in (0, 1, 2) for x in labels):
-        raise _BadRow("field preference: expected six labels out of 0, 1, 2; correct the row")
+        raise BadRow("field preference: expected six labels out of 0, 1, 2; correct the row")
     pairs = [
         Pair(prompt, *(pair if label == 1 else reversed(pair)))
         for pair, label in zip(orders, labels, strict=True)
@@ -204,44 +251,56 @@ def _qa_row(fields: dict[str, Any]) -> _Row:
     return _Row(pairs, ties=labels.count(0))
 
 
-def _qa_prompt(fields: dict[str, Any]) -> str:
+def _qa_prompt(fields: Fields) -> str:
     """Passages first and the question last, as prompts that are too long keep their end."""
     passages = _field(fields, "passages", list)
     blocks = []
     for passage in passages:
         if not isinstance(passage, list) or not all(isinstance(part, str) for part in passage):
-            raise _BadRow("field passages: expected lists of texts (title, sentences); correct it")
+            raise BadRow("field passages: expected lists of texts (title, sentences); correct it")
         blocks.append("\n".join(part.strip() for part in passage))
-    return "\n\n".join([*blocks, f"Question: {_text(fields, 'question').strip()}", "Answer:\n"])
+    return "\n\n".join([*blocks, f"Question: {_filled(fields, 'question').strip()}", "Answer:\n"])
 
 
-def _text(fields: dict[str, Any], name: str) -> str:
-    """A text that is not blank and can be written as UTF-8."""
-    text = _field(fields, name, str)
+def _filled(fields: Fields, name: str) -> str:
+    """A text that is not blank."""
+    text = _text(fields, name)
     if not text.strip():
-        raise _BadRow(f"field {name} is empty; fill it in or remove the row")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise _BadRow(
-            f"field {name}: half a surrogate pair at character {error.start}; repair the text"
-        ) from error
+        raise BadRow(f"field {name} is empty; fill it in or remove the row")
     return text
 
 
-def _field(fields: dict[str, Any], name: str, kind: type) -> Any:
+def _text(fields: Fields, name: str) -> str:
+    """A text that can be written as UTF-8, in words that a tokenizer can read."""
+    text = _field(fields, name, str)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadRow(
+            f"field {name}: half a surrogate pair at character {error.start}; repair the text"
+        ) from error
+    longest = max(map(len, text.split()), default=0) if len(text) > LONGEST_WORD else 0
+    if longest > LONGEST_WORD:
+        raise BadRow(
+            f"field {name}: {longest} characters without white space, at most {LONGEST_WORD} can "
+            "be read; remove what is not text"
+        )
+    return text
+
+
+def _field(fields: Fields, name: str, kind: type) -> Any:
     """A field that must be there and of that type."""
     if name not in fields:
-        raise _BadRow(f"field {name} is missing; every row needs the fields of the first one")
+        raise BadRow(f"field {name} is missing; every row needs the fields of the first one")
     value = fields[name]
     if not isinstance(value, kind):
-        raise _BadRow(
-            f"field {name}: expected {_type_name(kind())}, found {_type_name(value)}; correct it"
+        raise BadRow(
+            f"field {name}: expected {type_name(kind())}, found {type_name(value)}; correct it"
         )
     return value
 
 
-def _type_name(value: Any) -> str:
-    """JSON's word for a value's type."""
-    names = {str: "text", list: "a list", dict: "an object", bool: "true or false"}
-    return names.get(type(value), "null" if value is None else "a number")
+_PROMPT = _Layout(_prompt_row, ("prompt", "chosen", "rejected"))
+_DIALOGUE = _Layout(_dialogue_row, ("chosen", "rejected"))
+_PREDICTIONS = tuple(f"prediction {i}" for i in range(1, 5))
+_QA = _Layout(_qa_row, ("question", "passages", *_PREDICTIONS, "preference"))

@@ -4,11 +4,14 @@ Two pairs about one prompt, or two turns of one dialogue, say nearly the same; a
 trained on one of them has seen the other. So rows are split by group.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
+
+from rlhf_jax.data.preference_files import ASSISTANT
 
 
 class Fold(NamedTuple):
@@ -18,13 +21,40 @@ class Fold(NamedTuple):
     test: Int[np.ndarray, " M"]
 
 
-def dialogue_opening(prompt: str) -> str:
-    """The first human turn of a dialogue, stripped: the group of a row of whole dialogues.
+def dialogue_opening(prompt: str, *, turns: int = 1) -> str:
+    """What stands before the answer to a dialogue's first human turn, stripped.
 
-    Prompts of one dialogue are prefixes of one another and share their first turn. A prompt
-    without an "Assistant:" marker is its own opening.
+    Prompts of one dialogue are prefixes of one another and share it. A prompt without an
+    "Assistant:" marker is its own opening.
+
+    Args:
+      prompt: of any number of turns. The assistant may begin.
+      turns: human turns, >= 1.
     """
-    return prompt.split("\n\nAssistant:", 1)[0].strip()
+    parts = prompt.split(ASSISTANT)
+    return ASSISTANT.join(parts[: turns + (not parts[0].strip())]).strip()
+
+
+def dialogue_groups(prompts: Sequence[str], *, folds: int) -> list[str]:
+    """The group of each row: its dialogue's opening.
+
+    Openings that more rows share than a fold has room for, such as a greeting, say little about
+    what is asked: those dialogues are told apart by one turn more, as often as necessary.
+
+    Args:
+      prompts: N prompts.
+      folds: K, so that a fold has room for N / K rows.
+    """
+    turns, groups = 1, [dialogue_opening(prompt) for prompt in prompts]
+    while True:
+        sizes = Counter(groups)
+        deeper = [
+            dialogue_opening(prompt, turns=turns + 1) if sizes[g] * folds > len(prompts) else g
+            for prompt, g in zip(prompts, groups, strict=True)
+        ]
+        if deeper == groups:
+            return groups
+        turns, groups = turns + 1, deeper
 
 
 def kfold(groups: Sequence[Hashable], *, folds: int, seed: int) -> list[Fold]:
@@ -36,7 +66,7 @@ def kfold(groups: Sequence[Hashable], *, folds: int, seed: int) -> list[Fold]:
     Philox stream, which NumPy keeps fixed between versions.
 
     Args:
-      groups: the group of each row, for example `dialogue_opening(prompt)`; N > 0 entries.
+      groups: the group of each row, for example from `dialogue_groups`; N > 0 entries.
       folds: K >= 2, at most the number of groups.
       seed: any integer >= 0.
     Returns:

@@ -1,8 +1,12 @@
 """Two tokenisers, both plain `tokenizers.Tokenizer`: whole words for a closed world, bytes for
 any text. Special tokens have the same ids in both.
+
+Both read a text from left to right and begin anew where white space follows a word, so a text that
+is cut there has the tokens of the whole. `encode_prompts` and `encode_completions` with `keep` cut
+before they encode: tokens cost fifty times the memory of the text.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -10,6 +14,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
 _BYTES = 256
+# Read at first for each token that is kept; four times as many while they are too few.
+_CHARACTERS = 8
 
 
 def train_word_tokenizer(texts: Iterable[str], *, max_words: int = 30_000) -> Tokenizer:
@@ -83,23 +89,52 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     return _checked(tokenizer, str(path))
 
 
-def encode_prompts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+def first_words(text: str, size: int) -> str:
+    """The first `size` characters, and what is missing of a word: encoded like the whole text."""
+    return text[: _word_end(text, size, 1)]
+
+
+def last_words(text: str, size: int) -> str:
+    """The last `size` characters, and what is missing of a word: encoded like the whole text."""
+    return text[_word_end(text, len(text) - size, -1) :]
+
+
+def encode_prompts(
+    tokenizer: Tokenizer, texts: Sequence[str], *, keep: int | None = None
+) -> list[list[int]]:
     """`<bos>` and the tokens of each prompt.
 
+    Args:
+      texts: any number of prompts.
+      keep: of a prompt with as many tokens or more, its last `keep`: what `pad_left` to that length
+        makes of it is the same. None for all.
     Raises:
       ValueError: a text spells a special token as a word (row number from 0).
     """
-    return [[BOS_ID, *ids] for ids in _encode(tokenizer, texts)]
+    if keep is None:
+        rows = _encode(tokenizer, texts)
+    else:
+        rows = [ids[-keep:] for ids in _encode_enough(tokenizer, texts, keep, last_words)]
+    return [[BOS_ID, *ids] for ids in rows]
 
 
-def encode_completions(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+def encode_completions(
+    tokenizer: Tokenizer, texts: Sequence[str], *, keep: int | None = None
+) -> list[list[int]]:
     """The tokens of each answer and `<eos>`.
 
+    Args:
+      texts: any number of answers.
+      keep: of an answer with as many tokens or more, its first `keep`: what `pad_right` to that
+        length makes of it is the same. None for all.
     Raises:
       ValueError: an answer without tokens, which leaves zero supervised tokens, or one that
         spells a special token as a word (row number from 0).
     """
-    rows = _encode(tokenizer, texts)
+    if keep is None:
+        rows = _encode(tokenizer, texts)
+    else:
+        rows = [ids[:keep] for ids in _encode_enough(tokenizer, texts, keep, first_words)]
     for i, ids in enumerate(rows):
         if not ids:
             raise ValueError(f"row {i}: zero supervised tokens (empty answer); drop the row")
@@ -145,10 +180,12 @@ def _checked(tokenizer: Tokenizer, name: str) -> Tokenizer:
     return tokenizer
 
 
-def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of each text, none of them pad, bos or eos."""
+def _encode(
+    tokenizer: Tokenizer, texts: Sequence[str], numbers: Sequence[int] | None = None
+) -> list[list[int]]:
+    """Ids of each text, none of them pad, bos or eos; numbers: of the rows, for an error."""
     rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    for i, ids in enumerate(rows):
+    for i, ids in zip(range(len(rows)) if numbers is None else numbers, rows, strict=True):
         for token in (PAD_ID, BOS_ID, EOS_ID):
             if token in ids:
                 raise ValueError(
@@ -156,6 +193,34 @@ def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
                     "remove it"
                 )
     return rows
+
+
+def _encode_enough(
+    tokenizer: Tokenizer, texts: Sequence[str], keep: int, part: Callable[[str, int], str]
+) -> list[list[int]]:
+    """Ids of a part of each text, `keep` of them at least where the text has as many."""
+    if keep < 1:
+        raise ValueError(f"keep must be at least 1, got {keep}")
+    rows: list[list[int]] = [[] for _ in texts]
+    size, short = _CHARACTERS * keep, list(range(len(texts)))
+    while short:
+        parts = [part(texts[i], size) for i in short]
+        for i, ids in zip(short, _encode(tokenizer, parts, short), strict=True):
+            rows[i] = ids
+        short = [
+            i
+            for i, text in zip(short, parts, strict=True)
+            if len(rows[i]) < keep and len(text) < len(texts[i])
+        ]
+        size *= 4
+    return rows
+
+
+def _word_end(text: str, at: int, step: int) -> int:
+    """The next place from `at` on where white space follows a word, or an end of the text."""
+    while 0 < at < len(text) and not (text[at] in " \n" and not text[at - 1].isspace()):
+        at += step
+    return min(max(at, 0), len(text))
 
 
 def _read(path: Path) -> str:

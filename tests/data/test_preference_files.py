@@ -57,6 +57,70 @@ def test_what_is_dropped_is_counted(tmp_path):
     assert (found.identical_dropped, found.blank_dropped) == (1, 1)
 
 
+def test_blank_answers_are_dropped_in_every_layout(tmp_path):
+    """Of QA_ROW's four pairs (1,3) (2,3) (3,4) hold prediction 3."""
+    path = write(tmp_path / "a.jsonl", PLAIN, {**PLAIN, "chosen": ""}, {**PLAIN, "rejected": " "})
+    found = read_preferences(path)
+    assert (len(found.pairs), found.blank_dropped, found.identical_dropped) == (1, 2, 0)
+    found = read_preferences(write(tmp_path / "q.jsonl", {**QA_ROW, "prediction 3": ""}))
+    assert (len(found.pairs), found.blank_dropped, found.ties_dropped) == (1, 3, 2)
+
+
+def test_fields_are_listed_and_empty_ones_may_say_what_is_answered(tmp_path):
+    rows = [{"id": 1, **PLAIN, "system": ""}, {**PLAIN, "score": 2, "id": 2, "history": []}]
+    found = read_preferences(write(tmp_path / "a.jsonl", *rows))
+    assert found.fields.read == ("prompt", "chosen", "rejected")
+    assert found.fields.left_out == ("id", "system", "score", "history")
+
+
+def test_whole_dialogues_beside_a_prompt_are_parted(tmp_path):
+    """Prompts with and without the marker; the third repeats a turn after its prompt."""
+    whole = {"chosen": f"{TURN} a", "rejected": f"{TURN} b"}
+    later = {"chosen": f"{TURN} x{TURN} a", "rejected": f"{TURN} x{TURN} b"}
+    rows = [{"prompt": "hello", **whole}, {"prompt": TURN, **whole}, {"prompt": TURN, **later}]
+    found = read_preferences(write(tmp_path / "a.jsonl", PLAIN, PLAIN, PLAIN, PLAIN, *rows))
+    parted = Pair(TURN, f" x{TURN} a", f" x{TURN} b")
+    assert found.pairs[4:] == (Pair(TURN, " a", " b"), Pair(TURN, " a", " b"), parted)
+    assert found.prompts_removed == 3
+    with pytest.raises(ValueError, match=r"row 1: .* the prompt is not in what they share"):
+        read_preferences(write(tmp_path / "b.jsonl", {"prompt": "other", **whole}))
+
+
+def test_answers_that_repeat_the_prompt_lose_it_if_most_do(tmp_path):
+    repeats = {"prompt": "Hi", "chosen": "Hi there", "rejected": " Hi you"}
+    found = read_preferences(write(tmp_path / "a.jsonl", repeats, repeats, PLAIN))
+    assert found.pairs == (Pair("Hi", " there", " you"),) * 2 + (Pair(*PLAIN.values()),)
+    assert found.prompts_removed == 2
+    found = read_preferences(write(tmp_path / "b.jsonl", repeats, PLAIN))
+    assert found.pairs[0] == Pair("Hi", "Hi there", " Hi you")
+    assert found.prompts_removed == 0
+
+
+def test_pairs_that_contradict_each_other_are_counted(tmp_path):
+    turned = {**PLAIN, "chosen": " bad", "rejected": "good"}
+    rows = [PLAIN, turned, PLAIN, {**turned, "prompt": "another"}]
+    assert read_preferences(write(tmp_path / "a.jsonl", *rows)).contradicted == 3
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_array_is_read_item_by_item(tmp_path, indent):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([PLAIN, {**PLAIN, "prompt": "q"}], indent=indent))
+    assert [pair.prompt for pair in read_preferences(path).pairs] == ["p", "q"]
+    bad = json.dumps([PLAIN, {**PLAIN, "prompt": 3}], indent=indent)
+    for text, message in {
+        bad: "row 2: field prompt: expected text, found a number",
+        bad[:-1]: "row 2: expected a comma or the end of the array",
+        bad.replace('"prompt": 3', "prompt: 3"): "row 2: invalid JSON at .*column",
+        "[]": "no pairs",
+        "[] []": "row 1: text after the end of the array",
+        json.dumps(PLAIN, indent=2): "row 1: invalid JSON at column 2 .* one JSON object a line",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"a\.json(, |: ){message}"):
+            read_preferences(path)
+
+
 def test_qa_rows(tmp_path):
     found = read_preferences(write(tmp_path / "a.jsonl", QA_ROW))
     prompt = "Title\nOne.\nTwo.\n\nOther\nThree.\n\nQuestion: who ?\n\nAnswer:\n"
@@ -77,8 +141,12 @@ def test_gzip_is_told_by_content_and_blank_lines_are_counted(tmp_path):
     ("bad", "message"),
     [
         ({"prompt": "p", "chosen": "a"}, "field rejected is missing"),
-        ({**PLAIN, "chosen": ""}, "field chosen is empty; fill it in or remove the row"),
-        ({**PLAIN, "prompt": " \n"}, "field prompt is empty"),
+        ({**PLAIN, "prompt": " \n"}, "field prompt is empty; fill it in or remove the row"),
+        ({**PLAIN, "system": "be brief"}, "field system says what is answered"),
+        ({**PLAIN, "Context": ["a passage"]}, "field Context says what is answered"),
+        ({**PLAIN, "chosen": "x" * 100_001}, "field chosen: 100001 characters without white space"),
+        ('{"prompt": "p", "chosen": "a", "rejected": "b", "chosen": "c"}', "field chosen comes tw"),
+        ('{"prompt": {"a": 1, "a": 2}}', "field a comes twice"),
         ({**PLAIN, "chosen": 3}, "field chosen: expected text, found a number"),
         ({**PLAIN, "chosen": None}, "field chosen: expected text, found null"),
         ({**PLAIN, "chosen": [{"role": "user"}]}, "field chosen: expected text, found a list"),
@@ -102,6 +170,10 @@ def test_bad_prompt_rows(tmp_path, bad, message):
         ({"chosen": "abc", "rejected": "abd"}, "share no prefix up to"),
         ({"chosen": "\n\nAssistant: a", "rejected": "\n\nAssistant: b"}, "no turn before the"),
         ({"chosen": f"{TURN} a"}, "field rejected is missing"),
+        (
+            {"prompt": "p", "chosen": f"{TURN} a", "rejected": f"{TURN} b"},
+            r"field prompt says what is answered, and is not read .* \(chosen, rejected\)",
+        ),
     ],
 )
 def test_bad_dialogues(tmp_path, bad, message):
@@ -118,7 +190,8 @@ def test_bad_dialogues(tmp_path, bad, message):
         ({"preference": [1, 2, 0, 1, 0, True]}, "field preference: expected six labels"),
         ({"preference": "120102"}, "field preference: expected a list, found text"),
         ({"passages": ["text"]}, "field passages: expected lists of texts"),
-        ({"prediction 4": ""}, "field prediction 4 is empty"),
+        ({"prediction 4": None}, "field prediction 4: expected text, found null"),
+        ({"prompt": "p"}, "field prompt says what is answered"),
     ],
 )
 def test_bad_qa_rows(tmp_path, change, message):

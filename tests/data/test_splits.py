@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_jax.data.splits import dialogue_opening, kfold
+from rlhf_jax.data.splits import dialogue_groups, dialogue_opening, kfold
 
 
 @given(
@@ -51,6 +51,31 @@ def test_opening_groups_prompts_of_one_dialogue():
     long = short + " hi\n\nHuman: and now?\n\nAssistant:"
     assert dialogue_opening(short) == dialogue_opening(long) == "Human: hello"
     assert dialogue_opening(" a question ") == "a question"
+
+
+def test_questions_behind_one_greeting_are_told_apart():
+    """Sixty dialogues with one opening, each with a prompt of two and one of three human turns."""
+    hi = "\n\nHuman: hi\n\nAssistant:"
+    second = [f"{hi} hello\n\nHuman: question {i}\n\nAssistant:" for i in range(60)]
+    third = [f"{prompt} answer\n\nHuman: and?\n\nAssistant:" for prompt in second]
+    assert len({dialogue_opening(prompt) for prompt in second + third}) == 1
+    groups = dialogue_groups([*second, *third], folds=5)
+    assert groups[:60] == groups[60:]
+    assert len(set(groups)) == 60
+    # Where a fold has room for all of them, they stay together: 12 of 60 rows, 5 folds.
+    others = [f"\n\nHuman: {i}\n\nAssistant:" for i in range(48)]
+    groups = dialogue_groups([*second[:12], *others], folds=5)
+    assert len(set(groups)) == 49
+    assert len(set(dialogue_groups([hi] * 3, folds=2))) == 1
+
+
+def test_dialogues_that_the_assistant_begins_differ_by_their_first_question():
+    start = "\n\nAssistant: How can I help?\n\nHuman: "
+    prompts = [f"{start}question {i}\n\nAssistant:" for i in range(4)]
+    assert dialogue_opening(prompts[0]).endswith("Human: question 0")
+    assert len({dialogue_opening(prompt) for prompt in prompts}) == 4
+    longer = f"{prompts[0]} so\n\nHuman: thanks\n\nAssistant:"
+    assert dialogue_opening(longer) == dialogue_opening(prompts[0])
 
 
 def test_kfold_errors():

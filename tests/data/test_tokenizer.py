@@ -15,6 +15,8 @@ from rlhf_jax.data.tokenizer import (
     decode_rows,
     encode_completions,
     encode_prompts,
+    first_words,
+    last_words,
     load_tokenizer,
     save_tokenizer,
     train_bpe_tokenizer,
@@ -56,6 +58,43 @@ def test_max_words_keeps_the_most_frequent():
 def test_bpe_round_trips_any_text(text):
     assert decode_rows(BPE, encode_completions(BPE, [text])) == [text]
     assert UNK_ID not in encode_prompts(BPE, [text])[0]
+
+
+WORDS = train_word_tokenizer(TEXTS)
+PIECES = st.sampled_from(
+    ["the", "kettle", "'re", "'", "r", "12", "é", "语", ".", " ", "  ", "\n", "\t", "\xa0"]
+)
+
+
+@settings(deadline=None)
+@given(st.lists(PIECES, max_size=60).map("".join), st.integers(1, 9), st.sampled_from([BPE, WORDS]))
+def test_what_is_kept_of_a_text_has_the_tokens_of_the_whole(text, keep, tokenizer):
+    text = f"{text}a"
+    (prompt,) = encode_prompts(tokenizer, [text])
+    (answer,) = encode_completions(tokenizer, [text])
+    for length in (1, keep, 40):
+        (first,) = encode_completions(tokenizer, [text], keep=length)
+        (last,) = encode_prompts(tokenizer, [text], keep=length)
+        assert first[:length] == answer[:length]
+        assert last[-length:] == prompt[-length:]
+        assert (len(first) > length, len(last) > length) == (len(answer) > length,) * 2
+
+
+def test_a_long_text_is_cut_before_it_is_encoded():
+    """Of ten million characters a few hundred are read; all of them would take minutes."""
+    text = "the red kettle costs 20 . " * 400_000
+    (first,), (last,) = (
+        encode(BPE, [text], keep=48) for encode in (encode_completions, encode_prompts)
+    )
+    assert first[:48] == encode_completions(BPE, [text[:2600]])[0][:48]
+    assert last[-48:] == encode_prompts(BPE, [text[-2600:]])[0][-48:]
+    assert first_words("one two  three", 5) == "one two"
+    assert last_words("one two  three", 5) == "  three"
+    assert first_words("one", 5) == last_words("one", 5) == "one"
+    with pytest.raises(ValueError, match="row 1: the text has the word <eos>"):
+        encode_prompts(WORDS, ["fine", "stop <eos>"], keep=3)
+    with pytest.raises(ValueError, match="keep must be at least 1"):
+        encode_prompts(BPE, [text], keep=0)
 
 
 def test_bpe_is_deterministic_in_any_order():
