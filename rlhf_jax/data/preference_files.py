@@ -14,7 +14,7 @@ What is kept, dropped or refused:
 - Texts are kept letter by letter, leading spaces included: prompt + answer is the dialogue.
 - Answers that hold the prompt lose it, and are counted: whole dialogues beside a `prompt`; other
   texts if both answers begin with the prompt in more than half of the pairs. In fewer it may be
-  chance ("Hi" and "Hi there"), and they stay.
+  chance ("Hi" and "Hi there"): they stay, and are counted as well.
 - Dropped and counted: ties, pairs in which an answer is blank, and pairs whose two answers are
   equal once stripped. Blank answers are found in hh-rlhf (4 of the 2,000 rows of the harmless test
   set): the people preferred silence, but an answer without a word would only teach the model to
@@ -70,7 +70,8 @@ class PreferencePairs:
     ties_dropped: judgements "neither is better".
     identical_dropped: pairs with twice the same answer.
     blank_dropped: pairs with a blank answer.
-    prompts_removed: pairs whose answers held the prompt.
+    prompts_removed: pairs whose answers held the prompt, and lost it.
+    prompts_repeated: pairs whose answers begin with the prompt, and keep it.
     contradicted: pairs that also stand in the file with chosen and rejected exchanged.
     fields: the names of those that were read and of those that were not.
     """
@@ -80,6 +81,7 @@ class PreferencePairs:
     identical_dropped: int
     blank_dropped: int
     prompts_removed: int
+    prompts_repeated: int
     contradicted: int
     fields: FieldNames
 
@@ -137,6 +139,7 @@ def read_preferences(path: Path | str) -> PreferencePairs:
         identical_dropped=identical,
         blank_dropped=blank,
         prompts_removed=removed + sum(row.removed for row in rows),
+        prompts_repeated=0 if removed else sum(map(_repeats_prompt, pairs)),
         contradicted=_contradicted(pairs),
         fields=FieldNames(layout.fields, tuple(left_out)),
     )

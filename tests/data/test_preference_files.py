@@ -90,10 +90,10 @@ def test_answers_that_repeat_the_prompt_lose_it_if_most_do(tmp_path):
     repeats = {"prompt": "Hi", "chosen": "Hi there", "rejected": " Hi you"}
     found = read_preferences(write(tmp_path / "a.jsonl", repeats, repeats, PLAIN))
     assert found.pairs == (Pair("Hi", " there", " you"),) * 2 + (Pair(*PLAIN.values()),)
-    assert found.prompts_removed == 2
+    assert (found.prompts_removed, found.prompts_repeated) == (2, 0)
     found = read_preferences(write(tmp_path / "b.jsonl", repeats, PLAIN))
     assert found.pairs[0] == Pair("Hi", "Hi there", " Hi you")
-    assert found.prompts_removed == 0
+    assert (found.prompts_removed, found.prompts_repeated) == (0, 1)
 
 
 def test_pairs_that_contradict_each_other_are_counted(tmp_path):
