@@ -97,7 +97,7 @@ def heron(config: SwingUp) -> tuple[Callable[[Key[Array, ""]], Heron], Rewarder]
 
     def rewards(state: Heron, steps: Steps) -> Array:
         scores = score(state.train.params, inputs(config, steps, state.spread))
-        return (scores - state.mean) / state.std
+        return (scores - state.mean) / nonzero(state.std)
 
     return init, Rewarder(refresh, rewards)
 
@@ -111,7 +111,12 @@ def measured(config: SwingUp, steps: Steps) -> Float[Array, "*B 3"]:
 def inputs(config: SwingUp, steps: Steps, spread: Float[Array, "3"]) -> Float[Array, "*B 6"]:
     """What the reward network reads."""
     seen = steps.observations * jnp.asarray(OBSERVATION_SCALE)
-    return jnp.concatenate([seen, measured(config, steps) / spread], axis=-1)
+    return jnp.concatenate([seen, measured(config, steps) / nonzero(spread)], axis=-1)
+
+
+def nonzero(spread: Array) -> Array:
+    """A deviation to divide by: 1 where nothing changes."""
+    return jnp.where(spread > 0, spread, 1.0)
 
 
 def label_pairs(

@@ -66,4 +66,5 @@ def steps_in(epochs: float | int, *, rows: int, batch_size: int) -> int:
             "epochs must be finite and > 0 and rows, batch_size >= 1, "
             f"got epochs={epochs}, rows={rows}, batch_size={batch_size}"
         )
-    return math.ceil(max(round(epochs * rows), 1) / batch_size)
+    # Rounded first, because 0.1 epochs of 30 rows are 3.0000000000000004 of them in floats.
+    return max(1, math.ceil(round(epochs * rows / batch_size, 6)))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
+from rlhf_jax.ops.logprobs import tempered
 
 Scalar = float | Float[Array, ""]
 
@@ -29,7 +30,8 @@ def regularised_optimum(
     """
     check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([rewards, ref_logits])
-    return jax.nn.log_softmax(jax.nn.log_softmax(ref_logits, axis=-1) + rewards / beta, axis=-1)
+    ref_logps = jax.nn.log_softmax(ref_logits, axis=-1)
+    return jax.nn.log_softmax(ref_logps + tempered(rewards, temperature=beta), axis=-1)
 
 
 def ipo_rewards(

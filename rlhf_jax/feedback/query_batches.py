@@ -23,7 +23,8 @@ def gumbel_top(
       n: how many, <= N.
       temperature: > 0, in units of the score. May be traced.
     """
-    return top(scores / temperature + jax.random.gumbel(key, scores.shape, scores.dtype), n)
+    # The order is that of scores / temperature + noise, and no temperature is too small for it.
+    return top(scores + temperature * jax.random.gumbel(key, scores.shape, scores.dtype), n)
 
 
 def k_centre(

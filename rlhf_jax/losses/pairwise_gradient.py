@@ -2,17 +2,19 @@
 
 Answers lie on the last axis: summed log-probs and scores are [*B, K], and a loss is a mean over the
 K (K - 1) / 2 pairs. Only differences of scores enter, so a shift per prompt changes nothing. A KL
-penalty belongs in the scores: subtract beta (log pi_old - log pi_ref) of each answer.
+penalty belongs in the scores: subtract beta (log pi_old - log pi_ref) of each answer. An answer
+without a finite score is in no pair.
 """
 
 import chex
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import ppo_clip_loss
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
+from rlhf_jax.ops.masking import masked_mean
 
 Scalar = float | Float[Array, ""]
 
@@ -41,7 +43,7 @@ def pairwise_gradient_loss(
     """
     chex.assert_equal_shape([logps, scores])
     first, second = _pairs(logps)
-    return -0.5 * _mean_over_pairs(_score_gaps(scores) * (first - second))
+    return -0.5 * _mean_over_pairs(_score_gaps(scores) * (first - second), scores)
 
 
 def p3o_v1_loss(
@@ -83,7 +85,7 @@ def p3o_v1_loss(
     none = jnp.zeros_like(first)
     own = ppo_clip_loss(first, none, gaps * jnp.exp(second), clip_eps=clip_eps)
     other = ppo_clip_loss(second, none, -gaps * jnp.exp(first), clip_eps=clip_eps)
-    return 0.5 * _mean_over_pairs(own + other)
+    return 0.5 * _mean_over_pairs(own + other, scores)
 
 
 def p3o_v2_loss(
@@ -129,7 +131,7 @@ def p3o_v2_loss(
     own, other = _pairs(logps - jax.lax.stop_gradient(old_logps))
     lowest, highest = jnp.log(jnp.maximum(1.0 - clip_eps, 0.0)), jnp.log1p(clip_eps)
     clipped = jnp.clip(own - other, lowest, highest)
-    return -0.5 * _mean_over_pairs(jnp.minimum(weights * (own - other), weights * clipped))
+    return -0.5 * _mean_over_pairs(jnp.minimum(weights * (own - other), weights * clipped), scores)
 
 
 def pairwise_rewards(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
@@ -161,9 +163,15 @@ def _pairs(x: Float[Array, "*B K"]) -> tuple[Float[Array, "*B K K"], Float[Array
 
 
 def _score_gaps(scores: Float[Array, "*B K"]) -> Float[Array, "*B K K"]:
-    """[*B, K, K] r_i - r_j; data."""
+    """[*B, K, K] r_i - r_j, 0 where one is not finite; data."""
     first, second = _pairs(jax.lax.stop_gradient(scores))
-    return first - second
+    return jnp.where(_scored_pairs(scores), first - second, 0.0)
+
+
+def _scored_pairs(scores: Float[Array, "*B K"]) -> Bool[Array, "*B K K"]:
+    """True where both scores are finite."""
+    first, second = _pairs(scores)
+    return jnp.isfinite(first) & jnp.isfinite(second)
 
 
 def _log_ratios(
@@ -173,10 +181,11 @@ def _log_ratios(
     return jnp.minimum(logps - jax.lax.stop_gradient(old_logps), 0.5 * MAX_LOG_RATIO)
 
 
-def _mean_over_pairs(x: Float[Array, "*B K K"]) -> Float[Array, "*B"]:
-    """Mean of x_ij over i < j."""
+def _mean_over_pairs(
+    x: Float[Array, "*B K K"], scores: Float[Array, "*B K"]
+) -> Float[Array, "*B"]:
+    """Mean of x_ij over i < j that both have a finite score; 0 where there is no such pair."""
     size = x.shape[-1]
     if size < 2:
         raise ValueError(f"a pair needs two answers, got {size}")
-    counted = jnp.triu(jnp.ones((size, size), bool), 1)
-    return jnp.sum(jnp.where(counted, x, 0.0), axis=(-2, -1)) / (size * (size - 1) / 2)
+    return masked_mean(x, jnp.triu(_scored_pairs(scores), 1), axis=(-2, -1))

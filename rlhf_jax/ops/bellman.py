@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.linear_systems import einsum
+from rlhf_jax.ops.logprobs import tempered
 
 Scalar = float | int | Float[Array, ""]
 
@@ -51,7 +52,9 @@ def soft_values(
     """
     check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([action_values, ref_logps])
-    return beta * jax.nn.logsumexp(ref_logps + action_values / beta, axis=-1)
+    highest = jax.lax.stop_gradient(jnp.max(action_values, axis=-1))
+    relative = ref_logps + tempered(action_values, temperature=beta)
+    return highest + beta * jax.nn.logsumexp(relative, axis=-1)
 
 
 def soft_policy(
@@ -68,7 +71,7 @@ def soft_policy(
     """
     check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([action_values, ref_logps])
-    return jax.nn.log_softmax(ref_logps + action_values / beta, axis=-1)
+    return jax.nn.log_softmax(ref_logps + tempered(action_values, temperature=beta), axis=-1)
 
 
 def greedy_policy(

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.kl import exact_kl
+from rlhf_jax.ops.logprobs import tempered
 from rlhf_jax.ops.masking import masked_mean
 
 Scalar = float | Float[Array, ""]
@@ -146,7 +147,8 @@ def regularised_best_response(
       [*C, n] log-probs in nats.
     """
     check_range("(0, inf)", beta=beta)
-    return jax.nn.log_softmax(ref_logps + win_rates(prefs, jnp.exp(logps)) / beta, axis=-1)
+    rates = win_rates(prefs, jnp.exp(logps))
+    return jax.nn.log_softmax(ref_logps + tempered(rates, temperature=beta), axis=-1)
 
 
 def regularised_gap(

@@ -1,12 +1,12 @@
 """Advantages from the scores of K answers to one prompt, and what goes with them.
 
 Groups lie on the last axis: scores [*B, K]. A mask [*B, K] marks the answers that exist; a missing
-one gets advantage 0 and never matters, NaN included. Nothing here whitens over the batch; see
-`ops.masking.whiten`.
+one gets advantage 0 and never matters, NaN included. An answer without a finite score counts as
+missing: `scored_answers` says which ones are left, to count them, or to weigh them in the loss.
+Nothing here whitens over the batch; see `ops.masking.whiten`.
 
 A group that has fewer than two answers, or whose scores are all equal, has nothing to compare and
-gets exactly 0: no rounding error is divided by a tiny number. A NaN among the scores that count is
-an error upstream and is passed on.
+gets exactly 0: no rounding error is divided by a tiny number.
 """
 
 import chex
@@ -14,8 +14,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_mask, check_range
+from rlhf_jax.ops.masking import centred
 
 Scalar = float | Float[Array, ""]
+
+
+def scored_answers(
+    scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
+) -> Bool[Array, "*B K"]:
+    """True where an answer exists and its score is finite: the ones that count everywhere here.
+
+    Args:
+      scores: [*B, K] R, one number per answer.
+      mask: [*B, K] True where the answer exists; None for all.
+    Returns:
+      [*B, K]; its mean over the mask is the share of answers that were scored.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    finite = jnp.isfinite(scores)
+    if mask is None:
+        return finite
+    chex.assert_equal_shape([scores, mask])
+    check_mask(mask=mask)
+    return mask & finite
 
 
 def group_centred_advantages(
@@ -118,50 +140,59 @@ def remax_advantages(
       greedy_scores: [*B] of the answer decoded greedily.
       mask: [*B, K] True where the answer exists; None for all.
     Returns:
-      [*B, K] advantages; 0 where the mask is False, even if the greedy score is NaN there.
+      [*B, K] advantages; 0 where the mask is False or either score is not finite.
     Raises:
       AssertionError: shapes differ (at trace time).
     Needs: scores, greedy scores.
     Reduces to: nothing.
     Reference: Li et al. 2023, arXiv:2310.10505, Algorithm 1.
     """
-    mask = _checked(scores, mask)
     chex.assert_equal_shape([scores[..., 0], greedy_scores])
-    return jnp.where(mask, scores - greedy_scores[..., None], 0.0)
+    compared = scored_answers(scores, mask) & jnp.isfinite(greedy_scores)[..., None]
+    return jnp.where(compared, scores - greedy_scores[..., None], 0.0)
 
 
 def pairwise_advantages(
-    gaps: Float[Array, "*B K K"], mask: Bool[Array, "*B K"] | None = None
+    gaps: Float[Array, "*B K K"],
+    mask: Bool[Array, "*B K"] | None = None,
+    *,
+    eps: Scalar = 1e-4,
 ) -> Float[Array, "*B K"]:
     """GRPO's advantages from comparisons instead of scores, one per answer.
 
-    A_i = (1/G) sum_j D_ij / sqrt( sum_ij D_ij^2 / (2 G (G - 1)) ).
+    A_i = (1/G) sum_j D_ij / (sqrt( sum_ij D_ij^2 / (2 G (G - 1)) ) + eps).
 
     Args:
       gaps: [*B, K, K] D_ij, by how much answer i beats answer j: antisymmetric, as a difference of
-        scores is, or P(i beats j) - 1/2. The diagonal counts as 0 whatever it holds.
+        scores is, or P(i beats j) - 1/2. The diagonal counts as 0 whatever it holds; so does a
+        comparison that is not finite, and an answer without any that is finite is missing.
       mask: [*B, K] True where the answer exists, G of them; None for all.
+      eps: added to the deviation, >= 0, so that the rounding of even comparisons is not taken for
+        news. May be traced.
     Returns:
       [*B, K] advantages that sum to 0; 0 where the mask is False, in groups with G < 2, where all
       comparisons are even, and where each answer wins as much as it loses (a cycle).
     Raises:
       AssertionError: shapes differ (at trace time).
     Needs: groups of pairwise comparisons.
-    Reduces to: `group_normalised_advantages` with eps = 0 at D_ij = R_i - R_j.
+    Reduces to: `group_normalised_advantages` with the same eps at D_ij = R_i - R_j.
     Reference: none; the denominator is the one that makes it GRPO's where D_ij = R_i - R_j.
     """
-    mask = _checked(gaps[..., 0], mask)
-    apart = ~jnp.eye(gaps.shape[-1], dtype=bool)
-    counted = mask[..., :, None] & mask[..., None, :] & apart
+    check_range("[0, inf)", eps=eps)
+    counted = jnp.isfinite(gaps) & ~jnp.eye(gaps.shape[-1], dtype=bool)
     chex.assert_equal_shape([gaps, counted])
+    if mask is not None:
+        chex.assert_equal_shape([gaps[..., 0], mask])
+        check_mask(mask=mask)
+        counted &= mask[..., :, None] & mask[..., None, :]
     gaps = jnp.where(counted, gaps, 0.0)
-    count = jnp.sum(mask, axis=-1, keepdims=True, dtype=gaps.dtype)
+    count = jnp.sum(jnp.any(counted, axis=-1), axis=-1, keepdims=True, dtype=gaps.dtype)
     pairs = jnp.maximum(2.0 * count * (count - 1.0), 1.0)
     variance = jnp.sum(gaps**2, axis=(-2, -1))[..., None] / pairs
     spread = variance != 0
     std = jnp.sqrt(jnp.where(spread, variance, 1.0))
     row_means = jnp.sum(gaps, axis=-1) / jnp.maximum(count, 1.0)
-    return jnp.where(spread, row_means / std, 0.0)
+    return jnp.where(spread, row_means / (std + eps), 0.0)
 
 
 def informative_groups(
@@ -182,7 +213,7 @@ def informative_groups(
     Reduces to: nothing.
     Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.2 (dynamic sampling of DAPO).
     """
-    mask = _checked(scores, mask)
+    mask = scored_answers(scores, mask)
     highest = jnp.max(jnp.where(mask, scores, -jnp.inf), axis=-1)
     lowest = jnp.min(jnp.where(mask, scores, jnp.inf), axis=-1)
     return (jnp.sum(mask, axis=-1) > 1) & (highest != lowest)
@@ -213,21 +244,9 @@ def overlong_penalty(
     return jnp.clip((max_length - cache - lengths) / cache, -1.0, 0.0)
 
 
-def _checked(scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None) -> Bool[Array, "*B K"]:
-    """The mask, all True where there is none, once its shape is known to be that of the scores."""
-    if mask is None:
-        return jnp.ones(scores.shape, bool)
-    chex.assert_equal_shape([scores, mask])
-    check_mask(mask=mask)
-    return mask
-
-
 def _centred(
     scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None
 ) -> tuple[Float[Array, "*B K"], Float[Array, "*B 1"]]:
     """Scores minus their group's mean, exactly 0 in groups without news, and the group sizes."""
-    mask = _checked(scores, mask)
-    counted = mask & informative_groups(scores, mask)[..., None]
-    count = jnp.sum(mask, axis=-1, keepdims=True, dtype=scores.dtype)
-    total = jnp.sum(jnp.where(counted, scores, 0.0), axis=-1, keepdims=True)
-    return jnp.where(counted, scores - total / jnp.maximum(count, 1.0), 0.0), count
+    counted = scored_answers(scores, mask).astype(scores.dtype)
+    return centred(scores, counted, axis=-1), jnp.sum(counted, axis=-1, keepdims=True)

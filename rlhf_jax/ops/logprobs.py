@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rlhf_jax.checks import entries
 from rlhf_jax.ops.masking import masked_mean, masked_sum
 
+Scalar = float | int | Float[Array, ""]
 MAX_LOG_RATIO = 40.0  # exp of it, squared and times a weight, still fits float32
 
 
@@ -97,6 +98,26 @@ def log1mexp(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
     close = jnp.log(-jnp.expm1(jnp.where(near, x, -1.0)))
     far = jnp.log1p(-jnp.exp(jnp.where(near, -1.0, x)))
     return jnp.where(near, close, far)
+
+
+def tempered(
+    logits: Float[Array, "*B A"], *, temperature: Scalar
+) -> Float[Array, "*B A"]:
+    """(logits - max_a logits) / temperature: what a softmax at that temperature is taken of.
+
+    The largest becomes 0 and nothing overflows, so that temperature -> 0 gives the point mass on
+    it, where logits / temperature would be infinite and its softmax NaN.
+
+    Args:
+      logits: [*B, A]; -inf forbids an action.
+      temperature: > 0; below the smallest normal number of the dtype it counts as that. May be
+        traced.
+    Returns:
+      [*B, A] <= 0.
+    """
+    away = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    # Below the smallest normal number XLA flushes to 0, and 0 / 0 is NaN.
+    return away / jnp.maximum(temperature, jnp.finfo(logits.dtype).tiny)
 
 
 def entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:

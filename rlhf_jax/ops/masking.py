@@ -28,6 +28,10 @@ class Mean(NamedTuple):
         empty = self.weight == 0
         return jnp.where(empty, 0.0, self.total) / jnp.where(empty, 1.0, self.weight)
 
+    def __float__(self) -> float:
+        """The value of a mean of scalars as a Python number."""
+        return float(self.value())
+
 
 def masked_sum(
     x: Float[Array, "*S"], mask: Bool[Array, "*S"], *, axis: Axis = None
@@ -241,6 +245,28 @@ def keep_weighted(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None) -> 
     return jnp.where(_checked_weights(x, weights) > 0, x, 0.0)
 
 
+def centred(
+    x: Float[Array, "*S"], weights: Float[Array, "*S"], *, axis: Axis = None
+) -> Float[Array, "*S"]:
+    """x minus its weighted mean over `axis`, 0 where the weight is 0; exactly 0 for equal numbers.
+
+    Args:
+      x: [*S].
+      weights: [*S] >= 0. Where a weight is 0, x never matters, NaN included.
+      axis: axes of the mean; None takes all.
+    Raises:
+      AssertionError: shapes differ (at trace time).
+    """
+    weights = _checked_weights(x, weights)
+    counted = weights > 0
+    # Measured from one of the numbers, the mean rounds on the scale of their spread. The mean of
+    # the numbers as they are would leave a rounding error for whitening to blow up.
+    highest = jnp.max(jnp.where(counted, x, -jnp.inf), axis=axis, keepdims=True)
+    away = jnp.where(counted, x - jax.lax.stop_gradient(highest), 0.0)
+    total, weight = (jnp.sum(y, axis=axis, keepdims=True) for y in (away * weights, weights))
+    return jnp.where(counted, away - Mean(total, weight).value(), 0.0)
+
+
 def whiten(
     x: Float[Array, "*S"],
     mask: Bool[Array, "*S"],
@@ -255,7 +281,8 @@ def whiten(
 
     Args:
       x: [*S], e.g. raw advantages [B, T].
-      mask: [*S] True where the entry counts. With fewer than two the result is 0.
+      mask: [*S] True where the entry counts. The result is 0 with fewer than two, and where all are
+        equal.
       weights: [*S] >= 0, how many times each entry counts; None for once. Where it is 0 the entry
         is under the mask.
       eps: added to the variance, > 0.
@@ -268,10 +295,9 @@ def whiten(
     check_mask(mask=mask)
     check_range("(0, inf)", eps=eps)
     weights = mask.astype(x.dtype) if weights is None else jnp.where(mask, weights, 0.0)
-    mean = weighted_mean(x, weights)
-    centred = jnp.where(weights > 0, x - mean.value(), 0.0)
-    variance = jnp.sum(weights * centred**2) / jnp.maximum(mean.weight - 1.0, 1.0)
-    return centred / jnp.sqrt(variance + eps)
+    away = centred(x, weights)
+    variance = jnp.sum(weights * away**2) / jnp.maximum(jnp.sum(weights) - 1.0, 1.0)
+    return away / jnp.sqrt(variance + eps)
 
 
 def true_before(mask: Bool[Array, "*B T"]) -> Int[Array, "*B T"]:

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.ops.logprobs import tempered
+
 
 def top_k_logits(logits: Float[Array, "*B A"], *, k: int) -> Float[Array, "*B A"]:
     """Keeps the k largest logits and sets the rest to -inf.
@@ -57,12 +59,14 @@ def processed_logits(
       top_k: static, 0 for no limit.
       top_p: static, in (0, 1]; 1 for no limit.
     Returns:
-      [*B, A] unnormalised, -inf where an action is ruled out.
+      [*B, A] unnormalised, -inf where an action is ruled out. The smallest temperatures give their
+      limit, the largest logit, at random in a tie.
     """
     if temperature == 0:
         best = jnp.argmax(logits, axis=-1, keepdims=True)
         return jnp.where(jnp.arange(logits.shape[-1]) == best, 0.0, -jnp.inf)
-    logits = logits / temperature
+    if temperature != 1:
+        logits = tempered(logits, temperature=temperature)
     if top_k > 0:
         logits = top_k_logits(logits, k=top_k)
     if top_p < 1:

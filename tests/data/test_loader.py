@@ -70,6 +70,8 @@ def test_steps():
     assert steps_in(2, rows=10, batch_size=4) == 5
     assert steps_in(0.1, rows=30, batch_size=3) == 1
     assert steps_in(0.001, rows=100, batch_size=8) == 1  # a tenth of a row
+    assert steps_in(0.25, rows=1, batch_size=4) == 1
+    assert steps_in(0.25, rows=10, batch_size=2) == 2  # of 2.5 rows
     for epochs in (0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="epochs must be finite and > 0"):
             steps_in(epochs, rows=10, batch_size=4)

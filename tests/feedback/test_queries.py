@@ -207,6 +207,8 @@ def test_top_and_gumbel_top():
     second = sum(law[i] * law / (1 - law[i]) * (np.arange(4) != i) for i in range(4))
     found = np.bincount(np.asarray(drawn[:, 1]), minlength=4) / len(drawn)
     np.testing.assert_allclose(found, second, atol=0.012)
+    greedy = query_batches.gumbel_top(keys[0], jnp.array([7.0, 9.0, 8.0]), 3, temperature=1e-38)
+    assert greedy.tolist() == [1, 2, 0]
 
 
 def test_centres_keep_away_from_copies_turned_copies_and_old_questions():

@@ -227,7 +227,7 @@ def test_verdicts_make_advantages():
     gaps = rewards[:, None] - rewards[None, :]
     margins = verdict_margins(logits_of(gaps, gaps.T))
     np.testing.assert_allclose(
-        pairwise_advantages(margins), group_normalised_advantages(rewards, eps=0.0), rtol=1e-5
+        pairwise_advantages(margins, eps=0.0), group_normalised_advantages(rewards, eps=0.0), rtol=1e-5
     )
     cycle = jnp.array([[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]])
     margins = verdict_margins(logits_of(cycle, cycle.T))

@@ -166,6 +166,19 @@ def test_groups_are_means_over_their_pairs(loss):
     np.testing.assert_allclose(loss(*groups), sum(pairs) / 3, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("loss", [V1, V2, lambda x, _, r: pairwise_gradient_loss(x, r)])
+@pytest.mark.parametrize("bad", [jnp.nan, -INF])
+def test_an_answer_without_a_finite_score_is_in_no_pair(loss, bad):
+    logps, old_logps, scores = groups_of(3, rows=2)
+    spoiled = scores.at[0, 1].set(bad)
+    kept = jnp.array([0, 2, 3])
+    value, slope = value_and_grad(loss, logps, old_logps, spoiled)
+    expected = value_and_grad(loss, *(x[0, kept] for x in (logps, old_logps, scores)))
+    np.testing.assert_allclose(value, [expected[0], loss(logps, old_logps, scores)[1]], rtol=1e-12)
+    np.testing.assert_allclose(slope[0, kept], expected[1], rtol=1e-12)
+    assert slope[0, 1] == 0.0
+
+
 def all_losses(groups):
     logps, old_logps, scores = groups
     return (

@@ -153,6 +153,22 @@ def test_masked_candidates_leave_a_shorter_list():
         )
 
 
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_a_candidate_without_a_finite_score_counts_as_missing(bad):
+    logps, mask = reals(2, 4), jnp.array([True, False, True, True])
+    scores = jnp.array([0.9, 0.7, 0.4, 0.1])
+    for loss in (
+        pro_loss,
+        rrhf_loss,
+        lambda logps, *more: lipo_loss(logps, reals(3, 4), *more, beta=0.5),
+        lambda *x: lire_loss(*x, temperature=2.0),
+    ):
+        expected = jax.value_and_grad(loss)(logps, scores, mask)
+        found = jax.value_and_grad(loss)(logps, jnp.where(mask, scores, bad), jnp.ones(4, bool))
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+        np.testing.assert_allclose(found[1], expected[1], rtol=1e-6)
+
+
 @pytest.mark.parametrize("size", [1, 7])
 def test_lists_of_any_length(size):
     """One candidate is no ranking; equal answers of n candidates cost log n! (Plackett-Luce)."""
@@ -268,6 +284,6 @@ def test_lire_of_all_answers_is_the_expected_score_and_its_policy_gradient():
 def test_lire_of_a_large_temperature_is_the_mean_score_and_of_a_small_one_the_likeliest():
     logps, scores = jnp.array([-3.0, -1.0, -2.0, 0.0]), jnp.array([1.0, 2.0, 6.0, 9.0])
     mask = jnp.array([True, True, True, False])
-    for temperature, expected in ((1e5, -3.0), (1e-3, -2.0)):
+    for temperature, expected in ((1e5, -3.0), (1e-3, -2.0), (1e-38, -2.0)):
         loss = lire_loss(logps, scores, mask, temperature=temperature)
         np.testing.assert_allclose(loss, expected, rtol=1e-4)

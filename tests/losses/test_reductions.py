@@ -283,7 +283,7 @@ ROWS = {
         PAIR[:2],
     ),
     "comparisons | D = r - r' | GRPO's advantages": Row(
-        lambda r: groups.pairwise_advantages(r[:, :, None] - r[:, None, :]),
+        lambda r: groups.pairwise_advantages(r[:, :, None] - r[:, None, :], eps=0.0),
         partial(groups.group_normalised_advantages, eps=0.0),
         LISTS[:1],
     ),

@@ -32,7 +32,7 @@ def test_soft_values_by_hand():
     np.testing.assert_allclose(probs, want, rtol=1e-5)
 
 
-@pytest.mark.parametrize("beta", [1e-6, 1e-3])
+@pytest.mark.parametrize("beta", [1e-38, 1e-6, 1e-3])
 def test_a_small_beta_gives_the_maximum(beta):
     np.testing.assert_allclose(bellman.soft_values(Q, REF, beta=beta), [2.0, 3.0], atol=2 * beta)
     np.testing.assert_allclose(

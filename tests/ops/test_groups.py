@@ -18,6 +18,7 @@ from rlhf_jax.ops.groups import (
     overlong_penalty,
     pairwise_advantages,
     remax_advantages,
+    scored_answers,
 )
 
 
@@ -25,8 +26,8 @@ def differences(scores):
     return scores[..., :, None] - scores[..., None, :]
 
 
-def by_pairs(scores, mask=None):
-    return pairwise_advantages(differences(scores), mask)
+def by_pairs(scores, mask=None, **eps):
+    return pairwise_advantages(differences(scores), mask, **eps)
 
 
 CENTRED = {
@@ -83,7 +84,9 @@ def test_reductions():
     normalised = group_normalised_advantages(scores, eps=0.0)
     std = np.std(scores, axis=-1, ddof=1, keepdims=True)
     np.testing.assert_allclose(normalised, centred / std, rtol=1e-5)
-    np.testing.assert_allclose(by_pairs(scores), normalised, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(by_pairs(scores, eps=0.0), normalised, rtol=1e-4, atol=1e-6)
+    default = group_normalised_advantages(scores)
+    np.testing.assert_allclose(by_pairs(scores), default, rtol=1e-4, atol=1e-6)
     pair = leave_one_out_advantages(scores[:, :2])
     gap = scores[:, 0] - scores[:, 1]
     np.testing.assert_allclose(pair, jnp.stack([gap, -gap], axis=-1), atol=1e-6)
@@ -159,10 +162,21 @@ def test_groups_of_one_and_of_none_give_exactly_zero(advantages):
 
 
 @every_group_function
-def test_a_nan_that_counts_is_passed_on(advantages):
-    found = advantages(jnp.array([[1.0, jnp.nan, 2.0], [1.0, 3.0, 2.0]]))
-    assert bool(jnp.any(jnp.isnan(found[0])))
-    assert bool(jnp.all(jnp.isfinite(found[1])))
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+def test_an_answer_without_a_finite_score_counts_as_missing(advantages, bad):
+    scores = jnp.array([[1.0, bad, 2.0, 4.0], [1.0, 3.0, 2.0, bad], [1.0, bad, bad, bad]])
+    found, grad = jax.value_and_grad(lambda x: jnp.sum(advantages(x) ** 2))(scores)
+    np.testing.assert_allclose(
+        advantages(scores), advantages(jnp.nan_to_num(scores), jnp.isfinite(scores)), rtol=1e-6
+    )
+    assert found > 0
+    assert bool(jnp.all(jnp.isfinite(grad)))
+
+
+def test_scored_answers_exist_and_have_a_finite_score():
+    scores = jnp.array([1.0, jnp.nan, jnp.inf, -jnp.inf, 2.0])
+    np.testing.assert_array_equal(scored_answers(scores), [1, 0, 0, 0, 1])
+    np.testing.assert_array_equal(scored_answers(scores, jnp.arange(5) > 0), [0, 0, 0, 0, 1])
 
 
 def test_remax_takes_groups_of_one_and_missing_prompts():
@@ -177,8 +191,20 @@ def test_pairwise_golden_numbers():
     gaps = jnp.array([[0.0, 0.4, 0.1], [-0.4, 0.0, 0.2], [-0.1, -0.2, 0.0]])
     # row means 0.5 / 3, -0.2 / 3, -0.3 / 3; squares 2 (0.16 + 0.01 + 0.04) over 2 * 3 * 2 = 0.035
     expected = np.array([0.5, -0.2, -0.3]) / 3 / np.sqrt(0.035)
-    np.testing.assert_allclose(pairwise_advantages(gaps), expected, rtol=1e-5)
-    np.testing.assert_allclose(pairwise_advantages(gaps + jnp.diag(jnp.full(3, jnp.nan))), expected)
+    found = pairwise_advantages(gaps, eps=0.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    diagonal = jnp.diag(jnp.full(3, jnp.nan))
+    np.testing.assert_array_equal(pairwise_advantages(gaps + diagonal, eps=0.0), found)
+    # the deviation sqrt(0.035) = 0.1870829 and 1 more
+    softer = np.array([0.5, -0.2, -0.3]) / 3 / 1.1870829
+    np.testing.assert_allclose(pairwise_advantages(gaps, eps=1.0), softer, rtol=1e-5)
+
+
+def test_the_rounding_of_even_comparisons_is_no_news():
+    """P(0 beats 1) = 1/2 + 1e-7, one bit of float32; without eps answer 0 would get 0.707."""
+    gaps = jnp.array([[0.0, 1e-7], [-1e-7, 0.0]])
+    # row mean 5e-8, deviation 7.1e-8, eps 1e-4
+    np.testing.assert_allclose(pairwise_advantages(gaps), [5e-4, -5e-4], rtol=1e-2)
 
 
 def test_a_cycle_of_comparisons_gives_zero():

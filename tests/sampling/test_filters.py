@@ -64,6 +64,15 @@ def test_zero_temperature_is_a_point_mass_on_the_first_best():
     np.testing.assert_array_equal(got, [[0, 1, 0], [1, 0, 0]])
 
 
+@pytest.mark.parametrize("temperature", [1e-38, 1e-37, 1e-30])
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (2, 0.5)])
+def test_the_smallest_temperatures_are_greedy(temperature, top_k, top_p):
+    """Logits of 80 divided by 1e-38 would all be infinite: token 0 with log-prob NaN."""
+    logits = jnp.array([[70.0, 80.0, 75.0], [-80.0, -90.0, -jnp.inf]])
+    got = probs(processed_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p))
+    np.testing.assert_array_equal(got, [[0, 1, 0], [1, 0, 0]])
+
+
 def test_leading_axes_are_free():
     stack = jnp.stack([LOGITS, LOGITS[::-1]]).reshape(1, 2, 5)
     got = processed_logits(stack, temperature=1.0, top_k=4, top_p=0.7)

@@ -1,6 +1,7 @@
 """Ranked lists of any length: K candidates of one prompt in, one loss per list out.
 
 The mask [*B, K] says which candidates exist; what lies under False never matters, NaN included.
+A candidate whose score is not finite counts as missing.
 """
 
 import chex
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses.links import hinge, logistic
 from rlhf_jax.losses.reward import plackett_luce_loss
-from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
+from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, tempered
 
 Scalar = float | Float[Array, ""]
 
@@ -77,6 +78,7 @@ def pro_loss(
     """
     check_mask(mask=mask)
     chex.assert_equal_shape([mean_logps, scores, mask])
+    mask &= jnp.isfinite(scores)
     mean_logps = jnp.where(mask, mean_logps, 0.0)
     scores = jax.lax.stop_gradient(jnp.where(mask, scores, 0.0))
     size = mask.shape[-1]
@@ -113,6 +115,7 @@ def rrhf_loss(
     Departs: the NLL of the best answer is its mean over tokens, like a; the paper's is the sum.
     """
     chex.assert_equal_shape([mean_logps, scores, mask])
+    mask &= jnp.isfinite(scores)
     mean_logps = jnp.where(mask, mean_logps, 0.0)
     hinges = hinge(_gaps(mean_logps), target=0.0)  # max(0, a_j - a_i)
     ranking = jnp.sum(jnp.where(_better(scores, mask), hinges, 0.0), axis=(-2, -1))
@@ -154,6 +157,7 @@ def lipo_loss(
     """
     check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([logps, ref_logps, scores, mask])
+    mask &= jnp.isfinite(scores)
     log_ratios = jnp.where(mask, logps - jax.lax.stop_gradient(ref_logps), 0.0)
     model = beta * log_ratios
     order = jnp.argsort(-jnp.where(mask, model, -jnp.inf), axis=-1, stable=True)
@@ -196,8 +200,10 @@ def lire_loss(
     check_range("(0, inf)", temperature=temperature)
     check_mask(mask=mask)
     chex.assert_equal_shape([logps, scores, mask])
-    logps = jnp.where(mask, logps, 0.0) / temperature
-    logits = jnp.where(mask, logps, jnp.finfo(logps.dtype).min)
+    mask &= jnp.isfinite(scores)
+    lowest = jnp.finfo(logps.dtype).min
+    logits = tempered(jnp.where(mask, logps, lowest), temperature=temperature)
+    logits = jnp.where(mask, logits, lowest)
     scores = jax.lax.stop_gradient(jnp.where(mask, scores, 0.0))
     return -jnp.sum(jax.nn.softmax(logits, axis=-1) * scores, axis=-1)
 
