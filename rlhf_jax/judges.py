@@ -29,7 +29,8 @@ def checked_judge(judge: Judge) -> Judge:
     """The same judge; every answer is a probability, or an error that names its prompt.
 
     Returns:
-      A judge whose prefs are [N] float32. Up to 1e-6 outside [0, 1] counts as rounding.
+      A judge whose prefs are [N], of JAX's default float type. Up to 1e-6 outside [0, 1] counts as
+      rounding.
       It raises JudgeError where the judge raises anything (chained), or answers with another shape,
       a NaN, or a number outside [0, 1]; of wrong answers the first one is named.
     """
@@ -56,7 +57,7 @@ def checked_judge(judge: Judge) -> Judge:
                 f"the judge returned {prefs[row]} for prompt {indices[row]} (row {row} of "
                 f"{len(indices)}); expected P(first beats second), a number in [0, 1]"
             )
-        return jnp.asarray(np.clip(prefs, 0.0, 1.0), jnp.float32)
+        return jnp.asarray(np.clip(prefs, 0.0, 1.0), float)
 
     return ask
 
@@ -70,21 +71,28 @@ def reward_judge(reward: RewardFn, params: Params, *, beta: float | int = 1.0) -
     Args:
       reward: any parametrisation. Compiled once per shape.
       beta: rationality, in units of 1 / score.
+    Returns:
+      A judge that answers NaN, which `checked_judge` refuses, where a score is not finite.
     """
 
     @jax.jit
     def prefs(params, first, second):
-        return jax.nn.sigmoid(beta * (reward.scores(params, first) - reward.scores(params, second)))
+        scores = reward.scores(params, first), reward.scores(params, second)
+        return _finite_sigmoid(beta * (scores[0] - scores[1]), *scores)
 
     return lambda indices, first, second: prefs(params, first, second)
 
 
 def preference_judge(preference: PreferenceFn, params: Params) -> Judge:
-    """The judge of a pairwise preference model: P = sigmoid(logit). Compiled once per shape."""
+    """The judge of a pairwise preference model: P = sigmoid(logit). Compiled once per shape.
+
+    It answers NaN, which `checked_judge` refuses, where the logit is not finite.
+    """
 
     @jax.jit
     def prefs(params, first, second):
-        return jax.nn.sigmoid(preference.logits(params, first, second))
+        logits = preference.logits(params, first, second)
+        return _finite_sigmoid(logits, logits)
 
     return lambda indices, first, second: prefs(params, first, second)
 
@@ -151,6 +159,11 @@ def judge_matrix(
         prefs[b, first, second] = here
         prefs[b, second, first] = 1.0 - np.asarray(here)
     return jnp.asarray(prefs)
+
+
+def _finite_sigmoid(logits: Float[Array, "N"], *scores: Float[Array, "N"]) -> Float[Array, "N"]:
+    """sigmoid(logits), NaN where a score is not finite: an infinite one is no sure win."""
+    return jnp.where(jnp.isfinite(jnp.stack(scores)).all(0), jax.nn.sigmoid(logits), jnp.nan)
 
 
 def _take(answers: Trajectory, rows: np.ndarray, samples: np.ndarray) -> Trajectory:

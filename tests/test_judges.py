@@ -37,11 +37,13 @@ def saying(prefs):
     return checked_judge(lambda indices, first, second: prefs)
 
 
-def test_a_good_judge_is_passed_on_as_float32():
+def test_a_good_judge_is_passed_on_in_the_default_float_type():
     prefs = checked_judge(rock_judge)(INDICES, *PAIR)
     assert prefs.dtype == jnp.float32
     np.testing.assert_allclose(prefs, [0.9, 0.9, 0.9])
     np.testing.assert_array_equal(saying([0, 1, 1])(INDICES, *PAIR), [0.0, 1.0, 1.0])
+    with jax.enable_x64(True):
+        assert saying([0.1, 1, 1])(INDICES, *PAIR)[0] == 0.1
 
 
 def test_rounding_beyond_one_is_no_error():
@@ -106,6 +108,18 @@ def test_preference_judge_is_the_sigmoid_of_the_logits():
     judge = preference_judge(PreferenceFn(jax.random.normal, logits), jnp.float32(1.5))
     want = 1 / (1 + np.exp(-1.5 * np.array([-1.0, -1.0, 2.0])))
     np.testing.assert_allclose(judge(INDICES, *PAIR), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+def test_a_model_without_a_finite_score_is_no_judge(bad):
+    """sigmoid(inf - 1) = 1 would be a sure win."""
+    by_score = reward_judge(tabular_reward(1, 3), jnp.array([[0.3, bad, 2.0]]))
+    by_logit = preference_judge(
+        PreferenceFn(jax.random.normal, lambda params, first, second: params), jnp.full(3, bad)
+    )
+    for judge in (by_score, by_logit):
+        with pytest.raises(JudgeError, match="returned nan for prompt 30"):
+            checked_judge(judge)(INDICES, *PAIR)
 
 
 def named(trajectory):

@@ -22,7 +22,7 @@ ROOMS = {
     "checks": set(),
     "ops": set(),
     "losses": {"ops"},
-    "algos": {"types", "ops", "losses"},
+    "algos": {"types", "ops", "losses", "judges"},
     "models": set(),
     "policies": set(),  # its empty door
     "policies.tabular": {"types", "ops"},

@@ -13,4 +13,6 @@ def winners_first(
 ) -> PreferenceBatch:
     """Pairs of inputs with the preferred one first; undecided pairs have weight 0."""
     labels = jnp.where(prefs == 0, EQUAL, prefs < 0)
-    return labels_to_pairs(Trajectory(jnp.stack([first, second], axis=1), None, None), labels)
+    items = jnp.stack([first, second], axis=1)
+    one_step = jnp.ones((*items.shape[:2], 1), bool)
+    return labels_to_pairs(Trajectory(items, None, one_step), labels)

@@ -10,6 +10,7 @@ from experiments.shop.tools import HELDOUT_PROMPTS, Tools
 from rlhf_jax.labs.shop import (
     CHUNK,
     answer,
+    check_scores,
     gold_scores,
     make_prompts,
     stage_key,
@@ -72,6 +73,7 @@ def measure(
     actions, scores, log_ratios, lengths = (
         np.concatenate(column)[: len(indices)] for column in zip(*columns, strict=True)
     )
+    check_scores(indices, scores)
     texts = texts_of(tools.lab, actions)
     axes, gold = gold_scores(tools.lab, indices, texts)
     return Measured(texts, axes, gold, scores, log_ratios, lengths)
@@ -112,6 +114,7 @@ def draw_many(
     actions, scores, lengths = (
         np.concatenate(column, 1)[:, :n] for column in zip(*columns, strict=True)
     )
+    check_scores(indices, scores)
     rows = [texts_of(tools.lab, row) for row in actions]
     gold = np.stack(
         [gold_scores(tools.lab, indices, list(t))[1] for t in zip(*rows, strict=True)], 1

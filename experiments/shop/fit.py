@@ -94,6 +94,7 @@ def fit_online(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params, di
         batch = rank(rollout.trajectory, scores)
         state, metrics = step(state, batch, trained.sft)
         metrics["scores/mean"] = (scores.mean() - trained.mean) / trained.std
+        metrics["pairs/decided"] = batch.weights.mean()
         return state, metrics | at_points(tools, trained, state.params, i, config.steps)
 
     state = train_stage(stage, one, state, steps=config.steps, save_every=25)

@@ -17,7 +17,7 @@ from rlhf_jax.algos.answer_methods import AnswerMethod, AnswerState, Arena
 from rlhf_jax.algos.answer_pairs import labelled_pairs
 from rlhf_jax.algos.answer_rounds import begin
 from rlhf_jax.algos.preference import trajectory_logps
-from rlhf_jax.judges import Judge, checked_judge
+from rlhf_jax.judges import Judge
 from rlhf_jax.labs.shop import (
     ShopLab,
     answer,
@@ -47,7 +47,7 @@ def make_arena(lab: ShopLab, config: Config, sft: Params, judge: Judge) -> Arena
     """Where all methods play. No schedule: regressions begin their optimiser anew each round."""
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.game.rate))
     draw = language_draw(language_decoder(lab.model), sampling_config())
-    return Arena(lab.policy, optimizer, draw, checked_judge(judge), sft)
+    return Arena(lab.policy, optimizer, draw, judge, sft)
 
 
 def nash_md_pg(lab: ShopLab, arena: Arena, game: Game) -> AnswerMethod:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Shaped
 
-from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.algos.gradient import Diagnostics, check_losses, gradient_step
 from rlhf_jax.algos.preference import trajectory_logps
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean
@@ -69,6 +69,7 @@ def make_pair_objective(
             for each in (batch.first, batch.second)
         )
         losses = loss(first, second, **_columns(batch, first))
+        check_losses(losses, batch.first.mask.shape[:-1], loss=loss, per="pair")
         diagnostics = {
             "logps/first": weighted_mean(first, batch.weights),
             "logps/second": weighted_mean(second, batch.weights),
@@ -98,8 +99,9 @@ def make_pair_update(
     Returns:
       Pure `update(state, batch) -> (state, metrics)`. Metrics: "loss", "grad_norm", "logps/first",
       "logps/second" (nats). Rows of weight 0 never matter, NaN included.
-      It raises TypeError, at trace time, where the columns are not the loss's arguments, and
-      AssertionError where their leading axes are not those of the pairs.
+      It raises, at trace time, TypeError where the columns are not the loss's arguments,
+      AssertionError where their leading axes are not those of the pairs, and ValueError where the
+      loss does not return one value per pair.
     """
     objective = make_pair_objective(policy, loss, logps=logps)
 
@@ -110,7 +112,10 @@ def make_pair_update(
 
 
 def make_answer_objective(
-    policy: Policy, loss: Callable[..., Array]
+    policy: Policy,
+    loss: Callable[..., Array],
+    *,
+    reduction: Callable[..., Mean] | None = None,
 ) -> Callable[[Params, AnswerBatch], tuple[Mean, Diagnostics]]:
     """What `make_answer_update` minimises and reports, as `objective(params, batch)`.
 
@@ -124,15 +129,22 @@ def make_answer_objective(
         token_logps = keep_weighted(token_logps, token_weights(answers.mask, batch.weights))
         logps = sequence_logps(token_logps, answers.mask)
         losses = loss(token_logps, mask=answers.mask, **_columns(batch, logps))
-        return weighted_mean(losses, batch.weights), {
-            "logps/answer": weighted_mean(logps, batch.weights)
-        }
+        diagnostics = {"logps/answer": weighted_mean(logps, batch.weights)}
+        if reduction is None:
+            check_losses(losses, logps.shape, loss=loss, per="answer")
+            return weighted_mean(losses, batch.weights), diagnostics
+        check_losses(losses, token_logps.shape, loss=loss, per="token")
+        return reduction(losses, answers.mask, batch.weights), diagnostics
 
     return objective
 
 
 def make_answer_update(
-    policy: Policy, optimizer: optax.GradientTransformation, loss: Callable[..., Array]
+    policy: Policy,
+    optimizer: optax.GradientTransformation,
+    loss: Callable[..., Array],
+    *,
+    reduction: Callable[..., Mean] | None = None,
 ) -> Callable[[TrainState, AnswerBatch], tuple[TrainState, Diagnostics]]:
     """Update on a loss of single answers, averaged over them with the batch's weights.
 
@@ -140,13 +152,17 @@ def make_answer_update(
       policy: any parametrisation.
       optimizer: optax.
       loss: `(token_logps [*B, T], mask=[*B, T], **columns) -> [*B]`, e.g.
-        `partial(nash_md_pg_loss, beta=0.1)` on the columns ref_token_logps and prefs.
+        `partial(nash_md_pg_loss, beta=0.1)` on the columns ref_token_logps and prefs; or [*B, T],
+        e.g. `dapo_loss` on old_token_logps and advantages, with a reduction.
+      reduction: for a loss of tokens, `(losses [*B, T], mask, weights) -> Mean`, one of
+        `ops.masking`: `token_mean`, `sequence_mean`, `sequence_mean_of_token_mean`, or
+        `partial(constant_denominator, length=...)`. None is the mean of a loss of answers.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`. Metrics: "loss", "grad_norm" and
       "logps/answer" (nats). Rows of weight 0 never matter, NaN included.
       It raises as the update of `make_pair_update`.
     """
-    objective = make_answer_objective(policy, loss)
+    objective = make_answer_objective(policy, loss, reduction=reduction)
 
     def update(state: TrainState, batch: AnswerBatch) -> tuple[TrainState, Diagnostics]:
         return gradient_step(state, lambda params: objective(params, batch), optimizer)

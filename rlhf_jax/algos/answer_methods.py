@@ -11,7 +11,7 @@
 | `td_mnpo` | the same | a regression solved | `td_mnpo` |
 | `spo`, `spo_queue` | K answers ~ pi_t | policy gradient step on win rates | `policy_gradient` |
 
-    arena = Arena(policy, optimizer, draw, checked_judge(judge), ref_params)
+    arena = Arena(policy, optimizer, draw, judge, ref_params)
     method = egpo(arena, beta=0.1)
     state = method.init(params)
     state, metrics = method.round(state, prompts, key)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.judges import checked_judge
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.types import Params, Policy, Prompts, TrainState, Trajectory
 
@@ -24,8 +24,8 @@ class Arena(NamedTuple):
       draw: `(params, prompts, key, samples) -> Rollout [B, samples]` from the policy itself, at
         temperature 1: `sampling.draws.language_draw` or `policy_draw`.
       judge: on the host, `(indices [N], first [N], second [N]) -> prefs [N]`, P(first beats second)
-        of two trajectories that answer the same prompts. Nothing here looks at its numbers: give
-        `judges.checked_judge(judge)` unless you trust it.
+        of two trajectories that answer the same prompts. Every answer is checked, as by
+        `judges.checked_judge`.
       ref_params: of the reference mu.
       logps: `(token_logps, mask) -> [*B]`, what the objectives of pairs are given of an answer; the
         theory has the sum, some official codes `mean_logps`.
@@ -89,9 +89,6 @@ def judged(
     """P(first beats second), one per row.
 
     Raises:
-      AssertionError: the judge gave another number of them.
+      JudgeError: the judge failed, or answered with something else; the message names the prompt.
     """
-    indices = np.asarray(indices)
-    prefs = jnp.asarray(arena.judge(indices, first, second), float)
-    chex.assert_shape(prefs, indices.shape)
-    return prefs
+    return checked_judge(arena.judge)(indices, first, second)

@@ -1,10 +1,12 @@
 """The step every algorithm shares: differentiate, update, report."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from rlhf_jax.ops.masking import Mean
 from rlhf_jax.types import Params, TrainState
@@ -16,6 +18,23 @@ Objective = Callable[[Params], tuple[Mean, Diagnostics]]
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
     """TrainState at step 0 for these params."""
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+
+def check_losses(losses: Array, shape: tuple[int, ...], *, loss: Callable, per: str) -> None:
+    """ValueError unless a loss has returned one value per example: its mean would count padding.
+
+    Args:
+      losses: what `loss` returned.
+      shape: of one value per `per`, e.g. "pair".
+    """
+    if jnp.shape(losses) != shape:
+        function = loss.func if isinstance(loss, partial) else loss
+        raise ValueError(
+            f"{getattr(function, '__name__', function)} returned losses of shape "
+            f"{list(jnp.shape(losses))}; this update wants one per {per}, {list(shape)}. Losses "
+            "per token need a reduction, make_answer_update(..., reduction=ops.masking.token_mean) "
+            "or another one from there; losses per answer take none"
+        )
 
 
 def gradient_step(

@@ -90,16 +90,21 @@ def make_batch(
 
     Args:
       trajectory: [*B, T] sampled under pi_old.
-      scores: [*B] one number per answer.
+      scores: [*B] one number per answer; where it is not finite the answer gets weight 0.
       old_logps, ref_logps: [*B, T] token log-probs under the sampling and the reference policy.
       old_values: [*B, T] critic at sampling time, value before each step.
       config: beta, gamma and gae_lambda are used.
-      weights: [*B] or None, kept for the mean.
+      weights: [*B] of each answer in the mean; None for ones.
+    Returns:
+      PPOBatch; the mean of its weights, none being given, is the share of answers that were scored.
     Raises:
       AssertionError: shapes differ (at trace time).
     Reference: Ziegler et al. 2019, arXiv:1909.08593; Schulman et al. 2015, arXiv:1506.02438.
     """
     mask = trajectory.mask
+    finite = jnp.isfinite(scores).astype(jnp.float32)
+    scores = keep_weighted(scores, finite)
+    weights = finite if weights is None else keep_weighted(weights, finite)
     rewards = answer_rewards(scores, k1(old_logps, ref_logps), mask, beta=config.beta)
     values = jnp.where(mask, old_values, 0.0)
     advantages = gae(

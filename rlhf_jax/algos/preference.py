@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.algos.gradient import Diagnostics, check_losses, gradient_step
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.ops.statistics import wins
@@ -52,20 +52,32 @@ def attach_reference(
     )
 
 
-def rank_pairs(trajectory: Trajectory, scores: Float[Array, "B 2"]) -> PreferenceBatch:
+def rank_pairs(trajectory: Trajectory, scores: Float[Array, "B K"]) -> PreferenceBatch:
     """Pairs from two answers to each prompt: the one with the higher score is chosen.
 
     Args:
       trajectory: leading axes [B, 2].
-      scores: [B, 2] by a reward model or judge; at a tie the first answer is chosen.
+      scores: [B, 2] by a reward model or judge.
     Returns:
-      PreferenceBatch with leading axis [B], without reference log-probs.
+      PreferenceBatch with leading axis [B], without reference log-probs. Its weights are 1, and 0
+      where the scores are equal or one is not finite: such a pair says nothing. Their mean is the
+      share of decided pairs.
+    Raises:
+      ValueError: the trajectory or the scores have other leading axes (at trace time).
     """
-    best = jnp.argmax(scores, axis=1)
-    rows = jnp.arange(scores.shape[0])
+    shape = trajectory.mask.shape[:-1]
+    if not (len(shape) == 2 and shape[1] == 2 and scores.shape == shape):
+        raise ValueError(
+            "rank_pairs wants two answers to each prompt, trajectory and scores [B, 2]; got "
+            f"trajectory {list(shape)} and scores {list(scores.shape)}"
+        )
+    decided = jnp.isfinite(scores).all(axis=1) & (scores[:, 0] != scores[:, 1])
+    best = (scores[:, 1] > scores[:, 0]).astype(jnp.int32)
+    rows = jnp.arange(shape[0])
     return PreferenceBatch(
         chosen=jax.tree.map(lambda x: x[rows, best], trajectory),
         rejected=jax.tree.map(lambda x: x[rows, 1 - best], trajectory),
+        weights=decided.astype(jnp.float32),
     )
 
 
@@ -89,6 +101,7 @@ def make_objective(
             for each in (batch.chosen, batch.rejected)
         )
         losses = loss(chosen, rejected, *refs)
+        check_losses(losses, batch.chosen.mask.shape[:-1], loss=loss, per="pair")
         rewards = (chosen - refs[0], rejected - refs[1]) if refs else (chosen, rejected)
         diagnostics = {
             "rewards/accuracy": weighted_mean(wins(*rewards), batch.weights),
@@ -125,7 +138,8 @@ def make_update(
       (`attach_reference`). Metrics: "loss", "grad_norm", "rewards/accuracy" (ties count one half),
       "rewards/margin" (chosen minus rejected log-ratio, nats; log-prob, without a reference),
       "logps/chosen", "logps/rejected".
-      It raises ValueError, at trace time, for a batch that lacks its reference log-probs.
+      It raises ValueError, at trace time, for a batch that lacks its reference log-probs and for a
+      loss that does not return one value per pair.
     """
     objective = make_objective(policy, loss, logps=logps, reference=reference)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import optax
 
-from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.algos.gradient import Diagnostics, check_losses, gradient_step
 from rlhf_jax.losses.links import logistic
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.types import Params, PreferenceBatch, PreferenceFn, TrainState
@@ -23,8 +23,10 @@ def make_objective(
     def objective(params: Params, batch: PreferenceBatch) -> tuple[Mean, Diagnostics]:
         logits = preference.logits(params, batch.chosen, batch.rejected)
         margins = keep_weighted(logits, batch.weights)
+        losses = loss(margins)
+        check_losses(losses, batch.chosen.mask.shape[:-1], loss=loss, per="pair")
         accuracy = weighted_mean(0.5 + 0.5 * jnp.sign(margins), batch.weights)
-        return weighted_mean(loss(margins), batch.weights), {"prefs/accuracy": accuracy}
+        return weighted_mean(losses, batch.weights), {"prefs/accuracy": accuracy}
 
     return objective
 
@@ -43,7 +45,8 @@ def make_update(
       loss: a link from `losses.links`.
     Returns:
       Pure `update(state, batch) -> (state, metrics)` with metrics "loss", "grad_norm" and
-      "prefs/accuracy" (ties count one half). The batch's reference log-probs are not read.
+      "prefs/accuracy" (ties count one half). The batch's reference log-probs are not read. It
+      raises ValueError, at trace time, for a loss that does not return one value per pair.
     Reference: Munos et al. 2023, arXiv:2312.00886, whose preference model is fitted by the same
       cross-entropy.
     Departs: logits are antisymmetric, where the paper's come from one token of a prompted model; so

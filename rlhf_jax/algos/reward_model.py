@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import optax
 
-from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.algos.gradient import Diagnostics, check_losses, gradient_step
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.ops.statistics import wins
@@ -27,7 +27,9 @@ def make_objective(
             "scores/accuracy": weighted_mean(wins(chosen, rejected), batch.weights),
             "scores/margin": weighted_mean(chosen - rejected, batch.weights),
         }
-        return weighted_mean(loss(chosen, rejected), batch.weights), diagnostics
+        losses = loss(chosen, rejected)
+        check_losses(losses, batch.chosen.mask.shape[:-1], loss=loss, per="pair")
+        return weighted_mean(losses, batch.weights), diagnostics
 
     return objective
 
@@ -39,7 +41,8 @@ def make_update(
 
     Returns:
       Pure `update(state, batch) -> (state, metrics)` with metrics "loss", "grad_norm",
-      "scores/accuracy" (ties count one half) and "scores/margin" (score units).
+      "scores/accuracy" (ties count one half) and "scores/margin" (score units). It raises
+      ValueError, at trace time, for a loss that does not return one value per pair.
     """
     objective = make_objective(reward, loss=loss)
 

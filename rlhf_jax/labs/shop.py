@@ -188,6 +188,23 @@ def gold_scores(
     return np.stack([s.vector() for s in found]), np.array([s.overall for s in found])
 
 
+def check_scores(indices: np.ndarray, scores: np.ndarray) -> None:
+    """Stops at a reward model's score that is not finite: it would be the best or the worst of all.
+
+    Args:
+      indices, scores: [N] prompts' numbers and [N] or [N, K] scores of answers to them.
+    Raises:
+      ValueError: naming the first such prompt.
+    """
+    wrong = ~np.isfinite(scores).reshape(len(indices), -1).all(-1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"prompt {indices[row]}: expected finite scores of the reward model, got {scores[row]} "
+            f"({wrong.sum()} of {len(indices)} prompts have such scores)"
+        )
+
+
 def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """AdamW with a short warm-up and a cosine to a tenth, gradients clipped to norm 1."""
     warmup = max(1, min(20, steps // 10))

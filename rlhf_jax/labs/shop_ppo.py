@@ -10,6 +10,7 @@ import numpy as np
 
 from rlhf_jax.algos import ppo
 from rlhf_jax.labs.shop import ShopLab, adam, answer, begin, make_prompts, stage_key
+from rlhf_jax.ops.masking import weighted_mean
 from rlhf_jax.training import Stage, train_stage
 from rlhf_jax.types import Params
 
@@ -82,7 +83,8 @@ def rollout_batch(
     )
     gap = jnp.where(trajectory.mask, rollout.token_logps - ref, 0.0)
     return batch, {
-        "scores/mean": scores.mean(),
+        "scores/mean": weighted_mean(scores, batch.weights),
+        "scores/finite": batch.weights.mean(),
         "kl/ref": jnp.sum(gap, -1).mean(),
         "answers/length": jnp.sum(trajectory.mask, -1).mean(),
         "answers/finished": rollout.finished.mean(),

@@ -181,9 +181,7 @@ def _log_ratios(
     return jnp.minimum(logps - jax.lax.stop_gradient(old_logps), 0.5 * MAX_LOG_RATIO)
 
 
-def _mean_over_pairs(
-    x: Float[Array, "*B K K"], scores: Float[Array, "*B K"]
-) -> Float[Array, "*B"]:
+def _mean_over_pairs(x: Float[Array, "*B K K"], scores: Float[Array, "*B K"]) -> Float[Array, "*B"]:
     """Mean of x_ij over i < j that both have a finite score; 0 where there is no such pair."""
     size = x.shape[-1]
     if size < 2:

@@ -100,9 +100,7 @@ def log1mexp(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
     return jnp.where(near, close, far)
 
 
-def tempered(
-    logits: Float[Array, "*B A"], *, temperature: Scalar
-) -> Float[Array, "*B A"]:
+def tempered(logits: Float[Array, "*B A"], *, temperature: Scalar) -> Float[Array, "*B A"]:
     """(logits - max_a logits) / temperature: what a softmax at that temperature is taken of.
 
     The largest becomes 0 and nothing overflows, so that temperature -> 0 gives the point mass on

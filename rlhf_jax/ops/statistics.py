@@ -45,7 +45,8 @@ def best_of_n_curve(
       proxy_scores, gold_scores: [*B, N] of the same N answers.
       ns: [M] each in [1, N].
     Returns:
-      [*B, M]. With tied proxies the order among the tied is that of the input.
+      [*B, M]. With tied proxies the order among the tied is that of the input. NaN for a prompt
+      with a proxy that is not finite, which would otherwise be the best or the worst of all.
     Raises:
       AssertionError: shapes differ (at trace time).
     Reference: the estimator of Nakano et al. 2021, arXiv:2112.09332, Appendix I.
@@ -60,7 +61,8 @@ def best_of_n_curve(
     steps = jnp.where(rank < size, jnp.maximum(rank - n + 1, 0) / rank, n / size)
     weights = jnp.cumprod(steps[:, ::-1], axis=-1)[:, ::-1]
     order = jnp.argsort(proxy_scores, axis=-1)
-    return jnp.take_along_axis(gold_scores, order, axis=-1) @ weights.T
+    means = jnp.take_along_axis(gold_scores, order, axis=-1) @ weights.T
+    return jnp.where(jnp.isfinite(proxy_scores).all(axis=-1, keepdims=True), means, jnp.nan)
 
 
 def best_of_n_kl(n: Int[Array, "*B"]) -> Float[Array, "*B"]:

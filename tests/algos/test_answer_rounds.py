@@ -13,7 +13,7 @@ from random_params import random_params
 
 from rlhf_jax.algos import answer_methods as methods
 from rlhf_jax.algos.answer_queue import empty_queue, push_answers
-from rlhf_jax.judges import JudgeError, checked_judge
+from rlhf_jax.judges import JudgeError
 from rlhf_jax.models import TransformerConfig, make_transformer
 from rlhf_jax.policies.language import language_decoder, language_policy, mixture_decoder
 from rlhf_jax.sampling.decode import SamplingConfig
@@ -82,7 +82,7 @@ class Flaky:
 def test_a_judge_that_fails_leaves_the_state_whole(name):
     """At any question of two rounds: the state before is untouched, and the round can be made."""
     flaky = Flaky()
-    arena = toy.arena(TABLE_DRAW, checked_judge(flaky), optimizer=optax.adam(0.1))
+    arena = toy.arena(TABLE_DRAW, flaky, optimizer=optax.adam(0.1))
     method = METHODS[name](arena)
     states, _ = rounds(method, table(LOGPS), PROMPTS, 2)
     copies = [jax.tree.map(np.array, state) for state in states]
@@ -105,7 +105,7 @@ def test_a_judge_that_fails_leaves_the_state_whole(name):
 def test_a_judgement_of_the_wrong_shape_is_refused():
     arena = toy.arena(TABLE_DRAW, lambda indices, first, second: np.ones((2, 2)), 0.1)
     method = methods.nash_md_pg(arena, beta=0.1)
-    with pytest.raises(AssertionError):
+    with pytest.raises(JudgeError, match=r"returned shape \(2, 2\)"):
         method.round(method.init(table(LOGPS)), PROMPTS, KEY)
 
 
@@ -239,7 +239,6 @@ LANGUAGE_METHODS = METHODS | {
 }
 
 
-@checked_judge
 def threes_judge(indices, first, second):
     """More threes are better."""
     counts = [

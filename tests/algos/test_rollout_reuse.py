@@ -71,10 +71,43 @@ def test_minibatches_that_do_not_divide_are_named():
         ppo.make_epochs(update, epochs=1, minibatches=3)(start(), batch, jax.random.key(0))
 
 
-def test_rank_pairs_chooses_the_higher_score_and_the_first_at_a_tie():
-    actions = jnp.array([[0, 1], [2, 3], [1, 2]])
+def test_rank_pairs_chooses_the_higher_score_and_leaves_out_what_is_undecided():
+    actions = jnp.array([[0, 1], [2, 3], [1, 2], [0, 1], [0, 1], [0, 1]])
     trajectory = bandit_trajectory(jnp.zeros_like(actions), actions)
-    pairs = preference.rank_pairs(trajectory, jnp.array([[0.1, 0.2], [3.0, -1.0], [1.0, 1.0]]))
-    assert pairs.chosen.actions[:, 0].tolist() == [1, 2, 1]
-    assert pairs.rejected.actions[:, 0].tolist() == [0, 3, 2]
+    scores = [[0.1, 0.2], [3.0, -1.0], [1.0, 1.0], [jnp.nan, 1.0], [1.0, jnp.nan], [jnp.inf, 1.0]]
+    pairs = preference.rank_pairs(trajectory, jnp.array(scores))
+    assert pairs.chosen.actions[:2, 0].tolist() == [1, 2]
+    assert pairs.rejected.actions[:2, 0].tolist() == [0, 3]
+    assert pairs.weights.tolist() == [1, 1, 0, 0, 0, 0]
     assert pairs.ref_chosen_logps is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "scores", "message"),
+    [
+        ((4, 2), (4, 3), r"trajectory \[4, 2\] and scores \[4, 3\]"),
+        ((4, 3), (4, 3), r"trajectory \[4, 3\]"),
+        ((4, 2), (1, 2), r"scores \[1, 2\]"),
+    ],
+)
+def test_rank_pairs_wants_two_answers_to_each_prompt(rows, scores, message):
+    trajectory = bandit_trajectory(jnp.zeros(rows, int), jnp.zeros(rows, int))
+    with pytest.raises(ValueError, match=message):
+        preference.rank_pairs(trajectory, jnp.zeros(scores))
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_an_answer_without_a_finite_score_has_weight_zero_in_ppo(bad):
+    config = ppo.PPOConfig()
+    actions, zeros = jnp.arange(4), jnp.zeros((4, 1))
+    arrays = {"old_logps": zeros - 1.4, "ref_logps": zeros - 1.4, "old_values": zeros}
+    scores, shares = jnp.array([1.0, bad, 3.0, 2.0]), jnp.array([1.0, 1.0, 0.0, 2.0])
+    trajectory = bandit_trajectory(jnp.zeros(4, int), actions)
+    batch = ppo.make_batch(trajectory, scores, **arrays, config=config)
+    assert batch.weights.tolist() == [1, 0, 1, 1]
+    assert batch.advantages[:, 0].tolist() == [1, 0, 3, 2]
+    weighted = ppo.make_batch(trajectory, scores, **arrays, config=config, weights=shares)
+    assert weighted.weights.tolist() == [1, 0, 0, 2]
+    state, metrics = ppo.make_update(POLICY, VALUE, OPTIMIZER, config)(start(), batch)
+    assert float(metrics["loss"].weight) == 3.0
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state.params))

@@ -14,10 +14,8 @@ ANCHORED = (real(), real(), real(3), real(3))
 TOKENS = (real(4), real(4), prob(), lengths_mask(4))
 
 
-def mnpo(*arrays, eta):
-    """MNPO with a reference and two old policies."""
-    weights = jnp.array([0.25, 0.5, 0.25])
-    return games.mnpo_loss(*arrays, weights=weights, eta=eta)
+# With a reference and two old policies.
+mnpo = partial(games.mnpo_loss, weights=jnp.array([0.25, 0.5, 0.25]))
 
 
 def tokens(loss):

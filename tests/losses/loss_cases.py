@@ -1,6 +1,8 @@
 """What the shared test needs to know of a loss, and how its inputs are drawn."""
 
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -80,3 +82,15 @@ def draw(inputs: tuple[Draw, ...], lead: tuple[int, ...], dtype=np.float32, seed
     """The arrays of a case with these leading axes."""
     rng = np.random.default_rng(seed)
     return tuple(make(rng, lead, dtype) for make in inputs)
+
+
+def every_case() -> tuple[dict[str, Case], dict[str, Sweep]]:
+    """The rows of all `cases_<family>.py`, by name."""
+    cases: dict[str, Case] = {}
+    swept: dict[str, Sweep] = {}
+    for path in sorted(Path(__file__).parent.glob("cases_*.py")):
+        rows = import_module(path.stem)
+        for table, more in ((cases, rows.CASES), (swept, rows.SWEPT)):
+            assert not table.keys() & more.keys(), f"{path.stem}: a name is taken"
+            table.update(more)
+    return cases, swept

@@ -5,8 +5,6 @@ compiled step per loss serves most of these tests.
 """
 
 from functools import cache, partial
-from importlib import import_module
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +12,13 @@ import jaxtyping
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from loss_cases import Case, Sweep, draw
+from loss_cases import draw, every_case
 
 from rlhf_jax.ops.masking import weighted_mean
 
 LEAD = (8, 3)
 
-FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
-CASES: dict[str, Case] = {}
-SWEPT: dict[str, Sweep] = {}
-for family in FAMILIES:
-    rows = import_module(family)
-    for table, more in ((CASES, rows.CASES), (SWEPT, rows.SWEPT)):
-        assert not table.keys() & more.keys(), f"{family}: a name is taken"
-        table.update(more)
+CASES, SWEPT = every_case()
 
 
 def those(test):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rlhf_jax.ops.masking import (
-    centred,
     Mean,
+    centred,
     constant_denominator,
     keep_weighted,
     masked_mean,

@@ -65,6 +65,13 @@ def test_best_of_n_curve_ends_are_the_mean_and_the_best():
     np.testing.assert_allclose(best_of_n_curve(proxy, gold, jnp.array([1, 4])), [3.0, 5.0])
 
 
+def test_best_of_n_has_no_curve_where_a_proxy_is_not_finite():
+    """NaN sorts last: its gold score of 5 would be the best of 4."""
+    proxy = jnp.array([[0.3, jnp.nan, 2.0], [0.3, 1.0, 2.0]])
+    curve = best_of_n_curve(proxy, jnp.array([[1.0, 5.0, 4.0]] * 2), jnp.array([1, 3]))
+    np.testing.assert_allclose(curve, [[jnp.nan, jnp.nan], [10.0 / 3.0, 4.0]], rtol=1e-6)
+
+
 @pytest.mark.parametrize("size", [64, 1000])
 def test_best_of_n_curve_weights_sum_to_one(size):
     ns = jnp.array([1, 2, 16, size // 2, size])
