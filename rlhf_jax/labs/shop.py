@@ -200,7 +200,7 @@ def check_scores(indices: np.ndarray, scores: np.ndarray) -> None:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"prompt {indices[row]}: expected finite scores of the reward model, got {scores[row]} "
+            f"prompt {indices[row]}: expected finite scores of the reward model, got {scores[row].tolist()} "
             f"({wrong.sum()} of {len(indices)} prompts have such scores)"
         )
 
