@@ -171,7 +171,7 @@ def test_a_policy_too_weak_to_leave_pairs_is_named(monkeypatch, tmp_path):
 
 def test_equal_scores_cannot_be_normalised():
     assert score_moments("reward_model", np.array([[1.0, 3.0]])) == {"mean": 2.0, "std": 1.0}
-    for scores in (np.zeros((2, 2)), np.full((2, 2), np.nan)):
+    for scores in (np.full((2, 2), 33.3, np.float32), np.full((2, 2), np.nan)):
         with pytest.raises(UserError, match="reward_model: the 4 held-out scores"):
             score_moments("reward_model", scores)
 

@@ -194,14 +194,15 @@ def check_scores(indices: np.ndarray, scores: np.ndarray) -> None:
     Args:
       indices, scores: [N] prompts' numbers and [N] or [N, K] scores of answers to them.
     Raises:
-      ValueError: naming the first such prompt.
+      UserError: naming the first such prompt.
     """
     wrong = ~np.isfinite(scores).reshape(len(indices), -1).all(-1)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise ValueError(
-            f"prompt {indices[row]}: expected finite scores of the reward model, got {scores[row].tolist()} "
-            f"({wrong.sum()} of {len(indices)} prompts have such scores)"
+        raise UserError(
+            f"prompt {indices[row]}: the reward model's scores must be finite, got "
+            f"{scores[row].tolist()} ({wrong.sum()} of {len(indices)} prompts have such scores): "
+            "lower its learning rate"
         )
 
 
