@@ -9,7 +9,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_the_example_runs_and_prefers_what_was_preferred(capsys):
-    example, certificate = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example, certificate, language = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
     exec(example, names)
     rows = names["policy"].logits(names["state"].params, np.zeros((1, 1), int))
@@ -18,6 +18,13 @@ def test_the_example_runs_and_prefers_what_was_preferred(capsys):
     assert capsys.readouterr().out.startswith("[[")
     exec(certificate, names)
     assert capsys.readouterr().out.splitlines()[-1].endswith(": holds")
+    # A transformer: its pairs, and then the lines of the first example as they stand.
+    exec(language, names)
+    starts = ("params", "pairs = attach", "update", "state", "for", "    state")
+    lines = [line for line in example.splitlines() if line.startswith(starts)]
+    exec("\n".join(line for line in lines if "states, good" not in line), names)
+    assert float(names["metrics"]["rewards/accuracy"]) == 1
+    assert float(names["metrics"]["loss"]) < 0.1 * np.log(2)
 
 
 def test_the_two_commands_are_there_and_the_page_is_short():

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_range
@@ -23,6 +24,7 @@ from rlhf_jax.ops.masking import true_before
 from rlhf_jax.types import Params, Policy, PreferenceFn, PyTree, RewardFn, Trajectory, ValueFn
 
 Scalar = float | int | Float[Array, ""]
+Host = Array | np.ndarray  # rows come from `data.padding`, which is NumPy
 
 
 @jax.tree_util.register_dataclass
@@ -62,10 +64,10 @@ class LanguageDecoder(NamedTuple):
 
 
 def language_inputs(
-    prompt_ids: Int[Array, "*B P"],
-    prompt_mask: Bool[Array, "*B P"],
-    completion_ids: Int[Array, "*B T"],
-    completion_mask: Bool[Array, "*B T"],
+    prompt_ids: Int[Host, "*B P"],
+    prompt_mask: Bool[Host, "*B P"],
+    completion_ids: Int[Host, "*B T"],
+    completion_mask: Bool[Host, "*B T"],
 ) -> LanguageInputs:
     """Joins prompts and completions into rows, one segment each.
 
@@ -92,11 +94,11 @@ def language_inputs(
 
 
 def language_trajectory(
-    prompt_ids: Int[Array, "*B P"],
-    prompt_mask: Bool[Array, "*B P"],
-    completion_ids: Int[Array, "*B T"],
-    completion_mask: Bool[Array, "*B T"],
-    valid: Bool[Array, "*B T"] | None = None,
+    prompt_ids: Int[Host, "*B P"],
+    prompt_mask: Bool[Host, "*B P"],
+    completion_ids: Int[Host, "*B T"],
+    completion_mask: Bool[Host, "*B T"],
+    valid: Bool[Host, "*B T"] | None = None,
 ) -> Trajectory:
     """The same rows as a trajectory: actions are the completion, counted where its mask is True.
 
@@ -113,7 +115,8 @@ def language_trajectory(
         valid = valid | completion_mask
     real = completion_mask if valid is None else valid
     inputs = language_inputs(prompt_ids, prompt_mask, completion_ids, real)
-    return Trajectory(inputs=inputs, actions=completion_ids, mask=completion_mask, valid=valid)
+    actions, mask = jnp.asarray(completion_ids), jnp.asarray(completion_mask)
+    return Trajectory(inputs=inputs, actions=actions, mask=mask, valid=valid)
 
 
 def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
