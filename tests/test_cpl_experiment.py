@@ -216,11 +216,11 @@ def test_the_whole_of_it_at_a_small_size(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_seeds": 1}, "num_seeds must be at least 2"),
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"num_seeds": 1}, r"num_seeds must be in \[2, inf\)"),
+        ({"steps": 0}, r"steps must be in \[1, inf\)"),
         ({"sizes": (10, 20)}, "sizes must be three or more"),
-        ({"shares": (1.5,)}, r"shares must lie in \[0, 1\]"),
-        ({"alpha": 0.0}, "alpha must be > 0"),
+        ({"shares": (1.5,)}, r"shares must be in \[0, 1\]"),
+        ({"alpha": 0.0}, r"alpha must be in \(0, inf\)"),
     ],
 )
 def test_values_out_of_range_are_named(change, message):

@@ -128,12 +128,12 @@ def test_a_cycle_that_never_diverges_fails():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_seeds": 0}, "num_seeds must be at least 1"),
-        ({"answers": 1}, "answers must be at least 2"),
-        ({"updates": (1000, 3)}, "updates must be at least 20"),
-        ({"noise_etas": ()}, "noise_etas must be three or more"),
-        ({"samples": (0, 1, 2)}, "samples must be three or more"),
-        ({"noise_updates": 1}, "noise_updates must be at least 20"),
+        ({"num_seeds": 0}, r"num_seeds must be in \[1, inf\)"),
+        ({"answers": 1}, r"answers must be in \[2, inf\)"),
+        ({"updates": (1000, 3)}, r"updates must be in \[20, inf\)"),
+        ({"noise_etas": ()}, "noise_etas must have a number"),
+        ({"samples": (0, 1, 2)}, r"samples must be in \[1, inf\)"),
+        ({"noise_updates": 1}, r"noise_updates must be in \[20, inf\)"),
     ],
 )
 def test_values_out_of_range_are_named(change, message):

@@ -1,8 +1,14 @@
 """Options that a claim, a fit or a table could not use are refused before the run, by name."""
 
 import importlib
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+SLUGS = sorted(path.parent.name for path in Path("experiments").glob("*/config.py"))
 
 BAD = [
     ("mnpo", {"ref_weights": (0.02,)}),  # the fixed points are compared at 0.1
@@ -50,3 +56,27 @@ def test_every_size_of_every_experiment_is_valid():
         config = importlib.import_module(f"experiments.{slug}.config")
         assert isinstance(config.default(), config.Config)
         assert isinstance(config.quick(), config.Config)
+
+
+def numbers(config: Any) -> Iterator[tuple[Any, str, Any]]:
+    """Every number, and tuple of numbers, of a config and of the configs in it, with its name."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        first = value[0] if isinstance(value, tuple) and value else value
+        if is_dataclass(value):
+            yield from numbers(value)
+        elif isinstance(first, int | float) and not isinstance(first, bool):
+            yield config, field.name, value
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_no_option_takes_nan_or_minus_one_of_a_thing_or_a_rate_of_1e30(slug):
+    """Each would run for minutes and end in NaN, or in an error that does not name it."""
+    config = importlib.import_module(f"experiments.{slug}.config").default()
+    for record, name, value in numbers(config):
+        first = value[0] if isinstance(value, tuple) else value
+        bad = [-1] if isinstance(first, int) else [float("nan"), float("-inf")]
+        for wrong in bad + [1e30] * name.endswith("rate"):
+            changed = (wrong, *value[1:]) if isinstance(value, tuple) else wrong
+            with pytest.raises(ValueError, match=rf"\b{name}\b.* must "):
+                replace(record, **{name: changed})

@@ -144,9 +144,9 @@ def test_pairs_are_counted_as_they_are_drawn():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_seeds": 1}, "num_seeds must be at least 2"),
-        ({"rounds": 3}, "rounds must be at least 4"),
-        ({"pairs": 0}, "pairs must be at least 1"),
+        ({"num_seeds": 1}, r"num_seeds must be in \[2, inf\)"),
+        ({"rounds": 3}, r"rounds must be in \[4, inf\)"),
+        ({"pairs": 0}, r"pairs must be in \[1, inf\)"),
         ({"hedge_updates": (1, 2)}, "hedge_updates must be three or more"),
         ({"transformer_rate": 0.0}, "transformer_rate must be in"),
     ],

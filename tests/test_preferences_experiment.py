@@ -275,8 +275,8 @@ def test_sizes_differ_and_need_a_file():
 
 
 BAD = {
-    "--folds=1": "folds must be at least 2, got 1",
-    "--beta=0": "beta must be > 0, got 0",
+    "--folds=1": "folds must be in [2, inf), got 1",
+    "--beta=0": "beta must be in (0, inf), got 0",
     "--sft.epochs=0": "sft.epochs must be in (0, inf), got 0",
     "--sft.epochs=nan": "sft.epochs must be in (0, inf), got nan",
     "--vocab-size=100": "vocab_size must be in [260, 65536], got 100",

@@ -203,11 +203,11 @@ def test_the_whole_of_it_at_a_small_size(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_boards": 0}, "num_boards must be at least 1"),
-        ({"side": 2}, "side must be at least 3"),
+        ({"num_boards": 0}, r"num_boards must be in \[1, inf\)"),
+        ({"side": 2}, r"side must be in \[3, inf\)"),
         ({"sizes": (100, 30)}, "sizes must ascend"),
-        ({"rate": 0.0}, "rate must be > 0"),
-        ({"starts": 0}, "starts must be at least 1"),
+        ({"rate": 0.0}, r"rate must be in \(0, 1\]"),
+        ({"starts": 0}, r"starts must be in \[1, inf\)"),
     ],
 )
 def test_values_out_of_range_are_named(change, message):

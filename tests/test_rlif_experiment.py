@@ -124,10 +124,10 @@ def test_a_whole_quick_run_of_rlif_holds(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bads": (0.0, 1.5)}, "bads must be shares"),
-        ({"margins": (-0.1,)}, "margins must be >= 0"),
+        ({"bads": (0.0, 1.5)}, r"bads must be in \[0, 1\]"),
+        ({"margins": (-0.1,)}, r"margins must be in \[0, inf\)"),
         ({"rate": 1.2}, r"rate must be in \[0, 1\], got 1.2"),
-        ({"num_seeds": 0}, "num_seeds must be at least 1"),
+        ({"num_seeds": 0}, r"num_seeds must be in \[1, inf\)"),
         ({"steps": 100, "points": 7}, "steps must be a multiple of points"),
     ],
 )

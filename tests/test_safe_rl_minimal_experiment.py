@@ -120,8 +120,8 @@ def test_a_whole_quick_run_of_safe_sets_holds_its_lengths(tmp_path):
         ({"demos": (30, 10, 1)}, "demos must rise"),
         ({"walks": (5, 30)}, "walks must be 0 and a number above it"),
         ({"rho": 0.5}, "rho must be one of rhos"),
-        ({"last": 20}, "last must be at most iterations"),
-        ({"episodes": 0}, "episodes must be at least 1"),
+        ({"last": 20}, r"last must be in \[1, 12\]"),
+        ({"episodes": 0}, r"episodes must be in \[1, inf\)"),
     ],
 )
 def test_safe_rl_values_out_of_range_are_named(change, message):

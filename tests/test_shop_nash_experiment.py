@@ -101,12 +101,12 @@ def test_the_judge_reads_texts_and_is_the_population(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: nash_config.Game(eta=300.0), "eta beta <= 1"),
+        (lambda: nash_config.Game(eta=300.0), r"eta \* beta must be in \(0, 1\]"),
         (lambda: nash_config.Game(rate=0.0), "rate must be in"),
         (lambda: nash_config.Fit(steps=1, batch_size=1, rate=1e30), "rate must be in"),
         (lambda: nash_config.Config(pairs=250_001), "pairs must be in"),
-        (lambda: nash_config.Evaluation(samples=1), "samples must be at least 2"),
-        (lambda: nash_config.Config(dpo_beta=0.0), "dpo_beta must be > 0"),
+        (lambda: nash_config.Evaluation(samples=1), r"samples must be in \[2, inf\)"),
+        (lambda: nash_config.Config(dpo_beta=0.0), r"dpo_beta must be in \(0, inf\)"),
     ],
 )
 def test_options_out_of_range_are_refused(make, message):

@@ -121,12 +121,12 @@ def test_a_queue_of_one_is_the_last_answer():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"queue": 0}, "queue must be at least 1"),
-        ({"num_seeds": 1}, "num_seeds must be at least 2"),
-        ({"rate": 0.0}, "rate must be > 0"),
+        ({"queue": 0}, r"queue must be in \[1, inf\)"),
+        ({"num_seeds": 1}, r"num_seeds must be in \[2, inf\)"),
+        ({"rate": 0.0}, r"rate must be in \(0, 1000\]"),
         ({"queues": (32, 1)}, "queues must be two or more and ascend"),
         ({"queues": (1, 64)}, "queues must hold the batch, 32"),
-        ({"margins": (0.6,)}, "margins must lie"),
+        ({"margins": (0.6,)}, r"margins must be in \(0, 1/2\]"),
     ],
 )
 def test_values_out_of_range_are_named(change, message):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -27,19 +29,17 @@ class Config:
     covered_pairs: int = 1000
 
     def __post_init__(self):
-        if self.num_seeds < 2:
-            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
-        for name in ("length", "steps", "covered_pairs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[2, inf)", "num_seeds")
+        check_fields(self, "[1, inf)", "length", "steps", "covered_pairs", "sizes")
+        check_fields(self, "[0, 1]", "shares")
+        check_fields(self, "(0, inf)", "alpha")
+        check_fields(self, "(0, 1]", "rate")
         sizes, shares = set(self.sizes), set(self.shares)
-        if len(sizes) < 3 or min(sizes) < 1 or list(self.sizes) != sorted(sizes):
-            raise ValueError(f"sizes must be three or more, >= 1 and ascend, got {self.sizes}")
-        if not shares or min(shares) < 0 or max(shares) > 1 or len(shares) < len(self.shares):
-            raise ValueError(f"shares must lie in [0, 1] and differ, got {self.shares}")
-        for name in ("alpha", "rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if len(sizes) < 3 or list(self.sizes) != sorted(sizes):
+            raise ValueError(f"sizes must be three or more and ascend, got {self.sizes}")
+        if len(shares) < len(self.shares):
+            raise ValueError(f"shares must differ, got {self.shares}")
 
 
 def default() -> Config:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -36,31 +38,25 @@ class Config:
     bonus: float = 0.3
 
     def __post_init__(self):
-        for name in ("num_seeds", "feedback_seeds", "clone_seeds"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
-        for name in ("clone_sets", "fit_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[2, inf)", "num_seeds", "feedback_seeds", "clone_seeds")
+        check_fields(self, "[1, inf)", "clone_sets", "fit_steps", "demos", "log_linear")
+        check_fields(self, "[1, inf)", "lock_demos")
+        check_fields(self, "[1, inf)", "lock_times", "pairs")
+        check_fields(self, "(0, inf)", "betas", "epsilon")
+        check_fields(self, "[0, inf)", "penalties", "bonus")
         for name in ("demos", "log_linear", "lock_demos", "lock_times", "pairs", "penalties"):
             sizes = getattr(self, name)
-            if not sizes or list(sizes) != sorted(set(sizes)):
+            if list(sizes) != sorted(set(sizes)):
                 raise ValueError(f"{name} must rise, got {sizes}")
-        for name in ("demos", "log_linear", "lock_demos", "lock_times", "pairs"):
-            if getattr(self, name)[0] < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if len(self.demos) < 3:
             raise ValueError(f"demos must be three at least, for a slope, got {self.demos}")
-        if not {0.5, 0.1} <= set(self.betas) or min(self.betas) <= 0:
-            raise ValueError(f"betas must be > 0 and have 0.5 and 0.1, got {self.betas}")
-        if self.episodes < 32 or self.episodes % 32:
+        if not {0.5, 0.1} <= set(self.betas):
+            raise ValueError(f"betas must have 0.5 and 0.1, got {self.betas}")
+        if not self.episodes >= 32 or self.episodes % 32:
             raise ValueError(f"episodes must be a multiple of 32, got {self.episodes}")
-        if self.epsilon <= 0:
-            raise ValueError(f"epsilon must be > 0, got {self.epsilon}")
         if self.penalties[0] != 0 or 0.5 not in self.penalties:
             raise ValueError(f"penalties must begin with 0 and have 0.5, got {self.penalties}")
-        if self.bonus < 0:
-            raise ValueError(f"bonus must be >= 0, got {self.bonus}")
 
 
 def default() -> Config:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -34,22 +36,17 @@ class Config:
     network_answers: int = 100
 
     def __post_init__(self):
-        for name in ("num_seeds", "games", "networks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("answers", "network_answers"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
-        steps = ("late", "noise_updates", "guard_updates", "bias_updates", "network_updates")
-        for name in steps:
-            if getattr(self, name) < 20:
-                raise ValueError(f"{name} must be at least 20, got {getattr(self, name)}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[1, inf)", "num_seeds", "games", "networks")
+        check_fields(self, "[2, inf)", "answers", "network_answers")
+        check_fields(self, "[20, inf)", "updates", "late", "noise_updates", "guard_updates")
+        check_fields(self, "[20, inf)", "bias_updates", "network_updates")
+        check_fields(self, "[1, inf)", "samples")
+        check_fields(self, "(0, inf)", "noise_etas")
         for name in ("noise_etas", "samples"):  # slopes are fitted along both
             values = getattr(self, name)
-            if len(values) < 3 or list(values) != sorted(set(values)) or values[0] <= 0:
-                raise ValueError(f"{name} must be three or more, > 0 and ascend, got {values}")
-        if min(self.updates) < 20:
-            raise ValueError(f"updates must be at least 20, got {self.updates}")
+            if len(values) < 3 or list(values) != sorted(set(values)):
+                raise ValueError(f"{name} must be three or more and ascend, got {values}")
 
 
 def default() -> Config:

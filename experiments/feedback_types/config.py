@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -37,24 +39,16 @@ class Config:
     plans: int = 16
 
     def __post_init__(self):
-        if self.beta <= 0 or self.temperature <= 0:
-            raise ValueError(
-                f"beta and temperature must be > 0, got {self.beta}, {self.temperature}"
-            )
-        if self.num_seeds < 2 or self.num_features < 2:
-            raise ValueError(
-                "num_seeds and num_features must be at least 2, got "
-                f"{self.num_seeds}, {self.num_features}"
-            )
-        if self.pool < 2 or self.pool % 2:
-            raise ValueError(f"pool must be even and at least 2, got {self.pool}")
-        if not 1 <= self.compared <= self.queries:
-            raise ValueError(f"compared must be in 1..queries, got {self.compared}")
-        if self.records < 4:
-            raise ValueError(f"records must be at least 4, got {self.records}")
-        for name in ("particles", "move_steps", "members", "horizon", "states", "actions", "plans"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "(0, inf)", "beta", "temperature")
+        check_fields(self, "[2, inf)", "num_seeds", "num_features", "pool")
+        if self.pool % 2:
+            raise ValueError(f"pool must be even, got {self.pool}")
+        check_fields(self, "[1, inf)", "queries")
+        check_fields(self, f"[1, {self.queries}]", "compared")
+        check_fields(self, "[4, inf)", "records")
+        check_fields(self, "[1, inf)", "particles", "move_steps", "members", "horizon", "states")
+        check_fields(self, "[1, inf)", "actions", "plans")
 
 
 def default() -> Config:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class SwingUp:
@@ -37,18 +39,12 @@ class SwingUp:
     starts: int = 32
 
     def __post_init__(self):
-        for name in ("unit", "reward_rate", "rate", "noise"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
-        if self.sigma < 0:
-            raise ValueError(f"sigma must be >= 0, got {self.sigma}")
-        for name in ("num_seeds", "reward_batch", "reward_batches", "batch", "worlds", "starts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if min(self.warmup, self.rounds) < 1:
-            raise ValueError(
-                f"warmup and rounds must be at least 1, got {self.warmup} and {self.rounds}"
-            )
+        check_fields(self, "(0, inf)", "unit", "noise")
+        check_fields(self, "(0, 1]", "reward_rate", "rate", "tau")
+        check_fields(self, "[0, inf)", "sigma")
+        check_fields(self, "[1, inf)", "num_seeds", "reward_batch", "reward_batches", "batch")
+        check_fields(self, "[1, inf)", "worlds", "starts", "warmup", "rounds")
+        check_fields(self, "[1, inf)", "reward_widths", "widths")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +73,18 @@ class Config:
     swing_up: SwingUp = SwingUp()
 
     def __post_init__(self):
-        if not self.scales or min(self.scales) <= 0 or 1.0 not in self.scales:
-            raise ValueError(f"scales must be > 0 and hold 1, got {self.scales}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "(0, inf)", "scales")
+        check_fields(self, "[0, inf)", "sigmas")
+        if 1.0 not in self.scales:
+            raise ValueError(f"scales must hold 1, got {self.scales}")
         if len(self.sigmas) < 2 or list(self.sigmas) != sorted(set(self.sigmas)):
             raise ValueError(f"sigmas must rise and be at least two, got {self.sigmas}")
-        if self.sigmas[0] < 0:
-            raise ValueError(f"sigmas must be >= 0, got {self.sigmas}")
         if 1.0 not in self.sigmas:
             raise ValueError(f"sigmas must hold 1, got {self.sigmas}")
-        if not self.rate > 0:
-            raise ValueError(f"rate must be > 0, got {self.rate}")
-        for name in ("num_seeds", "points", "pairs", "contexts", "candidates", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_fields(self, "(0, 1]", "rate")
+        check_fields(self, "[1, inf)", "num_seeds", "points", "pairs", "contexts", "candidates")
+        check_fields(self, "[1, inf)", "steps")
 
 
 def default() -> Config:

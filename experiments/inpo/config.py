@@ -28,18 +28,14 @@ class Config:
     transformer_rate: float = 0.01
 
     def __post_init__(self):
-        if self.num_seeds < 2:
-            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
-        for name in ("rounds", "transformer_rounds", "schedule_updates"):
-            if getattr(self, name) < 4:
-                raise ValueError(f"{name} must be at least 4, got {getattr(self, name)}")
-        for name in ("pairs", "transformer_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[2, inf)", "num_seeds")
+        check_fields(self, "[4, inf)", "rounds", "transformer_rounds", "schedule_updates")
+        check_fields(self, "[1, inf)", "pairs", "transformer_steps", "hedge_updates")
         updates = set(self.hedge_updates)
-        if len(updates) < 3 or min(updates) < 1 or list(self.hedge_updates) != sorted(updates):
+        if len(updates) < 3 or list(self.hedge_updates) != sorted(updates):
             raise ValueError(
-                f"hedge_updates must be three or more, >= 1 and ascend, got {self.hedge_updates}"
+                f"hedge_updates must be three or more and ascend, got {self.hedge_updates}"
             )
         check_fields(self, "(0, 1]", "transformer_rate")
 

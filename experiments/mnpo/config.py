@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -29,21 +31,17 @@ class Config:
     oracle_rounds: int = 1000
 
     def __post_init__(self):
-        if self.num_seeds < 2:
-            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
-        if not 1 <= self.tail < self.rounds:
-            raise ValueError(f"tail must lie in 1 .. rounds - 1, got {self.tail}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[2, inf)", "num_seeds", "rounds", "players", "oracle_rounds")
+        check_fields(self, f"[1, {self.rounds})", "tail")
+        check_fields(self, "(0, inf)", "etas")
         # The claims know the limits of eta at these weights, and gaps at these horizons.
         if not {0.1} <= set(self.ref_weights) <= {0.02, 0.1}:
             raise ValueError(f"ref_weights must hold 0.1, and 0.02 at most, got {self.ref_weights}")
-        if not self.etas or min(self.etas) <= 0 or 1.0 not in self.etas or max(self.etas) < 2:
-            raise ValueError(f"etas must be > 0, hold 1 and reach 2, got {self.etas}")
+        if 1.0 not in self.etas or max(self.etas) < 2:
+            raise ValueError(f"etas must hold 1 and reach 2, got {self.etas}")
         if self.horizons not in ((100, 400, 1600, 6400), (400, 1600, 6400)):
             raise ValueError(f"horizons must be 100, 400, 1600 and 6400, got {self.horizons}")
-        if not self.players or min(self.players) < 2:
-            raise ValueError(f"players must be at least 2, got {self.players}")
-        if self.oracle_rounds < 2:
-            raise ValueError(f"oracle_rounds must be at least 2, got {self.oracle_rounds}")
 
 
 def default() -> Config:

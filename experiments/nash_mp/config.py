@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -30,27 +32,20 @@ class Config:
     points: int = 200
 
     def __post_init__(self):
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "(0, inf)", "betas")
         # A slope against 1 / beta is fitted.
-        if len(self.betas) < 3 or min(self.betas) <= 0:
-            raise ValueError(f"betas must be > 0 and at least three, got {self.betas}")
+        if len(self.betas) < 3:
+            raise ValueError(f"betas must be at least three, got {self.betas}")
         if list(self.betas) != sorted(set(self.betas), reverse=True):
             raise ValueError(f"betas must fall, got {self.betas}")
-        if self.num_seeds < 2:
-            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
-        if self.queries < 2 or self.queries % 2:
-            raise ValueError(f"queries must be even and at least 2, got {self.queries}")
-        if self.random_games < 27:  # one of each size
-            raise ValueError(f"random_games must be at least 27, got {self.random_games}")
-        for name in (
-            "coarse",
-            "fine",
-            "most_updates",
-            "random_updates",
-            "batch",
-            "points",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_fields(self, "[2, inf)", "num_seeds")
+        check_fields(self, "[2, inf)", "queries")
+        if self.queries % 2:
+            raise ValueError(f"queries must be even, got {self.queries}")
+        check_fields(self, "[27, inf)", "random_games")  # one of each size
+        check_fields(self, "[1, inf)", "coarse", "fine", "most_updates", "random_updates", "batch")
+        check_fields(self, "[1, inf)", "points")
 
 
 def default() -> Config:

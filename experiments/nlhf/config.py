@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -29,23 +31,17 @@ class Config:
     points: int = 150
 
     def __post_init__(self):
-        if not self.betas or min(self.betas) <= 0:
-            raise ValueError(f"betas must be > 0 and at least one, got {self.betas}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "(0, inf)", "betas")
         small, large = self.fixed_etas
         if not 0 < small < large <= 1 / max(self.betas):
             raise ValueError(f"fixed_etas must rise from 0 to 1 / beta, got {self.fixed_etas}")
-        if self.rate <= 0:
-            raise ValueError(f"rate must be > 0, got {self.rate}")
-        if self.num_seeds < 2:
-            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
+        check_fields(self, "(0, 1000]", "rate")
+        check_fields(self, "[2, inf)", "num_seeds")
         # Slopes are fitted from t = 1000 on.
-        if self.steps < 2000:
-            raise ValueError(f"steps must be at least 2000, got {self.steps}")
-        if self.points < 30:
-            raise ValueError(f"points must be at least 30, got {self.points}")
-        for name in ("fixed_steps", "hedge_steps", "mixture_steps", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_fields(self, "[2000, inf)", "steps")
+        check_fields(self, "[30, inf)", "points")
+        check_fields(self, "[1, inf)", "fixed_steps", "hedge_steps", "mixture_steps", "batch")
 
 
 def default() -> Config:

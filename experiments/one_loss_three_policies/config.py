@@ -27,14 +27,11 @@ class Config:
     transformer_rate: float = 0.003
 
     def __post_init__(self):
-        if not self.betas or min(self.betas) <= 0:
-            raise ValueError(f"betas must be > 0 and at least one, got {self.betas}")
-        for name in ("num_seeds", "num_states", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "(0, inf)", "betas")
+        check_fields(self, "[1, inf)", "num_seeds", "num_states", "steps")
         check_fields(self, "(0, 1]", "table_rate", "linear_rate", "transformer_rate")
-        if self.num_actions < 2:
-            raise ValueError(f"num_actions must be at least 2, got {self.num_actions}")
+        check_fields(self, "[2, inf)", "num_actions")
 
 
 def default() -> Config:

@@ -39,9 +39,7 @@ class Ngrams:
     learning_rate: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("features", "max_n", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_fields(self, "[1, inf)", "features", "max_n", "steps")
         check_fields(self, "[0, inf)", "l2")
         check_fields(self, "(0, 1]", "learning_rate")
 
@@ -79,19 +77,16 @@ class Config:
 
     def __post_init__(self) -> None:
         check_fields(self, "[260, 65536]", "vocab_size")
-        smallest = {"folds": 2, "sampled": 2, "kept": 0, "seed": 0}
-        sizes = ("max_pairs", "prompt_tokens", "answer_tokens", "num_layers", "num_heads", "batch")
-        for name in (*smallest, *sizes, "d_model"):
-            if getattr(self, name) < smallest.get(name, 1):
-                least = smallest.get(name, 1)
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_fields(self, "[0, inf)", "kept", "seed")
+        check_fields(self, "[2, inf)", "folds", "sampled")
+        check_fields(self, "[1, inf)", "max_pairs", "prompt_tokens", "answer_tokens", "batch")
+        check_fields(self, "[1, inf)", "d_model", "num_layers", "num_heads")
         if self.d_model % (2 * self.num_heads):
             raise ValueError(
                 f"d_model must be a multiple of 2 num_heads = {2 * self.num_heads}, "
                 f"got {self.d_model}"
             )
-        if self.beta <= 0:
-            raise ValueError(f"beta must be > 0, got {self.beta}")
+        check_fields(self, "(0, inf)", "beta")
 
     def transformer(self) -> TransformerConfig:
         """The shape of the transformer."""

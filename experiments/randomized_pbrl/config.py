@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
@@ -25,13 +27,12 @@ class WorldConfig:
     high: float = 0.95
 
     def __post_init__(self):
-        for name in ("horizon", "num_states", "num_actions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        if not 0 < self.low < self.high:
-            raise ValueError(f"low must be in (0, high), got {self.low} and {self.high}")
-        if self.concentration <= 0 or not 0 <= self.reward_share <= 1:
-            raise ValueError("concentration must be > 0 and reward_share in [0, 1]")
+        check_fields(self, "[1, inf)", "horizon", "num_states", "num_actions")
+        check_fields(self, "(0, inf)", "high", "concentration")
+        check_fields(self, f"(0, {self.high})", "low")
+        check_fields(self, "[0, 1]", "reward_share")
+        if self.num_features is not None:
+            check_fields(self, "[1, inf)", "num_features")
 
     @property
     def transition_features(self) -> int:
@@ -81,22 +82,17 @@ class Config:
     points: int = 60
 
     def __post_init__(self):
-        if self.num_seeds < 2:
-            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[2, inf)", "num_seeds")
         # The slope is fitted from T / 8 on.
-        if self.rounds < 32:
-            raise ValueError(f"rounds must be at least 32, got {self.rounds}")
-        for name in ("slope", "sigma_reward", "ridge", "fit_ridge"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
-        if self.sigma_values < 0:
-            raise ValueError(f"sigma_values must be >= 0, got {self.sigma_values}")
+        check_fields(self, "[32, inf)", "rounds")
+        check_fields(self, "(0, inf)", "slope", "sigma_reward", "ridge", "fit_ridge")
+        check_fields(self, "[0, inf)", "sigma_values")
+        check_fields(self, "[0, inf)", "eps")
+        check_fields(self, "(0, 1)", "rates")
         if len(self.eps) < 2 or self.eps[0] != 0 or list(self.eps) != sorted(set(self.eps)):
             raise ValueError(f"eps must rise from 0, two at least, got {self.eps}")
-        if not self.rates or not all(0 < rate < 1 for rate in self.rates):
-            raise ValueError(f"rates must be in (0, 1), got {self.rates}")
-        if self.points < 8:
-            raise ValueError(f"points must be at least 8, got {self.points}")
+        check_fields(self, "[8, inf)", "points")
 
 
 def radius(world: WorldConfig) -> float:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -27,17 +29,15 @@ class Config:
     delivery_pairs: int = 300
 
     def __post_init__(self):
-        for name in ("num_boards", "segment_length", "starts", "steps", "delivery_pairs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.side < 3:
-            raise ValueError(f"side must be at least 3, got {self.side}")
-        if not self.sizes or list(self.sizes) != sorted(set(self.sizes)):
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[1, inf)", "num_boards", "segment_length", "starts", "steps")
+        check_fields(self, "[1, inf)", "delivery_pairs", "sizes")
+        check_fields(self, "[3, inf)", "side")
+        if list(self.sizes) != sorted(set(self.sizes)):
             raise ValueError(f"sizes must ascend, one at least, got {self.sizes}")
-        if not 1 <= self.sizes[0] <= 300:
+        if self.sizes[0] > 300:
             raise ValueError(f"sizes must begin in 1 .. 300, the few pairs, got {self.sizes}")
-        if self.rate <= 0:
-            raise ValueError(f"rate must be > 0, got {self.rate}")
+        check_fields(self, "(0, 1]", "rate")
 
 
 def default() -> Config:

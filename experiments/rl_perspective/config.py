@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Compounding:
@@ -34,17 +36,12 @@ class Compounding:
     def __post_init__(self):
         if len(self.horizons) < 3 or list(self.horizons) != sorted(set(self.horizons)):
             raise ValueError(f"horizons must rise and be at least three, got {self.horizons}")
-        if self.horizons[0] < 1:
-            raise ValueError(f"horizons must be at least 1, got {self.horizons}")
-        for name in ("slip", "explore"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in (0, 1), got {getattr(self, name)}")
-        for name in ("demos", "updates", "pairs", "fit_updates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("smoothing", "alpha", "rate", "clip", "temperature", "fit_rate", "beta"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        check_fields(self, "(0, 1)", "slip", "explore")
+        check_fields(self, "[1, inf)", "demos", "updates", "pairs", "fit_updates", "horizons")
+        check_fields(self, "(0, inf)", "smoothing", "alpha", "clip", "temperature", "beta")
+        check_fields(self, "[0, inf)", "ridge")
+        check_fields(self, "(0, 1000]", "rate")
+        check_fields(self, "(0, 1]", "fit_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +65,9 @@ class Prompts:
     def __post_init__(self):
         if len(self.queries) < 2 or list(self.queries) != sorted(set(self.queries)):
             raise ValueError(f"queries must rise and be at least two, got {self.queries}")
-        for name in ("dims", "logged", "unseen", "test", "updates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.queries[0] < 1:
-            raise ValueError(f"queries must be at least 1, got {self.queries}")
-        if not self.rate > 0 or self.decay < 0:
-            raise ValueError(f"rate must be > 0 and decay >= 0, got {self.rate}, {self.decay}")
+        check_fields(self, "[1, inf)", "dims", "logged", "unseen", "test", "updates", "queries")
+        check_fields(self, "(0, 1]", "rate")
+        check_fields(self, "[0, 1]", "decay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,23 +97,18 @@ class Tokens:
     def __post_init__(self):
         if len(self.vocabularies) < 2 or list(self.vocabularies) != sorted(set(self.vocabularies)):
             raise ValueError(f"vocabularies must rise and be at least two, got {self.vocabularies}")
-        if self.vocabularies[0] < 2:
-            raise ValueError(f"vocabularies must be at least 2, got {self.vocabularies}")
+        check_fields(self, "[2, inf)", "vocabularies")
         if self.vocabularies[0] ** max(self.length, 0) > 2**20:
             raise ValueError(
                 f"vocabularies[0]^length, the rows of a table, must be at most 2^20, got "
                 f"{self.vocabularies[0]}^{self.length}"
             )
-        for name in ("length", "iterations", "samples", "epochs", "replays"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("rate", "clip_eps", "q_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
-        if self.noise < 0 or not 0 <= self.explore <= 1:
-            raise ValueError(
-                f"noise must be >= 0 and explore in [0, 1], got {self.noise}, {self.explore}"
-            )
+        check_fields(self, "[1, inf)", "length", "iterations", "samples", "epochs", "replays")
+        check_fields(self, "(0, 1000]", "rate")
+        check_fields(self, "(0, inf)", "clip_eps")
+        check_fields(self, "[0, inf)", "noise")
+        check_fields(self, "(0, 1]", "q_rate")
+        check_fields(self, "[0, 1]", "explore")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +122,8 @@ class Config:
     tokens: Tokens = Tokens()
 
     def __post_init__(self):
-        if self.num_seeds < 2:
-            raise ValueError(f"num_seeds must be at least 2, got {self.num_seeds}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[2, inf)", "num_seeds")
 
 
 def default() -> Config:

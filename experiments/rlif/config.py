@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -31,17 +33,11 @@ class Config:
     margins: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05)
 
     def __post_init__(self):
-        if not self.bads or min(self.bads) < 0 or max(self.bads) > 1:
-            raise ValueError(f"bads must be shares in [0, 1], got {self.bads}")
-        if not self.margins or min(self.margins) < 0:
-            raise ValueError(f"margins must be >= 0, got {self.margins}")
-        for name in ("share", "rate", "random_rate", "explore"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        for name in ("num_seeds", "points", "takeover_steps", "episode_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.steps < self.points or self.steps % self.points:
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, inf)", "margins")
+        check_fields(self, "[0, 1]", "bads", "share", "rate", "random_rate", "explore")
+        check_fields(self, "[1, inf)", "num_seeds", "points", "takeover_steps", "episode_steps")
+        if not self.steps >= self.points or self.steps % self.points:
             raise ValueError(f"steps must be a multiple of points, got {self.steps}")
 
 

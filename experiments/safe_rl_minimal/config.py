@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from rlhf_jax.algos import safe_set
+from rlhf_jax.checks import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +35,21 @@ class Config:
     agent: safe_set.Config = field(default_factory=safe_set.Config)
 
     def __post_init__(self):
-        if list(self.demos) != sorted(set(self.demos)) or self.demos[0] < 1:
-            raise ValueError(f"demos must rise from 1 or more, got {self.demos}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[1, inf)", "demos")
+        check_fields(self, "[0, inf)", "walks")
+        check_fields(self, "[0, 1]", "random_share", "slip", "rhos", "rho")
+        if list(self.demos) != sorted(set(self.demos)):
+            raise ValueError(f"demos must rise, got {self.demos}")
         if 1 not in self.demos or 10 not in self.demos or 30 not in self.demos:
             raise ValueError(f"demos must hold 1, 10 and 30, which are compared, got {self.demos}")
         if len(self.walks) != 2 or self.walks[0] != 0 or self.walks[1] < 1:
             raise ValueError(f"walks must be 0 and a number above it, got {self.walks}")
         if self.rho not in self.rhos:
             raise ValueError(f"rho must be one of rhos, got {self.rho} and {self.rhos}")
-        for name in ("num_seeds", "keep", "iterations", "episodes", "last", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.last > self.iterations:
-            raise ValueError(f"last must be at most iterations, got {self.last}")
+        check_fields(self, "[1, inf)", "num_seeds", "keep", "iterations", "episodes", "last")
+        check_fields(self, "[1, inf)", "steps")
+        check_fields(self, f"[1, {self.iterations}]", "last")
 
 
 def default() -> Config:

@@ -6,18 +6,6 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.labs.size import Size
 
 
-def _at_least(config, low, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < low:
-            raise ValueError(f"{name} must be at least {low}, got {getattr(config, name)}")
-
-
-def _positive(config, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name} must be > 0, got {getattr(config, name)}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class SFT:
     """rows: base-corpus answers, to the prompts before those of the pairs.
@@ -31,7 +19,7 @@ class SFT:
     learning_rate: float = 0.004
 
     def __post_init__(self):
-        _at_least(self, 1, "steps", "batch_size")
+        check_fields(self, "[1, inf)", "steps", "batch_size")
         check_fields(self, "[1, 600000]", "rows")
         check_fields(self, "(0, 1]", "learning_rate")
 
@@ -52,9 +40,9 @@ class RewardModel:
     learning_rate: float = 0.002
 
     def __post_init__(self):
-        _at_least(self, 2, "heldout_pairs")
-        _at_least(self, 1, "steps", "batch_size")
-        _positive(self, "teacher_beta")
+        check_fields(self, "[2, inf)", "heldout_pairs")
+        check_fields(self, "[1, inf)", "steps", "batch_size")
+        check_fields(self, "(0, inf)", "teacher_beta")
         check_fields(self, "[2, 250000]", "pairs")  # those of the RL prompts follow
         check_fields(self, "[0, 1)", "tie_gap")
         check_fields(self, "(0, 1]", "learning_rate")
@@ -70,8 +58,8 @@ class Direct:
     learning_rate: float = 0.0005
 
     def __post_init__(self):
-        _at_least(self, 1, "steps", "batch_size")
-        _positive(self, "beta")
+        check_fields(self, "[1, inf)", "steps", "batch_size")
+        check_fields(self, "(0, inf)", "beta")
         check_fields(self, "(0, 1]", "learning_rate")
 
 
@@ -95,8 +83,9 @@ class PPO:
     learning_rate: float = 0.0007
 
     def __post_init__(self):
-        _at_least(self, 1, "steps", "free_steps", "batch_size", "epochs", "minibatches")
-        _positive(self, "beta", "clip_eps")
+        check_fields(self, "[1, inf)", "steps", "free_steps", "batch_size", "epochs", "minibatches")
+        check_fields(self, "(0, inf)", "beta", "clip_eps")
+        check_fields(self, "[0, 1]", "gae_lambda")
         check_fields(self, "(0, 1]", "learning_rate")
         if self.batch_size % self.minibatches:
             raise ValueError(f"minibatches must divide batch_size, got {self.minibatches}")
@@ -113,11 +102,9 @@ class Evaluation:
     best_of: int = 16
 
     def __post_init__(self):
-        _at_least(self, 2, "curve_prompts")
         check_fields(self, "[2, 100000]", "prompts")  # those of the held-out pairs follow
-        _at_least(self, 1, "curve_points", "best_of")
-        if self.curve_prompts > self.prompts:
-            raise ValueError(f"curve_prompts must be at most prompts, got {self.curve_prompts}")
+        check_fields(self, "[1, inf)", "curve_points", "best_of")
+        check_fields(self, f"[2, {self.prompts}]", "curve_prompts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +124,8 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self):
-        _at_least(self, 0, "seed")
-        _at_least(self, 1, "model_parallel")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[1, inf)", "model_parallel")
 
 
 def tiny() -> Config:

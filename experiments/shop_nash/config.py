@@ -2,14 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from rlhf_jax.checks import check_fields
+from rlhf_jax.checks import check_fields, check_range
 from rlhf_jax.labs.size import Size
-
-
-def _check(config, **lows: float) -> None:
-    for name, low in lows.items():
-        if not getattr(config, name) >= low:
-            raise ValueError(f"{name} must be at least {low}, got {getattr(config, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +15,7 @@ class Fit:
     rate: float
 
     def __post_init__(self):
-        _check(self, steps=1, batch_size=1)
+        check_fields(self, "[1, inf)", "steps", "batch_size")
         check_fields(self, "(0, 1]", "rate")
 
 
@@ -54,13 +48,12 @@ class Game:
     samples: int = 4
 
     def __post_init__(self):
-        _check(self, answers=1, rounds=1, steps=1, inner_steps=1, samples=2, beta=0)
+        check_fields(self, "[1, inf)", "answers", "rounds", "steps", "inner_steps")
+        check_fields(self, "[2, inf)", "samples")
+        check_fields(self, "[0, 1]", "mixture_weight", "ema_decay")
         check_fields(self, "(0, 1]", "rate")
-        for name in ("ipo_beta", "pair_temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
-        if not 0 < self.eta * self.beta <= 1:
-            raise ValueError(f"eta must be > 0, eta beta <= 1, got {self.eta} and {self.beta}")
+        check_fields(self, "(0, inf)", "beta", "eta", "ipo_beta", "pair_temperature")
+        check_range("(0, 1]", **{"eta * beta": self.eta * self.beta})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +68,8 @@ class PPO:
     rate: float = 0.0007
 
     def __post_init__(self):
-        _check(self, beta=0, steps=1, batch_size=1, epochs=1)
+        check_fields(self, "[0, inf)", "beta")
+        check_fields(self, "[1, inf)", "steps", "batch_size", "epochs")
         check_fields(self, "(0, 1]", "rate")
 
 
@@ -87,7 +81,7 @@ class Evaluation:
     samples: int = 4
 
     def __post_init__(self):
-        _check(self, samples=2)
+        check_fields(self, "[2, inf)", "samples")
         check_fields(self, "[2, 100000]", "prompts")  # those of the held-out pairs follow
 
 
@@ -116,11 +110,11 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self):
-        _check(self, seed=0, judge_beta=0, heldout_pairs=2)
+        check_fields(self, "[0, inf)", "seed", "judge_beta")
+        check_fields(self, "[2, inf)", "heldout_pairs")
         check_fields(self, "[1, 600000]", "rows")  # prompts of the pairs follow
         check_fields(self, "[2, 250000]", "pairs")  # those of the games follow
-        if not self.dpo_beta > 0:
-            raise ValueError(f"dpo_beta must be > 0, got {self.dpo_beta}")
+        check_fields(self, "(0, inf)", "dpo_beta")
 
 
 def default() -> Config:

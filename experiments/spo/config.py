@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rlhf_jax.checks import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -34,25 +36,16 @@ class Config:
     walk_steps: int = 500
 
     def __post_init__(self):
-        for name in ("batch", "queue", "fit_steps", "walk_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("num_seeds", "answers", "walk_batch"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
-        for name in ("rate", "fit_rate", "walk_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
-        if self.steps < 10:
-            raise ValueError(f"steps must be at least 10, got {self.steps}")
+        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[1, inf)", "batch", "queue", "fit_steps", "walk_steps", "queues")
+        check_fields(self, "[2, inf)", "num_seeds", "answers", "walk_batch")
+        check_fields(self, "(0, 1000]", "rate", "fit_rate", "walk_rate")
+        check_fields(self, "(0, 1/2]", "margins")
+        check_fields(self, "[10, inf)", "steps")
         if len(self.queues) < 2 or list(self.queues) != sorted(set(self.queues)):
             raise ValueError(f"queues must be two or more and ascend, got {self.queues}")
-        if self.queues[0] < 1:
-            raise ValueError(f"queues must be at least 1, got {self.queues}")
         if self.batch not in self.queues:
             raise ValueError(f"queues must hold the batch, {self.batch}, got {self.queues}")
-        if not self.margins or not all(0 < margin <= 0.5 for margin in self.margins):
-            raise ValueError(f"margins must lie in (0, 1/2], one at least, got {self.margins}")
         # The claims know the gaps at these horizons.
         if self.horizons != (100, 400, 1600, 6400):
             raise ValueError(f"horizons must be 100, 400, 1600 and 6400, got {self.horizons}")
