@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
-from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
+from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, above_underflow
 
 Scalar = float | Float[Array, ""]
 
@@ -165,7 +165,8 @@ def discopop(margins: Float[Array, "*B"], *, temperature: Scalar = 0.05) -> Floa
     Reference: Lu et al. 2024, arXiv:2406.08414.
     """
     check_range("(0, inf)", temperature=temperature)
+    sharp = margins / above_underflow(temperature, margins.dtype)
     # g exp(-z) in one exponent: apart, 0 * inf is NaN far below 0.
-    exponent = -jax.nn.softplus(-margins / temperature) - margins
+    exponent = -jax.nn.softplus(-sharp) - margins
     exponential = jnp.exp(jnp.minimum(exponent, MAX_LOG_RATIO))
-    return jax.nn.sigmoid(-margins / temperature) * logistic(margins) + exponential
+    return jax.nn.sigmoid(-sharp) * logistic(margins) + exponential

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.linear_systems import einsum
-from rlhf_jax.ops.logprobs import tempered
+from rlhf_jax.ops.logprobs import above_underflow, tempered
 
 Scalar = float | int | Float[Array, ""]
 
@@ -52,6 +52,7 @@ def soft_values(
     """
     check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([action_values, ref_logps])
+    beta = above_underflow(beta, action_values.dtype)
     highest = jax.lax.stop_gradient(jnp.max(action_values, axis=-1))
     relative = ref_logps + tempered(action_values, temperature=beta)
     return highest + beta * jax.nn.logsumexp(relative, axis=-1)

@@ -1,5 +1,7 @@
 """Log-probabilities of actions, and their sums over a completion."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -100,6 +102,11 @@ def log1mexp(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
     return jnp.where(near, close, far)
 
 
+def above_underflow(x: Scalar, dtype: Any) -> Float[Array, ""]:
+    """x > 0, at least the smallest normal number of the dtype: XLA takes less for 0."""
+    return jnp.maximum(x, jnp.finfo(dtype).tiny)
+
+
 def tempered(logits: Float[Array, "*B A"], *, temperature: Scalar) -> Float[Array, "*B A"]:
     """(logits - max_a logits) / temperature: what a softmax at that temperature is taken of.
 
@@ -108,14 +115,12 @@ def tempered(logits: Float[Array, "*B A"], *, temperature: Scalar) -> Float[Arra
 
     Args:
       logits: [*B, A]; -inf forbids an action.
-      temperature: > 0; below the smallest normal number of the dtype it counts as that. May be
-        traced.
+      temperature: > 0. May be traced.
     Returns:
       [*B, A] <= 0.
     """
     away = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    # Below the smallest normal number XLA flushes to 0, and 0 / 0 is NaN.
-    return away / jnp.maximum(temperature, jnp.finfo(logits.dtype).tiny)
+    return away / above_underflow(temperature, logits.dtype)
 
 
 def entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:

@@ -130,6 +130,17 @@ def test_discopop_at_zero_and_at_its_local_minimum():
 
 
 @in_double
+def test_discopop_at_a_temperature_that_float32_cannot_hold():
+    with jax.enable_x64(False):
+        link = partial(links.discopop, temperature=1e-38)
+        losses, slopes = jax.vmap(jax.value_and_grad(link))(jnp.array([-1.0, 1.0]))
+        at_zero = link(jnp.zeros(()))
+    # log(1 + e) with slope -e / (1 + e), 1 / e with slope -1 / e, and (log 2 + 1) / 2
+    np.testing.assert_allclose(losses, [1.3132617, 0.3678794], rtol=1e-6)
+    np.testing.assert_allclose(slopes, [-0.7310586, -0.3678794], rtol=1e-6)
+    np.testing.assert_allclose(at_zero, 0.8465736, rtol=1e-6)
+
+
 def test_discopop_in_its_limits():
     margins = jnp.linspace(-4.0, 4.0, 9)
     hot = links.discopop(margins, temperature=1e9)

@@ -35,6 +35,8 @@ def test_soft_values_by_hand():
 @pytest.mark.parametrize("beta", [1e-38, 1e-6, 1e-3])
 def test_a_small_beta_gives_the_maximum(beta):
     np.testing.assert_allclose(bellman.soft_values(Q, REF, beta=beta), [2.0, 3.0], atol=2 * beta)
+    slopes = jax.grad(lambda q: jnp.sum(bellman.soft_values(q, REF, beta=beta)))(Q)
+    np.testing.assert_allclose(slopes, [[0, 1, 0], [0, 0, 1]], atol=1e-5)
     np.testing.assert_allclose(
         jnp.exp(bellman.soft_policy(Q, REF, beta=beta)),
         jnp.exp(bellman.greedy_policy(Q)),

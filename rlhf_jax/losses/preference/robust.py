@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_margins
+from rlhf_jax.ops.logprobs import above_underflow
 from rlhf_jax.ops.masking import weighted_mean
 
 Scalar = float | Float[Array, ""]
@@ -121,6 +122,7 @@ def dr_dpo(
     least = jnp.min(jnp.where(counted, losses, jnp.inf))
     least = jax.lax.stop_gradient(jnp.where(jnp.any(counted), least, 0.0))
     excess = jnp.where(counted, losses - least, 0.0)
+    temperature = above_underflow(temperature, losses.dtype)
     mean = weighted_mean(jnp.expm1(-excess / temperature), weights).value()
     # Only a least loss of next to no weight comes here: 1 + mean is at least its share.
     mean = jnp.maximum(mean, -1.0 + jnp.finfo(losses.dtype).epsneg)
