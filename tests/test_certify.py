@@ -262,7 +262,7 @@ def test_whitening_inside_the_objective_is_reported():
     objective = ppo_objective(whiten_advantages=True)
     certificate = certify(objective, rollout(), params=ACTOR_CRITIC, **arguments)
     assert differing(certificate, 1e-4) == SPLITS
-    assert certificate.worst > 1e-2
+    assert certificate.worst > 1e-3
     assert certificate.worst_layout in SPLITS
 
 
