@@ -19,12 +19,12 @@ from experiments.preferences.data import (
     read_source,
     train_tokenizer,
 )
-from experiments.preferences.fold import fold_data, prompts_asked
+from experiments.preferences.fold import check_finite, fold_data, prompts_asked
 from experiments.preferences.run import run
 from experiments.preferences.training import make_tools
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import dialogue_opening
-from rlhf_jax.training import Interrupted, UserError, open_run
+from rlhf_jax.training import DivergedError, Interrupted, UserError, open_run
 
 NOUNS = ("lamp", "chair", "kettle", "clock", "shelf", "carpet", "mirror", "basket")
 VERBS = ("clean", "mend", "sell", "paint", "move")
@@ -101,6 +101,13 @@ def test_a_fit_of_one_update_is_refused(tmp_path):
     message = "reward.epochs = 0.001 of 24 pairs is one update of 8, at rate 0: raise reward.epochs"
     with pytest.raises(UserError, match=message):
         make_tools(config, 24)
+
+
+def test_numbers_that_are_not_finite_are_no_result():
+    check_finite("fold-1", {"margins": {"dpo": np.ones(2)}})
+    broken = {"dpo": np.ones(2), "ngrams": np.array([1.0, np.nan])}
+    with pytest.raises(DivergedError, match="fold-1: margins of ngrams are not finite"):
+        check_finite("fold-1", {"margins": broken})
 
 
 def test_perplexity_falls_and_kl_is_positive(finished):

@@ -1,6 +1,6 @@
 """One fold: train on its training split, measure on its test split."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from rlhf_jax.data.padding import PaddedRows
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import Fold
 from rlhf_jax.data.tokenizer import decode_rows
-from rlhf_jax.training import Run, Stage, StageResult, UserError, run_stage
+from rlhf_jax.training import DivergedError, Run, Stage, StageResult, UserError, run_stage
 from rlhf_jax.types import Params
 
 Logps = Callable[[Params, PaddedRows, PaddedRows], np.ndarray]  # of answers to prompts, [N]
@@ -72,6 +72,7 @@ def one_fold(
         margins["length"] = length_margins(data.test)
         room = most_rows(source)
         margins["ngrams"] = ngram_margins(ngrams, data.train, data.test, config.ngrams, room)
+        check_finite(name, {"margins": margins, "logps": chosen_logps})
         arrays = {
             "rows": fold.test,
             "margins": margins,
@@ -121,6 +122,16 @@ def judge_pairs(
         lambda *parts: tools.margins(models.reward, PairRows(*parts)), held_out, size=config.batch
     )
     return {"reward": reward, "dpo": config.beta * (gaps["dpo"] - gaps["sft"])}, chosen
+
+
+def check_finite(fold: str, measured: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Raises DivergedError if a fitted model's numbers are not: no mean is taken over them."""
+    for what, arrays in measured.items():
+        for model, values in arrays.items():
+            if not np.isfinite(values).all():
+                raise DivergedError(
+                    f"{fold}: {what} of {model} are not finite; lower its learning_rate, or l2"
+                )
 
 
 def sample_answers(
