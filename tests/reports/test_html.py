@@ -177,7 +177,9 @@ def test_control_characters_are_spelt_out_on_a_page():
     evil = "\x1b]0;t\x07 \0 \u202egnp.exe \x9b2J \ud800 ü\n日本\u3000語"
     table_, claims = Table(evil, (evil,), [(evil,)], note=evil), [Claim(evil, 1, ">", 0)]
     parts = (html.paragraph(evil), html.note(evil), html.table(table_), html.claims_list(claims))
-    page = html.page(evil, html.section(evil, *parts), html.answers(evil, evil, [(evil,) * 3]))
+    page = html.page(
+        evil, html.section(evil, *parts), html.answers(evil, evil, [(evil, evil, evil)])
+    )
     spelt = r"\x1b]0;t\x07 \x00 \u202egnp.exe \x9b2J \ud800 ü" + "\n日本\u3000語"
     assert page.count(spelt) == 15
     assert not set(page) & set("\x1b\x07\0\u202e\x9b\ud800")
