@@ -30,6 +30,8 @@ def run(config, job):
             raise RuntimeError("a bug")
         if config.crash == "nan" and n == 5:
             return state, {"loss": jnp.nan}
+        if config.crash == "overflow":
+            return jax.tree.map(lambda x: x * jnp.inf, state[:1]) + state[1:], {"loss": 0.0}
         return update(state, n)
 
     def fit(stage, state):
