@@ -130,12 +130,12 @@ def test_every_update_refuses_losses_of_another_shape(wrong):
     pair = PreferenceBatch(one_step(x), one_step(x), x, x)
     both = answer_games.PairBatch(pair.chosen, pair.rejected, {})
     answers = answer_games.AnswerBatch(pair.chosen, {})
-    for objective, batch in (
-        (preference.make_objective(POLICY, lambda *logps: wrong(logps[0])), pair),
-        (reward_model.make_objective(REWARD, loss=lambda a, b: wrong(a)), pair),
-        (preference_model.make_objective(PREFERENCE, loss=wrong), pair),
-        (answer_games.make_pair_objective(POLICY, lambda a, b: wrong(a)), both),
-        (answer_games.make_answer_objective(POLICY, lambda a, mask: wrong(a[..., 0])), answers),
+    for run in (
+        partial(preference.make_objective(POLICY, lambda *logps: wrong(logps[0])), 0.0, pair),
+        partial(reward_model.make_objective(REWARD, loss=lambda a, b: wrong(a)), 0.0, pair),
+        partial(preference_model.make_objective(PREFERENCE, loss=wrong), 0.0, pair),
+        partial(answer_games.make_pair_objective(POLICY, lambda a, b: wrong(a)), 0.0, both),
+        partial(answer_games.make_answer_objective(POLICY, lambda a, mask: wrong(a)), 0.0, answers),
     ):
         with pytest.raises(ValueError, match="this update wants one per"):
-            objective(0.0, batch)
+            run()
