@@ -80,3 +80,13 @@ def test_no_option_takes_nan_or_minus_one_of_a_thing_or_a_rate_of_1e30(slug):
             changed = (wrong, *value[1:]) if isinstance(value, tuple) else wrong
             with pytest.raises(ValueError, match=rf"\b{name}\b.* must "):
                 replace(record, **{name: changed})
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_seeds_that_a_key_would_cut_are_refused(slug):
+    """jax.random.key keeps 32 bits: 2^32 would be 0 again."""
+    config = importlib.import_module(f"experiments.{slug}.config").default()
+    assert replace(config, seed=2**32 - 1).seed == 2**32 - 1
+    for seed in (2**32, 2**64):
+        with pytest.raises(ValueError, match=r"^seed must be .*\[0, 4294967295\]"):
+            replace(config, seed=seed)

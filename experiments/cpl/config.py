@@ -29,7 +29,7 @@ class Config:
     covered_pairs: int = 1000
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "num_seeds")
         check_fields(self, "[1, inf)", "length", "steps", "covered_pairs", "sizes")
         check_fields(self, "[0, 1]", "shares")

@@ -38,7 +38,7 @@ class Config:
     bonus: float = 0.3
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "num_seeds", "feedback_seeds", "clone_seeds")
         check_fields(self, "[1, inf)", "clone_sets", "fit_steps", "demos", "log_linear")
         check_fields(self, "[1, inf)", "lock_demos")

@@ -36,7 +36,7 @@ class Config:
     network_answers: int = 100
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[1, inf)", "num_seeds", "games", "networks")
         check_fields(self, "[2, inf)", "answers", "network_answers")
         check_fields(self, "[20, inf)", "updates", "late", "noise_updates", "guard_updates")

@@ -39,7 +39,7 @@ class Config:
     plans: int = 16
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "(0, inf)", "beta", "temperature")
         check_fields(self, "[2, inf)", "num_seeds", "num_features", "pool")
         if self.pool % 2:

@@ -73,7 +73,7 @@ class Config:
     swing_up: SwingUp = SwingUp()
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "(0, inf)", "scales")
         check_fields(self, "[0, inf)", "sigmas")
         if 1.0 not in self.scales:

@@ -28,7 +28,7 @@ class Config:
     transformer_rate: float = 0.01
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "num_seeds")
         check_fields(self, "[4, inf)", "rounds", "transformer_rounds", "schedule_updates")
         check_fields(self, "[1, inf)", "pairs", "transformer_steps", "hedge_updates")

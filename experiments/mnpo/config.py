@@ -31,7 +31,7 @@ class Config:
     oracle_rounds: int = 1000
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "num_seeds", "rounds", "players", "oracle_rounds")
         check_fields(self, f"[1, {self.rounds})", "tail")
         check_fields(self, "(0, inf)", "etas")

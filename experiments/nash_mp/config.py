@@ -32,7 +32,7 @@ class Config:
     points: int = 200
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "(0, inf)", "betas")
         # A slope against 1 / beta is fitted.
         if len(self.betas) < 3:

@@ -31,7 +31,7 @@ class Config:
     points: int = 150
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "(0, inf)", "betas")
         small, large = self.fixed_etas
         if not 0 < small < large <= 1 / max(self.betas):

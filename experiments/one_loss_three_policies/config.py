@@ -27,7 +27,7 @@ class Config:
     transformer_rate: float = 0.003
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "(0, inf)", "betas")
         check_fields(self, "[1, inf)", "num_seeds", "num_states", "steps")
         check_fields(self, "(0, 1]", "table_rate", "linear_rate", "transformer_rate")

@@ -77,7 +77,8 @@ class Config:
 
     def __post_init__(self) -> None:
         check_fields(self, "[260, 65536]", "vocab_size")
-        check_fields(self, "[0, inf)", "kept", "seed")
+        check_fields(self, "[0, inf)", "kept")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "folds", "sampled")
         check_fields(self, "[1, inf)", "max_pairs", "prompt_tokens", "answer_tokens", "batch")
         check_fields(self, "[1, inf)", "d_model", "num_layers", "num_heads")

@@ -82,7 +82,7 @@ class Config:
     points: int = 60
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "num_seeds")
         # The slope is fitted from T / 8 on.
         check_fields(self, "[32, inf)", "rounds")

@@ -29,7 +29,7 @@ class Config:
     delivery_pairs: int = 300
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[1, inf)", "num_boards", "segment_length", "starts", "steps")
         check_fields(self, "[1, inf)", "delivery_pairs", "sizes")
         check_fields(self, "[3, inf)", "side")

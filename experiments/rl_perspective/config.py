@@ -122,7 +122,7 @@ class Config:
     tokens: Tokens = Tokens()
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "num_seeds")
 
 

@@ -33,7 +33,7 @@ class Config:
     margins: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05)
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[0, inf)", "margins")
         check_fields(self, "[0, 1]", "bads", "share", "rate", "random_rate", "explore")
         check_fields(self, "[1, inf)", "num_seeds", "points", "takeover_steps", "episode_steps")

@@ -35,7 +35,7 @@ class Config:
     agent: safe_set.Config = field(default_factory=safe_set.Config)
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[1, inf)", "demos")
         check_fields(self, "[0, inf)", "walks")
         check_fields(self, "[0, 1]", "random_share", "slip", "rhos", "rho")

@@ -110,7 +110,8 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed", "judge_beta")
+        check_fields(self, "[0, inf)", "judge_beta")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "heldout_pairs")
         check_fields(self, "[1, 600000]", "rows")  # prompts of the pairs follow
         check_fields(self, "[2, 250000]", "pairs")  # those of the games follow

@@ -36,7 +36,7 @@ class Config:
     walk_steps: int = 500
 
     def __post_init__(self):
-        check_fields(self, "[0, inf)", "seed")
+        check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[1, inf)", "batch", "queue", "fit_steps", "walk_steps", "queues")
         check_fields(self, "[2, inf)", "num_seeds", "answers", "walk_batch")
         check_fields(self, "(0, 1000]", "rate", "fit_rate", "walk_rate")
