@@ -99,7 +99,8 @@ def summary(gaps: np.ndarray, kls: np.ndarray, factor: float) -> Arrays:
 def run_bias(config: Config) -> Arrays:
     """Exploitability [betas, games] of EGPO's end, the penalty left out, from a uniform reference.
 
-    "gap": the regularised one, which says that it is the end. "bound": 2 beta log n, [betas].
+    "gap": the regularised one, which says that it is the end. "start": that of the reference,
+    [games]. "bound": 2 beta log n, [betas].
     """
     prefs, refs = draw_suite(config, 1)
     refs = jnp.full_like(refs, -np.log(config.answers))
@@ -117,6 +118,7 @@ def run_bias(config: Config) -> Arrays:
     return {
         "exploitability": np.asarray(ends),
         "gap": np.asarray(gaps),
+        "start": np.asarray(exploitability(prefs, jnp.exp(refs))),
         "bound": 2.0 * np.asarray(betas) * np.log(config.answers),
     }
 
