@@ -13,6 +13,7 @@ class Config:
     rounds: of INPO and of the methods beside it; the last quarter is what is averaged.
     pairs: drawn from the policy in each round.
     hedge_updates: T of the four runs of Hedge, each with its own step.
+    hedge_games: random games that Hedge plays; a slope differs by 0.15 from game to game.
     schedule_updates: of the decaying steps.
     transformer_rounds, transformer_steps: Adam steps in each round, transformer_rate their rate.
     """
@@ -22,6 +23,7 @@ class Config:
     rounds: int = 200
     pairs: int = 2000
     hedge_updates: tuple[int, ...] = (100, 400, 1600, 6400)
+    hedge_games: int = 40
     schedule_updates: int = 4000
     transformer_rounds: int = 60
     transformer_steps: int = 60
@@ -29,7 +31,7 @@ class Config:
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
-        check_fields(self, "[2, inf)", "num_seeds")
+        check_fields(self, "[2, inf)", "num_seeds", "hedge_games")
         check_fields(self, "[4, inf)", "rounds", "transformer_rounds", "schedule_updates")
         check_fields(self, "[1, inf)", "pairs", "transformer_steps", "hedge_updates")
         updates = set(self.hedge_updates)

@@ -1,5 +1,6 @@
-"""What is run: checks of one round, the rounds, rates of mirror descent, the transformer."""
+"""What is run: the rounds, rates of mirror descent, the transformer."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 
 from experiments.inpo import rounds, transformer
 from experiments.inpo.config import Config
-from experiments.inpo.rounds import Game, all_pairs, play
+from experiments.inpo.rounds import Game, play
 from rlhf_jax.algos.game_oracles import exact_oracle
 from rlhf_jax.algos.game_runs import log_spaced_times, run_updates
 from rlhf_jax.algos.game_steps import decaying_steps, mirror_step
@@ -21,7 +22,6 @@ from rlhf_jax.envs.games import (
     tilted_reference,
 )
 from rlhf_jax.exact.regularised_nash import regularised_nash
-from rlhf_jax.losses.games import anchor_gaps, pairwise_regression_loss
 from rlhf_jax.ops.games import exploitability, regularised_gap
 from rlhf_jax.ops.kl import exact_kl
 
@@ -46,42 +46,6 @@ def draw_games(config: Config, name: str) -> tuple[jax.Array, jax.Array, jax.Arr
     refs = jnp.broadcast_to(tilted_reference(), (config.num_seeds, 3))
     others = random_reference(jax.random.split(start_key, config.num_seeds - 1), 3)
     return prefs, refs, jnp.concatenate([refs[:1], others])
-
-
-def run_checks(config: Config) -> Arrays:
-    """One round in random games: "solved" [S], the regression less the mirror step, largest
-    difference of log-probs; "constant" [S], the range of Eq. 7 less Eq. 8 over four policies."""
-    prefs, refs, _ = draw_games(config, "random")
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    drawn = random_reference(jax.random.split(key, (config.num_seeds, 5)), 10)
-
-    def one(prefs, ref, policies):
-        game, old = Game(prefs, ref, BETA, ETA), policies[0]
-        target = mirror_step(old, ref, prefs @ jnp.exp(old), eta=ETA, beta=BETA)
-        wins = rounds.exact_wins(game, old)
-        solved = jnp.max(jnp.abs(rounds.solve(game, old, wins) - target))
-        offsets = jnp.stack(
-            [
-                win_rate_loss(game, x, old) - rounds.mean_loss(game, x, old, wins)
-                for x in policies[1:]
-            ]
-        )
-        return solved, jnp.max(offsets) - jnp.min(offsets)
-
-    solved, constant = jax.jit(jax.vmap(one))(prefs, refs, drawn)
-    return {"solved": np.asarray(solved), "constant": np.asarray(constant)}
-
-
-def win_rate_loss(game: Game, logps: jax.Array, old_logps: jax.Array) -> jax.Array:
-    """Eq. 7: the regression on win rates against pi_t."""
-    weights = jnp.array([game.eta * game.beta, 1.0 - game.eta * game.beta])
-    anchors = [all_pairs(x) for x in (game.ref_logps, old_logps)]
-    first, second = (jnp.stack(each, axis=-1) for each in zip(*anchors, strict=True))
-    gaps = anchor_gaps(first, second, weights)
-    rates = game.prefs @ jnp.exp(old_logps)
-    targets = game.eta * (rates[:, None] - rates[None, :])
-    losses = pairwise_regression_loss(*all_pairs(logps), gaps, targets)
-    return jnp.sum(jnp.exp(sum(all_pairs(old_logps))) * losses)
 
 
 def run_rounds(config: Config, name: str) -> Arrays:
@@ -135,9 +99,12 @@ def all_methods(prefs, refs, starts, keys, sizes: tuple[int, int]) -> dict[str, 
 
 
 def run_hedge(config: Config) -> Arrays:
-    """beta = 0, eta = sqrt(8 log n / T), one run for each T: exploitability of the average in the
-    random games, "average" [S, T], and of the last policy on RPS(1), "last" [S, T]."""
-    prefs, refs, _ = draw_games(config, "random")
+    """beta = 0, eta = sqrt(8 log n / T), one run for each T: exploitabilities.
+
+    "average" [games, T]: in random games. "cycle average", "last" [S, T]: on RPS(1), of both
+    policies.
+    """
+    prefs, refs, _ = draw_games(replace(config, num_seeds=config.hedge_games), "random")
     cycle = jnp.broadcast_to(rock_paper_scissors(), (config.num_seeds, 3, 3))
     starts = draw_games(config, "RPS(0.9)")[2]
 
@@ -149,33 +116,38 @@ def run_hedge(config: Config) -> Arrays:
         end = jax.jit(lambda: run(method.init(starts), record=lambda s, _: s.step)[0])()
         return exploitability(prefs, end.average), exploitability(prefs, jnp.exp(end.logps))
 
-    found = [(ends(prefs, refs, t)[0], ends(cycle, starts, t)[1]) for t in config.hedge_updates]
-    average, last = (
-        np.stack([np.asarray(x) for x in each], -1) for each in zip(*found, strict=True)
-    )
-    return {"average": average, "last": last}
+    found = [(ends(prefs, refs, t)[0], *ends(cycle, starts, t)) for t in config.hedge_updates]
+    names = ("average", "cycle average", "last")
+    columns = zip(names, zip(*found, strict=True), strict=True)
+    return {name: np.stack([np.asarray(x) for x in each], -1) for name, each in columns}
 
 
 def run_schedule(config: Config, name: str) -> Arrays:
     """eta_t = 2 / (beta (t + 2)): "kl" [S, shown], KL(pi* || pi_t), and its "bound" [S, shown].
 
     That of Theorem 4, with the largest |log pi / mu| of the run itself for B; "times" [shown].
+    "free": KL(pi* || pi_t) of the same steps without the pull to the reference.
     """
     prefs, refs, starts = draw_games(config, name)
     stars = jnp.asarray(regularised_nash(prefs, refs, beta=BETA))
-    method = mirror_descent(refs, eta=decaying_steps(BETA), beta=BETA)
     times = np.asarray(log_spaced_times(config.schedule_updates, 120))
 
     def record(state, _):
         ratios = jnp.max(jnp.abs(state.logps - refs), axis=-1)
         return exact_kl(stars, state.logps), ratios
 
-    run = partial(run_updates, method.update, key=jax.random.key(0), times=times.tolist())
-    follow = jax.jit(lambda: run(method.init(starts), oracle=exact_oracle(prefs), record=record)[1])
-    kl, ratios = (np.asarray(x).T for x in follow())
+    def follow(beta: float) -> tuple[np.ndarray, np.ndarray]:
+        method = mirror_descent(refs, eta=decaying_steps(BETA), beta=beta)
+        run = partial(run_updates, method.update, key=jax.random.key(0), times=times.tolist())
+        oracle, start = exact_oracle(prefs), method.init(starts)
+        kl, ratios = jax.jit(lambda: run(start, oracle=oracle, record=record)[1])()
+        return np.asarray(kl).T, np.asarray(ratios).T
+
+    kl, ratios = follow(BETA)
     scale = np.maximum(BETA * ratios.max(-1, keepdims=True), 1.0)
     # The paper's pi_1 is the start: after t updates its T is t + 1.
-    return {"times": times, "kl": kl, "bound": 32.0 * scale**2 / (BETA**2 * (times + 2))}
+    bound = 32.0 * scale**2 / (BETA**2 * (times + 2))
+    return {"times": times, "kl": kl, "bound": bound, "free": follow(0.0)[0]}
 
 
 def run_transformer(config: Config) -> Arrays:

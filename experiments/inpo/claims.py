@@ -1,0 +1,165 @@
+"""What inpo claims of its runs, and the baselines that must fail.
+
+"Late gap": the regularised gap, mean over the last quarter of the rounds.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from experiments.inpo.config import Config
+from experiments.inpo.stages import BETA
+from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim
+from rlhf_jax.reports.rates import Rate, bound_claim, fit_rate, rate_claim
+
+CYCLE = "RPS(0.9)"
+Arrays = Mapping[str, np.ndarray]
+EARLIER = {"kind": "regression", "source": "mean of ten seeds of an earlier run"}
+
+
+def tail(gaps: np.ndarray) -> np.ndarray:
+    """The last quarter of the rounds of [S, rounds + 1]."""
+    return gaps[:, -(gaps.shape[1] // 4) :]
+
+
+def schedule_rate(result: Arrays, kl: str = "kl") -> Rate:
+    """Of KL, after the transient and above rounding."""
+    return fit_rate(result["times"], result[kl], law="power", start=10.0, floor=1e-20)
+
+
+def convergence_claims(gaps: Mapping[str, Arrays], late: Mapping[str, Arrays]) -> list[Claim]:
+    """Where INPO ends, sampled, on a transformer and exactly."""
+    cycle = late[CYCLE]
+    ours = {"kind": "ours", "source": "a small share of the reference's gap, 0.083"}
+    last = {
+        name: max(float(runs[name][:, -1].max()) for runs in gaps.values())
+        for name in ("INPO, exact", "INPO without KL")
+    }
+    return [
+        *(
+            Claim(
+                f"{CYCLE}, {name}: late gap, worst seed",
+                cycle[name].max(),
+                "<=",
+                threshold,
+                baseline=("the same loss on uniform pairs", cycle["uniform pairs"].max()),
+                **ours,
+            )
+            for name, threshold in (("INPO, sampled", 0.002), ("INPO, transformer", 0.01))
+        ),
+        Claim(
+            "INPO, exact: last gap, worst game and start",
+            last["INPO, exact"],
+            "<=",
+            1e-10,
+            kind="ours",
+            source="self-play at a constant step has no floor in a regularised game",
+            baseline=("INPO without KL", last["INPO without KL"]),
+        ),
+    ]
+
+
+def failure_claims(gaps: Mapping[str, Arrays], late: Mapping[str, Arrays]) -> list[Claim]:
+    """What other rounds and other pairs do, against sampled INPO in the same games."""
+    cycle, random = late[CYCLE], late["random"]
+    best, better, inpo = (
+        cycle[name] for name in ("best and worst of 8", "better of 2", "INPO, sampled")
+    )
+    reference = float(gaps[CYCLE]["INPO, sampled"][0, 0])
+    dpo, own = (tail(gaps[CYCLE][name]).min() for name in ("iterative DPO", "INPO, sampled"))
+    return [
+        Claim(
+            f"{CYCLE}, iterative DPO at beta {BETA:g}: least gap of the last quarter, all starts",
+            dpo,
+            ">=",
+            0.4,
+            kind="ours",
+            source="near a vertex, 0.8; at this beta, larger ones end lower",
+            baseline=("INPO, sampled", own),
+        ),
+        bootstrap_claim(
+            "random games, uniform pairs: median late gap",
+            np.median,
+            [random["uniform pairs"]],
+            ">=",
+            0.01,
+            kind="ours",
+            source="a tenth of the reference's gap",
+            baseline=("INPO, sampled", float(np.median(random["INPO, sampled"]))),
+        ),
+        Claim(
+            f"{CYCLE}, best and worst of 8: late gap, best seed, over that of the reference",
+            best.min() / reference,
+            ">",
+            1.0,
+            kind="ours",
+            source="worse than not to learn",
+            baseline=("INPO, sampled", inpo.min() / reference),
+        ),
+        *(
+            mean_claim(f"{CYCLE}, {name}: late gap, {side}", values, op, threshold, **EARLIER)
+            for name, values, low, high in (
+                ("best and worst of 8", best, 0.105, 0.12),
+                ("better of 2", better, 0.0015, 0.0025),
+            )
+            for side, op, threshold in (("at least", ">=", low), ("at most", "<=", high))
+        ),
+    ]
+
+
+def rate_claims(config: Config, hedge: Arrays, schedules: Mapping[str, Arrays]) -> list[Claim]:
+    """Hedge on average and in the last policy, and the steps of Theorem 4."""
+    rates = {
+        name: fit_rate(config.hedge_updates, hedge[name], law="power")
+        for name in ("average", "last")
+    }
+    average = rates["average"]
+    return [
+        rate_claim(
+            "Hedge, random games, average: slope of log gap in log T, at most",
+            average,
+            -0.5,
+            slack=0.1,
+            source="regret bound of Hedge",
+            baseline=("the last policy on RPS(1)", rates["last"].slope),
+        ),
+        Claim(
+            "Hedge, random games, average: slope of log gap in log T, at least",
+            average.slope,
+            ">=",
+            -0.6,
+            kind="ours",
+            source="no faster than its bound, -1/2, within 0.1",
+            interval=(average.low, average.high),
+        ),
+        Claim(
+            "Hedge, RPS(1) from the reference, last policy: least gap over T",
+            hedge["last"][0].min(),
+            ">=",
+            0.25,
+            kind="paper",
+            source="the last policy of self-play circles",
+            baseline=("the average", hedge["cycle average"][0].min()),
+        ),
+        *(
+            rate_claim(
+                f"decaying steps, {name}: slope of log KL in log t",
+                schedule_rate(each),
+                -1.0,
+                source="Theorem 4",
+                baseline=("the same steps without KL", schedule_rate(each, "free").slope),
+            )
+            for name, each in schedules.items()
+        ),
+        *(
+            bound_claim(
+                f"decaying steps, {name}: largest KL over 32 C^2 / (beta^2 (T + 1)), all t",
+                each["kl"],
+                each["bound"],
+                source="Theorem 4",
+                baseline=("the same steps without KL", each["free"]),
+            )
+            for name, each in schedules.items()
+        ),
+    ]
