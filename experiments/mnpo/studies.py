@@ -128,7 +128,8 @@ def _rounds(
 def optimism(config: Config) -> dict[str, np.ndarray]:
     """ONPO at step 1/2 and Hedge at sqrt(8 log 3 / T), no KL: exploitability of the average [S, N].
 
-    "bound": what the regret of Hedge guarantees, 2 (log(1 / min pi_1) / (eta T) + eta / 8).
+    "Hedge, last": of the last policy. "bound": what the regret of Hedge guarantees,
+    2 (log(1 / min pi_1) / (eta T) + eta / 8).
     """
     prefs = rock_paper_scissors()
     keys = jax.random.split(jax.random.key(config.seed + 1), config.num_seeds - 1)
@@ -143,17 +144,20 @@ def optimism(config: Config) -> dict[str, np.ndarray]:
     def onpo(start):
         return _averages(config, games.omwu(start, eta=0.5), start, prefs)
 
-    found = {
-        "ONPO": _sweep(onpo, (starts,)),
-        "Hedge": _own_horizon(_sweep(hedge, (starts,), (etas,))),
+    hedges = _own_horizon(_sweep(hedge, (starts,), (etas,)))
+    return {
+        "ONPO": _sweep(onpo, (starts,))["average"],
+        "Hedge": hedges["average"],
+        "Hedge, last": hedges["last"],
+        "bound": _regret_bounds(config, starts),
     }
-    return found | {"bound": _regret_bounds(config, starts)}
 
 
 def players(config: Config) -> dict[str, dict[str, np.ndarray]]:
     """Eq. 10 at eta = sqrt(8 log 3 / T): players -> exploitability of the worst average [S, N].
 
-    "bound": of Hedge from the start of the player with the smallest probability.
+    "last": of the worst last policy. "bound": of Hedge from the start of the player with the
+    smallest probability.
     """
     prefs, found = rock_paper_scissors(), {}
     for count in config.players:
@@ -165,8 +169,8 @@ def players(config: Config) -> dict[str, dict[str, np.ndarray]]:
             return _averages(config, method, start, prefs)
 
         gaps = _own_horizon(_sweep(run, (starts,), (_hedge_steps(config),)))
-        bound = _regret_bounds(config, starts).max(axis=1)
-        found[str(count)] = {"average": gaps.max(axis=-1), "bound": bound}
+        worst = {part: each.max(axis=-1) for part, each in gaps.items()}
+        found[str(count)] = worst | {"bound": _regret_bounds(config, starts).max(axis=1)}
     return found
 
 
@@ -228,21 +232,22 @@ def _hedge_steps(config: Config) -> jax.Array:
 
 def _averages(
     config: Config, method: games.Method, start: jax.Array, prefs: jax.Array
-) -> jax.Array:
-    """Exploitability of the average policy at every horizon [N, ...]."""
+) -> dict[str, jax.Array]:
+    """Exploitability of the average and of the last policy at every horizon [N, ...]."""
 
-    def record(state: GameState, _) -> jax.Array:
-        return exploitability(prefs, state.average)
+    def record(state: GameState, _) -> dict[str, jax.Array]:
+        policies = {"average": state.average, "last": jnp.exp(state.logps)}
+        return {part: exploitability(prefs, probs) for part, probs in policies.items()}
 
     key, oracle = jax.random.key(UNREAD), exact_oracle(prefs)
     state = method.init(start)
     return run_updates(method.update, state, oracle, key, times=config.horizons, record=record)[1]
 
 
-def _own_horizon(gaps: np.ndarray) -> np.ndarray:
+def _own_horizon(gaps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """[S, N, ...] from [S, steps N, horizons N, ...]: the run whose step suits the horizon."""
-    each = np.arange(gaps.shape[1])
-    return gaps[:, each, each]
+    each = np.arange(gaps["average"].shape[1])
+    return {part: x[:, each, each] for part, x in gaps.items()}
 
 
 def _regret_bounds(config: Config, starts: jax.Array) -> np.ndarray:

@@ -133,7 +133,8 @@ def rates(config: Config) -> dict[str, np.ndarray]:
     """Panel B, exact Hedge: exploitability of the average policy.
 
     "condorcet" [S, margins, N] at step 1, n = 20; "cycle" [S, N] on rock-paper-scissors, from
-    (0.5, -0.5, 0) and standard normals, at step sqrt(8 log 3 / T); "bound" [S, N] of the last.
+    (0.5, -0.5, 0) and standard normals, at step sqrt(8 log 3 / T), "cycle last" that of the last
+    policy there; "bound" [S, N] of both.
     """
     keys = jax.random.split(jax.random.key(config.seed + 2), config.num_seeds)
     margins, horizons = jnp.array(config.margins), jnp.array(config.horizons, float)
@@ -149,7 +150,10 @@ def rates(config: Config) -> dict[str, np.ndarray]:
             exact_oracle(prefs),
             jax.random.key(0),  # not read
             times=config.horizons,
-            record=lambda state, _: exploitability(prefs, state.average),
+            record=lambda state, _: (
+                exploitability(prefs, state.average),
+                exploitability(prefs, jnp.exp(state.logps)),
+            ),
         )[1]
 
     def condorcet(key, margin):
@@ -158,13 +162,15 @@ def rates(config: Config) -> dict[str, np.ndarray]:
     def cycle(start, eta):
         return hedge(rock_paper_scissors(), start, eta)
 
-    winners = jax.jit(jax.vmap(jax.vmap(condorcet, (None, 0)), (0, None)))(keys, margins)
+    winners, _ = jax.jit(jax.vmap(jax.vmap(condorcet, (None, 0)), (0, None)))(keys, margins)
     cycles = jax.jit(jax.vmap(jax.vmap(cycle, (None, 0)), (0, None)))(starts, etas)
     spread = -jnp.min(starts, axis=-1)[:, None]
     bound = 2.0 * (spread / (etas * horizons) + etas / 8.0)
     each = np.arange(len(config.horizons))
+    average, last = (np.asarray(x)[:, each, each] for x in cycles)
     return {
         "condorcet": np.asarray(winners),
-        "cycle": np.asarray(cycles)[:, each, each],
+        "cycle": average,
+        "cycle last": last,
         "bound": np.asarray(bound),
     }
