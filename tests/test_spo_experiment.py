@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.spo import matrix_games, trajectories
 from experiments.spo import claims as spo_claims
+from experiments.spo import matrix_games, trajectories
 from experiments.spo import run as spo
 from experiments.spo.config import default, quick
 from rlhf_jax.envs.games import rock_paper_scissors
