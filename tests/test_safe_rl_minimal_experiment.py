@@ -32,16 +32,19 @@ def made_up() -> dict[str, np.ndarray]:
 
 
 def failed(found: dict) -> list[str]:
-    return [claim.statement for claim in safe_run.make_claims(CONFIG, found) if not claim.holds]
+    claims = safe_run.make_claims(CONFIG, found)
+    return [claim.statement for claim in claims if not claim.holds]
 
 
 def test_the_sweep_has_every_factor_and_the_other_rhos():
-    assert len(CELLS) == 4 * 2 * 2 + 3
+    assert len(CELLS) == 4 * 2 * 2 + 3 + 1
     assert CELLS[0] == Cell(1, 0, 2, 0)
-    assert {cell.rho for cell in CELLS[-3:]} == {0, 1, 3}
-    assert all((cell.demos, cell.walks, cell.keep) == (1, 30, 0) for cell in CELLS[-3:])
+    assert {cell.rho for cell in CELLS[-4:-1]} == {0, 1, 3}
+    assert all((cell.demos, cell.walks, cell.keep) == (1, 30, 0) for cell in CELLS[-4:-1])
+    assert CELLS[-1] == Cell(1, 0, 2, 0, steady=1)
 
 
+STEADY = "(c) everything kept: successes with 1 demonstration without slips, 0 walks"
 LENGTHS = (
     "(a) no walks: mean final length with 30 demonstrations over that with 1",
     "(b) mean final length with 1 demonstration and 30 walks over that with 10 and 0",
@@ -51,27 +54,29 @@ LENGTHS = (
 def test_the_safe_set_claims_are_those_that_were_asked():
     claims = safe_run.make_claims(CONFIG, made_up())
     assert [(c.op, c.threshold) for c in claims] == [
-        ("<=", 0.85), ("<=", 1.05), *[("<=", 0.05), (">=", 0.95), (">=", 0.95)] * 2,
+        ("<=", 0.85), ("<=", 1.05), *[("<=", 0.05), (">=", 0.95), (">=", 0.95)] * 2, (">=", 0.95),
     ]  # fmt: skip
     assert tuple(claim.statement for claim in claims[:2]) == LENGTHS
     # Nothing is asked of forgetting but to be as safe as the rest.
     assert not any("kept" in name for name in LENGTHS)
-    assert failed(made_up()) == []
+    # Where nothing ever fails, slips explain nothing.
+    assert failed(made_up()) == [STEADY]
 
 
 def test_agents_that_break_a_claim_fail_it():
     slow = made_up()
     slow["length"][CELLS.index(Cell(30, 0, 2, 0))] = 27.0
-    assert failed(slow) == [LENGTHS[0]]
+    assert failed(slow) == [LENGTHS[0], STEADY]
     useless = made_up()
     useless["length"][CELLS.index(Cell(1, 30, 2, 0))] = 30.0
-    assert failed(useless) == [LENGTHS[1]]
+    assert failed(useless) == [LENGTHS[1], STEADY]
     rash = made_up()
     rash["violation"][3, :, 0] = True
     rash["success"][3, :, 0] = False
     assert failed(rash) == [
         "(c) everything kept: violations, worst cell (30 demonstrations, 0 walks)",
         "(c) everything kept: successes, worst cell but the next (30 demonstrations, 0 walks)",
+        STEADY,
     ]
     stuck = made_up()
     stuck["success"][0, :, :3] = False
@@ -82,7 +87,7 @@ def test_agents_no_safer_than_the_walks_prove_nothing():
     idle = made_up()
     idle["walk violation"][:] = False
     idle["walk success"][:] = True
-    assert len(failed(idle)) == 6
+    assert len(failed(idle)) == 7
 
 
 @pytest.mark.slow

@@ -23,16 +23,19 @@ from rlhf_jax.sampling.episodes import sample_episode
 
 class Cell(NamedTuple):
     """Of the sweep. demos, walks: how many of each are known at the start; rho: index of the walks'
-    directedness; keep: how many trajectories are remembered, 0 for all."""
+    directedness; keep: how many trajectories are remembered, 0 for all; steady: 1 where nobody
+    slipped while demonstrating."""
 
     demos: int
     walks: int
     rho: int
     keep: int
+    steady: int = 0
 
 
 def cells(config: Config) -> list[Cell]:
-    """Demonstrations x walks x forgetting at the usual rho, then the other rhos with one demo."""
+    """Demonstrations x walks x forgetting at the usual rho, then the other rhos with one demo, and
+    one demo in which nobody slipped."""
     usual = config.rhos.index(config.rho)
     most = max(config.walks)
     factors = [
@@ -41,8 +44,9 @@ def cells(config: Config) -> list[Cell]:
         for walks in config.walks
         for demos in config.demos
     ]
-    others = [Cell(min(config.demos), most, i, 0) for i in range(len(config.rhos)) if i != usual]
-    return factors + others
+    least = min(config.demos)
+    others = [Cell(least, most, i, 0) for i in range(len(config.rhos)) if i != usual]
+    return [*factors, *others, Cell(least, 0, usual, 0, steady=1)]
 
 
 def collect(grid: WalledGrid, logps: jax.Array, keys: jax.Array, *, steps: int) -> Replay:
@@ -66,13 +70,18 @@ def collect(grid: WalledGrid, logps: jax.Array, keys: jax.Array, *, steps: int) 
 
 
 def offline(config: Config, grid: WalledGrid, key: jax.Array) -> tuple[Replay, Replay]:
-    """Demonstrations [max demos, ...] along either border, and walks [rhos, max walks, ...]."""
+    """Demonstrations [2, max demos, ...] along either border, with slips and without, and walks
+    [rhos, max walks, ...]."""
     demo_key, target_key, walk_key = jax.random.split(key, 3)
     most, walks = max(config.demos), max(config.walks)
     guides = border_demonstrator(random_share=config.random_share)
     side_key, demo_key = jax.random.split(demo_key)
     sides = jax.random.bernoulli(side_key, 0.5, (most,)).astype(int)
-    demos = collect(grid, guides[sides], jax.random.split(demo_key, most), steps=config.steps)
+    steady = walled_grid(slip=0.0, gamma=config.agent.gamma)
+    demo_keys = jax.random.split(demo_key, most)
+    demos = [
+        collect(world, guides[sides], demo_keys, steps=config.steps) for world in (grid, steady)
+    ]
     free = jnp.where(grid.walls, -jnp.inf, 0.0)
     targets = jax.random.categorical(target_key, free, shape=(walks,))
     keys = jax.random.split(walk_key, walks)
@@ -80,15 +89,17 @@ def offline(config: Config, grid: WalledGrid, key: jax.Array) -> tuple[Replay, R
         collect(grid, directed_walk(rho=rho)[targets], keys, steps=config.steps)
         for rho in config.rhos
     ]
-    return demos, jax.tree.map(lambda *leaves: jnp.stack(leaves), *walked)
+    return tuple(jax.tree.map(lambda *leaves: jnp.stack(leaves), *each) for each in (demos, walked))
 
 
 def improve(
     config: Config, grid: WalledGrid, data: tuple[Replay, Replay], cell: Cell, key: jax.Array
 ) -> dict[str, jax.Array]:
     """Iterations of plan, roll out, add: [iterations, episodes] records, [iterations] set sizes."""
-    demos, walks = data
-    walks = jax.tree.map(lambda leaf: leaf[cell.rho], walks)
+    demos, walks = (
+        jax.tree.map(lambda leaf, which=which: leaf[which], each)
+        for each, which in zip(data, (cell.steady, cell.rho), strict=True)
+    )
     known = jax.tree.map(
         lambda a, b: jnp.concatenate([a, b]), first(demos, cell.demos), first(walks, cell.walks)
     )
@@ -149,8 +160,8 @@ def run_all(config: Config) -> dict[str, np.ndarray]:
         demos, walks = data
         found = {
             **told,
-            "demo length": demos.mask.sum(-1),
-            "demo success": demos.successes,
+            "demo length": demos.mask[:, 0].sum(-1),
+            "demo success": demos.successes[:, 0],
             "walk success": walks.successes,
             "walk violation": walks.violations,
         }

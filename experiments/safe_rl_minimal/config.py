@@ -20,7 +20,7 @@ class Config:
     """
 
     seed: int = 0
-    num_seeds: int = 100
+    num_seeds: int = 150
     demos: tuple[int, ...] = (1, 3, 10, 30)
     walks: tuple[int, ...] = (0, 30)
     random_share: float = 0.3

@@ -73,7 +73,7 @@ def rounds_figure(config: Config, found: Arrays) -> Figure:
             series = {
                 f"demonstrations: {cell.demos}": middle(rounds, found[metric][i].mean(-1).T)
                 for i, cell in enumerate(cells(config))
-                if cell.walks == walks and cell.rho == usual and not cell.keep
+                if cell.walks == walks and cell.rho == usual and not (cell.keep or cell.steady)
             }
             items.append(Panel(f"{walks} walks", "round", label, series))
     return panels(items, columns=2)
@@ -89,7 +89,7 @@ def demos_figure(config: Config, found: Arrays) -> Figure:
             rows = [
                 i
                 for i, cell in enumerate(cells(config))
-                if cell.walks == walks and cell.keep == keep and cell.rho == usual
+                if cell.walks == walks and cell[1:] == (walks, usual, keep, 0)
             ]
             values = found["length"][rows][:, :, -config.last :].mean((2, 3))
             name = f"best {keep} kept" if keep else "all kept"

@@ -32,7 +32,8 @@ def name_of(config: Config, cell: Cell) -> str:
     forgetting = f", best {cell.keep} kept" if cell.keep else ""
     rho = "" if config.rhos[cell.rho] == config.rho else f" of rho {config.rhos[cell.rho]:g}"
     plural = "" if cell.demos == 1 else "s"
-    return f"{cell.demos} demonstration{plural}, {cell.walks} walks{rho}{forgetting}"
+    steady = " without slips" if cell.steady else ""
+    return f"{cell.demos} demonstration{plural}{steady}, {cell.walks} walks{rho}{forgetting}"
 
 
 def final_lengths(config: Config, found: Arrays) -> dict[Cell, np.ndarray]:
@@ -73,8 +74,24 @@ def make_claims(config: Config, found: Arrays) -> list[Claim]:
             **about,
         ),
     ]
-    return claims + [
+    claims += [
         claim for keep in (0, config.keep) for claim in rate_claims(config, found, keep, about)
+    ]
+    shaken, steady = (
+        found["success"][cells(config).index(Cell(min(config.demos), 0, usual, 0, clean))]
+        for clean in (0, 1)
+    )
+    return [
+        *claims,
+        mean_claim(
+            "(c) everything kept: successes with 1 demonstration without slips, 0 walks",
+            steady.mean((1, 2)),
+            ">=",
+            0.95,
+            kind="ours",
+            source="cause of the failure with slips removed",
+            baseline=("with slips", float(shaken.mean())),
+        ),
     ]
 
 
@@ -85,7 +102,7 @@ def rate_claims(config: Config, found: Arrays, keep: int, about: Mapping) -> lis
         what: {
             cell: found[what][i].mean((1, 2))
             for i, cell in enumerate(cells(config))
-            if cell.rho == usual and cell.keep == keep
+            if (cell.rho, cell.keep, cell.steady) == (usual, keep, 0)
         }
         for what in ("violation", "success")
     }
