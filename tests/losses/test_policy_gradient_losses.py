@@ -365,7 +365,7 @@ def test_extreme_hyper_parameters_stay_finite(size):
     for loss in (
         partial(ppo_clip_loss, clip_eps=size),
         partial(asymmetric_clip_loss, clip_eps_low=size, clip_eps_high=size),
-        partial(dual_clip_loss, clip_eps=0.2, dual_clip=size),
+        partial(dual_clip_loss, clip_eps=0.2, dual_clip=1.0 + size),
         partial(cispo_loss, max_ratio=size),
         partial(clipped_value_loss, clip_eps=size),
     ):
