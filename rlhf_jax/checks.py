@@ -109,17 +109,17 @@ def rows(table: Numbers, **ids: Numbers) -> Float[Array, "..."]:
     return jnp.asarray(table).at[tuple(ids.values())].get(**NAN_OUTSIDE)
 
 
-def entries(table: Numbers, actions: Numbers) -> Float[Array, "*B"]:
-    """One entry of each row: table[b, actions[b]], NaN where an action is not in [0, A).
+def entries(table: Numbers, **ids: Numbers) -> Float[Array, "*B"]:
+    """One entry of each row, NaN where an id is not in [0, A): `entries(logits, actions=a)`.
 
     Args:
       table: [*B, A].
-      actions: [*B] int.
+      ids: one name, for the error -> [*B] int.
     Raises:
-      TypeError: actions are not integers (at trace time).
+      TypeError: ids are not integers (at trace time).
     """
-    check_ids(actions=actions)
-    places = jnp.asarray(actions)[..., None]
+    check_ids(**ids)
+    (places,) = (jnp.asarray(array)[..., None] for array in ids.values())
     return jnp.take_along_axis(table, places, axis=-1, **NAN_OUTSIDE)[..., 0]
 
 
@@ -143,11 +143,13 @@ def _dtype(array: Numbers) -> np.dtype:
 
 
 def _as_floats(name: str, array: Numbers, interval: str) -> np.ndarray:
-    """The numbers of a known array: floats as JAX would hold them, integers exactly."""
+    """The numbers of a known array; those that JAX would hold as infinite are."""
     dtype = _dtype(array)
     if not jax.dtypes.issubdtype(dtype, np.floating):
         if not jax.dtypes.issubdtype(dtype, np.integer):
             raise ValueError(f"{name} must be a number in {interval}, got {array!r}")
         return np.asarray(array, np.float64)
-    with np.errstate(over="ignore"):  # what overflows float32 is infinite, hence out of range
-        return np.asarray(array).astype(jax.dtypes.canonicalize_dtype(np.float64))
+    numbers = np.asarray(array)
+    numbers = numbers.astype(np.float32) if numbers.dtype.itemsize < 4 else numbers  # bfloat16
+    largest = np.finfo(jax.dtypes.canonicalize_dtype(np.float64)).max
+    return np.where(np.abs(numbers) > largest, np.copysign(np.inf, numbers), numbers)

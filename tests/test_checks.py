@@ -39,7 +39,8 @@ def test_only_one_number_is_a_number():
 
 def test_the_ends_are_compared_as_jax_holds_them():
     """0.1 in float32 is 0.100000001; 1e39 is infinity there, and a number in float64."""
-    check_range("[0, 0.1]", rate=jnp.float32(0.1))
+    check_range("[0, 0.1]", rate=jnp.float32(0.1), other=0.1, half=jnp.bfloat16(0.05))
+    check_range("(0, inf)", rate=1e-300)
     with pytest.raises(ValueError, match=r"rate must be in \(0, inf\), got 1e\+39"):
         check_range("(0, inf)", rate=1e39)
     with jax.enable_x64(True):

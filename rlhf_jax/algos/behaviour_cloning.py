@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.algos import sft
 from rlhf_jax.algos.gradient import Diagnostics, init_state
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.types import Params, Policy, Trajectory
 
@@ -58,6 +59,7 @@ def mixed_policy(policy: Policy, *, kappa: Scalar) -> Policy:
       Policy with the same params and inputs; its logits are log-probs.
     Reference: Tiapkin et al. 2023, arXiv:2310.17303, the class of their linear setting.
     """
+    check_range("[0, 1]", kappa=kappa)
 
     def logits(params, inputs):
         logps = jax.nn.log_softmax(policy.logits(params, inputs), axis=-1)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from rlhf_jax.algos.game_steps import Scalar, Schedule, at_step, scaled
+from rlhf_jax.checks import check_range
 
 
 class GameState(NamedTuple):
@@ -81,6 +82,7 @@ def moving_average(*, decay: Scalar) -> Opponent:
     Reference: Munos et al. 2023, arXiv:2312.00886.
     Departs: as printed, the average is between the policy and the first one; this one follows.
     """
+    check_range("[0, 1]", decay=decay)
 
     def track(memory: Array, logps: Array) -> Array:
         kept = jnp.asarray(decay, memory.dtype)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.types import Metrics
 
 Scalar = float | int | Float[Array, ""]
@@ -78,6 +79,7 @@ def max_ent_irl(
     Reference: Ziebart et al. 2008, "Maximum entropy inverse reinforcement learning".
     Departs: clipped weights, a reference policy, and features as means over steps.
     """
+    check_range("(0, inf)", eta=eta)
 
     def init() -> IRLState:
         return IRLState(jnp.zeros(features.shape[-1], features.dtype), jnp.zeros((), jnp.int32))

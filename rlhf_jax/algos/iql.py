@@ -141,7 +141,7 @@ def _objectives(
 
     def acted(params: Params) -> Array:
         every = action_values.logits(params, states)
-        return kept(entries(every, actions))
+        return kept(entries(every, actions=actions))
 
     bar = acted(state.target)
     after = values.values(state.values.params, batch.next_inputs)

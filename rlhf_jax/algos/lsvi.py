@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.bellman import greedy_policy, soft_policy, soft_values
 from rlhf_jax.ops.elliptical import elliptical_norms, initial_inverse, rank_one_inverse
 from rlhf_jax.ops.linear_systems import cholesky, invert
@@ -172,6 +173,7 @@ def randomised_plan(
       et al. 2019, arXiv:1911.00567.
     Departs: the form of the truncation between the thresholds.
     """
+    check_range("[0, inf)", sigma=sigma)
     normal = jax.random.normal(key, state.moments.shape[:-1], rewards.dtype)
     noise = sigma * jnp.einsum("hde,he->hd", cholesky(state.inverse), normal)
 

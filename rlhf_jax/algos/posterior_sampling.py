@@ -19,6 +19,7 @@ from rlhf_jax.algos.preference_lsvi import (
     init_reward,
     reward_information,
 )
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.bellman import expected_values, greedy_policy
 from rlhf_jax.ops.linear_systems import invert
 
@@ -75,6 +76,7 @@ def act(
     Departs: Laplace in place of the exact posterior, in a ball of that radius; one Newton step a
       round, the covariance taken where it ends.
     """
+    check_range("(0, inf)", concentration=concentration)
     model_key, reward_key = jax.random.split(key)
     reward = state.reward
     mode = fit_reward(reward, slope=slope, radius=radius, ridge=ridge)

@@ -203,6 +203,7 @@ def make_epochs(
     Raises:
       ValueError: (at trace time) the answers do not divide.
     """
+    check_range("[1, inf)", epochs=epochs, minibatches=minibatches)
 
     def run(state: TrainState, batch: PPOBatch, key: jax.Array) -> tuple[TrainState, Diagnostics]:
         rows = batch.advantages.shape[0]

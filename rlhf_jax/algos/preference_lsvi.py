@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.algos import lsvi
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses.links import soft_logistic
 from rlhf_jax.ops.elliptical import (
     elliptical_norms,
@@ -91,6 +92,7 @@ def fit_reward(
     Reference: Wu and Sun 2023, arXiv:2310.14554, Algorithm 1, for the fit in a ball.
     Departs: the ridge; a fit in the ball alone puts its whole length on the first comparisons.
     """
+    check_range("(0, inf)", slope=slope, radius=radius, ridge=ridge)
 
     def step(weights, _):
         move = newton_move(weights, state, slope=slope, radius=radius, ridge=ridge)
@@ -206,6 +208,7 @@ def most_queries(
         features.
       threshold: > 0, of the norm.
     """
+    check_range("(0, inf)", threshold=threshold)
     room = log_det_bound(rounds, num_features=num_features, length=length, ridge=ridge)
     return room / jnp.log1p(jnp.asarray(threshold) ** 2)
 

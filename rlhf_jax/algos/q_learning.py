@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.bellman import greedy_policy
 
 Scalar = float | int | Float[Array, ""]
@@ -45,6 +46,7 @@ def act(
     key: Key[Array, ""], state: QState, place: Int[Array, ""], *, explore: Scalar
 ) -> Int[Array, ""]:
     """The greedy action in `place`, ties at random; with probability `explore` any action."""
+    check_range("[0, 1]", explore=explore)
     values = state.action_values[place]
     explore_key, any_key, tie_key = jax.random.split(key, 3)
     greedy = jax.random.categorical(tie_key, greedy_policy(values))
@@ -64,6 +66,8 @@ def update(state: QState, seen: Transition, *, power: Scalar = 0.6, least: Scala
       The new state.
     Reference: Watkins and Dayan 1992.
     """
+    check_range("(0, 1]", power=power)
+    check_range("[0, inf)", least=least)
     at = (seen.state, seen.action)
     counts = state.counts.at[at].add(jnp.where(seen.valid, 1.0, 0.0))
     rate = jnp.maximum(jnp.maximum(counts[at], 1.0) ** -power, least)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rlhf_jax.algos import q_learning
 from rlhf_jax.algos.q_learning import QState, Transition
 from rlhf_jax.algos.takeovers import Moment
+from rlhf_jax.checks import check_range
 
 Scalar = float | int | Float[Array, ""]
 
@@ -60,6 +61,7 @@ def update(
     Departs: a table in place of an actor and ten critics, one update a step, no demonstrations. The
       official code drops the last transition of every episode; here it is learned from.
     """
+    check_range("[0, 1)", gamma=gamma)
     discount = gamma * seen.discount
     stored = ~seen.controlled | (kept == KEEP_ALL) | ((kept == KEEP_LAST) & seen.returned)
     rejected = Transition(

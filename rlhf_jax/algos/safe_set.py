@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rlhf_jax.checks import check_fields
+from rlhf_jax.checks import check_fields, check_range
 from rlhf_jax.ops.linear_systems import solve
 
 Scalar = float | int | Float[Array, ""]
@@ -135,6 +135,7 @@ def safe_set(
     Returns:
       [S] in [0, 1].
     """
+    check_range("(0, 1)", gamma=gamma)
     edges = moves(replay, kept, num_states) > 0
     there = jnp.arange(replay.states.shape[-1]) <= lengths(replay)[:, None]
     labels = there & (kept & replay.successes)[:, None]
@@ -160,6 +161,7 @@ def behaviour_values(
     Returns:
       [S].
     """
+    check_range("[0, 1)", gamma=gamma)
     counts = moves(replay, kept, num_states)
     total = jnp.sum(counts, axis=-1)
     means = counts / jnp.maximum(total, 1)[:, None]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from rlhf_jax.checks import check_fields
+from rlhf_jax.checks import check_fields, check_range
 from rlhf_jax.ops.bellman import (
     expected_values,
     greedy_policy,
@@ -109,6 +109,7 @@ def plan(
       something at beta = 0 too. b bounds the model's error on one fixed function; for G, which
       hangs on the same data, a proof needs visits times S.
     """
+    check_range("[0, inf)", beta=beta)
     visits = jnp.sum(state.counts, axis=-1)
     transitions = state.counts / jnp.maximum(visits, 1.0)[..., None]
     last = jnp.zeros_like(rewards[0, :, 0])

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_jax.checks import entries
+from rlhf_jax.checks import check_ids, check_mask, check_range, entries
 from rlhf_jax.ops.masking import masked_sum
 
 Scalar = float | Float[Array, ""]
@@ -34,6 +34,9 @@ def choice_logps(
       AssertionError: shapes differ (at trace time).
     Reference: Jeon et al. 2020, arXiv:2002.04833.
     """
+    if mask is not None:
+        check_mask(mask=mask)
+    check_range("[0, inf)", beta=beta)
     if mask is None:
         return jax.nn.log_softmax(beta * values, axis=-1)
     chex.assert_equal_shape([values, mask])
@@ -61,7 +64,7 @@ def choice_loglik(
     """
     chex.assert_equal_shape([values[..., 0], choice])
     logps = choice_logps(values, mask, beta=beta)
-    return entries(logps, choice)
+    return entries(logps, choice=choice)
 
 
 def choice_gradient(
@@ -83,6 +86,7 @@ def choice_gradient(
     Returns:
       [*B, d].
     """
+    check_ids(choice=choice)
     probs = jnp.exp(choice_logps(options @ theta, mask, beta=beta))
     if mask is not None:
         options = jnp.where(mask[..., None], options, 0.0)
@@ -106,6 +110,9 @@ def sample_choice(
     Returns:
       [*B] int32.
     """
+    if mask is not None:
+        check_mask(mask=mask)
+    check_range("[0, inf]", beta=beta)
     sure = jnp.isinf(beta)
     noise = jax.random.gumbel(key, values.shape, values.dtype)
     noisy = jnp.where(sure, values, jnp.where(sure, 0.0, beta) * values + noise)
@@ -135,6 +142,7 @@ def subset_loglik(
     Reference: Shah et al. 2019, arXiv:1902.04198 (preferences implicit in the state).
     Departs: dynamics are deterministic, so that a trajectory's probability is that of its choice.
     """
+    check_mask(members=members)
     chex.assert_equal_shape([values, members])
     logps = choice_logps(values, mask, beta=beta)
     return jax.nn.logsumexp(logps, axis=-1, where=members)
@@ -166,6 +174,7 @@ def sampled_demonstration_loglik(
       AssertionError: shapes differ (at trace time).
     Reference: McFadden 1978, "Modelling the choice of residential location" (sampled choice sets).
     """
+    check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([values, sample_logps])
     return choice_loglik(beta * values - sample_logps, choice, mask, beta=1.0)
 
@@ -188,6 +197,7 @@ def demonstration_loglik(
       AssertionError: shapes differ (at trace time).
     Reference: Ziebart et al. 2008, "Maximum entropy inverse reinforcement learning".
     """
+    check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([returns, log_partition])
     return beta * returns - log_partition
 
@@ -210,6 +220,7 @@ def action_loglik(
       [*B] nats, <= 0.
     Reference: Ramachandran and Amir 2007, "Bayesian inverse reinforcement learning".
     """
+    check_ids(actions=actions)
     return masked_sum(choice_loglik(action_values, actions, beta=beta), mask, axis=-1)
 
 
@@ -220,6 +231,7 @@ def comparison_options(
     second_mask: Bool[Array, "*B T"],
 ) -> Float[Array, "*B 2 d"]:
     """Options of a comparison: the sums of both segments' step features, padding left out."""
+    check_mask(first_mask=first_mask, second_mask=second_mask)
     sums = [
         jnp.sum(jnp.where(mask[..., None], steps, 0.0), axis=-2)
         for steps, mask in ((first, first_mask), (second, second_mask))
@@ -248,6 +260,7 @@ def ranking_masks(ranking: Int[Array, "*B K"]) -> Bool[Array, "*B K K"]:
     Returns:
       [*B, K, K] place, item.
     """
+    check_ids(ranking=ranking)
     places = jnp.argsort(ranking, axis=-1)
     return places[..., None, :] >= jnp.arange(ranking.shape[-1])[:, None]
 
@@ -274,6 +287,7 @@ def stop_options(
       AssertionError: shapes differ (at trace time).
     Reference: off-switch of Jeon et al. 2020, arXiv:2002.04833, Table 1.
     """
+    check_mask(mask=mask)
     chex.assert_equal_shape([step_features, stay_features])
     length = jnp.sum(mask, axis=-1)[..., None]
     times = jnp.arange(mask.shape[-1] + 1)
@@ -298,6 +312,7 @@ def prefix_options(
       step_features: [*B, T, d].
       times: [*B, K] in 0..T: option k is the sum of the first times[k] steps.
     """
+    check_ids(times=times)
     return jnp.take_along_axis(prefix_sums(step_features), times[..., None], axis=-2)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_jax.checks import entries
+from rlhf_jax.checks import check_ids, check_range, entries
 from rlhf_jax.feedback.teachers import flip_labels
 
 Scalar = float | Float[Array, ""]
@@ -34,6 +34,7 @@ def pref_loglik(labels: Int[Array, "*B"], prefs: Float[Array, "*B"]) -> Float[Ar
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_ids(labels=labels)
     chex.assert_equal_shape([labels, prefs])
     return jnp.where(labels == 1, jnp.log(prefs), jnp.log1p(-prefs))
 
@@ -50,6 +51,7 @@ def thurstone_prefs(values: Float[Array, "*B 2"], *, scale: Scalar) -> Float[Arr
       [*B] float32 in [0, 1].
     Reference: Thurstone 1927, "A law of comparative judgment", Case V.
     """
+    check_range("(0, inf)", scale=scale)
     return jnp.exp(_thurstone_logps(values, scale=scale))
 
 
@@ -57,6 +59,8 @@ def thurstone_loglik(
     labels: Int[Array, "*B"], values: Float[Array, "*B 2"], *, scale: Scalar
 ) -> Float[Array, "*B"]:
     """log P(y) of `thurstone_prefs`, in nats, with all its digits in both tails: [*B]."""
+    check_ids(labels=labels)
+    check_range("(0, inf)", scale=scale)
     chex.assert_equal_shape([labels, values[..., 0]])
     flipped = jnp.where(labels[..., None] == 1, values, jnp.flip(values, -1))
     return _thurstone_logps(flipped, scale=scale)
@@ -93,6 +97,8 @@ def weak_logps(
       [*B, 3] nats: item 0 wins, item 1 wins, equal. A label indexes it, EQUAL being the last.
     Reference: Rao and Kupper 1967, "Ties in paired-comparison experiments".
     """
+    check_range("[0, inf]", beta=beta)
+    check_range("[0, inf)", threshold=threshold)
     margins = _margins(values, beta)
     first = jax.nn.log_sigmoid(-margins - threshold)
     second = jax.nn.log_sigmoid(margins - threshold)
@@ -115,6 +121,8 @@ def two_order_logps(
     Returns:
       [*B, 3] nats: item 0 wins, item 1 wins, equal.
     """
+    check_range("[0, inf]", beta=beta)
+    check_range("(-inf, inf)", bias=bias)
     margins = _margins(values, beta)
     plus, minus = margins + bias, margins - bias
     first = jax.nn.log_sigmoid(-plus) + jax.nn.log_sigmoid(-minus)
@@ -139,6 +147,7 @@ def consistent_labels(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_ids(first_places=first_places, second_places=second_places)
     chex.assert_equal_shape([first_places, second_places])
     return jnp.where(first_places == 1 - second_places, first_places, EQUAL).astype(jnp.int32)
 
@@ -154,7 +163,7 @@ def outcome_loglik(labels: Int[Array, "*B"], logps: Float[Array, "*B 3"]) -> Flo
     """log P(label) with label 0, 1 or EQUAL, in nats: [*B]."""
     chex.assert_equal_shape([labels, logps[..., 0]])
     places = jnp.where(labels == EQUAL, 2, labels)
-    return entries(logps, places)
+    return entries(logps, labels=places)
 
 
 def common_length(mask: ArrayLike) -> int:
@@ -195,6 +204,8 @@ def return_threshold(
     Departs: the magnitude of the mean, since a negative one would silently switch both stages off;
       eps enters once (the authors' code multiplies by it again after the first session).
     """
+    check_range("[0, inf)", eps=eps)
+    check_range("[1, inf)", segment_steps=segment_steps, episode_steps=episode_steps)
     return eps * jnp.abs(jnp.asarray(mean_return)) * (segment_steps / episode_steps)
 
 
@@ -248,6 +259,9 @@ def compare(
       AssertionError: shapes differ (at trace time).
     Reference: Lee et al. 2021, arXiv:2111.03026 (B-Pref), for skip, draw, mistake and equal.
     """
+    check_range("[0, 1]", mistake=mistake, missing=missing)
+    check_range("[-inf, inf)", skip_below=skip_below)
+    check_range("[0, inf)", equal_below=equal_below)
     returns = values if returns is None else returns
     chex.assert_equal_shape([values, returns])
     labels = draw(jax.random.fold_in(key, DRAW), values)

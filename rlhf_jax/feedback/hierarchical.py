@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rlhf_jax.checks import check_entries, check_ids, check_range
+
 Scalar = float | int | Float[Array, ""]
 
 
@@ -20,6 +22,7 @@ def factor_margins(
       multipliers: sigma >= 0, one or [n]. 0: the smallest gap decides; inf: no gap does.
     Reference: Bukharin et al. 2023, arXiv:2309.02632 (HERON).
     """
+    check_entries("[0, inf]", multipliers=multipliers)
     spread = jnp.std(factors, axis=0)
     # inf times the std 0 of a factor that never changes would be NaN.
     return jnp.where(jnp.isinf(multipliers), jnp.inf, multipliers * spread)
@@ -84,6 +87,9 @@ def noisy_tree_prefs(
       [*B] float32 in [0, 1].
     Departs: HERON's labels have no noise; this is the usual one on top of them.
     """
+    check_ids(verdicts=verdicts)
+    check_range("[0, inf]", beta=beta)
+    check_range("[0, 1/2]", mistake_rate=mistake_rate)
     margins = jnp.where(verdicts == 0, 0.0, -beta * jnp.where(verdicts == 0, 1, verdicts))
     prefs = (1 - 2 * mistake_rate) * jax.nn.sigmoid(margins) + mistake_rate
     return prefs.astype(jnp.float32)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_jax.checks import entries
+from rlhf_jax.checks import check_mask, check_range, entries
 
 Scalar = float | int | Float[Array, ""]
 
@@ -33,6 +33,7 @@ def rejected_by_margin(
       AssertionError: leading shapes differ (at trace time).
     Reference: Luo et al. 2023 (RLIF), arXiv:2311.12996.
     """
+    check_range("[0, inf)", margin=margin)
     return _at_reference(action_values, ref_actions) > action_values + margin
 
 
@@ -53,6 +54,7 @@ def rejected_by_share(
     Departs: the code asks Q(s, a) < share Q(s, a_ref), which for negative Q rejects the reference
       itself; the absolute value makes no difference where Q(s, a_ref) >= 0.
     """
+    check_range("(0, 1]", share=share)
     value = _at_reference(action_values, ref_actions)
     return action_values < value - (1 - share) * jnp.abs(value)
 
@@ -60,7 +62,7 @@ def rejected_by_share(
 def _at_reference(action_values: Array, ref_actions: Array) -> Array:
     """Q(s, a_ref), [*B, 1]."""
     chex.assert_shape(ref_actions, action_values.shape[:-1])
-    return entries(action_values, ref_actions)[..., None]
+    return entries(action_values, ref_actions=ref_actions)[..., None]
 
 
 def intervention_probs(rejected: Bool[Array, "*B"], *, rate: Scalar) -> Float[Array, "*B"]:
@@ -70,6 +72,8 @@ def intervention_probs(rejected: Bool[Array, "*B"], *, rate: Scalar) -> Float[Ar
       rejected: [*B].
       rate: in [0, 1]; the paper's beta. May be traced.
     """
+    check_mask(rejected=rejected)
+    check_range("[0, 1]", rate=rate)
     return jnp.where(rejected, rate, 1.0 - rate)
 
 
@@ -89,5 +93,6 @@ def intervention_loglik(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_mask(taken_over=taken_over)
     chex.assert_equal_shape([taken_over, probs])
     return jnp.log(jnp.where(taken_over, probs, 1.0 - probs))

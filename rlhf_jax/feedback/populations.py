@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_jax.checks import check_range
+from rlhf_jax.checks import check_ids, check_mask, check_range
 from rlhf_jax.feedback.teachers import bt_loglik
 
 Scalar = float | Float[Array, ""]
@@ -43,6 +43,7 @@ def draw_users(
       spread: standard deviation >= 0 within a class; 0 makes the classes alike within. May be
         traced.
     """
+    check_range("[0, inf)", spread=spread)
     class_key, noise_key = jax.random.split(key)
     classes = jax.random.categorical(class_key, jnp.log(shares), shape=(count,))
     noise = jax.random.normal(noise_key, (count, class_weights.shape[-1]))
@@ -84,6 +85,7 @@ def mixture_loglik(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_ids(labels=labels)
     chex.assert_equal_shape([labels, class_values[..., 0, 0]])
     by_class = jnp.moveaxis(class_values, -1, 0)
     everyone = jnp.broadcast_to(labels, (shares.shape[0], *labels.shape))
@@ -114,6 +116,7 @@ def skew_prefs(vectors: Float[Array, "*B 2 d"], *, beta: Scalar) -> Float[Array,
       ValueError: d is odd.
     Reference: Chen and Joachims 2016, "Modeling intransitivity in matchup and comparison data".
     """
+    check_range("[0, inf)", beta=beta)
     size = vectors.shape[-1]
     if size % 2:
         raise ValueError(f"vectors must have an even number of entries, got {size}")
@@ -134,6 +137,7 @@ def rotated_weights(
       times: [*B] when each query is asked; keep it with the record.
       omega: radians per unit of time; 0 stands still. May be traced.
     """
+    check_range("(-inf, inf)", omega=omega)
     angles = omega * times
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     turned = [cos * weights[0] - sin * weights[1], sin * weights[0] + cos * weights[1]]
@@ -159,6 +163,7 @@ def total_flip_rate(mistake: Scalar, attack: Scalar) -> Scalar:
     f = e + a - 2 e a; the mean label's contrast shrinks by 1 - 2 f. `teachers.flip_labels` with
     rate f is the law of both stages together.
     """
+    check_range("[0, 1]", mistake=mistake, attack=attack)
     return mistake + attack - 2.0 * mistake * attack
 
 
@@ -176,6 +181,7 @@ def targeted_flips(
     Raises:
       ValueError: share is outside [0, 1].
     """
+    check_ids(labels=labels)
     check_range("[0, 1]", share=share)
     chex.assert_equal_shape([labels, scores])
     ranks = jnp.argsort(jnp.argsort(-scores, stable=True))
@@ -205,6 +211,9 @@ def stuffed_labels(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_ids(labels=labels, majority_labels=majority_labels)
+    check_mask(from_minority=from_minority)
+    check_range("[0, 1]", rate=rate)
     chex.assert_equal_shape([labels, majority_labels, from_minority])
     replaced = from_minority & (jax.random.uniform(key, labels.shape) < rate)
     return jnp.where(replaced, majority_labels, labels).astype(jnp.int32)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.feedback.choices import choice_loglik, choice_logps
 from rlhf_jax.ops.linear_systems import invert
 from rlhf_jax.ops.newton import newton_minimum
@@ -86,6 +87,7 @@ def metropolis(
       scale: > 0, about the angle of a step in radians. May be traced.
       steps: how many.
     """
+    check_range("(0, inf)", scale=scale)
     density = jax.vmap(log_density)
 
     def step(carry, key):
@@ -176,6 +178,7 @@ def laplace(
       mean: the mode; covariance: inverse of information + precision I.
     Departs: theta is free here, not of norm 1: the prior fixes its scale.
     """
+    check_range("(0, inf)", precision=precision)
 
     def objective(theta):
         logliks = choice_loglik(options @ theta, choice, beta=beta)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.feedback.choices import choice_logps
 
 Scalar = float | Float[Array, ""]
@@ -118,6 +119,7 @@ def max_regret(
 
 def pair_information(prefs: Float[Array, "*B"], *, beta: Scalar) -> Float[Array, "*B"]:
     """Fisher information of a comparison along x = phi_1 - phi_0: v = beta^2 p (1 - p)."""
+    check_range("[0, inf)", beta=beta)
     return beta**2 * prefs * (1.0 - prefs)
 
 
@@ -248,6 +250,7 @@ def optimistic_pair(
     Returns:
       [2] indices; equal where nothing is worth asking.
     """
+    check_range("[0, inf)", bonus=bonus)
     means = features @ theta
     wide = jnp.sqrt(jnp.maximum(widths(features - reference, covariance), 0.0))
     return jnp.stack([jnp.argmax(means + bonus * wide), jnp.argmax(means)])

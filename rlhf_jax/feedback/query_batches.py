@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from rlhf_jax.checks import check_range
+
 Scalar = float | Float[Array, ""]
 
 
@@ -23,6 +25,7 @@ def gumbel_top(
       n: how many, <= N.
       temperature: > 0, in units of the score. May be traced.
     """
+    check_range("(0, inf)", temperature=temperature)
     # The order is that of scores / temperature + noise, and no temperature is too small for it.
     return top(scores + temperature * jax.random.gumbel(key, scores.shape, scores.dtype), n)
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.feedback.teachers import bt_labels, bt_loglik
 from rlhf_jax.ops.masking import masked_sum
 
@@ -61,6 +62,8 @@ def reaction_probs(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_range("(-inf, inf)", beta=beta)
+    check_range("[0, 1]", inverted=inverted, random=random)
     chex.assert_equal_shape([values, intercepts])
     honest = jax.nn.sigmoid(intercepts + beta * values)
     return (1.0 - inverted - random) * honest + inverted * (1.0 - honest) + 0.5 * random
@@ -100,6 +103,7 @@ def credited_rewards(
       AssertionError: shapes differ (at trace time).
     Reference: Knox and Stone 2009, "Interactively shaping agents via human reinforcement" (TAMER).
     """
+    check_mask(mask=mask)
     chex.assert_equal_shape([rewards, mask])
     steps = mask.shape[-1]
     delays = jnp.arange(steps)[:, None] - jnp.arange(steps)
@@ -119,6 +123,8 @@ def gaussian_signals(
       mask: [*B, T] True where the step counts; signals are 0 elsewhere.
       scale: standard deviation >= 0. May be traced.
     """
+    check_mask(mask=mask)
+    check_range("[0, inf)", scale=scale)
     chex.assert_equal_shape([means, mask])
     noise = jax.random.normal(key, means.shape)
     return jnp.where(mask, jnp.where(mask, means, 0.0) + scale * noise, 0.0)
@@ -135,6 +141,8 @@ def gaussian_loglik(
 
     Least squares of signals on means, up to a constant: [*B].
     """
+    check_mask(mask=mask)
+    check_range("(0, inf)", scale=scale)
     chex.assert_equal_shape([signals, means, mask])
     signals, means = jnp.where(mask, signals, 0.0), jnp.where(mask, means, 0.0)
     return masked_sum(jax.scipy.stats.norm.logpdf(signals, means, scale), mask, axis=-1)
@@ -164,6 +172,7 @@ def coach_loglik(
     signals: Float[Array, "*B T"], advantages: Float[Array, "*B T"], *, beta: Scalar
 ) -> Float[Array, "*B T"]:
     """log P(h) of `coach_signals` at each step, in nats; beta finite: [*B, T]."""
+    check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([signals, advantages])
     return _bernoulli_loglik(signals > 0, beta * advantages)
 
@@ -184,6 +193,8 @@ def gaze_logps(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_mask(mask=mask)
+    check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([importance, mask])
     scaled = beta * jnp.abs(jnp.where(mask, importance, 0.0))
     return jax.nn.log_softmax(jnp.where(mask, scaled, -jnp.inf), axis=-1)
@@ -212,6 +223,7 @@ def trace_drops(
     features: Float[Array, "*B T"], mask: Bool[Array, "*B T"]
 ) -> tuple[Float[Array, "*B T-1"], Bool[Array, "*B T-1"]]:
     """phi(s_t) - phi(s_{t+1}) along a feature trace, and where both steps count."""
+    check_mask(mask=mask)
     chex.assert_equal_shape([features, mask])
     features = jnp.where(mask, features, 0.0)
     return features[..., :-1] - features[..., 1:], mask[..., :-1] & mask[..., 1:]
@@ -232,6 +244,7 @@ def trace_labels(
       [*B, T - 1], False where a state is missing.
     Reference: Bobu et al. 2022, arXiv:2201.07082 (feature traces).
     """
+    check_range("[0, inf)", beta=beta)
     drops, real = trace_drops(features, mask)
     return real & (jax.random.uniform(key, drops.shape) < jax.nn.sigmoid(beta * drops))
 
@@ -247,6 +260,8 @@ def trace_loglik(
 
     labels has N = T - 1 entries in a row; those where a state is missing do not count.
     """
+    check_mask(labels=labels)
+    check_range("[0, inf)", beta=beta)
     drops, real = trace_drops(features, mask)
     chex.assert_equal_shape([labels, drops])
     return masked_sum(_bernoulli_loglik(labels, beta * drops), real, axis=-1)
@@ -295,6 +310,7 @@ def safety_loglik(
     labels: SafetyLabels, values: Float[Array, "*B 2"], costs: Float[Array, "*B 2"], *, beta: Scalar
 ) -> Float[Array, "*B"]:
     """log P of `safety_labels`, in nats; beta finite: [*B]."""
+    check_range("[0, inf)", beta=beta)
     signs = jnp.sum(_bernoulli_loglik(labels.unsafe, beta * costs), axis=-1)
     pairs = bt_loglik(labels.better, values, beta=beta) + bt_loglik(labels.worse, costs, beta=beta)
     return pairs + signs

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from rlhf_jax.checks import check_ids, check_range
+
 Scalar = float | Float[Array, ""]
 
 
@@ -24,6 +26,7 @@ def bt_prefs(values: Float[Array, "*B 2"], *, beta: Scalar) -> Float[Array, "*B"
     Returns:
       [*B] float32 in [0, 1].
     """
+    check_range("[0, inf]", beta=beta)
     chex.assert_axis_dimension(values, -1, 2)
     difference = (values[..., 1] - values[..., 0]).astype(jnp.float32)
     sure = jnp.isinf(beta)
@@ -38,7 +41,7 @@ def bt_labels(
 
     Args:
       key: one key for the whole batch.
-      values, beta: as in bt_prefs.
+      values, beta: as in `bt_prefs`.
     Returns:
       [*B] int32, the index of the winner.
     """
@@ -58,6 +61,8 @@ def bt_loglik(
     Returns:
       [*B] float32, <= 0.
     """
+    check_ids(labels=labels)
+    check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([labels, values[..., 0]])
     difference = values[..., 1] - values[..., 0]
     return jax.nn.log_sigmoid(beta * jnp.where(labels == 1, difference, -difference))
@@ -73,6 +78,8 @@ def flip_labels(key: Key[Array, ""], labels: Int[Array, "*B"], *, rate: Scalar) 
     Returns:
       [*B] int32.
     """
+    check_ids(labels=labels)
+    check_range("[0, 1]", rate=rate)
     flips = jax.random.uniform(key, labels.shape) < rate
     return jnp.where(flips, 1 - labels, labels).astype(jnp.int32)
 
@@ -106,7 +113,7 @@ def population_labels(
 
     Args:
       key: one key for the whole batch.
-      group_values, shares, beta: as in population_prefs.
+      group_values, shares, beta: as in `population_prefs`.
     Returns:
       labels [*B] int32, the index of the winner; groups [*B] int32, who judged (drop it to hide
       the group).
@@ -133,6 +140,7 @@ def pl_ranking(
     Returns:
       [*B, K] int32, item indices with the best first.
     """
+    check_range("[0, inf]", beta=beta)
     sure = jnp.isinf(beta)
     noise = jax.random.gumbel(key, values.shape)
     noisy = jnp.where(sure, values, jnp.where(sure, 0.0, beta) * values + noise)
@@ -153,6 +161,8 @@ def pl_loglik(
     Returns:
       [*B] float32, <= 0.
     """
+    check_ids(ranking=ranking)
+    check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([ranking, values])
     ordered = beta * jnp.take_along_axis(values, ranking, axis=-1)
     remaining = jax.lax.cumlogsumexp(ordered, axis=ordered.ndim - 1, reverse=True)
@@ -173,6 +183,7 @@ def rating_probs(
     Returns:
       [*B, M + 1] float32, sum 1.
     """
+    check_range("[0, inf)", beta=beta)
     below = jax.nn.sigmoid(thresholds - beta * values[..., None])
     edge = jnp.ones_like(below[..., :1])
     return jnp.diff(jnp.concatenate([0.0 * edge, below, edge], axis=-1), axis=-1)
@@ -185,10 +196,11 @@ def ratings(
 
     Args:
       key: one key for the whole batch.
-      values, thresholds, beta: as in rating_probs.
+      values, thresholds, beta: as in `rating_probs`.
     Returns:
       [*B] int32 in 0..M.
     """
+    check_range("[0, inf)", beta=beta)
     noisy = beta * values + jax.random.logistic(key, values.shape)
     return jnp.sum(noisy[..., None] > thresholds, axis=-1).astype(jnp.int32)
 
@@ -206,20 +218,23 @@ def rating_loglik(
     which keeps its digits in both tails.
 
     Args:
-      labels: [*B] ratings in 0..M.
+      labels: [*B] ratings in 0..M; another has log-likelihood NaN.
       values: [*B] hidden values.
       thresholds: [M] strictly increasing cut points.
       beta: finite rationality >= 0.
     Returns:
       [*B] float32, <= 0.
     """
+    check_ids(labels=labels)
+    check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([labels, values])
     top = thresholds.shape[0]
     upper = thresholds[jnp.minimum(labels, top - 1)] - beta * values
     lower = thresholds[jnp.maximum(labels - 1, 0)] - beta * values
     inner = (labels > 0) & (labels < top)
+    rated = (labels >= 0) & (labels <= top)
     gap = jnp.where(inner, upper - lower, 1.0)
     between = jnp.where(inner, jnp.log(-jnp.expm1(-gap)), 0.0)
     log_upper = jnp.where(labels < top, jax.nn.log_sigmoid(upper), 0.0)
     log_lower = jnp.where(labels > 0, jax.nn.log_sigmoid(-lower), 0.0)
-    return log_upper + log_lower + between
+    return jnp.where(rated, log_upper + log_lower + between, jnp.nan)

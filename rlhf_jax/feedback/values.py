@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.ops.masking import masked_sum
 from rlhf_jax.ops.returns import discounted_sum
 
@@ -146,6 +147,7 @@ def partly_seen_values(
       AssertionError: shapes differ (at trace time).
     Reference: Liang et al. 2025, arXiv:2501.08617.
     """
+    check_range("[0, 1)", gamma=gamma)
     chex.assert_equal_shape([utilities[..., 0], belief_values])
     shown = jnp.sum(mask, axis=-1).astype(utilities.dtype)
     return discounted_sum(utilities, mask, gamma=gamma) + gamma**shown * belief_values
@@ -169,6 +171,7 @@ def biased_values(
     Raises:
       AssertionError: shapes differ (at trace time).
     """
+    check_range("(-inf, inf)", weight=weight)
     chex.assert_equal_shape([values, features])
     return values + weight * features
 
@@ -195,6 +198,7 @@ def observed_values(
       AssertionError: shapes differ (at trace time).
     Reference: Lang et al. 2024, arXiv:2402.17747, for partial observation.
     """
+    check_mask(seen=seen)
     expected = jnp.zeros_like(weights) if expected is None else expected
     chex.assert_equal_shape([weights, seen, expected, features[(0,) * (features.ndim - 1)]])
     return jnp.sum(weights * jnp.where(seen, features, expected), axis=-1)
@@ -237,6 +241,7 @@ def fulfilment_probs(
       AssertionError: shapes differ (at trace time).
     Reference: language as a reward-rational choice, Jeon et al. 2020, arXiv:2002.04833.
     """
+    check_mask(fulfils=fulfils)
     chex.assert_equal_shape([fulfils[..., 0, :], probs])
     kept = jnp.where(fulfils, probs[..., None, :], 0.0)
     return kept / jnp.sum(kept, axis=-1, keepdims=True)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rlhf_jax.checks import check_range
+from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.ops.linear_systems import einsum
 from rlhf_jax.ops.logprobs import above_underflow, tempered
 
@@ -86,6 +86,7 @@ def greedy_policy(
     Returns:
       [*B, A] nats, -inf off the best actions.
     """
+    check_entries("[0, inf)", tolerance=tolerance)
     best = action_values >= jnp.max(action_values, axis=-1, keepdims=True) - tolerance
     count = jnp.sum(best, axis=-1, keepdims=True).astype(action_values.dtype)
     return jnp.where(best, -jnp.log(count), -jnp.inf)

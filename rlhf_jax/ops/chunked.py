@@ -66,7 +66,7 @@ def _forward(chunk: int, hidden: Array, unembedding: Array, actions: Array):
         logits = _logits(states, table)
         peak = jnp.max(logits, axis=-1, keepdims=True)
         log_sum = jnp.log(jnp.sum(jnp.exp(logits - peak), axis=-1, keepdims=True))
-        chosen = entries(logits, actions) - peak[..., 0]
+        chosen = entries(logits, actions=actions) - peak[..., 0]
         return None, (chosen - log_sum[..., 0], peak, log_sum)
 
     axis = actions.ndim - 1

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rlhf_jax.checks import entries
+from rlhf_jax.checks import check_range, entries
 from rlhf_jax.ops.masking import masked_mean, masked_sum
 
 Scalar = float | int | Float[Array, ""]
@@ -34,7 +34,7 @@ def token_logps(
     logits = logits.astype(jnp.float32)
     # Subtracting the peak first keeps the digits that a common offset of the logits would eat.
     logits = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    return entries(logits, actions) - jax.nn.logsumexp(logits, axis=-1)
+    return entries(logits, actions=actions) - jax.nn.logsumexp(logits, axis=-1)
 
 
 def sequence_logps(
@@ -119,6 +119,7 @@ def tempered(logits: Float[Array, "*B A"], *, temperature: Scalar) -> Float[Arra
     Returns:
       [*B, A] <= 0.
     """
+    check_range("(0, inf)", temperature=temperature)
     away = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
     return away / above_underflow(temperature, logits.dtype)
 

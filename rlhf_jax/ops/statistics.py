@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rlhf_jax.checks import check_entries, check_range
+from rlhf_jax.checks import check_entries, check_ids, check_range
 
 Z95 = 1.959963984540054
 
@@ -51,6 +51,7 @@ def best_of_n_curve(
       AssertionError: shapes differ (at trace time).
     Reference: the estimator of Nakano et al. 2021, arXiv:2112.09332, Appendix I.
     """
+    check_ids(ns=ns)
     chex.assert_equal_shape([proxy_scores, gold_scores])
     size = proxy_scores.shape[-1]
     check_entries(f"[1, {size}]", ns=ns)
@@ -67,6 +68,7 @@ def best_of_n_curve(
 
 def best_of_n_kl(n: Int[Array, "*B"]) -> Float[Array, "*B"]:
     """KL(best-of-n || base) = log n - (n - 1) / n in nats; an upper bound where scores tie."""
+    check_ids(n=n)
     check_entries("[1, inf)", n=n)
     n = n.astype(jnp.float32)
     return jnp.log(n) - (n - 1.0) / n

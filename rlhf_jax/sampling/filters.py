@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import tempered
 
 
@@ -14,6 +15,7 @@ def top_k_logits(logits: Float[Array, "*B A"], *, k: int) -> Float[Array, "*B A"
       logits: [*B, A].
       k: static, >= 1; k >= A changes nothing. Actions tied with the k-th are all kept.
     """
+    check_range("[1, inf)", k=k)
     if k >= logits.shape[-1]:
         return logits
     smallest = jax.lax.top_k(logits, k)[0][..., -1:]
@@ -30,6 +32,7 @@ def top_p_logits(logits: Float[Array, "*B A"], *, p: float) -> Float[Array, "*B 
       logits: [*B, A]; -inf is allowed.
       p: in (0, 1].
     """
+    check_range("(0, 1]", p=p)
     probs = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
 
     # The threshold is the largest float32 t with mass{probs >= t} >= p. Non-negative floats are
@@ -62,6 +65,8 @@ def processed_logits(
       [*B, A] unnormalised, -inf where an action is ruled out. The smallest temperatures give their
       limit, the largest logit, at random in a tie.
     """
+    check_range("[0, inf)", temperature=temperature, top_k=top_k)
+    check_range("(0, 1]", top_p=top_p)
     if temperature == 0:
         best = jnp.argmax(logits, axis=-1, keepdims=True)
         return jnp.where(jnp.arange(logits.shape[-1]) == best, 0.0, -jnp.inf)

@@ -1,4 +1,4 @@
-"""What docstrings promise of keywords, masks and ids, asked of every function of docs/losses.md.
+"""What docstrings promise of keywords, masks and ids, of objectives, teachers and backups.
 
 Each range is read off the docstring ("KL weight > 0", "h in [0, 1/2)"), so the two can't drift
 apart. Functions are only traced: refusals come before any computation.
@@ -21,7 +21,9 @@ from docs.make_losses import PARTS, functions
 from rlhf_jax.losses import links
 from rlhf_jax.ops.masking import Mean
 
-FUNCTIONS = dict(chain.from_iterable(functions(module) for module in chain(*PARTS.values())))
+TAUGHT = ["feedback.choices", "feedback.interventions", "feedback.teachers", "ops.bellman"]
+MODULES = [*chain(*PARTS.values()), *TAUGHT]
+FUNCTIONS = dict(chain.from_iterable(functions(module) for module in MODULES))
 BOUNDED = {"c_clip": "[0, inf]", "cache": "(0, 1]"}  # by another keyword: rho_clip, max_length
 
 
@@ -46,7 +48,7 @@ def described(function: Callable, name: str) -> str:
 def stated(function: Callable, name: str) -> str:
     """The interval that the docstring states for a keyword."""
     text = described(function, name)
-    top = "inf]" if "nfinity" in text else "inf)"
+    top = "inf]" if re.search(r"nfinity|\binf\b", text) else "inf)"
     if name in BOUNDED:
         return BOUNDED[name]
     if "any real" in text:
@@ -72,8 +74,12 @@ def sides(interval: str) -> tuple[list[float], list[float]]:
 
 def scalars(function: Callable) -> list[str]:
     """Arguments that are one number."""
-    parameters = inspect.signature(function).parameters
-    return [name for name, p in parameters.items() if re.search(r"\bfloat\b", str(p.annotation))]
+    texts = {name: str(p.annotation) for name, p in inspect.signature(function).parameters.items()}
+    return [
+        name
+        for name, text in texts.items()
+        if re.search(r"\bfloat\b", text) and not any(re.findall(r"Array, '([^']*)'", text))
+    ]
 
 
 def arrays(function: Callable, kind: str) -> list[str]:

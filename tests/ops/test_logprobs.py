@@ -31,7 +31,7 @@ def test_the_log_prob_of_an_action_that_does_not_exist_is_nan():
     logits, actions = jnp.zeros((3, 2)), jnp.array([-1, 2, 1])
     logps = token_logps(logits, actions)
     np.testing.assert_allclose(logps, [np.nan, np.nan, -0.6931472], rtol=1e-6)
-    chosen = jax.grad(lambda x: jnp.sum(entries(x, actions)))(logits)
+    chosen = jax.grad(lambda x: jnp.sum(entries(x, actions=actions)))(logits)
     np.testing.assert_array_equal(chosen, [[0, 0], [0, 0], [0, 1]])
 
 

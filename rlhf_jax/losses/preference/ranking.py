@@ -114,6 +114,7 @@ def rrhf_loss(
     Reference: Yuan et al. 2023, arXiv:2304.05302.
     Departs: the NLL of the best answer is its mean over tokens, like a; the paper's is the sum.
     """
+    check_mask(mask=mask)
     chex.assert_equal_shape([mean_logps, scores, mask])
     mask &= jnp.isfinite(scores)
     mean_logps = jnp.where(mask, mean_logps, 0.0)
@@ -155,6 +156,7 @@ def lipo_loss(
     Reference: Liu et al. 2024, arXiv:2402.01878; the weights are LambdaLoss, Wang et al. 2018.
     Departs: the paper writes D = log(1 + rank); base 2, that of DCG, is a constant factor.
     """
+    check_mask(mask=mask)
     check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([logps, ref_logps, scores, mask])
     mask &= jnp.isfinite(scores)
