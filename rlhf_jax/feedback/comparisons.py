@@ -219,7 +219,7 @@ class Comparisons(NamedTuple):
 
     labels: Int[Array, "*B"]  # index of the winner, EQUAL where the teacher calls them equal
     prefs: Float[Array, "*B"]  # training target of P(item 1 beats item 0): 0, 1, or 1/2 if equal
-    valid: Bool[Array, "*B"]  # False where the pair was skipped or its answer went missing
+    valid: Bool[Array, "*B"]  # False where the pair was skipped, had no finite values, or no answer
     equal: Bool[Array, "*B"]
     weights: Float[Array, "*B"]  # 1 where valid, else 0
     oracle_labels: Int[Array, "*B"]  # who is truly better, item 0 on a tie: hide it from learners
@@ -245,7 +245,8 @@ def compare(
 
     Args:
       key: one key for the whole batch; stages draw from streams of their own.
-      values: [*B, 2] G, what the teacher judges by; see `feedback.values`.
+      values: [*B, 2] G, what the teacher judges by; see `feedback.values`. A pair with a value or
+        return that is not finite is not valid: its weight is 0.
       returns: [*B, 2] R, raw returns of the true reward; None: they are the values.
       draw: `(key, values) -> labels`, e.g. `partial(bt_labels, beta=1.0)`.
       mistake: share of labels that are turned around; EQUAL stays.
@@ -272,7 +273,8 @@ def compare(
     gaps = returns[..., 1] - returns[..., 0]
     equal = (labels == EQUAL) | (jnp.abs(gaps) < equal_below)
     arrived = jax.random.uniform(jax.random.fold_in(key, MISSING), equal.shape) >= missing
-    valid = (jnp.max(returns, axis=-1) > skip_below) & arrived
+    finite = (jnp.isfinite(values) & jnp.isfinite(returns)).all(axis=-1)
+    valid = (jnp.max(returns, axis=-1) > skip_below) & finite & arrived
     labels = jnp.where(equal, EQUAL, labels).astype(jnp.int32)
     return Comparisons(
         labels=labels,

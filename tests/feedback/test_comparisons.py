@@ -113,6 +113,14 @@ def test_reference_shares_of_skipped_and_equal_pairs(steps, returns):
     assert agreement(data) == 1.0
 
 
+def test_a_pair_without_finite_values_is_not_valid():
+    values = jnp.array([[0.0, 1.0], [jnp.nan, 1.0], [0.0, jnp.inf], [-jnp.inf, 1.0]])
+    draw = partial(bt_labels, beta=1.0)
+    assert compare(jax.random.key(0), values, draw=draw).weights.tolist() == [1, 0, 0, 0]
+    hidden = compare(jax.random.key(0), values, jnp.ones((4, 2)), draw=draw)
+    assert hidden.valid.tolist() == [True, False, False, False]
+
+
 VALUES = np.array([[0.0, 0.7], [1.0, -1.0], [2.0, 2.0]], np.float32)
 
 
