@@ -19,7 +19,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from rlhf_jax.algos import answer_games, ppo, preference, reward_model, sft
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.games import inpo_loss, nash_md_pg_loss
+from rlhf_jax.losses.group_policy_gradient import dapo_loss
 from rlhf_jax.losses.preference import dpo_loss, ipo_loss
+from rlhf_jax.ops.masking import token_mean
 from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_value
 from rlhf_jax.types import PreferenceBatch, Trajectory
 
@@ -91,6 +93,15 @@ def game_answers_case():
     return Case(update, normal(rng, STATES, ACTIONS), batch)
 
 
+def game_tokens_case():
+    rng = np.random.default_rng(6)
+    columns = {"old_token_logps": normal(rng, ROWS, STEPS) - 1.4, "advantages": normal(rng, ROWS)}
+    batch = answer_games.AnswerBatch(random_trajectory(rng), columns, jnp.ones(ROWS))
+    loss = partial(dapo_loss, clip_eps_low=0.9, clip_eps_high=10.0)
+    update = answer_games.make_answer_update(POLICY, SGD, loss, reduction=token_mean)
+    return Case(update, normal(rng, STATES, ACTIONS), batch)
+
+
 def sft_case():
     rng = np.random.default_rng(3)
     params = normal(rng, STATES, ACTIONS)
@@ -106,6 +117,7 @@ CASES = {
     "sft": sft_case(),
     "game_pairs": game_pairs_case(),
     "game_answers": game_answers_case(),
+    "game_tokens": game_tokens_case(),
 }
 CASES = {name: case._replace(update=jax.jit(case.update)) for name, case in CASES.items()}
 WEIGHTED = {name: case for name, case in CASES.items() if name != "sft"}
