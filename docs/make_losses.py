@@ -46,7 +46,8 @@ HEAD = """# Objectives
 One row per function, made from the docstrings by `python docs/make_losses.py`. A loss takes arrays
 and returns one value per example (or per step), unreduced; how they are averaged is a separate
 choice: the last table. Every function is in `rlhf_jax`; its docstring has shapes, units and what
-departs from the paper.
+departs from the paper. A keyword out of its range, or a mask that is not bool, is refused by name
+where it is known, at trace time; a traced number is not looked at.
 
 Symbols: y_w and y_l are the chosen and the rejected answer; u = log pi - log pi_ref is a log-ratio,
 D = u_w - u_l; z is a margin; a = log pi(y) / |y| is a mean log-prob; rho = pi / pi_old; A is an

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.algos import sft
 from rlhf_jax.algos.gradient import Diagnostics, init_state
-from rlhf_jax.checks import check_range
+from rlhf_jax.checks import check_ids, check_mask, check_range
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.types import Params, Policy, Trajectory
 
@@ -27,9 +27,13 @@ def action_counts(
       demonstrations: inputs are ids of observations [*B, T], h * S + s where the policy depends on
         the step.
     """
+    check_ids(observations=demonstrations.inputs, actions=demonstrations.actions)
+    check_mask(mask=demonstrations.mask)
     where = (demonstrations.inputs, demonstrations.actions)
     weights = jnp.asarray(demonstrations.mask, float)
-    return jnp.zeros((num_observations, num_actions)).at[where].add(weights)
+    # An action of another table is dropped, where a negative one would count for the last.
+    counts = jnp.zeros((num_observations, num_actions))
+    return counts.at[where].add(weights, wrap_negative_indices=False)
 
 
 def clone_counts(counts: Float[Array, "*B A"]) -> Float[Array, "*B A"]:

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
 from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.checks import check_range
 from rlhf_jax.data.padding import pad_left
 from rlhf_jax.data.tokenizer import EOS_ID, PAD_ID, decode_rows, encode_prompts
 from rlhf_jax.envs import shop
@@ -208,6 +209,7 @@ def check_scores(indices: np.ndarray, scores: np.ndarray) -> None:
 
 def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """AdamW with a short warm-up and a cosine to a tenth, gradients clipped to norm 1."""
+    check_range("(0, 1]", learning_rate=learning_rate)
     warmup = max(1, min(20, steps // 10))
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, learning_rate, warmup, max(steps, warmup + 1), 0.1 * learning_rate

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.tree_util import keystr, tree_leaves_with_path
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import rows
@@ -158,11 +159,13 @@ def plain(build: Callable[[jax.Array], nnx.Module]):
       same dicts with a tuple of axis names for each array.
     """
     graph, shapes = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
+    expected = jax.tree.map(jnp.shape, nnx.to_pure_dict(shapes))
 
     def init(key: jax.Array) -> Params:
         return nnx.to_pure_dict(nnx.state(build(key)))
 
     def bind(params: Params) -> Any:
+        _check_shapes(params, expected)
         return nnx.merge(graph, params)
 
     def axes() -> dict:
@@ -173,6 +176,26 @@ def plain(build: Callable[[jax.Array], nnx.Module]):
         return nnx.traversals.unflatten_mapping(named)
 
     return init, bind, axes
+
+
+def _check_shapes(params: Params, expected: Any) -> None:
+    """ValueError naming the first array that is not of this model; at trace time."""
+    found = jax.tree.map(jnp.shape, params)
+    if found == expected:
+        return
+    found, wanted = (
+        {keystr(path): leaf for path, leaf in tree_leaves_with_path(tree, is_leaf=_is_shape)}
+        for tree in (found, expected)
+    )
+    name = next(name for name in (*wanted, *found) if found.get(name) != wanted.get(name))
+    raise ValueError(
+        f"params{name} must be {wanted.get(name, 'left out')} in this model, got "
+        f"{found.get(name, 'no array')}: these are the parameters of another one"
+    )
+
+
+def _is_shape(tree: Any) -> bool:
+    return isinstance(tree, tuple)
 
 
 def make_transformer(config: TransformerConfig) -> Transformer:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from rlhf_jax.checks import check_range
+from rlhf_jax.checks import check_ids, check_mask, check_range
 from rlhf_jax.models import KVCache, ScalarModel, Transformer
 from rlhf_jax.ops.chunked import chunked_token_logps
 from rlhf_jax.ops.logprobs import token_logps
@@ -83,6 +83,8 @@ def language_inputs(
     """
     chex.assert_equal_shape([prompt_ids, prompt_mask])
     chex.assert_equal_shape([completion_ids, completion_mask])
+    check_mask(prompt_mask=prompt_mask, completion_mask=completion_mask)
+    check_ids(prompt_ids=prompt_ids, completion_ids=completion_ids)
     mask = jnp.concatenate([prompt_mask, completion_mask], axis=-1)
     count = jnp.cumsum(mask, axis=-1, dtype=jnp.int32)
     return LanguageInputs(

@@ -280,3 +280,16 @@ def test_parameters_can_be_donated():
 def test_bad_sizes_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         tiny(**change)
+
+
+def test_params_of_another_model_are_refused_by_name():
+    """A larger vocabulary or a second table would otherwise be read and trained without a word."""
+    model, ids = make_transformer(tiny(vocab_size=11)), jnp.ones((1, 3), int)
+    others = [
+        (tiny(vocab_size=12), r"params\['trunk'\]\['embed'\] must be \(11, 16\).*got \(12, 16\)"),
+        (tiny(vocab_size=11, tied_embeddings=False), r"params\['unembed'\] must be left out"),
+    ]
+    for config, message in others:
+        params = jax.eval_shape(make_transformer(config).init, jax.random.key(0))
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(model.hidden, params, ids, ids, ids)
