@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
+from experiments.shop_nash import claims as nash_claims
 from experiments.shop_nash import config as nash_config
 from experiments.shop_nash import run as nash_run
-from experiments.shop_nash.evaluate import Standing, play, standings
+from experiments.shop_nash.evaluate import play, standings
 from experiments.shop_nash.population import population_judge
 from rlhf_jax.envs import shop
 from rlhf_jax.labs.shop import make_lab
 from rlhf_jax.labs.shop_stages import make_tokenizer, trajectories
 from rlhf_jax.labs.size import Size
-from rlhf_jax.training import StageResult, open_run
+from rlhf_jax.training import open_run
 
 TOY = nash_config.Config(
     rows=40,
@@ -68,21 +69,30 @@ def test_sft_is_no_rival():
     assert np.allclose(table["a"].against_sft, 0.0)
 
 
-def test_the_claims_follow_the_standings():
-    """A Nash method no better than a baseline fails both of its claims."""
-    facts = StageResult({}, {"correct": [1.0, 0.0]}, 0.0)
-    half = np.full(3, 0.5)
-    one = Standing(np.full(3, 0.4), "a", half, np.full(3, 0.2), half)
-    good = Standing(half, "a", half, np.full(3, 0.1), half)
-    table = dict.fromkeys((*nash_run.BASELINES, "INPO"), one) | {"EGPO": good, "SFT": good}
-    held = {claim.statement: claim.holds for claim in nash_run.claimed(table, facts, facts)}
-    assert held == {
-        "preference model: held-out accuracy above Bradley-Terry's": False,
-        "INPO: worst case above both baselines'": False,
-        "INPO: exploitability below both baselines'": False,
-        "EGPO: worst case above both baselines'": True,
-        "EGPO: exploitability below both baselines'": True,
-    }
+def test_the_claims_follow_the_games():
+    """A Nash method like the baselines fails both of its claims, one that mixes holds them."""
+    brief, _, thorough = PURE
+    baselines = dict.fromkeys(nash_run.BASELINES, [brief] * 2)
+    games = tournament(SFT=[brief - 5] * 2, INPO=[brief] * 2, EGPO=[brief, thorough], **baselines)
+    claims = nash_claims.method_claims(games)
+    size = "6 held-out prompts, one training run"
+    assert [(c.statement, c.verdict) for c in claims] == [
+        (f"INPO: worst case less that of the better baseline, {size}", "fails"),
+        (f"INPO: exploitability less that of the better baseline, {size}", "fails"),
+        (f"EGPO: worst case less that of the better baseline, {size}", "holds"),
+        (f"EGPO: exploitability less that of the better baseline, {size}", "holds"),
+    ]
+    # EGPO beats brief half the time, 1/2, and else 2/3; brief then loses as much to EGPO.
+    mixed = (1 / 2 + 2 / 3) / 2
+    np.testing.assert_allclose([c.value for c in claims], [0, 0, 2 * mixed - 1, -1 / 3], atol=1e-12)
+
+
+def test_two_models_that_are_right_about_other_pairs_leave_the_accuracy_undecided():
+    verdicts = [
+        nash_claims.accuracy_claim(preference, [1.0, 0.0, 0.5, 1.0]).verdict
+        for preference in ([1.0, 0.0, 0.5, 1.0], [0.0, 1.0, 1.0, 1.0])
+    ]
+    assert verdicts == ["fails", "undecided"]
 
 
 def test_the_judge_reads_texts_and_is_the_population(tmp_path):

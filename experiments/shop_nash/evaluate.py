@@ -63,11 +63,13 @@ class Tournament(NamedTuple):
     names: M. wins: [N, M, M] win rate of the row's policy over the column's on each prompt, 1/2
       against itself. gaps: name -> [mean, low, high] of each number of `exact.answer_games`, the
       pool being all answers of all policies.
+    crossfit_gaps: name -> [N] of each prompt.
     """
 
     names: tuple[str, ...]
     wins: np.ndarray
     gaps: Mapping[str, Mapping[str, np.ndarray]]
+    crossfit_gaps: Mapping[str, np.ndarray]
 
 
 def play(utilities: Mapping[str, np.ndarray], *, beta: float) -> Tournament:
@@ -80,11 +82,13 @@ def play(utilities: Mapping[str, np.ndarray], *, beta: float) -> Tournament:
     wins = blocks.mean((2, 4))
     wins[:, range(len(names)), range(len(names))] = 0.5
     owners = np.repeat(np.arange(len(names)), samples)
-    gaps = {}
-    for i, name in enumerate(names):
-        own = np.broadcast_to(owners == i, prefs.shape[:2])
-        gaps[name] = summarise(solve_answer_games(prefs, own))
-    return Tournament(names, wins, gaps)
+    solved = {
+        name: solve_answer_games(prefs, np.broadcast_to(owners == i, prefs.shape[:2]))
+        for i, name in enumerate(names)
+    }
+    gaps = {name: summarise(one) for name, one in solved.items()}
+    crossfit = {name: one.crossfit_gap for name, one in solved.items()}
+    return Tournament(names, wins, gaps, crossfit)
 
 
 class Standing(NamedTuple):

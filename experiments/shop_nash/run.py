@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.shop_nash.claims import BASELINES, accuracy_claim, method_claims
 from experiments.shop_nash.config import Config
 from experiments.shop_nash.evaluate import (
     Sampled,
-    Standing,
     play,
     sample_answers,
     standings,
@@ -30,12 +30,11 @@ from rlhf_jax.judges import preference_judge
 from rlhf_jax.labs import shop_stages
 from rlhf_jax.labs.shop import ShopLab, check_batches, make_lab
 from rlhf_jax.labs.shop_ppo import Trained, fit_ppo
-from rlhf_jax.reports.claims import Claim, Outcome
-from rlhf_jax.training import Run, Stage, StageResult, check_stop, progress_bar, run_stage
+from rlhf_jax.reports.claims import Outcome
+from rlhf_jax.training import Run, Stage, check_stop, progress_bar, run_stage
 from rlhf_jax.types import Params
 
 PAIR_PROMPTS, HELDOUT_PROMPTS, HELDOUT_PAIRS = 600_000, 1_000_000, 1_100_000
-BASELINES = ("PPO on Bradley-Terry", "iterative DPO")
 
 
 def run(config: Config, job: Run) -> Outcome:
@@ -80,7 +79,10 @@ def run(config: Config, job: Run) -> Outcome:
     utilities = {name: one.utilities for name, one in sampled.items()}
     games = play(utilities, beta=config.judge_beta)
     table = standings(games, seed=config.seed)
-    claims = claimed(table, reward, preference)
+    claims = [
+        accuracy_claim(preference.info["correct"], reward.info["correct"]),
+        *method_claims(games),
+    ]
     return write_report(job, games, table, sampled, results, claims, (reward.info, preference.info))
 
 
@@ -142,20 +144,3 @@ def draw(
             arrays[name] = {k: v for k, v in found._asdict().items() if k != "texts"}
             advance(len(texts))
     return arrays, {"texts": texts}
-
-
-def claimed(
-    table: dict[str, Standing], reward: StageResult, preference: StageResult
-) -> list[Claim]:
-    """What is claimed of the pairwise model and of each Nash method judged by the population."""
-    better = np.mean(preference.info["correct"]) - np.mean(reward.info["correct"])
-    claims = [Claim("preference model: held-out accuracy above Bradley-Terry's", better, ">", 0.0)]
-    rivals = [table[name] for name in BASELINES]
-    worst = max(rival.worst[0] for rival in rivals)
-    gap = min(rival.crossfit_gap[0] for rival in rivals)
-    for name, one in table.items():
-        if name not in (*BASELINES, "SFT") and "learned" not in name:
-            excess, less = one.worst[0] - worst, one.crossfit_gap[0] - gap
-            claims.append(Claim(f"{name}: worst case above both baselines'", excess, ">", 0.0))
-            claims.append(Claim(f"{name}: exploitability below both baselines'", less, "<", 0.0))
-    return claims
