@@ -20,7 +20,7 @@ from experiments.preferences.data import (
     train_tokenizer,
 )
 from experiments.preferences.fold import check_finite, fold_data, prompts_asked
-from experiments.preferences.run import run
+from experiments.preferences.run import accuracy_claim, run
 from experiments.preferences.training import make_tools
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import dialogue_opening
@@ -93,7 +93,20 @@ def test_reward_model_and_ngrams_learn_the_marker(finished):
     assert found["DPO, implicit"]["accuracy"]["mean"] > 0.8
     assert found["longer wins"]["accuracy"]["mean"] == pytest.approx(0.5)
     assert found["shorter wins"]["accuracy"]["mean"] == pytest.approx(0.5)
-    assert outcome.claims[0].holds
+    (claim,) = outcome.claims
+    assert claim.statement == "reward model: accuracy on 48 held-out pairs, 2 folds"
+    assert float(claim.value) == found["reward model"]["accuracy"]["mean"]
+    # Two folds have an interval of t = 12.7 standard errors unless they agree.
+    assert claim.verdict != "fails"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.55, 0.6, "holds"), (0.48, 0.52, "undecided"), (0.4, 0.49, "fails")],
+)
+def test_a_coin_within_the_interval_leaves_the_claim_undecided(low, high, verdict):
+    accuracy = {"widest": [(low + high) / 2, low, high]}
+    assert accuracy_claim(accuracy, 48, 2).verdict == verdict
 
 
 def test_a_fit_of_one_update_is_refused(tmp_path):

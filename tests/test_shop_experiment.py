@@ -1,6 +1,7 @@
 """The shop job at toy size: it runs whole, and an interrupted run ends as if it never stopped."""
 
 import json
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from experiments.__main__ import BadArguments, make_config, parse_run
 from experiments.shop import config as shop_config
 from experiments.shop import run as shop_run
+from experiments.shop.claims import accuracy_claim, win_claims
 from experiments.shop.corpus import sample_pairs
 from experiments.shop.report import Method, overoptimisation
 from experiments.shop.tools import make_tools
@@ -54,13 +56,37 @@ def test_every_method_is_in_the_table_and_every_number_is_finite(whole):
         assert np.isfinite([numbers["kl"], numbers["score"], numbers["length"]]).all()
 
 
-def test_the_claims_are_those_of_the_issue(whole):
+def test_the_claims_name_their_size(whole):
     _, outcome = whole
-    asked = {(claim.statement.split(":")[0], claim.op, claim.threshold) for claim in outcome.claims}
-    expected = {("reward model", ">=", 0.75)}
-    for name in ("best of 4", "DPO", "online DPO", "PPO"):
-        expected |= {(name, ">=", 0.6), (name, ">", 0.5)}
-    assert asked == expected
+    first, *others = outcome.claims
+    assert re.fullmatch(r"reward model: accuracy on \d+ held-out pairs", first.statement)
+    assert (first.op, first.threshold) == (">=", 0.75)
+    prompts = "12 held-out prompts, one training run"
+    assert [(claim.statement, claim.op, claim.threshold) for claim in others] == [
+        (f"{name}: win rate against SFT on the gold score, {prompts}", ">=", 0.6)
+        for name in ("best of 4", "DPO", "online DPO", "PPO")
+    ]
+
+
+def method(gold: np.ndarray) -> Method:
+    return Method(gold, np.zeros(6), np.zeros(3), 0.0, 0.0, 1.0, 1.0, [])
+
+
+def test_another_answer_of_sft_in_the_place_of_a_method_fails():
+    """The gold scores of other answers of SFT are higher for every second prompt."""
+    sft = np.arange(100.0)
+    again = sft + np.where(np.arange(100) % 2, 0.5, -0.5)
+    methods = {"SFT": method(sft), "DPO": method(sft + 0.1), "PPO": method(again)}
+    claims = win_claims(methods, ("DPO", "PPO"), again)
+    assert [claim.verdict for claim in claims] == ["holds", "fails"]
+    assert claims[0].baseline == ("other answers of SFT", 0.5)
+
+
+def test_a_reward_model_at_chance_fails_and_few_pairs_leave_it_undecided():
+    margins = np.where(np.arange(400) % 2, 1.0, -1.0)
+    assert accuracy_claim(margins).verdict == "fails"
+    assert accuracy_claim(np.abs(margins)).verdict == "holds"
+    assert accuracy_claim([1.0, 1.0, 1.0, -1.0]).verdict == "undecided"
 
 
 def test_the_report_is_one_self_contained_page(whole):
@@ -116,7 +142,7 @@ def test_the_panel_says_whether_gold_fell(gold, proxy, fell, words):
         {"stage": "ppo_no_kl", "step": 10 * (i + 1), "heldout/gold": g, "heldout/score": s}
         for i, (g, s) in enumerate(zip(gold, proxy, strict=True))
     ]
-    sft = Method(np.array([0.1, 0.3]), np.zeros(6), np.zeros(3), 0.0, 0.0, 1.0, 1.0, [])
+    sft = method(np.array([0.1, 0.3]))
     found = overoptimisation(rows, sft)
     assert found["fell"] is fell
     assert words in found["text"]

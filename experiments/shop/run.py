@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.shop.claims import accuracy_claim, win_claims
 from experiments.shop.config import Config
 from experiments.shop.corpus import sample_pairs
 from experiments.shop.evaluate import (
@@ -31,7 +32,7 @@ from rlhf_jax.data.store import open_source
 from rlhf_jax.labs.shop import gold_scores
 from rlhf_jax.labs.shop_stages import base_corpus, make_tokenizer
 from rlhf_jax.ops.statistics import best_of_n_kl, mean_interval, wins
-from rlhf_jax.reports.claims import Claim, Outcome
+from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.training import Run, Stage, check_stop, progress_bar, run_stage, write_metrics
 from rlhf_jax.types import Params
 
@@ -85,11 +86,11 @@ def run(config: Config, job: Run) -> Outcome:
 
     seconds = {name: result.seconds for name, result in results.items()}
     methods = table_rows(config, measured, best, trained, sft.seconds, seconds)
-    claims = [Claim("reward model: held-out accuracy", reward.info["accuracy"], ">=", 0.75)]
-    for name in (f"best of {config.evaluation.best_of}", *(NAMES[name] for name in CLAIMED)):
-        rate, low, _ = methods[name].win_rate
-        claims.append(Claim(f"{name}: win rate against SFT", rate, ">=", 0.6))
-        claims.append(Claim(f"{name}: lower 95% bound of it", low, ">", 0.5))
+    names = (f"best of {config.evaluation.best_of}", *(NAMES[name] for name in CLAIMED))
+    claims = [
+        accuracy_claim(reward.info["margins"]),
+        *win_claims(methods, names, best.arrays["all_gold"][:, 0]),
+    ]
     return write_report(job, tools, methods, claims, reward.info, best.arrays)
 
 
