@@ -116,13 +116,7 @@ def improve(
         keys = jax.random.split(jax.random.fold_in(key, time), config.episodes)
         shape = (config.episodes, *logps.shape)
         episodes = collect(grid, jnp.broadcast_to(logps, shape), keys, steps=config.steps)
-        safe = safe_set.safe_set(
-            replay,
-            kept,
-            NUM_STATES,
-            gamma=config.agent.safe_gamma,
-            sweeps=config.agent.sweeps,
-        )
+        safe = safe_set.safe_set(replay, kept, NUM_STATES, gamma=config.agent.safe_gamma)
         told = {
             "length": jnp.where(episodes.successes, safe_set.lengths(episodes), config.steps),
             "success": episodes.successes,

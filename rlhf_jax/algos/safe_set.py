@@ -51,7 +51,7 @@ class Config:
     horizon: steps planned, every sequence of actions tried.
     threshold, relax, retries: least f_S of the last state; where nothing is feasible it is
       multiplied by `relax`, `retries` times at most, and then any action is taken.
-    safe_gamma, sweeps: discount and sweeps of the safe set. gamma: of the value.
+    safe_gamma: discount of the safe set. gamma: of the value.
     unseen: value of a state from which nothing is recorded.
     """
 
@@ -60,14 +60,13 @@ class Config:
     relax: float = 0.8
     retries: int = 5
     safe_gamma: float = 0.9
-    sweeps: int = 6
     gamma: float = 0.99
     unseen: float = -80.0
 
     def __post_init__(self):
         check_fields(self, "(0, 1)", "threshold", "relax", "safe_gamma", "gamma")
         check_fields(self, "[1, inf)", "horizon")
-        check_fields(self, "[0, inf)", "retries", "sweeps")
+        check_fields(self, "[0, inf)", "retries")
         check_fields(self, "(-inf, inf)", "unseen")
 
 
@@ -124,14 +123,15 @@ def moves(replay: Replay, kept: Bool[Array, " N"], num_states: int) -> Int[Array
 
 
 def safe_set(
-    replay: Replay, kept: Bool[Array, " N"], num_states: int, *, gamma: Scalar, sweeps: int
+    replay: Replay, kept: Bool[Array, " N"], num_states: int, *, gamma: Scalar
 ) -> Float[Array, " S"]:
-    """f(s) = max(1{s on a kept success}, gamma max_{s' seen after s} f(s')), after some sweeps.
+    """f(s) = max(1{s on a kept success}, gamma max_{s' seen after s} f(s')).
+
+    gamma to the number of steps from s to a kept success, along transitions seen.
 
     Args:
       replay, kept: the trajectories that count.
       gamma: in (0, 1). With 0.9 and a threshold of 0.8, two steps from a success are safe.
-      sweeps: of the backup.
     Returns:
       [S] in [0, 1].
     """
@@ -141,10 +141,13 @@ def safe_set(
     labels = there & (kept & replay.successes)[:, None]
     safe = jnp.zeros(num_states).at[replay.states].max(labels.astype(float))
 
-    def sweep(_, values):
-        return jnp.maximum(safe, gamma * jnp.max(jnp.where(edges, values, 0.0), axis=-1))
+    def sweep(carry):
+        values, _ = carry
+        ahead = gamma * jnp.max(jnp.where(edges, values, 0.0), axis=-1)
+        backed_up = jnp.maximum(safe, ahead)
+        return backed_up, jnp.any(backed_up > values)
 
-    return jax.lax.fori_loop(0, sweeps, sweep, safe)
+    return jax.lax.while_loop(lambda carry: carry[1], sweep, (safe, jnp.array(True)))[0]
 
 
 def behaviour_values(
@@ -215,7 +218,7 @@ def policy(
       cross-entropy method, the observed state in place of a learned one.
     """
     model = fit_model(replay, num_states, num_actions)
-    safe = safe_set(replay, kept, num_states, gamma=config.safe_gamma, sweeps=config.sweeps)
+    safe = safe_set(replay, kept, num_states, gamma=config.safe_gamma)
     values = behaviour_values(replay, kept, num_states, gamma=config.gamma, unseen=config.unseen)
     thresholds = config.threshold * config.relax ** jnp.arange(config.retries + 1)
     scores = jax.vmap(lambda least: plan(model, values, safe >= least, horizon=config.horizon))(

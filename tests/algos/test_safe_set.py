@@ -39,7 +39,7 @@ STORED = jnp.array([True, True, True, True, False])
 FITS = jax.jit(
     lambda replay, kept: (
         safe_set.fit_model(replay, S, 2),
-        safe_set.safe_set(replay, kept, S, gamma=0.9, sweeps=6),
+        safe_set.safe_set(replay, kept, S, gamma=0.9),
         safe_set.behaviour_values(replay, kept, S, gamma=0.5, unseen=-9.0),
     )
 )
@@ -67,6 +67,15 @@ def test_the_safe_set_and_its_backup():
     np.testing.assert_allclose(safe, [0, 0.9, 1, 1, 1, 1], atol=1e-6)
     _, safe, _ = FITS(road, jnp.array([False, True, False, False, False]))
     np.testing.assert_allclose(safe, np.zeros(S), atol=1e-6)
+
+
+def test_the_safe_set_reaches_along_any_road():
+    """Nine steps, seen one at a time, to the place where a success began: 0.9^9 at the start."""
+    states = jnp.array([[i, i + 1] for i in range(10)])
+    ones = jnp.ones(10, bool)
+    road = Replay(states, jnp.ones((10, 1), int), ones[:, None], states[:, 1] == 10, ~ones)
+    safe = safe_set.safe_set(road, ones, 11, gamma=0.9)
+    np.testing.assert_allclose(safe, [*0.9 ** np.arange(9, -1, -1), 1.0], rtol=1e-6)
 
 
 def test_values_are_means_of_what_was_done():
@@ -162,7 +171,7 @@ def test_relaxed_thresholds_reach_what_is_three_steps_away():
         ({"threshold": 1.0}, r"threshold must be in \(0, 1\), got 1.0"),
         ({"gamma": 0.0}, r"gamma must be in \(0, 1\)"),
         ({"horizon": 0}, r"horizon must be in \[1, inf\)"),
-        ({"sweeps": -1}, r"sweeps must be in \[0, inf\)"),
+        ({"retries": -1}, r"retries must be in \[0, inf\)"),
     ],
 )
 def test_safe_set_values_out_of_range_are_named(change, message):
