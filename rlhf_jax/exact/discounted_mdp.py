@@ -134,7 +134,7 @@ def soft_optimal(
 
     Args:
       ref_logps: [*B, S, A] log ref; zeros give max-ent, where A* = Q - V = beta log pi.
-      beta: KL weight > 0. May be traced; NaN at a traced 0.
+      beta: KL weight > 0. May be traced, and then is not checked.
     Returns:
       Solution: the policy with its own soft values, as `evaluate` gives them.
     """

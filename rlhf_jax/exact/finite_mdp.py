@@ -80,7 +80,7 @@ def soft_optimal(mdp: FiniteMDP, ref_logps: Float[Array, "*B H S A"], *, beta: S
 
     Args:
       ref_logps: [*B, H, S, A] log ref; zeros give max-ent (entropy weight beta).
-      beta: KL weight > 0. May be traced; NaN at a traced 0.
+      beta: KL weight > 0. May be traced, and then is not checked.
     Returns:
       Solution. H = 1 is `exact.bandit.regularised_optimum`; beta to 0 is `optimal`, beta to
       infinity the reference.
