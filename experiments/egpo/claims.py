@@ -4,6 +4,7 @@ An update of EGPO calls the oracle twice, one of every other method once.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -223,7 +224,10 @@ def guard_claims(beta: float, ends: Arrays) -> list[Claim]:
         for name, gaps in ends.items()
     }
     least = ends["EGPO"][suite.GUARD_ETAS[beta].index(bad)].min()
-    about = {"kind": "ours", "source": "steps up to twice the theorem's 2 / (1 + 2 beta)"}
+    about: dict[str, Any] = {
+        "kind": "ours",
+        "source": "steps up to twice the theorem's 2 / (1 + 2 beta)",
+    }
     return [
         Claim(
             f"rock-paper-scissors, beta {beta}, EGPO at eta {good:g}: largest last gap over starts",

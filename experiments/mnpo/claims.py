@@ -1,6 +1,7 @@
 """What mnpo claims of its studies, and the baselines that must fail."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,10 @@ AVERAGES = {
     "Hedge": {100: 0.050, 400: 0.041, 1600: 0.0051, 6400: 0.0045},
 }
 INPO = "INPO = (1)"
-LINEAR = {"kind": "ours", "source": "roots of the update linearised at the Nash policy"}
+LINEAR: dict[str, Any] = {
+    "kind": "ours",
+    "source": "roots of the update linearised at the Nash policy",
+}
 Arrays = Mapping[str, np.ndarray]
 Limits = Mapping[str, list[float]]
 
@@ -107,16 +111,18 @@ def average_claims(config: Config, found: Arrays) -> list[Claim]:
     onpo, hedge = (
         fit_rate(times, found[name], law="power", start=400.0) for name in ("ONPO", "Hedge")
     )
+    shown = [i for i, t in enumerate(config.horizons) if t in AVERAGES["ONPO"]]
     known = [
         Claim(
             f"{name}, first start: largest relative change of the average gap by T",
-            np.abs(found[name][0] / np.array([values[t] for t in config.horizons]) - 1.0).max(),
+            max(abs(found[name][0, i] / values[config.horizons[i]] - 1.0) for i in shown),
             "<=",
             0.02,
             kind="regression",
             source="an earlier run",
         )
         for name, values in AVERAGES.items()
+        if shown
     ]
     return [
         *known,

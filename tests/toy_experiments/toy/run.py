@@ -44,6 +44,5 @@ def run(config, job):
     two = run_stage(job, "two", lambda stage: fit(stage, one.arrays), like=first)
     kept = run_stage(job, "kept", lambda stage: ({"w": two.arrays[0]["w"]}, {"pair": (1, 2)}))
     end = float(jnp.sum(kept.arrays["w"]))
-    about = {"kind": "ours", "source": "the option below"}
-    claim = Claim("sum of weights", end, "<", config.below, **about)
+    claim = Claim("sum of weights", end, "<", config.below, kind="ours", source="an option")
     return Outcome([claim], {"w": kept.arrays["w"]}, Table("End", ("run", "sum"), [("toy", end)]))
