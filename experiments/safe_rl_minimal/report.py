@@ -87,9 +87,7 @@ def demos_figure(config: Config, found: Arrays) -> Figure:
         series = {}
         for keep in (0, config.keep):
             rows = [
-                i
-                for i, cell in enumerate(cells(config))
-                if cell.walks == walks and cell[1:] == (walks, usual, keep, 0)
+                i for i, cell in enumerate(cells(config)) if cell[1:] == (walks, usual, keep, 0)
             ]
             values = found["length"][rows][:, :, -config.last :].mean((2, 3))
             name = f"best {keep} kept" if keep else "all kept"
