@@ -2,4 +2,4 @@
 
 PAPER = "Tiapkin et al. 2023 (demonstration-regularised RL), arXiv:2310.17303"
 CLAIM = "A KL penalty to the cloned expert saves episodes, and makes learned rewards safe to use"
-MINUTES = 2
+MINUTES = 5

@@ -2,4 +2,4 @@
 
 PAPER = "Tiapkin et al. 2025 (Nash-MP), arXiv:2505.19731"
 CLAIM = "KL(pi* || pi_k) shrinks by 1 / (1 + 2 beta) or better at every update, in every game"
-MINUTES = 1
+MINUTES = 2

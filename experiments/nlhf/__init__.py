@@ -2,4 +2,4 @@
 
 PAPER = "Munos et al. 2023 (Nash-MD, Nash-EMA), arXiv:2312.00886"
 CLAIM = "Nash-MD's last policy keeps KL to the regularised Nash policy under 8 / (beta^2 (t + 1))"
-MINUTES = 1
+MINUTES = 2
