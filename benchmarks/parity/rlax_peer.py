@@ -104,8 +104,13 @@ def our_actor(params: jax.Array) -> jax.Array:
 def vtrace(log_ratios: jax.Array, values: jax.Array) -> returns.VTrace:
     """This library's V-trace of the committed rewards."""
     steps, (before, last) = load("steps"), split(values)
-    mixed = {"gae_lambda": LAMBDA, "rho_clip": RHO, "c_clip": 1.0, "pg_rho_clip": PG_RHO}
-    return returns.vtrace(log_ratios, steps.rewards, before, steps.discounts, last, **mixed)
+    return returns.vtrace(
+        *(log_ratios, steps.rewards, before, steps.discounts, last),
+        gae_lambda=LAMBDA,
+        rho_clip=RHO,
+        c_clip=1.0,
+        pg_rho_clip=PG_RHO,
+    )
 
 
 def policy_rows() -> list[tuple[str, Loss, Loss, str]]:

@@ -1,5 +1,7 @@
 """What cpl claims of its curves [grids, sizes]; the unit is a grid."""
 
+from typing import Any
+
 import numpy as np
 
 from experiments.cpl.config import Config
@@ -25,8 +27,12 @@ def all_claims(config: Config, results: dict, rate: Rate) -> list[Claim]:
     lead = cpl - np.maximum(*(scaled[name] for name in others))
     enough, few = (int(np.argmin(np.abs(np.asarray(config.sizes) - n))) for n in (10_000, 300))
     planned, last_cut = others[1], config.sizes[CUT_SIZES][-1]
-    slope = {"kind": "ours", "source": "trial: 1 / N", "interval": (rate.low, rate.high)}
-    paper = {"kind": "paper", "source": "CPL finds pi* without a reward"}
+    slope: dict[str, Any] = {
+        "kind": "ours",
+        "source": "trial: 1 / N",
+        "interval": (rate.low, rate.high),
+    }
+    paper: dict[str, Any] = {"kind": "paper", "source": "CPL finds pi* without a reward"}
     own = {"kind": "ours", "source": "cause of the failure of partial returns removed"}
     return [
         Claim("CPL: slope of log KL in log pairs, at least", rate.slope, ">=", -1.25, **slope),
