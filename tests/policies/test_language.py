@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from random_params import random_params
@@ -120,6 +121,17 @@ def test_ids_of_padding_never_matter_and_a_token_out_of_the_vocabulary_is_nan():
         got = logps_of((prompts, prompt_mask, completions.at[0, 0].set(unknown), mask))
         assert np.isnan(got[0, 0])
         np.testing.assert_array_equal(got[1:], want[1:])
+
+
+def test_masks_of_integers_are_refused_by_name():
+    """An attention mask of 0 and 1 would pass, labels of -100 in its place would all count."""
+    prompts, prompt_mask, completions, mask = batch()
+    jaxtyping.config.update("jaxtyping_disable", True)  # users have no type checker
+    try:
+        with pytest.raises(TypeError, match=r"completion_mask must be bool.* got int32"):
+            language_trajectory(prompts, prompt_mask, completions, jnp.where(mask, 1, -100))
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_batch_order_and_size_never_change_a_logp():
