@@ -67,6 +67,7 @@ def study_rate(
     start: float | int = 0,
     floor: float | int = 0,
     slack: float | int = 0,
+    baseline: tuple[str, Numbers] | None = None,
 ) -> RateStudy:
     """Fits the rate of runs, holds it and the runs against what is claimed, and draws them all.
 
@@ -75,6 +76,7 @@ def study_rate(
       times, values, law, start, floor: as in `fit_rate`.
       claimed, slack, source: as in `rate_claim`.
       bound, y_label: as in `rate_panel`; the bound must hold at all times, the start or not.
+      baseline: (name, values) of runs at the same times that must miss the slope and the bound.
     Returns:
       RateStudy.
     Raises:
@@ -83,10 +85,17 @@ def study_rate(
     rate = fit_rate(times, values, law=law, start=start, floor=floor)
     shown = {"bound": bound, "y_label": y_label, "start": start, "floor": floor}
     panel = rate_panel(name, times, values, rate, claimed=claimed, **shown)
-    claims = [rate_claim(f"{name}: slope", rate, claimed, slack=slack, source=source)]
+    rival = None
+    if baseline is not None:
+        rival = baseline[0], fit_rate(times, baseline[1], law=law, start=start, floor=floor).slope
+    claims = [
+        rate_claim(f"{name}: slope", rate, claimed, slack=slack, source=source, baseline=rival)
+    ]
     if bound is not None:
         share = f"{name}: largest share of the bound"
-        claims.append(bound_claim(share, values, bound, floor=floor, source=source))
+        claims.append(
+            bound_claim(share, values, bound, floor=floor, source=source, baseline=baseline)
+        )
     return RateStudy(rate, tuple(claims), panel)
 
 

@@ -175,6 +175,29 @@ def test_a_linear_rate_is_told_as_a_factor_on_semi_log_axes():
     assert "bound of the theorem" not in study.panel.bounds
 
 
+def test_a_baseline_that_converges_too_leaves_both_claims_undecided():
+    """2 / t and a bound of 3 / t, beside runs that stay at 1, break the bound from t = 4 on."""
+    values, bound = 2.0 / TIMES * np.ones((2, 1)), 3.0 / TIMES
+    verdicts = [
+        [
+            claim.verdict
+            for claim in study_rate(
+                "Hedge",
+                TIMES,
+                values,
+                law="power",
+                claimed=-1,
+                slack=0.01,
+                bound=bound,
+                source="T",
+                baseline=("staying", runs),
+            ).claims
+        ]
+        for runs in (np.ones_like(values), 0.9 * values)
+    ]
+    assert verdicts == [["holds"] * 2, ["undecided"] * 2]
+
+
 def test_one_call_on_the_records_of_a_run():
     """EGPO's KL(pi* || pi_t) from four references; the bound starts at KL(pi* || mu)."""
     prefs, beta, times = rock_paper_scissors(), 0.5, log_spaced_times(30, 12)
