@@ -45,7 +45,9 @@ def slopes(floors: np.ndarray, x: tuple) -> np.ndarray:
 def share_claims(config: Config, strong: Suite, weak: Suite) -> list[Claim]:
     """Who gets below 1e-6."""
     calls = 2 * config.late
-    short, long = (f"share of games below 1e-6 in {count} updates" for count in config.updates)
+    short, long = (
+        f"share of games with a gap below 1e-6 in {count} updates" for count in config.updates
+    )
     least = share(config, weak["EGPO"], config.late).min()
     none = (
         (0.01, "Online IPO 2", weak, long),
@@ -54,8 +56,8 @@ def share_claims(config: Config, strong: Suite, weak: Suite) -> list[Claim]:
     )
     return [
         Claim(
-            f"beta 0.01, EGPO: share of games below 1e-6 in {config.late} updates ({calls} oracle "
-            "calls), worst draw",
+            f"beta 0.01, EGPO: share of games with a gap below 1e-6 in {config.late} updates "
+            f"({calls} oracle calls), worst draw",
             least,
             ">=",
             1.0,
@@ -89,7 +91,7 @@ def share_claims(config: Config, strong: Suite, weak: Suite) -> list[Claim]:
 
 
 def median_claims(config: Config, strong: Suite, weak: Suite) -> list[Claim]:
-    """Medians over games: updates and oracle calls to 1e-6, and the floor of Nash-MD."""
+    """Medians over games: updates and oracle calls to a gap of 1e-6, and the floor of Nash-MD."""
     reached = {
         (beta, name): by_draw(config, results[name]["reached"])
         for beta, results in ((0.1, strong), (0.01, weak))
@@ -98,7 +100,7 @@ def median_claims(config: Config, strong: Suite, weak: Suite) -> list[Claim]:
     windows = (("EGPO", "two oracle calls", 130, 160), ("OMD", "one oracle call", 140, 180))
     claims = [
         bootstrap_claim(
-            f"beta 0.1, {name}: median updates ({calls} each) to 1e-6, {side}",
+            f"beta 0.1, {name}: median updates ({calls} each) to a gap of 1e-6, {side}",
             np.median,
             [reached[0.1, name]],
             op,
@@ -110,7 +112,7 @@ def median_claims(config: Config, strong: Suite, weak: Suite) -> list[Claim]:
     ]
     claims += [
         bootstrap_claim(
-            f"beta {beta}, EGPO: median oracle calls to 1e-6 over those of OMD",
+            f"beta {beta}, EGPO: median oracle calls to a gap of 1e-6 over those of OMD",
             lambda ours, theirs: 2.0 * np.median(ours) / np.median(theirs),
             [reached[beta, "EGPO"], reached[beta, "OMD"]],
             op,
