@@ -193,7 +193,7 @@ def test_a_run_and_what_it_leaves(run, workplace):
     assert summary["config"]["adam"] == {"rate": 0.1}
     assert summary["claims"][0] | {"value": 0} == {
         "statement": "sum of weights", "value": 0, "op": "<", "threshold": 1e9, "kind": "ours",
-        "source": "", "interval": None, "baseline": None, "verdict": "holds",
+        "source": "an option", "interval": None, "baseline": None, "verdict": "holds",
     }  # fmt: skip
     assert {"slug", "paper", "seconds", "versions", "config", "claims"} <= summary.keys()
     assert summary["versions"]["python"].count(".") == 2
