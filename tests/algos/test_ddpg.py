@@ -119,8 +119,8 @@ def test_exploration_is_gaussian_and_stays_within_the_limit():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"gamma": 1.0}, r"gamma must lie in \[0, 1\)"),
-        ({"tau": 0.0}, r"tau must lie in \(0, 1\]"),
+        ({"gamma": 1.0}, r"gamma must be in \[0, 1\)"),
+        ({"tau": 0.0}, r"tau must be in \(0, 1\]"),
     ],
 )
 def test_values_out_of_range_are_named(change, message):

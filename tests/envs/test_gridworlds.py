@@ -141,8 +141,8 @@ def test_the_cliff_grid_pays_on_entering():
     [
         (lambda: board(((0, 1), (12, 0))), "got 12 at row 1, column 0"),
         (lambda: random_board(jax.random.key(0), height=1, width=1), "two cells"),
-        (lambda: Recipe(sheep=(1.0,)), r"sheep must be shares in \[0, 1\)"),
-        (lambda: Recipe(coins=()), "coins must be shares"),
+        (lambda: Recipe(sheep=(1.0,)), r"sheep must be in \[0, 1\)"),
+        (lambda: Recipe(coins=()), "coins must have a number"),
         (
             lambda: random_board(jax.random.key(0), recipe=Recipe(sheep=(0.9,), coins=(0.2,))),
             "must leave room",

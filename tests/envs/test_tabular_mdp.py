@@ -200,5 +200,5 @@ def test_an_episode_ends_on_entering_an_absorbing_state():
     assert episode.discounts.tolist() == [1.0, 0.0, 0.0, 0.0]
     assert episode.states.tolist() == [0, 1, 2, 2, 2]
     assert int(episode.last_observation) == 2
-    with pytest.raises(ValueError, match="steps must be >= 1, got 0"):
+    with pytest.raises(ValueError, match=r"steps must be in \[1, inf\), got 0"):
         sample_episode(env, right, jax.random.key(0), steps=0)
