@@ -30,7 +30,7 @@ NOUNS = ("lamp", "chair", "kettle", "clock", "shelf", "carpet", "mirror", "baske
 VERBS = ("clean", "mend", "sell", "paint", "move")
 
 
-def marker_rows(count: int) -> list[dict[str, str]]:
+def marker_rows(count: int) -> list[dict]:
     """Pairs in which the chosen answer, now the longer and now the shorter, says "gladly"."""
     rows = []
     for i in range(count):
@@ -334,8 +334,8 @@ def test_absent_file(tmp_path, capsys):
 
 
 def test_bad_row_is_named(tmp_path, capsys):
-    rows = [dict(row) for row in marker_rows(6)]
-    rows[3] |= {"rejected": 3}
+    rows = marker_rows(6)
+    rows[3]["rejected"] = 3
     path = write_rows(tmp_path / "pairs.jsonl", rows)
     error = bad_input(tmp_path, capsys, "--data", str(path))
     assert "row 4: field rejected: expected text, found a number" in error
