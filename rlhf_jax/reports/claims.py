@@ -51,8 +51,8 @@ class Claim:
     op: str
     threshold: SupportsFloat
     _: KW_ONLY
-    kind: str = "ours"
-    source: str = ""
+    kind: str
+    source: str
     interval: tuple[SupportsFloat, SupportsFloat] | None = None
     baseline: tuple[str, SupportsFloat] | None = None
 
@@ -62,6 +62,8 @@ class Claim:
             raise ValueError(f"{name}: op must be in {list(OPERATORS)}, got {self.op}")
         if self.kind not in KINDS:
             raise ValueError(f"{name}: kind must be in {list(KINDS)}, got {self.kind}")
+        if not self.source:
+            raise ValueError(f"{name}: source must name a theorem, a table or a reason")
         if self.interval is None:
             return
         if self.op == "==":
@@ -191,8 +193,8 @@ def claim_cells(claim: Claim) -> tuple[str, str, str, str]:
     if claim.baseline is not None:
         name, value = claim.baseline
         statement += f" (must fail: {name}, {format_cell(value)})"
-    source = f"{claim.kind}: {claim.source}" if claim.source else claim.kind
-    return statement, measured, f"{claim.op} {format_cell(claim.threshold)}", source
+    asked = f"{claim.op} {format_cell(claim.threshold)}"
+    return statement, measured, asked, f"{claim.kind}: {claim.source}"
 
 
 def print_table(table: Table, console: Console | None = None) -> None:

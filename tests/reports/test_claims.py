@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from rlhf_jax.reports.claims import (
     print_table,
     write_summary,
 )
+
+trial = partial(Claim, kind="ours", source="a trial")
 
 
 @pytest.mark.parametrize(
@@ -35,14 +38,14 @@ from rlhf_jax.reports.claims import (
     ],
 )
 def test_operators(value, op, threshold, holds):
-    assert Claim("c", value, op, threshold).holds is holds
+    assert trial("c", value, op, threshold).holds is holds
 
 
 @pytest.mark.parametrize("op", [">=", ">", "<=", "<", "=="])
 def test_nan_never_holds(op):
-    assert not Claim("c", float("nan"), op, 0).holds
-    assert not Claim("c", 0, op, float("nan")).holds
-    assert not Claim("c", float("nan"), op, float("nan")).holds
+    assert not trial("c", float("nan"), op, 0).holds
+    assert not trial("c", 0, op, float("nan")).holds
+    assert not trial("c", float("nan"), op, float("nan")).holds
 
 
 @pytest.mark.parametrize(
@@ -59,28 +62,29 @@ def test_nan_never_holds(op):
     ],
 )
 def test_an_interval_decides_only_where_all_of_it_agrees(value, op, threshold, interval, verdict):
-    claim = Claim("c", value, op, threshold, interval=interval)
+    claim = trial("c", value, op, threshold, interval=interval)
     assert claim.verdict == verdict
     assert claim.holds is (verdict == "holds")
 
 
 def test_a_claim_that_its_baseline_passes_too_is_undecided():
-    assert Claim("c", 0.1, "<=", 1, baseline=("staying", 4.0)).verdict == "holds"
-    assert Claim("c", 0.1, "<=", 1, baseline=("staying", 0.6)).verdict == "undecided"
-    assert Claim("c", 2.0, "<=", 1, baseline=("staying", 0.6)).verdict == "fails"
+    assert trial("c", 0.1, "<=", 1, baseline=("staying", 4.0)).verdict == "holds"
+    assert trial("c", 0.1, "<=", 1, baseline=("staying", 0.6)).verdict == "undecided"
+    assert trial("c", 2.0, "<=", 1, baseline=("staying", 0.6)).verdict == "fails"
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"kind": "guess"}, "claim 'c': kind must be in"),
+        ({"source": ""}, "claim 'c': source must name a theorem, a table or a reason"),
         ({"interval": (2, 1)}, r"claim 'c': an interval is \(low, high\), got \(2.0, 1.0\)"),
         ({"op": "==", "interval": (0, 1)}, "claim 'c': an equality has no interval"),
     ],
 )
 def test_claims_that_make_no_sense_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        Claim("c", 1, given.pop("op", ">="), 1, **given)
+        trial("c", 1, given.pop("op", ">="), 1, **given)
 
 
 def test_a_claim_shows_its_interval_source_and_baseline():
@@ -97,7 +101,7 @@ def test_a_claim_shows_its_interval_source_and_baseline():
 
 def test_unknown_operator():
     with pytest.raises(ValueError, match="claim 'c': op must be in"):
-        Claim("c", 1, "!=", 1)
+        trial("c", 1, "!=", 1)
 
 
 def write(out, claims, **extra):
@@ -110,7 +114,7 @@ def test_summary(tmp_path):
         "a", np.float32(0.5), ">=", 0.25, kind="paper", source="Table 1", interval=(0.4, 0.6),
         baseline=("uniform", np.float32(0.125)),
     )  # fmt: skip
-    claims = [held, Claim("b", float("nan"), "<", 1)]
+    claims = [held, trial("b", float("nan"), "<", 1)]
     path = write(tmp_path, claims, numbers={"table": np.arange(2), "odd": {1: float("inf")}})
     assert json.loads(path.read_text()) == {
         "slug": "shop",
@@ -136,7 +140,7 @@ def test_summary(tmp_path):
                 "op": "<",
                 "threshold": 1,
                 "kind": "ours",
-                "source": "",
+                "source": "a trial",
                 "interval": None,
                 "baseline": None,
                 "verdict": "fails",
@@ -155,7 +159,7 @@ def test_a_summary_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypat
 
     monkeypatch.setattr("rlhf_jax.reports.claims.os.replace", full)
     with pytest.raises(OSError, match="No space left"):
-        write(tmp_path, [Claim("a", 1, ">", 0)])
+        write(tmp_path, [trial("a", 1, ">", 0)])
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
 
@@ -187,7 +191,7 @@ def test_control_characters_are_spelt_out_in_a_printed_table():
 def test_printed_table_is_whole_and_unstyled_when_piped():
     text = io.StringIO()
     long = "a claim with [brackets] and " + "many words " * 20
-    print_table(claims_table([Claim(long, 0.5, ">", 1)]), Console(file=text))
+    print_table(claims_table([trial(long, 0.5, ">", 1)]), Console(file=text))
     print_table(Table("T", ("m", "x"), [("a", 1)], note="N"), Console(file=text))
     assert long.strip() in text.getvalue()
     assert "FAILS" in text.getvalue()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 from rlhf_jax.reports import html, plots
 from rlhf_jax.reports.claims import Claim, Table, write_summary
 from rlhf_jax.reports.gallery import write_gallery
+
+trial = partial(Claim, kind="ours", source="a trial")
+
 
 EVIL = "<script>alert('x')</script> & \"quoted\""
 VOID = {"meta", "link", "img", "br"}
@@ -53,7 +57,7 @@ def assert_self_contained(page):
 
 def full_page():
     figure = plots.curves({EVIL: plots.Series([0, 1], [1, 2])}, title="t", x_label="x", y_label="y")
-    claims = [Claim(EVIL, 0.5, ">=", 0.75), Claim("b", 1, "<", 2)]
+    claims = [trial(EVIL, 0.5, ">=", 0.75), trial("b", 1, "<", 2)]
     return html.page(
         EVIL,
         html.section(EVIL, html.paragraph(EVIL), html.note(EVIL), html.claims_list(claims)),
@@ -93,7 +97,7 @@ def test_gallery(tmp_path):
     for slug in ("maze", "shop"):
         folder = tmp_path / slug
         folder.mkdir()
-        write_summary(folder, slug=slug, claims=[Claim("c", 1, ">", 0)], **about)
+        write_summary(folder, slug=slug, claims=[trial("c", 1, ">", 0)], **about)
     (tmp_path / "shop" / "report.html").write_text("x")
     map_ = plots.heat_map([[0.1, 0.9]], ["r"], ["a", "b"], title="t")
     plots.save(map_, tmp_path / "shop" / "plots" / "gold_scores.png")
@@ -112,7 +116,7 @@ def write_results(folder, **changes):
     """A results folder whose summary has these entries; returns the summary's claim."""
     folder.mkdir()
     claim = {
-        "statement": "c", "value": 1, "op": ">", "threshold": 0, "kind": "ours", "source": "",
+        "statement": "c", "value": 1, "op": ">", "threshold": 0, "kind": "ours", "source": "a trial",
         "interval": None, "baseline": None,
     }  # fmt: skip
     summary = {"paper": "P", "seconds": 1, "claim": "C", "claims": [claim]} | changes
@@ -175,7 +179,7 @@ def test_the_gallery_reads_nothing_through_a_link_that_leaves_a_folder(tmp_path)
 
 def test_control_characters_are_spelt_out_on_a_page():
     evil = "\x1b]0;t\x07 \0 \u202egnp.exe \x9b2J \ud800 ü\n日本\u3000語"
-    table_, claims = Table(evil, (evil,), [(evil,)], note=evil), [Claim(evil, 1, ">", 0)]
+    table_, claims = Table(evil, (evil,), [(evil,)], note=evil), [trial(evil, 1, ">", 0)]
     parts = (html.paragraph(evil), html.note(evil), html.table(table_), html.claims_list(claims))
     page = html.page(
         evil, html.section(evil, *parts), html.answers(evil, evil, [(evil, evil, evil)])

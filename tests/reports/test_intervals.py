@@ -48,7 +48,9 @@ def test_claims_on_units_carry_their_interval():
     about = {"kind": "paper", "source": "Table 1"}
     mean = mean_claim("m", [1, 2, 3], ">=", 1, **about)
     share = share_claim("s", np.ones(10, bool), ">=", 0.7, **about)
-    ratio = bootstrap_claim("r", lambda a, b: a.sum() / b.sum(), ([1, 2], [2, 4]), "<=", 0.5)
+    ratio = bootstrap_claim(
+        "r", lambda a, b: a.sum() / b.sum(), ([1, 2], [2, 4]), "<=", 0.5, **about
+    )
     assert [claim.verdict for claim in (mean, share, ratio)] == ["undecided", "undecided", "holds"]
     assert (mean.value, mean.interval, mean.source) == (2, mean_interval([1, 2, 3]), "Table 1")
     assert (share.value, share.interval) == (1, share_interval(np.ones(10, bool)))

@@ -1,9 +1,13 @@
 """The usual page of an experiment."""
 
+from functools import partial
+
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import Shown, write_page
 from rlhf_jax.reports.panels import Panel, panels
 from rlhf_jax.reports.plots import Series
+
+trial = partial(Claim, kind="ours", source="a trial")
 
 
 def test_a_page_has_its_claims_table_text_and_figures(tmp_path):
@@ -12,7 +16,7 @@ def test_a_page_has_its_claims_table_text_and_figures(tmp_path):
         tmp_path,
         "A study",
         lead="What was asked.",
-        claims=[Claim("it is less", 1.0, "<", 2.0)],
+        claims=[trial("it is less", 1.0, "<", 2.0)],
         table=Table("numbers", ("name", "value"), [("a", 0.5)]),
         figures={"one": Shown(curve, "First", "a caption", "a line that rises")},
         text="In words.",
