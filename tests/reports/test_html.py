@@ -116,8 +116,8 @@ def write_results(folder, **changes):
     """A results folder whose summary has these entries; returns the summary's claim."""
     folder.mkdir()
     claim = {
-        "statement": "c", "value": 1, "op": ">", "threshold": 0, "kind": "ours", "source": "a trial",
-        "interval": None, "baseline": None,
+        "statement": "c", "value": 1, "op": ">", "threshold": 0, "kind": "ours",
+        "source": "a trial", "interval": None, "baseline": None,
     }  # fmt: skip
     summary = {"paper": "P", "seconds": 1, "claim": "C", "claims": [claim]} | changes
     (folder / "summary.json").write_text(json.dumps(summary))
