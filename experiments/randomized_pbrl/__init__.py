@@ -4,4 +4,4 @@ PAPER = "Wu and Sun 2023 (PR-LSVI, PbTS), arXiv:2310.14554"
 CLAIM = (
     "noise in place of optimism explores, and preferences are asked for only where draws disagree"
 )
-MINUTES = 3
+MINUTES = 8
