@@ -14,6 +14,7 @@ import difflib
 import importlib
 import io
 import json
+import os
 import shlex
 import signal
 import sys
@@ -398,5 +399,14 @@ def resume_command(request: Request) -> str:
     return shlex.join([*parts, *request.rest, "--resume"])
 
 
+def leave(code: int) -> None:
+    """Ends the process, after a stop at once: the interpreter would wait for compiled code."""
+    if code > 128:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -366,3 +366,18 @@ def test_help(capsys):
     assert "default, quick" in out
     assert cli.main(["--help"]) == 0
     assert "Exit codes" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_stop_at_once_does_not_wait_for_compiled_code():
+    """`sys.exit` would: JAX waits for what it has dispatched, here hours of it."""
+    program = """
+import jax, jax.numpy as jnp
+from experiments.__main__ import leave
+hours = jax.jit(lambda x: jax.lax.fori_loop(0, 10**9, lambda i, a: jnp.tanh(a @ a), x))
+hours(hours(jnp.ones((300, 300))))
+leave(143)
+"""
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, timeout=120, check=False)
+    assert done.returncode == 143
