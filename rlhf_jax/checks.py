@@ -16,7 +16,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 NAN_OUTSIDE: dict[str, Any] = {
     "mode": "fill",
@@ -92,6 +92,16 @@ def check_ids(**ids: Numbers) -> None:
     for name, array in ids.items():
         if not jax.dtypes.issubdtype(dtype := _dtype(array), np.integer):
             raise TypeError(f"{name} must be integers, got {dtype}")
+
+
+def decided(labels: Numbers) -> Bool[Array, "*B"]:
+    """Where a label is the index of a winner, 0 or 1; any other says of no item that it won.
+
+    Raises:
+      TypeError: labels are not integers (at trace time).
+    """
+    check_ids(labels=labels)
+    return (labels == 0) | (labels == 1)
 
 
 def rows(table: Numbers, **ids: Numbers) -> Float[Array, "..."]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_jax.checks import check_ids, check_mask, check_range, entries
+from rlhf_jax.checks import NAN_OUTSIDE, check_ids, check_mask, check_range, entries
 from rlhf_jax.ops.masking import masked_sum
 
 Scalar = float | Float[Array, ""]
@@ -90,7 +90,8 @@ def choice_gradient(
     probs = jnp.exp(choice_logps(options @ theta, mask, beta=beta))
     if mask is not None:
         options = jnp.where(mask[..., None], options, 0.0)
-    chosen = jnp.take_along_axis(options, choice[..., None, None], axis=-2)[..., 0, :]
+    places = choice[..., None, None]
+    chosen = jnp.take_along_axis(options, places, axis=-2, **NAN_OUTSIDE)[..., 0, :]
     return beta * (chosen - jnp.einsum("...k,...kd->...d", probs, options))
 
 

@@ -13,30 +13,25 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_jax.checks import check_ids, check_range, entries
+from rlhf_jax.checks import check_ids, check_range, decided, entries
+from rlhf_jax.feedback.teachers import EQUAL as EQUAL
 from rlhf_jax.feedback.teachers import flip_labels
 
 Scalar = float | Float[Array, ""]
-EQUAL = -1  # the last of three outcomes, so that it indexes [item 0 wins, item 1 wins, equal]
-
-
-def pref_labels(key: Key[Array, ""], prefs: Float[Array, "*B"]) -> Int[Array, "*B"]:
-    """Labels of any teacher of pairs: y ~ Bernoulli(P(item 1 beats item 0)), [*B] int32."""
-    return (jax.random.uniform(key, prefs.shape) < prefs).astype(jnp.int32)
 
 
 def pref_loglik(labels: Int[Array, "*B"], prefs: Float[Array, "*B"]) -> Float[Array, "*B"]:
     """log P(y) of any teacher of pairs, in nats; -inf for what the teacher never says.
 
     Args:
-      labels: [*B] index of the winner.
+      labels: [*B] index of the winner; another has log-likelihood NaN.
       prefs: [*B] P(item 1 beats item 0) in [0, 1].
     Raises:
       AssertionError: shapes differ (at trace time).
     """
-    check_ids(labels=labels)
+    known = decided(labels)
     chex.assert_equal_shape([labels, prefs])
-    return jnp.where(labels == 1, jnp.log(prefs), jnp.log1p(-prefs))
+    return jnp.where(known, jnp.where(labels == 1, jnp.log(prefs), jnp.log1p(-prefs)), jnp.nan)
 
 
 def thurstone_prefs(values: Float[Array, "*B 2"], *, scale: Scalar) -> Float[Array, "*B"]:
@@ -58,12 +53,13 @@ def thurstone_prefs(values: Float[Array, "*B 2"], *, scale: Scalar) -> Float[Arr
 def thurstone_loglik(
     labels: Int[Array, "*B"], values: Float[Array, "*B 2"], *, scale: Scalar
 ) -> Float[Array, "*B"]:
-    """log P(y) of `thurstone_prefs`, in nats, with all its digits in both tails: [*B]."""
-    check_ids(labels=labels)
+    """log P(y) of `thurstone_prefs`, in nats, with all its digits in both tails: [*B]. NaN for a
+    label that is neither 0 nor 1."""
+    known = decided(labels)
     check_range("(0, inf)", scale=scale)
     chex.assert_equal_shape([labels, values[..., 0]])
     flipped = jnp.where(labels[..., None] == 1, values, jnp.flip(values, -1))
-    return _thurstone_logps(flipped, scale=scale)
+    return jnp.where(known, _thurstone_logps(flipped, scale=scale), jnp.nan)
 
 
 def _thurstone_logps(values: Float[Array, "*B 2"], *, scale: Scalar) -> Float[Array, "*B"]:
@@ -160,10 +156,10 @@ def outcome_labels(key: Key[Array, ""], logps: Float[Array, "*B 3"]) -> Int[Arra
 
 
 def outcome_loglik(labels: Int[Array, "*B"], logps: Float[Array, "*B 3"]) -> Float[Array, "*B"]:
-    """log P(label) with label 0, 1 or EQUAL, in nats: [*B]."""
+    """log P(label) with label 0, 1 or EQUAL, in nats: [*B]. NaN for another label."""
     chex.assert_equal_shape([labels, logps[..., 0]])
-    places = jnp.where(labels == EQUAL, 2, labels)
-    return entries(logps, labels=places)
+    known = decided(labels) | (labels == EQUAL)
+    return jnp.where(known, entries(logps, labels=labels % 3), jnp.nan)
 
 
 def common_length(mask: ArrayLike) -> int:
@@ -266,8 +262,7 @@ def compare(
     returns = values if returns is None else returns
     chex.assert_equal_shape([values, returns])
     labels = draw(jax.random.fold_in(key, DRAW), values)
-    mistaken = flip_labels(jax.random.fold_in(key, MISTAKE), labels, rate=mistake)
-    labels = jnp.where(labels == EQUAL, EQUAL, mistaken)
+    labels = flip_labels(jax.random.fold_in(key, MISTAKE), labels, rate=mistake)
     if adversary is not None:
         labels = adversary(jax.random.fold_in(key, ADVERSARY), labels, values)
     gaps = returns[..., 1] - returns[..., 0]

@@ -31,7 +31,7 @@ def factor_margins(
 def deciding_levels(
     factors: Float[Array, "*B n"], other_factors: Float[Array, "*B n"], margins: Float[Array, " n"]
 ) -> Int[Array, "*B"]:
-    """The first level whose gap exceeds its margin, 0 for the most important; n if none does.
+    """The first level whose gap exceeds its margin or is NaN, 0 for the most important; n if none.
 
     Args:
       factors, other_factors, margins: as in `lexicographic_prefs`.
@@ -39,7 +39,7 @@ def deciding_levels(
       AssertionError: shapes differ (at trace time).
     Reference: Bukharin et al. 2023, arXiv:2309.02632 (HERON).
     """
-    clear = _clear(factors, other_factors, margins)
+    clear = _clear_gaps(factors, other_factors, margins) != 0  # NaN != 0
     last = jnp.full((), clear.shape[-1], jnp.int32)
     return jnp.where(clear.any(-1), jnp.argmax(clear, axis=-1).astype(jnp.int32), last)
 
@@ -49,7 +49,8 @@ def lexicographic_prefs(
 ) -> Int[Array, "*B"]:
     """The decision tree: factors are compared in order of importance until a gap is clear.
 
-    pref = sign(z_l - z'_l) at the first l with |z_l - z'_l| > delta_l; 0 where there is none.
+    pref = sign(z_l - z'_l) at the first l with |z_l - z'_l| > delta_l; 0 where there is none, and
+    where NaN, in a factor or its margin, comes first: less important factors don't decide then.
 
     Antisymmetric in the two items. With margins it is not transitive: being too close to call
     isn't.
@@ -64,10 +65,10 @@ def lexicographic_prefs(
       AssertionError: shapes differ (at trace time).
     Reference: Bukharin et al. 2023, arXiv:2309.02632 (HERON).
     """
-    clear = _clear(factors, other_factors, margins)
-    level = jnp.argmax(clear, axis=-1)[..., None]
-    gaps = jnp.take_along_axis(factors - other_factors, level, axis=-1)[..., 0]
-    return jnp.where(clear.any(-1), jnp.sign(gaps), 0.0).astype(jnp.int32)
+    gaps = _clear_gaps(factors, other_factors, margins)
+    level = jnp.argmax(gaps != 0, axis=-1)[..., None]
+    first = jnp.take_along_axis(gaps, level, axis=-1)[..., 0]
+    return jnp.where(jnp.isnan(first), 0.0, jnp.sign(first)).astype(jnp.int32)
 
 
 def noisy_tree_prefs(
@@ -77,7 +78,7 @@ def noisy_tree_prefs(
 
     P = (1 - 2 eps) sigmoid(-beta verdict) + eps: Bradley-Terry on the verdict and then the mistake
     teacher, so that a coin is thrown where the tree is undecided. Draws and likelihoods are those
-    of every teacher of pairs, `comparisons.pref_labels` and `comparisons.pref_loglik`.
+    of every teacher of pairs, `teachers.pref_labels` and `comparisons.pref_loglik`.
 
     Args:
       verdicts: [*B] `lexicographic_prefs` of items 0 and 1, in this order.
@@ -95,8 +96,11 @@ def noisy_tree_prefs(
     return prefs.astype(jnp.float32)
 
 
-def _clear(factors: Array, other_factors: Array, margins: Array) -> Array:
-    """[*B, n] bool: this gap exceeds its margin."""
+def _clear_gaps(factors: Array, other_factors: Array, margins: Array) -> Array:
+    """[*B, n] z - z', 0 where it is within its margin, NaN where that is not known."""
     chex.assert_equal_shape([factors, other_factors])
     chex.assert_shape(margins, factors.shape[-1:])
-    return jnp.abs(factors - other_factors) > margins
+    # Equal infinities tie; their difference is NaN.
+    gaps = jnp.where(factors == other_factors, 0.0, factors - other_factors)
+    within = (jnp.abs(gaps) <= margins) | jnp.isposinf(margins)
+    return jnp.where(within, 0.0, gaps + 0.0 * margins)

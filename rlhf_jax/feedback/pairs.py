@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from rlhf_jax.feedback.comparisons import EQUAL, Comparisons
+from rlhf_jax.checks import decided
+from rlhf_jax.feedback.comparisons import Comparisons
 from rlhf_jax.types import PreferenceBatch, Trajectory
 
 
@@ -40,17 +41,18 @@ def to_pairs(
 
 
 def labels_to_pairs(trajectory: Trajectory, labels: Int[Array, "*B"]) -> PreferenceBatch:
-    """Each pair once, the winner chosen, with weight 0 at a tie.
+    """Each pair once, the winner chosen, with weight 0 where there is none.
 
     For hard labels that all arrived: the mean of a loss is that of `to_pairs` with `drop_ties`, at
     half the work, and `chosen` holds the winners alone.
 
     Args:
-      labels: [*B] index of the winner, or EQUAL.
+      labels: [*B] index of the winner; another, as EQUAL, is none.
     Returns:
       PreferenceBatch with leading axes [*B], without reference log-probs.
     """
     chex.assert_tree_shape_prefix(trajectory, (*labels.shape, 2))
+    weights = decided(labels).astype(jnp.float32)
 
     def item(second: Bool[Array, "*B"]) -> Trajectory:
         def pick(x: Array) -> Array:
@@ -63,5 +65,5 @@ def labels_to_pairs(trajectory: Trajectory, labels: Int[Array, "*B"]) -> Prefere
     return PreferenceBatch(
         chosen=item(labels == 1),
         rejected=item(labels != 1),
-        weights=(labels != EQUAL).astype(jnp.float32),
+        weights=weights,
     )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_jax.checks import check_ids, check_mask, check_range
+from rlhf_jax.checks import check_ids, check_mask, check_range, rows
 from rlhf_jax.feedback.teachers import bt_loglik
 
 Scalar = float | Float[Array, ""]
@@ -58,10 +58,10 @@ def user_values(
     Args:
       features: [*B, K, d] phi of each item.
       weights: [U, d] theta; one row per user, group, or time.
-      users: [*B] who is asked, 0..U-1.
+      users: [*B] who is asked, 0..U-1; the values of another are NaN.
     """
     chex.assert_equal_shape([features[..., 0, 0], users])
-    return jnp.sum(features * weights[users][..., None, :], axis=-1)
+    return jnp.sum(features * rows(weights, users=users)[..., None, :], axis=-1)
 
 
 def mixture_loglik(
@@ -98,10 +98,10 @@ def matrix_prefs(prefs: Float[Array, "n n"], items: Int[Array, "*B 2"]) -> Float
 
     Args:
       prefs: [n, n], P + P^T = 1; `envs.games.check_prefs` looks.
-      items: [*B, 2] the two items of each pair.
+      items: [*B, 2] the two items of each pair; NaN where the matrix lacks one.
     """
     chex.assert_axis_dimension(items, -1, 2)
-    return prefs[items[..., 1], items[..., 0]]
+    return rows(prefs, second_items=items[..., 1], first_items=items[..., 0])
 
 
 def skew_prefs(vectors: Float[Array, "*B 2 d"], *, beta: Scalar) -> Float[Array, "*B"]:

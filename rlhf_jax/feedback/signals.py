@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_jax.checks import check_mask, check_range
+from rlhf_jax.checks import NAN_OUTSIDE, check_ids, check_mask, check_range
 from rlhf_jax.feedback.teachers import bt_labels, bt_loglik
 from rlhf_jax.ops.masking import masked_sum
 
@@ -161,11 +161,12 @@ def coach_signals(
         early and blamed late.
       beta: rationality >= 0; inf gives the sign, -1 at 0. May be traced.
     Returns:
-      [*B, T] float32.
+      [*B, T] float32, NaN where the advantage is.
     Reference: MacGlashan et al. 2017, arXiv:1701.06049 (COACH).
     """
     pairs = jnp.stack([jnp.zeros_like(advantages), advantages], axis=-1)
-    return 2.0 * bt_labels(key, pairs, beta=beta).astype(jnp.float32) - 1.0
+    signals = 2.0 * bt_labels(key, pairs, beta=beta).astype(jnp.float32) - 1.0
+    return jnp.where(jnp.isnan(advantages), jnp.nan, signals)
 
 
 def coach_loglik(
@@ -207,8 +208,9 @@ def gazes(key: Key[Array, ""], logps: Float[Array, "*B T"], *, count: int) -> In
 
 
 def gaze_loglik(looks: Int[Array, "*B N"], logps: Float[Array, "*B T"]) -> Float[Array, "*B"]:
-    """log P(looks) in nats, also under a learner's log attention: [*B]."""
-    return jnp.sum(jnp.take_along_axis(logps, looks, axis=-1), axis=-1)
+    """log P(looks) in nats, also under a learner's log attention: [*B]. NaN for a look outside."""
+    check_ids(looks=looks)
+    return jnp.sum(jnp.take_along_axis(logps, looks, axis=-1, **NAN_OUTSIDE), axis=-1)
 
 
 def salient_returns(

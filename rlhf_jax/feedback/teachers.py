@@ -1,7 +1,8 @@
 """Teachers: pure functions from hidden values to the labels a learner is given.
 
 A teacher sees values (a gold score, a return), never a model. Every function takes its own key,
-so that adding a stage does not reshuffle another. Labels of pairs are y = index of the winner.
+so that adding a stage does not reshuffle another. Labels of pairs are y = index of the winner, and
+`EQUAL` where there is none.
 Order of composition: values -> `bt_labels` (or a population) -> `flip_labels`.
 """
 
@@ -10,15 +11,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from rlhf_jax.checks import check_ids, check_range
+from rlhf_jax.checks import NAN_OUTSIDE, check_ids, check_range, decided
 
 Scalar = float | Float[Array, ""]
+EQUAL = -1  # the last of three outcomes, so that it indexes [item 0 wins, item 1 wins, equal]
 
 
 def bt_prefs(values: Float[Array, "*B 2"], *, beta: Scalar) -> Float[Array, "*B"]:
     """P(item 1 beats item 0) of a Bradley-Terry teacher.
 
-    P = sigmoid(beta * (g_1 - g_0)); beta = inf picks the larger value, and item 0 on a tie.
+    P = sigmoid(beta * (g_1 - g_0)); beta = inf picks the larger value, and item 0 on a tie. NaN
+    where the difference is.
 
     Args:
       values: [*B, 2] hidden values g of the two items.
@@ -31,7 +34,8 @@ def bt_prefs(values: Float[Array, "*B 2"], *, beta: Scalar) -> Float[Array, "*B"
     difference = (values[..., 1] - values[..., 0]).astype(jnp.float32)
     sure = jnp.isinf(beta)
     soft = jax.nn.sigmoid(jnp.where(sure, 0.0, beta) * difference)
-    return jnp.where(sure, (difference > 0).astype(jnp.float32), soft)
+    larger = jnp.where(jnp.isnan(difference), jnp.nan, difference > 0)
+    return jnp.where(sure, larger, soft)
 
 
 def bt_labels(
@@ -43,10 +47,19 @@ def bt_labels(
       key: one key for the whole batch.
       values, beta: as in `bt_prefs`.
     Returns:
-      [*B] int32, the index of the winner.
+      [*B] int32, the index of the winner; EQUAL where the probability is NaN.
     """
-    prefs = bt_prefs(values, beta=beta)
-    return (jax.random.uniform(key, prefs.shape) < prefs).astype(jnp.int32)
+    return pref_labels(key, bt_prefs(values, beta=beta))
+
+
+def pref_labels(key: Key[Array, ""], prefs: Float[Array, "*B"]) -> Int[Array, "*B"]:
+    """Labels of any teacher of pairs: y ~ Bernoulli(P(item 1 beats item 0)), EQUAL where P is NaN.
+
+    Returns:
+      [*B] int32.
+    """
+    drawn = (jax.random.uniform(key, prefs.shape) < prefs).astype(jnp.int32)
+    return jnp.where(jnp.isnan(prefs), EQUAL, drawn)
 
 
 def bt_loglik(
@@ -55,17 +68,18 @@ def bt_loglik(
     """log P(y) of a Bradley-Terry teacher: log sigmoid(beta * (g_y - g_{1-y})), in nats.
 
     Args:
-      labels: [*B] index of the winner.
+      labels: [*B] index of the winner; another has log-likelihood NaN.
       values: [*B, 2] hidden values.
       beta: finite rationality >= 0.
     Returns:
       [*B] float32, <= 0.
     """
-    check_ids(labels=labels)
+    known = decided(labels)
     check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([labels, values[..., 0]])
     difference = values[..., 1] - values[..., 0]
-    return jax.nn.log_sigmoid(beta * jnp.where(labels == 1, difference, -difference))
+    logps = jax.nn.log_sigmoid(beta * jnp.where(labels == 1, difference, -difference))
+    return jnp.where(known, logps, jnp.nan)
 
 
 def flip_labels(key: Key[Array, ""], labels: Int[Array, "*B"], *, rate: Scalar) -> Int[Array, "*B"]:
@@ -73,14 +87,13 @@ def flip_labels(key: Key[Array, ""], labels: Int[Array, "*B"], *, rate: Scalar) 
 
     Args:
       key: one key for the whole batch.
-      labels: [*B] index of the winner, 0 or 1.
+      labels: [*B] index of the winner, 0 or 1; another is left as it is.
       rate: flip probability in [0, 1]. May be traced.
     Returns:
       [*B] int32.
     """
-    check_ids(labels=labels)
     check_range("[0, 1]", rate=rate)
-    flips = jax.random.uniform(key, labels.shape) < rate
+    flips = decided(labels) & (jax.random.uniform(key, labels.shape) < rate)
     return jnp.where(flips, 1 - labels, labels).astype(jnp.int32)
 
 
@@ -138,13 +151,14 @@ def pl_ranking(
       values: [*B, K] hidden values.
       beta: rationality >= 0; inf allowed. May be traced.
     Returns:
-      [*B, K] int32, item indices with the best first.
+      [*B, K] int32, item indices with the best first; -1 throughout where a value is NaN.
     """
     check_range("[0, inf]", beta=beta)
     sure = jnp.isinf(beta)
     noise = jax.random.gumbel(key, values.shape)
     noisy = jnp.where(sure, values, jnp.where(sure, 0.0, beta) * values + noise)
-    return jnp.argsort(-noisy, axis=-1, stable=True).astype(jnp.int32)
+    ranking = jnp.argsort(-noisy, axis=-1, stable=True).astype(jnp.int32)
+    return jnp.where(jnp.isnan(values).any(-1, keepdims=True), -1, ranking)
 
 
 def pl_loglik(
@@ -155,7 +169,7 @@ def pl_loglik(
     log P = sum_k [ beta g_(k) - logsumexp_{j >= k} beta g_(j) ], (k) = item in place k.
 
     Args:
-      ranking: [*B, K] item indices with the best first.
+      ranking: [*B, K] item indices with the best first; NaN for an index that is none.
       values: [*B, K] hidden values.
       beta: finite rationality >= 0.
     Returns:
@@ -164,7 +178,7 @@ def pl_loglik(
     check_ids(ranking=ranking)
     check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([ranking, values])
-    ordered = beta * jnp.take_along_axis(values, ranking, axis=-1)
+    ordered = beta * jnp.take_along_axis(values, ranking, axis=-1, **NAN_OUTSIDE)
     remaining = jax.lax.cumlogsumexp(ordered, axis=ordered.ndim - 1, reverse=True)
     return jnp.sum(ordered - remaining, axis=-1)
 
@@ -198,11 +212,12 @@ def ratings(
       key: one key for the whole batch.
       values, thresholds, beta: as in `rating_probs`.
     Returns:
-      [*B] int32 in 0..M.
+      [*B] int32 in 0..M, -1 where the value is NaN.
     """
     check_range("[0, inf)", beta=beta)
     noisy = beta * values + jax.random.logistic(key, values.shape)
-    return jnp.sum(noisy[..., None] > thresholds, axis=-1).astype(jnp.int32)
+    rated = jnp.sum(noisy[..., None] > thresholds, axis=-1).astype(jnp.int32)
+    return jnp.where(jnp.isnan(values), -1, rated)
 
 
 def rating_loglik(

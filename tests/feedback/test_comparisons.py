@@ -11,7 +11,7 @@ import pytest
 from rlhf_jax.algos.reward_model import make_update
 from rlhf_jax.feedback import comparisons
 from rlhf_jax.feedback.comparisons import EQUAL, compare
-from rlhf_jax.feedback.teachers import bt_labels, bt_prefs
+from rlhf_jax.feedback.teachers import bt_labels, bt_prefs, pref_labels
 from rlhf_jax.feedback.values import myopic_values
 from rlhf_jax.losses.reward import rao_kupper_loss, soft_bradley_terry_loss
 from rlhf_jax.policies.linear import linear_reward
@@ -211,7 +211,7 @@ def test_labels_follow_any_preference():
     def run(prefs):
         many = jnp.broadcast_to(prefs, (40_000, 3))
         zeros = comparisons.pref_loglik(jnp.zeros(3, int), prefs)
-        return comparisons.pref_labels(KEY, many), zeros
+        return pref_labels(KEY, many), zeros
 
     labels, zeros = map(np.asarray, run(jnp.array([0.0, 0.3, 1.0])))
     np.testing.assert_allclose(labels.mean(0), [0.0, 0.3, 1.0], atol=0.01)

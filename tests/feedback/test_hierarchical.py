@@ -132,3 +132,15 @@ def test_shapes_that_do_not_match_are_refused():
         lexicographic_prefs(first, second[:, :2], MARGINS)
     with pytest.raises((AssertionError, TypeCheckError)):
         lexicographic_prefs(first, second, MARGINS[:2])
+
+
+def test_a_factor_that_is_not_known_is_not_passed_over():
+    nan, inf = jnp.nan, jnp.inf
+    factors = jnp.array([[nan, 1.0], [1.0, nan], [inf, 1.0], [0.0, 1.0]])
+    others = jnp.array([[0.0, 0.0], [0.0, 0.0], [inf, 0.0], [0.0, 0.0]])
+    assert lexicographic_prefs(factors, others, jnp.zeros(2)).tolist() == [0, 1, 1, 1]
+    assert deciding_levels(factors, others, jnp.zeros(2)).tolist() == [0, 0, 1, 1]
+    off = jnp.array([inf, 0.0])
+    assert lexicographic_prefs(factors, others, off).tolist() == [1, 0, 1, 1]
+    unknown = jnp.array([nan, 0.0])  # of a factor with NaN in the pool
+    assert lexicographic_prefs(factors[3:] + 1, others[3:], unknown).tolist() == [0]

@@ -176,3 +176,11 @@ def test_a_group_lies_where_it_pays():
     _, honest, index = run(*tastes, 0.0)
     assert int(index) == 0
     np.testing.assert_array_equal(honest, truth)
+
+
+def test_users_and_items_out_of_their_table_are_nan():
+    weights, features = jnp.array([[1.0], [2.0]]), jnp.ones((3, 2, 1))
+    values = populations.user_values(features, weights, jnp.array([1, -1, 2]))
+    np.testing.assert_array_equal(values, [[2.0, 2.0], [jnp.nan] * 2, [jnp.nan] * 2])
+    prefs, items = jnp.array([[0.5, 0.9], [0.1, 0.5]]), jnp.array([[0, 1], [0, 2], [-1, 1]])
+    np.testing.assert_allclose(populations.matrix_prefs(prefs, items), [0.1, jnp.nan, jnp.nan])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.scipy.special import logsumexp
 
-from rlhf_jax.feedback import teachers
+from rlhf_jax.feedback import comparisons, teachers
 
 PAIRS = 200_000
 
@@ -183,3 +183,27 @@ def test_rating_loglik_is_finite_in_the_tails():
 def test_shapes_that_differ_are_refused():
     with pytest.raises((AssertionError, TypeError)):  # chex, or jaxtyping in the test run
         teachers.bt_prefs(jnp.zeros((4, 3)), beta=1.0)
+
+
+def test_what_is_not_a_number_gets_no_label():
+    key, values = jax.random.key(0), jnp.array([[0.0, jnp.nan], [jnp.nan, 0.0], [0.0, 1.0]])
+    for beta in (1.0, math.inf):
+        assert jnp.isnan(teachers.bt_prefs(values, beta=beta)).tolist() == [True, True, False]
+        assert teachers.bt_labels(key, values, beta=beta).tolist()[:2] == [teachers.EQUAL] * 2
+        assert teachers.pl_ranking(key, values, beta=beta).tolist()[:2] == [[-1, -1]] * 2
+    cuts = jnp.array([0.0, 1.0])
+    assert teachers.ratings(key, jnp.array([jnp.nan, 99.0]), cuts, beta=1.0).tolist() == [-1, 2]
+
+
+def test_a_label_of_no_winner_wins_for_nobody():
+    labels, values = jnp.array([-1, 2, 0, 1]), jnp.tile(jnp.array([0.0, 1.0]), (4, 1))
+    assert teachers.flip_labels(jax.random.key(0), labels, rate=1.0).tolist() == [-1, 2, 1, 0]
+    for logliks in (
+        teachers.bt_loglik(labels, values, beta=1.0),
+        comparisons.pref_loglik(labels, jnp.full(4, 0.7)),
+        comparisons.thurstone_loglik(labels, values, scale=1.0),
+        teachers.pl_loglik(jnp.array([[0, -1], [0, 2], [0, 1], [1, 0]]), values, beta=1.0),
+    ):
+        assert jnp.isnan(logliks).tolist() == [True, True, False, False]
+    outcomes = comparisons.outcome_loglik(jnp.array([-1, 2, 0, 1]), jnp.zeros((4, 3)))
+    assert jnp.isnan(outcomes).tolist() == [False, True, False, False]
