@@ -2,4 +2,4 @@
 
 PAPER = "Bukharin et al. 2023 (HERON), arXiv:2309.02632"
 CLAIM = "A ranking of factors trains as well as the true reward, whatever the units of the factors"
-MINUTES = 2
+MINUTES = 3

@@ -2,4 +2,4 @@
 
 PAPER = "Safe Reinforcement Learning with Minimal Supervision (abstract only), arXiv:2501.04481"
 CLAIM = "More demonstrations shorten safe paths; unsupervised walks stand in for missing ones"
-MINUTES = 2
+MINUTES = 15
