@@ -42,7 +42,8 @@ LONGEST_WORD = 100_000  # characters: tokenizers slow down with the square of a 
 # Fields that say what is answered. A layout that doesn't read one would change the question.
 CONTEXT = (
     *("prompt", "system", "system_prompt", "context", "instruction", "input", "history"),
-    *("messages", "conversations", "tools", "images", "question", "passages"),
+    *("messages", "conversation", "conversations", "dialogue", "document", "tools"),
+    *("image", "images", "question", "passages"),
     *("chosen", "rejected"),
 )
 

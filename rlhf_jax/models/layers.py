@@ -58,7 +58,7 @@ def rotate(x: Float[Array, "*B heads h"], turn: Rotation) -> Float[Array, "*B he
 
 
 class RMSNorm(nnx.Module):
-    """x / sqrt(mean(x^2) + eps) * scale, computed in float32."""
+    """x / sqrt(mean(x^2) + eps) * scale, computed in float32; NaN where x^2 overflows."""
 
     def __init__(self, config: TransformerConfig):
         self.eps = config.norm_eps
@@ -67,7 +67,9 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
         wide = x.astype(jnp.float32)
-        inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        square = jnp.mean(wide * wide, axis=-1, keepdims=True)
+        # 1 / sqrt(inf) is 0, and a model that has run away would look like one that says nothing.
+        inverse = jax.lax.rsqrt(jnp.where(jnp.isinf(square), jnp.nan, square) + self.eps)
         return (wide * inverse * self.scale[...].astype(jnp.float32)).astype(x.dtype)
 
 

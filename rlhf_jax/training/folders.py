@@ -37,7 +37,8 @@ def note_environment(out: Path, now: dict[str, Any], *, say: bool) -> list[dict[
     known = record["environments"]
     for name, before, after in differences(known[0], now) if say else ():
         what = name.removeprefix("versions.").replace("sources.", "sources of ")
-        print(f"note: begun with {what} {before}, going on with {after}: numbers may differ")
+        line = f"note: begun with {what} {before}, going on with {after}: numbers may differ"
+        print(line if line.isprintable() else ascii(line))  # run.json may come from anyone
     if now not in known:
         known.append(now)
         write_json(out / "run.json", record)
@@ -67,7 +68,8 @@ def check_folder(out: Path, record: dict[str, Any], *, resume: bool) -> None:
     remedy = "choose another --out or delete it"
     if not holds_work(out) and ("left" in held or not files(out)):
         return
-    if "environments" not in held:
+    environments = held.get("environments")
+    if not (isinstance(environments, list) and environments):
         raise ResultsError(f"{out} was written by an older version, without digests: {remedy}")
     if held_slug != record["slug"]:
         raise ResultsError(f"{out} holds a run of {held_slug}, not {record['slug']}: {remedy}")
@@ -114,8 +116,9 @@ def clear(out: Path) -> bool:
     path, left = out / "run.json", None
     if path.exists():
         left = json.loads(path.read_text(encoding="utf-8")).get("left")
-    known = left is not None or not files(out)
-    for name in (*(left or ()), "run.json", "metrics.jsonl"):
+    there = files(out)
+    known = left is not None or not there
+    for name in (*(name for name in there if name in (left or ())), "run.json", "metrics.jsonl"):
         (out / name).unlink(missing_ok=True)
     folders = [path for name in FILLED for path in (out / name, *(out / name).rglob("*"))]
     for path in reversed(folders):  # a folder comes before what is in it

@@ -10,6 +10,7 @@ import pytest
 from random_params import random_params
 
 from rlhf_jax.models import TransformerConfig, make_reward_model, make_transformer
+from rlhf_jax.models.layers import RMSNorm
 
 tiny = partial(
     TransformerConfig,
@@ -280,6 +281,12 @@ def test_parameters_can_be_donated():
 def test_bad_sizes_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         tiny(**change)
+
+
+def test_a_stream_too_large_to_square_is_nan_and_not_silence():
+    norm = RMSNorm(tiny())
+    assert jnp.isfinite(norm(jnp.full((16,), 1e18))).all()
+    assert jnp.isnan(norm(jnp.full((16,), 1e20))).all()  # 16 squares of 1e40
 
 
 def test_params_of_another_model_are_refused_by_name():

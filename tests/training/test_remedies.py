@@ -305,6 +305,17 @@ def test_what_a_user_put_into_a_folder_stays(tmp_path):
             path.write_text("dear")
 
 
+def test_a_list_of_what_was_left_reaches_no_file_outside(tmp_path):
+    out, mine = tmp_path / "out", tmp_path / "mine.txt"
+    mine.write_text("dear")
+    with open_run(out, slug="s", config={"seed": 0}):
+        pass
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**record, "left": ["../mine.txt", str(mine)]}))
+    with open_run(out, slug="s", config={"seed": 1}):
+        assert mine.read_text() == "dear"
+
+
 def test_what_a_killed_run_left_is_not_used_under_another_config(tmp_path):
     """Without the list that a run makes as it ends, nobody knows what in the folder is its own."""
     with open_run(tmp_path, slug="s", config={"seed": 0}):

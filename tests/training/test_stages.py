@@ -159,6 +159,15 @@ def test_other_versions_are_mentioned(tmp_path, capsys):
         do(tmp_path / "r", Config(), resume=True, progress=True)
         assert "note: begun with jax 0.1, going on with " in capsys.readouterr().out
         assert len(json.loads(path.read_text())["environments"]) == 2
+    record["environments"][0]["versions"]["jax"] = "\x1b[2J"
+    path.write_text(json.dumps(record))
+    do(tmp_path / "r", Config(), resume=True, progress=True)
+    assert "\x1b" not in (shown := capsys.readouterr().out)
+    assert r"begun with jax \x1b[2J, going on" in shown
+    for nothing in ([], {}, None):
+        path.write_text(json.dumps({**record, "environments": nothing}))
+        with pytest.raises(ResultsError, match="without digests"):
+            do(tmp_path / "r", Config(), resume=True)
 
 
 def test_an_environment_is_sources_devices_and_precision(tmp_path):
