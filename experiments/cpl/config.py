@@ -19,7 +19,7 @@ class Config:
     """
 
     seed: int = 0
-    num_seeds: int = 20
+    num_seeds: int = 10
     sizes: tuple[int, ...] = (300, 1000, 3000, 10_000, 30_000)
     length: int = 4
     alpha: float = 0.1
