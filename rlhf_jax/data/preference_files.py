@@ -27,6 +27,7 @@ What is kept, dropped or refused:
 - Anything else is an error with the file name and the row number.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from typing import Any, NamedTuple
 from rlhf_jax.data.json_rows import BadRow, Fields, read_rows, type_name
 
 ASSISTANT = "\n\nAssistant:"
-LONGEST_WORD = 100_000  # characters: tokenizers slow down with the square of a word
+LONGEST_WORD = 100_000  # characters, or spaces: a tokenizer reads them as one piece
 
 # Fields that say what is answered. A layout that doesn't read one would change the question.
 CONTEXT = (
@@ -283,12 +284,14 @@ def _text(fields: Fields, name: str) -> str:
         raise BadRow(
             f"field {name}: half a surrogate pair at character {error.start}; repair the text"
         ) from error
-    longest = max(map(len, text.split()), default=0) if len(text) > LONGEST_WORD else 0
-    if longest > LONGEST_WORD:
-        raise BadRow(
-            f"field {name}: {longest} characters without white space, at most {LONGEST_WORD} can "
-            "be read; remove what is not text"
-        )
+    if len(text) > LONGEST_WORD:
+        longest = max(re.findall(r"\s+|\S+", text), key=len)
+        if len(longest) > LONGEST_WORD:
+            kind = "of" if longest.isspace() else "without"
+            raise BadRow(
+                f"field {name}: {len(longest)} characters {kind} white space, at most "
+                f"{LONGEST_WORD} can be read; remove what is not text"
+            )
     return text
 
 

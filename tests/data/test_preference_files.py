@@ -145,6 +145,7 @@ def test_gzip_is_told_by_content_and_blank_lines_are_counted(tmp_path):
         ({**PLAIN, "system": "be brief"}, "field system says what is answered"),
         ({**PLAIN, "Context": ["a passage"]}, "field Context says what is answered"),
         ({**PLAIN, "chosen": "x" * 100_001}, "field chosen: 100001 characters without white space"),
+        ({**PLAIN, "prompt": "\n" * 100_001 + "x"}, "field prompt: 100001 characters of whi"),
         ('{"prompt": "p", "chosen": "a", "rejected": "b", "chosen": "c"}', "field chosen comes tw"),
         ('{"prompt": {"a": 1, "a": 2}}', "field a comes twice"),
         ({**PLAIN, "chosen": 3}, "field chosen: expected text, found a number"),
