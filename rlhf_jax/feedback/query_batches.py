@@ -10,8 +10,8 @@ Scalar = float | Float[Array, ""]
 
 
 def top(scores: Float[Array, " N"], n: int) -> Int[Array, " n"]:
-    """Indices of the n largest scores, best first; on a tie the lower index."""
-    return jax.lax.top_k(scores, n)[1]
+    """Indices of the n largest scores, best first; on a tie the lower index. NaN is the least."""
+    return jax.lax.top_k(jnp.where(jnp.isnan(scores), -jnp.inf, scores), n)[1]
 
 
 def gumbel_top(

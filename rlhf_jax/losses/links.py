@@ -13,6 +13,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, above_underflow
 
 Scalar = float | Float[Array, ""]
+ROUNDING = 1e-6  # of a probability that was computed
 
 
 def logistic(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
@@ -38,7 +39,8 @@ def soft_logistic(margins: Float[Array, "*B"], prefs: Float[Array, "*B"]) -> Flo
 
     Args:
       margins: [*B] z in nats.
-      prefs: [*B] p in [0, 1], probability that the first answer is preferred; no gradient.
+      prefs: [*B] p in [0, 1], probability that the first answer is preferred; no gradient. The
+        loss of another is NaN, such as the label -1 of a tie.
     Returns:
       [*B] nats, >= 0.
     Raises:
@@ -48,7 +50,8 @@ def soft_logistic(margins: Float[Array, "*B"], prefs: Float[Array, "*B"]) -> Flo
     """
     chex.assert_equal_shape([margins, prefs])
     prefs = jax.lax.stop_gradient(prefs)
-    return prefs * logistic(margins) + (1.0 - prefs) * logistic(-margins)
+    losses = prefs * logistic(margins) + (1.0 - prefs) * logistic(-margins)
+    return jnp.where(jnp.abs(prefs - 0.5) <= 0.5 + ROUNDING, losses, jnp.nan)
 
 
 def smoothed_logistic(

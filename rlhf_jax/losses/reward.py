@@ -99,7 +99,8 @@ def soft_bradley_terry_loss(
 
     Args:
       first_scores, second_scores: [*B] s_1 and s_2, any real.
-      prefs: [*B] p in [0, 1], share of votes for the first answer (1/2 for a tie); no gradient.
+      prefs: [*B] p in [0, 1], share of votes for the first answer (1/2 for a tie); no gradient. The
+        loss of another is NaN.
     Returns:
       [*B] losses in nats, unreduced, >= 0. Gradient flows to the scores only.
     Raises:
@@ -156,7 +157,8 @@ def rao_kupper_loss(
 
     Args:
       first_scores, second_scores: [*B] s_1 and s_2, any real.
-      outcomes: [*B] 1 where the first answer won, 0 at a tie, -1 where the second won.
+      outcomes: [*B] 1 where the first answer won, 0 at a tie, -1 where the second won; the
+        loss of another is NaN.
       theta: >= 1, how readily ties are called. May be traced, and trained.
     Returns:
       [*B] losses in nats, unreduced, >= 0. Gradient flows to the scores (and theta). At theta = 1 a
@@ -174,7 +176,7 @@ def rao_kupper_loss(
     margins, log_theta = first_scores - second_scores, jnp.log(theta)
     first, second = logistic(margins - log_theta), logistic(-margins - log_theta)
     tie = first + second - _log_or_floor(theta - 1.0) - jnp.log(theta + 1.0)
-    return jnp.where(outcomes == 0, tie, jnp.where(outcomes > 0, first, second))
+    return _of_outcome(outcomes, first, tie, second)
 
 
 def davidson_loss(
@@ -191,7 +193,8 @@ def davidson_loss(
 
     Args:
       first_scores, second_scores: [*B] s_1 and s_2, any real.
-      outcomes: [*B] 1 where the first answer won, 0 at a tie, -1 where the second won.
+      outcomes: [*B] 1 where the first answer won, 0 at a tie, -1 where the second won; the
+        loss of another is NaN.
       nu: >= 0, how readily ties are called: P(tie) = nu / (2 + nu) between equals. May be traced,
         and trained.
     Returns:
@@ -212,7 +215,12 @@ def davidson_loss(
     middle = 0.5 * (first + second)  # -log of the geometric mean of the two without ties
     shared = jnp.log1p(nu * jnp.exp(-middle))
     tie = middle - _log_or_floor(nu)
-    return shared + jnp.where(outcomes == 0, tie, jnp.where(outcomes > 0, first, second))
+    return shared + _of_outcome(outcomes, first, tie, second)
+
+
+def _of_outcome(outcomes: Array, first: Array, tie: Array, second: Array) -> Float[Array, "*B"]:
+    """The loss of each outcome, 1, 0 or -1; NaN of another."""
+    return jnp.select([outcomes == 1, outcomes == 0, outcomes == -1], [first, tie, second], jnp.nan)
 
 
 def plackett_luce_loss(

@@ -198,6 +198,7 @@ def test_dueling_pairs():
 def test_top_and_gumbel_top():
     scores = jnp.array([0.1, 0.9, 0.5, 0.9])
     assert query_batches.top(scores, 3).tolist() == [1, 3, 2]
+    assert query_batches.top(scores.at[1].set(jnp.nan), 3).tolist() == [3, 2, 0]
     keys = jax.random.split(jax.random.key(0), 20_000)
     drawn = jax.vmap(lambda key: query_batches.gumbel_top(key, scores, 2, temperature=0.5))(keys)
     assert bool((drawn[:, 0] != drawn[:, 1]).all())

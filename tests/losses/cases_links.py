@@ -8,7 +8,9 @@ from rlhf_jax.losses import links
 
 CASES = {
     "logistic": Case(links.logistic, (real(),), (0,)),
-    "soft_logistic": Case(links.soft_logistic, (real(), prob()), (0,)),
+    "soft_logistic": Case(
+        links.soft_logistic, (real(), prob()), (0,), extremes=False
+    ),  # p in [0, 1]
     "smoothed_logistic": Case(
         partial(links.smoothed_logistic, label_smoothing=0.1), (real(),), (0,)
     ),

@@ -22,7 +22,9 @@ CASES = {
     "dpo": pair(pairs.dpo_loss, beta=0.3),
     "cdpo": pair(pairs.cdpo_loss, beta=0.3, label_smoothing=0.1),
     "robust_dpo": pair(pairs.robust_dpo_loss, beta=0.3, label_smoothing=0.1),
-    "soft_preference": pair(pairs.soft_preference_loss, prob(), beta=0.3),
+    "soft_preference": Case(
+        partial(pairs.soft_preference_loss, beta=0.3), (*PAIR, prob()), (0, 1), extremes=False
+    ),  # p in [0, 1]
     "geometric_dpo": pair(pairs.geometric_dpo_loss, prob(), beta=0.3),
     "hinge_dpo": pair(pairs.hinge_dpo_loss, beta=0.3),
     "ipo": pair(pairs.ipo_loss, beta=0.3),

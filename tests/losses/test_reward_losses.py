@@ -152,6 +152,18 @@ def test_centring_moves_the_constant_and_not_the_gap():
     np.testing.assert_allclose(shifted, [1.2, 1.2], rtol=1e-6)
 
 
+def test_a_label_that_is_no_share_and_no_outcome_has_no_loss():
+    scores, zeros = jnp.ones(4), jnp.zeros(4)
+    soft = soft_bradley_terry_loss(scores, zeros, jnp.array([-1.0, 2.0, jnp.nan, 1.0]))
+    assert jnp.isnan(soft).tolist() == [True, True, True, False]
+    outcomes = jnp.array([2, -2, 0, -1])
+    for losses in (
+        rao_kupper_loss(scores, zeros, outcomes, theta=2.0),
+        davidson_loss(scores, zeros, outcomes, nu=1.0),
+    ):
+        assert jnp.isnan(losses).tolist() == [True, True, False, False]
+
+
 def test_ties_by_hand():
     first, second = jnp.full(3, jnp.log(2.0)), jnp.zeros(3)
     # theta = 2: 2 / (2 + 2), the rest, 1 / (1 + 4): 0.5, 0.3, 0.2
