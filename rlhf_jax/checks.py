@@ -24,6 +24,8 @@ NAN_OUTSIDE: dict[str, Any] = {
     "wrap_negative_indices": False,
 }
 
+ROUNDING = 1e-6  # of a probability that was computed
+
 # Where a shape is promised but arrays, tracers, numbers and sequences of numbers are all welcome.
 Numbers = Any
 
@@ -102,6 +104,12 @@ def decided(labels: Numbers) -> Bool[Array, "*B"]:
     """
     check_ids(labels=labels)
     return (labels == 0) | (labels == 1)
+
+
+def shares(prefs: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Probabilities as data, without gradient; NaN outside [0, 1], as for the label -1 of a tie."""
+    prefs = jax.lax.stop_gradient(prefs)
+    return jnp.where(jnp.abs(prefs - 0.5) <= 0.5 + ROUNDING, prefs, jnp.nan)
 
 
 def rows(table: Numbers, **ids: Numbers) -> Float[Array, "..."]:

@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rlhf_jax.checks import check_range
+from rlhf_jax.checks import check_range, shares
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, above_underflow
 
 Scalar = float | Float[Array, ""]
-ROUNDING = 1e-6  # of a probability that was computed
 
 
 def logistic(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
@@ -49,9 +48,8 @@ def soft_logistic(margins: Float[Array, "*B"], prefs: Float[Array, "*B"]) -> Flo
     Reduces to: `logistic` at p = 1; `smoothed_logistic` at p = 1 - label_smoothing.
     """
     chex.assert_equal_shape([margins, prefs])
-    prefs = jax.lax.stop_gradient(prefs)
-    losses = prefs * logistic(margins) + (1.0 - prefs) * logistic(-margins)
-    return jnp.where(jnp.abs(prefs - 0.5) <= 0.5 + ROUNDING, losses, jnp.nan)
+    prefs = shares(prefs)
+    return prefs * logistic(margins) + (1.0 - prefs) * logistic(-margins)
 
 
 def smoothed_logistic(

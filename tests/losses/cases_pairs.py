@@ -25,7 +25,9 @@ CASES = {
     "soft_preference": Case(
         partial(pairs.soft_preference_loss, beta=0.3), (*PAIR, prob()), (0, 1), extremes=False
     ),  # p in [0, 1]
-    "geometric_dpo": pair(pairs.geometric_dpo_loss, prob(), beta=0.3),
+    "geometric_dpo": Case(
+        partial(pairs.geometric_dpo_loss, beta=0.3), (*PAIR, prob()), (0, 1), extremes=False
+    ),  # p in [0, 1]
     "hinge_dpo": pair(pairs.hinge_dpo_loss, beta=0.3),
     "ipo": pair(pairs.ipo_loss, beta=0.3),
     "exo": pair(pairs.exo_loss, beta=0.3, label_smoothing=0.1),

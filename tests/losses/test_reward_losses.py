@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_jax.feedback.teachers import bt_loglik, pl_loglik
-from rlhf_jax.losses.preference import dpo_loss
+from rlhf_jax.losses.preference import dpo_loss, soft_cpl_loss
 from rlhf_jax.losses.reward import (
     bradley_terry_loss,
     centring_penalty,
@@ -156,6 +156,8 @@ def test_a_label_that_is_no_share_and_no_outcome_has_no_loss():
     scores, zeros = jnp.ones(4), jnp.zeros(4)
     soft = soft_bradley_terry_loss(scores, zeros, jnp.array([-1.0, 2.0, jnp.nan, 1.0]))
     assert jnp.isnan(soft).tolist() == [True, True, True, False]
+    cpl = soft_cpl_loss(scores, zeros, jnp.array([-1.0, 2.0, jnp.nan, 1.0]))
+    assert jnp.isnan(cpl).tolist() == [True, True, True, False]
     outcomes = jnp.array([2, -2, 0, -1])
     for losses in (
         rao_kupper_loss(scores, zeros, outcomes, theta=2.0),

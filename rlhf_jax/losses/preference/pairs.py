@@ -8,11 +8,10 @@ need one more number per pair are in `offsets`.
 from collections.abc import Callable
 
 import chex
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rlhf_jax.checks import check_range
+from rlhf_jax.checks import check_range, shares
 from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_log_ratios, pair_margins
 
@@ -183,7 +182,7 @@ def geometric_dpo_loss(
     margins = pair_margins(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
     )
-    return links.logistic((2.0 * jax.lax.stop_gradient(prefs) - 1.0) * margins)
+    return links.logistic((2.0 * shares(prefs) - 1.0) * margins)
 
 
 def hinge_dpo_loss(

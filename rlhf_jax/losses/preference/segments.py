@@ -5,11 +5,10 @@ of a preference model over segments can be read off the policy itself.
 """
 
 import chex
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rlhf_jax.checks import check_mask, check_range
+from rlhf_jax.checks import check_mask, check_range, shares
 from rlhf_jax.losses.links import logistic
 from rlhf_jax.losses.reward import partial_returns
 from rlhf_jax.ops.statistics import wins
@@ -103,7 +102,7 @@ def soft_cpl_loss(
     Reference: Hejna et al. 2023, arXiv:2310.13639.
     """
     chex.assert_equal_shape([first_advantages, second_advantages, prefs])
-    prefs = jax.lax.stop_gradient(prefs)
+    prefs = shares(prefs)
     first_wins = cpl_loss(first_advantages, second_advantages, bias=bias)
     second_wins = cpl_loss(second_advantages, first_advantages, bias=bias)
     return prefs * first_wins + (1.0 - prefs) * second_wins
