@@ -7,6 +7,7 @@ ValueError; a traced one is not checked.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -89,14 +90,24 @@ def optimal(mdp: DiscountedMDP) -> Solution:
       `evaluate`, and `bellman_residual` certifies them and it.
     """
 
+    plain = _levelled(mdp)
+
     def improve(found):
         # Only one action has log-prob 0; the current one stays unless another is clearly better.
-        held = _gains(mdp, found.values) + jnp.where(found.logps == 0, _ties(mdp, found.values), 0)
+        values = found.values
+        held = _gains(plain, values) + jnp.where(found.logps == 0, _ties(plain, values), 0)
         return _always(jnp.argmax(held, axis=-1), like=mdp.rewards)
 
     start = _always(jnp.argmax(mdp.rewards, axis=-1), like=mdp.rewards)
-    values = evaluate(mdp, _climb(lambda logps: evaluate(mdp, logps), improve, start)).values
-    return evaluate(mdp, greedy_policy(_gains(mdp, values), tolerance=_ties(mdp, values)))
+    values = evaluate(plain, _climb(lambda logps: evaluate(plain, logps), improve, start)).values
+    return evaluate(mdp, greedy_policy(_gains(plain, values), tolerance=_ties(plain, values)))
+
+
+def _levelled(mdp: DiscountedMDP) -> DiscountedMDP:
+    """The MDP with rewards around 0. What is paid everywhere, c, changes no policy, but as a part
+    of V, c / (1 - gamma), it would round the gains away."""
+    low, high = (f(mdp.rewards, axis=(-2, -1), keepdims=True) for f in (jnp.min, jnp.max))
+    return replace(mdp, rewards=mdp.rewards - (low + high) / 2)
 
 
 def _always(actions: Int[Array, "*B S"], *, like: Float[Array, "*B S A"]) -> Float[Array, "*B S A"]:
@@ -139,13 +150,16 @@ def soft_optimal(
       Solution: the policy with its own soft values, as `evaluate` gives them.
     """
 
+    plain = _levelled(mdp)
+
     def evaluated(logps):
-        return evaluate(mdp, logps, ref_logps=ref_logps, beta=beta)
+        return evaluate(plain, logps, ref_logps=ref_logps, beta=beta)
 
     def improve(found):
-        return soft_policy(_gains(mdp, found.values), ref_logps, beta=beta)
+        return soft_policy(_gains(plain, found.values), ref_logps, beta=beta)
 
-    return evaluated(_climb(evaluated, improve, jax.nn.log_softmax(ref_logps, axis=-1)))
+    logps = _climb(evaluated, improve, jax.nn.log_softmax(ref_logps, axis=-1))
+    return evaluate(mdp, logps, ref_logps=ref_logps, beta=beta)
 
 
 def _climb(

@@ -96,14 +96,30 @@ def test_the_optimum_is_the_best_of_all_deterministic_policies(eps, gamma):
     np.testing.assert_allclose(regrets, want, atol=16 * eps * scale**2)
 
 
-def test_near_a_discount_of_one_a_small_gain_is_taken(eps):
-    """Stay for 0.5, or leave for nothing and come back for 1.1: V = 1.1 g / (1 - g^2) = 549.72.
-
-    Staying is worth 0.5 / (1 - g) = 500, though leaving gains no more than 0.05 a step.
-    """
+def two_states(level: float = 0.0) -> DiscountedMDP:
+    """Stay for 0.5, or leave for nothing and come back for 1.1; `level` is paid in any case."""
     transitions = jnp.array([[[1.0, 0], [0, 1]], [[1, 0], [1, 0]]])
-    rewards = jnp.array([[0.5, 0.0], [1.1, 1.1]])
-    mdp = DiscountedMDP(transitions, rewards, jnp.array([1.0, 0.0]), jnp.array(0.999))
+    rewards = jnp.array([[0.5, 0.0], [1.1, 1.1]]) + level
+    return DiscountedMDP(transitions, rewards, jnp.array([1.0, 0.0]), jnp.array(0.999))
+
+
+def test_what_is_paid_everywhere_changes_no_policy(eps):
+    """1000 / (1 - g) = 10^6, of which float32 holds no fraction: gains of 0.05 would be lost."""
+    best = optimal(two_states(1000.0))
+    np.testing.assert_array_equal(jnp.exp(best.logps), [[0, 1], [0.5, 0.5]])
+    plain, level = (
+        discounted_mdp.soft_optimal(two_states(level), jnp.zeros((2, 2)), beta=0.01).logps
+        for level in (0.0, 1000.0)
+    )
+    np.testing.assert_allclose(level, plain, rtol=0.01)
+
+
+def test_near_a_discount_of_one_a_small_gain_is_taken(eps):
+    """V = 1.1 g / (1 - g^2) = 549.72, though leaving gains no more than 0.05 a step.
+
+    Staying is worth 0.5 / (1 - g) = 500.
+    """
+    mdp = two_states()
     best, stay = optimal(mdp), jnp.log(jnp.array([[1.0, 0.0], [0.5, 0.5]]))
     assert best.values[0] == pytest.approx(549.72, abs=0.02)
     np.testing.assert_array_equal(jnp.exp(best.logps), [[0, 1], [0.5, 0.5]])
