@@ -232,7 +232,8 @@ def test_a_fresh_layer_is_the_identity_and_can_learn_to_be_another(tied):
     got = jax.jit(model.hidden)(params, ids, positions, segments)
     x = np.asarray(params["trunk"]["embed"])[np.asarray(ids)]
     want = x / np.sqrt(np.mean(x**2, -1, keepdims=True) + config.norm_eps)
-    np.testing.assert_allclose(got, want, atol=1e-5)
+    real = np.asarray(segments) > 0  # at padding the embedding read is another
+    np.testing.assert_allclose(np.asarray(got)[real], want[real], atol=1e-5)
     _, grads = gradients(config, params)
     layers = grads["trunk"]["layers"]
     for grad in (layers["attention"]["out"], layers["mlp"]["down"]):
