@@ -2,4 +2,4 @@
 
 PAPER = "RL perspective on RLHF, prompting and beyond (2023), arXiv:2310.06147"
 CLAIM = "cloning errs as T^2 where inverse RL and RLHF err as T; logged outcomes choose prompts"
-MINUTES = 1
+MINUTES = 2

@@ -2,4 +2,4 @@
 
 PAPER = "Luo et al. 2023 (RLIF), arXiv:2311.12996"
 CLAIM = "Learning from -1 for each intervention beats a bad expert; imitating it can't"
-MINUTES = 2
+MINUTES = 8
