@@ -13,7 +13,7 @@ class Config:
     num_boards: random boards of `side` x `side` cells, each with its own weights.
     sizes: numbers of pairs of segments; each holds the smaller ones.
     segment_length: actions in a segment, all drawn uniformly.
-    starts: of the regret model's fit, whose loss is not convex; the least loss wins.
+    starts: of the regret model's fit, whose loss is not convex; the best after a few steps goes on.
     steps, rate: of Adam, full batch; the rate falls as 1 / (1 + step / 100).
     delivery_pairs: on the fixed 10 x 10 board.
     """

@@ -21,6 +21,7 @@ from rlhf_jax.sampling.episodes import policy_act, sample_episode
 MODELS = ("regret", "partial return")  # of who labels, and of who learns
 LABELS = ("noiseless", "logistic")
 TIE = 1e-6
+SCREENING = 30  # steps from each start
 
 
 class Segments(NamedTuple):
@@ -81,11 +82,12 @@ def fit_weights(
     """Weights [d] from preferences [N], by Adam on the cross-entropy of the counted pairs.
 
     Args:
-      starts: fits of the regret model, from 0 and from standard normal weights. The loss of partial
-        returns is convex, and one start at 0 finds its minimum.
+      starts: of the regret model, 0 and standard normal weights: the one with the least training
+        loss after a few steps is followed to the end. The loss of partial returns is convex, and
+        one start at 0 finds its minimum.
     Returns:
-      the weights of least training loss over starts and steps for the regret model, the last ones
-      for partial return; and that loss in nats.
+      the weights of least training loss for the regret model, the last ones for partial return; and
+      that loss in nats.
     """
 
     def objective(weights):
@@ -102,17 +104,17 @@ def fit_weights(
         better = (loss < least) | (model == "partial return")
         return (new, jnp.where(better, state.params, best), jnp.where(better, loss, least)), None
 
-    def fit(start):
+    def fit(start, steps):
         carry = (init_state(start, optimizer), start, jnp.full((), jnp.inf))
         return jax.lax.scan(step, carry, length=steps + 1)[0][1:]
 
     start = jnp.zeros(world.weights.shape[-1])
-    if model == "partial return":
-        return fit(start)
-    others = jax.random.normal(jax.random.key(0), (starts - 1, *start.shape), start.dtype)
-    weights, losses = jax.vmap(fit)(jnp.concatenate([start[None], others]))
-    best = jnp.argmin(losses)
-    return weights[best], losses[best]
+    if model == "regret":
+        others = jax.random.normal(jax.random.key(0), (starts - 1, *start.shape), start.dtype)
+        tried = jnp.concatenate([start[None], others])
+        weights, losses = jax.vmap(partial(fit, steps=SCREENING))(tried)
+        start = weights[jnp.argmin(losses)]
+    return fit(start, steps)
 
 
 def planned_return(world: GridWorld, weights: Float[Array, " d"]) -> Float[Array, ""]:
