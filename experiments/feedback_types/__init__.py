@@ -2,4 +2,4 @@
 
 PAPER = "Kaufmann et al. 2023 (survey of RLHF), arXiv:2312.14925"
 CLAIM = "mutual information and D-optimal queries need few labels; entropy asks near-copies"
-MINUTES = 1
+MINUTES = 6
