@@ -4,4 +4,4 @@ PAPER = "Zhang et al. 2024, 2407.00617 (INPO)"
 CLAIM = (
     "winner-loser regression finds the Nash policy of a cycle; iterative DPO and best-of-8 do not"
 )
-MINUTES = 2
+MINUTES = 3
