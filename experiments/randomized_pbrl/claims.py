@@ -9,6 +9,7 @@ from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import bootstrap_claim
 
 Arrays = Mapping[str, np.ndarray]
+TRADE = {"kind": "theorem", "source": "Theorem 4.2: queries against regret"}
 
 
 def slope(regrets: np.ndarray) -> float:
@@ -67,13 +68,34 @@ def steps(*curves: np.ndarray) -> np.ndarray:
     return np.diff([each[:, -1].mean() for each in curves])
 
 
+def order_claims(regrets: list[np.ndarray], queries: list[np.ndarray]) -> list[Claim]:
+    """(c) fewer queries and more regret from one eps to the next."""
+    return [
+        bootstrap_claim(
+            "table: largest change of mean queries from one eps to the next",
+            lambda *curves: float(steps(*curves).max()),
+            queries,
+            "<",
+            0.0,
+            **TRADE,
+        ),
+        bootstrap_claim(
+            "table: smallest change of mean regret from one eps to the next",
+            lambda *curves: float(steps(*curves).min()),
+            regrets,
+            ">",
+            0.0,
+            **TRADE,
+        ),
+    ]
+
+
 def table_claims(config: Config, arrays: Arrays) -> list[Claim]:
     """(a) sublinear, (b) fewer queries, (c) order along eps, (d) queries stop."""
     regrets, queries = (
         [arrays[f"eps = {eps:g}/{what}"] for eps in config.eps] for what in ("regret", "queries")
     )
     second, half = f"table, eps = {config.eps[1]:g}", config.rounds // 2 - 1
-    trade = {"kind": "theorem", "source": "Theorem 4.2: queries against regret"}
 
     def growth(*curves: np.ndarray) -> float:
         return max(each[:, -1].mean() / each[:, half].mean() - 1 for each in curves)
@@ -89,7 +111,7 @@ def table_claims(config: Config, arrays: Arrays) -> list[Claim]:
             queries[1::-1],
             "<=",
             0.15,
-            **trade,
+            **TRADE,
         ),
         bootstrap_claim(
             f"{second}: final regret over that of eps = 0",
@@ -97,7 +119,7 @@ def table_claims(config: Config, arrays: Arrays) -> list[Claim]:
             regrets[1::-1],
             "<=",
             2.0,
-            **trade,
+            **TRADE,
         ),
         bootstrap_claim(
             f"{second}: final regret over that of questions at random, {config.rates[-1]:.0%}",
@@ -108,22 +130,7 @@ def table_claims(config: Config, arrays: Arrays) -> list[Claim]:
             kind="ours",
             source="the rule is worth its queries",
         ),
-        bootstrap_claim(
-            "table: largest change of mean queries from one eps to the next",
-            lambda *curves: float(steps(*curves).max()),
-            queries,
-            "<",
-            0.0,
-            **trade,
-        ),
-        bootstrap_claim(
-            "table: smallest change of mean regret from one eps to the next",
-            lambda *curves: float(steps(*curves).min()),
-            regrets,
-            ">",
-            0.0,
-            **trade,
-        ),
+        *order_claims(regrets, queries),
         bootstrap_claim(
             "table, eps > 0: largest growth of mean queries in the last half of the rounds",
             growth,
