@@ -380,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1 if found else 0
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(made)
-        image = plots.save(draw(), path.with_suffix(".png"))
+        image = plots.save_figure(draw(), path.with_suffix(".png"))
     print(f"wrote {path} and {image}")
     return 0
 

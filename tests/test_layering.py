@@ -22,7 +22,7 @@ ROOMS = {
     "checks": set(),
     "ops": set(),
     "losses": {"ops"},
-    "algos": {"types", "ops", "losses", "judges"},
+    "algos": {"types", "ops", "losses", "rewards"},
     "models": set(),
     "policies": set(),  # its empty door
     "policies.tabular": {"types", "ops"},
@@ -33,7 +33,7 @@ ROOMS = {
     "exact": {"ops", "envs"},
     "sampling": {"types", "ops", "policies", "envs"},
     "data": {"types"},
-    "judges": {"types"},
+    "rewards": {"types"},
     "sharding": {"types"},
     "layouts": {"types"},
     "certify": {"types", "ops", "sharding", "layouts"},

@@ -8,9 +8,9 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from benchmarks.measure import resident_growth
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_runs import run_updates
 from rlhf_jax.algos.games import nash_mp
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.runs import run_updates
 from rlhf_jax.envs.games import random_game, random_reference
 
 ONE, ALL = "library, one device", "library, all devices"

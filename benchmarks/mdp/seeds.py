@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.mdp.library import on_all_devices
 from benchmarks.mdp.table import print_table
 from benchmarks.measure import Goal, in_turns, ratio
-from rlhf_jax.algos import ucbvi
+from rlhf_jax.algos.planning import ucbvi
 from rlhf_jax.envs.tabular_mdp import FiniteMDP, finite_env, random_mdp
 from rlhf_jax.exact import finite_mdp
 from rlhf_jax.policies.tabular import tabular_policy
@@ -75,13 +75,13 @@ def regret(mdp: FiniteMDP, key: jax.Array, episodes: int) -> jax.Array:
     bonus = ucbvi.Bonus(variance=SIZE, visits=SIZE)
 
     def step(state, key):
-        logps = ucbvi.plan(state, mdp.rewards, ref, beta=0.0, bonus=bonus).logps
+        logps = ucbvi.confidence_plan(state, mdp.rewards, ref, beta=0.0, bonus=bonus).logps
         act = policy_act(policy, logps.reshape(-1, num_actions))
         played = sample_episode(env, act, key, steps=horizon)
-        state = ucbvi.update(state, played.states[1], played.trajectory.actions)
+        state = ucbvi.update_counts(state, played.states[1], played.trajectory.actions)
         return state, finite_mdp.policy_return(mdp, logps)
 
-    start = ucbvi.init(horizon=horizon, num_states=num_states, num_actions=num_actions)
+    start = ucbvi.init_ucbvi(horizon=horizon, num_states=num_states, num_actions=num_actions)
     _, returns = jax.lax.scan(step, start, jax.random.split(key, episodes))
     return finite_mdp.policy_return(mdp, finite_mdp.optimal(mdp).logps) - returns
 

@@ -10,7 +10,8 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from experiments.cpl.config import Config
-from rlhf_jax.algos import iql, preference, reward_model, sft
+from rlhf_jax.algos import preference, reward_model, sft
+from rlhf_jax.algos.control import iql
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.envs.gridworlds import MOVES, GridWorld
 from rlhf_jax.envs.tabular_mdp import DiscountedMDP, absorbing_states, discounted_env

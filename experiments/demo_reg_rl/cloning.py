@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from experiments.demo_reg_rl.config import Config
-from rlhf_jax.algos.behaviour_cloning import action_counts, clone_counts, fit, mixed_policy
+from rlhf_jax.algos.control.behaviour_cloning import action_counts, clone_counts, fit, mixed_policy
 from rlhf_jax.envs.tabular_mdp import FiniteMDP, finite_env, random_mdp
 from rlhf_jax.exact.finite_mdp import occupancy, soft_optimal, trajectory_kl
 from rlhf_jax.policies.linear import linear_policy

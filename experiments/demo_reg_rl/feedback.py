@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.demo_reg_rl.cloning import clone, play, seeds, uniform
 from experiments.demo_reg_rl.config import Config
-from rlhf_jax.algos.reward_newton import fit_rewards
+from rlhf_jax.algos.planning.reward_newton import fit_rewards
 from rlhf_jax.envs.tabular_mdp import FiniteMDP
 from rlhf_jax.exact.finite_mdp import optimal, regret, soft_optimal
 from rlhf_jax.feedback.pairs import labels_to_pairs

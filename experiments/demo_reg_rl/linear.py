@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.demo_reg_rl.config import Config
 from experiments.demo_reg_rl.online import BLOCKS
-from rlhf_jax.algos import lsvi, ucbvi
+from rlhf_jax.algos.planning import lsvi, ucbvi
 from rlhf_jax.envs.linear_mdp import LinearMDP, random_linear_mdp, to_finite_mdp
 from rlhf_jax.envs.tabular_mdp import finite_env
 from rlhf_jax.exact.finite_mdp import evaluate, soft_optimal
@@ -53,12 +53,12 @@ def learn(key: jax.Array, mdp: LinearMDP, beta: jax.Array, *, every: int, bonus:
         explore_key, play_key = jax.random.split(key)
         both = jax.vmap(planned, (None, 0))(state, jnp.array([bonus, -bonus]))
         widths = both.action_values[0] - both.action_values[1]
-        logps = ucbvi.explore(both.logps[0], widths, explore_key).reshape(-1, SHAPE[2])
+        logps = ucbvi.exploring_policy(both.logps[0], widths, explore_key).reshape(-1, SHAPE[2])
         act = policy_act(tabular_policy(*logps.shape), logps)
         played = sample_episode(finite_env(tables), act, play_key, steps=SHAPE[0])
         states = played.states[1]
         seen = mdp.features[states[:-1], played.trajectory.actions]
-        return lsvi.update(state, seen[None], states[None, 1:]), None
+        return lsvi.update_lsvi(state, seen[None], states[None, 1:]), None
 
     def block(state, key):
         state, _ = jax.lax.scan(episode, state, jax.random.split(key, every))
@@ -66,5 +66,5 @@ def learn(key: jax.Array, mdp: LinearMDP, beta: jax.Array, *, every: int, bonus:
         value = evaluate(tables, logps, ref_logps=ref, beta=beta).values[0]
         return state, mdp.initial @ (best - value)
 
-    start = lsvi.init(horizon=SHAPE[0], num_features=FEATURES, num_states=SHAPE[1])
+    start = lsvi.init_lsvi(horizon=SHAPE[0], num_features=FEATURES, num_states=SHAPE[1])
     return jax.lax.scan(block, start, jax.random.split(key, BLOCKS))[1]

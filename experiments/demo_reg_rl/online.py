@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.demo_reg_rl.cloning import clone, play, seeds, uniform
 from experiments.demo_reg_rl.config import Config
-from rlhf_jax.algos import ucbvi
+from rlhf_jax.algos.planning import ucbvi
 from rlhf_jax.envs.chains import combination_lock
 from rlhf_jax.envs.tabular_mdp import FiniteMDP, finite_env
 from rlhf_jax.exact.finite_mdp import (
@@ -36,7 +36,9 @@ def learn(key: jax.Array, mdp: FiniteMDP, ref: jax.Array, beta: jax.Array, **siz
     """
     shape = mdp.rewards.shape
     bonus = ucbvi.Bonus(variance=sizes["bonus"], visits=sizes["bonus"])
-    planned = partial(ucbvi.plan, rewards=mdp.rewards, ref_logps=ref, beta=beta, bonus=bonus)
+    planned = partial(
+        ucbvi.confidence_plan, rewards=mdp.rewards, ref_logps=ref, beta=beta, bonus=bonus
+    )
     rows = (shape[0] * shape[1], shape[2])
     safe = jnp.where(beta > 0, beta, 1.0)
     best = jnp.where(beta > 0, soft_optimal(mdp, ref, beta=safe).values[0], optimal(mdp).values[0])
@@ -44,10 +46,10 @@ def learn(key: jax.Array, mdp: FiniteMDP, ref: jax.Array, beta: jax.Array, **siz
     def episode(state, key):
         explore_key, play_key = jax.random.split(key)
         now = planned(state)
-        logps = ucbvi.explore(now.logps, now.upper - now.lower, explore_key)
+        logps = ucbvi.exploring_policy(now.logps, now.upper - now.lower, explore_key)
         act = policy_act(tabular_policy(*rows), logps.reshape(rows))
         played = sample_episode(finite_env(mdp), act, play_key, steps=shape[0])
-        return ucbvi.update(state, played.states[1], played.trajectory.actions), None
+        return ucbvi.update_counts(state, played.states[1], played.trajectory.actions), None
 
     def block(state, key):
         state, _ = jax.lax.scan(episode, state, jax.random.split(key, sizes["every"]))
@@ -64,7 +66,7 @@ def learn(key: jax.Array, mdp: FiniteMDP, ref: jax.Array, beta: jax.Array, **siz
             "stop": mdp.initial @ now.gaps[0],
         }
 
-    start = ucbvi.init(horizon=shape[0], num_states=shape[1], num_actions=shape[2])
+    start = ucbvi.init_ucbvi(horizon=shape[0], num_states=shape[1], num_actions=shape[2])
     return jax.lax.scan(block, start, jax.random.split(key, sizes["records"]))[1]
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rlhf_jax.algos.game_oracles import Oracle
+from rlhf_jax.algos.games.oracles import Oracle
 from rlhf_jax.algos.gradient import gradient_step, init_state
 from rlhf_jax.losses.games import nash_md_pg_loss, online_ipo_loss, online_ipo_v2_loss
 from rlhf_jax.ops.masking import Mean

@@ -8,9 +8,9 @@ import numpy as np
 
 from experiments.egpo.config import Config
 from experiments.egpo.methods import Task, follow, init_network, make_updates, network, table
-from rlhf_jax.algos.game_oracles import exact_oracle, sampled_oracle
-from rlhf_jax.algos.game_runs import log_spaced_times, run_updates
 from rlhf_jax.algos.games import nash_mp
+from rlhf_jax.algos.games.oracles import exact_oracle, sampled_oracle
+from rlhf_jax.algos.games.runs import log_spaced_times, run_updates
 from rlhf_jax.envs.games import (
     random_game,
     random_reference,

@@ -81,7 +81,7 @@ def random_rule(config: Config, key: jax.Array, question: Question) -> jax.Array
 
 def disagreement_rule(config: Config, key: jax.Array, question: Question) -> jax.Array:
     """Of a small ensemble drawn from the posterior."""
-    members = posteriors.draw(key, question.particles, config.members)
+    members = posteriors.draw_particles(key, question.particles, config.members)
     probs = queries.member_probs(question.options, members, beta=config.beta)
     return queries.disagreement(probs, jnp.full(config.members, 1 / config.members))
 

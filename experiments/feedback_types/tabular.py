@@ -75,7 +75,7 @@ def policy_gain_rule(world: World) -> Rule:
     """Value of the answer for the choice between the plans of a few posterior draws."""
 
     def rule(config: Config, key: jax.Array, question: Question) -> jax.Array:
-        draws = posteriors.draw(key, question.particles, config.plans)
+        draws = posteriors.draw_particles(key, question.particles, config.plans)
         thetas, log_weights = question.particles
         probs = queries.member_probs(question.options, thetas, beta=config.beta)
         mu = jax.vmap(lambda weights: visits(config, world, weights))(draws)

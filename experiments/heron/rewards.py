@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from experiments.heron.config import SwingUp
 from experiments.heron.pairs import winners_first
-from rlhf_jax.algos.ddpg import draw
+from rlhf_jax.algos.control.ddpg import draw_transitions
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.reward_model import make_update
 from rlhf_jax.envs.pendulum import MAX_SPEED, pendulum_factors
@@ -82,11 +82,11 @@ def heron(config: SwingUp) -> tuple[Callable[[Key[Array, ""]], Heron], Rewarder]
 
     def refresh(key: Key[Array, ""], state: Heron, replay: Steps, filled: Int[Array, ""]):
         sample_key, fit_key = jax.random.split(key)
-        sample = draw(sample_key, replay, filled, batch=ROWS)
+        sample = draw_transitions(sample_key, replay, filled, batch=ROWS)
         spread = jnp.std(measured(config, sample), axis=0)
         train, (decided, accuracy) = jax.lax.scan(
             lambda train, key: fit(
-                spread, draw(key, replay, filled, batch=config.reward_batch), train
+                spread, draw_transitions(key, replay, filled, batch=config.reward_batch), train
             ),
             state.train,
             jax.random.split(fit_key, config.reward_batches),

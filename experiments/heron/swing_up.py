@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from experiments.heron.config import SwingUp
 from experiments.heron.rewards import OBSERVATION_SCALE, Rewarder, Steps, fixed_sum, heron
-from rlhf_jax.algos import ddpg
+from rlhf_jax.algos.control import ddpg
 from rlhf_jax.envs.pendulum import MAX_TORQUE, REWARD_WEIGHTS, pendulum_env
 from rlhf_jax.models.mlp import make_mlp
 from rlhf_jax.sampling.episodes import sample_episode
@@ -85,14 +85,16 @@ def make_agent(rewarder: Rewarder, config: SwingUp) -> Agent:
 
     def init(key):
         actor_key, critic_key = jax.random.split(key)
-        return ddpg.init(actor_net.init(actor_key), critic_net.init(critic_key), optimizer)
+        return ddpg.init_ddpg(actor_net.init(actor_key), critic_net.init(critic_key), optimizer)
 
     def learn(key, now, filled):
-        seen, actions, following = ddpg.draw(key, now.replay, filled, batch=config.batch)
+        seen, actions, following = ddpg.draw_transitions(
+            key, now.replay, filled, batch=config.batch
+        )
         rewards = rewarder.rewards(now.reward, Steps(seen, actions, following))
         # The pendulum never ends: a time limit is no reason to stop bootstrapping.
         going_on = jnp.ones_like(rewards)
-        batch = ddpg.Transitions(seen, actions, rewards, going_on, following)
+        batch = ddpg.ControlTransitions(seen, actions, rewards, going_on, following)
         return update(now.learner, batch)[0]
 
     return Agent(init, lambda state, seen: actor(state.actor.params, seen), learn)
@@ -133,7 +135,7 @@ def play(
         now, worlds, observations = carry
         act_key, step_key, learn_key = jax.random.split(jax.random.fold_in(key, time), 3)
         actions = agent.act(now.learner, observations)
-        actions = ddpg.explore(act_key, actions, std=std, limit=MAX_TORQUE)
+        actions = ddpg.noisy_actions(act_key, actions, std=std, limit=MAX_TORQUE)
         step_keys = jax.random.split(step_key, config.worlds)
         worlds, seen = jax.vmap(WORLD.step)(step_keys, worlds, actions)
         place = (number * STEPS + time) * config.worlds

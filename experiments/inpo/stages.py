@@ -10,10 +10,10 @@ import numpy as np
 from experiments.inpo import rounds, transformer
 from experiments.inpo.config import Config
 from experiments.inpo.rounds import Game, play
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_runs import log_spaced_times, run_updates
-from rlhf_jax.algos.game_steps import decaying_steps, mirror_step
 from rlhf_jax.algos.games import mirror_descent
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.runs import log_spaced_times, run_updates
+from rlhf_jax.algos.games.steps import decaying_steps, mirror_step
 from rlhf_jax.envs.games import (
     dice_game,
     random_game,

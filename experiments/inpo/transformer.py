@@ -9,8 +9,8 @@ import optax
 from experiments.inpo.config import Config
 from experiments.inpo.rounds import Game, all_pairs, sampled_wins
 from rlhf_jax import Policy
-from rlhf_jax.algos.answer_games import PairBatch, make_pair_update
 from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.algos.online import PairBatch, make_pair_update
 from rlhf_jax.losses.games import inpo_loss
 from rlhf_jax.models import TransformerConfig, make_transformer
 from rlhf_jax.policies.language import language_policy, language_trajectory

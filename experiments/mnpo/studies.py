@@ -12,9 +12,9 @@ import numpy as np
 
 from experiments.mnpo.config import Config
 from rlhf_jax.algos import games
-from rlhf_jax.algos.game_opponents import GameState
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_runs import log_spaced_times, run_updates
+from rlhf_jax.algos.games.opponents import GameState
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.runs import log_spaced_times, run_updates
 from rlhf_jax.envs.games import (
     bradley_terry_game,
     random_reference,

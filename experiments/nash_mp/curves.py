@@ -9,9 +9,9 @@ import numpy as np
 
 from experiments.nash_mp.config import Config
 from rlhf_jax.algos import games
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_runs import run_updates
-from rlhf_jax.algos.game_steps import decaying_steps
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.runs import run_updates
+from rlhf_jax.algos.games.steps import decaying_steps
 from rlhf_jax.envs.games import (
     random_game,
     random_reference,

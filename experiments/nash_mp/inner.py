@@ -15,9 +15,9 @@ import optax
 
 from experiments.nash_mp.config import Config
 from experiments.nash_mp.curves import known_cycle
-from rlhf_jax.algos.answer_games import AnswerBatch, make_answer_update
-from rlhf_jax.algos.game_steps import softmax_gradient_step
+from rlhf_jax.algos.games.steps import softmax_gradient_step
 from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.algos.online import AnswerBatch, make_answer_update
 from rlhf_jax.envs.games import rock_paper_scissors, tilted_reference
 from rlhf_jax.losses.games import nash_md_pg_loss
 from rlhf_jax.ops.games import regularised_gap, win_rates

@@ -7,8 +7,8 @@ import numpy as np
 from experiments.nash_mp.config import Config
 from experiments.nash_mp.curves import KEY, TOLERANCE, known_cycle, largest_step
 from rlhf_jax.algos import games
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_steps import decaying_steps
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.steps import decaying_steps
 from rlhf_jax.ops.games import regularised_gap
 
 

@@ -9,11 +9,11 @@ import optax
 
 from experiments.nlhf.config import Config
 from rlhf_jax.algos import games
-from rlhf_jax.algos.answer_games import AnswerBatch, make_answer_update
-from rlhf_jax.algos.game_opponents import mixture, moving_average
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_runs import log_spaced_times, run_updates
+from rlhf_jax.algos.games.opponents import mixture, moving_average
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.runs import log_spaced_times, run_updates
 from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.algos.online import AnswerBatch, make_answer_update
 from rlhf_jax.envs.games import rock_paper_scissors, tilted_reference
 from rlhf_jax.losses.games import nash_md_pg_loss
 from rlhf_jax.ops.games import regularised_gap

@@ -14,10 +14,10 @@ import numpy as np
 
 from experiments.nlhf.config import Config
 from rlhf_jax.algos import games
-from rlhf_jax.algos.game_opponents import GameState
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_runs import log_spaced_times, run_updates
-from rlhf_jax.algos.game_steps import decaying_steps
+from rlhf_jax.algos.games.opponents import GameState
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.runs import log_spaced_times, run_updates
+from rlhf_jax.algos.games.steps import decaying_steps
 from rlhf_jax.envs.games import (
     dice_game,
     random_game,

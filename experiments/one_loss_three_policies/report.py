@@ -19,7 +19,7 @@ Distances = Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]  # task, policy
 def write_report(job: Run, config: Config, distances: Distances, claims: Sequence[Claim]) -> None:
     """Saves the figure as PNG and writes report.html with it."""
     figure = distance_figure(distances, config)
-    path = plots.save(figure, job.out / "plots" / "distance.png")
+    path = plots.save_figure(figure, job.out / "plots" / "distance.png")
     lead = (
         "One loss function per method trains a table, a log-linear policy and a transformer. Every "
         "answer, or pair of answers, is weighted by its probability, so the optimum is known: "

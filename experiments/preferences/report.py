@@ -208,7 +208,7 @@ def write_report(
     """
     shown = []
     for name, (figure, caption) in figures.items():
-        path = plots.save(figure, out / "plots" / f"{name}.png")
+        path = plots.save_figure(figure, out / "plots" / f"{name}.png")
         shown.append(html.figure(path, alt=caption, caption=caption))
     page = html.page(
         "Human preferences: reward model and DPO from scratch",

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from experiments.randomized_pbrl.config import Config, WorldConfig, radius
-from rlhf_jax.algos import lsvi
-from rlhf_jax.algos import posterior_sampling as pbts
-from rlhf_jax.algos import preference_lsvi as pr
+from rlhf_jax.algos.planning import lsvi
+from rlhf_jax.algos.planning import posterior_sampling as pbts
+from rlhf_jax.algos.planning import preference_lsvi as pr
 from rlhf_jax.envs.linear_mdp import (
     one_hot_features,
     random_linear_mdp,
@@ -107,7 +107,7 @@ def pr_lsvi(config: Config, kind: WorldConfig, world: World, method: Method) -> 
         pr.init_reward(
             rounds=config.rounds, num_features=world.step_features.shape[-1], ridge=config.ridge
         ),
-        lsvi.init(
+        lsvi.init_lsvi(
             horizon=kind.horizon,
             num_features=kind.transition_features,
             num_states=kind.num_states,
@@ -116,7 +116,7 @@ def pr_lsvi(config: Config, kind: WorldConfig, world: World, method: Method) -> 
     )
 
     def act(key, state):
-        return pr.act(
+        return pr.preference_plan(
             key,
             state,
             world.features,
@@ -138,7 +138,7 @@ def pr_lsvi(config: Config, kind: WorldConfig, world: World, method: Method) -> 
         seen = world.features[states[:, :-1], actions]
         return pr.PRLSVIState(
             pr.update_reward(state.reward, *told),
-            lsvi.update(state.transitions, seen, states[:, 1:]),
+            lsvi.update_lsvi(state.transitions, seen, states[:, 1:]),
         )
 
     return Learner(start, act, asks, update)
@@ -146,7 +146,7 @@ def pr_lsvi(config: Config, kind: WorldConfig, world: World, method: Method) -> 
 
 def posterior_sampler(config: Config, kind: WorldConfig, world: World, eps: Array) -> Learner:
     """PbTS, its prior on transitions the law that worlds are drawn from."""
-    start = pbts.init(
+    start = pbts.init_posterior(
         rounds=config.rounds,
         num_features=world.step_features.shape[-1],
         horizon=kind.horizon,
@@ -156,7 +156,7 @@ def posterior_sampler(config: Config, kind: WorldConfig, world: World, eps: Arra
     )
 
     def act(key, state):
-        return pbts.act(
+        return pbts.posterior_plan(
             key,
             state,
             world.step_features,

@@ -13,9 +13,9 @@ import numpy as np
 import optax
 
 from experiments.rl_perspective.config import Compounding
-from rlhf_jax.algos.behaviour_cloning import clone_counts
+from rlhf_jax.algos.control.behaviour_cloning import clone_counts
 from rlhf_jax.algos.gradient import init_state
-from rlhf_jax.algos.inverse_rl import max_ent_irl
+from rlhf_jax.algos.planning.inverse_rl import max_ent_irl
 from rlhf_jax.algos.reward_model import make_update
 from rlhf_jax.envs.tabular_mdp import FiniteMDP, finite_env
 from rlhf_jax.envs.tightrope import slipping, tightrope, with_slips

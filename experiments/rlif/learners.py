@@ -10,8 +10,8 @@ import numpy as np
 
 from experiments.rlif.config import Config
 from experiments.rlif.worlds import Setting, draw_settings, score, teachers
-from rlhf_jax.algos import dagger, q_learning, rlif
-from rlhf_jax.algos.takeovers import advance, start
+from rlhf_jax.algos.control import dagger, q_learning, rlif
+from rlhf_jax.algos.control.takeovers import advance, start
 from rlhf_jax.envs.tabular_mdp import discounted_env
 
 # name -> (the -1 goes to the previous transition, transitions of the expert that are learned from)
@@ -42,15 +42,15 @@ def rlif_scores(config: Config) -> dict[str, np.ndarray]:
     def run(setting: Setting, probs: jax.Array, key: jax.Array) -> jax.Array:
         def one(on_previous, kept):
             learn = partial(
-                rlif.update, gamma=setting.mdp.gamma, on_previous=on_previous, kept=kept
+                rlif.update_rlif, gamma=setting.mdp.gamma, on_previous=on_previous, kept=kept
             )
             learner = Learner(
-                rlif.init(*probs.shape),
-                lambda key, state, place: q_learning.act(
+                rlif.init_rlif(*probs.shape),
+                lambda key, state, place: q_learning.greedy_q_action(
                     key, state.table, place, explore=config.explore
                 ),
                 learn,
-                lambda state: q_learning.policy(state.table),
+                lambda state: q_learning.greedy_q_policy(state.table),
             )
             return curve(config, setting, probs, key, learner=learner)
 
@@ -65,9 +65,11 @@ def dagger_scores(config: Config) -> dict[str, np.ndarray]:
 
     def run(setting: Setting, probs: jax.Array, key: jax.Array) -> jax.Array:
         def learn(state, moment):
-            return dagger.update(state, moment.state, moment.action, moment.controlled)
+            return dagger.update_dagger(state, moment.state, moment.action, moment.controlled)
 
-        learner = Learner(dagger.init(*probs.shape), dagger.act, learn, dagger.policy)
+        learner = Learner(
+            dagger.init_dagger(*probs.shape), dagger.majority_action, learn, dagger.majority_policy
+        )
         return curve(config, setting, probs, key, learner=learner)
 
     return {"HG-DAgger": over_everything(config, run)}

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.safe_rl_minimal.config import Config
-from rlhf_jax.algos import safe_set
-from rlhf_jax.algos.safe_set import Replay
+from rlhf_jax.algos.planning import safe_set
+from rlhf_jax.algos.planning.safe_set import Replay
 from rlhf_jax.envs.tabular_mdp import discounted_env
 from rlhf_jax.envs.walled_grid import (
     NUM_STATES,
@@ -112,7 +112,7 @@ def improve(
         stored = jnp.any(replay.mask, axis=-1)
         best = safe_set.best_trajectories(replay, k=cell.keep)
         kept = jnp.where(cell.keep > 0, best, stored)
-        logps = safe_set.policy(replay, kept, NUM_STATES, 4, config=config.agent)
+        logps = safe_set.safe_policy(replay, kept, NUM_STATES, 4, config=config.agent)
         keys = jax.random.split(jax.random.fold_in(key, time), config.episodes)
         shape = (config.episodes, *logps.shape)
         episodes = collect(grid, jnp.broadcast_to(logps, shape), keys, steps=config.steps)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from rlhf_jax.algos import safe_set
+from rlhf_jax.algos.planning import safe_set
 from rlhf_jax.checks import check_fields
 
 

@@ -14,7 +14,7 @@ from rlhf_jax.algos import ppo, preference
 from rlhf_jax.data.loader import batches
 from rlhf_jax.data.store import Records
 from rlhf_jax.labs import shop_ppo, shop_stages
-from rlhf_jax.labs.shop import adam, answer, make_prompts, stage_key
+from rlhf_jax.labs.shop import adamw_cosine, answer, make_prompts, stage_key
 from rlhf_jax.labs.shop_ppo import Trained
 from rlhf_jax.labs.shop_stages import (
     begin_preference,
@@ -61,7 +61,7 @@ def fit_direct(
     stage: Stage, tools: Tools, trained: Trained, pairs: Records, config, loss: Callable
 ) -> tuple[Params, dict]:
     """DPO or IPO on the pairs that the reward model was fitted to."""
-    optimizer = adam(config.learning_rate, config.steps)
+    optimizer = adamw_cosine(config.learning_rate, config.steps)
     state, step = begin_preference(
         tools.lab, trained.sft, optimizer, partial(loss, beta=config.beta)
     )
@@ -78,7 +78,7 @@ def fit_direct(
 def fit_online(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params, dict]:
     """DPO on two fresh answers to each prompt, the better one by the reward model chosen."""
     config = tools.config.online_dpo
-    optimizer = adam(config.learning_rate, config.steps)
+    optimizer = adamw_cosine(config.learning_rate, config.steps)
     state, step = begin_preference(
         tools.lab, trained.sft, optimizer, partial(dpo_loss, beta=config.beta)
     )

@@ -67,7 +67,7 @@ def write_report(
     }
     figures |= {f"curve_{stage}": curve(metrics, stage) for stage in CURVES}
     images = {
-        name: plots.save(figure, job.out / "plots" / f"{name}.png")
+        name: plots.save_figure(figure, job.out / "plots" / f"{name}.png")
         for name, figure in figures.items()
     }
     blocks = page_blocks(tools, methods, claims, reward_info, table, verdict, images)
@@ -258,7 +258,7 @@ def answer_blocks(tools: Tools, methods: Mapping[str, Method]) -> list[html.Html
     for task in ("recommend", "refuse", "howto"):
         chosen += [i for i, p in enumerate(prompts) if p.task == task][: SHOWN_PROMPTS // 3]
     return [
-        html.answers(
+        html.answer_table(
             f"{prompts[i].kind.replace('_', ' ')}: {prompts[i].task}",
             prompts[i].text,
             [(name, m.texts[i], f"gold {m.gold[i]:.2f}") for name, m in methods.items()],

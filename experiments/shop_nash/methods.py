@@ -11,13 +11,12 @@ import optax
 from experiments.shop_nash.config import Config, Game
 from experiments.shop_nash.population import judged
 from rlhf_jax import dpo_loss
-from rlhf_jax.algos import answer_methods as methods
-from rlhf_jax.algos.answer_games import PairBatch, make_pair_update
-from rlhf_jax.algos.answer_methods import AnswerMethod, AnswerState, Arena
-from rlhf_jax.algos.answer_pairs import labelled_pairs
-from rlhf_jax.algos.answer_rounds import begin
+from rlhf_jax.algos import selfplay as methods
+from rlhf_jax.algos.online import PairBatch, make_pair_update
 from rlhf_jax.algos.preference import trajectory_logps
-from rlhf_jax.judges import Judge
+from rlhf_jax.algos.selfplay import AnswerMethod, AnswerState, Arena
+from rlhf_jax.algos.selfplay.regressions import labelled_pairs
+from rlhf_jax.algos.selfplay.rounds import start_rounds
 from rlhf_jax.labs.shop import (
     ShopLab,
     answer,
@@ -27,6 +26,7 @@ from rlhf_jax.labs.shop import (
     texts_of,
 )
 from rlhf_jax.policies.language import language_decoder, mixture_decoder
+from rlhf_jax.rewards import Judge
 from rlhf_jax.sampling.draws import language_draw
 from rlhf_jax.training import Stage, train_stage
 from rlhf_jax.types import Params, Prompts
@@ -81,7 +81,7 @@ def iterative_dpo(arena: Arena, *, beta: float, steps: int) -> AnswerMethod:
             train, metrics = update(train, PairBatch(winner, loser, columns))
         return AnswerState(train, (), state.round + 1), metrics | prefs
 
-    return AnswerMethod(partial(begin, arena), play)
+    return AnswerMethod(partial(start_rounds, arena), play)
 
 
 def entries(config: Config) -> dict[str, Entry]:
@@ -107,7 +107,7 @@ def entries(config: Config) -> dict[str, Entry]:
         ),
         "nash_mp": Entry(
             "Nash-MP",
-            lambda lab, arena, game: methods.nash_mp(
+            lambda lab, arena, game: methods.nash_mp_pg(
                 arena, eta=game.eta, beta=beta, steps=game.inner_steps
             ),
             lambda game: 4 * game.inner_steps,
@@ -117,7 +117,7 @@ def entries(config: Config) -> dict[str, Entry]:
         "onpo": Entry("ONPO", regression(methods.onpo), lambda game: 2),
         "td_mnpo": Entry(
             "TD-MNPO",
-            regression(methods.td_mnpo, beta=beta, history_weights=history),
+            regression(methods.td_mnpo_regression, beta=beta, history_weights=history),
             lambda game: 2,
         ),
         "spo": Entry(

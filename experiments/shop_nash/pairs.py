@@ -17,11 +17,11 @@ from rlhf_jax.envs import shop
 from rlhf_jax.labs.shop import (
     CHUNK,
     ShopLab,
-    adam,
+    adamw_cosine,
     answer,
-    begin,
     make_prompts,
     stage_key,
+    start_training,
     texts_of,
     wrapped,
 )
@@ -104,9 +104,9 @@ def fit_preference_model(
     """Pairwise model from the SFT trunk, and its held-out accuracy."""
     model = preference_of(lab)
     params = {**model.init(stage_key(lab, "preference")), "trunk": sft["trunk"]}
-    optimizer = adam(config.rate, config.steps)
+    optimizer = adamw_cosine(config.rate, config.steps)
     update = preference_model.make_update(model, optimizer)
-    state, step = begin(lab, params, lab.axes["reward"], optimizer, update)
+    state, step = start_training(lab, params, lab.axes["reward"], optimizer, update)
     rows = pair_batches(lab, pairs, config.batch_size)
     state = train_stage(
         stage, lambda state, i: step(state, rows[i]), state, steps=config.steps, save_every=100

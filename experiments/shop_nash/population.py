@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from rlhf_jax.envs import shop
-from rlhf_jax.judges import Judge
 from rlhf_jax.labs.shop import ShopLab, texts_of
+from rlhf_jax.rewards import Judge
 from rlhf_jax.types import Trajectory
 
 

@@ -26,11 +26,11 @@ from experiments.shop_nash.pairs import (
 from experiments.shop_nash.population import population_judge
 from experiments.shop_nash.report import write_report
 from rlhf_jax.algos.ppo import PPOConfig
-from rlhf_jax.judges import preference_judge
 from rlhf_jax.labs import shop_stages
 from rlhf_jax.labs.shop import ShopLab, check_batches, make_lab
 from rlhf_jax.labs.shop_ppo import Trained, fit_ppo
 from rlhf_jax.reports.claims import Outcome
+from rlhf_jax.rewards import preference_judge
 from rlhf_jax.training import Run, Stage, check_stop, progress_bar, run_stage
 from rlhf_jax.types import Params
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.spo.config import Config
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_runs import run_updates
 from rlhf_jax.algos.games import mirror_descent
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.runs import run_updates
 from rlhf_jax.envs.games import (
     asymmetric_cycle,
     condorcet_game,

@@ -1,4 +1,20 @@
 """Update rules: `make_update(policy, optimizer, ...)` gives a pure `update(state, batch)`.
 
-The policy arrives as an argument; jit, vmap, scan and sharding are applied from outside.
+    update = preference.make_update(policy, optax.adam(1e-3), partial(dpo_loss, beta=0.1))
+    state = gradient.init_state(params, optax.adam(1e-3))
+    state, metrics = jax.jit(update)(state, batch)
+
+The policy is an argument; jit, vmap, scan and sharding are applied from outside. Four wings have a
+contract of their own, on the first lines of each: `games` and `selfplay` (preference games,
+enumerated and sampled), `planning` and `control` (MDPs).
+
+| method | function | paper |
+|---|---|---|
+| supervised fine-tuning | `sft.make_update` | |
+| reward model | `reward_model.make_update` | 2203.02155 |
+| pairwise preference model | `preference_model.make_update` | 2312.00886 |
+| DPO and every other loss of pairs | `preference.make_update` | docs/losses.md |
+| PPO | `ppo.make_update`, `ppo.make_epochs` | 1707.06347 |
+| GRPO, RLOO, GSPO and every loss of single answers | `online.make_answer_update` | docs/losses.md |
+| every loss of pairs with columns of data | `online.make_pair_update` | docs/losses.md |
 """

@@ -50,7 +50,7 @@ def solve_answer_games(prefs: ArrayLike, own: ArrayLike) -> AnswerGames:
     One linear program for each prompt: some seconds for 256 prompts with 40 answers.
 
     Args:
-      prefs: [N, M, M], row beats column, e.g. from `judges.judge_matrix`.
+      prefs: [N, M, M], row beats column, e.g. from `rewards.judge_matrix`.
       own: [N, M] bool, the samples of the policy, or their weights >= 0. One entry for each draw:
         an answer drawn twice stands in the pool twice, since the halves must be independent.
     Raises:

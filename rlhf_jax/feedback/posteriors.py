@@ -52,7 +52,7 @@ def posterior_mean(particles: Particles) -> Float[Array, " d"]:
     return jnp.exp(particles.log_weights) @ particles.thetas
 
 
-def draw(key: Key[Array, ""], particles: Particles, n: int) -> Float[Array, "n d"]:
+def draw_particles(key: Key[Array, ""], particles: Particles, n: int) -> Float[Array, "n d"]:
     """n independent draws, with replacement: an ensemble, or the rewards of Thompson sampling."""
     return particles.thetas[jax.random.categorical(key, particles.log_weights, shape=(n,))]
 

@@ -33,7 +33,7 @@ def member_probs(
     return jnp.exp(choice_logps(values, beta=beta))
 
 
-def entropy(probs: Float[Array, "*B K"]) -> Float[Array, "*B"]:
+def choice_entropy(probs: Float[Array, "*B K"]) -> Float[Array, "*B"]:
     """H = -sum_c p_c log p_c in nats, 0 log 0 = 0."""
     return -jnp.sum(jax.scipy.special.xlogy(probs, probs), axis=-1)
 
@@ -50,12 +50,12 @@ def random_scores(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "
 
 def entropy_of_mean(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
     """H(sum_i w_i P_i) in nats: how open the answer is, be it from noise or from ignorance."""
-    return entropy(mean_probs(probs, weights))
+    return choice_entropy(mean_probs(probs, weights))
 
 
 def mean_entropy(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
     """sum_i w_i H(P_i) in nats: how noisy the members think the teacher; not a disagreement."""
-    return jnp.tensordot(weights, entropy(probs), axes=1)
+    return jnp.tensordot(weights, choice_entropy(probs), axes=1)
 
 
 def disagreement(probs: Probs, weights: Weights) -> Float[Array, "*B"]:

@@ -207,7 +207,7 @@ def check_scores(indices: np.ndarray, scores: np.ndarray) -> None:
         )
 
 
-def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
+def adamw_cosine(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """AdamW with a short warm-up and a cosine to a tenth, gradients clipped to norm 1."""
     check_range("(0, 1]", learning_rate=learning_rate)
     warmup = max(1, min(20, steps // 10))
@@ -217,7 +217,7 @@ def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01))
 
 
-def begin(
+def start_training(
     lab: ShopLab, params: Params, axes: Any, optimizer: optax.GradientTransformation, update
 ) -> tuple[TrainState, Callable]:
     """The first state and the compiled update, on the mesh if there is one.

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlhf_jax.algos import ppo
-from rlhf_jax.labs.shop import ShopLab, adam, answer, begin, make_prompts, stage_key
+from rlhf_jax.labs.shop import (
+    ShopLab,
+    adamw_cosine,
+    answer,
+    make_prompts,
+    stage_key,
+    start_training,
+)
 from rlhf_jax.ops.masking import weighted_mean
 from rlhf_jax.training import Stage, train_stage
 from rlhf_jax.types import Params
@@ -45,12 +52,12 @@ def fit_ppo(
       steps: rollouts, each reused for `epochs` passes in `minibatches`.
       measure: `(params, step) -> metrics` to be logged with the step's own.
     """
-    optimizer = adam(rate, steps * epochs * minibatches)
+    optimizer = adamw_cosine(rate, steps * epochs * minibatches)
     params = ppo.ActorCritic(trained.sft, critic_params(trained))
     axes = ppo.ActorCritic(lab.axes["policy"], lab.axes["value"])
     one_update = ppo.make_update(lab.policy, lab.value, optimizer, settings)
     update = ppo.make_epochs(one_update, epochs=epochs, minibatches=minibatches)
-    state, step = begin(lab, params, axes, optimizer, update)
+    state, step = start_training(lab, params, axes, optimizer, update)
     prepare = jax.jit(partial(rollout_batch, lab, settings))
     key = stage_key(lab, stage.name)
 

@@ -21,7 +21,14 @@ from rlhf_jax.data.tokenizer import (
     train_word_tokenizer,
 )
 from rlhf_jax.envs import shop
-from rlhf_jax.labs.shop import ANSWER_LENGTH, PROMPT_LENGTH, ShopLab, adam, begin, stage_key
+from rlhf_jax.labs.shop import (
+    ANSWER_LENGTH,
+    PROMPT_LENGTH,
+    ShopLab,
+    adamw_cosine,
+    stage_key,
+    start_training,
+)
 from rlhf_jax.policies.language import language_trajectory
 from rlhf_jax.training import Stage, UserError, train_stage
 from rlhf_jax.types import Params, PreferenceBatch, Trajectory
@@ -117,9 +124,9 @@ def fit_sft(
 ) -> Params:
     """Maximum likelihood on the base corpus, from random weights."""
     params = lab.policy.init(stage_key(lab, "sft"))
-    optimizer = adam(rate, steps)
+    optimizer = adamw_cosine(rate, steps)
     update = sft.make_update(lab.policy, optimizer)
-    state, step = begin(lab, params, lab.axes["policy"], optimizer, update)
+    state, step = start_training(lab, params, lab.axes["policy"], optimizer, update)
     encode = partial(sft_batch, lab.tokenizer)
     rows = batches(corpus, batch_size=batch_size, seed=lab.seed, batch_fn=encode)
     state = train_stage(
@@ -140,9 +147,9 @@ def fit_reward(
 ) -> Params:
     """Bradley-Terry on the pairs, from the trunk of a policy."""
     params = {**lab.reward.init(stage_key(lab, "reward")), "trunk": start["trunk"]}
-    optimizer = adam(rate, steps)
+    optimizer = adamw_cosine(rate, steps)
     update = reward_model.make_update(lab.reward, optimizer)
-    state, step = begin(lab, params, lab.axes["reward"], optimizer, update)
+    state, step = start_training(lab, params, lab.axes["reward"], optimizer, update)
     rows = pair_batches(lab, pairs, batch_size)
     state = train_stage(
         stage, lambda state, i: step(state, rows[i]), state, steps=steps, save_every=100
@@ -158,4 +165,4 @@ def begin_preference(lab: ShopLab, params: Params, optimizer: Any, loss: Callabl
     def with_reference(state, batch: PreferenceBatch, ref_params: Params):
         return update(state, preference.attach_reference(lab.policy, ref_params, batch))
 
-    return begin(lab, params, lab.axes["policy"], optimizer, with_reference)
+    return start_training(lab, params, lab.axes["policy"], optimizer, with_reference)

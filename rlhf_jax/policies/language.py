@@ -242,7 +242,7 @@ def mixture_decoder(decoder: LanguageDecoder, *, weight: Scalar) -> LanguageDeco
       ValueError: a known weight outside [0, 1].
     Reference: Munos et al. 2023, arXiv:2312.00886, Appendix F.1.
     Departs: from Eq. 3 of the paper, as its own experiments do: that is the mixture of whole
-      answers (`algos.game_opponents.mixture` for a table), which no decoder can draw from.
+      answers (`algos.games.opponents.mixture` for a table), which no decoder can draw from.
     """
     check_range("[0, 1]", weight=weight)
 

@@ -175,7 +175,7 @@ def figure(image: Figure | bytes | Path, *, alt: str, caption: str = "") -> Html
     return Html(f'<figure><img {size} alt="{escape(alt)}">{below}</figure>')
 
 
-def answers(title: str, prompt: str, rows: Sequence[tuple[str, str, str]]) -> Html:
+def answer_table(title: str, prompt: str, rows: Sequence[tuple[str, str, str]]) -> Html:
     """One prompt and its answers side by side.
 
     Args:

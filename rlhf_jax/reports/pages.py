@@ -45,7 +45,7 @@ def write_page(
     if measured:
         blocks.append(html.section("Measured", *measured))
     for name, one in figures.items():
-        path = plots.save(one.figure, out / "plots" / f"{name}.png")
+        path = plots.save_figure(one.figure, out / "plots" / f"{name}.png")
         image = html.figure(path, alt=one.alt, caption=one.caption)
         blocks.append(html.section(one.title, image))
     write_text(out / "report.html", html.page(title, *blocks, lead=lead))

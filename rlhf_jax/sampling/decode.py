@@ -12,7 +12,7 @@ from rlhf_jax.checks import check_entries, check_fields
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.policies.language import LanguageDecoder, language_trajectory
 from rlhf_jax.sampling.filters import processed_logits
-from rlhf_jax.sampling.keys import draw, row_keys
+from rlhf_jax.sampling.keys import draw_actions, row_keys
 from rlhf_jax.types import Params, PyTree, Trajectory
 
 
@@ -194,7 +194,7 @@ def _append(
         logits, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
     )
     greedy = config.temperature == 0
-    ids = jnp.argmax(processed, axis=-1) if greedy else draw(keys, loop.step, processed)
+    ids = jnp.argmax(processed, axis=-1) if greedy else draw_actions(keys, loop.step, processed)
     counted = ~loop.finished
     ids = jnp.where(counted, ids, config.pad_id).astype(jnp.int32)
     raw, drawn = (

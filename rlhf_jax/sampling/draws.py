@@ -2,7 +2,7 @@
 
     draw(params, prompts: Prompts, key, samples, first=0) -> Rollout [B, samples]
 
-is what the methods of `algos.answer_methods` ask their answers from. Answer k of a prompt is drawn
+is what the methods of `algos.selfplay` ask their answers from. Answer k of a prompt is drawn
 with the counters (prompts.indices, first + k), so it depends neither on the batch nor on how many
 are drawn with it: a prompt given twice gets the same answers twice, and `first` draws further ones.
 """

@@ -25,7 +25,7 @@ def row_keys(
     return keys.reshape(prompt_indices.shape)
 
 
-def draw(
+def draw_actions(
     keys: Key[Array, "B"], step: Int[Array, ""] | int, logits: Float[Array, "B A"]
 ) -> Int[Array, "B"]:
     """One action per row from softmax(logits), by the Gumbel-max rule with fold_in(key, step).

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rlhf_jax.ops.logprobs import token_logps
-from rlhf_jax.sampling.keys import draw, row_keys
+from rlhf_jax.sampling.keys import draw_actions, row_keys
 from rlhf_jax.types import Inputs, Params, Policy, Trajectory
 
 
@@ -41,7 +41,7 @@ def sample_actions(
         )
     keys = row_keys(key, prompt_indices, sample_indices).reshape(-1)
     rows = logits.reshape(-1, steps, num_actions)
-    draws = jax.vmap(draw, in_axes=(None, 0, 1), out_axes=1)(keys, jnp.arange(steps), rows)
+    draws = jax.vmap(draw_actions, in_axes=(None, 0, 1), out_axes=1)(keys, jnp.arange(steps), rows)
     actions = draws.reshape(*lead, steps)
     mask = jnp.ones(actions.shape, bool)
     return Trajectory(inputs=inputs, actions=actions, mask=mask), token_logps(logits, actions)

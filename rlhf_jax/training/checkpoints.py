@@ -97,7 +97,7 @@ def restore(store: Store, like: PyTree, *, step: int | None = None) -> Checkpoin
     chosen = present[-1] if step is None else step
     if chosen not in present:
         raise CheckpointError(f"{store.root} has no checkpoint of step {chosen}; it has {present}")
-    tree, info = read(folder_of(store, chosen), like)
+    tree, info = read_checkpoint(folder_of(store, chosen), like)
     return Checkpoint(chosen, tree, info["metadata"])
 
 
@@ -145,7 +145,7 @@ def write(folder: Path, tree: PyTree, info: dict[str, Any]) -> None:
         _swap_in(temporary, folder)
 
 
-def read(
+def read_checkpoint(
     folder: Path,
     like: PyTree | None = None,
     *,

@@ -251,7 +251,7 @@ def _load(run: Run, folder: Path, like: PyTree | None, origin: origins.Origin) -
     def check(record: dict[str, Any]) -> None:
         origins.check(folder / "result", record.get("origin"), origin, folder)
 
-    arrays, record = checkpoints.read(folder / "result", like, check=check)
+    arrays, record = checkpoints.read_checkpoint(folder / "result", like, check=check)
     check_rows(run.writer, Rows(*record["rows"]), folder.name)
     run.done[folder.name] = {"sha256": origins.result_digest(record), "rows": record["rows"]}
     _say(run, f"{folder.name}: done before, in {record['seconds']:.1f} s")
@@ -290,7 +290,7 @@ def _work(
     if not stage.loops:
         _say(run, f"{stage.name}: {seconds:.1f} s")
     # Read back, so that the run goes on from the same leaves as one that loads this stage.
-    arrays, record = checkpoints.read(folder / "result", like)
+    arrays, record = checkpoints.read_checkpoint(folder / "result", like)
     _keep(stage, {"sha256": origins.result_digest(record), "rows": rows}, before)
     return StageResult(arrays, record["info"], seconds)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rlhf_jax.algos.answer_methods import Arena
+from rlhf_jax.algos.selfplay import Arena
 from rlhf_jax.policies.tabular import tabular_policy
 from rlhf_jax.sampling.decode import Rollout
 from rlhf_jax.types import Prompts, Trajectory

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlhf_jax.algos import games
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_runs import run_updates
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.runs import run_updates
 from rlhf_jax.ops import games as game_ops
 
 RPS = np.array([[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]])

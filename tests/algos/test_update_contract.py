@@ -16,7 +16,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from rlhf_jax.algos import answer_games, ppo, preference, reward_model, sft
+from rlhf_jax.algos import online, ppo, preference, reward_model, sft
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.games import inpo_loss, nash_md_pg_loss
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
@@ -79,8 +79,8 @@ def game_pairs_case():
     pair = random_trajectory(rng), random_trajectory(rng)
     names = ("ref_chosen_logps", "ref_rejected_logps", "old_gaps")
     columns = {name: normal(rng, ROWS) for name in names}
-    batch = answer_games.PairBatch(*pair, columns, jnp.ones(ROWS))
-    update = answer_games.make_pair_update(POLICY, SGD, partial(inpo_loss, beta=0.3, eta=2.0))
+    batch = online.PairBatch(*pair, columns, jnp.ones(ROWS))
+    update = online.make_pair_update(POLICY, SGD, partial(inpo_loss, beta=0.3, eta=2.0))
     return Case(update, normal(rng, STATES, ACTIONS), batch)
 
 
@@ -88,17 +88,17 @@ def game_answers_case():
     rng = np.random.default_rng(5)
     prefs = jnp.asarray(rng.uniform(size=ROWS), jnp.float32)
     columns = {"ref_token_logps": normal(rng, ROWS, STEPS), "prefs": prefs}
-    batch = answer_games.AnswerBatch(random_trajectory(rng), columns, jnp.ones(ROWS))
-    update = answer_games.make_answer_update(POLICY, SGD, partial(nash_md_pg_loss, beta=0.3))
+    batch = online.AnswerBatch(random_trajectory(rng), columns, jnp.ones(ROWS))
+    update = online.make_answer_update(POLICY, SGD, partial(nash_md_pg_loss, beta=0.3))
     return Case(update, normal(rng, STATES, ACTIONS), batch)
 
 
 def game_tokens_case():
     rng = np.random.default_rng(6)
     columns = {"old_token_logps": normal(rng, ROWS, STEPS) - 1.4, "advantages": normal(rng, ROWS)}
-    batch = answer_games.AnswerBatch(random_trajectory(rng), columns, jnp.ones(ROWS))
+    batch = online.AnswerBatch(random_trajectory(rng), columns, jnp.ones(ROWS))
     loss = partial(dapo_loss, clip_eps_low=0.9, clip_eps_high=10.0)
-    update = answer_games.make_answer_update(POLICY, SGD, loss, reduction=token_mean)
+    update = online.make_answer_update(POLICY, SGD, loss, reduction=token_mean)
     return Case(update, normal(rng, STATES, ACTIONS), batch)
 
 

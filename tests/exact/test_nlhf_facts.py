@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from rlhf_jax.algos import games
-from rlhf_jax.algos.game_opponents import mixture
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_runs import run_updates
-from rlhf_jax.algos.game_steps import decaying_steps, mirror_step
+from rlhf_jax.algos.games.opponents import mixture
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.runs import run_updates
+from rlhf_jax.algos.games.steps import decaying_steps, mirror_step
 from rlhf_jax.envs.games import (
     asymmetric_cycle,
     bradley_terry_game,

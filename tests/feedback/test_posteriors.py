@@ -94,7 +94,7 @@ def test_sizes_and_systematic_resampling():
     assert counts[1] in (1, 2)
     assert counts[2] in (2, 3)
     assert sum(counts[:3]) == 8
-    drawn = np.asarray(posteriors.draw(jax.random.key(0), uneven, 50))
+    drawn = np.asarray(posteriors.draw_particles(jax.random.key(0), uneven, 50))
     assert set(map(tuple, drawn.tolist())) == set(map(tuple, before[:3].tolist()))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from loss_cases import Case, draw, every_case
 
-from rlhf_jax.algos import answer_games, preference, preference_model, reward_model
+from rlhf_jax.algos import online, preference, preference_model, reward_model
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
 from rlhf_jax.ops.masking import Mean, token_mean
 from rlhf_jax.types import Policy, PreferenceBatch, PreferenceFn, RewardFn, Trajectory
@@ -53,8 +53,8 @@ def through_pairs(case: Given) -> Iterator[Mean]:
     pair = [one_step(case.arrays[name]) for name in (first, second)]
     columns = {name: case.arrays[name] for name in more}
     weights = columns["mask"].astype(float) if "mask" in columns else None
-    objective = answer_games.make_pair_objective(POLICY, case.loss)
-    yield objective(0.0, answer_games.PairBatch(*pair, columns, weights))[0]
+    objective = online.make_pair_objective(POLICY, case.loss)
+    yield objective(0.0, online.PairBatch(*pair, columns, weights))[0]
     if not more or (len(more) == 2 and more[0].startswith("ref_")):
         objective = preference.make_objective(POLICY, case.loss, reference=bool(more))
         yield objective(0.0, PreferenceBatch(*pair, *columns.values()))[0]
@@ -65,9 +65,9 @@ def through_answers(case: Given, *, reduction: Callable | None) -> Mean:
     first, *more = (name for name in case.arrays if name != "mask")
     tokens = case.arrays[first]
     mask = case.arrays.get("mask", jnp.ones(tokens.shape, bool))
-    objective = answer_games.make_answer_objective(POLICY, case.loss, reduction=reduction)
+    objective = online.make_answer_objective(POLICY, case.loss, reduction=reduction)
     columns = {name: case.arrays[name] for name in more}
-    batch = answer_games.AnswerBatch(Trajectory(tokens, tokens, mask), columns)
+    batch = online.AnswerBatch(Trajectory(tokens, tokens, mask), columns)
     return objective(0.0, batch)[0]
 
 
@@ -128,14 +128,14 @@ def test_a_loss_per_token_without_a_reduction_is_refused():
 def test_every_update_refuses_losses_of_another_shape(wrong):
     x = jnp.zeros(3)
     pair = PreferenceBatch(one_step(x), one_step(x), x, x)
-    both = answer_games.PairBatch(pair.chosen, pair.rejected, {})
-    answers = answer_games.AnswerBatch(pair.chosen, {})
+    both = online.PairBatch(pair.chosen, pair.rejected, {})
+    answers = online.AnswerBatch(pair.chosen, {})
     for run in (
         partial(preference.make_objective(POLICY, lambda *logps: wrong(logps[0])), 0.0, pair),
         partial(reward_model.make_objective(REWARD, loss=lambda a, b: wrong(a)), 0.0, pair),
         partial(preference_model.make_objective(PREFERENCE, loss=wrong), 0.0, pair),
-        partial(answer_games.make_pair_objective(POLICY, lambda a, b: wrong(a)), 0.0, both),
-        partial(answer_games.make_answer_objective(POLICY, lambda a, mask: wrong(a)), 0.0, answers),
+        partial(online.make_pair_objective(POLICY, lambda a, b: wrong(a)), 0.0, both),
+        partial(online.make_answer_objective(POLICY, lambda a, mask: wrong(a)), 0.0, answers),
     ):
         with pytest.raises(ValueError, match="this update wants one per"):
             run()

@@ -63,7 +63,7 @@ def full_page():
         html.section(EVIL, html.paragraph(EVIL), html.note(EVIL), html.claims_list(claims)),
         html.table(Table(EVIL, (EVIL, "n"), [(EVIL, 1.5), ("b", None)], note=EVIL)),
         html.figure(figure, alt=EVIL, caption=EVIL),
-        html.answers(EVIL, EVIL, [(EVIL, EVIL, EVIL), ("empty", "", "")]),
+        html.answer_table(EVIL, EVIL, [(EVIL, EVIL, EVIL), ("empty", "", "")]),
         html.link(EVIL, "shop/report.html"),
         lead=EVIL,
         footer=EVIL,
@@ -100,7 +100,7 @@ def test_gallery(tmp_path):
         write_summary(folder, slug=slug, claims=[trial("c", 1, ">", 0)], **about)
     (tmp_path / "shop" / "report.html").write_text("x")
     map_ = plots.heat_map([[0.1, 0.9]], ["r"], ["a", "b"], title="t")
-    plots.save(map_, tmp_path / "shop" / "plots" / "gold_scores.png")
+    plots.save_figure(map_, tmp_path / "shop" / "plots" / "gold_scores.png")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "summary.json").write_text('{"claims": [{}]}')
     found = assert_self_contained(write_gallery(tmp_path).read_text())
@@ -157,7 +157,7 @@ def test_the_gallery_reads_nothing_through_a_link_that_leaves_a_folder(tmp_path)
     root, outside = tmp_path / "results", tmp_path / "outside"
     root.mkdir()
     write_results(outside)
-    picture = plots.save(plots.heat_map([[0.5]], ["r"], ["a"], title="t"), outside / "p.png")
+    picture = plots.save_figure(plots.heat_map([[0.5]], ["r"], ["a"], title="t"), outside / "p.png")
     write_results(root / "mine")
     drawn = root / "mine" / "plots"
     drawn.mkdir()
@@ -182,7 +182,7 @@ def test_control_characters_are_spelt_out_on_a_page():
     table_, claims = Table(evil, (evil,), [(evil,)], note=evil), [trial(evil, 1, ">", 0)]
     parts = (html.paragraph(evil), html.note(evil), html.table(table_), html.claims_list(claims))
     page = html.page(
-        evil, html.section(evil, *parts), html.answers(evil, evil, [(evil, evil, evil)])
+        evil, html.section(evil, *parts), html.answer_table(evil, evil, [(evil, evil, evil)])
     )
     spelt = r"\x1b]0;t\x07 \x00 \u202egnp.exe \x9b2J \ud800 ü" + "\n日本\u3000語"
     assert page.count(spelt) == 15
@@ -212,5 +212,5 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
     assert first == again
     assert all(png.startswith(b"\x89PNG") for png in first)
     assert len({*first}) == len(first)
-    path = plots.save(next(figures()), tmp_path / "plots" / "a.png")
+    path = plots.save_figure(next(figures()), tmp_path / "plots" / "a.png")
     assert path.read_bytes() == first[0]

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.algos.game_oracles import exact_oracle
-from rlhf_jax.algos.game_runs import log_spaced_times, run_updates
 from rlhf_jax.algos.games import nash_mp
+from rlhf_jax.algos.games.oracles import exact_oracle
+from rlhf_jax.algos.games.runs import log_spaced_times, run_updates
 from rlhf_jax.envs.games import random_reference, rock_paper_scissors
 from rlhf_jax.exact.regularised_nash import regularised_nash
 from rlhf_jax.ops.kl import exact_kl

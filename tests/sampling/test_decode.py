@@ -14,7 +14,7 @@ from rlhf_jax.models import TransformerConfig, make_transformer
 from rlhf_jax.policies.language import LanguageDecoder, language_decoder, language_policy
 from rlhf_jax.sampling.decode import SamplingConfig, sample, sample_many
 from rlhf_jax.sampling.filters import processed_logits
-from rlhf_jax.sampling.keys import draw, row_keys
+from rlhf_jax.sampling.keys import draw_actions, row_keys
 
 CONFIG = TransformerConfig(
     vocab_size=11, d_model=16, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=8, d_ff=24
@@ -73,7 +73,7 @@ def without_cache(config):
         processed = processed_logits(
             logits, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
         )
-        new = np.asarray(draw(keys, t, processed))
+        new = np.asarray(draw_actions(keys, t, processed))
         rows[:, t] = np.where(going, new, 0)
         real[:, t] = going
         going = going & ~np.isin(new, config.stop_ids)

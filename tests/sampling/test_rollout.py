@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_jax.policies.tabular import tabular_policy
-from rlhf_jax.sampling.keys import draw, row_keys
+from rlhf_jax.sampling.keys import draw_actions, row_keys
 from rlhf_jax.sampling.rollout import sample_actions
 
 POLICY = tabular_policy(2, 3)
@@ -55,7 +55,7 @@ def test_every_counter_changes_the_draw():
 
     def one(key, prompt, sample, step):
         keys = row_keys(key, jnp.array([prompt]), jnp.array([sample]))
-        return int(draw(keys, step, logits)[0])
+        return int(draw_actions(keys, step, logits)[0])
 
     draws = {
         one(KEY, 1, 2, 3),
@@ -72,7 +72,7 @@ def test_every_counter_changes_the_draw():
 def test_forbidden_actions_are_never_drawn():
     logits = jnp.tile(jnp.array([-jnp.inf, 0.0, -jnp.inf]), (50, 1))
     keys = row_keys(KEY, jnp.arange(50), jnp.arange(50))
-    np.testing.assert_array_equal(draw(keys, 0, logits), np.ones(50))
+    np.testing.assert_array_equal(draw_actions(keys, 0, logits), np.ones(50))
 
 
 def test_indices_of_the_wrong_shape_are_refused():

@@ -73,13 +73,13 @@ def test_abstract_example_suffices(tmp_path):
 def test_plain_containers_need_no_example(tmp_path):
     tree = {"b": [np.arange(3), (np.float32(2.5), None)], "a": {"x": 4}}
     checkpoints.write(tmp_path / "r", tree, {})
-    found, _ = checkpoints.read(tmp_path / "r")
+    found, _ = checkpoints.read_checkpoint(tmp_path / "r")
     assert found["b"][1][1] is None
     assert found["a"]["x"] == 4
     np.testing.assert_array_equal(found["b"][0], np.arange(3))
     checkpoints.write(tmp_path / "s", example(), {})
     with pytest.raises(CheckpointError, match="can only be read with `like=`"):
-        checkpoints.read(tmp_path / "s")
+        checkpoints.read_checkpoint(tmp_path / "s")
 
 
 def test_sharded_arrays_keep_their_sharding(tmp_path):

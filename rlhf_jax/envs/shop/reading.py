@@ -99,7 +99,7 @@ class Reading:
         return sum(remark.kind == kind for remark in self.remarks)
 
 
-def read(prompt: Prompt, text: str) -> Reading:
+def read_answer(prompt: Prompt, text: str) -> Reading:
     """Read any text as an answer to the prompt. Case and spacing do not matter."""
     matches = list(_TOKEN.finditer(text))
     tokens = [match.group().lower() for match in matches]

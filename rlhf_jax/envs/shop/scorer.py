@@ -9,7 +9,7 @@ from rlhf_jax.envs.shop import fluency
 from rlhf_jax.envs.shop.answers import best_product, product_fit
 from rlhf_jax.envs.shop.catalogue import Product
 from rlhf_jax.envs.shop.prompts import Prompt
-from rlhf_jax.envs.shop.reading import Claim, Reading, Remark, read
+from rlhf_jax.envs.shop.reading import Claim, Reading, Remark, read_answer
 
 AXES = ("helpful", "honest", "harmless", "polite", "concise", "fluent")
 # Exponents of the gold score. Harmless counts whole: a harmful answer is worth nothing.
@@ -69,7 +69,7 @@ def score(prompt: Prompt, text: str) -> Score:
     Returns:
       Score.
     """
-    reading = read(prompt, text)
+    reading = read_answer(prompt, text)
     readable = fluency.readability(reading.tokens, reading.bounds)
     sense = (
         fluency.freshness(reading.tokens)

@@ -1,0 +1,128 @@
+"""Deep deterministic policy gradient: a critic of actions, and an actor that climbs it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from rlhf_jax.algos.gradient import Diagnostics, gradient_step, init_state
+from rlhf_jax.checks import check_range
+from rlhf_jax.losses.policy_gradient import value_loss
+from rlhf_jax.ops.masking import weighted_mean
+from rlhf_jax.types import Params, PyTree, TrainState
+
+Scalar = float | Float[Array, ""]
+Actor = Callable[[Params, Array], Array]  # (params, observations [*B, d]) -> actions [*B, k]
+Critic = Callable[[Params, Array, Array], Array]  # (params, observations, actions) -> [*B]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDPGConfig:
+    """gamma: discount in [0, 1). tau: how far the targets move at an update, in (0, 1]."""
+
+    gamma: float = 0.99
+    tau: float = 0.005
+
+    def __post_init__(self):
+        check_range("[0, 1)", gamma=self.gamma)
+        check_range("(0, 1]", tau=self.tau)
+
+
+class DDPGState(NamedTuple):
+    """The trained networks, and the slow copies that targets are made of."""
+
+    actor: TrainState
+    critic: TrainState
+    target_actor: Params
+    target_critic: Params
+
+
+class ControlTransitions(NamedTuple):
+    """Steps with leading axes [*B].
+
+    observations, next_observations: [*B, d]. actions: [*B, k]. rewards: [*B].
+    discounts: [*B] 0 where the episode ended at this step, 1 elsewhere, a time limit included.
+    """
+
+    observations: PyTree
+    actions: PyTree
+    rewards: PyTree
+    discounts: PyTree
+    next_observations: PyTree
+
+
+def init_ddpg(
+    actor_params: Params, critic_params: Params, optimizer: optax.GradientTransformation
+) -> DDPGState:
+    """Targets equal to the networks."""
+    actor, critic = init_state(actor_params, optimizer), init_state(critic_params, optimizer)
+    return DDPGState(actor, critic, actor_params, critic_params)
+
+
+def make_update(
+    actor: Actor, critic: Critic, optimizer: optax.GradientTransformation, config: DDPGConfig
+) -> Callable[[DDPGState, ControlTransitions], tuple[DDPGState, Diagnostics]]:
+    """Pure `update(state, batch) -> (state, metrics)`.
+
+    y = r + gamma discount Q'(s', mu'(s')),
+    critic: mean of (Q(s, a) - y)^2 / 2;   actor: mean of -Q(s, mu(s)) under the new critic;
+    targets: theta' <- (1 - tau) theta' + tau theta.
+
+    Returns:
+      `update`; metrics "critic/loss", "critic/grad_norm", "actor/loss", "actor/grad_norm".
+    Reference: Lillicrap et al. 2015, arXiv:1509.02971, Algorithm 1.
+    Departs: no batch normalisation; noise is the caller's (see `noisy_actions`).
+    """
+
+    def update(state: DDPGState, batch: ControlTransitions) -> tuple[DDPGState, Diagnostics]:
+        following = actor(state.target_actor, batch.next_observations)
+        values = critic(state.target_critic, batch.next_observations, following)
+        targets = batch.rewards + config.gamma * batch.discounts * values
+
+        def critic_objective(params):
+            values = critic(params, batch.observations, batch.actions)
+            return weighted_mean(value_loss(values, targets)), {}
+
+        new_critic, critic_metrics = gradient_step(state.critic, critic_objective, optimizer)
+
+        def actor_objective(params):
+            actions = actor(params, batch.observations)
+            return weighted_mean(-critic(new_critic.params, batch.observations, actions)), {}
+
+        new_actor, actor_metrics = gradient_step(state.actor, actor_objective, optimizer)
+        new = DDPGState(
+            new_actor,
+            new_critic,
+            optax.incremental_update(new_actor.params, state.target_actor, config.tau),
+            optax.incremental_update(new_critic.params, state.target_critic, config.tau),
+        )
+        named = {f"critic/{name}": value for name, value in critic_metrics.items()}
+        return new, named | {f"actor/{name}": value for name, value in actor_metrics.items()}
+
+    return update
+
+
+def noisy_actions(
+    key: Key[Array, ""], actions: Float[Array, "*B k"], *, std: Scalar, limit: Scalar
+) -> Float[Array, "*B k"]:
+    """Gaussian noise on the actor's actions, clipped to [-limit, limit]."""
+    return jnp.clip(actions + std * jax.random.normal(key, actions.shape), -limit, limit)
+
+
+def draw_transitions(
+    key: Key[Array, ""], replay: PyTree, filled: Int[Array, ""], *, batch: int
+) -> PyTree:
+    """`batch` rows of a replay, uniformly with replacement from the first `filled`.
+
+    What can change after it was stored (a learned reward) is not stored: the caller computes it
+    from the rows drawn.
+
+    Args:
+      replay: pytree of arrays [N, ...]. filled: in 1 to N.
+    """
+    rows = jax.random.randint(key, (batch,), 0, filled)
+    return jax.tree.map(lambda x: x[rows], replay)

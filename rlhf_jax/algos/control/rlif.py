@@ -1,0 +1,77 @@
+"""RLIF on a table: off-policy learning whose only reward is -1 for an intervention."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_jax.algos.control import q_learning
+from rlhf_jax.algos.control.q_learning import QState, Transition
+from rlhf_jax.algos.control.takeovers import Moment
+from rlhf_jax.checks import check_range
+
+Scalar = float | int | Float[Array, ""]
+
+
+# Which of the expert's own transitions are learned from, all with reward 0: none, the last of each
+# takeover (what the official code stores), or all (what the paper's text says).
+KEEP_NONE, KEEP_LAST, KEEP_ALL = range(3)
+
+
+class RlifState(NamedTuple):
+    """table: of Q-learning; previous: the transition before this step, its label still open."""
+
+    table: QState
+    previous: Transition
+
+
+def init_rlif(num_states: int, num_actions: int) -> RlifState:
+    """Q = 0, which is what an action that is never interrupted is worth."""
+    nowhere = jnp.zeros((), int)
+    nothing = jnp.zeros(())
+    previous = Transition(nowhere, nowhere, nothing, nowhere, nothing, jnp.zeros((), bool))
+    return RlifState(q_learning.init_q(num_states, num_actions), previous)
+
+
+def update_rlif(
+    state: RlifState,
+    seen: Moment,
+    *,
+    gamma: Scalar,
+    on_previous: Bool[Array, ""] | bool = False,
+    kept: Int[Array, ""] | int = KEEP_LAST,
+) -> RlifState:
+    """Learns from one step under supervision; the true reward is not in it.
+
+    On the proposal: (s, a_proposed, -1, s') where the expert took over, s' being where its own
+    action led, and (s, a_done, 0, s') for what was done.
+    On the previous transition: (s_{t-1}, a_{t-1}, -1{takeover at t}, s_t), as in the official code;
+    the last transition of an episode gets 0.
+
+    Args:
+      state: of one learner.
+      seen: a step of `algos.control.takeovers.advance`.
+      gamma: discount in [0, 1).
+      on_previous: which transition carries the -1. May be traced.
+      kept: KEEP_NONE, KEEP_LAST or KEEP_ALL: which transitions of the expert count. May be traced.
+    Returns:
+      The new state; step sizes are those of `q_learning.update_q`.
+    Reference: Luo et al. 2023 (RLIF), arXiv:2311.12996.
+    Departs: a table in place of an actor and ten critics, one update a step, no demonstrations. The
+      official code drops the last transition of every episode; here it is learned from.
+    """
+    check_range("[0, 1)", gamma=gamma)
+    discount = gamma * seen.discount
+    stored = ~seen.controlled | (kept == KEEP_ALL) | ((kept == KEEP_LAST) & seen.returned)
+    rejected = Transition(
+        seen.state, seen.proposal, -1.0, seen.next_state, discount, seen.intervened
+    )
+    label = jnp.where(seen.intervened, -1.0, 0.0)
+    blamed = state.previous._replace(reward=label)
+    first = jax.tree.map(lambda a, b: jnp.where(on_previous, a, b), blamed, rejected)
+    done = Transition(seen.state, seen.action, jnp.zeros(()), seen.next_state, discount, stored)
+    now = jnp.logical_or(seen.over, jnp.logical_not(on_previous))
+    table = q_learning.update_q(state.table, first)
+    table = q_learning.update_q(table, done._replace(valid=stored & now))
+    return RlifState(table, done._replace(valid=stored & ~seen.over))

@@ -1,0 +1,107 @@
+"""Acting under supervision: a learner proposes, a teacher may take over, an expert then acts.
+
+One `advance` is one step of the environment; what is learned from its `Moment` is another file's
+business (`rlif`, `dagger`). The teacher and the expert are tables, so a scan over `advance` runs
+under vmap for many seeds, experts and teachers at once.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from rlhf_jax.checks import check_range
+from rlhf_jax.types import Env, PyTree
+
+
+class World(NamedTuple):
+    """env_state, observation: of the environment; time: steps of this episode so far; left: steps
+    for which the expert stays in control."""
+
+    env_state: PyTree
+    observation: Int[Array, ""]
+    time: Int[Array, ""]
+    left: Int[Array, ""]
+
+
+class Moment(NamedTuple):
+    """One step. state: before it; proposal: of the learner; action: what was done.
+
+    intervened: the expert took over on this proposal. controlled: the expert acted, on a takeover
+      or within one. returned: it acted for the last time, control goes back.
+    next_state: after it; discount: 0 if the environment ended the episode, else 1. over: the
+      episode ended, by the environment or by its length.
+    """
+
+    state: Int[Array, ""]
+    proposal: Int[Array, ""]
+    action: Int[Array, ""]
+    intervened: Bool[Array, ""]
+    controlled: Bool[Array, ""]
+    returned: Bool[Array, ""]
+    next_state: Int[Array, ""]
+    discount: Float[Array, ""]
+    over: Bool[Array, ""]
+
+
+def start(env: Env, key: Key[Array, ""]) -> World:
+    """The first state of an episode; the learner is in control."""
+    env_state, observation = env.reset(key)
+    nothing = jnp.zeros((), int)
+    return World(env_state, observation, nothing, nothing)
+
+
+def advance(
+    env: Env,
+    world: World,
+    propose: Callable[[Key[Array, ""], Array], Array],
+    probs: Float[Array, "S A"],
+    expert: Int[Array, " S"],
+    *,
+    key: Key[Array, ""],
+    takeover_steps: int,
+    episode_steps: int,
+) -> tuple[World, Moment]:
+    """One step, and a new episode after the last one.
+
+    The learner proposes a; unless the expert is in control already, it takes over with probability
+    probs[s, a] and then acts for `takeover_steps` steps, this one included, or until the episode
+    ends.
+
+    Args:
+      env: observations are the states of the tables.
+      propose: `(key, state) -> action`.
+      probs: [S, A] of a takeover, e.g. `feedback.interventions.intervention_probs`.
+      expert: [S] action of the expert.
+      key: of this step.
+      takeover_steps, episode_steps: >= 1.
+    Raises:
+      ValueError: either number of steps below 1.
+    """
+    check_range("[1, inf)", takeover_steps=takeover_steps, episode_steps=episode_steps)
+    propose_key, teacher_key, step_key, reset_key = jax.random.split(key, 4)
+    state = world.observation
+    proposal = propose(propose_key, state)
+    held = world.left > 0
+    intervened = ~held & (jax.random.uniform(teacher_key) < probs[state, proposal])
+    controlled = held | intervened
+    action = jnp.where(controlled, expert[state], proposal)
+    env_state, seen = env.step(step_key, world.env_state, action)
+    left = jnp.where(intervened, takeover_steps, world.left) - controlled
+    over = (seen.discount == 0) | (world.time + 1 >= episode_steps)
+    moment = Moment(
+        state=state,
+        proposal=proposal,
+        action=action,
+        intervened=intervened,
+        controlled=controlled,
+        returned=controlled & ((left == 0) | over),
+        next_state=seen.observation,
+        discount=seen.discount,
+        over=over,
+    )
+    onward = World(env_state, seen.observation, world.time + 1, left)
+    fresh = start(env, reset_key)
+    return jax.tree.map(lambda new, old: jnp.where(over, new, old), fresh, onward), moment

@@ -1,0 +1,96 @@
+"""Whom a step of a preference game is played against: itself, a mixture, an average."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from rlhf_jax.algos.games.steps import Scalar, Schedule, at_step, scaled
+from rlhf_jax.checks import check_range
+
+
+class GameState(NamedTuple):
+    """A policy in a game and what its method remembers.
+
+    Attributes:
+      logps: [*B, n] of the policy pi_t, in nats.
+      average: [*B, n] probabilities, the mean of the policies played in the t updates so far; the
+        policy itself before the first.
+      memory: of the method: older policies, a moving average, or ().
+      step: [] int32, t.
+    """
+
+    logps: Float[Array, "*B n"]
+    average: Float[Array, "*B n"]
+    memory: Any
+    step: Int[Array, ""]
+
+
+class Opponent(NamedTuple):
+    """How the opponent follows from the run so far.
+
+    Attributes:
+      init: logps [*B, n] -> what has to be remembered.
+      play: state -> the opponent's logps [*B, n].
+      track: (memory, next logps [*B, n]) -> memory.
+    """
+
+    init: Callable
+    play: Callable
+    track: Callable
+
+
+def averaged(state: GameState, played: Float[Array, "*B n"]) -> Float[Array, "*B n"]:
+    """Mean of the policies played, probabilities, with this one (log-probs) counted in."""
+    return state.average + (jnp.exp(played) - state.average) / (state.step + 1)
+
+
+def self_play() -> Opponent:
+    """pi_t itself."""
+    return _stateless(lambda state: state.logps)
+
+
+def mixture(ref_logps: Float[Array, "*B n"], *, weight: Scalar | Schedule) -> Opponent:
+    """Geometric mixture with the reference, pi^(1 - w) mu^w, normalised over answers.
+
+    Args:
+      ref_logps: [*B, n] log mu.
+      weight: w in [0, 1] on the reference; eta_t beta in Nash-MD, Nash-MD-PG's b. 0 is self-play,
+        1 the reference. A number, traced or not, or a function of t.
+    Reference: Munos et al. 2023, arXiv:2312.00886, Eq. 3.
+    """
+
+    def play(state: GameState) -> Array:
+        w = jnp.asarray(at_step(weight, state.step), state.logps.dtype)
+        return jax.nn.log_softmax(scaled(1.0 - w, state.logps) + scaled(w, ref_logps), axis=-1)
+
+    return _stateless(play)
+
+
+def past_average() -> Opponent:
+    """Mean of the policies so far, pi_t included: fictitious play's."""
+    return _stateless(lambda state: jnp.log(averaged(state, state.logps)))
+
+
+def moving_average(*, decay: Scalar) -> Opponent:
+    """Exponential moving average of the logits: Nash-EMA's. It starts at the first policy.
+
+    Args:
+      decay: in [0, 1]; 0 is self-play, 1 the first policy for ever.
+    Reference: Munos et al. 2023, arXiv:2312.00886.
+    Departs: as printed, the average is between the policy and the first one; this one follows.
+    """
+    check_range("[0, 1]", decay=decay)
+
+    def track(memory: Array, logps: Array) -> Array:
+        kept = jnp.asarray(decay, memory.dtype)
+        return jax.nn.log_softmax(scaled(kept, memory) + scaled(1.0 - kept, logps), axis=-1)
+
+    return Opponent(lambda logps: logps, lambda state: state.memory, track)
+
+
+def _stateless(play: Callable) -> Opponent:
+    """An opponent that needs no memory."""
+    return Opponent(lambda logps: (), play, lambda memory, logps: memory)

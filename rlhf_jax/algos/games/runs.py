@@ -1,0 +1,57 @@
+"""Many updates of a preference game in one loop."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from rlhf_jax.algos.games.methods import Metrics
+from rlhf_jax.algos.games.opponents import GameState
+from rlhf_jax.algos.games.oracles import Oracle
+
+
+def log_spaced_times(steps: int, count: int) -> tuple[int, ...]:
+    """About `count` different whole numbers from 1 to `steps`, evenly spaced in their logarithm."""
+    return tuple(sorted({int(t) for t in np.rint(np.geomspace(1, steps, count))}))
+
+
+def run_updates(
+    update: Callable,
+    state: GameState,
+    oracle: Oracle,
+    key: jax.Array,
+    *,
+    times: Sequence[int],
+    record: Callable[[GameState, Metrics], Any],
+) -> tuple[GameState, Any]:
+    """Many updates in one loop, of which only what is recorded is kept.
+
+    Update t has the key `fold_in(key, t)`, so that the run does not depend on what is recorded, nor
+    on being stopped and resumed from its state.
+
+    Args:
+      update: of a `Method`.
+      times: numbers of updates, from this state on, after which to record: ascending, from 1, e.g.
+        `range(k, steps + 1, k)` or `log_spaced_times`. The run ends at the last.
+      record: `(state, metrics of the last update) -> pytree of arrays`.
+    Returns:
+      The last state, and the records with a leading axis [len(times)].
+    Raises:
+      ValueError: times are empty or not ascending from 1.
+    """
+    lengths = np.diff(np.asarray(times, np.int64), prepend=0)
+    if lengths.size == 0 or lengths.min() < 1:
+        raise ValueError(f"times must be ascending whole numbers from 1, got {tuple(times)}")
+
+    def advance(state: GameState) -> tuple[GameState, Metrics]:
+        return update(state, oracle, jax.random.fold_in(key, state.step))
+
+    def segment(state: GameState, length: Array) -> tuple[GameState, Any]:
+        state = jax.lax.fori_loop(0, length - 1, lambda _, state: advance(state)[0], state)
+        state, metrics = advance(state)
+        return state, record(state, metrics)
+
+    return jax.lax.scan(segment, state, jnp.asarray(lengths, jnp.int32))

@@ -1,0 +1,232 @@
+"""Safe-set control on a table: plan a few steps, end in states from which the goal was reached.
+
+Everything is fitted to a record of whole trajectories, exactly: a model (the successor seen most
+often), the constraint (forbidden cells that were entered), the safe set, and the value of whatever
+behaviour was recorded. `safe_policy` plans with them; the experiment scans collect -> `add`.
+
+This follows LS3 (Wilcox et al. 2021, arXiv:2107.04775), with tables for its networks. The filter
+`best_trajectories` is a reading of what "optimistic forgetting" (arXiv:2501.04481) may be: only
+that paper's abstract was at hand, and it is not its algorithm.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_jax.checks import check_fields, check_range
+from rlhf_jax.ops.linear_systems import solve
+
+Scalar = float | int | Float[Array, ""]
+
+
+class Replay(NamedTuple):
+    """states: [N, T + 1] int; actions: [N, T] int; mask: [N, T] True where a step was made, the
+    first ones of a row; successes, violations: [N] True where the last state is in the goal, is
+    forbidden. An empty row has no step."""
+
+    states: Array
+    actions: Array
+    mask: Array
+    successes: Array
+    violations: Array
+
+
+class Model(NamedTuple):
+    """successors: [S, A] the next state seen most often; known: [S, A] whether any was seen;
+    goal, unsafe: [S] states in which a success, a violation, was seen."""
+
+    successors: Array
+    known: Array
+    goal: Array
+    unsafe: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Of the fits and the planner; the defaults are LS3's but for the horizon (5 there).
+
+    horizon: steps planned, every sequence of actions tried.
+    threshold, relax, retries: least f_S of the last state; where nothing is feasible it is
+      multiplied by `relax`, `retries` times at most, and then any action is taken.
+    safe_gamma: discount of the safe set. gamma: of the value.
+    unseen: value of a state from which nothing is recorded.
+    """
+
+    horizon: int = 4
+    threshold: float = 0.8
+    relax: float = 0.8
+    retries: int = 5
+    safe_gamma: float = 0.9
+    gamma: float = 0.99
+    unseen: float = -80.0
+
+    def __post_init__(self):
+        check_fields(self, "(0, 1)", "threshold", "relax", "safe_gamma", "gamma")
+        check_fields(self, "[1, inf)", "horizon")
+        check_fields(self, "[0, inf)", "retries")
+        check_fields(self, "(-inf, inf)", "unseen")
+
+
+def lengths(replay: Replay) -> Int[Array, " N"]:
+    """Steps of each trajectory."""
+    return jnp.sum(replay.mask, axis=-1)
+
+
+def add(replay: Replay, episodes: Replay, row: Int[Array, ""] | int) -> Replay:
+    """The record with its rows from `row` on replaced by these episodes."""
+    write = jax.lax.dynamic_update_slice_in_dim
+    return jax.tree.map(lambda old, new: write(old, new, row, axis=0), replay, episodes)
+
+
+def best_trajectories(replay: Replay, *, k: Int[Array, ""] | int) -> Bool[Array, " N"]:
+    """The k shortest successes (all of them if there are fewer), ties to the earlier row.
+
+    Args:
+      replay: of all trajectories.
+      k: how many to keep; may be traced. k = 1 imitates the best one.
+    Returns:
+      [N] bool: what the safe set and the value are fitted to; the model and the constraint keep
+      everything, for forgetting a failure makes it possible again.
+    Departs: a reconstruction; what the paper forgets is not known to us.
+    """
+    order = jnp.argsort(jnp.where(replay.successes, lengths(replay), jnp.inf), stable=True)
+    rank = jnp.argsort(order, stable=True)
+    return replay.successes & (rank < k)
+
+
+def fit_model(replay: Replay, num_states: int, num_actions: int) -> Model:
+    """Counts of successors, and where goals and violations were seen.
+
+    Ties go to the state of the lower number.
+    """
+    counts = jnp.zeros((num_states, num_actions, num_states), int)
+    now, then = replay.states[:, :-1], replay.states[:, 1:]
+    counts = counts.at[now, replay.actions, then].add(replay.mask.astype(int))
+    last = jnp.take_along_axis(replay.states, lengths(replay)[:, None], axis=-1)[:, 0]
+    nowhere = jnp.zeros(num_states, bool)
+    return Model(
+        successors=jnp.argmax(counts, axis=-1),
+        known=jnp.any(counts > 0, axis=-1),
+        goal=nowhere.at[last].max(replay.successes),
+        unsafe=nowhere.at[last].max(replay.violations),
+    )
+
+
+def moves(replay: Replay, kept: Bool[Array, " N"], num_states: int) -> Int[Array, "S S"]:
+    """How often the kept trajectories went from one state to another."""
+    counts = jnp.zeros((num_states, num_states), int)
+    weights = (replay.mask & kept[:, None]).astype(int)
+    return counts.at[replay.states[:, :-1], replay.states[:, 1:]].add(weights)
+
+
+def safe_set(
+    replay: Replay, kept: Bool[Array, " N"], num_states: int, *, gamma: Scalar
+) -> Float[Array, " S"]:
+    """f(s) = max(1{s on a kept success}, gamma max_{s' seen after s} f(s')).
+
+    gamma to the number of steps from s to a kept success, along transitions seen.
+
+    Args:
+      replay, kept: the trajectories that count.
+      gamma: in (0, 1). With 0.9 and a threshold of 0.8, two steps from a success are safe.
+    Returns:
+      [S] in [0, 1].
+    """
+    check_range("(0, 1)", gamma=gamma)
+    edges = moves(replay, kept, num_states) > 0
+    there = jnp.arange(replay.states.shape[-1]) <= lengths(replay)[:, None]
+    labels = there & (kept & replay.successes)[:, None]
+    safe = jnp.zeros(num_states).at[replay.states].max(labels.astype(float))
+
+    def sweep(carry):
+        values, _ = carry
+        ahead = gamma * jnp.max(jnp.where(edges, values, 0.0), axis=-1)
+        backed_up = jnp.maximum(safe, ahead)
+        return backed_up, jnp.any(backed_up > values)
+
+    return jax.lax.while_loop(lambda carry: carry[1], sweep, (safe, jnp.array(True)))[0]
+
+
+def behaviour_values(
+    replay: Replay, kept: Bool[Array, " N"], num_states: int, *, gamma: Scalar, unseen: Scalar
+) -> Float[Array, " S"]:
+    """V(s) = -1 + gamma mean_{s' seen after s} V(s'), 0 in a goal, by a linear solve.
+
+    The limit of TD(0) on the kept trajectories: what was done, not what would be best.
+
+    Args:
+      replay, kept: the trajectories that count.
+      gamma: in [0, 1).
+      unseen: value of a state from which no step is kept, unless it is a goal.
+    Returns:
+      [S].
+    """
+    check_range("[0, 1)", gamma=gamma)
+    counts = moves(replay, kept, num_states)
+    total = jnp.sum(counts, axis=-1)
+    means = counts / jnp.maximum(total, 1)[:, None]
+    last = jnp.take_along_axis(replay.states, lengths(replay)[:, None], axis=-1)[:, 0]
+    goal = jnp.zeros(num_states, bool).at[last].max(replay.successes)
+    right = jnp.where(total > 0, -1.0, jnp.where(goal, 0.0, unseen))
+    return solve(jnp.eye(num_states) - gamma * means, right[:, None])[:, 0]
+
+
+def plan_scores(
+    model: Model, values: Float[Array, " S"], allowed: Bool[Array, " S"], *, horizon: int
+) -> Float[Array, "S A"]:
+    """Best score of all action sequences of the model, by their first action, from every state.
+
+    score = V(s_H) + number of s_1..s_H in the goal. Feasible: every (s, a) was seen, no state is
+    unsafe, s_H is allowed. A goal is left by no action. In a deterministic model H backups find the
+    same maximum as trying all A^H sequences.
+
+    Args:
+      model: fitted.
+      values: [S] V.
+      allowed: [S] where a plan may end.
+      horizon: >= 1; may not be traced.
+    Returns:
+      [S, A], -inf where no sequence is feasible.
+    """
+    following = jnp.where(model.goal[:, None], jnp.arange(len(values))[:, None], model.successors)
+    usable = (model.known | model.goal[:, None]) & ~model.unsafe[following]
+    entered = model.goal[following].astype(float)
+
+    def backup(_, scores):
+        ahead = jnp.max(scores, axis=-1)[following]
+        return jnp.where(usable, entered + ahead, -jnp.inf)
+
+    ends = jnp.where(allowed, values, -jnp.inf)
+    first = jnp.where(usable, entered + ends[following], -jnp.inf)
+    return jax.lax.fori_loop(1, horizon, backup, first)
+
+
+def safe_policy(
+    replay: Replay, kept: Bool[Array, " N"], num_states: int, num_actions: int, *, config: Config
+) -> Float[Array, "S A"]:
+    """log of the planner's policy: uniform over its best first actions, or over all if none is
+    feasible at any threshold.
+
+    Args:
+      replay: model and constraint are fitted to all of it.
+      kept: [N] the trajectories that the safe set and the value are fitted to.
+    Reference: Wilcox et al. 2021 (LS3), arXiv:2107.04775.
+    Departs: tables and exact fits in place of networks, every sequence of actions in place of the
+      cross-entropy method, the observed state in place of a learned one.
+    """
+    model = fit_model(replay, num_states, num_actions)
+    safe = safe_set(replay, kept, num_states, gamma=config.safe_gamma)
+    values = behaviour_values(replay, kept, num_states, gamma=config.gamma, unseen=config.unseen)
+    thresholds = config.threshold * config.relax ** jnp.arange(config.retries + 1)
+    scores = jax.vmap(
+        lambda least: plan_scores(model, values, safe >= least, horizon=config.horizon)
+    )(thresholds)
+    feasible = jnp.any(scores > -jnp.inf, axis=-1)  # [retries + 1, S]
+    first = jnp.argmax(feasible, axis=0)
+    chosen = jnp.take_along_axis(scores, first[None, :, None], axis=0)[0]
+    chosen = jnp.where(jnp.any(feasible, axis=0)[:, None], chosen, 0.0)
+    best = chosen >= jnp.max(chosen, axis=-1, keepdims=True)
+    return jnp.where(best, -jnp.log(jnp.sum(best, axis=-1, keepdims=True).astype(float)), -jnp.inf)

@@ -1,0 +1,185 @@
+"""Policy gradients on judged answers: Nash-MD-PG, Nash-EMA-PG and Nash mirror prox."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import optax
+from jaxtyping import Array, Float
+
+from rlhf_jax.algos.games.steps import Scalar, check_step
+from rlhf_jax.algos.online import AnswerBatch, make_answer_update
+from rlhf_jax.algos.selfplay.rounds import (
+    AnswerMethod,
+    AnswerState,
+    Arena,
+    draw_answers,
+    judge_answers,
+    start_rounds,
+)
+from rlhf_jax.checks import check_range
+from rlhf_jax.losses.games import nash_md_pg_loss
+from rlhf_jax.ops.logprobs import sequence_logps
+from rlhf_jax.ops.masking import weighted_mean
+from rlhf_jax.types import Metrics, Params, Prompts, TrainState, Trajectory
+
+
+def nash_md_pg(arena: Arena, *, beta: Scalar, mixed_draw: Callable | None = None) -> AnswerMethod:
+    """Nash-MD-PG: a policy gradient step per round, against the mixture with the reference.
+
+    y from pi_t, y' from pi_t^(1 - b) mu^b,   reward P(y > y') - 1/2, beta KL to go.
+
+    Judgements enter linearly, so probabilities are used as they are.
+
+    Args:
+      beta: KL weight >= 0; the paper's tau.
+      mixed_draw: draws the opponent's answers from params `(params, ref_params)`; for language
+        `language_draw(mixture_decoder(decoder, weight=b), config)`, of every token. None is b = 0,
+        self-play, of which alone the regularised Nash policy is a stationary point.
+    Returns:
+      AnswerMethod. Metrics: those of `make_answer_update`, "prefs/mean", and "kl/ref", the summed
+      log-ratio of the drawn answers, in nats.
+    Reference: Munos et al. 2023, arXiv:2312.00886.
+    """
+
+    def opponent(state: AnswerState) -> tuple[Callable, Params]:
+        if mixed_draw is None:
+            return arena.draw, state.train.params
+        return mixed_draw, (state.train.params, arena.ref_params)
+
+    return _gradient_method(arena, beta, opponent, lambda params: (), lambda memory, params: memory)
+
+
+def nash_ema_pg(arena: Arena, *, beta: Scalar, decay: float) -> AnswerMethod:
+    """Nash-EMA-PG: a policy gradient step per round, against a moving average of the params.
+
+    y from pi_t, y' from the policy of a_t,   a_{t+1} = d a_t + (1 - d) params_{t+1}.
+
+    Args:
+      beta: KL weight >= 0.
+      decay: d in [0, 1]; 0 is self-play, 1 the first policy for ever.
+    Returns:
+      AnswerMethod; `memory` is a_t, which the paper evaluates too. Metrics as `nash_md_pg`.
+    Raises:
+      ValueError: decay outside [0, 1].
+    Reference: Munos et al. 2023, arXiv:2312.00886.
+    Departs: as `algos.games.opponents.moving_average`.
+    """
+    check_range("[0, 1]", decay=decay)
+
+    @arena.compile
+    def track(memory: Params, params: Params) -> Params:
+        return optax.incremental_update(params, memory, 1.0 - decay)
+
+    def opponent(state: AnswerState) -> tuple[Callable, Params]:
+        return arena.draw, state.memory
+
+    return _gradient_method(arena, beta, opponent, lambda params: params, track)
+
+
+def nash_mp_pg(arena: Arena, *, eta: Scalar, beta: Scalar, steps: int) -> AnswerMethod:
+    """Nash mirror prox: two half rounds of policy gradients from pi_t, each towards a mirror step.
+
+    argmax_pi P(pi > q) - beta KL(pi || mu) - c KL(pi || pi_t),   c = 1 / eta - beta,
+
+    by `steps` gradient steps on fresh answers of pi, q and pi_t being held fixed: q = pi_t first,
+    which ends at pi_{t+1/2}, and then, from pi_t and its optimiser state again, q = pi_{t+1/2}.
+    Both anchors are one, mu^(eta beta) pi_t^(1 - eta beta) at KL weight 1 / eta. Solved, it is
+    `games.nash_mp`; with few steps it is stable at larger eta than that, and less exact.
+
+    Args:
+      eta: step > 0, eta beta <= 1; the paper's eta' is eta = eta' / (beta (1 + eta')) here, and its
+        eta' = 2 beta is eta = 2 / (1 + 2 beta).
+      beta: KL weight >= 0.
+      steps: gradient steps of each half, >= 1. A round asks the judge twice as often.
+    Returns:
+      AnswerMethod. Metrics as `nash_md_pg`, of the last step.
+    Raises:
+      ValueError: eta or steps <= 0, beta < 0, or eta beta > 1.
+    Reference: Tiapkin et al. 2025, arXiv:2505.19731.
+    Departs: inner steps and their number are not the paper's, which we have from its abstract.
+    """
+    check_range("(0, inf)", eta=eta)
+    check_range("[1, inf)", steps=steps)
+    check_step(eta, beta)
+    weight = eta * beta
+    step = _gradient_step(arena, 1.0 / eta)
+
+    def anchor(ref_params: Params, centre: Params, answer: Trajectory) -> tuple[Array, Array]:
+        ref, old = (_token_logps(arena, params, answer) for params in (ref_params, centre))
+        return weight * ref + (1.0 - weight) * old, ref
+
+    anchor = arena.compile(anchor)
+
+    def half(
+        train: TrainState, opponent: Params, prompts: Prompts, key: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        centre, metrics = train.params, {}
+        for number in range(steps):
+            here = jax.random.fold_in(key, number)
+            train, metrics = step(
+                train,
+                (arena.draw, opponent),
+                prompts,
+                here,
+                anchor=lambda answer: anchor(arena.ref_params, centre, answer),
+            )
+        return train, metrics
+
+    def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
+        first, second = jax.random.split(key)
+        middle, _ = half(state.train, state.train.params, prompts, first)
+        train, metrics = half(state.train, middle.params, prompts, second)
+        return AnswerState(train, (), state.round + 1), metrics
+
+    return AnswerMethod(partial(start_rounds, arena), play)
+
+
+def _gradient_method(
+    arena: Arena, beta: Scalar, opponent: Callable, remember: Callable, track: Callable
+) -> AnswerMethod:
+    """One gradient step per round against an opponent `(draw, params)` made from the state."""
+    step = _gradient_step(arena, beta)
+    reference = arena.compile(partial(_token_logps, arena))
+
+    def anchor(answer: Trajectory) -> tuple[Array, Array]:
+        ref = reference(arena.ref_params, answer)
+        return ref, ref
+
+    def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
+        train, metrics = step(state.train, opponent(state), prompts, key, anchor=anchor)
+        return AnswerState(train, track(state.memory, train.params), state.round + 1), metrics
+
+    return AnswerMethod(lambda params: start_rounds(arena, params, remember(params)), play)
+
+
+def _gradient_step(arena: Arena, beta: Scalar) -> Callable:
+    """Draws, has judged and updates; `anchor` gives what KL is charged to and the reference."""
+    loss = partial(nash_md_pg_loss, beta=beta)
+    update = arena.compile(make_answer_update(arena.policy, arena.optimizer, loss))
+
+    def step(
+        train: TrainState,
+        opponent: tuple[Callable, Params],
+        prompts: Prompts,
+        key: jax.Array,
+        *,
+        anchor: Callable,
+    ) -> tuple[TrainState, Metrics]:
+        own_key, other_key = jax.random.split(key)
+        (answer,) = draw_answers(arena.draw, train.params, prompts, own_key, 1)
+        (other,) = draw_answers(*opponent, prompts, other_key, 1)
+        prefs = judge_answers(arena, prompts.indices, answer, other)
+        anchor_logps, ref_logps = anchor(answer)
+        batch = AnswerBatch(answer, {"ref_token_logps": anchor_logps, "prefs": prefs})
+        train, metrics = update(train, batch)
+        ref = weighted_mean(sequence_logps(ref_logps, answer.mask))
+        kl = metrics["logps/answer"]._replace(total=metrics["logps/answer"].total - ref.total)
+        return train, metrics | {"prefs/mean": weighted_mean(prefs), "kl/ref": kl}
+
+    return step
+
+
+def _token_logps(arena: Arena, params: Params, answer: Trajectory) -> Float[Array, "*B T"]:
+    """log pi of each token."""
+    return arena.policy.logps(params, answer.inputs, answer.actions)

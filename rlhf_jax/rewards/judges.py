@@ -1,0 +1,136 @@
+"""Judges: who says which of two answers to a prompt is better.
+
+A judge is a function on the host, `(indices [N], first, second) -> prefs [N]`: indices are NumPy
+integers, the prompts' numbers in their data set; first and second are trajectories [N] that answer
+them; prefs are P(first beats second). A reward model, a preference model, a rule over texts or a
+program elsewhere can be one.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rlhf_jax.rewards.checked import Judge, checked_judge, judge_failure
+from rlhf_jax.types import Params, PreferenceFn, RewardFn, Trajectory
+
+
+def reward_judge(reward: RewardFn, params: Params, *, beta: float | int = 1.0) -> Judge:
+    """The Bradley-Terry judge of a reward model: P = sigmoid(beta (r(first) - r(second))).
+
+    Of many answers to a prompt `envs.games.bradley_terry_game(beta * scores)` is the same matrix
+    as `judge_matrix` of this judge, and scores each answer only once.
+
+    Args:
+      reward: any parametrisation. Compiled once per shape.
+      beta: rationality, in units of 1 / score.
+    Returns:
+      A judge that answers NaN, which `checked_judge` refuses, where a score is not finite.
+    """
+
+    @jax.jit
+    def prefs(params, first, second):
+        scores = reward.scores(params, first), reward.scores(params, second)
+        return _finite_sigmoid(beta * (scores[0] - scores[1]), *scores)
+
+    return lambda indices, first, second: prefs(params, first, second)
+
+
+def preference_judge(preference: PreferenceFn, params: Params) -> Judge:
+    """The judge of a pairwise preference model: P = sigmoid(logit). Compiled once per shape.
+
+    It answers NaN, which `checked_judge` refuses, where the logit is not finite.
+    """
+
+    @jax.jit
+    def prefs(params, first, second):
+        logits = preference.logits(params, first, second)
+        return _finite_sigmoid(logits, logits)
+
+    return lambda indices, first, second: prefs(params, first, second)
+
+
+def text_judge(
+    compare: Callable[[str, str, str], float],
+    *,
+    prompt_texts: Callable[[np.ndarray], Sequence[str]],
+    answer_texts: Callable[[Trajectory], Sequence[str]],
+) -> Judge:
+    """A judge of texts, asked about one comparison at a time.
+
+    Two equal texts are worth 1/2 each, and `compare` is not asked.
+
+    Args:
+      compare: `(prompt, first, second) -> P(first beats second)`.
+      prompt_texts: `indices [N] -> N` texts.
+      answer_texts: `trajectory [N] -> N` texts.
+    Returns:
+      A judge. It raises JudgeError that names the prompt where `compare` raises anything (chained).
+    """
+
+    def ask(indices: np.ndarray, first: Trajectory, second: Trajectory) -> np.ndarray:
+        texts = (prompt_texts(indices), answer_texts(first), answer_texts(second))
+        rows = zip(np.asarray(indices).tolist(), *texts, strict=True)
+        return np.array([_compared(compare, *row) for row in rows], np.float64)
+
+    return ask
+
+
+def judge_matrix(
+    judge: Judge, indices: np.ndarray, answers: Trajectory, *, chunk: int | None = None
+) -> Float[Array, "B K K"]:
+    """Every answer of a prompt against every other.
+
+    Each pair i < j is judged once, as (answer i, answer j), in B K (K - 1) / 2 comparisons, prompt
+    by prompt; P[j, i] = 1 - P[i, j] and P[i, i] = 1/2 are not asked.
+
+    Args:
+      judge: is checked here (`checked_judge`).
+      indices: [B] the prompts' numbers.
+      answers: leading axes [B, K].
+      chunk: this many comparisons per call, the last call filled up with the first ones again, so
+        that a compiled judge sees one shape; None for all in one call.
+    Returns:
+      [B, K, K] prefs, row beats column, P + P^T = 1.
+    Raises:
+      JudgeError: as `checked_judge`.
+      ValueError: chunk < 1.
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    asked = checked_judge(judge)
+    batch, samples = answers.mask.shape[:2]
+    one, other = np.triu_indices(samples, 1)
+    prefs = np.full((batch, samples, samples), 0.5, np.float32)
+    rows = np.repeat(np.arange(batch), len(one))
+    i, j = np.tile(one, batch), np.tile(other, batch)
+    size = chunk or max(len(rows), 1)
+    for start in range(0, len(rows), size):
+        part = np.take(np.arange(len(rows)), np.arange(start, start + size), mode="wrap")
+        b, first, second = rows[part], i[part], j[part]
+        here = asked(np.asarray(indices)[b], _take(answers, b, first), _take(answers, b, second))
+        prefs[b, first, second] = here
+        prefs[b, second, first] = 1.0 - np.asarray(here)
+    return jnp.asarray(prefs)
+
+
+def _finite_sigmoid(logits: Float[Array, "N"], *scores: Float[Array, "N"]) -> Float[Array, "N"]:
+    """sigmoid(logits), NaN where a score is not finite: an infinite one is no sure win."""
+    return jnp.where(jnp.isfinite(jnp.stack(scores)).all(0), jax.nn.sigmoid(logits), jnp.nan)
+
+
+def _take(answers: Trajectory, rows: np.ndarray, samples: np.ndarray) -> Trajectory:
+    """The answers [N] at these rows and samples."""
+    return jax.tree.map(lambda x: x[rows, samples], answers)
+
+
+def _compared(compare: Callable, index: int, prompt: str, first: str, second: str) -> float:
+    """One comparison; a failure names its prompt."""
+    if first == second:
+        return 0.5
+    try:
+        return float(compare(prompt, first, second))
+    except Exception as error:  # as in checked_judge
+        raise judge_failure(f"comparing two answers to prompt {index}", error) from error
