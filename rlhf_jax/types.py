@@ -15,6 +15,8 @@ from jaxtyping import Array, Float, Int
 # batch axes, so their fields promise a shape in the docstring and functions check it.
 PyTree = Any
 
+Scalar = float | int | Float[Array, ""]  # a number; an array may be traced or swept by vmap
+
 Params = PyTree
 Inputs = PyTree
 Metrics = dict[str, Any]  # scalars, or means as (total, weight) pairs

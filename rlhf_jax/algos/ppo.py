@@ -15,9 +15,7 @@ from rlhf_jax.losses.policy_gradient import clipped_value_loss, ppo_clip_loss
 from rlhf_jax.ops.kl import k1
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean, whiten
 from rlhf_jax.ops.returns import answer_discounts, answer_rewards, gae
-from rlhf_jax.types import Params, Policy, PyTree, TrainState, Trajectory, ValueFn
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Params, Policy, PyTree, Scalar, TrainState, Trajectory, ValueFn
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 
 from rlhf_jax.envs.bandit import preference_matrix
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def check_prefs(prefs: ArrayLike, *, atol: float = 1e-6) -> Float[Array, "*B n n"]:

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from rlhf_jax.envs.tabular_mdp import FiniteMDP
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 class Tightrope(NamedTuple):

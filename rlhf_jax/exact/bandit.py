@@ -7,8 +7,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import tempered
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def regularised_optimum(

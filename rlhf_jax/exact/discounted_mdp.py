@@ -25,8 +25,7 @@ from rlhf_jax.ops.bellman import (
     soft_values,
 )
 from rlhf_jax.ops.linear_systems import einsum, solve
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 class Solution(NamedTuple):

@@ -15,8 +15,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.bellman import backup_rounding, expected_values
 from rlhf_jax.ops.linear_systems import einsum
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 class SparseTransitions(NamedTuple):

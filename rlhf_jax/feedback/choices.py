@@ -13,8 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.checks import NAN_OUTSIDE, check_ids, check_mask, check_range, entries
 from rlhf_jax.ops.masking import masked_sum
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def choice_logps(

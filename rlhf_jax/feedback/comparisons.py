@@ -16,8 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rlhf_jax.checks import check_ids, check_range, decided, entries
 from rlhf_jax.feedback.teachers import EQUAL as EQUAL
 from rlhf_jax.feedback.teachers import flip_labels
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def pref_loglik(labels: Int[Array, "*B"], prefs: Float[Array, "*B"]) -> Float[Array, "*B"]:

@@ -14,8 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.checks import check_ids, check_mask, check_range, rows
 from rlhf_jax.feedback.teachers import bt_loglik
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 class Users(NamedTuple):

@@ -14,8 +14,8 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.feedback.choices import choice_loglik, choice_logps
 from rlhf_jax.ops.linear_systems import invert
 from rlhf_jax.ops.newton import newton_minimum
+from rlhf_jax.types import Scalar
 
-Scalar = float | Float[Array, ""]
 LogDensity = Callable[[Float[Array, " d"]], Float[Array, ""]]
 
 

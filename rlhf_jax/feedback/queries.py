@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.feedback.choices import choice_logps
+from rlhf_jax.types import Scalar
 
-Scalar = float | Float[Array, ""]
 Probs = Float[Array, "M *B K"]
 Weights = Float[Array, " M"]
 

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rlhf_jax.checks import check_range
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def top(scores: Float[Array, " N"], n: int) -> Int[Array, " n"]:

@@ -14,8 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rlhf_jax.checks import NAN_OUTSIDE, check_ids, check_mask, check_range
 from rlhf_jax.feedback.teachers import bt_labels, bt_loglik
 from rlhf_jax.ops.masking import masked_sum
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def _bernoulli_loglik(labels: Bool[Array, "*B"], logits: Float[Array, "*B"]) -> Float[Array, "*B"]:

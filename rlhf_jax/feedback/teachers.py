@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rlhf_jax.checks import NAN_OUTSIDE, check_ids, check_range, decided
+from rlhf_jax.types import Scalar
 
-Scalar = float | Float[Array, ""]
 EQUAL = -1  # the last of three outcomes, so that it indexes [item 0 wins, item 1 wins, equal]
 
 

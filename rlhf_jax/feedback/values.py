@@ -12,8 +12,7 @@ from jaxtyping import Array, Bool, Float, Key
 from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.ops.masking import masked_sum
 from rlhf_jax.ops.returns import discounted_sum
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def myopic_values(

@@ -14,8 +14,7 @@ from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses.policy_gradient import asymmetric_clip_loss, ppo_clip_loss, reinforce_loss
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, ratios
 from rlhf_jax.ops.masking import masked_mean, masked_sum
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def gspo_loss(

@@ -19,8 +19,7 @@ from rlhf_jax.checks import check_entries, check_mask, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.losses.policy_gradient import reinforce_loss
 from rlhf_jax.ops.masking import masked_sum
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def pairwise_regression_loss(

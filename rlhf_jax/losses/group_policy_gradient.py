@@ -16,8 +16,7 @@ from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses.policy_gradient import asymmetric_clip_loss
 from rlhf_jax.ops.kl import k3
 from rlhf_jax.ops.masking import masked_mean, masked_sum
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def grpo_loss(

@@ -11,8 +11,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range, shares
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, above_underflow
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def logistic(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:

@@ -15,8 +15,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import ppo_clip_loss
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO
 from rlhf_jax.ops.masking import masked_mean
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def pairwise_gradient_loss(

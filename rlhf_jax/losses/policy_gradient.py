@@ -12,8 +12,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import ratios
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def reinforce_loss(logps: Float[Array, "*S"], advantages: Float[Array, "*S"]) -> Float[Array, "*S"]:

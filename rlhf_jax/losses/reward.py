@@ -12,8 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rlhf_jax.checks import check_ids, check_mask, check_range
 from rlhf_jax.losses.links import logistic, smoothed_logistic, soft_logistic
 from rlhf_jax.ops.returns import discounted_sum
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def bradley_terry_loss(

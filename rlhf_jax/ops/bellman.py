@@ -13,8 +13,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.ops.linear_systems import einsum
 from rlhf_jax.ops.logprobs import above_underflow, tempered
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def expected_values(

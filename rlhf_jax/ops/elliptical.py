@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_entries, check_range
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def initial_inverse(num_features: int, *, ridge: Scalar) -> Float[Array, "d d"]:

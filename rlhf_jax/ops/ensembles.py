@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def mean_scores(scores: Float[Array, "N *B"]) -> Float[Array, "*B"]:

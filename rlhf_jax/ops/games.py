@@ -12,8 +12,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.ops.kl import exact_kl
 from rlhf_jax.ops.logprobs import tempered
 from rlhf_jax.ops.masking import masked_mean
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def win_rates(prefs: Float[Array, "*P n n"], probs: Float[Array, "*B n"]) -> Float[Array, "*C n"]:

@@ -15,8 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.ops.masking import centred
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def scored_answers(

@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_range, entries
 from rlhf_jax.ops.masking import masked_mean, masked_sum
+from rlhf_jax.types import Scalar
 
-Scalar = float | int | Float[Array, ""]
 MAX_LOG_RATIO = 40.0  # exp of it, squared and times a weight, still fits float32
 
 

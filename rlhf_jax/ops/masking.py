@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from rlhf_jax.checks import check_entries, check_mask, check_range
+from rlhf_jax.types import Scalar
 
 Axis = int | tuple[int, ...] | None
-Scalar = float | Float[Array, ""]
 
 
 class Mean(NamedTuple):

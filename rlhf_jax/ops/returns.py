@@ -15,8 +15,7 @@ from jaxtyping import Array, Bool, Float
 from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.ops.logprobs import ratios
 from rlhf_jax.ops.masking import true_before
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def gae(

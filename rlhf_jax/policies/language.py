@@ -21,9 +21,17 @@ from rlhf_jax.models import KVCache, ScalarModel, Transformer
 from rlhf_jax.ops.chunked import chunked_token_logps
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.ops.masking import true_before
-from rlhf_jax.types import Params, Policy, PreferenceFn, PyTree, RewardFn, Trajectory, ValueFn
+from rlhf_jax.types import (
+    Params,
+    Policy,
+    PreferenceFn,
+    PyTree,
+    RewardFn,
+    Scalar,
+    Trajectory,
+    ValueFn,
+)
 
-Scalar = float | int | Float[Array, ""]
 Host = Array | np.ndarray  # rows come from `data.padding`, which is NumPy
 
 

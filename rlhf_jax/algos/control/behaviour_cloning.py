@@ -13,9 +13,7 @@ from rlhf_jax.algos import sft
 from rlhf_jax.algos.gradient import Diagnostics, init_state
 from rlhf_jax.checks import check_ids, check_mask, check_range
 from rlhf_jax.ops.logprobs import token_logps
-from rlhf_jax.types import Params, Policy, Trajectory
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Params, Policy, Scalar, Trajectory
 
 
 def action_counts(

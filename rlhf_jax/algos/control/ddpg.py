@@ -13,9 +13,8 @@ from rlhf_jax.algos.gradient import Diagnostics, gradient_step, init_state
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import value_loss
 from rlhf_jax.ops.masking import weighted_mean
-from rlhf_jax.types import Params, PyTree, TrainState
+from rlhf_jax.types import Params, PyTree, Scalar, TrainState
 
-Scalar = float | Float[Array, ""]
 Actor = Callable[[Params, Array], Array]  # (params, observations [*B, d]) -> actions [*B, k]
 Critic = Callable[[Params, Array, Array], Array]  # (params, observations, actions) -> [*B]
 

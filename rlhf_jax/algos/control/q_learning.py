@@ -8,8 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.bellman import greedy_policy
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 class QState(NamedTuple):

@@ -4,15 +4,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from rlhf_jax.algos.control import q_learning
 from rlhf_jax.algos.control.q_learning import QState, Transition
 from rlhf_jax.algos.control.takeovers import Moment
 from rlhf_jax.checks import check_range
-
-Scalar = float | int | Float[Array, ""]
-
+from rlhf_jax.types import Scalar
 
 # Which of the expert's own transitions are learned from, all with reward 0: none, the last of each
 # takeover (what the official code stores), or all (what the paper's text says).

@@ -23,7 +23,6 @@ from rlhf_jax.algos.games.opponents import (
 )
 from rlhf_jax.algos.games.oracles import Oracle
 from rlhf_jax.algos.games.steps import (
-    Scalar,
     Schedule,
     at_step,
     check_step,
@@ -32,8 +31,7 @@ from rlhf_jax.algos.games.steps import (
     scaled,
     softmax_gradient_step,
 )
-
-Metrics = dict[str, Array]
+from rlhf_jax.types import Metrics, Scalar
 
 
 class Method(NamedTuple):

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rlhf_jax.algos.games.steps import Scalar, Schedule, at_step, scaled
+from rlhf_jax.algos.games.steps import Schedule, at_step, scaled
 from rlhf_jax.checks import check_range
+from rlhf_jax.types import Scalar
 
 
 class GameState(NamedTuple):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from rlhf_jax.algos.games.methods import Metrics
 from rlhf_jax.algos.games.opponents import GameState
 from rlhf_jax.algos.games.oracles import Oracle
+from rlhf_jax.types import Metrics
 
 
 def log_spaced_times(steps: int, count: int) -> tuple[int, ...]:

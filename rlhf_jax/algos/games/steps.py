@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rlhf_jax.checks import check_range
+from rlhf_jax.types import Scalar
 
-Scalar = float | Float[Array, ""]
 Schedule = Callable[[Any], Any]  # (t, the number of updates made) -> Scalar
 SLACK = 1e-6  # what single precision may add to eta beta = 1
 

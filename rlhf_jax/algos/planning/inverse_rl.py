@@ -12,9 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from rlhf_jax.checks import check_range
-from rlhf_jax.types import Metrics
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Metrics, Scalar
 
 
 class IRLState(NamedTuple):

@@ -16,8 +16,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.ops.bellman import greedy_policy, soft_policy, soft_values
 from rlhf_jax.ops.elliptical import elliptical_norms, initial_inverse, rank_one_inverse
 from rlhf_jax.ops.linear_systems import cholesky, invert
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 class LSVIState(NamedTuple):

@@ -22,8 +22,7 @@ from rlhf_jax.algos.planning.preference_lsvi import (
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.bellman import expected_values, greedy_policy
 from rlhf_jax.ops.linear_systems import invert
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 class PosteriorState(NamedTuple):

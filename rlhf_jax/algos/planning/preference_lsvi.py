@@ -21,8 +21,7 @@ from rlhf_jax.ops.elliptical import (
     rank_one_inverse,
 )
 from rlhf_jax.ops.linear_systems import cholesky, solve
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 class RewardState(NamedTuple):

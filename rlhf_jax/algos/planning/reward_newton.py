@@ -5,8 +5,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.newton import Minimum, newton_minimum
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def fit_rewards(

@@ -18,8 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_fields, check_range
 from rlhf_jax.ops.linear_systems import solve
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 class Replay(NamedTuple):

@@ -21,8 +21,7 @@ from rlhf_jax.ops.bellman import (
     soft_policy,
     soft_values,
 )
-
-Scalar = float | int | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 class CountState(NamedTuple):

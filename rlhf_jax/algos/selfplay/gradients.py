@@ -7,7 +7,7 @@ import jax
 import optax
 from jaxtyping import Array, Float
 
-from rlhf_jax.algos.games.steps import Scalar, check_step
+from rlhf_jax.algos.games.steps import check_step
 from rlhf_jax.algos.online import AnswerBatch, make_answer_update
 from rlhf_jax.algos.selfplay.rounds import (
     AnswerMethod,
@@ -21,7 +21,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.losses.games import nash_md_pg_loss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import weighted_mean
-from rlhf_jax.types import Metrics, Params, Prompts, TrainState, Trajectory
+from rlhf_jax.types import Metrics, Params, Prompts, Scalar, TrainState, Trajectory
 
 
 def nash_md_pg(arena: Arena, *, beta: Scalar, mixed_draw: Callable | None = None) -> AnswerMethod:

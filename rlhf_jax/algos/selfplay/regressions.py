@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rlhf_jax.algos.games.steps import Scalar, check_step, check_weights
+from rlhf_jax.algos.games.steps import check_step, check_weights
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.online import PairBatch, make_pair_update
 from rlhf_jax.algos.preference import trajectory_logps
@@ -24,7 +24,7 @@ from rlhf_jax.algos.selfplay.rounds import (
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.games import inpo_loss, mnpo_loss, online_ipo_loss, onpo_loss
 from rlhf_jax.ops.masking import weighted_mean
-from rlhf_jax.types import Metrics, Params, Prompts, TrainState, Trajectory
+from rlhf_jax.types import Metrics, Params, Prompts, Scalar, TrainState, Trajectory
 
 
 def online_ipo(arena: Arena, *, beta: Scalar, pair_draw: Callable | None = None) -> AnswerMethod:

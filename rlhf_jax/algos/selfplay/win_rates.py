@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rlhf_jax.algos.games.steps import Scalar
 from rlhf_jax.algos.online import AnswerBatch, make_answer_update
 from rlhf_jax.algos.selfplay.queue import AnswerQueue, empty_queue, push_answers
 from rlhf_jax.algos.selfplay.rounds import (
@@ -22,7 +21,7 @@ from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.losses.games import nash_md_pg_loss
 from rlhf_jax.ops.games import answer_win_rates
 from rlhf_jax.ops.masking import Mean, weighted_mean
-from rlhf_jax.types import Metrics, Params, Prompts, TrainState, Trajectory
+from rlhf_jax.types import Metrics, Params, Prompts, Scalar, TrainState, Trajectory
 
 
 def spo(arena: Arena, *, beta: Scalar, samples: int) -> AnswerMethod:

@@ -12,8 +12,7 @@ from jaxtyping import Array, Bool, Float
 from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_log_ratios
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def nca_loss(

@@ -11,8 +11,7 @@ from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_log_ratios, pair_margins
 from rlhf_jax.ops.masking import masked_sum
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def odpo_loss(

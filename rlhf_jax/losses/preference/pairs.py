@@ -14,8 +14,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.checks import check_range, shares
 from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_log_ratios, pair_margins
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def dpo_loss(

@@ -13,8 +13,7 @@ from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses.links import hinge, logistic
 from rlhf_jax.losses.reward import plackett_luce_loss
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, tempered
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def pl_dpo_loss(

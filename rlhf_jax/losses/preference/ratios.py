@@ -5,8 +5,7 @@ import jax
 from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def pair_log_ratios(

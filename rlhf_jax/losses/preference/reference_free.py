@@ -12,8 +12,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses import links
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, log1mexp
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def sft_loss(logps: Float[Array, "*B"]) -> Float[Array, "*B"]:

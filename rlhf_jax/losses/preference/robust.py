@@ -13,8 +13,7 @@ from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_margins
 from rlhf_jax.ops.logprobs import above_underflow
 from rlhf_jax.ops.masking import weighted_mean
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def ropo_loss(

@@ -12,8 +12,7 @@ from rlhf_jax.checks import check_ids, check_mask, check_range
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, mean_logps
 from rlhf_jax.ops.masking import masked_sum
 from rlhf_jax.ops.returns import discounted_sum
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def forward_kl_score(log_ratios: Float[Array, "*B"]) -> Float[Array, "*B"]:

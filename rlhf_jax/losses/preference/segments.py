@@ -12,8 +12,7 @@ from rlhf_jax.checks import check_mask, check_range, shares
 from rlhf_jax.losses.links import logistic
 from rlhf_jax.losses.reward import partial_returns
 from rlhf_jax.ops.statistics import wins
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def segment_advantages(

@@ -8,8 +8,7 @@ from jaxtyping import Array, Bool, Float
 from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.ops.masking import Mean, weighted_mean
-
-Scalar = float | Float[Array, ""]
+from rlhf_jax.types import Scalar
 
 
 def _log_ratios(logps: Float[Array, "*B"], ref_logps: Float[Array, "*B"]) -> Float[Array, "*B"]:

@@ -71,7 +71,9 @@ def test_the_reward_posterior_is_laplace_and_its_draws_have_that_law(act):
     np.testing.assert_allclose(drawn.var(0), np.diagonal(state.reward.inverse), rtol=0.1)
     # The query rule by its definition, over the same posterior.
     gap = np.abs((drawn[:2_000] - drawn[2_000:]) @ x).mean()
-    np.testing.assert_allclose(pr.disagreement(x, state.reward.inverse, sigma=1.0), gap, rtol=0.07)
+    np.testing.assert_allclose(
+        pr.expected_disagreement(x, state.reward.inverse, sigma=1.0), gap, rtol=0.07
+    )
 
 
 @pytest.mark.slow

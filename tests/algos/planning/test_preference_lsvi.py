@@ -122,7 +122,7 @@ def test_the_query_rule_is_the_mean_disagreement_of_two_draws(state):
     draw = jax.vmap(lambda key: pr.draw_weights(key, jnp.zeros(M), state.inverse, sigma=0.7))
     draws = np.asarray(jax.jit(draw)(keys)).reshape(2, -1, M)
     sampled = np.abs((draws[0] - draws[1]) @ np.asarray(x)).mean()
-    exact = pr.disagreement(x, state.inverse, sigma=0.7)
+    exact = pr.expected_disagreement(x, state.inverse, sigma=0.7)
     np.testing.assert_allclose(exact, sampled, rtol=0.015)
     # The same rule twice: eps against the mean, the threshold against the norm.
     for eps, asks in ((exact - 1e-9, True), (exact + 1e-9, False)):
