@@ -46,7 +46,7 @@ ROOMS = {
 }
 
 EVERYONE_MAY_IMPORT = {"checks"}
-ALIASES = {
+ALIASES = {"rlhf_jax.types.Scalar"}  # all that arithmetic and losses take from types
     "rlhf_jax.types.Scalar"
 }  # of jax alone; arithmetic and losses take nothing else from types
 
