@@ -48,8 +48,6 @@ ROOMS = {
 EVERYONE_MAY_IMPORT = {"checks"}
 ALIASES = {"rlhf_jax.types.Scalar"}  # all that arithmetic and losses take from types
     "rlhf_jax.types.Scalar"
-}  # of jax alone; arithmetic and losses take nothing else from types
-
 # Rooms that may import only these from outside, besides the standard library.
 OUTSIDE = {
     "types": {"jax", "jaxtyping"},
