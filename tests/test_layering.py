@@ -47,7 +47,7 @@ ROOMS = {
 
 EVERYONE_MAY_IMPORT = {"checks"}
 ALIASES = {"rlhf_jax.types.Scalar"}  # all that arithmetic and losses take from types
-    "rlhf_jax.types.Scalar"
+
 # Rooms that may import only these from outside, besides the standard library.
 OUTSIDE = {
     "types": {"jax", "jaxtyping"},
