@@ -40,14 +40,15 @@ PARTS = {
     "Averages over tokens and answers": ["ops.masking"],
 }
 SECTIONS = ("Args", "Returns", "Raises", "Needs", "Reduces to", "Reference", "Departs")
-REQUIRED = ("Returns", "Needs", "Reduces to")
+REQUIRED = ("name", "formula", "Needs")
 HEAD = """# Objectives
 
 One row per function, made from the docstrings by `python docs/make_losses.py`. A loss takes arrays
 and returns one value per example (or per step), unreduced; how they are averaged is a separate
-choice: the last table. Every function is in `rlhf_jax`; its docstring has shapes, units and what
-departs from the paper. A keyword out of its range, or a mask that is not bool, is refused by name
-where it is known, at trace time; a traced number is not looked at.
+choice: the last table. Every function is in `rlhf_jax`; its module says the shapes and ranges that
+it shares, its docstring the rest and where it departs from the paper. A keyword out of its range
+or a mask that is not bool raises an error with its name at trace time; traced numbers are not
+checked.
 
 Symbols: y_w and y_l are the chosen and the rejected answer; u = log pi - log pi_ref is a log-ratio,
 D = u_w - u_l; z is a margin; a = log pi(y) / |y| is a mean log-prob; rho = pi / pi_old; A is an
@@ -88,8 +89,7 @@ def is_listed(module: str, found: dict[str, str]) -> bool:
 
 def missing(name: str, found: dict[str, str]) -> list[str]:
     """What the docstring of an objective lacks, one line each."""
-    wanted = ("name", "formula", *REQUIRED)
-    return [f"{name}: its docstring has no {part!r}" for part in wanted if not found.get(part)]
+    return [f"{name}: its docstring has no {part!r}" for part in REQUIRED if not found.get(part)]
 
 
 def cell(text: str) -> str:
@@ -104,7 +104,7 @@ def row(module: str, name: str, found: dict[str, str]) -> str:
         found["name"].rstrip("."),
         f"`` {found['formula'].rstrip('.')} ``",
         found["Needs"].rstrip("."),
-        found["Reduces to"].rstrip("."),
+        found.get("Reduces to", "").rstrip("."),
         found.get("Reference", "").rstrip("."),
         f"`{module}.{name}`",
     )

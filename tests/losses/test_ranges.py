@@ -1,7 +1,8 @@
-"""What docstrings promise of keywords, masks and ids, of objectives, teachers and backups.
+"""The ranges that docstrings state are the ones checked: objectives, teachers and backups.
 
-Each range is read off the docstring ("KL weight > 0", "h in [0, 1/2)"), so the two can't drift
-apart. Functions are only traced: refusals come before any computation.
+Each range is read off the docstring of the function or else of its module ("KL weight, > 0", "h in
+[0, 1/2)"), so documentation and check can't drift apart. Functions are only traced: errors are
+raised before any computation.
 """
 
 import inspect
@@ -36,10 +37,12 @@ def checked_by_the_library_alone():
 
 
 def described(function: Callable, name: str) -> str:
-    """What the docstring says about an argument, on one line."""
-    doc = inspect.getdoc(function) or ""
-    match = re.search(rf"^  (?:\w+, )*{name}(?:, \w+)*: (.*(?:\n    .*)*)", doc, re.MULTILINE)
-    assert match, f"nothing is said of {name}"
+    """The docstring's text about an argument, else that of its module, on one line."""
+    pattern = rf"^  (?:\w+, )*{name}(?:, \w+)*: (.*(?:\n    .*)*)"
+    docs = (inspect.getdoc(function), inspect.getdoc(inspect.getmodule(function)))
+    found = (re.search(pattern, doc or "", re.MULTILINE) for doc in docs)
+    match = next(filter(None, found), None)
+    assert match, f"neither {function.__name__} nor its module describes {name}"
     text = " ".join(match[1].split())
     other = re.search(r"as in `(\w+)`", text)
     return described(FUNCTIONS[other[1]], name) if other and other[1] in FUNCTIONS else text

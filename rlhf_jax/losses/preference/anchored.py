@@ -1,7 +1,15 @@
 """Pairwise objectives that see more than the gap of a pair.
 
-DPO and its kin are blind to a log-ratio added to both answers. Those here anchor each answer to
-the reference (NCA, BCO, SPPO, APO, DPOP, Cal-DPO) or compare whole batches (AOT).
+DPO does not change when the same number is added to both log-ratios. These losses do: they anchor
+each answer to the reference (NCA, BCO, SPPO, APO, DPOP, Cal-DPO) or compare whole batches (AOT).
+
+Shared arguments and results, unless a function says otherwise:
+  chosen_logps, rejected_logps: [*B] log pi(y_w | x), log pi(y_l | x), summed over tokens, in nats.
+  ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference; data, no gradient.
+  beta: scale of the log-ratios u = log pi - log pi_ref, > 0.
+Losses are [*B], unreduced, >= 0; logistic ones are in nats. Gradient flows to chosen_logps and
+rejected_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers
+may be traced.
 """
 
 import chex
@@ -23,22 +31,14 @@ def nca_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """NCA, noise contrastive alignment, its form for pairs, one value per pair.
+    """NCA, noise contrastive alignment, in its form for pairs.
 
     L = -log sigmoid(beta u_w) - 1/2 log sigmoid(-beta u_w) - 1/2 log sigmoid(-beta u_l).
 
-    Args:
-      chosen_logps, rejected_logps: [*B] summed log pi(y_w | x) and log pi(y_l | x), in nats.
-      ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference.
-      beta: scale > 0. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-      In beta u_w it is least at log 2; with P the chance that an answer is the chosen one of its
-      pair, the population is least at beta u = log(2 P).
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    One pair has its minimum in beta u_w at log 2. The population has it at beta u = log(2 P), with
+    P the probability that an answer is the chosen one of its pair.
+
     Needs: pairs, reference.
-    Reduces to: nothing.
     Reference: Chen et al. 2024, arXiv:2402.05369.
     """
     check_range("(0, inf)", beta=beta)
@@ -58,19 +58,12 @@ def bco_pair_loss(
     beta: Scalar,
     shift: Scalar = 0.0,
 ) -> Float[Array, "*B"]:
-    """BCO, binary classifier optimisation, on pairs, one value per pair.
+    """BCO, binary classifier optimisation, on pairs.
 
     L = -log sigmoid(beta u_w - d) - log sigmoid(d - beta u_l), d the shift; never below DPO's.
 
     Args:
-      chosen_logps, rejected_logps: [*B] summed log pi(y_w | x) and log pi(y_l | x), in nats.
-      ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference.
-      beta: scale > 0. May be traced.
-      shift: d, a running mean of beta u over all answers (`bco_shift`); no gradient. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      shift: d, a running mean of beta u over all answers (`bco_shift`); no gradient.
     Needs: pairs, reference.
     Reduces to: `bco_loss` of the chosen answer, desirable, plus that of the rejected one.
     Reference: Jung et al. 2024, arXiv:2404.04656.
@@ -92,19 +85,15 @@ def sppo_hard_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """SPPO, self-play preference optimisation with hard labels, one value per pair.
+    """SPPO, self-play preference optimisation with hard labels.
 
     L = (u_w - 1 / (2 beta))^2 + (u_l + 1 / (2 beta))^2.
 
+    The population minimum is at u = (P - 1/2) / beta, with P the probability to win.
+
     Args:
-      chosen_logps, rejected_logps: [*B] summed log pi(y_w | x) and log pi(y_l | x), in nats.
-      ref_chosen_logps, ref_rejected_logps: [*B] the same under the policy of the last round.
-      beta: step > 0; the paper's 1 / eta. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only. With P
-      the chance to win, the population is least at u = (P - 1/2) / beta.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      ref_chosen_logps, ref_rejected_logps: [*B] log-probs under the policy of the last round.
+      beta: inverse step, > 0; the paper's 1 / eta.
     Needs: pairs, reference.
     Reduces to: its own soft form, (u - (P - 1/2) / beta)^2 per answer, in the mean over labels and
       up to a constant.
@@ -119,7 +108,7 @@ def sppo_hard_loss(
 def _calibration(
     chosen: Float[Array, "*B"], rejected: Float[Array, "*B"], beta: Scalar
 ) -> Float[Array, "*B"]:
-    """Squared distances of the two log-ratios from 1 / (2 beta) and -1 / (2 beta)."""
+    """(u_w - 1 / (2 beta))^2 + (u_l + 1 / (2 beta))^2."""
     check_range("(0, inf)", beta=beta)
     targets = jnp.full_like(chosen, 0.5 / beta)
     return links.squared(chosen, targets) + links.squared(rejected, -targets)
@@ -137,15 +126,6 @@ def apo_zero_loss(
 
     L = 1 - sigmoid(beta u_w) + sigmoid(beta u_l): chosen up, rejected down.
 
-    Args:
-      chosen_logps, rejected_logps: [*B] summed log pi(y_w | x) and log pi(y_l | x), in nats.
-      ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference.
-      beta: scale > 0. May be traced.
-    Returns:
-      [*B] losses in (0, 2), the constant 1 included, unreduced. Gradient flows to chosen_logps and
-      rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs, reference.
     Reduces to: `apo_zero_unpaired_loss` of the chosen answer, desirable, plus that of the other.
     Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, Eq. 7.
@@ -169,17 +149,7 @@ def apo_down_loss(
 
     L = sigmoid(beta u_w) + 1 - sigmoid(beta (u_w - u_l)): both down, the rejected more.
 
-    Args:
-      chosen_logps, rejected_logps: [*B] summed log pi(y_w | x) and log pi(y_l | x), in nats.
-      ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference.
-      beta: scale > 0. May be traced.
-    Returns:
-      [*B] losses in (0, 2), the constant 1 included, unreduced. Gradient flows to chosen_logps and
-      rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs, reference.
-    Reduces to: nothing.
     Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, Eq. 8.
     """
     check_range("(0, inf)", beta=beta)
@@ -198,19 +168,12 @@ def dpop_loss(
     beta: Scalar,
     penalty: Scalar,
 ) -> Float[Array, "*B"]:
-    """DPO-positive, DPOP (Smaug): DPO that keeps the chosen answer likely, one value per pair.
+    """DPO-positive, DPOP (Smaug): DPO that keeps the chosen answer likely.
 
     L = -log sigmoid(beta (u_w - u_l - lambda max(0, -u_w))).
 
     Args:
-      chosen_logps, rejected_logps: [*B] summed log pi(y_w | x) and log pi(y_l | x), in nats.
-      ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference.
-      beta: KL weight > 0. May be traced.
-      penalty: lambda >= 0. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      penalty: lambda, >= 0.
     Needs: pairs, reference.
     Reduces to: `dpo_loss` at penalty = 0, or where no chosen answer is less likely than under the
       reference.
@@ -232,22 +195,16 @@ def cal_dpo_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """Cal-DPO, calibrated direct preference optimisation, one value per pair.
+    """Cal-DPO, calibrated direct preference optimisation.
 
     L = -log sigmoid(u_w - u_l) + (u_w - 1 / (2 beta))^2 + (u_l + 1 / (2 beta))^2.
 
     Args:
-      chosen_logps, rejected_logps: [*B] summed log pi(y_w | x) and log pi(y_l | x), in nats.
-      ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference.
-      beta: KL weight > 0; it sets the scale of the rewards only. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      beta: KL weight, > 0; it sets the scale of the rewards only, not of the logistic term.
     Needs: pairs, reference.
     Reduces to: `dpo_loss` at beta = 1 plus `sppo_hard_loss` at beta.
     Reference: Xiao et al. 2024, arXiv:2412.14516.
-    Departs: nothing; but the authors' code halves the squares. The logistic term has no beta.
+    Departs: the authors' code halves the squares; the paper and this function do not.
     """
     chosen, rejected = pair_log_ratios(
         chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
@@ -271,18 +228,13 @@ def aot_loss(
     z = beta (sort(l_w - l_l) - sort(ref_w - ref_l)), l = log pi, both sorted over the N pairs.
 
     Args:
-      chosen_logps, rejected_logps: [*B, N] summed log pi(y_w | x) and log pi(y_l | x), in nats.
-      ref_chosen_logps, ref_rejected_logps: [*B, N] the same under the reference.
-      mask: [*B, N] True for the pairs that count, None for all: unlike elsewhere a pair of weight
-        0 must be masked here, because the pairs of a batch see each other.
-      beta: scale > 0. May be traced.
-      label_smoothing: h in [0, 1/2). May be traced.
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B, N] as in this module.
+      mask: [*B, N] True for the pairs that count, None for all. The pairs of a batch see each
+        other, so a pair of weight 0 must be masked here.
+      label_smoothing: h in [0, 1/2).
     Returns:
-      [*B, N] losses in nats, unreduced, >= 0: of the i-th smallest gap, not of the i-th pair; with
-      a mask the first ones, then zeros. Gradient flows to chosen_logps and rejected_logps only,
-      and not through the order.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B, N] losses of the i-th smallest gap, not of the i-th pair; zeros follow the counted pairs.
+      No gradient flows through the order.
     Needs: pairs, reference.
     Reduces to: `cdpo_loss` at N = 1.
     Reference: Melnyk et al. 2024, arXiv:2406.05882.
@@ -308,19 +260,16 @@ def aot_unpaired_loss(
 
     L_i = -(1 - h) log sigmoid(z_i) - h log sigmoid(-z_i),   z = beta (sort(u_w) - sort(u_l)).
 
+    The link is convex, so pairing equal quantiles has the smallest sum of losses of all couplings.
+
     Args:
       chosen_logps, rejected_logps: [*B, N] summed log pi of N good and of N other answers, not
         necessarily to the same prompts, in nats.
       ref_chosen_logps, ref_rejected_logps: [*B, N] the same under the reference.
-      mask: [*B, N] True for what counts, None for all; as in `aot_loss`.
-      beta: scale > 0. May be traced.
-      label_smoothing: h in [0, 1/2). May be traced.
+      mask: [*B, N] True for the entries that count, None for all; as in `aot_loss`.
+      label_smoothing: h in [0, 1/2).
     Returns:
-      [*B, N] losses in nats, unreduced, >= 0: of the i-th quantiles, whose coupling has the least
-      sum of all (the link is convex). Gradient flows to chosen_logps and rejected_logps only, and
-      not through the order.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B, N] losses of the i-th quantiles. No gradient flows through the order.
     Needs: good and other answers, reference.
     Reduces to: `cdpo_loss` at N = 1.
     Reference: Melnyk et al. 2024, arXiv:2406.05882.
@@ -343,7 +292,7 @@ def _quantile_loss(
     if mask is None:
         mask = jnp.ones(upper.shape, bool)
     check_mask(mask=mask)
-    # What is masked sorts to the end, where it meets its like.
+    # inf sorts masked entries to the end of both; 0 replaces it there before inf - inf gives NaN.
     kept = jnp.arange(mask.shape[-1]) < jnp.sum(mask, axis=-1, keepdims=True)
     above, below = (
         jnp.where(kept, jnp.sort(jnp.where(mask, x, jnp.inf), axis=-1), 0.0) for x in (upper, lower)

@@ -1,6 +1,14 @@
 """Pairwise objectives with one more number per pair: a score gap, a length, a divergence.
 
-The four arrays and their order are those of `pairs.dpo_loss`; the fifth is the extra number.
+The four arrays, `beta` and the results are those of `pairs`; the fifth array is the extra number.
+
+Shared arguments and results, unless a function says otherwise:
+  chosen_logps, rejected_logps: [*B] log pi(y_w | x), log pi(y_l | x), summed over tokens, in nats.
+  ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference; data, no gradient.
+  beta: KL weight, > 0.
+Losses are [*B], unreduced, >= 0; logistic ones are in nats. Gradient flows to chosen_logps and
+rejected_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers
+may be traced.
 """
 
 import chex
@@ -23,19 +31,13 @@ def odpo_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """DPO with an offset (ODPO), margin DPO, one value per pair.
+    """DPO with an offset (ODPO), margin DPO.
 
     L = -log sigmoid(z - gap),   z = beta D.
 
     Args:
-      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
-      gaps: [*B] by how much the chosen answer must win, in nats, e.g. a scale times
+      gaps: [*B] the margin by which the chosen answer must win, in nats, e.g. a scale times
         log(score_w - score_l); no gradient.
-      beta: KL weight > 0. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs, reference, score gaps.
     Reduces to: `dpo_loss` at gaps = 0; MODPO (arXiv:2310.03708) for weights w_k, w_-k at
       beta / w_k and gaps = w_-k . (r_-k(y_w) - r_-k(y_l)) / w_k.
@@ -57,25 +59,19 @@ def mallows_dpo_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """MallowsPO, DPO with a scale of its own for each prompt, one value per pair.
+    """MallowsPO: DPO with its own scale for each prompt.
 
     L = -log sigmoid(c z),   z = beta D.
 
-    Where people agree about a prompt (c large), the same gap of rewards decides more comparisons.
+    Where people agree about a prompt (c large), a given gap of rewards decides more comparisons.
 
     Args:
-      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
-      concentrations: [*B] c >= 0 of the pair's prompt, in the paper a decreasing function of its
+      concentrations: [*B] c >= 0 of the pair's prompt; in the paper a decreasing function of its
         dispersion index; no gradient.
-      beta: KL weight > 0. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs, reference, a dispersion per prompt.
     Reduces to: `dpo_loss` at concentrations = 1; `geometric_dpo_loss` at 2 p - 1.
     Reference: Chen et al. 2024, arXiv:2405.14953 (MallowsPO-theta).
-    Departs: how c is estimated is the caller's; the paper uses entropies of the policy's tokens.
+    Departs: the caller estimates c; the paper uses entropies of the policy's tokens.
     """
     chex.assert_equal_shape([chosen_logps, concentrations])
     margins = pair_margins(
@@ -94,21 +90,16 @@ def r_dpo_loss(
     beta: Scalar,
     alpha: Scalar,
 ) -> Float[Array, "*B"]:
-    """Length-regularised DPO (R-DPO), one value per pair.
+    """Length-regularised DPO (R-DPO).
 
     L = -log sigmoid(z + alpha (|y_w| - |y_l|)),   z = beta D.
 
-    DPO for the reward r - alpha |y|: a preference that length explains asks less of the policy.
+    DPO for the reward r - alpha |y|: the policy needs a smaller margin where length explains the
+    label.
 
     Args:
-      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
       length_gaps: [*B] |y_w| - |y_l| in tokens, as a float; no gradient.
-      beta: KL weight > 0. May be traced.
-      alpha: price of a token in reward, >= 0. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      alpha: price of a token in reward, >= 0.
     Needs: pairs, reference, lengths.
     Reduces to: `dpo_loss` at alpha = 0 or equal lengths.
     Reference: Park et al. 2024, arXiv:2403.19159.
@@ -133,26 +124,21 @@ def alpha_dpo_loss(
     mean: Scalar = 0.0,
     std: Scalar = 1.0,
 ) -> Float[Array, "*B"]:
-    """AlphaDPO, alpha-DPO: SimPO whose margin follows the pair, one value per pair.
+    """AlphaDPO (alpha-DPO): SimPO with a margin that follows the pair.
 
     L = -log sigmoid(beta (a_w - a_l) - sg[gamma + alpha (M - m) / s]),   a = log pi(y | x) / |y|,
     M = (a_w - a_w^ref) - (a_l - a_l^ref), m and s its mean and deviation over pairs.
 
-    A pair on which the policy has already moved further than on most must win by more.
+    A pair on which the policy has already moved further than average must win by more.
 
     Args:
       chosen_mean_logps, rejected_mean_logps: [*B] a_w and a_l, mean log pi per token, in nats.
       ref_chosen_mean_logps, ref_rejected_mean_logps: [*B] the same under the reference.
-      beta: scale > 0. May be traced.
-      gamma: target margin >= 0, outside beta. May be traced.
-      alpha: how much the margin follows the pair, >= 0. May be traced.
-      mean: m, of M over a batch, or a running one; no gradient. May be traced.
-      std: s > 0, likewise.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_mean_logps and
-        rejected_mean_logps only, and not through the margin.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      beta: scale, > 0.
+      gamma: target margin, >= 0, outside beta.
+      alpha: how strongly the margin follows the pair, >= 0.
+      mean: m, of M over a batch, or a running one; no gradient.
+      std: s > 0, of the same values.
     Needs: pairs, reference, lengths, running mean and deviation.
     Reduces to: `simpo_loss` at alpha = 0.
     Reference: Wu et al. 2024, arXiv:2410.10148.
@@ -166,6 +152,7 @@ def alpha_dpo_loss(
         chosen_mean_logps, rejected_mean_logps, ref_chosen_mean_logps, ref_rejected_mean_logps
     )
     moved = (chosen_log_ratios - rejected_log_ratios - mean) / std
+    # Data, as in the paper: the margin sets the target and is not learned.
     targets = jax.lax.stop_gradient(gamma + alpha * moved)
     return links.logistic(beta * (chosen_mean_logps - rejected_mean_logps) - targets)
 
@@ -180,24 +167,17 @@ def tdpo_loss(
     beta: Scalar,
     alpha: Scalar,
 ) -> Float[Array, "*B"]:
-    """Token-level DPO (TDPO), one value per pair.
+    """Token-level DPO (TDPO).
 
     L = -log sigmoid(z - beta alpha [K(y_l) - K(y_w)]),   z = beta D,
     K(y) = sum_t KL(pi_ref || pi)(. | x, y_<t).
 
-    beta (u(y) + K(y)) is the advantage, summed over the answer, for which pi is optimal: under
-    pi_ref it has mean 0 at each step.
+    beta (u(y) + K(y)) is the advantage, summed over the answer, for which pi is optimal: its mean
+    under pi_ref is 0 at each step.
 
     Args:
-      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
-      kl_gaps: [*B] K(y_l) - K(y_w) in nats; see `sequence_kl_gaps`.
-      beta: KL weight > 0. May be traced.
-      alpha: weight of the divergence gap, >= 0. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to chosen_logps,
-        rejected_logps and kl_gaps.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      kl_gaps: [*B] K(y_l) - K(y_w) in nats, from `sequence_kl_gaps`; gradient flows to it.
+      alpha: weight of the divergence gap, >= 0.
     Needs: pairs, reference, full-vocabulary KL of each step.
     Reduces to: `dpo_loss` at alpha = 0 or kl_gaps = 0; TDPO1 at alpha = 1 with a gradient through
       both K, TDPO2 with `sequence_kl_gaps`.
@@ -217,29 +197,25 @@ def sequence_kl_gaps(
     chosen_mask: Bool[Array, "*B T"],
     rejected_mask: Bool[Array, "*B S"],
 ) -> Float[Array, "*B"]:
-    """Gap of the sequence-wise forward KL of a pair (TDPO2), one value per pair.
+    """Gap of the sequence-wise forward KL of a pair (TDPO2).
 
     gap = K(y_l) - stop_gradient(K(y_w)),   K(y) = sum_t m_t KL(pi_ref || pi)(. | x, y_<t).
 
     Args:
       chosen_token_kl: [*B, T] KL(pi_ref || pi) at each step, in nats: `ops.kl.exact_kl` with the
         reference's logits first.
-      rejected_token_kl: [*B, S] likewise; the two answers may be padded to different lengths.
-      chosen_mask: [*B, T] True where the step counts.
-      rejected_mask: [*B, S] likewise.
+      rejected_token_kl: [*B, S] the same; the two answers may be padded to different lengths.
+      chosen_mask, rejected_mask: [*B, T] and [*B, S] True where the step counts.
     Returns:
-      [*B] nats. Gradient flows to rejected_token_kl only: through K(y_w) it would pay the policy
-      for leaving the reference on the chosen answer.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B] nats. Gradient flows to rejected_token_kl only.
     Needs: pairs, full-vocabulary KL of each step.
-    Reduces to: nothing.
     Reference: Zeng et al. 2024, arXiv:2404.11999 (TDPO2).
     """
     check_mask(chosen_mask=chosen_mask, rejected_mask=rejected_mask)
     chosen_kl = masked_sum(chosen_token_kl, chosen_mask, axis=-1)
     rejected_kl = masked_sum(rejected_token_kl, rejected_mask, axis=-1)
     chex.assert_equal_shape([chosen_kl, rejected_kl])
+    # A gradient through K(y_w) would reward leaving the reference on the chosen answer.
     return rejected_kl - jax.lax.stop_gradient(chosen_kl)
 
 
@@ -252,22 +228,14 @@ def rebel_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """Regression to relative rewards (REBEL, reward distillation), one value per pair.
+    """Regression to relative rewards (REBEL, reward distillation).
 
     L = (z - gap)^2,   z = beta D.
 
-    The gap of implicit rewards is regressed on the given one.
-
     Args:
-      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
       score_gaps: [*B] score of the chosen minus score of the rejected answer; no gradient. Either
         answer may come first.
-      beta: KL weight > 0; REBEL's 1 / eta, with the last round's policy as reference. May be
-        traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      beta: KL weight, > 0; REBEL's 1 / eta, with the last round's policy as reference.
     Needs: pairs, reference, score gaps.
     Reduces to: beta^2 times `ipo_loss` at score_gaps = 1/2.
     Reference: Gao et al. 2024, arXiv:2404.16767; as distillation, Fisch et al. 2024,
@@ -289,22 +257,16 @@ def xpo_loss(
     beta: Scalar,
     alpha: Scalar,
 ) -> Float[Array, "*B"]:
-    """Exploratory preference optimisation (XPO), one value per pair.
+    """Exploratory preference optimisation (XPO).
 
     L = -log sigmoid(z) + alpha log pi(y' | x),   z = beta D,   y' ~ pi_ref.
 
-    Optimism: what the reference would answer anyway is made less likely.
+    Optimism: answers that the reference would give anyway become less likely. Unbounded below.
 
     Args:
-      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] as in `dpo_loss`.
-      explored_logps: [*B] summed log pi(y' | x), in nats, of a sample from the reference.
-      beta: KL weight > 0. May be traced.
-      alpha: weight of the optimism, >= 0. May be traced.
-    Returns:
-      [*B] losses, unreduced, unbounded below. Gradient flows to chosen_logps,
-        rejected_logps and explored_logps.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      explored_logps: [*B] summed log pi(y' | x) of a sample from the reference, in nats; gradient
+        flows to it.
+      alpha: weight of the optimism, >= 0.
     Needs: online pairs, reference, its samples.
     Reduces to: `dpo_loss` at alpha = 0.
     Reference: Xie et al. 2024, arXiv:2405.21046.
