@@ -1,9 +1,10 @@
-"""`python -m experiments`: list, run and gather the experiments found in this folder.
+"""`python -m experiments`: list, run, gather and begin the experiments found in this folder.
 
     python -m experiments list [--json]
     python -m experiments run <slug> [--quick | --size NAME] [--out DIR] [--resume] [--field VALUE]
     python -m experiments run all --quick
     python -m experiments report [--out DIR]
+    python -m experiments new <slug>
 
 Exit codes: 0 all claims hold, 3 one fails or is undecided, 2 bad arguments or input, 1 a crash,
 130 or 143 stopped by Ctrl-C or SIGTERM after saving.
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import experiments
+from experiments.new import next_steps, write_experiment
 from experiments.options import (
     BadArguments,
     check_numbers,
@@ -63,7 +65,12 @@ class Request:
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command and returns its exit code."""
-    commands = {"list": list_command, "run": run_command, "report": report_command}
+    commands = {
+        "list": list_command,
+        "run": run_command,
+        "report": report_command,
+        "new": new_command,
+    }
     try:
         if not argv or argv[0] in ("-h", "--help"):
             print(__doc__)
@@ -85,8 +92,8 @@ def complain(error: Exception) -> None:
 
 
 def slugs() -> list[str]:
-    """The folders with a config, sorted."""
-    folders = [folder for root in experiments.__path__ for folder in Path(root).iterdir()]
+    """The folders with a config, sorted; `_skeleton`, which `new` copies, is not among them."""
+    folders = [folder for root in experiments.__path__ for folder in Path(root).glob("[!_]*")]
     return sorted(folder.name for folder in folders if (folder / "config.py").is_file())
 
 
@@ -167,6 +174,21 @@ def report_command(argv: Sequence[str]) -> int:
         print(write_gallery(root))
     except OSError as error:
         raise BadArguments(f"cannot write {root / 'index.html'}: {error.strerror}") from error
+    return 0
+
+
+def new_command(argv: Sequence[str]) -> int:
+    """Writes a new experiment and says what to edit next."""
+    if len(argv) != 1 or argv[0].startswith("-"):
+        raise BadArguments("usage: python -m experiments new <slug>")
+    root = Path(experiments.__path__[0]).parent
+    try:
+        files = write_experiment(argv[0], root)
+    except ValueError as error:
+        raise BadArguments(str(error)) from error
+    except OSError as error:
+        raise BadArguments(f"cannot write {error.filename}: {error.strerror}") from error
+    print(next_steps(argv[0], files, root))
     return 0
 
 

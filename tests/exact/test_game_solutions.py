@@ -23,7 +23,13 @@ from rlhf_jax.envs.games import (
     tilted_reference,
 )
 from rlhf_jax.exact import nash
-from rlhf_jax.exact.nash import certify_nash, maximal_lotteries, nash_lp
+from rlhf_jax.exact.nash import (
+    certify_nash,
+    game_name,
+    maximal_lotteries,
+    nash_lp,
+    skew_part,
+)
 from rlhf_jax.exact.regularised_nash import regularised_nash
 from rlhf_jax.ops.games import exploitability, regularised_gap, regularised_payoff
 from rlhf_jax.ops.kl import exact_kl
@@ -99,6 +105,22 @@ def test_a_certificate_measures_what_is_wrong():
     np.testing.assert_allclose(certificate.violation, [0.25, 0.0])
     np.testing.assert_array_equal(certificate.negativity, [0.0, 0.25])
     np.testing.assert_allclose(certificate.sum_error, [0.0, 0.25])
+
+
+def test_margins_are_skew_symmetric_to_the_last_digit():
+    # 0.7 and 0.3 in float32 do not add up to 1: (0.7 - 0.3) / 2 = 0.2 all the same
+    prefs = np.array([[0.5, 0.7], [0.3, 0.5]], np.float32)
+    skew = skew_part(prefs)
+    np.testing.assert_allclose(skew, [[0.0, 0.2], [-0.2, 0.0]], atol=1e-7)
+    np.testing.assert_array_equal(skew, -skew.T)
+
+
+def test_a_game_is_named_by_its_place():
+    assert [game_name(index) for index in ((), (3,), (1, 2))] == [
+        "the game",
+        "game 3",
+        "game (1, 2)",
+    ]
 
 
 def test_games_are_solved_one_by_one_over_any_leading_axes():

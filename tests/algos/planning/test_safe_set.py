@@ -179,3 +179,7 @@ def test_relaxed_thresholds_reach_what_is_three_steps_away():
 def test_safe_set_values_out_of_range_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         Config(**change)
+
+
+def test_lengths_count_the_steps_made():
+    np.testing.assert_array_equal(safe_set.lengths(REPLAY), [3, 5, 2, 1, 0])
