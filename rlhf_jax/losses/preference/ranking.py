@@ -1,7 +1,14 @@
 """Ranked lists of any length: K candidates of one prompt in, one loss per list out.
 
-The mask [*B, K] says which candidates exist; what lies under False never matters, NaN included.
-A candidate whose score is not finite counts as missing.
+Shared arguments and results, unless a function says otherwise:
+  logps, ref_logps: [*B, K] summed log pi(y_k | x) and log pi_ref(y_k | x), in nats.
+  mean_logps: [*B, K] a, log pi(y_k | x) / |y_k|, in nats.
+  scores: [*B, K] r, data. A candidate with a score that is not finite counts as missing.
+  mask: [*B, K] True where the candidate is real; values under False never matter, NaN included.
+  beta: KL weight, > 0.
+Losses are [*B], unreduced, >= 0, and 0 where there is nothing to compare. Gradient flows to the
+policy's log-probs only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers
+may be traced.
 """
 
 import chex
@@ -23,19 +30,10 @@ def pl_dpo_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """Plackett-Luce DPO, one value per ranking of any length.
+    """Plackett-Luce DPO, for candidates sorted best first.
 
     L = -sum_k [ s_k - logsumexp_{j >= k} s_j ],   s = beta (log pi - log pi_ref), best first.
 
-    Args:
-      logps: [*B, K] summed log pi(y_k | x) in nats, of candidates sorted best first.
-      ref_logps: [*B, K] summed log pi_ref(y_k | x) in nats; no gradient.
-      mask: [*B, K] True where the candidate is real.
-      beta: KL weight > 0. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0; 0 with fewer than two candidates. Gradient flows to logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: rankings, reference.
     Reduces to: `dpo_loss` at K = 2; `plackett_luce_loss` of s.
     Reference: Rafailov et al. 2023, arXiv:2305.18290, Appendix A.3.
@@ -50,7 +48,7 @@ def pl_dpo_loss(
 def pro_loss(
     mean_logps: Float[Array, "*B K"], scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]
 ) -> Float[Array, "*B"]:
-    """Preference ranking optimisation (PRO), one value per ranking of any length.
+    """Preference ranking optimisation (PRO), for candidates sorted best first.
 
     L = sum_k [ logsumexp_{i >= k} W_k^i a_i - W_k^k a_k ],   a = log pi(y) / |y|,
     W_k^i = r_k - r_i for i > k,   W_k^k = max_{i > k} W_k^i; best first.
@@ -59,21 +57,15 @@ def pro_loss(
     Without temperatures (W = 1) PRO is `plackett_luce_loss`(mean_logps, mask).
 
     Args:
-      mean_logps: [*B, K] a, per-token mean log pi(y_k | x) in nats, sorted best first.
-      scores: [*B, K] r, falling along K; the paper's are in [0, 1]; no gradient. The order is the
-        caller's promise: a gap that is negative turns its contrast around. With two candidates that
-        still prefers the higher score; in a longer list it does not, so sort by these scores.
-      mask: [*B, K] True where the candidate is real.
-    Returns:
-      [*B] losses, unreduced, >= 0; 0 with fewer than two candidates. Gradient flows to mean_logps
-      only. The paper adds 0.05 (K - 1)^2 times the summed NLL of the best answer, see `sft_loss`.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      scores: [*B, K] r, falling along K; the paper's are in [0, 1]. Sort by these scores: a
+        negative gap reverses its contrast, and in a list longer than two that prefers the lower
+        score.
     Needs: rankings with scores; no reference.
     Reduces to: `bradley_terry_loss` of (r_1 - r_2) a at K = 2; `simpo_loss` with beta = r_1 - r_2
       and gamma = 0 at K = 2.
     Reference: Song et al. 2023, arXiv:2306.17492.
-    Departs: logsumexp instead of a log of a sum plus 1e-10.
+    Departs: logsumexp instead of a log of a sum plus 1e-10. The paper adds 0.05 (K - 1)^2 times the
+      summed NLL of the best answer, see `sft_loss`.
     """
     check_mask(mask=mask)
     chex.assert_equal_shape([mean_logps, scores, mask])
@@ -85,7 +77,8 @@ def pro_loss(
     worse = mask[..., None, :] & jnp.triu(jnp.ones((size, size), bool), k=1)  # [*B, k, i]
     gaps = jnp.where(worse, scores[..., :, None] - scores[..., None, :], -jnp.inf)
     largest = jnp.max(gaps, axis=-1)
-    largest = jnp.where(jnp.any(worse, axis=-1), largest, 0.0)  # nothing is worse than the last
+    # The last candidate has no worse one, so its maximum is -inf; 0 removes its contrast.
+    largest = jnp.where(jnp.any(worse, axis=-1), largest, 0.0)
     weights = jnp.where(own, largest[..., :, None], jnp.where(worse, gaps, 0.0))
     contrasts = jax.nn.logsumexp(weights * mean_logps[..., None, :], axis=-1, where=worse | own)
     return jnp.sum(jnp.where(mask, contrasts - largest * mean_logps, 0.0), axis=-1)
@@ -94,20 +87,12 @@ def pro_loss(
 def rrhf_loss(
     mean_logps: Float[Array, "*B K"], scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]
 ) -> Float[Array, "*B"]:
-    """Rank responses to align human feedback (RRHF), one value per list.
+    """Rank responses to align human feedback (RRHF), for candidates in any order.
 
     L = sum_{r_i > r_j} max(0, a_j - a_i) - a_best,   a = log pi(y) / |y|.
 
-    Args:
-      mean_logps: [*B, K] a, per-token mean log pi(y_k | x) in nats, in any order.
-      scores: [*B, K] r, any numbers that order the answers; equal ones are not compared; no
-        gradient.
-      mask: [*B, K] True where the candidate is real.
-    Returns:
-      [*B] losses, unreduced, >= 0 (for log-probs); 0 for an empty list. Gradient flows to
-      mean_logps only. Of several best answers the first is imitated.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    Answers with equal scores are not compared; of several best answers the first is imitated.
+
     Needs: scored lists; no reference.
     Reduces to: the NLL of the best answer where the order of a is right.
     Reference: Yuan et al. 2023, arXiv:2304.05302.
@@ -131,25 +116,17 @@ def lipo_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """Listwise preference optimisation with lambda weights (LiPO-lambda), one value per list.
+    """Listwise preference optimisation with lambda weights (LiPO-lambda), in any order.
 
     L = -sum_{r_i > r_j} |G_i - G_j| |1 / D_i - 1 / D_j| log sigmoid(s_i - s_j),
     s = beta (log pi - log pi_ref),   G = 2^r - 1,   D = log2(1 + rank of s), ranks from 1.
 
     The weight of a pair is the change of the list's DCG if the two exchanged places in the model's
-    own order; an order of s that is already right keeps pulling, but most at the top.
+    own order, so a pair has most weight at the top, and some even where s is already in order.
+    Equal s are ranked in the order of the row.
 
     Args:
-      logps: [*B, K] summed log pi(y_k | x) in nats, in any order.
-      ref_logps: [*B, K] summed log pi_ref(y_k | x) in nats; no gradient.
-      scores: [*B, K] r, the paper's are in [0, 1]; above 40 they count as 40; no gradient.
-      mask: [*B, K] True where the candidate is real.
-      beta: KL weight > 0. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0; 0 with fewer than two candidates. Gradient flows to logps only,
-      not through the ranks. Equal s are ranked in the order of the row.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      scores: [*B, K] r, the paper's are in [0, 1]; above 40 they count as 40.
     Needs: scored lists, reference.
     Reduces to: |G_1 - G_2| (1 - 1 / log2 3) `dpo_loss` at K = 2.
     Reference: Liu et al. 2024, arXiv:2402.01878; the weights are LambdaLoss, Wang et al. 2018.
@@ -162,7 +139,7 @@ def lipo_loss(
     log_ratios = jnp.where(mask, logps - jax.lax.stop_gradient(ref_logps), 0.0)
     model = beta * log_ratios
     order = jnp.argsort(-jnp.where(mask, model, -jnp.inf), axis=-1, stable=True)
-    ranks = jnp.argsort(order, axis=-1) + 1
+    ranks = jnp.argsort(order, axis=-1) + 1  # the inverse permutation: place of each candidate
     scores = jax.lax.stop_gradient(jnp.where(mask, scores, 0.0))
     gains = jnp.exp2(jnp.minimum(scores, MAX_LOG_RATIO)) - 1.0
     discounts = 1.0 / jnp.log2(1.0 + ranks)
@@ -178,20 +155,16 @@ def lire_loss(
     *,
     temperature: Scalar,
 ) -> Float[Array, "*B"]:
-    """Listwise reward enhancement (LIRE), one value per list.
+    """Listwise reward enhancement (LIRE), in any order.
 
     L = -sum_k q_k r_k,   q = softmax over the list of log pi(y_k | x) / T.
 
+    The loss lies between -max r and -min r. Its gradient in log pi(y_k) is -q_k (r_k - sum_j q_j
+    r_j) / T.
+
     Args:
-      logps: [*B, K] summed log pi(y_k | x) in nats, in any order.
-      scores: [*B, K] r, comparable within a list; no gradient.
-      mask: [*B, K] True where the candidate is real.
-      temperature: T > 0. May be traced.
-    Returns:
-      [*B] losses, unreduced, between -max r and -min r; 0 for an empty list. Gradient, q_k times
-      how far r_k is from the mean of r under q, over T, flows to logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      scores: [*B, K] r, comparable within a list.
+      temperature: T > 0.
     Needs: scored lists; no reference.
     Reduces to: minus the expected score of pi at T = 1 if the list holds every answer; minus the
       mean of the scores as T grows.
@@ -202,6 +175,8 @@ def lire_loss(
     check_mask(mask=mask)
     chex.assert_equal_shape([logps, scores, mask])
     mask &= jnp.isfinite(scores)
+    # Not -inf: the softmax of an empty list would be NaN. Set again after the division by T, which
+    # may overflow it.
     lowest = jnp.finfo(logps.dtype).min
     logits = tempered(jnp.where(mask, logps, lowest), temperature=temperature)
     logits = jnp.where(mask, logits, lowest)

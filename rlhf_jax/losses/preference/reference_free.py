@@ -1,7 +1,16 @@
 """Preference objectives without a reference: log-probabilities of the policy alone.
 
-Those that take `mean_logps` compare answers per token, so that length does not count; the others
-take sums. Neither is checked: a mean passed for a sum is another objective.
+Losses of `mean_logps` compare answers per token, so length does not count; the others take sums.
+Which of the two is passed cannot be checked, and the wrong one is another objective.
+
+Shared arguments and results, unless a function says otherwise:
+  chosen_logps, rejected_logps: [*B] log pi(y_w | x), log pi(y_l | x), summed over tokens, in nats.
+  chosen_mean_logps, rejected_mean_logps: [*B] a_w and a_l, a = log pi(y | x) / |y|, in nats.
+  beta: scale, > 0.
+  gamma: target margin, >= 0, outside beta.
+  label_smoothing: h, the probability that a label is wrong, in [0, 1/2).
+Losses are [*B], unreduced, in nats, >= 0. Gradient flows to all log-probs. Arrays of unequal shape
+raise AssertionError at trace time. Keyword numbers may be traced.
 """
 
 import chex
@@ -16,36 +25,36 @@ from rlhf_jax.types import Scalar
 
 
 def sft_loss(logps: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """Supervised fine-tuning, negative log-likelihood, one value per answer.
+    """Supervised fine-tuning: negative log-likelihood.
 
     L = -log pi(y | x).
 
     Args:
       logps: [*B] log pi(y | x) in nats: summed over the answer, or its mean per token.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to logps.
     Needs: answers.
-    Reduces to: nothing.
-    Departs: a token mean over a batch divides once by all its tokens: `ops.masking` on token_logps.
+    Departs: the token mean of a batch divides by all its tokens at once: `ops.masking` on
+      token_logps.
     """
     return -logps
 
 
 def dft_loss(token_logps: Float[Array, "*B T"]) -> Float[Array, "*B T"]:
-    """Dynamic fine-tuning (DFT), SFT that leaves unlikely tokens alone, one value per token.
+    """Dynamic fine-tuning (DFT): SFT that leaves unlikely tokens alone, one value per token.
 
     L_t = -sg(pi_t) log pi_t,   pi_t = pi(y_t | x, y_<t).
+
+    Only the gradient has a meaning: pi_t times that of SFT.
 
     Args:
       token_logps: [*B, T] log pi_t of the data's tokens, in nats; not summed over the answer.
     Returns:
-      [*B, T] losses, unreduced, for `ops.masking.token_mean`. The value means nothing, its
-      gradient does: pi_t times that of SFT. A log-prob above 0 counts as pi_t = 1 in the weight.
+      [*B, T] losses, unreduced, for `ops.masking.token_mean`.
     Needs: answers.
     Reduces to: pi_t times `sft_loss` of a token in gradient; minus pi_t in gradient, `simper_loss`
       of a one-token answer against a constant; `reinforce_loss` with advantages pi_t.
     Reference: Wu et al. 2025, arXiv:2508.05629.
     """
+    # A log-prob above 0 is a rounding error; the minimum keeps the weight a probability.
     weights = jax.lax.stop_gradient(jnp.exp(jnp.minimum(token_logps, 0.0)))
     return -weights * token_logps
 
@@ -58,22 +67,15 @@ def simpo_loss(
     gamma: Scalar,
     label_smoothing: Scalar = 0.0,
 ) -> Float[Array, "*B"]:
-    """SimPO, simple preference optimisation, one value per pair.
+    """SimPO, simple preference optimisation.
 
     L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = beta (a_w - a_l) - gamma,
     with a = log pi(y | x) / |y|.
 
     Args:
-      chosen_mean_logps: [*B] a_w, mean log pi per token of the preferred answer, in nats.
-      rejected_mean_logps: [*B] a_l, likewise of the other answer.
-      beta: scale > 0; the paper uses 2 to 10. May be traced.
-      gamma: target margin >= 0, outside beta: the authors' code has gamma / beta inside it. May be
-        traced.
-      label_smoothing: h in [0, 1/2); 0 in the paper. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      beta: scale, > 0; the paper uses 2 to 10.
+      gamma: target margin, >= 0, outside beta: the authors' code has gamma / beta inside it.
+      label_smoothing: h in [0, 1/2); 0 in the paper.
     Needs: pairs, lengths.
     Reduces to: `dpo_loss` of mean log-probs with equal reference log-probs at gamma = 0;
       `cpo_loss` with beta / n at gamma = 0 and equal lengths n.
@@ -95,23 +97,15 @@ def alpha_po_loss(
     alpha: Scalar,
     label_smoothing: Scalar = 0.0,
 ) -> Float[Array, "*B"]:
-    """AlphaPO, SimPO with a reward of another shape, one value per pair.
+    """AlphaPO: SimPO with a reward of another shape.
 
     L = SimPO with (1 - exp(-alpha a)) / alpha for a,   a = log pi(y | x) / |y|.
 
+    The exponent -alpha a stops at 40, where the gradient becomes 0.
+
     Args:
-      chosen_mean_logps: [*B] a_w, mean log pi per token of the preferred answer, in nats.
-      rejected_mean_logps: [*B] a_l, likewise of the other answer.
-      beta: scale > 0. May be traced.
-      gamma: target margin >= 0, outside beta. May be traced.
-      alpha: shape of the reward, any real: above 0 it falls faster than log pi as pi -> 0, below 0
-        slower, at -1 it is the probability. May be traced; at 0 the reward is a.
-      label_smoothing: h in [0, 1/2). May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs. The exponent -alpha a
-      stops at 40, where the gradient becomes 0.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      alpha: shape of the reward, any real. Above 0 the reward falls faster than log pi as pi -> 0,
+        below 0 slower; at -1 it is the probability, at 0 it is a.
     Needs: pairs, lengths.
     Reduces to: `simpo_loss` as alpha -> 0; `simper_loss` in its gradient, over beta / 2, as
       beta -> 0 at alpha = -1, gamma = 0.
@@ -130,6 +124,8 @@ def alpha_po_loss(
 def _alpha_rewards(mean_logps: Float[Array, "*B"], alpha: Scalar) -> Float[Array, "*B"]:
     """(1 - exp(-alpha a)) / alpha, and its limit a at alpha = 0."""
     exponents = jnp.minimum(-alpha * mean_logps, MAX_LOG_RATIO)
+    # Two `where`s: 0 / 0 in the unused branch would make the gradient NaN, see
+    # https://docs.jax.dev/en/latest/faq.html#gradients-contain-nan-where-using-where
     shaped = -jnp.expm1(exponents) / jnp.where(alpha == 0, 1.0, alpha)
     return jnp.where(alpha == 0, mean_logps, shaped)
 
@@ -141,19 +137,12 @@ def cpo_loss(
     beta: Scalar,
     label_smoothing: Scalar = 0.0,
 ) -> Float[Array, "*B"]:
-    """CPO, contrastive preference optimisation, its preference term, one value per pair.
+    """CPO, contrastive preference optimisation, its preference term.
 
     L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = beta (log pi(y_w | x) - log pi(y_l | x)).
 
     Args:
-      chosen_logps: [*B] summed log pi(y_w | x), in nats.
-      rejected_logps: [*B] summed log pi(y_l | x), in nats.
-      beta: scale > 0. May be traced.
-      label_smoothing: h in [0, 1/2); 0 in the paper. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      label_smoothing: h in [0, 1/2); 0 in the paper.
     Needs: pairs.
     Reduces to: `dpo_loss` with equal reference log-probs, e.g. a uniform reference.
     Reference: Xu et al. 2024, arXiv:2401.08417, Section 3.
@@ -168,20 +157,14 @@ def cpo_loss(
 def odds_ratio_loss(
     chosen_mean_logps: Float[Array, "*B"], rejected_mean_logps: Float[Array, "*B"]
 ) -> Float[Array, "*B"]:
-    """Odds ratio loss, the preference term of ORPO, one value per pair.
+    """Odds ratio loss, the preference term of ORPO.
 
     L = -log sigmoid(log odds_w - log odds_l),   log odds = a - log(1 - exp a),
-    with a = log pi(y | x) / |y|.
+    with a = log pi(y | x) / |y| < 0.
 
-    Args:
-      chosen_mean_logps: [*B] a_w < 0, mean log pi per token of the preferred answer, in nats.
-      rejected_mean_logps: [*B] a_l < 0, likewise of the other answer.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs. At a = 0 (an empty
-      completion, or certainty) the odds are infinite: there 1 - exp a counts as 1.2e-38, so that
-      log odds = 87.3, and has no gradient.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    At a = 0 (an empty completion, or certainty) the odds are infinite: there 1 - exp a counts as
+    1.2e-38, so log odds = 87.3, without gradient.
+
     Needs: pairs, lengths.
     Reduces to: `simpo_loss` with beta = 1, gamma = 0 where both probabilities exp a are small.
     Reference: Hong et al. 2024, arXiv:2403.07691, Eq. 7.
@@ -198,20 +181,13 @@ def _log_odds(logps: Float[Array, "*B"]) -> Float[Array, "*B"]:
 def orpo_loss(
     chosen_mean_logps: Float[Array, "*B"], rejected_mean_logps: Float[Array, "*B"], *, beta: Scalar
 ) -> Float[Array, "*B"]:
-    """ORPO, odds ratio preference optimisation, one value per pair.
+    """ORPO, odds ratio preference optimisation.
 
     L = -a_w - beta log sigmoid(log odds_w - log odds_l),   log odds = a - log(1 - exp a),
-    with a = log pi(y | x) / |y|.
+    with a = log pi(y | x) / |y| < 0; finite at a = 0, see `odds_ratio_loss`.
 
     Args:
-      chosen_mean_logps: [*B] a_w < 0, mean log pi per token of the preferred answer, in nats.
-      rejected_mean_logps: [*B] a_l < 0, likewise of the other answer.
-      beta: weight >= 0 of the odds ratio; the paper's lambda. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs. Finite at a = 0, see
-      `odds_ratio_loss`.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      beta: weight of the odds ratio, >= 0; the paper's lambda.
     Needs: pairs, lengths.
     Reduces to: `sft_loss` of chosen_mean_logps at beta = 0.
     Reference: Hong et al. 2024, arXiv:2403.07691, Eq. 6.
@@ -225,23 +201,17 @@ def orpo_loss(
 def simper_loss(
     chosen_mean_logps: Float[Array, "*B"], rejected_mean_logps: Float[Array, "*B"]
 ) -> Float[Array, "*B"]:
-    """SimPER, inverse perplexity of the pair, one value per pair.
+    """SimPER, inverse perplexity of the pair.
 
     L = -exp(a_w) + exp(a_l),   a = log pi(y | x) / |y|, so that exp(-a) is the perplexity.
 
-    Args:
-      chosen_mean_logps: [*B] a_w <= 0, mean log pi per token of the preferred answer, in nats.
-      rejected_mean_logps: [*B] a_l <= 0, likewise of the other answer.
-    Returns:
-      [*B] losses in [-1, 1], unreduced. Gradient flows to both log-probs, and vanishes as exp a.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    The loss lies in [-1, 1], and its gradient vanishes as exp a does.
+
     Needs: pairs, lengths.
-    Reduces to: nothing.
     Reference: Xiao et al. 2025, arXiv:2502.00883.
     """
     chex.assert_equal_shape([chosen_mean_logps, rejected_mean_logps])
-    # Log-probs are at most 0; the cap keeps what is not one finite.
+    # The cap is above every log-prob; it keeps the result finite for other input.
     chosen = jnp.exp(jnp.minimum(chosen_mean_logps, MAX_LOG_RATIO))
     return jnp.exp(jnp.minimum(rejected_mean_logps, MAX_LOG_RATIO)) - chosen
 
@@ -249,19 +219,12 @@ def simper_loss(
 def slic_loss(
     chosen_logps: Float[Array, "*B"], rejected_logps: Float[Array, "*B"], *, delta: Scalar
 ) -> Float[Array, "*B"]:
-    """SLiC-HF, sequence likelihood calibration by rank, one value per pair.
+    """SLiC-HF, sequence likelihood calibration by rank.
 
     L = max(0, delta - log pi(y_w | x) + log pi(y_l | x)).
 
     Args:
-      chosen_logps: [*B] summed log pi(y_w | x), in nats.
-      rejected_logps: [*B] summed log pi(y_l | x), in nats.
-      delta: margin >= 0 in nats. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to both log-probs where the gap is
-      below delta.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      delta: margin, >= 0, in nats.
     Needs: pairs.
     Reduces to: `hinge` of beta (log pi(y_w | x) - log pi(y_l | x)), over beta, at delta = 1 / beta.
     Reference: Zhao et al. 2023, arXiv:2305.10425.

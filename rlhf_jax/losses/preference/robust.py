@@ -1,6 +1,9 @@
 """Robustness: to wrong pairs, to people who disagree, to the worst group, to the choice of beta.
 
-`ropo_loss` is a loss of pairs; the others go around any loss of pairs.
+`ropo_loss` is a loss of pairs; the other functions combine the losses or margins of any pair loss.
+Results are unreduced and weights are data, without gradient. Where a weight is 0 its loss or margin
+never matters, NaN included. Arrays of unequal shape raise AssertionError at trace time. Keyword
+numbers may be traced.
 """
 
 import chex
@@ -25,23 +28,17 @@ def ropo_loss(
     beta: Scalar,
     alpha: Scalar,
 ) -> Float[Array, "*B"]:
-    """Robust preference optimisation (ROPO), noise-tolerant DPO, one value per pair.
+    """Robust preference optimisation (ROPO), noise-tolerant DPO.
 
     L = 4 alpha / (1 + alpha)^2 [-log sigmoid(z) + alpha sigmoid(-z)],   z = beta D.
 
     The slope is -4 alpha / (1 + alpha)^2 sigmoid(-z) (1 + alpha sigmoid(z)): at most 1, largest at
     sigmoid(z) = (alpha - 1) / (2 alpha), and falling towards 4 alpha / (1 + alpha)^2 for pairs that
-    the model finds hard to believe.
+    the model contradicts strongly. Arrays and results are those of `pairs`.
 
     Args:
-      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [*B] summed log-probs of
-        policy and reference, in nats, as in `dpo_loss`.
-      beta: KL weight > 0. May be traced.
-      alpha: >= 1, how much pairs that look wrong are held back; the paper's is > 2. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      beta: KL weight, > 0.
+      alpha: how strongly pairs that look wrong are held back, >= 1; the paper's is > 2.
     Needs: pairs, reference.
     Reduces to: 4 alpha / (1 + alpha) times `dpo_loss` as z grows.
     Reference: Liang et al. 2024, arXiv:2404.04102.
@@ -56,24 +53,20 @@ def ropo_loss(
 
 
 def mixture_loss(losses: Float[Array, "*B G"], weights: Float[Array, " G"]) -> Float[Array, "*B"]:
-    """Mixture of preferences (EM-DPO), unknown groups of people, one value per person.
+    """Mixture of preferences (EM-DPO): unknown groups of people, one value per person.
 
     L = -log sum_g q_g exp(-l_g).
 
-    The likelihood of one person's comparisons where it is not known to which group they belong. Its
-    gradient weighs the loss of a group by the responsibility q_g exp(-l_g) / sum_h q_h exp(-l_h),
-    so that a gradient step is that of the M-step after a fresh E-step.
+    The likelihood of one person's comparisons when their group is unknown. Its gradient weighs the
+    loss of a group by the responsibility q_g exp(-l_g) / sum_h q_h exp(-l_h), so a gradient step is
+    that of the M-step after a fresh E-step.
 
     Args:
       losses: [*B, G] l_g, negative log-likelihood of a person's comparisons under the policy of
         group g, in nats: `dpo_loss` summed over them.
-      weights: [G] q >= 0, sum 1, share of each group; the mean responsibility is its EM update. No
-        gradient. A group of weight 0 never matters, NaN included.
+      weights: [G] q >= 0, sum 1, share of each group; the mean responsibility is its EM update.
     Returns:
-      [*B] losses in nats, unreduced, between the least l and the mean of l under q. Gradient flows
-      to losses only, and is the responsibilities.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B] losses in nats, between the smallest l and the mean of l under q.
     Needs: losses of each person under each group's policy.
     Reduces to: the loss itself with one group, or where all groups agree; `dr_dpo` of the G losses
       at temperature = 1.
@@ -83,6 +76,7 @@ def mixture_loss(losses: Float[Array, "*B G"], weights: Float[Array, " G"]) -> F
     chex.assert_axis_dimension(losses, -1, weights.shape[0])
     check_entries("[0, inf)", weights=weights)
     weights = jnp.broadcast_to(jax.lax.stop_gradient(weights), losses.shape)
+    # logsumexp would multiply a NaN loss by its weight 0 and return NaN.
     losses = jnp.where(weights > 0, losses, 0.0)
     return -jax.nn.logsumexp(-losses, axis=-1, b=weights)
 
@@ -90,24 +84,22 @@ def mixture_loss(losses: Float[Array, "*B G"], weights: Float[Array, " G"]) -> F
 def dr_dpo(
     losses: Float[Array, "*B"], weights: Float[Array, "*B"] | None = None, *, temperature: Scalar
 ) -> Float[Array, ""]:
-    """Distributionally robustified DPO (Dr. DPO), one number for a whole batch.
+    """Distributionally robustified DPO (Dr. DPO): one number for a whole batch.
 
     L = -b' log E exp(-l / b').
 
-    A soft minimum: its gradient weighs a pair by exp(-l / b'), so pairs that the model finds hard
-    to believe, the mislabelled ones among them, count less. Not a sum over examples: the mean over
+    A soft minimum: its gradient weighs a pair by exp(-l / b'), so pairs that the model contradicts,
+    the mislabelled ones among them, count less. It is not a sum over examples: the mean over
     micro-batches differs from the value of the whole batch.
 
     Args:
       losses: [*B] l, of `dpo_loss` or any other pairwise loss.
-      weights: [*B] >= 0, None for ones. Where a weight is 0 the loss never matters, NaN included.
-      temperature: b' > 0. May be traced.
+      weights: [*B] >= 0, None for ones.
+      temperature: b' > 0.
     Returns:
-      [] between the least loss (b' -> 0) and the mean (b' -> infinity); 0 where all weights are 0.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [] between the smallest loss (b' -> 0) and the mean (b' -> infinity); 0 if all weights are 0.
     Needs: losses of a batch.
-    Reduces to: the mean as temperature grows, the least loss as it vanishes.
+    Reduces to: the mean as temperature grows, the smallest loss as it vanishes.
     Reference: Wu et al. 2024, arXiv:2407.07880.
     """
     check_range("(0, inf)", temperature=temperature)
@@ -117,13 +109,13 @@ def dr_dpo(
     check_entries("[0, inf)", weights=weights)
     weights = jax.lax.stop_gradient(weights)
     counted = weights > 0
-    # Relative to the least loss nothing overflows, and expm1 keeps the digits of a large b'.
+    # Relative to the smallest loss nothing overflows, and expm1 keeps the digits of a large b'.
     least = jnp.min(jnp.where(counted, losses, jnp.inf))
     least = jax.lax.stop_gradient(jnp.where(jnp.any(counted), least, 0.0))
     excess = jnp.where(counted, losses - least, 0.0)
     temperature = above_underflow(temperature, losses.dtype)
     mean = weighted_mean(jnp.expm1(-excess / temperature), weights).value()
-    # Only a least loss of next to no weight comes here: 1 + mean is at least its share.
+    # 1 + mean is at least the weight share of the smallest loss; the bound acts if that rounds to 0.
     mean = jnp.maximum(mean, -1.0 + jnp.finfo(losses.dtype).epsneg)
     return least - temperature * jnp.log1p(mean)
 
@@ -136,21 +128,20 @@ def group_weights(
     q_g <- q_g exp(eta L_g) / sum_h q_h exp(eta L_h); the policy then minimises sum_g q_g L_g.
 
     Args:
-      weights: [G] q, >= 0, sum 1. A group of weight 0 stays there.
+      weights: [G] q >= 0, sum 1. A group of weight 0 keeps it.
       group_losses: [G] L, mean loss of each group.
-      eta: step size >= 0. May be traced.
+      eta: step size, >= 0.
     Returns:
       [G] new weights, sum 1, without gradient.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: mean losses of groups.
-    Reduces to: the weights given, at eta = 0 or where all losses are equal.
+    Reduces to: the given weights at eta = 0 or where all losses are equal.
     Reference: Sagawa et al. 2019, arXiv:1911.08731, Algorithm 1; for preferences, Ramesh et al.
       2024, arXiv:2405.20304.
     """
     check_range("[0, inf)", eta=eta)
     check_entries("[0, inf)", weights=weights)
     chex.assert_equal_shape([weights, group_losses])
+    # In logs a weight of 0 stays 0, and the softmax subtracts its maximum before it takes exp.
     step = jax.nn.softmax(jnp.log(weights) + eta * group_losses)
     return jax.lax.stop_gradient(step)
 
@@ -164,23 +155,21 @@ def batch_beta(
     target: Scalar,
     floor: Scalar = 1e-3,
 ) -> Float[Array, ""]:
-    """Batch-level beta of beta-DPO, one number for a whole batch.
+    """Batch-level beta of beta-DPO: one number for a whole batch.
 
     beta_batch = max(floor, beta [1 + alpha (E M - M_0)]).
 
-    Clear pairs (a large mean margin) get a large beta, a small step away from the reference.
+    Clear pairs (a large mean margin) get a large beta: a small step away from the reference.
 
     Args:
       margins: [*B] M, beta times the gap of log-ratios; no gradient.
-      weights: [*B] >= 0, None for ones. Where a weight is 0 the margin never matters, NaN included.
-      beta: the KL weight of an average batch, > 0. May be traced.
-      alpha: >= 0, how much beta follows the margins. May be traced.
-      target: M_0, a running mean of the margins of earlier batches. May be traced.
-      floor: > 0; a beta of the other sign would turn every label around. May be traced.
+      weights: [*B] >= 0, None for ones.
+      beta: the KL weight of an average batch, > 0.
+      alpha: how strongly beta follows the margins, >= 0.
+      target: M_0, a running mean of the margins of earlier batches.
+      floor: lowest beta, > 0; a negative beta would reverse every label.
     Returns:
       [] beta for this batch, without gradient: pass it to `dpo_loss`.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: margins of a batch.
     Reduces to: beta at alpha = 0.
     Reference: Wu et al. 2024, arXiv:2407.08639.

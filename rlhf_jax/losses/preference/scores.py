@@ -1,6 +1,14 @@
-"""What goes into a pairwise loss: scores of log-ratios, log-probs of answers, weights of pairs.
+"""Inputs of a pairwise loss: scores of log-ratios, log-probs of answers, weights of pairs.
 
-A score S replaces the log-ratio u in `f_dpo_loss`; a constant added to it cancels in a pair.
+A score S replaces the log-ratio u in `f_dpo_loss`; a constant added to it cancels in a pair. The
+log-probs replace the plain sum over tokens, for policy and reference alike.
+
+Shared arguments and results, unless a function says otherwise:
+  log_ratios: [*B] u = log pi - log pi_ref, in nats.
+  token_logps: [*B, T] l_t = log pi(y_t | x, y_<t) in nats, of the policy or of the reference.
+  mask: [*B, T] True where the step counts; values under False never matter, NaN included.
+Scores and log-probs are [*B]; scores increase in u. Gradient flows to log_ratios or token_logps
+only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers may be traced.
 """
 
 import chex
@@ -20,10 +28,8 @@ def forward_kl_score(log_ratios: Float[Array, "*B"]) -> Float[Array, "*B"]:
 
     S(u) = -exp(-u).
 
-    Args:
-      log_ratios: [*B] u = log pi - log pi_ref, in nats.
-    Returns:
-      [*B] < 0, increasing. The exponent stops at 40, beyond which there is no gradient.
+    The exponent stops at 40, beyond which there is no gradient.
+
     Needs: log-ratios.
     Reduces to: `alpha_score` at alpha = 0, up to the constant 1.
     Reference: Wang et al. 2023, arXiv:2309.16240.
@@ -36,10 +42,6 @@ def js_score(log_ratios: Float[Array, "*B"]) -> Float[Array, "*B"]:
 
     S(u) = log sigmoid(u).
 
-    Args:
-      log_ratios: [*B] u = log pi - log pi_ref, in nats.
-    Returns:
-      [*B] < 0, increasing.
     Needs: log-ratios.
     Reduces to: the log-ratio u as u falls.
     Reference: Wang et al. 2023, arXiv:2309.16240.
@@ -52,11 +54,10 @@ def alpha_score(log_ratios: Float[Array, "*B"], *, alpha: Scalar) -> Float[Array
 
     S(u) = [exp((alpha - 1) u) - 1] / (alpha - 1),   and u at alpha = 1.
 
+    The exponent stops at 40, beyond which there is no gradient.
+
     Args:
-      log_ratios: [*B] u = log pi - log pi_ref, in nats.
-      alpha: any real; the paper's is 1 - alpha. May be traced.
-    Returns:
-      [*B], increasing. The exponent stops at 40, beyond which there is no gradient.
+      alpha: any real; the paper's is 1 - alpha.
     Needs: log-ratios.
     Reduces to: the log-ratio u (reverse KL) at alpha = 1; `forward_kl_score` + 1 at alpha = 0.
     Reference: Wang et al. 2023, arXiv:2309.16240.
@@ -66,6 +67,8 @@ def alpha_score(log_ratios: Float[Array, "*B"], *, alpha: Scalar) -> Float[Array
     check_range("(-inf, inf)", alpha=alpha)
     power = jnp.asarray(alpha - 1.0, log_ratios.dtype)
     exponents = jnp.minimum(power * log_ratios, MAX_LOG_RATIO)
+    # expm1 keeps the digits near alpha = 1; two `where`s keep 0 / 0 out of the gradient, see
+    # https://docs.jax.dev/en/latest/faq.html#gradients-contain-nan-where-using-where
     at_one = power == 0
     return jnp.where(at_one, log_ratios, jnp.expm1(exponents) / jnp.where(at_one, 1.0, power))
 
@@ -75,15 +78,13 @@ def chi_squared_score(log_ratios: Float[Array, "*B"]) -> Float[Array, "*B"]:
 
     S(u) = exp(u) + u.
 
-    Args:
-      log_ratios: [*B] u = log pi - log pi_ref, in nats.
-    Returns:
-      [*B], increasing. The exponent stops at 40, beyond which the gradient is that of u.
+    The exponent stops at 40, beyond which the gradient is that of u.
+
     Needs: log-ratios.
     Reduces to: the log-ratio u as u falls.
     Reference: Huang et al. 2024, arXiv:2407.13399.
-    Departs: the paper also clips the gap of the two scores, beta times it, to twice the range of
-      the reward.
+    Departs: the paper also clips beta times the gap of the two scores to twice the range of the
+      reward.
     """
     return jnp.exp(jnp.minimum(log_ratios, MAX_LOG_RATIO)) + log_ratios
 
@@ -95,19 +96,13 @@ def ld_logps(
     *,
     alpha: Scalar,
 ) -> Float[Array, "*B"]:
-    """Length-desensitised log-probs (LD-DPO), in place of the sum over tokens.
+    """Length-desensitised log-probs (LD-DPO).
 
     L(y) = sum_{t <= n} l_t + alpha sum_{t > n} l_t,   n = min(|y_w|, |y_l|).
 
     Args:
-      token_logps: [*B, T] l_t in nats, of the policy or of the reference.
-      mask: [*B, T] True where the step counts.
       shared_lengths: [*B] n, in counted steps from the first.
-      alpha: in [0, 1], the weight of what only the longer answer has. May be traced.
-    Returns:
-      [*B] nats. Gradient flows to token_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      alpha: weight of the steps that only the longer answer has, in [0, 1].
     Needs: tokens, lengths of both answers.
     Reduces to: `ops.logprobs.sequence_logps` at alpha = 1 or equal lengths.
     Reference: Liu et al. 2024, arXiv:2409.06411.
@@ -117,6 +112,7 @@ def ld_logps(
     check_ids(shared_lengths=shared_lengths)
     chex.assert_equal_shape([token_logps, mask])
     chex.assert_equal_shape([token_logps[..., 0], shared_lengths])
+    # Counted steps so far: 1 at the first one, on whichever side the padding is.
     positions = jnp.cumsum(mask, axis=-1, dtype=jnp.int32)
     weights = jnp.where(positions <= shared_lengths[..., None], 1.0, alpha)
     return jnp.sum(weights * jnp.where(mask, token_logps, 0.0), axis=-1)
@@ -125,18 +121,12 @@ def ld_logps(
 def discounted_logps(
     token_logps: Float[Array, "*B T"], mask: Bool[Array, "*B T"], *, gamma: Scalar
 ) -> Float[Array, "*B"]:
-    """Temporally decayed log-probs (D2PO), in place of the sum over tokens.
+    """Temporally decayed log-probs (D2PO).
 
     L(y) = sum_t gamma^t l_t,   t = 0 at the first counted step.
 
     Args:
-      token_logps: [*B, T] l_t in nats, of the policy or of the reference.
-      mask: [*B, T] True where the step counts; t counts these only.
-      gamma: in (0, 1]. May be traced.
-    Returns:
-      [*B] nats. Gradient flows to token_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      gamma: discount per counted step, in (0, 1].
     Needs: tokens.
     Reduces to: `ops.logprobs.sequence_logps` at gamma = 1.
     Reference: Shao et al. 2025, arXiv:2502.14340.
@@ -150,26 +140,21 @@ def weighted_logps(
     mask: Bool[Array, "*B T"],
     token_weights: Float[Array, "*B T"],
 ) -> Float[Array, "*B"]:
-    """Token-weighted log-probs (token-level DPO with importance weights), in place of the sum.
+    """Token-weighted log-probs (token-level DPO with importance weights).
 
     L(y) = sum_t w_t l_t.
 
     Args:
-      token_logps: [*B, T] l_t in nats, of the policy or of the reference.
-      mask: [*B, T] True where the step counts.
       token_weights: [*B, T] w_t; no gradient.
-    Returns:
-      [*B] nats. Gradient flows to token_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: tokens, a weight for each.
     Reduces to: `ops.logprobs.sequence_logps` at token_weights = 1; `discounted_logps` at gamma^t.
     Reference: Liu et al. 2024, arXiv:2410.04350 (TIS-DPO).
     Departs: TIS-DPO estimates the weights with two contrastive policies and adds the gap of the
-      weighted `sequence_kl_gaps`; both are the caller's.
+      weighted `sequence_kl_gaps`; the caller does both.
     """
     check_mask(mask=mask)
     chex.assert_equal_shape([token_logps, mask, token_weights])
+    # Both factors are masked before the product: 0 times NaN is NaN.
     weights = jnp.where(mask, jax.lax.stop_gradient(token_weights), 0.0)
     return jnp.sum(weights * jnp.where(mask, token_logps, 0.0), axis=-1)
 
@@ -180,20 +165,16 @@ def sampled_logps(
     mask: Bool[Array, "*B T"],
     counts: Int[Array, "*B"],
 ) -> Float[Array, "*B"]:
-    """Down-sampled log-probs (SamPO), in place of the sum over tokens.
+    """Down-sampled log-probs (SamPO).
 
     L(y) = sum of l_t over n counted steps drawn uniformly without replacement.
 
+    The mean over keys is n / |y| times the sum.
+
     Args:
-      key: typed random key. Use the same one for policy and reference, so that both lose the same
-        steps; another one for the other answer of the pair.
-      token_logps: [*B, T] l_t in nats, of the policy or of the reference.
-      mask: [*B, T] True where the step counts.
-      counts: [*B] n = min(|y_w|, |y_l|); where it is not below |y|, every step stays.
-    Returns:
-      [*B] nats; its mean over keys is n / |y| times the sum. Gradient flows to token_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      key: typed random key. Use the same key for policy and reference, so that both lose the same
+        steps, and another one for the other answer of the pair.
+      counts: [*B] n = min(|y_w|, |y_l|); every step stays where n >= |y|.
     Needs: tokens, lengths of both answers, randomness.
     Reduces to: `ops.logprobs.sequence_logps` where counts >= |y|.
     Reference: Lu et al. 2024, arXiv:2406.10957.
@@ -202,6 +183,7 @@ def sampled_logps(
     check_ids(counts=counts)
     chex.assert_equal_shape([token_logps, mask])
     chex.assert_equal_shape([token_logps[..., 0], counts])
+    # The n smallest of uniform numbers are a draw without replacement; inf ranks padding last.
     lots = jnp.where(mask, jax.random.uniform(key, mask.shape), jnp.inf)
     places = jnp.argsort(jnp.argsort(lots, axis=-1), axis=-1)
     return masked_sum(token_logps, mask & (places < counts[..., None]), axis=-1)
@@ -212,7 +194,7 @@ def wpo_weights(
     log_collisions: Float[Array, "*B T"],
     mask: Bool[Array, "*B T"],
 ) -> Float[Array, "*B"]:
-    """Weighted preference optimisation (WPO), the weight of one answer.
+    """Weighted preference optimisation (WPO): the weight of one answer.
 
     w(y) = exp( (1 / |y|) sum_t [l_t - log sum_v pi(v | x, y_<t)^2] ).
 
@@ -220,18 +202,13 @@ def wpo_weights(
     the weight pi(a) / sum_v pi(v)^2 has mean 1 under pi itself.
 
     Args:
-      token_logps: [*B, T] l_t of the policy, in nats.
       log_collisions: [*B, T] log sum_v pi(v)^2 at each step: `ops.logprobs.log_collision`.
-      mask: [*B, T] True where the step counts.
     Returns:
       [*B] > 0, without gradient; 1 for a uniform or a certain policy and for an empty answer. The
       exponent stops at 40.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: tokens, full-vocabulary logits.
-    Reduces to: nothing.
     Reference: Zhou et al. 2024, arXiv:2406.11827.
-    Departs: TRL cuts the product of a pair's two weights at 1; here that is the caller's choice.
+    Departs: TRL caps the product of a pair's two weights at 1; here the caller does, if wanted.
     """
     chex.assert_equal_shape([token_logps, log_collisions, mask])
     logs = jax.lax.stop_gradient(mean_logps(token_logps - log_collisions, mask))

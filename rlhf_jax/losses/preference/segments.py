@@ -1,7 +1,14 @@
 """Contrastive preference learning: comparisons of segments of behaviour, without a reward model.
 
-If a policy is optimal for an entropy bonus alpha, its advantage is alpha log pi; so the advantages
-of a preference model over segments can be read off the policy itself.
+If a policy is optimal under an entropy bonus alpha, its advantage is alpha log pi. A preference
+model over segments can therefore read the advantages off the policy itself.
+
+Shared arguments and results, unless a function says otherwise:
+  mask: [*B, T] or [*B, K] True where a step or segment is real; values under False never matter,
+    NaN included.
+  bias: the paper's lambda, in (0, 1].
+Losses are [*B], unreduced, in nats, >= 0. Gradient flows to the advantages U only. Arrays of
+unequal shape raise AssertionError at trace time. Keyword numbers may be traced.
 """
 
 import chex
@@ -22,21 +29,18 @@ def segment_advantages(
     alpha: Scalar,
     gamma: Scalar = 1.0,
 ) -> Float[Array, "*B"]:
-    """Advantage of a segment in contrastive preference learning, one value per segment.
+    """Advantage of a segment in contrastive preference learning.
 
     U = alpha sum_t gamma^t log pi(a_t | s_t), t = 0 at the first counted step; a sum, not a mean.
 
     Args:
       token_logps: [*B, T] log pi of each action in nats. Log-ratios to a frozen reference give
-        CPL-KL; minus the squared distance to the action, a deterministic actor.
-      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
-      alpha: temperature > 0 of the policy's entropy bonus (for log-ratios, beta). Keep alpha times
-        the number of steps of order 1 to 10, or the comparisons saturate. May be traced.
-      gamma: discount in [0, 1]; 1 in the authors' code. May be traced.
+        CPL-KL; minus the squared distance to the action gives a deterministic actor.
+      alpha: temperature > 0 of the policy's entropy bonus (for log-ratios, beta). Comparisons
+        saturate unless alpha times the number of steps is of order 1 to 10.
+      gamma: discount, in [0, 1]; 1 in the authors' code.
     Returns:
       [*B], 0 for an empty segment. Gradient flows to token_logps.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: segments.
     Reduces to: alpha times `sequence_logps` at gamma = 1.
     Reference: Hejna et al. 2023, arXiv:2310.13639.
@@ -52,20 +56,16 @@ def cpl_loss(
     *,
     bias: Scalar = 1.0,
 ) -> Float[Array, "*B"]:
-    """Contrastive preference learning (CPL), one value per pair of segments.
+    """Contrastive preference learning (CPL).
 
     L = -log sigmoid(U_w - bias U_l).
 
-    With bias < 1 raising both likelihoods alike lowers the loss, which keeps mass on the actions of
-    the data; it is a regulariser: the optimum is no longer the policy that made the preferences.
+    With bias < 1 the loss falls when both likelihoods rise together, which keeps mass on the
+    actions of the data. This is a regulariser: the optimum is no longer the policy that made the
+    preferences. CPL + BC is this plus `sft_loss`.
 
     Args:
       chosen_advantages, rejected_advantages: [*B] U, from `segment_advantages`.
-      bias: the paper's lambda in (0, 1]. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. CPL + BC is this plus `sft_loss`.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs of segments; no reference.
     Reduces to: `dpo_loss` with beta = alpha, at bias = 1 with log-ratios of whole answers;
       `regret_preference_loss` of -U at bias = 1.
@@ -83,7 +83,7 @@ def soft_cpl_loss(
     *,
     bias: Scalar = 1.0,
 ) -> Float[Array, "*B"]:
-    """Contrastive preference learning with soft labels, one value per pair of segments.
+    """Contrastive preference learning with soft labels.
 
     L = -p log sigmoid(U_1 - bias U_2) - (1 - p) log sigmoid(U_2 - bias U_1).
 
@@ -91,11 +91,6 @@ def soft_cpl_loss(
       first_advantages, second_advantages: [*B] U, from `segment_advantages`.
       prefs: [*B] p in [0, 1], probability that the first segment is preferred, 1/2 at a tie; no
         gradient.
-      bias: the paper's lambda in (0, 1], on whichever side is not preferred. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to the advantages only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs of segments, soft labels; no reference.
     Reduces to: `cpl_loss` at p in {0, 1}; `soft_bradley_terry_loss` of U at bias = 1.
     Reference: Hejna et al. 2023, arXiv:2310.13639.
@@ -120,21 +115,15 @@ def ranked_cpl_loss(
     of i is above, equal to or below that of j.
 
     Args:
-      advantages: [*B, K] U, from `segment_advantages`.
-      scores: [*B, K] any numbers that order the segments, in any order in the row; no gradient.
-      mask: [*B, K] True where the segment is real; what lies under False never matters, NaN
-        included.
-      bias: the paper's lambda in (0, 1]. May be traced.
+      advantages: [*B, K] U, from `segment_advantages`, in any order.
+      scores: [*B, K] any numbers that order the segments; no gradient.
     Returns:
-      [*B] losses in nats, unreduced, >= 0; 0 with fewer than two segments. Gradient flows to
-      advantages only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B] losses; 0 with fewer than two segments.
     Needs: scored segments; no reference.
     Reduces to: `soft_cpl_loss` at K = 2.
     Reference: Hejna et al. 2023, arXiv:2310.13639.
     Departs: the authors' code compares all segments of a batch (put them on the K axis for that),
-      breaks ties by the order of sorting and drops pairs whose loss happens to be 0.
+      breaks ties by the order of sorting and drops pairs with a loss of exactly 0.
     """
     check_mask(mask=mask)
     chex.assert_equal_shape([advantages, scores, mask])
@@ -144,5 +133,5 @@ def ranked_cpl_loss(
     real = mask[..., i] & mask[..., j]
     prefs = wins(scores[..., i], scores[..., j])
     losses = soft_cpl_loss(advantages[..., i], advantages[..., j], prefs, bias=bias)
-    pairs = jnp.maximum(jnp.sum(real, axis=-1), 1)
+    pairs = jnp.maximum(jnp.sum(real, axis=-1), 1)  # a group without pairs divides 0 by 1
     return jnp.sum(jnp.where(real, losses, 0.0), axis=-1) / pairs

@@ -1,4 +1,13 @@
-"""Preference objectives on single answers: a label, a score, or only answers to avoid."""
+"""Preference objectives on single answers: a label, a score, or only answers to avoid.
+
+Shared arguments and results, unless a function says otherwise:
+  logps, ref_logps: [*B] summed log pi(y | x) and log pi_ref(y | x), in nats; the reference is data.
+  desirable: [*B] True where the answer is a good one.
+  beta: scale of the log-ratio u = log pi - log pi_ref, > 0.
+  weights: [*B] >= 0, None for ones. Where a weight is 0 nothing matters, NaN included.
+Losses are [*B], unreduced, in nats, >= 0. Gradient flows to logps only. Arrays of unequal shape
+raise AssertionError at trace time. Keyword numbers may be traced.
+"""
 
 import chex
 import jax
@@ -34,25 +43,19 @@ def kto_loss(
     desirable_weight: Scalar = 1.0,
     undesirable_weight: Scalar = 1.0,
 ) -> Float[Array, "*B"]:
-    """KTO, Kahneman-Tversky optimisation, one value per answer.
+    """KTO, Kahneman-Tversky optimisation.
 
     L = w_D (1 - sigmoid(beta (u - z0))) if desirable, else w_U (1 - sigmoid(beta (z0 - u))),
     with u = log pi - log pi_ref.
 
+    The loss lies in [0, w], saturated on both sides of z0 and steepest at it.
+
     Args:
-      logps: [*B] summed log pi(y | x), in nats.
-      ref_logps: [*B] summed log pi_ref(y | x), in nats.
-      desirable: [*B] True where the answer is a good one.
       kl: z0 >= 0, the KL to the reference in nats, one number for the batch: `kto_kl`; no gradient.
-      beta: risk aversion > 0. May be traced.
-      desirable_weight: w_D > 0, the paper's lambda_D; it advises w_D n_D : w_U n_U between 1 : 1
-        and 4 : 3, with n the numbers of answers. May be traced.
-      undesirable_weight: w_U > 0, the paper's lambda_U. May be traced.
-    Returns:
-      [*B] losses in [0, w], unreduced: saturated on both sides of z0, steepest at it. Gradient
-      flows to logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      beta: risk aversion, > 0.
+      desirable_weight: w_D > 0, the paper's lambda_D. The paper advises w_D n_D : w_U n_U between
+        1 : 1 and 4 : 3, with n the numbers of answers.
+      undesirable_weight: w_U > 0, the paper's lambda_U.
     Needs: labelled answers, reference, mismatched answers for kl.
     Reduces to: `apo_zero_unpaired_loss` at kl = 0 with weights 1.
     Reference: Ethayarajh et al. 2024, arXiv:2402.01306, Section 4.
@@ -65,6 +68,7 @@ def kto_loss(
         undesirable_weight=undesirable_weight,
     )
     check_mask(desirable=desirable)
+    # The reference point is data: KTO does not differentiate its estimate of the KL.
     margins = beta * (_log_ratios(logps, ref_logps) - jax.lax.stop_gradient(kl))
     weights = jnp.where(desirable, desirable_weight, undesirable_weight)
     return weights * jax.nn.sigmoid(-_towards(margins, desirable))
@@ -75,7 +79,7 @@ def kto_kl(
     ref_mismatched_logps: Float[Array, "*B"],
     weights: Float[Array, "*B"] | None = None,
 ) -> Float[Array, ""]:
-    """KTO's reference point, an estimate of the KL to the reference from mismatched answers.
+    """KTO's reference point: an estimate of the KL to the reference from mismatched answers.
 
     z0 = max(0, sum_i w_i u_i / sum_i w_i),   u_i = log pi(y_j | x_i) - log pi_ref(y_j | x_i),
     with j != i.
@@ -84,14 +88,10 @@ def kto_kl(
       mismatched_logps: [*B] summed log pi(y_j | x_i), in nats: each prompt with the answer to
         another one, e.g. the batch's answers rolled by one.
       ref_mismatched_logps: [*B] the same under the reference.
-      weights: [*B] >= 0, None for ones. Where a weight is 0 nothing matters, NaN included.
     Returns:
-      One number >= 0 in nats, 0 for a batch without weight. No gradient flows through it. The mean
-      is over the whole array: in a jitted program over sharded arrays, over all devices.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      One number >= 0 in nats, without gradient; 0 for a batch without weight. The mean is over the
+      whole array: in a jitted program over sharded arrays, over all devices.
     Needs: mismatched answers, reference.
-    Reduces to: nothing.
     Reference: Ethayarajh et al. 2024, arXiv:2402.01306, Section 4.
     """
     log_ratios = _log_ratios(mismatched_logps, ref_mismatched_logps)
@@ -105,19 +105,10 @@ def apo_zero_unpaired_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """APO-zero, anchored preference optimisation, on single answers, one value per answer.
+    """APO-zero, anchored preference optimisation, on single answers.
 
     L = 1 - sigmoid(beta u) if desirable, else sigmoid(beta u),   u = log pi - log pi_ref.
 
-    Args:
-      logps: [*B] summed log pi(y | x), in nats.
-      ref_logps: [*B] summed log pi_ref(y | x), in nats.
-      desirable: [*B] True where the answer is a good one.
-      beta: scale > 0. May be traced.
-    Returns:
-      [*B] losses in [0, 1], unreduced. Gradient flows to logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: labelled answers, reference.
     Reduces to: `apo_zero_loss`, its sum over the two answers of a pair.
     Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266.
@@ -133,26 +124,18 @@ def bco_loss(
     beta: Scalar,
     shift: Scalar,
 ) -> Float[Array, "*B"]:
-    """BCO, binary classifier optimisation, one value per answer.
+    """BCO, binary classifier optimisation.
 
     L = -log sigmoid(beta u - d) if desirable, else -log sigmoid(d - beta u),
     with u = log pi - log pi_ref and d the shift.
 
     Args:
-      logps: [*B] summed log pi(y | x), in nats.
-      ref_logps: [*B] summed log pi_ref(y | x), in nats.
-      desirable: [*B] True where the answer is a good one.
-      beta: scale > 0. May be traced.
-      shift: d, a running mean of beta u: `bco_shift`; no gradient. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      shift: d, a running mean of beta u: `bco_shift`; no gradient.
     Needs: labelled answers, reference, running mean of rewards.
     Reduces to: `bco_pair_loss`, its sum over the two answers of a pair.
     Reference: Jung et al. 2024, arXiv:2404.04656.
-    Departs: the paper's density-ratio weights on undesirable answers, for prompts of another law,
-      are the caller's: multiply the losses.
+    Departs: the caller multiplies in the paper's density-ratio weights on undesirable answers, for
+      prompts from another distribution.
     """
     check_range("(0, inf)", beta=beta)
     check_range("(-inf, inf)", shift=shift)
@@ -167,24 +150,16 @@ def pointwise_dpo_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """Point-wise DPO, the preference part of ULMA, one value per answer.
+    """Point-wise DPO, the preference part of ULMA.
 
     L = -log sigmoid(beta u) if desirable, else -log sigmoid(-beta u),   u = log pi - log pi_ref.
 
-    Args:
-      logps: [*B] summed log pi(y | x), in nats.
-      ref_logps: [*B] summed log pi_ref(y | x), in nats.
-      desirable: [*B] True where the answer is a good one.
-      beta: scale > 0. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to logps only. The population is least at
-      beta u = the log-odds of being desirable.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    The population minimum is at beta u = the log-odds of being desirable.
+
     Needs: labelled answers, reference.
     Reduces to: `bco_loss` at shift = 0; `bco_pair_loss`, its sum over the two answers of a pair.
     Reference: Cai et al. 2023, arXiv:2312.02554.
-    Departs: ULMA takes `sft_loss` instead on answers that are demonstrations; that is the caller's.
+    Departs: ULMA takes `sft_loss` instead on answers that are demonstrations; the caller does that.
     """
     return bco_loss(logps, ref_logps, desirable, beta=beta, shift=0.0)
 
@@ -197,32 +172,27 @@ def pmpo_loss(
     alpha: Scalar,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """PMPO, preference optimisation as probabilistic inference, one value per answer.
+    """PMPO, preference optimisation as probabilistic inference.
 
     L = -alpha log pi(y | x) if desirable, else (1 - alpha) log pi(y | x),
     plus beta KL(pi_ref || pi).
 
-    Works with answers of one kind only: alpha = 1 imitates, alpha = 0 cuts what is rejected out of
-    the reference.
+    Works with answers of one kind only: alpha = 1 imitates, alpha = 0 removes rejected answers from
+    the reference. Where half the answers are accepted, with distribution d_a, and half rejected,
+    with d_r, the population is stationary at pi proportional to alpha d_a - (1 - alpha) d_r + 2
+    beta pi_ref. The loss is unbounded below.
 
     Args:
-      logps: [*B] summed log pi(y | x), in nats.
       ref_kl: [*B] KL(pi_ref || pi) at this prompt, in nats, e.g. the sum over the steps of an
-        answer from the reference of `ops.kl.exact_kl` with the reference's logits first.
+        answer from the reference of `ops.kl.exact_kl` with the reference's logits first; gets a
+        gradient.
       desirable: [*B] True where the answer is accepted.
-      alpha: in [0, 1], the weight of accepted answers. May be traced.
-      beta: KL weight >= 0; with rejected answers only, > 1 - alpha keeps the optimum inside. May
-        be traced.
-    Returns:
-      [*B] losses, unreduced, unbounded below. Gradient flows to logps and ref_kl. Where half the
-      answers are accepted, of law d_a, and half rejected, of law d_r, the population is stationary
-      at pi proportional to alpha d_a - (1 - alpha) d_r + 2 beta pi_ref.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      alpha: the weight of accepted answers, in [0, 1].
+      beta: KL weight, >= 0; with rejected answers only, > 1 - alpha keeps the optimum inside.
     Needs: labelled answers, full-vocabulary KL to the reference.
     Reduces to: `sft_loss` at alpha = 1 and beta = 0, of accepted answers.
     Reference: Abdolmaleki et al. 2024, arXiv:2410.04166, Eq. 10.
-    Departs: the paper has a mean over each kind apart; here a kind counts by how often it comes.
+    Departs: the paper takes a mean over each kind; here a kind counts as often as it occurs.
     """
     check_range("[0, 1]", alpha=alpha)
     check_range("[0, inf)", beta=beta)
@@ -245,17 +215,11 @@ def bco_shift(
 
     Args:
       shift: the mean so far; `Mean(jnp.zeros(()), jnp.zeros(()))` at the start.
-      logps: [*B] summed log pi(y | x), in nats, of desirable and undesirable answers together.
-      ref_logps: [*B] summed log pi_ref(y | x), in nats.
-      weights: [*B] >= 0, None for ones. Where a weight is 0 nothing matters, NaN included.
-      beta: scale > 0, as in `bco_loss`. May be traced.
+      logps, ref_logps: [*B] of desirable and undesirable answers together.
     Returns:
-      `Mean` of two numbers; `.value()` is the shift of `bco_loss`, 0 before any answer. No
-      gradient flows through it. Sums are over whole arrays: over all devices if sharded.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      `Mean` of two numbers, without gradient; `.value()` is the shift of `bco_loss`, 0 before any
+      answer. Sums are over whole arrays: over all devices if sharded.
     Needs: answers, reference.
-    Reduces to: nothing.
     Reference: Jung et al. 2024, arXiv:2404.04656.
     """
     check_range("(0, inf)", beta=beta)
@@ -271,23 +235,18 @@ def dro_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """DRO, direct reward optimisation: offline regression of scores, one value per answer.
+    """DRO, direct reward optimisation: offline regression of scores.
 
     L = (r - V(x) - beta u)^2 / 2,   u = log pi - log pi_ref.
 
+    Whatever distribution the answers came from, every loss is 0 where pi = pi_ref exp(r / beta) / Z
+    and V = beta log Z.
+
     Args:
-      logps: [*B] summed log pi(y | x), in nats.
-      ref_logps: [*B] summed log pi_ref(y | x), in nats.
       scores: [*B] r(x, y), any real; no gradient.
-      values: [*B] V(x), learnt with the policy.
-      beta: KL weight > 0; the paper's tau. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to logps, beta times the one to values. All are
-      0, whatever law the answers came from, where pi = pi_ref exp(r / beta) / Z, V = beta log Z.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      values: [*B] V(x), learnt with the policy; the gradient in logps is beta times the one in it.
+      beta: KL weight, > 0; the paper's tau.
     Needs: scored answers, reference, values.
-    Reduces to: nothing.
     Reference: Richemond et al. 2024, arXiv:2405.19107.
     """
     check_range("(0, inf)", beta=beta)
@@ -299,19 +258,13 @@ def dro_loss(
 def npo_loss(
     logps: Float[Array, "*B"], ref_logps: Float[Array, "*B"], *, beta: Scalar
 ) -> Float[Array, "*B"]:
-    """NPO, negative preference optimisation: unlearning from answers to avoid, one value each.
+    """NPO, negative preference optimisation: unlearning from answers to avoid.
 
     L = -(2 / beta) log sigmoid(-beta u) = (2 / beta) log(1 + (pi / pi_ref)^beta),
     with u = log pi - log pi_ref.
 
-    Args:
-      logps: [*B] summed log pi(y | x) of answers to avoid, in nats.
-      ref_logps: [*B] summed log pi_ref(y | x), in nats.
-      beta: scale > 0. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient, 2 sigmoid(beta u) in (0, 2), flows to logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    The gradient in logps is 2 sigmoid(beta u), in (0, 2).
+
     Needs: answers to avoid, reference.
     Reduces to: `sft_loss` with its sign changed (gradient ascent), in its gradient, as beta -> 0.
     Reference: Zhang et al. 2024, arXiv:2404.05868.
