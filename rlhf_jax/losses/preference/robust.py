@@ -76,7 +76,6 @@ def mixture_loss(losses: Float[Array, "*B G"], weights: Float[Array, " G"]) -> F
     chex.assert_axis_dimension(losses, -1, weights.shape[0])
     check_entries("[0, inf)", weights=weights)
     weights = jnp.broadcast_to(jax.lax.stop_gradient(weights), losses.shape)
-    # logsumexp would multiply a NaN loss by its weight 0 and return NaN.
     losses = jnp.where(weights > 0, losses, 0.0)
     return -jax.nn.logsumexp(-losses, axis=-1, b=weights)
 
@@ -115,7 +114,7 @@ def dr_dpo(
     excess = jnp.where(counted, losses - least, 0.0)
     temperature = above_underflow(temperature, losses.dtype)
     mean = weighted_mean(jnp.expm1(-excess / temperature), weights).value()
-    # 1 + mean is at least the weight share of the smallest loss; the bound acts if that rounds to 0.
+    # 1 + mean is at least the share of weight on the smallest loss, which may round to 0.
     mean = jnp.maximum(mean, -1.0 + jnp.finfo(losses.dtype).epsneg)
     return least - temperature * jnp.log1p(mean)
 
