@@ -80,6 +80,27 @@ class Env(NamedTuple):
     step: Callable[..., tuple[PyTree, TimeStep]]
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer and the ids that mean something to a model. Facts of a checkpoint, not of code.
+
+    tokenizer: a `tokenizers.Tokenizer`.
+    pad_id: written where nothing counts. Real tokens may have it too; only masks tell them apart.
+    bos_id: the first token of every prompt, or None.
+    stop_ids: each of them ends an answer; the first is appended to answers given as text.
+    """
+
+    tokenizer: Any
+    pad_id: int
+    bos_id: int | None
+    stop_ids: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of ids, V."""
+        return self.tokenizer.get_vocab_size()
+
+
 class Prompts(NamedTuple):
     """What is to be answered.
 

@@ -39,9 +39,13 @@ ROOMS = {
     "certify": {"types", "ops", "sharding", "layouts"},
     "training": {"types", "sharding"},
     "reports": {"types"},
+    "recipes": {
+        *("types", "ops", "losses", "algos", "models", "policies", "feedback", "rewards"),
+        *("sampling", "data", "sharding", "training"),
+    },
     "labs": {
         *("types", "ops", "losses", "algos", "models", "policies", "feedback", "envs", "sampling"),
-        *("data", "sharding", "training"),
+        *("data", "sharding", "training", "recipes"),
     },
 }
 

@@ -20,6 +20,7 @@ from rlhf_jax.data.tokenizer import (
     encode_prompts,
     first_words,
     last_words,
+    standard_vocabulary,
     train_bpe_tokenizer,
 )
 from rlhf_jax.training import UserError, reading_input
@@ -101,9 +102,10 @@ def pair_rows(tokenizer: Tokenizer, pairs: Sequence[Pair], config: Config) -> Pa
     """
     with reading_input():
         before, after = config.prompt_tokens, config.answer_tokens
-        prompts = encode_prompts(tokenizer, [pair.prompt for pair in pairs], keep=before)
-        chosen = encode_completions(tokenizer, [pair.chosen for pair in pairs], keep=after)
-        rejected = encode_completions(tokenizer, [pair.rejected for pair in pairs], keep=after)
+        vocabulary = standard_vocabulary(tokenizer)
+        prompts = encode_prompts(vocabulary, [pair.prompt for pair in pairs], keep=before)
+        chosen = encode_completions(vocabulary, [pair.chosen for pair in pairs], keep=after)
+        rejected = encode_completions(vocabulary, [pair.rejected for pair in pairs], keep=after)
         return PairRows(
             pad_left(prompts, before), pad_right(chosen, after), pad_right(rejected, after)
         )

@@ -23,7 +23,7 @@ from experiments.preferences.training import Models, Tools, fit_models, in_batch
 from rlhf_jax.data.padding import PaddedRows
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import Fold
-from rlhf_jax.data.tokenizer import decode_rows
+from rlhf_jax.data.tokenizer import decode_rows, standard_vocabulary
 from rlhf_jax.training import DivergedError, Run, Stage, StageResult, UserError, run_stage
 from rlhf_jax.types import Params
 
@@ -154,7 +154,10 @@ def answer_texts(
     data: FoldData, ids: dict[str, np.ndarray], count: int
 ) -> Iterator[dict[str, str]]:
     """The first few prompts and, for each policy, the text of its answer."""
-    texts = {name: decode_rows(data.tokenizer, rows.tolist()) for name, rows in ids.items()}
+    texts = {
+        name: decode_rows(standard_vocabulary(data.tokenizer), rows.tolist())
+        for name, rows in ids.items()
+    }
     for i, row in enumerate(data.asked[:count]):
         yield {"prompt": data.test[row].prompt} | {name: text[i] for name, text in texts.items()}
 

@@ -204,7 +204,7 @@ def make_epochs(
     check_range("[1, inf)", epochs=epochs, minibatches=minibatches)
 
     def run(state: TrainState, batch: PPOBatch, key: jax.Array) -> tuple[TrainState, Diagnostics]:
-        rows = batch.advantages.shape[0]
+        rows = jax.tree.leaves(batch)[0].shape[0]
         if rows % minibatches:
             raise ValueError(f"{rows} answers do not divide into {minibatches} minibatches")
         keys = jax.random.split(key, epochs)

@@ -52,14 +52,19 @@ def attach_reference(
     )
 
 
-def rank_pairs(trajectory: Trajectory, scores: Float[Array, "B K"]) -> PreferenceBatch:
+def rank_pairs(
+    trajectory: Trajectory,
+    scores: Float[Array, "B K"],
+    ref_logps: Float[Array, "B K"] | None = None,
+) -> PreferenceBatch:
     """Pairs from two answers to each prompt: the one with the higher score is chosen.
 
     Args:
       trajectory: leading axes [B, 2].
       scores: [B, 2] by a reward model or judge.
+      ref_logps: [B, 2] of the answers under the reference; None leaves them out of the batch.
     Returns:
-      PreferenceBatch with leading axis [B], without reference log-probs. Its weights are 1, and 0
+      PreferenceBatch with leading axis [B]. Its weights are 1, and 0
       where the scores are equal or one is not finite: such a pair says nothing. Their mean is the
       share of decided pairs.
     Raises:
@@ -74,9 +79,12 @@ def rank_pairs(trajectory: Trajectory, scores: Float[Array, "B K"]) -> Preferenc
     decided = jnp.isfinite(scores).all(axis=1) & (scores[:, 0] != scores[:, 1])
     best = (scores[:, 1] > scores[:, 0]).astype(jnp.int32)
     rows = jnp.arange(shape[0])
+    refs = (None, None) if ref_logps is None else (ref_logps[rows, best], ref_logps[rows, 1 - best])
     return PreferenceBatch(
         chosen=jax.tree.map(lambda x: x[rows, best], trajectory),
         rejected=jax.tree.map(lambda x: x[rows, 1 - best], trajectory),
+        ref_chosen_logps=refs[0],
+        ref_rejected_logps=refs[1],
         weights=decided.astype(jnp.float32),
     )
 

@@ -1,15 +1,18 @@
-"""Two tokenisers, both plain `tokenizers.Tokenizer`: whole words for a closed world, bytes for
-any text. Special tokens have the same ids in both.
+"""Texts to ids and back, by a `Vocabulary`: any tokenizer with its own special ids.
 
-Both read a text from left to right and begin anew where white space follows a word, so a text that
-is cut there has the tokens of the whole. `encode_prompts` and `encode_completions` with `keep` cut
-before they encode: tokens cost fifty times the memory of the text.
+Two tokenizers can be trained here, whole words for a closed world and bytes for any text; both have
+the special ids of `standard_vocabulary`. They read a text from left to right and begin anew where
+white space follows a word, so a text that is cut there has the tokens of the whole.
+`encode_prompts` and `encode_completions` with `keep` cut before they encode: tokens cost fifty
+times the memory of the text.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from rlhf_jax.types import Vocabulary
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
@@ -89,6 +92,11 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     return _checked(tokenizer, str(path))
 
 
+def standard_vocabulary(tokenizer: Tokenizer) -> Vocabulary:
+    """The vocabulary of a tokenizer trained here: `<pad>`, `<bos>` and `<eos>` at 0, 1 and 2."""
+    return Vocabulary(_checked(tokenizer, "tokeniser"), PAD_ID, BOS_ID, (EOS_ID,))
+
+
 def first_words(text: str, size: int) -> str:
     """The first `size` characters, and what is missing of a word: encoded like the whole text."""
     return text[: _word_end(text, size, 1)]
@@ -100,9 +108,9 @@ def last_words(text: str, size: int) -> str:
 
 
 def encode_prompts(
-    tokenizer: Tokenizer, texts: Sequence[str], *, keep: int | None = None
+    vocabulary: Vocabulary, texts: Sequence[str], *, keep: int | None = None
 ) -> list[list[int]]:
-    """`<bos>` and the tokens of each prompt.
+    """`bos_id`, if there is one, and the tokens of each prompt.
 
     Args:
       texts: any number of prompts.
@@ -112,16 +120,17 @@ def encode_prompts(
       ValueError: a text spells a special token as a word (row number from 0).
     """
     if keep is None:
-        rows = _encode(tokenizer, texts)
+        rows = _encode(vocabulary, texts)
     else:
-        rows = [ids[-keep:] for ids in _encode_enough(tokenizer, texts, keep, last_words)]
-    return [[BOS_ID, *ids] for ids in rows]
+        rows = [ids[-keep:] for ids in _encode_enough(vocabulary, texts, keep, last_words)]
+    first = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
+    return [[*first, *ids] for ids in rows]
 
 
 def encode_completions(
-    tokenizer: Tokenizer, texts: Sequence[str], *, keep: int | None = None
+    vocabulary: Vocabulary, texts: Sequence[str], *, keep: int | None = None
 ) -> list[list[int]]:
-    """The tokens of each answer and `<eos>`.
+    """The tokens of each answer and the first stop id.
 
     Args:
       texts: any number of answers.
@@ -132,22 +141,22 @@ def encode_completions(
         spells a special token as a word (row number from 0).
     """
     if keep is None:
-        rows = _encode(tokenizer, texts)
+        rows = _encode(vocabulary, texts)
     else:
-        rows = [ids[:keep] for ids in _encode_enough(tokenizer, texts, keep, first_words)]
+        rows = [ids[:keep] for ids in _encode_enough(vocabulary, texts, keep, first_words)]
     for i, ids in enumerate(rows):
         if not ids:
             raise ValueError(f"row {i}: zero supervised tokens (empty answer); drop the row")
-    return [[*ids, EOS_ID] for ids in rows]
+    return [[*ids, vocabulary.stop_ids[0]] for ids in rows]
 
 
-def decode_rows(tokenizer: Tokenizer, rows: Iterable[Sequence[int]]) -> list[str]:
-    """The text of each row, up to its first `<eos>`, other special tokens left out."""
+def decode_rows(vocabulary: Vocabulary, rows: Iterable[Sequence[int]]) -> list[str]:
+    """The text of each row, up to its first stop id, other special tokens left out."""
     texts = []
     for row in rows:
         ids = [int(i) for i in row]
-        ids = ids[: ids.index(EOS_ID)] if EOS_ID in ids else ids
-        texts.append(tokenizer.decode(ids, skip_special_tokens=True))
+        end = next((at for at, i in enumerate(ids) if i in vocabulary.stop_ids), None)
+        texts.append(vocabulary.tokenizer.decode(ids[:end], skip_special_tokens=True))
     return texts
 
 
@@ -181,22 +190,21 @@ def _checked(tokenizer: Tokenizer, name: str) -> Tokenizer:
 
 
 def _encode(
-    tokenizer: Tokenizer, texts: Sequence[str], numbers: Sequence[int] | None = None
+    vocabulary: Vocabulary, texts: Sequence[str], numbers: Sequence[int] | None = None
 ) -> list[list[int]]:
-    """Ids of each text, none of them pad, bos or eos; numbers: of the rows, for an error."""
-    rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    """Ids of each text, none of them pad, bos or stop; numbers: of the rows, for an error."""
+    tokenizer = vocabulary.tokenizer
+    rows = [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    reserved = {vocabulary.pad_id, vocabulary.bos_id, *vocabulary.stop_ids}
     for i, ids in zip(range(len(rows)) if numbers is None else numbers, rows, strict=True):
-        for token in (PAD_ID, BOS_ID, EOS_ID):
-            if token in ids:
-                raise ValueError(
-                    f"row {i}: the text has the word {SPECIAL_TOKENS[token]}, which is reserved; "
-                    "remove it"
-                )
+        if not reserved.isdisjoint(ids):
+            word = tokenizer.id_to_token(next(token for token in ids if token in reserved))
+            raise ValueError(f"row {i}: the text has the word {word}, which is reserved; remove it")
     return rows
 
 
 def _encode_enough(
-    tokenizer: Tokenizer, texts: Sequence[str], keep: int, part: Callable[[str, int], str]
+    vocabulary: Vocabulary, texts: Sequence[str], keep: int, part: Callable[[str, int], str]
 ) -> list[list[int]]:
     """Ids of a part of each text, `keep` of them at least where the text has as many."""
     if keep < 1:
@@ -205,7 +213,7 @@ def _encode_enough(
     size, short = _CHARACTERS * keep, list(range(len(texts)))
     while short:
         parts = [part(texts[i], size) for i in short]
-        for i, ids in zip(short, _encode(tokenizer, parts, short), strict=True):
+        for i, ids in zip(short, _encode(vocabulary, parts, short), strict=True):
             rows[i] = ids
         short = [
             i

@@ -14,7 +14,13 @@ from tokenizers import Tokenizer
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.checks import check_range
 from rlhf_jax.data.padding import pad_left
-from rlhf_jax.data.tokenizer import EOS_ID, PAD_ID, decode_rows, encode_prompts
+from rlhf_jax.data.tokenizer import (
+    EOS_ID,
+    PAD_ID,
+    decode_rows,
+    encode_prompts,
+    standard_vocabulary,
+)
 from rlhf_jax.envs import shop
 from rlhf_jax.labs.size import Size
 from rlhf_jax.models import (
@@ -151,7 +157,7 @@ def stage_key(lab: ShopLab, name: str) -> jax.Array:
 def make_prompts(lab: ShopLab, indices: np.ndarray) -> ShopPrompts:
     """The prompts with these numbers, padded left."""
     prompts = [shop.make_prompt(lab.seed, int(i)) for i in indices]
-    rows = encode_prompts(lab.tokenizer, [prompt.text for prompt in prompts])
+    rows = encode_prompts(standard_vocabulary(lab.tokenizer), [prompt.text for prompt in prompts])
     ids, mask = pad_left(rows, PROMPT_LENGTH, pad_id=PAD_ID)
     return ShopPrompts(prompts, ids, mask, np.asarray(indices))
 
@@ -170,7 +176,7 @@ def answer(
 
 def texts_of(lab: ShopLab, actions: jax.Array | np.ndarray) -> list[str]:
     """The text of each answer, from token ids [N, T]."""
-    return decode_rows(lab.tokenizer, np.asarray(actions).tolist())
+    return decode_rows(standard_vocabulary(lab.tokenizer), np.asarray(actions).tolist())
 
 
 def wrapped(indices: np.ndarray, start: int, size: int) -> np.ndarray:

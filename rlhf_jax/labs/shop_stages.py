@@ -18,6 +18,7 @@ from rlhf_jax.data.tokenizer import (
     encode_completions,
     encode_prompts,
     save_tokenizer,
+    standard_vocabulary,
     train_word_tokenizer,
 )
 from rlhf_jax.envs import shop
@@ -60,8 +61,8 @@ def base_corpus(seed: int, rows: int, folder: Path) -> Records:
 
 def trajectories(tokenizer: Tokenizer, prompts: Sequence[str], answers: Sequence[str]) -> Any:
     """Texts as the policy reads them: a Trajectory with leading axis [B]."""
-    ids, mask = pad_left(encode_prompts(tokenizer, prompts), PROMPT_LENGTH)
-    rows = pad_right(encode_completions(tokenizer, answers), ANSWER_LENGTH)
+    ids, mask = pad_left(encode_prompts(standard_vocabulary(tokenizer), prompts), PROMPT_LENGTH)
+    rows = pad_right(encode_completions(standard_vocabulary(tokenizer), answers), ANSWER_LENGTH)
     return language_trajectory(*map(jnp.asarray, (ids, mask, rows.ids, rows.mask)))
 
 

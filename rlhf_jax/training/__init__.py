@@ -23,6 +23,7 @@ from rlhf_jax.training.stages import (
     run_stage,
     train_stage,
 )
+from rlhf_jax.training.trees import tree_digest
 
 __all__ = [
     "Checkpoint",
@@ -49,5 +50,6 @@ __all__ = [
     "stop_on_signals",
     "train",
     "train_stage",
+    "tree_digest",
     "write_metrics",
 ]

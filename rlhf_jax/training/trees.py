@@ -114,6 +114,14 @@ def digest(array: Any) -> str:
     return hasher.hexdigest()
 
 
+def tree_digest(tree: PyTree) -> str:
+    """SHA-256 of a tree's arrays, by path: two trees with the same digest hold the same numbers."""
+    hasher = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        hasher.update(f"{jax.tree_util.keystr(path)} {digest(np.asarray(leaf))}\n".encode())
+    return hasher.hexdigest()
+
+
 def skeleton(tree: PyTree) -> Any:
     """The nesting of dicts, lists and tuples of a tree as JSON; other containers give None.
 

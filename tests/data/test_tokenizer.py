@@ -19,6 +19,7 @@ from rlhf_jax.data.tokenizer import (
     last_words,
     load_tokenizer,
     save_tokenizer,
+    standard_vocabulary,
     train_bpe_tokenizer,
     train_word_tokenizer,
 )
@@ -41,10 +42,13 @@ def test_word_ids_are_by_frequency_then_alphabet():
 
 def test_words_round_trip_and_unknown_words():
     tokenizer = train_word_tokenizer(TEXTS)
-    rows = encode_completions(tokenizer, TEXTS)
+    rows = encode_completions(standard_vocabulary(tokenizer), TEXTS)
     assert all(row[-1] == EOS_ID for row in rows)
-    assert decode_rows(tokenizer, rows) == TEXTS
-    assert encode_prompts(tokenizer, ["the teapot"])[0][::2] == [BOS_ID, UNK_ID]
+    assert decode_rows(standard_vocabulary(tokenizer), rows) == TEXTS
+    assert encode_prompts(standard_vocabulary(tokenizer), ["the teapot"])[0][::2] == [
+        BOS_ID,
+        UNK_ID,
+    ]
 
 
 def test_max_words_keeps_the_most_frequent():
@@ -56,8 +60,10 @@ def test_max_words_keeps_the_most_frequent():
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_bpe_round_trips_any_text(text):
-    assert decode_rows(BPE, encode_completions(BPE, [text])) == [text]
-    assert UNK_ID not in encode_prompts(BPE, [text])[0]
+    assert decode_rows(
+        standard_vocabulary(BPE), encode_completions(standard_vocabulary(BPE), [text])
+    ) == [text]
+    assert UNK_ID not in encode_prompts(standard_vocabulary(BPE), [text])[0]
 
 
 WORDS = train_word_tokenizer(TEXTS)
@@ -70,11 +76,11 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=60).map("".join), st.integers(1, 9), st.sampled_from([BPE, WORDS]))
 def test_what_is_kept_of_a_text_has_the_tokens_of_the_whole(text, keep, tokenizer):
     text = f"{text}a"
-    (prompt,) = encode_prompts(tokenizer, [text])
-    (answer,) = encode_completions(tokenizer, [text])
+    (prompt,) = encode_prompts(standard_vocabulary(tokenizer), [text])
+    (answer,) = encode_completions(standard_vocabulary(tokenizer), [text])
     for length in (1, keep, 40):
-        (first,) = encode_completions(tokenizer, [text], keep=length)
-        (last,) = encode_prompts(tokenizer, [text], keep=length)
+        (first,) = encode_completions(standard_vocabulary(tokenizer), [text], keep=length)
+        (last,) = encode_prompts(standard_vocabulary(tokenizer), [text], keep=length)
         assert first[:length] == answer[:length]
         assert last[-length:] == prompt[-length:]
         assert (len(first) > length, len(last) > length) == (len(answer) > length,) * 2
@@ -84,17 +90,18 @@ def test_a_long_text_is_cut_before_it_is_encoded():
     """Of ten million characters a few hundred are read; all of them would take minutes."""
     text = "the red kettle costs 20 . " * 400_000
     (first,), (last,) = (
-        encode(BPE, [text], keep=48) for encode in (encode_completions, encode_prompts)
+        encode(standard_vocabulary(BPE), [text], keep=48)
+        for encode in (encode_completions, encode_prompts)
     )
-    assert first[:48] == encode_completions(BPE, [text[:2600]])[0][:48]
-    assert last[-48:] == encode_prompts(BPE, [text[-2600:]])[0][-48:]
+    assert first[:48] == encode_completions(standard_vocabulary(BPE), [text[:2600]])[0][:48]
+    assert last[-48:] == encode_prompts(standard_vocabulary(BPE), [text[-2600:]])[0][-48:]
     assert first_words("one two  three", 5) == "one two"
     assert last_words("one two  three", 5) == "  three"
     assert first_words("one", 5) == last_words("one", 5) == "one"
     with pytest.raises(ValueError, match="row 1: the text has the word <eos>"):
-        encode_prompts(WORDS, ["fine", "stop <eos>"], keep=3)
+        encode_prompts(standard_vocabulary(WORDS), ["fine", "stop <eos>"], keep=3)
     with pytest.raises(ValueError, match="keep must be at least 1"):
-        encode_prompts(BPE, [text], keep=0)
+        encode_prompts(standard_vocabulary(BPE), [text], keep=0)
 
 
 def test_bpe_is_deterministic_in_any_order():
@@ -106,11 +113,11 @@ def test_a_text_cannot_spell_a_special_token(tmp_path):
     text = "stop <eos> now <pad>"
     save_tokenizer(BPE, tmp_path / "bpe.json")
     for tokenizer in (BPE, load_tokenizer(tmp_path / "bpe.json")):
-        (row,) = encode_completions(tokenizer, [text])
+        (row,) = encode_completions(standard_vocabulary(tokenizer), [text])
         assert row.count(EOS_ID) == 1
-        assert decode_rows(tokenizer, [row]) == [text]
+        assert decode_rows(standard_vocabulary(tokenizer), [row]) == [text]
     with pytest.raises(ValueError, match="row 1: the text has the word <eos>"):
-        encode_prompts(train_word_tokenizer(TEXTS), ["fine", "stop <eos> now"])
+        encode_prompts(standard_vocabulary(train_word_tokenizer(TEXTS)), ["fine", "stop <eos> now"])
 
 
 def test_save_and_load(tmp_path):
@@ -140,4 +147,4 @@ def test_training_errors():
     with pytest.raises(ValueError, match="no words"):
         train_word_tokenizer(["", " "])
     with pytest.raises(ValueError, match="row 1: zero supervised tokens"):
-        encode_completions(BPE, ["a", ""])
+        encode_completions(standard_vocabulary(BPE), ["a", ""])

@@ -1,0 +1,101 @@
+"""The shop as a task: prompts by number, six axes and gold for any answer, a teacher by gold."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlhf_jax.data.store import Field, Records, build, open_source
+from rlhf_jax.data.tokenizer import save_tokenizer, standard_vocabulary, train_word_tokenizer
+from rlhf_jax.envs import shop
+from rlhf_jax.feedback import teachers
+from rlhf_jax.labs.size import Size
+from rlhf_jax.recipes.lab import LanguageLab, make_lab
+from rlhf_jax.recipes.task import Labels, Task, Teacher
+
+TEXT = Field("text")
+
+# Prompts are numbered; disjoint ranges are disjoint sets of texts.
+SPLITS = {
+    "sft": range(600_000),
+    "pairs": range(600_000, 850_000),
+    "train": range(850_000, 950_000),
+    "validation": range(950_000, 1_000_000),
+    "heldout": range(1_000_000, 1_100_000),
+    "heldout_pairs": range(1_100_000, 1_350_000),
+}
+
+
+def shop_task(seed: int, *, teacher: Teacher | None = None) -> Task:
+    """The world of this seed; the objective is gold."""
+
+    def texts(indices: np.ndarray) -> list[str]:
+        return [shop.make_prompt(seed, int(i)).text for i in indices]
+
+    def score(indices: np.ndarray, answers: Sequence[str]) -> dict[str, list[float]]:
+        rows = zip(indices, answers, strict=True)
+        found = [shop.score(shop.make_prompt(seed, int(i)), text) for i, text in rows]
+        axes = np.array([one.vector() for one in found]).reshape(len(found), len(shop.AXES))
+        columns = dict(zip(shop.AXES, axes.T, strict=True))
+        return columns | {"gold": [one.overall for one in found]}
+
+    return Task(texts, SPLITS, score, "gold", teacher)
+
+
+def gold_teacher(seed: int, *, beta: float, tie_gap: float) -> Teacher:
+    """A Bradley-Terry teacher by gold; answers within `tie_gap` of each other are ties to it.
+
+    Args:
+      beta: inverse temperature, in units of 1 / gold.
+    Returns:
+      A teacher with the columns "gold_chosen" and "gold_rejected".
+    """
+
+    def label(
+        key: jax.Array, indices: np.ndarray, first: Sequence[str], second: Sequence[str]
+    ) -> Labels:
+        prompts = [shop.make_prompt(seed, int(i)) for i in indices]
+        rows = zip(prompts, first, second, strict=True)
+        gold = np.array([[shop.score(p, text).overall for text in both] for p, *both in rows])
+        values = jnp.asarray(gold, jnp.float32)
+        winners = np.asarray(teachers.bt_labels(key, values, beta=beta))
+        at = np.arange(len(gold))
+        columns = {
+            "gold_chosen": gold[at, winners],
+            "gold_rejected": gold[at, 1 - winners],
+        }
+        return Labels(winners, np.abs(gold[:, 0] - gold[:, 1]) > tie_gap, columns)
+
+    return label
+
+
+def shop_lab(size: Size, folder: Path, *, seed: int, model_parallel: int = 1) -> LanguageLab:
+    """A transformer with one id for each word of the world; the tokenizer is saved in `folder`."""
+    tokenizer = train_word_tokenizer(shop.words())
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tokenizer(tokenizer, folder / "tokenizer.json")
+    vocabulary = standard_vocabulary(tokenizer)
+    return make_lab(
+        size.transformer(vocab_size=vocabulary.size),
+        vocabulary,
+        prompt_length=shop.MAX_PROMPT_WORDS + 1,  # the <bos>
+        answer_length=shop.MAX_ANSWER_WORDS + 1,  # the <eos>
+        seed=seed,
+        model_parallel=model_parallel,
+    )
+
+
+def base_corpus(seed: int, rows: int, folder: Path) -> Records:
+    """One answer of the stochastic grammar to each of prompts 0 .. rows - 1, as records on disk."""
+
+    def answers():
+        for i in range(rows):
+            prompt = shop.make_prompt(seed, i)
+            yield {"prompt": prompt.text, "answer": shop.sample_answer(seed, prompt, i)}
+
+    facts = {"seed": seed, "rows": rows}
+    fields = {"prompt": TEXT, "answer": TEXT}
+    build("shop_base", {"train": answers()}, fields=fields, data_dir=folder, config=facts)
+    return open_source(folder, "shop_base", "train")

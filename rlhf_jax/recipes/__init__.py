@@ -1,0 +1,50 @@
+"""The language job, once, for any task and any model: recipes on top of `algos`.
+
+    task = text_task(prompts, score, objective="score", heldout=64)
+    lab = make_lab(config, vocabulary, prompt_length=32, answer_length=32)
+    with open_run(out, slug="mine", config={}) as run:
+        sft = run_stage(run, "sft", lambda stage: (supervised(stage, lab, rows, params, fit), {}))
+
+A task knows prompts and scores and no model; a lab knows a model and no task; a recipe is
+`(stage, lab, ...) -> params` and knows neither world nor parametrisation.
+
+| recipe | function |
+|---|---|
+| supervised fine-tuning | `supervised` |
+| reward model, pairwise preference model | `reward_model`, `preference_model` |
+| DPO, IPO, SimPO and every other loss of pairs | `preference` |
+| pairs of a policy's own answers | `sample_pairs` |
+| PPO, online DPO and every other method on fresh answers | `online` with a method of `methods` |
+"""
+
+from rlhf_jax.recipes.lab import LanguageLab as LanguageLab
+from rlhf_jax.recipes.lab import adamw_cosine as adamw_cosine
+from rlhf_jax.recipes.lab import make_lab as make_lab
+from rlhf_jax.recipes.lab import make_prompts as make_prompts
+from rlhf_jax.recipes.lab import stage_key as stage_key
+from rlhf_jax.recipes.methods import critic_of as critic_of
+from rlhf_jax.recipes.methods import online_pairs as online_pairs
+from rlhf_jax.recipes.methods import ppo as ppo
+from rlhf_jax.recipes.offline import Fit as Fit
+from rlhf_jax.recipes.offline import on_trunk as on_trunk
+from rlhf_jax.recipes.offline import preference as preference
+from rlhf_jax.recipes.offline import preference_model as preference_model
+from rlhf_jax.recipes.offline import reference_logps as reference_logps
+from rlhf_jax.recipes.offline import reward_model as reward_model
+from rlhf_jax.recipes.offline import supervised as supervised
+from rlhf_jax.recipes.online import OnlineMethod as OnlineMethod
+from rlhf_jax.recipes.online import online as online
+from rlhf_jax.recipes.online import prompt_rows as prompt_rows
+from rlhf_jax.recipes.pairs import sample_pairs as sample_pairs
+from rlhf_jax.recipes.rewards import Reward as Reward
+from rlhf_jax.recipes.rewards import model_reward as model_reward
+from rlhf_jax.recipes.rewards import task_reward as task_reward
+from rlhf_jax.recipes.rewards import weighted_reward as weighted_reward
+from rlhf_jax.recipes.rows import answer_rows as answer_rows
+from rlhf_jax.recipes.rows import array_rows as array_rows
+from rlhf_jax.recipes.rows import pair_rows as pair_rows
+from rlhf_jax.recipes.task import Labels as Labels
+from rlhf_jax.recipes.task import Task as Task
+from rlhf_jax.recipes.task import overall as overall
+from rlhf_jax.recipes.task import score_answers as score_answers
+from rlhf_jax.recipes.task import text_task as text_task

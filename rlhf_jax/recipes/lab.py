@@ -1,0 +1,233 @@
+"""A language lab: a transformer, its vocabulary, mesh and compiled functions. It knows no task."""
+
+import zlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.checks import check_range
+from rlhf_jax.data.padding import pad_left, pad_right
+from rlhf_jax.data.tokenizer import decode_rows, encode_completions, encode_prompts
+from rlhf_jax.models import (
+    ScalarModel,
+    Transformer,
+    TransformerConfig,
+    make_reward_model,
+    make_transformer,
+    make_value_model,
+)
+from rlhf_jax.policies.language import (
+    LanguageDecoder,
+    language_decoder,
+    language_policy,
+    language_reward,
+    language_trajectory,
+    language_value,
+)
+from rlhf_jax.recipes.task import Task
+from rlhf_jax.sampling.decode import Rollout, SamplingConfig, sample_many
+from rlhf_jax.sharding import compile_update, make_mesh, shard_params, shard_state, split_batch
+from rlhf_jax.training import UserError
+from rlhf_jax.types import (
+    Params,
+    Policy,
+    Prompts,
+    RewardFn,
+    TrainState,
+    Trajectory,
+    ValueFn,
+    Vocabulary,
+)
+
+CHUNK = 128  # prompts answered at a time
+
+
+@runtime_checkable
+class LabDraw(Protocol):
+    """Answers numbered first .. first + samples - 1 to each prompt, [B, samples]."""
+
+    def __call__(
+        self,
+        params: Params,
+        prompts: Prompts,
+        key: jax.Array,
+        samples: int,
+        first: int = 0,
+        *,
+        sampling: SamplingConfig | None = None,
+    ) -> Rollout: ...
+
+
+class LanguageLab(NamedTuple):
+    """Policy, reward model and critic, with what every language job does with them.
+
+    seed: of every key. prompt_length, answer_length: P and T, the columns of prompts and answers.
+    mesh: None on one device. model, scorer: the transformer under the policy and the one with a
+    scalar under the reward. axes: logical axis names of the parameters of "policy", "reward" and
+    "value". sampling: temperature 1, at most T tokens, unless a draw is given another.
+    token_logps: `(params, trajectory) -> [*B, T]`. scores: `(reward params, trajectory) -> [*B]`.
+    """
+
+    seed: int
+    vocabulary: Vocabulary
+    prompt_length: int
+    answer_length: int
+    mesh: Mesh | None
+    model: Transformer
+    scorer: ScalarModel
+    decoder: LanguageDecoder
+    policy: Policy
+    reward: RewardFn
+    value: ValueFn
+    axes: dict[str, Any]
+    sampling: SamplingConfig
+    draw: LabDraw
+    token_logps: Any
+    scores: Any
+
+
+def make_lab(
+    config: TransformerConfig,
+    vocabulary: Vocabulary,
+    *,
+    prompt_length: int,
+    answer_length: int,
+    seed: int = 0,
+    model_parallel: int = 1,
+) -> LanguageLab:
+    """Everything that depends on sizes only; nothing is compiled before it is called.
+
+    Args:
+      prompt_length, answer_length: P and T >= 1; longer prompts keep their end, longer answers
+        their start.
+      model_parallel: devices over which each copy of the parameters is split.
+    Raises:
+      UserError: model_parallel does not divide the number of devices.
+    """
+    check_range("[1, inf)", prompt_length=prompt_length, answer_length=answer_length)
+    devices = jax.device_count()
+    if devices % model_parallel:
+        raise UserError(
+            f"model_parallel must divide the number of devices, {devices}, got {model_parallel}"
+        )
+    mesh = make_mesh(model=model_parallel) if devices > 1 else None
+    model = make_transformer(config)
+    scorer, critic = make_reward_model(config), make_value_model(config)
+    policy, reward = language_policy(model), language_reward(scorer)
+    decoder = language_decoder(model)
+    sampling = SamplingConfig(
+        max_new_tokens=answer_length, stop_ids=vocabulary.stop_ids, pad_id=vocabulary.pad_id
+    )
+
+    def token_logps(params: Params, trajectory: Trajectory) -> jax.Array:
+        return policy.logps(params, trajectory.inputs, trajectory.actions)
+
+    return LanguageLab(
+        seed=seed,
+        vocabulary=vocabulary,
+        prompt_length=prompt_length,
+        answer_length=answer_length,
+        mesh=mesh,
+        model=model,
+        scorer=scorer,
+        decoder=decoder,
+        policy=policy,
+        reward=reward,
+        value=language_value(critic),
+        axes={"policy": model.axes(), "reward": scorer.axes(), "value": critic.axes()},
+        sampling=sampling,
+        draw=make_draw(decoder, sampling, mesh),
+        token_logps=jax.jit(token_logps),
+        scores=jax.jit(reward.scores),
+    )
+
+
+def make_draw(decoder: LanguageDecoder, default: SamplingConfig, mesh: Mesh | None) -> LabDraw:
+    """A draw that is compiled once for each shape and each `sampling`, split over the mesh."""
+    run = jax.jit(partial(sample_many, decoder), static_argnames="config")
+
+    def draw(params, prompts, key, samples, first=0, *, sampling=None):
+        ids, mask = prompts.inputs
+        indices = np.asarray(prompts.indices)
+        numbers = np.broadcast_to(np.arange(first, first + samples), (len(indices), samples))
+        rows = (ids, mask, indices, numbers)
+        ids, mask, indices, numbers = rows if mesh is None else split_batch(rows, mesh)
+        config = default if sampling is None else sampling
+        return run(
+            params, ids, mask, key, config=config, prompt_indices=indices, sample_indices=numbers
+        )
+
+    return draw
+
+
+def stage_key(lab: LanguageLab, name: str) -> jax.Array:
+    """A key of its own for each named use."""
+    return jax.random.fold_in(jax.random.key(lab.seed), zlib.crc32(name.encode()))
+
+
+def make_prompts(lab: LanguageLab, task: Task, indices: np.ndarray) -> Prompts:
+    """The task's prompts with these numbers as the model reads them, padded left."""
+    rows = encode_prompts(lab.vocabulary, task.texts(indices))
+    padded = pad_left(rows, lab.prompt_length, pad_id=lab.vocabulary.pad_id)
+    return Prompts(tuple(padded), np.asarray(indices))
+
+
+def make_trajectories(
+    lab: LanguageLab, prompts: Sequence[str], answers: Sequence[str]
+) -> Trajectory:
+    """Texts as the policy reads them, [B]; all of an answer counts, its stop id included."""
+    pad_id = lab.vocabulary.pad_id
+    asked = pad_left(encode_prompts(lab.vocabulary, prompts), lab.prompt_length, pad_id=pad_id)
+    rows = encode_completions(lab.vocabulary, answers)
+    given = pad_right(rows, lab.answer_length, pad_id=pad_id)
+    return language_trajectory(*map(jnp.asarray, (*asked, *given)))
+
+
+def decode_texts(lab: LanguageLab, actions: jax.Array | np.ndarray) -> list[str]:
+    """The text of each answer, from token ids [N, T]."""
+    return decode_rows(lab.vocabulary, np.asarray(actions).tolist())
+
+
+def adamw_cosine(
+    learning_rate: float, steps: int, *, b2: float = 0.999, weight_decay: float = 0.01
+) -> optax.GradientTransformation:
+    """AdamW with a short warm-up and a cosine to a tenth, gradients clipped to norm 1."""
+    check_range("(0, 1]", learning_rate=learning_rate)
+    warmup = max(1, min(20, steps // 10))
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, learning_rate, warmup, max(steps, warmup + 1), 0.1 * learning_rate
+    )
+    adamw = optax.adamw(schedule, b2=b2, weight_decay=weight_decay)
+    return optax.chain(optax.clip_by_global_norm(1.0), adamw)
+
+
+def start_training(
+    lab: LanguageLab, params: Params, axes: Any, optimizer: optax.GradientTransformation, update
+) -> tuple[TrainState, Any]:
+    """The first state and the compiled update, on the mesh if there is one.
+
+    The params are copied: the update reuses the memory of its state.
+    """
+    state = init_state(jax.tree.map(jnp.array, params), optimizer)
+    if lab.mesh is None:
+        return state, compile_update(update)
+    shardings = shard_state(state, params, shard_params(axes, lab.mesh), lab.mesh)
+    compiled = compile_update(update, mesh=lab.mesh, state_shardings=shardings)
+    return jax.device_put(state, shardings), compiled
+
+
+def batch_ways(lab: LanguageLab) -> int:
+    """The devices that share out a batch: its size must be a multiple."""
+    return 1 if lab.mesh is None else lab.mesh.shape["data"]
+
+
+def wrapped(indices: np.ndarray, start: int, size: int) -> np.ndarray:
+    """`size` entries from `start`, going round at the end: every chunk has one shape."""
+    return np.take(indices, np.arange(start, start + size), mode="wrap")

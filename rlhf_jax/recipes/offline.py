@@ -1,0 +1,189 @@
+"""Recipes on data that is there: SFT, reward model, preference model, any loss of pairs.
+
+    rows = answer_rows(lab, records, batch_size=16)
+    params = supervised(stage, lab, rows, params, Fit(adamw_cosine(3e-3, 200), steps=200))
+
+Each fits `params` to `rows[0]`, `rows[1]`, ... within a stage of a run, with its checkpoints and
+metrics, and returns the fitted parameters.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from rlhf_jax.algos import preference as preference_update
+from rlhf_jax.algos import preference_model as preference_model_update
+from rlhf_jax.algos import reward_model as reward_update
+from rlhf_jax.algos import sft
+from rlhf_jax.losses.reward import bradley_terry_loss
+from rlhf_jax.ops.logprobs import sequence_logps
+from rlhf_jax.policies.language import language_preference
+from rlhf_jax.recipes.lab import LanguageLab, start_training
+from rlhf_jax.recipes.rows import Records, Rows, halves, in_chunks, pair_batch
+from rlhf_jax.training import Stage, UserError, train_stage
+from rlhf_jax.types import Params, PreferenceBatch, PreferenceFn
+
+Measure = Callable[[Params, int], dict[str, Any]]
+
+
+def nothing(params: Params, step: int) -> dict[str, Any]:
+    """No numbers beside a step's own."""
+    return {}
+
+
+class Fit(NamedTuple):
+    """How long and by which rule.
+
+    steps: updates in all; an optimizer with a schedule needs the same number.
+    save_every: updates between checkpoints.
+    measure: `(params, step) -> numbers` to log beside a step's own, {} at most steps.
+    """
+
+    optimizer: optax.GradientTransformation
+    steps: int
+    save_every: int = 100
+    measure: Measure = nothing
+
+
+def supervised(stage: Stage, lab: LanguageLab, rows: Rows, params: Params, fit: Fit) -> Params:
+    """Maximum likelihood of the answers, given their prompts."""
+    update = sft.make_update(lab.policy, fit.optimizer)
+    return fit_rows(stage, lab, update, rows, params, fit, part="policy")
+
+
+def reward_model(
+    stage: Stage,
+    lab: LanguageLab,
+    rows: Rows,
+    params: Params,
+    fit: Fit,
+    *,
+    loss: Any = bradley_terry_loss,
+) -> Params:
+    """A score per answer from pairs; params from `on_trunk`, or of an earlier reward model.
+
+    Args:
+      loss: `(chosen_scores [B], rejected_scores [B]) -> [B]`.
+    """
+    update = reward_update.make_update(lab.reward, fit.optimizer, loss=loss)
+    return fit_rows(stage, lab, update, rows, params, fit, part="reward")
+
+
+def preference_model(
+    stage: Stage, lab: LanguageLab, rows: Rows, params: Params, fit: Fit
+) -> Params:
+    """P(first beats second) from pairs, by a model that reads both answers (`preference_of`)."""
+    update = preference_model_update.make_update(preference_of(lab), fit.optimizer)
+    return fit_rows(stage, lab, update, rows, params, fit, part="reward")
+
+
+def preference(
+    stage: Stage,
+    lab: LanguageLab,
+    rows: Rows,
+    params: Params,
+    fit: Fit,
+    *,
+    loss: Any,
+    logps: Any = sequence_logps,
+    reference: bool = True,
+) -> Params:
+    """Any loss of pairs: DPO, IPO, SimPO and the others of docs/losses.md.
+
+    Args:
+      rows: pairs with their reference log-probs (`reference_logps`), unless `reference` is False.
+      loss, logps, reference: as in `algos.preference.make_update`.
+    """
+    update = preference_update.make_update(
+        lab.policy, fit.optimizer, loss, logps=logps, reference=reference
+    )
+    return fit_rows(stage, lab, update, rows, params, fit, part="policy")
+
+
+def fit_rows(
+    stage: Stage,
+    lab: LanguageLab,
+    update: Any,
+    rows: Rows,
+    params: Params,
+    fit: Fit,
+    *,
+    part: str,
+) -> Params:
+    """One update per batch of rows; `part` names the axes of the parameters, as in `lab.axes`."""
+    state, step = start_training(lab, params, lab.axes[part], fit.optimizer, update)
+
+    def one(state, i):
+        state, metrics = step(state, rows[i])
+        return state, metrics | fit.measure(state.params, i)
+
+    return train_stage(stage, one, state, steps=fit.steps, save_every=fit.save_every).params
+
+
+def on_trunk(lab: LanguageLab, policy_params: Params, key: jax.Array) -> Params:
+    """First parameters of a reward or preference model: a policy's trunk and a new head."""
+    return {**lab.reward.init(key), "trunk": policy_params["trunk"]}
+
+
+def preference_of(lab: LanguageLab) -> PreferenceFn:
+    """The pairwise model: the reward model's transformer, which reads both answers.
+
+    Raises:
+      UserError: the vocabulary has no bos_id, which stands between the answers.
+    """
+    if lab.vocabulary.bos_id is None:
+        raise UserError("a pairwise preference model needs a vocabulary with a bos_id")
+    return language_preference(lab.scorer, separator=lab.vocabulary.bos_id)
+
+
+def reference_logps(
+    lab: LanguageLab,
+    params: Params,
+    pairs: Records,
+    *,
+    batch_size: int,
+    logps: Any = sequence_logps,
+) -> dict[str, np.ndarray]:
+    """Log-probs of every pair under the reference, computed once: "chosen" and "rejected", [N]."""
+
+    @jax.jit
+    def both(params: Params, batch: PreferenceBatch) -> dict[str, jax.Array]:
+        found = preference_update.attach_reference(lab.policy, params, batch, logps=logps)
+        return {"chosen": found.ref_chosen_logps, "rejected": found.ref_rejected_logps}
+
+    return in_chunks(lambda part: both(params, pair_batch(lab, part)), pairs, size=batch_size)
+
+
+class ScoreScale(NamedTuple):
+    """(score - mean) / std has mean 0 and variance 1 on the answers that these were measured on."""
+
+    mean: float
+    std: float
+
+
+def pair_scores(lab: LanguageLab, params: Params, pairs: Records, *, batch_size: int) -> np.ndarray:
+    """The reward model's scores of chosen and rejected answers, [N, 2]."""
+
+    def score(part: list[dict]) -> jax.Array:
+        return lab.scores(params, halves(pair_batch(lab, part)))
+
+    return in_chunks(score, pairs, size=batch_size)
+
+
+def score_scale(name: str, scores: np.ndarray) -> ScoreScale:
+    """Mean and standard deviation of scores.
+
+    Raises:
+      UserError: the reward model of stage `name` tells no two answers apart.
+    """
+    mean, std = float(scores.mean()), float(scores.std())
+    # Not std > 0: the rounding of a mean of equal numbers is no spread.
+    if not (scores.min() < scores.max() and std < np.inf):
+        raise UserError(
+            f"{name}: the {scores.size} held-out scores have standard deviation {std}: "
+            "raise the steps or the learning rate of this stage"
+        )
+    return ScoreScale(mean, std)

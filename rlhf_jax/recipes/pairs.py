@@ -1,0 +1,92 @@
+"""Pairs of a policy's own answers, labelled by the task's teacher, as records on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rlhf_jax.data.store import Field, build, open_source
+from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts, stage_key, wrapped
+from rlhf_jax.recipes.rows import Records
+from rlhf_jax.recipes.task import Task
+from rlhf_jax.training import Run, UserError, check_stop, progress_bar, tree_digest
+from rlhf_jax.types import Params
+
+TEXT = Field("text")
+
+
+def sample_pairs(
+    run: Run,
+    lab: LanguageLab,
+    task: Task,
+    params: Params,
+    indices: np.ndarray,
+    *,
+    name: str,
+    split: str,
+    facts: dict[str, Any],
+) -> Records:
+    """Two answers of the policy to each prompt, the one that the teacher prefers chosen.
+
+    Pairs that the teacher does not keep and empty answers are left out. The records are "prompt",
+    "chosen", "rejected" and the teacher's columns; the same policy, prompts and facts are sampled
+    once, and then read from the run's folder.
+
+    Args:
+      name, split: of the data set under `run.out / "data"`.
+      facts: JSON values that the teacher depends on.
+    Raises:
+      UserError: the task has no teacher, or no pair is left.
+    """
+    if task.teacher is None:
+        raise UserError(f"{name}: the task has no teacher to label pairs: give it one")
+    first, second = draw_two(run, lab, task, params, indices, name=name, split=split)
+    labels = task.teacher(stage_key(lab, f"{name} labels"), indices, first, second)
+    prompts = task.texts(indices)
+    rows = []
+    for i, answers in enumerate(zip(first, second, strict=True)):
+        if not (labels.kept[i] and all(answers)):
+            continue
+        winner = int(labels.winners[i])
+        row = {"prompt": prompts[i], "chosen": answers[winner], "rejected": answers[1 - winner]}
+        rows.append(row | {key: float(values[i]) for key, values in labels.columns.items()})
+    if not rows:
+        raise UserError(
+            f"pairs: none of the {len(indices)} {split} pairs is left: the teacher keeps none, or "
+            f"answers are empty ({facts})"
+        )
+    fields = dict.fromkeys(("prompt", "chosen", "rejected"), TEXT)
+    fields |= dict.fromkeys(labels.columns, Field("float32"))
+    known = {"seed": lab.seed, "prompts": len(indices), "policy": tree_digest(params), **facts}
+    build(name, {split: rows}, fields=fields, data_dir=run.out / "data", config=known)
+    return open_pairs(run.out / "data", name, split)
+
+
+def open_pairs(folder: Path, name: str, split: str) -> Records:
+    """The records that `sample_pairs` wrote."""
+    return open_source(folder, name, split)
+
+
+def draw_two(
+    run: Run,
+    lab: LanguageLab,
+    task: Task,
+    params: Params,
+    indices: np.ndarray,
+    *,
+    name: str,
+    split: str,
+) -> tuple[list[str], list[str]]:
+    """Texts of two answers to each prompt, `CHUNK` prompts at a time."""
+    key, sides = stage_key(lab, name), ([], [])
+    with progress_bar(f"{split} pairs", len(indices), show=run.progress) as advance:
+        for start in range(0, len(indices), CHUNK):
+            check_stop(run, f"sampling {split} pairs")
+            prompts = make_prompts(lab, task, wrapped(indices, start, CHUNK))
+            actions = jax.device_get(lab.draw(params, prompts, key, 2).trajectory.actions)
+            for k, side in enumerate(sides):
+                side += decode_texts(lab, actions[:, k])
+            advance(start + CHUNK)
+    first, second = (side[: len(indices)] for side in sides)
+    return first, second

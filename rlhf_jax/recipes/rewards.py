@@ -1,0 +1,77 @@
+"""Where the scores of an online recipe come from: a reward model, the task's own scores, or both.
+
+A reward has a part that runs on the host, on texts, and a part that runs on the device, within the
+compiled step. A reward model is all device, a Python function all host.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rlhf_jax.recipes.lab import LanguageLab, decode_texts
+from rlhf_jax.recipes.offline import ScoreScale
+from rlhf_jax.recipes.task import Task, overall, score_answers
+from rlhf_jax.types import Params, Prompts, Trajectory
+
+
+class Reward(NamedTuple):
+    """One number for each answer of a rollout.
+
+    params: arrays that `scores` is given.
+    host: `(prompts, actions [B, K, T]) -> arrays`, before the compiled step; anything, or ().
+    scores: pure `(params, host's arrays, trajectory [B, K]) -> [B, K]`; NaN leaves an answer out.
+    """
+
+    params: Params
+    host: Callable[[Prompts, np.ndarray], Any]
+    scores: Callable[[Params, Any, Trajectory], Float[Array, "B K"]]
+
+
+def model_reward(lab: LanguageLab, params: Params, scale: ScoreScale) -> Reward:
+    """A reward model's scores in units of `scale`."""
+
+    def scores(params: Any, _: Any, trajectory: Trajectory) -> Array:
+        return (lab.reward.scores(params["model"], trajectory) - params["mean"]) / params["std"]
+
+    arrays = {"model": params, "mean": scale.mean, "std": scale.std}
+    return Reward(arrays, lambda prompts, actions: (), scores)
+
+
+def task_reward(lab: LanguageLab, task: Task) -> Reward:
+    """The task's objective, scored on texts."""
+
+    def host(prompts: Prompts, actions: np.ndarray) -> np.ndarray:
+        rows, samples = actions.shape[:2]
+        texts = decode_texts(lab, actions.reshape(rows * samples, -1))
+        indices = np.repeat(np.asarray(prompts.indices), samples)
+        found = overall(task, score_answers(task, indices, texts))
+        return found.reshape(rows, samples).astype(np.float32)
+
+    return Reward((), host, lambda params, given, trajectory: given)
+
+
+def weighted_reward(parts: dict[str, tuple[float, Reward]]) -> Reward:
+    """The weighted sum of several; an answer that one of them leaves out is left out."""
+
+    def host(prompts: Prompts, actions: np.ndarray) -> dict[str, Any]:
+        return {name: one.host(prompts, actions) for name, (_, one) in parts.items()}
+
+    def scores(params: Any, given: Any, trajectory: Trajectory) -> Array:
+        return sum(
+            (
+                weight * one.scores(params[name], given[name], trajectory)
+                for name, (weight, one) in parts.items()
+            ),
+            start=jnp.zeros(()),
+        )
+
+    return Reward({name: one.params for name, (_, one) in parts.items()}, host, scores)
+
+
+def actions_of(trajectory: Trajectory) -> np.ndarray:
+    """The sampled ids on the host, [B, K, T]."""
+    return np.asarray(jax.device_get(trajectory.actions))

@@ -1,0 +1,144 @@
+"""A task: prompts by number, and what answers to them are worth. It knows no model.
+
+    task = text_task(["name a colour", ...], lambda prompts, answers: {"short": [...]})
+
+A world of `labs`, a JSONL file and a Python function with a list of prompts are all tasks, and
+every recipe takes any of them.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+from rlhf_jax.checks import check_range
+from rlhf_jax.training import UserError
+
+Scores = Mapping[str, np.ndarray]
+
+
+class Labels(NamedTuple):
+    """What a teacher says of N pairs of answers.
+
+    winners: [N] 0 or 1, the answer preferred. kept: [N] bool, False for pairs it tells nothing of.
+    columns: name -> [N] floats to keep with each pair, e.g. the gold score of the chosen answer.
+    """
+
+    winners: np.ndarray
+    kept: np.ndarray
+    columns: Mapping[str, np.ndarray]
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """Labels pairs of answers to the same prompts."""
+
+    def __call__(
+        self, key: jax.Array, indices: np.ndarray, first: Sequence[str], second: Sequence[str]
+    ) -> Labels: ...
+
+
+class Task(NamedTuple):
+    """What is to be answered, and how answers are scored.
+
+    texts: prompts' numbers [N] -> N texts.
+    splits: name -> numbers of its prompts; "train" and "heldout" at least, disjoint.
+    score: `(numbers [N], answers) -> {name: N numbers}`, on the host. None and NaN mask the answer.
+    objective: the name of the score that is maximised, or name -> weight for a sum of several.
+    teacher: labels pairs, or None where nobody does.
+    """
+
+    texts: Callable[[np.ndarray], list[str]]
+    splits: Mapping[str, range]
+    score: Callable[[np.ndarray, Sequence[str]], Mapping[str, Sequence[Any]]]
+    objective: str | Mapping[str, float]
+    teacher: Teacher | None = None
+
+
+def text_task(
+    prompts: Sequence[str],
+    score: Callable[[list[str], Sequence[str]], Mapping[str, Sequence[Any]]],
+    *,
+    objective: str | Mapping[str, float],
+    heldout: int,
+    teacher: Teacher | None = None,
+) -> Task:
+    """A list of prompts and a Python function.
+
+    Args:
+      score: `(prompt texts, answers) -> {name: one number per answer}`.
+      heldout: the last so many prompts are never trained on; at least 1, and fewer than there are.
+    """
+    check_range(f"[1, {len(prompts) - 1}]", heldout=heldout)
+    train = len(prompts) - heldout
+
+    def texts(indices: np.ndarray) -> list[str]:
+        return [prompts[int(i)] for i in indices]
+
+    return Task(
+        texts=texts,
+        splits={"train": range(train), "heldout": range(train, len(prompts))},
+        score=lambda indices, answers: score(texts(indices), answers),
+        objective=objective,
+        teacher=teacher,
+    )
+
+
+def score_answers(task: Task, indices: np.ndarray, answers: Sequence[str]) -> Scores:
+    """Every named score of each answer, [N] float64, NaN where the task gave None or NaN.
+
+    Raises:
+      UserError: the task raised anything (chained), gave another number of scores than answers, an
+        infinite number or what is no number; it names the prompts.
+    """
+    indices = np.asarray(indices)
+    try:
+        found = task.score(indices, answers)
+    # Everything, because scoring is the user's own code: the prompts are what its author needs.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"scoring answers to {_named(indices)} failed: {reason}") from error
+    return {name: _numbers(name, values, indices) for name, values in found.items()}
+
+
+def overall(task: Task, scores: Scores) -> np.ndarray:
+    """The score that is maximised, [N]: the task's objective, or the weighted sum of several.
+
+    Raises:
+      UserError: a name that the task does not score.
+    """
+    weights = {task.objective: 1.0} if isinstance(task.objective, str) else task.objective
+    missing = [name for name in weights if name not in scores]
+    if missing:
+        raise UserError(
+            f"the objective has the score {missing[0]!r}, which the task does not give; it gives "
+            f"{sorted(scores)}"
+        )
+    return np.sum([weight * scores[name] for name, weight in weights.items()], axis=0)
+
+
+def _numbers(name: str, values: Sequence[Any], indices: np.ndarray) -> np.ndarray:
+    """[N] float64; None becomes NaN."""
+    rows = list(values)
+    if len(rows) != len(indices):
+        raise UserError(
+            f"score {name!r} has {len(rows)} numbers, expected {len(indices)}, one for each answer "
+            f"to {_named(indices)}"
+        )
+    for index, value in zip(indices, rows, strict=True):
+        number = value is None or isinstance(value, int | float | np.number | np.bool_)
+        if not number or (value is not None and math.isinf(value)):
+            raise UserError(
+                f"score {name!r} of an answer to prompt {index} is {value!r}; expected a finite "
+                "number, or None to leave the answer out"
+            )
+    return np.array([math.nan if value is None else value for value in rows], np.float64)
+
+
+def _named(indices: np.ndarray) -> str:
+    """Prompts by number, the first few of many."""
+    numbers = list(dict.fromkeys(np.asarray(indices).ravel().tolist()))
+    more = f", ... ({len(numbers)} in all)" if len(numbers) > 8 else ""
+    return f"prompt{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:8]))}{more}"

@@ -1,0 +1,67 @@
+"""Tasks: prompts by number, and what is wrong with a score is said by its prompt."""
+
+import numpy as np
+import pytest
+
+from rlhf_jax.recipes import overall, score_answers, text_task
+from rlhf_jax.training import UserError
+
+PROMPTS = ["one", "two", "three", "four"]
+
+
+def letters(prompts, answers):
+    return {
+        "letters": [len(a) for a in answers],
+        "right": [p == a for p, a in zip(prompts, answers, strict=True)],
+    }
+
+
+def test_the_last_prompts_are_held_out():
+    task = text_task(PROMPTS, letters, objective="letters", heldout=1)
+    assert task.texts(np.array([3, 0])) == ["four", "one"]
+    assert (task.splits["train"], task.splits["heldout"]) == (range(3), range(3, 4))
+
+
+def test_an_objective_is_a_score_or_a_weighted_sum():
+    task = text_task(PROMPTS, letters, objective={"letters": 0.5, "right": 2.0}, heldout=1)
+    scores = score_answers(task, np.array([0, 1]), ["one", "three"])
+    np.testing.assert_array_equal(scores["letters"], [3.0, 5.0])
+    # 0.5 * 3 + 2 * 1 and 0.5 * 5 + 2 * 0.
+    np.testing.assert_array_equal(overall(task, scores), [3.5, 2.5])
+
+
+def test_none_and_nan_leave_an_answer_out():
+    task = text_task(PROMPTS, lambda p, a: {"s": [None, float("nan"), 1]}, objective="s", heldout=1)
+    found = score_answers(task, np.arange(3), ["", "", ""])["s"]
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 1.0])
+
+
+def raises(prompts, answers):
+    raise RuntimeError("out of paper")
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (raises, r"prompts 7, 8 failed: RuntimeError: out of paper"),
+        (lambda p, a: {"s": [1.0]}, r"score 's' has 1 numbers, expected 2"),
+        (lambda p, a: {"s": [1.0, float("inf")]}, r"answer to prompt 8 is inf"),
+        (lambda p, a: {"s": ["good", 1.0]}, r"answer to prompt 7 is 'good'"),
+    ],
+)
+def test_a_bad_score_names_its_prompt(score, message):
+    task = text_task(["p"] * 9, score, objective="s", heldout=1)
+    with pytest.raises(UserError, match=message):
+        score_answers(task, np.array([7, 8]), ["a", "b"])
+
+
+def test_an_unknown_objective_is_named():
+    task = text_task(PROMPTS, letters, objective="helpful", heldout=1)
+    with pytest.raises(UserError, match="has the score 'helpful', which the task does not give"):
+        overall(task, score_answers(task, np.array([0]), ["one"]))
+
+
+@pytest.mark.parametrize("heldout", [0, 4])
+def test_a_split_without_prompts_is_refused(heldout):
+    with pytest.raises(ValueError, match="heldout"):
+        text_task(PROMPTS, letters, objective="letters", heldout=heldout)
