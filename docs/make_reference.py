@@ -20,7 +20,7 @@ OUTSIDE = (
     "CONTRIBUTING.md",
     "notebooks/*.ipynb",
     "experiments/README.md",
-    "experiments/*/README.md",
+    "experiments/[!_]*/README.md",
 )
 SECTION = re.compile(
     r"(Args|Returns|Raises|Attributes|Needs|Reduces to|Reference|Departs):(?: +(.*))?$"
@@ -95,7 +95,7 @@ class MarkdownDocstrings(Extension):
 
 def on_config(config):
     """Adds the experiments and the rooms to the navigation."""
-    papers = sorted(path.parent.name for path in ROOT.glob("experiments/*/README.md"))
+    papers = sorted(path.parent.name for path in ROOT.glob("experiments/[!_]*/README.md"))
     pages = ["experiments/README.md", *(f"experiments/{slug}/README.md" for slug in papers)]
     config.nav += [
         {"Experiments": pages},

@@ -1,28 +1,13 @@
 """`python -m experiments new`: a skeleton that runs, and that nobody can leave as it is."""
 
-import sys
 from pathlib import Path
 
 import pytest
 from experiment_checks import faults
 
-import experiments
 from experiments import __main__ as cli
 from experiments._skeleton.test import *  # noqa: F403  (what it writes as test_<slug>.py)
 from experiments.new import SKELETON
-
-
-@pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """An empty checkout, in which `experiments.<slug>` can be imported."""
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "README.md").write_text("| paper | equation | experiment |\n")
-    (tmp_path / "tests" / "experiments").mkdir(parents=True)
-    monkeypatch.setattr(experiments, "__path__", [str(tmp_path / "experiments")])
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    for name in [name for name in sys.modules if name.startswith("experiments.fresh")]:
-        del sys.modules[name]
 
 
 def files(folder: Path) -> set[str]:
