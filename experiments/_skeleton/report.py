@@ -21,7 +21,7 @@ def write_report(job: Run, distances: np.ndarray, claims: Sequence[Claim], table
         "Training",
         "Total variation to the closed form. Median over seeds; the band reaches from the smallest "
         "to the largest.",
-        "the distance falls to the threshold and below it",
+        "the distance falls to rounding error",
     )
     write_page(job.out, CLAIM, lead=PAPER, claims=claims, table=table, figures={"distance": shown})
 
