@@ -36,6 +36,7 @@ PARTS = {
     "Reward models and other feedback": ["losses.reward", "losses.feedback"],
     "Links: losses of one margin": ["losses.links"],
     "Advantages of groups": ["ops.groups"],
+    "Advantages of turns": ["ops.turns"],
     "Returns, ensembles, gradients of the KL": ["ops.returns", "ops.ensembles", "ops.kl"],
     "Averages over tokens and answers": ["ops.masking"],
 }

@@ -5,6 +5,7 @@
 is what the methods of `algos.selfplay` ask their answers from. Answer k of a prompt is drawn
 with the counters (prompts.indices, first + k), so it depends neither on the batch nor on how many
 are drawn with it: a prompt given twice gets the same answers twice, and `first` draws further ones.
+With an array [B, 1] for `first`, each prompt has its own.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key
 
 from rlhf_jax.checks import check_range
@@ -22,6 +24,7 @@ from rlhf_jax.sampling.rollout import sample_actions
 from rlhf_jax.types import Params, Policy, Prompts
 
 Draw = Callable[..., Rollout]
+First = int | Int[np.ndarray, "B 1"]  # number of a prompt's first answer
 
 
 def language_draw(decoder: LanguageDecoder, config: SamplingConfig) -> Draw:
@@ -35,7 +38,7 @@ def language_draw(decoder: LanguageDecoder, config: SamplingConfig) -> Draw:
     run = jax.jit(partial(sample_many, decoder, config=config))
 
     def draw(
-        params: Params, prompts: Prompts, key: Key[Array, ""], samples: int, first: int = 0
+        params: Params, prompts: Prompts, key: Key[Array, ""], samples: int, first: First = 0
     ) -> Rollout:
         ids, mask = (jnp.asarray(x) for x in prompts.inputs)
         indices, numbers = _counters(prompts, samples, first)
@@ -53,7 +56,7 @@ def policy_draw(policy: Policy) -> Draw:
     run = jax.jit(partial(sample_actions, policy))
 
     def draw(
-        params: Params, prompts: Prompts, key: Key[Array, ""], samples: int, first: int = 0
+        params: Params, prompts: Prompts, key: Key[Array, ""], samples: int, first: First = 0
     ) -> Rollout:
         indices, numbers = _counters(prompts, samples, first)
         states = jnp.broadcast_to(jnp.asarray(prompts.inputs)[:, None, None], (*numbers.shape, 1))
@@ -93,7 +96,7 @@ def mixture_policy(policy: Policy, *, weight: float | int) -> Policy:
 
 
 def _counters(
-    prompts: Prompts, samples: int, first: int
+    prompts: Prompts, samples: int, first: First
 ) -> tuple[Int[Array, "B K"], Int[Array, "B K"]]:
     """Prompt and sample numbers of every answer."""
     indices = jnp.asarray(prompts.indices)[:, None]

@@ -1,0 +1,258 @@
+"""Several turns of a dialogue or of an agent with tools, as one trajectory per row.
+
+The completion of a row is answer, observation, answer, ... The policy's tokens are counted in the
+mask. An observation's tokens are valid: they are read, and no loss counts them. Ids go into a
+trajectory as they were sampled, and an observation is tokenised once, so what is trained on is what
+was sampled.
+"""
+
+import math
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from rlhf_jax.checks import check_range
+from rlhf_jax.policies.language import language_trajectory
+from rlhf_jax.sampling.decode import Rollout
+from rlhf_jax.sampling.draws import Draw
+from rlhf_jax.types import Params, Prompts, Vocabulary
+
+History = tuple[tuple[str, str], ...]
+
+# Indices of prompts are below 2^31: the keys of later turns are none of those of the first.
+LATER_TURNS = 1 << 31
+
+
+@runtime_checkable
+class Step(Protocol):
+    """What a task says to one answer: a tool, an environment, or "try again".
+
+    Called on the host with the prompt's index, the (answer, observation) of each earlier turn, and
+    the answer's text without its stop token. What has to be remembered is in the history, so a step
+    can be a pure function.
+
+    Returns:
+      observation: the text that the policy reads before its next answer, with whatever a chat
+        template puts around it; None for no text.
+      reward: of this turn; None and NaN leave the row out of training.
+      done: True ends the episode, and the observation is not read.
+    """
+
+    def __call__(
+        self, index: int, history: History, answer: str, /
+    ) -> tuple[str | None, float | None, bool]: ...
+
+
+class StepError(ValueError):
+    """A task's step failed, or returned something else. The message names the prompt."""
+
+
+class TurnRollout(NamedTuple):
+    """Sampled episodes, N turns at most.
+
+    rollout: trajectory, log-probs and finished, which is True where the step said done. Log-probs
+      are 0 where the mask is False, so at observations too.
+    turn_ids: [*B, T] int32, the turn of each counted token, -1 elsewhere.
+    rewards: [*B, N], one per turn, 0 for turns that were not taken; NaN where the step gave None.
+    truncated: [*B] True where a limit of length ended the row: an answer had no stop token, or
+      there was no room for another turn. A row that used up its turns is not truncated.
+    weights: [*B] float32, 0 where a reward is NaN, else 1.
+    """
+
+    rollout: Rollout
+    turn_ids: Int[Array, "*B T"]
+    rewards: Float[Array, "*B N"]
+    truncated: Bool[Array, "*B"]
+    weights: Float[Array, "*B"]
+
+
+class _Board(NamedTuple):
+    """All rows so far, R of them, written in place. `used`: columns of T that hold tokens."""
+
+    indices: Int[np.ndarray, "R"]
+    ids: Int[np.ndarray, "R T"]
+    turn_ids: Int[np.ndarray, "R T"]
+    token_logps: Float[np.ndarray, "R T"]
+    sampling_token_logps: Float[np.ndarray, "R T"]
+    used: Int[np.ndarray, "R"]
+    rewards: Float[np.ndarray, "R N"]
+    going: Bool[np.ndarray, "R"]
+    finished: Bool[np.ndarray, "R"]
+    truncated: Bool[np.ndarray, "R"]
+    histories: list[History]
+
+
+def rollout_turns(
+    draw: Draw,
+    params: Params,
+    prompts: Prompts,
+    key: Key[Array, ""],
+    samples: int = 1,
+    first: int = 0,
+    *,
+    vocabulary: Vocabulary,
+    length: int,
+    max_turns: int = 1,
+    step: Step | None = None,
+) -> TurnRollout:
+    """Episodes of up to `max_turns` turns, numbered first .. first + samples - 1 for each prompt.
+
+    In every turn all rows are drawn at once, then `step` is called for each row that goes on. The
+    first turn has the answers of `draw(params, prompts, key, samples, first)`; a row depends on its
+    own counters only, as there. A language draw is compiled twice, whatever `max_turns` is: for the
+    prompts [B, P], and for the contexts of all later turns [B * samples, P + length - turn_tokens],
+    which are read anew in each turn.
+
+    Args:
+      draw: of a language model, e.g. `language_draw(decoder, config)`. Its config's max_new_tokens
+        is turn_tokens, the longest answer of one turn.
+      prompts: inputs are ids and mask [B, P].
+      length: T >= turn_tokens, tokens of a whole episode with its observations. A turn begins only
+        where turn_tokens columns are left for it.
+      max_turns: N >= 1.
+      step: the task's; None ends every row after one answer, with reward 0.
+    Returns:
+      TurnRollout with leading axes [B, samples].
+    Raises:
+      ValueError: length < turn_tokens.
+      StepError: the step raised anything (chained), or did not return a text or None, a finite
+        number, NaN or None, and a bool.
+    """
+    check_range("[1, inf)", samples=samples, length=length, max_turns=max_turns)
+    rows = jax.tree.map(lambda x: np.repeat(np.asarray(x), samples, axis=0), prompts)
+    numbers = first + np.tile(np.arange(samples), len(prompts.indices))[:, None]
+    board = _blank_board(rows.indices, length, max_turns, vocabulary.pad_id)
+    answers = draw(params, prompts, key, samples, first)
+    turn_tokens = answers.trajectory.actions.shape[-1]
+    check_range(f"[{turn_tokens}, inf)", length=length)
+    for turn in range(max_turns):
+        if turn > 0:
+            contexts = _contexts(rows, board, length - turn_tokens)
+            turn_key = jax.random.fold_in(key, LATER_TURNS + turn)
+            answers = draw(params, contexts, turn_key, 1, numbers)
+        _take_turn(board, answers, turn, step or _single_turn, vocabulary)
+        if not board.going.any():
+            break
+    return _turn_rollout(rows, board, samples)
+
+
+def _single_turn(index: int, history: History, answer: str) -> tuple[None, float, bool]:
+    """The step of a task that has none."""
+    return None, 0.0, True
+
+
+def _blank_board(indices: Int[np.ndarray, "R"], length: int, max_turns: int, pad_id: int) -> _Board:
+    """Rows without a token, all of them going."""
+    rows, columns = len(indices), (len(indices), length)
+    return _Board(
+        indices=indices,
+        ids=np.full(columns, pad_id, np.int32),
+        turn_ids=np.full(columns, -1, np.int32),
+        token_logps=np.zeros(columns, np.float32),
+        sampling_token_logps=np.zeros(columns, np.float32),
+        used=np.zeros(rows, np.int32),
+        rewards=np.zeros((rows, max_turns)),
+        going=np.ones(rows, bool),
+        finished=np.zeros(rows, bool),
+        truncated=np.zeros(rows, bool),
+        histories=[()] * rows,
+    )
+
+
+def _contexts(rows: Prompts, board: _Board, columns: int) -> Prompts:
+    """Prompts and what followed them, [R, P + columns]; decoding takes padding anywhere."""
+    prompt_ids, prompt_mask = rows.inputs
+    seen = np.arange(columns) < board.used[:, None]
+    ids = np.concatenate([prompt_ids, board.ids[:, :columns]], axis=1)
+    return Prompts((ids, np.concatenate([prompt_mask, seen], axis=1)), rows.indices)
+
+
+def _take_turn(
+    board: _Board, answers: Rollout, turn: int, step: Step, vocabulary: Vocabulary
+) -> None:
+    """Writes the answer of every row that goes on, and what the step says to it."""
+    trajectory = answers.trajectory
+    logps = (answers.token_logps, answers.sampling_token_logps)
+    mask, stopped, *columns = (
+        x.reshape(len(board.indices), -1)
+        for x in jax.device_get((trajectory.mask, answers.finished, trajectory.actions, *logps))
+    )
+    for row in np.flatnonzero(board.going).tolist():
+        ids, *row_logps = (x[row, mask[row]] for x in columns)
+        _write(board, row, ids, turn, *row_logps)
+        text = vocabulary.tokenizer.decode(ids[: len(ids) - stopped[row, 0]].tolist())
+        observation, reward, done = _ask(step, board.indices[row], board.histories[row], text)
+        board.rewards[row, turn] = reward
+        board.finished[row] = done and stopped[row, 0]
+        board.truncated[row] = not stopped[row, 0]
+        board.going[row] = not done and stopped[row, 0] and turn + 1 < board.rewards.shape[1]
+        if board.going[row]:
+            _observe(board, row, (text, observation), vocabulary, room=mask.shape[1])
+
+
+def _observe(
+    board: _Board, row: int, said: tuple[str, str], vocabulary: Vocabulary, *, room: int
+) -> None:
+    """Writes the observation of a row, or ends the row where no room is left after it."""
+    ids = vocabulary.tokenizer.encode(said[1], add_special_tokens=False).ids
+    if board.used[row] + len(ids) + room > board.ids.shape[1]:
+        board.truncated[row], board.going[row] = True, False
+        return
+    _write(board, row, ids)
+    board.histories[row] = (*board.histories[row], said)
+
+
+def _write(board: _Board, row: int, ids, turn: int = -1, logps=0.0, sampling_logps=0.0) -> None:
+    """Tokens into the next columns of a row; turn -1 for tokens that do not count."""
+    columns = slice(board.used[row], board.used[row] + len(ids))
+    board.ids[row, columns] = ids
+    board.turn_ids[row, columns] = turn
+    board.token_logps[row, columns] = logps
+    board.sampling_token_logps[row, columns] = sampling_logps
+    board.used[row] += len(ids)
+
+
+def _ask(step: Step, index: np.integer, history: History, answer: str) -> tuple[str, float, bool]:
+    """What the step returned, None written as no text and as NaN; or an error with the prompt."""
+    where = f"prompt {index}, turn {len(history)}"
+    try:
+        found = step(int(index), history, answer)
+    # Everything, because a step is the user's own code or a service: whatever goes wrong there, its
+    # author needs the prompt and the turn.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise StepError(f"the step failed at {where}: {reason}") from error
+    if not _is_outcome(found):
+        raise StepError(
+            f"the step returned {found!r:.200} at {where}; expected (observation, reward, done): "
+            "a text or None, a finite number, NaN or None, and a bool"
+        )
+    observation, reward, done = found
+    return observation or "", math.nan if reward is None else float(reward), bool(done)
+
+
+def _is_outcome(found: object) -> bool:
+    """Whether a step returned what `Step` promises."""
+    if not isinstance(found, tuple) or len(found) != 3:
+        return False
+    observation, reward, done = found
+    number = np.asarray(math.nan if reward is None else reward)
+    numeric = number.ndim == 0 and number.dtype.kind in "biuf" and not np.isinf(number)
+    return numeric and isinstance(observation, str | None) and isinstance(done, bool | np.bool_)
+
+
+def _turn_rollout(rows: Prompts, board: _Board, samples: int) -> TurnRollout:
+    """The board as arrays [B, samples, ...]."""
+    valid = np.arange(board.ids.shape[1]) < board.used[:, None]
+    tokens = (*rows.inputs, board.ids, board.turn_ids >= 0, valid)
+    logps = (board.token_logps, board.sampling_token_logps)
+    weights = np.isfinite(board.rewards).all(-1).astype(np.float32)
+    ends = (board.turn_ids, board.rewards, board.truncated, weights)
+    tokens, logps, finished, ends = jax.tree.map(
+        lambda x: jnp.asarray(x.reshape(-1, samples, *x.shape[1:])),
+        (tokens, logps, board.finished, ends),
+    )
+    return TurnRollout(Rollout(language_trajectory(*tokens), *logps, finished), *ends)
