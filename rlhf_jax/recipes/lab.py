@@ -156,7 +156,7 @@ def make_draw(decoder: LanguageDecoder, default: SamplingConfig, mesh: Mesh | No
     def draw(params, prompts, key, samples, first=0, *, sampling=None):
         ids, mask = prompts.inputs
         indices = np.asarray(prompts.indices)
-        numbers = np.broadcast_to(np.arange(first, first + samples), (len(indices), samples))
+        numbers = np.broadcast_to(first + np.arange(samples), (len(indices), samples))
         rows = (ids, mask, indices, numbers)
         ids, mask, indices, numbers = rows if mesh is None else split_batch(rows, mesh)
         config = default if sampling is None else sampling

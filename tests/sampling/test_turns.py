@@ -1,6 +1,7 @@
 """Several turns: ids in and ids out, log-probs equal to a rescore, errors that name the prompt."""
 
 import dataclasses
+import doctest
 import math
 
 import jax
@@ -9,18 +10,18 @@ import numpy as np
 import pytest
 from random_params import random_params
 
+import rlhf_jax.sampling
 from rlhf_jax.data.padding import pad_right
-from rlhf_jax.data.tokenizer import train_word_tokenizer
+from rlhf_jax.data.tokenizer import standard_vocabulary, train_word_tokenizer
 from rlhf_jax.models import TransformerConfig, make_transformer
 from rlhf_jax.policies.language import language_decoder, language_policy
 from rlhf_jax.sampling.decode import Rollout, SamplingConfig
 from rlhf_jax.sampling.draws import language_draw
 from rlhf_jax.sampling.turns import StepError, rollout_turns
-from rlhf_jax.types import Prompts, Trajectory, Vocabulary
+from rlhf_jax.types import Prompts, Trajectory
 
 WORDS = list("abcdefg")
-TOKENIZER = train_word_tokenizer(WORDS)  # a is 4, ..., g is 10
-VOCABULARY = Vocabulary(TOKENIZER, pad_id=0, bos_id=1, stop_ids=(2,))
+VOCABULARY = standard_vocabulary(train_word_tokenizer(WORDS))  # a is 4, ..., g is 10
 KEY = jax.random.key(3)
 P, TURN, B, K, N, T = 5, 4, 4, 2, 4, 20
 
@@ -30,11 +31,11 @@ def scripted_draw(script, seen):
 
     def draw(params, prompts, key, samples, first=0):
         ids, mask = pad_right(script[len(seen)], TURN)
-        seen.append(prompts)
+        seen.append((prompts, key, samples, first))
         shape = (len(prompts.indices), samples, TURN)
         ids, mask = ids.reshape(shape), mask.reshape(shape)
-        logps = -np.where(mask, ids, 0).astype(np.float32)
-        finished = np.any((ids == 2) & mask, axis=-1)
+        logps = -jnp.where(mask, ids, 0).astype(jnp.float32)
+        finished = jnp.any((ids == 2) & mask, axis=-1)
         return Rollout(Trajectory(None, ids, mask), logps, logps / 2, finished)
 
     return draw
@@ -45,10 +46,10 @@ def two_prompts():
     return Prompts((ids, ids > 0), np.array([7, 8]))
 
 
-def play(script, step, seen=None, **options):
+def play(script, step, seen=None, *, length=12, max_turns=3):
     draw = scripted_draw(script, [] if seen is None else seen)
-    options = {"vocabulary": VOCABULARY, "length": 12, "max_turns": 3, **options}
-    return rollout_turns(draw, None, two_prompts(), KEY, 2, step=step, **options)
+    options = {"length": length, "max_turns": max_turns, "step": step}
+    return rollout_turns(draw, None, two_prompts(), KEY, 2, vocabulary=VOCABULARY, **options)
 
 
 SCRIPT = [
@@ -78,7 +79,7 @@ def test_turns_are_written_one_after_the_other():
         [4, 2, 5, 5, 6, 6, 2, 0, 0, 0, 0, 0],
         [4, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0],
         [7, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        [8, 2, 8, 2, 10 - 1, 8, 2, 0, 0, 0, 0, 0],
+        [8, 2, 8, 2, 9, 8, 2, 0, 0, 0, 0, 0],
     ]
     turn_ids = [
         [0, 0, -1, -1, 1, 1, 1, -1, -1, -1, -1, -1],
@@ -115,13 +116,18 @@ def test_every_turn_is_drawn_after_what_came_before():
         return table_step(index, history, answer)
 
     play(SCRIPT, step, seen)
-    first, *later = [np.where(mask, ids, 0) for ids, mask in (x.inputs for x in seen)]
+    asked, keys, samples, numbers = zip(*seen, strict=True)
+    first, *later = [np.where(mask, ids, 0) for ids, mask in (x.inputs for x in asked)]
     np.testing.assert_array_equal(first, [[0, 1, 4], [1, 5, 6]])
     assert [x.shape for x in later] == [(4, 3 + 12 - TURN)] * 2
     np.testing.assert_array_equal(later[0][0], [0, 1, 4, 4, 2, 5, 5, 0, 0, 0, 0])
     np.testing.assert_array_equal(later[1][3], [1, 5, 6, 8, 2, 8, 2, 9, 0, 0, 0])
     np.testing.assert_array_equal(later[0][:, :3], np.repeat(first, 2, axis=0))
-    assert [list(x.indices) for x in seen] == [[7, 8], [7, 7, 8, 8], [7, 7, 8, 8]]
+    assert [list(x.indices) for x in asked] == [[7, 8], [7, 7, 8, 8], [7, 7, 8, 8]]
+    assert samples == (2, 1, 1)
+    np.testing.assert_array_equal(numbers[1], [[0], [1], [0], [1]])
+    assert keys[0] == KEY
+    assert len({np.asarray(jax.random.key_data(key)).tobytes() for key in keys}) == 3
     assert histories[4] == (7, (("a", "b b"),))
     assert histories[6] == (8, (("e", ""), ("e", "f")))
     assert len(histories) == 7  # a row that has ended is not asked again
@@ -269,3 +275,7 @@ def test_a_task_without_a_step_has_the_single_answers_of_the_draw(turns):
 def test_two_programs_are_compiled_whatever_the_number_of_turns(turns):
     episodes(ragged_prompts(), max_turns=3)
     assert SHAPES == [(B, P), (B * K, P + T - TURN)]
+
+
+def test_the_example_at_the_door_is_true():
+    assert doctest.testmod(rlhf_jax.sampling).failed == 0
