@@ -83,6 +83,12 @@ def sections(doc: str) -> dict[str, str]:
     return {name: " ".join(line for line in lines if line) for name, lines in parts.items()}
 
 
+def shared_needs(module: str) -> dict[str, str]:
+    """The section `Needs` of a module's docstring, for functions without one of their own."""
+    found = sections(inspect.getdoc(importlib.import_module(f"rlhf_jax.{module}")) or "")
+    return {name: text for name, text in found.items() if name == "Needs"}
+
+
 def is_listed(module: str, found: dict[str, str]) -> bool:
     """Every function of `losses`; of `ops`, the estimators, which say what they need."""
     return module.startswith("losses.") or "Needs" in found
@@ -120,10 +126,12 @@ def page() -> str:
         lines += ["| name | formula | needs | reduces to | paper | function |"]
         lines += ["|---|---|---|---|---|---|"]
         for module in modules:
+            needs = shared_needs(module)
             for name, function in functions(module):
                 found = sections(inspect.getdoc(function) or "")
                 if not is_listed(module, found):
                     continue
+                found = needs | found
                 lacks = missing(f"{module}.{name}", found)
                 wrong += lacks
                 count += 1

@@ -1,8 +1,17 @@
 """Policy-gradient objectives with one ratio per answer: GSPO, GMPO, RLOO and their relatives.
 
-Arrays are those of `group_policy_gradient`: token log-probs [*B, T], one advantage per answer
-[*B], mask [*B, T]; what lies under the mask never matters, and an answer without tokens has loss 0
-and gradient 0. The ratio is that of the whole answer, or the geometric mean of its tokens' ratios.
+The ratio is that of the whole answer, or the geometric mean of its tokens' ratios.
+
+Shared arguments and results, unless a function says otherwise:
+  token_logps: [*B, T] log-probs under the policy being trained, in nats.
+  old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
+  advantages: [*B] A of each answer, e.g. `ops.groups.group_normalised_advantages`; data.
+  mask: [*B, T] True where the token counts; values under False never matter, NaN included.
+  clip_eps_low, clip_eps_high: eps_low and eps_high > 0, infinity for none.
+Losses are [*B], unreduced; an answer without tokens has loss 0 and gradient 0. Gradient flows to
+token_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers may be
+traced.
+Needs: scored answers, old policy.
 """
 
 import chex
@@ -26,28 +35,19 @@ def gspo_loss(
     clip_eps_low: Scalar,
     clip_eps_high: Scalar,
 ) -> Float[Array, "*B"]:
-    """Group sequence policy optimisation (GSPO), one value per answer: one ratio for all tokens.
+    """Group sequence policy optimisation (GSPO): one ratio for all tokens of an answer.
 
     L = max(-A s, -A clip(s, 1 - eps_low, 1 + eps_high)),   s = exp((1/|y|) sum_t log rho_t).
 
-    Args:
-      token_logps: [*B, T] log-probs under the policy being trained, in nats.
-      old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
-      advantages: [*B] A, e.g. `ops.groups.group_normalised_advantages`; data, no gradient.
-      mask: [*B, T] True where the token counts.
-      clip_eps_low: eps_low > 0, 3e-4 in the paper; infinity for none. May be traced.
-      clip_eps_high: eps_high > 0, 4e-4 in the paper; infinity for none. May be traced.
-    Returns:
-      [*B] losses, unreduced. Gradient flows to token_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: scored answers, old policy.
+    The paper clips at eps_low = 3e-4 and eps_high = 4e-4.
+
     Reduces to: `grpo_loss` with beta = 0 and equal eps at one-token answers; the token mean of
       `reinforce_loss` in gradient at s = 1; the token mean of `gspo_token_loss` in value and
       gradient at advantages constant over tokens.
     Reference: Zheng et al. 2025, arXiv:2507.18071, Eq. 5.
     """
     gap, advantages = _answer_terms(token_logps, old_token_logps, advantages, mask)
+    # The mean log-ratio is log s; with 0 as the old log-prob the ratio of the clip is s.
     return asymmetric_clip_loss(
         masked_mean(gap, mask, axis=-1),
         jnp.zeros_like(advantages),
@@ -70,18 +70,12 @@ def gspo_token_loss(
 
     L_t = max(-A_t s_t, -A_t clip(s_t, 1 - eps_low, 1 + eps_high)),   s_t = sg(s) pi_t / sg(pi_t).
 
+    The value of s_t is GSPO's s, its gradient s grad log pi_t.
+
     Args:
-      token_logps: [*B, T] log-probs under the policy being trained, in nats.
-      old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
-      advantages: [*B, T] A_t; data, no gradient.
-      mask: [*B, T] True where the token counts.
-      clip_eps_low: eps_low > 0, infinity for none. May be traced.
-      clip_eps_high: eps_high > 0, infinity for none. May be traced.
+      advantages: [*B, T] A_t; data.
     Returns:
-      [*B, T] losses, 0 under the mask; take `ops.masking.sequence_mean_of_token_mean`. The value
-      of s_t is GSPO's s, its gradient s grad log pi_t. Gradient flows to token_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B, T] losses, 0 under the mask, for `ops.masking.sequence_mean_of_token_mean`.
     Needs: answers with token advantages, old policy.
     Reduces to: `gspo_loss` as the mean over an answer's tokens at advantages constant over tokens;
       `reinforce_loss` in gradient at s = 1.
@@ -111,22 +105,12 @@ def luspo_loss(
     clip_eps_low: Scalar,
     clip_eps_high: Scalar,
 ) -> Float[Array, "*B"]:
-    """Length-unbiased sequence policy optimisation (LUSPO), one value per answer.
+    """Length-unbiased sequence policy optimisation (LUSPO).
 
     L = |y| max(-A s, -A clip(s, 1 - eps_low, 1 + eps_high)),   s = exp((1/|y|) sum_t log rho_t).
 
-    Args:
-      token_logps: [*B, T] log-probs under the policy being trained, in nats.
-      old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
-      advantages: [*B] A; data, no gradient.
-      mask: [*B, T] True where the token counts; |y| of them.
-      clip_eps_low: eps_low > 0, infinity for none. May be traced.
-      clip_eps_high: eps_high > 0, infinity for none. May be traced.
-    Returns:
-      [*B] losses, unreduced; their plain mean is TRL's `luspo`. Gradient flows to token_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: scored answers, old policy.
+    The plain mean of the losses is TRL's `luspo`.
+
     Reduces to: |y| times `gspo_loss`; the token sum of `reinforce_loss` in gradient at s = 1.
     Reference: Liu et al. 2026, arXiv:2602.05261.
     """
@@ -150,26 +134,18 @@ def gmpo_loss(
     clip_eps_low: Scalar,
     clip_eps_high: Scalar,
 ) -> Float[Array, "*B"]:
-    """Geometric-mean policy optimisation (GMPO), one value per answer: tokens clipped, then s.
+    """Geometric-mean policy optimisation (GMPO): tokens are clipped before the mean.
 
     L = -A exp((1/|y|) sum_t c_t),   c_t = min(log rho_t, eps_high) where A > 0,
     max(log rho_t, -eps_low) where A < 0.
 
+    Gradient flows only to the token_logps that are not clipped. The mean of c stops at 40.
+
     Args:
-      token_logps: [*B, T] log-probs under the policy being trained, in nats.
-      old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
-      advantages: [*B] A, e.g. `ops.groups.group_normalised_advantages`; data, no gradient.
-      mask: [*B, T] True where the token counts.
       clip_eps_low: eps_low > 0 in nats: where A < 0 no ratio of a token counts as less than
-        exp(-eps_low); the paper's 0.4. Infinity switches it off. May be traced.
+        exp(-eps_low); the paper's 0.4. Infinity switches it off.
       clip_eps_high: eps_high > 0 in nats: where A > 0 none counts as more than exp(eps_high); the
-        paper's 0.4. Infinity switches the clip off. May be traced.
-    Returns:
-      [*B] losses, unreduced. Gradient flows to the token_logps that are not clipped only. The mean
-      of c stops at 40.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: scored answers, old policy.
+        paper's 0.4. Infinity switches the clip off.
     Reduces to: `gspo_loss` at clip_eps_low = clip_eps_high = inf for both; `asymmetric_clip_loss`
       with 1 - exp(-eps_low) and exp(eps_high) - 1 at one-token answers; the token mean of
       `reinforce_loss` in gradient at rho = 1.
@@ -192,22 +168,16 @@ def rloo_loss(
     *,
     clip_eps: Scalar,
 ) -> Float[Array, "*B"]:
-    """REINFORCE leave-one-out (RLOO) with a clip, one value per answer: an answer is one action.
+    """REINFORCE leave-one-out (RLOO) with a clip: an answer is one action.
 
     L = max(-A rho, -A clip(rho, 1 - eps, 1 + eps)),   rho = exp(sum_t log rho_t).
 
+    The exponent of rho stops at 40.
+
     Args:
-      token_logps: [*B, T] log-probs under the policy being trained, in nats.
-      old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
       advantages: [*B] A, `ops.groups.leave_one_out_advantages` of the scores minus
-        beta (log pi_old - log pi_ref) of the answer; data, no gradient.
-      mask: [*B, T] True where the token counts.
-      clip_eps: eps > 0; infinity leaves plain importance weights. May be traced.
-    Returns:
-      [*B] losses, unreduced. Gradient flows to token_logps only. The exponent of rho stops at 40.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: scored answers, old policy.
+        beta (log pi_old - log pi_ref) of the answer; data.
+      clip_eps: eps > 0; infinity leaves plain importance weights.
     Reduces to: `reinforce_loss` of the answer's log-prob in gradient at rho = 1; `dr_grpo_loss` in
       gradient at rho = 1, up to G / (G - 1) and L_max; `ppo_clip_loss` at one-token answers.
     Reference: Ahmadian et al. 2024, arXiv:2402.14740; Kool et al. 2019 for the baseline.
@@ -234,21 +204,16 @@ def vespo_loss(
 
     L_t = -sg(w^k exp(lambda (1 - w))) A log pi_t,   w = exp(sum_t log rho_t).
 
+    Only the gradient has a meaning. The exponent of the weight stops at 40.
+
     Args:
-      token_logps: [*B, T] log-probs under the policy being trained, in nats.
-      old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
-      advantages: [*B] A; data, no gradient.
-      mask: [*B, T] True where the token counts.
       k_positive: k >= 0 where A >= 0: the weight grows like w^k below its peak at k / lambda.
-      lambda_positive: lambda >= 0 where A >= 0: it fades like exp(-lambda w) above.
-      k_negative: k >= 0 where A < 0. All four may be traced.
+      lambda_positive: lambda >= 0 where A >= 0: the weight fades like exp(-lambda w) above the
+        peak.
+      k_negative: k >= 0 where A < 0.
       lambda_negative: lambda >= 0 where A < 0.
     Returns:
-      [*B, T] losses, 0 under the mask, for `ops.masking.token_mean`. The value means nothing, its
-      gradient does, and flows to token_logps only. The exponent of the weight stops at 40.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: scored answers, old policy.
+      [*B, T] losses, 0 under the mask, for `ops.masking.token_mean`.
     Reduces to: `reinforce_loss` in gradient at w = 1; `rloo_loss` with clip_eps = inf in gradient
       of the token sum at k = 1 and lambda = 0.
     Reference: Shen et al. 2026, arXiv:2602.10693, Eq. 20.
@@ -265,6 +230,7 @@ def vespo_loss(
     log_w = jax.lax.stop_gradient(jnp.minimum(jnp.sum(gap, axis=-1), MAX_LOG_RATIO))
     k = jnp.where(advantages >= 0, k_positive, k_negative)
     decay = jnp.where(advantages >= 0, lambda_positive, lambda_negative)
+    # expm1(log w) = w - 1 keeps its digits near w = 1, and one exponent cannot be inf * 0.
     log_weights = jnp.minimum(k * log_w - decay * jnp.expm1(log_w), MAX_LOG_RATIO)
     weighted = jnp.exp(log_weights) * advantages
     steps = jnp.where(mask, weighted[..., None], 0.0)
@@ -279,21 +245,16 @@ def off_policy_mask(
     *,
     max_kl: Scalar,
 ) -> Bool[Array, "*B"]:
-    """Off-policy sequence masking: drops bad answers that the policy has left behind; one each.
+    """Off-policy sequence masking: drops bad answers that the policy has moved away from.
 
     keep = A >= 0  or  (1/|y|) sum_t (log pi_sampler - log pi) <= max_kl.
 
     Args:
-      token_logps: [*B, T] log-probs under the policy being trained, in nats.
-      sampler_token_logps: [*B, T] the same under what sampled.
-      advantages: [*B] A.
-      mask: [*B, T] True where the token counts.
-      max_kl: > 0, nats per token; infinity keeps all. May be traced.
+      sampler_token_logps: [*B, T] log-probs under the sampler, in nats.
+      max_kl: nats per token, > 0; infinity keeps all.
     Returns:
       [*B] True where the answer's losses count: put it into the mask, or into the weights to
       leave the answer out of the denominator too.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: scored answers, sampler.
     Reduces to: all True at max_kl = inf.
     Reference: DeepSeek-AI 2025, arXiv:2512.02556, Eq. 9.
@@ -314,5 +275,6 @@ def _answer_terms(
     chex.assert_equal_shape([token_logps, old_token_logps, mask])
     chex.assert_shape(advantages, token_logps.shape[:-1])
     gap = token_logps - jax.lax.stop_gradient(old_token_logps)
+    # The ratio of an empty answer is exp(0) = 1, so its loss would be -A.
     advantages = jnp.where(jnp.any(mask, axis=-1), advantages, 0.0)
     return jnp.where(mask, gap, 0.0), advantages

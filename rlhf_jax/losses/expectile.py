@@ -1,4 +1,4 @@
-"""Expectile regression: a value between the mean and the maximum of what was seen."""
+"""Expectile regression: a value between the mean and the maximum of observed targets."""
 
 import chex
 import jax
@@ -16,17 +16,13 @@ def expectile_loss(
 
     L = |e - 1[u < 0]| u^2,   u = G - V; least where e E[(u)^+] = (1 - e) E[(-u)^+].
 
-    With targets Q(s, a) of the actions in a data set V(s) goes from their mean (e = 1/2) to the
-    value of the best of them (e -> 1), without a look at an action that nobody took.
+    With targets Q(s, a) of the actions in a data set, V(s) goes from their mean (e = 1/2) to the
+    value of the best of them (e -> 1); actions outside the data are never evaluated.
 
     Args:
-      values: [*S] V being trained, in the unit of reward.
-      targets: [*S] G; data, no gradient.
-      expectile: e in (0, 1); the paper's tau. May be traced.
-    Returns:
-      [*S] losses, unreduced, >= 0; gradient flows to values only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      values: [*S] V being trained, in the unit of reward; the gradient flows to it only.
+      targets: [*S] G; data.
+      expectile: e in (0, 1); the paper's tau.
     Needs: values, targets.
     Reduces to: `value_loss` at expectile = 1/2.
     Reference: Kostrikov et al. 2021, arXiv:2110.06169, Eq. 5 (implicit Q-learning).

@@ -1,8 +1,18 @@
-"""Losses of reward models for feedback that is not a plain comparison.
+"""Losses of reward models for feedback other than comparisons.
 
 Ratings, accepted or refused answers, marked steps, and the verdicts of a generative judge. Here a
-score has an absolute zero: unlike a comparison, these likelihoods do change when a constant is
-added to every score.
+score has an absolute zero: unlike a comparison, these likelihoods change when a constant is added
+to every score.
+
+Shared arguments and results, unless a function says otherwise:
+  scores: [*B] s, any real.
+  labels: True where the answer was accepted or the step is right; data.
+  step_scores: [*B, T] s_t, read where a step ends.
+  mask: [*B, T] True where a step ends; values under False never matter, NaN included.
+  verdict_logits: [*B, 2, 2] logits z at the place of the verdict. First axis: the order, (y, y')
+    then (y', y). Second: the token, A ("the first is better") then B.
+Losses are unreduced, in nats, >= 0, and 0 under the mask. Gradient flows to scores and logits only.
+Arrays of unequal shape raise AssertionError at trace time.
 """
 
 import chex
@@ -19,16 +29,9 @@ def binary_loss(scores: Float[Array, "*B"], labels: Bool[Array, "*B"]) -> Float[
 
     L = -log sigmoid(s) if the answer was accepted, -log sigmoid(-s) if not.
 
-    Least at s = logit P(accepted): where accepted answers are a share p of the data, every score
-    is shifted by logit p against a balanced set.
+    The minimum is at s = logit P(accepted): if accepted answers are a share p of the data, every
+    score is shifted by logit p against a balanced set.
 
-    Args:
-      scores: [*B] s, any real; above 0 predicts acceptance.
-      labels: [*B] True where the answer was accepted; no gradient.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to scores only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: scored answers, binary labels.
     Reduces to: `bradley_terry_loss` against a score of 0.
     Reference: logistic regression; as an outcome reward model, Cobbe et al. 2021, arXiv:2110.14168.
@@ -44,13 +47,7 @@ def rating_loss(scores: Float[Array, "*B"], ratings: Float[Array, "*B"]) -> Floa
     L = (s - y)^2; least at the mean rating.
 
     Args:
-      scores: [*B] s.
-      ratings: [*B] y, in the unit of the scores; no gradient.
-    Returns:
-      [*B] losses, unreduced, >= 0: twice the negative log-likelihood of a unit Gaussian, up to a
-      constant. Gradient flows to scores only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      ratings: [*B] y, in the unit of the scores; data.
     Needs: scored answers, ratings.
     Reduces to: the link `squared`.
     Reference: least squares.
@@ -66,16 +63,10 @@ def ordinal_loss(
     L = -log P(y),   P(y <= m) = sigmoid(c_m - s),   y in 0..M, c_0 < ... < c_{M-1}.
 
     Args:
-      scores: [*B] s, any real.
-      ratings: [*B] y, from 0 (worst) to M; the loss of another is NaN, without gradient.
-      thresholds: [M] c, strictly increasing, shared by the batch, in the unit of the scores; may be
-        trained. Keeping them in order is the caller's part (say, a cumulative sum of softplus).
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to scores and thresholds. A rating
-      between thresholds out of order is impossible: it costs about 87 nats more than its
-      neighbours and pulls no threshold.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      ratings: [*B] y, from 0 (worst) to M; any other gives NaN, without gradient.
+      thresholds: [M] c, in the unit of the scores, shared by the batch; gets a gradient. The caller
+        keeps them strictly increasing, e.g. as a cumulative sum of softplus. A rating between two
+        that are not costs about 87 nats more than its neighbours and pulls no threshold.
     Needs: scored answers, ordered ratings.
     Reduces to: `binary_loss` of s - c_0 at M = 1.
     Reference: McCullagh 1980, "Regression models for ordinal data".
@@ -86,7 +77,7 @@ def ordinal_loss(
     above_bottom, below_top = ratings > 0, ratings < thresholds.shape[0]
     lower = thresholds[jnp.maximum(ratings - 1, 0)]
     upper = thresholds[jnp.minimum(ratings, thresholds.shape[0] - 1)]
-    # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)): no digits lost in a tail.
+    # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)) keeps its digits in a tail.
     at_least = jnp.where(above_bottom, logistic(scores - lower), 0.0)
     at_most = jnp.where(below_top, logistic(upper - scores), 0.0)
     widths = jnp.where(above_bottom & below_top, upper - lower, jnp.inf)
@@ -104,16 +95,12 @@ def cost_model_loss(
     L = -log sigmoid(c_h - c_s) - log sigmoid(u_h c_h) - log sigmoid(u_s c_s),   u = 1 if unsafe,
     -1 if safe.
 
-    A higher cost is worse, and a cost above 0 means unsafe: the answer that a comparison calls more
-    harmful comes first, and the signs give the costs a zero that a constraint can use.
+    A higher cost is worse, and a cost above 0 means unsafe. The comparison orders the costs; the
+    signs give them a zero that a constraint can use.
 
     Args:
       worse_costs, better_costs: [*B] c_h and c_s of the more and of the less harmful answer.
-      worse_unsafe, better_unsafe: [*B] True where that answer is unsafe; no gradient.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to the costs only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      worse_unsafe, better_unsafe: [*B] True where that answer is unsafe; data.
     Needs: scored pairs, safety labels of both answers.
     Reduces to: `bradley_terry_loss` + two `binary_loss`.
     Reference: Dai et al. 2023, arXiv:2310.12773.
@@ -131,15 +118,6 @@ def process_loss(
 
     L_t = -log sigmoid(s_t) if step t is right, -log sigmoid(-s_t) if not.
 
-    Args:
-      step_scores: [*B, T] s_t, read where a step ends.
-      labels: [*B, T] True where the step is right; no gradient.
-      mask: [*B, T] True where a step ends; what lies under False never matters, NaN included.
-    Returns:
-      [*B, T] losses in nats, >= 0, 0 under the mask; `ops.masking` has the means over steps.
-      Gradient flows to step_scores only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: scored steps, binary labels of steps.
     Reduces to: `binary_loss` of each step.
     Reference: Lightman et al. 2023, arXiv:2305.20050.
@@ -157,14 +135,7 @@ def soft_process_loss(
     L_t = -p_t log sigmoid(s_t) - (1 - p_t) log sigmoid(-s_t); least at s_t = logit p_t.
 
     Args:
-      step_scores: [*B, T] s_t, read where a step ends.
-      successes: [*B, T] p_t in [0, 1], the share of completions from step t on that end well; no
-        gradient.
-      mask: [*B, T] True where a step ends; what lies under False never matters, NaN included.
-    Returns:
-      [*B, T] losses in nats, >= 0, 0 under the mask. Gradient flows to step_scores only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      successes: [*B, T] p_t in [0, 1], the share of completions from step t on that end well; data.
     Needs: scored steps, success rates of steps.
     Reduces to: `process_loss` at p in {0, 1}.
     Reference: Wang et al. 2023, arXiv:2312.08935 (Math-Shepherd, soft estimation).
@@ -190,16 +161,10 @@ def verdict_margins(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"
 
     s(y, y') = [g(y, y') - g(y', y)] / 2,   g = z_A - z_B.
 
-    Exactly antisymmetric: with the answers exchanged it is -s. A liking for the first place that is
-    added to both g's cancels. sigmoid(s) is P(y beats y').
+    Exactly antisymmetric: exchanging the answers gives -s, and a bias towards the first place,
+    added to both g's, cancels. sigmoid(s) is P(y beats y'). As a policy's reward it needs a
+    stop-gradient.
 
-    Args:
-      verdict_logits: [*B, 2, 2] logits z at the place of the verdict: first the order, (y, y') then
-        (y', y); then the token, A ("the first is better") then B.
-    Returns:
-      [*B] margins in nats. Gradient flows to verdict_logits; a policy's reward stops it.
-    Raises:
-      AssertionError: one of the last two axes is not 2 (at trace time).
     Needs: a judge's verdict logits in both orders.
     Reduces to: g(y, y') where g is antisymmetric.
     Reference: Xu et al. 2025, arXiv:2504.04950.
@@ -214,21 +179,15 @@ def verdict_loss(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"]:
 
     L = -[log q(y_w, y_l) + log(1 - q(y_l, y_w))] / 2,   q = sigmoid(g), g = z_A - z_B.
 
-    The cross-entropy of the right verdict between the two tokens, averaged over the orders. The
-    judge's other tokens do not enter; `sft_loss` on the verdict's text is the full-vocabulary form.
-    `centring_penalty` of the two g's asks for consistency between the orders.
+    The cross-entropy of the right verdict between the two tokens, averaged over the orders, of
+    which (y_w, y_l) comes first. The judge's other tokens do not enter; `sft_loss` on the verdict's
+    text is the full-vocabulary form. `centring_penalty` of the two g's rewards consistency between
+    the orders.
 
-    Args:
-      verdict_logits: [*B, 2, 2] logits z at the place of the verdict: first the order,
-        (y_w, y_l) then (y_l, y_w); then the token, A ("the first is better") then B.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0.
-    Raises:
-      AssertionError: one of the last two axes is not 2 (at trace time).
     Needs: a judge's verdict logits in both orders, pairs.
     Reduces to: `bradley_terry_loss` where g(y, y') = r(y) - r(y').
     Reference: Xu et al. 2025, arXiv:2504.04950.
-    Departs: the paper's own form of the loss was not available; this is its natural form.
+    Departs: as `verdict_margins`.
     """
     forward, backward = _order_margins(verdict_logits)
     return 0.5 * (logistic(forward) + logistic(-backward))

@@ -1,13 +1,22 @@
-"""Preference games: objectives whose population solution is a step towards the Nash policy.
+"""Preference games: objectives with a step towards the Nash policy as their population solution.
 
 All steps are one map of logits. With reference mu, opponent q, step eta and KL weight beta,
 
     log pi+ = (1 - eta beta) log pi_t + eta beta log mu + eta P(. > q) + constant,
 
-and all regressions are one function of a pair: the gap of log-probs, less the gap under the anchors
-that pi+ starts from, against a target. eta is always the step: larger moves further. Papers that
-call 1 / step eta say so below. The win probability against the opponent, P(y > q), may be replaced
-by an unbiased sample of it; a win or a loss is one. Shapes that differ raise AssertionError.
+and all regressions are one function of a pair: the gap of log-probs, minus the gap under the
+anchors that pi+ starts from, against a target. eta is always the step: larger moves further. The
+win probability P(y > q) may be replaced by an unbiased sample of it, such as a win or a loss.
+
+Shared arguments and results, unless a function says otherwise:
+  first_logps, second_logps: [*B] summed log pi(y | x) and log pi(y' | x), in nats.
+  chosen_logps, rejected_logps: [*B] the same of the winner w and the loser l.
+  ref_ or base_ in front: [*B] the same under the reference mu or the base iterate.
+  prefs: win probability or label, in [0, 1]; no gradient.
+  beta: KL weight, > 0.
+  eta: step, > 0.
+Losses are [*B], unreduced, >= 0. Gradient flows to the policy's log-probs only. Arrays of unequal
+shape raise AssertionError at trace time. Keyword numbers may be traced.
 """
 
 import chex
@@ -28,19 +37,16 @@ def pairwise_regression_loss(
     anchor_gaps: Float[Array, "*B"],
     targets: Float[Array, "*B"],
 ) -> Float[Array, "*B"]:
-    """Pairwise regression of a log-ratio, the form of all game objectives, one value per pair.
+    """Pairwise regression of a log-ratio, the form of all game objectives.
 
     L = (log pi(y) - log pi(y') - g - t)^2,   g = sum_k w_k [log pi_k(y) - log pi_k(y')].
 
-    Over pairs that reach every answer it is least, and 0, at log pi = sum_k w_k log pi_k + T + c if
+    Over pairs that reach every answer its minimum, 0, is at log pi = sum_k w_k log pi_k + T + c if
     t = T(y) - T(y'). A target with that mean given the pair has the same minimiser.
 
     Args:
-      first_logps, second_logps: [*B] summed log pi(y | x) and log pi(y' | x), in nats.
-      anchor_gaps: [*B] g in nats, from `anchor_gaps`; data, no gradient.
-      targets: [*B] t in nats; data, no gradient.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to first_logps and second_logps only.
+      anchor_gaps: [*B] g in nats, from `anchor_gaps`; data.
+      targets: [*B] t in nats; data.
     Needs: pairs, anchors, targets.
     Reduces to: `ipo_loss` with the reference as the one anchor and t = 1 / (2 beta).
     """
@@ -55,19 +61,17 @@ def anchor_gaps(
 ) -> Float[Array, "*B"]:
     """Gap of a pair under a geometric mixture of anchor policies.
 
-    g = sum_k w_k [log pi_k(y) - log pi_k(y')].
+    g = sum_k w_k [log pi_k(y) - log pi_k(y')], in nats.
 
     Args:
       first_anchor_logps, second_anchor_logps: [*B, K] summed log pi_k of y and of y', in nats.
-      weights: [K] w_k; where it is 0 the anchor never matters, NaN included. A policy is the
+      weights: [K] w_k; an anchor with weight 0 never matters, NaN included. A policy is the
         mixture's limit only if they sum to 1.
-    Returns:
-      [*B] nats.
     Needs: anchors.
-    Reduces to: nothing.
     """
     chex.assert_equal_shape([first_anchor_logps, second_anchor_logps])
     chex.assert_axis_dimension(first_anchor_logps, -1, weights.shape[0])
+    # Before the product: weight 0 times an infinite or NaN log-prob would be NaN.
     gaps = jnp.where(weights != 0, first_anchor_logps - second_anchor_logps, 0.0)
     return jnp.sum(weights * gaps, axis=-1)
 
@@ -81,25 +85,22 @@ def online_ipo_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """Online IPO, first form: OMD, Nash-MD, Nash-MP and EGPO by their opponent, one per pair.
+    """Online IPO, first form: OMD, Nash-MD, Nash-MP and EGPO, depending on the opponent.
 
     L = (D - [P(y > q) - P(y' > q)] / beta)^2,   D = log-ratio of y - log-ratio of y'.
 
     The solution is the best response to q, log mu + P(. > q) / beta. One gradient step on the
     logits of a table, with all ordered pairs of n answers weighted equally, is the map of this file
-    with eta = 4 lr / (beta n). The opponent q names the method: pi_t, online mirror descent; the
-    mixture pi_t^(1 - eta beta) mu^(eta beta), Nash-MD; pi_t and then, from the same pi_t again, the
-    policy that this gives, EGPO and Nash-MP.
+    with eta = 4 lr / (beta n). The opponent q decides the method. pi_t: online mirror descent. The
+    mixture pi_t^(1 - eta beta) mu^(eta beta): Nash-MD. First pi_t and then, from the same pi_t
+    again, the policy that results: EGPO and Nash-MP.
 
     Args:
-      first_logps, second_logps: [*B] summed log pi(y | x) and log pi(y' | x), in nats; the pair is
-        drawn uniformly for that step, from any full-support law for the solution.
-      ref_first_logps, ref_second_logps: [*B] the same under the reference mu.
+      first_logps, second_logps: [*B] of a pair drawn uniformly for that step, or from any
+        distribution with full support for the solution.
       win_rate_gaps: [*B] P(y > q) - P(y' > q) in [-1, 1], or P(y > y'') - P(y' > y'') for one y''
         drawn from q; no gradient.
-      beta: KL weight > 0; Nash-MD's and INPO's tau. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to first_logps and second_logps only.
+      beta: KL weight, > 0; Nash-MD's and INPO's tau.
     Needs: pairs, reference, an opponent's answers, win probabilities.
     Reduces to: `ipo_loss` at win_rate_gaps = 1/2; `online_ipo_v2_loss` at prefs - 1/2; a
       `rebel_loss` on win rates / beta^2.
@@ -121,7 +122,7 @@ def online_ipo_v2_loss(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """Online IPO, second form: self-play on pairs of the policy, one value per pair.
+    """Online IPO, second form: self-play on pairs of the policy.
 
     L = (D - [P(y > y') - 1/2] / beta)^2,   D = log-ratio of y - log-ratio of y'.
 
@@ -130,13 +131,7 @@ def online_ipo_v2_loss(
     mirror step of `online_ipo_loss`.
 
     Args:
-      first_logps, second_logps: [*B] summed log pi(y | x) and log pi(y' | x), in nats; both answers
-        are drawn from pi.
-      ref_first_logps, ref_second_logps: [*B] the same under the reference.
-      prefs: [*B] P(y > y') in [0, 1], a probability or a label; no gradient.
-      beta: KL weight > 0. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to first_logps and second_logps only.
+      prefs: [*B] P(y > y'), a probability or a label, in [0, 1].
     Needs: fresh pairs, reference, soft labels.
     Reduces to: `ipo_loss` at prefs = 1.
     Reference: Zhou et al. 2025, arXiv:2503.08942; Calandriello et al. 2024, arXiv:2403.08635.
@@ -156,24 +151,19 @@ def inpo_loss(
     beta: Scalar,
     eta: Scalar,
 ) -> Float[Array, "*B"]:
-    """INPO, iterative Nash policy optimisation, one value per pair.
+    """INPO, iterative Nash policy optimisation.
 
     L = (log pi(w) - log pi(l) - eta beta ref_gap - (1 - eta beta) old_gap - eta / 2)^2.
 
-    Each gap is log pi_k(w) - log pi_k(l). On pairs drawn from pi_t, and labelled by P, the
+    Each gap is log pi_k(w) - log pi_k(l). On pairs drawn from pi_t and labelled by P, the
     winner-loser target eta / 2 differs from eta [P(y > pi_t) - P(y' > pi_t)] by a constant of the
-    loss, so that the solution is a mirror step against pi_t. With other pairs, or a filter such as
-    best and worst of K, it is not.
+    loss, so the solution is a mirror step against pi_t. It is not with other pairs, or after a
+    filter such as best and worst of K.
 
     Args:
-      chosen_logps, rejected_logps: [*B] summed log pi(w | x) and log pi(l | x), in nats.
-      ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference.
-      old_gaps: [*B] log pi_t(w) - log pi_t(l) in nats, under the policy that drew the pair; no
-        gradient.
-      beta: KL weight >= 0 to the reference; the paper's tau. May be traced.
-      eta: step > 0, eta beta <= 1; ONE OVER the paper's eta (its 0.005 is 200 here). May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
+      old_gaps: [*B] log pi_t(w) - log pi_t(l) in nats, under the policy that drew the pair; data.
+      beta: KL weight to the reference, >= 0; the paper's tau.
+      eta: step > 0, eta beta <= 1; ONE OVER the paper's eta (its 0.005 is 200 here).
     Needs: pairs from the last policy, reference, last policy.
     Reduces to: `ipo_loss` at eta beta = 1; `onpo_loss` with pi_t for the base at beta = 0;
       `mnpo_loss` with the two anchors.
@@ -181,7 +171,8 @@ def inpo_loss(
     """
     check_range("[0, inf)", beta=beta)
     check_range("(0, inf)", eta=eta)
-    check_range("[0, 1.000001]", **{"eta * beta": eta * beta})  # what float32 may add to 1
+    # Rounding of eta * beta in float32 may exceed 1.
+    check_range("[0, 1.000001]", **{"eta * beta": eta * beta})
     chex.assert_equal_shape([ref_chosen_logps, ref_rejected_logps, old_gaps])
     ref_weight = eta * beta
     gaps = ref_weight * (ref_chosen_logps - ref_rejected_logps) + (1.0 - ref_weight) * old_gaps
@@ -196,19 +187,13 @@ def onpo_loss(
     *,
     eta: Scalar,
 ) -> Float[Array, "*B"]:
-    """ONPO, optimistic online mirror descent, one value per pair.
+    """ONPO, optimistic online mirror descent.
 
     L = (D - eta / 2)^2,   D = log-ratio of w - log-ratio of l, to the base iterate.
 
     A round solves it twice on pairs drawn from pi_t and labelled by P: from the base of the last
     round, which gives the new base, and from the new base, which gives pi_{t+1}.
 
-    Args:
-      chosen_logps, rejected_logps: [*B] summed log pi(w | x) and log pi(l | x), in nats.
-      base_chosen_logps, base_rejected_logps: [*B] the same under the base iterate.
-      eta: step > 0. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
     Needs: pairs from the last policy, base iterate.
     Reduces to: `ipo_loss` at beta = 1 / eta with the base as reference.
     Reference: Zhang et al. 2025, arXiv:2502.16852. No official code; which policy is the base in
@@ -228,7 +213,7 @@ def mnpo_loss(
     weights: Float[Array, "K"],
     eta: Scalar,
 ) -> Float[Array, "*B"]:
-    """MNPO, multiplayer Nash preference optimisation, one value per pair.
+    """MNPO, multiplayer Nash preference optimisation.
 
     L = (log pi(w) - log pi(l) - sum_k w_k [log pi_k(w) - log pi_k(l)] - eta / 2)^2.
 
@@ -238,12 +223,9 @@ def mnpo_loss(
     beta = rho / eta. HT-MNPO: the anchors are the other players, the label this player's own.
 
     Args:
-      chosen_logps, rejected_logps: [*B] summed log pi(w | x) and log pi(l | x), in nats.
       chosen_anchor_logps, rejected_anchor_logps: [*B, K] the same under each anchor.
-      weights: [K] >= 0, summing to 1; 0 for a history that is not there yet.
-      eta: step > 0; ONE OVER the eta of the official code and of Eq. 15. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to chosen_logps and rejected_logps only.
+      weights: [K] >= 0, summing to 1; 0 for a part of the history that does not exist yet.
+      eta: step > 0; ONE OVER the eta of the official code and of Eq. 15.
     Needs: pairs from the last policy, anchors.
     Reduces to: `inpo_loss` with the anchors reference and pi_t; `ipo_loss` with the reference only.
     Reference: Wu et al. 2025, arXiv:2509.23102, Eq. 17.
@@ -278,14 +260,12 @@ def sppo_loss(
 
     L = (log pi(y) - log pi_t(y) - eta [P(y > pi_t) - 1/2])^2.
 
+    As in the paper, the log of the normaliser is taken to be eta / 2, so this is the mirror step
+    only to first order in eta.
+
     Args:
-      logps: [*B] summed log pi(y | x), in nats, of an answer drawn from pi_t.
-      old_logps: [*B] the same under pi_t.
+      logps, old_logps: [*B] summed log pi and log pi_t of an answer drawn from pi_t, in nats.
       prefs: [*B] P(y > pi_t) in [0, 1], e.g. the share of its K answers that y beats; no gradient.
-      eta: step > 0. May be traced.
-    Returns:
-      [*B] losses, unreduced, >= 0. Gradient flows to logps only. As in the paper the log of the
-      normaliser is taken to be eta / 2: the mirror step only to first order in eta.
     Needs: answers from the last policy, win probabilities.
     Reduces to: `sppo_hard_loss` in the mean over labels, at beta = 1 / eta, up to a constant.
     Reference: Wu et al. 2024, arXiv:2405.00675.
@@ -312,17 +292,13 @@ def nash_md_pg_loss(
     KL from itself to the end, which makes the mean gradient exactly that of
     -E[P(y > y')] + beta KL(pi || mu) with the opponent held fixed. With the log-probs of
     (beta mu + c pi_k) / (beta + c) for the reference and beta + c for beta it is the proximal
-    gradient of Nash-MP.
+    gradient of Nash-MP. Only the gradient of the loss has a meaning.
 
     Args:
-      token_logps: [*B, T] log pi of each token, in nats.
-      ref_token_logps: [*B, T] the same under the reference mu; no gradient.
+      token_logps, ref_token_logps: [*B, T] log pi and log mu of each token, in nats.
       prefs: [*B] P(y > y') in [0, 1], a probability or a label; no gradient.
-      mask: [*B, T] True where the token counts.
-      beta: KL weight >= 0; the paper's tau. May be traced.
-    Returns:
-      [*B] losses, unreduced; 0 for a row without tokens. The value means nothing; the gradient
-      does, and flows to token_logps only.
+      mask: [*B, T] True where the token counts; a row without tokens has loss 0.
+      beta: KL weight, >= 0; the paper's tau.
     Needs: fresh samples, reference, an opponent's answers, soft labels.
     Reduces to: `reinforce_loss` with advantages prefs - 1/2 at beta = 0; beta / 4 times
       `online_ipo_v2_loss` in the mean gradient of self-play.
@@ -330,6 +306,7 @@ def nash_md_pg_loss(
     """
     check_range("[0, inf)", beta=beta)
     costs = _log_ratios(token_logps, ref_token_logps, mask)
+    # Sums from each token to the end: a cumulative sum of the reversed row, reversed again.
     to_go = jnp.flip(jnp.cumsum(jnp.flip(costs, -1), axis=-1), -1)
     return _credited_loss(token_logps, prefs, mask, beta * to_go)
 
@@ -346,13 +323,12 @@ def nash_md_pg_token_loss(
 
     L = -sum_t sg(P(y > y') - 1/2 - beta log-ratio_t) log pi(y_t).
 
-    Its mean gradient is not that of any penalty on KL(pi || mu) over answers: a token is not
-    charged for where it leads. Less variance, and biased beyond one token.
+    Its mean gradient is not that of any penalty on KL(pi || mu) over answers, because a token is
+    not charged for the KL of the tokens after it. It has less variance, and a bias beyond one
+    token.
 
     Args:
       token_logps, ref_token_logps, prefs, mask, beta: as in `nash_md_pg_loss`.
-    Returns:
-      [*B] losses, as in `nash_md_pg_loss`.
     Needs: fresh samples, reference, an opponent's answers, soft labels.
     Reduces to: `nash_md_pg_loss` on answers of one token.
     Reference: the Nash-MD trainer of TRL.

@@ -1,10 +1,18 @@
 """Policy-gradient objectives of answers scored once, with a ratio per token: GRPO's relatives.
 
-Token log-probs [*B, T], one advantage per answer [*B] (see `ops.groups`), mask [*B, T]. What lies
-under the mask never matters, NaN included; an answer without tokens has loss 0 and gradient 0.
-These methods differ in how tokens are clipped and averaged; `answer_policy_gradient` has those
-with one ratio per answer. In a first update from the policy that sampled, every ratio is 1, no
-clip binds, and only the averaging is left.
+They differ in how tokens are clipped and averaged; `answer_policy_gradient` has those with one
+ratio per answer. In a first update from the policy that sampled, every ratio is 1 and no clip
+binds, so they differ only in the averaging.
+
+Shared arguments and results, unless a function says otherwise:
+  token_logps: [*B, T] log-probs under the policy being trained, in nats.
+  old_token_logps, ref_token_logps: [*B, T] under the policy that sampled and the reference; data.
+  advantages: [*B] A of each answer, e.g. `ops.groups.group_normalised_advantages`; data.
+  mask: [*B, T] True where the token counts; values under False never matter, NaN included.
+  clip_eps: eps > 0; infinity switches the clip off.
+Losses are unreduced; an answer without tokens has loss 0 and gradient 0. Gradient flows to
+token_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers may be
+traced.
 """
 
 import chex
@@ -33,19 +41,10 @@ def grpo_loss(
 
     L = (1/|y|) sum_t [max(-A rho_t, -A clip(rho_t, 1 - eps, 1 + eps)) + beta k3_t].
 
+    The plain mean of the losses is TRL's loss type `grpo`.
+
     Args:
-      token_logps: [*B, T] log-probs under the policy being trained, in nats.
-      old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
-      ref_token_logps: [*B, T] the same under the reference; data, no gradient.
-      advantages: [*B] A, e.g. `ops.groups.group_normalised_advantages`; data, no gradient.
-      mask: [*B, T] True where the token counts.
-      clip_eps: eps > 0; infinity switches the clip off. May be traced.
-      beta: KL weight >= 0. May be traced.
-    Returns:
-      [*B] losses, unreduced; their plain mean is TRL's loss type `grpo`. Gradient flows to
-      token_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      beta: KL weight, >= 0.
     Needs: scored answers, old policy, reference.
     Reduces to: the token mean of `reinforce_loss` in gradient at rho = 1 and beta = 0;
       `dr_grpo_loss` with max_length = T at beta = 0 for answers of length T.
@@ -56,6 +55,7 @@ def grpo_loss(
     chex.assert_equal_shape([token_logps, ref_token_logps, mask])
     losses = _token_losses(token_logps, old_token_logps, advantages, mask, clip_eps, clip_eps)
     ref_token_logps = jax.lax.stop_gradient(ref_token_logps)
+    # Masked before k3: NaN under the mask would reach the gradient through a mask after it.
     kl = k3(jnp.where(mask, token_logps, 0.0), jnp.where(mask, ref_token_logps, 0.0))
     return masked_mean(losses + beta * kl, mask, axis=-1)
 
@@ -73,19 +73,12 @@ def dr_grpo_loss(
 
     L = (1/L_max) sum_t max(-A rho_t, -A clip(rho_t, 1 - eps, 1 + eps)).
 
+    The plain mean of the losses is TRL's `dr_grpo`.
+
     Args:
-      token_logps: [*B, T] log-probs under the policy being trained, in nats.
-      old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
       advantages: [*B] A, centred and not divided by a deviation
-        (`ops.groups.group_centred_advantages`); data, no gradient.
-      mask: [*B, T] True where the token counts.
-      clip_eps: eps > 0; infinity switches the clip off. May be traced.
+        (`ops.groups.group_centred_advantages`); data.
       max_length: L_max > 0, tokens of the longest answer allowed; the same for every batch.
-    Returns:
-      [*B] losses, unreduced; their plain mean is TRL's `dr_grpo`. Gradient flows to token_logps
-      only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: scored answers, old policy.
     Reduces to: `rloo_loss` in gradient at rho = 1, up to (G - 1) / G and L_max; `grpo_loss` with
       beta = 0 at equal lengths.
@@ -110,18 +103,13 @@ def dapo_loss(
 
     L_t = max(-A rho_t, -A clip(rho_t, 1 - eps_low, 1 + eps_high)).
 
+    `ops.masking.token_mean` of the losses over the whole batch is TRL's `dapo`.
+
     Args:
-      token_logps: [*B, T] log-probs under the policy being trained, in nats.
-      old_token_logps: [*B, T] the same under the policy that sampled; data, no gradient.
-      advantages: [*B] A, e.g. `ops.groups.group_normalised_advantages`; data, no gradient.
-      mask: [*B, T] True where the token counts.
-      clip_eps_low: eps_low > 0, infinity for none; the paper's 0.2. May be traced.
-      clip_eps_high: eps_high > 0, infinity for none; the paper's 0.28. May be traced.
+      clip_eps_low: eps_low > 0, infinity for none; the paper's 0.2.
+      clip_eps_high: eps_high > 0, infinity for none; the paper's 0.28.
     Returns:
-      [*B, T] losses, 0 under the mask. `ops.masking.token_mean` of them over the whole batch is
-      TRL's `dapo`. Gradient flows to token_logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B, T] losses, 0 under the mask.
     Needs: scored answers, old policy.
     Reduces to: `grpo_loss` with beta = 0 as the mean over an answer's tokens at
       clip_eps_low = clip_eps_high.
@@ -139,18 +127,17 @@ def high_entropy_mask(
 
     keep_t = H_t >= Q(quantile),   Q the quantile function of H over all counted tokens.
 
+    Q is linear between two entropies. There is one threshold for all leading axes, so the tokens
+    kept of an answer depend on the batch, and each micro-batch has its own threshold.
+
     Args:
       entropies: [*B, T] H >= 0 of the policy at each token, in nats (`ops.logprobs.entropy`); data.
-      mask: [*B, T] True where the token counts.
-      quantile: in [0, 1], the share of tokens left out: 0.8 in the paper, which is TRL's
-        top_entropy_quantile 0.2. Between two entropies Q is linear. May be traced.
+      quantile: share of tokens left out, in [0, 1]: 0.8 in the paper, which is TRL's
+        top_entropy_quantile 0.2.
     Returns:
-      [*B, T] True where the token is kept; at least one is, if any counts. Token losses times it
-      leave the other tokens in the denominator, as TRL does; put into the mask of an aggregation
-      it takes them out. There is one threshold for all leading axes, so what is kept of an answer
-      depends on the batch, and each micro-batch has its own.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B, T] True where the token is kept; at least one is, if any counts. Multiply token losses by
+      it to keep the other tokens in the denominator, as TRL does, or pass it as the mask of an
+      aggregation to take them out.
     Needs: logits of the answers.
     Reduces to: `mask` at quantile = 0.
     Reference: Wang et al. 2025, arXiv:2506.01939.
@@ -162,11 +149,12 @@ def high_entropy_mask(
         return mask
     entropies = jax.lax.stop_gradient(entropies)
     last = jnp.maximum(jnp.sum(mask) - 1, 0)
+    # Masked entries sort behind all others, so `last` is the last counted one.
     ordered = jnp.sort(jnp.where(mask, entropies, jnp.finfo(entropies.dtype).max), axis=None)
     place = quantile * last
     below = jnp.floor(place).astype(last.dtype)
     low, high = ordered[below], ordered[jnp.minimum(below + 1, last)]
-    # Between equal entropies it is that entropy to the last bit, and never above `high`.
+    # Rounding must not lift the threshold above `high`, which would drop that entropy itself.
     threshold = jnp.minimum(low + (place - below) * (high - low), high)
     return mask & (entropies >= threshold)
 

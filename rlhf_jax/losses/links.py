@@ -1,7 +1,14 @@
 """Links: the loss of one margin. A pairwise objective is a link applied to a gap of two scores.
 
-A margin z is positive where the model agrees with the label. Everything else (what a score is,
-the reference, length, weights) happens before the link.
+A margin z is positive where the model agrees with the label. Everything else (the score, the
+reference, length, weights) happens before the link.
+
+Shared arguments and results, unless a function says otherwise:
+  margins: [*B] z in nats, any real.
+  label_smoothing: h, the probability that a label is wrong, in [0, 1/2).
+Losses are [*B], unreduced, >= 0. Arrays of unequal shape raise AssertionError at trace time.
+Keyword numbers may be traced.
+Needs: margins.
 """
 
 import chex
@@ -19,14 +26,9 @@ def logistic(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
 
     L = -log sigmoid(z) = softplus(-z).
 
-    Args:
-      margins: [*B] z in nats, any real.
-    Returns:
-      [*B] nats, >= 0, linear in -z far below 0.
-    Needs: margins.
-    Reduces to: nothing.
     Reference: Bradley and Terry 1952.
     """
+    # Not log of a sigmoid, which is log 0 far below 0.
     return jax.nn.softplus(-margins)
 
 
@@ -36,13 +38,8 @@ def soft_logistic(margins: Float[Array, "*B"], prefs: Float[Array, "*B"]) -> Flo
     L = -p log sigmoid(z) - (1 - p) log sigmoid(-z); least at z = logit p, slope sigmoid(z) - p.
 
     Args:
-      margins: [*B] z in nats.
-      prefs: [*B] p in [0, 1], probability that the first answer is preferred; no gradient. The
-        loss of another is NaN, such as the label -1 of a tie.
-    Returns:
-      [*B] nats, >= 0.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      prefs: [*B] p in [0, 1], probability that the first answer is preferred; no gradient. Any
+        other number, such as the label -1 of a tie, gives NaN.
     Needs: margins, soft labels.
     Reduces to: `logistic` at p = 1; `smoothed_logistic` at p = 1 - label_smoothing.
     """
@@ -58,12 +55,6 @@ def smoothed_logistic(
 
     L = -(1 - h) log sigmoid(z) - h log sigmoid(-z); least at z = logit(1 - h).
 
-    Args:
-      margins: [*B] z in nats.
-      label_smoothing: h in [0, 1/2). May be traced.
-    Returns:
-      [*B] nats, >= 0.
-    Needs: margins.
     Reduces to: `logistic` at label_smoothing = 0.
     Reference: Mitchell 2023, "A note on DPO with noisy preferences and relationship to IPO".
     """
@@ -74,14 +65,8 @@ def smoothed_logistic(
 def robust_logistic(margins: Float[Array, "*B"], *, label_smoothing: Scalar) -> Float[Array, "*B"]:
     """Noise-corrected logistic link, unbiased for clean labels when a share h of them is flipped.
 
-    L = [-(1 - h) log sigmoid(z) + h log sigmoid(-z)] / (1 - 2 h).
+    L = [-(1 - h) log sigmoid(z) + h log sigmoid(-z)] / (1 - 2 h); unbounded below as z grows.
 
-    Args:
-      margins: [*B] z in nats.
-      label_smoothing: h in [0, 1/2), the flip probability. May be traced.
-    Returns:
-      [*B]; unbounded below as z grows, for each single label.
-    Needs: margins.
     Reduces to: `logistic` at label_smoothing = 0; its mean over flips is `logistic` at any h.
     Reference: Chowdhury et al. 2024, arXiv:2403.00409; Natarajan et al. 2013 for the estimator.
     """
@@ -96,12 +81,7 @@ def hinge(margins: Float[Array, "*B"], *, target: Scalar = 1.0) -> Float[Array, 
     L = max(0, target - z).
 
     Args:
-      margins: [*B] z.
-      target: how far is enough. May be traced.
-    Returns:
-      [*B] >= 0; no gradient beyond z = target.
-    Needs: margins.
-    Reduces to: nothing.
+      target: the margin at which the loss ends, any real.
     """
     check_range("(-inf, inf)", target=target)
     return jax.nn.relu(target - margins)
@@ -110,35 +90,25 @@ def hinge(margins: Float[Array, "*B"], *, target: Scalar = 1.0) -> Float[Array, 
 def squared(margins: Float[Array, "*B"], targets: Float[Array, "*B"]) -> Float[Array, "*B"]:
     """Squared link: regression of the margin on a target.
 
-    L = (z - z*)^2.
+    L = (z - z*)^2, with z* = `targets` as data.
 
-    Args:
-      margins: [*B] z.
-      targets: [*B] z*; no gradient.
-    Returns:
-      [*B] >= 0.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: margins, targets.
-    Reduces to: nothing.
     """
     chex.assert_equal_shape([margins, targets])
     return (margins - jax.lax.stop_gradient(targets)) ** 2
 
 
 def exo(margins: Float[Array, "*B"], *, label_smoothing: Scalar) -> Float[Array, "*B"]:
-    """Reverse cross-entropy link: KL from the model's law over the pair to the smoothed label's.
+    """Reverse cross-entropy link: KL from the model's distribution over the pair to the smoothed
+    label's.
 
     L = sigmoid(z) [log sigmoid(z) - log(1 - h)] + sigmoid(-z) [log sigmoid(-z) - log h]
     = KL((sigmoid(z), sigmoid(-z)) || (1 - h, h)); 0 at z = logit(1 - h).
 
+    The loss is flat far from 0, between 0 and -log h.
+
     Args:
-      margins: [*B] z in nats.
-      label_smoothing: h in (0, 1/2); 0 has no finite loss. May be traced.
-    Returns:
-      [*B] nats, >= 0, between 0 and -log h; flat far from 0.
-    Needs: margins.
-    Reduces to: nothing.
+      label_smoothing: h in (0, 1/2); 0 has no finite loss.
     Reference: Ji et al. 2024, arXiv:2402.00856.
     """
     check_range("(0, 1/2)", label_smoothing=label_smoothing)
@@ -153,20 +123,18 @@ def discopop(margins: Float[Array, "*B"], *, temperature: Scalar = 0.05) -> Floa
 
     L = (1 - g) softplus(-z) + g exp(-z),   g = sigmoid(z / temperature).
 
+    Not convex: at temperature 0.05 a local minimum lies just below z = 0. Far below 0 the loss is
+    linear for temperature < 1; for temperature > 1 it grows as exp(-(1 - 1 / temperature) z), with
+    the exponent stopped at 40.
+
     Args:
-      margins: [*B] z in nats.
-      temperature: > 0; small values switch sharply at z = 0. May be traced.
-    Returns:
-      [*B] > 0; not convex: at temperature 0.05 a local minimum lies just below z = 0. Far below 0
-      it is linear for temperature < 1; above, it grows as exp(-(1 - 1 / temperature) z), with the
-      exponent stopped at 40.
-    Needs: margins.
+      temperature: > 0; small values switch sharply at z = 0.
     Reduces to: the mean of `logistic` and exp(-z) as temperature grows.
     Reference: Lu et al. 2024, arXiv:2406.08414.
     """
     check_range("(0, inf)", temperature=temperature)
     sharp = margins / above_underflow(temperature, margins.dtype)
-    # g exp(-z) in one exponent: apart, 0 * inf is NaN far below 0.
+    # g exp(-z) in one exponent: as a product it would be 0 * inf = NaN far below 0.
     exponent = -jax.nn.softplus(-sharp) - margins
     exponential = jnp.exp(jnp.minimum(exponent, MAX_LOG_RATIO))
     return jax.nn.sigmoid(-sharp) * logistic(margins) + exponential

@@ -1,9 +1,16 @@
 """Policy gradients from differences of scores between answers to one prompt: P3O and pairwise PPO.
 
-Answers lie on the last axis: summed log-probs and scores are [*B, K], and a loss is a mean over the
-K (K - 1) / 2 pairs. Only differences of scores enter, so a shift per prompt changes nothing. A KL
-penalty belongs in the scores: subtract beta (log pi_old - log pi_ref) of each answer. An answer
-without a finite score is in no pair.
+A loss is a mean over the K (K - 1) / 2 pairs of a prompt's answers. Only differences of scores
+enter, so a shift per prompt changes nothing. A KL penalty belongs in the scores: subtract
+beta (log pi_old - log pi_ref) of each answer.
+
+Shared arguments and results, unless a function says otherwise:
+  logps: [*B, K] summed log pi(y_i | x) of K >= 2 answers, in nats; K < 2 raises ValueError.
+  old_logps: [*B, K] the same under the policy that sampled; data, no gradient.
+  scores: [*B, K] r; data. An answer without a finite score is in no pair.
+  clip_eps: eps > 0; infinity switches the clip off.
+Losses are [*B], unreduced. Gradient flows to logps only. Arrays of unequal shape raise
+AssertionError at trace time. Keyword numbers may be traced.
 """
 
 import chex
@@ -25,15 +32,8 @@ def pairwise_gradient_loss(
 
     L = -mean_{i<j} (r_i - r_j) (log pi(y_i) - log pi(y_j)) / 2.
 
-    Args:
-      logps: [*B, K] summed log pi(y_i | x) of K >= 2 samples from pi, in nats.
-      scores: [*B, K] r; data, no gradient.
-    Returns:
-      [*B] losses, unreduced; the value means nothing, its gradient at samples from pi is minus the
-      policy gradient.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-      ValueError: fewer than two answers make no pair (at trace time).
+    Only the gradient has a meaning: at samples from pi it is minus the policy gradient.
+
     Needs: groups of scored answers.
     Reduces to: the mean over answers of `reinforce_loss` with leave-one-out advantages in value and
       gradient, sample by sample, at any K.
@@ -57,24 +57,15 @@ def p3o_v1_loss(
     L = -mean_{i<j} [C(rho_i, sg(d rho_j)) + C(rho_j, -sg(d rho_i))] / 2,   d = r_i - r_j,
     C(rho, a) = min(a rho, a clip(rho, 1 - eps, 1 + eps)),   rho = pi / pi_old of a whole answer.
 
-    Args:
-      logps: [*B, K] summed log pi(y_i | x) of K >= 2 answers, in nats.
-      old_logps: [*B, K] the same under the policy that sampled; data, no gradient.
-      scores: [*B, K] r, any KL penalty included; data, no gradient.
-      clip_eps: eps > 0; infinity switches the clip off. May be traced.
-    Returns:
-      [*B] losses, unreduced; the value is no measure of progress (unclipped it is 0). Gradient
-      flows to logps only. The exponent of each rho stops at 20: their product enters.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-      ValueError: fewer than two answers make no pair (at trace time).
+    The value is no measure of progress: unclipped it is 0. The exponent of each rho stops at 20,
+    because a product of two enters.
+
     Needs: groups of scored answers, old policy.
     Reduces to: `pairwise_gradient_loss` in gradient at rho = 1; `p3o_v2_loss` in gradient with both
       clips at inf.
     Reference: Wu et al. 2023, arXiv:2310.00212.
-    Departs: the surrogate was not re-read in the paper; that its unclipped gradient is the exact
-      off-policy gradient is proven by enumeration. The mean over more than one pair is an
-      extension.
+    Departs: the surrogate was not re-read in the paper; enumeration shows that its unclipped
+      gradient is the exact off-policy gradient. The mean over more than one pair is an extension.
     """
     check_range("(0, inf]", clip_eps=clip_eps)
     chex.assert_equal_shape([logps, old_logps, scores])
@@ -82,6 +73,7 @@ def p3o_v1_loss(
     first, second = _pairs(log_ratios)
     gaps = _score_gaps(scores)
     none = jnp.zeros_like(first)
+    # `ppo_clip_loss` stops the gradient of its advantages: the sg of the formula.
     own = ppo_clip_loss(first, none, gaps * jnp.exp(second), clip_eps=clip_eps)
     other = ppo_clip_loss(second, none, -gaps * jnp.exp(first), clip_eps=clip_eps)
     return 0.5 * _mean_over_pairs(own + other, scores)
@@ -100,27 +92,18 @@ def p3o_v2_loss(
     L = -mean_{i<j} min(a log g, a clip(log g, log(1 - eps), log(1 + eps))) / 2,
     g = rho_i / rho_j,   a = sg((r_i - r_j) clip(rho_i rho_j, 1 - eps', 1 + eps')).
 
+    The bounds on log g are not symmetric, so a clipped loss depends on which answer of a pair comes
+    first. The exponent of each rho in the weight stops at 20; log g is not bounded.
+
     Args:
-      logps: [*B, K] summed log pi(y_i | x) of K >= 2 answers, in nats.
-      old_logps: [*B, K] the same under the policy that sampled; data, no gradient.
-      scores: [*B, K] r, any KL penalty included; data, no gradient.
       clip_eps: eps > 0, of the joint ratio; from 1 on there is no lower clip, infinity switches
-        it off. May be traced.
-      weight_clip_eps: eps' > 0, of the weight rho_i rho_j; infinity switches it off. May be traced.
-    Returns:
-      [*B] losses, unreduced. Gradient flows to logps only. The bounds on log g are not symmetric,
-      so a clipped loss depends on which answer of a pair comes first. The exponent of each rho in
-      the weight stops at 20; log g is not bounded.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-      ValueError: fewer than two answers make no pair (at trace time).
+        both off.
+      weight_clip_eps: eps' > 0, of the weight rho_i rho_j; infinity switches it off.
     Needs: groups of scored answers, old policy.
     Reduces to: `pairwise_gradient_loss` in gradient at rho = 1; `p3o_v1_loss` in gradient with both
       clips at inf.
     Reference: Wu et al. 2023, arXiv:2310.00212.
-    Departs: the surrogate was not re-read in the paper; that its unclipped gradient is the exact
-      off-policy gradient is proven by enumeration. The mean over more than one pair is an
-      extension.
+    Departs: as `p3o_v1_loss`.
     """
     check_range("(0, inf]", clip_eps=clip_eps, weight_clip_eps=weight_clip_eps)
     chex.assert_equal_shape([logps, old_logps, scores])
@@ -128,19 +111,19 @@ def p3o_v2_loss(
     weights = jnp.clip(jnp.exp(first + second), 1.0 - weight_clip_eps, 1.0 + weight_clip_eps)
     weights = _score_gaps(scores) * weights
     own, other = _pairs(logps - jax.lax.stop_gradient(old_logps))
+    # log 0 = -inf for clip_eps >= 1: no lower clip.
     lowest, highest = jnp.log(jnp.maximum(1.0 - clip_eps, 0.0)), jnp.log1p(clip_eps)
     clipped = jnp.clip(own - other, lowest, highest)
     return -0.5 * _mean_over_pairs(jnp.minimum(weights * (own - other), weights * clipped), scores)
 
 
 def pairwise_rewards(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """Pairwise reward (Pairwise-RL): by how much an answer beats its opponent; one per answer.
+    """Pairwise reward (Pairwise-RL): the verdict of a pairwise judge as the score of an answer.
 
     R = sigmoid(s) - 1/2.
 
-    What a pairwise judge says, as the score of an answer: give it to `ops.returns.answer_rewards`
-    and GAE for pairwise PPO, or to `ops.groups` for a baseline of K answers. The margin s itself is
-    the unbounded form of the same reward.
+    Give it to `ops.returns.answer_rewards` and GAE for pairwise PPO, or to `ops.groups` for a
+    baseline of K answers. The margin s itself is the unbounded form of the same reward.
 
     Args:
       margins: [*B] s, log-odds that the answer beats its opponent (a reference answer, or another
@@ -152,6 +135,7 @@ def pairwise_rewards(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
     Reference: Xu et al. 2025, arXiv:2504.04950.
     Departs: the paper's formula was not read; this is the natural form of its relative judgement.
     """
+    # tanh(s / 2) / 2 = sigmoid(s) - 1/2, but exactly odd and without cancellation near 0.
     return 0.5 * jnp.tanh(0.5 * jax.lax.stop_gradient(margins))
 
 
@@ -181,7 +165,7 @@ def _log_ratios(
 
 
 def _mean_over_pairs(x: Float[Array, "*B K K"], scores: Float[Array, "*B K"]) -> Float[Array, "*B"]:
-    """Mean of x_ij over i < j that both have a finite score; 0 where there is no such pair."""
+    """Mean of x_ij over i < j with two finite scores; 0 where there is no such pair."""
     size = x.shape[-1]
     if size < 2:
         raise ValueError(f"a pair needs two answers, got {size}")

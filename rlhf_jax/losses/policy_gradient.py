@@ -1,8 +1,21 @@
 """Policy-gradient objectives: log-probabilities and advantages in, one loss per step out.
 
-A step is whatever the arrays hold: a token, or a whole answer where log-probs are sums over its
-tokens. Objectives that need to know which tokens make an answer are in `group_policy_gradient` and
+A step is one entry of the arrays: a token, or a whole answer where log-probs are summed over its
+tokens. Objectives that must know which tokens form an answer are in `group_policy_gradient` and
 `answer_policy_gradient`.
+
+Shared arguments and results, unless a function says otherwise:
+  logps: [*S] log-probs of the actions under the policy being trained, in nats.
+  old_logps: [*S] the same under the policy that sampled; data, no gradient.
+  sampler_logps: [*S] the same under the sampler; summed over an answer for one weight per answer.
+  advantages: [*S] A; data, no gradient.
+  values, returns: [*S] V under the critic being trained, and its targets G; G is data.
+  clip_eps: eps > 0; infinity switches the clip off.
+  max_ratio: the cap itself, not 1 + eps, > 0; infinity switches it off.
+Losses are [*S], unreduced. Gradient flows to logps (or values) only. The exponent of
+rho = exp(log pi - log pi_old) stops at 40, so a loss is finite for finite log-probs. Arrays of
+unequal shape raise AssertionError at trace time. Keyword numbers may be traced.
+Needs: steps, old policy, advantages.
 """
 
 import chex
@@ -16,21 +29,13 @@ from rlhf_jax.types import Scalar
 
 
 def reinforce_loss(logps: Float[Array, "*S"], advantages: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """REINFORCE, the score-function surrogate, one value per step.
+    """REINFORCE, the score-function surrogate.
 
     L = -A log pi.
 
-    Its mean gradient at samples from pi is minus the policy gradient.
+    Only the gradient has a meaning: its mean at samples from pi is minus the policy gradient.
 
-    Args:
-      logps: [*S] log-probs of the actions taken, in nats; summed for one value per sequence.
-      advantages: [*S] A; no gradient flows through it.
-    Returns:
-      [*S] losses, unreduced. Its value means nothing; its gradient does.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: steps, advantages.
-    Reduces to: nothing.
     Reference: Williams 1992, "Simple statistical gradient-following algorithms".
     """
     chex.assert_equal_shape([logps, advantages])
@@ -44,21 +49,10 @@ def ppo_clip_loss(
     *,
     clip_eps: Scalar,
 ) -> Float[Array, "*S"]:
-    """Proximal policy optimisation (PPO), the clipped surrogate, one value per step.
+    """Proximal policy optimisation (PPO), the clipped surrogate.
 
     L = max(-A rho, -A clip(rho, 1 - eps, 1 + eps)),   rho = exp(log pi - log pi_old).
 
-    Args:
-      logps: [*S] log-probs of the actions under the policy being trained, in nats.
-      old_logps: [*S] the same under the policy that sampled; data, no gradient.
-      advantages: [*S] A; data, no gradient.
-      clip_eps: eps > 0; infinity switches the clip off. May be traced.
-    Returns:
-      [*S] losses, unreduced. Finite for finite log-probs: the exponent of rho stops at 40.
-      Gradient flows to logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: steps, old policy, advantages.
     Reduces to: `reinforce_loss` in gradient at rho = 1; -A rho (importance weighting) at
       clip_eps = inf; `asymmetric_clip_loss` at clip_eps_low = clip_eps_high.
     Reference: Schulman et al. 2017, arXiv:1707.06347, Eq. 7 (negated: something to minimise).
@@ -77,22 +71,13 @@ def asymmetric_clip_loss(
     clip_eps_low: Scalar,
     clip_eps_high: Scalar,
 ) -> Float[Array, "*S"]:
-    """Asymmetric clip (clip-higher of DAPO), one value per step.
+    """Asymmetric clip (clip-higher of DAPO).
 
     L = max(-A rho, -A clip(rho, 1 - eps_low, 1 + eps_high)),   rho = exp(log pi - log pi_old).
 
     Args:
-      logps: [*S] log-probs of the actions under the policy being trained, in nats.
-      old_logps: [*S] the same under the policy that sampled; data, no gradient.
-      advantages: [*S] A; data, no gradient.
-      clip_eps_low: eps_low > 0, binding where A < 0; infinity for none. May be traced.
-      clip_eps_high: eps_high > 0, binding where A > 0; infinity for none. May be traced.
-    Returns:
-      [*S] losses, unreduced. Finite for finite log-probs: the exponent of rho stops at 40.
-      Gradient flows to logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: steps, old policy, advantages.
+      clip_eps_low: eps_low > 0, binding where A < 0; infinity for none.
+      clip_eps_high: eps_high > 0, binding where A > 0; infinity for none.
     Reduces to: `ppo_clip_loss` at clip_eps_low = clip_eps_high; `reinforce_loss` in gradient at
       rho = 1.
     Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.1.
@@ -102,6 +87,7 @@ def asymmetric_clip_loss(
     advantages = jax.lax.stop_gradient(advantages)
     rho = ratios(logps, jax.lax.stop_gradient(old_logps))
     clipped = jnp.clip(rho, 1.0 - clip_eps_low, 1.0 + clip_eps_high)
+    # The larger of the two losses is a pessimistic bound: no gradient where the clip binds.
     return jnp.maximum(-advantages * rho, -advantages * clipped)
 
 
@@ -113,22 +99,13 @@ def dual_clip_loss(
     clip_eps: Scalar,
     dual_clip: Scalar,
 ) -> Float[Array, "*S"]:
-    """Dual-clip PPO (two-sided clip): a bad step that has become likely costs no more than c |A|.
+    """Dual-clip PPO (two-sided clip): a bad step that has become likely costs at most c |A|.
 
     L = PPO clip where A >= 0,   min(PPO clip, -A c) where A < 0.
 
     Args:
-      logps: [*S] log-probs of the actions under the policy being trained, in nats.
-      old_logps: [*S] the same under the policy that sampled; data, no gradient.
-      advantages: [*S] A; data, no gradient.
-      clip_eps: eps > 0; infinity switches the clip off. May be traced.
       dual_clip: c > 1, usually > 1 + eps; no gradient where A < 0 and rho > c. Infinity switches
-        it off. May be traced.
-    Returns:
-      [*S] losses, unreduced; gradient flows to logps only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: steps, old policy, advantages.
+        it off.
     Reduces to: `ppo_clip_loss` at dual_clip = inf; the two-sided clip of INTELLECT-2 and TRL,
       max(-A min(rho, delta), -A clip(rho)), at dual_clip = delta >= 1 + eps.
     Reference: Ye et al. 2019, arXiv:1912.09729, for the dual clip; Prime Intellect 2025,
@@ -140,7 +117,7 @@ def dual_clip_loss(
     advantages = jax.lax.stop_gradient(advantages)
     rho = ratios(logps, jax.lax.stop_gradient(old_logps))
     clipped = jnp.clip(rho, 1.0 - clip_eps, 1.0 + clip_eps)
-    # Bounds on the ratio, not on the product: A = 0 times an infinite bound is never formed.
+    # Bounds on the ratio, not on the product: 0 times infinity would be NaN at A = 0.
     pulled = jnp.minimum(rho, clipped)
     pushed = jnp.minimum(jnp.maximum(rho, clipped), dual_clip)
     return -advantages * jnp.where(advantages < 0, pushed, pulled)
@@ -153,21 +130,12 @@ def cispo_loss(
     *,
     max_ratio: Scalar,
 ) -> Float[Array, "*S"]:
-    """CISPO: clips the importance weight, so that no step loses its gradient; one value per step.
+    """CISPO: clips the importance weight, so every step keeps its gradient.
 
     L = -sg(min(rho, max_ratio)) A log pi,   rho = exp(log pi - log pi_old), sg = stop-gradient.
 
-    Args:
-      logps: [*S] log-probs of the actions under the policy being trained, in nats.
-      old_logps: [*S] the same under the policy that sampled; data, no gradient.
-      advantages: [*S] A; data, no gradient.
-      max_ratio: > 0, the cap itself, not 1 + eps; infinity switches it off. May be traced.
-    Returns:
-      [*S] losses, unreduced; the value means nothing, its gradient does, and flows to logps only.
-      Average with `ops.masking.token_mean`.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: steps, old policy, advantages.
+    Only the gradient has a meaning. Average with `ops.masking.token_mean`.
+
     Reduces to: `reinforce_loss` in gradient at rho = 1; `ppo_clip_loss` with clip_eps = inf in
       gradient where rho <= max_ratio.
     Reference: MiniMax 2025, arXiv:2506.13585; Khatri et al. 2025, arXiv:2510.13786, for the
@@ -186,22 +154,16 @@ def sapo_loss(
     tau_positive: Scalar,
     tau_negative: Scalar,
 ) -> Float[Array, "*S"]:
-    """SAPO (soft adaptive policy optimisation): a smooth gate instead of the clip; one per step.
+    """SAPO (soft adaptive policy optimisation): a smooth gate instead of the clip.
 
     L = -A (4 / tau) sigmoid(tau (rho - 1)),   tau = tau_positive where A > 0, else tau_negative.
 
+    The gradient is -A rho 4 p (1 - p) grad log pi, with p the sigmoid; the value at rho = 1 is
+    -2 A / tau.
+
     Args:
-      logps: [*S] log-probs of the actions under the policy being trained, in nats.
-      old_logps: [*S] the same under the policy that sampled; data, no gradient.
-      advantages: [*S] A; data, no gradient.
-      tau_positive: > 0, how fast the gradient fades as rho leaves 1. May be traced.
-      tau_negative: > 0, the same where A <= 0; larger fades faster. May be traced.
-    Returns:
-      [*S] losses, unreduced; the gradient is -A rho 4 p (1 - p) grad log pi, p the sigmoid, and
-      flows to logps only. The value at rho = 1 is -2 A / tau.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: steps, old policy, advantages.
+      tau_positive: how fast the gradient fades as rho leaves 1, > 0.
+      tau_negative: the same where A <= 0, > 0; a larger value fades faster.
     Reduces to: `reinforce_loss` in gradient at rho = 1; `ppo_clip_loss` with clip_eps = inf in
       gradient as both tau -> 0.
     Reference: Gao et al. 2025, arXiv:2511.20347.
@@ -217,21 +179,13 @@ def sapo_loss(
 def truncated_importance_weights(
     old_logps: Float[Array, "*S"], sampler_logps: Float[Array, "*S"], *, max_ratio: Scalar
 ) -> Float[Array, "*S"]:
-    """Truncated importance sampling (TIS) weights, to multiply losses with; one per step.
+    """Truncated importance sampling (TIS) weights, to multiply losses with.
 
-    w = min(pi_old / pi_sampler, max_ratio).
+    w = min(pi_old / pi_sampler, max_ratio), without gradient.
 
-    For answers drawn by another policy than the one whose log-probs are `old_logps`, e.g. by an
-    inference engine that rounds differently. Its bias is that of the steps above the cap.
+    For answers drawn by another policy than that of `old_logps`, e.g. by an inference engine that
+    rounds differently. Only steps above the cap bias the result.
 
-    Args:
-      old_logps: [*S] log-probs under the policy before the update, in nats.
-      sampler_logps: [*S] the same under what sampled; summed over an answer for one per answer.
-      max_ratio: the cap > 0; infinity switches it off. May be traced.
-    Returns:
-      [*S] in [0, max_ratio]; data, no gradient. The exponent stops at 40.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: old policy, sampler.
     Reduces to: 1 where sampler_logps = old_logps and max_ratio >= 1.
     Reference: Ionides 2008, "Truncated importance sampling"; Yao et al. 2025, "Your efficient RL
@@ -244,18 +198,10 @@ def truncated_importance_weights(
 def masked_importance_weights(
     old_logps: Float[Array, "*S"], sampler_logps: Float[Array, "*S"], *, max_ratio: Scalar
 ) -> Float[Array, "*S"]:
-    """Masked importance sampling (MIS) weights: steps above the cap are dropped; one per step.
+    """Masked importance sampling (MIS) weights: steps above the cap are dropped.
 
-    w = rho where rho <= max_ratio, else 0,   rho = pi_old / pi_sampler.
+    w = rho where rho <= max_ratio, else 0,   rho = pi_old / pi_sampler; without gradient.
 
-    Args:
-      old_logps: [*S] log-probs under the policy before the update, in nats.
-      sampler_logps: [*S] the same under what sampled; summed over an answer for one per answer.
-      max_ratio: the cap > 0; infinity switches it off. May be traced.
-    Returns:
-      [*S] in [0, max_ratio]; data, no gradient. The exponent stops at 40.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: old policy, sampler.
     Reduces to: `truncated_importance_weights` where rho <= max_ratio; 1 where
       sampler_logps = old_logps and max_ratio >= 1.
@@ -267,19 +213,11 @@ def masked_importance_weights(
 
 
 def value_loss(values: Float[Array, "*S"], returns: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Squared error of the critic, one value per step.
+    """Squared error of the critic.
 
     L = (V - G)^2 / 2.
 
-    Args:
-      values: [*S] V under the critic being trained.
-      returns: [*S] G, regression targets; data, no gradient.
-    Returns:
-      [*S] losses, unreduced, >= 0; gradient flows to values only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: values, returns.
-    Reduces to: nothing.
     """
     chex.assert_equal_shape([values, returns])
     return 0.5 * (values - jax.lax.stop_gradient(returns)) ** 2
@@ -292,19 +230,13 @@ def clipped_value_loss(
     *,
     clip_eps: Scalar,
 ) -> Float[Array, "*S"]:
-    """Clipped value loss of PPO, pessimistic about steps larger than the clip; one per step.
+    """Clipped value loss of PPO: pessimistic about steps larger than the clip.
 
     L = max((V - G)^2, (clip(V, V_old - c, V_old + c) - G)^2) / 2.
 
     Args:
-      values: [*S] V under the critic being trained.
       old_values: [*S] V at sampling time; data, no gradient.
-      returns: [*S] G, regression targets; data, no gradient.
-      clip_eps: c > 0, in units of value; infinity switches the clip off. May be traced.
-    Returns:
-      [*S] losses, unreduced, >= 0; gradient flows to values only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      clip_eps: c > 0, in units of value; infinity switches the clip off.
     Needs: values, old values, returns.
     Reduces to: `value_loss` at clip_eps = inf.
     Reference: the critic loss of the OpenAI baselines PPO2, kept by Ziegler et al. 2019.

@@ -1,7 +1,16 @@
 """Losses of reward models for comparisons: scores in, one loss per comparison out.
 
-Only gaps of scores count: a constant added to every score of a prompt changes nothing, so scores of
-different prompts can't be compared before they are centred.
+Only gaps of scores count: a constant added to every score of a prompt changes nothing, so the
+scores of different prompts cannot be compared until they are centred.
+
+Shared arguments and results, unless a function says otherwise:
+  chosen_scores, rejected_scores: [*B] s_w and s_l, any real.
+  first_scores, second_scores: [*B] s_1 and s_2, any real, where a label says which one won.
+  outcomes: [*B] 1 if the first answer won, 0 at a tie, -1 if the second won; NaN for any other.
+  mask: True where a step or candidate is real; values under False never matter, NaN included.
+  gamma: discount, in [0, 1]; its exponent counts the steps under True, padding on either side.
+Losses are [*B], unreduced, in nats, >= 0. Gradient flows to scores, rewards and values only. Arrays
+of unequal shape raise AssertionError at trace time. Keyword numbers may be traced.
 """
 
 import chex
@@ -18,17 +27,10 @@ from rlhf_jax.types import Scalar
 def bradley_terry_loss(
     chosen_scores: Float[Array, "*B"], rejected_scores: Float[Array, "*B"]
 ) -> Float[Array, "*B"]:
-    """Bradley-Terry reward model, one value per pair.
+    """Bradley-Terry reward model.
 
     L = -log sigmoid(s_w - s_l).
 
-    Args:
-      chosen_scores: [*B] s_w, score of the preferred answer, any real.
-      rejected_scores: [*B] s_l, score of the other answer.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Finite where s_w - s_l is.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: scored pairs.
     Reduces to: the link `logistic`.
     Reference: Bradley and Terry 1952; as a reward-model loss, Ouyang et al. 2022,
@@ -43,18 +45,13 @@ def margin_bradley_terry_loss(
     rejected_scores: Float[Array, "*B"],
     gaps: Float[Array, "*B"],
 ) -> Float[Array, "*B"]:
-    """Bradley-Terry reward model with a margin, one value per pair.
+    """Bradley-Terry reward model with a margin.
 
     L = -log sigmoid(s_w - s_l - m).
 
     Args:
-      chosen_scores, rejected_scores: [*B] s_w and s_l, any real.
-      gaps: [*B] m >= 0, how much better the chosen answer was judged; no gradient. A pair whose
-        label is turned around needs its own margin turned around too.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to the scores only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      gaps: [*B] m >= 0, how much better the chosen answer was judged; no gradient. If a pair's
+        label is reversed, negate its margin.
     Needs: scored pairs, strengths of preference.
     Reduces to: `bradley_terry_loss` at gaps = 0.
     Reference: Touvron et al. 2023, arXiv:2307.09288, Eq. 2.
@@ -69,17 +66,12 @@ def smoothed_bradley_terry_loss(
     *,
     label_smoothing: Scalar,
 ) -> Float[Array, "*B"]:
-    """Bradley-Terry reward model with label smoothing, one value per pair.
+    """Bradley-Terry reward model with label smoothing.
 
     L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = s_w - s_l; least at z = logit(1 - h).
 
     Args:
-      chosen_scores, rejected_scores: [*B] s_w and s_l, any real.
-      label_smoothing: h in [0, 1/2), how often a label is thought wrong. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      label_smoothing: h in [0, 1/2), the assumed probability that a label is wrong.
     Needs: scored pairs.
     Reduces to: `bradley_terry_loss` at label_smoothing = 0; `soft_bradley_terry_loss` at
       prefs = 1 - label_smoothing.
@@ -92,18 +84,13 @@ def smoothed_bradley_terry_loss(
 def soft_bradley_terry_loss(
     first_scores: Float[Array, "*B"], second_scores: Float[Array, "*B"], prefs: Float[Array, "*B"]
 ) -> Float[Array, "*B"]:
-    """Bradley-Terry reward model with soft labels (shares of votes), one value per pair.
+    """Bradley-Terry reward model with soft labels (shares of votes).
 
     L = -p log sigmoid(z) - (1 - p) log sigmoid(-z),   z = s_1 - s_2; least at z = logit p.
 
     Args:
-      first_scores, second_scores: [*B] s_1 and s_2, any real.
-      prefs: [*B] p in [0, 1], share of votes for the first answer (1/2 for a tie); no gradient. The
-        loss of another is NaN.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to the scores only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      prefs: [*B] p in [0, 1], share of votes for the first answer (1/2 for a tie); no gradient. Any
+        other number gives NaN.
     Needs: scored pairs, soft labels.
     Reduces to: `bradley_terry_loss` at p in {0, 1}.
     Reference: cross-entropy of the model of Bradley and Terry 1952.
@@ -119,17 +106,10 @@ def centring_penalty(
 
     L = (s_w + s_l)^2.
 
-    It fixes the constant that comparisons leave free. On one pair it doesn't touch the gap: the
-    least total has s_w = -s_l and the gap that the comparison alone would have.
+    It fixes the constant that comparisons leave free and, on one pair, does not change the gap: the
+    total is smallest at s_w = -s_l with the gap of the comparison alone.
 
-    Args:
-      chosen_scores, rejected_scores: [*B] s_w and s_l, any real.
-    Returns:
-      [*B] penalties, unreduced, >= 0.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: scored pairs.
-    Reduces to: nothing.
     Reference: Eisenstein et al. 2023, arXiv:2312.09244.
     """
     chex.assert_equal_shape([chosen_scores, rejected_scores])
@@ -149,21 +129,14 @@ def rao_kupper_loss(
     *,
     theta: Scalar,
 ) -> Float[Array, "*B"]:
-    """Comparisons with ties (Rao-Kupper), one value per pair.
+    """Comparisons with ties (Rao-Kupper).
 
     P(1 wins) = sigmoid(z - log theta), P(2 wins) = sigmoid(-z - log theta), P(tie) = the rest
     = (theta^2 - 1) P(1 wins) P(2 wins);   L = -log P(outcome),   z = s_1 - s_2.
 
     Args:
-      first_scores, second_scores: [*B] s_1 and s_2, any real.
-      outcomes: [*B] 1 where the first answer won, 0 at a tie, -1 where the second won; the
-        loss of another is NaN.
-      theta: >= 1, how readily ties are called. May be traced, and trained.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to the scores (and theta). At theta = 1 a
-      tie is impossible and costs about 87 nats.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      theta: how readily ties are called, >= 1; may be trained. At 1 a tie is impossible and costs
+        about 87 nats.
     Needs: scored pairs, ties.
     Reduces to: `bradley_terry_loss` at theta = 1.
     Reference: Rao and Kupper 1967, "Ties in paired-comparison experiments"; with log-ratios times
@@ -173,7 +146,9 @@ def rao_kupper_loss(
     check_ids(outcomes=outcomes)
     chex.assert_equal_shape([first_scores, second_scores, outcomes])
     margins, log_theta = first_scores - second_scores, jnp.log(theta)
+    # logistic(z) = -log sigmoid(z), so these are the losses of the two wins.
     first, second = logistic(margins - log_theta), logistic(-margins - log_theta)
+    # theta^2 - 1 as a product: the factor theta - 1 alone can be 0.
     tie = first + second - _log_or_floor(theta - 1.0) - jnp.log(theta + 1.0)
     return _of_outcome(outcomes, first, tie, second)
 
@@ -185,22 +160,14 @@ def davidson_loss(
     *,
     nu: Scalar,
 ) -> Float[Array, "*B"]:
-    """Comparisons with ties (Davidson), one value per pair.
+    """Comparisons with ties (Davidson).
 
     P(1 wins) : P(2 wins) : P(tie) = exp(s_1) : exp(s_2) : nu exp((s_1 + s_2) / 2);
     L = -log P(outcome).
 
     Args:
-      first_scores, second_scores: [*B] s_1 and s_2, any real.
-      outcomes: [*B] 1 where the first answer won, 0 at a tie, -1 where the second won; the
-        loss of another is NaN.
-      nu: >= 0, how readily ties are called: P(tie) = nu / (2 + nu) between equals. May be traced,
-        and trained.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Gradient flows to the scores (and nu). At nu = 0 a tie
-      is impossible and costs about 87 nats.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      nu: how readily ties are called, >= 0: P(tie) = nu / (2 + nu) between equals; may be trained.
+        At 0 a tie is impossible and costs about 87 nats.
     Needs: scored pairs, ties.
     Reduces to: `bradley_terry_loss` at nu = 0.
     Reference: Davidson 1970, "On extending the Bradley-Terry model to accommodate ties in paired
@@ -218,7 +185,7 @@ def davidson_loss(
 
 
 def _of_outcome(outcomes: Array, first: Array, tie: Array, second: Array) -> Float[Array, "*B"]:
-    """The loss of each outcome, 1, 0 or -1; NaN of another."""
+    """The loss of each outcome, 1, 0 or -1; NaN for any other."""
     return jnp.select([outcomes == 1, outcomes == 0, outcomes == -1], [first, tie, second], jnp.nan)
 
 
@@ -230,14 +197,9 @@ def plackett_luce_loss(
     L = -sum_k [ s_k - logsumexp_{j >= k} s_j ] over the real candidates, best first.
 
     Args:
-      scores: [*B, K] s, of candidates sorted best first.
-      mask: [*B, K] True where the candidate is real; what lies under False never matters, NaN
-        included, wherever in the row it is.
+      scores: [*B, K] s, of candidates sorted best first; missing ones may be anywhere in the row.
     Returns:
-      [*B] losses in nats, unreduced, >= 0; 0 with fewer than two candidates. Gradient flows to
-      scores only.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B] losses; 0 with fewer than two candidates.
     Needs: scored rankings.
     Reduces to: `bradley_terry_loss` at K = 2.
     Reference: Plackett 1975; Luce 1959.
@@ -252,18 +214,10 @@ def plackett_luce_loss(
 def partial_returns(
     rewards: Float[Array, "*B T"], mask: Bool[Array, "*B T"], *, gamma: Scalar = 1.0
 ) -> Float[Array, "*B"]:
-    """Partial return of a segment, one value per segment.
+    """Partial return of a segment.
 
-    R = sum_t gamma^t r_t, t = 0 at the first counted step.
+    R = sum_t gamma^t r_t, t = 0 at the first counted step; 0 for an empty segment.
 
-    Args:
-      rewards: [*B, T] r_t.
-      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
-      gamma: discount in [0, 1]; t counts the steps under True, so padding on either side is alike.
-    Returns:
-      [*B], 0 for an empty segment.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: rewards of steps.
     Reduces to: the sum of the rewards at gamma = 1.
     Reference: Knox et al. 2022, arXiv:2206.02231.
@@ -281,16 +235,8 @@ def partial_return_loss(
 ) -> Float[Array, "*B"]:
     """Partial-return preference model, one value per pair of segments.
 
-    L = -log sigmoid(R_w - R_l),   R = sum_t gamma^t r_t.
+    L = -log sigmoid(R_w - R_l),   R = sum_t gamma^t r_t; 0 where both segments are empty.
 
-    Args:
-      chosen_rewards, rejected_rewards: [*B, T] r_t of each segment.
-      chosen_mask, rejected_mask: [*B, T] True where the step counts.
-      gamma: discount in [0, 1]. May be traced.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0; 0 where both segments are empty.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: pairs of segments with rewards of steps.
     Reduces to: `bradley_terry_loss` of the partial returns.
     Reference: Christiano et al. 2017, arXiv:1706.03741, Section 2.2.3, without its noise term.
@@ -313,25 +259,20 @@ def deterministic_regrets(
     *,
     gamma: Scalar = 1.0,
 ) -> Float[Array, "*B"]:
-    """Regret of a segment where transitions are deterministic, one value per segment.
+    """Regret of a segment where transitions are deterministic.
 
     regret = V*(s_0) - [ sum_t gamma^t r_t + gamma^n V*(s_n) ],   n counted steps.
 
     The telescoped sum of the steps' regrets. With random transitions it also counts luck and may
-    be negative: take `segment_regrets`.
+    be negative: use `segment_regrets` there.
 
     Args:
-      rewards: [*B, T] r_t.
       start_values, end_values: [*B] optimal values before the first and after the last counted
         step; V* = 0 where the episode has ended.
-      mask: [*B, T] True where the step counts, without a hole: values telescope over neighbours.
-        What lies under False never matters, NaN included.
-      gamma: discount in [0, 1]. May be traced.
+      mask: [*B, T] True where the step counts, without a gap: values telescope over neighbours.
     Returns:
-      [*B], >= 0 for optimal values; 0 for an empty segment. Gradient flows to all that is real:
-      a learned reward moves V* too (by the envelope theorem, along its own optimal policy).
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B], >= 0 for optimal values; 0 for an empty segment. Gradient flows to the values too: a
+      learned reward moves V* (by the envelope theorem, along its own optimal policy).
     Needs: rewards of steps, optimal values.
     Reduces to: -`partial_returns` without the two values; `segment_regrets` where transitions are
       deterministic.
@@ -341,6 +282,7 @@ def deterministic_regrets(
     check_range("[0, 1]", gamma=gamma)
     check_mask(mask=mask)
     chex.assert_equal_shape([start_values, end_values, rewards[..., 0]])
+    # At least 1: the slope of gamma^0 in gamma would be NaN at gamma = 0.
     steps = jnp.maximum(jnp.sum(mask, axis=-1), 1).astype(end_values.dtype)
     last = gamma**steps * end_values
     regrets = start_values - partial_returns(rewards, mask, gamma=gamma) - last
@@ -354,18 +296,14 @@ def segment_regrets(
     *,
     gamma: Scalar = 1.0,
 ) -> Float[Array, "*B"]:
-    """Regret of a segment, general form, one value per segment.
+    """Regret of a segment, general form.
 
     regret = sum_t gamma^t [ V*(s_t) - Q*(s_t, a_t) ] = -sum_t gamma^t A*(s_t, a_t).
 
+    It is >= 0, and 0 exactly where every action was optimal.
+
     Args:
       values, action_values: [*B, T] V* of each state and Q* of the action taken there.
-      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
-      gamma: discount in [0, 1]. May be traced.
-    Returns:
-      [*B], >= 0, and 0 exactly where every action was optimal. Gradient flows to both values.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: optimal values of states and of actions.
     Reduces to: `deterministic_regrets` where transitions are deterministic.
     Reference: Knox et al. 2022, arXiv:2206.02231.
@@ -378,19 +316,13 @@ def segment_regrets(
 def regret_preference_loss(
     chosen_regrets: Float[Array, "*B"], rejected_regrets: Float[Array, "*B"]
 ) -> Float[Array, "*B"]:
-    """Regret preference model, one value per pair of segments: the lower regret is preferred.
+    """Regret preference model: the segment with the lower regret is preferred.
 
     L = -log sigmoid(regret_l - regret_w).
 
-    Args:
-      chosen_regrets, rejected_regrets: [*B] of each segment, from `segment_regrets` or
-        `deterministic_regrets`.
-    Returns:
-      [*B] losses in nats, unreduced, >= 0. Ties and soft labels: `soft_bradley_terry_loss` of minus
-      the regrets.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    Needs: pairs of segments with regrets.
+    For ties and soft labels, use `soft_bradley_terry_loss` of minus the regrets.
+
+    Needs: pairs of segments with regrets (`segment_regrets`, `deterministic_regrets`).
     Reduces to: `bradley_terry_loss` of minus the regrets; `cpl_loss` where A* = alpha log pi.
     Reference: Knox et al. 2022, arXiv:2206.02231.
     """

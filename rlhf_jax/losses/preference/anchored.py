@@ -2,14 +2,9 @@
 
 DPO does not change when the same number is added to both log-ratios. These losses do: they anchor
 each answer to the reference (NCA, BCO, SPPO, APO, DPOP, Cal-DPO) or compare whole batches (AOT).
-
-Shared arguments and results, unless a function says otherwise:
-  chosen_logps, rejected_logps: [*B] log pi(y_w | x), log pi(y_l | x), summed over tokens, in nats.
-  ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference; data, no gradient.
+The four arrays and the results are those of `pairs`. Shared argument:
   beta: scale of the log-ratios u = log pi - log pi_ref, > 0.
-Losses are [*B], unreduced, >= 0; logistic ones are in nats. Gradient flows to chosen_logps and
-rejected_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers
-may be traced.
+Needs: pairs, reference.
 """
 
 import chex
@@ -38,7 +33,6 @@ def nca_loss(
     One pair has its minimum in beta u_w at log 2. The population has it at beta u = log(2 P), with
     P the probability that an answer is the chosen one of its pair.
 
-    Needs: pairs, reference.
     Reference: Chen et al. 2024, arXiv:2402.05369.
     """
     check_range("(0, inf)", beta=beta)
@@ -64,7 +58,6 @@ def bco_pair_loss(
 
     Args:
       shift: d, a running mean of beta u over all answers (`bco_shift`); no gradient.
-    Needs: pairs, reference.
     Reduces to: `bco_loss` of the chosen answer, desirable, plus that of the rejected one.
     Reference: Jung et al. 2024, arXiv:2404.04656.
     """
@@ -94,7 +87,6 @@ def sppo_hard_loss(
     Args:
       ref_chosen_logps, ref_rejected_logps: [*B] log-probs under the policy of the last round.
       beta: inverse step, > 0; the paper's 1 / eta.
-    Needs: pairs, reference.
     Reduces to: its own soft form, (u - (P - 1/2) / beta)^2 per answer, in the mean over labels and
       up to a constant.
     Reference: Wu et al. 2024, arXiv:2405.00675, Eq. 4.7 with P in {0, 1}.
@@ -126,7 +118,6 @@ def apo_zero_loss(
 
     L = 1 - sigmoid(beta u_w) + sigmoid(beta u_l): chosen up, rejected down.
 
-    Needs: pairs, reference.
     Reduces to: `apo_zero_unpaired_loss` of the chosen answer, desirable, plus that of the other.
     Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, Eq. 7.
     """
@@ -149,7 +140,6 @@ def apo_down_loss(
 
     L = sigmoid(beta u_w) + 1 - sigmoid(beta (u_w - u_l)): both down, the rejected more.
 
-    Needs: pairs, reference.
     Reference: D'Oosterlinck et al. 2024, arXiv:2408.06266, Eq. 8.
     """
     check_range("(0, inf)", beta=beta)
@@ -174,7 +164,6 @@ def dpop_loss(
 
     Args:
       penalty: lambda, >= 0.
-    Needs: pairs, reference.
     Reduces to: `dpo_loss` at penalty = 0, or where no chosen answer is less likely than under the
       reference.
     Reference: Pal et al. 2024, arXiv:2402.13228.
@@ -201,7 +190,6 @@ def cal_dpo_loss(
 
     Args:
       beta: KL weight, > 0; it sets the scale of the rewards only, not of the logistic term.
-    Needs: pairs, reference.
     Reduces to: `dpo_loss` at beta = 1 plus `sppo_hard_loss` at beta.
     Reference: Xiao et al. 2024, arXiv:2412.14516.
     Departs: the authors' code halves the squares; the paper and this function do not.
@@ -235,7 +223,6 @@ def aot_loss(
     Returns:
       [*B, N] losses of the i-th smallest gap, not of the i-th pair; zeros follow the counted pairs.
       No gradient flows through the order.
-    Needs: pairs, reference.
     Reduces to: `cdpo_loss` at N = 1.
     Reference: Melnyk et al. 2024, arXiv:2406.05882.
     """

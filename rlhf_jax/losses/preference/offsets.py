@@ -1,14 +1,8 @@
 """Pairwise objectives with one more number per pair: a score gap, a length, a divergence.
 
-The four arrays, `beta` and the results are those of `pairs`; the fifth array is the extra number.
-
-Shared arguments and results, unless a function says otherwise:
-  chosen_logps, rejected_logps: [*B] log pi(y_w | x), log pi(y_l | x), summed over tokens, in nats.
-  ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference; data, no gradient.
+The four arrays and the results are those of `pairs` unless a function says otherwise; the fifth
+array is the extra number. Shared argument:
   beta: KL weight, > 0.
-Losses are [*B], unreduced, >= 0; logistic ones are in nats. Gradient flows to chosen_logps and
-rejected_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers
-may be traced.
 """
 
 import chex

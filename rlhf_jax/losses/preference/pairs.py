@@ -8,10 +8,12 @@ Shared arguments and results, unless a function says otherwise:
   chosen_logps, rejected_logps: [*B] log pi(y_w | x), log pi(y_l | x), summed over tokens, in nats.
   ref_chosen_logps, ref_rejected_logps: [*B] the same under the reference; data, no gradient.
   beta: KL weight, > 0.
+  label_smoothing: h, the probability that a label is wrong, in [0, 1/2).
   prefs: [*B] p in [0, 1], probability that the first ("chosen") answer is preferred; no gradient.
 Losses are [*B], unreduced, >= 0; logistic ones are in nats. Gradient flows to chosen_logps and
-rejected_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers
-may be traced.
+rejected_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers may
+be traced.
+Needs: pairs, reference.
 """
 
 from collections.abc import Callable
@@ -40,7 +42,6 @@ def dpo_loss(
 
     On `ops.logprobs.mean_logps` it is length-normalised DPO (TRL's sigmoid_norm).
 
-    Needs: pairs, reference.
     Reference: Rafailov et al. 2023, arXiv:2305.18290, Eq. 7.
     """
     margins = pair_margins(
@@ -62,9 +63,6 @@ def cdpo_loss(
 
     L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = beta D.   Minimum at z = logit(1 - h).
 
-    Args:
-      label_smoothing: h, the probability that a label is wrong, in [0, 1/2).
-    Needs: pairs, reference.
     Reduces to: `dpo_loss` at label_smoothing = 0.
     Reference: Mitchell 2023, "A note on DPO with noisy preferences and relationship to IPO".
     """
@@ -87,10 +85,8 @@ def robust_dpo_loss(
 
     L = [-(1 - h) log sigmoid(z) + h log sigmoid(-z)] / (1 - 2 h),   z = beta D.
 
-    The loss is unbounded below as z grows.
+    The loss is unbounded below as z grows; h must be the true share of flipped labels.
 
-    Args:
-      label_smoothing: h, the known share of flipped labels, in [0, 1/2).
     Needs: pairs, reference, flip rate.
     Reduces to: `dpo_loss` at label_smoothing = 0; its mean over flips is `dpo_loss` on clean
       labels.
@@ -172,7 +168,6 @@ def hinge_dpo_loss(
 
     A pair with z >= 1 has no gradient.
 
-    Needs: pairs, reference.
     Reference: Liu et al. 2023, arXiv:2309.06657 (hinge-norm); after SLiC, arXiv:2305.10425.
     """
     margins = pair_margins(
@@ -195,7 +190,6 @@ def ipo_loss(
 
     Args:
       beta: KL weight, > 0; the paper's tau.
-    Needs: pairs, reference.
     Reduces to: `rebel_loss` / beta^2 at score_gaps = 1/2.
     Reference: Azar et al. 2023, arXiv:2310.12036, Eq. 17.
     Departs: log-probs are sums; the authors' later advice is per-token means (pass mean_logps).
@@ -228,7 +222,6 @@ def exo_loss(
 
     Args:
       label_smoothing: h in (0, 1/2); 1e-3 is usual, and the loss is infinite at 0.
-    Needs: pairs, reference.
     Reference: Ji et al. 2024, arXiv:2402.00856.
     """
     margins = pair_margins(
@@ -254,7 +247,6 @@ def discopop_loss(
 
     Args:
       temperature: the paper's tau, > 0; small values switch sharply at z = 0.
-    Needs: pairs, reference.
     Reduces to: the mean of the logistic and the exponential loss as temperature grows.
     Reference: Lu et al. 2024, arXiv:2406.08414.
     """
@@ -279,7 +271,6 @@ def gpo_loss(
 
     Args:
       link: f, margins [*B] -> losses [*B]; convex and decreasing at 0 in the paper. See `links`.
-    Needs: pairs, reference.
     Reduces to: `dpo_loss` with `links.logistic`; `hinge_dpo_loss` with `links.hinge`; `exo_loss`,
       `cdpo_loss`, `robust_dpo_loss`, `discopop_loss` with the link of that name.
     Reference: Tang et al. 2024, arXiv:2402.05749.
@@ -306,7 +297,6 @@ def f_dpo_loss(
 
     Args:
       score: S, log-ratios [*B] -> [*B]. See `scores`: forward KL, JS, alpha, chi-squared.
-    Needs: pairs, reference.
     Reduces to: `dpo_loss` with S(u) = u (reverse KL), or `scores.alpha_score` at alpha = 1.
     Reference: Wang et al. 2023, arXiv:2309.16240; chi-squared: Huang et al. 2024, arXiv:2407.13399.
     """

@@ -11,6 +11,7 @@ Shared arguments and results, unless a function says otherwise:
   label_smoothing: h, the probability that a label is wrong, in [0, 1/2).
 Losses are [*B], unreduced, in nats, >= 0. Gradient flows to all log-probs. Arrays of unequal shape
 raise AssertionError at trace time. Keyword numbers may be traced.
+Needs: pairs, lengths.
 """
 
 import chex
@@ -72,11 +73,8 @@ def simpo_loss(
     L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = beta (a_w - a_l) - gamma,
     with a = log pi(y | x) / |y|.
 
-    Args:
-      beta: scale, > 0; the paper uses 2 to 10.
-      gamma: target margin, >= 0, outside beta: the authors' code has gamma / beta inside it.
-      label_smoothing: h in [0, 1/2); 0 in the paper.
-    Needs: pairs, lengths.
+    The paper has beta from 2 to 10 and h = 0; the authors' code has gamma / beta inside beta.
+
     Reduces to: `dpo_loss` of mean log-probs with equal reference log-probs at gamma = 0;
       `cpo_loss` with beta / n at gamma = 0 and equal lengths n.
     Reference: Meng et al. 2024, arXiv:2405.14734.
@@ -106,7 +104,6 @@ def alpha_po_loss(
     Args:
       alpha: shape of the reward, any real. Above 0 the reward falls faster than log pi as pi -> 0,
         below 0 slower; at -1 it is the probability, at 0 it is a.
-    Needs: pairs, lengths.
     Reduces to: `simpo_loss` as alpha -> 0; `simper_loss` in its gradient, over beta / 2, as
       beta -> 0 at alpha = -1, gamma = 0.
     Reference: Gupta et al. 2025, arXiv:2501.03884.
@@ -141,12 +138,10 @@ def cpo_loss(
 
     L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = beta (log pi(y_w | x) - log pi(y_l | x)).
 
-    Args:
-      label_smoothing: h in [0, 1/2); 0 in the paper.
     Needs: pairs.
     Reduces to: `dpo_loss` with equal reference log-probs, e.g. a uniform reference.
     Reference: Xu et al. 2024, arXiv:2401.08417, Section 3.
-    Departs: the paper adds the likelihood of the chosen answer: `cpo_loss(...) + sft_loss(...)`.
+    Departs: the paper has h = 0 and adds `sft_loss` of the chosen answer.
     """
     check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([chosen_logps, rejected_logps])
@@ -165,7 +160,6 @@ def odds_ratio_loss(
     At a = 0 (an empty completion, or certainty) the odds are infinite: there 1 - exp a counts as
     1.2e-38, so log odds = 87.3, without gradient.
 
-    Needs: pairs, lengths.
     Reduces to: `simpo_loss` with beta = 1, gamma = 0 where both probabilities exp a are small.
     Reference: Hong et al. 2024, arXiv:2403.07691, Eq. 7.
     """
@@ -188,7 +182,6 @@ def orpo_loss(
 
     Args:
       beta: weight of the odds ratio, >= 0; the paper's lambda.
-    Needs: pairs, lengths.
     Reduces to: `sft_loss` of chosen_mean_logps at beta = 0.
     Reference: Hong et al. 2024, arXiv:2403.07691, Eq. 6.
     Departs: the likelihood is of the chosen answer; trainers also count the prompt's tokens in it.
@@ -207,7 +200,6 @@ def simper_loss(
 
     The loss lies in [-1, 1], and its gradient vanishes as exp a does.
 
-    Needs: pairs, lengths.
     Reference: Xiao et al. 2025, arXiv:2502.00883.
     """
     chex.assert_equal_shape([chosen_mean_logps, rejected_mean_logps])

@@ -34,7 +34,7 @@ def ropo_loss(
 
     The slope is -4 alpha / (1 + alpha)^2 sigmoid(-z) (1 + alpha sigmoid(z)): at most 1, largest at
     sigmoid(z) = (alpha - 1) / (2 alpha), and falling towards 4 alpha / (1 + alpha)^2 for pairs that
-    the model contradicts strongly. Arrays and results are those of `pairs`.
+    the model contradicts strongly. The four arrays are those of `pairs`.
 
     Args:
       beta: KL weight, > 0.

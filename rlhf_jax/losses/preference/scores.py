@@ -9,6 +9,7 @@ Shared arguments and results, unless a function says otherwise:
   mask: [*B, T] True where the step counts; values under False never matter, NaN included.
 Scores and log-probs are [*B]; scores increase in u. Gradient flows to log_ratios or token_logps
 only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers may be traced.
+Needs: log-ratios.
 """
 
 import chex
@@ -30,7 +31,6 @@ def forward_kl_score(log_ratios: Float[Array, "*B"]) -> Float[Array, "*B"]:
 
     The exponent stops at 40, beyond which there is no gradient.
 
-    Needs: log-ratios.
     Reduces to: `alpha_score` at alpha = 0, up to the constant 1.
     Reference: Wang et al. 2023, arXiv:2309.16240.
     """
@@ -42,7 +42,6 @@ def js_score(log_ratios: Float[Array, "*B"]) -> Float[Array, "*B"]:
 
     S(u) = log sigmoid(u).
 
-    Needs: log-ratios.
     Reduces to: the log-ratio u as u falls.
     Reference: Wang et al. 2023, arXiv:2309.16240.
     """
@@ -58,7 +57,6 @@ def alpha_score(log_ratios: Float[Array, "*B"], *, alpha: Scalar) -> Float[Array
 
     Args:
       alpha: any real; the paper's is 1 - alpha.
-    Needs: log-ratios.
     Reduces to: the log-ratio u (reverse KL) at alpha = 1; `forward_kl_score` + 1 at alpha = 0.
     Reference: Wang et al. 2023, arXiv:2309.16240.
     Departs: TRL's exp((alpha - 1) u) / (alpha - 1) is larger by the constant 1 / (alpha - 1), which
@@ -80,7 +78,6 @@ def chi_squared_score(log_ratios: Float[Array, "*B"]) -> Float[Array, "*B"]:
 
     The exponent stops at 40, beyond which the gradient is that of u.
 
-    Needs: log-ratios.
     Reduces to: the log-ratio u as u falls.
     Reference: Huang et al. 2024, arXiv:2407.13399.
     Departs: the paper also clips beta times the gap of the two scores to twice the range of the
