@@ -1,4 +1,4 @@
-"""The step every algorithm shares: differentiate, update, report."""
+"""The gradient step that every algorithm shares."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,19 +21,19 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
 
 
 def check_losses(losses: Array, shape: tuple[int, ...], *, loss: Callable, per: str) -> None:
-    """ValueError unless a loss has returned one value per example: its mean would count padding.
+    """ValueError unless a loss returned one value per example; a mean over tokens counts padding.
 
     Args:
-      losses: what `loss` returned.
-      shape: of one value per `per`, e.g. "pair".
+      losses: output of `loss`.
+      shape: the expected shape, one value per `per`, e.g. "pair".
     """
     if jnp.shape(losses) != shape:
         function = loss.func if isinstance(loss, partial) else loss
         raise ValueError(
             f"{getattr(function, '__name__', function)} returned losses of shape "
-            f"{list(jnp.shape(losses))}; this update wants one per {per}, {list(shape)}. Losses "
-            "per token need a reduction, make_answer_update(..., reduction=ops.masking.token_mean) "
-            "or another one from there; losses per answer take none"
+            f"{list(jnp.shape(losses))}; this update needs one loss per {per}, {list(shape)}. For a "
+            "loss per token pass a reduction of ops.masking, e.g. make_answer_update(..., "
+            "reduction=token_mean); a loss per answer needs none"
         )
 
 
@@ -42,8 +42,8 @@ def gradient_step(
 ) -> tuple[TrainState, Diagnostics]:
     """One optimiser step on `objective(params) -> (loss as a Mean, diagnostics)`.
 
-    The gradient is that of total / weight. Diagnostics come back with "loss" and "grad_norm" (the
-    global 2-norm before the optimiser touches it) added; each is a `Mean` of two scalars.
+    The gradient is taken of total / weight. "loss" and "grad_norm" (global 2-norm of the gradient,
+    before the optimiser) are added to the diagnostics; each is a `Mean` of two scalars.
     """
 
     def loss_fn(params):

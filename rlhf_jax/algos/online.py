@@ -1,8 +1,7 @@
-"""Updates on sampled answers with columns of data, for any objective of preference games.
+"""Updates on sampled answers: in pairs (log-ratio regressions) or singly (policy gradients).
 
-Answers meet each other in pairs (regressions of a log-ratio gap) or one by one (policy gradients).
-Whatever else a loss needs, reference log-probs, win rates or the gaps of older policies, is a
-column of the batch, given to the loss under the name of its own argument.
+Every other input of a loss (reference log-probs, win rates, gaps of older policies) is a column of
+the batch; the name of the column is the name of the loss's keyword argument.
 """
 
 from collections.abc import Callable
@@ -24,11 +23,12 @@ from rlhf_jax.types import Params, Policy, PyTree, TrainState, Trajectory
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PairBatch:
-    """Two answers to each prompt, and what their loss needs besides.
+    """Two answers to each prompt, and the other inputs of their loss.
 
-    first, second: trajectories with leading axes [*B]; winner and loser for a loss of such.
-    columns: name of the loss's argument -> [*B] or [*B, ...]. Data: no gradient flows to it.
-    weights: [*B] float32, non-negative weight of each pair in the mean; None means 1 for each.
+    first, second: trajectories with leading axes [*B]; winner and loser if the loss is of that
+      kind.
+    columns: keyword argument of the loss -> [*B, ...]. Data: no gradient flows to it.
+    weights: [*B] float32, non-negative weight of each pair in the mean; None means 1.
     """
 
     first: Trajectory
@@ -40,10 +40,10 @@ class PairBatch:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class AnswerBatch:
-    """Answers one by one, and what their loss needs besides.
+    """Single answers, and the other inputs of their loss.
 
     answers: trajectory with leading axes [*B].
-    columns, weights: as in `PairBatch`; per token [*B, T], per answer [*B].
+    columns, weights: as in `PairBatch`; columns are [*B, T] per token or [*B] per answer.
     """
 
     answers: Trajectory
@@ -57,11 +57,7 @@ def make_pair_objective(
     *,
     logps: Callable[..., Array] = sequence_logps,
 ) -> Callable[[Params, PairBatch], tuple[Mean, Diagnostics]]:
-    """What `make_pair_update` minimises and reports, as `objective(params, batch)`.
-
-    Returns:
-      Pure `objective(params, batch) -> (loss as a Mean over the pairs, diagnostics)`.
-    """
+    """The objective of `make_pair_update`: `(params, batch) -> (Mean over pairs, diagnostics)`."""
 
     def objective(params: Params, batch: PairBatch) -> tuple[Mean, Diagnostics]:
         first, second = (
@@ -94,14 +90,14 @@ def make_pair_update(
       loss: `(first_logps [*B], second_logps [*B], **columns) -> [*B]`, e.g.
         `partial(online_ipo_loss, beta=0.1)` on the columns ref_first_logps, ref_second_logps and
         win_rate_gaps.
-      logps: `(token_logps, mask) -> [*B]`, what the loss is given of an answer; make the columns
-        of log-probs with it too.
+      logps: `(token_logps, mask) -> [*B]`, reduces token log-probs to the input of the loss. Make
+        columns of log-probs with the same function.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`. Metrics: "loss", "grad_norm", "logps/first",
-      "logps/second" (nats). Rows of weight 0 never matter, NaN included.
-      It raises, at trace time, TypeError where the columns are not the loss's arguments,
-      AssertionError where their leading axes are not those of the pairs, and ValueError where the
-      loss does not return one value per pair.
+      "logps/second" (nats). Rows of weight 0 have no effect, even if they are NaN.
+      At trace time it raises TypeError if the columns are not arguments of the loss, AssertionError
+      if their leading axes differ from those of the pairs, and ValueError if the loss does not
+      return one value per pair.
     """
     objective = make_pair_objective(policy, loss, logps=logps)
 
@@ -117,11 +113,7 @@ def make_answer_objective(
     *,
     reduction: Callable[..., Mean] | None = None,
 ) -> Callable[[Params, AnswerBatch], tuple[Mean, Diagnostics]]:
-    """What `make_answer_update` minimises and reports, as `objective(params, batch)`.
-
-    Returns:
-      Pure `objective(params, batch) -> (loss as a Mean over the answers, diagnostics)`.
-    """
+    """The objective of `make_answer_update`: `(params, batch) -> (Mean, diagnostics)`."""
 
     def objective(params: Params, batch: AnswerBatch) -> tuple[Mean, Diagnostics]:
         answers = batch.answers
@@ -154,13 +146,13 @@ def make_answer_update(
       loss: `(token_logps [*B, T], mask=[*B, T], **columns) -> [*B]`, e.g.
         `partial(nash_md_pg_loss, beta=0.1)` on the columns ref_token_logps and prefs; or [*B, T],
         e.g. `dapo_loss` on old_token_logps and advantages, with a reduction.
-      reduction: for a loss of tokens, `(losses [*B, T], mask, weights) -> Mean`, one of
+      reduction: for a loss per token, `(losses [*B, T], mask, weights) -> Mean`, from
         `ops.masking`: `token_mean`, `sequence_mean`, `sequence_mean_of_token_mean`, or
-        `partial(constant_denominator, length=...)`. None is the mean of a loss of answers.
+        `partial(constant_denominator, length=...)`. None for a loss per answer.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`. Metrics: "loss", "grad_norm" and
-      "logps/answer" (nats). Rows of weight 0 never matter, NaN included.
-      It raises as the update of `make_pair_update`.
+      "logps/answer" (nats). Rows of weight 0 have no effect, even if they are NaN.
+      It raises the same errors as the update of `make_pair_update`.
     """
     objective = make_answer_objective(policy, loss, reduction=reduction)
 
@@ -171,7 +163,7 @@ def make_answer_update(
 
 
 def _columns(batch: PairBatch | AnswerBatch, like: Float[Array, "*B"]) -> dict[str, Array]:
-    """The columns as data, 0 in rows of weight 0."""
+    """The columns without gradient, and 0 in rows of weight 0."""
     columns = {name: jax.lax.stop_gradient(x) for name, x in batch.columns.items()}
     for x in columns.values():
         chex.assert_equal_shape_prefix([x, like], like.ndim)

@@ -20,14 +20,14 @@ from rlhf_jax.types import Params, Policy, PyTree, Scalar, TrainState, Trajector
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig:
-    """Numbers of PPO for answers scored once. beta may be traced in a sweep; the rest are static.
+    """Hyper-parameters of PPO for answers with one score each. Only beta may be traced.
 
-    beta: weight of the per-token KL penalty to the reference, >= 0 (0 switches it off).
-    clip_eps: clip of the probability ratio, > 0.
-    value_clip_eps: clip of the critic's move, in units of value, > 0.
-    value_coef: weight of the critic's loss, >= 0.
-    gamma, gae_lambda: discount and GAE, in [0, 1].
-    whiten_advantages: give the policy loss advantages of zero mean and unit variance.
+    beta: weight of the per-token KL penalty to the reference, >= 0.
+    clip_eps: limit on |ratio - 1| in the policy loss, > 0.
+    value_clip_eps: limit on the change of a value in the critic loss, in units of value, > 0.
+    value_coef: weight of the critic loss, >= 0.
+    gamma, gae_lambda: discount and lambda of GAE, in [0, 1].
+    whiten_advantages: scale the advantages of the policy loss to zero mean and unit variance.
     """
 
     beta: Scalar = 0.05
@@ -45,7 +45,7 @@ class PPOConfig:
 
 
 class ActorCritic(NamedTuple):
-    """The params PPO trains: the policy's and the critic's, apart from each other."""
+    """The params that PPO trains; policy and critic share none."""
 
     policy: Params
     value: Params
@@ -54,12 +54,12 @@ class ActorCritic(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PPOBatch:
-    """Sampled answers with everything the losses need; all of it data, none of it differentiated.
+    """Sampled answers and the other inputs of the losses. All of it is data, without gradient.
 
-    trajectory: what was sampled.
+    trajectory: the sampled answers.
     old_logps, old_values: [*B, T] float32 under the params that sampled.
-    advantages: [*B, T], raw; returns: [*B, T], made before any whitening; float32.
-    weights: [*B] float32 weight of each answer in the mean; None means 1 for each.
+    advantages, returns: [*B, T] float32, before whitening.
+    weights: [*B] float32 weight of each answer in the mean; None means 1.
     """
 
     trajectory: Trajectory
@@ -84,19 +84,17 @@ def make_batch(
 
     r_t = -beta (log pi_old - log pi_ref) + 1[t last] R, then GAE; returns = advantages + values.
 
-    All of it runs over the steps that count, as if what lies between them were cut out.
+    Only the steps that count are used, as if the others were cut out.
 
     Args:
       trajectory: [*B, T] sampled under pi_old.
-      scores: [*B] one number per answer; where it is not finite the answer gets weight 0.
+      scores: [*B] one number per answer; an answer with a score that is not finite gets weight 0.
       old_logps, ref_logps: [*B, T] token log-probs under the sampling and the reference policy.
       old_values: [*B, T] critic at sampling time, value before each step.
       config: beta, gamma and gae_lambda are used.
-      weights: [*B] of each answer in the mean; None for ones.
+      weights: [*B] weight of each answer in the mean; None means 1.
     Returns:
-      PPOBatch; the mean of its weights, none being given, is the share of answers that were scored.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      PPOBatch; without `weights`, the mean of its weights is the share of answers with a score.
     Reference: Ziegler et al. 2019, arXiv:1909.08593; Schulman et al. 2015, arXiv:1506.02438.
     """
     mask = trajectory.mask
@@ -119,17 +117,15 @@ def make_batch(
 def make_objective(
     policy: Policy, value_fn: ValueFn, config: PPOConfig
 ) -> Callable[[ActorCritic, PPOBatch], tuple[Mean, Diagnostics]]:
-    """ppo_clip_loss + value_coef * clipped_value_loss, as `objective(params, batch)`.
+    """ppo_clip_loss + value_coef * clipped_value_loss: `(params, batch) -> (Mean, diagnostics)`.
 
-    Returns:
-      Pure `objective(params, batch) -> (loss as a Mean over steps, diagnostics)`; what they are is
-      told in `make_update`.
+    For the diagnostics see `make_update`.
     """
 
     def objective(params: ActorCritic, batch: PPOBatch) -> tuple[Mean, Diagnostics]:
         trajectory = batch.trajectory
         weights = token_weights(trajectory.mask, batch.weights)
-        # Masked before the losses, not after: 0 times NaN is a NaN gradient.
+        # Masked before the losses: after them, 0 times NaN would be a NaN gradient.
         old_logps, old_values, advantages, returns = (
             keep_weighted(x, weights)
             for x in (batch.old_logps, batch.old_values, batch.advantages, batch.returns)
@@ -167,8 +163,7 @@ def make_update(
 ) -> Callable[[TrainState, PPOBatch], tuple[TrainState, Diagnostics]]:
     """Update on ppo_clip_loss + value_coef * clipped_value_loss, both token means.
 
-    Whitening, when the config asks for it, happens over the batch that `update` is given: call it
-    on the whole rollout or on each minibatch, and mean what you choose.
+    Whitening runs over the batch given to `update`: the whole rollout, or each minibatch.
 
     Returns:
       Pure `update(state, batch) -> (state, metrics)`; state.params is an `ActorCritic`. Metrics:
@@ -189,17 +184,16 @@ def make_epochs(
     epochs: int,
     minibatches: int,
 ) -> Callable[[TrainState, PPOBatch, jax.Array], tuple[TrainState, Diagnostics]]:
-    """Several passes over one rollout, in minibatches shuffled anew for each pass.
+    """Several passes over one rollout, in minibatches, with a new order in each pass.
 
     Args:
       update: from `make_update`.
-      epochs: passes, >= 1.
-      minibatches: equal parts of the rollout per pass, >= 1; must divide its answers.
+      epochs: number of passes, >= 1.
+      minibatches: number of equal parts per pass, >= 1.
     Returns:
       Pure `epochs(state, batch, key) -> (state, metrics)`; the metrics are those of the last
-      minibatch. The batch has one leading axis, [B].
-    Raises:
-      ValueError: (at trace time) the answers do not divide.
+      minibatch. The batch has one leading axis, [B]; a ValueError says if `minibatches` does not
+      divide B.
     """
     check_range("[1, inf)", epochs=epochs, minibatches=minibatches)
 

@@ -1,4 +1,4 @@
-"""Direct preference optimisation with any pairwise loss: DPO, IPO, SimPO and their kin."""
+"""Direct preference optimisation with any pairwise loss: DPO, IPO, SimPO and others."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,10 +39,10 @@ def attach_reference(
     *,
     logps: Callable[..., Array] = sequence_logps,
 ) -> PreferenceBatch:
-    """The batch with its reference log-probs filled in, once, so that no loss runs a reference.
+    """The batch with its reference log-probs, computed once; no update then runs the reference.
 
     Args:
-      logps: the same as the update's.
+      logps: the same function as in the update.
     """
     ref_logps = partial(trajectory_logps, policy, ref_params, logps=logps)
     return replace(
@@ -61,19 +61,18 @@ def rank_pairs(
 
     Args:
       trajectory: leading axes [B, 2].
-      scores: [B, 2] by a reward model or judge.
-      ref_logps: [B, 2] of the answers under the reference; None leaves them out of the batch.
+      scores: [B, 2] from a reward model or judge.
+      ref_logps: [B, 2] log-probs of the answers under the reference; None adds none to the batch.
     Returns:
-      PreferenceBatch with leading axis [B]. Its weights are 1, and 0
-      where the scores are equal or one is not finite: such a pair says nothing. Their mean is the
-      share of decided pairs.
+      PreferenceBatch with leading axis [B]. A pair has weight 0 if its scores are equal or one is
+      not finite, else 1; the mean weight is the share of decided pairs.
     Raises:
-      ValueError: the trajectory or the scores have other leading axes (at trace time).
+      ValueError: the trajectory or the scores have other leading axes.
     """
     shape = trajectory.mask.shape[:-1]
     if not (len(shape) == 2 and shape[1] == 2 and scores.shape == shape):
         raise ValueError(
-            "rank_pairs wants two answers to each prompt, trajectory and scores [B, 2]; got "
+            "rank_pairs needs two answers to each prompt, trajectory and scores [B, 2]; got "
             f"trajectory {list(shape)} and scores {list(scores.shape)}"
         )
     decided = jnp.isfinite(scores).all(axis=1) & (scores[:, 0] != scores[:, 1])
@@ -96,11 +95,7 @@ def make_objective(
     logps: Callable[..., Array] = sequence_logps,
     reference: bool = True,
 ) -> Callable[[Params, PreferenceBatch], tuple[Mean, Diagnostics]]:
-    """What `make_update` minimises and reports, as `objective(params, batch)`; same arguments.
-
-    Returns:
-      Pure `objective(params, batch) -> (loss as a Mean over the pairs, diagnostics)`.
-    """
+    """The objective of `make_update`: `(params, batch) -> (Mean over the pairs, diagnostics)`."""
 
     def objective(params: Params, batch: PreferenceBatch) -> tuple[Mean, Diagnostics]:
         refs = _reference_logps(batch) if reference else ()
@@ -137,17 +132,18 @@ def make_update(
       optimizer: optax.
       loss: `(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps) -> [*B]`, e.g.
         `partial(dpo_loss, beta=0.1)`; beta may be traced.
-      logps: `(token_logps, mask) -> [*B]`, what a loss is given of an answer. `mean_logps` is for
-        the length-normalised ones (SimPO, ORPO, IPO per token); attach the reference with it too.
+      logps: `(token_logps, mask) -> [*B]`, reduces token log-probs to the input of the loss. Use
+        `mean_logps` for length-normalised losses (SimPO, ORPO, IPO per token), and attach the
+        reference with the same function.
       reference: False for a loss of two arrays, `(chosen_logps, rejected_logps) -> [*B]`, e.g.
-        SimPO; the batch then needs no reference log-probs, and any that it has are not read.
+        SimPO; the batch then needs no reference log-probs.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`; the batch carries its reference log-probs
       (`attach_reference`). Metrics: "loss", "grad_norm", "rewards/accuracy" (ties count one half),
-      "rewards/margin" (chosen minus rejected log-ratio, nats; log-prob, without a reference),
-      "logps/chosen", "logps/rejected".
-      It raises ValueError, at trace time, for a batch that lacks its reference log-probs and for a
-      loss that does not return one value per pair.
+      "rewards/margin" (chosen minus rejected log-ratio, in nats; of log-probs if there is no
+      reference), "logps/chosen", "logps/rejected".
+      It raises ValueError at trace time if the batch has no reference log-probs, or if the loss
+      does not return one value per pair.
     """
     objective = make_objective(policy, loss, logps=logps, reference=reference)
 
@@ -161,7 +157,7 @@ def _reference_logps(batch: PreferenceBatch) -> tuple[Array, Array]:
     """Reference log-probs of the chosen and the rejected answers, 0 where the weight is 0."""
     if batch.ref_chosen_logps is None or batch.ref_rejected_logps is None:
         raise ValueError(
-            "the batch has no reference log-probs: fill them in with "
+            "the batch has no reference log-probs: add them with "
             "preference.attach_reference(policy, ref_params, batch)"
         )
     return (

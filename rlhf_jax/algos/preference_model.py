@@ -14,11 +14,7 @@ from rlhf_jax.types import Params, PreferenceBatch, PreferenceFn, TrainState
 def make_objective(
     preference: PreferenceFn, *, loss=logistic
 ) -> Callable[[Params, PreferenceBatch], tuple[Mean, Diagnostics]]:
-    """What `make_update` minimises and reports, as `objective(params, batch)`.
-
-    Returns:
-      Pure `objective(params, batch) -> (loss as a Mean over the pairs, diagnostics)`.
-    """
+    """The objective of `make_update`: `(params, batch) -> (Mean over the pairs, diagnostics)`."""
 
     def objective(params: Params, batch: PreferenceBatch) -> tuple[Mean, Diagnostics]:
         logits = preference.logits(params, batch.chosen, batch.rejected)
@@ -34,10 +30,11 @@ def make_objective(
 def make_update(
     preference: PreferenceFn, optimizer: optax.GradientTransformation, *, loss=logistic
 ) -> Callable[[TrainState, PreferenceBatch], tuple[TrainState, Diagnostics]]:
-    """Update on `loss(margins [*B]) -> [*B]` of the logits of chosen over rejected.
+    """Update on `loss(margins [*B]) -> [*B]`, averaged over the pairs; margins are logits of chosen
+    over rejected.
 
-    With the logistic link it is the negative log-likelihood -log P(chosen beats rejected), averaged
-    over the pairs; a soft label p is the pair both ways round with weights p and 1 - p.
+    With the logistic link the loss is -log P(chosen beats rejected). For a soft label p, give the
+    pair in both orders, with weights p and 1 - p.
 
     Args:
       preference: any parametrisation.
@@ -45,12 +42,11 @@ def make_update(
       loss: a link from `losses.links`.
     Returns:
       Pure `update(state, batch) -> (state, metrics)` with metrics "loss", "grad_norm" and
-      "prefs/accuracy" (ties count one half). The batch's reference log-probs are not read. It
-      raises ValueError, at trace time, for a loss that does not return one value per pair.
-    Reference: Munos et al. 2023, arXiv:2312.00886, whose preference model is fitted by the same
-      cross-entropy.
-    Departs: logits are antisymmetric, where the paper's come from one token of a prompted model; so
-      which answer of a pair stands first never matters.
+      "prefs/accuracy" (ties count one half). It raises ValueError at trace time if the loss does
+      not return one value per pair.
+    Reference: Munos et al. 2023, arXiv:2312.00886, the same cross-entropy.
+    Departs: logits are antisymmetric, so the order of a pair does not matter; in the paper they
+      come from one token of a prompted model.
     """
     objective = make_objective(preference, loss=loss)
 

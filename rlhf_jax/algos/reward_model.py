@@ -14,11 +14,7 @@ from rlhf_jax.types import Params, PreferenceBatch, RewardFn, TrainState
 def make_objective(
     reward: RewardFn, *, loss=bradley_terry_loss
 ) -> Callable[[Params, PreferenceBatch], tuple[Mean, Diagnostics]]:
-    """What `make_update` minimises and reports, as `objective(params, batch)`.
-
-    Returns:
-      Pure `objective(params, batch) -> (loss as a Mean over the pairs, diagnostics)`.
-    """
+    """The objective of `make_update`: `(params, batch) -> (Mean over the pairs, diagnostics)`."""
 
     def objective(params: Params, batch: PreferenceBatch) -> tuple[Mean, Diagnostics]:
         chosen = keep_weighted(reward.scores(params, batch.chosen), batch.weights)
@@ -41,8 +37,8 @@ def make_update(
 
     Returns:
       Pure `update(state, batch) -> (state, metrics)` with metrics "loss", "grad_norm",
-      "scores/accuracy" (ties count one half) and "scores/margin" (score units). It raises
-      ValueError, at trace time, for a loss that does not return one value per pair.
+      "scores/accuracy" (ties count one half) and "scores/margin" (units of the score). It raises
+      ValueError at trace time if the loss does not return one value per pair.
     """
     objective = make_objective(reward, loss=loss)
 

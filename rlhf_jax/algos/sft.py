@@ -12,11 +12,7 @@ from rlhf_jax.types import Params, Policy, TrainState, Trajectory
 def make_objective(
     policy: Policy,
 ) -> Callable[[Params, Trajectory], tuple[Mean, Diagnostics]]:
-    """The token mean of -log pi(a_t | s_t) over every counted step, as `objective(params, batch)`.
-
-    Returns:
-      Pure `objective(params, trajectory) -> (Mean in nats per token, {})`.
-    """
+    """The token mean of -log pi(a_t | s_t): `(params, trajectory) -> (Mean in nats, {})`."""
 
     def objective(params: Params, batch: Trajectory) -> tuple[Mean, Diagnostics]:
         token_logps = policy.logps(params, batch.inputs, batch.actions)

@@ -137,5 +137,5 @@ def test_every_update_refuses_losses_of_another_shape(wrong):
         partial(online.make_pair_objective(POLICY, lambda a, b: wrong(a)), 0.0, both),
         partial(online.make_answer_objective(POLICY, lambda a, mask: wrong(a)), 0.0, answers),
     ):
-        with pytest.raises(ValueError, match="this update wants one per"):
+        with pytest.raises(ValueError, match="this update needs one loss per"):
             run()

@@ -1,7 +1,8 @@
-"""Behaviour cloning whose policy never rules an action out, so that KL(expert || clone) is finite.
+"""Behaviour cloning with full support: every action has positive probability.
 
-In a table by counting; in any other class by supervised fine-tuning of a policy that is mixed with
-the uniform one.
+KL(expert || clone) is then finite.
+
+A table is cloned by counting. Any other policy is mixed with the uniform one and fine-tuned.
 """
 
 import jax
@@ -22,14 +23,14 @@ def action_counts(
     """How often each action was taken at each observation, over the steps that count.
 
     Args:
-      demonstrations: inputs are ids of observations [*B, T], h * S + s where the policy depends on
+      demonstrations: inputs are ids of observations [*B, T]; use h * S + s if the policy depends on
         the step.
     """
     check_ids(observations=demonstrations.inputs, actions=demonstrations.actions)
     check_mask(mask=demonstrations.mask)
     where = (demonstrations.inputs, demonstrations.actions)
     weights = jnp.asarray(demonstrations.mask, float)
-    # An action of another table is dropped, where a negative one would count for the last.
+    # JAX drops an index that is too large, but reads a negative one from the end: drop that too.
     counts = jnp.zeros((num_observations, num_actions))
     return counts.at[where].add(weights, wrap_negative_indices=False)
 
@@ -37,9 +38,9 @@ def action_counts(
 def clone_counts(counts: Float[Array, "*B A"]) -> Float[Array, "*B A"]:
     """The clone in a table: pi(a | s) = (n(s, a) + 1) / (n(s) + A).
 
-    The maximum of sum_i log pi(a_i | s_i) + sum_{s,a} log pi(a | s). With N episodes of an expert
-    of full support, N times the KL from expert to clone over an episode goes to (A - 1) / 2 for
-    each step and state that the expert reaches.
+    It maximises sum_i log pi(a_i | s_i) + sum_{s,a} log pi(a | s). If the expert has full support,
+    N * KL(expert || clone) per episode tends to (A - 1) / 2 times the number of (step, state) pairs
+    that the expert reaches, as the number N of episodes grows.
 
     Args:
       counts: [*B, A] visits n >= 0; a row of zeros gives the uniform policy.
@@ -65,7 +66,7 @@ def mixed_policy(policy: Policy, *, kappa: Scalar) -> Policy:
 
     def logits(params, inputs):
         logps = jax.nn.log_softmax(policy.logits(params, inputs), axis=-1)
-        # Both terms as logs; 0 and 1 are limits of the class, not errors.
+        # In logs, so that kappa = 0 and kappa = 1 need no special case.
         uniform = jnp.log(kappa) - jnp.log(logps.shape[-1])
         return jnp.logaddexp(jnp.log1p(-jnp.asarray(kappa, logps.dtype)) + logps, uniform)
 
@@ -87,9 +88,9 @@ def fit(
 
     Args:
       policy: e.g. `mixed_policy(linear_policy(features), kappa=1 / N)`.
-      params: to start from.
-      demonstrations: steps of the expert that count.
-      optimizer, steps: of full-batch updates.
+      params: the starting point.
+      demonstrations: the expert's trajectories.
+      optimizer, steps: full-batch updates.
     Returns:
       params, and the metrics of `sft.make_update` at each step, [steps].
     """

@@ -1,4 +1,4 @@
-"""HG-DAgger on a table: do what the expert mostly did there while it was in control."""
+"""HG-DAgger on a table: in each state, the action the expert took most often while in control."""
 
 from typing import NamedTuple
 
@@ -16,28 +16,28 @@ class DaggerState(NamedTuple):
 
 
 def init_dagger(num_states: int, num_actions: int) -> DaggerState:
-    """Nothing seen."""
+    """All counts 0."""
     return DaggerState(jnp.zeros((num_states, num_actions)))
 
 
 def majority_policy(state: DaggerState) -> Float[Array, "S A"]:
-    """log of the majority action, uniform over ties and so wherever nothing was labelled."""
+    """Log-probs of the majority action; ties are uniform, and so are states without labels."""
     return greedy_policy(state.counts)
 
 
 def majority_action(
     key: Key[Array, ""], state: DaggerState, place: Int[Array, ""]
 ) -> Int[Array, ""]:
-    """An action of `majority_policy` in `place`."""
+    """An action of `majority_policy` in state `place`."""
     return jax.random.categorical(key, greedy_policy(state.counts[place]))
 
 
 def update_dagger(
     state: DaggerState, place: Int[Array, ""], action: Int[Array, ""], labelled: Bool[Array, ""]
 ) -> DaggerState:
-    """Counts one action of the expert, if `labelled`; the learner's own steps teach nothing.
+    """Counts the action if it is the expert's (`labelled`); the learner's own steps are ignored.
 
-    Reference: Kelly et al. 2019 (HG-DAgger), arXiv:1810.02890; on a table the classifier of the
-      aggregated data is its majority.
+    Reference: Kelly et al. 2019 (HG-DAgger), arXiv:1810.02890; on a table, the classifier fitted to
+      the aggregated data is the majority vote.
     """
     return DaggerState(state.counts.at[place, action].add(jnp.where(labelled, 1.0, 0.0)))

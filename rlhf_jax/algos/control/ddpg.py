@@ -1,4 +1,4 @@
-"""Deep deterministic policy gradient: a critic of actions, and an actor that climbs it."""
+"""Deep deterministic policy gradient: a critic Q(s, a), and an actor trained to maximise it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Critic = Callable[[Params, Array, Array], Array]  # (params, observations, actio
 
 @dataclass(frozen=True, kw_only=True)
 class DDPGConfig:
-    """gamma: discount in [0, 1). tau: how far the targets move at an update, in (0, 1]."""
+    """gamma: discount in [0, 1). tau: share of the new params in the targets, in (0, 1]."""
 
     gamma: float = 0.99
     tau: float = 0.005
@@ -32,7 +32,7 @@ class DDPGConfig:
 
 
 class DDPGState(NamedTuple):
-    """The trained networks, and the slow copies that targets are made of."""
+    """The trained networks, and their slowly moving copies for the targets."""
 
     actor: TrainState
     critic: TrainState
@@ -44,7 +44,8 @@ class ControlTransitions(NamedTuple):
     """Steps with leading axes [*B].
 
     observations, next_observations: [*B, d]. actions: [*B, k]. rewards: [*B].
-    discounts: [*B] 0 where the episode ended at this step, 1 elsewhere, a time limit included.
+    discounts: [*B] 0 where the environment ended the episode, else 1; a time limit also counts as
+      1.
     """
 
     observations: PyTree
@@ -57,7 +58,7 @@ class ControlTransitions(NamedTuple):
 def init_ddpg(
     actor_params: Params, critic_params: Params, optimizer: optax.GradientTransformation
 ) -> DDPGState:
-    """Targets equal to the networks."""
+    """State at step 0; the targets equal the networks."""
     actor, critic = init_state(actor_params, optimizer), init_state(critic_params, optimizer)
     return DDPGState(actor, critic, actor_params, critic_params)
 
@@ -74,7 +75,7 @@ def make_update(
     Returns:
       `update`; metrics "critic/loss", "critic/grad_norm", "actor/loss", "actor/grad_norm".
     Reference: Lillicrap et al. 2015, arXiv:1509.02971, Algorithm 1.
-    Departs: no batch normalisation; noise is the caller's (see `noisy_actions`).
+    Departs: no batch normalisation; the caller adds exploration noise (see `noisy_actions`).
     """
 
     def update(state: DDPGState, batch: ControlTransitions) -> tuple[DDPGState, Diagnostics]:
@@ -117,8 +118,8 @@ def draw_transitions(
 ) -> PyTree:
     """`batch` rows of a replay, uniformly with replacement from the first `filled`.
 
-    What can change after it was stored (a learned reward) is not stored: the caller computes it
-    from the rows drawn.
+    A learned reward changes while it is trained, so it is not stored in the replay: compute it from
+    the rows drawn.
 
     Args:
       replay: pytree of arrays [N, ...]. filled: in 1 to N.

@@ -1,7 +1,7 @@
-"""Implicit Q-learning: values by expectile regression, a policy by weighted imitation, no new data.
+"""Implicit Q-learning (offline): values by expectile regression, the policy by weighted imitation.
 
-With the rewards of a model fitted to preferences of segments (`algos.reward_model`) this is
-preference-IQL, the usual thing to compare direct preference learning with.
+With rewards from a model fitted to segment preferences (`algos.reward_model`) this is
+preference-IQL, the usual baseline for direct preference learning.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,12 @@ from rlhf_jax.types import Inputs, Params, Policy, PyTree, TrainState, Trajector
 
 @dataclass(frozen=True, kw_only=True)
 class IQLConfig:
-    """Numbers of implicit Q-learning, all static.
+    """Hyper-parameters of implicit Q-learning, all static.
 
-    beta: temperature > 0 of the weights exp(advantage / beta), the KL weight towards the data.
-    expectile: in (0, 1), of the values.
-    max_weight: weights are cut here, > 0.
-    target_rate: in (0, 1], how much of the new Q enters its moving average in an update.
+    beta: temperature > 0 of the weights exp(advantage / beta): the KL weight towards the data.
+    expectile: expectile of Q that V fits, in (0, 1).
+    max_weight: upper limit of the weights, > 0.
+    target_rate: share of the new Q in its moving average, in (0, 1].
     """
 
     beta: float = 1 / 3
@@ -42,8 +42,8 @@ class IQLConfig:
 
 
 class IQLState(NamedTuple):
-    """policy, values, action_values: what is trained; target: moving average of the params of
-    action_values."""
+    """policy, values, action_values: the three trained models; target: moving average of the params
+    of action_values."""
 
     policy: TrainState
     values: TrainState
@@ -55,10 +55,10 @@ class Transitions(NamedTuple):
     """Steps of a data set.
 
     trajectory: inputs are the states before each action, [*B, T].
-    next_inputs: the states after it.
-    rewards: [*B, T], of a model or true.
-    discounts: [*B, T] gamma, 0 where the step ended the episode.
-    weights: [*B] >= 0, of each row in the means; None for 1.
+    next_inputs: the states after each action.
+    rewards: [*B, T], from a model or the true ones.
+    discounts: [*B, T] gamma, or 0 where the step ended the episode.
+    weights: [*B] >= 0, weight of each row in the means; None means 1.
     """
 
     trajectory: Trajectory
@@ -77,7 +77,8 @@ def init_iql(
 
 
 def advantage_weights(advantages: Float[Array, "*S"], *, config: IQLConfig) -> Float[Array, "*S"]:
-    """min(exp(A / beta), max_weight), the weights of imitation; finite for any finite A."""
+    """Imitation weights min(exp(A / beta), max_weight); finite for any finite A."""
+    # The minimum is taken before the exponential, which could overflow.
     highest = jnp.log(config.max_weight)
     return jnp.exp(jnp.minimum(advantages / config.beta, highest))
 
@@ -89,7 +90,7 @@ def make_update(
     optimizer: optax.GradientTransformation,
     config: IQLConfig,
 ) -> Callable[[IQLState, Transitions], tuple[IQLState, Diagnostics]]:
-    """One step of each of the three on the same transitions, from the same state.
+    """One step for each of the three models, on the same transitions and from the same state.
 
     V: expectile of Qbar(s, a);   Q: squared error to r + d V(s');
     policy: -min(exp((Qbar - V) / beta), max_weight) log pi(a | s);   Qbar += rate (Q - Qbar).
@@ -97,16 +98,15 @@ def make_update(
     Args:
       policy: any parametrisation.
       values: V(s).
-      action_values: Q, as a `Policy` whose logits are Q(s, .).
-      optimizer: optax, for each of the three.
-      config: IQLConfig.
+      action_values: Q, as a `Policy` with logits Q(s, .).
+      optimizer: used for each of the three.
     Returns:
-      Pure `update(state, transitions) -> (state, metrics)`; means over the counted steps with the
-      rows' weights. Metrics: "policy/", "values/" and "action_values/" + "loss", "grad_norm", and
-      "policy/weight", the mean weight of imitation.
+      Pure `update(state, transitions) -> (state, metrics)`; means run over the counted steps, with
+      the weights of the rows. Metrics: "loss" and "grad_norm" under "policy/", "values/" and
+      "action_values/", and "policy/weight", the mean imitation weight.
     Reference: Kostrikov et al. 2021, arXiv:2110.06169, Eq. 5 to 7; as a baseline with learned
       rewards, Hejna et al. 2023, arXiv:2310.13639.
-    Departs: one Q, where the authors take the smaller of two (against the errors of a network).
+    Departs: one Q; the authors take the smaller of two, against the overestimates of a network.
     """
 
     models = policy, values, action_values
@@ -130,13 +130,13 @@ def make_update(
 def _objectives(
     models: tuple[Policy, ValueFn, Policy], state: IQLState, batch: Transitions, config: IQLConfig
 ) -> dict[str, Objective]:
-    """What each field of the state minimises on this batch; all targets are those of the state."""
+    """The objective of each field of the state; all targets come from the state before the step."""
     policy, values, action_values = models
     trajectory = batch.trajectory
     states, actions = trajectory.inputs, trajectory.actions
     weights = token_weights(trajectory.mask, batch.weights)
 
-    def kept(x: Array) -> Array:  # 0 where nothing counts: 0 times NaN would be a NaN gradient
+    def kept(x: Array) -> Array:  # 0 where the weight is 0: a NaN times 0 would stay NaN
         return keep_weighted(x, weights)
 
     def acted(params: Params) -> Array:

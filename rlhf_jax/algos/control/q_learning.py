@@ -12,15 +12,15 @@ from rlhf_jax.types import Scalar
 
 
 class QState(NamedTuple):
-    """action_values: [S, A] Q; counts: [S, A] updates of each so far."""
+    """action_values: [S, A] Q; counts: [S, A] number of updates of each entry."""
 
     action_values: Array
     counts: Array
 
 
 class Transition(NamedTuple):
-    """One step, or one label on one. discount: gamma, 0 into a terminal state. valid: False leaves
-    everything as it is."""
+    """One step. discount: gamma, or 0 if next_state is terminal. valid: if False, an update with it
+    changes nothing."""
 
     state: Int[Array, ""]
     action: Int[Array, ""]
@@ -31,20 +31,20 @@ class Transition(NamedTuple):
 
 
 def init_q(num_states: int, num_actions: int) -> QState:
-    """All zeros: optimistic where rewards are never positive."""
+    """All zeros; optimistic if rewards are never positive."""
     zeros = jnp.zeros((num_states, num_actions))
     return QState(zeros, zeros)
 
 
 def greedy_q_policy(state: QState) -> Float[Array, "S A"]:
-    """log of the greedy policy, uniform over ties."""
+    """Log-probs of the greedy policy, uniform over ties."""
     return greedy_policy(state.action_values)
 
 
 def greedy_q_action(
     key: Key[Array, ""], state: QState, place: Int[Array, ""], *, explore: Scalar
 ) -> Int[Array, ""]:
-    """The greedy action in `place`, ties at random; with probability `explore` any action."""
+    """The greedy action in state `place`, ties at random; with probability `explore` any action."""
     check_range("[0, 1]", explore=explore)
     values = state.action_values[place]
     explore_key, any_key, tie_key = jax.random.split(key, 3)
@@ -59,12 +59,10 @@ def update_q(
     """Q(s, a) += alpha (r + discount max_b Q(s', b) - Q(s, a)), alpha = max(n(s, a)^-power, least).
 
     Args:
-      state: of one table; `jax.vmap` for several.
-      seen: one transition; n counts it too, so the first one sets Q to its target.
-      power: in (0.5, 1] for convergence without a least step. May be traced.
-      least: step size >= 0 that never fades. May be traced.
-    Returns:
-      The new state.
+      state: one table; use `jax.vmap` for several.
+      seen: one transition. n includes it, so the first one sets Q to its target.
+      power: in (0, 1]; above 0.5 Q converges at least = 0. May be traced.
+      least: smallest step size, >= 0. May be traced.
     Reference: Watkins and Dayan 1992.
     """
     check_range("(0, 1]", power=power)

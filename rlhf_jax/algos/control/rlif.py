@@ -1,4 +1,4 @@
-"""RLIF on a table: off-policy learning whose only reward is -1 for an intervention."""
+"""RLIF on a table: off-policy learning with reward -1 for each intervention and 0 otherwise."""
 
 from typing import NamedTuple
 
@@ -12,20 +12,20 @@ from rlhf_jax.algos.control.takeovers import Moment
 from rlhf_jax.checks import check_range
 from rlhf_jax.types import Scalar
 
-# Which of the expert's own transitions are learned from, all with reward 0: none, the last of each
-# takeover (what the official code stores), or all (what the paper's text says).
+# Which of the expert's own transitions are learned from, all with reward 0: none, the last one of
+# each takeover (as in the official code), or all of them (as in the text of the paper).
 KEEP_NONE, KEEP_LAST, KEEP_ALL = range(3)
 
 
 class RlifState(NamedTuple):
-    """table: of Q-learning; previous: the transition before this step, its label still open."""
+    """table: state of Q-learning; previous: the previous transition, not labelled yet."""
 
     table: QState
     previous: Transition
 
 
 def init_rlif(num_states: int, num_actions: int) -> RlifState:
-    """Q = 0, which is what an action that is never interrupted is worth."""
+    """Q = 0, the value of an action that is never interrupted."""
     nowhere = jnp.zeros((), int)
     nothing = jnp.zeros(())
     previous = Transition(nowhere, nowhere, nothing, nowhere, nothing, jnp.zeros((), bool))
@@ -40,24 +40,24 @@ def update_rlif(
     on_previous: Bool[Array, ""] | bool = False,
     kept: Int[Array, ""] | int = KEEP_LAST,
 ) -> RlifState:
-    """Learns from one step under supervision; the true reward is not in it.
+    """Learns from one step under supervision; the true reward is not used.
 
-    On the proposal: (s, a_proposed, -1, s') where the expert took over, s' being where its own
-    action led, and (s, a_done, 0, s') for what was done.
-    On the previous transition: (s_{t-1}, a_{t-1}, -1{takeover at t}, s_t), as in the official code;
-    the last transition of an episode gets 0.
+    on_previous False: (s, a_proposed, -1, s') if the expert took over, with s' the result of the
+    expert's action, and (s, a_done, 0, s') for the action that was executed.
+    on_previous True: (s_{t-1}, a_{t-1}, -1{takeover at t}, s_t), as in the official code; the last
+    transition of an episode gets 0.
 
     Args:
-      state: of one learner.
+      state: one learner.
       seen: a step of `algos.control.takeovers.advance`.
       gamma: discount in [0, 1).
-      on_previous: which transition carries the -1. May be traced.
+      on_previous: whether the -1 goes to the previous transition. May be traced.
       kept: KEEP_NONE, KEEP_LAST or KEEP_ALL: which transitions of the expert count. May be traced.
     Returns:
-      The new state; step sizes are those of `q_learning.update_q`.
+      The new state, with the step sizes of `q_learning.update_q`.
     Reference: Luo et al. 2023 (RLIF), arXiv:2311.12996.
-    Departs: a table in place of an actor and ten critics, one update a step, no demonstrations. The
-      official code drops the last transition of every episode; here it is learned from.
+    Departs: a table in place of an actor and ten critics, one update per step, no demonstrations.
+      The official code drops the last transition of every episode; here it is used.
     """
     check_range("[0, 1)", gamma=gamma)
     discount = gamma * seen.discount

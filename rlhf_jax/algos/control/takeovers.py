@@ -1,8 +1,8 @@
 """Acting under supervision: a learner proposes, a teacher may take over, an expert then acts.
 
-One `advance` is one step of the environment; what is learned from its `Moment` is another file's
-business (`rlif`, `dagger`). The teacher and the expert are tables, so a scan over `advance` runs
-under vmap for many seeds, experts and teachers at once.
+One `advance` is one step of the environment; `rlif` and `dagger` learn from the `Moment` it
+returns. The teacher and the expert are tables, so a scan over `advance` runs under vmap for many
+seeds, experts and teachers at once.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from rlhf_jax.types import Env, PyTree
 
 
 class World(NamedTuple):
-    """env_state, observation: of the environment; time: steps of this episode so far; left: steps
-    for which the expert stays in control."""
+    """env_state, observation: of the environment; time: number of steps in this episode so far;
+    left: number of steps for which the expert stays in control."""
 
     env_state: PyTree
     observation: Int[Array, ""]
@@ -27,12 +27,12 @@ class World(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """One step. state: before it; proposal: of the learner; action: what was done.
+    """One step. state: before the step; proposal: the learner's action; action: the executed one.
 
-    intervened: the expert took over on this proposal. controlled: the expert acted, on a takeover
-      or within one. returned: it acted for the last time, control goes back.
-    next_state: after it; discount: 0 if the environment ended the episode, else 1. over: the
-      episode ended, by the environment or by its length.
+    intervened: the expert took over at this step. controlled: the expert acted, because it took
+      over now or earlier. returned: the last step of a takeover; the learner acts next.
+    next_state: after the step; discount: 0 if the environment ended the episode, else 1. over: the
+      episode ended, by the environment or by the limit on its length.
     """
 
     state: Int[Array, ""]
@@ -64,21 +64,18 @@ def advance(
     takeover_steps: int,
     episode_steps: int,
 ) -> tuple[World, Moment]:
-    """One step, and a new episode after the last one.
+    """One step; at the end of an episode the next one starts.
 
-    The learner proposes a; unless the expert is in control already, it takes over with probability
-    probs[s, a] and then acts for `takeover_steps` steps, this one included, or until the episode
+    The learner proposes a. Unless the expert is already in control, it takes over with probability
+    probs[s, a]. It then acts for `takeover_steps` steps, including this one, or until the episode
     ends.
 
     Args:
-      env: observations are the states of the tables.
+      env: its observations are the states of the tables.
       propose: `(key, state) -> action`.
-      probs: [S, A] of a takeover, e.g. `feedback.interventions.intervention_probs`.
+      probs: [S, A] probability of a takeover, e.g. `feedback.interventions.intervention_probs`.
       expert: [S] action of the expert.
-      key: of this step.
       takeover_steps, episode_steps: >= 1.
-    Raises:
-      ValueError: either number of steps below 1.
     """
     check_range("[1, inf)", takeover_steps=takeover_steps, episode_steps=episode_steps)
     propose_key, teacher_key, step_key, reset_key = jax.random.split(key, 4)

@@ -2,7 +2,7 @@
 
     S(l; u) = log_softmax((1 - eta beta) l + eta beta log mu + eta u),   u(y) = P(y > opponent)
 
-eta is always the step.
+eta is the step size in every method; papers that write 1 / eta are translated.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,8 +40,8 @@ class Method(NamedTuple):
     Attributes:
       init: logps or logits [*B, n] of the first policy -> GameState.
       update: pure `(state, oracle, key) -> (state, metrics)`. Metrics, each [*B]: "kl/step",
-        KL(pi_{t+1} || pi_t) in nats; "win_rate/best", the highest win rate that the oracle gave
-        in its last call (against pi_t and exact, it is 1/2 + exploitability / 2).
+        KL(pi_{t+1} || pi_t) in nats; "win_rate/best", the highest win rate in the last call of the
+        oracle (for an exact oracle against pi_t it equals 1/2 + exploitability / 2).
     """
 
     init: Callable
@@ -49,7 +49,7 @@ class Method(NamedTuple):
 
 
 class _Move(NamedTuple):
-    """What a method makes of one step: next policy, the one played, memory, the last win rates."""
+    """Result of one step: next policy, policy played, memory, last win rates."""
 
     logps: Array
     played: Array
@@ -66,17 +66,18 @@ def mirror_descent(
 ) -> Method:
     """Online mirror descent: l+ = S(l; P opponent), one call of the oracle.
 
-    Against itself it is MMD, INPO and the first form of online IPO; Hedge, MWU and SPO at
-    beta = 0. Its fixed point is the regularised Nash policy, and at a fixed step it gets there only
-    if eta is small, of the order of beta, where the game has cycles; `decaying_steps` always do.
+    In self-play this is MMD, INPO and the first form of online IPO; at beta = 0 it is Hedge, MWU
+    and SPO. The fixed point is the regularised Nash policy. In a game with cycles a fixed step
+    converges only if eta is small, of the order of beta; `decaying_steps` always converge.
 
     Args:
       ref_logps: [*B, n] log mu.
-      eta: step, a number or a function of t.
+      eta: step size, a number or a function of t.
       beta: KL weight >= 0.
-      opponent: from `games.opponents`; pi_t unless given.
+      opponent: from `games.opponents`; None is self-play, pi_t.
     Raises:
-      ValueError: eta or beta < 0, or eta beta > 1, where they are known numbers (schedules: at 0).
+      ValueError: eta or beta < 0, or eta beta > 1; traced numbers are not checked, schedules are
+        checked at t = 0.
     Reference: Zhang et al. 2024, arXiv:2407.00617; Swamy et al. 2024, arXiv:2401.04056, for SPO.
     """
     check_step(eta, beta)
@@ -84,7 +85,7 @@ def mirror_descent(
 
 
 def nash_md(ref_logps: Float[Array, "*B n"], *, eta: Scalar | Schedule, beta: Scalar) -> Method:
-    """Nash-MD: the opponent is pi_t^(1 - eta beta) mu^(eta beta), where the step starts from.
+    """Nash-MD: a mirror step from pi_t^(1 - eta beta) mu^(eta beta), which is also the opponent.
 
     With `decaying_steps`, KL(pi* || pi_t) <= 8 / (beta^2 (t + 1)). A fixed step ends O(eta^2) away.
 
@@ -101,7 +102,7 @@ def best_response(ref_logps: Float[Array, "*B n"], *, beta: Scalar) -> Method:
 
 
 def fictitious_play(ref_logps: Float[Array, "*B n"], *, beta: Scalar) -> Method:
-    """Smooth best response to the mean of all policies so far; the mean is what converges."""
+    """Smooth best response to the mean of all policies so far; the mean converges."""
     return mirror_descent(ref_logps, eta=1.0 / beta, beta=beta, opponent=past_average())
 
 
@@ -114,9 +115,9 @@ def policy_gradient(
 ) -> Method:
     """Regularised policy gradient on the logits of a table, one call of the oracle.
 
-    Against itself: SP-PG, which is SGD on the second form of online IPO at eta = 4 lr / beta.
-    Against `mixture`: Nash-MD-PG; against `moving_average`: Nash-EMA-PG. Only against itself is the
-    regularised Nash policy a stationary point.
+    In self-play it is SP-PG, which is SGD on the second form of online IPO at eta = 4 lr / beta;
+    against `mixture` it is Nash-MD-PG, against `moving_average` Nash-EMA-PG. The regularised Nash
+    policy is a stationary point only in self-play.
 
     Args:
       ref_logps, beta, opponent: as in `mirror_descent`.
@@ -127,13 +128,13 @@ def policy_gradient(
 
 
 def nash_mp(ref_logps: Float[Array, "*B n"], *, eta: Scalar | Schedule, beta: Scalar) -> Method:
-    """Nash mirror prox and EGPO, which are one map: two steps from pi_t, two calls of the oracle.
+    """Nash mirror prox and EGPO (the same map): two steps from pi_t, two calls of the oracle.
 
     h = S(l; P pi_t),   l+ = S(l; P exp h).
 
-    For eta <= 2 / (1 + 2 beta), KL(pi* || pi_t) shrinks by 1 - eta beta or better at every update,
-    in every game. Nash-MP's own eta' is eta = eta' / (beta (1 + eta')) here. What is averaged are
-    the half steps, of which at beta = 0 the exploitability is O(1 / T).
+    For eta <= 2 / (1 + 2 beta), each update multiplies KL(pi* || pi_t) by 1 - eta beta or less, in
+    every game. The paper of Nash-MP has a step eta' with eta = eta' / (beta (1 + eta')). `average`
+    is the mean of the half steps; its exploitability is O(1 / T) at beta = 0.
 
     Args, Raises: as `mirror_descent`.
     Reference: Tiapkin et al. 2025, arXiv:2505.19731; Zhou et al. 2025, arXiv:2503.08942.
@@ -154,12 +155,12 @@ def nash_mp(ref_logps: Float[Array, "*B n"], *, eta: Scalar | Schedule, beta: Sc
 def omwu(ref_logps: Float[Array, "*B n"], *, eta: Scalar | Schedule, beta: Scalar = 0.0) -> Method:
     """Optimistic mirror descent: OMWU and ONPO at beta = 0, one call of the oracle.
 
-    base_t = S(base_{t-1}; P pi_t),   l_{t+1} = S(base_t; P pi_t): the last win rates stand for the
-    next. At beta = 0, l_{t+1} = l_t + 2 eta u_t - eta u_{t-1}. `memory` is the base [*B, n].
+    base_t = S(base_{t-1}; P pi_t),   l_{t+1} = S(base_t; P pi_t): the last win rates predict the
+    next ones. At beta = 0, l_{t+1} = l_t + 2 eta u_t - eta u_{t-1}. `memory` is the base [*B, n].
 
     Args, Raises: as `mirror_descent`.
     Reference: Zhang et al. 2025, arXiv:2502.16852, for ONPO.
-    Departs: beta > 0 is not in ONPO; it pulls both steps to the reference.
+    Departs: ONPO has beta = 0 only; beta > 0 pulls both steps towards the reference.
     """
     check_step(eta, beta)
 
@@ -184,16 +185,17 @@ def td_mnpo(
 
     l+ = log_softmax(rho log mu + (1 - rho) sum_j lambda_j l_{t-j} + eta P pi_t),   rho = eta beta.
 
-    The fixed point is the regularised Nash policy for every lambda; how large a step is stable
-    depends on it. `memory` is l_{t-1} .. l_{t-K+1}, [*B, K - 1, n].
+    The fixed point is the regularised Nash policy for every lambda, but the largest stable step
+    depends on lambda. `memory` is l_{t-1} .. l_{t-K+1}, [*B, K - 1, n].
 
     Args:
-      ref_logps, eta, beta: as in `mirror_descent`; the code's `ratio` is rho.
+      ref_logps, eta, beta: as in `mirror_descent`; `ratio` in the official code is rho.
       history_weights: [K] lambda >= 0, newest first, summing to 1; (1,) is `mirror_descent`.
     Raises:
-      ValueError: as `mirror_descent`; known history_weights are negative or do not sum to 1.
+      ValueError: as `mirror_descent`; history_weights are negative or do not sum to 1.
     Reference: Wu et al. 2025, arXiv:2509.23102, Eq. 17.
-    Departs: before the start lies the first policy, K - 1 times; the code has a shorter history.
+    Departs: the history starts with K copies of the first policy; the official code starts with a
+      shorter history.
     """
     check_step(eta, beta)
     weights = check_weights(history_weights)
@@ -212,37 +214,37 @@ def td_mnpo(
 def mnpo(ref_logps: Float[Array, "*B N n"], *, eta: Scalar | Schedule, beta: Scalar) -> Method:
     """MNPO of N players: each moves from the mean of the others against all of them.
 
-    l_i+ = log_softmax((1 - rho) mean_j l_j + rho log mu + eta mean_j P pi_j),   j != i, in which a
-    player's own policy is not. The state holds the players as its last axis but one.
+    l_i+ = log_softmax((1 - rho) mean_j l_j + rho log mu + eta mean_j P pi_j),   j != i: the means
+    leave out the player's own policy. The players are the last axis but one of the state.
 
     Args:
       ref_logps: [*B, N, n] log mu of each player.
       eta, beta: as in `mirror_descent`, rho = eta beta; beta = 0 in the paper.
     Raises:
-      ValueError: as `mirror_descent`; one player (at trace time).
+      ValueError: as `mirror_descent`; fewer than two players.
     Reference: Wu et al. 2025, arXiv:2509.23102, Eq. 10.
     """
     return _players(ref_logps, eta=eta, beta=beta, judged_on=_mean_of_others)
 
 
 def ht_mnpo(ref_logps: Float[Array, "*B N n"], *, eta: Scalar | Schedule, beta: Scalar) -> Method:
-    """HT-MNPO: each player moves from the mean of the others against itself, in its own game.
+    """HT-MNPO: each player moves from the mean of the others, in self-play on a game of its own.
 
     l_i+ = log_softmax((1 - rho) mean_{j != i} l_j + rho log mu + eta P_i pi_i),   rho = eta beta.
 
-    Args, Raises: as `mnpo`; the games are the oracle's, prefs [*B, N, n, n].
+    Args, Raises: as `mnpo`; the oracle has one game per player, prefs [*B, N, n, n].
     Reference: Wu et al. 2025, arXiv:2509.23102, Eq. 18.
     """
     return _players(ref_logps, eta=eta, beta=beta, judged_on=lambda wins: wins)
 
 
 def _number(eta: Scalar | Schedule, state: GameState) -> Array:
-    """eta of this step, in the precision of the policy."""
+    """eta at this step, in the dtype of the policy."""
     return jnp.asarray(at_step(eta, state.step), state.logps.dtype)
 
 
 def _method(move: Callable, remember: Callable) -> Method:
-    """The method that moves so; `remember` gives its first memory from the first log-probs."""
+    """Method with this `move(state, oracle, key)`; `remember(logps)` gives the first memory."""
 
     def init(logps: Float[Array, "*B n"]) -> GameState:
         logps = jax.nn.log_softmax(logps, axis=-1)
@@ -252,6 +254,7 @@ def _method(move: Callable, remember: Callable) -> Method:
         moved = move(state, oracle, key)
         logps = moved.logps.astype(state.logps.dtype)
         probs = jnp.exp(logps)
+        # Where both policies have -inf the difference is NaN, and the term of the KL is 0.
         gains = jnp.where(probs > 0, logps - state.logps, 0.0)
         metrics = {
             "kl/step": jnp.sum(probs * gains, axis=-1),
@@ -292,7 +295,7 @@ def _players(
     """Players that start from the mean of the others."""
     check_step(eta, beta)
     if ref_logps.shape[-2] < 2:
-        raise ValueError(f"a game of players needs two at least, got {ref_logps.shape[-2]}")
+        raise ValueError(f"a game needs at least two players, got {ref_logps.shape[-2]}")
 
     def move(state: GameState, oracle: Oracle, key: jax.Array) -> _Move:
         wins = oracle(state.logps, key)

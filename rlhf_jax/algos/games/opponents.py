@@ -1,4 +1,4 @@
-"""Whom a step of a preference game is played against: itself, a mixture, an average."""
+"""Opponents of a step in a preference game: the policy itself, a mixture, an average."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,14 +13,14 @@ from rlhf_jax.types import Scalar
 
 
 class GameState(NamedTuple):
-    """A policy in a game and what its method remembers.
+    """A policy in a game and the memory of its method.
 
     Attributes:
-      logps: [*B, n] of the policy pi_t, in nats.
+      logps: [*B, n] log-probs of the policy pi_t, in nats.
       average: [*B, n] probabilities, the mean of the policies played in the t updates so far; the
-        policy itself before the first.
-      memory: of the method: older policies, a moving average, or ().
-      step: [] int32, t.
+        policy itself before the first update.
+      memory: older policies, a moving average, or (), depending on the method.
+      step: [] int32, the number t of updates.
     """
 
     logps: Float[Array, "*B n"]
@@ -33,7 +33,7 @@ class Opponent(NamedTuple):
     """How the opponent follows from the run so far.
 
     Attributes:
-      init: logps [*B, n] -> what has to be remembered.
+      init: logps [*B, n] -> memory.
       play: state -> the opponent's logps [*B, n].
       track: (memory, next logps [*B, n]) -> memory.
     """
@@ -44,7 +44,7 @@ class Opponent(NamedTuple):
 
 
 def averaged(state: GameState, played: Float[Array, "*B n"]) -> Float[Array, "*B n"]:
-    """Mean of the policies played, probabilities, with this one (log-probs) counted in."""
+    """Mean probabilities of the policies played, including this one, given as log-probs."""
     return state.average + (jnp.exp(played) - state.average) / (state.step + 1)
 
 
@@ -58,8 +58,8 @@ def mixture(ref_logps: Float[Array, "*B n"], *, weight: Scalar | Schedule) -> Op
 
     Args:
       ref_logps: [*B, n] log mu.
-      weight: w in [0, 1] on the reference; eta_t beta in Nash-MD, Nash-MD-PG's b. 0 is self-play,
-        1 the reference. A number, traced or not, or a function of t.
+      weight: w in [0, 1], the weight of the reference: eta_t beta in Nash-MD, b in Nash-MD-PG. 0 is
+        self-play, 1 the reference. A number, which may be traced, or a function of t.
     Reference: Munos et al. 2023, arXiv:2312.00886, Eq. 3.
     """
 
@@ -71,17 +71,18 @@ def mixture(ref_logps: Float[Array, "*B n"], *, weight: Scalar | Schedule) -> Op
 
 
 def past_average() -> Opponent:
-    """Mean of the policies so far, pi_t included: fictitious play's."""
+    """Mean of the policies so far, including pi_t: the opponent of fictitious play."""
     return _stateless(lambda state: jnp.log(averaged(state, state.logps)))
 
 
 def moving_average(*, decay: Scalar) -> Opponent:
-    """Exponential moving average of the logits: Nash-EMA's. It starts at the first policy.
+    """Exponential moving average of the logits, the opponent of Nash-EMA.
 
     Args:
-      decay: in [0, 1]; 0 is self-play, 1 the first policy for ever.
+      decay: in [0, 1]; 0 is self-play, 1 always plays the first policy.
     Reference: Munos et al. 2023, arXiv:2312.00886.
-    Departs: as printed, the average is between the policy and the first one; this one follows.
+    Departs: the paper prints an average of the current and the first policy; here the average
+      follows all policies and starts at the first.
     """
     check_range("[0, 1]", decay=decay)
 

@@ -1,10 +1,10 @@
 """Oracles of a preference game: `oracle(opponent_logps [*B, n], key) -> win rates [*B, n]`.
 
-u(y) = P(y > q), the chance that each answer beats one drawn from the opponent q, or an unbiased
-sample of it. Everything in `games.py` asks its game through this one call, so that a learned model
-of the same signature can stand in for a matrix. Leading axes of `prefs` broadcast against those of
-the opponent: with a player axis, [*B, N, n], give prefs [*B, 1, n, n], or [*B, N, n, n] where each
-player has a game of its own.
+u(y) = P(y > q), the probability that an answer beats one drawn from the opponent q, or an unbiased
+estimate of it. Methods know the game only through this call, so a learned model with the same
+signature can replace a matrix. Leading axes of `prefs` broadcast against those of the opponent. For
+opponents with a player axis, [*B, N, n], give prefs [*B, 1, n, n], or [*B, N, n, n] if each player
+has a game of its own.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ Oracle = Callable[[Array, jax.Array], Array]
 
 
 def exact_oracle(prefs: Float[Array, "*P n n"]) -> Oracle:
-    """Win rates from the matrix: u = P q. The key is not read.
+    """Win rates from the matrix: u = P q. The key is not used.
 
     Args:
       prefs: [*P, n, n], row beats column, in [0, 1], P + P^T = 1.
     Returns:
-      `oracle(opponent_logps [*B, n], key) -> [*B, n]` in [0, 1]. Multiplied at full precision,
-      whatever the device's default.
+      `oracle(opponent_logps [*B, n], key) -> [*B, n]` in [0, 1], multiplied at full precision on
+      every device.
     """
 
     def oracle(opponent_logps: Float[Array, "*B n"], key: jax.Array | None) -> Float[Array, "*B n"]:
@@ -43,11 +43,9 @@ def sampled_oracle(prefs: Float[Array, "*P n n"], *, samples: int) -> Oracle:
 
     Args:
       prefs: [*P, n, n], row beats column, in [0, 1], P + P^T = 1.
-      samples: m > 0, opponent's answers in each call.
+      samples: m >= 1, number of answers drawn from the opponent in each call.
     Returns:
-      `oracle(opponent_logps [*B, n], key) -> [*B, n]` in [0, 1], of mean P q.
-    Raises:
-      ValueError: samples < 1.
+      `oracle(opponent_logps [*B, n], key) -> [*B, n]` in [0, 1], with mean P q.
     """
     _check_samples(samples)
 
@@ -60,18 +58,16 @@ def sampled_oracle(prefs: Float[Array, "*P n n"], *, samples: int) -> Oracle:
 
 
 def labelled_oracle(prefs: Float[Array, "*P n n"], *, samples: int) -> Oracle:
-    """Shares of wins against a few answers of the opponent: bits, as a human judge gives them.
+    """Share of wins against a few answers of the opponent, from binary labels like a human judge's.
 
-    u(y) = (1/m) sum_k I_k(y),   y_k drawn from q, I_k(y) one with chance P(y > y_k).
+    u(y) = (1/m) sum_k I_k(y),   y_k drawn from q, I_k(y) = 1 with probability P(y > y_k).
 
     Args:
       prefs: [*P, n, n], row beats column, in [0, 1], P + P^T = 1.
-      samples: m > 0, opponent's answers in each call, the same ones for every y.
+      samples: m >= 1, number of answers drawn from the opponent in each call, shared by all y.
     Returns:
-      `oracle(opponent_logps [*B, n], key) -> [*B, n]`, multiples of 1 / m, of mean P q; all labels
-      of a call are independent given the answers.
-    Raises:
-      ValueError: samples < 1.
+      `oracle(opponent_logps [*B, n], key) -> [*B, n]`, multiples of 1 / m, with mean P q; the
+      labels of a call are independent given the answers.
     """
     _check_samples(samples)
 

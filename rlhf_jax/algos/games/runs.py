@@ -14,7 +14,7 @@ from rlhf_jax.types import Metrics
 
 
 def log_spaced_times(steps: int, count: int) -> tuple[int, ...]:
-    """About `count` different whole numbers from 1 to `steps`, evenly spaced in their logarithm."""
+    """About `count` distinct integers from 1 to `steps`, evenly spaced on a log scale."""
     return tuple(sorted({int(t) for t in np.rint(np.geomspace(1, steps, count))}))
 
 
@@ -27,24 +27,24 @@ def run_updates(
     times: Sequence[int],
     record: Callable[[GameState, Metrics], Any],
 ) -> tuple[GameState, Any]:
-    """Many updates in one loop, of which only what is recorded is kept.
+    """Many updates in one loop; only the records are kept.
 
-    Update t has the key `fold_in(key, t)`, so that the run does not depend on what is recorded, nor
-    on being stopped and resumed from its state.
+    Update t has the key `fold_in(key, t)`, so the run does not depend on the times of the records,
+    and it can be stopped and resumed from its state.
 
     Args:
-      update: of a `Method`.
-      times: numbers of updates, from this state on, after which to record: ascending, from 1, e.g.
-        `range(k, steps + 1, k)` or `log_spaced_times`. The run ends at the last.
+      update: the update of a `Method`.
+      times: record after these numbers of updates, counted from this state: ascending, >= 1, e.g.
+        `range(k, steps + 1, k)` or `log_spaced_times`. The run ends at the last one.
       record: `(state, metrics of the last update) -> pytree of arrays`.
     Returns:
       The last state, and the records with a leading axis [len(times)].
     Raises:
-      ValueError: times are empty or not ascending from 1.
+      ValueError: times is empty, not ascending, or starts below 1.
     """
     lengths = np.diff(np.asarray(times, np.int64), prepend=0)
     if lengths.size == 0 or lengths.min() < 1:
-        raise ValueError(f"times must be ascending whole numbers from 1, got {tuple(times)}")
+        raise ValueError(f"times must be ascending integers >= 1, got {tuple(times)}")
 
     def advance(state: GameState) -> tuple[GameState, Metrics]:
         return update(state, oracle, jax.random.fold_in(key, state.step))

@@ -4,8 +4,8 @@
     plan = lsvi.bonus_plan(state, features, rewards, bonus=1.0)   # plan.logps [H, S, A]
     state = lsvi.update_lsvi(state, episode_features, next_states)
 
-Each has a state of statistics, an `init_...`, a function from state to plan or policy, and an
-update with what an episode showed. All are pure and vmap over seeds.
+Each has a state (sufficient statistics of the data), an `init_...`, a function from the state to a
+plan or policy, and an update with the data of an episode. All are pure and vmap over seeds.
 
 | method | function | paper |
 |---|---|---|

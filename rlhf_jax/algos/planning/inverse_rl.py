@@ -1,8 +1,8 @@
-"""Maximum-entropy inverse reinforcement learning with known dynamics: match what an expert meets.
+"""Maximum-entropy inverse reinforcement learning with known dynamics: match an expert's features.
 
-The reward is linear, r = <features, weights>. The planner and the occupancy of its policies come
-as functions, exact or sampled. With a planner that keeps close to a reference the same routine
-starts from behaviour cloning; its plan for a learnt reward is the policy of RLHF.
+The reward is linear, r = <features, weights>. The planner and the occupancy of its policies are
+functions given by the caller, exact or sampled. With a planner regularised towards a behaviour
+clone, the plan is the KL-regularised policy of RLHF for the learned reward.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from rlhf_jax.types import Metrics, Scalar
 
 
 class IRLState(NamedTuple):
-    """weights: [d] of the reward; step: updates done."""
+    """weights: [d] of the reward; step: number of updates."""
 
     weights: Float[Array, " d"]
     step: Int[Array, ""]
@@ -57,7 +57,7 @@ def max_ent_irl(
     eta: Scalar,
     clip: Scalar,
 ) -> InverseRL:
-    """Gradient ascent on the likelihood of demonstrations: a dual of matching features.
+    """Gradient ascent on the likelihood of demonstrations, the dual of feature matching.
 
     weights <- clip(weights + eta (mu_expert - mu_pi)),   pi = plan(<features, weights>).
 
@@ -65,15 +65,16 @@ def max_ent_irl(
     the mean log-likelihood under P(path) ~ ref(path) exp(return / beta); pi is its soft optimum.
 
     Args:
-      features: [S, A, d]; one-hot states match occupancies of states.
+      features: [S, A, d]; one-hot states match state occupancies.
       plan: rewards [S, A] -> logps [H, S, A]; `exact.finite_mdp.soft_optimal` with a uniform
-        reference is MaxEnt IRL, with one that was cloned it stays close to that.
-      occupancy: logps [H, S, A] -> [H, S], of that policy.
-      eta: step > 0. Features are means over steps, so it does not depend on the horizon.
-      clip: the weights stay within [-clip, clip], > 0: a deterministic expert is met at infinity.
+        reference is MaxEnt IRL, and with a behaviour clone as reference stays close to the clone.
+      occupancy: logps [H, S, A] -> [H, S], the occupancy of that policy.
+      eta: step size > 0. Features are means over steps, so eta does not depend on the horizon.
+      clip: > 0, the weights stay within [-clip, clip]. A deterministic expert is matched only by
+        infinite weights.
     Returns:
-      InverseRL, starting at zero weights. Metrics: "irl/gap", the L1 distance of mean features
-      before the update.
+      InverseRL, starting at zero weights. Metrics: "irl/gap", the L1 distance between the mean
+      features of the expert and of the policy, before the update.
     Reference: Ziebart et al. 2008, "Maximum entropy inverse reinforcement learning".
     Departs: clipped weights, a reference policy, and features as means over steps.
     """

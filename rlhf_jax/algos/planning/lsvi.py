@@ -1,8 +1,8 @@
 """Least-squares value iteration in linear MDPs: optimistic, pessimistic, regularised, randomised.
 
-All are one backward pass, w_h = A_h^-1 sum_i phi_h^i V_{h+1}(s_{h+1}^i), and differ in what they
-make of <phi, w_h> and in the backup. With finitely many states the sum over data is a product with
-sum_i phi_h^i e(s_{h+1}^i)^T, so that planning costs the same after any number of episodes.
+All are one backward pass, w_h = A_h^-1 sum_i phi_h^i V_{h+1}(s_{h+1}^i). They differ in how they
+adjust <phi, w_h> and in the backup. With finitely many states the sum over the data is the matrix
+sum_i phi_h^i e(s_{h+1}^i)^T times V_{h+1}, so the cost of planning does not grow with the data.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from rlhf_jax.types import Scalar
 
 
 class LSVIState(NamedTuple):
-    """What is known about transitions.
+    """Statistics of the transitions.
 
     inverse: [H, d, d] A_h^-1, A_h = ridge I + sum_i phi_h^i phi_h^i^T.
     moments: [H, d, S] sum_i phi_h^i e(s_{h+1}^i)^T.
@@ -54,11 +54,11 @@ def init_lsvi(
 def update_lsvi(
     state: LSVIState, features: Float[Array, "B H d"], next_states: Int[Array, "B H"]
 ) -> LSVIState:
-    """State with B more episodes, by Sherman and Morrison: O(B H d^2).
+    """State with B more episodes, by the Sherman-Morrison formula in O(B H d^2).
 
     Args:
       features: [B, H, d] phi(s_h, a_h).
-      next_states: [B, H] s_{h+1}; what follows the last step is never used.
+      next_states: [B, H] s_{h+1}; the state after the last step is not used.
     """
     after = jax.nn.one_hot(next_states, state.moments.shape[-1], dtype=state.moments.dtype)
     moments = state.moments + jnp.einsum("bhd,bhk->hdk", features, after)
@@ -72,7 +72,7 @@ def update_lsvi(
 def from_counts(
     features: Float[Array, "S A d"], counts: Float[Array, "H S A S"], *, ridge: Scalar
 ) -> LSVIState:
-    """State of a whole data set at once, or of exact data (counts = n P, ridge small).
+    """State from a whole data set at once, or from exact dynamics (counts = n P, small ridge).
 
     Args:
       features: [S, A, d] phi.
@@ -97,14 +97,14 @@ def bonus_plan(
 
     Args:
       features: [S, A, d] phi.
-      rewards: [H, S, A] in [0, 1]: values are clipped to what such rewards allow.
-      bonus: > 0 is optimistic, an upper bound on Q* with high probability where it is large enough;
-        < 0 pessimistic, a lower bound on Q of the policy; 0 plain. May be traced.
+      rewards: [H, S, A] in [0, 1]; values are clipped to [0, H - h], their range for such rewards.
+      bonus: > 0 is optimistic: if large enough, Q_h bounds Q* from above with high probability. < 0
+        is pessimistic: Q_h bounds Q of the policy from below. 0 is plain LSVI. May be traced.
     Returns:
-      Plan; ties are shared evenly.
+      Plan; ties share the probability evenly.
     Reference: Jin et al. 2019, arXiv:1907.05388, Algorithm 1 (optimistic); Jin et al. 2020,
       arXiv:2012.15085, Algorithm 2 (pessimistic).
-    Departs: the bonus is added to the next value, before its clip, not to the clipped Q.
+    Departs: the bonus is added to the next value before the clip, not to the clipped Q.
     """
     return _backward(state, features, rewards, adjust=_with_bonus(bonus, 0.0), backup=_hard)
 
@@ -118,17 +118,17 @@ def soft_plan(
     beta: Scalar,
     bonus: Scalar = 0.0,
 ) -> Plan:
-    """LSVI for the return less beta KL to a reference, with elliptical bonuses.
+    """LSVI for the return minus beta KL to a reference, with elliptical bonuses.
 
     V_h = beta log sum_a ref_h exp(Q_h / beta),   pi_h = ref_h exp((Q_h - V_h) / beta).
 
     Args:
-      ref_logps: [H, S, A] log ref; zeros give max-ent (entropy weight beta), whose values may be
-        larger by beta log A a step, and are clipped there.
+      ref_logps: [H, S, A] log ref. Zeros give the maximum-entropy plan (entropy weight beta), with
+        values larger by up to beta log A per step; the clip allows for that.
       beta: > 0. May be traced.
-      state, features, rewards, bonus: as in `bonus_plan`, as is Q_h.
+      state, features, rewards, bonus: as in `bonus_plan`; Q_h is also defined there.
     Returns:
-      Plan; beta to 0 is `bonus_plan`.
+      Plan; tends to `bonus_plan` as beta goes to 0.
     Reference: Tiapkin et al. 2023, arXiv:2310.17303, for the regularised form.
     """
 
@@ -151,28 +151,28 @@ def randomised_plan(
     low: Scalar,
     high: Scalar,
 ) -> Plan:
-    """Randomised LSVI: one Gaussian draw of the weights for each step, in place of a bonus.
+    """Randomised LSVI: one Gaussian draw of the weights per step, instead of a bonus.
 
     w~_h ~ N(w_h, sigma^2 A_h^-1),   Q_h = r_h + rho <phi, w~_h> + (1 - rho) (H - h),
     rho = clip( (high - u) / (high - low), 0, 1 ),   u = ||phi||_{A_h^-1}.
 
-    What is known (u <= low) follows the draw, what is not (u >= high) is worth all there may be,
-    and so values stay bounded.
+    Well-explored actions (u <= low) follow the draw; unexplored ones (u >= high) get the largest
+    possible value. This keeps the values bounded.
 
     Args:
       key: one draw for all states and actions of a step.
-      rewards: [H, S, A], drawn ones too: they are not clipped.
-      sigma: >= 0; at 0 ties go to the first action, and a tiny sigma breaks them at random. May be
+      rewards: [H, S, A], not clipped; they may be a draw themselves.
+      sigma: >= 0. At 0 ties go to the first action; a tiny sigma breaks them at random. May be
         traced.
-      low, high: thresholds of u, low < high; u <= ||phi||_2 / sqrt(ridge) before any data, so
-        larger thresholds never truncate. One-hot features and ridge 1 have u = 1 where (h, s, a) is
-        new and at most 0.71 elsewhere: thresholds between these tell new from seen.
+      low, high: thresholds of u, low < high. Before any data u <= ||phi||_2 / sqrt(ridge), so
+        larger thresholds never truncate. With one-hot features and ridge 1, u is 1 where (h, s, a)
+        is new and at most 0.71 elsewhere, so thresholds in between separate new from seen.
       state, features: as in `bonus_plan`.
     Returns:
-      Plan of one draw; its values are no bounds.
-    Reference: Wu and Sun 2023, arXiv:2310.14554, Algorithm 1; truncation in the manner of Zanette
-      et al. 2019, arXiv:1911.00567.
-    Departs: the form of the truncation between the thresholds.
+      Plan of one draw; its values are not bounds.
+    Reference: Wu and Sun 2023, arXiv:2310.14554, Algorithm 1; truncation as in Zanette et al. 2019,
+      arXiv:1911.00567.
+    Departs: rho is linear in u between the thresholds.
     """
     check_range("[0, inf)", sigma=sigma)
     normal = jax.random.normal(key, state.moments.shape[:-1], rewards.dtype)
@@ -186,7 +186,7 @@ def randomised_plan(
 
 
 def _with_bonus(bonus: Scalar, extra: Scalar) -> Callable:
-    """Next values with a bonus, clipped to [0, steps after * (1 + extra)]."""
+    """Next values plus a bonus, clipped to [0, remaining steps * (1 + extra)]."""
 
     def adjust(linear, norms, after):
         return jnp.clip(linear + bonus * norms, 0.0, after * (1.0 + extra))
@@ -195,12 +195,12 @@ def _with_bonus(bonus: Scalar, extra: Scalar) -> Callable:
 
 
 def _hard(action_values: Array, _: Array) -> tuple[Array, Array]:
-    """The best action, ties shared evenly."""
+    """Value and policy of the best action; ties share the probability evenly."""
     return jnp.max(action_values, axis=-1), greedy_policy(action_values)
 
 
 def _first(action_values: Array, _: Array) -> tuple[Array, Array]:
-    """The best action, ties to the first: a deterministic policy."""
+    """Value and deterministic policy of the best action; ties go to the first."""
     best = jnp.argmax(action_values, axis=-1)
     ones = jax.nn.one_hot(best, action_values.shape[-1], dtype=bool)
     return jnp.max(action_values, axis=-1), jnp.where(ones, jnp.zeros_like(action_values), -jnp.inf)
@@ -234,6 +234,6 @@ def _backward(
         return values, (values, action_values, logps, weights)
 
     last = jnp.zeros(features.shape[0], rewards.dtype)
-    told = (*state, rewards, norms, after, ref_logps, noise)
-    _, (values, action_values, logps, weights) = jax.lax.scan(step, last, told, reverse=True)
+    steps = (*state, rewards, norms, after, ref_logps, noise)
+    _, (values, action_values, logps, weights) = jax.lax.scan(step, last, steps, reverse=True)
     return Plan(jnp.concatenate([values, last[None]]), action_values, logps, weights)

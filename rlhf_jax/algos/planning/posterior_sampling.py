@@ -1,8 +1,8 @@
 """Preference-based Thompson sampling on tables: draw a reward and a model, plan, ask, update.
 
-Transitions have a Dirichlet posterior, which is conjugate. The reward has a Gaussian prior and, as
-it is known through comparisons only, a Laplace approximation: N(theta, Lambda^-1), theta the mode
-and Lambda the Hessian there.
+Transitions have a conjugate Dirichlet posterior. The reward has a Gaussian prior and is observed
+through comparisons only, so its posterior is a Laplace approximation N(theta, Lambda^-1), with
+theta the mode and Lambda the Hessian at the mode.
 """
 
 from typing import NamedTuple
@@ -42,7 +42,7 @@ def init_posterior(
     num_actions: int,
     ridge: Scalar = 1.0,
 ) -> PosteriorState:
-    """The prior: theta ~ N(0, I / ridge), no transitions seen; room for `rounds` comparisons."""
+    """The prior theta ~ N(0, I / ridge), no transitions, and room for `rounds` comparisons."""
     counts = jnp.zeros((horizon, num_states, num_actions, num_states))
     reward = init_reward(rounds=rounds, num_features=num_features, ridge=ridge)
     return PosteriorState(reward, counts)
@@ -58,22 +58,22 @@ def posterior_plan(
     radius: Scalar,
     ridge: Scalar,
 ) -> tuple[Plan, PosteriorState]:
-    """The optimal policy of an MDP drawn from the posterior, and the state with its reward fitted.
+    """The optimal policy of an MDP drawn from the posterior, and the state with the fitted reward.
 
     P_h(. | s, a) ~ Dirichlet(concentration + counts),   theta ~ N(theta_hat, Lambda^-1),
     Lambda = ridge I + sum_i Z_i slope^2 p_i (1 - p_i) x_i x_i^T.
 
     Args:
       step_features: [H, S, A, m] phi_h; the drawn reward is <phi_h, theta>.
-      concentration: of the prior on next states, > 0.
-      slope: of the teacher's sigmoid, > 0.
-      radius, ridge: of `preference_lsvi.fit_reward`; ridge is the prior's precision.
+      concentration: Dirichlet prior on next states, > 0.
+      slope: slope of the teacher's sigmoid, > 0.
+      radius, ridge: as in `preference_lsvi.fit_reward`; ridge is the precision of the prior.
     Returns:
-      Plan of the draw, its `weights` theta at every step; state for `preference_lsvi.query`, with
-      threshold `norm_threshold(eps, sigma=1)`.
+      Plan of the draw, with `weights` = theta at every step; the state is the input of
+      `preference_lsvi.query`, with threshold `norm_threshold(eps, sigma=1)`.
     Reference: Wu and Sun 2023, arXiv:2310.14554, Algorithm 2.
-    Departs: Laplace in place of the exact posterior, in a ball of that radius; one Newton step a
-      round, the covariance taken where it ends.
+    Departs: a Laplace approximation, with the mode in a ball of that radius, instead of the exact
+      posterior; one Newton step per round, with the covariance at its end point.
     """
     check_range("(0, inf)", concentration=concentration)
     model_key, reward_key = jax.random.split(key)
@@ -90,7 +90,7 @@ def posterior_plan(
 def update_model(
     state: PosteriorState, states: Int[Array, "B G"], actions: Int[Array, "B H"]
 ) -> PosteriorState:
-    """Counts with B more episodes: states [B, H + 1], actions [B, H]."""
+    """Adds B episodes to the counts: states [B, H + 1], actions [B, H]."""
     steps = jnp.arange(actions.shape[-1])
     counts = state.counts.at[steps, states[:, :-1], actions, states[:, 1:]].add(1.0)
     return state._replace(counts=counts)

@@ -1,8 +1,8 @@
 """PR-LSVI: exploration by noise from preferences between trajectories, in linear MDPs.
 
-The reward is fitted to comparisons and drawn around the fit; the policy is greedy for the draw in a
-randomised LSVI; a comparison is asked for where draws disagree about it. What the teacher is asked
-is the last policy's trajectory against the policy's before it.
+Each round fits the reward to the comparisons so far, draws a reward around the fit, and plans for
+the draw by randomised LSVI. The teacher then compares a trajectory of this policy with one of the
+previous policy, but only if two draws of the reward are expected to disagree about the pair.
 """
 
 from typing import NamedTuple
@@ -25,14 +25,14 @@ from rlhf_jax.types import Scalar
 
 
 class RewardState(NamedTuple):
-    """What is known about the reward.
+    """Comparisons so far and the fitted reward. Its arrays have room for N rounds.
 
-    differences: [N, m] x_i = phi(tau^1_i) - phi(tau^0_i), 0 where nothing was asked.
-    labels: [N] o_i, 1 where tau^1 won.
-    asked: [N] bool Z_i.
-    rounds: rounds so far, asked or not; N is the most there may be.
-    inverse: [m, m] Sigma_r^-1, of asked rounds only.
-    weights: [m] last fit, where the next one starts.
+    differences: [N, m] x_i = phi(tau^1_i) - phi(tau^0_i), 0 in rounds without a query.
+    labels: [N] o_i, 1 if tau^1 won.
+    asked: [N] bool Z_i, whether round i had a query.
+    rounds: number of rounds so far, with and without a query.
+    inverse: [m, m] Sigma_r^-1, from the rounds with a query.
+    weights: [m] last fit, the starting point of the next one.
     """
 
     differences: Array
@@ -77,19 +77,19 @@ def fit_reward(
 
     theta = argmin_{||theta|| <= radius} preference_loss(theta) + (ridge / 2) ||theta||^2.
 
-    Each step solves the quadratic model in the ball, and no coordinate moves by more than 1:
-    without either, separable early data send undamped Newton to infinity.
+    Each step minimises the quadratic model in the ball, shortened so that no coordinate moves by
+    more than 1. Without these two limits Newton diverges on the first, separable comparisons.
 
     Args:
-      slope: of the teacher's sigmoid, > 0.
+      slope: slope of the teacher's sigmoid, > 0.
       radius: > 0.
-      ridge: > 0, precision of a Gaussian prior; what no comparison has seen is 0.
-      steps: Newton steps. One a round follows the fit as data come.
+      ridge: > 0, precision of a Gaussian prior; directions without a comparison are fitted to 0.
+      steps: Newton steps. One per round is enough to follow the data.
     Returns:
-      [m]; a fixed point satisfies the conditions of the constrained optimum, and `newton_move` is
-      how far off it is.
+      [m]; a fixed point satisfies the conditions of the constrained optimum, and `newton_move`
+      measures the distance from it.
     Reference: Wu and Sun 2023, arXiv:2310.14554, Algorithm 1, for the fit in a ball.
-    Departs: the ridge; a fit in the ball alone puts its whole length on the first comparisons.
+    Departs: the ridge; without it the first comparisons alone use the whole radius.
     """
     check_range("(0, inf)", slope=slope, radius=radius, ridge=ridge)
 
@@ -108,9 +108,9 @@ def newton_move(
     radius: Scalar,
     ridge: Scalar,
 ) -> Float[Array, " m"]:
-    """From weights in the ball to the minimum of the fit's quadratic model there; 0 at the fit.
+    """Step from `weights` to the minimum in the ball of the quadratic model at `weights`.
 
-    Its size certifies the result of `fit_reward`.
+    It is 0 exactly at the fit, so its size certifies the result of `fit_reward`.
     """
     gradient = jax.grad(preference_loss)(weights, state, slope=slope)
     hessian = reward_information(weights, state, slope=slope, ridge=ridge)
@@ -133,8 +133,9 @@ def ball_minimiser(
 ) -> Float[Array, " m"]:
     """argmin_{||z|| <= radius} z^T H z / 2 - <z, b>.
 
-    z(mu) = (H + mu I)^-1 b; mu >= 0 is 0 inside the ball and solves ||z(mu)|| = radius otherwise,
-    by Newton on 1 / ||z(mu)||, which from below never overshoots; until mu no longer rises.
+    z(mu) = (H + mu I)^-1 b, where mu = 0 if z(0) is in the ball and ||z(mu)|| = radius otherwise.
+    Newton's method on 1 / ||z(mu)|| starts at mu = 0, never overshoots, and ends when mu no longer
+    rises.
 
     Args:
       hessian: [m, m] H, positive definite.
@@ -150,6 +151,7 @@ def ball_minimiser(
         point = solve(held, target[:, None])[:, 0]
         length = jnp.linalg.norm(point)
         bend = point @ solve(held, point[:, None])[:, 0]
+        # bend is 0 only at b = 0, where the length is 0 too: then the move is 0, not NaN.
         move = length**2 * (length - radius) / (radius * jnp.where(bend > 0, bend, 1.0))
         return jnp.maximum(multiplier, multiplier + move), multiplier + move > multiplier
 
@@ -176,35 +178,36 @@ def expected_disagreement(
     """E |<x, theta - theta'>| of two draws = (2 / sqrt pi) sigma ||x||_{Sigma^-1}.
 
     theta - theta' ~ N(0, 2 sigma^2 Sigma^-1), so <x, theta - theta'> is normal, and the mean of its
-    absolute value sqrt(2 / pi) times its standard deviation. Exact; 0 at x = 0.
+    absolute value is sqrt(2 / pi) times its standard deviation.
     """
     return 2.0 / jnp.sqrt(jnp.pi) * sigma * elliptical_norms(differences, inverse)
 
 
 def norm_threshold(eps: Scalar, *, sigma: Scalar) -> Scalar:
-    """disagreement > eps is ||x||_{Sigma^-1} > eps sqrt(pi) / (2 sigma), sigma > 0."""
+    """eps sqrt(pi) / (2 sigma), sigma > 0: the norm at which `expected_disagreement` equals eps."""
     return eps * jnp.sqrt(jnp.pi) / (2.0 * sigma)
 
 
 def query(
     state: RewardState, difference: Float[Array, " m"], *, threshold: Scalar
 ) -> Bool[Array, ""]:
-    """Z = 1{ ||x||_{Sigma_r^-1} > threshold }; identical trajectories are never asked about."""
+    """Z = 1{ ||x||_{Sigma_r^-1} > threshold }; False for identical trajectories."""
     return elliptical_norms(difference, state.inverse) > threshold
 
 
 def most_queries(
     rounds: int, *, num_features: int, length: Scalar, threshold: Scalar, ridge: Scalar = 1.0
 ) -> Float[Array, ""]:
-    """No run asks more often: each query adds more than log(1 + threshold^2) to log det Sigma_r.
+    """Upper bound on the number of queries in a run.
 
-    queries <= m log(1 + T L^2 / (m ridge)) / log(1 + threshold^2).
+    queries <= m log(1 + T L^2 / (m ridge)) / log(1 + threshold^2), because each query adds more
+    than log(1 + threshold^2) to log det Sigma_r.
 
     Args:
       rounds: T.
       num_features: m.
-      length: L >= ||x||_2 always: 2 H for ||phi|| <= 1, sqrt(2 H) for step blocks of one-hot
-        features.
+      length: L, an upper bound of ||x||_2: 2 H for ||phi|| <= 1, sqrt(2 H) for one-hot features in
+        a block per step.
       threshold: > 0, of the norm.
     """
     check_range("(0, inf)", threshold=threshold)
@@ -218,7 +221,7 @@ def update_reward(
     label: Int[Array, ""],
     asked: Bool[Array, ""],
 ) -> RewardState:
-    """State after a round. Without a query nothing but the count of rounds changes."""
+    """State after a round. Without a query only the number of rounds changes."""
     at = state.rounds
     difference = jnp.where(asked, difference, 0.0)
     return state._replace(
@@ -244,16 +247,16 @@ def preference_plan(
     radius: Scalar,
     ridge: Scalar,
 ) -> tuple[lsvi.Plan, PRLSVIState]:
-    """The policy of the next episode, and the state with its reward fitted anew.
+    """The policy of the next episode, and the state with the reward fitted again.
 
     Args:
-      features: [S, A, d] phi, of transitions.
-      step_features: [H, S, A, m] phi_h, of the reward.
-      sigma_reward, sigma_values: of the two draws; 0 and 0 is the greedy fit.
-      low, high: truncation of `lsvi.randomised_plan`.
-      slope, radius, ridge: of `fit_reward`.
+      features: [S, A, d] phi for the transitions.
+      step_features: [H, S, A, m] phi_h for the reward.
+      sigma_reward, sigma_values: standard deviations of the two draws; both 0 is the greedy fit.
+      low, high: as in `lsvi.randomised_plan`.
+      slope, radius, ridge: as in `fit_reward`.
     Reference: Wu and Sun 2023, arXiv:2310.14554, Algorithm 1.
-    Departs: Newton's fit is warm-started and takes one step a round.
+    Departs: the fit starts at the last one and takes one Newton step per round.
     """
     reward_key, value_key = jax.random.split(key)
     weights = fit_reward(state.reward, slope=slope, radius=radius, ridge=ridge)

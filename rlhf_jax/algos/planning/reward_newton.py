@@ -1,4 +1,4 @@
-"""Rewards that are linear in their params, fitted to comparisons to the last digit by Newton."""
+"""Rewards that are linear in their params, fitted to comparisons to machine precision by Newton."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -18,21 +18,16 @@ def fit_rewards(
 ) -> Minimum:
     """argmin_w sum_i c_i -log sigmoid(beta <w, x_i - y_i>) + ridge / 2 |w|^2.
 
-    c are the weights. By `newton_minimum`.
+    c are the weights; minimised by `newton_minimum`.
 
     Args:
-      chosen, rejected: [B, d] features of the preferred trajectory and of the other one; summed
+      chosen, rejected: [B, d] features of the preferred and of the other trajectory; sums of
         one-hots of (h, s, a) make the reward a table.
-      weights: [B] >= 0 of each pair; None means 1 for each.
-      beta: how sharply the teacher compares, in 1 / reward; `bradley_terry_loss` at beta times the
-        scores.
-      ridge: > 0; makes the optimum exist and be one.
-    Returns:
-      Minimum.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      weights: [B] >= 0 of each pair; None means 1.
+      beta: inverse temperature of the teacher, in 1 / reward.
+      ridge: > 0; makes the optimum exist and unique.
     Reference: the reward model of Tiapkin et al. 2023, arXiv:2310.17303.
-    Departs: ridge in the place of the box [0, 1] for rewards.
+    Departs: a ridge instead of the constraint that rewards lie in [0, 1].
     """
 
     def objective(params: Array) -> Array:

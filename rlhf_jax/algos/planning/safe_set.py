@@ -1,8 +1,8 @@
-"""Safe-set control on a table: plan a few steps, end in states from which the goal was reached.
+"""Safe-set control on a table: plan a few steps that end where the goal was reached before.
 
-Everything is fitted to a record of whole trajectories, exactly: a model (the successor seen most
-often), the constraint (forbidden cells that were entered), the safe set, and the value of whatever
-behaviour was recorded. `safe_policy` plans with them; the experiment scans collect -> `add`.
+Four things are fitted exactly to a record of whole trajectories: a model (the most frequent
+successor), the constraint (forbidden cells that were entered), the safe set, and the value of the
+recorded behaviour. `safe_policy` plans with them; `add` puts new episodes into the record.
 
 This follows LS3 (Wilcox et al. 2021, arXiv:2107.04775), with tables for its networks. The filter
 `best_trajectories` is a reading of what "optimistic forgetting" (arXiv:2501.04481) may be: only
@@ -22,9 +22,9 @@ from rlhf_jax.types import Scalar
 
 
 class Replay(NamedTuple):
-    """states: [N, T + 1] int; actions: [N, T] int; mask: [N, T] True where a step was made, the
-    first ones of a row; successes, violations: [N] True where the last state is in the goal, is
-    forbidden. An empty row has no step."""
+    """states: [N, T + 1] int; actions: [N, T] int; mask: [N, T] True at the steps that were made,
+    from the start of a row; successes, violations: [N] True if the last state is a goal, or is
+    forbidden. An empty row has no steps."""
 
     states: Array
     actions: Array
@@ -34,8 +34,8 @@ class Replay(NamedTuple):
 
 
 class Model(NamedTuple):
-    """successors: [S, A] the next state seen most often; known: [S, A] whether any was seen;
-    goal, unsafe: [S] states in which a success, a violation, was seen."""
+    """successors: [S, A] most frequent next state; known: [S, A] whether any was seen; goal,
+    unsafe: [S] states in which a success, or a violation, was seen."""
 
     successors: Array
     known: Array
@@ -45,13 +45,14 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Of the fits and the planner; the defaults are LS3's but for the horizon (5 there).
+    """Hyper-parameters of the fits and the planner; defaults as in LS3, except its horizon of 5.
 
-    horizon: steps planned, every sequence of actions tried.
-    threshold, relax, retries: least f_S of the last state; where nothing is feasible it is
-      multiplied by `relax`, `retries` times at most, and then any action is taken.
-    safe_gamma: discount of the safe set. gamma: of the value.
-    unseen: value of a state from which nothing is recorded.
+    horizon: number of planned steps; every sequence of actions is tried.
+    threshold, relax, retries: a plan must end in a state with f >= threshold. If no plan is
+      feasible, the threshold is multiplied by `relax`, up to `retries` times; after that all
+      actions are allowed.
+    safe_gamma: discount of the safe set. gamma: discount of the value.
+    unseen: value of a state without recorded steps.
     """
 
     horizon: int = 4
@@ -70,7 +71,7 @@ class Config:
 
 
 def lengths(replay: Replay) -> Int[Array, " N"]:
-    """Steps of each trajectory."""
+    """Number of steps of each trajectory."""
     return jnp.sum(replay.mask, axis=-1)
 
 
@@ -81,15 +82,15 @@ def add(replay: Replay, episodes: Replay, row: Int[Array, ""] | int) -> Replay:
 
 
 def best_trajectories(replay: Replay, *, k: Int[Array, ""] | int) -> Bool[Array, " N"]:
-    """The k shortest successes (all of them if there are fewer), ties to the earlier row.
+    """The k shortest successes, or all of them if there are fewer; ties go to the earlier row.
 
     Args:
-      replay: of all trajectories.
-      k: how many to keep; may be traced. k = 1 imitates the best one.
+      replay: all trajectories.
+      k: number to keep; may be traced. k = 1 imitates the best one.
     Returns:
-      [N] bool: what the safe set and the value are fitted to; the model and the constraint keep
-      everything, for forgetting a failure makes it possible again.
-    Departs: a reconstruction; what the paper forgets is not known to us.
+      [N] bool: rows for the safe set and the value. The model and the constraint use all rows; if
+      they forgot a failure, the planner would repeat it.
+    Departs: a reconstruction; the abstract does not say which trajectories are forgotten.
     """
     order = jnp.argsort(jnp.where(replay.successes, lengths(replay), jnp.inf), stable=True)
     rank = jnp.argsort(order, stable=True)
@@ -97,10 +98,7 @@ def best_trajectories(replay: Replay, *, k: Int[Array, ""] | int) -> Bool[Array,
 
 
 def fit_model(replay: Replay, num_states: int, num_actions: int) -> Model:
-    """Counts of successors, and where goals and violations were seen.
-
-    Ties go to the state of the lower number.
-    """
+    """Most frequent successors (ties go to the lower state), and states of goals and violations."""
     counts = jnp.zeros((num_states, num_actions, num_states), int)
     now, then = replay.states[:, :-1], replay.states[:, 1:]
     counts = counts.at[now, replay.actions, then].add(replay.mask.astype(int))
@@ -115,7 +113,7 @@ def fit_model(replay: Replay, num_states: int, num_actions: int) -> Model:
 
 
 def moves(replay: Replay, kept: Bool[Array, " N"], num_states: int) -> Int[Array, "S S"]:
-    """How often the kept trajectories went from one state to another."""
+    """Number of moves from one state to another in the kept trajectories."""
     counts = jnp.zeros((num_states, num_states), int)
     weights = (replay.mask & kept[:, None]).astype(int)
     return counts.at[replay.states[:, :-1], replay.states[:, 1:]].add(weights)
@@ -126,11 +124,11 @@ def safe_set(
 ) -> Float[Array, " S"]:
     """f(s) = max(1{s on a kept success}, gamma max_{s' seen after s} f(s')).
 
-    gamma to the number of steps from s to a kept success, along transitions seen.
+    This is gamma^n, where n is the number of recorded transitions from s to a kept success.
 
     Args:
       replay, kept: the trajectories that count.
-      gamma: in (0, 1). With 0.9 and a threshold of 0.8, two steps from a success are safe.
+      gamma: in (0, 1). At 0.9 and a threshold of 0.8, states two steps from a success are safe.
     Returns:
       [S] in [0, 1].
     """
@@ -154,14 +152,13 @@ def behaviour_values(
 ) -> Float[Array, " S"]:
     """V(s) = -1 + gamma mean_{s' seen after s} V(s'), 0 in a goal, by a linear solve.
 
-    The limit of TD(0) on the kept trajectories: what was done, not what would be best.
+    The limit of TD(0) on the kept trajectories: the value of the recorded behaviour, not of the
+    best one.
 
     Args:
       replay, kept: the trajectories that count.
       gamma: in [0, 1).
-      unseen: value of a state from which no step is kept, unless it is a goal.
-    Returns:
-      [S].
+      unseen: value of a state without kept steps, unless it is a goal.
     """
     check_range("[0, 1)", gamma=gamma)
     counts = moves(replay, kept, num_states)
@@ -176,16 +173,15 @@ def behaviour_values(
 def plan_scores(
     model: Model, values: Float[Array, " S"], allowed: Bool[Array, " S"], *, horizon: int
 ) -> Float[Array, "S A"]:
-    """Best score of all action sequences of the model, by their first action, from every state.
+    """Best score over all action sequences, for each state and first action.
 
-    score = V(s_H) + number of s_1..s_H in the goal. Feasible: every (s, a) was seen, no state is
-    unsafe, s_H is allowed. A goal is left by no action. In a deterministic model H backups find the
-    same maximum as trying all A^H sequences.
+    score = V(s_H) + number of s_1..s_H in the goal. A sequence is feasible if every (s, a) was
+    seen, no state is unsafe, and s_H is allowed. No action leaves a goal. The model is
+    deterministic, so H backups find the same maximum as trying all A^H sequences.
 
     Args:
-      model: fitted.
       values: [S] V.
-      allowed: [S] where a plan may end.
+      allowed: [S] states in which a plan may end.
       horizon: >= 1; may not be traced.
     Returns:
       [S, A], -inf where no sequence is feasible.
@@ -206,15 +202,15 @@ def plan_scores(
 def safe_policy(
     replay: Replay, kept: Bool[Array, " N"], num_states: int, num_actions: int, *, config: Config
 ) -> Float[Array, "S A"]:
-    """log of the planner's policy: uniform over its best first actions, or over all if none is
-    feasible at any threshold.
+    """Log-probs of the planner: uniform over its best first actions, or over all actions if no plan
+    is feasible at any threshold.
 
     Args:
-      replay: model and constraint are fitted to all of it.
-      kept: [N] the trajectories that the safe set and the value are fitted to.
+      replay: all of it is used for the model and the constraint.
+      kept: [N] trajectories used for the safe set and the value.
     Reference: Wilcox et al. 2021 (LS3), arXiv:2107.04775.
-    Departs: tables and exact fits in place of networks, every sequence of actions in place of the
-      cross-entropy method, the observed state in place of a learned one.
+    Departs: tables and exact fits instead of networks, all action sequences instead of the
+      cross-entropy method, the observed state instead of a learned one.
     """
     model = fit_model(replay, num_states, num_actions)
     safe = safe_set(replay, kept, num_states, gamma=config.safe_gamma)

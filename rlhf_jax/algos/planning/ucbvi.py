@@ -1,8 +1,7 @@
 """Optimistic value iteration in a table, with a KL penalty to a reference: UCBVI-Ent+.
 
-A run is `init_ucbvi`, then as often as wanted `confidence_plan` -> `exploring_policy` -> an episode
--> `update_counts`; all four are pure and vmap over seeds, penalties and references. At beta = 0 it
-is UCBVI.
+A run is `init_ucbvi`, then repeated `confidence_plan` -> `exploring_policy` -> an episode ->
+`update_counts`. All are pure and vmap over seeds, penalties and references. beta = 0 is UCBVI.
 """
 
 from dataclasses import dataclass
@@ -25,15 +24,15 @@ from rlhf_jax.types import Scalar
 
 
 class CountState(NamedTuple):
-    """counts: [H, S, A, S] how often a in s at step h led to s'."""
+    """counts: [H, S, A, S] number of times action a in state s at step h led to s'."""
 
     counts: Array
 
 
 class ConfidencePlan(NamedTuple):
-    """upper, lower: [H, S, A] bounds of the optimal Q; logps: [H, S, A] the policy that is soft
-    greedy in `upper`; model_logps: the same in the Q of the empirical model, without a bonus, where
-    what was never tried leads to nothing; gaps: [H + 1, S] bound of V* - V^pi of `logps`."""
+    """upper, lower: [H, S, A] bounds of the optimal Q; logps: [H, S, A] soft greedy policy of
+    `upper`; model_logps: soft greedy policy of the empirical model without a bonus, where an
+    untried action has next value 0; gaps: [H + 1, S] upper bound of V* - V^pi for pi = `logps`."""
 
     upper: Array
     lower: Array
@@ -46,8 +45,8 @@ class ConfidencePlan(NamedTuple):
 class Bonus:
     """b = variance sqrt(Var(V) / n) + visits / n + width / H (mean upper V - mean lower V).
 
-    Var and means are those of the next state under the empirical model. The logarithms of a theorem
-    are part of the numbers; see `theory_bonus`.
+    Var and the means are over the next state under the empirical model. The coefficients include
+    the logarithms of a theorem; see `theory_bonus`.
     """
 
     variance: float = 0.3
@@ -61,21 +60,22 @@ class Bonus:
 def theory_bonus(
     *, horizon: int, num_states: int, num_actions: int, episodes: int, delta: float
 ) -> Bonus:
-    """The size at which bounds hold at all steps, states, actions and episodes, w.p. >= 1 - delta.
+    """Bonus at which all bounds hold with probability >= 1 - delta.
 
-    variance = 2 sqrt(L), visits = 7 H^2 L, width = 1, with L = log(4 H S A T / delta): the
-    empirical Bernstein inequality of V* for every count up to T = episodes, and
-    2 sqrt(L Var(V* - V) / n) <= (mean upper V - mean lower V) / (2 H) + 2 H^2 L / n.
+    variance = 2 sqrt(L), visits = 7 H^2 L, width = 1, with L = log(4 H S A T / delta). This is the
+    empirical Bernstein inequality for V*, for every step, state, action and count up to
+    T = episodes, and 2 sqrt(L Var(V* - V) / n) <= (mean upper V - mean lower V) / (2 H) + 2 H^2 L /
+    n.
 
-    Reference: Maurer and Pontil 2009, arXiv:0907.3740, Theorem 4, in the place of the paper's own
-      constants.
+    Reference: Maurer and Pontil 2009, arXiv:0907.3740, Theorem 4.
+    Departs: these constants replace those of UCBVI-Ent+.
     """
     scale = log(4 * horizon * num_states * num_actions * episodes / delta)
     return Bonus(variance=2 * sqrt(scale), visits=7 * horizon**2 * scale, width=1.0)
 
 
 def init_ucbvi(*, horizon: int, num_states: int, num_actions: int) -> CountState:
-    """Nothing was tried."""
+    """All counts 0."""
     return CountState(jnp.zeros((horizon, num_states, num_actions, num_states)))
 
 
@@ -87,27 +87,28 @@ def confidence_plan(
     beta: Scalar,
     bonus: Bonus,
 ) -> ConfidencePlan:
-    """Bounds of the optimal Q, backwards from the last step, the policies, and when to stop.
+    """Bounds of the optimal Q from the last step backwards, their policies, and a stopping rule.
 
-    upper_h = clip(r_h + E[V_{h+1}] + b_h, 0, H), lower_h with its own V and - b_h, the mean over
-    the empirical next state; H and 0 where nothing was tried. V is `soft_values`, the maximum at
-    beta = 0. With w = upper - lower and pi soft greedy in upper,
+    upper_h = clip(r_h + E[V_{h+1}] + b_h, 0, H), and lower_h likewise with its own V and -b_h. E is
+    over the empirical next state; untried actions have the bounds H and 0. V is `soft_values`, or
+    the maximum at beta = 0. With w = upper - lower and pi the soft greedy policy of upper,
 
     G_h = min{H, min(max_a w^2 / (2 beta), sum_a pi w) + sum_a pi (E[G_{h+1}] + b_h)}.
 
     Args:
       state: counts.
-      rewards: [H, S, A] known, in [0, 1].
-      ref_logps: [H, S, A] log ref, normalised: unnormalised, V may leave [0, H].
-      beta: KL weight >= 0; 0 is the hard maximum over actions that ref takes. May be traced.
-      bonus: the size of b.
+      rewards: [H, S, A] known rewards in [0, 1].
+      ref_logps: [H, S, A] log ref, normalised (otherwise V could leave [0, H]).
+      beta: KL weight >= 0; 0 is the hard maximum over the actions in the support of ref. May be
+        traced.
+      bonus: coefficients of b.
     Returns:
-      ConfidencePlan. Stop when its gaps[0] at the start is <= epsilon.
+      ConfidencePlan. Stop when gaps[0] of the initial state is <= epsilon.
     Reference: Tiapkin et al. 2023, arXiv:2310.17303, UCBVI-Ent+; at beta = 0 Azar et al. 2017,
       arXiv:1703.05449.
-    Departs: G takes the smaller of the quadratic width and the plain one, so that it means
-      something at beta = 0 too. b bounds the model's error on one fixed function; for G, which
-      hangs on the same data, a proof needs visits times S.
+    Departs: G takes the smaller of the quadratic and the plain width, so it is finite at beta = 0
+      too. b bounds the error of the model on one fixed function; G depends on the same data, and a
+      proof for it needs a `visits` coefficient S times larger.
     """
     check_range("[0, inf)", beta=beta)
     visits = jnp.sum(state.counts, axis=-1)
@@ -123,7 +124,7 @@ def confidence_plan(
 
 
 def _back_up(later, now, *, beta: Scalar, bonus: Bonus, horizon: int):
-    """One step back: upper, lower and model V and G [S] of this step, and its rows of the plan."""
+    """One step back: upper V, lower V, model V and G [S] of this step, and its row of the plan."""
     over = later[0]
     transitions, rewards, visits, ref = now
     means = [expected_values(transitions, values) for values in (*later, over**2)]
@@ -141,7 +142,8 @@ def _back_up(later, now, *, beta: Scalar, bonus: Bonus, horizon: int):
 
 
 def _greedy(action_values: Array, ref_logps: Array, beta: Scalar) -> tuple[Array, Array]:
-    """Value and policy [S], [S, A] of the soft maximum, of the hard one at beta = 0."""
+    """Value [S] and policy [S, A] of the soft maximum; of the hard one at beta = 0."""
+    # beta may be traced: both branches are computed, so the soft one divides by 1 where beta is 0.
     soft = jnp.asarray(beta) > 0
     safe = jnp.where(soft, beta, 1.0)
     allowed = jnp.where(ref_logps > -jnp.inf, action_values, -jnp.inf)
@@ -155,7 +157,7 @@ def _greedy(action_values: Array, ref_logps: Array, beta: Scalar) -> tuple[Array
 
 
 def _loss(widths: Array, logps: Array, beta: Scalar) -> Array:
-    """Bound [S] of what one step under the policy loses against the optimal Q."""
+    """Upper bound [S] of the loss of one step of the policy against the optimal Q."""
     soft = jnp.asarray(beta) > 0
     squared = jnp.max(widths, axis=-1) ** 2 / (2 * jnp.where(soft, beta, 1.0))
     return jnp.minimum(jnp.where(soft, squared, jnp.inf), policy_values(widths, logps))
@@ -164,16 +166,15 @@ def _loss(widths: Array, logps: Array, beta: Scalar) -> Array:
 def exploring_policy(
     logps: Float[Array, "H S A"], widths: Float[Array, "H S A"], key: Key[Array, ""]
 ) -> Float[Array, "H S A"]:
-    """The policy of one episode: the plan's, but at one step, drawn from 0..H, the widest action.
+    """The policy of one episode: the plan, with the least certain action at one random step.
 
-    At that step h > 0 it takes argmax_a widths_h; 0 leaves the policy as it is.
+    A step is drawn uniformly from the H steps and "none"; at that step the policy takes
+    argmax_a widths_h.
 
     Args:
-      logps: [H, S, A] log-probs of the plan's policy.
-      widths: [H, S, A] upper less lower bound.
-      key: one episode's.
-    Returns:
-      [H, S, A] log-probs.
+      logps: [H, S, A] log-probs of the plan.
+      widths: [H, S, A] upper minus lower bound.
+      key: one per episode.
     Reference: Tiapkin et al. 2023, arXiv:2310.17303, the mixture policies of UCBVI-Ent+ and, with
       least squares, of LSVI-UCB-Ent.
     """
@@ -187,7 +188,7 @@ def exploring_policy(
 def update_counts(
     state: CountState, states: Int[Array, "*B G"], actions: Int[Array, "*B H"]
 ) -> CountState:
-    """Counts whole episodes: states [*B, H + 1], the last one included, and actions [*B, H]."""
+    """Adds whole episodes to the counts: states [*B, H + 1], actions [*B, H]."""
     steps = jnp.arange(state.counts.shape[0])
     where = (jnp.broadcast_to(steps, actions.shape), states[..., :-1], actions, states[..., 1:])
     return CountState(state.counts.at[where].add(1.0))

@@ -29,16 +29,16 @@ def nash_md_pg(arena: Arena, *, beta: Scalar, mixed_draw: Callable | None = None
 
     y from pi_t, y' from pi_t^(1 - b) mu^b,   reward P(y > y') - 1/2, beta KL to go.
 
-    Judgements enter linearly, so probabilities are used as they are.
+    The update is linear in the judge's verdicts, so probabilities need not be turned into labels.
 
     Args:
-      beta: KL weight >= 0; the paper's tau.
-      mixed_draw: draws the opponent's answers from params `(params, ref_params)`; for language
-        `language_draw(mixture_decoder(decoder, weight=b), config)`, of every token. None is b = 0,
-        self-play, of which alone the regularised Nash policy is a stationary point.
+      beta: KL weight >= 0; tau in the paper.
+      mixed_draw: draws the opponent's answers from params `(params, ref_params)`. For language, use
+        `language_draw(mixture_decoder(decoder, weight=b), config)`, which mixes at every token.
+        None means b = 0 (self-play). Only then is the regularised Nash policy a stationary point.
     Returns:
-      AnswerMethod. Metrics: those of `make_answer_update`, "prefs/mean", and "kl/ref", the summed
-      log-ratio of the drawn answers, in nats.
+      AnswerMethod. Metrics: those of `make_answer_update`, "prefs/mean", and "kl/ref", the mean
+      log-ratio of an answer to the reference, summed over tokens, in nats.
     Reference: Munos et al. 2023, arXiv:2312.00886.
     """
 
@@ -57,11 +57,9 @@ def nash_ema_pg(arena: Arena, *, beta: Scalar, decay: float) -> AnswerMethod:
 
     Args:
       beta: KL weight >= 0.
-      decay: d in [0, 1]; 0 is self-play, 1 the first policy for ever.
+      decay: d in [0, 1]; 0 is self-play, 1 always plays the first policy.
     Returns:
-      AnswerMethod; `memory` is a_t, which the paper evaluates too. Metrics as `nash_md_pg`.
-    Raises:
-      ValueError: decay outside [0, 1].
+      AnswerMethod; `memory` is a_t, which the paper also evaluates. Metrics as `nash_md_pg`.
     Reference: Munos et al. 2023, arXiv:2312.00886.
     Departs: as `algos.games.opponents.moving_average`.
     """
@@ -82,22 +80,23 @@ def nash_mp_pg(arena: Arena, *, eta: Scalar, beta: Scalar, steps: int) -> Answer
 
     argmax_pi P(pi > q) - beta KL(pi || mu) - c KL(pi || pi_t),   c = 1 / eta - beta,
 
-    by `steps` gradient steps on fresh answers of pi, q and pi_t being held fixed: q = pi_t first,
-    which ends at pi_{t+1/2}, and then, from pi_t and its optimiser state again, q = pi_{t+1/2}.
-    Both anchors are one, mu^(eta beta) pi_t^(1 - eta beta) at KL weight 1 / eta. Solved, it is
-    `games.nash_mp`; with few steps it is stable at larger eta than that, and less exact.
+    by `steps` gradient steps on fresh answers of pi, with q and pi_t fixed. The first half has
+    q = pi_t and ends at pi_{t+1/2}; the second starts at pi_t and its optimiser state again, with
+    q = pi_{t+1/2}. The two KL terms equal one, to mu^(eta beta) pi_t^(1 - eta beta) with weight
+    1 / eta. With many steps it tends to `games.nash_mp`; with few it is less exact, and stable at
+    larger eta.
 
     Args:
-      eta: step > 0, eta beta <= 1; the paper's eta' is eta = eta' / (beta (1 + eta')) here, and its
-        eta' = 2 beta is eta = 2 / (1 + 2 beta).
+      eta: step size > 0 with eta beta <= 1. The paper's eta' gives eta = eta' / (beta (1 + eta'));
+        its eta' = 2 beta gives eta = 2 / (1 + 2 beta).
       beta: KL weight >= 0.
-      steps: gradient steps of each half, >= 1. A round asks the judge twice as often.
+      steps: gradient steps per half, >= 1. A round calls the judge 2 * steps times.
     Returns:
       AnswerMethod. Metrics as `nash_md_pg`, of the last step.
     Raises:
       ValueError: eta or steps <= 0, beta < 0, or eta beta > 1.
     Reference: Tiapkin et al. 2025, arXiv:2505.19731.
-    Departs: inner steps and their number are not the paper's, which we have from its abstract.
+    Departs: the inner steps are ours; the paper's were not available beyond its abstract.
     """
     check_range("(0, inf)", eta=eta)
     check_range("[1, inf)", steps=steps)
@@ -138,7 +137,7 @@ def nash_mp_pg(arena: Arena, *, eta: Scalar, beta: Scalar, steps: int) -> Answer
 def _gradient_method(
     arena: Arena, beta: Scalar, opponent: Callable, remember: Callable, track: Callable
 ) -> AnswerMethod:
-    """One gradient step per round against an opponent `(draw, params)` made from the state."""
+    """One gradient step per round against `opponent(state) -> (draw, params)`."""
     step = _gradient_step(arena, beta)
     reference = arena.compile(partial(_token_logps, arena))
 
@@ -154,7 +153,10 @@ def _gradient_method(
 
 
 def _gradient_step(arena: Arena, beta: Scalar) -> Callable:
-    """Draws, has judged and updates; `anchor` gives what KL is charged to and the reference."""
+    """A step that draws, judges and updates.
+
+    `anchor(answer) -> (log-probs of the policy that the KL penalty pulls to, reference log-probs)`.
+    """
     loss = partial(nash_md_pg_loss, beta=beta)
     update = arena.compile(make_answer_update(arena.policy, arena.optimizer, loss))
 

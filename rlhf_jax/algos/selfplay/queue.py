@@ -14,7 +14,7 @@ class AnswerQueue(NamedTuple):
 
     Attributes:
       answers: trajectory with leading axes [N, Q].
-      rounds: [N, Q] int32, when each was drawn; -1 in an empty place. Labels age with it.
+      rounds: [N, Q] int32, the round in which each was drawn; -1 in an empty place.
     """
 
     answers: Trajectory
@@ -22,12 +22,12 @@ class AnswerQueue(NamedTuple):
 
 
 def empty_queue(answers: Trajectory, *, prompt_count: int, size: int) -> AnswerQueue:
-    """A queue without answers, for such as these.
+    """An empty queue shaped for these answers.
 
     Args:
-      answers: [B, K], of the shape and type of those to come; not put into it.
-      prompt_count: N, of the data set, which prompts' indices count.
-      size: Q, answers kept of each.
+      answers: [B, K], only their shapes and dtypes are used.
+      prompt_count: N, number of prompts in the data set; prompt indices are below it.
+      size: Q, answers kept per prompt.
     """
     rooms = jax.tree.map(lambda x: jnp.zeros((prompt_count, size, *x.shape[2:]), x.dtype), answers)
     return AnswerQueue(rooms, jnp.full((prompt_count, size), -1, jnp.int32))
@@ -39,12 +39,12 @@ def push_answers(
     answers: Trajectory,
     now: Int[Array, ""] | int,
 ) -> AnswerQueue:
-    """A new queue with these answers in front; what no longer fits, the oldest, is dropped.
+    """A new queue with these answers in front; the oldest are dropped when it is full.
 
     Args:
-      indices: [B] the prompts' numbers, in [0, N), each once.
+      indices: [B] prompt indices in [0, N), each at most once.
       answers: [B, K].
-      now: the round they were drawn in.
+      now: the round in which they were drawn.
     """
     size = queue.rounds.shape[1]
     fresh = jnp.full(answers.mask.shape[:2], now, jnp.int32)

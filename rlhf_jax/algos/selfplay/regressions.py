@@ -1,5 +1,5 @@
-"""Regressions on judged pairs of answers: online IPO and EGPO by the gradient step, and INPO, ONPO
-and TD-MNPO by rounds that solve them."""
+"""Regressions on judged pairs of answers. Online IPO and EGPO take one gradient step per round or
+half round; INPO, ONPO and TD-MNPO take many, to solve the regression of a round."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,22 +28,21 @@ from rlhf_jax.types import Metrics, Params, Prompts, Scalar, TrainState, Traject
 
 
 def online_ipo(arena: Arena, *, beta: Scalar, pair_draw: Callable | None = None) -> AnswerMethod:
-    """Online IPO, first form: a gradient step per round, against the policy itself.
+    """Online IPO, first form: one gradient step per round, in self-play.
 
     L = (D - [P(y > y'') - P(y' > y'')] / beta)^2,   y'' from pi_t, D the gap of log-ratios to mu.
 
-    Online mirror descent on a table with uniform pairs and plain descent, at eta = 4 lr / (beta n).
-    Judgements enter linearly, so probabilities are used as they are.
+    With uniform pairs and plain gradient descent on a table of n answers it is online mirror
+    descent at eta = 4 lr / (beta n). The update is linear in the judge's verdicts, so probabilities
+    need not be turned into labels.
 
     Args:
       beta: KL weight > 0.
-      pair_draw: draws y and y', from the policy's params, e.g. at temperature 2 in place of
-        uniform answers; the arena's own unless given. On pairs from pi_t itself the geometry is
-        that of a policy gradient and no longer a mirror step.
+      pair_draw: draws y and y' from the policy, e.g. at temperature 2 to approach uniform answers;
+        None is the arena's own draw. With pairs from pi_t itself the step is a policy gradient, no
+        longer a mirror step.
     Returns:
       AnswerMethod. Metrics: those of `make_pair_update` and "prefs/mean", P(y > y'').
-    Raises:
-      ValueError: beta <= 0.
     Reference: Zhou et al. 2025, arXiv:2503.08942.
     """
     step = _opposed_step(arena, beta, pair_draw)
@@ -58,11 +57,11 @@ def online_ipo(arena: Arena, *, beta: Scalar, pair_draw: Callable | None = None)
 def egpo(arena: Arena, *, beta: Scalar, pair_draw: Callable | None = None) -> AnswerMethod:
     """EGPO, extragradient: two gradient steps of online IPO per round, both from pi_t.
 
-    The first, with opponent and pairs from pi_t, gives pi_{t+1/2}. The second starts from the
-    params and the optimiser state of pi_t again (moments and counts alike), with opponent and pairs
-    from pi_{t+1/2}, and gives pi_{t+1}.
+    The first has opponent and pairs from pi_t and gives pi_{t+1/2}. The second starts again from
+    the params and the optimiser state of pi_t, with opponent and pairs from pi_{t+1/2}, and gives
+    pi_{t+1}.
 
-    Args, Returns, Raises: as `online_ipo`; metrics are those of the second step.
+    Args, Returns: as `online_ipo`; the metrics are those of the second step.
     Reference: Zhou et al. 2025, arXiv:2503.08942.
     """
     step = _opposed_step(arena, beta, pair_draw)
@@ -77,23 +76,22 @@ def egpo(arena: Arena, *, beta: Scalar, pair_draw: Callable | None = None) -> An
 
 
 def inpo(arena: Arena, *, eta: Scalar, beta: Scalar, steps: int) -> AnswerMethod:
-    """INPO: a round is one regression on labelled pairs from pi_t; solved, a mirror step.
+    """INPO: a round is one regression on labelled pairs from pi_t; its solution is a mirror step.
 
-    Its target, half a step for the winner, has the mirror step for its solution if both answers are
-    drawn from pi_t, the opponent, and the winner is drawn by its chance of winning. So the round
-    turns the judge's probabilities into labels, with its own key, and filters no pair.
+    This holds if both answers are drawn from pi_t and the winner is drawn with its probability of
+    winning. So the round draws labels from the judge's probabilities, and no pair is filtered out.
 
     Args:
-      eta: step > 0, eta beta <= 1; ONE OVER the paper's eta.
-      beta: KL weight >= 0; the paper's tau.
-      steps: gradient steps on the round's pairs, >= 1, from pi_t and a fresh optimiser state.
+      eta: step size > 0 with eta beta <= 1; ONE OVER the paper's eta.
+      beta: KL weight >= 0; tau in the paper.
+      steps: gradient steps on the pairs of a round, >= 1, from pi_t and a fresh optimiser state.
     Returns:
-      AnswerMethod. Metrics: those of `make_pair_update`, first and second being winner and loser,
-      and "prefs/mean".
+      AnswerMethod. Metrics: those of `make_pair_update`, where first is the winner and second the
+      loser, and "prefs/mean".
     Raises:
       ValueError: eta or steps <= 0, beta < 0, or eta beta > 1.
     Reference: Zhang et al. 2024, arXiv:2407.00617, Eq. 8.
-    Departs: pairs are not the best and worst of 8 answers, as in the paper's experiments.
+    Departs: two answers per prompt; the experiments of the paper use the best and worst of 8.
     """
     check_step(eta, beta)
     solve, logps = _solver(arena, partial(inpo_loss, beta=beta, eta=eta), eta=eta, steps=steps)
@@ -115,17 +113,15 @@ def inpo(arena: Arena, *, eta: Scalar, beta: Scalar, steps: int) -> AnswerMethod
 def onpo(arena: Arena, *, eta: Scalar, steps: int) -> AnswerMethod:
     """ONPO: a round is two regressions on labelled pairs from pi_t; solved, optimistic Hedge.
 
-    From the last base to the new base, and from the new base to pi_{t+1}, on the same pairs, each a
-    step eta. Labels as in `inpo`, and for the same reason.
+    The first goes from the old base to the new one, the second from the new base to pi_{t+1}, on
+    the same pairs, each with step eta. Labels are drawn as in `inpo`, for the same reason.
 
     Args:
-      eta: step > 0.
-      steps: gradient steps of each regression, >= 1, each with a fresh optimiser state, the first
-        from pi_t and the second from the new base.
+      eta: step size > 0.
+      steps: gradient steps per regression, >= 1, each with a fresh optimiser state; the first
+        starts at pi_t and the second at the new base.
     Returns:
-      AnswerMethod; `memory` is the base's params. Metrics as `inpo`, of the second regression.
-    Raises:
-      ValueError: eta or steps <= 0.
+      AnswerMethod; `memory` is the params of the base. Metrics as `inpo`, of the second regression.
     Reference: Zhang et al. 2025, arXiv:2502.16852. No official code; as `onpo_loss`.
     """
     solve, logps = _solver(arena, partial(onpo_loss, eta=eta), eta=eta, steps=steps)
@@ -155,24 +151,25 @@ def td_mnpo_regression(
     history_weights: Float[Array, "K"] | Sequence[float],
     steps: int,
 ) -> AnswerMethod:
-    """TD-MNPO: a round is one regression on labelled pairs from pi_t, anchored in past policies.
+    """TD-MNPO: a round is one regression on labelled pairs from pi_t, anchored at past policies.
 
-    The anchors are mu, weight rho = eta beta, and pi_t .. pi_{t-K+1}, weights (1 - rho) lambda_j.
-    Solved, it is `games.td_mnpo`. Labels as in `inpo`, and for the same reason.
+    The anchors are mu with weight rho = eta beta, and pi_t .. pi_{t-K+1} with weights
+    (1 - rho) lambda_j. Its solution is `games.td_mnpo`. Labels are drawn as in `inpo`.
 
     Args:
-      eta, beta, steps: as in `inpo`; the official code's `ratio` is rho.
+      eta, beta, steps: as in `inpo`; `ratio` in the official code is rho.
       history_weights: [K] lambda >= 0, newest first, summing to 1; (1,) is `inpo`.
     Returns:
       AnswerMethod; `memory` is a tuple of the params of pi_{t-1} .. pi_{t-K+1}. Metrics as `inpo`.
     Raises:
       ValueError: as `inpo`; history_weights are negative or do not sum to 1.
     Reference: Wu et al. 2025, arXiv:2509.23102, Eq. 17.
-    Departs: before the start lies the first policy, K - 1 times; the code has a shorter history.
+    Departs: the history starts with K copies of the first policy; the official code starts with a
+      shorter history.
     """
     check_step(eta, beta)
     shares = np.asarray(check_weights(history_weights))
-    # The weighted sum of anchors is one anchor, of weight 1, however many policies there are.
+    # The loss is linear in the anchors, so their weighted sum is passed as one anchor of weight 1.
     loss = partial(mnpo_loss, weights=jnp.ones(1), eta=eta)
     solve, logps = _solver(arena, loss, eta=eta, steps=steps)
     rho = eta * beta
@@ -200,7 +197,7 @@ def td_mnpo_regression(
 
 
 def _opposed_step(arena: Arena, beta: Scalar, pair_draw: Callable | None) -> Callable:
-    """A step of online IPO from `train` on pairs and opponent's answers of `params`."""
+    """A step of online IPO from `train`, with pairs and opponent drawn from `params`."""
     check_range("(0, inf)", beta=beta)
     pairs = arena.draw if pair_draw is None else pair_draw
     loss = partial(online_ipo_loss, beta=beta)
@@ -230,9 +227,9 @@ def _opposed_step(arena: Arena, beta: Scalar, pair_draw: Callable | None) -> Cal
 def labelled_pairs(
     arena: Arena, params: Params, prompts: Prompts, key: jax.Array
 ) -> tuple[Trajectory, Trajectory, Metrics]:
-    """Winners and losers [B] of pairs from the policy, by labels drawn from the judge's prefs.
+    """Winners and losers [B] of pairs from the policy, and the metric "prefs/mean".
 
-    Also the metric "prefs/mean". What the rounds here and any method of labelled pairs begin with.
+    The winner of each pair is drawn with the judge's probability.
     """
     draw_key, label_key = jax.random.split(key)
     first, second = draw_answers(arena.draw, params, prompts, draw_key, 2)
@@ -248,8 +245,8 @@ def labelled_pairs(
 
 
 def _solver(arena: Arena, loss: Callable, *, eta: Scalar, steps: int) -> tuple[Callable, Callable]:
-    """`(train, batch) -> (train, metrics)` by gradient steps with a fresh optimiser state; and
-    summed log-probs."""
+    """A solver `(train, batch) -> (train, metrics)`, which takes gradient steps from a fresh
+    optimiser state; and `_answer_logps`."""
     check_range("(0, inf)", eta=eta)
     check_range("[1, inf)", steps=steps)
     update = make_pair_update(arena.policy, arena.optimizer, loss, logps=arena.logps)
@@ -263,5 +260,5 @@ def _solver(arena: Arena, loss: Callable, *, eta: Scalar, steps: int) -> tuple[C
 
 
 def _answer_logps(arena: Arena) -> Callable:
-    """`(params, trajectory) -> [B]`, as the loss is given them."""
+    """Compiled `(params, trajectory) -> [B]` log-probs, reduced as for the loss."""
     return arena.compile(partial(trajectory_logps, arena.policy, logps=arena.logps))

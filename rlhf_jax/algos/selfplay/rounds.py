@@ -1,4 +1,4 @@
-"""What the methods of preference games on sampled answers share: arena, state, draws, prefs."""
+"""Shared by all self-play methods: the arena, the state, drawing and judging answers."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from rlhf_jax.types import Params, Policy, Prompts, TrainState, Trajectory
 
 
 class Arena(NamedTuple):
-    """Where a game is played.
+    """A preference game on sampled answers: policy, opponent's reference, draws and judge.
 
     Attributes:
       policy: any parametrisation.
@@ -24,12 +24,12 @@ class Arena(NamedTuple):
       draw: `(params, prompts, key, samples) -> Rollout [B, samples]` from the policy itself, at
         temperature 1: `sampling.draws.language_draw` or `policy_draw`.
       judge: on the host, `(indices [N], first [N], second [N]) -> prefs [N]`, P(first beats second)
-        of two trajectories that answer the same prompts. Every answer is checked, as by
+        of two trajectories that answer the same prompts. Its output is checked by
         `rewards.checked_judge`.
-      ref_params: of the reference mu.
-      logps: `(token_logps, mask) -> [*B]`, what the objectives of pairs are given of an answer; the
-        theory has the sum, some official codes `mean_logps`.
-      compile: for the pure parts. It must not donate: methods keep old params.
+      ref_params: params of the reference mu.
+      logps: `(token_logps, mask) -> [*B]`, reduces token log-probs to the input of pair losses: the
+        sum in theory, `mean_logps` in some official code.
+      compile: compiles the pure parts. It must not donate buffers, because methods keep old params.
     """
 
     policy: Policy
@@ -42,12 +42,12 @@ class Arena(NamedTuple):
 
 
 class AnswerState(NamedTuple):
-    """A policy in a game and what its method remembers.
+    """A policy in a game and the memory of its method.
 
     Attributes:
       train: params and optimiser state of pi_t.
-      memory: of the method: older params, a moving average, a queue of answers, or ().
-      round: [] int32, t.
+      memory: older params, a moving average, a queue of answers, or (), depending on the method.
+      round: [] int32, the number t of rounds.
     """
 
     train: TrainState
@@ -60,10 +60,10 @@ class AnswerMethod(NamedTuple):
 
     Attributes:
       init: params -> AnswerState.
-      round: `(state, prompts, key) -> (state, metrics)`, on the host: it draws answers, has them
-        judged and updates. It changes nothing in place, so that after an error, of the judge too,
-        the old state is still whole and the round can be made again. Metrics are those of the last
-        update, each a scalar `Mean`, and "prefs/mean", the win rate that the judge gave.
+      round: `(state, prompts, key) -> (state, metrics)`, on the host: draws answers, has them
+        judged and updates. It changes nothing in place: after an error, e.g. of the judge, the old
+        state is intact and the round can be repeated. Metrics are those of the last update, each a
+        scalar `Mean`, and "prefs/mean", the mean preference for the first answer.
     """
 
     init: Callable
@@ -89,6 +89,6 @@ def judge_answers(
     """P(first beats second), one per row.
 
     Raises:
-      JudgeError: the judge failed, or answered with something else; the message names the prompt.
+      JudgeError: the judge raised or its output is invalid; the message names the prompt.
     """
     return checked_judge(arena.judge)(indices, first, second)

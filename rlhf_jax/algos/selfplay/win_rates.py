@@ -1,4 +1,4 @@
-"""SPO on sampled answers: the win rate of each against answers to the same prompt is its reward."""
+"""SPO on sampled answers: an answer's reward is its win rate over other answers to the prompt."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,20 +29,18 @@ def spo(arena: Arena, *, beta: Scalar, samples: int) -> AnswerMethod:
 
     r_i = mean_{j != i} P(y_i > y_j),   gradient of log pi(y_i) (r_i - 1/2 - beta KL to go).
 
-    One policy gradient step per round, in self-play. The judge is asked once for each of the
-    K (K - 1) / 2 pairs of a prompt, all in one call.
+    One policy gradient step per round, in self-play. One call of the judge compares all
+    K (K - 1) / 2 pairs of each prompt.
 
     Args:
-      beta: KL weight >= 0; 0 in the paper, where the average policy converges and not the last.
-      samples: K >= 2, answers to each prompt.
+      beta: KL weight >= 0. The paper has 0; then the average policy converges, not the last.
+      samples: K >= 2, answers per prompt.
     Returns:
       AnswerMethod. Metrics: those of `make_answer_update`, "prefs/mean", and "prefs/deviation", the
-      root of the mean square of r - 1/2.
-    Raises:
-      ValueError: samples < 2.
+      root mean square of r - 1/2.
     Reference: Swamy et al. 2024, arXiv:2401.04056.
-    Departs: rewards in [0, 1] less 1/2, half of the paper's payoffs in [-1, 1], given to the answer
-      as a whole and not divided by its length. Never divided by their deviation over the group,
+    Departs: rewards are win rates minus 1/2, half of the paper's payoffs in [-1, 1]. They belong to
+      the whole answer and are not divided by its length, nor by their deviation over the group,
       which would move the fixed point.
     """
     check_range("[2, inf)", samples=samples)
@@ -65,19 +63,19 @@ def spo_queue(
 ) -> AnswerMethod:
     """SPO with a queue: each answer's reward is its win rate over the last answers to its prompt.
 
-    The group goes into the queue first, so that a prompt seen for the first time is judged as in
-    `spo`, and an answer is never compared with itself. Only comparisons that count are judged, all
-    in one call, B K (Q - 1) of them once the queues are full.
+    The new group enters the queue first, so a prompt seen for the first time is judged as in `spo`;
+    an answer is never compared with itself. One call of the judge makes all comparisons,
+    B K (Q - 1) of them once the queues are full.
 
     Args:
-      beta, samples: as in `spo`; K = 1 is allowed and has nothing to say at the first sight.
-      size: Q >= K, answers kept of each prompt; K is `spo`. A long queue lags behind the policy.
-      prompt_count: N, of the data set: prompts' indices must lie in [0, N), each once in a batch.
+      beta, samples: as in `spo`. K = 1 is allowed; the first round of a prompt then has no
+        comparison.
+      size: Q >= K, answers kept per prompt; Q = K is `spo`. A long queue lags behind the policy.
+      prompt_count: N, number of prompts in the data set. Prompt indices must lie in [0, N), each at
+        most once in a batch.
     Returns:
       AnswerMethod; `memory` is None before the first round and then an `AnswerQueue`. Metrics as
-      `spo`, and "ages/mean", of the answers compared with, in rounds.
-    Raises:
-      ValueError: samples < 1 or size < samples.
+      `spo`, and "ages/mean", the mean age in rounds of the answers compared with.
     Reference, Departs: as `spo`.
     """
     check_range(f"[1, {size}]", samples=samples)
@@ -105,7 +103,7 @@ def spo_queue(
 
 
 def _win_rate_step(arena: Arena, beta: Scalar) -> Callable:
-    """Gradient step on answers [B, K] and their win rates."""
+    """A compiled gradient step on answers [B, K] and their win rates."""
     loss = partial(nash_md_pg_loss, beta=beta)
     update = make_answer_update(arena.policy, arena.optimizer, loss)
 
@@ -127,7 +125,7 @@ def _win_rate_step(arena: Arena, beta: Scalar) -> Callable:
 def _compared(
     arena: Arena, prompts: Prompts, answers: Trajectory, others: Trajectory, mask: np.ndarray
 ) -> Float[Array, "B K M"]:
-    """P(answer beats other) where the mask counts it, 0 elsewhere; one call of the judge."""
+    """P(answer beats other) where the mask is True, 0 elsewhere; one call of the judge."""
     if not mask.any():
         return jnp.zeros(mask.shape)
     row, one, other = np.nonzero(mask)
@@ -141,4 +139,4 @@ def _check_indices(indices: np.ndarray, prompt_count: int) -> None:
     """ValueError unless each prompt has a place of its own in the queue."""
     check_entries(f"[0, {prompt_count})", indices=indices)
     if len(np.unique(indices)) < len(indices):
-        raise ValueError("a prompt stands twice in the batch; its queue takes one group a round")
+        raise ValueError("a prompt occurs twice in the batch; each queue takes one group per round")

@@ -192,7 +192,7 @@ def test_other_bad_arguments_are_refused():
     for weights in ((0.5, 0.4), (1.5, -0.5), ()):
         with pytest.raises(ValueError, match="history_weights"):
             games.td_mnpo(ref, eta=0.5, beta=0.1, history_weights=weights)
-    with pytest.raises(ValueError, match="two at least, got 1"):
+    with pytest.raises(ValueError, match="at least two players, got 1"):
         games.mnpo(ref[None], eta=0.5, beta=0.1)
     with pytest.raises(SHAPES):
         one_update(games.mirror_descent(ref[:2], eta=0.5, beta=0.1), POLICY, RPS)

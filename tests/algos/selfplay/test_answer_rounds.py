@@ -185,7 +185,7 @@ def test_one_answer_alone_has_nothing_to_say_at_first():
 
 
 @pytest.mark.parametrize(
-    ("indices", "message"), [([0, 9], r"indices must be in \[0, 9\)"), ([1, 1], "stands twice")]
+    ("indices", "message"), [([0, 9], r"indices must be in \[0, 9\)"), ([1, 1], "occurs twice")]
 )
 def test_prompts_without_a_place_of_their_own_in_the_queue_are_refused(indices, message):
     arena = toy.arena(TABLE_DRAW, toy.matrix_judge, 1.0)
