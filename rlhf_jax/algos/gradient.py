@@ -31,8 +31,8 @@ def check_losses(losses: Array, shape: tuple[int, ...], *, loss: Callable, per: 
         function = loss.func if isinstance(loss, partial) else loss
         raise ValueError(
             f"{getattr(function, '__name__', function)} returned losses of shape "
-            f"{list(jnp.shape(losses))}; this update needs one loss per {per}, {list(shape)}. For a "
-            "loss per token pass a reduction of ops.masking, e.g. make_answer_update(..., "
+            f"{list(jnp.shape(losses))}; this update needs one loss per {per}, {list(shape)}. "
+            "For a loss per token pass a reduction of ops.masking, e.g. make_answer_update(..., "
             "reduction=token_mean); a loss per answer needs none"
         )
 

@@ -1,7 +1,7 @@
-"""JSON objects of a file, plain or gzip: one a line, or the items of one array.
+"""JSON objects of a file, plain or gzip: one per line, or the items of one array.
 
-Every error names the file and the row: the line from 1 (blank lines are skipped but counted), or
-the item of the array from 1.
+Every error names the file and the row: the number of the line (blank lines are skipped but counted)
+or of the item in the array, from 1.
 """
 
 import gzip
@@ -23,18 +23,18 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class BadRow(Exception):
-    """What is wrong with a row; `read_rows` says which."""
+    """A fault in a row; `read_rows` adds the file and the row number."""
 
 
 def read_rows(path: Path, parse: Callable[[Fields], Row]) -> Iterator[Row]:
     """`parse` of every object, in order.
 
     Args:
-      path: UTF-8, gzip told by the content, not by the name.
-      parse: raises BadRow for an object that it can't use.
+      path: UTF-8; gzip is detected from the content, not from the name.
+      parse: raises BadRow for an object that it cannot use.
     Raises:
-      ValueError: no such file, damaged gzip, or a bad row: what was expected and the fix. The
-        message never quotes a text.
+      ValueError: no such file, damaged gzip, or a bad row. The message says what was expected and
+        how to fix it, and never quotes a text.
     """
     for number, item in _items(path):
         with _named(path, number):
@@ -47,7 +47,7 @@ def read_rows(path: Path, parse: Callable[[Fields], Row]) -> Iterator[Row]:
 
 
 def type_name(value: Any) -> str:
-    """JSON's word for a value's type."""
+    """Name of a value's JSON type."""
     names = {str: "text", list: "a list", dict: "an object", bool: "true or false"}
     return names.get(type(value), "null" if value is None else "a number")
 
@@ -62,7 +62,7 @@ def _named(path: Path, number: int) -> Generator[None]:
 
 
 def _items(path: Path) -> Iterator[tuple[int, Any]]:
-    """(row number, what stands there)."""
+    """(row number, parsed value) of each row."""
     lines = _lines(path)
     first = next(((number, line) for number, line in lines if line.strip()), None)
     if first is None:
@@ -98,7 +98,7 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _parsed(text: str, at: int) -> tuple[Any, int]:
-    """The value that begins at `at`, and where it ends."""
+    """The value that begins at `at`, and the position of its end."""
     try:
         return _DECODER.raw_decode(text, at)
     except json.JSONDecodeError as error:
@@ -107,13 +107,13 @@ def _parsed(text: str, at: int) -> tuple[Any, int]:
             f"invalid JSON at {line}column {error.colno} ({error.msg}); write one JSON object a "
             "line, or one array of objects"
         ) from error
-    # Numbers of thousands of digits and very deep nesting.
+    # Python refuses numbers of thousands of digits and very deep nesting.
     except (ValueError, RecursionError) as error:
         raise BadRow("unreadable JSON; write one JSON object of texts a line") from error
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> Fields:
-    """One object; JSON's own reader would keep the last of two fields with one name."""
+    """One object. Python's reader would silently keep the last of two fields with the same name."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
@@ -126,7 +126,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_fields)
 
 
 def _after_space(text: str, at: int) -> int:
-    """Where the white space that may begin at `at` ends."""
+    """Position of the first character from `at` on that is not white space."""
     match = _SPACE.match(text, at)
     return at if match is None else match.end()
 

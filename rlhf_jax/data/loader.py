@@ -1,4 +1,4 @@
-"""Batches by global index: the position of a run is one number, so resuming needs no state."""
+"""Batches by global step: the position in the data is one number, so resuming needs no state."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,18 +17,18 @@ def batches(
 ) -> grain.sources.RandomAccessDataSource[Any]:
     """An endless grain `MapDataset` d with `d[i]` = the batch of global step i.
 
-    The rows are shuffled anew each epoch and the epochs laid end to end; batch i holds places
-    i * batch_size up to (i + 1) * batch_size of that line. So each row comes once per epoch, none
-    is dropped, and when `batch_size` does not divide the number of rows a batch can span two
-    epochs (and then hold a row twice). `d[i]` depends on (number of rows, batch_size, seed, i)
-    only, in any process and in any order of reading.
+    The rows are shuffled in each epoch and the epochs are concatenated; batch i is the slice from
+    i * batch_size to (i + 1) * batch_size. So each row comes once per epoch and none is dropped. If
+    `batch_size` does not divide the number of rows, a batch can span two epochs and then contain a
+    row twice. `d[i]` depends only on (number of rows, batch_size, seed, i), in any process and in
+    any order of reading.
 
     Args:
       source: records, or a number N of rows to get row numbers 0..N-1, int64 [batch_size].
       batch_size: B >= 1.
       seed: 0 <= seed < 2^32.
-      batch_fn: list of B records -> batch. None stacks the leaves along a new first axis, which
-        needs equal shapes.
+      batch_fn: list of B records -> batch. None stacks the leaves along a new first axis; they must
+        have equal shapes.
     Raises:
       ValueError: no rows, batch_size < 1 or seed out of range.
     """
@@ -51,20 +51,16 @@ def batches(
 
 
 def _row_numbers(numbers: Sequence[int]) -> np.ndarray:
-    """The batch of a source that is only a number of rows."""
+    """The batch of a source given as a number of rows."""
     return np.array(numbers, np.int64)
 
 
 def steps_in(epochs: float | int, *, rows: int, batch_size: int) -> int:
-    """Number of batches that cover `epochs` passes over `rows` rows, at least one; rounded up.
-
-    Raises:
-      ValueError: epochs is not finite and > 0, rows < 1 or batch_size < 1.
-    """
+    """Number of batches that cover `epochs` passes over `rows` rows, rounded up, at least one."""
     if not 0 < epochs < math.inf or rows < 1 or batch_size < 1:
         raise ValueError(
             "epochs must be finite and > 0 and rows, batch_size >= 1, "
             f"got epochs={epochs}, rows={rows}, batch_size={batch_size}"
         )
-    # Rounded first, because 0.1 epochs of 30 rows are 3.0000000000000004 of them in floats.
+    # Rounded before ceil: in floats 0.1 * 30 is 3.0000000000000004, and ceil would give 4.
     return max(1, math.ceil(round(epochs * rows / batch_size, 6)))

@@ -1,7 +1,7 @@
-"""Bag-of-n-grams features: what a linear reward reads when it stands in as a baseline.
+"""Bag-of-n-grams features for a linear baseline.
 
-With the linear reward r(x) = features(x) @ params and the Bradley-Terry loss these features make
-the classical preference model that a transformer has to beat.
+With the linear reward r(x) = features(x) @ params and the Bradley-Terry loss they make the
+classical preference model that a transformer has to beat.
 """
 
 import re
@@ -17,10 +17,10 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True, kw_only=True)
 class NgramVocabulary:
-    """Which n-grams are counted, and how much each weighs.
+    """The n-grams that are counted, and their weights.
 
     ngrams: d n-grams, words joined by a space; column j of the features is `ngrams[j]`.
-    idf: d weights ln((1 + D) / (1 + df)) + 1, where df of the D training texts hold the n-gram.
+    idf: d weights ln((1 + D) / (1 + df)) + 1, where df of the D training texts contain the n-gram.
     max_n: longest n-gram, in words.
     """
 
@@ -32,17 +32,17 @@ class NgramVocabulary:
 def fit_ngrams(
     texts: Iterable[str], *, max_features: int, max_n: int = 2, min_texts: int = 2
 ) -> NgramVocabulary:
-    """The `max_features` n-grams that occur in most texts; equal counts in alphabetical order.
+    """The `max_features` n-grams that occur in most texts; ties in alphabetical order.
 
-    Fit on training texts only: a vocabulary that has seen the test texts leaks.
+    Fit on training texts only: a vocabulary fitted to test texts leaks information about them.
 
     Args:
       texts: training texts. Words are lower-cased; each punctuation mark is a word.
-      max_features: d at most, >= 1.
+      max_features: largest d, >= 1.
       max_n: longest n-gram, >= 1 (2: single words and pairs of neighbours).
-      min_texts: n-grams in fewer texts are left out.
+      min_texts: n-grams that occur in fewer texts are left out.
     Raises:
-      ValueError: an argument < 1, or no n-gram left.
+      ValueError: an argument < 1, or no n-gram is left.
     """
     if min(max_features, max_n, min_texts) < 1:
         raise ValueError(
@@ -74,8 +74,6 @@ def ngram_features(vocabulary: NgramVocabulary, texts: Sequence[str]) -> Float32
     Args:
       vocabulary: from `fit_ngrams`.
       texts: N texts.
-    Returns:
-      [N, d] float32, rows of norm 1 or 0.
     """
     column = {ngram: j for j, ngram in enumerate(vocabulary.ngrams)}
     idf = np.array(vocabulary.idf)

@@ -1,8 +1,8 @@
-"""Token lists of unequal length as rectangles: padded left, padded right, or packed.
+"""Token lists of unequal length as rectangular arrays: padded left, padded right, or packed.
 
-Masks are bool and say which positions hold a real token (`pad_*`) or are counted in a loss
-(`pack_rows`). Prompts are padded left and keep their end when cut, because the answer follows the
-end; answers are padded right and keep their start.
+Masks are bool. They mark real tokens (`pad_*`) or the tokens that count in a loss (`pack_rows`).
+A prompt is padded on the left and truncated at its start, because the answer follows its end; an
+answer is padded on the right and truncated at its end.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,13 +22,13 @@ class PaddedRows(NamedTuple):
 
 
 class PackedRows(NamedTuple):
-    """Several documents a row.
+    """Several documents per row.
 
     ids: [R, L] int32, `pad_id` at padding.
     positions: [R, L] int32, 0, 1, 2... within each document; 0 at padding.
     segments: [R, L] int32, 1, 2, 3... numbers the documents of a row; 0 at padding.
-    mask: [R, L] bool, True where the token is counted. Always False at the first token of a
-      document, which nothing in its own segment predicts.
+    mask: [R, L] bool, True where the token counts. Always False at the first token of a document,
+      because nothing in its segment predicts it.
     """
 
     ids: Int32[np.ndarray, "R L"]
@@ -43,12 +43,11 @@ def pad_left(rows: Sequence[TokenRow], length: int, *, pad_id: int = 0) -> Padde
     Args:
       rows: B token lists, each with at least one token.
       length: L > 0, columns of the result.
-      pad_id: id written at padding. Real tokens may have it too; only `mask` tells them apart.
-    Returns:
-      ids and mask, both [B, L].
+      pad_id: id written at padding. Real tokens may have it too, so use the mask to tell them
+        apart.
     Raises:
-      ValueError: length < 1, or an empty prompt (row number from 0): the first token of the
-        answer would have nothing to be predicted from.
+      ValueError: length < 1, or an empty prompt (row number from 0), which leaves the first token
+        of the answer without a context.
     """
     _check_length(length)
     ids, mask = _blank(len(rows), length, pad_id)
@@ -64,17 +63,14 @@ def pad_left(rows: Sequence[TokenRow], length: int, *, pad_id: int = 0) -> Padde
 def pad_right(rows: Sequence[TokenRow], length: int, *, pad_id: int = 0) -> PaddedRows:
     """Completions: padding after the tokens; a longer one keeps its first `length` tokens.
 
-    A completion that is cut loses its end-of-sequence token, and nothing is put in its place: the
-    model is not taught to stop where the text did not.
+    A truncated completion has no end-of-sequence token, so the model does not learn to stop there.
 
     Args:
-      rows: B token lists, each with at least one token, end of sequence included.
+      rows: B token lists, each with at least one token, including the end of sequence.
       length: L > 0, columns of the result.
       pad_id: id written at padding.
-    Returns:
-      ids and mask, both [B, L].
     Raises:
-      ValueError: length < 1, or an empty completion (row number from 0): zero supervised tokens.
+      ValueError: length < 1, or an empty completion (row number from 0).
     """
     _check_length(length)
     ids, mask = _blank(len(rows), length, pad_id)
@@ -97,9 +93,9 @@ def pack_rows(
     pad_id: int = 0,
     counted: Sequence[Sequence[bool]] | None = None,
 ) -> PackedRows:
-    """First-fit packing: each document, in the order given, goes to the first row with room.
+    """First-fit packing: each document, in the given order, goes to the first row with room.
 
-    Nothing is cut and no document is spread over two rows.
+    No document is truncated or split over two rows.
 
     Args:
       rows: token lists of 2 to `length` tokens.
@@ -107,10 +103,10 @@ def pack_rows(
       pad_id: id written at padding.
       counted: one bool per token (False at prompt tokens); None counts every token but the first.
     Returns:
-      arrays [R, L], R <= len(rows).
+      Arrays [R, L] with R <= len(rows).
     Raises:
-      ValueError, naming the row from 0: longer than `length`, `counted` of another length, or
-        zero supervised tokens.
+      ValueError: a row is longer than `length`, has no counted token, or `counted` has another
+        length; the message names the row, from 0.
     """
     _check_length(length)
     flags = _counted_flags(rows, counted)
@@ -139,7 +135,7 @@ def _check_length(length: int) -> None:
 
 
 def _blank(count: int, length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rectangles of padding only: ids and mask, [count, length]."""
+    """ids and mask of padding only, [count, length]."""
     return np.full((count, length), pad_id, np.int32), np.zeros((count, length), bool)
 
 
@@ -162,7 +158,7 @@ def _counted_flags(
 
 
 def _first_fit(lengths: Iterable[int], capacity: int) -> tuple[list[tuple[int, int, int]], int]:
-    """(row, start column, segment number) of each document, and how many rows are used."""
+    """(row, start column, segment number) of each document, and the number of rows used."""
     lengths = list(lengths)
     used = np.zeros(len(lengths), np.int64)
     documents = np.zeros(len(lengths), np.int64)

@@ -1,29 +1,28 @@
 r"""Human preference files in three layouts, as rows of JSON (`json_rows`).
 
-The layout is read off the fields of the first row, and every row must follow it:
+The fields of the first row determine the layout, and every row must have the same:
 
 1. `prompt`, `chosen`, `rejected`: three texts.
 2. `chosen`, `rejected`: two whole dialogues "\n\nHuman: ...\n\nAssistant: ..." (hh-rlhf). The
-   prompt is what they share up to and with the last "\n\nAssistant:" of the shared part.
+   prompt is their common beginning, up to and including its last "\n\nAssistant:".
 3. `question`, `passages`, `prediction 1` to `prediction 4`, `preference` (QA-feedback): six labels
-   for the pairs (1,2) (1,3) (1,4) (2,3) (2,4) (3,4), where 1 says the first is better, 2 the
-   second, 0 neither. One row gives up to six pairs with one prompt.
+   for the pairs (1,2) (1,3) (1,4) (2,3) (2,4) (3,4): 1 if the first is better, 2 if the second is,
+   0 if neither. One row gives up to six pairs with the same prompt.
 
-What is kept, dropped or refused:
+Rules:
 
-- Texts are kept letter by letter, leading spaces included: prompt + answer is the dialogue.
-- Answers that hold the prompt lose it, and are counted: whole dialogues beside a `prompt`; other
-  texts if both answers begin with the prompt in more than half of the pairs. In fewer it may be
-  chance ("Hi" and "Hi there"): they stay, and are counted as well.
-- Dropped and counted: ties, pairs in which an answer is blank, and pairs whose two answers are
-  equal once stripped. Blank answers are found in hh-rlhf (4 of the 2,000 rows of the harmless test
-  set): the people preferred silence, but an answer without a word would only teach the model to
-  stop, and a reward model nothing.
-- Kept and counted: pairs that also stand in the file the other way round.
-- Kept although odd: in a few rows of hh-rlhf an answer has a further "\n\nAssistant:" turn after
-  the point where the dialogues part. All of it is the answer.
-- Fields that no layout knows are left out and listed. One that says what is answered (`system`,
-  `context`, another layout's prompt) is an error unless it is empty.
+- Texts are kept exactly, including leading spaces: prompt + answer is the dialogue.
+- A prompt repeated in the answers is removed and counted: always if the answers are whole dialogues
+  beside a `prompt`; otherwise if both answers begin with the prompt in more than half of the pairs.
+  If it is half or fewer, it may be chance ("Hi" and "Hi there"): the answers stay and are counted.
+- Dropped and counted: ties, pairs with a blank answer, and pairs with equal answers (after
+  stripping). hh-rlhf has blank answers (4 of the 2,000 rows of the harmless test set) where people
+  preferred silence; they would only teach a policy to stop, and a reward model nothing.
+- Kept and counted: pairs that also occur with chosen and rejected exchanged.
+- Kept: in a few rows of hh-rlhf an answer has another "\n\nAssistant:" turn after the point where
+  the dialogues diverge. All of it is the answer.
+- Unknown fields are left out and listed. A field that belongs to the question (`system`, `context`,
+  the prompt of another layout) is an error unless it is empty.
 - Anything else is an error with the file name and the row number.
 """
 
@@ -38,9 +37,9 @@ from typing import Any, NamedTuple
 from rlhf_jax.data.json_rows import BadRow, Fields, read_rows, type_name
 
 ASSISTANT = "\n\nAssistant:"
-LONGEST_WORD = 100_000  # characters, or spaces: a tokenizer reads them as one piece
+LONGEST_WORD = 100_000  # characters or spaces in one run, which a tokenizer reads as one piece
 
-# Fields that say what is answered. A layout that doesn't read one would change the question.
+# Fields that belong to the question. Leaving one out would change the question.
 CONTEXT = (
     *("prompt", "system", "system_prompt", "context", "instruction", "input", "history"),
     *("messages", "conversation", "conversations", "dialogue", "document", "tools"),
@@ -58,7 +57,7 @@ class Pair(NamedTuple):
 
 
 class FieldNames(NamedTuple):
-    """Fields of a file."""
+    """Names of the fields of a file: those that are read, and those that are left out."""
 
     read: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -70,12 +69,12 @@ class PreferencePairs:
 
     pairs: at least one.
     ties_dropped: judgements "neither is better".
-    identical_dropped: pairs with twice the same answer.
+    identical_dropped: pairs of two equal answers.
     blank_dropped: pairs with a blank answer.
-    prompts_removed: pairs whose answers held the prompt, and lost it.
-    prompts_repeated: pairs whose answers begin with the prompt, and keep it.
-    contradicted: pairs that also stand in the file with chosen and rejected exchanged.
-    fields: the names of those that were read and of those that were not.
+    prompts_removed: pairs in which the prompt was removed from the answers.
+    prompts_repeated: pairs in which the answers begin with the prompt and keep it.
+    contradicted: pairs that also occur with chosen and rejected exchanged.
+    fields: names of the fields that were read, and of those that were not.
     """
 
     pairs: tuple[Pair, ...]
@@ -89,7 +88,7 @@ class PreferencePairs:
 
 
 class _Row(NamedTuple):
-    """What one row of the file holds: pairs to be looked at, ties, and prompts removed."""
+    """Content of one row: its pairs, and the numbers of ties and of removed prompts."""
 
     pairs: list[Pair]
     ties: int = 0
@@ -97,20 +96,20 @@ class _Row(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """How rows are read, and the fields that are."""
+    """The parser of a layout, and the fields it reads."""
 
     parse: Callable[[Fields], _Row]
     fields: tuple[str, ...]
 
 
 def read_preferences(path: Path | str) -> PreferencePairs:
-    """Read a preference file; layouts and decisions are in the module's docstring.
+    """Reads a preference file; for layouts and rules see the docstring of the module.
 
     Args:
       path: JSON lines or one array of objects, in UTF-8, plain or gzip.
     Raises:
-      ValueError: no such file, damaged gzip, no pairs, or a bad row (file and row number, what
-        was expected, the fix). The message never quotes the texts.
+      ValueError: no such file, damaged gzip, no pairs, or a bad row. The message names file and
+        row, says what was expected and how to fix it, and never quotes the texts.
     """
     layout: _Layout | None = None
     left_out: dict[str, None] = {}
@@ -161,19 +160,19 @@ def _layout(fields: Fields) -> _Layout:
 
 
 def _refuse_context(fields: Fields, others: list[str], layout: _Layout) -> None:
-    """No field that says what is answered may be lost."""
+    """BadRow if a field that belongs to the question would be left out."""
     for name in others:
         value = fields[name]
         empty = not (value.strip() if isinstance(value, str) else value)
         if name.lower() in CONTEXT and not empty:
             raise BadRow(
-                f"field {name} says what is answered, and is not read beside the fields of the "
-                f"first row ({', '.join(layout.fields)}); write it into the prompt, or remove it"
+                f"field {name} belongs to the question, but is not one of the fields read "
+                f"({', '.join(layout.fields)}); write it into the prompt, or remove it"
             )
 
 
 def _without_prompts(pairs: list[Pair]) -> tuple[list[Pair], int]:
-    """The answers without the prompt if most pairs repeat it, and how many did."""
+    """The pairs, without the prompt in the answers if most repeat it; and how many were changed."""
     repeated = sum(map(_repeats_prompt, pairs))
     if 2 * repeated <= len(pairs):
         return pairs, 0
@@ -192,7 +191,7 @@ def _without_prompt(pair: Pair) -> Pair:
 
 
 def _contradicted(pairs: list[Pair]) -> int:
-    """Pairs that are also there the other way round."""
+    """Number of pairs that also occur with chosen and rejected exchanged."""
     stripped = [Pair(*(text.strip() for text in pair)) for pair in pairs]
     present = set(stripped)
     return sum(Pair(x.prompt, x.rejected, x.chosen) in present for x in stripped)
@@ -209,8 +208,8 @@ def _prompt_row(fields: Fields) -> _Row:
     whole = _parted(*answers)
     if pair.prompt.strip() not in whole.prompt:
         raise BadRow(
-            "chosen and rejected are whole dialogues, and the prompt is not in what they share; "
-            "correct the prompt or remove the field from every row"
+            "chosen and rejected are whole dialogues, but their common beginning does not contain "
+            "the prompt; correct the prompt or remove the field from every row"
         )
     return _Row([whole], removed=1)
 
@@ -221,7 +220,7 @@ def _dialogue_row(fields: Fields) -> _Row:
 
 
 def _parted(chosen: str, rejected: str) -> Pair:
-    """Both dialogues cut after the last marker of their common prefix."""
+    """Both dialogues split after the last "Assistant:" of their common prefix."""
     shared = chosen[: _shared_length(chosen, rejected)]
     cut = shared.rfind(ASSISTANT)
     if cut < 0:
@@ -241,7 +240,7 @@ def _shared_length(a: str, b: str) -> int:
 
 
 def _qa_row(fields: Fields) -> _Row:
-    """Layout 3: up to six pairs; ties are counted."""
+    """Layout 3: up to six pairs, and the number of ties."""
     prompt = _qa_prompt(fields)
     predictions = [_text(fields, name) for name in _PREDICTIONS]
     labels = _field(fields, "preference", list)
@@ -257,7 +256,7 @@ def _qa_row(fields: Fields) -> _Row:
 
 
 def _qa_prompt(fields: Fields) -> str:
-    """Passages first and the question last, as prompts that are too long keep their end."""
+    """Passages first and the question last, because a prompt that is too long keeps its end."""
     passages = _field(fields, "passages", list)
     blocks = []
     for passage in passages:
@@ -276,7 +275,7 @@ def _filled(fields: Fields, name: str) -> str:
 
 
 def _text(fields: Fields, name: str) -> str:
-    """A text that can be written as UTF-8, in words that a tokenizer can read."""
+    """A text that is valid UTF-8 and has no word too long for a tokenizer."""
     text = _field(fields, name, str)
     try:
         text.encode("utf-8")
@@ -296,7 +295,7 @@ def _text(fields: Fields, name: str) -> str:
 
 
 def _field(fields: Fields, name: str, kind: type) -> Any:
-    """A field that must be there and of that type."""
+    """The value of a required field, which must have this type."""
     if name not in fields:
         raise BadRow(f"field {name} is missing; every row needs the fields of the first one")
     value = fields[name]

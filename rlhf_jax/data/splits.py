@@ -1,7 +1,7 @@
 """Cross-validation folds in which related rows stay together.
 
-Two pairs about one prompt, or two turns of one dialogue, say nearly the same; a model that
-trained on one of them has seen the other. So rows are split by group.
+Two pairs with the same prompt, or two turns of one dialogue, are nearly the same: a model trained
+on one has in effect seen the other. So rows are split by group.
 """
 
 from collections import Counter
@@ -15,35 +15,35 @@ from rlhf_jax.data.preference_files import ASSISTANT
 
 
 class Fold(NamedTuple):
-    """Row numbers, ascending: what to train on and what to test on."""
+    """Row numbers for training and for testing, ascending."""
 
     train: Int[np.ndarray, " N"]
     test: Int[np.ndarray, " M"]
 
 
 def dialogue_opening(prompt: str, *, turns: int = 1) -> str:
-    """What stands before the answer to a dialogue's first human turn, stripped.
+    """The beginning of a dialogue up to the answer to its first human turn, stripped.
 
-    Prompts of one dialogue are prefixes of one another and share it. A prompt without an
-    "Assistant:" marker is its own opening.
+    Prompts from one dialogue are prefixes of one another, so they have the same opening. A prompt
+    without an "Assistant:" marker is its own opening.
 
     Args:
-      prompt: of any number of turns. The assistant may begin.
-      turns: human turns, >= 1.
+      prompt: any number of turns. The assistant may begin.
+      turns: human turns in the opening, >= 1.
     """
     parts = prompt.split(ASSISTANT)
     return ASSISTANT.join(parts[: turns + (not parts[0].strip())]).strip()
 
 
 def dialogue_groups(prompts: Sequence[str], *, folds: int) -> list[str]:
-    """The group of each row: its dialogue's opening.
+    """The group of each row: the opening of its dialogue.
 
-    Openings that more rows share than a fold has room for, such as a greeting, say little about
-    what is asked: those dialogues are told apart by one turn more, as often as necessary.
+    If an opening, e.g. a greeting, is shared by more than N / K rows, it says little about the
+    question: those dialogues are grouped by one more turn, repeatedly if necessary.
 
     Args:
       prompts: N prompts.
-      folds: K, so that a fold has room for N / K rows.
+      folds: K.
     """
     turns, groups = 1, [dialogue_opening(prompt) for prompt in prompts]
     while True:
@@ -60,17 +60,17 @@ def dialogue_groups(prompts: Sequence[str], *, folds: int) -> list[str]:
 def kfold(groups: Sequence[Hashable], *, folds: int, seed: int) -> list[Fold]:
     """K folds of nearly equal size; every group lies in one test fold only.
 
-    Groups are shuffled, sorted by size (largest first, stable) and given one by one to the fold
-    with the fewest rows, so test sizes differ by at most the largest group. The result depends on
-    (groups in their order, folds, seed) alone: no use of Python's salted `hash`, and the raw
-    Philox stream, which NumPy keeps fixed between versions.
+    Groups are shuffled, sorted by size (largest first, stable) and assigned one by one to the fold
+    with the fewest rows, so test sizes differ by at most the largest group. The result depends only
+    on (groups in their order, folds, seed): Python's salted `hash` is not used, and NumPy keeps the
+    raw Philox stream fixed between versions.
 
     Args:
       groups: the group of each row, for example from `dialogue_groups`; N > 0 entries.
       folds: K >= 2, at most the number of groups.
       seed: any integer >= 0.
     Returns:
-      K folds; the test parts divide the N rows.
+      K folds; their test parts partition the N rows.
     Raises:
       ValueError: folds out of range or seed negative.
     """

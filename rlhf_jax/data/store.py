@@ -1,6 +1,6 @@
-"""Records on disk: TFDS data sets in array_record files, written once and read at random.
+"""Records on disk: TFDS data sets in array_record files, written once, with random access.
 
-No TensorFlow: TFDS imports it only for readers and formats that are not used here.
+TensorFlow is not imported: TFDS needs it only for readers and formats that are not used here.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ Record = dict[str, Any]
 _CONFIG_FILE = "config.json"
 _VERSION = "1.0.0"
 _DTYPES = frozenset({"bool", "int32", "int64", "float32", "float64"})
-# The bars of a whole run belong to the caller; these would tear them apart.
+# They would break the progress bars of the caller.
 tfds.disable_progress_bar()
 
 
@@ -62,19 +62,18 @@ def build(
     data_dir: Path | str,
     config: Mapping[str, Any],
 ) -> Path:
-    """Write every split in its own order, or find that it has been written already.
+    """Writes every split in its own order, unless the same data set has been written already.
 
-    The records go to a hidden folder beside the result, which is renamed in one step when all of
-    it is written: a killed build leaves no folder of this name behind, so nothing half-built can
-    be read. (What a killed build leaves is `.NAME.partial-*`, which may be deleted.)
+    The records go to a hidden folder, which is renamed in one step when it is complete. So a killed
+    build leaves no incomplete data set, only a folder `.NAME.partial-*` that may be deleted.
 
     Args:
       name: small letters, digits and underscores.
-      splits: records by split name; an iterable is consumed only when something is built.
-      fields: what every record holds; exactly these keys.
-      data_dir: parent folder, made if need be.
-      config: JSON values that decide the content (seed, sizes, version of the generator). Equal
-        config and fields mean equal content: nothing is read from `splits` or written then.
+      splits: split name -> records; an iterable is consumed only if the data set is built.
+      fields: the fields of every record; exactly these keys.
+      data_dir: parent folder, created if missing.
+      config: JSON values that determine the content (seed, sizes, version of the generator). If a
+        data set with equal config and fields exists, nothing is read from `splits` or written.
     Returns:
       data_dir / name.
     Raises:
@@ -121,7 +120,7 @@ def open_source(data_dir: Path | str, name: str, split: str) -> Records:
 
 
 class _RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A TFDS builder whose content is handed in. TFDS offers a class to inherit, nothing else."""
+    """A TFDS builder with its content as an argument. TFDS can only be used by inheritance."""
 
     VERSION = tfds.core.Version(_VERSION)
 
@@ -140,24 +139,24 @@ class _RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return self._generators
 
     def _generate_examples(self, **_: Any) -> Iterator[Any]:
-        raise NotImplementedError("the generators are handed in")
+        raise NotImplementedError("the generators are arguments of the constructor")
 
 
 def _write(
     partial: Path, name: str, splits: Mapping[str, Iterable[Record]], fields: Mapping[str, Field]
 ) -> None:
-    """Run TFDS on checked records; its folder ends as partial / name / version."""
+    """Runs TFDS on checked records; it writes the folder partial / name / version."""
     features = tfds.features.FeaturesDict({k: _feature(k, f) for k, f in fields.items()})
     generators = {split: _checked(split, rows, fields) for split, rows in splits.items()}
     builder = _RecordBuilder(
         name=name, features=features, generators=generators, data_dir=str(partial)
     )
-    with contextlib.redirect_stdout(io.StringIO()):  # its two lines of prose
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints two lines
         builder.download_and_prepare()
 
 
 def _publish(built: Path, folder: Path, wanted: Record) -> None:
-    """Rename in one step; if another process came first, its result must be the same."""
+    """Renames in one step. If another process was first, its data set must be the same."""
     try:
         built.rename(folder)
     except OSError:
@@ -167,10 +166,10 @@ def _publish(built: Path, folder: Path, wanted: Record) -> None:
 
 
 def _check_same(folder: Path, wanted: Record) -> None:
-    """Refuse a folder that was built with another config or other fields."""
+    """ValueError if the folder was built with another config or other fields."""
     path = folder / _CONFIG_FILE
     if not path.is_file():
-        raise ValueError(f"{folder} exists but is no data set of ours; choose another data_dir")
+        raise ValueError(f"{folder} exists but was not written by `build`; choose another data_dir")
     found = json.loads(path.read_text())
     for part in ("config", "fields"):
         for key in sorted({*found[part], *wanted[part]}):
@@ -183,7 +182,7 @@ def _check_same(folder: Path, wanted: Record) -> None:
 
 
 def _feature(name: str, field: Field) -> Any:
-    """TFDS's description of a field."""
+    """The TFDS feature of a field."""
     if field.dtype == "text" and not field.shape:
         return tfds.features.Text()
     if field.dtype not in _DTYPES:
@@ -211,7 +210,7 @@ def _checked(
 
 
 def _value(where: str, value: Any, field: Field) -> Any:
-    """The value as a str or an array of the declared type; only casts that keep it."""
+    """The value as a str or an array of the declared type; a cast must not change it."""
     if field.dtype == "text":
         if not isinstance(value, str):
             raise ValueError(f"{where}: expected text, found {type(value).__name__}; correct it")

@@ -1,10 +1,10 @@
 """Texts to ids and back, by a `Vocabulary`: any tokenizer with its own special ids.
 
-Two tokenizers can be trained here, whole words for a closed world and bytes for any text; both have
-the special ids of `standard_vocabulary`. They read a text from left to right and begin anew where
-white space follows a word, so a text that is cut there has the tokens of the whole.
-`encode_prompts` and `encode_completions` with `keep` cut before they encode: tokens cost fifty
-times the memory of the text.
+Two kinds of tokenizer can be trained here: whole words for a closed world, and bytes for any text.
+Both have the special ids of `standard_vocabulary`, and start a new token where white space follows
+a word, so a text may be cut there without changing its tokens. `encode_prompts` and
+`encode_completions` with `keep` cut texts before they encode them, because tokens take fifty times
+the memory of the text.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,20 +17,20 @@ from rlhf_jax.types import Vocabulary
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
 _BYTES = 256
-# Read at first for each token that is kept; four times as many while they are too few.
+# Characters read per token that is kept; four times as many each time they are too few.
 _CHARACTERS = 8
 
 
 def train_word_tokenizer(texts: Iterable[str], *, max_words: int = 30_000) -> Tokenizer:
-    """One id per word; words are what stands between white space, punctuation included.
+    """One id per word; words, with their punctuation, are separated by white space.
 
-    Ids follow the special tokens, most frequent word first, equal counts in alphabetical order:
-    the order of `texts` does not matter, and a list of words is as good as a list of texts.
-    Decoding joins words by one space, so text written with single spaces round-trips.
+    Ids follow the special tokens, most frequent word first, ties in alphabetical order, so the
+    order of `texts` does not matter, and texts may be single words. Decoding joins words by one
+    space, so text with single spaces round-trips.
 
     Args:
       texts: training texts, or the words themselves.
-      max_words: largest vocabulary, special tokens not counted; rarer words become `<unk>`.
+      max_words: largest number of words, without special tokens; rarer words become `<unk>`.
     Raises:
       ValueError: max_words < 1 or no words in the texts.
     """
@@ -47,13 +47,13 @@ def train_word_tokenizer(texts: Iterable[str], *, max_words: int = 30_000) -> To
 
 
 def train_bpe_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
-    """Byte-level byte-pair encoding: any text round-trips exactly and nothing is unknown.
+    """Byte-level byte-pair encoding: every text round-trips exactly, and no token is unknown.
 
     Deterministic: the same multiset of texts gives the same merges, in any order and process.
 
     Args:
       texts: training texts; use the training split only.
-      vocab_size: largest number of ids, special tokens and the 256 bytes included, so >= 260.
+      vocab_size: largest number of ids, including special tokens and the 256 bytes; >= 260.
     Raises:
       ValueError: vocab_size < 260 or empty texts.
     """
@@ -73,49 +73,49 @@ def train_bpe_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
 
 
 def save_tokenizer(tokenizer: Tokenizer, path: Path | str) -> None:
-    """Write the tokeniser as one JSON file."""
+    """Writes the tokenizer as one JSON file."""
     tokenizer.save(str(path))
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
-    """Read what `save_tokenizer` wrote.
+    """Reads a file written by `save_tokenizer`.
 
     Raises:
-      ValueError: no such file, not a tokeniser, or special tokens with other ids than ours.
+      ValueError: no such file, not a tokenizer, or special tokens with other ids.
     """
     text = _read(Path(path))
     try:
         tokenizer = Tokenizer.from_str(text)
     # The library raises bare Exception for text that it cannot parse.
     except Exception as error:
-        raise ValueError(f"{path}: not a tokeniser file; train it again ({error})") from error
+        raise ValueError(f"{path}: not a tokenizer file; train it again ({error})") from error
     return _checked(tokenizer, str(path))
 
 
 def standard_vocabulary(tokenizer: Tokenizer) -> Vocabulary:
     """The vocabulary of a tokenizer trained here: `<pad>`, `<bos>` and `<eos>` at 0, 1 and 2."""
-    return Vocabulary(_checked(tokenizer, "tokeniser"), PAD_ID, BOS_ID, (EOS_ID,))
+    return Vocabulary(_checked(tokenizer, "tokenizer"), PAD_ID, BOS_ID, (EOS_ID,))
 
 
 def first_words(text: str, size: int) -> str:
-    """The first `size` characters, and what is missing of a word: encoded like the whole text."""
+    """The first `size` characters and the rest of a word: same tokens as in the whole text."""
     return text[: _word_end(text, size, 1)]
 
 
 def last_words(text: str, size: int) -> str:
-    """The last `size` characters, and what is missing of a word: encoded like the whole text."""
+    """The last `size` characters and the rest of a word: same tokens as in the whole text."""
     return text[_word_end(text, len(text) - size, -1) :]
 
 
 def encode_prompts(
     vocabulary: Vocabulary, texts: Sequence[str], *, keep: int | None = None
 ) -> list[list[int]]:
-    """`bos_id`, if there is one, and the tokens of each prompt.
+    """The tokens of each prompt, after `bos_id` if the vocabulary has one.
 
     Args:
       texts: any number of prompts.
-      keep: of a prompt with as many tokens or more, its last `keep`: what `pad_left` to that length
-        makes of it is the same. None for all.
+      keep: keep only the last `keep` tokens of each prompt, enough for `pad_left` to that length;
+        None keeps all.
     Raises:
       ValueError: a text spells a special token as a word (row number from 0).
     """
@@ -134,11 +134,10 @@ def encode_completions(
 
     Args:
       texts: any number of answers.
-      keep: of an answer with as many tokens or more, its first `keep`: what `pad_right` to that
-        length makes of it is the same. None for all.
+      keep: keep only the first `keep` tokens of each answer, enough for `pad_right` to that length;
+        None keeps all.
     Raises:
-      ValueError: an answer without tokens, which leaves zero supervised tokens, or one that
-        spells a special token as a word (row number from 0).
+      ValueError: an answer has no tokens, or spells a special token as a word (row number from 0).
     """
     if keep is None:
         rows = _encode(vocabulary, texts)
@@ -151,7 +150,7 @@ def encode_completions(
 
 
 def decode_rows(vocabulary: Vocabulary, rows: Iterable[Sequence[int]]) -> list[str]:
-    """The text of each row, up to its first stop id, other special tokens left out."""
+    """The text of each row up to its first stop id, without other special tokens."""
     texts = []
     for row in rows:
         ids = [int(i) for i in row]
@@ -161,7 +160,7 @@ def decode_rows(vocabulary: Vocabulary, rows: Iterable[Sequence[int]]) -> list[s
 
 
 def _trained(tokenizer: Tokenizer, texts: Iterable[str], trainer: trainers.Trainer) -> Tokenizer:
-    """Train and check that something was learnt."""
+    """Trains the tokenizer and checks that there was at least one word."""
     seen = 0
 
     def counted():
@@ -172,19 +171,19 @@ def _trained(tokenizer: Tokenizer, texts: Iterable[str], trainer: trainers.Train
 
     tokenizer.train_from_iterator(counted(), trainer)
     if not seen:
-        raise ValueError("no words to train a tokeniser on; give at least one text")
-    return _checked(tokenizer, "tokeniser")
+        raise ValueError("no words to train a tokenizer on; give at least one text")
+    return _checked(tokenizer, "tokenizer")
 
 
 def _checked(tokenizer: Tokenizer, name: str) -> Tokenizer:
-    """Special tokens where the library expects them, and never read out of a text."""
+    """The tokenizer, its special ids checked; special tokens in texts are read as plain text."""
     for expected, token in enumerate(SPECIAL_TOKENS):
         if tokenizer.token_to_id(token) != expected:
             raise ValueError(
                 f"{name}: {token} must have id {expected}, has {tokenizer.token_to_id(token)}; "
                 "train it again"
             )
-    # Otherwise "<eos>" typed by a user would end the text. The JSON file does not keep this.
+    # Otherwise "<eos>" typed by a user would end the text. The JSON file does not save this flag.
     tokenizer.encode_special_tokens = True
     return tokenizer
 
@@ -192,7 +191,7 @@ def _checked(tokenizer: Tokenizer, name: str) -> Tokenizer:
 def _encode(
     vocabulary: Vocabulary, texts: Sequence[str], numbers: Sequence[int] | None = None
 ) -> list[list[int]]:
-    """Ids of each text, none of them pad, bos or stop; numbers: of the rows, for an error."""
+    """Ids of each text; ValueError if one is reserved. numbers: row numbers for the error."""
     tokenizer = vocabulary.tokenizer
     rows = [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     reserved = {vocabulary.pad_id, vocabulary.bos_id, *vocabulary.stop_ids}
@@ -206,7 +205,7 @@ def _encode(
 def _encode_enough(
     vocabulary: Vocabulary, texts: Sequence[str], keep: int, part: Callable[[str, int], str]
 ) -> list[list[int]]:
-    """Ids of a part of each text, `keep` of them at least where the text has as many."""
+    """Ids of a part of each text: at least `keep` of them, or all of the text."""
     if keep < 1:
         raise ValueError(f"keep must be at least 1, got {keep}")
     rows: list[list[int]] = [[] for _ in texts]
@@ -225,7 +224,7 @@ def _encode_enough(
 
 
 def _word_end(text: str, at: int, step: int) -> int:
-    """The next place from `at` on where white space follows a word, or an end of the text."""
+    """The first position from `at` on where white space follows a word, or an end of the text."""
     while 0 < at < len(text) and not (text[at] in " \n" and not text[at - 1].isspace()):
         at += step
     return min(max(at, 0), len(text))
@@ -233,5 +232,5 @@ def _word_end(text: str, at: int, step: int) -> int:
 
 def _read(path: Path) -> str:
     if not path.is_file():
-        raise ValueError(f"{path}: no such tokeniser file; train one first")
+        raise ValueError(f"{path}: no such tokenizer file; train one first")
     return path.read_text(encoding="utf-8")

@@ -10,21 +10,18 @@ FloatName = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """Everything static about one transformer.
+    """The static settings of a transformer.
 
-    vocab_size: V. d_model: d, width of the residual stream. num_layers: stacked and scanned.
+    vocab_size: V. d_model: d, width of the residual stream. num_layers: number of layers.
     num_heads, num_kv_heads: query heads and shared key/value heads; the second divides the first.
     head_dim: even, because rotary embedding turns pairs of features. d_ff: hidden width of SwiGLU.
     rope_theta: base of the rotary wavelengths, 2 pi theta^(2i / head_dim) tokens for pair i.
     norm_eps: added to the mean square in RMSNorm.
-    tied_embeddings: the unembedding is the embedding, one leaf of the parameters.
+    tied_embeddings: whether the unembedding is the embedding, as one leaf of the parameters.
     qkv_bias: biases on the query, key and value projections.
     remat: recompute each layer in the backward pass; memory falls to one residual per layer.
     dtype: of matrix products and the residual stream. Norms, softmax and logits are float32.
     param_dtype: of the stored parameters.
-
-    Raises:
-      ValueError: a size is not positive, heads do not divide, or head_dim is odd.
     """
 
     vocab_size: int

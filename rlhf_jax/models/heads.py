@@ -1,10 +1,9 @@
-"""Scalar heads on the language model's trunk: one number per token, for values, rewards and
-pairwise preferences (`policies.language.language_preference`).
+"""Scalar heads on the trunk of a language model, for values, rewards and pairwise preferences.
 
     params = {"trunk": {...}, "head": {"weight", "bias"}}
 
-The trunk is the language model's, leaf for leaf, so a reward model that starts from a tuned
-policy is `{**reward_params, "trunk": policy_params["trunk"]}`.
+The trunk has the same leaves as that of the language model, so a reward model can start from a
+tuned policy: `{**reward_params, "trunk": policy_params["trunk"]}`.
 """
 
 from collections.abc import Callable
@@ -23,7 +22,7 @@ Params = Any  # nested dict of arrays
 
 
 class ScalarModel(NamedTuple):
-    """A trunk with one linear read-out, as pure functions.
+    """A trunk with one linear head, as pure functions.
 
     init: `key -> params`.
     scalars: `(params, ids, positions, segments) -> [B, L]` float32, one number per token.
@@ -56,7 +55,7 @@ class ScalarTransformer(nnx.Module):
 
 
 def make_scalar_model(config: TransformerConfig, *, head_std: float) -> ScalarModel:
-    """A scalar read-out whose weight starts normal with deviation `head_std` (0: all zeros)."""
+    """A scalar model; its head starts normal with standard deviation `head_std` (0: all zeros)."""
 
     def build(key: jax.Array) -> ScalarTransformer:
         return ScalarTransformer(config, nnx.Rngs(params=key), head_std)
@@ -71,10 +70,10 @@ def make_scalar_model(config: TransformerConfig, *, head_std: float) -> ScalarMo
 
 
 def make_value_model(config: TransformerConfig) -> ScalarModel:
-    """A critic: every value starts at 0, so the first advantages are the plain returns."""
+    """A critic. All values start at 0, so the first advantages are the plain returns."""
     return make_scalar_model(config, head_std=0.0)
 
 
 def make_reward_model(config: TransformerConfig) -> ScalarModel:
-    """A reward model: weight deviation 1 / (d + 1), so scores start near 0 but differ."""
+    """A reward model with head deviation 1 / (d + 1): scores start near 0 but differ."""
     return make_scalar_model(config, head_std=1.0 / (config.d_model + 1))

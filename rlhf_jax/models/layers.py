@@ -3,9 +3,8 @@
 Axis letters: B rows, L tokens, d width, G key/value heads, R query heads per key/value head,
 H = G R query heads, h head size, S cache slots, N layers.
 
-A layer starts as the identity: what it adds to the stream passes through a projection that is
-zero at first (attention's `out`, the MLP's `down`). Other weights start normal with deviation
-d^-1/2, norms at 1, biases at 0.
+A layer starts as the identity: its two output projections (`out` of attention, `down` of the MLP)
+start at zero. Other weights start normal with standard deviation d^-1/2, norms at 1, biases at 0.
 """
 
 import jax
@@ -18,7 +17,7 @@ from rlhf_jax.models.config import TransformerConfig
 Rotation = tuple[Float[Array, "*B half"], Float[Array, "*B half"]]  # cosines and sines
 KeysValues = tuple[Float[Array, "B G S h"], Float[Array, "B G S h"]]  # one layer's cache
 
-MASKED_SCORE = -1e30  # finite: a row that may attend to nothing gets a uniform softmax, not NaN
+MASKED_SCORE = -1e30  # finite: where everything is masked, softmax gives uniform weights, not NaN
 
 
 def weight(
@@ -34,8 +33,8 @@ def weight(
 def matmuls(x: Float[Array, "*B n"], *weights: Array) -> list[Array]:
     """x w over the first axis of each w [n, ...], in the dtype of x: a list of [*B, ...].
 
-    Rows are flattened once for all. Keeping [B, L] as two axes makes XLA transpose both operands
-    of the weight gradients, which on CPU doubles the time of a training step.
+    The rows are flattened first. With [B, L] as two axes XLA transposes both operands of the weight
+    gradients, which doubles the time of a training step on CPU.
     """
     rows = x.reshape(-1, x.shape[-1])
     flat = [rows @ w.astype(x.dtype).reshape(x.shape[-1], -1) for w in weights]
@@ -68,7 +67,7 @@ class RMSNorm(nnx.Module):
     def __call__(self, x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
         wide = x.astype(jnp.float32)
         square = jnp.mean(wide * wide, axis=-1, keepdims=True)
-        # 1 / sqrt(inf) is 0, and a model that has run away would look like one that says nothing.
+        # 1 / sqrt(inf) is 0, so a diverged model would silently output 0; make it NaN instead.
         inverse = jax.lax.rsqrt(jnp.where(jnp.isinf(square), jnp.nan, square) + self.eps)
         return (wide * inverse * self.scale[...].astype(jnp.float32)).astype(x.dtype)
 
@@ -85,8 +84,8 @@ class Attention(nnx.Module):
         self.query = weight(rngs, config, into, d**-0.5)
         self.key = weight(rngs, config, shared, d**-0.5)
         self.value = weight(rngs, config, shared, d**-0.5)
-        # Zero, here and in SwiGLU: the stream still tells tokens apart in the last layer. From a
-        # random start small models take far longer to learn to copy.
+        # Zero, here and in SwiGLU, so that at the start the last layer still sees the embeddings.
+        # From a random start small models take much longer to learn to copy.
         self.out = weight(rngs, config, out, 0.0)
         if config.qkv_bias:
             head_axes = {"heads": config.num_heads, "head_dim": h}

@@ -22,11 +22,10 @@ class MLP(NamedTuple):
 def make_mlp(sizes: Sequence[int]) -> MLP:
     """Linear layers with ReLU between them.
 
+    Weights start uniform in [-b, b] with b = 1 / sqrt(inputs of the layer), biases at 0.
+
     Args:
-      sizes: widths from the input to the output, at least two, each >= 1. Weights start uniform
-        within 1 / sqrt(inputs of the layer), biases at 0.
-    Raises:
-      ValueError: fewer than two widths, or a width < 1.
+      sizes: widths from the input to the output, at least two, each >= 1.
     """
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes must be at least two widths >= 1, got {tuple(sizes)}")

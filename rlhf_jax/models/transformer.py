@@ -1,13 +1,13 @@
-"""A decoder-only transformer, handed out as pure functions over plain parameters.
+"""A decoder-only transformer as pure functions over plain parameters.
 
-Flax NNX builds the layers and is split once here: parameters are nested dicts of arrays, and the
-functions of `Transformer` run under plain `jax.jit`, `grad`, `vmap` and donation.
+Flax NNX builds the layers, and this file splits them into parameters, which are nested dicts of
+arrays, and the pure functions of `Transformer`, which work with `jax.jit`, `grad` and `vmap`.
 
     params = {"trunk": {"embed", "layers": {...}, "norm"}, "unembed"}   ("unembed" if not tied)
 
-Every leaf under "layers" has a leading axis of num_layers, which `lax.scan` walks. At first each
-layer is the identity and embedding rows have a length of about 1. So a fresh tied model expects
-every token to be repeated: that logit is about sqrt(d), where the others are about normal(0, 1).
+Every leaf under "layers" has a leading axis of num_layers for `lax.scan`. At the start each layer
+is the identity and embedding rows have length about 1. So a new model with tied embeddings predicts
+that every token repeats: that logit is about sqrt(d), the others are about normal(0, 1).
 """
 
 from collections.abc import Callable
@@ -27,11 +27,11 @@ Params = Any  # nested dict of arrays
 
 
 class KVCache(NamedTuple):
-    """Keys and values seen so far. S slots; every row writes the same slot.
+    """Keys and values of the tokens so far, in S slots. All rows write the same slot.
 
     layers: for each layer its keys and values, [B, G, S, h] each.
-    valid: [B, S] bool, slots that hold a real token (a left-padded prompt leaves False ones).
-    slot: int32 scalar, the slot that the next token fills. It must stay below S.
+    valid: [B, S] bool, slots with a real token (padding of the prompt leaves False ones).
+    slot: int32 scalar, the slot of the next token. It must stay below S.
     """
 
     layers: tuple[KeysValues, ...]
@@ -40,13 +40,13 @@ class KVCache(NamedTuple):
 
 
 class Transformer(NamedTuple):
-    """The door: pure functions, with `config` for whoever needs a size.
+    """A language model as pure functions, and its config.
 
-    init: `key -> params`. Takes a `vmap` over keys.
+    init: `key -> params`. Works under `vmap` over keys.
     hidden: `(params, ids, positions, segments) -> [B, L, d]` after the final norm. A token
       attends to itself and to earlier tokens of its own segment; segment 0 is padding.
     unembed: `(params, hidden [*B, d]) -> logits [*B, V]`, float32.
-    table: `params -> [V, d]`, the unembedding, which is the embedding itself when tied.
+    table: `params -> [V, d]`, the unembedding; with tied embeddings this is the embedding.
     prefill: `(params, ids, positions, segments, length) -> (hidden [B, P, d], KVCache)`; the
       cache has `length` slots, the first P filled. One segment per row.
     decode_step: `(params, cache, ids [B], positions [B]) -> (hidden [B, d], KVCache)`.
@@ -92,20 +92,20 @@ class Trunk(nnx.Module):
             x, kept = nnx.merge(graph, params)(x, turn, mask)
             return x, kept if keep else None
 
-        # Without remat the products of matrices are kept and only what is elementwise is redone:
-        # less memory than keeping everything, and no slower.
+        # Without remat, matrix products are kept and elementwise operations are recomputed: this
+        # needs less memory than keeping everything and is not slower.
         policies = jax.checkpoint_policies
         saved = policies.nothing_saveable if self.config.remat else policies.dots_saveable
         body = jax.checkpoint(layer, prevent_cse=False, policy=saved)
-        # Ids of padding may be anything: no layer may see what they would look up.
+        # Padding may have any id, also one outside the vocabulary: look up token 0 there.
         x, kept = jax.lax.scan(body, self.lookup(jnp.where(segments > 0, ids, 0)), layers)
         return self.norm(x), kept
 
     def step(self, cache: KVCache, ids: Int[Array, "B"], positions: Int[Array, "B"]):
-        """Hidden state [B, d] of one new token per row, and the cache that holds it.
+        """Hidden state [B, d] of one new token per row, and the cache with that token.
 
-        Layers are walked one by one: a layer with arrays of its own is updated in place, where a
-        scan would copy the whole cache for every token.
+        A Python loop over the layers, not a scan: each layer's cache is an array of its own, which
+        XLA updates in place, while a scan would copy the whole cache for every token.
         """
         turn = rotation(positions, self.config)
         graph, stacked = nnx.split(self.layers)
@@ -123,7 +123,7 @@ class Trunk(nnx.Module):
 
 
 class LanguageModel(nnx.Module):
-    """A trunk and an unembedding, which is the embedding itself when tied."""
+    """A trunk and an unembedding (with tied embeddings, the embedding itself)."""
 
     def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
         self.trunk = Trunk(config, rngs)
@@ -137,23 +137,23 @@ class LanguageModel(nnx.Module):
         return (self.trunk.embed if tied else self.unembed)[...]
 
     def logits(self, hidden: Float[Array, "*B d"]) -> Float[Array, "*B V"]:
-        """Inner products with every row of the table, float32."""
+        """Inner products with the rows of the table, float32."""
         table = self.table().astype(hidden.dtype)
         return jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
 
 
 def attention_mask(segments: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
-    """[b, l, m] is True when token l may look at token m: same real segment, and m <= l."""
+    """[b, l, m] is True if token l attends to token m: same segment, not padding, and m <= l."""
     length = segments.shape[-1]
     same = (segments[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
     return same & jnp.tril(jnp.ones((length, length), bool))
 
 
 def plain(build: Callable[[jax.Array], nnx.Module]):
-    """Splits a module family at the door.
+    """Pure functions of a Flax module.
 
     Args:
-      build: `key -> module`, every variable of which is a parameter.
+      build: `key -> module`; all its variables must be parameters.
     Returns:
       init: `key -> params`, nested dicts of arrays. bind: `params -> module`. axes: `() -> ` the
       same dicts with a tuple of axis names for each array.
@@ -179,7 +179,7 @@ def plain(build: Callable[[jax.Array], nnx.Module]):
 
 
 def _check_shapes(params: Params, expected: Any) -> None:
-    """ValueError naming the first array that is not of this model; at trace time."""
+    """ValueError at trace time, naming the first array with another shape than in this model."""
     found = jax.tree.map(jnp.shape, params)
     if found == expected:
         return
@@ -190,7 +190,7 @@ def _check_shapes(params: Params, expected: Any) -> None:
     name = next(name for name in (*wanted, *found) if found.get(name) != wanted.get(name))
     raise ValueError(
         f"params{name} must be {wanted.get(name, 'left out')} in this model, got "
-        f"{found.get(name, 'no array')}: these are the parameters of another one"
+        f"{found.get(name, 'no array')}: these are the parameters of another model"
     )
 
 

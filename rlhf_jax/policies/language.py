@@ -1,9 +1,9 @@
 """Language policies: the one-token shift, padding, packing and chunking live here only.
 
-A row is a prompt of P columns and then a completion of T; L = P + T. Some columns are padding:
-normally those before the prompt and after the completion, but any may be. The hidden state of a
-token predicts the next real token of its document, so a completion token is read off the last real
-column before it, which is the column before it unless padding lies between.
+A row is a prompt of P columns followed by a completion of T columns; L = P + T. Any column may be
+padding, usually those before the prompt and after the completion. The hidden state of a token
+predicts the next real token of its document. So the log-prob of a completion token comes from the
+last real column before it, which is the previous column unless padding lies in between.
 """
 
 from collections.abc import Callable
@@ -47,8 +47,8 @@ class LanguageInputs:
     completion_length: T <= L, static.
 
     The first token of a document has nothing before it: its log-probability is that of a uniform
-    guess, its value is 0, and the caller's mask must not count it. It is among the T if T = L or if
-    documents are packed.
+    guess, its value is 0, and the caller's mask must not count it. The T columns contain such
+    tokens if T = L or if documents are packed.
     """
 
     # Not annotated as arrays: JAX also rebuilds the record around shapes, shardings and NumPy.
@@ -59,12 +59,12 @@ class LanguageInputs:
 
 
 class LanguageDecoder(NamedTuple):
-    """What sampling needs of a language model, the cache being opaque to it.
+    """The part of a language model that sampling uses. The cache is opaque to sampling.
 
     prefill: `(params, ids [B, P], mask [B, P], length, copies) -> cache` with room for `length`
-      tokens and B * copies rows, the copies of a row next to each other.
-    step: `(params, cache, ids [B], positions [B]) -> (logits [B, V] float32, cache)`, the logits
-      of the token after this one.
+      tokens and B * copies rows; the copies of a row are adjacent.
+    step: `(params, cache, ids [B], positions [B]) -> (logits [B, V] float32, cache)`, with the
+      logits of the next token.
     """
 
     prefill: Callable[..., KVCache]
@@ -79,15 +79,13 @@ def language_inputs(
 ) -> LanguageInputs:
     """Joins prompts and completions into rows, one segment each.
 
-    Padding is skipped wherever it lies: positions count real tokens.
+    Padding may be anywhere: positions count real tokens only.
 
     Args:
-      prompt_ids, prompt_mask: [*B, P]; True marks real tokens, at least one in a row.
-      completion_ids, completion_mask: [*B, T]; True marks real tokens, the stop token included.
+      prompt_ids, prompt_mask: [*B, P]; True marks real tokens, at least one per row.
+      completion_ids, completion_mask: [*B, T]; True marks real tokens, including the stop token.
     Returns:
       Inputs with L = P + T and completion_length = T.
-    Raises:
-      AssertionError: leading axes differ (at trace time).
     """
     chex.assert_equal_shape([prompt_ids, prompt_mask])
     chex.assert_equal_shape([completion_ids, completion_mask])
@@ -114,11 +112,10 @@ def language_trajectory(
 
     Args:
       prompt_ids, prompt_mask, completion_ids: as in `language_inputs`.
-      completion_mask: [*B, T] True at the tokens that count, the policy's own.
-      valid: [*B, T] True at real tokens, those of a tool or a user included, which are read and do
-        not count; what counts is valid in any case. None: every real token counts.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      completion_mask: [*B, T] True at the tokens that count: those that the policy produced.
+      valid: [*B, T] True at real tokens, including those of a tool or a user, which the policy
+        reads but which do not count. Tokens that count are always valid. None: all real tokens
+        count.
     """
     if valid is not None:
         chex.assert_equal_shape([completion_mask, valid])
@@ -134,13 +131,11 @@ def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
 
     Args:
       model: from `models.make_transformer`.
-      chunk: `logps` makes logits for this many of the T positions at a time and makes them again
-        in the backward pass, so that no more than [*B, chunk, V] is held in float32. With
-        T <= chunk they are made once and kept.
+      chunk: `logps` computes logits for this many of the T positions at a time, and again in the
+        backward pass, so at most [*B, chunk, V] float32 are in memory. If T <= chunk, they are
+        computed once and kept.
     Returns:
       Policy over `LanguageInputs`; actions are normally `inputs.ids[..., -T:]`.
-    Raises:
-      ValueError: chunk < 1.
     """
     check_range("[1, inf)", chunk=chunk)
 
@@ -180,23 +175,21 @@ def language_reward(model: ScalarModel) -> RewardFn:
 
 
 def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
-    """A pairwise preference model that reads both answers at once, so it can go round in circles.
+    """A pairwise preference model that reads both answers at once, so preferences may be cyclic.
 
     P(y beats y' | x) = sigmoid(f(x, y, y') - f(x, y', y)),
 
-    f the scalar at the last real token of the row `x y separator y'`. The difference makes
-    P(y beats y') + P(y' beats y) = 1 and P(y beats y) = 1/2 whatever f has learned; it costs two
-    rows per comparison, and the head's bias cancels in it.
+    where f is the scalar at the last real token of the row `x y separator y'`. The difference makes
+    P(y beats y') + P(y' beats y) = 1 and P(y beats y) = 1/2 for every f. A comparison costs two
+    rows, and the bias of the head cancels.
 
     Args:
-      model: f; `models.make_reward_model` serves, with the parameters of a reward model.
-      separator: id of the token between the answers, one that no answer holds, such as the <bos>
-        that begins every prompt. An answer that was cut has no <eos>, so that could not tell.
+      model: f, e.g. from `models.make_reward_model`, with the parameters of a reward model.
+      separator: id of the token between the answers. No answer may contain it; use e.g. the <bos>
+        that begins every prompt. Not <eos>: truncated answers lack it.
     Returns:
-      PreferenceFn of two trajectories over `LanguageInputs`, one document per row, for the same
-      prompts, whose leading axes agree; T may differ. The prompt is read off each one's inputs.
-    Raises:
-      ValueError: the separator is not in the vocabulary.
+      PreferenceFn of two trajectories over `LanguageInputs`, one document per row, with the same
+      prompts and leading axes; T may differ.
     """
     check_range(f"[0, {model.config.vocab_size})", separator=separator)
     scores = language_reward(model).scores
@@ -211,7 +204,7 @@ def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
 
 
 def language_decoder(model: Transformer) -> LanguageDecoder:
-    """Cached decoding, one document per row; padding of the prompt is skipped wherever it lies."""
+    """Cached decoding, one document per row; the prompt may have padding anywhere."""
 
     def prefill(params, ids, mask, length, copies):
         count = jnp.cumsum(mask, axis=-1, dtype=jnp.int32)
@@ -236,21 +229,18 @@ def mixture_decoder(decoder: LanguageDecoder, *, weight: Scalar) -> LanguageDeco
 
     pi(y_t | x, y_<t) proportional to pi_1(y_t | x, y_<t)^(1 - w) pi_2(y_t | x, y_<t)^w,
 
-    whose logits are (1 - w) z_1 + w z_2. The opponent of Nash-MD, with the reference as pi_2. It
-    reads and keeps two caches, so a token costs two forward passes.
+    with logits (1 - w) z_1 + w z_2. With the reference as pi_2 it is the opponent of Nash-MD. A
+    token costs two forward passes, with one cache for each policy.
 
     Args:
-      decoder: of both policies.
-      weight: w in [0, 1]; 0 draws what the first policy draws, 1 what the second does. May be
-        traced.
+      decoder: the decoder of both policies.
+      weight: w in [0, 1]; 0 draws from the first policy, 1 from the second. May be traced.
     Returns:
-      LanguageDecoder whose params are `(params, ref_params)`. The log-probs of its rollouts are
-      those of the mixture.
-    Raises:
-      ValueError: a known weight outside [0, 1].
+      LanguageDecoder with params `(params, ref_params)`. The log-probs of its rollouts are those of
+      the mixture.
     Reference: Munos et al. 2023, arXiv:2312.00886, Appendix F.1.
-    Departs: from Eq. 3 of the paper, as its own experiments do: that is the mixture of whole
-      answers (`algos.games.opponents.mixture` for a table), which no decoder can draw from.
+    Departs: Eq. 3 of the paper mixes whole answers (`algos.games.opponents.mixture` for a table),
+      which no decoder can draw from; the experiments of the paper mix tokens too.
     """
     check_range("[0, 1]", weight=weight)
 
@@ -269,7 +259,7 @@ def mixture_decoder(decoder: LanguageDecoder, *, weight: Scalar) -> LanguageDeco
 
 
 def _pair_row(first: LanguageInputs, second: LanguageInputs, separator: int) -> Trajectory:
-    """Rows of the prompt, the first answer, the separator and the second answer as completion."""
+    """Rows of the prompt, with `first answer, separator, second answer` as the completion."""
     chex.assert_equal_shape([first.ids[..., 0], second.ids[..., 0]])
     start, other = (each.ids.shape[-1] - each.completion_length for each in (first, second))
     real, other_real = (jnp.asarray(each.segments) > 0 for each in (first, second))
@@ -293,14 +283,15 @@ def _per_token(run: Callable, params: Params, inputs: LanguageInputs) -> Array:
 
 
 def _states_before(run: Callable, params: Params, inputs: LanguageInputs) -> Array:
-    """What `run` says of the last real token before each of the last T, in its own segment.
+    """Output of `run` at the last real token before each of the last T columns.
 
-    0 at padding and at the first token of a document.
+    0 at padding, and at the first token of a document: a token must not see another segment.
     """
     out, segments = _per_token(run, params, inputs), jnp.asarray(inputs.segments)
     before, length = true_before(segments > 0), segments.shape[-1]
     own = jnp.take_along_axis(segments, jnp.maximum(before, 0), axis=-1) == segments
-    before = jnp.where((before >= 0) & (segments > 0) & own, before, length)  # length: nowhere
+    # `length` is out of bounds, so `take_along_axis` fills 0 there.
+    before = jnp.where((before >= 0) & (segments > 0) & own, before, length)
     before = before[..., length - inputs.completion_length :]
     before = before.reshape(*before.shape, *[1] * (out.ndim - before.ndim))
     return jnp.take_along_axis(out, before, axis=segments.ndim - 1, mode="fill", fill_value=0)

@@ -1,7 +1,7 @@
-"""Log-linear models over fixed features. Inputs are the same state ids as the tables': [*B, T].
+"""Log-linear models over fixed features. Inputs are state ids [*B, T], as for tables.
 
-The features belong to the policy, not to its inputs, so that a table and a linear policy are
-trained on the same rollouts.
+The features belong to the policy, not to its inputs, so a table and a linear policy can train on
+the same rollouts.
 """
 
 import chex
@@ -48,8 +48,8 @@ def linear_value(features: Float[Array, "S d"]) -> ValueFn:
 def linear_reward(num_features: int) -> RewardFn:
     """score = sum over counted steps of x_t . params, with params [d] that start at zero.
 
-    The features x are the trajectory's inputs [*B, T, d], so any featuriser will do; an answer
-    described by one vector is a trajectory of T = 1.
+    The features x are the inputs of the trajectory, [*B, T, d], from any source. An answer
+    described by one vector is a trajectory with T = 1.
     """
 
     def init(key: jax.Array) -> jax.Array:
@@ -59,7 +59,7 @@ def linear_reward(num_features: int) -> RewardFn:
     def scores(params, trajectory: Trajectory):
         chex.assert_shape(params, (num_features,))
         check_mask(mask=trajectory.mask)
-        # Before the product: 0 times a NaN feature would be a NaN gradient.
+        # Masked before the product: 0 times a NaN feature would be a NaN gradient.
         counted = jnp.where(trajectory.mask[..., None], trajectory.inputs, 0.0)
         return jnp.sum(counted @ params, axis=-1)
 

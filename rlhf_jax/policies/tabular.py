@@ -1,7 +1,7 @@
-"""Softmax tables: one free number per state and action. Inputs are state ids [*B, T].
+"""Softmax tables: one free parameter per state and action. Inputs are state ids [*B, T].
 
-Params may be NumPy arrays, as a file gives them. A state that the table lacks gives NaN; params of
-another table raise AssertionError.
+Params may be NumPy arrays, e.g. from a file. A state outside the table gives NaN; params of another
+shape raise AssertionError.
 """
 
 import chex

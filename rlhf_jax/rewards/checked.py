@@ -1,4 +1,4 @@
-"""Wrappers that name the prompt when a judge raises or answers with no probability."""
+"""A wrapper for judges: an error, or an output that is not a probability, names its prompt."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,31 +11,31 @@ from rlhf_jax.types import Trajectory
 
 Judge = Callable[[np.ndarray, Trajectory, Trajectory], Any]
 
-ROUNDING = 1e-6  # beyond [0, 1], what sums of probabilities in float32 come to
+ROUNDING = 1e-6  # sums of float32 probabilities may leave [0, 1] by this much
 
 
 class JudgeError(ValueError):
-    """A judge failed, or answered what is no probability. The message names the prompts."""
+    """A judge raised, or its output is not a probability. The message names the prompts."""
 
 
 def checked_judge(judge: Judge) -> Judge:
-    """The same judge; every answer is a probability, or an error that names its prompt.
+    """The same judge with its output checked.
 
     Returns:
-      A judge whose prefs are [N], of JAX's default float type. Up to 1e-6 outside [0, 1] counts as
-      rounding.
-      It raises JudgeError where the judge raises anything (chained), or answers with another shape,
-      a NaN, or a number outside [0, 1]; of wrong answers the first one is named.
+      A judge with prefs [N] of JAX's default float type. Numbers up to 1e-6 outside [0, 1] are
+      clipped, as rounding errors. It raises JudgeError (chained) if the judge raises, or if it
+      returns another shape, a NaN, or a number outside [0, 1]; the message names the first such
+      row.
     """
 
     def ask(indices: np.ndarray, first: Trajectory, second: Trajectory) -> Float[Array, "N"]:
         indices = np.asarray(indices)
         try:
             prefs = np.asarray(judge(indices, first, second), np.float64)
-        except JudgeError:  # it has named its prompt
+        except JudgeError:  # already names its prompt
             raise
-        # Everything else, because a judge is the user's own code or a service: whatever goes wrong
-        # there, the prompts it was asked about are what its author needs to find it.
+        # Any other exception: a judge is the user's code or a service, and its author needs to know
+        # the prompts to find the fault.
         except Exception as error:
             raise judge_failure(f"asked about {_named(indices)}", error) from error
         if prefs.shape != indices.shape:
@@ -43,7 +43,7 @@ def checked_judge(judge: Judge) -> Judge:
                 f"the judge, asked about {_named(indices)}, returned shape {prefs.shape}; "
                 f"expected {indices.shape}, one probability per comparison"
             )
-        wrong = ~((prefs >= -ROUNDING) & (prefs <= 1.0 + ROUNDING))  # NaN is neither
+        wrong = ~((prefs >= -ROUNDING) & (prefs <= 1.0 + ROUNDING))  # True for NaN
         if wrong.any():
             row = int(np.argmax(wrong))
             raise JudgeError(
@@ -56,13 +56,13 @@ def checked_judge(judge: Judge) -> Judge:
 
 
 def judge_failure(doing: str, error: Exception) -> JudgeError:
-    """One line about a failure inside a judge."""
+    """The JudgeError, in one line, for an exception inside a judge."""
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return JudgeError(f"the judge failed, {doing}: {reason}")
 
 
 def _named(indices: np.ndarray) -> str:
-    """Prompts by number, the first few of many."""
+    """The prompt indices in words, at most the first eight."""
     numbers = list(dict.fromkeys(np.asarray(indices).ravel().tolist()))
     shown = ", ".join(map(str, numbers[:8]))
     return f"prompt{'s' * (len(numbers) != 1)} {shown}" + (

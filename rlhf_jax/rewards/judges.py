@@ -1,9 +1,9 @@
-"""Judges: who says which of two answers to a prompt is better.
+"""Judges: functions that say which of two answers to a prompt is better.
 
-A judge is a function on the host, `(indices [N], first, second) -> prefs [N]`: indices are NumPy
-integers, the prompts' numbers in their data set; first and second are trajectories [N] that answer
-them; prefs are P(first beats second). A reward model, a preference model, a rule over texts or a
-program elsewhere can be one.
+A judge runs on the host, `(indices [N], first, second) -> prefs [N]`. indices are the NumPy indices
+of the prompts in their data set, first and second are trajectories [N] that answer them, and prefs
+are P(first beats second). It may be a reward model, a preference model, a rule over texts or an
+external service.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ from rlhf_jax.types import Params, PreferenceFn, RewardFn, Trajectory
 def reward_judge(reward: RewardFn, params: Params, *, beta: float | int = 1.0) -> Judge:
     """The Bradley-Terry judge of a reward model: P = sigmoid(beta (r(first) - r(second))).
 
-    Of many answers to a prompt `envs.games.bradley_terry_game(beta * scores)` is the same matrix
-    as `judge_matrix` of this judge, and scores each answer only once.
+    For a matrix over many answers, `envs.games.bradley_terry_game(beta * scores)` equals
+    `judge_matrix` of this judge and scores each answer only once.
 
     Args:
       reward: any parametrisation. Compiled once per shape.
-      beta: rationality, in units of 1 / score.
+      beta: inverse temperature, in units of 1 / score.
     Returns:
-      A judge that answers NaN, which `checked_judge` refuses, where a score is not finite.
+      A judge. It returns NaN, which `checked_judge` refuses, if a score is not finite.
     """
 
     @jax.jit
@@ -41,7 +41,7 @@ def reward_judge(reward: RewardFn, params: Params, *, beta: float | int = 1.0) -
 def preference_judge(preference: PreferenceFn, params: Params) -> Judge:
     """The judge of a pairwise preference model: P = sigmoid(logit). Compiled once per shape.
 
-    It answers NaN, which `checked_judge` refuses, where the logit is not finite.
+    It returns NaN, which `checked_judge` refuses, if the logit is not finite.
     """
 
     @jax.jit
@@ -58,16 +58,16 @@ def text_judge(
     prompt_texts: Callable[[np.ndarray], Sequence[str]],
     answer_texts: Callable[[Trajectory], Sequence[str]],
 ) -> Judge:
-    """A judge of texts, asked about one comparison at a time.
+    """A judge from a function that compares two texts.
 
-    Two equal texts are worth 1/2 each, and `compare` is not asked.
+    Two equal texts get 1/2 without a call of `compare`.
 
     Args:
       compare: `(prompt, first, second) -> P(first beats second)`.
       prompt_texts: `indices [N] -> N` texts.
       answer_texts: `trajectory [N] -> N` texts.
     Returns:
-      A judge. It raises JudgeError that names the prompt where `compare` raises anything (chained).
+      A judge. If `compare` raises, it raises a JudgeError (chained) that names the prompt.
     """
 
     def ask(indices: np.ndarray, first: Trajectory, second: Trajectory) -> np.ndarray:
@@ -81,22 +81,21 @@ def text_judge(
 def judge_matrix(
     judge: Judge, indices: np.ndarray, answers: Trajectory, *, chunk: int | None = None
 ) -> Float[Array, "B K K"]:
-    """Every answer of a prompt against every other.
+    """Preferences between all pairs of answers to each prompt.
 
-    Each pair i < j is judged once, as (answer i, answer j), in B K (K - 1) / 2 comparisons, prompt
-    by prompt; P[j, i] = 1 - P[i, j] and P[i, i] = 1/2 are not asked.
+    Each pair i < j is judged once, as (answer i, answer j): B K (K - 1) / 2 comparisons.
+    P[j, i] = 1 - P[i, j] and P[i, i] = 1/2 need no call.
 
     Args:
-      judge: is checked here (`checked_judge`).
-      indices: [B] the prompts' numbers.
+      judge: any judge; its output is checked by `checked_judge`.
+      indices: [B] prompt indices.
       answers: leading axes [B, K].
-      chunk: this many comparisons per call, the last call filled up with the first ones again, so
-        that a compiled judge sees one shape; None for all in one call.
+      chunk: number of comparisons per call; None makes one call. The last call is filled up with
+        the first comparisons again, so a compiled judge sees one shape.
     Returns:
       [B, K, K] prefs, row beats column, P + P^T = 1.
     Raises:
       JudgeError: as `checked_judge`.
-      ValueError: chunk < 1.
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
@@ -117,7 +116,7 @@ def judge_matrix(
 
 
 def _finite_sigmoid(logits: Float[Array, "N"], *scores: Float[Array, "N"]) -> Float[Array, "N"]:
-    """sigmoid(logits), NaN where a score is not finite: an infinite one is no sure win."""
+    """sigmoid(logits), or NaN if a score is not finite: an infinite score is not a certain win."""
     return jnp.where(jnp.isfinite(jnp.stack(scores)).all(0), jax.nn.sigmoid(logits), jnp.nan)
 
 

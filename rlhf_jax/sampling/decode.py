@@ -1,4 +1,8 @@
-"""Decoding with a cache: prompts in, trajectories with both kinds of log-probs out."""
+"""Decoding with a cache: from prompts to trajectories with their log-probs.
+
+Log-probs come in two kinds: under the model, and under the distribution that was sampled from
+(after temperature, top-k and top-p).
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,15 +22,12 @@ from rlhf_jax.types import Params, PyTree, Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """How answers are drawn. Every field is static: another value is another compilation.
+    """How answers are drawn. Every field is static: another value compiles again.
 
     max_new_tokens: T, the length of every completion array.
     temperature: >= 0; 0 is greedy. top_k: 0 for no limit. top_p: in (0, 1], 1 for no limit.
-    stop_ids: tokens that end an answer; the one produced is part of it and counted in the mask.
+    stop_ids: tokens that end an answer. The stop token is part of the answer; the mask counts it.
     pad_id: fills the places after the stop.
-
-    Raises:
-      ValueError: a field is out of its range.
     """
 
     max_new_tokens: int
@@ -46,11 +47,11 @@ class SamplingConfig:
 class Rollout(NamedTuple):
     """Sampled answers.
 
-    trajectory: actions are the completions, mask counts the stop token.
-    token_logps: [*B, T] float32 nats under the model itself (temperature 1, nothing ruled out);
-      0 where the mask is False.
+    trajectory: actions are the completions; the mask counts the stop token.
+    token_logps: [*B, T] float32 nats under the model (temperature 1, no top-k or top-p); 0 where
+      the mask is False.
     sampling_token_logps: [*B, T] the same under the distribution that was sampled from.
-    finished: [*B] True when a stop id was produced, False when the length ran out.
+    finished: [*B] True if the answer ended with a stop id, False if it was cut at T tokens.
     """
 
     trajectory: Trajectory
@@ -60,7 +61,10 @@ class Rollout(NamedTuple):
 
 
 class _Loop(NamedTuple):
-    """What one decoding step changes. R rows. Tables are [T, R]: a step writes one line."""
+    """State of the decoding loop for R rows.
+
+    Tables are [T, R], not [R, T]: a step then writes one contiguous line.
+    """
 
     step: Int[Array, ""]
     cache: PyTree  # the decoder's own
@@ -86,18 +90,16 @@ def sample(
     """One answer per prompt, stopping early once every row has finished.
 
     Token t of a row is drawn with fold_in(fold_in(fold_in(key, prompt), sample), t), so an answer
-    does not depend on the batch it was drawn in, its order or the number of devices. Put it under
-    `jax.jit` with `decoder` and `config` closed over.
+    does not depend on the rest of the batch, its order or the number of devices. Use `jax.jit` with
+    `decoder` and `config` closed over.
 
     Args:
-      prompt_ids, prompt_mask: [B, P]; True marks real tokens, at least one in a row. Padding may
-        lie anywhere; the trajectory has it on the left.
+      prompt_ids, prompt_mask: [B, P]; True marks real tokens, at least one per row. Padding may be
+        anywhere; in the trajectory it is on the left.
       key: typed key of this sampling step.
-      prompt_indices, sample_indices: [B] int, what each row's draws are counted by.
+      prompt_indices, sample_indices: [B] int, the two counters of each row in the formula above.
     Returns:
       Rollout with leading axes [B].
-    Raises:
-      AssertionError: shapes differ (at trace time).
     """
     chex.assert_equal_shape([prompt_indices, sample_indices])
     rollout = sample_many(
@@ -124,9 +126,9 @@ def sample_many(
     prompt_indices: Int[Array, "B"],
     sample_indices: Int[Array, "B K"],
 ) -> Rollout:
-    """K answers per prompt, the prompt read once; otherwise `sample`, which has the arguments.
+    """K answers per prompt; each prompt is processed once. Arguments as in `sample`.
 
-    `jnp.broadcast_to(jnp.arange(K), (B, K))` are the sample indices of a first round. Any others
+    The first K answers have sample indices `jnp.broadcast_to(jnp.arange(K), (B, K))`; other indices
     draw further answers to the same prompts.
 
     Returns:
@@ -136,7 +138,8 @@ def sample_many(
     chex.assert_equal_shape_prefix([prompt_ids, prompt_indices, sample_indices], 1)
     copies = sample_indices.shape[1]
     keys = row_keys(key, jnp.repeat(prompt_indices, copies), sample_indices.reshape(-1))
-    order = jnp.argsort(prompt_mask, axis=-1, stable=True)  # padding first
+    # Padding goes to the left, so that every prompt ends in the last column.
+    order = jnp.argsort(prompt_mask, axis=-1, stable=True)
     prompt_ids, prompt_mask = (
         jnp.take_along_axis(x, order, axis=-1) for x in (prompt_ids, prompt_mask)
     )
@@ -158,11 +161,12 @@ def _decode(
     keys: Key[Array, "R"],
     config: SamplingConfig,
 ) -> _Loop:
-    """The loop: each step reads one token per row and draws the next. R = B K rows."""
+    """The decoding loop over R = B K rows: each step reads one token per row and draws the next."""
     rows, length = keys.shape[0], config.max_new_tokens
     copies = rows // prompt_ids.shape[0]
     prompt_lengths = jnp.repeat(jnp.sum(prompt_mask, axis=-1, dtype=jnp.int32), copies)
-    # The cache starts with all of the prompt but its last token, which the first step reads.
+    # Prefill without the last token: the first step of the loop reads it, so that every token is
+    # drawn by the same code. The pad keeps the number of columns at P.
     context = (jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in (prompt_ids, prompt_mask))
     start = _Loop(
         step=jnp.asarray(0, jnp.int32),
@@ -189,7 +193,7 @@ def _decode(
 def _append(
     loop: _Loop, logits: Float[Array, "R V"], keys: Key[Array, "R"], config: SamplingConfig
 ) -> _Loop:
-    """Draws one token per row and writes it where the row has not finished."""
+    """Draws one token per row; rows that have finished get `pad_id` and do not count."""
     processed = processed_logits(
         logits, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
     )

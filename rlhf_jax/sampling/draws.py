@@ -1,11 +1,11 @@
-"""Draws: several answers to each prompt by one call, whatever the policy is.
+"""Draws: several answers to each prompt by one call, for any kind of policy.
 
     draw(params, prompts: Prompts, key, samples, first=0) -> Rollout [B, samples]
 
-is what the methods of `algos.selfplay` ask their answers from. Answer k of a prompt is drawn
-with the counters (prompts.indices, first + k), so it depends neither on the batch nor on how many
-are drawn with it: a prompt given twice gets the same answers twice, and `first` draws further ones.
-With an array [B, 1] for `first`, each prompt has its own.
+Methods of `algos.selfplay` get their answers from such a function. Answer k of a prompt is drawn
+with the counters (prompts.indices, first + k), so it does not depend on the batch or on the number
+of samples. A prompt that occurs twice gets the same answers twice; a larger `first` draws others. An
+array `first` [B, 1] gives each prompt its own.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def language_draw(decoder: LanguageDecoder, config: SamplingConfig) -> Draw:
     """Answers of a language model. Compiled once per shape.
 
     Args:
-      decoder: `language_decoder(model)`, or a `mixture_decoder`, whose params are a pair.
+      decoder: `language_decoder(model)`, or a `mixture_decoder` (its params are a pair).
     Returns:
       A draw; prompts.inputs are ids and mask [B, P].
     """
@@ -51,7 +51,7 @@ def policy_draw(policy: Policy) -> Draw:
     """Actions of a table or a linear policy, one step each. Compiled once per shape.
 
     Returns:
-      A draw; prompts.inputs are states [B], actions are [B, samples, 1] and all count.
+      A draw; prompts.inputs are states [B]; actions are [B, samples, 1], and all of them count.
     """
     run = jax.jit(partial(sample_actions, policy))
 
@@ -69,16 +69,14 @@ def policy_draw(policy: Policy) -> Draw:
 def mixture_policy(policy: Policy, *, weight: float | int) -> Policy:
     """Geometric mixture of two policies, pi_1^(1 - w) pi_2^w, normalised over the actions.
 
-    On answers of one step it is the mixture of answers; on longer ones, that of each step, which
-    `policies.language.mixture_decoder` draws from with a cache.
+    For answers of one step this is the mixture of answers; for longer ones it mixes each step, like
+    `policies.language.mixture_decoder`, which has a cache.
 
     Args:
-      policy: of both.
-      weight: w in [0, 1] on the second.
+      policy: the policy of both params.
+      weight: w in [0, 1], the weight of the second.
     Returns:
-      Policy whose params are `(params, ref_params)`.
-    Raises:
-      ValueError: a weight outside [0, 1].
+      Policy with params `(params, ref_params)`.
     """
     check_range("[0, 1]", weight=weight)
 
@@ -98,7 +96,7 @@ def mixture_policy(policy: Policy, *, weight: float | int) -> Policy:
 def _counters(
     prompts: Prompts, samples: int, first: First
 ) -> tuple[Int[Array, "B K"], Int[Array, "B K"]]:
-    """Prompt and sample numbers of every answer."""
+    """Prompt and sample indices of every answer."""
     indices = jnp.asarray(prompts.indices)[:, None]
     shape = (indices.shape[0], samples)
     return jnp.broadcast_to(indices, shape), jnp.broadcast_to(first + jnp.arange(samples), shape)

@@ -15,12 +15,12 @@ Act = Callable[[Key[Array, ""], Any], tuple[Any, Array]]
 
 
 class Episode(NamedTuple):
-    """What happened in T steps.
+    """One episode of at most T steps.
 
     trajectory: inputs are the observations [T], actions [T], mask [T] False after the end.
-    rewards: [T], 0 after the end; discounts: [T] 0 from the last step on.
+    rewards: [T], 0 after the end; discounts: [T], 0 from the last step on.
     token_logps: [T] log-prob of each action under the policy that acted, 0 after the end.
-    last_observation: after the last step. states: the environment's, [T + 1].
+    last_observation: observation after the last step. states: environment states, [T + 1].
     """
 
     trajectory: Trajectory
@@ -32,7 +32,7 @@ class Episode(NamedTuple):
 
 
 def policy_act(policy: Policy, params: Params) -> Act:
-    """Actions from a policy whose inputs are observations: tables, linear maps.
+    """Actions from a policy with observations as inputs, e.g. a table or a linear map.
 
     Returns:
       `act(key, observation) -> (action, log-prob)` for `sample_episode`.
@@ -47,17 +47,13 @@ def policy_act(policy: Policy, params: Params) -> Act:
 
 
 def sample_episode(env: Env, act: Act, key: Key[Array, ""], *, steps: int) -> Episode:
-    """One episode of at most `steps` steps; the draws of step t hang on fold_in(key, t).
+    """One episode of at most `steps` steps; step t uses the key fold_in(key, t).
 
     Args:
-      env: one world; for several, vmap over what it was made of.
+      env: one environment; for several, vmap over the arguments that it is made from.
       act: `(key, observation) -> (action, log-prob)`.
-      key: one episode's; a batch is `jax.vmap` over keys.
-      steps: >= 1.
-    Returns:
-      Episode with time axis T = steps.
-    Raises:
-      ValueError: steps < 1.
+      key: one per episode; use `jax.vmap` over keys for a batch.
+      steps: T >= 1.
     """
     check_range("[1, inf)", steps=steps)
     state, observation = env.reset(jax.random.fold_in(key, steps))
@@ -69,12 +65,12 @@ def sample_episode(env: Env, act: Act, key: Key[Array, ""], *, steps: int) -> Ep
         new, seen = env.step(step_key, state, action)
         left = jnp.where(alive, seen.discount, 0.0)
         reward = jnp.where(alive, seen.reward, 0.0)
-        told = (observation, action, alive, reward, left, jnp.where(alive, logp, 0.0), new)
-        return (new, seen.observation, alive & (seen.discount > 0)), told
+        record = (observation, action, alive, reward, left, jnp.where(alive, logp, 0.0), new)
+        return (new, seen.observation, alive & (seen.discount > 0)), record
 
     start = (state, observation, jnp.ones((), bool))
-    (_, last, _), told = jax.lax.scan(step, start, jnp.arange(steps))
-    observations, actions, mask, rewards, discounts, logps, states = told
+    (_, last, _), records = jax.lax.scan(step, start, jnp.arange(steps))
+    observations, actions, mask, rewards, discounts, logps, states = records
     states = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), state, states)
     trajectory = Trajectory(observations, actions, mask)
     return Episode(trajectory, rewards, discounts, logps, last, states)

@@ -13,7 +13,7 @@ def top_k_logits(logits: Float[Array, "*B A"], *, k: int) -> Float[Array, "*B A"
 
     Args:
       logits: [*B, A].
-      k: static, >= 1; k >= A changes nothing. Actions tied with the k-th are all kept.
+      k: static, >= 1; k >= A changes nothing. All actions tied with the k-th are kept.
     """
     check_range("[1, inf)", k=k)
     if k >= logits.shape[-1]:
@@ -23,10 +23,10 @@ def top_k_logits(logits: Float[Array, "*B A"], *, k: int) -> Float[Array, "*B A"
 
 
 def top_p_logits(logits: Float[Array, "*B A"], *, p: float) -> Float[Array, "*B A"]:
-    """Keeps the smallest set of most probable actions whose mass reaches p.
+    """Keeps the smallest set of most probable actions with total probability >= p.
 
-    An action stays when the actions strictly before it, in order of falling probability, hold
-    less than p in total. The most probable one always stays, and so does any tied with the last.
+    An action is kept if the actions with higher probability hold less than p in total. So the most
+    probable action is always kept, and so are all ties with the last one.
 
     Args:
       logits: [*B, A]; -inf is allowed.
@@ -54,16 +54,16 @@ def top_p_logits(logits: Float[Array, "*B A"], *, p: float) -> Float[Array, "*B 
 def processed_logits(
     logits: Float[Array, "*B A"], *, temperature: float, top_k: int, top_p: float
 ) -> Float[Array, "*B A"]:
-    """What is sampled from: logits / temperature, then top-k, then top-p of what is left.
+    """Logits of the sampling distribution: logits / temperature, then top-k, then top-p.
 
     Args:
       logits: [*B, A] float32.
-      temperature: static, >= 0; 0 leaves only the largest logit (the first, in a tie).
+      temperature: static, >= 0; 0 keeps only the largest logit (the first one in a tie).
       top_k: static, 0 for no limit.
       top_p: static, in (0, 1]; 1 for no limit.
     Returns:
-      [*B, A] unnormalised, -inf where an action is ruled out. The smallest temperatures give their
-      limit, the largest logit, at random in a tie.
+      [*B, A] unnormalised, -inf for excluded actions. A tiny temperature gives its limit, a uniform
+      choice among the largest logits.
     """
     check_range("[0, inf)", temperature=temperature, top_k=top_k)
     check_range("(0, 1]", top_p=top_p)

@@ -1,4 +1,4 @@
-"""Counter-based randomness: a draw depends on what it is for, never on who else is in the batch."""
+"""Counter-based randomness: a draw depends on its prompt and sample index, not on the batch."""
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,9 @@ def row_keys(
     """One key per row: fold_in(fold_in(key, prompt), sample).
 
     Args:
-      key: of this sampling step; `jax.random.fold_in(run_key, step)` for training step `step`.
-      prompt_indices: [*B] the prompt's index in its data set.
+      key: key of this sampling step, e.g. `jax.random.fold_in(run_key, step)`.
+      prompt_indices: [*B] index of the prompt in its data set.
       sample_indices: [*B] 0, 1, ... for several answers to one prompt.
-    Returns:
-      [*B] typed keys.
     """
 
     def one(prompt, sample):
@@ -28,14 +26,12 @@ def row_keys(
 def draw_actions(
     keys: Key[Array, "B"], step: Int[Array, ""] | int, logits: Float[Array, "B A"]
 ) -> Int[Array, "B"]:
-    """One action per row from softmax(logits), by the Gumbel-max rule with fold_in(key, step).
+    """One action per row from softmax(logits), by the Gumbel-max trick with fold_in(key, step).
 
     Args:
       keys: [B] from `row_keys`.
       step: index t of the action within its row.
-      logits: [B, A] float32; -inf forbids an action.
-    Returns:
-      [B] int32.
+      logits: [B, A] float32; -inf excludes an action.
     """
 
     def noise(key):

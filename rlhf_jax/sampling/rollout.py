@@ -18,19 +18,17 @@ def sample_actions(
     prompt_indices: Int[Array, "*B"],
     sample_indices: Int[Array, "*B"],
 ) -> tuple[Trajectory, Float[Array, "*B T"]]:
-    """One action per step from the policy's softmax, every step counted.
+    """One action per step from the softmax of the policy; all steps count.
 
-    Step t of a row is drawn with fold_in(fold_in(fold_in(key, prompt), sample), t), the counters
-    of decoding. A bandit is T = 1.
+    Step t of a row is drawn with fold_in(fold_in(fold_in(key, prompt), sample), t), as in
+    `sampling.decode`. A bandit has T = 1.
 
     Args:
-      inputs: of the policy, with logits [*B, T, A].
+      inputs: inputs of the policy, which give logits [*B, T, A].
       key: typed key of this sampling step.
-      prompt_indices, sample_indices: [*B] int, what each row's draws are counted by.
+      prompt_indices, sample_indices: [*B] int, the two counters of each row.
     Returns:
       The trajectory, and token_logps [*B, T] of its actions, float32 nats.
-    Raises:
-      ValueError: a step's logits do not have one row per index.
     """
     logits = policy.logits(params, inputs)
     lead, (steps, num_actions) = logits.shape[:-2], logits.shape[-2:]

@@ -82,7 +82,7 @@ def test_whole_dialogues_beside_a_prompt_are_parted(tmp_path):
     parted = Pair(TURN, f" x{TURN} a", f" x{TURN} b")
     assert found.pairs[4:] == (Pair(TURN, " a", " b"), Pair(TURN, " a", " b"), parted)
     assert found.prompts_removed == 3
-    with pytest.raises(ValueError, match=r"row 1: .* the prompt is not in what they share"):
+    with pytest.raises(ValueError, match=r"row 1: .* does not contain the prompt"):
         read_preferences(write(tmp_path / "b.jsonl", {"prompt": "other", **whole}))
 
 
@@ -142,8 +142,8 @@ def test_gzip_is_told_by_content_and_blank_lines_are_counted(tmp_path):
     [
         ({"prompt": "p", "chosen": "a"}, "field rejected is missing"),
         ({**PLAIN, "prompt": " \n"}, "field prompt is empty; fill it in or remove the row"),
-        ({**PLAIN, "system": "be brief"}, "field system says what is answered"),
-        ({**PLAIN, "Context": ["a passage"]}, "field Context says what is answered"),
+        ({**PLAIN, "system": "be brief"}, "field system belongs to the question"),
+        ({**PLAIN, "Context": ["a passage"]}, "field Context belongs to the question"),
         ({**PLAIN, "chosen": "x" * 100_001}, "field chosen: 100001 characters without white space"),
         ({**PLAIN, "prompt": "\n" * 100_001 + "x"}, "field prompt: 100001 characters of whi"),
         ('{"prompt": "p", "chosen": "a", "rejected": "b", "chosen": "c"}', "field chosen comes tw"),
@@ -173,7 +173,7 @@ def test_bad_prompt_rows(tmp_path, bad, message):
         ({"chosen": f"{TURN} a"}, "field rejected is missing"),
         (
             {"prompt": "p", "chosen": f"{TURN} a", "rejected": f"{TURN} b"},
-            r"field prompt says what is answered, and is not read .* \(chosen, rejected\)",
+            r"field prompt belongs to the question, but .* fields read \(chosen, rejected\)",
         ),
     ],
 )
@@ -192,7 +192,7 @@ def test_bad_dialogues(tmp_path, bad, message):
         ({"preference": "120102"}, "field preference: expected a list, found text"),
         ({"passages": ["text"]}, "field passages: expected lists of texts"),
         ({"prediction 4": None}, "field prediction 4: expected text, found null"),
-        ({"prompt": "p"}, "field prompt says what is answered"),
+        ({"prompt": "p"}, "field prompt belongs to the question"),
     ],
 )
 def test_bad_qa_rows(tmp_path, change, message):

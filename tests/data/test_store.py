@@ -156,7 +156,7 @@ def test_other_errors(tmp_path):
     with pytest.raises(ValueError, match="field x: complex64 of shape"):
         build("a", {"t": [{}]}, fields={"x": Field("complex64")}, data_dir=tmp_path, config={})
     (tmp_path / "shop").mkdir()
-    with pytest.raises(ValueError, match="is no data set of ours"):
+    with pytest.raises(ValueError, match="was not written by `build`"):
         built(tmp_path)
     built(tmp_path / "b")
     with pytest.raises(ValueError, match="no split dev; it has test, train"):

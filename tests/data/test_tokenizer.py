@@ -127,10 +127,10 @@ def test_save_and_load(tmp_path):
 
 
 def test_load_errors(tmp_path):
-    with pytest.raises(ValueError, match="no such tokeniser file"):
+    with pytest.raises(ValueError, match="no such tokenizer file"):
         load_tokenizer(tmp_path / "absent.json")
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(ValueError, match="not a tokeniser file"):
+    with pytest.raises(ValueError, match="not a tokenizer file"):
         load_tokenizer(tmp_path / "bad.json")
     other = json.loads(BPE.to_str())
     other["added_tokens"], other["model"]["vocab"]["<pad>"] = [], 299
