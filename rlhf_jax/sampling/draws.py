@@ -4,8 +4,8 @@
 
 Methods of `algos.selfplay` get their answers from such a function. Answer k of a prompt is drawn
 with the counters (prompts.indices, first + k), so it does not depend on the batch or on the number
-of samples. A prompt that occurs twice gets the same answers twice; a larger `first` draws others. An
-array `first` [B, 1] gives each prompt its own.
+of samples. A prompt that occurs twice gets the same answers twice; a larger `first` draws others.
+An array `first` [B, 1] gives each prompt its own.
 """
 
 from collections.abc import Callable
