@@ -46,16 +46,7 @@ CASES = {
     "aot_unpaired_masked": masked(aot_unpaired),
 }
 SWEPT = {
-    "nca": Sweep(nca_loss, "beta", PAIR),
-    "bco_pair": Sweep(bco_pair_loss, "beta", PAIR),
     "bco_pair_shift": Sweep(partial(bco_pair_loss, beta=0.3), "shift", PAIR),
-    "sppo_hard": Sweep(sppo_hard_loss, "beta", PAIR),
-    "apo_zero": Sweep(apo_zero_loss, "beta", PAIR),
-    "apo_down": Sweep(apo_down_loss, "beta", PAIR),
-    "dpop": Sweep(partial(dpop_loss, penalty=5.0), "beta", PAIR),
     "dpop_penalty": Sweep(partial(dpop_loss, beta=0.3), "penalty", PAIR),
-    "cal_dpo": Sweep(cal_dpo_loss, "beta", PAIR),
-    "aot": Sweep(aot_loss, "beta", BATCH),
     "aot_smoothing": Sweep(aot, "label_smoothing", BATCH, SMOOTHING),
-    "aot_unpaired": Sweep(aot_unpaired_loss, "beta", BATCH),
 }

@@ -26,7 +26,7 @@ CASES = {
     "pairwise_regression": Case(games.pairwise_regression_loss, PAIR, (0, 1)),
     "online_ipo": Case(partial(games.online_ipo_loss, beta=0.3), FIVE, (0, 1)),
     "online_ipo_v2": Case(partial(games.online_ipo_v2_loss, beta=0.3), JUDGED, (0, 1)),
-    "inpo": Case(partial(games.inpo_loss, beta=0.3, eta=2.0), FIVE, (0, 1)),
+    "inpo": Case(partial(games.inpo_loss, beta=0.3, eta=0.4), FIVE, (0, 1)),
     "onpo": Case(partial(games.onpo_loss, eta=2.0), PAIR, (0, 1)),
     "mnpo": Case(partial(mnpo, eta=2.0), ANCHORED, (0, 1)),
     "sppo": Case(partial(games.sppo_loss, eta=2.0), (real(), real(), prob()), (0,)),
@@ -34,13 +34,8 @@ CASES = {
     "nash_md_pg_token": tokens(games.nash_md_pg_token_loss),
 }
 SWEPT = {
-    "online_ipo": Sweep(games.online_ipo_loss, "beta", FIVE),
-    "online_ipo_v2": Sweep(games.online_ipo_v2_loss, "beta", JUDGED),
-    "inpo beta": Sweep(partial(games.inpo_loss, eta=0.4), "beta", FIVE),
     "inpo eta": Sweep(partial(games.inpo_loss, beta=0.4), "eta", FIVE),
     "onpo": Sweep(games.onpo_loss, "eta", PAIR),
     "mnpo": Sweep(mnpo, "eta", ANCHORED),
     "sppo": Sweep(games.sppo_loss, "eta", (real(), real(), prob())),
-    "nash_md_pg": Sweep(games.nash_md_pg_loss, "beta", TOKENS),
-    "nash_md_pg_token": Sweep(games.nash_md_pg_token_loss, "beta", TOKENS),
 }

@@ -47,7 +47,6 @@ CASES = {
 }
 SWEPT = {
     "grpo clip": Sweep(grpo, "clip_eps", SCORED_WITH_REF),
-    "grpo beta": Sweep(grpo, "beta", SCORED_WITH_REF),
     "dr_grpo clip": Sweep(dr_grpo, "clip_eps", SCORED),
     "dr_grpo length": Sweep(dr_grpo, "max_length", SCORED, (4.0, 6.0, 100.0)),
     "dapo low": Sweep(dapo, "clip_eps_low", SCORED),

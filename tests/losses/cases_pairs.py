@@ -65,28 +65,6 @@ CASES = {
 }
 SMOOTHING = (0.0, 0.1, 0.4)
 SWEPT = {
-    **{
-        name: Sweep(partial(loss, **kwargs), "beta", inputs)
-        for name, loss, kwargs, inputs in (
-            ("dpo", pairs.dpo_loss, {}, PAIR),
-            ("cdpo", pairs.cdpo_loss, {"label_smoothing": 0.1}, PAIR),
-            ("robust_dpo", pairs.robust_dpo_loss, {"label_smoothing": 0.1}, PAIR),
-            ("soft_preference", pairs.soft_preference_loss, {}, (*PAIR, prob())),
-            ("geometric_dpo", pairs.geometric_dpo_loss, {}, (*PAIR, prob())),
-            ("hinge_dpo", pairs.hinge_dpo_loss, {}, PAIR),
-            ("ipo", pairs.ipo_loss, {}, PAIR),
-            ("exo", pairs.exo_loss, {"label_smoothing": 0.1}, PAIR),
-            ("discopop", pairs.discopop_loss, {}, PAIR),
-            ("gpo", pairs.gpo_loss, {"link": links.hinge}, PAIR),
-            ("f_dpo", pairs.f_dpo_loss, {"score": scores.js_score}, PAIR),
-            ("odpo", offsets.odpo_loss, {}, (*PAIR, real())),
-            ("mallows_dpo", offsets.mallows_dpo_loss, {}, (*PAIR, real())),
-            ("r_dpo", offsets.r_dpo_loss, {"alpha": 0.2}, (*PAIR, real())),
-            ("tdpo", offsets.tdpo_loss, {"alpha": 0.5}, (*PAIR, real())),
-            ("rebel", offsets.rebel_loss, {}, (*PAIR, real())),
-            ("xpo", offsets.xpo_loss, {"alpha": 0.1}, (*PAIR, real())),
-        )
-    },
     "cdpo h": Sweep(partial(pairs.cdpo_loss, beta=0.3), "label_smoothing", PAIR, SMOOTHING),
     "robust_dpo h": Sweep(
         partial(pairs.robust_dpo_loss, beta=0.3), "label_smoothing", PAIR, SMOOTHING

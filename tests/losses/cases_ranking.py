@@ -34,7 +34,5 @@ CASES = {
     "lire": Case(partial(lire_loss, temperature=2.0), RANKED, (0,), mask=2, masked=(0, 1)),
 }
 SWEPT = {
-    "pl_dpo": Sweep(pl_dpo_loss, "beta", RANKED),
-    "lipo": Sweep(lipo_loss, "beta", LISTED),
     "lire": Sweep(lire_loss, "temperature", RANKED),
 }

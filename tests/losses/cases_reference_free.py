@@ -38,14 +38,11 @@ CASES = {
     "slic": Case(partial(slic_loss, delta=0.7), SUMS, (0, 1)),
 }
 SWEPT = {
-    "simpo": Sweep(partial(simpo_loss, gamma=0.5), "beta", MEANS),
     "simpo_gamma": Sweep(partial(simpo_loss, beta=2.0), "gamma", MEANS),
     "simpo_smoothing": Sweep(simpo, "label_smoothing", MEANS, SMOOTHING),
     "alpha_po": Sweep(
         partial(alpha_po_loss, beta=2.0, gamma=0.5), "alpha", MEANS, (-0.5, 0.0, 1.0)
     ),
-    "cpo": Sweep(cpo_loss, "beta", SUMS),
     "cpo_smoothing": Sweep(partial(cpo_loss, beta=0.3), "label_smoothing", SUMS, SMOOTHING),
-    "orpo": Sweep(orpo_loss, "beta", MEANS),
     "slic": Sweep(slic_loss, "delta", SUMS),
 }

@@ -33,16 +33,9 @@ CASES = {
     "pmpo": Case(partial(pmpo_loss, alpha=0.3, beta=0.5), LABELLED, (0, 1)),
 }
 SWEPT = {
-    "kto": Sweep(partial(kto_loss, kl=0.2), "beta", LABELLED),
     "kto_kl": Sweep(partial(kto_loss, beta=0.3), "kl", LABELLED),
     "kto_desirable": Sweep(kto, "desirable_weight", LABELLED),
     "kto_undesirable": Sweep(kto, "undesirable_weight", LABELLED),
-    "apo_zero_unpaired": Sweep(apo_zero_unpaired_loss, "beta", LABELLED),
-    "bco": Sweep(partial(bco_loss, shift=0.2), "beta", LABELLED),
     "bco_shift": Sweep(partial(bco_loss, beta=0.3), "shift", LABELLED),
-    "dro": Sweep(dro_loss, "beta", SCORED),
-    "npo": Sweep(npo_loss, "beta", (real(), real())),
-    "pointwise_dpo": Sweep(pointwise_dpo_loss, "beta", LABELLED),
     "pmpo alpha": Sweep(partial(pmpo_loss, beta=0.5), "alpha", LABELLED, (0.05, 0.3, 1.0)),
-    "pmpo beta": Sweep(partial(pmpo_loss, alpha=0.5), "beta", LABELLED),
 }

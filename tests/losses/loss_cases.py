@@ -1,6 +1,7 @@
 """What the shared test needs to know of a loss, and how its inputs are drawn."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -70,7 +71,8 @@ class Case(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """A hyper-parameter that may be traced: the case it belongs to, its name, three values."""
+    """A hyper-parameter that may be traced: its loss, its name, three values. `SWEPT` has all but
+    beta, which `beta_sweeps` reads off the cases."""
 
     loss: Callable
     name: str
@@ -84,8 +86,20 @@ def draw(inputs: tuple[Draw, ...], lead: tuple[int, ...], dtype=np.float32, seed
     return tuple(make(rng, lead, dtype) for make in inputs)
 
 
+def beta_sweeps(cases: dict[str, Case]) -> dict[str, Sweep]:
+    """A sweep of beta for each loss that has one, from its first case."""
+    found: dict[Callable, tuple[str, Sweep]] = {}
+    for name, case in cases.items():
+        loss = case.loss
+        if isinstance(loss, partial) and "beta" in loss.keywords:
+            others = {word: x for word, x in loss.keywords.items() if word != "beta"}
+            sweep = Sweep(partial(loss.func, **others), "beta", case.inputs)
+            found.setdefault(loss.func, (f"{name} beta", sweep))
+    return dict(found.values())
+
+
 def every_case() -> tuple[dict[str, Case], dict[str, Sweep]]:
-    """The rows of all `cases_<family>.py`, by name."""
+    """The rows of all `cases_<family>.py`, by name, and the sweeps of beta."""
     cases: dict[str, Case] = {}
     swept: dict[str, Sweep] = {}
     for path in sorted(Path(__file__).parent.glob("cases_*.py")):
@@ -93,4 +107,4 @@ def every_case() -> tuple[dict[str, Case], dict[str, Sweep]]:
         for table, more in ((cases, rows.CASES), (swept, rows.SWEPT)):
             assert not table.keys() & more.keys(), f"{path.stem}: a name is taken"
             table.update(more)
-    return cases, swept
+    return cases, beta_sweeps(cases) | swept
