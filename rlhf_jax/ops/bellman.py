@@ -3,6 +3,14 @@
 Soft backups follow V = beta log sum_a ref(a) exp(Q(a) / beta), the value of the best policy when
 every step costs beta KL(pi || ref). With ref_logps = 0 in place of log-probs the cost is minus
 beta times the entropy (max-ent); that differs from a uniform reference by beta log A per step.
+
+Shared arguments and results, unless a function says otherwise:
+  action_values: [*B, A] Q.
+  logps: [*B, A] log pi, -inf where it never acts.
+  ref_logps: [*B, A] log ref, -inf where it never acts; zeros for max-ent.
+  beta: KL weight, > 0, in the unit of Q. May be traced.
+Policies are log-probs [*B, A] in nats, normalised. Unequal shapes raise AssertionError at trace
+time.
 """
 
 import chex
@@ -24,14 +32,12 @@ def expected_values(
     Args:
       transitions: [*B, S, A, S] P, rows sum to 1.
       values: [*B, S] V of the next states.
-    Returns:
-      [*B, S, A].
     """
     return einsum("...ijk,...k->...ij", transitions, values)
 
 
 def backup_rounding(values: Float[Array, "*B S"]) -> Float[Array, "*B"]:
-    """2 eps max_s |V|: what rounding may hide of a backup r + gamma P V, a term of certificates."""
+    """2 eps max_s |V|: bounds the rounding of a backup r + gamma P V; a term of certificates."""
     return 2 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axis=-1)
 
 
@@ -40,18 +46,12 @@ def soft_values(
 ) -> Float[Array, "*B"]:
     """V = beta log sum_a ref(a) exp(Q(a) / beta) = max_pi E_pi[Q] - beta KL(pi || ref).
 
-    Args:
-      action_values: [*B, A] Q.
-      ref_logps: [*B, A] log ref, -inf where it never acts; zeros give the max-ent value.
-      beta: KL weight > 0, in the unit of Q. May be traced.
-    Returns:
-      [*B]. Gradient in Q is the soft-optimal policy.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    The gradient in Q is the soft-optimal policy.
     """
     check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([action_values, ref_logps])
     beta = above_underflow(beta, action_values.dtype)
+    # `tempered` subtracts the peak and the last line adds it, both without gradient: it cancels.
     highest = jax.lax.stop_gradient(jnp.max(action_values, axis=-1))
     relative = ref_logps + tempered(action_values, temperature=beta)
     return highest + beta * jax.nn.logsumexp(relative, axis=-1)
@@ -60,15 +60,7 @@ def soft_values(
 def soft_policy(
     action_values: Float[Array, "*B A"], ref_logps: Float[Array, "*B A"], *, beta: Scalar
 ) -> Float[Array, "*B A"]:
-    """log pi(a), pi(a) = ref(a) exp((Q(a) - V) / beta), V = soft_values(Q).
-
-    Args:
-      action_values, ref_logps, beta: as in `soft_values`.
-    Returns:
-      [*B, A] nats, normalised.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    """
+    """log pi(a), pi(a) = ref(a) exp((Q(a) - V) / beta), V = soft_values(Q)."""
     check_range("(0, inf)", beta=beta)
     chex.assert_equal_shape([action_values, ref_logps])
     return jax.nn.log_softmax(ref_logps + tempered(action_values, temperature=beta), axis=-1)
@@ -77,13 +69,10 @@ def soft_policy(
 def greedy_policy(
     action_values: Float[Array, "*B A"], *, tolerance: Scalar | Float[Array, "..."] = 0.0
 ) -> Float[Array, "*B A"]:
-    """log of the policy that is uniform over the best actions.
+    """Log-probs of the policy that is uniform over the best actions, -inf for the others.
 
     Args:
-      action_values: [*B, A] Q.
       tolerance: actions within this of the maximum count as best, in the unit of Q; >= 0.
-    Returns:
-      [*B, A] nats, -inf off the best actions.
     """
     check_entries("[0, inf)", tolerance=tolerance)
     best = action_values >= jnp.max(action_values, axis=-1, keepdims=True) - tolerance
@@ -98,17 +87,11 @@ def policy_values(
     *,
     beta: Scalar = 0.0,
 ) -> Float[Array, "*B"]:
-    """V = sum_a pi(a) Q(a) - beta KL(pi || ref).
+    """V = sum_a pi(a) Q(a) - beta KL(pi || ref); -inf where pi acts and ref never does.
 
     Args:
-      action_values: [*B, A] Q.
-      logps: [*B, A] log pi, -inf where it never acts.
-      ref_logps: [*B, A] log ref (zeros: minus the entropy in place of KL); None leaves it out.
-      beta: KL weight >= 0. May be traced.
-    Returns:
-      [*B]; -inf where pi acts and ref never does.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      ref_logps: [*B, A] log ref; None leaves the KL out.
+      beta: KL weight, >= 0.
     """
     check_range("[0, inf)", beta=beta)
     chex.assert_equal_shape([action_values, logps])

@@ -1,4 +1,4 @@
-"""Log-probabilities straight from hidden states, without ever holding [*B, T, V] logits."""
+"""Log-probabilities straight from hidden states, without [*B, T, V] logits in memory."""
 
 from functools import partial
 
@@ -24,25 +24,25 @@ def chunked_token_logps(
     d log pi(a_t) / d z_t[v] = 1[v = a_t] - pi_t(v).
 
     Equal to `token_logps(hidden @ unembedding.T, actions)`, value and gradient, with logits for
-    `chunk` positions of each row alive at a time. Kept for the backward pass are the inputs and two
-    numbers per position, the largest logit and the log of the normaliser above it. The logits are
-    made again from them, so a gradient costs four products with the table, the dense form's three.
+    `chunk` positions of each row in memory at a time. The backward pass keeps the inputs and two
+    numbers per position: the largest logit and the log of the normaliser above it. It computes the
+    logits again, so a gradient costs four products with the table instead of the dense form's
+    three.
 
-    What is cut is T, not B * T tokens: a batch axis that is split over devices stays as it is, and
-    so does a vocabulary axis, each device making its own part of [*B, chunk, V].
+    T is cut, not B * T tokens: a batch axis that is split over devices stays as it is, and so does
+    a vocabulary axis, where each device makes its own part of [*B, chunk, V].
 
     Args:
       hidden: [*B, T, d] float32 or bfloat16.
       unembedding: [V, d]; used in the dtype of `hidden`, as the transformer does.
-      actions: [*B, T] in [0, V). The log-probability of another is NaN.
-      chunk: positions of each row at a time, static; evened out over T. Two arrays of
-        [*B, chunk, V] float32 are alive at the worst moment.
+      actions: [*B, T] in [0, V). Any other integer gives NaN.
+      chunk: positions of each row at a time, >= 1, static; evened out over T. At most two arrays of
+        [*B, chunk, V] float32 are in memory at once.
     Returns:
       [*B, T] float32 nats (float64 from float64), <= 0. Products accumulate in float32, and so
       does the gradient of the table over the chunks. No forward-mode derivative.
     Raises:
-      ValueError: chunk < 1.
-      AssertionError: leading shapes differ, or the feature sizes (at trace time).
+      AssertionError: leading shapes or feature sizes differ (at trace time).
     """
     check_range("[1, inf)", chunk=chunk)
     chex.assert_equal_shape_prefix([hidden, actions], actions.ndim)
@@ -58,7 +58,7 @@ def _chunked(chunk: int, hidden: Array, unembedding: Array, actions: Array) -> A
 
 
 def _forward(chunk: int, hidden: Array, unembedding: Array, actions: Array):
-    """Log-probs, and all that the backward pass needs."""
+    """Log-probs, and the arrays that the backward pass needs."""
     table = unembedding.astype(hidden.dtype)
 
     def one(_, part):
@@ -77,7 +77,7 @@ def _forward(chunk: int, hidden: Array, unembedding: Array, actions: Array):
 
 
 def _backward(chunk: int, saved: tuple, cotangents: ArrayLike):
-    """The logits once more, then the gradient of one chunk after another."""
+    """Recomputes the logits and adds up the gradient of one chunk after another."""
     hidden, unembedding, actions, peak, log_sum = saved
     table = unembedding.astype(hidden.dtype)
     cotangents = jnp.asarray(cotangents)
@@ -114,7 +114,7 @@ def _logits(states: Array, table: Array) -> Array:
 
 
 def _split(x: Array, axis: int, chunk: int) -> Array:
-    """[*B, T, ...] -> [N, *B, C, ...] with C <= chunk as even as can be, zeros at the end."""
+    """[*B, T, ...] -> [N, *B, C, ...] with C <= chunk as even as possible, zeros at the end."""
     length = x.shape[axis]
     count = -(-length // chunk)
     size = -(-length // count)
@@ -124,7 +124,7 @@ def _split(x: Array, axis: int, chunk: int) -> Array:
 
 
 def _join(x: Array, axis: int, length: int) -> Array:
-    """[N, *B, C, ...] -> [*B, T, ...]: `_split` undone."""
+    """[N, *B, C, ...] -> [*B, T, ...]: the inverse of `_split`."""
     x = jnp.moveaxis(x, 0, axis)
     x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
     return jax.lax.slice_in_dim(x, 0, length, axis=axis)

@@ -1,7 +1,12 @@
-"""Elliptical norms ||x||_{A^-1} of a ridge design matrix A, and their upkeep one vector at a time.
+"""Elliptical norms ||x||_{A^-1} of a ridge design matrix A, updated one vector at a time.
 
-A = ridge I + sum_i w_i x_i x_i^T is never stored: its inverse is, and its log-determinant grows by
-a known amount with every vector. The norm is how uncertain a linear regression is along x.
+A = ridge I + sum_i w_i x_i x_i^T is never stored. Its inverse is, and every vector adds a known
+amount to its log-determinant. The norm is the uncertainty of a linear regression along x.
+
+Shared arguments, unless a function says otherwise:
+  vectors: [*B, d] x.
+  inverse: [d, d] A^-1, symmetric positive definite.
+  weight: w >= 0; 0 leaves A unchanged, which masks a vector out. May be traced.
 """
 
 import jax.numpy as jnp
@@ -21,16 +26,9 @@ def initial_inverse(num_features: int, *, ridge: Scalar) -> Float[Array, "d d"]:
 def elliptical_norms(
     vectors: Float[Array, "*B d"], inverse: Float[Array, "d d"]
 ) -> Float[Array, "*B"]:
-    """||x||_{A^-1} = sqrt(x^T A^-1 x).
-
-    Args:
-      vectors: [*B, d] x.
-      inverse: [d, d] A^-1, symmetric positive definite.
-    Returns:
-      [*B] >= 0; at most ||x||_2 / sqrt(ridge).
-    """
+    """||x||_{A^-1} = sqrt(x^T A^-1 x): [*B], in [0, ||x||_2 / sqrt(ridge)]."""
     squares = jnp.einsum("...i,ij,...j->...", vectors, inverse, vectors)
-    return jnp.sqrt(jnp.maximum(squares, 0.0))
+    return jnp.sqrt(jnp.maximum(squares, 0.0))  # rounding may make a square negative
 
 
 def rank_one_inverse(
@@ -42,11 +40,9 @@ def rank_one_inverse(
     """(A + w x x^T)^-1 = A^-1 - w (A^-1 x)(A^-1 x)^T / (1 + w x^T A^-1 x), Sherman and Morrison.
 
     Args:
-      inverse: [*B, d, d] A^-1, symmetric.
-      vectors: [*B, d] x.
-      weight: w >= 0; 0 leaves A as it is, which masks a vector out. May be traced.
+      inverse: [*B, d, d] A^-1 of each vector.
     Returns:
-      [*B, d, d], symmetric to the last digit. O(d^2).
+      [*B, d, d], exactly symmetric. O(d^2).
     Reference: Sherman and Morrison 1950.
     """
     check_entries("[0, inf)", weight=weight)
@@ -54,6 +50,7 @@ def rank_one_inverse(
     solved = jnp.einsum("...ij,...j->...i", inverse, vectors)
     growth = 1.0 + weight * jnp.sum(vectors * solved, axis=-1)
     share = (weight / growth)[..., None, None]
+    # A vector times itself is symmetric to the last digit, so the inverse stays symmetric.
     return inverse - share * (solved[..., :, None] * solved[..., None, :])
 
 
@@ -63,12 +60,9 @@ def log_det_increase(
     *,
     weight: Scalar | Float[Array, "*B"] = 1.0,
 ) -> Float[Array, "*B"]:
-    """log det(A + w x x^T) - log det A = log(1 + w ||x||^2_{A^-1}), each x on its own.
+    """log det(A + w x x^T) - log det A = log(1 + w ||x||^2_{A^-1}), for each x separately.
 
-    Args:
-      inverse, vectors, weight: as in `rank_one_inverse`, one matrix for all vectors.
-    Returns:
-      [*B] nats, >= 0: the D-optimal score, twice the information about a Gaussian linear model.
+    In nats: the D-optimal score, twice the information about a Gaussian linear model.
     """
     check_entries("[0, inf)", weight=weight)
     return jnp.log1p(weight * elliptical_norms(vectors, inverse) ** 2)
@@ -77,15 +71,15 @@ def log_det_increase(
 def log_det_bound(
     count: Scalar | Float[Array, "*B"], *, num_features: int, length: Scalar, ridge: Scalar
 ) -> Float[Array, "*B"]:
-    """Elliptical potential: log det A - log det(ridge I) <= d log(1 + n L^2 / (d ridge)).
+    """Elliptical potential: log det A - log det(ridge I) <= d log(1 + n L^2 / (d ridge)), in nats.
+
+    By Jensen: det A <= (tr A / d)^d.
 
     Args:
       count: n >= 0 vectors, of weight at most 1.
       num_features: d.
-      length: L, no vector is longer.
+      length: L, the largest length of a vector.
       ridge: > 0.
-    Returns:
-      Nats. By Jensen: det A <= (tr A / d)^d.
     Reference: Abbasi-Yadkori et al. 2011, Lemma 10.
     """
     check_entries("[0, inf)", count=count)

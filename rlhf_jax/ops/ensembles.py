@@ -1,8 +1,9 @@
-"""One score out of several: how the members of an ensemble of reward models are combined.
+"""One score out of several: combinations of the members of an ensemble of reward models.
 
-Members come first: scores [N, *B]. They must share a zero and a unit (centre and scale each one on
-the same answers), or the combination only picks the member with the lowest zero. An ensemble is
-frozen while a policy is trained; nothing here stops gradients.
+Members come first: scores [N, *B] of R_i give one score [*B] per answer. The members must share a
+zero and a unit (centre and scale each one on the same answers), or the combination only picks the
+member with the lowest zero. Nothing here stops gradients: freeze the ensemble while a policy
+trains.
 """
 
 import jax.numpy as jnp
@@ -13,14 +14,10 @@ from rlhf_jax.types import Scalar
 
 
 def mean_scores(scores: Float[Array, "N *B"]) -> Float[Array, "*B"]:
-    """Ensemble mean, one score per answer.
+    """Ensemble mean.
 
     R = (1/N) sum_i R_i.
 
-    Args:
-      scores: [N, *B] R_i of each member.
-    Returns:
-      [*B].
     Needs: scores of several reward models.
     Reduces to: the single score where all members agree.
     Reference: Coste et al. 2023, arXiv:2310.02743, Eq. 3.
@@ -29,14 +26,12 @@ def mean_scores(scores: Float[Array, "N *B"]) -> Float[Array, "*B"]:
 
 
 def worst_case_scores(scores: Float[Array, "N *B"]) -> Float[Array, "*B"]:
-    """Worst-case optimisation (WCO), one score per answer.
+    """Worst-case optimisation (WCO).
 
     R = min_i R_i.
 
-    Args:
-      scores: [N, *B] R_i of each member.
-    Returns:
-      [*B], never above `mean_scores`. Members that tie share the gradient.
+    Never above `mean_scores`. Members that tie share the gradient.
+
     Needs: scores of several reward models.
     Reduces to: the single score where all members agree.
     Reference: Coste et al. 2023, arXiv:2310.02743, Eq. 4.
@@ -47,17 +42,14 @@ def worst_case_scores(scores: Float[Array, "N *B"]) -> Float[Array, "*B"]:
 def uncertainty_penalised_scores(
     scores: Float[Array, "N *B"], *, penalty: Scalar
 ) -> Float[Array, "*B"]:
-    """Uncertainty-weighted optimisation (UWO), one score per answer.
+    """Uncertainty-weighted optimisation (UWO).
 
     R = R_mu - lambda (1/N) sum_i (R_i - R_mu)^2,   R_mu = (1/N) sum_i R_i.
 
     The variance is that of the population, divided by N; the unit of lambda is 1 / score.
 
     Args:
-      scores: [N, *B] R_i of each member.
-      penalty: lambda >= 0. May be traced.
-    Returns:
-      [*B], falling with lambda.
+      penalty: lambda, >= 0. May be traced.
     Needs: scores of several reward models.
     Reduces to: `mean_scores` at penalty = 0.
     Reference: Coste et al. 2023, arXiv:2310.02743, Eq. 5.

@@ -1,12 +1,14 @@
-"""Advantages from the scores of K answers to one prompt, and what goes with them.
+"""Advantages from the scores of K answers to one prompt. Nothing whitens; see `ops.masking.whiten`.
 
-Groups lie on the last axis: scores [*B, K]. A mask [*B, K] marks the answers that exist; a missing
-one gets advantage 0 and never matters, NaN included. An answer without a finite score counts as
-missing: `scored_answers` says which ones are left, to count them, or to weigh them in the loss.
-Nothing here whitens over the batch; see `ops.masking.whiten`.
-
-A group that has fewer than two answers, or whose scores are all equal, has nothing to compare and
-gets exactly 0: no rounding error is divided by a tiny number.
+Shared arguments and results, unless a function says otherwise:
+  scores: [*B, K] R, one number per answer; the last axis is the group. An answer without a finite
+    score counts as missing: `scored_answers` marks the others.
+  mask: [*B, K] True where the answer exists, G of them; None for all. Values under False never
+    matter, NaN included.
+  eps: added to the standard deviation, >= 0. May be traced.
+Advantages are [*B, K], 0 for missing answers, and sum to 0 over a group. A group with fewer than
+two answers, or with equal scores, has nothing to compare and gets exactly 0: no rounding error is
+divided by a tiny number. Unequal shapes raise AssertionError at trace time.
 """
 
 import chex
@@ -21,15 +23,9 @@ from rlhf_jax.types import Scalar
 def scored_answers(
     scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
 ) -> Bool[Array, "*B K"]:
-    """True where an answer exists and its score is finite: the ones that count everywhere here.
+    """True where an answer exists and its score is finite: the answers that count in this module.
 
-    Args:
-      scores: [*B, K] R, one number per answer.
-      mask: [*B, K] True where the answer exists; None for all.
-    Returns:
-      [*B, K]; its mean over the mask is the share of answers that were scored.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    The mean over the mask is the share of answers that were scored.
     """
     finite = jnp.isfinite(scores)
     if mask is None:
@@ -42,19 +38,12 @@ def scored_answers(
 def group_centred_advantages(
     scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
 ) -> Float[Array, "*B K"]:
-    """Group-centred advantages (Dr. GRPO), one per answer: no division by a deviation.
+    """Group-centred advantages (Dr. GRPO): no division by a deviation.
 
     A_i = R_i - mean_j R_j, over the answers of one prompt.
 
     The mean contains R_i itself, so the gradient it gives is (G - 1) / G of the exact one.
 
-    Args:
-      scores: [*B, K] R, one number per answer.
-      mask: [*B, K] True where the answer exists, G of them; None for all.
-    Returns:
-      [*B, K] advantages that sum to 0; 0 where the mask is False and in groups with G < 2.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: groups of scores.
     Reduces to: (G - 1) / G times `leave_one_out_advantages`.
     Reference: Liu et al. 2025, arXiv:2503.20783, Section 3.2.
@@ -68,22 +57,14 @@ def group_normalised_advantages(
     *,
     eps: Scalar = 1e-4,
 ) -> Float[Array, "*B K"]:
-    """Group-normalised advantages (GRPO), one per answer.
+    """Group-normalised advantages (GRPO).
 
     A_i = (R_i - mean_j R_j) / (std_j R_j + eps), with Bessel's correction in std.
 
-    Blind to the scale of the scores, so every prompt pulls alike: prompts whose answers differ
-    little weigh more than in the gradient of the expected score, which it does not estimate.
+    They do not depend on the scale of the scores, so every prompt pulls alike: a prompt with
+    similar scores weighs more than in the gradient of the expected score, which this does not
+    estimate.
 
-    Args:
-      scores: [*B, K] R, one number per answer.
-      mask: [*B, K] True where the answer exists, G of them; None for all.
-      eps: added to the standard deviation, >= 0. May be traced.
-    Returns:
-      [*B, K] advantages that sum to 0; 0 where the mask is False, in groups with G < 2 and in
-      groups of equal scores.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: groups of scores.
     Reduces to: `group_centred_advantages` divided by std + eps.
     Reference: Shao et al. 2024, arXiv:2402.03300, Section 4.1.2.
@@ -92,6 +73,7 @@ def group_normalised_advantages(
     check_range("[0, inf)", eps=eps)
     centred, count = _centred(scores, mask)
     variance = jnp.sum(centred**2, axis=-1, keepdims=True) / jnp.maximum(count - 1.0, 1.0)
+    # The slope of sqrt is infinite at 0; two `where`s keep NaN out of the gradient.
     spread = variance != 0
     std = jnp.sqrt(jnp.where(spread, variance, 1.0))
     return jnp.where(spread, centred / (std + eps), 0.0)
@@ -100,19 +82,12 @@ def group_normalised_advantages(
 def leave_one_out_advantages(
     scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
 ) -> Float[Array, "*B K"]:
-    """Leave-one-out advantages (RLOO), one per answer: the baseline is the mean of the others.
+    """Leave-one-out advantages (RLOO): the baseline is the mean of the others.
 
     A_i = R_i - mean_{j != i} R_j = G / (G - 1) (R_i - mean_j R_j).
 
     The baseline does not depend on answer i, so the policy gradient stays unbiased.
 
-    Args:
-      scores: [*B, K] R, one number per answer.
-      mask: [*B, K] True where the answer exists, G of them; None for all.
-    Returns:
-      [*B, K] advantages that sum to 0; 0 where the mask is False and in groups with G < 2.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: groups of scores.
     Reduces to: G / (G - 1) times `group_centred_advantages`; +-(R_1 - R_2) at G = 2.
     Reference: Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free!"; Ahmadian et
@@ -127,23 +102,16 @@ def remax_advantages(
     greedy_scores: Float[Array, "*B"],
     mask: Bool[Array, "*B K"] | None = None,
 ) -> Float[Array, "*B K"]:
-    """ReMax advantages, one per answer: the baseline is the score of the greedy answer.
+    """ReMax advantages: the baseline is the score of the greedy answer.
 
     A_i = R_i - R(greedy answer of the same policy to the same prompt).
 
-    The baseline does not depend on the sampled answers, so the policy gradient stays unbiased, at
-    any K, one included, and with equal scores, which need not give 0 here.
+    The baseline does not depend on the sampled answers, so the policy gradient stays unbiased at
+    any K, including 1. Advantages need not sum to 0, nor be 0 for equal scores.
 
     Args:
-      scores: [*B, K] R of sampled answers.
-      greedy_scores: [*B] of the answer decoded greedily.
-      mask: [*B, K] True where the answer exists; None for all.
-    Returns:
-      [*B, K] advantages; 0 where the mask is False or either score is not finite.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      greedy_scores: [*B] of the answer decoded greedily; if not finite, the group gets 0.
     Needs: scores, greedy scores.
-    Reduces to: nothing.
     Reference: Li et al. 2023, arXiv:2310.10505, Algorithm 1.
     """
     chex.assert_equal_shape([scores[..., 0], greedy_scores])
@@ -157,22 +125,18 @@ def pairwise_advantages(
     *,
     eps: Scalar = 1e-4,
 ) -> Float[Array, "*B K"]:
-    """GRPO's advantages from comparisons instead of scores, one per answer.
+    """GRPO's advantages from comparisons instead of scores.
 
     A_i = (1/G) sum_j D_ij / (sqrt( sum_ij D_ij^2 / (2 G (G - 1)) ) + eps).
 
+    They are also 0 where all comparisons are even, and where each answer wins as much as it loses
+    (a cycle).
+
     Args:
-      gaps: [*B, K, K] D_ij, by how much answer i beats answer j: antisymmetric, as a difference of
-        scores is, or P(i beats j) - 1/2. The diagonal counts as 0 whatever it holds; so does a
-        comparison that is not finite, and an answer without any that is finite is missing.
-      mask: [*B, K] True where the answer exists, G of them; None for all.
-      eps: added to the deviation, >= 0, so that the rounding of even comparisons is not taken for
-        news. May be traced.
-    Returns:
-      [*B, K] advantages that sum to 0; 0 where the mask is False, in groups with G < 2, where all
-      comparisons are even, and where each answer wins as much as it loses (a cycle).
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      gaps: [*B, K, K] D_ij, by how much answer i beats answer j: antisymmetric, such as a
+        difference of scores or P(i beats j) - 1/2. The diagonal and comparisons that are not finite
+        count as 0; an answer without any finite comparison is missing.
+      eps: added to the deviation, >= 0; it keeps rounding errors of even comparisons small.
     Needs: groups of pairwise comparisons.
     Reduces to: `group_normalised_advantages` with the same eps at D_ij = R_i - R_j.
     Reference: none; the denominator is the one that makes it GRPO's where D_ij = R_i - R_j.
@@ -197,19 +161,11 @@ def pairwise_advantages(
 def informative_groups(
     scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
 ) -> Bool[Array, "*B"]:
-    """True for groups with something to learn from: two answers at least, not all scores equal.
+    """[*B] True for groups to learn from: two answers at least, not all scores equal.
 
     Dynamic sampling drops the others and draws again.
 
-    Args:
-      scores: [*B, K] R, one number per answer.
-      mask: [*B, K] True where the answer exists; None for all.
-    Returns:
-      [*B].
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: groups of scores.
-    Reduces to: nothing.
     Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.2 (dynamic sampling of DAPO).
     """
     mask = scored_answers(scores, mask)
@@ -224,18 +180,15 @@ def overlong_penalty(
     max_length: int | Scalar,
     cache: int | Scalar,
 ) -> Float[Array, "*B"]:
-    """Soft over-length penalty (DAPO), to be added to the scores.
+    """Soft over-length penalty (DAPO), in [-1, 0], to be added to the scores.
 
     0 while |y| <= L - c,   (L - c - |y|) / c up to |y| = L,   -1 beyond.
 
     Args:
       lengths: [*B] |y| >= 0, counted tokens of each answer.
-      max_length: L > 0, the longest answer that is not punished in full. May be traced.
-      cache: c in (0, L], over how many tokens the penalty grows. May be traced.
-    Returns:
-      [*B] in [-1, 0].
+      max_length: L > 0, the length from which the penalty is full. May be traced.
+      cache: c in (0, L], the number of tokens over which the penalty grows. May be traced.
     Needs: lengths.
-    Reduces to: nothing.
     Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.4.
     """
     check_range("(0, inf)", max_length=max_length, cache=cache)
@@ -246,6 +199,6 @@ def overlong_penalty(
 def _centred(
     scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None
 ) -> tuple[Float[Array, "*B K"], Float[Array, "*B 1"]]:
-    """Scores minus their group's mean, exactly 0 in groups without news, and the group sizes."""
+    """Scores minus their group's mean, exactly 0 where all are equal, and the group sizes."""
     counted = scored_answers(scores, mask).astype(scores.dtype)
     return centred(scores, counted, axis=-1), jnp.sum(counted, axis=-1, keepdims=True)

@@ -1,7 +1,19 @@
-"""Sums and means that padding cannot touch.
+"""Sums and means that padding cannot change.
 
-A mean travels as `Mean(total, weight)`, so that micro-batches and shards add up both parts and
-divide once; a mean of means is a different number.
+A mean travels as `Mean(total, weight)`: micro-batches and shards add up both parts and divide once.
+A mean of means is a different number.
+
+Shared arguments and results, unless a function says otherwise:
+  x: [*S] per-example or per-step numbers.
+  losses: [*B, T] one per token.
+  mask: True where an entry counts, m; [*S] for x, [*B, T] for losses.
+  weights: >= 0, w, None for ones; [*S] for x, [*B] of each answer for losses. A negative weight
+    raises ValueError if it is known and counts as 0 if it is traced.
+  axis: axes of the sum or mean; None takes all.
+An entry with mask False or weight 0 never matters, NaN included. Nothing broadcasts: unequal shapes
+raise AssertionError at trace time. An aggregation of losses returns a `Mean` of two scalars. An
+answer without counted tokens adds 0 to its total and w to its weight, as in TRL; weight 0 leaves
+the answer out.
 """
 
 from typing import NamedTuple
@@ -18,13 +30,15 @@ Axis = int | tuple[int, ...] | None
 
 
 class Mean(NamedTuple):
-    """A mean on its way: total [*B] and weight [*B] >= 0, to be added before they are divided."""
+    """A mean before its division: total [*B] and weight [*B] >= 0, which may be added up first."""
 
     total: Float[Array, "*B"]
     weight: Float[Array, "*B"]
 
     def value(self) -> Float[Array, "*B"]:
         """total / weight, and 0 where the weight is 0."""
+        # Two `where`s: 0 / 0 in the unused branch would make the gradient NaN, see
+        # https://docs.jax.dev/en/latest/faq.html#gradients-contain-nan-where-using-where
         empty = self.weight == 0
         return jnp.where(empty, 0.0, self.total) / jnp.where(empty, 1.0, self.weight)
 
@@ -36,40 +50,22 @@ class Mean(NamedTuple):
 def masked_sum(
     x: Float[Array, "*S"], mask: Bool[Array, "*S"], *, axis: Axis = None
 ) -> Float[Array, "..."]:
-    """sum of x where the mask is True. What lies under False never matters, NaN included.
-
-    Args:
-      x: [*S].
-      mask: [*S], same shape: losses never broadcast.
-      axis: summed axes; None sums all.
-    Returns:
-      x's shape without `axis`.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    """
+    """Sum of x over `axis` where the mask is True."""
     chex.assert_equal_shape([x, mask])
     check_mask(mask=mask)
+    # Not x * mask: NaN times 0 is NaN.
     return jnp.sum(jnp.where(mask, x, 0.0), axis=axis)
 
 
 def masked_mean(
     x: Float[Array, "*S"], mask: Bool[Array, "*S"], *, axis: Axis = None
 ) -> Float[Array, "..."]:
-    """Mean of x where the mask is True; 0 where nothing counts. Shapes as in `masked_sum`."""
+    """Mean of x over `axis` where the mask is True; 0 where nothing counts."""
     return Mean(masked_sum(x, mask, axis=axis), jnp.sum(mask, axis=axis, dtype=x.dtype)).value()
 
 
 def weighted_mean(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None = None) -> Mean:
-    """sum_i w_i x_i and sum_i w_i over all axes, as a `Mean` of two scalars.
-
-    Args:
-      x: [*S] per-example losses or diagnostics.
-      weights: [*S] >= 0, None for ones. Where a weight is 0, x never matters, NaN included. A
-        traced weight below 0 counts as 0 in both sums.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-      ValueError: a known weight is negative or not finite.
-    """
+    """sum_i w_i x_i and sum_i w_i over all axes, as a `Mean` of two scalars."""
     weights = jnp.ones_like(x) if weights is None else _checked_weights(x, weights)
     return Mean(jnp.sum(keep_weighted(x, weights) * weights), jnp.sum(weights))
 
@@ -77,14 +73,7 @@ def weighted_mean(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None = No
 def token_weights(
     mask: Bool[Array, "*B T"], weights: Float[Array, "*B"] | None = None
 ) -> Float[Array, "*B T"]:
-    """Weight of each step in a token mean: m_t, times the weight of its example if there is one.
-
-    Args:
-      mask: [*B, T] True where the step counts.
-      weights: [*B] >= 0 or None for ones.
-    Returns:
-      [*B, T] float32.
-    """
+    """Weight of each step in a token mean: [*B, T] float32, m_t times the weight of its answer."""
     check_mask(mask=mask)
     steps = mask.astype(jnp.float32)
     return steps if weights is None else steps * _checked_weights(mask[..., 0], weights)[..., None]
@@ -99,17 +88,9 @@ def token_mean(
 
     sum_bt w_b m_bt l_bt / sum_bt w_b m_bt.
 
-    TRL's loss type `dapo` where the parts of all micro-batches and devices are added before they
-    are divided; its `bnpo` where each micro-batch is divided by its own tokens first.
+    TRL's loss type `dapo` if the parts of all micro-batches and devices are added before the
+    division; its `bnpo` if each micro-batch is divided by its own tokens first.
 
-    Args:
-      losses: [*B, T] one per token; where mask or weight is 0 it never matters, NaN included.
-      mask: [*B, T] True where the token counts; m.
-      weights: [*B] >= 0, of each answer; w, None for ones.
-    Returns:
-      `Mean` of two scalars; add total and weight over micro-batches and shards, divide once.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: token losses.
     Reduces to: `sequence_mean_of_token_mean` where all answers have one length.
     Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.3 (token-level loss of DAPO).
@@ -127,19 +108,10 @@ def sequence_mean(
 
     sum_b w_b (sum_t m_bt l_bt) / sum_b w_b.
 
-    The aggregation of REINFORCE and RLOO, whose gradient is that of the answer's summed log-prob.
+    The aggregation of REINFORCE and RLOO: its gradient is that of the answer's summed log-prob.
     TRL's `dr_grpo` is this divided by a constant, and its `luspo` is this where every token carries
     the loss of its whole answer.
 
-    Args:
-      losses: [*B, T] one per token; where mask or weight is 0 it never matters, NaN included.
-      mask: [*B, T] True where the token counts; m. An answer without any adds 0 to the total and
-        its w to the weight, as in TRL; give it weight 0 to leave it out.
-      weights: [*B] >= 0, of each answer; w, None for ones.
-    Returns:
-      `Mean` of two scalars; add total and weight over micro-batches and shards, divide once.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: token losses.
     Reduces to: `constant_denominator` at length = 1.
     Reference: Ahmadian et al. 2024, arXiv:2402.14740 (an answer as one action).
@@ -159,15 +131,6 @@ def sequence_mean_of_token_mean(
 
     TRL's loss type `grpo`: the tokens of a short answer weigh more than those of a long one.
 
-    Args:
-      losses: [*B, T] one per token; where mask or weight is 0 it never matters, NaN included.
-      mask: [*B, T] True where the token counts; m. An answer without any adds 0 to the total and
-        its w to the weight, as in TRL; give it weight 0 to leave it out.
-      weights: [*B] >= 0, of each answer; w, None for ones.
-    Returns:
-      `Mean` of two scalars; add total and weight over micro-batches and shards, divide once.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Needs: token losses.
     Reduces to: `token_mean` where all answers have one length.
     Reference: Shao et al. 2024, arXiv:2402.03300, Section 4.1.1 (the 1 / |o_i| of GRPO).
@@ -184,22 +147,14 @@ def constant_denominator(
     *,
     length: int | Scalar,
 ) -> Mean:
-    """Sum over all tokens, divided by a constant per answer whatever its length (Dr. GRPO).
+    """Sum over all tokens, divided by the same constant for every answer (Dr. GRPO).
 
     sum_bt w_b m_bt l_bt / (length * sum_b w_b).
 
     TRL's loss type `dr_grpo`, with `length` its max_completion_length.
 
     Args:
-      losses: [*B, T] one per token; where mask or weight is 0 it never matters, NaN included.
-      mask: [*B, T] True where the token counts; m. An answer without any adds 0 to the total and
-        its w to the weight, as in TRL; give it weight 0 to leave it out.
-      weights: [*B] >= 0, of each answer; w, None for ones.
-      length: > 0, tokens of the longest answer allowed; the same for every batch. May be traced.
-    Returns:
-      `Mean` of two scalars; add total and weight over micro-batches and shards, divide once.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      length: tokens of the longest answer allowed, > 0; the same for every batch. May be traced.
     Needs: token losses.
     Reduces to: `sequence_mean` at length = 1.
     Reference: Liu et al. 2025, arXiv:2503.20783, Section 3.2.
@@ -212,7 +167,7 @@ def constant_denominator(
 def _answer_weights(
     losses: Float[Array, "*B T"], mask: Bool[Array, "*B T"], weights: Float[Array, "*B"] | None
 ) -> Float[Array, "*B"]:
-    """[*B] weights, or ones, of the losses' dtype, once the shapes are known to agree."""
+    """[*B] weights or ones, in the dtype of the losses, after a check of the shapes."""
     chex.assert_equal_shape([losses, mask])
     if weights is None:
         return jnp.ones(losses.shape[:-1], losses.dtype)
@@ -220,7 +175,7 @@ def _answer_weights(
 
 
 def _checked_weights(x: Shaped[Array, "*S"], weights: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Weights of x, refused where they are known and negative; traced negative ones are 0."""
+    """Weights of x: a known negative one raises, a traced negative one becomes 0."""
     chex.assert_equal_shape([x, weights])
     check_entries("[0, inf)", weights=weights)
     return jnp.where(weights < 0, 0.0, weights)
@@ -229,16 +184,8 @@ def _checked_weights(x: Shaped[Array, "*S"], weights: Float[Array, "*S"]) -> Flo
 def keep_weighted(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None) -> Float[Array, "*S"]:
     """x where its weight is positive, 0 elsewhere; None keeps all of x.
 
-    Goes before a loss: a weight of 0 after it would still turn NaN or inf into a NaN gradient.
-
-    Args:
-      x: [*S] per-example log-probs or scores.
-      weights: [*S] >= 0 or None.
-    Returns:
-      [*S].
-    Raises:
-      AssertionError: shapes differ (at trace time).
-      ValueError: a known weight is negative or not finite.
+    It goes before a loss: a weight of 0 after the loss would still make the gradient of NaN or inf
+    NaN.
     """
     if weights is None:
         return x
@@ -248,19 +195,11 @@ def keep_weighted(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None) -> 
 def centred(
     x: Float[Array, "*S"], weights: Float[Array, "*S"], *, axis: Axis = None
 ) -> Float[Array, "*S"]:
-    """x minus its weighted mean over `axis`, 0 where the weight is 0; exactly 0 for equal numbers.
-
-    Args:
-      x: [*S].
-      weights: [*S] >= 0. Where a weight is 0, x never matters, NaN included.
-      axis: axes of the mean; None takes all.
-    Raises:
-      AssertionError: shapes differ (at trace time).
-    """
+    """x minus its weighted mean over `axis`; exactly 0 for equal numbers, and for weight 0."""
     weights = _checked_weights(x, weights)
     counted = weights > 0
-    # Measured from one of the numbers, the mean rounds on the scale of their spread. The mean of
-    # the numbers as they are would leave a rounding error for whitening to blow up.
+    # The mean of differences from one of the numbers rounds on the scale of their spread. The mean
+    # of the numbers themselves would leave a rounding error that whitening amplifies.
     highest = jnp.max(jnp.where(counted, x, -jnp.inf), axis=axis, keepdims=True)
     away = jnp.where(counted, x - jax.lax.stop_gradient(highest), 0.0)
     total, weight = (jnp.sum(y, axis=axis, keepdims=True) for y in (away * weights, weights))
@@ -279,17 +218,11 @@ def whiten(
     (x - mean) / sqrt(var + eps), with Bessel's correction in var: sum_i w_i (x_i - mean)^2 over
     sum_i w_i - 1.
 
+    The result is 0 with fewer than two counted entries, and where all are equal.
+
     Args:
-      x: [*S], e.g. raw advantages [B, T].
-      mask: [*S] True where the entry counts. The result is 0 with fewer than two, and where all are
-        equal.
-      weights: [*S] >= 0, how many times each entry counts; None for once. Where it is 0 the entry
-        is under the mask.
+      weights: [*S] >= 0, how many times each entry counts; None for once.
       eps: added to the variance, > 0.
-    Returns:
-      [*S].
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Reference: advantage normalisation of the TRL PPO trainer (masked, Bessel, eps 1e-8).
     """
     check_mask(mask=mask)
@@ -305,4 +238,5 @@ def true_before(mask: Bool[Array, "*B T"]) -> Int[Array, "*B T"]:
     check_mask(mask=mask)
     places = jnp.where(mask, jnp.arange(mask.shape[-1], dtype=jnp.int32), -1)
     latest = jax.lax.cummax(places, axis=mask.ndim - 1)
+    # One place later: "before" leaves out the place itself.
     return jnp.concatenate([jnp.full_like(latest[..., :1], -1), latest[..., :-1]], axis=-1)

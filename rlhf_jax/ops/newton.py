@@ -1,4 +1,4 @@
-"""Minima of smooth convex functions by damped Newton, as far as rounding lets them be found."""
+"""Minima of smooth convex functions by damped Newton, to the limit of rounding."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ HALVINGS = 30  # of a step: 1 down to 2^-29
 
 
 class Minimum(NamedTuple):
-    """params: [d]; residual: largest entry of the gradient at them, the certificate."""
+    """params: [d]; residual: largest entry of the gradient at params, the certificate."""
 
     params: Array
     residual: Array
@@ -24,14 +24,12 @@ def newton_minimum(
 ) -> Minimum:
     """argmin of a strictly convex function: x <- x - s H^-1 g, s the best of 1, 1/2, 1/4, ...
 
-    Ends where neither the objective nor the decrement g^T H^-1 g falls below its lowest so far, at
-    the place before: until rounding decides them one of them does. No reverse-mode derivative.
+    Stops when neither the objective nor the decrement g^T H^-1 g falls below its lowest value so
+    far, and returns the last point where one of them did. No reverse-mode derivative.
 
     Args:
       objective: [d] -> [], with a positive definite Hessian.
       start: [d].
-    Returns:
-      Minimum.
     """
     sizes = 0.5 ** jnp.arange(HALVINGS)
 

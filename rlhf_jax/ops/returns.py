@@ -1,8 +1,20 @@
 """From rewards to advantages and returns. Nothing here whitens; see `ops.masking.whiten`.
 
-A mask [*B, T] says which steps count. Recursions run over these as if the others were cut out:
-t + 1 is the next step that counts, wherever it stands, and what lies under False never matters, NaN
-included. So a reward for what a tool or an environment did belongs to a step that counts.
+Recursions run over the counted steps as if the others were cut out: t + 1 is the next counted step,
+wherever it stands. A reward for the output of a tool or an environment must therefore be paid at a
+counted step.
+
+Shared arguments and results, unless a function says otherwise:
+  rewards: [*B, T] reward received on leaving state t.
+  values: [*B, T] V of the state before action t.
+  discounts: [*B, T] d_t: gamma while the episode goes on after step t, 0 once it has ended.
+  last_values: [*B] V_T, the bootstrap value after the last step.
+  mask: [*B, T] True where the step counts, None for all; values under False never matter, NaN
+    included.
+  gae_lambda: lambda, in [0, 1].
+  gamma: discount, in [0, 1].
+Results are 0 under the mask. Unequal shapes raise AssertionError at trace time. Keyword numbers may
+be traced.
 """
 
 from typing import NamedTuple
@@ -31,17 +43,8 @@ def gae(
 
     delta_t = r_t + d_t V_{t+1} - V_t,   A_t = delta_t + d_t lambda A_{t+1},   A_T = 0.
 
-    Args:
-      rewards: [*B, T] reward received on leaving state t.
-      values: [*B, T] V of the state before action t.
-      discounts: [*B, T] d_t: gamma while the episode goes on after step t, 0 once it has ended.
-      last_values: [*B] V_T, the bootstrap value after the last step.
-      gae_lambda: in [0, 1]; 1 gives return minus value, 0 the one-step error. May be traced.
-      mask: [*B, T] True where the step counts; None for all.
-    Returns:
-      [*B, T] advantages, 0 under the mask; returns are `advantages + values`.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    lambda = 1 gives return minus value, 0 the one-step error. Returns are `advantages + values`.
+
     Needs: rewards, values.
     Reduces to: `lambda_returns` minus values.
     Reference: Schulman et al. 2015, arXiv:1506.02438, Eq. 16.
@@ -66,17 +69,8 @@ def lambda_returns(
 
     G_t = r_t + d_t ((1 - lambda) V_{t+1} + lambda G_{t+1}),   G_T = V_T.
 
-    Args:
-      rewards: [*B, T] reward received on leaving state t.
-      values: [*B, T] V of the state before action t; the first one is not used.
-      discounts: [*B, T] d_t: gamma while the episode goes on after step t, 0 once it has ended.
-      last_values: [*B] V_T, the bootstrap value after the last step.
-      gae_lambda: in [0, 1]; 0 is the one-step target, 1 the discounted return. May be traced.
-      mask: [*B, T] True where the step counts; None for all.
-    Returns:
-      [*B, T] returns, 0 under the mask.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    lambda = 0 is the one-step target, 1 the discounted return. The first value is not used.
+
     Needs: rewards, values.
     Reduces to: `gae` plus values.
     Reference: Sutton and Barto 2018, "Reinforcement Learning", Section 12.8.
@@ -89,7 +83,7 @@ def lambda_returns(
 
 
 class VTrace(NamedTuple):
-    """What V-trace makes of a trajectory, all of it data: no gradient flows through either."""
+    """Results of `vtrace`, both without gradient."""
 
     targets: Float[Array, "*B T"]  # v_t, what the value function is regressed on
     advantages: Float[Array, "*B T"]  # for the policy gradient; the ratio is in them already
@@ -114,25 +108,15 @@ def vtrace(
     delta_t = min(rho_clip, rho_t) (r_t + d_t V_{t+1} - V_t),   c_t = lambda min(c_clip, rho_t),
     A_t = min(pg_rho_clip, rho_t) (r_t + d_t (lambda v_{t+1} + (1 - lambda) V_{t+1}) - V_t).
 
-    With every clip at infinity v_t is unbiased for the value of pi whatever V is. With finite ones
-    its fixed point is the value of the policy proportional to min(rho_clip mu(a), pi(a)).
+    With every clip at infinity v_t is unbiased for the value of pi whatever V is. With finite clips
+    its fixed point is the value of the policy proportional to min(rho_clip mu(a), pi(a)), and the
+    results are finite: the exponent of rho stops at 40. At the last step A bootstraps from V_T.
 
     Args:
-      log_ratios: [*B, T] log rho_t = log pi - log mu of the actions, which mu sampled; nats.
-      rewards: [*B, T] reward received on leaving state t.
-      values: [*B, T] V of the state before action t.
-      discounts: [*B, T] d_t: gamma while the episode goes on after step t, 0 once it has ended.
-      last_values: [*B] V_T, the bootstrap value after the last step.
-      gae_lambda: in [0, 1]. May be traced, as may the clips.
-      mask: [*B, T] True where the step counts; None for all.
-      rho_clip: the paper's rho-bar > 0, infinity allowed, which sets the fixed point.
-      c_clip: the paper's c-bar in [0, rho_clip], which sets the speed and the variance.
-      pg_rho_clip: of the ratio in the advantages, > 0, infinity allowed.
-    Returns:
-      `VTrace(targets, advantages)`, each [*B, T], 0 under the mask. At the last step A bootstraps
-      from V_T. Finite with finite clips: the exponent of rho stops at 40.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      log_ratios: [*B, T] log rho_t = log pi - log mu of the actions, sampled by mu; nats.
+      rho_clip: the paper's rho-bar > 0, infinity allowed; sets the fixed point.
+      c_clip: the paper's c-bar in [0, rho_clip]; sets the speed and the variance.
+      pg_rho_clip: cap of the ratio in the advantages, > 0, infinity allowed.
     Needs: rewards, values, behaviour log-probs.
     Reduces to: `lambda_returns` and `gae` at log_ratios = 0 and clips >= 1.
     Reference: Espeholt et al. 2018, arXiv:1802.01561, Eq. 1, Remarks 1 and 2, and Section 4.2.
@@ -151,13 +135,14 @@ def vtrace(
     next_targets = _following(targets, last_values, mask)
     mixed = gae_lambda * next_targets + (1.0 - gae_lambda) * next_values
     advantages = jnp.minimum(pg_rho_clip, rho) * (rewards + discounts * mixed - values)
+    # Both are data: a regression on its own values would otherwise move its targets.
     return VTrace(jax.lax.stop_gradient(targets), jax.lax.stop_gradient(advantages))
 
 
 def _counted(
     mask: Bool[Array, "*B T"] | None, *steps: Float[Array, "*B T"]
 ) -> tuple[Float[Array, "*B T"], ...]:
-    """The arrays with 0 under the mask, once the shapes are known to agree."""
+    """The arrays with 0 under the mask, after a check of the shapes."""
     if mask is None:
         chex.assert_equal_shape(steps)
         return steps
@@ -169,10 +154,11 @@ def _counted(
 def _following(
     values: Float[Array, "*B T"], last: Float[Array, "*B"], mask: Bool[Array, "*B T"] | None
 ) -> Float[Array, "*B T"]:
-    """x_{t+1} for each t, with `last` after the last."""
+    """x_{t+1} for each t, and `last` after the last counted step."""
     extended = jnp.concatenate([values, last[..., None]], axis=-1)
     if mask is None:
         return extended[..., 1:]
+    # The next counted step is the last one before t in the reversed row.
     following = mask.shape[-1] - 1 - jnp.flip(true_before(jnp.flip(mask, -1)), -1)
     return jnp.take_along_axis(extended, following, axis=-1)
 
@@ -189,6 +175,7 @@ def _accumulate(
 
     def backwards(x, step):
         term, decay, counts = step
+        # A step that does not count passes x on to the step before it.
         x = jnp.where(counts, term + decay * x, x)
         return x, jnp.where(counts, x, 0.0)
 
@@ -200,23 +187,16 @@ def _accumulate(
 def discounted_sum(
     x: Float[Array, "*B T"], mask: Bool[Array, "*B T"], *, gamma: float | Float[Array, ""]
 ) -> Float[Array, "*B"]:
-    """sum_t gamma^t x_t over the counted steps, t = 0 at the first of them.
+    """sum_t gamma^t x_t over the counted steps, t = 0 at the first of them; 0 for an empty row.
 
-    Args:
-      x: [*B, T].
-      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
-      gamma: in [0, 1]; t counts the steps under True, so padding on either side is alike. May be
-        traced; its own slope is finite at 0 too.
-    Returns:
-      [*B], 0 for an empty row.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+    t counts the steps under True, so the side of the padding does not matter. The derivative in
+    gamma is finite at 0 too.
     """
     check_range("[0, 1]", gamma=gamma)
     check_mask(mask=mask)
     chex.assert_equal_shape([x, mask])
     steps = (jnp.cumsum(mask, axis=-1) - 1).astype(x.dtype)
-    # The slope of gamma^0 at gamma = 0 would be NaN.
+    # Exponents of 1 at least: the derivative of gamma^0 at gamma = 0 would be NaN.
     weights = jnp.where(steps > 0, gamma ** jnp.maximum(steps, 1.0), 1.0)
     return jnp.sum(weights * jnp.where(mask, x, 0.0), axis=-1)
 
@@ -224,6 +204,7 @@ def discounted_sum(
 def last_step(mask: Bool[Array, "*B T"]) -> Bool[Array, "*B T"]:
     """[*B, T] True at the last counted step of each row; all False in an empty row."""
     check_mask(mask=mask)
+    # Counted steps from here to the end: 1 at the last one.
     later = jnp.flip(jnp.cumsum(jnp.flip(mask, -1), axis=-1, dtype=jnp.int32), -1)
     return mask & (later == 1)
 
@@ -242,12 +223,7 @@ def answer_rewards(
     Args:
       scores: [*B] R, from a reward model or judge.
       token_kl: [*B, T] an estimate of KL(pi || pi_ref) at each step, in nats, e.g. `kl.k1`.
-      mask: [*B, T] True where the step counts.
-      beta: KL weight >= 0. May be traced.
-    Returns:
-      [*B, T], 0 where the mask is False.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      beta: KL weight, >= 0.
     Reference: Ziegler et al. 2019, arXiv:1909.08593, Eq. 2.
     Departs: the TRL trainer pays R one step after the last token where a padding slot exists; here
       R is always paid with the last counted token, so padding never changes an advantage.
@@ -260,12 +236,7 @@ def answer_rewards(
 
 
 def answer_discounts(mask: Bool[Array, "*B T"], *, gamma: Scalar = 1.0) -> Float[Array, "*B T"]:
-    """gamma while another counted step follows, 0 at the last one and under the mask: [*B, T].
-
-    Args:
-      mask: [*B, T] True where the step counts.
-      gamma: discount in [0, 1]. May be traced.
-    """
+    """gamma while another counted step follows, 0 at the last one and under the mask: [*B, T]."""
     check_range("[0, 1]", gamma=gamma)
     check_mask(mask=mask)
     return gamma * (mask & ~last_step(mask)).astype(jnp.float32)

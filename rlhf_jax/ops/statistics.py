@@ -1,4 +1,4 @@
-"""What a table needs beside its means: intervals, win rates, calibration, best-of-n curves."""
+"""Statistics for tables of results: intervals, win rates, calibration, best-of-n curves."""
 
 import chex
 import jax
@@ -21,12 +21,10 @@ def mean_interval(x: Float[Array, "N"]) -> Float[Array, "3"]:
     """Mean of N independent numbers with its 95% normal interval: [mean, low, high].
 
     mean +- 1.96 s / sqrt(N), s with Bessel's correction. For win rates, N is the number of prompts
-    and ties count one half, so the variance is that of what was seen, not p (1 - p).
+    and ties count one half, so the variance is the sample's, not p (1 - p).
 
     Args:
-      x: [N], N >= 2.
-    Raises:
-      ValueError: fewer than two numbers have no interval.
+      x: [N], N >= 2; fewer numbers raise ValueError.
     """
     if x.shape[0] < 2:
         raise ValueError(f"an interval needs at least two numbers, got {x.shape[0]}")
@@ -45,10 +43,8 @@ def best_of_n_curve(
       proxy_scores, gold_scores: [*B, N] of the same N answers.
       ns: [M] each in [1, N].
     Returns:
-      [*B, M]. With tied proxies the order among the tied is that of the input. NaN for a prompt
-      with a proxy that is not finite, which would otherwise be the best or the worst of all.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B, M]. Tied proxies keep the order of the input. A prompt with a proxy that is not finite
+      gets NaN; otherwise that answer would be the best or the worst of all.
     Reference: the estimator of Nakano et al. 2021, arXiv:2112.09332, Appendix I.
     """
     check_ids(ns=ns)
@@ -79,19 +75,18 @@ def calibration_error(
 ) -> tuple[Float[Array, ""], Float[Array, "K 3"]]:
     """Expected calibration error over equal-width bins of confidence, and the bins themselves.
 
-    With p the predicted probability that the first answer wins and y whether it did, each pair is
-    turned so that c = max(p, 1 - p) in [1/2, 1] and the outcome is whether the favourite won:
-    ECE = sum_b (n_b / N) |mean outcome - mean c|. The turn makes it blind to which answer came
-    first, which matters where the chosen answer always does.
+    ECE = sum_b (n_b / N) |mean outcome - mean c|, c = max(p, 1 - p) in [1/2, 1].
+
+    p is the predicted probability that the first answer wins, and the outcome of a pair is whether
+    the favourite won. So the error does not depend on which answer comes first, also where that is
+    always the chosen one.
 
     Args:
-      probs: [N] in [0, 1].
-      outcomes: [N] in [0, 1].
+      probs: [N] p in [0, 1].
+      outcomes: [N] in [0, 1], 1 if the first answer won.
       num_bins: K, number of bins over [1/2, 1].
     Returns:
       The error, and [K, 3]: mean confidence, mean outcome, share of pairs (0 in an empty bin).
-    Raises:
-      AssertionError: shapes differ (at trace time).
     """
     check_range("[1, inf)", num_bins=num_bins)
     chex.assert_equal_shape([probs, outcomes])

@@ -42,7 +42,7 @@ def described(function: Callable, name: str) -> str:
     docs = (inspect.getdoc(function), inspect.getdoc(inspect.getmodule(function)))
     found = (re.search(pattern, doc or "", re.MULTILINE) for doc in docs)
     match = next(filter(None, found), None)
-    assert match, f"neither {function.__name__} nor its module describes {name}"
+    assert match, f"neither {function} nor its module describes {name}"
     text = " ".join(match[1].split())
     other = re.search(r"as in `(\w+)`", text)
     return described(FUNCTIONS[other[1]], name) if other and other[1] in FUNCTIONS else text
