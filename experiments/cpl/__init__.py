@@ -2,4 +2,4 @@
 
 PAPER = "Hejna et al. 2023, 2310.13639 (contrastive preference learning)"
 CLAIM = "CPL on a table converges to the soft-optimal policy; rewards of partial returns do not"
-MINUTES = 3
+MINUTES = 8

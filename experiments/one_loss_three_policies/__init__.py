@@ -2,4 +2,4 @@
 
 PAPER = "Rafailov et al. 2023 (DPO), Azar et al. 2023 (IPO), Schulman et al. 2017 (PPO)"
 CLAIM = "one DPO, IPO and PPO function brings three kinds of policy to pi_ref exp(r / beta) / Z"
-MINUTES = 2
+MINUTES = 4
