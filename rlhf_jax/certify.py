@@ -1,17 +1,16 @@
 """The layout certificate: a loss must not depend on how its batch is laid out.
 
-Micro-batches, padding, packing and devices are accidents of a run; a mean of means, a read under
-the mask or a statistic of "the batch" makes them part of the objective. `certify` runs a loss
-under each of them and measures by how much value and gradient move:
+Micro-batches, padding, packing and devices are details of a run. A mean of means, a value read at
+padding, or a statistic of "the batch" makes them part of the objective. `certify` runs a loss under
+each of these layouts and measures how far its value and gradient move:
 
-- micro-batches, equal and unequal: totals, weights and gradients added, divided once;
+- micro-batches, equal and unequal: totals, weights and gradients are added, and divided once;
 - gradient accumulation: the same inside one jitted scan;
-- row order; padding of two widths, with junk in it; padding side; packing; rows of weight zero, one
+- row order; two widths of padding filled with junk; padding side; packing; rows of weight zero, one
   of them empty (`layouts`);
-- meshes: the batch split over the first axis, parameters over the second where they divide.
+- meshes: the batch split over the first axis, parameters over the second if it divides them.
 
-A batch in one piece is differentiated as total / weight, as a training step does. Each program runs
-once, so XLA compiles it without optimisation.
+A batch in one piece is differentiated as total / weight, as in a training step.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,12 +54,12 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 class Deviation(NamedTuple):
-    """How far a layout moves a loss and its gradient; inf where it makes them NaN.
+    """How far a layout moves a loss and its gradient; inf if it makes them NaN.
 
     value: |v' - v| / max(|v|, max |g|); gradient: max |g' - g| / max |g|. v and g are value and
-    gradient of the whole batch, max goes over all entries of all parameters, 0 / 0 is 0. The
-    gradient is in the value's scale because a loss may be 0 by cancellation, as that of centred
-    advantages is where no ratio has moved.
+    gradient of the whole batch, max runs over all entries of all parameters, and 0 / 0 is 0. The
+    scale of the value includes the gradient because a loss can cancel to 0, e.g. centred advantages
+    at ratio 1.
     """
 
     value: float
@@ -69,11 +68,11 @@ class Deviation(NamedTuple):
 
 @dataclass(frozen=True)
 class Certificate:
-    """What `certify` measured; its string is a table.
+    """The result of `certify`; its string is a table.
 
     deviations: layout -> Deviation.
-    not_applicable: layout -> why it was not run.
-    tolerance: the largest deviation that holds.
+    not_applicable: layout -> the reason why it was not run.
+    tolerance: the largest accepted deviation.
     """
 
     deviations: Mapping[str, Deviation]
@@ -117,7 +116,7 @@ class Slope(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What parts of a batch add up: total, weight, and the gradient of the total."""
+    """The sums over a part of a batch: total, weight, and the gradient of the total."""
 
     total: jax.Array
     weight: jax.Array
@@ -125,14 +124,14 @@ class Sums(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """A loss compiled once for each shape: `(params, batch) -> Slope` of a batch in one piece, and
-    `(params, batch) -> Sums` of one of its parts."""
+    """A loss, compiled once per shape: `(params, batch) -> Slope` for a batch in one piece, and
+    `(params, batch) -> Sums` for one of its parts."""
 
     slope: Callable[[Params, PyTree], Slope]
     sums: Callable[[Params, PyTree], Sums]
 
 
-# Compilation is most of a certificate's time, and half of it without LLVM's optimisation.
+# Each program runs once, and compiling takes most of the time: without LLVM's optimisation, half.
 _jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
@@ -150,27 +149,28 @@ def certify(
 ) -> Certificate:
     """Layout certificate: value and gradient of a loss under every layout a run would use.
 
-    max over layouts of |loss(laid out) - loss(batch)|, relative, as `Deviation` defines it.
+    max over layouts of |loss(laid out) - loss(batch)|, relative as in `Deviation`.
 
     Args:
-      loss_fn: `(params, batch) -> Mean` of two scalars, or `(Mean, diagnostics)` as the objectives
-        of `algos` return. A plain scalar is taken as a mean of weight 1: what a training step does
-        that averages it over micro-batches.
-      batch: arrays with the rows first; `rlhf_jax.layouts` tells how steps are found in it. Rows
-        should differ in length: otherwise a mean of means is the mean.
-      params: where to evaluate; not where the gradient is 0.
-      parts: micro-batches, >= 2.
-      meshes: (data, model) axis sizes; None for (n, 1) and (n / 2, 2) of the n devices present.
+      loss_fn: `(params, batch) -> Mean` of two scalars, or `(Mean, diagnostics)` like the
+        objectives of `algos`. A plain scalar counts as a mean of weight 1, as in a training step
+        that averages losses over micro-batches.
+      batch: arrays with the rows first; for steps and tokens see `rlhf_jax.layouts`. Rows should
+        differ in length, because otherwise a mean of means is correct.
+      params: a point at which the gradient is not 0.
+      parts: number of micro-batches, >= 2.
+      meshes: (data, model) axis sizes; None takes (n, 1) and (n / 2, 2) for n devices.
       layouts: name -> `batch -> parts`; `{**LAYOUTS, name: layout}` adds or replaces one.
-      skip: layout -> why it does not apply to this loss, e.g. packing to a mean over rows.
-      tolerance: the largest deviation that holds, > 0; float32 rounds at 1e-7 to 5e-6.
-      show: print the certificate.
+      skip: layout -> reason why it does not apply to this loss, e.g. packing for a mean over rows.
+      tolerance: largest accepted deviation, > 0; float32 rounding gives 1e-7 to 5e-6.
+      show: whether to print the certificate.
     Returns:
-      Certificate. Layouts that were skipped, or that the batch cannot take, are in it with the
+      Certificate. Layouts that were skipped or do not apply to the batch are listed with the
       reason.
     Raises:
-      ValueError: batch arrays without rows, or whose rows differ; fewer rows than parts; `skip`
-        names no layout; a value or gradient of the whole batch is not finite; no layout is left.
+      ValueError: arrays of the batch have no rows or different numbers of rows; fewer rows than
+        parts; `skip` has an unknown name; the value or gradient of the whole batch is not finite;
+        no layout is left.
       TypeError: loss_fn returns something else.
     """
     batch = jax.device_get(batch)
@@ -205,7 +205,7 @@ def _check_parts(parts: int, rows: int) -> None:
 
 
 def _as_mean(result: PyTree) -> Mean:
-    """What a loss returned, as a Mean of two scalars."""
+    """The output of a loss as a Mean of two scalars."""
     loss = result
     if isinstance(result, tuple) and not isinstance(result, Mean) and len(result) == 2:
         loss = result[0]
@@ -213,11 +213,11 @@ def _as_mean(result: PyTree) -> Mean:
         return loss
     if isinstance(loss, jax.Array | float) and np.ndim(loss) == 0:
         return Mean(jnp.asarray(loss), jnp.ones(()))
-    told = jax.tree.map(np.shape, loss) if isinstance(loss, Mean) else type(loss).__name__
+    found = jax.tree.map(np.shape, loss) if isinstance(loss, Mean) else type(loss).__name__
     if isinstance(loss, jax.Array):
-        told = f"an array of shape {loss.shape}"
+        found = f"an array of shape {loss.shape}"
     raise TypeError(
-        f"loss_fn must return a Mean of two scalars, (Mean, diagnostics) or a scalar; got {told}"
+        f"loss_fn must return a Mean of two scalars, (Mean, diagnostics) or a scalar; got {found}"
     )
 
 
@@ -242,7 +242,7 @@ def _make_programs(loss_fn: Callable) -> Programs:
 
 
 def _sums(loss_fn: Callable, params: Params, batch: PyTree) -> Sums:
-    """One part of a batch, before anything is divided."""
+    """Sums over one part of a batch, before any division."""
 
     def total_and_weight(params):
         loss = _as_mean(loss_fn(params, batch))
@@ -261,7 +261,7 @@ def _runs(
     meshes: Sequence[tuple[int, int]] | None,
     layouts: Mapping[str, Layout],
 ) -> dict[str, Callable[[Params], Slope]]:
-    """Layout -> what evaluates the batch under it."""
+    """Layout -> function `params -> Slope` that evaluates the batch under it."""
     runs: dict[str, Callable[[Params], Slope]] = {}
     split: dict[str, Layout] = {"micro-batches": partial(equal_parts, parts=parts)}
     for name, layout in (split | dict(layouts)).items():
@@ -273,7 +273,7 @@ def _runs(
 
 
 def _in_parts(programs: Programs, batch: PyTree, layout: Layout, params: Params) -> Slope:
-    """The parts of a layout, each by itself, added up."""
+    """The loss of a layout: its parts are evaluated one by one and added up."""
     parts = layout(batch)
     if len(parts) == 1:
         return programs.slope(params, parts[0])
@@ -281,11 +281,11 @@ def _in_parts(programs: Programs, batch: PyTree, layout: Layout, params: Params)
 
 
 def _divided(sums: Sequence[Sums]) -> Slope:
-    """Sums added up and divided once, in float64 on the host."""
+    """Adds up sums and divides once, in float64 on the host."""
     total, weight, grads = jax.tree.map(
         lambda *terms: np.sum(np.asarray(terms, np.float64), axis=0), *jax.device_get(sums)
     )
-    weight = weight or 1.0  # nothing counts: all is 0
+    weight = weight or 1.0  # if nothing counts, all sums are 0
     return Slope(total / weight, jax.tree.map(lambda x: x / weight, grads))
 
 
@@ -311,13 +311,13 @@ def _accumulated(loss_fn: Callable, batch: PyTree, parts: int, params: Params) -
 
 
 def _meshes() -> list[tuple[int, int]]:
-    """(n, 1) and (n / 2, 2) for the devices present; (1, 1), which does not apply, for one."""
+    """(n, 1) and (n / 2, 2) for n devices; (1, 1) for one device, which `_on_mesh` refuses."""
     count = len(jax.devices())
     return [(count, 1), (count // 2, 2)] if count > 2 and count % 2 == 0 else [(count, 1)]
 
 
 def _on_mesh(programs: Programs, batch: PyTree, shape: tuple[int, int], params: Params) -> Slope:
-    """The batch split over a mesh's first axis, parameters over its second where they divide."""
+    """The batch split over the first mesh axis, parameters over the second if it divides them."""
     data, model = shape
     devices, rows = jax.devices(), count_rows(batch)
     if data * model == 1:
@@ -332,7 +332,7 @@ def _on_mesh(programs: Programs, batch: PyTree, shape: tuple[int, int], params: 
 
 
 def _sharding(x: jax.Array, *, mesh: Mesh) -> NamedSharding:
-    """The last axis that the mesh axis "model" divides is split over it."""
+    """Splits the last axis that the mesh axis "model" divides."""
     ways, spec = mesh.shape["model"], [None] * np.ndim(x)
     fits = [axis for axis, size in enumerate(np.shape(x)) if size % ways == 0]
     if fits:

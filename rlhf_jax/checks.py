@@ -1,11 +1,11 @@
-"""Bad input is refused by name: a number out of range, a mask that is not bool, a float for an id.
+"""Checks of arguments: numbers out of range, masks that are not bool, ids that are not integers.
 
-Shapes and dtypes are known while tracing and are always checked. Numbers are checked where they are
-known: Python and NumPy numbers, and JAX arrays of this process. A traced number passes, so that it
-can be swept, and nothing of a check is left in compiled code.
+Every error names the argument. Dtypes are known while tracing and are always checked. Values are
+checked if they are known: Python and NumPy numbers, and JAX arrays of this process. Traced numbers
+are not checked, so they can be swept, and the checks leave nothing in compiled code.
 
-An id out of its table is not refused, because under a mask it may be anything: `rows` and `entries`
-read it as NaN, where plain indexing reads the last row.
+Ids out of range are not an error, because padding may hold anything: `rows` and `entries` give NaN
+there, while plain indexing gives the last row.
 """
 
 from fractions import Fraction
@@ -24,20 +24,20 @@ NAN_OUTSIDE: dict[str, Any] = {
     "wrap_negative_indices": False,
 }
 
-ROUNDING = 1e-6  # of a probability that was computed
+ROUNDING = 1e-6  # a computed probability may leave [0, 1] by this much
 
-# Where a shape is promised but arrays, tracers, numbers and sequences of numbers are all welcome.
-Numbers = Any
+Numbers = Any  # an array, a tracer, a number or a sequence of numbers
 
 
 def check_range(interval: str, **values: Numbers) -> None:
     """Each value is one number in the interval: `check_range("[0, 1/2)", label_smoothing=h)`.
 
     Args:
-      interval: "(0, inf)" is positive and finite, "(0, inf]" has infinity, "(-inf, inf)" is finite.
-      values: name -> scalar. A number that float32 takes for infinity is not finite.
+      interval: "(0, inf)" is positive and finite, "(0, inf]" includes infinity, "(-inf, inf)" is
+        finite.
+      values: name -> scalar. A number too large for float32 counts as infinite.
     Raises:
-      ValueError: naming the value: it isn't a scalar, isn't a number, or isn't in the interval.
+      ValueError: a value is not a scalar, not a number, or not in the interval.
     """
     for name, value in values.items():
         if shape := np.shape(value):
@@ -49,7 +49,7 @@ def check_entries(interval: str, **arrays: Numbers) -> None:
     """Every entry of each array or tuple is a number in the interval, as in `check_range`.
 
     Raises:
-      ValueError: naming the array and its first entry that isn't.
+      ValueError: names the array and its first entry that is not.
     """
     for name, array in arrays.items():
         if isinstance(array, jax.core.Tracer) or not getattr(array, "is_fully_addressable", True):
@@ -63,11 +63,7 @@ def check_entries(interval: str, **arrays: Numbers) -> None:
 
 
 def check_fields(config: Any, interval: str, *names: str) -> None:
-    """These fields of a config, numbers or tuples of one number at least, are in the interval.
-
-    Raises:
-      ValueError: naming the field.
-    """
+    """These fields of a config, numbers or non-empty tuples of numbers, are in the interval."""
     for name in names:
         check_entries(interval, **{name: (value := getattr(config, name))})
         if not np.size(value):
@@ -75,10 +71,10 @@ def check_fields(config: Any, interval: str, *names: str) -> None:
 
 
 def check_mask(**masks: Numbers) -> None:
-    """Each mask is bool, whatever its values: an int mask counts -100, a float one counts 0.5.
+    """Each mask is bool. An int mask could count an entry -100 times, a float one half a time.
 
     Raises:
-      TypeError: naming the mask and its dtype, at trace time.
+      TypeError: names the mask and its dtype, at trace time.
     """
     for name, mask in masks.items():
         if (dtype := _dtype(mask)) != np.dtype(bool):
@@ -89,7 +85,7 @@ def check_ids(**ids: Numbers) -> None:
     """Ids of states, actions or tokens are integers.
 
     Raises:
-      TypeError: naming the ids and their dtype, at trace time.
+      TypeError: names the ids and their dtype, at trace time.
     """
     for name, array in ids.items():
         if not jax.dtypes.issubdtype(dtype := _dtype(array), np.integer):
@@ -97,31 +93,25 @@ def check_ids(**ids: Numbers) -> None:
 
 
 def decided(labels: Numbers) -> Bool[Array, "*B"]:
-    """Where a label is the index of a winner, 0 or 1; any other says of no item that it won.
-
-    Raises:
-      TypeError: labels are not integers (at trace time).
-    """
+    """True where a label is the index of a winner, 0 or 1; any other label means that none won."""
     check_ids(labels=labels)
     return (labels == 0) | (labels == 1)
 
 
 def shares(prefs: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """Probabilities as data, without gradient; NaN outside [0, 1], as for the label -1 of a tie."""
+    """Probabilities without gradient; NaN outside [0, 1], e.g. for a label -1 that means a tie."""
     prefs = jax.lax.stop_gradient(prefs)
     return jnp.where(jnp.abs(prefs - 0.5) <= 0.5 + ROUNDING, prefs, jnp.nan)
 
 
 def rows(table: Numbers, **ids: Numbers) -> Float[Array, "..."]:
-    """table[ids, ...], NaN where an id is out of its axis: `rows(table, states=s, actions=a)`.
+    """table[ids, ...], NaN where an id is out of range: `rows(table, states=s, actions=a)`.
 
     Args:
       table: [S, *C], or [S, A, *C] for two kinds of ids, and so on.
-      ids: name, for the error -> [*B] int, in the order of the table's axes.
+      ids: name (for the error) -> [*B] int, in the order of the axes of the table.
     Returns:
       [*B, *C].
-    Raises:
-      TypeError: ids are not integers (at trace time).
     """
     check_ids(**ids)
     return jnp.asarray(table).at[tuple(ids.values())].get(**NAN_OUTSIDE)
@@ -132,9 +122,7 @@ def entries(table: Numbers, **ids: Numbers) -> Float[Array, "*B"]:
 
     Args:
       table: [*B, A].
-      ids: one name, for the error -> [*B] int.
-    Raises:
-      TypeError: ids are not integers (at trace time).
+      ids: one name (for the error) -> [*B] int.
     """
     check_ids(**ids)
     (places,) = (jnp.asarray(array)[..., None] for array in ids.values())
@@ -142,7 +130,7 @@ def entries(table: Numbers, **ids: Numbers) -> Float[Array, "*B"]:
 
 
 def _inside(interval: str, x: np.ndarray) -> np.ndarray:
-    """Which numbers the interval holds; never NaN."""
+    """Whether each number is in the interval; False for NaN."""
     low, high = (x.dtype.type(end) for end in _ends(interval))
     above = x >= low if interval[0] == "[" else x > low
     return np.asarray(above & (x <= high if interval[-1] == "]" else x < high))
@@ -150,18 +138,18 @@ def _inside(interval: str, x: np.ndarray) -> np.ndarray:
 
 @cache
 def _ends(interval: str) -> tuple[float, ...]:
-    """Low and high: 0 and 0.5 of "[0, 1/2)"."""
+    """Lower and upper end: 0 and 0.5 for "[0, 1/2)"."""
     ends = interval[1:-1].split(",")
     return tuple(float(Fraction(end)) if "/" in end else float(end) for end in ends)
 
 
 def _dtype(array: Numbers) -> np.dtype:
-    """Of an array, a tracer, or whatever NumPy makes an array of."""
+    """dtype of an array, a tracer, or anything that NumPy can convert."""
     return array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype
 
 
 def _as_floats(name: str, array: Numbers, interval: str) -> np.ndarray:
-    """The numbers of a known array; those that JAX would hold as infinite are."""
+    """The numbers of a known array; those that overflow in JAX's float type are infinite."""
     dtype = _dtype(array)
     if not jax.dtypes.issubdtype(dtype, np.floating):
         if not jax.dtypes.issubdtype(dtype, np.integer):

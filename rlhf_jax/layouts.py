@@ -1,18 +1,18 @@
-"""The same batch laid out otherwise: split, reordered, padded, packed, with rows of weight zero.
+"""Other layouts of the same batch: split, reordered, padded, packed, with rows of weight zero.
 
-A layout is `batch -> parts`: batches whose losses, added as (total, weight) and divided once, must
-give the loss of the whole. One that a batch cannot take raises `NotApplicable` and says why.
+A layout is `batch -> parts`. The losses of the parts, added as (total, weight) and divided once,
+must give the loss of the whole batch. A layout that does not apply to a batch raises
+`NotApplicable` with the reason.
 
-A batch is any pytree of arrays with the rows first. Steps are found through its `Trajectory`s:
-their actions and masks, their inputs, and arrays elsewhere in the batch whose shape begins with
-the mask's (log-probs, advantages). Inputs are either such arrays, each step for itself (state
-ids, features), or rows of tokens, told by their fields ids, positions, segments and
-completion_length, with the meaning that `policies.language` gives them. NumPy, on the host.
+A batch is any pytree of NumPy arrays with the rows first. Its steps are found through its
+`Trajectory` records: their actions, masks and inputs, and all other arrays with a shape that begins
+with that of the mask (log-probs, advantages). Inputs are either arrays with an entry per step
+(state ids, features) or rows of tokens, which have the fields ids, positions, segments and
+completion_length of `policies.language`.
 
-Layouts that move steps write junk wherever nothing counts, into padding that was there before as
-into their own: the largest action and input there is, or the least, and NaN in every other float.
-(Inputs are run through the model, which may multiply them with weights, so they stay what a model
-can read.)
+Layouts that move steps write junk into all padding, old and new: the largest or the smallest action
+and input of the batch, and NaN in all other floats. (Inputs are not NaN, because the model computes
+with them before the mask is applied.)
 """
 
 from collections.abc import Callable
@@ -27,20 +27,20 @@ from jax.tree_util import DictKey, GetAttrKey, keystr, tree_flatten_with_path, t
 from rlhf_jax.types import PyTree, Trajectory
 
 Fill = bool | int | float | np.generic
-Junk = Callable[[np.ndarray], Fill]  # entries -> the one that stands where nothing counts
+Junk = Callable[[np.ndarray], Fill]  # all entries -> the value written into padding
 
-EXTRA = 2  # padding steps, or rows of weight zero, that are added
-WIDE = 128  # padding steps, at least: lengths are rounded up to 8, to a power of 2, to 128 lanes
+EXTRA = 2  # number of padding steps, or of rows of weight zero, that are added
+WIDE = 128  # smallest wide padding: real runs round lengths up to 8, to a power of 2 or to 128
 
 
 class NotApplicable(ValueError):
-    """A layout that this batch cannot take; the message is the reason."""
+    """A layout that does not apply to this batch; the message is the reason."""
 
 
 class Cells(NamedTuple):
-    """Where each cell comes from: its place among the old cells, row by row, or -1 for padding.
+    """Source of each new cell: its flat index among the old cells, or -1 for padding.
 
-    steps: [*R, T'] for arrays that look like the mask; tokens: [*R, L'] for rows of tokens.
+    steps: [*R, T'] for arrays shaped like the mask; tokens: [*R, L'] for rows of tokens.
     """
 
     steps: np.ndarray
@@ -48,10 +48,10 @@ class Cells(NamedTuple):
 
 
 def count_rows(batch: PyTree) -> int:
-    """Rows of a batch.
+    """Number of rows of a batch.
 
     Raises:
-      ValueError: an array without a leading axis, or rows that differ, by its path in the batch.
+      ValueError: an array has no leading axis or another number of rows; the message has its path.
     """
     leaves = [(f"batch{keystr(path)}", np.shape(x)) for path, x in tree_flatten_with_path(batch)[0]]
     if not leaves:
@@ -69,7 +69,7 @@ def count_rows(batch: PyTree) -> int:
 
 
 def equal_parts(batch: PyTree, *, parts: int) -> list[PyTree]:
-    """Micro-batches of as many rows each, or of one row less where they do not divide."""
+    """Micro-batches with equal numbers of rows, up to one row."""
     return [_take(batch, rows) for rows in np.array_split(np.arange(count_rows(batch)), parts)]
 
 
@@ -82,7 +82,7 @@ def unequal_parts(batch: PyTree) -> list[PyTree]:
 
 
 def reordered(batch: PyTree) -> list[PyTree]:
-    """The rows in another, fixed, order."""
+    """The rows in another order, the same one in each call."""
     rows = count_rows(batch)
     if rows == 1:
         raise NotApplicable("one row has one order")
@@ -91,7 +91,7 @@ def reordered(batch: PyTree) -> list[PyTree]:
 
 
 def padded(batch: PyTree) -> list[PyTree]:
-    """Two padding steps more at the end of each row; junk is the largest entry."""
+    """Two more padding steps at the end of each row; junk is the largest entry."""
 
     def cells(trajectory: Trajectory) -> Cells:
         steps, tokens = _places(trajectory)
@@ -101,9 +101,9 @@ def padded(batch: PyTree) -> list[PyTree]:
 
 
 def padded_wide(batch: PyTree) -> list[PyTree]:
-    """Padding steps at the end of each row, as many as there are steps and at least 128.
+    """More padding at the end of each row: as many steps as there are, and at least 128.
 
-    Junk is the least entry: a mask read off the ids may take the largest for padding.
+    Junk is the smallest entry, so a loss that recognises padding by its ids is caught with either.
     """
 
     def cells(trajectory: Trajectory) -> Cells:
@@ -117,9 +117,9 @@ def padded_wide(batch: PyTree) -> list[PyTree]:
 def padded_left(batch: PyTree) -> list[PyTree]:
     """Padding on the other side.
 
-    Each row gets two padding steps more and is rolled until its padding stands in front. A row of
-    tokens rolls with its positions and segments if its actions span it (T = L); a prompt with a
-    completion (T < L) gets two padding tokens more before the prompt.
+    Each row gets two more padding steps and is rolled until its padding is in front. A row of
+    tokens rolls with its positions and segments if the actions span the row (T = L); a prompt with
+    a completion (T < L) gets two more padding tokens before the prompt.
     """
 
     def cells(trajectory: Trajectory) -> Cells:
@@ -135,11 +135,11 @@ def padded_left(batch: PyTree) -> list[PyTree]:
 
 
 def packed(batch: PyTree) -> list[PyTree]:
-    """Neighbouring rows laid into one, for losses that add up over steps.
+    """Neighbouring rows joined into one, for losses that are sums over steps.
 
-    The smallest number above 1 that divides the rows goes into each. Rows of tokens become
-    documents as `data.padding.pack_rows` lays them: next to each other, each with its positions
-    from 0 and a segment of its own, the actions spanning the row (T = L), prompts uncounted.
+    Each new row takes n old rows, where n > 1 is the smallest divisor of their number. Rows of
+    tokens become documents as in `data.padding.pack_rows`: adjacent, each with positions from 0 and
+    its own segment, with actions that span the row (T = L) and prompts that do not count.
     """
     batch, group = _packable(batch)
 
@@ -160,10 +160,10 @@ def packed(batch: PyTree) -> list[PyTree]:
 
 
 def with_empty_rows(batch: PyTree) -> list[PyTree]:
-    """Two rows more, of weight zero, NaN in every float outside the trajectories.
+    """Two more rows of weight zero, with NaN in all floats outside the trajectories.
 
-    The weights are the array called "weights". The first row repeats one of the batch, the second
-    has a mask without a True, as the filler rows of a loader do.
+    The weights are the array named "weights". The first row repeats a row of the batch; the second
+    has an all-False mask, like the filler rows of a loader.
     """
     rows = count_rows(batch)
     nodes = tree_flatten_with_path(batch, is_leaf=_is_trajectory)[0]
@@ -188,7 +188,7 @@ def _take(batch: PyTree, rows: np.ndarray) -> PyTree:
 
 
 def _refilled(x: np.ndarray, start: int, fill: Fill) -> np.ndarray:
-    """x with its rows from `start` on filled."""
+    """A copy of x with `fill` in the rows from `start` on."""
     out = np.array(x)
     out[start:] = fill
     return out
@@ -203,7 +203,7 @@ def _is_float(x: PyTree) -> bool:
 
 
 def _is_weights(path: tuple) -> bool:
-    """Whether this is the path of an array called "weights"."""
+    """Whether this is the path of an array named "weights"."""
     return path[-1:] in ((GetAttrKey("weights"),), (DictKey("weights"),))
 
 
@@ -225,36 +225,36 @@ def _require_steps(trajectory: Trajectory, reason: str) -> None:
 
 
 def _places(trajectory: Trajectory) -> Cells:
-    """Cells that stay where they are, padding emptied."""
+    """Cells of the unchanged layout, with -1 at padding."""
     steps = _numbered(trajectory.mask if trajectory.valid is None else trajectory.valid)
     if not _has_tokens(trajectory):
         return Cells(steps, steps)
     tokens = _numbered(np.asarray(trajectory.inputs.segments) > 0)
-    # A prompt, or a first token, is read although its step doesn't count.
+    # The model reads a prompt, or a first token, although its step does not count: keep it.
     read = tokens[..., tokens.shape[-1] - steps.shape[-1] :] >= 0
     return Cells(np.where(read, _numbered(np.ones_like(read)), steps), tokens)
 
 
 def _numbered(real: np.ndarray) -> np.ndarray:
-    """Each cell's place row by row; -1 where nothing is real."""
+    """Flat index of each cell; -1 where `real` is False."""
     return np.where(real, np.arange(np.size(real)).reshape(np.shape(real)), -1)
 
 
 def _extended(x: np.ndarray, room: int = EXTRA, *, front: bool = False) -> np.ndarray:
-    """x with columns of padding after it, or in front."""
+    """x with `room` columns of padding after it, or in front of it."""
     columns = [(0, 0)] * (np.ndim(x) - 1) + [(room, 0) if front else (0, room)]
     return np.pad(x, columns, constant_values=-1)
 
 
 def _rolled(cells: np.ndarray) -> np.ndarray:
-    """Each row turned until what lies after its last real column stands in front."""
+    """Each row rolled until the padding after its last real column is in front."""
     after = np.argmax(cells[..., ::-1] >= 0, axis=-1)[..., None]
     columns = (np.arange(cells.shape[-1]) - after) % cells.shape[-1]
     return np.take_along_axis(cells, columns, axis=-1)
 
 
 def _packable(batch: PyTree) -> tuple[PyTree, int]:
-    """The batch with segment numbers of its own for each row, and how many rows go into one."""
+    """The batch with distinct segment numbers in the rows to be joined; and their number."""
     nodes = tree_flatten_with_path(batch, is_leaf=_is_trajectory)[0]
     trajectories = [x for _, x in nodes if _is_trajectory(x)]
     if len(trajectories) > 1:
@@ -286,7 +286,7 @@ def _packable(batch: PyTree) -> tuple[PyTree, int]:
 
 
 def _moved(batch: PyTree, cells: Callable[[Trajectory], Cells], junk: Junk) -> PyTree:
-    """The batch with the cells of each trajectory, and of arrays that go with it, moved."""
+    """The batch with moved cells, in each trajectory and in the arrays that belong to it."""
     nodes = jax.tree.leaves(batch, is_leaf=_is_trajectory)
     trajectories = [x for x in nodes if _is_trajectory(x)]
     if not trajectories:
@@ -315,7 +315,7 @@ def _moved_trajectory(trajectory: Trajectory, cells: Cells, junk: Junk) -> Traje
             segments=_gather(inputs.segments, cells.tokens, 0),
             completion_length=cells.steps.shape[-1],
         )
-        if valid is not None:  # a packed prompt lies among the steps: valid, though none of them
+        if valid is not None:  # a packed prompt lies among the steps: valid, but not counted
             valid = inputs.segments[..., -cells.steps.shape[-1] :] > 0
     else:
         inputs = jax.tree.map(
@@ -329,7 +329,7 @@ def _moved_trajectory(trajectory: Trajectory, cells: Cells, junk: Junk) -> Traje
 
 
 def _entry(x: PyTree, junk: Junk) -> Fill:
-    """What padding holds where a model reads it; a mask is False."""
+    """The junk for padding of an input; False for a mask."""
     x = np.asarray(x)
     return False if x.dtype == bool else junk(x)
 

@@ -1,7 +1,8 @@
-"""The one place that jits training: the mesh, which axis is split where, and `compile_update`.
+"""The one place that jits training: the mesh, the rules for splitting arrays, `compile_update`.
 
-Arrays name their axes ("embed", "mlp", ...); a rules table maps names to mesh axes. The mesh axes
-are Auto: the compiler places what lies between the inputs and outputs named here.
+Arrays have named axes ("embed", "mlp", ...), and a table of rules maps the names to mesh axes. The
+mesh axes are Auto: inputs and outputs have the shardings given here, and the compiler chooses those
+of everything in between.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +32,9 @@ def make_mesh(*, model: int = 1, devices: Sequence[jax.Device] | None = None) ->
     """A mesh with axes "data" and "model", the latter `model` devices wide.
 
     Args:
-      model: devices over which each copy of the parameters is split; must divide their number.
-      devices: all of them if None.
-    Raises:
-      ValueError: the devices do not divide.
+      model: number of devices over which each copy of the parameters is split; must divide the
+        number of devices.
+      devices: None takes all devices.
     """
     chosen = list(jax.devices() if devices is None else devices)
     if model < 1 or len(chosen) % model:
@@ -47,13 +47,11 @@ def shard_params(axes_tree: PyTree, mesh: Mesh, rules: Rules = RULES) -> PyTree:
     """The sharding of each parameter.
 
     Args:
-      axes_tree: a tree like the parameters, with a tuple of axis names for each array; a name that
-        is None, or mapped to None, is not split. A mesh axis is used once in an array: by the first
-        of its names that asks for it.
+      axes_tree: a tree like the parameters, with a tuple of axis names for each array. An axis is
+        not split if its name is None or mapped to None. If two axes of an array map to the same
+        mesh axis, only the first is split.
       mesh: from `make_mesh`.
       rules: axis name -> mesh axis or None.
-    Raises:
-      ValueError: a name that the rules do not know.
     """
 
     def sharding(names: tuple[str | None, ...]) -> NamedSharding:
@@ -65,6 +63,7 @@ def shard_params(axes_tree: PyTree, mesh: Mesh, rules: Rules = RULES) -> PyTree:
             spec.append(None if axis in spec else axis)
         return NamedSharding(mesh, PartitionSpec(*spec))
 
+    # A NamedTuple of parameters is a container, not a tuple of names: hence `type(part) is tuple`.
     def is_names(part: PyTree) -> bool:
         return type(part) is tuple and all(name is None or isinstance(name, str) for name in part)
 
@@ -72,16 +71,16 @@ def shard_params(axes_tree: PyTree, mesh: Mesh, rules: Rules = RULES) -> PyTree:
 
 
 def shard_state(state: PyTree, params: PyTree, params_shardings: PyTree, mesh: Mesh) -> PyTree:
-    """The sharding of a whole state that holds parameters, moments shaped like them, and counters.
+    """The shardings of a state: parameters, optimiser moments shaped like them, and counters.
 
-    Every part of `state` with the structure and shapes of `params` takes `params_shardings`; all
-    else is copied to every device.
+    Every part of `state` with the structure and shapes of `params` gets `params_shardings`;
+    everything else is copied to every device.
 
     Args:
       state: arrays or `jax.ShapeDtypeStruct`.
-      params: likewise; the parameters within the state.
+      params: the parameters in the state, likewise.
       params_shardings: from `shard_params`.
-      mesh: the same mesh.
+      mesh: the mesh of params_shardings.
     """
     replicated = NamedSharding(mesh, PartitionSpec())
     structure, shapes = jax.tree.structure(params), [x.shape for x in jax.tree.leaves(params)]
@@ -109,21 +108,21 @@ def compile_update(
 ) -> Callable[..., tuple[PyTree, Metrics]]:
     """jit for `update(state, batch, *rest) -> (state, metrics)`, on one device or on a mesh.
 
-    The state's memory is reused for the new state, so the old one must not be read again. On a mesh
-    the leading axis of every batch array is split over `batch_axis`, and `rest` (keys, step
-    numbers, swept floats) is copied to every device; so are the metrics.
+    On a mesh the leading axis of every batch array is split over `batch_axis`; `rest` (keys, step
+    numbers, swept floats) and the metrics are copied to every device.
 
     Args:
       update: pure; from an `algos` file.
       mesh: None compiles for the default device and ignores the shardings.
       state_shardings: from `shard_state`; None copies the state to every device.
       batch_axis: a mesh axis.
-      donate: False keeps the old state readable.
+      donate: whether the new state reuses the memory of the old one, which must then not be read
+        again.
     Returns:
-      The compiled update, with the same arguments.
-    Raises:
-      ValueError: (when called) a batch that does not divide over the mesh axis.
+      The compiled update, with the same arguments. It raises ValueError for a batch that the mesh
+      axis does not divide.
     """
+    # Without donation the old and the new state are in memory at once: twice params and moments.
     donated = (0,) if donate else ()
     if mesh is None:
         return jax.jit(update, donate_argnums=donated)
@@ -132,6 +131,7 @@ def compile_update(
     compiled = jax.jit(update, donate_argnums=donated, out_shardings=(state_shardings, replicated))
 
     def sharded_update(state: PyTree, batch: PyTree, *rest: Any) -> tuple[PyTree, Metrics]:
+        # Does nothing from the second step on: the state already has these shardings.
         state = jax.device_put(state, state_shardings)
         batch = split_batch(batch, mesh, batch_axis)
         return compiled(state, batch, *jax.device_put(rest, replicated))
@@ -140,11 +140,7 @@ def compile_update(
 
 
 def split_batch(batch: PyTree, mesh: Mesh, axis: str = "data") -> PyTree:
-    """Puts a batch on the mesh, every array split along its first axis; scalars are copied.
-
-    Raises:
-      ValueError: a first axis that the mesh axis does not divide.
-    """
+    """Puts a batch on the mesh: arrays are split along their first axis, scalars are copied."""
     ways = mesh.shape[axis]
 
     def place(x: Any) -> jax.Array:

@@ -1,8 +1,8 @@
-"""Checkpoints: a pytree and a little JSON in one folder, written whole or not at all.
+"""Checkpoints: a pytree and some JSON in one folder, written completely or not at all.
 
-A folder is filled under a temporary name and renamed when complete, so a killed process leaves
-no half checkpoint behind. `checkpoint.json` holds the size and SHA-256 of every file and of every
-array's values; both are compared when reading, so damage is an error and never a wrong number.
+A folder is filled under a temporary name and renamed when it is complete, so a killed process
+leaves no partial checkpoint. `checkpoint.json` has the size and SHA-256 of every file and the
+SHA-256 of every array; both are compared when reading, so damage is an error, never a wrong number.
 """
 
 import hashlib
@@ -27,20 +27,20 @@ from rlhf_jax.types import PyTree
 FORMAT = 2
 TEMPORARY = ".tmp-"
 REMEDY = "delete this folder, then resume: what it held is done again"
-# Array storage reads its folder as a glob pattern, splits it at backslashes and wants UTF-8.
+# Array storage takes its folder for a glob pattern, splits it at backslashes and needs UTF-8.
 UNSTORABLE = re.compile(r"[*?\[\\\x00-\x1f\x7f\ud800-\udfff]")
-LONGEST_PATH = 3500  # bytes; the system allows 4096, and storage adds names of its own
+LONGEST_PATH = 3500  # bytes; the system allows 4096, and array storage adds its own file names
 
 
 class Store(NamedTuple):
-    """The checkpoints of one loop: folders `step_<n>` under root, of which the last `keep` stay."""
+    """The checkpoints of one loop: folders `step_<n>` under root. Only the last `keep` are kept."""
 
     root: Path
     keep: int = 2
 
 
 class Checkpoint(NamedTuple):
-    """What was read: the step it was saved at, the tree, and the metadata saved with it."""
+    """A checkpoint that was read: its step, the tree, and the metadata saved with it."""
 
     step: int
     tree: PyTree
@@ -48,15 +48,14 @@ class Checkpoint(NamedTuple):
 
 
 def save(store: Store, step: int, tree: PyTree, metadata: dict[str, Any] | None = None) -> Path:
-    """Saves a tree as the checkpoint of a step, then drops the ones beyond the last `keep`.
+    """Saves a tree as the checkpoint of a step, then deletes all but the last `keep`.
 
     Args:
-      store: where.
-      step: number of updates done, >= 0. An older checkpoint of that step is replaced.
+      step: number of updates done, >= 0. An existing checkpoint of this step is replaced.
       tree: any pytree of arrays (sharded or not), typed PRNG keys and Python numbers.
-      metadata: JSON values to keep beside it.
+      metadata: JSON values to save with it.
     Raises:
-      DiskFullError: nothing that was saved before is lost.
+      DiskFullError: the disk is full; earlier checkpoints are intact.
     """
     folder = folder_of(store, step)
     write(folder, tree, {"step": step, "metadata": metadata or {}})
@@ -66,7 +65,7 @@ def save(store: Store, step: int, tree: PyTree, metadata: dict[str, Any] | None 
 
 
 def steps(store: Store) -> list[int]:
-    """The steps that have a checkpoint, ascending. Folders of any other name are not looked at."""
+    """The steps that have a checkpoint, ascending. Folders with other names are ignored."""
     if not store.root.is_dir():
         return []
     found = [re.fullmatch("step_([0-9]{10,})", path.name) for path in store.root.iterdir()]
@@ -75,21 +74,20 @@ def steps(store: Store) -> list[int]:
 
 
 def folder_of(store: Store, step: int) -> Path:
-    """Where the checkpoint of a step is, or would be."""
+    """The folder of a step's checkpoint, whether or not it exists."""
     return store.root / f"step_{step:010d}"
 
 
 def restore(store: Store, like: PyTree, *, step: int | None = None) -> Checkpoint | None:
-    """Reads the newest checkpoint, or that of `step`; None when the store is empty.
+    """Reads the newest checkpoint, or that of `step`; None if the store is empty.
 
     Args:
-      store: where.
-      like: a tree of the same structure, dtypes and shapes, of arrays or `jax.ShapeDtypeStruct`.
-        Arrays come back with its shardings.
-      step: which checkpoint; the newest if None. A damaged newest one is an error: nothing falls
-        back to an older one by itself.
+      like: a tree of arrays or `jax.ShapeDtypeStruct` with the same structure, dtypes and shapes.
+        The arrays read get its shardings.
+      step: None reads the newest. If that one is damaged it is an error; an older one is never read
+        in its place.
     Raises:
-      CheckpointError: damaged, missing, or of another tree.
+      CheckpointError: the checkpoint is damaged, missing, or has another tree.
     """
     present = steps(store)
     if step is None and not present:
@@ -102,7 +100,7 @@ def restore(store: Store, like: PyTree, *, step: int | None = None) -> Checkpoin
 
 
 def check_path(folder: Path) -> None:
-    """Raises ResultsError for a folder from which array storage could not read what it wrote."""
+    """Raises ResultsError for a folder in which array storage cannot read its own files."""
     path = str(folder.absolute())
     if re.match(r"[a-zA-Z][\w+.-]*:/", str(folder)):  # Path makes one slash of two
         raise ResultsError(f"{folder} looks like a URL: choose a local folder")
@@ -118,7 +116,7 @@ def check_path(folder: Path) -> None:
 
 
 def write(folder: Path, tree: PyTree, info: dict[str, Any]) -> None:
-    """Writes a tree and JSON info as one folder, replacing what is there only when complete."""
+    """Writes a tree and JSON info as one folder; an existing folder is replaced at the end."""
     check_path(folder)
     leaves = trees.describe(tree)
     arrays = [trees.storable(leaf) for leaf in jax.tree.leaves(tree)]
@@ -154,13 +152,12 @@ def read_checkpoint(
     """Reads a folder made by `write`, verifying every file and every array.
 
     Args:
-      folder: where.
-      like: as for `restore`. None rebuilds a tree of dicts, lists and tuples of NumPy arrays.
-      check: is called with the record before an array is read, and may raise.
+      like: as in `restore`. None rebuilds a tree of dicts, lists and tuples of NumPy arrays.
+      check: called with the record before any array is read; it may raise.
     Returns:
-      The tree and the record: the JSON info given to `write`, with "leaves" and "files" added.
+      The tree, and the record: the JSON info given to `write`, with "leaves" and "files" added.
     Raises:
-      CheckpointError: damaged, or of another tree.
+      CheckpointError: the checkpoint is damaged, or has another tree.
     """
     record = read_record(folder)
     check(record)
@@ -185,7 +182,7 @@ def read_checkpoint(
 
 
 def remove(store: Store) -> None:
-    """Deletes every checkpoint, and the folder if nothing else is in it."""
+    """Deletes every checkpoint, and the root folder if it is then empty."""
     for step in steps(store):
         _delete(folder_of(store, step))
     if store.root.is_dir() and not any(store.root.iterdir()):
@@ -193,13 +190,13 @@ def remove(store: Store) -> None:
 
 
 def clean(root: Path) -> None:
-    """Removes what a killed process left under a temporary name."""
+    """Removes temporary folders and files of killed processes."""
     for path in root.glob(f"{TEMPORARY}*") if root.is_dir() else ():
         shutil.rmtree(path, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON through a temporary file and a rename: the old file or the new, never half."""
+    """Writes JSON through a temporary file and a rename, so the file is never incomplete."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
@@ -217,12 +214,12 @@ def _orbax() -> ocp.Checkpointer:
 
 
 def _is_empty(leaf: trees.Leaf) -> bool:
-    """The store refuses arrays without elements; dtype and shape say all there is to them."""
+    """Whether an array has no elements. Array storage refuses those; dtype and shape suffice."""
     return leaf.kind == "array" and 0 in leaf.shape
 
 
 def _read_arrays(folder: Path, leaves: list[trees.Leaf], examples: list[Any]) -> list[Any]:
-    """The raw arrays of a folder, each sharded as its example; on the host where it has none."""
+    """The raw arrays of a folder, with the shardings of the examples, else on the host."""
     how = {
         str(i): ocp.RestoreArgs(restore_type=np.ndarray)
         if leaf.kind != "array" or trees.on_default_device(getattr(example, "sharding", None))
@@ -246,7 +243,7 @@ def _read_arrays(folder: Path, leaves: list[trees.Leaf], examples: list[Any]) ->
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """checkpoint.json, once it and every file it lists are known to be as they were written."""
+    """The content of checkpoint.json, after checking its digest and those of all its files."""
     try:
         record = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
         stated = record.pop("sha256")
@@ -271,7 +268,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def json_digest(value: Any) -> str:
-    """SHA-256 of JSON values, the order of names apart."""
+    """SHA-256 of JSON values, independent of the order of names."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -291,7 +288,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _swap_in(temporary: Path, folder: Path) -> None:
-    """Gives a complete folder its name; one already there is moved aside and deleted last."""
+    """Gives a complete folder its final name; an existing one is moved aside and deleted last."""
     aside = folder.parent / f"{TEMPORARY}replaced-{folder.name}-{os.getpid()}"
     if folder.exists():
         os.rename(folder, aside)
@@ -303,7 +300,7 @@ def _swap_in(temporary: Path, folder: Path) -> None:
 
 
 def _delete(folder: Path) -> None:
-    """Deletes a folder under a temporary name, so that no half of it is ever taken for a whole."""
+    """Renames a folder and deletes it, so an interrupted deletion leaves no partial checkpoint."""
     doomed = folder.parent / f"{TEMPORARY}deleted-{folder.name}-{os.getpid()}"
     os.rename(folder, doomed)
     shutil.rmtree(doomed, ignore_errors=True)
@@ -311,7 +308,7 @@ def _delete(folder: Path) -> None:
 
 @contextmanager
 def _removed_on_error(folder: Path) -> Generator[None, None, None]:
-    """Leaves nothing of a failed write behind."""
+    """Removes the folder if the block raises."""
     try:
         yield
     except BaseException:
@@ -321,7 +318,7 @@ def _removed_on_error(folder: Path) -> Generator[None, None, None]:
 
 @contextmanager
 def _quiet() -> Generator[None, None, None]:
-    """Keeps the storage library's log off the screen: what goes wrong is raised as well."""
+    """Silences the log of the storage library; its errors are raised as well."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,7 @@
-"""What decides a run's numbers beside its config: versions, sources, devices, precision."""
+"""The environment of a run: everything besides its config that can change its numbers.
+
+Versions, sources, devices and precision.
+"""
 
 import hashlib
 import platform
@@ -16,7 +19,7 @@ LIBRARY = Path(__file__).parents[1]
 def environment(sources: Sequence[Path] = ()) -> dict[str, Any]:
     """The environment of this session as JSON values.
 
-    sources: folders whose Python files count, beside the library's own.
+    sources: folders of Python files that count, besides the library itself.
     """
     config: Any = jax.config  # its fields are made at run time
     return {
@@ -29,13 +32,13 @@ def environment(sources: Sequence[Path] = ()) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a run's numbers."""
+    """Versions of Python and of the packages that can change a run's numbers."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"  # the library run from its folder
+            found[name] = "not installed"  # e.g. the library itself, imported from its folder
     return found
 
 

@@ -1,4 +1,4 @@
-"""Errors a user can act on: each message is one line that names what is wrong and the fix."""
+"""Errors that a user can fix: each message is one line with the fault and the remedy."""
 
 import errno
 from collections.abc import Generator
@@ -9,14 +9,14 @@ from pathlib import Path
 class UserError(Exception):
     """An expected error. Its message is one line, shown without a traceback.
 
-    exit_code: 2 where the command or its input is at fault, 1 where something went wrong.
+    exit_code: 2 for a fault in the command or its input, 1 for a failure during the run.
     """
 
     exit_code = 2
 
 
 class CheckpointError(UserError):
-    """A checkpoint is damaged, or holds another tree or comes from elsewhere than asked for."""
+    """A checkpoint is damaged, has another tree, or comes from another run or stage."""
 
     exit_code = 1
 
@@ -32,13 +32,13 @@ class DivergedError(UserError):
 
 
 class DiskFullError(UserError):
-    """There is no space left where results are written."""
+    """The disk of the results folder is full."""
 
     exit_code = 1
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and has saved. `signum` is the signal that asked."""
+    """The run was stopped by the signal `signum`, and has saved its state."""
 
     def __init__(self, signum: int, where: str):
         super().__init__(where)
@@ -48,8 +48,8 @@ class Interrupted(Exception):
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether the error, or one that caused it, says that the disk is full.
 
-    Array storage reports a full disk as a ValueError with the system's words in it, so the text
-    is read as well as `errno`.
+    Array storage reports a full disk as a ValueError with the system's message, so the text is
+    checked as well as `errno`.
     """
     while error is not None:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
@@ -62,7 +62,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 @contextmanager
 def naming_full_disk(folder: Path) -> Generator[None, None, None]:
-    """Turns a full disk, however reported, into a DiskFullError that names the folder."""
+    """Turns any report of a full disk into a DiskFullError that names the folder."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
@@ -76,10 +76,10 @@ def naming_full_disk(folder: Path) -> Generator[None, None, None]:
 
 @contextmanager
 def reading_input() -> Generator[None, None, None]:
-    """Around reading what the user gave (files, texts): a ValueError there is theirs to mend.
+    """Reading files and texts of the user: a ValueError inside is reported as the user's error.
 
-    The library's readers raise ValueError with a one-line message that names the row; inside this
-    block it becomes a UserError, shown without a traceback. So does a file that cannot be opened.
+    The library's readers raise ValueError with a one-line message that names the row. Inside this
+    block it becomes a UserError, shown without a traceback; so does a file that cannot be opened.
     """
     try:
         yield

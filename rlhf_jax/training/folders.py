@@ -1,4 +1,4 @@
-"""Results folders: what a run writes at the top of one, and when a folder may be used."""
+"""Results folders: whether a run may use one, and the files at its top."""
 
 import dataclasses
 import fcntl
@@ -11,7 +11,7 @@ from typing import Any
 from rlhf_jax.training.checkpoints import TEMPORARY, write_json
 from rlhf_jax.training.errors import ResultsError, is_disk_full
 
-FILLED = ("data", "stages", "tensorboard")  # the folders that a run fills
+FILLED = ("data", "stages", "tensorboard")  # the folders that a run writes into
 
 
 def config_json(config: Any) -> Any:
@@ -26,19 +26,19 @@ def config_json(config: Any) -> Any:
 
 
 def holds_work(out: Path) -> bool:
-    """Whether a run has saved anything there that deleting would lose."""
+    """Whether the folder has results or checkpoints of a run."""
     kept = ("summary.json", "stages/*/result", "stages/*/*/step_*")
     return any(any(out.glob(pattern)) for pattern in kept)
 
 
 def note_environment(out: Path, now: dict[str, Any], *, say: bool) -> list[dict[str, Any]]:
-    """Adds a session's environment to run.json, says how it differs, and returns all of them."""
+    """Adds an environment to run.json, prints the differences, and returns all environments."""
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     known = record["environments"]
     for name, before, after in differences(known[0], now) if say else ():
         what = name.removeprefix("versions.").replace("sources.", "sources of ")
         line = f"note: begun with {what} {before}, going on with {after}: numbers may differ"
-        print(line if line.isprintable() else ascii(line))  # run.json may come from anyone
+        print(line if line.isprintable() else ascii(line))  # run.json may come from elsewhere
     if now not in known:
         known.append(now)
         write_json(out / "run.json", record)
@@ -103,15 +103,15 @@ def _in_words(differing: list[tuple[str, Any, Any]]) -> str:
 
 
 def files(out: Path) -> list[str]:
-    """Every file in the folders that a run fills, by its path below `out`."""
+    """Every file in the folders that a run writes into, by its path below `out`."""
     found = [path for name in FILLED for path in (out / name).rglob("*") if not path.is_dir()]
     return sorted(str(path.relative_to(out)) for path in found)
 
 
 def clear(out: Path) -> bool:
-    """Removes what a run that saved nothing wrote, as listed by `note_files`, and no more.
+    """Removes the files of a run that saved nothing, as listed by `note_files`, and no others.
 
-    False if it made no list, since it was killed, and files are there that may be its own.
+    Returns False if the run was killed before it made the list, and files of unknown origin remain.
     """
     path, left = out / "run.json", None
     if path.exists():
@@ -128,7 +128,7 @@ def clear(out: Path) -> bool:
 
 
 def note_files(out: Path, before: list[str]) -> None:
-    """Lists in run.json, of a run that saved nothing, the files that were not there before it."""
+    """For a run that saved nothing: lists in run.json the files that it has added to the folder."""
     if (out / "run.json").exists() and not holds_work(out):
         record = json.loads((out / "run.json").read_text(encoding="utf-8"))
         left = sorted({*files(out)} - {*before})
@@ -137,7 +137,7 @@ def note_files(out: Path, before: list[str]) -> None:
 
 @contextmanager
 def naming_bad_folder(out: Path) -> Generator[None, None, None]:
-    """Turns what the system says of a folder it cannot make, open or write into a ResultsError."""
+    """Turns an OSError about a folder that cannot be created or written into a ResultsError."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The host loop: call a step, count, write what it measured, save, stop when asked."""
+"""The host loop: calls a step function, writes metrics, saves checkpoints, stops on request."""
 
 import math
 import time
@@ -26,12 +26,14 @@ from rlhf_jax.training.signals import Stop, never
 from rlhf_jax.types import PyTree
 
 StepFn = Callable[[PyTree, int], tuple[PyTree, dict[str, Any]]]
-PENDING_STEPS = 20  # metrics wait on the device for at most this many steps
-PENDING_SECONDS = 0.5  # or for this long, whichever comes first
+# Metrics stay on the device for at most so many steps or seconds: fetching them after every step
+# would make the host wait for the device.
+PENDING_STEPS = 20
+PENDING_SECONDS = 0.5
 
 
 class Trained(NamedTuple):
-    """The final state, and the seconds its loop took over all the sessions that worked on it."""
+    """The final state, and the seconds that the loop took, over all sessions of the run."""
 
     state: PyTree
     seconds: float
@@ -52,24 +54,24 @@ def train(
     followed: bool = False,
     metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:
-    """Runs steps 0 .. steps - 1, from the store's newest checkpoint if it has one.
+    """Runs steps 0 .. steps - 1, from the newest checkpoint of the store if there is one.
 
-    A step may depend only on its state and its number (`fold_in(key, step)`): then a resumed loop
-    repeats what an uninterrupted one does, bit for bit.
+    If a step depends only on its state and its number (`fold_in(key, step)`), a resumed loop gives
+    the same numbers as an uninterrupted one, bit for bit.
 
     Args:
       step_fn: `(state, step) -> (state, metrics)`; metrics as in `write_metrics`. May donate state.
-      state: the first state; also the example of what a checkpoint holds.
-      stage: the name in metrics.jsonl and in messages. steps: updates in all, >= 0.
-      store: of this loop alone. metadata: JSON values to keep with its checkpoints.
-      writer: gets every log_every-th step's metrics, and the last.
+      state: the first state, and the example for reading checkpoints.
+      stage: the name in metrics.jsonl and in messages. steps: total number of updates, >= 0.
+      store: checkpoints of this loop only. metadata: JSON values saved with each checkpoint.
+      writer: gets the metrics of every log_every-th step and of the last one.
       save_every: updates between checkpoints; 0 saves only at the end or when stopped.
-      progress: a bar on a terminal, else a line at the end. stop: read after each step; a signal's
-        number saves and leaves.
-      followed: a later loop has a checkpoint that counts on the rows after this, finished, loop:
-        they are kept. Without it a restored loop cuts metrics.jsonl to its checkpoint.
+      progress: show a bar on a terminal, or else a line at the end. stop: called after each step;
+        if it returns the number of a signal, the loop saves and raises Interrupted.
+      followed: True if a later loop was already checkpointed: keep the metric rows written after
+        this loop. Otherwise a restored loop cuts metrics.jsonl back to its checkpoint.
     Raises:
-      Interrupted: `stop` asked for it; the state is saved.
+      Interrupted: `stop` returned a signal; the state is saved.
       DivergedError: a metric with "loss" in its path, or a state to be saved, is not finite.
     """
     began = time.perf_counter()
@@ -80,7 +82,7 @@ def train(
         for step in range(start, steps):
             done, (state, metrics) = step + 1, step_fn(state, step)
             pending.append((done, metrics))
-            asked = stop()  # read once: a signal that comes later in this step waits for the next
+            asked = stop()  # called once: a signal that arrives later is handled in the next step
             saving = asked or done == steps or (save_every and done % save_every == 0)
             late = time.perf_counter() - fetched > PENDING_SECONDS
             if saving or late or len(pending) >= PENDING_STEPS:
@@ -105,8 +107,12 @@ def _resume(
     """State, steps done and seconds spent at the newest checkpoint; `cut` metrics to match."""
     checkpoint = checkpoints.restore(store, state)
     if checkpoint is None:
-        rewind(writer, position(writer), stage=stage, step=0)  # events of a session that was killed
+        # A session killed before its first checkpoint may have left TensorBoard events: hide them.
+        # The rows of metrics.jsonl stay: `run_stage` has cut them, and earlier loops added theirs.
+        rewind(writer, position(writer), stage=stage, step=0)
         return state, 0, 0.0
+    # Rows after the checkpoint are of steps that are done again, unless this loop is finished and
+    # the rows belong to later loops of the stage.
     if cut:
         rewind(writer, Rows(*checkpoint.metadata["rows"]), stage=stage, step=checkpoint.step)
     return checkpoint.tree, checkpoint.step, checkpoint.metadata["seconds"]
@@ -116,7 +122,7 @@ def _resume(
 def progress_bar(
     title: str, total: int, *, show: bool, done: int = 0
 ) -> Generator[Callable[..., None], None, None]:
-    """A bar with the time left, on a terminal only: `advance(done, "text")` moves it."""
+    """A bar with the remaining time, on a terminal only: `advance(done, "text")` moves it."""
     if not (show and Console().is_terminal):
         yield lambda done, text="": None
         return
@@ -141,7 +147,7 @@ def _flush(
     *,
     store: Store,
 ) -> float:
-    """Fetches what waits on the device in one go, checks and writes it; returns the last loss."""
+    """Fetches pending metrics in one transfer, checks and writes them; returns the last loss."""
     rows = jax.device_get(pending)
     loss = math.nan
     for done, metrics in rows:
@@ -157,14 +163,14 @@ def _flush(
 
 
 def _save(store: Store, done: int, state: PyTree, kept: dict[str, Any]) -> None:
-    """Saves a state that is finite."""
+    """Saves a state; DivergedError if it is not finite."""
     if bad := trees.first_not_finite(state):
         raise _diverged(f"{kept['stage']}: state{bad} after step {done}", store)
     checkpoints.save(store, done, state, kept)
 
 
 def _diverged(what: str, store: Store) -> DivergedError:
-    """The error, with what is left and the way on."""
+    """The error, with the newest checkpoint and a remedy."""
     last = max(checkpoints.steps(store), default=None)
     left = "nothing is saved" if last is None else f"the newest checkpoint is of step {last}"
     return DivergedError(

@@ -1,9 +1,9 @@
-"""What training measured: `metrics.jsonl` and TensorBoard events, kept identical across resumes.
+"""Training metrics: `metrics.jsonl` and TensorBoard events, identical after an interruption.
 
-A row of metrics.jsonl is `{"stage": ..., "step": ..., <name>: <number or null>}`. It holds no
-time of day and no duration, so that an interrupted and resumed run ends with the same file, byte
-for byte, as one that never stopped. A checkpoint remembers the file's length and digest when it was
-made; resuming compares them and cuts the file there before anything is added.
+A row of metrics.jsonl is `{"stage": ..., "step": ..., <name>: <number or null>}`. It has no times,
+so an interrupted and resumed run ends with the same file, byte for byte, as an uninterrupted one. A
+checkpoint stores the length and digest of the file at its step; resuming compares them and cuts the
+file to that length.
 """
 
 import hashlib
@@ -36,9 +36,9 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class MetricWriter:
-    """An open metrics file and its TensorBoard folder, with one event file for each stage.
+    """An open metrics file and its TensorBoard folder, with one event file per stage.
 
-    now: "digest", the running SHA-256 of the file; "muted", whether nothing is to be written.
+    now: "digest", the running SHA-256 of the file; "muted", whether writing is switched off.
     """
 
     folder: Path
@@ -64,11 +64,9 @@ def write_metrics(
 ) -> None:
     """Appends rows (step, metrics) of a stage, in order.
 
-    A metric is a scalar, or a pair (total, weight) written as total / weight, so that micro-batches
-    and shards average rightly. Numbers that are not finite, and means of nothing, become null.
-
-    Raises:
-      DiskFullError: there is no space left for the rows.
+    A metric is a scalar, or a pair (total, weight) that is written as total / weight, which
+    averages micro-batches and shards correctly. Numbers that are not finite, and means with weight
+    0, become null.
     """
     if writer.now["muted"]:
         return
@@ -88,7 +86,7 @@ def write_metrics(
 
 
 def as_number(value: Any) -> float | int:
-    """A metric as a Python number: a pair is divided, float32 takes its shortest decimal form."""
+    """A metric as a Python number; a pair is divided, float32 takes its shortest decimal form."""
     if isinstance(value, tuple):
         total, weight = (float(np.asarray(part)) for part in value)
         return float(np.float32(total / weight).astype(str)) if weight else math.nan
@@ -102,7 +100,7 @@ def as_number(value: Any) -> float | int:
 
 @contextmanager
 def muted(writer: MetricWriter, mute: bool = True) -> Generator[None, None, None]:
-    """Within the block nothing is written or cut: the rows are there, and others after them."""
+    """Switches writing and cutting off in the block, for rows that the file already has."""
     writer.now["muted"] = mute
     try:
         yield
@@ -111,7 +109,7 @@ def muted(writer: MetricWriter, mute: bool = True) -> Generator[None, None, None
 
 
 def position(writer: MetricWriter) -> Rows:
-    """All of metrics.jsonl, once everything written is out of this process."""
+    """Length and digest of metrics.jsonl, after flushing all writes."""
     with naming_full_disk(writer.folder):
         writer.rows.flush()
         for events in writer.events.values():
@@ -120,7 +118,7 @@ def position(writer: MetricWriter) -> Rows:
 
 
 def check_rows(writer: MetricWriter, rows: Rows, stage: str) -> None:
-    """Raises ResultsError unless metrics.jsonl begins with the rows it had then in a stage."""
+    """Raises ResultsError unless metrics.jsonl still begins with these rows."""
     size = position(writer).length
     if size >= rows.length and _digest(writer, rows.length).hexdigest() == rows.sha256:
         return
@@ -132,10 +130,10 @@ def check_rows(writer: MetricWriter, rows: Rows, stage: str) -> None:
 
 
 def rewind(writer: MetricWriter, rows: Rows, *, stage: str, step: int) -> None:
-    """Cuts metrics.jsonl to the rows it had then and hides the stage's events after `step`.
+    """Cuts metrics.jsonl to these rows and hides the events of the stage after `step`.
 
     Raises:
-      ResultsError: the file has not kept those rows.
+      ResultsError: the file does not begin with these rows.
     """
     if writer.now["muted"]:
         return
@@ -147,7 +145,8 @@ def rewind(writer: MetricWriter, rows: Rows, *, stage: str, step: int) -> None:
     start = Event(
         session_log=SessionLog(status=SessionLog.START), step=step + 1, wall_time=time.time()
     )
-    _events(writer, stage).write_event(start)  # TensorBoard drops earlier events from this step on
+    # At a START event TensorBoard drops the events that it has read from this step on.
+    _events(writer, stage).write_event(start)
 
 
 def close_writer(writer: MetricWriter) -> None:
@@ -165,7 +164,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _digest(writer: MetricWriter, length: int) -> Any:
-    """SHA-256, to go on with, of the first bytes of metrics.jsonl."""
+    """Running SHA-256 of the first `length` bytes of metrics.jsonl."""
     hasher = hashlib.sha256()
     with open(writer.folder / "metrics.jsonl", "rb") as file:
         while length > 0 and (part := file.read(min(length, 1 << 20))):
@@ -184,11 +183,13 @@ def _write_event(
 
 
 def _events(writer: MetricWriter, stage: str) -> EventsWriter:
-    """The stage's event file of this session, made on first use."""
+    """The event file of the stage in this session, created on first use."""
     if stage not in writer.events:
         folder = writer.folder / "tensorboard" / stage
         folder.mkdir(parents=True, exist_ok=True)
-        suffix = f".{os.getpid()}.{time.monotonic_ns()}"  # the library's own name has whole seconds
-        path = (folder / "events").absolute()  # a relative "gs:x" would be sent to a cloud
+        # tensorboardX names files by whole seconds, which two sessions may share.
+        suffix = f".{os.getpid()}.{time.monotonic_ns()}"
+        # It would take a relative path "gs:x" for a cloud bucket.
+        path = (folder / "events").absolute()
         writer.events[stage] = EventsWriter(str(path), suffix)
     return writer.events[stage]

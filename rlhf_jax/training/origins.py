@@ -1,8 +1,7 @@
-"""Where the records of a stage come from, and whether what they came from is still there.
+"""The origin of results and checkpoints, and whether it still matches the run.
 
-A result and a checkpoint carry an origin: the run's slug, the stage, a digest of the config and,
-under "after", what each stage before it left: a digest of its result and the rows of
-metrics.jsonl up to its end.
+A result and a checkpoint store their origin: the slug of the run, the stage, a digest of the config
+and, under "after", a digest of the result of each earlier stage with its rows of metrics.jsonl.
 """
 
 from collections.abc import Container
@@ -17,14 +16,14 @@ Origin = dict[str, Any]
 
 
 def result_digest(record: dict[str, Any]) -> str:
-    """SHA-256 of what a stage left: the digests of its arrays, their nesting, and its info."""
+    """SHA-256 of the result of a stage: the digests of its arrays, their nesting, and its info."""
     return checkpoints.json_digest({name: record[name] for name in ("leaves", "skeleton", "info")})
 
 
 def loops(stage_folder: Path, *, but: Container[str] = ()) -> dict[str, Origin]:
-    """The loops of a stage, `but` some, that have a checkpoint, with the origin of the newest.
+    """The loops of a stage (except `but`) that have a checkpoint, with the origin of the newest.
 
-    A copy of a loop under another name is not looked at.
+    A copy of a loop under another name is ignored.
     """
     found = {}
     for path in sorted(stage_folder.iterdir()) if stage_folder.is_dir() else ():
@@ -37,7 +36,7 @@ def loops(stage_folder: Path, *, but: Container[str] = ()) -> dict[str, Origin]:
 
 
 def later(stage_folder: Path, done: dict[str, Any]) -> dict[str, Origin]:
-    """The stages beside this one that are not done yet but were begun: they go on from it."""
+    """Later stages that were begun in an earlier session, so they depend on this one."""
     found = {}
     for path in sorted(stage_folder.parent.iterdir()) if stage_folder.parent.is_dir() else ():
         if path == stage_folder or path.name in done or not path.is_dir():
@@ -68,7 +67,7 @@ def check(held: Path, found: Origin | None, wanted: Origin, stage_folder: Path) 
 
 
 def went_on(stages: Path, names: list[str], before: list[str]) -> CheckpointError:
-    """The error for stages that went on from others than there are."""
+    """The error for stages that depend on earlier results which have changed."""
     folders = " and ".join(str(stages / name) for name in names)
     return CheckpointError(
         f"{folders} did not go on from {' and '.join(before)} as it is now: "

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a flag that a run reads between two steps and between two stages."""
+"""Ctrl-C and SIGTERM as a flag, which a run checks between steps and between stages."""
 
 import os
 import signal
@@ -12,22 +12,22 @@ SCREEN = 2  # standard error
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 STOPPING = b"\nstopping after this step, or this stage if it has no steps; again to stop now\n"
 STOPPED = b"\nstopped without saving; what was saved before stays\n"
-GRACE = 2.0  # seconds that Python has to end by itself after a second signal
+GRACE = 2.0  # seconds for Python to end by itself after the second signal
 
 
 def never() -> int:
-    """The stop flag of a run that nobody stops."""
+    """The stop flag of a run that is never stopped."""
     return 0
 
 
 @contextmanager
 def stop_on_signals() -> Generator[Stop, None, None]:
-    """Within the block the first SIGINT or SIGTERM only raises the flag; the second ends at once.
+    """In the block, the first SIGINT or SIGTERM sets the flag; the second stops at once.
 
-    The first is answered with a line on the screen. A thread does that, and ends the process if
-    the second goes unheard: Python hears no signal while compiled code runs.
+    Python handles no signal while compiled code runs. So a thread prints a line at the first
+    signal, and ends the process if the second is not handled in time.
 
-    Must be entered in the main thread. The handlers found on entry are put back on leaving.
+    Must be entered in the main thread. The previous handlers are restored at the end.
     """
     received: list[int] = []
 
@@ -50,13 +50,13 @@ def stop_on_signals() -> Generator[Stop, None, None]:
         for number, previous in before.items():
             signal.signal(number, previous)
         left.set()
-        os.close(bell)  # the watcher reads to the end
+        os.close(bell)  # ends the watcher's reading
         watcher.join()
         os.close(heard)
 
 
 def _watch(heard: int, left: Event) -> None:
-    """Reads the numbers of signals as they arrive, until the other end is closed."""
+    """Reads signal numbers as they arrive, until the other end of the pipe is closed."""
     count = 0
     while byte := os.read(heard, 1):
         if byte[0] not in NUMBERS:

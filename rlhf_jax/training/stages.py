@@ -1,13 +1,14 @@
-"""A run: a results folder worked through in named stages, each finished once and for all.
+"""A run: a results folder and a sequence of named stages, each of which is done once.
 
     with open_run(out, slug="shop", config=config, resume=True) as run:
         sft = run_stage(run, "sft", lambda stage: (fit(stage), {"rows": 12}), like=params)
 
 Under the folder: `run.json` (slug, config, environments), `metrics.jsonl`, `tensorboard/<stage>/`,
-`stages/<stage>/result/` once a stage is finished, and `stages/<stage>/<part>/step_<n>/` while it
-is not. Finished stages are loaded, the unfinished one goes on from its last checkpoint. A finished
-stage that lost its result is done again, in `stages/<stage>/.again/`: it must come out as before,
-for the sake of the stages that went on from it, and its rows are in metrics.jsonl already.
+`stages/<stage>/result/` when a stage is finished, and `stages/<stage>/<part>/step_<n>/` before
+that. A resumed run loads finished stages and continues the unfinished one from its last checkpoint.
+If the result of a finished stage is missing but later stages exist, the stage is repeated in
+`stages/<stage>/.again/`. It must give the same result, because the later stages depend on it; its
+rows are already in metrics.jsonl.
 """
 
 import shutil
@@ -52,11 +53,12 @@ AGAIN = ".again"
 
 @dataclass(frozen=True)
 class Run:
-    """An open run. `spent`, `done` and `marks` are the only parts that change while it goes on.
+    """An open run. Only `spent`, `done` and `marks` change during the run.
 
-    versions: of this session. environments: of all sessions, each once. spent: seconds of each
-    finished stage over all sessions. done: what it left, "sha256" of its result and "rows" of
-    metrics.jsonl up to its end. marks: "inside", seconds of this session within stages.
+    versions: of this session. environments: the distinct ones of all sessions. spent: finished
+      stage
+    -> seconds over all sessions. done: finished stage -> "sha256" of its result and "rows" of
+    metrics.jsonl up to its end. marks: "inside", seconds of this session spent in stages.
     """
 
     out: Path
@@ -75,9 +77,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage at work. `loops`: seconds that earlier sessions gave to each loop of it.
+    """A stage in progress. `loops`: loop -> seconds that earlier sessions spent in it.
 
-    again: it was finished once, and stages went on from it.
+    again: whether the stage is repeated because its result is missing but later stages exist.
     """
 
     run: Run
@@ -87,7 +89,7 @@ class Stage:
 
 
 class StageResult(NamedTuple):
-    """What a finished stage left: arrays (any pytree), JSON info, seconds over all sessions."""
+    """Result of a finished stage: arrays (any pytree), JSON info, seconds over all sessions."""
 
     arrays: PyTree
     info: dict[str, Any]
@@ -105,19 +107,18 @@ def open_run(
     stop: Stop = never,
     progress: bool = False,
 ) -> Generator[Run, None, None]:
-    """Opens a results folder for a run, or refuses it with nothing in it changed.
+    """Opens a results folder for a run, or refuses it and changes nothing.
 
-    A folder is taken if it is empty, or if its run saved nothing yet. With `resume` it is also
-    taken if it holds a run of the same config. Going on under other code, packages or devices is
-    noted on the screen, in run.json and in `Run.environments`.
+    A folder is accepted if it is empty or its run has saved nothing yet; with `resume`, also if it
+    has a run with the same config. If code, packages or devices have changed, that is printed, and
+    noted in run.json and `Run.environments`.
 
-    sources: folders whose Python files decide the numbers, beside the library's own.
+    sources: folders of Python files that can change the numbers, besides the library itself.
 
     Raises:
-      ResultsError: the folder holds another run, or this one without `resume`, or other files, or
-        another process is writing to it, or it cannot be written, or array storage would lose
-        what is written there.
-      DiskFullError: whatever in the block met a full disk.
+      ResultsError: the folder has another run, this run without `resume`, or other files; another
+        process uses it; it cannot be written; or array storage cannot use its path.
+      DiskFullError: the disk became full inside the block.
     """
     began = time.perf_counter()
     now = environment(sources)
@@ -153,13 +154,13 @@ def run_stage(
     Args:
       run: the open run. Stages must come in the same order each time.
       name: folder name, unique within the run.
-      work: `stage -> (arrays, info)`; what the run needs later, and nothing else, is returned.
-        It repeats from the start when resumed, but for its `train_stage` loops.
-      like: a tree of the structure and shapes of the arrays. Not needed for dicts, lists and tuples
-        of arrays, which come back as NumPy arrays.
+      work: `stage -> (arrays, info)`, only what the run needs later. When resumed it starts again
+        from the beginning, except for its `train_stage` loops.
+      like: a tree with the structure and shapes of the arrays. Not needed for dicts, lists and
+        tuples of arrays, which are read as NumPy arrays.
     Raises:
-      Interrupted: asked to stop before the stage, within it, or before its result was saved.
-      DivergedError: NaN in the result, which is not saved.
+      Interrupted: a stop was requested before the stage, in it, or before its result was saved.
+      DivergedError: the result contains NaN and is not saved.
     """
     if name in run.done:
         raise ValueError(f"stage {name} has been done in this run: give this one another name")
@@ -189,14 +190,14 @@ def train_stage(
     log_every: int = 1,
     part: str = "steps",
 ) -> PyTree:
-    """`train` with the run's folder, writer, bar and stop flag; returns the final state.
+    """`train` with the folder, writer, progress bar and stop flag of the run; returns the state.
 
-    `part` names the loop's checkpoints; give another one to each further loop of a stage. Its rows
-    carry the stage's name, or `<stage>/<part>` if part is given. The loops of a stage must come in
-    the same order each time.
+    `part` is the folder of the loop's checkpoints; each further loop of a stage needs another one.
+    Its rows have the name of the stage, or `<stage>/<part>` if part is given. The loops of a stage
+    must come in the same order each time.
 
     Raises:
-      ResultsError: this loop is not at its end, but a later one has a checkpoint.
+      ResultsError: this loop is not finished, but a later one has a checkpoint.
     """
     if part in stage.loops:
         raise ValueError(f"stage {stage.name} has a loop {part!r} already: give this one a part=")
@@ -228,19 +229,19 @@ def check_stop(run: Run, where: str) -> None:
 
 
 def run_seconds(run: Run) -> float:
-    """Seconds of work: every stage over all sessions, and this session's time between stages."""
+    """Seconds of work: all stages over all sessions, and this session's time between stages."""
     outside = time.perf_counter() - run.began - run.marks["inside"]
     return sum(run.spent.values()) + outside
 
 
 def _origin(run: Run, name: str) -> origins.Origin:
-    """What the records of a stage must say now of where they come from."""
+    """The origin that results and checkpoints of a stage must have now."""
     digest = checkpoints.json_digest(run.config)
     return {"slug": run.slug, "stage": name, "config": digest, "after": dict(run.done)}
 
 
 def _folder(stage: Stage) -> Path:
-    """Where a stage at work keeps its checkpoints and, at first, its result."""
+    """Folder for the checkpoints of a stage in progress and, at first, for its result."""
     folder = stage.run.out / "stages" / stage.name
     return folder / AGAIN if stage.again else folder
 
@@ -264,7 +265,7 @@ def _work(
     like: PyTree | None,
     began: float,
 ) -> StageResult:
-    """Does a stage and saves its result."""
+    """Runs a stage and saves its result."""
     run, folder = stage.run, _folder(stage)
     origin = _origin(run, stage.name)
     before = _left_before(stage) if stage.again else None
@@ -280,7 +281,7 @@ def _work(
     if bad := trees.first_not_finite({"arrays": arrays, "info": info}, allow_infinite=True):
         raise DivergedError(
             f"{stage.name}: its result{bad}, so the stage is not finished. Change the options and "
-            "choose another --out, or mend the code and resume"
+            "choose another --out, or fix the code and resume"
         )
     seconds = time.perf_counter() - began + sum(stage.loops.values())
     rows = before["rows"] if before else list(position(run.writer))
@@ -289,14 +290,14 @@ def _work(
         checkpoints.write(folder / "result", arrays, record)
     if not stage.loops:
         _say(run, f"{stage.name}: {seconds:.1f} s")
-    # Read back, so that the run goes on from the same leaves as one that loads this stage.
+    # Read back, so that later stages get the same leaves as in a run that loads this stage.
     arrays, record = checkpoints.read_checkpoint(folder / "result", like)
     _keep(stage, {"sha256": origins.result_digest(record), "rows": rows}, before)
     return StageResult(arrays, record["info"], seconds)
 
 
 def _left_before(stage: Stage) -> dict[str, Any]:
-    """What the first doing of a stage left, which the stages that went on from it remember."""
+    """Digest and rows of the first result of a repeated stage, from the origins of later stages."""
     run, folder = stage.run, stage.run.out / "stages" / stage.name
     later = origins.later(folder, run.done)
     for origin in later.values():
@@ -310,7 +311,7 @@ def _left_before(stage: Stage) -> dict[str, Any]:
 
 
 def _keep(stage: Stage, left: dict[str, Any], before: dict[str, Any] | None) -> None:
-    """Gives a result its place, if it is as `before`, and deletes the stage's checkpoints."""
+    """Moves a result to its place if it equals `before`, and deletes the stage's checkpoints."""
     folder = stage.run.out / "stages" / stage.name
     if before and left != before:
         later = origins.later(folder, stage.run.done)
@@ -324,9 +325,9 @@ def _keep(stage: Stage, left: dict[str, Any], before: dict[str, Any] | None) -> 
 
 
 def _followed(stage: Stage, store: Store, steps: int) -> bool:
-    """Whether a loop that this session has yet to come to has a checkpoint of an earlier one.
+    """Whether a later loop of the stage has a checkpoint from an earlier session.
 
-    Then this loop is finished and metrics.jsonl holds that loop's rows after its own.
+    Then this loop is finished, and metrics.jsonl has rows of the later loop after its own.
     """
     folder = store.root.parent
     later = [folder / part for part in origins.loops(folder, but={*stage.loops, store.root.name})]
@@ -341,7 +342,7 @@ def _followed(stage: Stage, store: Store, steps: int) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder, if there is one."""
+    """The subfolders of a folder; none if it does not exist."""
     return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
 

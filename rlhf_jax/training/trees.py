@@ -9,13 +9,13 @@ import numpy as np
 
 from rlhf_jax.types import PyTree
 
-KEY = "prng key "  # marks a typed key: its kind follows, its raw words are what is stored
+KEY = "prng key "  # prefix of the kind of a typed key, which is stored as its raw words
 
 GENERATORS = ("threefry2x32", "rbg", "unsafe_rbg")
 
 
 class Leaf(NamedTuple):
-    """What is known of one leaf without reading it: where it sits, its kind, dtype and shape."""
+    """Description of a leaf: its path in the tree, kind, dtype and shape."""
 
     path: str
     kind: str  # "array", "python" (int, float, bool, complex) or KEY + the generator's name
@@ -34,14 +34,14 @@ def key_kind(leaf: Any) -> str:
 
 
 def storable(leaf: Any) -> Any:
-    """The array that stands for a leaf on disk: raw words for a typed key, else the leaf."""
+    """The array stored for a leaf: the raw words of a typed key, else the leaf itself."""
     if is_key(leaf):
         return jax.random.key_data(leaf)
     return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
 
 
 def describe(tree: PyTree) -> list[Leaf]:
-    """One Leaf for each leaf of a tree, in jax's flattening order. Abstract leaves are fine."""
+    """One Leaf per leaf of a tree, in JAX's flattening order. Leaves may be abstract."""
     return [
         _describe_leaf(jax.tree_util.keystr(path) or "(the whole tree)", leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -51,7 +51,7 @@ def describe(tree: PyTree) -> list[Leaf]:
 def _describe_leaf(path: str, leaf: Any) -> Leaf:
     if is_key(leaf):
         return Leaf(path, key_kind(leaf), str(leaf.dtype), tuple(leaf.shape))
-    # np.float64 is a float, but it has a dtype and is stored as one of its kind.
+    # np.float64 is a subclass of float, but it has a dtype and is stored as an array.
     if isinstance(leaf, bool | int | float | complex) and not isinstance(leaf, np.generic):
         return Leaf(path, "python", type(leaf).__name__, ())
     return Leaf(path, "array", str(np.dtype(leaf.dtype)), tuple(leaf.shape))
@@ -60,7 +60,7 @@ def _describe_leaf(path: str, leaf: Any) -> Leaf:
 def first_not_finite(tree: PyTree, *, allow_infinite: bool = False) -> str | None:
     """`['w'] holds nan`: the first floating array with a NaN or, unless allowed, an infinity.
 
-    It is read on the host, where a checkpoint's digests need it anyway.
+    Arrays are checked on the host, where the digests of a checkpoint need them anyway.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.zeros(()) if is_key(leaf) else np.asarray(leaf)
@@ -73,7 +73,7 @@ def first_not_finite(tree: PyTree, *, allow_infinite: bool = False) -> str | Non
 
 
 def first_difference(saved: list[Leaf], wanted: list[Leaf]) -> str | None:
-    """The first way in which a saved tree is not the wanted one, in words; None if it is."""
+    """The first difference between two trees in words; None if they are the same."""
     saved_paths, wanted_paths = [x.path for x in saved], [x.path for x in wanted]
     if saved_paths != wanted_paths:
         missing = [path for path in wanted_paths if path not in saved_paths]
@@ -88,7 +88,7 @@ def first_difference(saved: list[Leaf], wanted: list[Leaf]) -> str | None:
 
 
 def restored_leaf(array: Any, leaf: Leaf, like: Any) -> Any:
-    """A stored array as the leaf it was; `like` says where it belongs (None: on the host)."""
+    """The original leaf from a stored array, placed like `like` (None: on the host)."""
     if leaf.kind == "python":
         return {"bool": bool, "int": int, "float": float, "complex": complex}[leaf.dtype](array)
     if leaf.kind.startswith(KEY):
@@ -102,7 +102,7 @@ def restored_leaf(array: Any, leaf: Leaf, like: Any) -> Any:
 
 
 def on_default_device(sharding: Any) -> bool:
-    """Whether an array with this sharding may simply be put where jax puts new arrays."""
+    """Whether this sharding is where JAX puts new arrays anyway."""
     return sharding is None or sharding.device_set == {jax.devices()[0]}
 
 
@@ -115,7 +115,7 @@ def digest(array: Any) -> str:
 
 
 def tree_digest(tree: PyTree) -> str:
-    """SHA-256 of a tree's arrays, by path: two trees with the same digest hold the same numbers."""
+    """SHA-256 of the arrays of a tree with their paths; equal digests mean equal numbers."""
     hasher = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         hasher.update(f"{jax.tree_util.keystr(path)} {digest(np.asarray(leaf))}\n".encode())
@@ -125,7 +125,7 @@ def tree_digest(tree: PyTree) -> str:
 def skeleton(tree: PyTree) -> Any:
     """The nesting of dicts, lists and tuples of a tree as JSON; other containers give None.
 
-    A tree whose skeleton is kept can be read back without an example of it.
+    With its skeleton a tree can be read back without an example.
     """
     if isinstance(tree, dict) and all(isinstance(key, str) for key in tree):
         parts = [(key, skeleton(tree[key])) for key in sorted(tree)]

@@ -287,7 +287,7 @@ def test_a_result_with_nan_does_not_finish_its_stage(tmp_path):
         r"^sft: its result\['arrays'\]\['x'\] holds nan, so the stage is not finished\. .* or "
     )
     for _ in range(2):
-        with pytest.raises(DivergedError, match=message + "mend the code and resume$"):
+        with pytest.raises(DivergedError, match=message + "fix the code and resume$"):
             stage_of(np.nan, tmp_path / "r")
     assert stage_of(-np.inf, tmp_path / "r")["x"][1] == -np.inf  # the code mended
     with (
