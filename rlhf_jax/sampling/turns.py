@@ -22,7 +22,7 @@ from rlhf_jax.types import Params, Prompts, Vocabulary
 
 History = tuple[tuple[str, str], ...]
 
-# Indices of prompts are below 2^31: the keys of later turns are none of those of the first.
+# Prompt indices are below 2^31, so no key of a later turn is a key of the first turn's prompts.
 LATER_TURNS = 1 << 31
 
 
@@ -53,8 +53,8 @@ class StepError(ValueError):
 class TurnRollout(NamedTuple):
     """Sampled episodes, N turns at most.
 
-    rollout: trajectory, log-probs and finished, which is True where the step said done. Log-probs
-      are 0 where the mask is False, so at observations too.
+    rollout: trajectory, log-probs and finished. Log-probs are 0 where the mask is False, thus at
+      observations too; finished is True where the step said done after an answer with a stop token.
     turn_ids: [*B, T] int32, the turn of each counted token, -1 elsewhere.
     rewards: [*B, N], one per turn, 0 for turns that were not taken; NaN where the step gave None.
     truncated: [*B] True where a limit of length ended the row: an answer had no stop token, or
