@@ -85,6 +85,7 @@ def gspo_token_loss(
     chex.assert_equal_shape([token_logps, old_token_logps, advantages, mask])
     token_logps = jnp.where(mask, token_logps, 0.0)
     gap = token_logps - jnp.where(mask, old_token_logps, 0.0)
+    # s is data in s_t; its gradient would be that of GSPO, spread over all tokens.
     log_ratio = jax.lax.stop_gradient(masked_mean(gap, mask, axis=-1))[..., None]
     own = token_logps - jax.lax.stop_gradient(token_logps)  # 0, with the gradient of log pi_t
     return asymmetric_clip_loss(
@@ -156,6 +157,7 @@ def gmpo_loss(
     advantages = jax.lax.stop_gradient(advantages)
     pulled, pushed = jnp.minimum(gap, clip_eps_high), jnp.maximum(gap, -clip_eps_low)
     clipped = jnp.where(advantages[..., None] > 0, pulled, pushed)
+    # The exponential of a mean log-ratio; `ratios` caps its exponent.
     means = masked_mean(clipped, mask, axis=-1)
     return -advantages * ratios(means, jnp.zeros_like(means))
 

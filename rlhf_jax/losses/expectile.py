@@ -14,7 +14,7 @@ def expectile_loss(
 ) -> Float[Array, "*S"]:
     """Expectile regression, one value per step.
 
-    L = |e - 1[u < 0]| u^2,   u = G - V; least where e E[(u)^+] = (1 - e) E[(-u)^+].
+    L = |e - 1[u < 0]| u^2,   u = G - V; minimum where e E[(u)^+] = (1 - e) E[(-u)^+].
 
     With targets Q(s, a) of the actions in a data set, V(s) goes from their mean (e = 1/2) to the
     value of the best of them (e -> 1); actions outside the data are never evaluated.

@@ -11,8 +11,8 @@ Shared arguments and results, unless a function says otherwise:
   mask: [*B, T] True where a step ends; values under False never matter, NaN included.
   verdict_logits: [*B, 2, 2] logits z at the place of the verdict. First axis: the order, (y, y')
     then (y', y). Second: the token, A ("the first is better") then B.
-Losses are unreduced, in nats, >= 0, and 0 under the mask. Gradient flows to scores and logits only.
-Arrays of unequal shape raise AssertionError at trace time.
+Losses are unreduced, >= 0, and 0 under the mask; all but `rating_loss` are in nats. Gradient flows
+to scores and logits only. Arrays of unequal shape raise AssertionError at trace time.
 """
 
 import chex
@@ -44,7 +44,7 @@ def binary_loss(scores: Float[Array, "*B"], labels: Bool[Array, "*B"]) -> Float[
 def rating_loss(scores: Float[Array, "*B"], ratings: Float[Array, "*B"]) -> Float[Array, "*B"]:
     """Rating regression, one value per answer.
 
-    L = (s - y)^2; least at the mean rating.
+    L = (s - y)^2; minimum at the mean rating.
 
     Args:
       ratings: [*B] y, in the unit of the scores; data.
@@ -66,7 +66,7 @@ def ordinal_loss(
       ratings: [*B] y, from 0 (worst) to M; any other gives NaN, without gradient.
       thresholds: [M] c, in the unit of the scores, shared by the batch; gets a gradient. The caller
         keeps them strictly increasing, e.g. as a cumulative sum of softplus. A rating between two
-        that are not costs about 87 nats more than its neighbours and pulls no threshold.
+        that are not costs about 87 nats more than its neighbours, without gradient in them.
     Needs: scored answers, ordered ratings.
     Reduces to: `binary_loss` of s - c_0 at M = 1.
     Reference: McCullagh 1980, "Regression models for ordinal data".
@@ -124,6 +124,7 @@ def process_loss(
     """
     check_mask(labels=labels, mask=mask)
     chex.assert_equal_shape([step_scores, labels, mask])
+    # Masked before the loss, so that NaN under the mask reaches no gradient.
     return jnp.where(mask, binary_loss(jnp.where(mask, step_scores, 0.0), labels), 0.0)
 
 
@@ -132,7 +133,7 @@ def soft_process_loss(
 ) -> Float[Array, "*B T"]:
     """Process reward model with soft labels, one value per marked step.
 
-    L_t = -p_t log sigmoid(s_t) - (1 - p_t) log sigmoid(-s_t); least at s_t = logit p_t.
+    L_t = -p_t log sigmoid(s_t) - (1 - p_t) log sigmoid(-s_t); minimum at s_t = logit p_t.
 
     Args:
       successes: [*B, T] p_t in [0, 1], the share of completions from step t on that end well; data.

@@ -11,7 +11,7 @@ win probability P(y > q) may be replaced by an unbiased sample of it, such as a 
 Shared arguments and results, unless a function says otherwise:
   first_logps, second_logps: [*B] summed log pi(y | x) and log pi(y' | x), in nats.
   chosen_logps, rejected_logps: [*B] the same of the winner w and the loser l.
-  ref_ or base_ in front: [*B] the same under the reference mu or the base iterate.
+  With ref_ or base_ in front: [*B] the same under the reference mu or the base iterate.
   prefs: win probability or label, in [0, 1]; no gradient.
   beta: KL weight, > 0.
   eta: step, > 0.
@@ -155,10 +155,10 @@ def inpo_loss(
 
     L = (log pi(w) - log pi(l) - eta beta ref_gap - (1 - eta beta) old_gap - eta / 2)^2.
 
-    Each gap is log pi_k(w) - log pi_k(l). On pairs drawn from pi_t and labelled by P, the
-    winner-loser target eta / 2 differs from eta [P(y > pi_t) - P(y' > pi_t)] by a constant of the
-    loss, so the solution is a mirror step against pi_t. It is not with other pairs, or after a
-    filter such as best and worst of K.
+    Each gap is log pi_k(w) - log pi_k(l). On pairs drawn from pi_t and labelled by P, the target
+    eta [P(y > pi_t) - P(y' > pi_t)] has the same expected loss as the winner-loser target eta / 2,
+    up to a constant, so the solution is a mirror step against pi_t. This fails for other pairs, and
+    after a filter such as best and worst of K.
 
     Args:
       old_gaps: [*B] log pi_t(w) - log pi_t(l) in nats, under the policy that drew the pair; data.
@@ -347,6 +347,7 @@ def _log_ratios(
     """log pi - log mu per token, 0 under the mask."""
     check_mask(mask=mask)
     chex.assert_equal_shape([token_logps, ref_token_logps, mask])
+    # No stop-gradient here: `reinforce_loss` stops that of its advantages.
     return jnp.where(mask, token_logps - ref_token_logps, 0.0)
 
 

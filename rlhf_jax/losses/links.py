@@ -35,7 +35,7 @@ def logistic(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
 def soft_logistic(margins: Float[Array, "*B"], prefs: Float[Array, "*B"]) -> Float[Array, "*B"]:
     """Soft-label cross-entropy.
 
-    L = -p log sigmoid(z) - (1 - p) log sigmoid(-z); least at z = logit p, slope sigmoid(z) - p.
+    L = -p log sigmoid(z) - (1 - p) log sigmoid(-z); minimum at z = logit p, slope sigmoid(z) - p.
 
     Args:
       prefs: [*B] p in [0, 1], probability that the first answer is preferred; no gradient. Any
@@ -53,7 +53,7 @@ def smoothed_logistic(
 ) -> Float[Array, "*B"]:
     """Logistic link with label smoothing: the label is wrong with probability h.
 
-    L = -(1 - h) log sigmoid(z) - h log sigmoid(-z); least at z = logit(1 - h).
+    L = -(1 - h) log sigmoid(z) - h log sigmoid(-z); minimum at z = logit(1 - h).
 
     Reduces to: `logistic` at label_smoothing = 0.
     Reference: Mitchell 2023, "A note on DPO with noisy preferences and relationship to IPO".
@@ -112,6 +112,7 @@ def exo(margins: Float[Array, "*B"], *, label_smoothing: Scalar) -> Float[Array,
     Reference: Ji et al. 2024, arXiv:2402.00856.
     """
     check_range("(0, 1/2)", label_smoothing=label_smoothing)
+    # log sigmoid(z) = -logistic(z), finite where the sigmoid itself is 0.
     won, lost = jax.nn.sigmoid(margins), jax.nn.sigmoid(-margins)
     return won * (-logistic(margins) - jnp.log1p(-label_smoothing)) + lost * (
         -logistic(-margins) - jnp.log(label_smoothing)

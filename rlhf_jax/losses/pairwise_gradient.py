@@ -168,5 +168,5 @@ def _mean_over_pairs(x: Float[Array, "*B K K"], scores: Float[Array, "*B K"]) ->
     """Mean of x_ij over i < j with two finite scores; 0 where there is no such pair."""
     size = x.shape[-1]
     if size < 2:
-        raise ValueError(f"a pair needs two answers, got {size}")
+        raise ValueError(f"pairs need at least 2 answers on the last axis, got {size}")
     return masked_mean(x, jnp.triu(_scored_pairs(scores), 1), axis=(-2, -1))

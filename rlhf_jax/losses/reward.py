@@ -68,7 +68,7 @@ def smoothed_bradley_terry_loss(
 ) -> Float[Array, "*B"]:
     """Bradley-Terry reward model with label smoothing.
 
-    L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = s_w - s_l; least at z = logit(1 - h).
+    L = -(1 - h) log sigmoid(z) - h log sigmoid(-z),   z = s_w - s_l; minimum at z = logit(1 - h).
 
     Args:
       label_smoothing: h in [0, 1/2), the assumed probability that a label is wrong.
@@ -86,7 +86,7 @@ def soft_bradley_terry_loss(
 ) -> Float[Array, "*B"]:
     """Bradley-Terry reward model with soft labels (shares of votes).
 
-    L = -p log sigmoid(z) - (1 - p) log sigmoid(-z),   z = s_1 - s_2; least at z = logit p.
+    L = -p log sigmoid(z) - (1 - p) log sigmoid(-z),   z = s_1 - s_2; minimum at z = logit p.
 
     Args:
       prefs: [*B] p in [0, 1], share of votes for the first answer (1/2 for a tie); no gradient. Any
@@ -248,6 +248,7 @@ def partial_return_loss(
         partial_returns(chosen_rewards, chosen_mask, gamma=gamma),
         partial_returns(rejected_rewards, rejected_mask, gamma=gamma),
     )
+    # Two empty segments are padding, not an even comparison with loss log 2.
     return jnp.where(jnp.any(chosen_mask | rejected_mask, axis=-1), losses, 0.0)
 
 

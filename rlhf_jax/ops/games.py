@@ -56,7 +56,7 @@ def answer_win_rates(
     if mask is None:
         rows, columns = prefs.shape[-2:]
         if rows != columns:
-            raise ValueError(f"{rows} answers against {columns} others need a mask")
+            raise ValueError(f"prefs [..., {rows}, {columns}] is not square: a mask is needed")
         mask = jnp.broadcast_to(~jnp.eye(rows, dtype=bool), prefs.shape)
     # Measured from 1/2: the mean of no comparisons is 0.
     return 0.5 + masked_mean(prefs - 0.5, mask, axis=-1)

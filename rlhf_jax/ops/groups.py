@@ -61,7 +61,7 @@ def group_normalised_advantages(
 
     A_i = (R_i - mean_j R_j) / (std_j R_j + eps), with Bessel's correction in std.
 
-    They do not depend on the scale of the scores, so every prompt pulls alike: a prompt with
+    They do not depend on the scale of the scores, so every prompt weighs the same: a prompt with
     similar scores weighs more than in the gradient of the expected score, which this does not
     estimate.
 

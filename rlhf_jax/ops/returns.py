@@ -85,7 +85,7 @@ def lambda_returns(
 class VTrace(NamedTuple):
     """Results of `vtrace`, both without gradient."""
 
-    targets: Float[Array, "*B T"]  # v_t, what the value function is regressed on
+    targets: Float[Array, "*B T"]  # v_t, regression targets of the value function
     advantages: Float[Array, "*B T"]  # for the policy gradient; the ratio is in them already
 
 

@@ -2,11 +2,11 @@
 
     rewards: [*B, N], one per turn, 0 for the turns that were not taken.
     turn_ids: [*B, T] int, the turn of each counted step: 0, 1, ..., N - 1, in order.
-    mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+    mask: [*B, T] True where the step counts; values under False never matter, NaN included.
 
 Only arrays come in, so a turn may be a message of a dialogue, a call of a tool or one action of a
-table. Results are [*B, T], 0 under the mask and not whitened. Differing shapes are an
-AssertionError at trace time.
+table. Results are [*B, T], 0 under the mask and not whitened. Unequal shapes raise AssertionError
+at trace time.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def turn_credit(
     *,
     gamma: Scalar = 1.0,
 ) -> Float[Array, "*B T"]:
-    """Turn credit: the steps of a turn get what was earned from that turn on.
+    """Turn credit: every step gets the return from its turn on.
 
     A_t = G_n,   G_n = r_n + gamma G_{n+1},   n the turn of step t.
 
@@ -81,7 +81,7 @@ def turn_gae(
     gamma: Scalar,
     gae_lambda: Scalar,
 ) -> Float[Array, "*B T"]:
-    """Generalised advantage estimation whose steps are turns.
+    """Generalised advantage estimation with turns as its steps.
 
     A_t = A_n,   A_n = delta_n + gamma lambda A_{n+1},   delta_n = r_n + gamma V_{n+1} - V_n.
 
@@ -116,6 +116,7 @@ def turn_starts(turn_ids: Int[Array, "*B T"], mask: Bool[Array, "*B T"]) -> Bool
     check_ids(turn_ids=turn_ids)
     chex.assert_equal_shape([turn_ids, mask])
     before = true_before(mask)
+    # Before the first counted step there is none: -1 reads place 0, and `before < 0` decides.
     previous = jnp.take_along_axis(turn_ids, jnp.maximum(before, 0), axis=-1)
     return mask & ((before < 0) | (previous != turn_ids))
 

@@ -130,7 +130,7 @@ def test_pairings_have_the_same_mean_and_fewer_comparisons_more_spread():
 def test_leading_axes_and_no_mask_for_other_columns():
     prefs = jnp.stack([complementary(seed) for seed in range(3)])
     close(answer_win_rates(prefs), jax.vmap(answer_win_rates)(prefs))
-    with pytest.raises(ValueError, match="5 answers against 3 others need a mask"):
+    with pytest.raises(ValueError, match=r"prefs \[..., 5, 3\] is not square: a mask is needed"):
         answer_win_rates(prefs[..., :3])
     with pytest.raises((AssertionError, TypeCheckError)):
         answer_win_rates(prefs, jnp.ones((5, 5), bool))

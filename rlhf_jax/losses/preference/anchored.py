@@ -228,6 +228,7 @@ def aot_loss(
     """
     arrays = [chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps]
     chex.assert_equal_shape(arrays if mask is None else [*arrays, mask])
+    # Policy and reference are sorted apart, so this is no sort of log-ratios.
     ref_gaps = jax.lax.stop_gradient(ref_chosen_logps - ref_rejected_logps)
     gaps = chosen_logps - rejected_logps
     return _quantile_loss(gaps, ref_gaps, mask, beta, label_smoothing)

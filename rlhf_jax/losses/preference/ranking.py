@@ -41,6 +41,7 @@ def pl_dpo_loss(
     check_range("(0, inf)", beta=beta)
     check_mask(mask=mask)
     chex.assert_equal_shape([logps, ref_logps, mask])
+    # Masked before the loss, so that NaN under the mask reaches no gradient.
     log_ratios = jnp.where(mask, logps - jax.lax.stop_gradient(ref_logps), 0.0)
     return plackett_luce_loss(beta * log_ratios, mask)
 
@@ -141,6 +142,7 @@ def lipo_loss(
     order = jnp.argsort(-jnp.where(mask, model, -jnp.inf), axis=-1, stable=True)
     ranks = jnp.argsort(order, axis=-1) + 1  # the inverse permutation: place of each candidate
     scores = jax.lax.stop_gradient(jnp.where(mask, scores, 0.0))
+    # 2^40 and products with it stay within float32.
     gains = jnp.exp2(jnp.minimum(scores, MAX_LOG_RATIO)) - 1.0
     discounts = 1.0 / jnp.log2(1.0 + ranks)
     weights = jnp.abs(_gaps(gains) * _gaps(discounts))

@@ -178,4 +178,5 @@ def batch_beta(
     check_range("[0, inf)", alpha=alpha)
     check_range("(-inf, inf)", target=target)
     drift = weighted_mean(margins, weights).value() - target
+    # Data: the batch sets beta, and the policy must not learn to raise it.
     return jax.lax.stop_gradient(jnp.maximum(floor, beta * (1.0 + alpha * drift)))

@@ -1,7 +1,7 @@
 """Inputs of a pairwise loss: scores of log-ratios, log-probs of answers, weights of pairs.
 
 A score S replaces the log-ratio u in `f_dpo_loss`; a constant added to it cancels in a pair. The
-log-probs replace the plain sum over tokens, for policy and reference alike.
+log-probs replace the plain sum over tokens, both of the policy and of the reference.
 
 Shared arguments and results, unless a function says otherwise:
   log_ratios: [*B] u = log pi - log pi_ref, in nats.

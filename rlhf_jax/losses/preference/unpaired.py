@@ -95,6 +95,7 @@ def kto_kl(
     Reference: Ethayarajh et al. 2024, arXiv:2402.01306, Section 4.
     """
     log_ratios = _log_ratios(mismatched_logps, ref_mismatched_logps)
+    # A KL is never negative, its estimate from a few answers may be.
     return jax.lax.stop_gradient(jax.nn.relu(weighted_mean(log_ratios, weights).value()))
 
 
@@ -224,6 +225,7 @@ def bco_shift(
     """
     check_range("(0, inf)", beta=beta)
     seen = weighted_mean(beta * _log_ratios(logps, ref_logps), weights)
+    # Totals add up over batches of any weight; means would not.
     return jax.lax.stop_gradient(Mean(shift.total + seen.total, shift.weight + seen.weight))
 
 
