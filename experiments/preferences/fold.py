@@ -19,13 +19,14 @@ from experiments.preferences.data import (
     take,
     train_tokenizer,
 )
-from experiments.preferences.training import Models, Tools, fit_models, in_batches
+from experiments.preferences.tools import Tools, in_batches
+from experiments.preferences.training import Models, fit_models
 from rlhf_jax.data.padding import PaddedRows
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import Fold
 from rlhf_jax.data.tokenizer import decode_rows, standard_vocabulary
 from rlhf_jax.training import DivergedError, Run, Stage, StageResult, UserError, run_stage
-from rlhf_jax.types import Params
+from rlhf_jax.types import Params, Prompts
 
 Logps = Callable[[Params, PaddedRows, PaddedRows], np.ndarray]  # of answers to prompts, [N]
 
@@ -140,8 +141,9 @@ def sample_answers(
     """One answer of each policy to each prompt: measures [m], and token ids [m, T]."""
     answers = {}
     for name, params in (("sft", models.sft), ("dpo", models.dpo)):
-        trajectory = tools.answer(params, prompts, key).trajectory
-        answers[name] = PaddedRows(np.asarray(trajectory.actions), np.asarray(trajectory.mask))
+        asked = Prompts(tuple(prompts), np.arange(len(prompts.ids)))
+        drawn = tools.lab.draw(params, asked, key, 1).trajectory
+        answers[name] = PaddedRows(np.asarray(drawn.actions[:, 0]), np.asarray(drawn.mask[:, 0]))
     measures = {f"{name}_length": rows.mask.sum(-1) for name, rows in answers.items()}
     # k1, at samples from DPO.
     measures["kl"] = logps(models.dpo, prompts, answers["dpo"]) - logps(

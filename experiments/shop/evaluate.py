@@ -6,18 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shop.tools import HELDOUT_PROMPTS, Tools
-from rlhf_jax.labs.shop import (
-    CHUNK,
-    answer,
-    check_scores,
-    gold_scores,
-    make_prompts,
-    stage_key,
-    texts_of,
-    wrapped,
-)
+from experiments.shop.tools import Tools, Trained
+from rlhf_jax.envs import shop
 from rlhf_jax.ops.logprobs import sequence_logps
+from rlhf_jax.recipes import make_prompts, score_answers, stage_key
+from rlhf_jax.recipes.lab import CHUNK, decode_texts, wrapped
+from rlhf_jax.recipes.rewards import check_scores
 from rlhf_jax.training import Run, check_stop, progress_bar
 from rlhf_jax.types import Params
 
@@ -40,31 +34,22 @@ class Measured(NamedTuple):
 
 def heldout_indices(tools: Tools, count: int) -> np.ndarray:
     """The first `count` held-out prompts."""
-    return np.arange(HELDOUT_PROMPTS, HELDOUT_PROMPTS + count)
+    return np.array(tools.task.splits["heldout"][:count])
 
 
-def measure(
-    tools: Tools,
-    params: Params,
-    ref_params: Params,
-    reward_params: Params,
-    indices: np.ndarray,
-    *,
-    sample: int = 0,
-) -> Measured:
-    """Draws answer number `sample` to each prompt and scores it; the draws are the same for all."""
+def measure(tools: Tools, params: Params, trained: Trained, indices: np.ndarray) -> Measured:
+    """Draws an answer to each prompt and scores it; the draws are the same for all policies."""
     parts = []
     for start in range(0, len(indices), CHUNK):
-        prompts = make_prompts(tools.lab, wrapped(indices, start, CHUNK))
-        key = stage_key(tools.lab, "evaluation")
-        rollout = answer(tools.lab, params, prompts, key, np.array([sample]))
+        prompts = make_prompts(tools.lab, tools.task, wrapped(indices, start, CHUNK))
+        rollout = tools.lab.draw(params, prompts, stage_key(tools.lab, "evaluation"), 1)
         trajectory = jax.tree.map(lambda x: x[:, 0], rollout.trajectory)
-        ref = sequence_logps(tools.lab.token_logps(ref_params, trajectory), trajectory.mask)
+        ref = sequence_logps(tools.lab.token_logps(trained.sft, trajectory), trajectory.mask)
         logps = sequence_logps(rollout.token_logps[:, 0], trajectory.mask)
         parts.append(
             (
                 trajectory.actions,
-                tools.lab.scores(reward_params, trajectory),
+                tools.lab.scores(trained.reward, trajectory),
                 logps - ref,
                 jnp.sum(trajectory.mask, -1),
             )
@@ -74,15 +59,23 @@ def measure(
         np.concatenate(column)[: len(indices)] for column in zip(*columns, strict=True)
     )
     check_scores(indices, scores)
-    texts = texts_of(tools.lab, actions)
-    axes, gold = gold_scores(tools.lab, indices, texts)
+    texts = decode_texts(tools.lab, actions)
+    axes, gold = gold_scores(tools, indices, texts)
     return Measured(texts, axes, gold, scores, log_ratios, lengths)
 
 
-def curve_point(tools: Tools, params, ref_params, reward_params) -> dict[str, float]:
+def gold_scores(
+    tools: Tools, indices: np.ndarray, texts: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The six axes [N, 6] and the overall gold score [N] of each text."""
+    found = score_answers(tools.task, indices, texts)
+    return np.stack([found[axis] for axis in shop.AXES], axis=-1), found["gold"]
+
+
+def curve_point(tools: Tools, params: Params, trained: Trained) -> dict[str, float]:
     """What a training curve records: means over the first held-out prompts."""
     indices = heldout_indices(tools, tools.config.evaluation.curve_prompts)
-    found = measure(tools, params, ref_params, reward_params, indices)
+    found = measure(tools, params, trained, indices)
     return {
         "heldout/gold": float(found.gold.mean()),
         "heldout/score": float(found.scores.mean()),
@@ -100,37 +93,32 @@ class BestOf(NamedTuple):
     lengths: np.ndarray
 
 
-def draw_many(
-    job: Run, tools: Tools, params: Params, reward_params: Params, indices: np.ndarray
-) -> BestOf:
+def draw_many(job: Run, tools: Tools, trained: Trained, indices: np.ndarray) -> BestOf:
     """The answers that best-of-n chooses from, two at a time."""
     n = tools.config.evaluation.best_of
     columns = []
     with progress_bar("best of n", n, show=job.progress) as advance:
         for first in range(0, n, 2):
             check_stop(job, "drawing for best-of-n")
-            columns.append(_two(tools, params, reward_params, indices, first))
+            columns.append(_two(tools, trained, indices, first))
             advance(first + 2)
     actions, scores, lengths = (
         np.concatenate(column, 1)[:, :n] for column in zip(*columns, strict=True)
     )
     check_scores(indices, scores)
-    rows = [texts_of(tools.lab, row) for row in actions]
-    gold = np.stack(
-        [gold_scores(tools.lab, indices, list(t))[1] for t in zip(*rows, strict=True)], 1
-    )
+    rows = [decode_texts(tools.lab, row) for row in actions]
+    gold = np.stack([gold_scores(tools, indices, list(t))[1] for t in zip(*rows, strict=True)], 1)
     return BestOf(rows, gold, scores, lengths)
 
 
-def _two(tools: Tools, params, reward_params, indices: np.ndarray, first: int):
+def _two(tools: Tools, trained: Trained, indices: np.ndarray, first: int):
     """Answers `first` and `first + 1`: actions [N, 2, T], scores [N, 2], lengths [N, 2]."""
     parts = []
     for start in range(0, len(indices), CHUNK):
-        prompts = make_prompts(tools.lab, wrapped(indices, start, CHUNK))
-        key = stage_key(tools.lab, "best of n")
-        rollout = answer(tools.lab, params, prompts, key, np.arange(first, first + 2))
+        prompts = make_prompts(tools.lab, tools.task, wrapped(indices, start, CHUNK))
+        rollout = tools.lab.draw(trained.sft, prompts, stage_key(tools.lab, "best of n"), 2, first)
         trajectory = rollout.trajectory
-        scores = tools.lab.scores(reward_params, trajectory)
+        scores = tools.lab.scores(trained.reward, trajectory)
         parts.append((trajectory.actions, scores, jnp.sum(trajectory.mask, -1)))
     columns = jax.device_get(parts)
     return tuple(np.concatenate(column)[: len(indices)] for column in zip(*columns, strict=True))

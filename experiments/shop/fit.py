@@ -1,104 +1,136 @@
 """The training stages of the shop job, each from arrays to params and a few numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.shop.config import Direct
 from experiments.shop.evaluate import curve_point
-from experiments.shop.tools import RL_PROMPT_COUNT, RL_PROMPTS, Tools
-from rlhf_jax import dpo_loss
-from rlhf_jax.algos import ppo, preference
-from rlhf_jax.data.loader import batches
-from rlhf_jax.data.store import Records
-from rlhf_jax.labs import shop_ppo, shop_stages
-from rlhf_jax.labs.shop import adamw_cosine, answer, make_prompts, stage_key
-from rlhf_jax.labs.shop_ppo import Trained
-from rlhf_jax.labs.shop_stages import (
-    begin_preference,
-    halves,
-    pair_batch,
-    pair_batches,
-    score_moments,
-)
+from experiments.shop.tools import Tools, Trained
+from rlhf_jax.algos.ppo import PPOConfig
+from rlhf_jax.losses.preference import dpo_loss
 from rlhf_jax.ops.statistics import wins
-from rlhf_jax.training import Stage, train_stage
+from rlhf_jax.recipes import (
+    Fit,
+    OnlineMethod,
+    adamw_cosine,
+    answer_rows,
+    critic_of,
+    model_reward,
+    on_trunk,
+    online,
+    online_pairs,
+    pair_rows,
+    ppo,
+    preference,
+    prompt_rows,
+    reward_model,
+    stage_key,
+    supervised,
+)
+from rlhf_jax.recipes.offline import pair_scores, score_scale
+from rlhf_jax.recipes.rows import Records
+from rlhf_jax.training import Stage
 from rlhf_jax.types import Params
 
 
 def fit_sft(stage: Stage, tools: Tools, corpus: Records) -> tuple[Params, dict]:
     """Maximum likelihood on the base corpus, from random weights."""
-    config = tools.config.sft
-    sizes = {"steps": config.steps, "batch_size": config.batch_size, "rate": config.learning_rate}
-    return shop_stages.fit_sft(stage, tools.lab, corpus, **sizes), {"rows": len(corpus)}
+    config, lab = tools.config.sft, tools.lab
+    fit = Fit(adamw_cosine(config.learning_rate, config.steps), config.steps, save_every=250)
+    rows = answer_rows(lab, corpus, batch_size=config.batch_size)
+    start = lab.policy.init(stage_key(lab, "sft"))
+    return supervised(stage, lab, rows, start, fit), {"rows": len(corpus)}
 
 
 def fit_reward(
-    stage: Stage, tools: Tools, start: Params, pairs: Records, heldout: Records
+    stage: Stage, tools: Tools, sft: Params, pairs: Records, heldout: Records
 ) -> tuple[Params, dict]:
     """Bradley-Terry on the pairs, from the SFT trunk; held-out accuracy and the scores' scale."""
-    config = tools.config.reward
-    sizes = {"steps": config.steps, "batch_size": config.batch_size, "rate": config.learning_rate}
-    params = shop_stages.fit_reward(stage, tools.lab, start, pairs, **sizes)
-    scores = [
-        tools.lab.scores(params, halves(pair_batch(tools.lab.tokenizer, part)))
-        for part in parts_of(heldout, config.batch_size)
-    ]
-    found = np.concatenate(jax.device_get(scores))[: len(heldout)]
+    config, lab = tools.config.reward, tools.lab
+    fit = Fit(adamw_cosine(config.learning_rate, config.steps), config.steps)
+    rows = pair_rows(lab, pairs, batch_size=config.batch_size)
+    start = on_trunk(lab, sft, stage_key(lab, "reward"))
+    params = reward_model(stage, lab, rows, start, fit)
+    found = pair_scores(lab, params, heldout, batch_size=config.batch_size)
     gold = np.array([[row["gold_chosen"], row["gold_rejected"]] for row in heldout])
     return params, {
         "accuracy": float(wins(*jnp.asarray(found).T).mean()),
         "gold_accuracy": float(np.mean(wins(*jnp.asarray(found).T) == wins(*jnp.asarray(gold).T))),
         "teacher_accuracy": float(np.mean((gold @ [1, -1]) >= 0)),
         "margins": (found @ [1.0, -1.0]).tolist(),
-        **score_moments(stage.name, found),
+        **score_scale(stage.name, found)._asdict(),
     }
 
 
 def fit_direct(
-    stage: Stage, tools: Tools, trained: Trained, pairs: Records, config, loss: Callable
+    stage: Stage,
+    tools: Tools,
+    trained: Trained,
+    pairs: Records,
+    reference: Mapping[str, np.ndarray],
+    config: Direct,
+    loss: Callable,
 ) -> tuple[Params, dict]:
-    """DPO or IPO on the pairs that the reward model was fitted to."""
-    optimizer = adamw_cosine(config.learning_rate, config.steps)
-    state, step = begin_preference(
-        tools.lab, trained.sft, optimizer, partial(loss, beta=config.beta)
+    """DPO or IPO on the pairs that the reward model was fitted to.
+
+    reference: their log-probs under SFT.
+    """
+    lab = tools.lab
+    fit = Fit(
+        adamw_cosine(config.learning_rate, config.steps),
+        config.steps,
+        save_every=50,
+        measure=partial(at_points, tools, trained, config.steps),
     )
-    rows = pair_batches(tools.lab, pairs, config.batch_size)
-
-    def one(state, i):
-        state, metrics = step(state, rows[i], trained.sft)
-        return state, metrics | at_points(tools, trained, state.params, i, config.steps)
-
-    state = train_stage(stage, one, state, steps=config.steps, save_every=50)
-    return state.params, {}
+    rows = pair_rows(lab, pairs, batch_size=config.batch_size, reference=reference)
+    loss = partial(loss, beta=config.beta)
+    return preference(stage, lab, rows, trained.sft, fit, loss=loss), {}
 
 
-def fit_online(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params, dict]:
+def fit_online(
+    stage: Stage,
+    tools: Tools,
+    trained: Trained,
+    method: OnlineMethod,
+    *,
+    draws: str,
+    config,
+    steps: int,
+    updates: int,
+    save_every: int,
+) -> tuple[Params, dict]:
+    """A method on fresh answers, scored by the reward model; `draws` names its key."""
+    lab = tools.lab
+    fit = Fit(
+        adamw_cosine(config.learning_rate, updates),
+        steps,
+        save_every=save_every,
+        measure=partial(at_points, tools, trained, steps),
+    )
+    numbers = prompt_rows(tools.task, batch_size=config.batch_size, seed=lab.seed)
+    reward = model_reward(lab, trained.reward, trained.scale)
+    key = stage_key(lab, draws)
+    return online(stage, lab, tools.task, method, reward, trained.sft, numbers, fit, key=key), {}
+
+
+def fit_online_dpo(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params, dict]:
     """DPO on two fresh answers to each prompt, the better one by the reward model chosen."""
     config = tools.config.online_dpo
-    optimizer = adamw_cosine(config.learning_rate, config.steps)
-    state, step = begin_preference(
-        tools.lab, trained.sft, optimizer, partial(dpo_loss, beta=config.beta)
+    method = online_pairs(tools.lab, partial(dpo_loss, beta=config.beta))
+    return fit_online(
+        stage,
+        tools,
+        trained,
+        method,
+        draws="online dpo",
+        config=config,
+        steps=config.steps,
+        updates=config.steps,
+        save_every=25,
     )
-    rank = jax.jit(preference.rank_pairs)
-    key = stage_key(tools.lab, "online dpo")
-    numbers = prompt_numbers(tools, config.batch_size)
-
-    def one(state, i):
-        prompts = make_prompts(tools.lab, numbers[i])
-        here = jax.random.fold_in(key, i)
-        rollout = answer(tools.lab, state.params, prompts, here, np.arange(2))
-        scores = tools.lab.scores(trained.reward, rollout.trajectory)
-        batch = rank(rollout.trajectory, scores)
-        state, metrics = step(state, batch, trained.sft)
-        metrics["scores/mean"] = (scores.mean() - trained.mean) / trained.std
-        metrics["pairs/decided"] = batch.weights.mean()
-        return state, metrics | at_points(tools, trained, state.params, i, config.steps)
-
-    state = train_stage(stage, one, state, steps=config.steps, save_every=25)
-    return state.params, {}
 
 
 def fit_ppo(
@@ -106,47 +138,29 @@ def fit_ppo(
 ) -> tuple[Params, dict]:
     """PPO against the reward model, with a critic that starts as the reward model."""
     config = tools.config.ppo
-    settings = ppo.PPOConfig(
+    settings = PPOConfig(
         beta=beta,
         clip_eps=config.clip_eps,
         value_clip_eps=config.clip_eps,
         gae_lambda=config.gae_lambda,
     )
-    params = shop_ppo.fit_ppo(
+    critic = critic_of(trained.reward, trained.scale)
+    passes = {"epochs": config.epochs, "minibatches": config.minibatches}
+    return fit_online(
         stage,
-        tools.lab,
+        tools,
         trained,
-        settings,
-        numbers=prompt_numbers(tools, config.batch_size),
+        ppo(tools.lab, settings, critic, **passes),
+        draws=stage.name,
+        config=config,
         steps=steps,
-        epochs=config.epochs,
-        minibatches=config.minibatches,
-        rate=config.learning_rate,
-        measure=lambda params, i: at_points(tools, trained, params, i, steps),
-    )
-    return params, {}
-
-
-def prompt_numbers(tools: Tools, batch_size: int):
-    """Numbers of the training prompts of each step."""
-    return batches(
-        RL_PROMPT_COUNT,
-        batch_size=batch_size,
-        seed=tools.config.seed,
-        batch_fn=lambda numbers: np.asarray(numbers) + RL_PROMPTS,
+        updates=steps * config.epochs * config.minibatches,
+        save_every=20,
     )
 
 
-def parts_of(records: Records, size: int):
-    """Lists of `size` records, the last one filled up from the front."""
-    for start in range(0, len(records), size):
-        yield [records[i % len(records)] for i in range(start, start + size)]
-
-
-def at_points(tools: Tools, trained: Trained, params: Params, step: int, steps: int) -> dict:
+def at_points(tools: Tools, trained: Trained, steps: int, params: Params, step: int) -> dict:
     """Held-out means at the last step of each of `curve_points` equal parts of the training."""
     points = tools.config.evaluation.curve_points
     marks = {round(steps * (j + 1) / points) for j in range(points)}
-    if step + 1 not in marks:
-        return {}
-    return curve_point(tools, params, trained.sft, trained.reward)
+    return curve_point(tools, params, trained) if step + 1 in marks else {}

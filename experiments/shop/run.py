@@ -1,6 +1,7 @@
 """The whole job: SFT, reward model, then five ways to use it, judged by the gold scorer."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -10,28 +11,29 @@ import numpy as np
 
 from experiments.shop.claims import accuracy_claim, win_claims
 from experiments.shop.config import Config
-from experiments.shop.corpus import sample_pairs
 from experiments.shop.evaluate import (
     BestOf,
     draw_many,
+    gold_scores,
     heldout_indices,
     measure,
 )
 from experiments.shop.fit import (
-    Trained,
     fit_direct,
-    fit_online,
+    fit_online_dpo,
     fit_ppo,
     fit_reward,
     fit_sft,
 )
 from experiments.shop.report import Method, write_report
-from experiments.shop.tools import HELDOUT_PROMPTS, PAIR_PROMPTS, Tools, make_tools
+from experiments.shop.tools import Tools, Trained, make_tools
 from rlhf_jax import dpo_loss, ipo_loss
-from rlhf_jax.data.store import open_source
-from rlhf_jax.labs.shop import gold_scores
-from rlhf_jax.labs.shop_stages import base_corpus, make_tokenizer
+from rlhf_jax.labs.shop import base_corpus
 from rlhf_jax.ops.statistics import best_of_n_kl, mean_interval, wins
+from rlhf_jax.recipes import reference_logps, sample_pairs
+from rlhf_jax.recipes.offline import ScoreScale
+from rlhf_jax.recipes.pairs import open_pairs
+from rlhf_jax.recipes.rows import Records
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.training import Run, Stage, check_stop, progress_bar, run_stage, write_metrics
 from rlhf_jax.types import Params
@@ -44,37 +46,36 @@ NAMES = {
     "ppo_no_kl": "PPO, no KL",
 }
 CLAIMED = ("dpo", "online_dpo", "ppo")
-HELDOUT_PAIRS = HELDOUT_PROMPTS + 100_000  # out of the way of the prompts that are evaluated
 
 
 def run(config: Config, job: Run) -> Outcome:
     """Trains every method and checks that the gold scorer prefers them to SFT."""
-    tools = make_tools(config, make_tokenizer(job.out / "data"))
+    tools = make_tools(config, job.out / "data")
     corpus = base_corpus(config.seed, config.sft.rows, job.out / "data")
     like_policy, like_reward = shapes(tools.lab.policy.init), shapes(tools.lab.reward.init)
 
     sft = run_stage(job, "sft", lambda stage: fit_sft(stage, tools, corpus), like=like_policy)
-    pairs = {
-        "train": np.arange(PAIR_PROMPTS, PAIR_PROMPTS + config.reward.pairs),
-        "heldout": np.arange(HELDOUT_PAIRS, HELDOUT_PAIRS + config.reward.heldout_pairs),
-    }
-    run_stage(job, "pairs", lambda stage: label(stage.run, tools, sft.arrays, pairs))
-    folder = job.out / "data"
-    train, heldout = (open_source(folder, f"shop_pairs_{split}", split) for split in pairs)
+    run_stage(job, "pairs", lambda stage: label(stage.run, tools, sft.arrays))
+    train, heldout = (
+        open_pairs(job.out / "data", f"shop_pairs_{split}", split) for split in ("train", "heldout")
+    )
     reward = run_stage(
         job,
         "reward_model",
         lambda stage: fit_reward(stage, tools, sft.arrays, train, heldout),
         like=like_reward,
     )
-    trained = Trained(sft.arrays, reward.arrays, reward.info["mean"], reward.info["std"])
+    scale = ScoreScale(reward.info["mean"], reward.info["std"])
+    trained = Trained(sft.arrays, reward.arrays, scale)
 
-    direct = partial(fit_direct, tools=tools, trained=trained, pairs=train)
+    reference = run_stage(job, "reference", lambda stage: (refer(tools, sft.arrays, train), {}))
+    pairs = {"pairs": train, "reference": reference.arrays}
+    direct = partial(fit_direct, tools=tools, trained=trained, **pairs)
     online = partial(fit_ppo, tools=tools, trained=trained)
     fits: dict[str, Callable[[Stage], tuple[Params, dict]]] = {
         "dpo": partial(direct, config=config.dpo, loss=dpo_loss),
         "ipo": partial(direct, config=config.ipo, loss=ipo_loss),
-        "online_dpo": partial(fit_online, tools=tools, trained=trained),
+        "online_dpo": partial(fit_online_dpo, tools=tools, trained=trained),
         "ppo": partial(online, beta=config.ppo.beta, steps=config.ppo.steps),
         "ppo_no_kl": partial(online, beta=0.0, steps=config.ppo.free_steps),
     }
@@ -99,13 +100,26 @@ def shapes(init) -> Params:
     return jax.eval_shape(init, jax.random.key(0))
 
 
-def label(job: Run, tools: Tools, params: Params, pairs: dict[str, np.ndarray]) -> tuple[Any, dict]:
+def label(job: Run, tools: Tools, params: Params) -> tuple[Any, dict]:
     """Samples and labels the pairs of both splits; the records are their own result."""
-    counts = {
-        split: len(sample_pairs(job, tools, params, indices, job.out / "data", split))
-        for split, indices in pairs.items()
+    config, splits = tools.config.reward, tools.task.splits
+    numbers = {
+        "train": splits["pairs"][: config.pairs],
+        "heldout": splits["heldout_pairs"][: config.heldout_pairs],
     }
-    return {}, counts
+    sample = partial(sample_pairs, job, tools.lab, tools.task, params, facts=asdict(config))
+    remedy = "raise sft.steps or lower tie_gap"
+    return {}, {
+        split: len(
+            sample(np.array(indices), name=f"shop_pairs_{split}", split=split, remedy=remedy)
+        )
+        for split, indices in numbers.items()
+    }
+
+
+def refer(tools: Tools, sft: Params, pairs: Records) -> dict[str, np.ndarray]:
+    """Log-probs of the training pairs under SFT, the reference of DPO and IPO."""
+    return reference_logps(tools.lab, sft, pairs, batch_size=tools.config.dpo.batch_size)
 
 
 def judge(
@@ -117,7 +131,7 @@ def judge(
     with progress_bar("evaluation", len(params), show=job.progress) as advance:
         for name, one in params.items():
             check_stop(job, f"evaluating {name}")
-            found = measure(tools, one, trained.sft, trained.reward, indices)
+            found = measure(tools, one, trained, indices)
             texts[name] = found.texts
             arrays[name] = {k: v for k, v in found._asdict().items() if k != "texts"}
             advance(len(texts))
@@ -127,12 +141,12 @@ def judge(
 def best_of(stage: Stage, tools: Tools, trained: Trained) -> tuple[dict[str, np.ndarray], dict]:
     """n answers of the SFT policy to each held-out prompt, and which of them is chosen."""
     indices = heldout_indices(tools, tools.config.evaluation.prompts)
-    found: BestOf = draw_many(stage.run, tools, trained.sft, trained.reward, indices)
+    found: BestOf = draw_many(stage.run, tools, trained, indices)
     chosen = found.scores.argmax(1)
     rows = np.arange(len(indices))
     texts = [row[i] for row, i in zip(found.texts, chosen, strict=True)]
     arrays = {
-        "axes": gold_scores(tools.lab, indices, texts)[0],
+        "axes": gold_scores(tools, indices, texts)[0],
         "gold": found.gold[rows, chosen],
         "scores": found.scores[rows, chosen],
         "lengths": found.lengths[rows, chosen],
@@ -155,7 +169,7 @@ def table_rows(
             axes=arrays["axes"].mean(0),
             win_rate=np.asarray(mean_interval(wins(jnp.asarray(arrays["gold"]), baseline))),
             kl=kl,
-            score=(arrays["scores"].mean() - trained.mean) / trained.std,
+            score=(arrays["scores"].mean() - trained.scale.mean) / trained.scale.std,
             length=arrays["lengths"].mean(),
             seconds=spent,
             texts=texts,

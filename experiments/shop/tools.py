@@ -1,26 +1,39 @@
-"""What every stage of the shop job works with, and which prompts are whose."""
+"""What every stage of the shop job works with."""
 
+from pathlib import Path
 from typing import NamedTuple
 
-from tokenizers import Tokenizer
-
 from experiments.shop.config import Config
-from rlhf_jax.labs.shop import ShopLab, check_batches, make_lab
-
-# Prompts are numbered, those of SFT from 0; disjoint ranges are disjoint sets of texts.
-PAIR_PROMPTS, RL_PROMPTS, HELDOUT_PROMPTS = 600_000, 850_000, 1_000_000
-RL_PROMPT_COUNT = 100_000
+from rlhf_jax.labs.shop import gold_teacher, shop_lab, shop_task
+from rlhf_jax.recipes import LanguageLab, Task
+from rlhf_jax.recipes.lab import check_batches
+from rlhf_jax.recipes.offline import ScoreScale
+from rlhf_jax.types import Params
 
 
 class Tools(NamedTuple):
-    """The run's config and the lab, whose compiled functions all stages share."""
+    """The run's config, task and lab, whose compiled functions all stages share."""
 
     config: Config
-    lab: ShopLab
+    task: Task
+    lab: LanguageLab
 
 
-def make_tools(config: Config, tokenizer: Tokenizer) -> Tools:
+class Trained(NamedTuple):
+    """What later methods start from: the SFT policy, the reward model and its scale on the
+    held-out pairs of SFT answers."""
+
+    sft: Params
+    reward: Params
+    scale: ScoreScale
+
+
+def make_tools(config: Config, folder: Path) -> Tools:
     """Nothing is compiled before it is called; UserError for sizes that the devices can't share."""
-    lab = make_lab(tokenizer, config.size, seed=config.seed, model_parallel=config.model_parallel)
+    sizes = {"seed": config.seed, "model_parallel": config.model_parallel}
+    lab = shop_lab(config.size, folder, **sizes)
     check_batches(lab, config)
-    return Tools(config, lab)
+    teacher = gold_teacher(
+        config.seed, beta=config.reward.teacher_beta, tie_gap=config.reward.tie_gap
+    )
+    return Tools(config, shop_task(config.seed, teacher=teacher), lab)

@@ -10,9 +10,11 @@ import numpy as np
 from experiments.shop_nash.population import judged
 from rlhf_jax.envs import shop
 from rlhf_jax.exact.answer_games import solve_answer_games, summarise
-from rlhf_jax.labs.shop import CHUNK, ShopLab, answer, make_prompts, stage_key, texts_of, wrapped
+from rlhf_jax.labs.shop import shop_task
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.statistics import mean_interval
+from rlhf_jax.recipes import LanguageLab, make_prompts, stage_key
+from rlhf_jax.recipes.lab import CHUNK, decode_texts, wrapped
 from rlhf_jax.types import Params
 
 RESAMPLES = 2000
@@ -34,13 +36,13 @@ class Sampled(NamedTuple):
 
 
 def sample_answers(
-    lab: ShopLab, name: str, params: Params, ref: Params, indices: np.ndarray, samples: int
+    lab: LanguageLab, name: str, params: Params, ref: Params, indices: np.ndarray, samples: int
 ) -> Sampled:
     """Draws with a key of the policy's own name, so that no two policies share their luck."""
     key, parts = stage_key(lab, f"evaluation of {name}"), []
     for start in range(0, len(indices), CHUNK):
-        prompts = make_prompts(lab, wrapped(indices, start, CHUNK))
-        rollout = answer(lab, params, prompts, key, np.arange(samples))
+        prompts = make_prompts(lab, shop_task(lab.seed), wrapped(indices, start, CHUNK))
+        rollout = lab.draw(params, prompts, key, samples)
         trajectory = rollout.trajectory
         ref_logps = sequence_logps(lab.token_logps(ref, trajectory), trajectory.mask)
         logps = sequence_logps(rollout.token_logps, trajectory.mask)
@@ -49,7 +51,7 @@ def sample_answers(
     actions, log_ratios, lengths = (
         np.concatenate(column)[: len(indices)] for column in zip(*parts, strict=True)
     )
-    texts = texts_of(lab, actions.reshape(-1, actions.shape[-1]))
+    texts = decode_texts(lab, actions.reshape(-1, actions.shape[-1]))
     found = judged(lab, np.repeat(indices, samples), texts)
     shape = (len(indices), samples)
     rows = [texts[i : i + samples] for i in range(0, len(texts), samples)]

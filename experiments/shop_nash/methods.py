@@ -1,6 +1,7 @@
 """The methods that are compared, all drawn from SFT's params and judged by the same population."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,21 +18,15 @@ from rlhf_jax.algos.preference import trajectory_logps
 from rlhf_jax.algos.selfplay import AnswerMethod, AnswerState, Arena
 from rlhf_jax.algos.selfplay.regressions import labelled_pairs
 from rlhf_jax.algos.selfplay.rounds import start_rounds
-from rlhf_jax.labs.shop import (
-    ShopLab,
-    answer,
-    make_prompts,
-    sampling_config,
-    stage_key,
-    texts_of,
-)
-from rlhf_jax.policies.language import language_decoder, mixture_decoder
+from rlhf_jax.labs.shop import SPLITS, shop_task
+from rlhf_jax.policies.language import mixture_decoder
+from rlhf_jax.recipes import LanguageLab, make_prompts, stage_key
+from rlhf_jax.recipes.lab import decode_texts
 from rlhf_jax.rewards import Judge
 from rlhf_jax.sampling.draws import language_draw
 from rlhf_jax.training import Stage, train_stage
 from rlhf_jax.types import Params, Prompts
 
-RL_PROMPTS, RL_PROMPT_COUNT = 850_000, 100_000
 CURVE_PROMPTS, CURVE_POINTS = 64, 12
 
 
@@ -39,28 +34,27 @@ class Entry(NamedTuple):
     """A method: its printed name, how it is made, and its answers per prompt and round."""
 
     name: str
-    make: Callable[[ShopLab, Arena, Game], AnswerMethod]
+    make: Callable[[LanguageLab, Arena, Game], AnswerMethod]
     draws: Callable[[Game], int]
 
 
-def make_arena(lab: ShopLab, config: Config, sft: Params, judge: Judge) -> Arena:
+def make_arena(lab: LanguageLab, config: Config, sft: Params, judge: Judge) -> Arena:
     """Where all methods play. No schedule: regressions begin their optimiser anew each round."""
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.game.rate))
-    draw = language_draw(language_decoder(lab.model), sampling_config())
-    return Arena(lab.policy, optimizer, draw, judge, sft)
+    return Arena(lab.policy, optimizer, lab.draw, judge, sft)
 
 
-def nash_md_pg(lab: ShopLab, arena: Arena, game: Game) -> AnswerMethod:
+def nash_md_pg(lab: LanguageLab, arena: Arena, game: Game) -> AnswerMethod:
     """Against the token-level mixture with SFT."""
-    decoder = mixture_decoder(language_decoder(lab.model), weight=game.mixture_weight)
-    mixed = language_draw(decoder, sampling_config())
+    decoder = mixture_decoder(lab.decoder, weight=game.mixture_weight)
+    mixed = language_draw(decoder, lab.sampling)
     return methods.nash_md_pg(arena, beta=game.beta, mixed_draw=mixed)
 
 
-def egpo(lab: ShopLab, arena: Arena, game: Game) -> AnswerMethod:
+def egpo(lab: LanguageLab, arena: Arena, game: Game) -> AnswerMethod:
     """Pairs at a higher temperature, as a stand-in for uniform ones."""
-    config = sampling_config(temperature=game.pair_temperature)
-    pairs = language_draw(language_decoder(lab.model), config)
+    config = replace(lab.sampling, temperature=game.pair_temperature)
+    pairs = language_draw(lab.decoder, config)
     return methods.egpo(arena, beta=game.ipo_beta, pair_draw=pairs)
 
 
@@ -129,7 +123,7 @@ def entries(config: Config) -> dict[str, Entry]:
 
 
 def fit_method(
-    stage: Stage, lab: ShopLab, config: Config, arena: Arena, entry: Entry
+    stage: Stage, lab: LanguageLab, config: Config, arena: Arena, entry: Entry
 ) -> tuple[Params, dict[str, Any]]:
     """All rounds; mean style and gold on validation prompts along the way."""
     game, key = config.game, stage_key(lab, stage.name)
@@ -151,21 +145,21 @@ def fit_method(
 
 def prompt_numbers(step: int, count: int) -> np.ndarray:
     """Numbers of a step's training prompts."""
-    return RL_PROMPTS + (step * count + np.arange(count)) % RL_PROMPT_COUNT
+    prompts = SPLITS["train"]
+    return prompts.start + (step * count + np.arange(count)) % len(prompts)
 
 
-def round_prompts(lab: ShopLab, step: int, count: int) -> Prompts:
+def round_prompts(lab: LanguageLab, step: int, count: int) -> Prompts:
     """A round's prompts as the sampler reads them."""
-    prompts = make_prompts(lab, prompt_numbers(step, count))
-    return Prompts((prompts.ids, prompts.mask), prompts.indices)
+    return make_prompts(lab, shop_task(lab.seed), prompt_numbers(step, count))
 
 
-def curve_point(lab: ShopLab, params: Params) -> dict[str, float]:
+def curve_point(lab: LanguageLab, params: Params) -> dict[str, float]:
     """Mean style and gold of one answer to each of the first validation prompts."""
-    indices = RL_PROMPTS + RL_PROMPT_COUNT + np.arange(CURVE_PROMPTS)
-    prompts = make_prompts(lab, indices)
-    drawn = answer(lab, params, prompts, stage_key(lab, "curve"), np.arange(1))
-    texts = texts_of(lab, jax.device_get(drawn.trajectory.actions[:, 0]))
+    indices = np.array(SPLITS["validation"][:CURVE_PROMPTS])
+    prompts = make_prompts(lab, shop_task(lab.seed), indices)
+    drawn = lab.draw(params, prompts, stage_key(lab, "curve"), 1)
+    texts = decode_texts(lab, jax.device_get(drawn.trajectory.actions[:, 0]))
     found = judged(lab, indices, texts)
     brief, warm, thorough = found.styles.mean(0)
     return {

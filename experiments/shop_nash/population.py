@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from rlhf_jax.envs import shop
-from rlhf_jax.labs.shop import ShopLab, texts_of
+from rlhf_jax.recipes import LanguageLab
+from rlhf_jax.recipes.lab import decode_texts
 from rlhf_jax.rewards import Judge
 from rlhf_jax.types import Trajectory
 
@@ -19,28 +20,28 @@ class Judged(NamedTuple):
     gold: np.ndarray
 
 
-def utilities_of(lab: ShopLab, indices: np.ndarray, texts: list[str]) -> np.ndarray:
+def utilities_of(seed: int, indices: np.ndarray, texts: list[str]) -> np.ndarray:
     """Utility [N, 3] of each text for each judge."""
-    prompts = [shop.make_prompt(lab.seed, int(i)) for i in indices]
+    prompts = [shop.make_prompt(seed, int(i)) for i in indices]
     return shop.style_utilities(prompts, texts)
 
 
-def judged(lab: ShopLab, indices: np.ndarray, texts: list[str]) -> Judged:
+def judged(lab: LanguageLab, indices: np.ndarray, texts: list[str]) -> Judged:
     """Everything a report needs to know of the texts."""
     rows = []
     for index, text in zip(indices, texts, strict=True):
         found = shop.score(shop.make_prompt(lab.seed, int(index)), text)
         rows.append((shop.style_shares(text, found), found.overall))
     styles, gold = (np.array(column) for column in zip(*rows, strict=True))
-    return Judged(utilities_of(lab, indices, texts), styles, gold)
+    return Judged(utilities_of(lab.seed, indices, texts), styles, gold)
 
 
-def population_judge(lab: ShopLab, *, beta: float) -> Judge:
+def population_judge(lab: LanguageLab, *, beta: float) -> Judge:
     """The world's exact P(first beats second), from the texts of the answers."""
 
     def judge(indices: np.ndarray, first: Trajectory, second: Trajectory) -> np.ndarray:
         sides = [
-            utilities_of(lab, indices, texts_of(lab, jax.device_get(each.actions)))
+            utilities_of(lab.seed, indices, decode_texts(lab, jax.device_get(each.actions)))
             for each in (first, second)
         ]
         return shop.population_prefs(np.stack(sides, axis=1), beta=beta)[:, 0, 1]

@@ -1,6 +1,5 @@
 """SFT, judges' pairs, PPO on Bradley-Terry, iterative DPO, eight Nash methods, and a tournament."""
 
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,33 +17,47 @@ from experiments.shop_nash.evaluate import (
 from experiments.shop_nash.methods import entries, fit_method, make_arena, prompt_numbers
 from experiments.shop_nash.pairs import (
     fit_bradley_terry,
+    fit_of,
     fit_preference_model,
-    open_pairs,
-    preference_of,
-    sample_pairs,
+    population_teacher,
 )
 from experiments.shop_nash.population import population_judge
 from experiments.shop_nash.report import write_report
 from rlhf_jax.algos.ppo import PPOConfig
-from rlhf_jax.labs import shop_stages
-from rlhf_jax.labs.shop import ShopLab, check_batches, make_lab
-from rlhf_jax.labs.shop_ppo import Trained, fit_ppo
+from rlhf_jax.labs.shop import SPLITS, base_corpus, shop_lab, shop_task
+from rlhf_jax.recipes import (
+    Fit,
+    LanguageLab,
+    adamw_cosine,
+    answer_rows,
+    critic_of,
+    model_reward,
+    online,
+    ppo,
+    sample_pairs,
+    stage_key,
+    supervised,
+)
+from rlhf_jax.recipes.lab import check_batches
+from rlhf_jax.recipes.offline import ScoreScale, preference_of
+from rlhf_jax.recipes.pairs import open_pairs
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.rewards import preference_judge
 from rlhf_jax.training import Run, Stage, check_stop, progress_bar, run_stage
 from rlhf_jax.types import Params
 
-PAIR_PROMPTS, HELDOUT_PROMPTS, HELDOUT_PAIRS = 600_000, 1_000_000, 1_100_000
-
 
 def run(config: Config, job: Run) -> Outcome:
     """Trains every method and lets them all play each other."""
-    lab = make_lab(shop_stages.make_tokenizer(job.out / "data"), config.size, seed=config.seed)
+    lab = shop_lab(config.size, job.out / "data", seed=config.seed)
     check_batches(lab, config)
     like_policy, like_reward = shapes(lab.policy.init), shapes(lab.reward.init)
     sft = run_stage(job, "sft", lambda stage: learn(stage, lab, config), like=like_policy)
     run_stage(job, "pairs", lambda stage: label(stage.run, lab, config, sft.arrays))
-    train, heldout = (open_pairs(job.out / "data", split) for split in ("train", "heldout"))
+    train, heldout = (
+        open_pairs(job.out / "data", f"shop_nash_pairs_{split}", split)
+        for split in ("train", "heldout")
+    )
     given = {"lab": lab, "sft": sft.arrays, "pairs": train, "heldout": heldout}
     reward = run_stage(
         job,
@@ -59,8 +72,9 @@ def run(config: Config, job: Run) -> Outcome:
         like=like_reward,
     )
 
-    trained = Trained(sft.arrays, reward.arrays, reward.info["mean"], reward.info["std"])
-    work = partial(improve, lab=lab, config=config, trained=trained)
+    scale = ScoreScale(reward.info["mean"], reward.info["std"])
+    start = {"sft": sft.arrays, "reward": reward.arrays, "scale": scale}
+    work = partial(improve, lab=lab, config=config, **start)
     results = {BASELINES[0]: run_stage(job, "ppo", work, like=like_policy)}
     world = population_judge(lab, beta=config.judge_beta)
     learned = preference_judge(preference_of(lab), preference.arrays)
@@ -91,48 +105,62 @@ def shapes(init) -> Params:
     return jax.eval_shape(init, jax.random.key(0))
 
 
-def learn(stage: Stage, lab: ShopLab, config: Config) -> tuple[Params, dict]:
+def learn(stage: Stage, lab: LanguageLab, config: Config) -> tuple[Params, dict]:
     """SFT on the base corpus."""
-    corpus = shop_stages.base_corpus(config.seed, config.rows, stage.run.out / "data")
-    return shop_stages.fit_sft(stage, lab, corpus, **asdict(config.sft)), {"rows": len(corpus)}
+    corpus = base_corpus(config.seed, config.rows, stage.run.out / "data")
+    rows = answer_rows(lab, corpus, batch_size=config.sft.batch_size)
+    start = lab.policy.init(stage_key(lab, "sft"))
+    fit = fit_of(config.sft, save_every=250)
+    return supervised(stage, lab, rows, start, fit), {"rows": len(corpus)}
 
 
-def label(job: Run, lab: ShopLab, config: Config, sft: Params) -> tuple[Any, dict]:
+def label(job: Run, lab: LanguageLab, config: Config, sft: Params) -> tuple[Any, dict]:
     """Pairs of both splits; the records are their own result."""
     numbers = {
-        "train": PAIR_PROMPTS + np.arange(config.pairs),
-        "heldout": HELDOUT_PAIRS + np.arange(config.heldout_pairs),
+        "train": SPLITS["pairs"][: config.pairs],
+        "heldout": SPLITS["heldout_pairs"][: config.heldout_pairs],
     }
+    teacher = population_teacher(config.seed, beta=config.judge_beta)
+    task = shop_task(config.seed, teacher=teacher)
+    more = {"facts": {"judge_beta": config.judge_beta}, "remedy": "raise sft.steps"}
+    sample = partial(sample_pairs, job, lab, task, sft, **more)
     return {}, {
-        split: len(sample_pairs(job, lab, config, sft, indices, split))
+        split: len(sample(np.array(indices), name=f"shop_nash_pairs_{split}", split=split))
         for split, indices in numbers.items()
     }
 
 
 def improve(
-    stage: Stage, *, lab: ShopLab, config: Config, trained: Trained
+    stage: Stage,
+    *,
+    lab: LanguageLab,
+    config: Config,
+    sft: Params,
+    reward: Params,
+    scale: ScoreScale,
 ) -> tuple[Params, dict[str, Any]]:
     """PPO on the Bradley-Terry model of the population."""
     size = config.ppo
-    params = fit_ppo(
+    method = ppo(lab, PPOConfig(beta=size.beta), critic_of(reward, scale), epochs=size.epochs)
+    params = online(
         stage,
         lab,
-        trained,
-        PPOConfig(beta=size.beta),
-        numbers=[prompt_numbers(i, size.batch_size) for i in range(size.steps)],
-        steps=size.steps,
-        epochs=size.epochs,
-        minibatches=1,
-        rate=size.rate,
+        shop_task(config.seed),
+        method,
+        model_reward(lab, reward, scale),
+        sft,
+        [prompt_numbers(i, size.batch_size) for i in range(size.steps)],
+        Fit(adamw_cosine(size.rate, size.steps * size.epochs), size.steps, save_every=20),
+        key=stage_key(lab, stage.name),
     )
     return params, {"rounds": size.steps, "answers": size.steps * size.batch_size}
 
 
 def draw(
-    job: Run, lab: ShopLab, config: Config, params: dict[str, Params]
+    job: Run, lab: LanguageLab, config: Config, params: dict[str, Params]
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
     """Answers of every policy to the held-out prompts."""
-    indices = HELDOUT_PROMPTS + np.arange(config.evaluation.prompts)
+    indices = np.array(SPLITS["heldout"][: config.evaluation.prompts])
     arrays, texts = {}, {}
     with progress_bar("evaluation", len(params), show=job.progress) as advance:
         for name, one in params.items():

@@ -223,9 +223,15 @@ def start_training(
     return jax.device_put(state, shardings), compiled
 
 
-def batch_ways(lab: LanguageLab) -> int:
-    """The devices that share out a batch: its size must be a multiple."""
-    return 1 if lab.mesh is None else lab.mesh.shape["data"]
+def check_batches(lab: LanguageLab, config: Any) -> None:
+    """Raises UserError for a `batch_size` within the config that the lab's devices can't share."""
+    ways = 1 if lab.mesh is None else lab.mesh.shape["data"]
+    for name, part in vars(config).items():
+        if getattr(part, "batch_size", 0) % ways:
+            raise UserError(
+                f"{name}.batch_size must be a multiple of {ways}, the devices that share a batch, "
+                f"got {part.batch_size}"
+            )
 
 
 def wrapped(indices: np.ndarray, start: int, size: int) -> np.ndarray:

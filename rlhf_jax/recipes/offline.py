@@ -8,6 +8,7 @@ metrics, and returns the fitted parameters.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +51,7 @@ class Fit(NamedTuple):
 
 def supervised(stage: Stage, lab: LanguageLab, rows: Rows, params: Params, fit: Fit) -> Params:
     """Maximum likelihood of the answers, given their prompts."""
-    update = sft.make_update(lab.policy, fit.optimizer)
+    update = built(sft.make_update, lab.policy, fit.optimizer)
     return fit_rows(stage, lab, update, rows, params, fit, part="policy")
 
 
@@ -68,7 +69,7 @@ def reward_model(
     Args:
       loss: `(chosen_scores [B], rejected_scores [B]) -> [B]`.
     """
-    update = reward_update.make_update(lab.reward, fit.optimizer, loss=loss)
+    update = built(reward_update.make_update, lab.reward, fit.optimizer, loss=loss)
     return fit_rows(stage, lab, update, rows, params, fit, part="reward")
 
 
@@ -76,7 +77,7 @@ def preference_model(
     stage: Stage, lab: LanguageLab, rows: Rows, params: Params, fit: Fit
 ) -> Params:
     """P(first beats second) from pairs, by a model that reads both answers (`preference_of`)."""
-    update = preference_model_update.make_update(preference_of(lab), fit.optimizer)
+    update = built(preference_model_update.make_update, preference_of(lab), fit.optimizer)
     return fit_rows(stage, lab, update, rows, params, fit, part="reward")
 
 
@@ -97,10 +98,18 @@ def preference(
       rows: pairs with their reference log-probs (`reference_logps`), unless `reference` is False.
       loss, logps, reference: as in `algos.preference.make_update`.
     """
-    update = preference_update.make_update(
-        lab.policy, fit.optimizer, loss, logps=logps, reference=reference
-    )
+    options = {"logps": logps, "reference": reference}
+    update = built(preference_update.make_update, lab.policy, fit.optimizer, loss, **options)
     return fit_rows(stage, lab, update, rows, params, fit, part="policy")
+
+
+def _build(make_update: Any, *arguments: Any, **options: Any) -> Any:
+    """An update, made anew."""
+    return make_update(*arguments, **options)
+
+
+# The same update for the same arguments, so that jit compiles it once for all folds and seeds.
+built: Any = lru_cache(maxsize=64)(_build)
 
 
 def fit_rows(

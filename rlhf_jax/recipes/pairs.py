@@ -26,6 +26,7 @@ def sample_pairs(
     name: str,
     split: str,
     facts: dict[str, Any],
+    remedy: str,
 ) -> Records:
     """Two answers of the policy to each prompt, the one that the teacher prefers chosen.
 
@@ -36,6 +37,7 @@ def sample_pairs(
     Args:
       name, split: of the data set under `run.out / "data"`.
       facts: JSON values that the teacher depends on.
+      remedy: which option to change if no pair is left.
     Raises:
       UserError: the task has no teacher, or no pair is left.
     """
@@ -53,8 +55,8 @@ def sample_pairs(
         rows.append(row | {key: float(values[i]) for key, values in labels.columns.items()})
     if not rows:
         raise UserError(
-            f"pairs: none of the {len(indices)} {split} pairs is left: the teacher keeps none, or "
-            f"answers are empty ({facts})"
+            f"pairs: none of the {len(indices)} {split} pairs is left: in each an answer is empty, "
+            f"or the teacher has no preference; {remedy}"
         )
     fields = dict.fromkeys(("prompt", "chosen", "rejected"), TEXT)
     fields |= dict.fromkeys(labels.columns, Field("float32"))

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.recipes.lab import LanguageLab, decode_texts
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.task import Task, overall, score_answers
+from rlhf_jax.training import UserError
 from rlhf_jax.types import Params, Prompts, Trajectory
 
 
@@ -75,3 +76,21 @@ def weighted_reward(parts: dict[str, tuple[float, Reward]]) -> Reward:
 def actions_of(trajectory: Trajectory) -> np.ndarray:
     """The sampled ids on the host, [B, K, T]."""
     return np.asarray(jax.device_get(trajectory.actions))
+
+
+def check_scores(indices: np.ndarray, scores: np.ndarray) -> None:
+    """Stops at a reward model's score that is not finite: it would be the best or the worst of all.
+
+    Args:
+      indices, scores: [N] prompts' numbers and [N] or [N, K] scores of answers to them.
+    Raises:
+      UserError: naming the first such prompt.
+    """
+    wrong = ~np.isfinite(scores).reshape(len(indices), -1).all(-1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise UserError(
+            f"prompt {indices[row]}: the reward model's scores must be finite, got "
+            f"{scores[row].tolist()} ({wrong.sum()} of {len(indices)} prompts have such scores): "
+            "lower its learning rate"
+        )

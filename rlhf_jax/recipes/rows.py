@@ -5,7 +5,8 @@ an uninterrupted one does. Records are dicts of texts, in memory or on disk (`da
 "prompt" and "answer", or "prompt", "chosen" and "rejected".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -50,9 +51,27 @@ def answer_rows(lab: LanguageLab, records: Records, *, batch_size: int) -> Rows:
     )
 
 
-def pair_rows(lab: LanguageLab, pairs: Records, *, batch_size: int) -> Rows:
-    """Batches of pairs, in an order of the lab's seed."""
-    return batches(pairs, batch_size=batch_size, seed=lab.seed, batch_fn=partial(pair_batch, lab))
+def pair_rows(
+    lab: LanguageLab,
+    pairs: Records,
+    *,
+    batch_size: int,
+    reference: Mapping[str, np.ndarray] | None = None,
+) -> Rows:
+    """Batches of pairs, in an order of the lab's seed.
+
+    Args:
+      reference: log-probs [N] of all pairs by `reference_logps`; None for losses without one.
+    """
+
+    def take(numbers: Sequence[int]) -> PreferenceBatch:
+        batch = pair_batch(lab, [pairs[int(i)] for i in numbers])
+        if reference is None:
+            return batch
+        refs = {f"ref_{side}_logps": jnp.asarray(x[numbers]) for side, x in reference.items()}
+        return replace(batch, **refs)
+
+    return batches(len(pairs), batch_size=batch_size, seed=lab.seed, batch_fn=take)
 
 
 def array_rows(data: PyTree, *, batch_size: int, seed: int) -> Rows:

@@ -21,7 +21,7 @@ from experiments.preferences.data import (
 )
 from experiments.preferences.fold import check_finite, fold_data, prompts_asked
 from experiments.preferences.run import accuracy_claim, run
-from experiments.preferences.training import make_tools
+from experiments.preferences.tools import make_tools
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import dialogue_opening
 from rlhf_jax.training import DivergedError, Interrupted, UserError, open_run

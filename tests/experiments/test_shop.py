@@ -14,10 +14,9 @@ from experiments.__main__ import BadArguments, make_config, parse_run
 from experiments.shop import config as shop_config
 from experiments.shop import run as shop_run
 from experiments.shop.claims import accuracy_claim, win_claims
-from experiments.shop.corpus import sample_pairs
 from experiments.shop.report import Method, overoptimisation
 from experiments.shop.tools import make_tools
-from rlhf_jax.labs.shop_stages import make_tokenizer, score_moments
+from rlhf_jax.recipes.offline import score_scale
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.training import Interrupted, UserError, open_run, read_metrics
 
@@ -182,24 +181,24 @@ def test_what_the_devices_cannot_share_is_refused_at_the_start(
 ):
     monkeypatch.setattr("jax.device_count", lambda: devices)
     with pytest.raises(UserError, match=message):
-        make_tools(replace(TOY, **change), make_tokenizer(tmp_path))
+        make_tools(replace(TOY, **change), tmp_path)
 
 
-def test_a_policy_too_weak_to_leave_pairs_is_named(monkeypatch, tmp_path):
-    tools = make_tools(TOY, make_tokenizer(tmp_path))
+def test_a_policy_too_weak_to_leave_pairs_is_named(tmp_path):
+    tools = make_tools(TOY, tmp_path)
     empty = SimpleNamespace(trajectory=SimpleNamespace(actions=np.zeros((128, 2, 3), int)))
-    monkeypatch.setattr("experiments.shop.corpus.answer", lambda *_: empty)
-    message = "pairs: none of the 4 train pairs is left: .* raise sft.steps or lower tie_gap"
+    lab = tools.lab._replace(**{"draw": lambda *_: empty})
+    message = "pairs: none of the 48 train pairs is left: .* raise sft.steps or lower tie_gap"
     opened = open_run(tmp_path / "out", slug="shop", config=TOY)
     with opened as job, pytest.raises(UserError, match=message):
-        sample_pairs(job, tools, {}, np.arange(4), tmp_path, "train")
+        shop_run.label(job, tools._replace(lab=lab), {})
 
 
 def test_equal_scores_cannot_be_normalised():
-    assert score_moments("reward_model", np.array([[1.0, 3.0]])) == {"mean": 2.0, "std": 1.0}
+    assert score_scale("reward_model", np.array([[1.0, 3.0]])) == (2.0, 1.0)
     for scores in (np.full((2, 2), 33.3, np.float32), np.full((2, 2), np.nan)):
         with pytest.raises(UserError, match="reward_model: the 4 held-out scores"):
-            score_moments("reward_model", scores)
+            score_scale("reward_model", scores)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "banana"])

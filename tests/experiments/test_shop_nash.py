@@ -9,9 +9,9 @@ from experiments.shop_nash import run as nash_run
 from experiments.shop_nash.evaluate import play, standings
 from experiments.shop_nash.population import population_judge
 from rlhf_jax.envs import shop
-from rlhf_jax.labs.shop import make_lab
-from rlhf_jax.labs.shop_stages import make_tokenizer, trajectories
+from rlhf_jax.labs.shop import shop_lab
 from rlhf_jax.labs.size import Size
+from rlhf_jax.recipes.lab import make_trajectories
 from rlhf_jax.training import open_run
 
 TOY = nash_config.Config(
@@ -96,11 +96,11 @@ def test_two_models_that_are_right_about_other_pairs_leave_the_accuracy_undecide
 
 
 def test_the_judge_reads_texts_and_is_the_population(tmp_path):
-    lab = make_lab(make_tokenizer(tmp_path), TOY.size, seed=0)
+    lab = shop_lab(TOY.size, tmp_path, seed=0)
     indices = np.arange(4)
     prompts = [shop.make_prompt(0, i) for i in range(4)]
     texts = [[shop.sample_answer(0, p, k) for p in prompts] for k in range(2)]
-    sides = [trajectories(lab.tokenizer, [p.text for p in prompts], side) for side in texts]
+    sides = [make_trajectories(lab, [p.text for p in prompts], side) for side in texts]
     judge = population_judge(lab, beta=10.0)
     utilities = np.stack([shop.style_utilities(prompts, side) for side in texts], 1)
     gaps = utilities[:, 0] - utilities[:, 1]

@@ -1,9 +1,9 @@
-"""What the shop's experiments refuse to choose by."""
+"""Scores that nothing may be chosen by."""
 
 import numpy as np
 import pytest
 
-from rlhf_jax.labs.shop import check_scores
+from rlhf_jax.recipes.rewards import check_scores
 from rlhf_jax.training import UserError
 
 
