@@ -12,7 +12,7 @@ from rlhf_jax.data.tokenizer import save_tokenizer, standard_vocabulary, train_w
 from rlhf_jax.envs import shop
 from rlhf_jax.feedback import teachers
 from rlhf_jax.labs.size import Size
-from rlhf_jax.recipes.lab import LanguageLab, make_lab
+from rlhf_jax.recipes.lab import LanguageLab, device_mesh, make_lab
 from rlhf_jax.recipes.task import Labels, Task, Teacher
 
 TEXT = Field("text")
@@ -83,7 +83,7 @@ def shop_lab(size: Size, folder: Path, *, seed: int, model_parallel: int = 1) ->
         prompt_length=shop.MAX_PROMPT_WORDS + 1,  # the <bos>
         answer_length=shop.MAX_ANSWER_WORDS + 1,  # the <eos>
         seed=seed,
-        model_parallel=model_parallel,
+        mesh=device_mesh(model_parallel=model_parallel),
     )
 
 

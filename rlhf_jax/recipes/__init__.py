@@ -19,6 +19,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 
 from rlhf_jax.recipes.lab import LanguageLab as LanguageLab
 from rlhf_jax.recipes.lab import adamw_cosine as adamw_cosine
+from rlhf_jax.recipes.lab import device_mesh as device_mesh
 from rlhf_jax.recipes.lab import make_lab as make_lab
 from rlhf_jax.recipes.lab import make_prompts as make_prompts
 from rlhf_jax.recipes.lab import stage_key as stage_key

@@ -100,24 +100,17 @@ def make_lab(
     prompt_length: int,
     answer_length: int,
     seed: int = 0,
-    model_parallel: int = 1,
+    mesh: Mesh | None = None,
 ) -> LanguageLab:
     """Everything that depends on sizes only; nothing is compiled before it is called.
 
     Args:
       prompt_length, answer_length: P and T >= 1; longer prompts keep their end, longer answers
         their start.
-      model_parallel: devices over which each copy of the parameters is split.
-    Raises:
-      UserError: model_parallel does not divide the number of devices.
+      mesh: of the devices that share the work, e.g. `device_mesh()`; None for one device. Batches
+        must then be multiples of its data axis.
     """
     check_range("[1, inf)", prompt_length=prompt_length, answer_length=answer_length)
-    devices = jax.device_count()
-    if devices % model_parallel:
-        raise UserError(
-            f"model_parallel must divide the number of devices, {devices}, got {model_parallel}"
-        )
-    mesh = make_mesh(model=model_parallel) if devices > 1 else None
     model = make_transformer(config)
     scorer, critic = make_reward_model(config), make_value_model(config)
     policy, reward = language_policy(model), language_reward(scorer)
@@ -147,6 +140,20 @@ def make_lab(
         token_logps=jax.jit(token_logps),
         scores=jax.jit(reward.scores),
     )
+
+
+def device_mesh(*, model_parallel: int = 1) -> Mesh | None:
+    """All devices, each copy of the parameters split over `model_parallel`; None if there is one.
+
+    Raises:
+      UserError: model_parallel does not divide the number of devices.
+    """
+    devices = jax.device_count()
+    if devices % model_parallel:
+        raise UserError(
+            f"model_parallel must divide the number of devices, {devices}, got {model_parallel}"
+        )
+    return make_mesh(model=model_parallel) if devices > 1 else None
 
 
 def make_draw(decoder: LanguageDecoder, default: SamplingConfig, mesh: Mesh | None) -> LabDraw:
