@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def shop_task(seed: int, *, teacher: Teacher | None = None) -> Task:
     def texts(indices: np.ndarray) -> list[str]:
         return [shop.make_prompt(seed, int(i)).text for i in indices]
 
-    def score(indices: np.ndarray, answers: Sequence[str]) -> dict[str, list[float]]:
+    def score(indices: np.ndarray, answers: Sequence[str]) -> dict[str, Any]:
         rows = zip(indices, answers, strict=True)
         found = [shop.score(shop.make_prompt(seed, int(i)), text) for i, text in rows]
         axes = np.array([one.vector() for one in found]).reshape(len(found), len(shop.AXES))
