@@ -69,7 +69,8 @@ def gold_scores(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The six axes [N, 6] and the overall gold score [N] of each text."""
     found = score_answers(tools.task, indices, texts)
-    return np.stack([found[axis] for axis in shop.AXES], axis=-1), found["gold"]
+    axes = np.stack([found[axis] for axis in shop.AXES], axis=-1).astype(np.float32)
+    return axes, found["gold"]
 
 
 def curve_point(tools: Tools, params: Params, trained: Trained) -> dict[str, float]:

@@ -119,7 +119,7 @@ def overall(task: Task, scores: Scores) -> np.ndarray:
     return np.sum([weight * scores[name] for name, weight in weights.items()], axis=0)
 
 
-def _numbers(name: str, values: Sequence[Any], indices: np.ndarray) -> np.ndarray:
+def _numbers(name: str, values: Any, indices: np.ndarray) -> np.ndarray:
     """[N] float64; None becomes NaN."""
     rows = list(values)
     if len(rows) != len(indices):
