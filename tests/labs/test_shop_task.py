@@ -27,7 +27,7 @@ def test_the_objective_is_gold_and_the_axes_are_beside_it():
     scores = score_answers(task, INDICES, texts)
     gold = [shop.score(shop.make_prompt(0, int(i)), t) for i, t in zip(INDICES, texts, strict=True)]
     np.testing.assert_array_equal(overall(task, scores), [one.overall for one in gold])
-    np.testing.assert_array_equal(scores["honest"], [one.honest for one in gold])
+    np.testing.assert_allclose(scores["honest"], [one.honest for one in gold], rtol=1e-6)
 
 
 def test_the_teacher_prefers_gold_and_leaves_ties_out():
