@@ -46,6 +46,7 @@ from rlhf_jax.recipes.rows import array_rows as array_rows
 from rlhf_jax.recipes.rows import pair_rows as pair_rows
 from rlhf_jax.recipes.task import Labels as Labels
 from rlhf_jax.recipes.task import Task as Task
+from rlhf_jax.recipes.task import objective_teacher as objective_teacher
 from rlhf_jax.recipes.task import overall as overall
 from rlhf_jax.recipes.task import score_answers as score_answers
 from rlhf_jax.recipes.task import text_task as text_task

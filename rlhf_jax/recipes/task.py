@@ -86,6 +86,22 @@ def text_task(
     )
 
 
+def objective_teacher(task: Task) -> Teacher:
+    """A teacher that always prefers the answer with the higher objective.
+
+    Pairs with equal objectives and pairs with an answer left out are not kept.
+    """
+
+    def label(
+        key: jax.Array, indices: np.ndarray, first: Sequence[str], second: Sequence[str]
+    ) -> Labels:
+        values = [overall(task, score_answers(task, indices, side)) for side in (first, second)]
+        kept = np.isfinite(values).all(axis=0) & (values[0] != values[1])
+        return Labels((values[1] > values[0]).astype(int), kept, {})
+
+    return label
+
+
 def score_answers(task: Task, indices: np.ndarray, answers: Sequence[str]) -> Scores:
     """Every named score of each answer, [N] float64, NaN where the task gave None or NaN.
 

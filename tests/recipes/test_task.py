@@ -1,9 +1,10 @@
 """Tasks: prompts by number, and what is wrong with a score is said by its prompt."""
 
+import jax
 import numpy as np
 import pytest
 
-from rlhf_jax.recipes import overall, score_answers, text_task
+from rlhf_jax.recipes import objective_teacher, overall, score_answers, text_task
 from rlhf_jax.training import UserError
 
 PROMPTS = ["one", "two", "three", "four"]
@@ -65,3 +66,14 @@ def test_an_unknown_objective_is_named():
 def test_a_split_without_prompts_is_refused(heldout):
     with pytest.raises(ValueError, match="heldout"):
         text_task(PROMPTS, letters, objective="letters", heldout=heldout)
+
+
+def test_the_teacher_of_an_objective_prefers_more_of_it_and_has_no_opinion_on_ties():
+    scores = {"a": 1.0, "bb": 2.0, "cc": 2.0, "?": None}
+    task = text_task(PROMPTS, lambda p, a: {"s": [scores[x] for x in a]}, objective="s", heldout=1)
+    teacher = objective_teacher(task)
+    labels = teacher(
+        jax.random.key(0), np.arange(4), ["a", "bb", "bb", "?"], ["bb", "a", "cc", "a"]
+    )
+    np.testing.assert_array_equal(labels.kept, [True, True, False, False])
+    np.testing.assert_array_equal(labels.winners[:2], [1, 0])
