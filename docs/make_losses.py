@@ -46,10 +46,10 @@ HEAD = """# Objectives
 
 One row per function, made from the docstrings by `python docs/make_losses.py`. A loss takes arrays
 and returns one value per example (or per step), unreduced; how they are averaged is a separate
-choice: the last table. Every function is in `rlhf_jax`; its module says the shapes and ranges that
-it shares, its docstring the rest and where it departs from the paper. A keyword out of its range
-or a mask that is not bool raises an error with its name at trace time; traced numbers are not
-checked.
+choice: the last table. Losses are imported from `rlhf_jax.losses`, links from its module `links`,
+estimators and averages from `rlhf_jax.ops`. A module says the shapes and ranges that its functions
+share, a docstring the rest and where it departs from the paper. A keyword out of its range or a
+mask that is not bool raises an error with its name at trace time; traced numbers are not checked.
 
 Symbols: y_w and y_l are the chosen and the rejected answer; u = log pi - log pi_ref is a log-ratio,
 D = u_w - u_l; z is a margin; a = log pi(y) / |y| is a mean log-prob; rho = pi / pi_old; A is an

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax import Mean, masked_sum
 from rlhf_jax.certify import LAYOUTS, Certificate, Deviation, certify
+from rlhf_jax.ops import Mean, masked_sum
 
 EVERY = {"micro-batches", "gradient accumulation", *LAYOUTS}
 X = jnp.array([[6.0, 0.0, 0.0], [2.0, 2.0, 2.0]])

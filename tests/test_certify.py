@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from random_params import random_params
 
-from rlhf_jax import PreferenceBatch, Trajectory, dpo_loss, ipo_loss, mean_logps
+from rlhf_jax import PreferenceBatch, Trajectory, dpo_loss, ipo_loss
 from rlhf_jax.algos import ppo, preference, reward_model, sft
 from rlhf_jax.certify import LAYOUTS, certify
 from rlhf_jax.losses.preference import simpo_loss

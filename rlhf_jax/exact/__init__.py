@@ -1,1 +1,18 @@
-"""Closed forms and solvers that the sampled methods are held against."""
+"""Closed forms and solvers that the sampled methods are held against.
+
+    mdp = random_mdp(key, horizon=5, num_states=4, num_actions=3)
+    solution = finite_mdp.optimal(mdp)
+    gap = finite_mdp.regret(mdp, logps)
+
+`finite_mdp` and `discounted_mdp` answer the same questions by the same names, so import the module.
+
+| file | what it solves |
+|---|---|
+| `bandit` | regularised bandits, in closed form |
+| `finite_mdp`, `discounted_mdp` | MDPs: values, optima, occupancy, regret |
+| `value_iteration` | tables too large for a linear solve, dense or sparse |
+| `linear_mdp` | linear MDPs, as weights on features |
+| `nash`, `regularised_nash` | Nash policies of preference games, with a certificate |
+| `tournaments` | Condorcet winners, top cycles |
+| `answer_games` | how exploitable a policy is that can only be sampled |
+"""

@@ -1,21 +1,10 @@
 """Transformers as pure functions. The only folder that imports Flax."""
 
-from rlhf_jax.models.config import TransformerConfig
-from rlhf_jax.models.heads import (
-    ScalarModel,
-    make_reward_model,
-    make_scalar_model,
-    make_value_model,
-)
-from rlhf_jax.models.transformer import KVCache, Transformer, make_transformer
-
-__all__ = [
-    "KVCache",
-    "ScalarModel",
-    "Transformer",
-    "TransformerConfig",
-    "make_reward_model",
-    "make_scalar_model",
-    "make_transformer",
-    "make_value_model",
-]
+from rlhf_jax.models.config import TransformerConfig as TransformerConfig
+from rlhf_jax.models.heads import ScalarModel as ScalarModel
+from rlhf_jax.models.heads import make_reward_model as make_reward_model
+from rlhf_jax.models.heads import make_scalar_model as make_scalar_model
+from rlhf_jax.models.heads import make_value_model as make_value_model
+from rlhf_jax.models.transformer import KVCache as KVCache
+from rlhf_jax.models.transformer import Transformer as Transformer
+from rlhf_jax.models.transformer import make_transformer as make_transformer

@@ -1,1 +1,71 @@
-"""Arithmetic on arrays of log-probabilities: no model, no loss, no state."""
+"""Arithmetic on arrays of log-probabilities, rewards and masks: no model, no loss, no state.
+
+    >>> import jax.numpy as jnp
+    >>> from rlhf_jax.ops import gae, leave_one_out_advantages, masked_mean, token_logps
+    >>> logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]]))
+    >>> print(jnp.exp(token_logps(logits, jnp.array([0, 1]))))
+    [0.5  0.75]
+    >>> print(leave_one_out_advantages(jnp.array([1.0, 0.0, 0.5])))
+    [ 0.75 -0.75  0.  ]
+
+A mask is bool, and what it hides may be anything. Leading axes are free; steps are the last axis.
+
+    >>> print(masked_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([True, True, False])))
+    2.0
+    >>> rewards, values, discounts = jnp.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    >>> print(gae(rewards, values, discounts, jnp.array(0.0), gae_lambda=1.0))
+    [0.5 0.5]
+
+By the name of their file: `bellman` (backups of MDPs), `elliptical` (norms of a design matrix),
+`games` (win rates and gaps of preference games), `linear_systems`, `newton`.
+"""
+
+from rlhf_jax.ops.chunked import chunked_token_logps as chunked_token_logps
+from rlhf_jax.ops.ensembles import mean_scores as mean_scores
+from rlhf_jax.ops.ensembles import uncertainty_penalised_scores as uncertainty_penalised_scores
+from rlhf_jax.ops.ensembles import worst_case_scores as worst_case_scores
+from rlhf_jax.ops.groups import group_centred_advantages as group_centred_advantages
+from rlhf_jax.ops.groups import group_normalised_advantages as group_normalised_advantages
+from rlhf_jax.ops.groups import informative_groups as informative_groups
+from rlhf_jax.ops.groups import leave_one_out_advantages as leave_one_out_advantages
+from rlhf_jax.ops.groups import overlong_penalty as overlong_penalty
+from rlhf_jax.ops.groups import pairwise_advantages as pairwise_advantages
+from rlhf_jax.ops.groups import remax_advantages as remax_advantages
+from rlhf_jax.ops.groups import scored_answers as scored_answers
+from rlhf_jax.ops.kl import exact_kl as exact_kl
+from rlhf_jax.ops.kl import forward_kl_surrogate as forward_kl_surrogate
+from rlhf_jax.ops.kl import k1 as k1
+from rlhf_jax.ops.kl import k2 as k2
+from rlhf_jax.ops.kl import k3 as k3
+from rlhf_jax.ops.kl import reverse_kl_surrogate as reverse_kl_surrogate
+from rlhf_jax.ops.kl import score_function_kl_surrogate as score_function_kl_surrogate
+from rlhf_jax.ops.logprobs import entropy as entropy
+from rlhf_jax.ops.logprobs import log_collision as log_collision
+from rlhf_jax.ops.logprobs import mean_logps as mean_logps
+from rlhf_jax.ops.logprobs import ratios as ratios
+from rlhf_jax.ops.logprobs import sequence_logps as sequence_logps
+from rlhf_jax.ops.logprobs import tempered as tempered
+from rlhf_jax.ops.logprobs import token_logps as token_logps
+from rlhf_jax.ops.masking import Mean as Mean
+from rlhf_jax.ops.masking import centred as centred
+from rlhf_jax.ops.masking import constant_denominator as constant_denominator
+from rlhf_jax.ops.masking import masked_mean as masked_mean
+from rlhf_jax.ops.masking import masked_sum as masked_sum
+from rlhf_jax.ops.masking import sequence_mean as sequence_mean
+from rlhf_jax.ops.masking import sequence_mean_of_token_mean as sequence_mean_of_token_mean
+from rlhf_jax.ops.masking import token_mean as token_mean
+from rlhf_jax.ops.masking import weighted_mean as weighted_mean
+from rlhf_jax.ops.masking import whiten as whiten
+from rlhf_jax.ops.returns import VTrace as VTrace
+from rlhf_jax.ops.returns import answer_discounts as answer_discounts
+from rlhf_jax.ops.returns import answer_rewards as answer_rewards
+from rlhf_jax.ops.returns import discounted_sum as discounted_sum
+from rlhf_jax.ops.returns import gae as gae
+from rlhf_jax.ops.returns import lambda_returns as lambda_returns
+from rlhf_jax.ops.returns import last_step as last_step
+from rlhf_jax.ops.returns import vtrace as vtrace
+from rlhf_jax.ops.statistics import best_of_n_curve as best_of_n_curve
+from rlhf_jax.ops.statistics import best_of_n_kl as best_of_n_kl
+from rlhf_jax.ops.statistics import calibration_error as calibration_error
+from rlhf_jax.ops.statistics import mean_interval as mean_interval
+from rlhf_jax.ops.statistics import wins as wins

@@ -1,1 +1,15 @@
-"""Policies, values and rewards in three parametrisations: a table, a linear map, a transformer."""
+"""Policies, values and rewards in three parametrisations: a table, a linear map, a transformer.
+
+    policy = tabular_policy(num_states=4, num_actions=3)
+    params = policy.init(key)
+    token_logps = policy.logps(params, inputs, actions)         # [*B, T]
+
+Each is a `Policy`, `ValueFn` or `RewardFn` of `rlhf_jax.types`: pure functions, nothing inherited.
+Nothing is imported here, since `language` loads Flax.
+
+| file | inputs | functions |
+|---|---|---|
+| `tabular` | state ids [*B, T] | `tabular_policy`, `tabular_value`, `tabular_reward` |
+| `linear` | the same state ids | `linear_policy`, `linear_value`, `linear_reward` |
+| `language` | tokens (`language_inputs`) | `language_policy`, `_value`, `_reward`, `_decoder` |
+"""

@@ -4,7 +4,6 @@ judge = text_judge(compare, prompt_texts=prompts.__getitem__, answer_texts=decod
 prefs = checked_judge(judge)(indices, first, second)   # [N], P(first beats second)
 """
 
-from rlhf_jax.rewards.checked import Judge as Judge
 from rlhf_jax.rewards.checked import JudgeError as JudgeError
 from rlhf_jax.rewards.checked import checked_judge as checked_judge
 from rlhf_jax.rewards.judges import judge_matrix as judge_matrix

@@ -27,18 +27,6 @@ def test_no_module_of_losses_is_forgotten():
     assert modules - LISTED == {"losses.preference.ratios"}  # the shared first step of pair losses
 
 
-def test_every_function_of_a_family_is_on_its_front_page():
-    import rlhf_jax.losses.preference as family
-
-    names = {
-        name
-        for module in LISTED
-        if module.startswith("losses.preference.")
-        for name, _ in make_losses.functions(module)
-    }
-    assert names <= set(family.__all__)
-
-
 def test_a_docstring_without_its_sections_is_named():
     def bare(x):
         """A loss.

@@ -4,51 +4,28 @@
 `score(prompt, text)` what any text is worth. Everything is plain Python on the host.
 """
 
-from rlhf_jax.envs.shop.answers import (
-    MAX_ANSWER_WORDS,
-    ideal_answer,
-    sample_answer,
-    split_words,
-    words,
-)
-from rlhf_jax.envs.shop.judges import (
-    GROUPS,
-    cycle_utilities,
-    group_shares,
-    group_utilities,
-    majority_prefs,
-    population_prefs,
-    word_feedback,
-)
-from rlhf_jax.envs.shop.prompts import KINDS, MAX_PROMPT_WORDS, Prompt, make_prompt
-from rlhf_jax.envs.shop.reading import Claim, Remark
-from rlhf_jax.envs.shop.scorer import AXES, GOLD_WEIGHTS, Score, score
-from rlhf_jax.envs.shop.styles import STYLES, style_shares, style_utilities
-
-__all__ = [
-    "AXES",
-    "GOLD_WEIGHTS",
-    "GROUPS",
-    "KINDS",
-    "MAX_ANSWER_WORDS",
-    "MAX_PROMPT_WORDS",
-    "STYLES",
-    "Claim",
-    "Prompt",
-    "Remark",
-    "Score",
-    "cycle_utilities",
-    "group_shares",
-    "group_utilities",
-    "ideal_answer",
-    "majority_prefs",
-    "make_prompt",
-    "population_prefs",
-    "sample_answer",
-    "score",
-    "split_words",
-    "style_shares",
-    "style_utilities",
-    "word_feedback",
-    "words",
-]
+from rlhf_jax.envs.shop.answers import MAX_ANSWER_WORDS as MAX_ANSWER_WORDS
+from rlhf_jax.envs.shop.answers import ideal_answer as ideal_answer
+from rlhf_jax.envs.shop.answers import sample_answer as sample_answer
+from rlhf_jax.envs.shop.answers import split_words as split_words
+from rlhf_jax.envs.shop.answers import words as words
+from rlhf_jax.envs.shop.judges import GROUPS as GROUPS
+from rlhf_jax.envs.shop.judges import cycle_utilities as cycle_utilities
+from rlhf_jax.envs.shop.judges import group_shares as group_shares
+from rlhf_jax.envs.shop.judges import group_utilities as group_utilities
+from rlhf_jax.envs.shop.judges import majority_prefs as majority_prefs
+from rlhf_jax.envs.shop.judges import population_prefs as population_prefs
+from rlhf_jax.envs.shop.judges import word_feedback as word_feedback
+from rlhf_jax.envs.shop.prompts import KINDS as KINDS
+from rlhf_jax.envs.shop.prompts import MAX_PROMPT_WORDS as MAX_PROMPT_WORDS
+from rlhf_jax.envs.shop.prompts import Prompt as Prompt
+from rlhf_jax.envs.shop.prompts import make_prompt as make_prompt
+from rlhf_jax.envs.shop.reading import Claim as Claim
+from rlhf_jax.envs.shop.reading import Remark as Remark
+from rlhf_jax.envs.shop.scorer import AXES as AXES
+from rlhf_jax.envs.shop.scorer import GOLD_WEIGHTS as GOLD_WEIGHTS
+from rlhf_jax.envs.shop.scorer import Score as Score
+from rlhf_jax.envs.shop.scorer import score as score
+from rlhf_jax.envs.shop.styles import STYLES as STYLES
+from rlhf_jax.envs.shop.styles import style_shares as style_shares
+from rlhf_jax.envs.shop.styles import style_utilities as style_utilities
