@@ -15,6 +15,7 @@ from rlhf_jax.algos import ppo, preference, reward_model, sft
 from rlhf_jax.certify import LAYOUTS, certify
 from rlhf_jax.losses.preference import simpo_loss
 from rlhf_jax.models import TransformerConfig, make_transformer
+from rlhf_jax.ops.logprobs import mean_logps
 from rlhf_jax.ops.masking import Mean, masked_sum, token_weights, weighted_mean
 from rlhf_jax.policies.language import LanguageInputs, language_policy, language_trajectory
 from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_value
