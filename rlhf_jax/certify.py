@@ -41,6 +41,7 @@ from rlhf_jax.sharding import make_mesh, split_batch
 from rlhf_jax.types import Params, PyTree
 
 Layout = Callable[[PyTree], Sequence[PyTree]]  # batch -> parts that add up to it
+LossFn = Callable[[Params, PyTree], PyTree]  # -> Mean, (Mean, diagnostics), or a scalar
 
 LAYOUTS: Mapping[str, Layout] = {
     "unequal micro-batches": unequal_parts,
@@ -136,7 +137,7 @@ _jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def certify(
-    loss_fn: Callable[[Params, PyTree], PyTree],
+    loss_fn: LossFn,
     batch: PyTree,
     *,
     params: Params,
@@ -231,7 +232,7 @@ def _checked(whole: Slope) -> Slope:
     return whole
 
 
-def _make_programs(loss_fn: Callable) -> Programs:
+def _make_programs(loss_fn: LossFn) -> Programs:
     def loss(params, batch):
         return _as_mean(loss_fn(params, batch)).value()
 
@@ -241,7 +242,7 @@ def _make_programs(loss_fn: Callable) -> Programs:
     return Programs(_jit(slope), _jit(partial(_sums, loss_fn)))
 
 
-def _sums(loss_fn: Callable, params: Params, batch: PyTree) -> Sums:
+def _sums(loss_fn: LossFn, params: Params, batch: PyTree) -> Sums:
     """Sums over one part of a batch, before any division."""
 
     def total_and_weight(params):
@@ -253,7 +254,7 @@ def _sums(loss_fn: Callable, params: Params, batch: PyTree) -> Sums:
 
 
 def _runs(
-    loss_fn: Callable,
+    loss_fn: LossFn,
     programs: Programs,
     batch: PyTree,
     *,
@@ -289,7 +290,7 @@ def _divided(sums: Sequence[Sums]) -> Slope:
     return Slope(total / weight, jax.tree.map(lambda x: x / weight, grads))
 
 
-def _accumulated(loss_fn: Callable, batch: PyTree, parts: int, params: Params) -> Slope:
+def _accumulated(loss_fn: LossFn, batch: PyTree, parts: int, params: Params) -> Slope:
     """Micro-batches added up inside one jitted scan."""
     rows = count_rows(batch)
     if rows % parts:

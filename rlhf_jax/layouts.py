@@ -226,7 +226,7 @@ def _require_steps(trajectory: Trajectory, reason: str) -> None:
 
 def _places(trajectory: Trajectory) -> Cells:
     """Cells of the unchanged layout, with -1 at padding."""
-    steps = _numbered(trajectory.mask if trajectory.valid is None else trajectory.valid)
+    steps = _numbered(np.asarray(trajectory.mask if trajectory.valid is None else trajectory.valid))
     if not _has_tokens(trajectory):
         return Cells(steps, steps)
     tokens = _numbered(np.asarray(trajectory.inputs.segments) > 0)
@@ -325,7 +325,8 @@ def _moved_trajectory(trajectory: Trajectory, cells: Cells, junk: Junk) -> Traje
         if valid is not None:
             valid = _gather(valid, cells.steps, False)
     actions = _gather(trajectory.actions, cells.steps, _entry(trajectory.actions, junk))
-    return Trajectory(inputs, actions, _gather(trajectory.mask, cells.steps, False), valid)
+    mask = _gather(trajectory.mask, cells.steps, False)
+    return Trajectory(inputs, actions, mask, valid)  # ty: ignore[invalid-argument-type]  (NumPy)
 
 
 def _entry(x: PyTree, junk: Junk) -> Fill:

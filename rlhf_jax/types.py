@@ -1,25 +1,41 @@
-"""What crosses a border: three functions for a model, one record for what it did.
+"""What crosses a border: three functions for a model, records for what it read and did, and the
+named kinds of function that are passed as arguments.
 
 Axis letters are the ones of the whole library: `*B` free leading axes, `T` completion or horizon,
-`A` actions (a vocabulary, for language), `S` states.
+`A` actions (a vocabulary, for language), `S` states, `K` answers to one prompt.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform, runtime_checkable
 
 import jax
-from jaxtyping import Array, Float, Int
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int
 
-# Of arrays. Also what records hold: JAX rebuilds them around NumPy arrays, shapes, shardings and
-# batch axes, so their fields promise a shape in the docstring and functions check it.
-PyTree = Any
+PyTree = Any  # of arrays
 
 Scalar = float | int | Float[Array, ""]  # a number; an array may be traced or swept by vmap
 
 Params = PyTree
 Inputs = PyTree
 Metrics = dict[str, Any]  # scalars, or means as (total, weight) pairs
+
+
+_Class = TypeVar("_Class", bound=type)
+_State = TypeVar("_State")
+_Batch = TypeVar("_Batch", contravariant=True)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def record(cls: _Class) -> _Class:
+    """Makes a class a frozen dataclass that is a pytree.
+
+    The constructor is left out of run-time type checks, because JAX also rebuilds a record around
+    NumPy arrays, shapes, shardings and batch axes. Functions check the shapes that they read.
+    """
+    cls.__no_type_check__ = True  # ty: ignore[missing-attribute]
+    return jax.tree_util.register_dataclass(dataclass(frozen=True)(cls))
 
 
 class Policy(NamedTuple):
@@ -111,11 +127,26 @@ class Prompts(NamedTuple):
     """
 
     inputs: PyTree
-    indices: Any
+    indices: ArrayLike
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer with the token ids that everything else needs to know.
+
+    tokenizer: encodes and decodes text; read by `data` alone.
+    pad_id: fills places that no mask counts.
+    bos_id: begins a prompt; None where the model knows no such token.
+    stop_ids: each of them ends an answer and counts as a part of it.
+    """
+
+    tokenizer: Any
+    pad_id: int
+    bos_id: int | None
+    stop_ids: tuple[int, ...]
+
+
+@record
 class Trajectory:
     """What a policy was shown and did.
 
@@ -127,13 +158,28 @@ class Trajectory:
     """
 
     inputs: Inputs
-    actions: PyTree
-    mask: PyTree
-    valid: PyTree = None
+    actions: Array
+    mask: Array
+    valid: Array | None = None
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+class Rollout(NamedTuple):
+    """Sampled answers.
+
+    trajectory: actions are the completions; the mask counts the stop token.
+    token_logps: [*B, T] float32 nats under the model (temperature 1, no top-k or top-p); 0 where
+      the mask is False.
+    sampling_token_logps: [*B, T] the same under the distribution that was sampled from.
+    finished: [*B] True if the answer ended with a stop id, False if it was cut at T tokens.
+    """
+
+    trajectory: Trajectory
+    token_logps: Float[Array, "*B T"]
+    sampling_token_logps: Float[Array, "*B T"]
+    finished: Bool[Array, "*B"]
+
+
+@record
 class PreferenceBatch:
     """Pairs of answers to the same inputs, the chosen one preferred.
 
@@ -146,9 +192,9 @@ class PreferenceBatch:
 
     chosen: Trajectory
     rejected: Trajectory
-    ref_chosen_logps: PyTree = None
-    ref_rejected_logps: PyTree = None
-    weights: PyTree = None
+    ref_chosen_logps: Array | None = None
+    ref_rejected_logps: Array | None = None
+    weights: Array | None = None
 
 
 class TrainState(NamedTuple):
@@ -157,3 +203,83 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: Any
     step: Int[Array, ""]
+
+
+@runtime_checkable
+class Update(Protocol[_State, _Batch]):
+    """One training step, as `make_update` returns it: pure; jit, vmap and sharding come later."""
+
+    def __call__(self, state: _State, batch: _Batch, /) -> tuple[_State, Metrics]:
+        """The next state, and metrics as (total, weight) pairs."""
+        ...
+
+
+@runtime_checkable
+class AnswerLogps(Protocol):
+    """One log-probability per answer: `sequence_logps` is the sum, `mean_logps` the mean."""
+
+    def __call__(self, token_logps: Array, mask: Array, /) -> Array:
+        """[*B] from token_logps [*B, T] in nats and mask [*B, T] bool."""
+        ...
+
+
+@runtime_checkable
+class PairLoss(Protocol):
+    """An objective of pairs, e.g. `partial(dpo_loss, beta=0.1)`; beta may be traced."""
+
+    def __call__(
+        self, chosen_logps: Array, rejected_logps: Array, /, *ref_logps: Any, **columns: Any
+    ) -> Array:
+        """One loss per pair, [*B].
+
+        Args:
+          chosen_logps, rejected_logps: [*B] nats; first and second answer where none is chosen.
+          ref_logps: ref_chosen_logps and ref_rejected_logps [*B], for a loss with a reference.
+          columns: further arrays [*B] or [*B, ...] under the names of the loss's own arguments.
+        """
+        ...
+
+
+@runtime_checkable
+class AnswerLoss(Protocol):
+    """An objective of single answers, e.g. `partial(nash_md_pg_loss, beta=0.1)`."""
+
+    def __call__(self, token_logps: Array, /, *args: Any, **columns: Any) -> Array:
+        """One loss per answer [*B], or one per token [*B, T] for a reduction to average.
+
+        Args:
+          token_logps: [*B, T] nats.
+          columns: mask [*B, T] bool, and further arrays [*B] or [*B, T] under the names of the
+            loss's own arguments.
+        """
+        ...
+
+
+@runtime_checkable
+class Draw(Protocol):
+    """Draws answers: `sampling.draws.language_draw` of a model, `policy_draw` of a table."""
+
+    def __call__(
+        self, params: Params, prompts: Prompts, key: jax.Array, samples: int, /, first: Any = 0
+    ) -> Rollout:
+        """Answers with leading axes [B, samples]; `first` numbers the first answer of a prompt.
+
+        Args:
+          first: int, or [B, 1] where it differs by prompt.
+        """
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Says which of two answers to a prompt is better. Runs on the host, and may be anything:
+    a reward model, a rule, a program, a service."""
+
+    def __call__(self, indices: Any, first: Trajectory, second: Trajectory, /) -> Any:
+        """P(first beats second), [N] in [0, 1], in NumPy or JAX.
+
+        Args:
+          indices: [N] NumPy integers, the prompts' numbers in their data set.
+          first, second: trajectories [N] that answer these prompts.
+        """
+        ...

@@ -53,7 +53,7 @@ def with_solves(world: Dense, logps: np.ndarray | None = None) -> dict[str, Run]
     """Policy evaluation of `logps`, or without one policy iteration; both by linear solves."""
 
     def solve(transitions, rewards, *logps):
-        mdp = DiscountedMDP(transitions, rewards, None, GAMMA)
+        mdp = DiscountedMDP(transitions, rewards, None, GAMMA)  # ty: ignore[invalid-argument-type]
         if logps:
             return discounted_mdp.evaluate(mdp, logps[0]).values
         return discounted_mdp.optimal(mdp).values

@@ -94,7 +94,7 @@ def numpy_regret(mdp: FiniteMDP, seed: int, episodes: int) -> np.ndarray:
     best = _return(mdp, np.stack([q == q.max(-1, keepdims=True) for q in _optimal(mdp)]))
     found = []
     for _ in range(episodes):
-        greedy = _plan(mdp.rewards, counts)
+        greedy = _plan(np.asarray(mdp.rewards), counts)
         found.append(best - _return(mdp, greedy))
         state = 0
         for h in range(horizon):

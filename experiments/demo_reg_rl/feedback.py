@@ -38,7 +38,8 @@ def feedback_gaps(config: Config) -> dict[str, np.ndarray]:
         both = [visits(mdp, play(key, mdp, ref, config.pairs[-1])) for key in pair_keys]
         seen = jnp.stack(both, axis=1)
         labels = bt_labels(label_key, seen @ mdp.rewards.ravel(), beta=SHARPNESS)
-        pairs = labels_to_pairs(Trajectory(seen, None, None), labels)
+        visited = Trajectory(seen, None, None)  # ty: ignore[invalid-argument-type]
+        pairs = labels_to_pairs(visited, labels)
 
         def gaps(count):
             there = jnp.where(jnp.arange(labels.size) < count, 1.0, 0.0)

@@ -15,4 +15,5 @@ def winners_first(
     labels = jnp.where(prefs == 0, EQUAL, prefs < 0)
     items = jnp.stack([first, second], axis=1)
     one_step = jnp.ones((*items.shape[:2], 1), bool)
-    return labels_to_pairs(Trajectory(items, None, one_step), labels)
+    trajectory = Trajectory(items, None, one_step)  # ty: ignore[invalid-argument-type]
+    return labels_to_pairs(trajectory, labels)

@@ -78,7 +78,8 @@ def heron(config: SwingUp) -> tuple[Callable[[Key[Array, ""]], Heron], Rewarder]
     def fit(spread: Array, drawn: Steps, train: TrainState) -> tuple[TrainState, tuple]:
         pairs = label_pairs(measured(config, drawn), inputs(config, drawn, spread), spread, config)
         train, metrics = update(train, pairs)
-        return train, (pairs.weights.mean(), metrics["scores/accuracy"].value())
+        decided = jnp.asarray(pairs.weights).mean()
+        return train, (decided, metrics["scores/accuracy"].value())
 
     def refresh(key: Key[Array, ""], state: Heron, replay: Steps, filled: Int[Array, ""]):
         sample_key, fit_key = jax.random.split(key)

@@ -22,10 +22,9 @@ from rlhf_jax.labs.shop import SPLITS, shop_task
 from rlhf_jax.policies.language import mixture_decoder
 from rlhf_jax.recipes import LanguageLab, make_prompts, stage_key
 from rlhf_jax.recipes.lab import decode_texts
-from rlhf_jax.rewards import Judge
 from rlhf_jax.sampling.draws import language_draw
 from rlhf_jax.training import Stage, train_stage
-from rlhf_jax.types import Params, Prompts
+from rlhf_jax.types import Judge, Params, Prompts
 
 CURVE_PROMPTS, CURVE_POINTS = 64, 12
 

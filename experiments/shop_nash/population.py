@@ -8,8 +8,7 @@ import numpy as np
 from rlhf_jax.envs import shop
 from rlhf_jax.recipes import LanguageLab
 from rlhf_jax.recipes.lab import decode_texts
-from rlhf_jax.rewards import Judge
-from rlhf_jax.types import Trajectory
+from rlhf_jax.types import Judge, Trajectory
 
 
 class Judged(NamedTuple):

@@ -20,7 +20,9 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
-def check_losses(losses: Array, shape: tuple[int, ...], *, loss: Callable, per: str) -> None:
+def check_losses(
+    losses: Array, shape: tuple[int, ...], *, loss: Callable[..., Array], per: str
+) -> None:
     """ValueError unless a loss returned one value per example; a mean over tokens counts padding.
 
     Args:

@@ -5,7 +5,6 @@ the batch; the name of the column is the name of the loss's keyword argument.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import chex
 import jax
@@ -17,11 +16,23 @@ from rlhf_jax.algos.gradient import Diagnostics, check_losses, gradient_step
 from rlhf_jax.algos.preference import trajectory_logps
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean
-from rlhf_jax.types import Params, Policy, PyTree, TrainState, Trajectory
+from rlhf_jax.types import (
+    AnswerLogps,
+    AnswerLoss,
+    PairLoss,
+    Params,
+    Policy,
+    TrainState,
+    Trajectory,
+    Update,
+    record,
+)
+
+# `(losses [*B, T], mask [*B, T], weights [*B] or None) -> Mean`
+Reduction = Callable[[Array, Array, Array | None], Mean]
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@record
 class PairBatch:
     """Two answers to each prompt, and the other inputs of their loss.
 
@@ -33,12 +44,11 @@ class PairBatch:
 
     first: Trajectory
     second: Trajectory
-    columns: PyTree
-    weights: PyTree = None
+    columns: dict[str, Array]
+    weights: Array | None = None
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@record
 class AnswerBatch:
     """Single answers, and the other inputs of their loss.
 
@@ -47,15 +57,15 @@ class AnswerBatch:
     """
 
     answers: Trajectory
-    columns: PyTree
-    weights: PyTree = None
+    columns: dict[str, Array]
+    weights: Array | None = None
 
 
 def make_pair_objective(
     policy: Policy,
-    loss: Callable[..., Array],
+    loss: PairLoss,
     *,
-    logps: Callable[..., Array] = sequence_logps,
+    logps: AnswerLogps = sequence_logps,
 ) -> Callable[[Params, PairBatch], tuple[Mean, Diagnostics]]:
     """The objective of `make_pair_update`: `(params, batch) -> (Mean over pairs, diagnostics)`."""
 
@@ -78,10 +88,10 @@ def make_pair_objective(
 def make_pair_update(
     policy: Policy,
     optimizer: optax.GradientTransformation,
-    loss: Callable[..., Array],
+    loss: PairLoss,
     *,
-    logps: Callable[..., Array] = sequence_logps,
-) -> Callable[[TrainState, PairBatch], tuple[TrainState, Diagnostics]]:
+    logps: AnswerLogps = sequence_logps,
+) -> Update[TrainState, PairBatch]:
     """Update on a loss of pairs, averaged over them with the batch's weights.
 
     Args:
@@ -109,9 +119,9 @@ def make_pair_update(
 
 def make_answer_objective(
     policy: Policy,
-    loss: Callable[..., Array],
+    loss: AnswerLoss,
     *,
-    reduction: Callable[..., Mean] | None = None,
+    reduction: Reduction | None = None,
 ) -> Callable[[Params, AnswerBatch], tuple[Mean, Diagnostics]]:
     """The objective of `make_answer_update`: `(params, batch) -> (Mean, diagnostics)`."""
 
@@ -134,10 +144,10 @@ def make_answer_objective(
 def make_answer_update(
     policy: Policy,
     optimizer: optax.GradientTransformation,
-    loss: Callable[..., Array],
+    loss: AnswerLoss,
     *,
-    reduction: Callable[..., Mean] | None = None,
-) -> Callable[[TrainState, AnswerBatch], tuple[TrainState, Diagnostics]]:
+    reduction: Reduction | None = None,
+) -> Update[TrainState, AnswerBatch]:
     """Update on a loss of single answers, averaged over them with the batch's weights.
 
     Args:

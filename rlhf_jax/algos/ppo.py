@@ -15,7 +15,7 @@ from rlhf_jax.losses.policy_gradient import clipped_value_loss, ppo_clip_loss
 from rlhf_jax.ops.kl import k1
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean, whiten
 from rlhf_jax.ops.returns import answer_discounts, answer_rewards, gae
-from rlhf_jax.types import Params, Policy, PyTree, Scalar, TrainState, Trajectory, ValueFn
+from rlhf_jax.types import Params, Policy, Scalar, TrainState, Trajectory, Update, ValueFn, record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,7 @@ class ActorCritic(NamedTuple):
     value: Params
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@record
 class PPOBatch:
     """Sampled answers and the other inputs of the losses. All of it is data, without gradient.
 
@@ -63,11 +62,11 @@ class PPOBatch:
     """
 
     trajectory: Trajectory
-    old_logps: PyTree
-    old_values: PyTree
-    advantages: PyTree
-    returns: PyTree
-    weights: PyTree = None
+    old_logps: Array
+    old_values: Array
+    advantages: Array
+    returns: Array
+    weights: Array | None = None
 
 
 def make_batch(
@@ -160,7 +159,7 @@ def make_update(
     value_fn: ValueFn,
     optimizer: optax.GradientTransformation,
     config: PPOConfig,
-) -> Callable[[TrainState, PPOBatch], tuple[TrainState, Diagnostics]]:
+) -> Update[TrainState, PPOBatch]:
     """Update on ppo_clip_loss + value_coef * clipped_value_loss, both token means.
 
     Whitening runs over the batch given to `update`: the whole rollout, or each minibatch.
@@ -179,7 +178,7 @@ def make_update(
 
 
 def make_epochs(
-    update: Callable[[TrainState, PPOBatch], tuple[TrainState, Diagnostics]],
+    update: Update[TrainState, PPOBatch],
     *,
     epochs: int,
     minibatches: int,

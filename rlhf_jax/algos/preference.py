@@ -13,7 +13,16 @@ from rlhf_jax.algos.gradient import Diagnostics, check_losses, gradient_step
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.ops.statistics import wins
-from rlhf_jax.types import Params, Policy, PreferenceBatch, TrainState, Trajectory
+from rlhf_jax.types import (
+    AnswerLogps,
+    PairLoss,
+    Params,
+    Policy,
+    PreferenceBatch,
+    TrainState,
+    Trajectory,
+    Update,
+)
 
 
 def trajectory_logps(
@@ -21,7 +30,7 @@ def trajectory_logps(
     params: Params,
     trajectory: Trajectory,
     *,
-    logps: Callable[..., Array] = sequence_logps,
+    logps: AnswerLogps = sequence_logps,
 ) -> Float[Array, "*B"]:
     """log pi(y | x) of each trajectory, in nats: the masked sum of its token log-probs.
 
@@ -37,7 +46,7 @@ def attach_reference(
     ref_params: Params,
     batch: PreferenceBatch,
     *,
-    logps: Callable[..., Array] = sequence_logps,
+    logps: AnswerLogps = sequence_logps,
 ) -> PreferenceBatch:
     """The batch with its reference log-probs, computed once; no update then runs the reference.
 
@@ -90,9 +99,9 @@ def rank_pairs(
 
 def make_objective(
     policy: Policy,
-    loss: Callable[..., Array],
+    loss: PairLoss,
     *,
-    logps: Callable[..., Array] = sequence_logps,
+    logps: AnswerLogps = sequence_logps,
     reference: bool = True,
 ) -> Callable[[Params, PreferenceBatch], tuple[Mean, Diagnostics]]:
     """The objective of `make_update`: `(params, batch) -> (Mean over the pairs, diagnostics)`."""
@@ -120,11 +129,11 @@ def make_objective(
 def make_update(
     policy: Policy,
     optimizer: optax.GradientTransformation,
-    loss: Callable[..., Array],
+    loss: PairLoss,
     *,
-    logps: Callable[..., Array] = sequence_logps,
+    logps: AnswerLogps = sequence_logps,
     reference: bool = True,
-) -> Callable[[TrainState, PreferenceBatch], tuple[TrainState, Diagnostics]]:
+) -> Update[TrainState, PreferenceBatch]:
     """Update on a pairwise loss, averaged over the pairs with the batch's weights.
 
     Args:

@@ -8,7 +8,7 @@ import optax
 from rlhf_jax.algos.gradient import Diagnostics, check_losses, gradient_step
 from rlhf_jax.losses.links import logistic
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
-from rlhf_jax.types import Params, PreferenceBatch, PreferenceFn, TrainState
+from rlhf_jax.types import Params, PreferenceBatch, PreferenceFn, TrainState, Update
 
 
 def make_objective(
@@ -29,7 +29,7 @@ def make_objective(
 
 def make_update(
     preference: PreferenceFn, optimizer: optax.GradientTransformation, *, loss=logistic
-) -> Callable[[TrainState, PreferenceBatch], tuple[TrainState, Diagnostics]]:
+) -> Update[TrainState, PreferenceBatch]:
     """Update on `loss(margins [*B]) -> [*B]`, averaged over the pairs; margins are logits of chosen
     over rejected.
 

@@ -8,7 +8,7 @@ from rlhf_jax.algos.gradient import Diagnostics, check_losses, gradient_step
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.ops.statistics import wins
-from rlhf_jax.types import Params, PreferenceBatch, RewardFn, TrainState
+from rlhf_jax.types import Params, PreferenceBatch, RewardFn, TrainState, Update
 
 
 def make_objective(
@@ -32,7 +32,7 @@ def make_objective(
 
 def make_update(
     reward: RewardFn, optimizer: optax.GradientTransformation, *, loss=bradley_terry_loss
-) -> Callable[[TrainState, PreferenceBatch], tuple[TrainState, Diagnostics]]:
+) -> Update[TrainState, PreferenceBatch]:
     """Update on `loss(chosen_scores [*B], rejected_scores [*B]) -> [*B]`, averaged over the pairs.
 
     Returns:

@@ -6,7 +6,7 @@ import optax
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step
 from rlhf_jax.ops.masking import Mean, token_weights, weighted_mean
-from rlhf_jax.types import Params, Policy, TrainState, Trajectory
+from rlhf_jax.types import Params, Policy, TrainState, Trajectory, Update
 
 
 def make_objective(
@@ -23,7 +23,7 @@ def make_objective(
 
 def make_update(
     policy: Policy, optimizer: optax.GradientTransformation
-) -> Callable[[TrainState, Trajectory], tuple[TrainState, Diagnostics]]:
+) -> Update[TrainState, Trajectory]:
     """Update on the token mean of -log pi(a_t | s_t) over every counted step of the batch.
 
     Returns:

@@ -1,16 +1,13 @@
 """Contextual bandits with known rewards: every answer, and every pair of answers, can be listed."""
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rlhf_jax.types import PyTree, Trajectory
+from rlhf_jax.types import Trajectory, record
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@record
 class Bandit:
     """rewards: [S, A] float32 of each action in each state; ref_logits: [S, A] float32 of the
     reference policy.
@@ -18,8 +15,8 @@ class Bandit:
     A bandit without contexts has S = 1.
     """
 
-    rewards: PyTree
-    ref_logits: PyTree
+    rewards: Array
+    ref_logits: Array
 
 
 def random_bandit(key: jax.Array, *, num_states: int, num_actions: int) -> Bandit:

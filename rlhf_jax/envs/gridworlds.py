@@ -5,7 +5,7 @@ the ground under it. Goals and sheep end the episode. State = row * width + colu
 down, left, right. A board is a pure function of its key: `vmap` over keys gives a batch of worlds.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.envs.tabular_mdp import DiscountedMDP
-from rlhf_jax.types import PyTree
+from rlhf_jax.types import record
 
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 FEATURES = ("gas", "goal", "sheep", "coin", "roadblock", "brick")
@@ -53,8 +53,7 @@ DELIVERY_BOARD = (
 )
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@record
 class GridWorld:
     """A world with its features; leading axes are free.
 
@@ -67,11 +66,11 @@ class GridWorld:
     """
 
     mdp: DiscountedMDP
-    features: PyTree
-    weights: PyTree
-    entering: PyTree
-    bumping: PyTree
-    cells: PyTree
+    features: Array
+    weights: Array
+    entering: Array
+    bumping: Array
+    cells: Array
 
 
 def delivery_world(

@@ -4,27 +4,24 @@ P_h(s' | s, a) = <phi(s, a), mu_h(s')>,   r_h(s, a) = <phi(s, a), theta_h>. Then
 of every policy are linear too. A table is the case of one feature a pair, `one_hot_features`.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rlhf_jax.envs.tabular_mdp import FiniteMDP
-from rlhf_jax.types import PyTree
+from rlhf_jax.types import record
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@record
 class LinearMDP:
     """features: [S, A, d] phi; measures: [H, d, S] mu_h, what each latent factor leads to;
     reward_weights: [H, d] theta_h; initial: [S] law of the first state. Leading axes by vmap."""
 
-    features: PyTree
-    measures: PyTree
-    reward_weights: PyTree
-    initial: PyTree
+    features: Array
+    measures: Array
+    reward_weights: Array
+    initial: Array
 
 
 def to_finite_mdp(mdp: LinearMDP) -> FiniteMDP:

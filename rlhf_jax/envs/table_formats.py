@@ -51,7 +51,8 @@ def from_mdptoolbox(
         values = expected_rewards(probs, np.moveaxis(values, 0, 1))
     elif values.ndim == 1:
         values = np.repeat(values[:, None], actions, axis=1)
-    return check_mdp(DiscountedMDP(probs, values, initial, gamma))
+    mdp = DiscountedMDP(probs, values, initial, gamma)  # ty: ignore[invalid-argument-type]
+    return check_mdp(mdp)
 
 
 def from_gymnasium(env: Any, *, gamma: float) -> DiscountedMDP:
@@ -83,4 +84,5 @@ def from_gymnasium(env: Any, *, gamma: float) -> DiscountedMDP:
             transitions[state, action, end if terminated else following] += prob
             rewards[state, action] += prob * reward
     initial = np.append(world.initial_state_distrib, 0.0)
-    return check_mdp(DiscountedMDP(transitions, rewards, initial, gamma))
+    mdp = DiscountedMDP(transitions, rewards, initial, gamma)  # ty: ignore[invalid-argument-type]
+    return check_mdp(mdp)

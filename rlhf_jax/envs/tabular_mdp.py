@@ -6,7 +6,7 @@ Rewards are expected ones, r(s, a). Other layouts, r(s, a, s') among them, are c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import TypeVar
 
@@ -16,22 +16,20 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 from numpy.typing import ArrayLike
 
-from rlhf_jax.types import Env, PyTree, TimeStep
+from rlhf_jax.types import Env, TimeStep, record
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@record
 class FiniteMDP:
     """H steps. transitions: [*B, H, S, A, S] P_h(s' | s, a); rewards: [*B, H, S, A]; initial:
     [*B, S] law of the first state."""
 
-    transitions: PyTree
-    rewards: PyTree
-    initial: PyTree
+    transitions: Array
+    rewards: Array
+    initial: Array
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@record
 class DiscountedMDP:
     """No end. transitions: [*B, S, A, S] P(s' | s, a); rewards: [*B, S, A]; initial: [*B, S] law of
     the first state; gamma: [*B] discount in [0, 1).
@@ -39,10 +37,10 @@ class DiscountedMDP:
     A terminal state is one where every action stays and pays 0; see `absorbing_states`.
     """
 
-    transitions: PyTree
-    rewards: PyTree
-    initial: PyTree
-    gamma: PyTree
+    transitions: Array
+    rewards: Array
+    initial: Array
+    gamma: Array
 
 
 MDP = TypeVar("MDP", FiniteMDP, DiscountedMDP)
@@ -59,7 +57,8 @@ def check_mdp(mdp: MDP) -> MDP:
         outside [0, 1). The message names batch element, step, state and action.
     """
     mdp = replace(mdp, **{each.name: np.asarray(getattr(mdp, each.name)) for each in fields(mdp)})
-    transitions, rewards, initial = mdp.transitions, mdp.rewards, mdp.initial
+    tables = (mdp.transitions, mdp.rewards, mdp.initial)
+    transitions, rewards, initial = (np.asarray(table) for table in tables)
     steps = 1 if isinstance(mdp, FiniteMDP) else 0
     axes = "[*B, H, S, A, S]" if steps else "[*B, S, A, S]"
     if transitions.ndim < 3 + steps or transitions.shape[-1] != transitions.shape[-3]:

@@ -94,7 +94,9 @@ def soft_optimal(mdp: FiniteMDP, ref_logps: Float[Array, "*B H S A"], *, beta: S
     return _backwards(mdp, choose, (ref_logps,))
 
 
-def _backwards(mdp: FiniteMDP, choose: Callable, extras: tuple[Array, ...]) -> Solution:
+def _backwards(
+    mdp: FiniteMDP, choose: Callable[..., tuple[Array, Array]], extras: tuple[Array, ...]
+) -> Solution:
     """One scan from the last step to the first; `choose(Q_h, extras_h) -> (V_h, log pi_h)`."""
 
     def step(values, now):

@@ -7,7 +7,7 @@ last real column before it, which is the previous column unless padding lies in 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 import chex
@@ -25,18 +25,17 @@ from rlhf_jax.types import (
     Params,
     Policy,
     PreferenceFn,
-    PyTree,
     RewardFn,
     Scalar,
     Trajectory,
     ValueFn,
+    record,
 )
 
 Host = Array | np.ndarray  # rows come from `data.padding`, which is NumPy
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@record
 class LanguageInputs:
     """Rows of tokens, with the last T of each row as the actions.
 
@@ -51,10 +50,9 @@ class LanguageInputs:
     tokens if T = L or if documents are packed.
     """
 
-    # Not annotated as arrays: JAX also rebuilds the record around shapes, shardings and NumPy.
-    ids: PyTree
-    positions: PyTree
-    segments: PyTree
+    ids: Array
+    positions: Array
+    segments: Array
     completion_length: int = field(metadata={"static": True})
 
 
@@ -274,7 +272,7 @@ def _pair_row(first: LanguageInputs, second: LanguageInputs, separator: int) -> 
     )
 
 
-def _per_token(run: Callable, params: Params, inputs: LanguageInputs) -> Array:
+def _per_token(run: Callable[..., Array], params: Params, inputs: LanguageInputs) -> Array:
     """[*B, L] or [*B, L, d]: a [B, L] model function on inputs of any leading axes."""
     lead, length = inputs.ids.shape[:-1], inputs.ids.shape[-1]
     rows = (part.reshape(-1, length) for part in (inputs.ids, inputs.positions, inputs.segments))
@@ -282,7 +280,7 @@ def _per_token(run: Callable, params: Params, inputs: LanguageInputs) -> Array:
     return out.reshape(*lead, *out.shape[1:])
 
 
-def _states_before(run: Callable, params: Params, inputs: LanguageInputs) -> Array:
+def _states_before(run: Callable[..., Array], params: Params, inputs: LanguageInputs) -> Array:
     """Output of `run` at the last real token before each of the last T columns.
 
     0 at padding, and at the first token of a document: a token must not see another segment.

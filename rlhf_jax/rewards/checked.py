@@ -1,15 +1,10 @@
 """A wrapper for judges: an error, or an output that is not a probability, names its prompt."""
 
-from collections.abc import Callable
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rlhf_jax.types import Trajectory
-
-Judge = Callable[[np.ndarray, Trajectory, Trajectory], Any]
+from rlhf_jax.types import Judge, Trajectory
 
 ROUNDING = 1e-6  # sums of float32 probabilities may leave [0, 1] by this much
 

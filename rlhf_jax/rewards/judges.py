@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rlhf_jax.rewards.checked import Judge, checked_judge, judge_failure
-from rlhf_jax.types import Params, PreferenceFn, RewardFn, Trajectory
+from rlhf_jax.rewards.checked import checked_judge, judge_failure
+from rlhf_jax.types import Judge, Params, PreferenceFn, RewardFn, Trajectory
+
+Compare = Callable[[str, str, str], float]  # (prompt, first, second) -> P(first beats second)
 
 
 def reward_judge(reward: RewardFn, params: Params, *, beta: float | int = 1.0) -> Judge:
@@ -53,7 +55,7 @@ def preference_judge(preference: PreferenceFn, params: Params) -> Judge:
 
 
 def text_judge(
-    compare: Callable[[str, str, str], float],
+    compare: Compare,
     *,
     prompt_texts: Callable[[np.ndarray], Sequence[str]],
     answer_texts: Callable[[Trajectory], Sequence[str]],
@@ -125,7 +127,7 @@ def _take(answers: Trajectory, rows: np.ndarray, samples: np.ndarray) -> Traject
     return jax.tree.map(lambda x: x[rows, samples], answers)
 
 
-def _compared(compare: Callable, index: int, prompt: str, first: str, second: str) -> float:
+def _compared(compare: Compare, index: int, prompt: str, first: str, second: str) -> float:
     """One comparison; a failure names its prompt."""
     if first == second:
         return 0.5

@@ -17,7 +17,7 @@ from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.policies.language import LanguageDecoder, language_trajectory
 from rlhf_jax.sampling.filters import processed_logits
 from rlhf_jax.sampling.keys import draw_actions, row_keys
-from rlhf_jax.types import Params, PyTree, Trajectory
+from rlhf_jax.types import Params, PyTree, Rollout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,22 +42,6 @@ class SamplingConfig:
         check_fields(self, "[0, inf)", "temperature", "top_k", "pad_id")
         check_entries("[0, inf)", stop_ids=self.stop_ids)
         check_fields(self, "(0, 1]", "top_p")
-
-
-class Rollout(NamedTuple):
-    """Sampled answers.
-
-    trajectory: actions are the completions; the mask counts the stop token.
-    token_logps: [*B, T] float32 nats under the model (temperature 1, no top-k or top-p); 0 where
-      the mask is False.
-    sampling_token_logps: [*B, T] the same under the distribution that was sampled from.
-    finished: [*B] True if the answer ended with a stop id, False if it was cut at T tokens.
-    """
-
-    trajectory: Trajectory
-    token_logps: Float[Array, "*B T"]
-    sampling_token_logps: Float[Array, "*B T"]
-    finished: Bool[Array, "*B"]
 
 
 class _Loop(NamedTuple):

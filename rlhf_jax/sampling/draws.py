@@ -8,7 +8,6 @@ of samples. A prompt that occurs twice gets the same answers twice; a larger `fi
 An array `first` [B, 1] gives each prompt its own.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -19,11 +18,10 @@ from jaxtyping import Array, Int, Key
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.policies.language import LanguageDecoder
-from rlhf_jax.sampling.decode import Rollout, SamplingConfig, sample_many
+from rlhf_jax.sampling.decode import SamplingConfig, sample_many
 from rlhf_jax.sampling.rollout import sample_actions
-from rlhf_jax.types import Params, Policy, Prompts
+from rlhf_jax.types import Draw, Params, Policy, Prompts, Rollout
 
-Draw = Callable[..., Rollout]
 First = int | Int[np.ndarray, "B 1"]  # number of a prompt's first answer
 
 

@@ -14,8 +14,7 @@ import optax
 
 from rlhf_jax.algos.selfplay import Arena
 from rlhf_jax.policies.tabular import tabular_policy
-from rlhf_jax.sampling.decode import Rollout
-from rlhf_jax.types import Prompts, Trajectory
+from rlhf_jax.types import Prompts, Rollout, Trajectory
 
 PREFS = np.array([[0.5, 0.75, 0.0], [0.25, 0.5, 1.0], [1.0, 0.0, 0.5]])
 GAME = jnp.asarray(PREFS, jnp.float32)

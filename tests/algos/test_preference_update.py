@@ -71,6 +71,8 @@ def test_mean_logps_reach_the_loss_and_the_reference():
     uniform = jnp.zeros((1, 2))
     pairs = preference.attach_reference(POLICY, uniform, SHORT_AND_LONG, logps=mean_logps)
     # A mean over any number of steps of log 1/2 is log 1/2.
+    assert pairs.ref_chosen_logps is not None
+    assert pairs.ref_rejected_logps is not None
     np.testing.assert_allclose(pairs.ref_chosen_logps, np.log([0.5, 0.5]), rtol=1e-6)
     np.testing.assert_allclose(pairs.ref_rejected_logps, np.log([0.5, 0.5]), rtol=1e-6)
     objective = preference.make_objective(POLICY, partial(ipo_loss, beta=0.5), logps=mean_logps)

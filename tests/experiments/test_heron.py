@@ -103,7 +103,7 @@ def test_labels_and_inputs_of_the_reward_network_do_not_see_the_unit_of_a_factor
         x = rewards.inputs(size, steps, spread)
         batches.append(rewards.label_pairs(factors, x, spread, size))
     one, other = batches
-    assert 0 < float(one.weights.mean()) < 1
+    assert 0 < float(np.asarray(one.weights).mean()) < 1
     np.testing.assert_array_equal(one.weights, other.weights)
     np.testing.assert_allclose(one.chosen.inputs, other.chosen.inputs, rtol=1e-4, atol=1e-5)
 

@@ -36,16 +36,21 @@ def test_a_pair_stands_in_both_orders_with_the_weights_of_its_label():
     pairs = to_pairs(TRAJECTORY, answered([0.75, 0.5, 0.0, 1.0]))
     assert pairs.chosen.inputs[..., 0].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert pairs.rejected.inputs[..., 0].tolist() == [[1, 0], [3, 2], [5, 4], [7, 6]]
-    assert pairs.weights.tolist() == [[0.25, 0.75], [0.5, 0.5], [1.0, 0.0], [0.0, 0.0]]
+    assert np.asarray(pairs.weights).tolist() == [[0.25, 0.75], [0.5, 0.5], [1.0, 0.0], [0.0, 0.0]]
     dropped = to_pairs(TRAJECTORY, answered([0.75, 0.5, 0.0, 1.0]), drop_ties=True)
-    assert dropped.weights.tolist() == [[0.25, 0.75], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
+    assert np.asarray(dropped.weights).tolist() == [
+        [0.25, 0.75],
+        [0.0, 0.0],
+        [1.0, 0.0],
+        [0.0, 0.0],
+    ]
 
 
 def test_hard_labels_stand_once_with_the_winner_first():
     pairs = labels_to_pairs(TRAJECTORY, LABELS)
     assert pairs.chosen.inputs[:, 0].tolist() == [1, 2, 4, 7]
     assert pairs.rejected.inputs[:, 0].tolist() == [0, 3, 5, 6]
-    assert pairs.weights.tolist() == [1.0, 0.0, 1.0, 1.0]
+    assert np.asarray(pairs.weights).tolist() == [1.0, 0.0, 1.0, 1.0]
 
 
 def scores(pairs):

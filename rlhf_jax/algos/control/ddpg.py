@@ -13,7 +13,7 @@ from rlhf_jax.algos.gradient import Diagnostics, gradient_step, init_state
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import value_loss
 from rlhf_jax.ops.masking import weighted_mean
-from rlhf_jax.types import Params, PyTree, Scalar, TrainState
+from rlhf_jax.types import Params, PyTree, Scalar, TrainState, Update
 
 Actor = Callable[[Params, Array], Array]  # (params, observations [*B, d]) -> actions [*B, k]
 Critic = Callable[[Params, Array, Array], Array]  # (params, observations, actions) -> [*B]
@@ -48,11 +48,11 @@ class ControlTransitions(NamedTuple):
       1.
     """
 
-    observations: PyTree
-    actions: PyTree
-    rewards: PyTree
-    discounts: PyTree
-    next_observations: PyTree
+    observations: Array
+    actions: Array
+    rewards: Array
+    discounts: Array
+    next_observations: Array
 
 
 def init_ddpg(
@@ -65,7 +65,7 @@ def init_ddpg(
 
 def make_update(
     actor: Actor, critic: Critic, optimizer: optax.GradientTransformation, config: DDPGConfig
-) -> Callable[[DDPGState, ControlTransitions], tuple[DDPGState, Diagnostics]]:
+) -> Update[DDPGState, ControlTransitions]:
     """Pure `update(state, batch) -> (state, metrics)`.
 
     y = r + gamma discount Q'(s', mu'(s')),

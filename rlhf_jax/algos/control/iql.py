@@ -4,7 +4,6 @@ With rewards from a model fitted to segment preferences (`algos.reward_model`) t
 preference-IQL, the usual baseline for direct preference learning.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from rlhf_jax.checks import check_range, entries
 from rlhf_jax.losses.expectile import expectile_loss
 from rlhf_jax.losses.policy_gradient import reinforce_loss, value_loss
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean
-from rlhf_jax.types import Inputs, Params, Policy, PyTree, TrainState, Trajectory, ValueFn
+from rlhf_jax.types import Inputs, Params, Policy, TrainState, Trajectory, Update, ValueFn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +62,9 @@ class Transitions(NamedTuple):
 
     trajectory: Trajectory
     next_inputs: Inputs
-    rewards: PyTree
-    discounts: PyTree
-    weights: PyTree = None
+    rewards: Array
+    discounts: Array
+    weights: Array | None = None
 
 
 def init_iql(
@@ -89,7 +88,7 @@ def make_update(
     action_values: Policy,
     optimizer: optax.GradientTransformation,
     config: IQLConfig,
-) -> Callable[[IQLState, Transitions], tuple[IQLState, Diagnostics]]:
+) -> Update[IQLState, Transitions]:
     """One step for each of the three models, on the same transitions and from the same state.
 
     V: expectile of Qbar(s, a);   Q: squared error to r + d V(s');

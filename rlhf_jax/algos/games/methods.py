@@ -44,8 +44,8 @@ class Method(NamedTuple):
         oracle (for an exact oracle against pi_t it equals 1/2 + exploitability / 2).
     """
 
-    init: Callable
-    update: Callable
+    init: Callable[[Array], GameState]
+    update: Callable[[GameState, Oracle, jax.Array], tuple[GameState, Metrics]]
 
 
 class _Move(NamedTuple):
@@ -243,7 +243,9 @@ def _number(eta: Scalar | Schedule, state: GameState) -> Array:
     return jnp.asarray(at_step(eta, state.step), state.logps.dtype)
 
 
-def _method(move: Callable, remember: Callable) -> Method:
+def _method(
+    move: Callable[[GameState, Oracle, jax.Array], _Move], remember: Callable[[Array], Any]
+) -> Method:
     """Method with this `move(state, oracle, key)`; `remember(logps)` gives the first memory."""
 
     def init(logps: Float[Array, "*B n"]) -> GameState:
@@ -267,7 +269,7 @@ def _method(move: Callable, remember: Callable) -> Method:
 
 
 def _against(
-    step: Callable,
+    step: Callable[..., Array],
     ref_logps: Float[Array, "*B n"],
     *,
     eta: Scalar | Schedule,
@@ -290,7 +292,7 @@ def _players(
     *,
     eta: Scalar | Schedule,
     beta: Scalar,
-    judged_on: Callable,
+    judged_on: Callable[[Array], Array],
 ) -> Method:
     """Players that start from the mean of the others."""
     check_step(eta, beta)

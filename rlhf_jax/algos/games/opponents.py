@@ -38,9 +38,9 @@ class Opponent(NamedTuple):
       track: (memory, next logps [*B, n]) -> memory.
     """
 
-    init: Callable
-    play: Callable
-    track: Callable
+    init: Callable[[Array], Any]
+    play: Callable[[GameState], Array]
+    track: Callable[[Any, Array], Any]
 
 
 def averaged(state: GameState, played: Float[Array, "*B n"]) -> Float[Array, "*B n"]:
@@ -93,6 +93,6 @@ def moving_average(*, decay: Scalar) -> Opponent:
     return Opponent(lambda logps: logps, lambda state: state.memory, track)
 
 
-def _stateless(play: Callable) -> Opponent:
+def _stateless(play: Callable[[GameState], Array]) -> Opponent:
     """An opponent that needs no memory."""
     return Opponent(lambda logps: (), play, lambda memory, logps: memory)

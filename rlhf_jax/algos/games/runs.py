@@ -19,7 +19,7 @@ def log_spaced_times(steps: int, count: int) -> tuple[int, ...]:
 
 
 def run_updates(
-    update: Callable,
+    update: Callable[[GameState, Oracle, jax.Array], tuple[GameState, Metrics]],
     state: GameState,
     oracle: Oracle,
     key: jax.Array,

@@ -18,6 +18,9 @@ from rlhf_jax.ops.elliptical import elliptical_norms, initial_inverse, rank_one_
 from rlhf_jax.ops.linear_systems import cholesky, invert
 from rlhf_jax.types import Scalar
 
+Adjust = Callable[[Array, Array, Array], Array]  # (<phi, w_h>, norms, steps after) -> [S, A]
+Backup = Callable[[Array, Array], tuple[Array, Array]]  # (Q_h, ref_h) -> (V_h, log pi_h)
+
 
 class LSVIState(NamedTuple):
     """Statistics of the transitions.
@@ -185,7 +188,7 @@ def randomised_plan(
     return _backward(state, features, rewards, adjust=adjust, backup=_first, noise=noise)
 
 
-def _with_bonus(bonus: Scalar, extra: Scalar) -> Callable:
+def _with_bonus(bonus: Scalar, extra: Scalar) -> Adjust:
     """Next values plus a bonus, clipped to [0, remaining steps * (1 + extra)]."""
 
     def adjust(linear, norms, after):
@@ -211,16 +214,12 @@ def _backward(
     features: Array,
     rewards: Array,
     *,
-    adjust: Callable,
-    backup: Callable,
+    adjust: Adjust,
+    backup: Backup,
     ref_logps: Array | None = None,
     noise: Array | None = None,
 ) -> Plan:
-    """One scan from the last step to the first.
-
-    `adjust(<phi, w_h>, norms, steps after) -> next values [S, A]`,
-    `backup(Q_h, ref_h) -> (V_h, log pi_h)`.
-    """
+    """One scan from the last step to the first."""
     norms = jax.vmap(lambda inverse: elliptical_norms(features, inverse))(state.inverse)
     after = jnp.arange(len(rewards) - 1, -1, -1).astype(rewards.dtype)
     ref_logps = jnp.zeros_like(rewards) if ref_logps is None else ref_logps

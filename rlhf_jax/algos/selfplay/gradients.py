@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import optax
@@ -21,10 +22,10 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.losses.games import nash_md_pg_loss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import weighted_mean
-from rlhf_jax.types import Metrics, Params, Prompts, Scalar, TrainState, Trajectory
+from rlhf_jax.types import Draw, Metrics, Params, Prompts, Scalar, TrainState, Trajectory
 
 
-def nash_md_pg(arena: Arena, *, beta: Scalar, mixed_draw: Callable | None = None) -> AnswerMethod:
+def nash_md_pg(arena: Arena, *, beta: Scalar, mixed_draw: Draw | None = None) -> AnswerMethod:
     """Nash-MD-PG: a policy gradient step per round, against the mixture with the reference.
 
     y from pi_t, y' from pi_t^(1 - b) mu^b,   reward P(y > y') - 1/2, beta KL to go.
@@ -42,7 +43,7 @@ def nash_md_pg(arena: Arena, *, beta: Scalar, mixed_draw: Callable | None = None
     Reference: Munos et al. 2023, arXiv:2312.00886.
     """
 
-    def opponent(state: AnswerState) -> tuple[Callable, Params]:
+    def opponent(state: AnswerState) -> tuple[Draw, Params]:
         if mixed_draw is None:
             return arena.draw, state.train.params
         return mixed_draw, (state.train.params, arena.ref_params)
@@ -69,7 +70,7 @@ def nash_ema_pg(arena: Arena, *, beta: Scalar, decay: float) -> AnswerMethod:
     def track(memory: Params, params: Params) -> Params:
         return optax.incremental_update(params, memory, 1.0 - decay)
 
-    def opponent(state: AnswerState) -> tuple[Callable, Params]:
+    def opponent(state: AnswerState) -> tuple[Draw, Params]:
         return arena.draw, state.memory
 
     return _gradient_method(arena, beta, opponent, lambda params: params, track)
@@ -135,7 +136,11 @@ def nash_mp_pg(arena: Arena, *, eta: Scalar, beta: Scalar, steps: int) -> Answer
 
 
 def _gradient_method(
-    arena: Arena, beta: Scalar, opponent: Callable, remember: Callable, track: Callable
+    arena: Arena,
+    beta: Scalar,
+    opponent: Callable[[AnswerState], tuple[Draw, Params]],
+    remember: Callable[[Params], Any],
+    track: Callable[[Any, Params], Any],
 ) -> AnswerMethod:
     """One gradient step per round against `opponent(state) -> (draw, params)`."""
     step = _gradient_step(arena, beta)
@@ -152,7 +157,7 @@ def _gradient_method(
     return AnswerMethod(lambda params: start_rounds(arena, params, remember(params)), play)
 
 
-def _gradient_step(arena: Arena, beta: Scalar) -> Callable:
+def _gradient_step(arena: Arena, beta: Scalar) -> Callable[..., tuple[TrainState, Metrics]]:
     """A step that draws, judges and updates.
 
     `anchor(answer) -> (log-probs of the policy that the KL penalty pulls to, reference log-probs)`.
@@ -162,11 +167,11 @@ def _gradient_step(arena: Arena, beta: Scalar) -> Callable:
 
     def step(
         train: TrainState,
-        opponent: tuple[Callable, Params],
+        opponent: tuple[Draw, Params],
         prompts: Prompts,
         key: jax.Array,
         *,
-        anchor: Callable,
+        anchor: Callable[[Trajectory], tuple[Array, Array]],
     ) -> tuple[TrainState, Metrics]:
         own_key, other_key = jax.random.split(key)
         (answer,) = draw_answers(arena.draw, train.params, prompts, own_key, 1)

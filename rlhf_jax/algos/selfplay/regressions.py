@@ -24,10 +24,22 @@ from rlhf_jax.algos.selfplay.rounds import (
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.games import inpo_loss, mnpo_loss, online_ipo_loss, onpo_loss
 from rlhf_jax.ops.masking import weighted_mean
-from rlhf_jax.types import Metrics, Params, Prompts, Scalar, TrainState, Trajectory
+from rlhf_jax.types import (
+    Draw,
+    Metrics,
+    PairLoss,
+    Params,
+    Prompts,
+    Scalar,
+    TrainState,
+    Trajectory,
+    Update,
+)
+
+TrajectoryLogps = Callable[[Params, Trajectory], Array]
 
 
-def online_ipo(arena: Arena, *, beta: Scalar, pair_draw: Callable | None = None) -> AnswerMethod:
+def online_ipo(arena: Arena, *, beta: Scalar, pair_draw: Draw | None = None) -> AnswerMethod:
     """Online IPO, first form: one gradient step per round, in self-play.
 
     L = (D - [P(y > y'') - P(y' > y'')] / beta)^2,   y'' from pi_t, D the gap of log-ratios to mu.
@@ -54,7 +66,7 @@ def online_ipo(arena: Arena, *, beta: Scalar, pair_draw: Callable | None = None)
     return AnswerMethod(partial(start_rounds, arena), play)
 
 
-def egpo(arena: Arena, *, beta: Scalar, pair_draw: Callable | None = None) -> AnswerMethod:
+def egpo(arena: Arena, *, beta: Scalar, pair_draw: Draw | None = None) -> AnswerMethod:
     """EGPO, extragradient: two gradient steps of online IPO per round, both from pi_t.
 
     The first has opponent and pairs from pi_t and gives pi_{t+1/2}. The second starts again from
@@ -196,7 +208,9 @@ def td_mnpo_regression(
     return AnswerMethod(init, play)
 
 
-def _opposed_step(arena: Arena, beta: Scalar, pair_draw: Callable | None) -> Callable:
+def _opposed_step(
+    arena: Arena, beta: Scalar, pair_draw: Draw | None
+) -> Callable[[TrainState, Params, Prompts, jax.Array], tuple[TrainState, Metrics]]:
     """A step of online IPO from `train`, with pairs and opponent drawn from `params`."""
     check_range("(0, inf)", beta=beta)
     pairs = arena.draw if pair_draw is None else pair_draw
@@ -244,7 +258,9 @@ def labelled_pairs(
     return winner, loser, {"prefs/mean": weighted_mean(prefs)}
 
 
-def _solver(arena: Arena, loss: Callable, *, eta: Scalar, steps: int) -> tuple[Callable, Callable]:
+def _solver(
+    arena: Arena, loss: PairLoss, *, eta: Scalar, steps: int
+) -> tuple[Update[TrainState, PairBatch], TrajectoryLogps]:
     """A solver `(train, batch) -> (train, metrics)`, which takes gradient steps from a fresh
     optimiser state; and `_answer_logps`."""
     check_range("(0, inf)", eta=eta)
@@ -259,6 +275,6 @@ def _solver(arena: Arena, loss: Callable, *, eta: Scalar, steps: int) -> tuple[C
     return arena.compile(solve), _answer_logps(arena)
 
 
-def _answer_logps(arena: Arena) -> Callable:
+def _answer_logps(arena: Arena) -> TrajectoryLogps:
     """Compiled `(params, trajectory) -> [B]` log-probs, reduced as for the loss."""
     return arena.compile(partial(trajectory_logps, arena.policy, logps=arena.logps))

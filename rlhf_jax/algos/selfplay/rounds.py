@@ -7,12 +7,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.rewards import checked_judge
-from rlhf_jax.types import Params, Policy, Prompts, TrainState, Trajectory
+from rlhf_jax.types import (
+    AnswerLogps,
+    Draw,
+    Judge,
+    Metrics,
+    Params,
+    Policy,
+    Prompts,
+    TrainState,
+    Trajectory,
+)
 
 
 class Arena(NamedTuple):
@@ -34,11 +45,11 @@ class Arena(NamedTuple):
 
     policy: Policy
     optimizer: optax.GradientTransformation
-    draw: Callable
-    judge: Callable
+    draw: Draw
+    judge: Judge
     ref_params: Params
-    logps: Callable = sequence_logps
-    compile: Callable = jax.jit
+    logps: AnswerLogps = sequence_logps
+    compile: Callable[..., Any] = jax.jit
 
 
 class AnswerState(NamedTuple):
@@ -66,8 +77,8 @@ class AnswerMethod(NamedTuple):
         scalar `Mean`, and "prefs/mean", the mean preference for the first answer.
     """
 
-    init: Callable
-    round: Callable
+    init: Callable[[Params], AnswerState]
+    round: Callable[[AnswerState, Prompts, jax.Array], tuple[AnswerState, Metrics]]
 
 
 def start_rounds(arena: Arena, params: Params, memory: Any = ()) -> AnswerState:
@@ -76,7 +87,7 @@ def start_rounds(arena: Arena, params: Params, memory: Any = ()) -> AnswerState:
 
 
 def draw_answers(
-    draw: Callable, params: Params, prompts: Prompts, key: jax.Array, count: int
+    draw: Draw, params: Params, prompts: Prompts, key: jax.Array, count: int
 ) -> tuple[Trajectory, ...]:
     """`count` trajectories [B], each with one answer to each prompt."""
     drawn = draw(params, prompts, key, count).trajectory
@@ -84,11 +95,11 @@ def draw_answers(
 
 
 def judge_answers(
-    arena: Arena, indices: np.ndarray, first: Trajectory, second: Trajectory
+    arena: Arena, indices: ArrayLike, first: Trajectory, second: Trajectory
 ) -> Float[Array, "N"]:
     """P(first beats second), one per row.
 
     Raises:
       JudgeError: the judge raised or its output is invalid; the message names the prompt.
     """
-    return checked_judge(arena.judge)(indices, first, second)
+    return checked_judge(arena.judge)(np.asarray(indices), first, second)

@@ -102,7 +102,9 @@ def spo_queue(
     return AnswerMethod(lambda params: start_rounds(arena, params, None), play)
 
 
-def _win_rate_step(arena: Arena, beta: Scalar) -> Callable:
+def _win_rate_step(
+    arena: Arena, beta: Scalar
+) -> Callable[[TrainState, Trajectory, Array], tuple[TrainState, Metrics]]:
     """A compiled gradient step on answers [B, K] and their win rates."""
     loss = partial(nash_md_pg_loss, beta=beta)
     update = make_answer_update(arena.policy, arena.optimizer, loss)
