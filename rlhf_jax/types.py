@@ -130,22 +130,6 @@ class Prompts(NamedTuple):
     indices: ArrayLike
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """A tokenizer with the token ids that everything else needs to know.
-
-    tokenizer: encodes and decodes text; read by `data` alone.
-    pad_id: fills places that no mask counts.
-    bos_id: begins a prompt; None where the model knows no such token.
-    stop_ids: each of them ends an answer and counts as a part of it.
-    """
-
-    tokenizer: Any
-    pad_id: int
-    bos_id: int | None
-    stop_ids: tuple[int, ...]
-
-
 @record
 class Trajectory:
     """What a policy was shown and did.

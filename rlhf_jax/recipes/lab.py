@@ -32,7 +32,7 @@ from rlhf_jax.policies.language import (
     language_value,
 )
 from rlhf_jax.recipes.task import Task
-from rlhf_jax.sampling.decode import Rollout, SamplingConfig, sample_many
+from rlhf_jax.sampling.decode import SamplingConfig, sample_many
 from rlhf_jax.sharding import compile_update, make_mesh, shard_params, shard_state, split_batch
 from rlhf_jax.training import UserError
 from rlhf_jax.types import (
@@ -40,6 +40,7 @@ from rlhf_jax.types import (
     Policy,
     Prompts,
     RewardFn,
+    Rollout,
     TrainState,
     Trajectory,
     ValueFn,

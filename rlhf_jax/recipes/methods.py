@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from rlhf_jax.algos import ppo as ppo_update
 from rlhf_jax.algos import preference
@@ -70,7 +71,7 @@ def online_pairs(
         trajectory = scored.rollout.trajectory
         ref_logps = logps(scored.ref_token_logps, trajectory.mask)
         pairs = preference.rank_pairs(trajectory, scored.scores, ref_logps)
-        return pairs, {"pairs/decided": pairs.weights.mean()}
+        return pairs, {"pairs/decided": jnp.asarray(pairs.weights).mean()}
 
     def make_update(optimizer):
         update = preference.make_update(

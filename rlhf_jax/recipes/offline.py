@@ -159,7 +159,7 @@ def reference_logps(
     """Log-probs of every pair under the reference, computed once: "chosen" and "rejected", [N]."""
 
     @jax.jit
-    def both(params: Params, batch: PreferenceBatch) -> dict[str, jax.Array]:
+    def both(params: Params, batch: PreferenceBatch) -> dict[str, jax.Array | None]:
         found = preference_update.attach_reference(lab.policy, params, batch, logps=logps)
         return {"chosen": found.ref_chosen_logps, "rejected": found.ref_rejected_logps}
 

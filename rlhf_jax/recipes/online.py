@@ -22,9 +22,8 @@ from rlhf_jax.recipes.offline import Fit
 from rlhf_jax.recipes.rewards import Reward, actions_of
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.task import Task
-from rlhf_jax.sampling.decode import Rollout
 from rlhf_jax.training import Stage, train_stage
-from rlhf_jax.types import Params, PyTree, TrainState
+from rlhf_jax.types import Params, PyTree, Rollout, TrainState
 
 
 class Scored(NamedTuple):
