@@ -16,9 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.policies.language import language_trajectory
-from rlhf_jax.sampling.decode import Rollout
 from rlhf_jax.sampling.draws import Draw
-from rlhf_jax.types import Params, Prompts, Vocabulary
+from rlhf_jax.types import Params, Prompts, Rollout, Vocabulary
 
 History = tuple[tuple[str, str], ...]
 
@@ -123,7 +122,7 @@ def rollout_turns(
     """
     check_range("[1, inf)", samples=samples, length=length, max_turns=max_turns)
     rows = jax.tree.map(lambda x: np.repeat(np.asarray(x), samples, axis=0), prompts)
-    numbers = first + np.tile(np.arange(samples), len(prompts.indices))[:, None]
+    numbers = first + np.tile(np.arange(samples), np.size(prompts.indices))[:, None]
     board = _blank_board(rows.indices, length, max_turns, vocabulary.pad_id)
     answers = draw(params, prompts, key, samples, first)
     turn_tokens = answers.trajectory.actions.shape[-1]

@@ -15,10 +15,10 @@ from rlhf_jax.data.padding import pad_right
 from rlhf_jax.data.tokenizer import standard_vocabulary, train_word_tokenizer
 from rlhf_jax.models import TransformerConfig, make_transformer
 from rlhf_jax.policies.language import language_decoder, language_policy
-from rlhf_jax.sampling.decode import Rollout, SamplingConfig
+from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.sampling.draws import language_draw
 from rlhf_jax.sampling.turns import StepError, rollout_turns
-from rlhf_jax.types import Prompts, Trajectory
+from rlhf_jax.types import Prompts, Rollout, Trajectory
 
 WORDS = list("abcdefg")
 VOCABULARY = standard_vocabulary(train_word_tokenizer(WORDS))  # a is 4, ..., g is 10
