@@ -16,8 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.policies.language import language_trajectory
-from rlhf_jax.sampling.draws import Draw
-from rlhf_jax.types import Params, Prompts, Rollout, Vocabulary
+from rlhf_jax.types import Draw, Params, Prompts, Rollout, Vocabulary
 
 History = tuple[tuple[str, str], ...]
 
