@@ -9,8 +9,7 @@ Shared arguments and results, unless a function says otherwise:
   mask: [*B, T] True where the token counts; values under False never matter, NaN included.
   clip_eps_low, clip_eps_high: eps_low and eps_high > 0, infinity for none.
 Losses are [*B], unreduced; an answer without tokens has loss 0 and gradient 0. Gradient flows to
-token_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers may be
-traced.
+token_logps only. Shapes are checked at trace time. Keyword numbers may be traced.
 Needs: scored answers, old policy.
 """
 
@@ -210,8 +209,7 @@ def vespo_loss(
 
     Args:
       k_positive: k >= 0 where A >= 0: the weight grows like w^k below its peak at k / lambda.
-      lambda_positive: lambda >= 0 where A >= 0: the weight fades like exp(-lambda w) above the
-        peak.
+      lambda_positive: lambda >= 0 where A >= 0: above the peak it fades like exp(-lambda w).
       k_negative: k >= 0 where A < 0.
       lambda_negative: lambda >= 0 where A < 0.
     Returns:

@@ -12,7 +12,7 @@ Shared arguments and results, unless a function says otherwise:
   verdict_logits: [*B, 2, 2] logits z at the place of the verdict. First axis: the order, (y, y')
     then (y', y). Second: the token, A ("the first is better") then B.
 Losses are unreduced, >= 0, and 0 under the mask; all but `rating_loss` are in nats. Gradient flows
-to scores and logits only. Arrays of unequal shape raise AssertionError at trace time.
+to scores and logits only. Shapes are checked at trace time.
 """
 
 import chex
@@ -162,9 +162,8 @@ def verdict_margins(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"
 
     s(y, y') = [g(y, y') - g(y', y)] / 2,   g = z_A - z_B.
 
-    Exactly antisymmetric: exchanging the answers gives -s, and a bias towards the first place,
-    added to both g's, cancels. sigmoid(s) is P(y beats y'). As a policy's reward it needs a
-    stop-gradient.
+    Exactly antisymmetric: exchanging the answers gives -s, and a bias towards the first place that
+    is added to both g's cancels. sigmoid(s) is P(y beats y'). Stop its gradient in a reward.
 
     Needs: a judge's verdict logits in both orders.
     Reduces to: g(y, y') where g is antisymmetric.
@@ -180,10 +179,9 @@ def verdict_loss(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"]:
 
     L = -[log q(y_w, y_l) + log(1 - q(y_l, y_w))] / 2,   q = sigmoid(g), g = z_A - z_B.
 
-    The cross-entropy of the right verdict between the two tokens, averaged over the orders, of
-    which (y_w, y_l) comes first. The judge's other tokens do not enter; `sft_loss` on the verdict's
-    text is the full-vocabulary form. `centring_penalty` of the two g's rewards consistency between
-    the orders.
+    The cross-entropy of the right verdict between the two tokens, averaged over the two orders,
+    (y_w, y_l) first. The judge's other tokens do not enter; `sft_loss` on the verdict's text is the
+    full-vocabulary form. `centring_penalty` of the two g's makes the orders consistent.
 
     Needs: a judge's verdict logits in both orders, pairs.
     Reduces to: `bradley_terry_loss` where g(y, y') = r(y) - r(y').

@@ -15,8 +15,8 @@ Shared arguments and results, unless a function says otherwise:
   prefs: win probability or label, in [0, 1]; no gradient.
   beta: KL weight, > 0.
   eta: step, > 0.
-Losses are [*B], unreduced, >= 0. Gradient flows to the policy's log-probs only. Arrays of unequal
-shape raise AssertionError at trace time. Keyword numbers may be traced.
+Losses are [*B], unreduced, >= 0. Gradient flows to the policy's log-probs only. Shapes are checked
+at trace time. Keyword numbers may be traced.
 """
 
 import chex
@@ -324,8 +324,7 @@ def nash_md_pg_token_loss(
     L = -sum_t sg(P(y > y') - 1/2 - beta log-ratio_t) log pi(y_t).
 
     Its mean gradient is not that of any penalty on KL(pi || mu) over answers, because a token is
-    not charged for the KL of the tokens after it. It has less variance, and a bias beyond one
-    token.
+    not charged for the KL of the tokens after it: less variance, but a bias beyond one token.
 
     Args:
       token_logps, ref_token_logps, prefs, mask, beta: as in `nash_md_pg_loss`.

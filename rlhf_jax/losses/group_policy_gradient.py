@@ -11,8 +11,7 @@ Shared arguments and results, unless a function says otherwise:
   mask: [*B, T] True where the token counts; values under False never matter, NaN included.
   clip_eps: eps > 0; infinity switches the clip off.
 Losses are unreduced; an answer without tokens has loss 0 and gradient 0. Gradient flows to
-token_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers may be
-traced.
+token_logps only. Shapes are checked at trace time. Keyword numbers may be traced.
 """
 
 import chex

@@ -6,8 +6,7 @@ reference, length, weights) happens before the link.
 Shared arguments and results, unless a function says otherwise:
   margins: [*B] z in nats, any real.
   label_smoothing: h, the probability that a label is wrong, in [0, 1/2).
-Losses are [*B], unreduced, >= 0. Arrays of unequal shape raise AssertionError at trace time.
-Keyword numbers may be traced.
+Losses are [*B], unreduced, >= 0. Shapes are checked at trace time. Keyword numbers may be traced.
 Needs: margins.
 """
 
@@ -99,8 +98,7 @@ def squared(margins: Float[Array, "*B"], targets: Float[Array, "*B"]) -> Float[A
 
 
 def exo(margins: Float[Array, "*B"], *, label_smoothing: Scalar) -> Float[Array, "*B"]:
-    """Reverse cross-entropy link: KL from the model's distribution over the pair to the smoothed
-    label's.
+    """Reverse cross-entropy link: KL from the model's probabilities to the smoothed label's.
 
     L = sigmoid(z) [log sigmoid(z) - log(1 - h)] + sigmoid(-z) [log sigmoid(-z) - log h]
     = KL((sigmoid(z), sigmoid(-z)) || (1 - h, h)); 0 at z = logit(1 - h).

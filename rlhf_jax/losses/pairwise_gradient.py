@@ -9,8 +9,8 @@ Shared arguments and results, unless a function says otherwise:
   old_logps: [*B, K] the same under the policy that sampled; data, no gradient.
   scores: [*B, K] r; data. An answer without a finite score is in no pair.
   clip_eps: eps > 0; infinity switches the clip off.
-Losses are [*B], unreduced. Gradient flows to logps only. Arrays of unequal shape raise
-AssertionError at trace time. Keyword numbers may be traced.
+Losses are [*B], unreduced. Gradient flows to logps only. Shapes are checked at trace time. Keyword
+numbers may be traced.
 """
 
 import chex
@@ -96,8 +96,7 @@ def p3o_v2_loss(
     first. The exponent of each rho in the weight stops at 20; log g is not bounded.
 
     Args:
-      clip_eps: eps > 0, of the joint ratio; from 1 on there is no lower clip, infinity switches
-        both off.
+      clip_eps: eps > 0, of the joint ratio; no lower clip from 1 on, no clip at infinity.
       weight_clip_eps: eps' > 0, of the weight rho_i rho_j; infinity switches it off.
     Needs: groups of scored answers, old policy.
     Reduces to: `pairwise_gradient_loss` in gradient at rho = 1; `p3o_v1_loss` in gradient with both

@@ -1,8 +1,7 @@
 """Policy-gradient objectives: log-probabilities and advantages in, one loss per step out.
 
-A step is one entry of the arrays: a token, or a whole answer where log-probs are summed over its
-tokens. Objectives that must know which tokens form an answer are in `group_policy_gradient` and
-`answer_policy_gradient`.
+A step is one entry of the arrays: a token, or a whole answer if log-probs are summed over it.
+Objectives of whole answers are in `group_policy_gradient` and `answer_policy_gradient`.
 
 Shared arguments and results, unless a function says otherwise:
   logps: [*S] log-probs of the actions under the policy being trained, in nats.
@@ -12,9 +11,9 @@ Shared arguments and results, unless a function says otherwise:
   values, returns: [*S] V under the critic being trained, and its targets G; G is data.
   clip_eps: eps > 0; infinity switches the clip off.
   max_ratio: the cap itself, not 1 + eps, > 0; infinity switches it off.
-Losses are [*S], unreduced. Gradient flows to logps (or values) only. The exponent of
-rho = exp(log pi - log pi_old) stops at 40, so a loss is finite for finite log-probs. Arrays of
-unequal shape raise AssertionError at trace time. Keyword numbers may be traced.
+Losses are [*S], unreduced. Gradient flows to logps (or values) only. The exponent of the ratio
+rho = exp(log pi - log pi_old) stops at 40, so a loss is finite for finite log-probs. Shapes are
+checked at trace time. Keyword numbers may be traced.
 Needs: steps, old policy, advantages.
 """
 
@@ -104,8 +103,7 @@ def dual_clip_loss(
     L = PPO clip where A >= 0,   min(PPO clip, -A c) where A < 0.
 
     Args:
-      dual_clip: c > 1, usually > 1 + eps; no gradient where A < 0 and rho > c. Infinity switches
-        it off.
+      dual_clip: c > 1, usually > 1 + eps; no gradient where A < 0 and rho > c. Infinity for none.
     Reduces to: `ppo_clip_loss` at dual_clip = inf; the two-sided clip of INTELLECT-2 and TRL,
       max(-A min(rho, delta), -A clip(rho)), at dual_clip = delta >= 1 + eps.
     Reference: Ye et al. 2019, arXiv:1912.09729, for the dual clip; Prime Intellect 2025,

@@ -9,8 +9,8 @@ Shared arguments and results, unless a function says otherwise:
   outcomes: [*B] 1 if the first answer won, 0 at a tie, -1 if the second won; NaN for any other.
   mask: True where a step or candidate is real; values under False never matter, NaN included.
   gamma: discount, in [0, 1]; its exponent counts the steps under True, padding on either side.
-Losses are [*B], unreduced, in nats, >= 0. Gradient flows to scores, rewards and values only. Arrays
-of unequal shape raise AssertionError at trace time. Keyword numbers may be traced.
+Losses are [*B], unreduced, in nats, >= 0. Gradient flows to scores, rewards and values only. Shapes
+are checked at trace time. Keyword numbers may be traced.
 """
 
 import chex

@@ -9,8 +9,7 @@ Shared arguments and results, unless a function says otherwise:
   logps: [*B, A] log pi, -inf where it never acts.
   ref_logps: [*B, A] log ref, -inf where it never acts; zeros for max-ent.
   beta: KL weight, > 0, in the unit of Q. May be traced.
-Policies are log-probs [*B, A] in nats, normalised. Unequal shapes raise AssertionError at trace
-time.
+Policies are log-probs [*B, A] in nats, normalised. Shapes are checked at trace time.
 """
 
 import chex

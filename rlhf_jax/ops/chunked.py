@@ -26,8 +26,7 @@ def chunked_token_logps(
     Equal to `token_logps(hidden @ unembedding.T, actions)`, value and gradient, with logits for
     `chunk` positions of each row in memory at a time. The backward pass keeps the inputs and two
     numbers per position: the largest logit and the log of the normaliser above it. It computes the
-    logits again, so a gradient costs four products with the table instead of the dense form's
-    three.
+    logits again, so a gradient costs four products with the table; the dense form costs three.
 
     T is cut, not B * T tokens: a batch axis that is split over devices stays as it is, and so does
     a vocabulary axis, where each device makes its own part of [*B, chunk, V].

@@ -2,8 +2,7 @@
 
 Members come first: scores [N, *B] of R_i give one score [*B] per answer. The members must share a
 zero and a unit (centre and scale each one on the same answers), or the combination only picks the
-member with the lowest zero. Nothing here stops gradients: freeze the ensemble while a policy
-trains.
+member with the lowest zero. Nothing here stops gradients: freeze the ensemble during training.
 """
 
 import jax.numpy as jnp

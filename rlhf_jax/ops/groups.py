@@ -8,7 +8,7 @@ Shared arguments and results, unless a function says otherwise:
   eps: added to the standard deviation, >= 0. May be traced.
 Advantages are [*B, K], 0 for missing answers, and sum to 0 over a group. A group with fewer than
 two answers, or with equal scores, has nothing to compare and gets exactly 0: no rounding error is
-divided by a tiny number. Unequal shapes raise AssertionError at trace time.
+divided by a tiny number. Shapes are checked at trace time.
 """
 
 import chex

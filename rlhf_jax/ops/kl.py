@@ -14,8 +14,8 @@ from summed log-probs, or from `score_function_kl_surrogate` with each token's k
 Shared arguments and results, unless a function says otherwise:
   logps: [*S] log-probs under pi of samples from pi, in nats, of a step or summed over an answer.
   ref_logps: [*S] the same under pi_ref.
-Results are [*S], unreduced. A surrogate passes its gradient to logps only. Unequal shapes raise
-AssertionError at trace time.
+Results are [*S], unreduced. A surrogate passes its gradient to logps only. Shapes are checked at
+trace time.
 """
 
 import chex

@@ -58,8 +58,7 @@ def ratios(logps: Float[Array, "*S"], old_logps: Float[Array, "*S"]) -> Float[Ar
     """Probability ratio of two policies on the same sample: exp(log pi - log pi_old).
 
     The log-probs are of one step or of a whole sequence. The exponent stops at 40, where the
-    gradient becomes 0: a policy that has diverged has a finite loss and gradient instead of inf and
-    NaN.
+    gradient becomes 0: loss and gradient stay finite for a policy that has diverged.
     """
     chex.assert_equal_shape([logps, old_logps])
     return jnp.exp(jnp.minimum(logps - old_logps, MAX_LOG_RATIO))
@@ -110,9 +109,7 @@ def tempered(logits: Float[Array, "*B A"], *, temperature: Scalar) -> Float[Arra
 
 
 def entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
-    """Entropy of the categorical distribution: H = -sum_a pi(a) log pi(a), [*B] float32 in [0, log
-    A].
-    """
+    """Entropy of a categorical distribution: H = -sum_a pi(a) log pi(a), float32 in [0, log A]."""
     logps = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     probs = jnp.exp(logps)
     # 0 log 0 = 0; the inner `where` keeps 0 * inf out of the gradient.

@@ -184,8 +184,7 @@ def _checked_weights(x: Shaped[Array, "*S"], weights: Float[Array, "*S"]) -> Flo
 def keep_weighted(x: Float[Array, "*S"], weights: Float[Array, "*S"] | None) -> Float[Array, "*S"]:
     """x where its weight is positive, 0 elsewhere; None keeps all of x.
 
-    It goes before a loss: a weight of 0 after the loss would still make the gradient of NaN or inf
-    NaN.
+    It goes before a loss: after it, weight 0 times an infinite gradient would be NaN.
     """
     if weights is None:
         return x

@@ -13,8 +13,7 @@ Shared arguments and results, unless a function says otherwise:
     included.
   gae_lambda: lambda, in [0, 1].
   gamma: discount, in [0, 1].
-Results are 0 under the mask. Unequal shapes raise AssertionError at trace time. Keyword numbers may
-be traced.
+Results are 0 under the mask. Shapes are checked at trace time. Keyword numbers may be traced.
 """
 
 from typing import NamedTuple

@@ -88,8 +88,7 @@ def r_dpo_loss(
 
     L = -log sigmoid(z + alpha (|y_w| - |y_l|)),   z = beta D.
 
-    DPO for the reward r - alpha |y|: the policy needs a smaller margin where length explains the
-    label.
+    DPO for the reward r - alpha |y|: where length explains the label, a smaller margin is enough.
 
     Args:
       length_gaps: [*B] |y_w| - |y_l| in tokens, as a float; no gradient.
@@ -136,8 +135,7 @@ def alpha_dpo_loss(
     Needs: pairs, reference, lengths, running mean and deviation.
     Reduces to: `simpo_loss` at alpha = 0.
     Reference: Wu et al. 2024, arXiv:2410.10148.
-    Departs: the authors' code has gamma / beta and alpha inside beta: its alpha is alpha / beta
-      here.
+    Departs: the authors' code has gamma / beta and alpha inside beta: its alpha is alpha / beta.
     """
     check_range("(0, inf)", beta=beta, std=std)
     check_range("[0, inf)", gamma=gamma, alpha=alpha)

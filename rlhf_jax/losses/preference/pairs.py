@@ -11,8 +11,7 @@ Shared arguments and results, unless a function says otherwise:
   label_smoothing: h, the probability that a label is wrong, in [0, 1/2).
   prefs: [*B] p in [0, 1], probability that the first ("chosen") answer is preferred; no gradient.
 Losses are [*B], unreduced, >= 0; logistic ones are in nats. Gradient flows to chosen_logps and
-rejected_logps only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers may
-be traced.
+rejected_logps only. Shapes are checked at trace time. Keyword numbers may be traced.
 Needs: pairs, reference.
 """
 
@@ -217,8 +216,8 @@ def exo_loss(
     z = beta D; 0 at z = logit(1 - h).
 
     L = KL((sigmoid(z), sigmoid(-z)) || (1 - h, h)), from the policy's distribution over the pair to
-    the smoothed label's; `cdpo_loss` is the opposite direction, up to a constant. Flat far from z =
-    0.
+    the smoothed label's; `cdpo_loss` is the opposite direction, up to a constant. It is flat far
+    from z = 0.
 
     Args:
       label_smoothing: h in (0, 1/2); 1e-3 is usual, and the loss is infinite at 0.

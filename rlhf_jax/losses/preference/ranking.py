@@ -7,8 +7,7 @@ Shared arguments and results, unless a function says otherwise:
   mask: [*B, K] True where the candidate is real; values under False never matter, NaN included.
   beta: KL weight, > 0.
 Losses are [*B], unreduced, >= 0, and 0 where there is nothing to compare. Gradient flows to the
-policy's log-probs only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers
-may be traced.
+policy's log-probs only. Shapes are checked at trace time. Keyword numbers may be traced.
 """
 
 import chex
@@ -58,9 +57,8 @@ def pro_loss(
     Without temperatures (W = 1) PRO is `plackett_luce_loss`(mean_logps, mask).
 
     Args:
-      scores: [*B, K] r, falling along K; the paper's are in [0, 1]. Sort by these scores: a
-        negative gap reverses its contrast, and in a list longer than two that prefers the lower
-        score.
+      scores: [*B, K] r, falling along K; the paper's are in [0, 1]. Sort by these scores: in a list
+        longer than two, a negative gap makes PRO prefer the lower score.
     Needs: rankings with scores; no reference.
     Reduces to: `bradley_terry_loss` of (r_1 - r_2) a at K = 2; `simpo_loss` with beta = r_1 - r_2
       and gamma = 0 at K = 2.

@@ -9,8 +9,8 @@ Shared arguments and results, unless a function says otherwise:
   beta: scale, > 0.
   gamma: target margin, >= 0, outside beta.
   label_smoothing: h, the probability that a label is wrong, in [0, 1/2).
-Losses are [*B], unreduced, in nats, >= 0. Gradient flows to all log-probs. Arrays of unequal shape
-raise AssertionError at trace time. Keyword numbers may be traced.
+Losses are [*B], unreduced, in nats, >= 0. Gradient flows to all log-probs. Shapes are checked at
+trace time. Keyword numbers may be traced.
 Needs: pairs, lengths.
 """
 
@@ -30,11 +30,11 @@ def sft_loss(logps: Float[Array, "*B"]) -> Float[Array, "*B"]:
 
     L = -log pi(y | x).
 
+    The mean over all tokens of a batch is `ops.masking.token_mean` of -token_logps.
+
     Args:
       logps: [*B] log pi(y | x) in nats: summed over the answer, or its mean per token.
     Needs: answers.
-    Departs: the token mean of a batch divides by all its tokens at once: `ops.masking` on
-      token_logps.
     """
     return -logps
 

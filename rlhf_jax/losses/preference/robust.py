@@ -2,8 +2,7 @@
 
 `ropo_loss` is a loss of pairs; the other functions combine the losses or margins of any pair loss.
 Results are unreduced and weights are data, without gradient. Where a weight is 0 its loss or margin
-never matters, NaN included. Arrays of unequal shape raise AssertionError at trace time. Keyword
-numbers may be traced.
+never matters, NaN included. Shapes are checked at trace time. Keyword numbers may be traced.
 """
 
 import chex

@@ -8,7 +8,7 @@ Shared arguments and results, unless a function says otherwise:
   token_logps: [*B, T] l_t = log pi(y_t | x, y_<t) in nats, of the policy or of the reference.
   mask: [*B, T] True where the step counts; values under False never matter, NaN included.
 Scores and log-probs are [*B]; scores increase in u. Gradient flows to log_ratios or token_logps
-only. Arrays of unequal shape raise AssertionError at trace time. Keyword numbers may be traced.
+only. Shapes are checked at trace time. Keyword numbers may be traced.
 Needs: log-ratios.
 """
 
@@ -80,8 +80,7 @@ def chi_squared_score(log_ratios: Float[Array, "*B"]) -> Float[Array, "*B"]:
 
     Reduces to: the log-ratio u as u falls.
     Reference: Huang et al. 2024, arXiv:2407.13399.
-    Departs: the paper also clips beta times the gap of the two scores to twice the range of the
-      reward.
+    Departs: the paper also clips beta times the gap of two scores to twice the reward's range.
     """
     return jnp.exp(jnp.minimum(log_ratios, MAX_LOG_RATIO)) + log_ratios
 

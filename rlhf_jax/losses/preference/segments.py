@@ -7,8 +7,8 @@ Shared arguments and results, unless a function says otherwise:
   mask: [*B, T] or [*B, K] True where a step or segment is real; values under False never matter,
     NaN included.
   bias: the paper's lambda, in (0, 1].
-Losses are [*B], unreduced, in nats, >= 0. Gradient flows to the advantages U only. Arrays of
-unequal shape raise AssertionError at trace time. Keyword numbers may be traced.
+Losses are [*B], unreduced, in nats, >= 0. Gradient flows to the advantages U only. Shapes are
+checked at trace time. Keyword numbers may be traced.
 """
 
 import chex

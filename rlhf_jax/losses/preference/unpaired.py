@@ -5,8 +5,8 @@ Shared arguments and results, unless a function says otherwise:
   desirable: [*B] True where the answer is a good one.
   beta: scale of the log-ratio u = log pi - log pi_ref, > 0.
   weights: [*B] >= 0, None for ones. Where a weight is 0 nothing matters, NaN included.
-Losses are [*B], unreduced, in nats, >= 0. Gradient flows to logps only. Arrays of unequal shape
-raise AssertionError at trace time. Keyword numbers may be traced.
+Losses are [*B], unreduced, in nats, >= 0. Gradient flows to logps only. Shapes are checked at trace
+time. Keyword numbers may be traced.
 """
 
 import chex
