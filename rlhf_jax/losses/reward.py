@@ -8,7 +8,7 @@ Shared arguments and results, unless a function says otherwise:
   first_scores, second_scores: [*B] s_1 and s_2, any real, where a label says which one won.
   outcomes: [*B] 1 if the first answer won, 0 at a tie, -1 if the second won; NaN for any other.
   mask: True where a step or candidate is real; values under False never matter, NaN included.
-  gamma: discount, in [0, 1]; its exponent counts the steps under True, padding on either side.
+  gamma: discount, in [0, 1]; its exponent skips uncounted steps, so padding may be anywhere.
 Losses are [*B], unreduced, in nats, >= 0. Gradient flows to scores, rewards and values only. Shapes
 are checked at trace time. Keyword numbers may be traced.
 """

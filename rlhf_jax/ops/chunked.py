@@ -70,6 +70,7 @@ def _forward(chunk: int, hidden: Array, unembedding: Array, actions: Array):
 
     axis = actions.ndim - 1
     parts = _split(hidden, axis, chunk), _split(actions, axis, chunk)
+    # A scan, so that the logits of one chunk are freed before the next.
     _, (logps, peak, log_sum) = jax.lax.scan(one, None, parts)
     logps = _join(logps, axis, actions.shape[-1])
     return logps, (hidden, unembedding, actions, peak, log_sum)
@@ -87,7 +88,7 @@ def _backward(chunk: int, saved: tuple, cotangents: ArrayLike):
         logits = _logits(states, table)
         probs = jnp.exp(logits - peak - log_sum)
         weights = cotangents[..., None]
-        # A comparison, where the gradient of a gather would be a scatter into all of the chunk.
+        # A comparison: the gradient of a gather would be a scatter into the whole chunk.
         ids = jax.lax.broadcasted_iota(actions.dtype, logits.shape, actions.ndim)
         slopes = jnp.where(ids == actions[..., None], weights, 0.0) - weights * probs
         to_states = jnp.einsum("...v,vd->...d", slopes, table.astype(wide))
@@ -115,6 +116,7 @@ def _logits(states: Array, table: Array) -> Array:
 def _split(x: Array, axis: int, chunk: int) -> Array:
     """[*B, T, ...] -> [N, *B, C, ...] with C <= chunk as even as possible, zeros at the end."""
     length = x.shape[axis]
+    # Rounded up twice: as few chunks as `chunk` allows, then all of the same size.
     count = -(-length // chunk)
     size = -(-length // count)
     x = jnp.pad(x, [(0, count * size - length) if i == axis else (0, 0) for i in range(x.ndim)])

@@ -6,8 +6,9 @@ Shared arguments and results, unless a function says otherwise:
   scores: [*B, K] r, data. A candidate with a score that is not finite counts as missing.
   mask: [*B, K] True where the candidate is real; values under False never matter, NaN included.
   beta: KL weight, > 0.
-Losses are [*B], unreduced, >= 0, and 0 where there is nothing to compare. Gradient flows to the
-policy's log-probs only. Shapes are checked at trace time. Keyword numbers may be traced.
+Losses are [*B], unreduced, >= 0; 0 for an empty list. `pl_dpo_loss`, `pro_loss` and `lipo_loss`
+are 0 for a list of one too. Gradient flows to the policy's log-probs only. Shapes are checked at
+trace time. Keyword numbers may be traced.
 """
 
 import chex
@@ -58,7 +59,7 @@ def pro_loss(
 
     Args:
       scores: [*B, K] r, falling along K; the paper's are in [0, 1]. Sort by these scores: in a list
-        longer than two, a negative gap makes PRO prefer the lower score.
+        longer than two, a negative gap no longer favours the higher score.
     Needs: rankings with scores; no reference.
     Reduces to: `bradley_terry_loss` of (r_1 - r_2) a at K = 2; `simpo_loss` with beta = r_1 - r_2
       and gamma = 0 at K = 2.
@@ -159,8 +160,8 @@ def lire_loss(
 
     L = -sum_k q_k r_k,   q = softmax over the list of log pi(y_k | x) / T.
 
-    The loss lies between -max r and -min r. Its gradient in log pi(y_k) is -q_k (r_k - sum_j q_j
-    r_j) / T.
+    The loss lies between -max r and -min r. Its gradient in log pi(y_k) is
+    -q_k (r_k - sum_j q_j r_j) / T.
 
     Args:
       scores: [*B, K] r, comparable within a list.

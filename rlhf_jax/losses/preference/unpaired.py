@@ -5,8 +5,8 @@ Shared arguments and results, unless a function says otherwise:
   desirable: [*B] True where the answer is a good one.
   beta: scale of the log-ratio u = log pi - log pi_ref, > 0.
   weights: [*B] >= 0, None for ones. Where a weight is 0 nothing matters, NaN included.
-Losses are [*B], unreduced, in nats, >= 0. Gradient flows to logps only. Shapes are checked at trace
-time. Keyword numbers may be traced.
+Losses are [*B], unreduced, >= 0; logistic ones are in nats. Gradient flows to logps only. Shapes
+are checked at trace time. Keyword numbers may be traced.
 """
 
 import chex
@@ -179,9 +179,9 @@ def pmpo_loss(
     plus beta KL(pi_ref || pi).
 
     Works with answers of one kind only: alpha = 1 imitates, alpha = 0 removes rejected answers from
-    the reference. Where half the answers are accepted, with distribution d_a, and half rejected,
-    with d_r, the population is stationary at pi proportional to alpha d_a - (1 - alpha) d_r + 2
-    beta pi_ref. The loss is unbounded below.
+    the reference. If half the answers are accepted, with distribution d_a, and half rejected, with
+    distribution d_r, the population is stationary at pi proportional to
+    alpha d_a - (1 - alpha) d_r + 2 beta pi_ref. The loss is unbounded below.
 
     Args:
       ref_kl: [*B] KL(pi_ref || pi) at this prompt, in nats, e.g. the sum over the steps of an
@@ -246,7 +246,7 @@ def dro_loss(
 
     Args:
       scores: [*B] r(x, y), any real; no gradient.
-      values: [*B] V(x), learnt with the policy; the gradient in logps is beta times the one in it.
+      values: [*B] V(x), trained too: the gradient in logps is beta times the gradient in values.
       beta: KL weight, > 0; the paper's tau.
     Needs: scored answers, reference, values.
     Reference: Richemond et al. 2024, arXiv:2405.19107.
