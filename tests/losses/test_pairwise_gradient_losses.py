@@ -251,7 +251,7 @@ def test_equal_scores_pull_nowhere():
 
 @pytest.mark.parametrize("loss", [V1, V2, lambda x, _, r: pairwise_gradient_loss(x, r)])
 def test_one_answer_is_an_error(loss):
-    with pytest.raises(ValueError, match="two answers"):
+    with pytest.raises(ValueError, match="at least 2 answers"):
         loss(*jnp.zeros((3, 2, 1)))
 
 
