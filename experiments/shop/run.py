@@ -29,7 +29,7 @@ from experiments.shop.report import Method, write_report
 from experiments.shop.tools import Tools, Trained, make_tools
 from rlhf_jax import dpo_loss, ipo_loss
 from rlhf_jax.labs.shop import base_corpus
-from rlhf_jax.ops.statistics import best_of_n_kl, mean_interval, wins
+from rlhf_jax.ops.statistics import best_of_n_kl, mean_with_interval, wins
 from rlhf_jax.recipes import reference_logps, sample_pairs
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.pairs import open_pairs
@@ -167,7 +167,7 @@ def table_rows(
         return Method(
             gold=arrays["gold"],
             axes=arrays["axes"].mean(0),
-            win_rate=np.asarray(mean_interval(wins(jnp.asarray(arrays["gold"]), baseline))),
+            win_rate=np.asarray(mean_with_interval(wins(jnp.asarray(arrays["gold"]), baseline))),
             kl=kl,
             score=(arrays["scores"].mean() - trained.scale.mean) / trained.scale.std,
             length=arrays["lengths"].mean(),

@@ -12,7 +12,7 @@ from rlhf_jax.envs import shop
 from rlhf_jax.exact.answer_games import solve_answer_games, summarise
 from rlhf_jax.labs.shop import shop_task
 from rlhf_jax.ops.logprobs import sequence_logps
-from rlhf_jax.ops.statistics import mean_interval
+from rlhf_jax.ops.statistics import mean_with_interval
 from rlhf_jax.recipes import LanguageLab, make_prompts, stage_key
 from rlhf_jax.recipes.lab import CHUNK, decode_texts, wrapped
 from rlhf_jax.types import Params
@@ -79,7 +79,7 @@ def play(utilities: Mapping[str, np.ndarray], *, beta: float) -> Tournament:
     names = tuple(utilities)
     samples = next(iter(utilities.values())).shape[1]
     pool = np.concatenate(list(utilities.values()), axis=1)
-    prefs = shop.population_prefs(pool, beta=beta)
+    prefs = shop.group_prefs(pool, beta=beta)
     blocks = prefs.reshape(len(pool), len(names), samples, len(names), samples)
     wins = blocks.mean((2, 4))
     wins[:, range(len(names)), range(len(names))] = 0.5
@@ -121,6 +121,6 @@ def standings(games: Tournament, *, seed: int) -> dict[str, Standing]:
             games.names[rivals[int(means.argmin())]],
             games.gaps[name]["gap"],
             games.gaps[name]["crossfit_gap"],
-            np.asarray(mean_interval(jnp.asarray(games.wins[:, player, sft]))),
+            np.asarray(mean_with_interval(jnp.asarray(games.wins[:, player, sft]))),
         )
     return found

@@ -39,7 +39,7 @@ def population_teacher(seed: int, *, beta: float) -> Teacher:
         key: jax.Array, indices: np.ndarray, first: Sequence[str], second: Sequence[str]
     ) -> Labels:
         sides = [utilities_of(seed, indices, list(side)) for side in (first, second)]
-        prefs = shop.population_prefs(np.stack(sides, axis=1), beta=beta)[:, 0, 1]
+        prefs = shop.group_prefs(np.stack(sides, axis=1), beta=beta)[:, 0, 1]
         won = np.random.default_rng([seed, len(indices)]).random(len(indices)) < prefs
         differ = np.array([a != b for a, b in zip(first, second, strict=True)])
         return Labels(1 - won, differ, {"pref": np.where(won, prefs, 1.0 - prefs)})

@@ -43,6 +43,6 @@ def population_judge(lab: LanguageLab, *, beta: float) -> Judge:
             utilities_of(lab.seed, indices, decode_texts(lab, jax.device_get(each.actions)))
             for each in (first, second)
         ]
-        return shop.population_prefs(np.stack(sides, axis=1), beta=beta)[:, 0, 1]
+        return shop.group_prefs(np.stack(sides, axis=1), beta=beta)[:, 0, 1]
 
     return judge

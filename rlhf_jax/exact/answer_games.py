@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64
 from rlhf_jax.envs.games import check_prefs
 from rlhf_jax.exact.nash import maximal_lotteries
 from rlhf_jax.exact.tournaments import condorcet_winner, has_cycle
-from rlhf_jax.ops.statistics import mean_interval
+from rlhf_jax.ops.statistics import mean_with_interval
 
 EQUAL_DIGITS = 6  # answers whose preferences agree to so many digits are one answer
 
@@ -115,7 +115,7 @@ def summarise(games: AnswerGames) -> dict[str, Float64[np.ndarray, "3"]]:
     """
     numbers = {name: column for name, column in games._asdict().items() if name != "nash"}
     return {
-        name: np.asarray(mean_interval(jnp.asarray(column, float)), np.float64)
+        name: np.asarray(mean_with_interval(jnp.asarray(column, float)), np.float64)
         for name, column in numbers.items()
     }
 

@@ -67,5 +67,5 @@ from rlhf_jax.ops.returns import vtrace as vtrace
 from rlhf_jax.ops.statistics import best_of_n_curve as best_of_n_curve
 from rlhf_jax.ops.statistics import best_of_n_kl as best_of_n_kl
 from rlhf_jax.ops.statistics import calibration_error as calibration_error
-from rlhf_jax.ops.statistics import mean_interval as mean_interval
+from rlhf_jax.ops.statistics import mean_with_interval as mean_with_interval
 from rlhf_jax.ops.statistics import wins as wins

@@ -17,7 +17,7 @@ def wins(scores: Float[Array, "*B"], other_scores: Float[Array, "*B"]) -> Float[
     return jnp.where(scores == other_scores, 0.5, 0.5 + 0.5 * jnp.sign(scores - other_scores))
 
 
-def mean_interval(x: Float[Array, "N"]) -> Float[Array, "3"]:
+def mean_with_interval(x: Float[Array, "N"]) -> Float[Array, "3"]:
     """Mean of N independent numbers with its 95% normal interval: [mean, low, high].
 
     mean +- 1.96 s / sqrt(N), s with Bessel's correction. For win rates, N is the number of prompts

@@ -27,7 +27,7 @@ from rlhf_jax.training.errors import ResultsError, naming_full_disk
 RESERVED = ("stage", "step")
 
 
-class Rows(NamedTuple):
+class RowsPrefix(NamedTuple):
     """The beginning of a metrics.jsonl: its length in bytes and its SHA-256."""
 
     length: int = 0
@@ -108,16 +108,16 @@ def muted(writer: MetricWriter, mute: bool = True) -> Generator[None, None, None
         writer.now["muted"] = False
 
 
-def position(writer: MetricWriter) -> Rows:
+def position(writer: MetricWriter) -> RowsPrefix:
     """Length and digest of metrics.jsonl, after flushing all writes."""
     with naming_full_disk(writer.folder):
         writer.rows.flush()
         for events in writer.events.values():
             events.flush()
-    return Rows(os.fstat(writer.rows.fileno()).st_size, writer.now["digest"].hexdigest())
+    return RowsPrefix(os.fstat(writer.rows.fileno()).st_size, writer.now["digest"].hexdigest())
 
 
-def check_rows(writer: MetricWriter, rows: Rows, stage: str) -> None:
+def check_rows(writer: MetricWriter, rows: RowsPrefix, stage: str) -> None:
     """Raises ResultsError unless metrics.jsonl still begins with these rows."""
     size = position(writer).length
     if size >= rows.length and _digest(writer, rows.length).hexdigest() == rows.sha256:
@@ -129,7 +129,7 @@ def check_rows(writer: MetricWriter, rows: Rows, stage: str) -> None:
     )
 
 
-def rewind(writer: MetricWriter, rows: Rows, *, stage: str, step: int) -> None:
+def rewind(writer: MetricWriter, rows: RowsPrefix, *, stage: str, step: int) -> None:
     """Cuts metrics.jsonl to these rows and hides the events of the stage after `step`.
 
     Raises:

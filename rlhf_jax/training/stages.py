@@ -37,7 +37,7 @@ from rlhf_jax.training.folders import (
 from rlhf_jax.training.loop import StepFn, train
 from rlhf_jax.training.metrics import (
     MetricWriter,
-    Rows,
+    RowsPrefix,
     check_rows,
     close_writer,
     muted,
@@ -253,7 +253,7 @@ def _load(run: Run, folder: Path, like: PyTree | None, origin: origins.Origin) -
         origins.check(folder / "result", record.get("origin"), origin, folder)
 
     arrays, record = checkpoints.read_checkpoint(folder / "result", like, check=check)
-    check_rows(run.writer, Rows(*record["rows"]), folder.name)
+    check_rows(run.writer, RowsPrefix(*record["rows"]), folder.name)
     run.done[folder.name] = {"sha256": origins.result_digest(record), "rows": record["rows"]}
     _say(run, f"{folder.name}: done before, in {record['seconds']:.1f} s")
     return StageResult(arrays, record["info"], record["seconds"])
@@ -275,7 +275,7 @@ def _work(
     with muted(run.writer, stage.again):
         if not held:
             end = [done["rows"] for done in run.done.values()]
-            rewind(run.writer, Rows(*end[-1]) if end else Rows(), stage=stage.name, step=-1)
+            rewind(run.writer, RowsPrefix(*end[-1]) if end else RowsPrefix(), stage=stage.name, step=-1)
         arrays, info = work(stage)
     # An infinity may be the right number: log 0, or a bound that does not exist.
     if bad := trees.first_not_finite({"arrays": arrays, "info": info}, allow_infinite=True):
@@ -306,7 +306,7 @@ def _left_before(stage: Stage) -> dict[str, Any]:
         if other or stage.name not in after:
             raise origins.went_on(folder.parent, [*later], other or [stage.name])
     before = next(iter(later.values()))["after"][stage.name]
-    check_rows(run.writer, Rows(*before["rows"]), stage.name)
+    check_rows(run.writer, RowsPrefix(*before["rows"]), stage.name)
     return before
 
 

@@ -18,7 +18,7 @@ from rlhf_jax.training.checkpoints import Store
 from rlhf_jax.training.errors import DiskFullError, DivergedError, Interrupted, ResultsError
 from rlhf_jax.training.metrics import (
     MetricWriter,
-    Rows,
+    RowsPrefix,
     as_number,
     close_writer,
     open_writer,
@@ -148,14 +148,14 @@ def test_rewind_cuts_the_file(tmp_path, writer):
         {"stage": "a", "step": 3, "x": 1},
     ]
     with pytest.raises(ResultsError, match=r"metrics\.jsonl has lost rows"):
-        rewind(writer, Rows(10_000), stage="a", step=2)
+        rewind(writer, RowsPrefix(10_000), stage="a", step=2)
     with pytest.raises(ResultsError, match=r"has changed in the 70 bytes known to stage a"):
-        rewind(writer, Rows(length.length), stage="a", step=2)
+        rewind(writer, RowsPrefix(length.length), stage="a", step=2)
 
 
 def test_tensorboard_is_told_which_steps_are_void(writer):
     write_metrics(writer, "a", [(1, {"x": 1.0}), (2, {"x": 2.0})])
-    rewind(writer, Rows(), stage="a", step=1)
+    rewind(writer, RowsPrefix(), stage="a", step=1)
     assert events_of(writer, "a") == [(1, False), (2, False), (2, True)]
 
 

@@ -86,7 +86,7 @@ def majority_prefs(utilities: ArrayLike, shares: ArrayLike | None = None) -> np.
     return _weighed(0.5 + 0.5 * np.sign(_differences(utilities)), shares)
 
 
-def population_prefs(
+def group_prefs(
     utilities: ArrayLike, shares: ArrayLike | None = None, *, beta: float
 ) -> np.ndarray:
     """P(row answer beats column answer) for a judge drawn from a population, Bradley-Terry in the

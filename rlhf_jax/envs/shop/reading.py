@@ -48,7 +48,7 @@ _HOWTO_WORDS = frozenset().union(*(group for keys in _HOWTO_KEYS.values() for gr
 
 
 @dataclass(frozen=True)
-class Claim:
+class ProductClaim:
     """One assertion about a product.
 
     start, end: character span in the text, negation included. product: its name.
@@ -88,7 +88,7 @@ class Reading:
 
     tokens: list[str]
     bounds: list[tuple[int, int]]
-    claims: tuple[Claim, ...]
+    claims: tuple[ProductClaim, ...]
     remarks: tuple[Remark, ...]
     recommended: tuple[str, ...]
     hedged: frozenset[tuple[str, str]]
@@ -105,7 +105,7 @@ def read_answer(prompt: Prompt, text: str) -> Reading:
     tokens = [match.group().lower() for match in matches]
     spans = [match.span() for match in matches]
     bounds = _sentences(tokens)
-    claims: list[Claim] = []
+    claims: list[ProductClaim] = []
     remarks: list[Remark] = []
     recommended: list[str] = []
     hedged: set[tuple[str, str]] = set()
@@ -228,7 +228,7 @@ def _statement(sentence: list[str], i: int) -> tuple[int, int, str, bool | int] 
     return None
 
 
-def _claim(prompt: Prompt, spans: list[tuple[int, int]], fact: _Fact) -> Claim:
+def _claim(prompt: Prompt, spans: list[tuple[int, int]], fact: _Fact) -> ProductClaim:
     """The fact with its characters and its status, from what the assistant was shown."""
     product = next((p for p in prompt.products if p.name == fact.product), None)
     shown: bool | int | None = False
@@ -244,7 +244,7 @@ def _claim(prompt: Prompt, spans: list[tuple[int, int]], fact: _Fact) -> Claim:
             shown = values[fact.attribute]
         status = "unknown" if shown is None else ("true" if shown == fact.value else "false")
     start, end = spans[fact.begin][0], spans[fact.end - 1][1]
-    return Claim(start, end, fact.product, fact.attribute, fact.value, status)
+    return ProductClaim(start, end, fact.product, fact.attribute, fact.value, status)
 
 
 def _is_refusal(sentence: list[str]) -> bool:

@@ -9,7 +9,7 @@ from rlhf_jax.envs.shop import fluency
 from rlhf_jax.envs.shop.answers import best_product, product_fit
 from rlhf_jax.envs.shop.catalogue import Product
 from rlhf_jax.envs.shop.prompts import Prompt
-from rlhf_jax.envs.shop.reading import Claim, Reading, Remark, read_answer
+from rlhf_jax.envs.shop.reading import ProductClaim, Reading, Remark, read_answer
 
 AXES = ("helpful", "honest", "harmless", "polite", "concise", "fluent")
 # Exponents of the gold score. Harmless counts whole: a harmful answer is worth nothing.
@@ -42,7 +42,7 @@ class Score:
     overall: float
     foresight: float
     hindsight: float
-    claims: tuple[Claim, ...]
+    claims: tuple[ProductClaim, ...]
     remarks: tuple[Remark, ...]
 
     def vector(self) -> np.ndarray:

@@ -48,7 +48,7 @@ def style_utilities(prompts: Sequence[Prompt], texts: Sequence[str]) -> np.ndarr
       prompts: N prompts.
       texts: an answer to each.
     Returns:
-      [N, 3] float64, to be given to `population_prefs` or `majority_prefs`.
+      [N, 3] float64, to be given to `group_prefs` or `majority_prefs`.
     """
     rows = []
     for prompt, text in zip(prompts, texts, strict=True):

@@ -70,14 +70,14 @@ def test_answers_of_utility_minus_infinity_tie():
     utilities = np.array([[-np.inf], [-np.inf], [0.0]])
     want = [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [1.0, 1.0, 0.5]]
     np.testing.assert_array_equal(shop.majority_prefs(utilities), want)
-    np.testing.assert_array_equal(shop.population_prefs(utilities, beta=1.0), want)
+    np.testing.assert_array_equal(shop.group_prefs(utilities, beta=1.0), want)
 
 
 @pytest.mark.parametrize("beta", [0.0, 3.0, np.inf])
 def test_population_is_the_teacher_of_every_pair(beta):
     scores = np.random.default_rng(0).random((2, 5, 6)).astype(np.float32)
     utilities, shares = shop.group_utilities(scores), shop.group_shares(0.3)
-    prefs = shop.population_prefs(utilities, shares, beta=beta)
+    prefs = shop.group_prefs(utilities, shares, beta=beta)
     assert prefs.shape == (2, 5, 5)
     assert np.allclose(prefs + np.swapaxes(prefs, 1, 2), 1.0)
     pairs = np.stack(np.broadcast_arrays(utilities[:, None], utilities[:, :, None]), axis=-2)
@@ -91,18 +91,18 @@ def test_a_population_without_doubt_is_its_majority():
     scores = np.random.default_rng(1).integers(0, 3, (4, 6, 6)) / 2  # ties too
     utilities = shop.cycle_utilities(scores)
     majority = shop.majority_prefs(utilities)
-    assert np.array_equal(shop.population_prefs(utilities, beta=np.inf), majority)
-    assert np.allclose(shop.population_prefs(utilities, beta=1e4), majority)
+    assert np.array_equal(shop.group_prefs(utilities, beta=np.inf), majority)
+    assert np.allclose(shop.group_prefs(utilities, beta=1e4), majority)
     one = np.stack([shop.majority_prefs(each) for each in utilities])
     assert np.array_equal(majority, one)
-    by_hand = shop.population_prefs([[1.0, 0.0], [0.0, 0.5]], [0.25, 0.75], beta=2.0)
+    by_hand = shop.group_prefs([[1.0, 0.0], [0.0, 0.5]], [0.25, 0.75], beta=2.0)
     assert by_hand[0, 1] == pytest.approx(0.25 * 0.8807971 + 0.75 * 0.2689414)
 
 
 @pytest.mark.parametrize("beta", [-1.0, np.nan])
 def test_a_population_of_no_rationality_is_refused(beta):
     with pytest.raises(ValueError, match="beta must be >= 0, got"):
-        shop.population_prefs(np.zeros((2, 3)), beta=beta)
+        shop.group_prefs(np.zeros((2, 3)), beta=beta)
 
 
 def test_word_feedback_marks_claims_and_manners(speaker):

@@ -49,7 +49,7 @@ def test_most_prompts_have_a_cycle_among_the_answers_of_the_corpus():
     prompts = [shop.make_prompt(0, i) for i in range(40)]
     texts = [[shop.sample_answer(0, p, k) for k in range(12)] for p in prompts]
     utilities = [shop.style_utilities([p] * 12, t) for p, t in zip(prompts, texts, strict=True)]
-    prefs = jnp.asarray(shop.population_prefs(np.array(utilities), beta=10.0))
+    prefs = jnp.asarray(shop.group_prefs(np.array(utilities), beta=10.0))
     assert np.mean(has_cycle(prefs)) > 0.6
 
 
