@@ -17,7 +17,7 @@ PACKAGE = "rlhf_jax"
 
 # Room -> the rooms of this library it may import, besides itself.
 ROOMS = {
-    "": {"types", "ops", "losses", "algos", "certify"},  # rlhf_jax/__init__.py
+    "": {"types", "ops", "losses", "certify"},  # rlhf_jax/__init__.py
     "types": set(),
     "checks": set(),
     "ops": set(),

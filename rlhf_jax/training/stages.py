@@ -275,7 +275,9 @@ def _work(
     with muted(run.writer, stage.again):
         if not held:
             end = [done["rows"] for done in run.done.values()]
-            rewind(run.writer, RowsPrefix(*end[-1]) if end else RowsPrefix(), stage=stage.name, step=-1)
+            rewind(
+                run.writer, RowsPrefix(*end[-1]) if end else RowsPrefix(), stage=stage.name, step=-1
+            )
         arrays, info = work(stage)
     # An infinity may be the right number: log 0, or a bound that does not exist.
     if bad := trees.first_not_finite({"arrays": arrays, "info": info}, allow_infinite=True):
