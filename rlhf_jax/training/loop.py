@@ -16,7 +16,7 @@ from rlhf_jax.training.checkpoints import Store
 from rlhf_jax.training.errors import DivergedError, Interrupted
 from rlhf_jax.training.metrics import (
     MetricWriter,
-    Rows,
+    RowsPrefix,
     as_number,
     position,
     rewind,
@@ -114,7 +114,7 @@ def _resume(
     # Rows after the checkpoint are of steps that are done again, unless this loop is finished and
     # the rows belong to later loops of the stage.
     if cut:
-        rewind(writer, Rows(*checkpoint.metadata["rows"]), stage=stage, step=checkpoint.step)
+        rewind(writer, RowsPrefix(*checkpoint.metadata["rows"]), stage=stage, step=checkpoint.step)
     return checkpoint.tree, checkpoint.step, checkpoint.metadata["seconds"]
 
 
