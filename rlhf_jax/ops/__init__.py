@@ -69,3 +69,8 @@ from rlhf_jax.ops.statistics import best_of_n_kl as best_of_n_kl
 from rlhf_jax.ops.statistics import calibration_error as calibration_error
 from rlhf_jax.ops.statistics import mean_with_interval as mean_with_interval
 from rlhf_jax.ops.statistics import wins as wins
+from rlhf_jax.ops.turns import episode_credit as episode_credit
+from rlhf_jax.ops.turns import per_step as per_step
+from rlhf_jax.ops.turns import turn_credit as turn_credit
+from rlhf_jax.ops.turns import turn_gae as turn_gae
+from rlhf_jax.ops.turns import turn_starts as turn_starts

@@ -8,7 +8,7 @@ such answers: a dialogue that says "try again", a tool, an environment.
     >>> import jax, numpy as np
     >>> from rlhf_jax.data.tokenizer import standard_vocabulary, train_word_tokenizer
     >>> from rlhf_jax.models import TransformerConfig, make_transformer
-    >>> from rlhf_jax.ops.turns import turn_credit
+    >>> from rlhf_jax.ops import turn_credit
     >>> from rlhf_jax.policies.language import language_decoder
     >>> from rlhf_jax.sampling.decode import SamplingConfig
     >>> from rlhf_jax.sampling.draws import language_draw

@@ -1,7 +1,6 @@
 """Several turns: ids in and ids out, log-probs equal to a rescore, errors that name the prompt."""
 
 import dataclasses
-import doctest
 import math
 
 import jax
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from random_params import random_params
 
-import rlhf_jax.sampling
 from rlhf_jax.data.padding import pad_right
 from rlhf_jax.data.tokenizer import standard_vocabulary, train_word_tokenizer
 from rlhf_jax.models import TransformerConfig, make_transformer
@@ -275,7 +273,3 @@ def test_a_task_without_a_step_has_the_single_answers_of_the_draw(turns):
 def test_two_programs_are_compiled_whatever_the_number_of_turns(turns):
     episodes(ragged_prompts(), max_turns=3)
     assert SHAPES == [(B, P), (B * K, P + T - TURN)]
-
-
-def test_the_example_at_the_door_is_true():
-    assert doctest.testmod(rlhf_jax.sampling).failed == 0
