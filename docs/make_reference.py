@@ -93,11 +93,17 @@ class MarkdownDocstrings(Extension):
             obj.docstring.value = markdown(obj.docstring.value)
 
 
+def other_pages(nav: object) -> list[str]:
+    """The pages of docs/ that the navigation does not name yet, in alphabetical order."""
+    return [path.name for path in sorted(ROOT.glob("docs/*.md")) if path.name not in str(nav)]
+
+
 def on_config(config):
-    """Adds the experiments and the rooms to the navigation."""
+    """Adds the other guides, the experiments and the rooms to the navigation."""
     papers = sorted(path.parent.name for path in ROOT.glob("experiments/[!_]*/README.md"))
     pages = ["experiments/README.md", *(f"experiments/{slug}/README.md" for slug in papers)]
     config.nav += [
+        *([{"More guides": more}] if (more := other_pages(config.nav)) else []),
         {"Experiments": pages},
         {"Reference": [{room: f"reference/{room}.md"} for room in rooms()]},
     ]

@@ -1,9 +1,9 @@
-"""Reward-rational choice: feedback of every kind as one choice among options that have features.
+"""Reward-rational choice: every kind of feedback as a choice among options with features.
 
-A kind of feedback is a choice set and a grounding: what each option says about behaviour, as the
-expected sum of reward features of the trajectories it stands for. The groundings here turn step
-features [*B, T, d] into option features [*B, K, d]; values are `options @ theta`, and all kinds
-share `choice_loglik`. With features summed over steps, longer segments act like a larger beta.
+A kind of feedback is a choice set with a grounding, which gives each option the expected sum of
+reward features of the trajectories that it stands for. The functions `*_options` turn step features
+[*B, T, d] into option features [*B, K, d]; values are `options @ theta`, and all kinds share
+`choice_loglik`. Features are summed over steps, so longer segments act like a larger beta.
 """
 
 import chex
@@ -24,13 +24,11 @@ def choice_logps(
     P(c) = exp(beta v_c) / sum_{c' allowed} exp(beta v_{c'}),   v_c = E_{xi ~ psi(c)} r(xi).
 
     Args:
-      values: [*B, K] v, the value of what each option stands for.
-      mask: [*B, K] True where the option may be chosen, at least one in a row; None for all.
+      values: [*B, K] v, value of each option.
+      mask: [*B, K] True where the option may be chosen, at least once per row; None for all.
       beta: rationality >= 0, in 1 / value; finite. May be traced.
     Returns:
-      [*B, K], -inf where the option may not be chosen; a value there never matters.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B, K], -inf where the option may not be chosen; values there have no effect.
     Reference: Jeon et al. 2020, arXiv:2002.04833.
     """
     if mask is not None:
@@ -50,15 +48,13 @@ def choice_loglik(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """log P(choice) of a reward-rational chooser: the one likelihood of all kinds of feedback.
+    """log P(choice) of a reward-rational chooser: the likelihood of every kind of feedback.
 
     Args:
       values, mask, beta: as in `choice_logps`; values of linear rewards are options @ theta.
       choice: [*B] index of the chosen option.
     Returns:
       [*B] nats, <= 0; -inf for an option that may not be chosen.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Reference: Jeon et al. 2020, arXiv:2002.04833.
     """
     chex.assert_equal_shape([values[..., 0], choice])
@@ -74,7 +70,7 @@ def choice_gradient(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B d"]:
-    """Gradient of `choice_loglik` in the weights of a linear reward, in closed form.
+    """Gradient of `choice_loglik` with respect to the weights of a linear reward, in closed form.
 
     beta (phi(c*) - E_{c ~ P} phi(c)).
 
@@ -106,13 +102,14 @@ def sample_choice(
     Args:
       key: one key for the whole batch.
       values, mask: as in `choice_logps`.
-      beta: rationality >= 0; inf takes the largest value, the lower index on a tie. May be traced.
+      beta: rationality >= 0; inf takes the largest value, the lower index in a tie. May be traced.
     Returns:
       [*B] int32.
     """
     if mask is not None:
         check_mask(mask=mask)
     check_range("[0, inf]", beta=beta)
+    # beta may be traced: both cases are computed, with beta = 0 where inf * 0 would be NaN.
     sure = jnp.isinf(beta)
     noise = jax.random.gumbel(key, values.shape, values.dtype)
     noisy = jnp.where(sure, values, jnp.where(sure, 0.0, beta) * values + noise)
@@ -127,20 +124,19 @@ def subset_loglik(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """log P(the choice lies in a subset): feedback that shows a consequence of the choice only.
+    """log P(the choice lies in a subset), for feedback that shows only a consequence of the choice.
 
-    log sum_{c in members} P(c). Initial state: the options are the trajectories that a rational
-    agent may have taken before the learner came, the members those that end in the state found.
+    log sum_{c in members} P(c). Example, preferences implicit in the initial state: the options are
+    the trajectories of a rational agent before the learner came, the members those that end in the
+    observed state.
 
     Args:
       values, mask, beta: as in `choice_logps`.
-      members: [*B, K] True for the options that agree with what was seen.
+      members: [*B, K] True for the options that are consistent with the observation.
     Returns:
-      [*B] nats, <= 0; -inf where no member may be chosen.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B] nats, <= 0; -inf if no member may be chosen.
     Reference: Shah et al. 2019, arXiv:1902.04198 (preferences implicit in the state).
-    Departs: dynamics are deterministic, so that a trajectory's probability is that of its choice.
+    Departs: dynamics are deterministic, so the probability of a trajectory is that of its choice.
     """
     check_mask(members=members)
     chex.assert_equal_shape([values, members])
@@ -156,22 +152,20 @@ def sampled_demonstration_loglik(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """log P(demonstration) against K - 1 sampled alternatives, corrected for how they were drawn.
+    """log P(demonstration) against K - 1 sampled alternatives, corrected for their distribution.
 
-    P(c) ~ exp(beta v_c) / q(c): given the set, its sampled members say nothing by being in it.
-    Without the correction, behaviour that the sampler likes is taken for behaviour of low reward.
+    P(c) ~ exp(beta v_c) / q(c). Without the correction, behaviour that is sampled often would seem
+    to have a low reward.
 
     Args:
       values: [*B, K] returns of the demonstration and of the alternatives.
-      sample_logps: [*B, K] log q of each under the law that alternatives were drawn from, up to a
-        constant for each row; the demonstration's too.
-      choice: [*B] where the demonstration stands.
+      sample_logps: [*B, K] log q of all of them (also of the demonstration) under the distribution
+        of the alternatives, up to a constant per row.
+      choice: [*B] index of the demonstration.
       mask: as in `choice_logps`.
       beta: rationality >= 0. May be traced.
     Returns:
-      [*B] nats, <= 0. Its maximiser over rewards is consistent, as the full choice set's is.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B] nats, <= 0. Its maximiser over rewards is consistent, like that of the full choice set.
     Reference: McFadden 1978, "Modelling the choice of residential location" (sampled choice sets).
     """
     check_range("[0, inf)", beta=beta)
@@ -182,19 +176,17 @@ def sampled_demonstration_loglik(
 def demonstration_loglik(
     returns: Float[Array, "*B"], log_partition: Float[Array, "*B"], *, beta: Scalar
 ) -> Float[Array, "*B"]:
-    """log P(demonstration) where the partition over all trajectories is known: beta R - log Z.
+    """log P(demonstration) with a known partition function over all trajectories: beta R - log Z.
 
-    In a deterministic world log Z is beta times the soft value of the start at temperature 1 / beta
-    (`ops.bellman.soft_values` with reference log-probs 0).
+    With deterministic dynamics log Z is beta times the soft value of the initial state at
+    temperature 1 / beta (`ops.bellman.soft_values` with reference log-probs 0).
 
     Args:
       returns: [*B] R of the demonstrated trajectory.
-      log_partition: [*B] log sum over trajectories of exp(beta R), same reward.
+      log_partition: [*B] log sum over trajectories of exp(beta R), for the same reward.
       beta: rationality >= 0. May be traced.
     Returns:
       [*B] nats.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Reference: Ziebart et al. 2008, "Maximum entropy inverse reinforcement learning".
     """
     check_range("[0, inf)", beta=beta)
@@ -230,7 +222,7 @@ def comparison_options(
     first_mask: Bool[Array, "*B T"],
     second_mask: Bool[Array, "*B T"],
 ) -> Float[Array, "*B 2 d"]:
-    """Options of a comparison: the sums of both segments' step features, padding left out."""
+    """Options of a comparison: the sums of the step features of both segments, without padding."""
     check_mask(first_mask=first_mask, second_mask=second_mask)
     sums = [
         jnp.sum(jnp.where(mask[..., None], steps, 0.0), axis=-2)
@@ -242,7 +234,7 @@ def comparison_options(
 def critique_options(
     item: Float[Array, "*B d"], reference: Float[Array, " d"]
 ) -> Float[Array, "*B 2 d"]:
-    """Options of a critique of one item: 1 is "good", the item; 0 is "bad", the reference.
+    """Options of a critique of one item: option 1 ("good") is the item, option 0 the reference.
 
     P(good) = sigmoid(beta (r(item) - r(reference))).
     """
@@ -250,9 +242,9 @@ def critique_options(
 
 
 def ranking_masks(ranking: Int[Array, "*B K"]) -> Bool[Array, "*B K K"]:
-    """What was left to choose from at each place of a ranking, best place first.
+    """The items that are still available at each place of a ranking, best place first.
 
-    Row k allows the items not ranked above place k, so that the sum over k of
+    Row k allows the items not ranked above place k, so the sum over k of
     choice_loglik(values, ranking[k], masks[k]) is `teachers.pl_loglik`.
 
     Args:
@@ -270,21 +262,19 @@ def stop_options(
     stay_features: Float[Array, "*B T d"],
     mask: Bool[Array, "*B T"],
 ) -> tuple[Float[Array, "*B T+1 d"], Bool[Array, "*B T+1"]]:
-    """Options of an emergency stop: at t the first t steps are kept, and s_t is stayed in after it.
+    """Options of an emergency stop: option t keeps the first t steps and then stays in s_t.
 
-    phi(t) = sum_{i < t} phi_i + (n - t) phi_stay(s_t),   t = 0..n;  t = n is not stopped.
+    phi(t) = sum_{i < t} phi_i + (n - t) phi_stay(s_t),   t = 0..n;  t = n is no stop.
 
-    All options last n steps. Leaving out the tail would compare a short sum with a long one, and
-    the sign of the rewards, not the task, would choose.
+    All options last n steps. Without the steps after the stop, a short sum would be compared with a
+    long one, and the sign of the rewards would decide.
 
     Args:
-      step_features: [*B, T, d] of each step taken.
-      stay_features: [*B, T, d] of one step spent in s_t, the state before step t.
-      mask: [*B, T] True for the first n steps, the trajectory's.
+      step_features: [*B, T, d] features of each step taken.
+      stay_features: [*B, T, d] features of one step spent in s_t, the state before step t.
+      mask: [*B, T] True for the first n steps, those of the trajectory.
     Returns:
-      options [*B, T + 1, d], and [*B, T + 1] True where the option exists, t <= n.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      Options [*B, T + 1, d], and [*B, T + 1] True where the option exists, t <= n.
     Reference: off-switch of Jeon et al. 2020, arXiv:2002.04833, Table 1.
     """
     check_mask(mask=mask)
@@ -306,7 +296,7 @@ def prefix_sums(step_features: Float[Array, "*B T d"]) -> Float[Array, "*B T+1 d
 def prefix_options(
     step_features: Float[Array, "*B T d"], times: Int[Array, "*B K"]
 ) -> Float[Array, "*B K d"]:
-    """Options of an inter-temporal critique: one trajectory up to several times.
+    """Options of an inter-temporal critique: the beginnings of one trajectory up to several times.
 
     Args:
       step_features: [*B, T, d].
@@ -319,15 +309,15 @@ def prefix_options(
 def corrected_paths(
     path: Float[Array, "*B T n"], pushes: Float[Array, "*B K T n"]
 ) -> Float[Array, "*B K+1 T n"]:
-    """Options of a correction: the path as it is (option 0), and the path deformed by K pushes.
+    """Options of a correction: the unchanged path (option 0), and the path deformed by K pushes.
 
-    xi + A^{-1} du, A the matrix of squared velocities, sum_t |xi_{t+1} - xi_t|^2, with both ends
-    held: A^{-1}[i, j] = min(i, j) (N - max(i, j)) / N with N = T - 1. A push at one waypoint bends
-    the path into a tent; features of the options are those of the deformed paths.
+    xi + A^{-1} du, where A is the matrix of the squared velocities sum_t |xi_{t+1} - xi_t|^2 with
+    fixed ends: A^{-1}[i, j] = min(i, j) (N - max(i, j)) / N with N = T - 1. A push at one waypoint
+    bends the path into a tent. The features of the options are those of the deformed paths.
 
     Args:
       path: [*B, T, n] waypoints, T >= 2.
-      pushes: [*B, K, T, n] du, force on each waypoint; what lies on the two ends does nothing.
+      pushes: [*B, K, T, n] du, force on each waypoint; no effect at the two ends.
     Reference: Bajcsy et al. 2017, "Learning robot objectives from physical human interaction".
     """
     last = path.shape[-2] - 1
@@ -340,11 +330,11 @@ def corrected_paths(
 def expected_options(
     probs: Float[Array, "*B K N"], features: Float[Array, "*B N d"]
 ) -> Float[Array, "*B K d"]:
-    """Options that stand for distributions: expected features under each.
+    """Expected features of options that are distributions.
 
-    Natural language: row k is the law over N trajectories of who fulfils utterance k. Proxy reward:
-    option k is a proxy, its row the visits to N states (or trajectories) of its optimal policy
-    where the designer tried it; the choice likelihood is then inverse reward design.
+    Natural language: row k is the distribution over N trajectories that fulfil utterance k. Proxy
+    reward: option k is a proxy, and its row the visits to N states (or trajectories) of its optimal
+    policy in the designer's environment; the choice likelihood is then inverse reward design.
 
     Args:
       probs: [*B, K, N] >= 0, rows that sum to 1 (or to the horizon, for visits).

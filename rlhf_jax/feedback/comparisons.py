@@ -1,6 +1,6 @@
-"""Laws of comparisons beyond Bradley-Terry, and the one order in which stages are composed.
+"""Models of comparisons beyond Bradley-Terry, and `compare`, which composes their stages.
 
-Labels are the index of the winner, 0 or 1, and `EQUAL` where the teacher calls the items equal.
+Labels are the index of the winner, 0 or 1, or `EQUAL` if the teacher calls the items equal.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,11 @@ from rlhf_jax.types import Scalar
 
 
 def pref_loglik(labels: Int[Array, "*B"], prefs: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """log P(y) of any teacher of pairs, in nats; -inf for what the teacher never says.
+    """log P(y) of any teacher of pairs, in nats; -inf for a label of probability 0.
 
     Args:
-      labels: [*B] index of the winner; another has log-likelihood NaN.
+      labels: [*B] index of the winner; other labels give NaN.
       prefs: [*B] P(item 1 beats item 0) in [0, 1].
-    Raises:
-      AssertionError: shapes differ (at trace time).
     """
     known = decided(labels)
     chex.assert_equal_shape([labels, prefs])
@@ -34,7 +32,7 @@ def pref_loglik(labels: Int[Array, "*B"], prefs: Float[Array, "*B"]) -> Float[Ar
 
 
 def thurstone_prefs(values: Float[Array, "*B 2"], *, scale: Scalar) -> Float[Array, "*B"]:
-    """P(item 1 beats item 0) where each value is perceived with Gaussian noise.
+    """P(item 1 beats item 0) for a teacher who perceives each value with Gaussian noise.
 
     P = Phi((g_1 - g_0) / (sqrt(2) s)).
 
@@ -52,8 +50,8 @@ def thurstone_prefs(values: Float[Array, "*B 2"], *, scale: Scalar) -> Float[Arr
 def thurstone_loglik(
     labels: Int[Array, "*B"], values: Float[Array, "*B 2"], *, scale: Scalar
 ) -> Float[Array, "*B"]:
-    """log P(y) of `thurstone_prefs`, in nats, with all its digits in both tails: [*B]. NaN for a
-    label that is neither 0 nor 1."""
+    """log P(y) of `thurstone_prefs`, in nats: [*B], accurate in both tails. NaN for a label that is
+    neither 0 nor 1."""
     known = decided(labels)
     check_range("(0, inf)", scale=scale)
     chex.assert_equal_shape([labels, values[..., 0]])
@@ -69,7 +67,7 @@ def _thurstone_logps(values: Float[Array, "*B 2"], *, scale: Scalar) -> Float[Ar
 
 
 def _margins(values: Float[Array, "*B 2"], beta: Scalar) -> Float[Array, "*B"]:
-    """beta (g_1 - g_0), 0 at a tie even for beta = inf."""
+    """beta (g_1 - g_0); 0 in a tie even for beta = inf, where inf * 0 would be NaN."""
     chex.assert_axis_dimension(values, -1, 2)
     gaps = values[..., 1] - values[..., 0]
     return jnp.where(gaps == 0, 0.0, beta * jnp.where(gaps == 0, 1.0, gaps))
@@ -86,10 +84,10 @@ def weak_logps(
     Args:
       values: [*B, 2] hidden values.
       beta: rationality >= 0, in 1 / value; inf allowed. May be traced.
-      threshold: d >= 0 in nats, how readily items are called equal; 0 is Bradley-Terry, in which
-        "equal" has probability 0 and log -inf. May be traced.
+      threshold: d >= 0 in nats; a larger one gives more "equal". 0 is Bradley-Terry: "equal" has
+        probability 0. May be traced.
     Returns:
-      [*B, 3] nats: item 0 wins, item 1 wins, equal. A label indexes it, EQUAL being the last.
+      [*B, 3] nats: item 0 wins, item 1 wins, equal. A label is an index into it; EQUAL is the last.
     Reference: Rao and Kupper 1967, "Ties in paired-comparison experiments".
     """
     check_range("[0, inf]", beta=beta)
@@ -104,15 +102,15 @@ def weak_logps(
 def two_order_logps(
     values: Float[Array, "*B 2"], *, beta: Scalar, bias: Scalar
 ) -> Float[Array, "*B 3"]:
-    """log P of the three outcomes of a judge who is asked in both orders and must agree.
+    """log P of the three outcomes of a judge who compares each pair in both orders.
 
-    Shown (0, 1) item 1 wins with sigmoid(m + c), shown (1, 0) with sigmoid(m - c), independently;
-    m = beta (g_1 - g_0). A verdict that both orders give is kept, else the items count as equal.
+    With m = beta (g_1 - g_0), item 1 wins with probability sigmoid(m + c) in the order (0, 1) and
+    sigmoid(m - c) in the order (1, 0), independently. If the verdicts differ, the items are equal.
 
     Args:
       values: [*B, 2] hidden values.
       beta: rationality >= 0, in 1 / value; inf allowed. May be traced.
-      bias: c in nats, liking for the place shown second; its sign does not matter. May be traced.
+      bias: c in nats, preference for the second position; its sign has no effect. May be traced.
     Returns:
       [*B, 3] nats: item 0 wins, item 1 wins, equal.
     """
@@ -132,15 +130,13 @@ def two_order_logps(
 def consistent_labels(
     first_places: Int[Array, "*B"], second_places: Int[Array, "*B"]
 ) -> Int[Array, "*B"]:
-    """Label of any judge that was asked in both orders: the winner if both agree, else EQUAL.
+    """Label of a judge asked in both orders: the winner if the verdicts agree, else EQUAL.
 
     Args:
-      first_places: [*B] place of the winner, 0 or 1, shown in the order (item 0, item 1).
-      second_places: [*B] place of the winner in the order (item 1, item 0).
+      first_places: [*B] position of the winner, 0 or 1, in the order (item 0, item 1).
+      second_places: [*B] position of the winner in the order (item 1, item 0).
     Returns:
-      [*B] int32. A judge who always likes one place calls everything equal.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B] int32. If the judge always prefers one position, all labels are EQUAL.
     """
     check_ids(first_places=first_places, second_places=second_places)
     chex.assert_equal_shape([first_places, second_places])
@@ -155,26 +151,26 @@ def outcome_labels(key: Key[Array, ""], logps: Float[Array, "*B 3"]) -> Int[Arra
 
 
 def outcome_loglik(labels: Int[Array, "*B"], logps: Float[Array, "*B 3"]) -> Float[Array, "*B"]:
-    """log P(label) with label 0, 1 or EQUAL, in nats: [*B]. NaN for another label."""
+    """log P(label) of a label 0, 1 or EQUAL, in nats: [*B]. NaN for other labels."""
     chex.assert_equal_shape([labels, logps[..., 0]])
     known = decided(labels) | (labels == EQUAL)
     return jnp.where(known, entries(logps, labels=labels % 3), jnp.nan)
 
 
 def common_length(mask: ArrayLike) -> int:
-    """Counted steps of every segment, once they are seen to be the same number.
+    """The number of counted steps of the segments, which must all have the same.
 
-    On the host, before a run. Thresholds in units of return, and a constant added to every reward,
-    mean the same for all comparisons only then.
+    Call it on the host, before a run. Only with a common length does a threshold in units of
+    return, or a constant added to every reward, mean the same for all comparisons.
 
     Args:
       mask: [*B, T] True where the step counts.
     Raises:
-      ValueError: no segment, or segments of different lengths; names the first odd one.
+      ValueError: no segment, or segments of different lengths; the message names the first one.
     """
     lengths = np.asarray(mask).sum(-1)
     if lengths.size == 0:
-        raise ValueError(f"there must be a segment to have a length; got {np.shape(mask)}")
+        raise ValueError(f"there must be at least one segment; got a mask of {np.shape(mask)}")
     odd = np.argwhere(lengths != lengths.flat[0])
     if odd.size:
         place = tuple(int(index) for index in odd[0])
@@ -188,16 +184,18 @@ def common_length(mask: ArrayLike) -> int:
 def return_threshold(
     mean_return: Scalar, *, eps: Scalar, segment_steps: int, episode_steps: int
 ) -> Float[Array, ""]:
-    """The d of `compare`'s skip and equal: eps |mean episode return| segment steps / episode steps.
+    """Threshold for `skip_below` and `equal_below` in `compare`, as a share of the mean return.
+
+    eps |mean episode return| * segment steps / episode steps.
 
     Args:
-      mean_return: of recent episodes, true rewards.
-      eps: share >= 0 of a segment's fair part of it; 0.1 in B-Pref.
-      segment_steps: of every segment, from `common_length`.
-      episode_steps: of an episode.
+      mean_return: mean true return of recent episodes.
+      eps: share >= 0; 0.1 in B-Pref.
+      segment_steps: steps of each segment, from `common_length`.
+      episode_steps: steps of an episode.
     Reference: Lee et al. 2021, arXiv:2111.03026 (B-Pref).
-    Departs: the magnitude of the mean, since a negative one would silently switch both stages off;
-      eps enters once (the authors' code multiplies by it again after the first session).
+    Departs: the magnitude of the mean, because a negative mean would silently switch both stages
+      off; eps enters once (the authors' code multiplies by it again after the first session).
     """
     check_range("[0, inf)", eps=eps)
     check_range("[1, inf)", segment_steps=segment_steps, episode_steps=episode_steps)
@@ -205,22 +203,22 @@ def return_threshold(
 
 
 class Comparisons(NamedTuple):
-    """Labelled pairs, each field [*B]. A learner reads prefs and weights; the rest is for judging.
+    """Labelled pairs, each field [*B]. A learner reads prefs and weights; the rest is diagnostic.
 
     `feedback.pairs.to_pairs` makes a `PreferenceBatch` of them, for any loss. The loss of a reward
     model is the mean over valid pairs: `weighted_mean(soft_bradley_terry_loss(item 1's scores,
     item 0's scores, prefs), weights)`.
     """
 
-    labels: Int[Array, "*B"]  # index of the winner, EQUAL where the teacher calls them equal
+    labels: Int[Array, "*B"]  # index of the winner, or EQUAL
     prefs: Float[Array, "*B"]  # training target of P(item 1 beats item 0): 0, 1, or 1/2 if equal
-    valid: Bool[Array, "*B"]  # False where the pair was skipped, had no finite values, or no answer
+    valid: Bool[Array, "*B"]  # False if the pair was skipped, unanswered, or has no finite values
     equal: Bool[Array, "*B"]
     weights: Float[Array, "*B"]  # 1 where valid, else 0
-    oracle_labels: Int[Array, "*B"]  # who is truly better, item 0 on a tie: hide it from learners
+    oracle_labels: Int[Array, "*B"]  # the truly better item, 0 in a tie: hide it from learners
 
 
-# Each stage has its own stream, so that a stage more never changes what another one draws.
+# Each stage has its own key, so adding a stage does not change the draws of the others.
 DRAW, MISTAKE, ADVERSARY, MISSING = range(4)
 
 
@@ -236,23 +234,19 @@ def compare(
     equal_below: Scalar = 0.0,
     missing: Scalar = 0.0,
 ) -> Comparisons:
-    """The whole teacher, in order: G -> skip -> draw -> mistake -> adversary -> equal -> missing.
+    """A complete teacher: values -> skip -> draw -> mistake -> adversary -> equal -> missing.
 
     Args:
-      key: one key for the whole batch; stages draw from streams of their own.
-      values: [*B, 2] G, what the teacher judges by; see `feedback.values`. A pair with a value or
-        return that is not finite is not valid: its weight is 0.
-      returns: [*B, 2] R, raw returns of the true reward; None: they are the values.
+      key: one key for the whole batch.
+      values: [*B, 2] G, the values by which the teacher judges; see `feedback.values`. A pair with
+        a value or return that is not finite has weight 0.
+      returns: [*B, 2] R, returns of the true reward; None: the values.
       draw: `(key, values) -> labels`, e.g. `partial(bt_labels, beta=1.0)`.
-      mistake: share of labels that are turned around; EQUAL stays.
+      mistake: share of labels that are flipped; EQUAL stays.
       adversary: `(key, labels, values) -> labels`, after the mistakes.
       skip_below: d; a pair is skipped unless max(R_0, R_1) > d.
-      equal_below: d >= 0; items with |R_0 - R_1| < d are called equal, whatever was drawn.
-      missing: share of answers that never arrive.
-    Returns:
-      `Comparisons`.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      equal_below: d >= 0; items with |R_0 - R_1| < d are called equal, whatever the label.
+      missing: share of answers that are missing.
     Reference: Lee et al. 2021, arXiv:2111.03026 (B-Pref), for skip, draw, mistake and equal.
     """
     check_range("[0, 1]", mistake=mistake, missing=missing)

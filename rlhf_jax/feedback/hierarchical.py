@@ -1,4 +1,4 @@
-"""A teacher that ranks factors instead of weighing them: comparisons by a decision tree."""
+"""A teacher that ranks factors instead of weighting them: comparisons by a decision tree."""
 
 import chex
 import jax
@@ -12,30 +12,26 @@ from rlhf_jax.types import Scalar
 def factor_margins(
     factors: Float[Array, "N n"], multipliers: Scalar | Float[Array, " n"]
 ) -> Float[Array, " n"]:
-    """delta_l = sigma_l * std(z_l), over the N items at hand.
-
-    Margins in these units are what makes labels free of the scales of the factors.
+    """delta_l = sigma_l * std(z_l) over N items; labels then do not depend on the factors' scales.
 
     Args:
       factors: [N, n] z.
-      multipliers: sigma >= 0, one or [n]. 0: the smallest gap decides; inf: no gap does.
+      multipliers: sigma >= 0, one or [n]. 0: any gap decides; inf: no gap decides.
     Reference: Bukharin et al. 2023, arXiv:2309.02632 (HERON).
     """
     check_entries("[0, inf]", multipliers=multipliers)
     spread = jnp.std(factors, axis=0)
-    # inf times the std 0 of a factor that never changes would be NaN.
+    # A constant factor has std 0, and inf * 0 would be NaN.
     return jnp.where(jnp.isinf(multipliers), jnp.inf, multipliers * spread)
 
 
 def deciding_levels(
     factors: Float[Array, "*B n"], other_factors: Float[Array, "*B n"], margins: Float[Array, " n"]
 ) -> Int[Array, "*B"]:
-    """The first level whose gap exceeds its margin or is NaN, 0 for the most important; n if none.
+    """Index of the first factor with a gap that exceeds its margin or is NaN; n if there is none.
 
     Args:
       factors, other_factors, margins: as in `lexicographic_prefs`.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Reference: Bukharin et al. 2023, arXiv:2309.02632 (HERON).
     """
     clear = _clear_gaps(factors, other_factors, margins) != 0  # NaN != 0
@@ -48,20 +44,19 @@ def lexicographic_prefs(
 ) -> Int[Array, "*B"]:
     """The decision tree: factors are compared in order of importance until a gap is clear.
 
-    pref = sign(z_l - z'_l) at the first l with |z_l - z'_l| > delta_l; 0 where there is none, and
-    where NaN, in a factor or its margin, comes first: less important factors don't decide then.
+    pref = sign(z_l - z'_l) at the first l with |z_l - z'_l| > delta_l, or 0 if there is none. If a
+    factor or its margin is NaN before that, the result is 0: less important factors do not decide.
 
-    Antisymmetric in the two items. With margins it is not transitive: being too close to call
-    isn't.
+    Antisymmetric in the two items. Not transitive if there are margins, because "too close to call"
+    is not transitive.
 
     Args:
-      factors, other_factors: [*B, n] z of the two items, larger is better, the most important
-        first.
+      factors, other_factors: [*B, n] z of the two items; larger is better, the most important
+        factor comes first.
       margins: [n] delta >= 0, see `factor_margins`; inf switches a factor off.
     Returns:
-      [*B] int32: 1 first preferred, -1 the other one, 0 undecided (to be left out of a loss).
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B] int32: 1 if the first is preferred, -1 for the other, 0 if undecided (leave it out of a
+      loss).
     Reference: Bukharin et al. 2023, arXiv:2309.02632 (HERON).
     """
     gaps = _clear_gaps(factors, other_factors, margins)
@@ -73,11 +68,11 @@ def lexicographic_prefs(
 def noisy_tree_prefs(
     verdicts: Int[Array, "*B"], *, beta: Scalar = jnp.inf, mistake_rate: Scalar = 0.0
 ) -> Float[Array, "*B"]:
-    """P(item 1 beats item 0) of a teacher who follows the tree, but for noise.
+    """P(item 1 beats item 0) of a teacher who follows the tree with noise.
 
-    P = (1 - 2 eps) sigmoid(-beta verdict) + eps: Bradley-Terry on the verdict and then the mistake
-    teacher, so that a coin is thrown where the tree is undecided. Draws and likelihoods are those
-    of every teacher of pairs, `teachers.pref_labels` and `comparisons.pref_loglik`.
+    P = (1 - 2 eps) sigmoid(-beta verdict) + eps: Bradley-Terry on the verdict, then mistakes; 1/2
+    where the tree is undecided. For draws and likelihoods use `teachers.pref_labels` and
+    `comparisons.pref_loglik`.
 
     Args:
       verdicts: [*B] `lexicographic_prefs` of items 0 and 1, in this order.
@@ -85,7 +80,7 @@ def noisy_tree_prefs(
       mistake_rate: eps in [0, 1/2]. May be traced.
     Returns:
       [*B] float32 in [0, 1].
-    Departs: HERON's labels have no noise; this is the usual one on top of them.
+    Departs: labels in HERON have no noise.
     """
     check_ids(verdicts=verdicts)
     check_range("[0, inf]", beta=beta)
@@ -96,7 +91,7 @@ def noisy_tree_prefs(
 
 
 def _clear_gaps(factors: Array, other_factors: Array, margins: Array) -> Array:
-    """[*B, n] z - z', 0 where it is within its margin, NaN where that is not known."""
+    """[*B, n] z - z', 0 within its margin, NaN if a factor or margin is NaN."""
     chex.assert_equal_shape([factors, other_factors])
     chex.assert_shape(margins, factors.shape[-1:])
     # Equal infinities tie; their difference is NaN.

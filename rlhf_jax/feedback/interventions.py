@@ -1,11 +1,11 @@
-"""Interventions: a teacher watches what a learner proposes and takes over where it looks bad.
+"""Interventions: a teacher sees the action that a learner proposes and may take over.
 
     rejected = rejected_by_share(action_values, ref_actions, share=0.97)      # [S, A], once
     probs = intervention_probs(rejected, rate=0.95)
     takes_over = interventions(key, probs[state, proposal])
 
-The teacher judges by action values of its own (the optimal ones, or those of the expert who acts
-during the takeover), never by the learner's. A teacher who steps in at random is `probs` constant.
+The teacher judges by its own action values (optimal ones, or those of the expert who acts during
+the takeover), not by the learner's. Constant `probs` give a teacher who takes over at random.
 """
 
 import chex
@@ -23,13 +23,11 @@ def rejected_by_margin(
     """Q(s, a_ref) > Q(s, a) + margin: the proposal is worse by more than an absolute margin.
 
     Args:
-      action_values: [*B, A] Q by which the teacher judges.
-      ref_actions: [*B] the action it compares with.
-      margin: >= 0, in the unit of Q; the paper's delta. May be traced.
+      action_values: [*B, A] Q of the teacher.
+      ref_actions: [*B] the action that proposals are compared with.
+      margin: >= 0, in the unit of Q; delta in the paper. May be traced.
     Returns:
       [*B, A] bool; the reference action itself is never rejected.
-    Raises:
-      AssertionError: leading shapes differ (at trace time).
     Reference: Luo et al. 2023 (RLIF), arXiv:2311.12996.
     """
     check_range("[0, inf)", margin=margin)
@@ -42,16 +40,14 @@ def rejected_by_share(
     """Q(s, a) < Q(s, a_ref) - (1 - share) |Q(s, a_ref)|: the margin is a share of the value.
 
     Args:
-      action_values: [*B, A] Q by which the teacher judges.
-      ref_actions: [*B] the action it compares with.
-      share: in (0, 1]; the official code's threshold. May be traced.
+      action_values: [*B, A] Q of the teacher.
+      ref_actions: [*B] the action that proposals are compared with.
+      share: in (0, 1]; the threshold in the official code. May be traced.
     Returns:
       [*B, A] bool; the reference action itself is never rejected.
-    Raises:
-      AssertionError: leading shapes differ (at trace time).
-    Reference: Luo et al. 2023 (RLIF), arXiv:2311.12996; the rule is that of its code.
-    Departs: the code asks Q(s, a) < share Q(s, a_ref), which for negative Q rejects the reference
-      itself; the absolute value makes no difference where Q(s, a_ref) >= 0.
+    Reference: Luo et al. 2023 (RLIF), arXiv:2311.12996, the rule of the official code.
+    Departs: the official rule is Q(s, a) < share Q(s, a_ref), which rejects the reference itself if
+      Q is negative. For Q(s, a_ref) >= 0 the two rules are the same.
     """
     check_range("(0, 1]", share=share)
     value = _at_reference(action_values, ref_actions)
@@ -65,11 +61,11 @@ def _at_reference(action_values: Array, ref_actions: Array) -> Array:
 
 
 def intervention_probs(rejected: Bool[Array, "*B"], *, rate: Scalar) -> Float[Array, "*B"]:
-    """P(takes over) = rate where the proposal is rejected, 1 - rate where it is not.
+    """P(the teacher takes over): rate if the proposal is rejected, 1 - rate if not.
 
     Args:
       rejected: [*B].
-      rate: in [0, 1]; the paper's beta. May be traced.
+      rate: in [0, 1]; beta in the paper. May be traced.
     """
     check_mask(rejected=rejected)
     check_range("[0, 1]", rate=rate)
@@ -84,13 +80,11 @@ def interventions(key: Key[Array, ""], probs: Float[Array, "*B"]) -> Bool[Array,
 def intervention_loglik(
     taken_over: Bool[Array, "*B"], probs: Float[Array, "*B"]
 ) -> Float[Array, "*B"]:
-    """log P(what the teacher did), nats: log p where it took over, log(1 - p) where it did not.
+    """Log-likelihood of interventions in nats: log p for a takeover, log(1 - p) otherwise.
 
     Args:
       taken_over: [*B].
-      probs: [*B] of taking over; 0 and 1 give -inf to what can't happen.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      probs: [*B] probability of a takeover.
     """
     check_mask(taken_over=taken_over)
     chex.assert_equal_shape([taken_over, probs])

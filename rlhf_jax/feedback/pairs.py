@@ -1,7 +1,6 @@
 """From a teacher to a learner: labelled trajectories as a `PreferenceBatch`.
 
-Both functions take trajectories with leading axes [*B, 2], items 0 and 1 of each pair, and raise
-AssertionError at trace time where those are not the axes of the labels and 2.
+Both functions take trajectories with leading axes [*B, 2], items 0 and 1 of each pair.
 """
 
 import chex
@@ -20,14 +19,14 @@ def to_pairs(
     """Each pair in both orders: item 1 chosen with weight w p, item 0 with weight w (1 - p).
 
     The weighted mean of a pairwise loss l(chosen, rejected) is then its mean under soft labels,
-    sum_b w_b [p_b l(1, 0) + (1 - p_b) l(0, 1)] / sum_b w_b, in minibatches too. p are the prefs, w
-    the weights: a tie counts half in each order, what was skipped or missing not at all.
+    sum_b w_b [p_b l(1, 0) + (1 - p_b) l(0, 1)] / sum_b w_b, with prefs p and weights w. A tie
+    counts half in each order; skipped and missing pairs do not count.
 
     Args:
-      drop_ties: True gives pairs that are called equal weight 0.
+      drop_ties: whether pairs that are called equal get weight 0.
     Returns:
-      PreferenceBatch with leading axes [*B, 2], item i of each pair chosen in place i, without
-      reference log-probs. A minibatch of rows b has both orders of each of its pairs.
+      PreferenceBatch with leading axes [*B, 2] and without reference log-probs; entry i of a pair
+      has item i as chosen. A minibatch of rows has both orders of each pair.
     """
     prefs, weights = comparisons.prefs, comparisons.weights
     chex.assert_tree_shape_prefix(trajectory, (*prefs.shape, 2))
@@ -41,13 +40,13 @@ def to_pairs(
 
 
 def labels_to_pairs(trajectory: Trajectory, labels: Int[Array, "*B"]) -> PreferenceBatch:
-    """Each pair once, the winner chosen, with weight 0 where there is none.
+    """Each pair once, the winner chosen; weight 0 if there is no winner.
 
-    For hard labels that all arrived: the mean of a loss is that of `to_pairs` with `drop_ties`, at
-    half the work, and `chosen` holds the winners alone.
+    For hard labels without missing ones. The mean of a loss equals that with `to_pairs` and
+    `drop_ties`, for half the work, and `chosen` contains only winners.
 
     Args:
-      labels: [*B] index of the winner; another, as EQUAL, is none.
+      labels: [*B] index of the winner; any other label, e.g. EQUAL, means no winner.
     Returns:
       PreferenceBatch with leading axes [*B], without reference log-probs.
     """

@@ -1,7 +1,7 @@
-"""Teachers who differ: users, tastes that no score explains or that move, and labels that lie.
+"""Teachers who differ: users, intransitive or drifting tastes, and false labels.
 
-Groups with known shares are `teachers.population_prefs`; whole intransitive games are in
-`envs.games`, and `matrix_prefs` reads any of them.
+For groups with known shares see `teachers.population_prefs`. `matrix_prefs` turns any game of
+`envs.games` into a teacher.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from rlhf_jax.types import Scalar
 
 
 class Users(NamedTuple):
-    """weights [U, d], the reward of each user; classes [U] int32, the class it came from."""
+    """weights [U, d], the reward of each user; classes [U] int32, the class of each user."""
 
     weights: Float[Array, "U d"]
     classes: Int[Array, " U"]
@@ -38,9 +38,8 @@ def draw_users(
       key: one key for all users.
       class_weights: [Z, d] mu.
       shares: [Z] >= 0, sum 1.
-      count: U, users.
-      spread: standard deviation >= 0 within a class; 0 makes the classes alike within. May be
-        traced.
+      count: U, number of users.
+      spread: standard deviation >= 0 within a class; 0 makes users of a class equal. May be traced.
     """
     check_range("[0, inf)", spread=spread)
     class_key, noise_key = jax.random.split(key)
@@ -52,12 +51,12 @@ def draw_users(
 def user_values(
     features: Float[Array, "*B K d"], weights: Float[Array, "U d"], users: Int[Array, "*B"]
 ) -> Float[Array, "*B K"]:
-    """Values of items to the user who is asked: theta_u . phi.
+    """Values of items for the user who is asked: theta_u . phi.
 
     Args:
       features: [*B, K, d] phi of each item.
       weights: [U, d] theta; one row per user, group, or time.
-      users: [*B] who is asked, 0..U-1; the values of another are NaN.
+      users: [*B] index of the user, 0..U-1; any other gives NaN.
     """
     chex.assert_equal_shape([features[..., 0, 0], users])
     return jnp.sum(features * rows(weights, users=users)[..., None, :], axis=-1)
@@ -70,19 +69,17 @@ def mixture_loglik(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """log P(all labels of one user) when the user's class is hidden, in nats.
+    """log P(all labels of one user) in nats, when the class of the user is hidden.
 
-    log sum_z share_z prod_n P_z(y_n). One label each is `teachers.population_prefs`; several of
-    one user tell more than as many of strangers.
+    log sum_z share_z prod_n P_z(y_n). With N = 1 this is `teachers.population_prefs`; several
+    labels from one user carry more information than labels from different users.
 
     Args:
-      labels: [*B, N] index of the winner of each of the user's N pairs.
-      class_values: [*B, N, 2, Z] value of each item to each class. Users drawn with a spread are
-        classes of equal share: the likelihood is then a Monte Carlo estimate.
+      labels: [*B, N] index of the winner in each of the user's N pairs.
+      class_values: [*B, N, 2, Z] value of each item for each class. Drawn users may be the classes,
+        with equal shares: the likelihood is then a Monte Carlo estimate.
       shares: [Z] >= 0, sum 1.
       beta: finite rationality >= 0.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     """
     check_ids(labels=labels)
     chex.assert_equal_shape([labels, class_values[..., 0, 0]])
@@ -93,26 +90,24 @@ def mixture_loglik(
 
 
 def matrix_prefs(prefs: Float[Array, "n n"], items: Int[Array, "*B 2"]) -> Float[Array, "*B"]:
-    """P(item 1 beats item 0) read from a matrix of P(row beats column), intransitive or not: [*B].
+    """P(item 1 beats item 0) from a matrix P(row beats column), transitive or not: [*B].
 
     Args:
-      prefs: [n, n], P + P^T = 1; `envs.games.check_prefs` looks.
-      items: [*B, 2] the two items of each pair; NaN where the matrix lacks one.
+      prefs: [n, n], P + P^T = 1; checked by `envs.games.check_prefs`.
+      items: [*B, 2] the two items of each pair; NaN for an item outside the matrix.
     """
     chex.assert_axis_dimension(items, -1, 2)
     return rows(prefs, second_items=items[..., 1], first_items=items[..., 0])
 
 
 def skew_prefs(vectors: Float[Array, "*B 2 d"], *, beta: Scalar) -> Float[Array, "*B"]:
-    """P(item 1 beats item 0) of a bilinear taste that no score explains.
+    """P(item 1 beats item 0) of a bilinear, intransitive taste.
 
     P = sigmoid(beta v_1^T J v_0),   J = [[0, I], [-I, 0]], so that P(i, j) + P(j, i) = 1.
 
     Args:
-      vectors: [*B, 2, d] v, d even: the first half of the entries meets the other's second half.
+      vectors: [*B, 2, d] v, d even.
       beta: >= 0. May be traced.
-    Raises:
-      ValueError: d is odd.
     Reference: Chen and Joachims 2016, "Modeling intransitivity in matchup and comparison data".
     """
     check_range("[0, inf)", beta=beta)
@@ -129,12 +124,12 @@ def skew_prefs(vectors: Float[Array, "*B 2 d"], *, beta: Scalar) -> Float[Array,
 def rotated_weights(
     weights: Float[Array, " d"], times: Float[Array, "*B"], *, omega: Scalar
 ) -> Float[Array, "*B d"]:
-    """A taste that drifts: theta_t, the first two entries turned by the angle omega t.
+    """A drifting taste: theta_t, with the first two entries rotated by the angle omega t.
 
     Args:
       weights: [d] theta_0, d >= 2.
-      times: [*B] when each query is asked; keep it with the record.
-      omega: radians per unit of time; 0 stands still. May be traced.
+      times: [*B] time of each query.
+      omega: radians per unit of time. May be traced.
     """
     check_range("(-inf, inf)", omega=omega)
     angles = omega * times
@@ -151,16 +146,15 @@ def switched_weights(
     *,
     switch: Scalar,
 ) -> Float[Array, "*B d"]:
-    """A taste that changes once: theta of `before` while t < switch, of `after` from then on."""
+    """A taste that changes once: `before` for t < switch, `after` from then on."""
     chex.assert_equal_shape([before, after])
     return jnp.where((times < switch)[..., None], before, after)
 
 
 def total_flip_rate(mistake: Scalar, attack: Scalar) -> Scalar:
-    """Share of labels turned by mistakes and then by an attack that sees none of it.
+    """Share of labels flipped by mistakes and then by an independent attack: e + a - 2 e a.
 
-    f = e + a - 2 e a; the mean label's contrast shrinks by 1 - 2 f. `teachers.flip_labels` with
-    rate f is the law of both stages together.
+    `teachers.flip_labels` with this rate has the distribution of both stages together.
     """
     check_range("[0, 1]", mistake=mistake, attack=attack)
     return mistake + attack - 2.0 * mistake * attack
@@ -169,16 +163,12 @@ def total_flip_rate(mistake: Scalar, attack: Scalar) -> Scalar:
 def targeted_flips(
     labels: Int[Array, " B"], scores: Float[Array, " B"], *, share: float | int
 ) -> Int[Array, " B"]:
-    """An attack that turns the floor(share * B) labels with the highest scores.
+    """An attack that flips the floor(share * B) labels with the highest scores.
 
     Args:
-      labels: [B] index of the winner; a label below 0 (equal) is left as it is.
-      scores: [B] what makes a pair worth it: |G_1 - G_0|, or the loss of the reward model.
-      share: of the pairs, in [0, 1].
-    Returns:
-      [B] int32.
-    Raises:
-      ValueError: share is outside [0, 1].
+      labels: [B] index of the winner; labels below 0 (equal) are not flipped.
+      scores: [B] e.g. |G_1 - G_0|, or the loss of the reward model.
+      share: share of the pairs, in [0, 1].
     """
     check_ids(labels=labels)
     check_range("[0, 1]", share=share)
@@ -197,18 +187,14 @@ def stuffed_labels(
     *,
     rate: Scalar,
 ) -> Int[Array, "*B"]:
-    """Majority stuffing: under a minority's name, what the majority would have said.
+    """Majority stuffing: labels of a minority are replaced by labels of the majority.
 
     Args:
       key: one key for the whole batch.
-      labels: [*B] what was truly said.
-      majority_labels: [*B] what the majority says of the same pairs.
-      from_minority: [*B] True where the label is signed by the minority.
+      labels: [*B] true labels.
+      majority_labels: [*B] labels of the majority for the same pairs.
+      from_minority: [*B] True where the label comes from the minority.
       rate: share of the minority's labels that are replaced. May be traced.
-    Returns:
-      [*B] int32.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     """
     check_ids(labels=labels, majority_labels=majority_labels)
     check_mask(from_minority=from_minority)
@@ -219,7 +205,7 @@ def stuffed_labels(
 
 
 def always_wins(prefs: Float[Array, "n n"], favourite: int | Int[Array, ""]) -> Float[Array, "n n"]:
-    """The boldest misreport: the same preferences, but the favourite beats everything."""
+    """The most extreme misreport: the same preferences, but the favourite beats everything."""
     others = jnp.arange(prefs.shape[-1]) != favourite
     wins = prefs.at[favourite].set(jnp.where(others, 1.0, 0.5))
     return wins.at[:, favourite].set(jnp.where(others, 0.0, 0.5))
@@ -228,16 +214,16 @@ def always_wins(prefs: Float[Array, "n n"], favourite: int | Int[Array, ""]) -> 
 def strategic_report(
     candidates: Float[Array, "C *S"], utility: Callable[[Array], Array]
 ) -> tuple[Float[Array, "*S"], Int[Array, ""]]:
-    """What a group says that knows what its words are used for: the report that serves it best.
+    """The most profitable report for a group that knows how reports are used.
 
-    argmax_c u(policy learned from report c), u the group's own true utility.
+    argmax_c u(policy learned from report c), where u is the true utility of the group.
 
     Args:
       candidates: [C, *S] reports, the truth first, e.g. true preferences and `always_wins`.
-      utility: report [*S] -> scalar, what the group really gets if it says so, the reports of the
-        others being what they are. It is vmapped.
+      utility: report [*S] -> scalar, the true utility of the group after this report, with the
+        reports of the others fixed. It is vmapped.
     Returns:
-      the report [*S], and its index: 0 where the truth is as good as any lie.
+      The report [*S], and its index: 0 if no lie is better than the truth.
     """
     best = jnp.argmax(jax.vmap(utility)(candidates)).astype(jnp.int32)
     return candidates[best], best

@@ -1,6 +1,6 @@
-"""What a learner believes about a linear reward: particles on the sphere, or a normal fitted to it.
+"""Posteriors of a linear reward: particles on the sphere, or a normal approximation.
 
-Only beta times the norm of the reward is identified. Here beta is known and |theta| = 1.
+Choices identify only beta times the norm of the reward. Here beta is known and |theta| = 1.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Particles(NamedTuple):
 
 
 def uniform_particles(key: Key[Array, ""], num_particles: int, num_features: int) -> Particles:
-    """Particles from the uniform law on the sphere, all of one weight."""
+    """Particles from the uniform distribution on the sphere, with equal weights."""
     thetas = to_sphere(jax.random.normal(key, (num_particles, num_features)))
     return Particles(thetas, jnp.full(num_particles, -jnp.log(num_particles), thetas.dtype))
 
@@ -43,12 +43,12 @@ def reweight(particles: Particles, logliks: Float[Array, " M"]) -> Particles:
 
 
 def effective_size(particles: Particles) -> Float[Array, ""]:
-    """1 / sum_i w_i^2, from 1 (one particle has it all) to M."""
+    """1 / sum_i w_i^2, from 1 (one particle has all the weight) to M."""
     return jnp.exp(-jax.nn.logsumexp(2.0 * particles.log_weights))
 
 
 def posterior_mean(particles: Particles) -> Float[Array, " d"]:
-    """sum_i w_i theta_i; its direction is the estimate, its norm says how sure it is."""
+    """sum_i w_i theta_i; its direction is the estimate, its norm in [0, 1] the concentration."""
     return jnp.exp(particles.log_weights) @ particles.thetas
 
 
@@ -58,7 +58,7 @@ def draw_particles(key: Key[Array, ""], particles: Particles, n: int) -> Float[A
 
 
 def resample(key: Key[Array, ""], particles: Particles) -> Particles:
-    """M particles of one weight: systematic resampling, each kept floor or ceil of M w_i times."""
+    """M particles of equal weight by systematic resampling: each is kept M w_i times, rounded."""
     size = particles.log_weights.shape[0]
     steps = (jnp.arange(size) + jax.random.uniform(key)) / size
     ends = jnp.cumsum(jnp.exp(particles.log_weights))
@@ -75,17 +75,17 @@ def metropolis(
     scale: Scalar,
     steps: int,
 ) -> Float[Array, "M d"]:
-    """Steps of random-walk Metropolis on the sphere, each particle a chain of its own.
+    """Random-walk Metropolis on the sphere; each particle is a chain of its own.
 
-    theta' = (theta + scale z) / |theta + scale z|, z standard normal. Its law depends on the angle
-    between theta and theta' only, so the proposal is symmetric and the ratio is of densities alone.
+    theta' = (theta + scale z) / |theta + scale z|, z standard normal. The density of theta' depends
+    only on its angle to theta, so the proposal is symmetric and cancels in the acceptance ratio.
 
     Args:
-      key: of all steps.
+      key: one key for all steps.
       thetas: [M, d] of norm 1.
       log_density: [d] -> [], up to a constant, with respect to the area of the sphere.
-      scale: > 0, about the angle of a step in radians. May be traced.
-      steps: how many.
+      scale: > 0, roughly the angle of a step in radians. May be traced.
+      steps: number of steps.
     """
     check_range("(0, inf)", scale=scale)
     density = jax.vmap(log_density)
@@ -110,13 +110,13 @@ def resample_move(
     steps: int = 5,
     threshold: float = 1 / 3,
 ) -> Particles:
-    """Where few particles carry the weight: resample, then move each under the posterior.
+    """Resamples and moves the particles under the posterior, if few of them carry the weight.
 
-    The move runs where the effective size is below threshold * M. Its scale is the spread of the
-    weighted particles over sqrt(d - 1), times 1.5.
+    This happens if the effective size is below threshold * M. The scale of the moves is 1.5 times
+    the spread of the weighted particles over sqrt(d - 1).
 
     Args:
-      key: of the step.
+      key: one key per call.
       particles: after `reweight`.
       log_density: [d] -> [], log posterior with all records, up to a constant.
       steps: Metropolis steps.
@@ -140,7 +140,7 @@ def resample_move(
 
 
 class Normal(NamedTuple):
-    """mean [d] and covariance [d, d] of a normal belief about theta."""
+    """mean [d] and covariance [d, d] of a normal posterior of theta."""
 
     mean: Float[Array, " d"]
     covariance: Float[Array, "d d"]
@@ -151,7 +151,7 @@ def choice_information(
 ) -> Float[Array, "d d"]:
     """Fisher information of choices, summed: sum_b beta^2 Cov_{c ~ P}(phi_b(c)).
 
-    It is minus the Hessian of the summed `choice_loglik`, whatever was chosen; for a comparison
+    It is minus the Hessian of the summed `choice_loglik`, for any choice. For a comparison it is
     beta^2 p (1 - p) x x^T with x = phi_1 - phi_0.
     """
     probs = jnp.exp(choice_logps(options @ theta, beta=beta))
@@ -166,17 +166,18 @@ def laplace(
     beta: Scalar,
     precision: Scalar = 1.0,
 ) -> Normal:
-    """Normal belief at the mode of log-likelihood + log N(theta; 0, I / precision), found by
-    `ops.newton.newton_minimum`.
+    """Laplace approximation at the mode of log-likelihood + log N(theta; 0, I / precision).
+
+    The mode is found by `ops.newton.newton_minimum`.
 
     Args:
       options: [N, K, d] features of the options of each record.
       choice: [N] chosen options.
       beta: rationality of the teacher. May be traced.
-      precision: > 0, of the prior. May be traced.
+      precision: precision of the prior, > 0. May be traced.
     Returns:
       mean: the mode; covariance: inverse of information + precision I.
-    Departs: theta is free here, not of norm 1: the prior fixes its scale.
+    Departs: theta is not restricted to norm 1; the prior fixes its scale.
     """
     check_range("(0, inf)", precision=precision)
 
@@ -198,7 +199,7 @@ def bootstrap_ensemble(
     beta: Scalar,
     precision: Scalar = 1.0,
 ) -> Float[Array, "M d"]:
-    """Modes of `laplace` on records drawn with replacement, one draw for each member: [M, d]."""
+    """Modes of `laplace` on bootstrap samples of the records, one per member: [M, d]."""
     rows = jax.random.randint(key, (num_members, choice.shape[0]), 0, choice.shape[0])
 
     def fit(kept):

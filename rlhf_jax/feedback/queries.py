@@ -1,9 +1,9 @@
-"""Which question next: acquisition scores of candidate queries, the larger the better.
+"""Acquisition scores of candidate queries; the query with the largest score is asked next.
 
-A rule sees what the learner believes (members of an ensemble or particles, an information matrix),
-never the true reward. `probs` [M, *B, K] are the members' probabilities of each answer (for a
-comparison K = 2) and `weights` [M] their posterior weights, which sum to 1. Scores do not change
-when the options of a query are permuted.
+A rule sees the posterior of the learner (ensemble members or particles, an information matrix),
+never the true reward. `probs` [M, *B, K] are the members' probabilities of each answer (K = 2 for a
+comparison), `weights` [M] their posterior weights, which sum to 1. Scores do not depend on the
+order of a query's options.
 """
 
 import chex
@@ -22,7 +22,7 @@ Weights = Float[Array, " M"]
 def member_probs(
     options: Float[Array, "*B K d"], thetas: Float[Array, "M d"], *, beta: Scalar
 ) -> Float[Array, "M *B K"]:
-    """P(answer) of each member, for linear rewards: softmax(beta options @ theta_i).
+    """P(answer) of each member for linear rewards: softmax(beta options @ theta_i).
 
     Args:
       options: [*B, K, d] features of the options of each query.
@@ -39,27 +39,27 @@ def choice_entropy(probs: Float[Array, "*B K"]) -> Float[Array, "*B"]:
 
 
 def mean_probs(probs: Float[Array, "M *B K"], weights: Weights) -> Float[Array, "*B K"]:
-    """What the members predict together: sum_i w_i P_i."""
+    """The mean prediction of the members: sum_i w_i P_i."""
     return jnp.tensordot(weights, probs, axes=1)
 
 
 def random_scores(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*B"]:
-    """The baseline, and the rule of a first batch: uniform in [0, 1)."""
+    """Uniform in [0, 1): the baseline, and the rule for a first batch."""
     return jax.random.uniform(key, shape)
 
 
 def entropy_of_mean(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
-    """H(sum_i w_i P_i) in nats: how open the answer is, be it from noise or from ignorance."""
+    """H(sum_i w_i P_i) in nats: total uncertainty of the answer, from noise and from ignorance."""
     return choice_entropy(mean_probs(probs, weights))
 
 
 def mean_entropy(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
-    """sum_i w_i H(P_i) in nats: how noisy the members think the teacher; not a disagreement."""
+    """sum_i w_i H(P_i) in nats: expected noise of the teacher, not a disagreement of members."""
     return jnp.tensordot(weights, choice_entropy(probs), axes=1)
 
 
 def disagreement(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
-    """sqrt(mean_c Var_i P_i(c)): for a comparison the standard deviation of P_i(1 > 0)."""
+    """sqrt(mean_c Var_i P_i(c)); for a comparison, the standard deviation of P_i(1 > 0)."""
     away = probs - mean_probs(probs, weights)
     return jnp.sqrt(jnp.mean(jnp.tensordot(weights, away**2, axes=1), axis=-1))
 
@@ -67,7 +67,7 @@ def disagreement(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
 def mutual_information(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
     """I(answer; member) in nats: sum_{i,c} w_i P_i(c) log(P_i(c) / P_bar(c)).
 
-    H(P_bar) - sum_i w_i H(P_i), written so that no digits cancel; 0 for a query of identical items.
+    Equals H(P_bar) - sum_i w_i H(P_i), without its cancellation; 0 for a query of identical items.
 
     Reference: Houlsby et al. 2011, arXiv:1112.5745; for comparisons Biyik et al. 2019,
       arXiv:1910.04365, Eq. 4.
@@ -81,7 +81,8 @@ def mutual_information(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
 def volume_removal(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
     """Expected share of the posterior removed by the answer: 1 - sum_c P_bar(c)^2.
 
-    Its maximum 1 - 1 / K is reached by identical items, from which nothing can be learnt.
+    A query of identical items reaches the maximum 1 - 1 / K, although nothing can be learned from
+    it.
 
     Reference: Sadigh et al. 2017, "Active preference-based learning of reward functions".
     """
@@ -89,9 +90,9 @@ def volume_removal(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
 
 
 def least_volume_removal(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
-    """Share removed by the answer that removes least: min_c sum_i w_i (1 - P_i(c)).
+    """Share removed by the least informative answer: min_c sum_i w_i (1 - P_i(c)).
 
-    For comparisons it orders queries as `volume_removal` does.
+    For comparisons it ranks queries like `volume_removal`.
     """
     return 1.0 - jnp.max(mean_probs(probs, weights), axis=-1)
 
@@ -99,17 +100,16 @@ def least_volume_removal(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
 def max_regret(
     options: Float[Array, "*B 2 d"], thetas: Float[Array, "*B 2 d"], weights: Float[Array, "*B 2"]
 ) -> Float[Array, "*B"]:
-    """How much two beliefs would lose by each other's best behaviour, in reward.
+    """Regret of two candidate rewards under each other's best behaviour, in units of reward.
 
-    w_a w_b [theta_a . (phi_a - phi_b) + theta_b . (phi_b - phi_a)]; a difference, so that negative
-    rewards do no harm.
+    w_a w_b [theta_a . (phi_a - phi_b) + theta_b . (phi_b - phi_a)].
 
     Args:
       options: [*B, 2, d] features of the best trajectory under each of the two rewards.
       thetas: [*B, 2, d] the rewards.
       weights: [*B, 2] their posterior weights, or ones.
     Reference: Wilde et al. 2020, arXiv:2005.04067.
-    Departs: the difference in place of the ratio of values.
+    Departs: the difference of values instead of their ratio, which fails for negative rewards.
     """
     chex.assert_equal_shape([options, thetas])
     apart = options[..., 0, :] - options[..., 1, :]
@@ -124,7 +124,7 @@ def pair_information(prefs: Float[Array, "*B"], *, beta: Scalar) -> Float[Array,
 
 
 def widths(x: Float[Array, "*B d"], covariance: Float[Array, "d d"]) -> Float[Array, "*B"]:
-    """x^T A^{-1} x, squared uncertainty about the value of x; below a threshold, don't ask."""
+    """x^T A^{-1} x, the squared uncertainty of the value of x."""
     return jnp.einsum("...i,ij,...j->...", x, covariance, x)
 
 
@@ -136,7 +136,7 @@ def d_optimal(
     Args:
       x: [*B, d] phi_1 - phi_0 of each comparison.
       information: [*B] v of `pair_information`.
-      covariance: [d, d] A^{-1}, A the information of prior and answers so far.
+      covariance: [d, d] A^{-1}, where A is the information of the prior and the answers so far.
     """
     return jnp.log1p(information * widths(x, covariance))
 
@@ -144,7 +144,7 @@ def d_optimal(
 def add_information(
     covariance: Float[Array, "d d"], x: Float[Array, " d"], information: Scalar
 ) -> Float[Array, "d d"]:
-    """(A + v x x^T)^{-1} from A^{-1}, by Sherman and Morrison."""
+    """(A + v x x^T)^{-1} from A^{-1}, by the Sherman-Morrison formula."""
     step = covariance @ x
     return covariance - information * jnp.outer(step, step) / (1.0 + information * (x @ step))
 
@@ -155,7 +155,7 @@ def g_optimal(
     covariance: Float[Array, "d d"],
     targets: Float[Array, "N d"],
 ) -> Float[Array, "*B"]:
-    """-max_z z^T (A + v x x^T)^{-1} z: the largest uncertainty left over the targets z [N, d]."""
+    """-max_z z^T (A + v x x^T)^{-1} z: minus the largest remaining uncertainty of a target z."""
     cross = jnp.einsum("...i,ij,nj->...n", x, covariance, targets)
     shrink = information / (1.0 + information * widths(x, covariance))
     return -jnp.max(widths(targets, covariance) - shrink[..., None] * cross**2, axis=-1)
@@ -167,7 +167,10 @@ def v_optimal(
     covariance: Float[Array, "d d"],
     target_covariance: Float[Array, "d d"],
 ) -> Float[Array, "*B"]:
-    """-tr((A + v x x^T)^{-1} Sigma): mean uncertainty left, Sigma that of on-policy differences."""
+    """-tr((A + v x x^T)^{-1} Sigma): minus the mean remaining uncertainty of on-policy differences.
+
+    target_covariance is Sigma, the covariance of those differences.
+    """
     step = x @ covariance
     gain = information * widths(step, target_covariance)
     total = jnp.sum(covariance * target_covariance.T)
@@ -185,11 +188,10 @@ def policy_gain(
     sum_y max_pi sum_i w_i P_i(y) theta_i . mu_pi - max_pi sum_i w_i theta_i . mu_pi.
 
     Args:
-      probs, weights: as everywhere.
       thetas: [M, d] linear rewards of the members.
-      policy_features: [N, d] mu, expected features of each policy to choose from.
+      policy_features: [N, d] mu, expected features of each candidate policy.
     Returns:
-      [*B] >= 0; 0 where no answer would change the policy.
+      [*B] >= 0; 0 if no answer would change the policy.
     """
     values = weights[:, None] * (thetas @ policy_features.T)
     after = jnp.max(jnp.einsum("m...k,mn->...kn", probs, values), axis=-1)
@@ -197,10 +199,11 @@ def policy_gain(
 
 
 def closest_margin(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """-|h_1 - h_0|: pairs that a DPO policy is least sure of; margins = their gap of rewards.
+    """-|h_1 - h_0|, largest for pairs of which a DPO policy is least certain.
 
-    Reference: Muldrew et al. 2024, arXiv:2402.08114 (preference certainty, of which this is the
-      opposite order).
+    Args:
+      margins: [*B] h_1 - h_0, gaps of implicit rewards.
+    Reference: Muldrew et al. 2024, arXiv:2402.08114 (the opposite order of preference certainty).
     """
     return -jnp.abs(margins)
 
@@ -208,25 +211,25 @@ def closest_margin(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
 def on_policy(
     scores: Float[Array, "*B"], ages: Float[Array, "*B"], *, decay: Scalar
 ) -> Float[Array, "*B"]:
-    """score * exp(-age / decay): old roll-outs count less. Scores must be >= 0."""
+    """score * exp(-age / decay): old rollouts count less. Scores must be >= 0."""
     return scores * jnp.exp(-ages / decay)
 
 
 def per_group(
     scores: Float[Array, "*B"], groups: Int[Array, "*B"], counts: Int[Array, " G"]
 ) -> Float[Array, "*B"]:
-    """score / n_g, n_g >= 1 the labels that the query's group has given: minorities are asked too.
+    """score / max(n_g, 1), where n_g counts the labels of the query's group: small groups gain.
 
     Args:
       scores: [*B] >= 0.
       groups: [*B] the group that would be asked.
-      counts: [G] labels so far; a group without any counts as one with one.
+      counts: [G] number of labels of each group so far.
     """
     return scores / jnp.maximum(counts, 1)[groups]
 
 
 def worst_group(scores: Float[Array, "G *B"]) -> Float[Array, "*B"]:
-    """min_g score: what the query tells the group that it tells least."""
+    """Lowest score over groups: the information gained about the worst-served group."""
     return jnp.min(scores, axis=0)
 
 
@@ -238,17 +241,17 @@ def optimistic_pair(
     *,
     bonus: Scalar,
 ) -> Int[Array, "2"]:
-    """The response of highest upper bound against the best by the estimate.
+    """A pair: the response with the highest upper confidence bound, and the best by the estimate.
 
     (argmax_y theta . phi + c |phi - phi_ref|_{A^{-1}}, argmax_y theta . phi).
 
     Args:
       features: [N, d] of the responses to one prompt.
       theta, covariance: the estimate and A^{-1}.
-      reference: [d] phi_ref, where the reward is pinned to 0.
+      reference: [d] phi_ref, the features at which the reward is defined as 0.
       bonus: c >= 0. May be traced.
     Returns:
-      [2] indices; equal where nothing is worth asking.
+      [2] indices; they are equal if no comparison is worth asking.
     """
     check_range("[0, inf)", bonus=bonus)
     means = features @ theta

@@ -1,4 +1,4 @@
-"""Several queries at once: the best by score, the best by chance, and sets without near-copies."""
+"""Batches of queries: the best scores, random ones weighted by score, and diverse sets."""
 
 import jax
 import jax.numpy as jnp
@@ -9,41 +9,40 @@ from rlhf_jax.types import Scalar
 
 
 def top(scores: Float[Array, " N"], n: int) -> Int[Array, " n"]:
-    """Indices of the n largest scores, best first; on a tie the lower index. NaN is the least."""
+    """Indices of the n largest scores, best first; ties go to the lower index, NaN comes last."""
     return jax.lax.top_k(jnp.where(jnp.isnan(scores), -jnp.inf, scores), n)[1]
 
 
 def gumbel_top(
     key: Key[Array, ""], scores: Float[Array, " N"], n: int, *, temperature: Scalar
 ) -> Int[Array, " n"]:
-    """n indices without replacement: each next one ~ softmax(scores / temperature) of the rest.
+    """n indices drawn without replacement, each from softmax(scores / temperature) of the rest.
 
     Args:
-      key: of the draw.
       scores: [N].
-      n: how many, <= N.
+      n: number of indices, <= N.
       temperature: > 0, in units of the score. May be traced.
     """
     check_range("(0, inf)", temperature=temperature)
-    # The order is that of scores / temperature + noise, and no temperature is too small for it.
+    # Same order as scores / temperature + noise, without overflow at a tiny temperature.
     return top(scores + temperature * jax.random.gumbel(key, scores.shape, scores.dtype), n)
 
 
 def k_centre(
     x: Float[Array, "N d"], scores: Float[Array, " N"], labelled: Float[Array, "L d"], n: int
 ) -> Int[Array, " n"]:
-    """n far-apart queries among the 2n of best score: greedy argmax_j min_{k in S} |x_j - x_k|.
+    """n distant queries among the 2n best ones: greedy argmax_j min_{k in S} |x_j - x_k|.
 
-    A comparison turned around is the same question: distances are min(|x - z|, |x + z|).
+    The order of a comparison's items does not matter: distances are min(|x - z|, |x + z|).
 
     Args:
       x: [N, d] feature differences of candidates, N >= 2n.
       scores: [N] of any rule.
-      labelled: [L, d] differences already asked about: S starts from them. Where there are none
-        yet, L = 0, the first pick has the best score.
-      n: how many.
+      labelled: [L, d] differences that were asked already: S starts with them. If L = 0, the first
+        pick is the one with the best score.
+      n: number of queries.
     Reference: greedy k-centre selection of B-Pref, Lee et al. 2021, arXiv:2111.03026.
-    Departs: distances don't depend on the order of the items.
+    Departs: distances do not depend on the order of the items.
     """
     kept = top(scores, 2 * n)
     near = jnp.min(turned_distances(x[kept], labelled), axis=-1, initial=jnp.inf)
@@ -65,12 +64,12 @@ def turned_distances(x: Float[Array, "N d"], z: Float[Array, "L d"]) -> Float[Ar
 
 
 def determinantal(kernel: Float[Array, "N N"], n: int) -> Int[Array, " n"]:
-    """n queries of large det(L_S), greedily: each next one has the largest conditional variance.
+    """n queries with a large det(L_S), greedily: each has the largest conditional variance left.
 
     Args:
-      kernel: [N, N] L = q_i k(x_i, x_j) q_j, positive semi-definite: quality q > 0 times
-        similarity k, which must not depend on the order of the items, such as (x . z)^2.
-      n: how many, at most the rank of L: past it the choice says nothing.
+      kernel: [N, N] L = q_i k(x_i, x_j) q_j, positive semi-definite, with quality q > 0 and a
+        similarity k that does not depend on the order of the items, e.g. (x . z)^2.
+      n: number of queries, at most the rank of L.
     Reference: greedy MAP of a determinantal point process, Chen et al. 2018, arXiv:1709.05135.
     """
     size = kernel.shape[0]

@@ -1,7 +1,7 @@
-"""Feedback that is not a comparison: reactions, signals while the agent acts, attention, safety.
+"""Feedback other than comparisons: reactions, signals during an episode, attention, safety.
 
-Each kind is a draw with its log-likelihood; what a learner regresses on is a function of its own
-rewards by the same law.
+Each kind has a function that draws it and its log-likelihood. A learner maximises the same
+likelihood with its own rewards in place of the true ones.
 """
 
 from typing import NamedTuple
@@ -23,8 +23,8 @@ def _bernoulli_loglik(labels: Bool[Array, "*B"], logits: Float[Array, "*B"]) -> 
 
 
 class Reactions(NamedTuple):
-    """labels [*B] bool, True for a reaction of this kind; seen [*B] bool, False where nothing is
-    known, which is not a refusal: labels are False there and mean nothing."""
+    """labels [*B] bool, True for a reaction of this kind; seen [*B] bool, False where it is not
+    known whether there was a reaction (labels are then False and have no meaning)."""
 
     labels: Bool[Array, "*B"]
     seen: Bool[Array, "*B"]
@@ -33,7 +33,7 @@ class Reactions(NamedTuple):
 def reaction_intercepts(
     key: Key[Array, ""], *, count: int, mean: Scalar = -3.0, scale: Scalar = 1.0
 ) -> Float[Array, " U"]:
-    """How readily each user reacts at all: a_u ~ N(mean, scale^2), [U]; -3 makes them sparse."""
+    """Base rate of each user in logits: a_u ~ N(mean, scale^2), [U]; -3 makes reactions sparse."""
     return mean + scale * jax.random.normal(key, (count,))
 
 
@@ -51,15 +51,11 @@ def reaction_probs(
 
     Args:
       values: [*B] G.
-      intercepts: [*B] a of the user who is shown the item; `losses.feedback.binary_loss` of
-        s + a fits them with the scores.
+      intercepts: [*B] a of the user who sees the item; fit them with `losses.feedback.binary_loss`
+        of score + a.
       beta: in nats per value, finite. May be traced.
-      inverted, random: shares q and q' of reactions by adversaries who say the opposite, or
-        anything. May be traced.
-    Returns:
-      [*B] in [0, 1].
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      inverted, random: shares q and q' of adversarial reactions, which are the opposite or random.
+        May be traced.
     """
     check_range("(-inf, inf)", beta=beta)
     check_range("[0, 1]", inverted=inverted, random=random)
@@ -71,14 +67,14 @@ def reaction_probs(
 def reactions(
     key: Key[Array, ""], probs: Float[Array, "*B"], *, observed: Scalar = 1.0
 ) -> Reactions:
-    """Reactions with the chances of `reaction_probs`, each of them known with chance `observed`."""
+    """Draws reactions from `reaction_probs`; each is observed with probability `observed`."""
     label_key, seen_key = jax.random.split(key)
     seen = jax.random.uniform(seen_key, probs.shape) < observed
     return Reactions(seen & (jax.random.uniform(label_key, probs.shape) < probs), seen)
 
 
 def reaction_loglik(data: Reactions, probs: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """log P of the reactions that are known, in nats; 0 where nothing is known: [*B]."""
+    """log P of observed reactions in nats, 0 for unobserved ones: [*B]."""
     chex.assert_equal_shape([data.labels, probs])
     said = jnp.where(data.labels, jnp.log(probs), jnp.log1p(-probs))
     return jnp.where(data.seen, said, 0.0)
@@ -87,19 +83,16 @@ def reaction_loglik(data: Reactions, probs: Float[Array, "*B"]) -> Float[Array, 
 def credited_rewards(
     rewards: Float[Array, "*B T"], mask: Bool[Array, "*B T"], credit: Float[Array, " K"]
 ) -> Float[Array, "*B T"]:
-    """What a signal given at step t is about: the last K steps, h_t = sum_k credit_k r_{t-k}.
+    """Mean of a delayed signal at step t, from the last K rewards: h_t = sum_k credit_k r_{t-k}.
 
     Args:
-      rewards: [*B, T] true ones for the teacher, learned ones for the learner's regression
-        (`losses.feedback.rating_loss` of this against the signals).
-      mask: [*B, T] True where the step counts. Another one adds nothing, but its time passes: k
-        counts every step.
-      credit: [K] weights, k = 0 for the step under way; K <= T. A reaction takes time: the mass of
-        its delay over each step.
+      rewards: [*B, T] true rewards for the teacher, or learned ones for the learner's regression
+        (`losses.feedback.rating_loss` against the signals).
+      mask: [*B, T] True where the step counts. Other steps add no reward, but k counts them.
+      credit: [K] weights, e.g. the distribution of the reaction time; k = 0 is the current step.
+        K <= T.
     Returns:
-      [*B, T], 0 under the mask.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B, T], 0 where the mask is False.
     Reference: Knox and Stone 2009, "Interactively shaping agents via human reinforcement" (TAMER).
     """
     check_mask(mask=mask)
@@ -115,10 +108,10 @@ def credited_rewards(
 def gaussian_signals(
     key: Key[Array, ""], means: Float[Array, "*B T"], mask: Bool[Array, "*B T"], *, scale: Scalar
 ) -> Float[Array, "*B T"]:
-    """Scalar signals, mean plus Gaussian noise: TAMER's with `credited_rewards` for means.
+    """Scalar signals, mean plus Gaussian noise; with means from `credited_rewards` it is TAMER.
 
     Args:
-      means: [*B, T]. Advantages of the policy that acts make them policy-dependent feedback.
+      means: [*B, T]. Advantages of the acting policy give policy-dependent feedback.
       mask: [*B, T] True where the step counts; signals are 0 elsewhere.
       scale: standard deviation >= 0. May be traced.
     """
@@ -136,9 +129,9 @@ def gaussian_loglik(
     *,
     scale: Scalar,
 ) -> Float[Array, "*B"]:
-    """log density of the counted signals of each segment under `gaussian_signals`, nats; scale > 0.
+    """Log-density of the counted signals of each segment under `gaussian_signals`, in nats: [*B].
 
-    Least squares of signals on means, up to a constant: [*B].
+    Least squares of signals on means, up to a constant; scale > 0.
     """
     check_mask(mask=mask)
     check_range("(0, inf)", scale=scale)
@@ -150,17 +143,17 @@ def gaussian_loglik(
 def coach_signals(
     key: Key[Array, ""], advantages: Float[Array, "*B T"], *, beta: Scalar
 ) -> Float[Array, "*B T"]:
-    """Policy-dependent feedback, +1 or -1: better or worse than what the policy does by now.
+    """Policy-dependent feedback, +1 or -1: better or worse than the current policy.
 
-    P(h = 1) = sigmoid(beta A^pi(s, a)). The learner follows h grad log pi(a | s): h is the
-    advantage of `losses.policy_gradient.reinforce_loss`.
+    P(h = 1) = sigmoid(beta A^pi(s, a)). The learner follows h grad log pi(a | s), so h is the
+    advantage in `losses.policy_gradient.reinforce_loss`.
 
     Args:
-      advantages: [*B, T] of the policy that acts, under the true reward: the same action is praised
-        early and blamed late.
+      advantages: [*B, T] of the acting policy under the true reward. The same action may be praised
+        early in training and criticised later.
       beta: rationality >= 0; inf gives the sign, -1 at 0. May be traced.
     Returns:
-      [*B, T] float32, NaN where the advantage is.
+      [*B, T] float32, NaN where the advantage is NaN.
     Reference: MacGlashan et al. 2017, arXiv:1701.06049 (COACH).
     """
     pairs = jnp.stack([jnp.zeros_like(advantages), advantages], axis=-1)
@@ -180,18 +173,14 @@ def coach_loglik(
 def gaze_logps(
     importance: Float[Array, "*B T"], mask: Bool[Array, "*B T"], *, beta: Scalar
 ) -> Float[Array, "*B T"]:
-    """Where a teacher looks: log P(t) = beta |w_t| - logsumexp over the counted steps or features.
-
-    Minus its mean under a learner's attention is the auxiliary loss CE(gaze, attention).
+    """Where a teacher looks: log P(t) = beta |w_t| - logsumexp over the counted entries.
 
     Args:
       importance: [*B, T] w, e.g. the effect of each step or feature on the return.
-      mask: [*B, T] True where there is something to look at, once at least in a row.
-      beta: >= 0, finite; 0 looks anywhere. May be traced.
+      mask: [*B, T] True where there is something to look at, at least once per row.
+      beta: >= 0, finite; 0 is uniform. May be traced.
     Returns:
-      [*B, T] nats, -inf under the mask.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B, T] nats, -inf where the mask is False.
     """
     check_mask(mask=mask)
     check_range("[0, inf)", beta=beta)
@@ -201,13 +190,16 @@ def gaze_logps(
 
 
 def gazes(key: Key[Array, ""], logps: Float[Array, "*B T"], *, count: int) -> Int[Array, "*B N"]:
-    """`count` independent looks, [*B, N] int32; their shares are saliency weights."""
+    """`count` independent looks, [*B, N] int32; their frequencies are saliency weights."""
     drawn = jax.random.categorical(key, logps[..., None, :], shape=(*logps.shape[:-1], count))
     return drawn.astype(jnp.int32)
 
 
 def gaze_loglik(looks: Int[Array, "*B N"], logps: Float[Array, "*B T"]) -> Float[Array, "*B"]:
-    """log P(looks) in nats, also under a learner's log attention: [*B]. NaN for a look outside."""
+    """log P(looks) in nats: [*B]; logps may be a learner's log attention. NaN for an invalid index.
+
+    Minus its mean is the auxiliary loss CE(gaze, attention).
+    """
     check_ids(looks=looks)
     return jnp.sum(jnp.take_along_axis(logps, looks, axis=-1, **NAN_OUTSIDE), axis=-1)
 
@@ -215,7 +207,7 @@ def gaze_loglik(looks: Int[Array, "*B N"], logps: Float[Array, "*B T"]) -> Float
 def salient_returns(
     rewards: Float[Array, "*B T"], weights: Float[Array, "*B T"], mask: Bool[Array, "*B T"]
 ) -> Float[Array, "*B"]:
-    """Return of a segment whose steps matter unequally: [*B] sum_t w_t r_t, the return at w = 1."""
+    """Weighted return of a segment: [*B] sum_t w_t r_t, the return at w = 1."""
     chex.assert_equal_shape([rewards, weights, mask])
     return masked_sum(rewards * weights, mask, axis=-1)
 
@@ -233,9 +225,9 @@ def trace_drops(
 def trace_labels(
     key: Key[Array, ""], features: Float[Array, "*B T"], mask: Bool[Array, "*B T"], *, beta: Scalar
 ) -> Bool[Array, "*B T-1"]:
-    """Does the feature fall at each step? True with sigmoid(beta (phi_t - phi_{t+1})).
+    """Whether a feature falls at each step: True with P = sigmoid(beta (phi_t - phi_{t+1})).
 
-    A feature trace, along which a teacher makes a feature fall all the way, is a row of True.
+    A feature trace, along which the teacher makes a feature fall, is a row of True.
 
     Args:
       features: [*B, T] phi along the states shown.
@@ -257,9 +249,9 @@ def trace_loglik(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """log P of `trace_labels`, in nats; of a whole trace sum_t log sigmoid(beta drop_t): [*B].
+    """log P of `trace_labels`, in nats: [*B]; for a whole trace sum_t log sigmoid(beta drop_t).
 
-    labels has N = T - 1 entries in a row; those where a state is missing do not count.
+    labels has N = T - 1 entries per row; those with a missing state do not count.
     """
     check_mask(labels=labels)
     check_range("[0, inf)", beta=beta)
@@ -269,7 +261,7 @@ def trace_loglik(
 
 
 class SafetyLabels(NamedTuple):
-    """better [*B], the more useful item; worse [*B], the more harmful one; unsafe [*B, 2] bool."""
+    """better [*B], the more helpful item; worse [*B], the more harmful one; unsafe [*B, 2] bool."""
 
     better: Int[Array, "*B"]
     worse: Int[Array, "*B"]
@@ -283,18 +275,16 @@ def safety_labels(
     *,
     beta: Scalar,
 ) -> SafetyLabels:
-    """Two judgements apart, one of use and one of harm, and whether each item is unsafe.
+    """Separate judgements of helpfulness and of harm, and whether each item is unsafe.
 
     better ~ sigmoid(beta (G_1 - G_0)), worse ~ sigmoid(beta (C_1 - C_0)), unsafe ~ sigmoid(beta C).
     `losses.feedback.cost_model_loss` reads worse and unsafe.
 
     Args:
-      key: one key for the whole batch; the three judgements have streams of their own.
+      key: one key for the whole batch.
       values: [*B, 2] G.
       costs: [*B, 2] C, above 0 means unsafe.
-      beta: rationality >= 0 of all three; inf allowed. May be traced.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      beta: rationality >= 0 of all three judgements; inf allowed. May be traced.
     Reference: Dai et al. 2023, arXiv:2310.12773.
     """
     chex.assert_equal_shape([values, costs])
@@ -324,17 +314,17 @@ def past_state_logps(
     *,
     steps: int,
 ) -> Float[Array, " S"]:
-    """The state of the world as feedback: log P(s) after a rational agent has acted in it.
+    """The state of the world as feedback: log P(s) after an agent has acted for some steps.
 
     d_0 = initial, d_{t+1}(s') = sum_{s, a} d_t(s) pi(a | s) P(s' | s, a);   log d_steps.
 
     Args:
-      initial: [S] law of the state before the agent came.
+      initial: [S] distribution of the state before the agent acted.
       transitions: [S, A, S].
-      logps: [S, A] the agent's policy for the candidate reward, e.g. its soft optimal one.
-      steps: how long it has acted, >= 0.
+      logps: [S, A] policy of the agent for a candidate reward, e.g. the soft optimal one.
+      steps: number of steps, >= 0.
     Returns:
-      [S] nats, -inf where the agent can't have brought the world. Differentiable in logps.
+      [S] nats, -inf for states that the agent cannot reach. Differentiable in logps.
     Reference: Shah et al. 2019, arXiv:1902.04198.
     """
     moves = jnp.einsum("sa,sat->st", jnp.exp(logps), transitions)

@@ -1,9 +1,9 @@
-"""Teachers: pure functions from hidden values to the labels a learner is given.
+"""Teachers: pure functions from hidden values to the labels of a learner.
 
-A teacher sees values (a gold score, a return), never a model. Every function takes its own key,
-so that adding a stage does not reshuffle another. Labels of pairs are y = index of the winner, and
-`EQUAL` where there is none.
-Order of composition: values -> `bt_labels` (or a population) -> `flip_labels`.
+A teacher sees values (a gold score, a return), never a model. Every function takes its own key, so
+adding a stage does not change the draws of another. Labels of pairs are y = index of the winner, or
+`EQUAL` if there is none. Order of composition: values -> `bt_labels` (or a population) ->
+`flip_labels`.
 """
 
 import chex
@@ -14,14 +14,14 @@ from jaxtyping import Array, Float, Int, Key
 from rlhf_jax.checks import NAN_OUTSIDE, check_ids, check_range, decided
 from rlhf_jax.types import Scalar
 
-EQUAL = -1  # the last of three outcomes, so that it indexes [item 0 wins, item 1 wins, equal]
+EQUAL = -1  # as an index, the last of [item 0 wins, item 1 wins, equal]
 
 
 def bt_prefs(values: Float[Array, "*B 2"], *, beta: Scalar) -> Float[Array, "*B"]:
     """P(item 1 beats item 0) of a Bradley-Terry teacher.
 
-    P = sigmoid(beta * (g_1 - g_0)); beta = inf picks the larger value, and item 0 on a tie. NaN
-    where the difference is.
+    P = sigmoid(beta * (g_1 - g_0)); beta = inf picks the larger value, item 0 in a tie. NaN if the
+    difference is NaN.
 
     Args:
       values: [*B, 2] hidden values g of the two items.
@@ -47,17 +47,13 @@ def bt_labels(
       key: one key for the whole batch.
       values, beta: as in `bt_prefs`.
     Returns:
-      [*B] int32, the index of the winner; EQUAL where the probability is NaN.
+      [*B] int32, the index of the winner; EQUAL if the probability is NaN.
     """
     return pref_labels(key, bt_prefs(values, beta=beta))
 
 
 def pref_labels(key: Key[Array, ""], prefs: Float[Array, "*B"]) -> Int[Array, "*B"]:
-    """Labels of any teacher of pairs: y ~ Bernoulli(P(item 1 beats item 0)), EQUAL where P is NaN.
-
-    Returns:
-      [*B] int32.
-    """
+    """Labels of any teacher of pairs: y ~ Bernoulli(P(item 1 beats item 0)), EQUAL if P is NaN."""
     drawn = (jax.random.uniform(key, prefs.shape) < prefs).astype(jnp.int32)
     return jnp.where(jnp.isnan(prefs), EQUAL, drawn)
 
@@ -68,7 +64,7 @@ def bt_loglik(
     """log P(y) of a Bradley-Terry teacher: log sigmoid(beta * (g_y - g_{1-y})), in nats.
 
     Args:
-      labels: [*B] index of the winner; another has log-likelihood NaN.
+      labels: [*B] index of the winner; other labels give NaN.
       values: [*B, 2] hidden values.
       beta: finite rationality >= 0.
     Returns:
@@ -83,14 +79,12 @@ def bt_loglik(
 
 
 def flip_labels(key: Key[Array, ""], labels: Int[Array, "*B"], *, rate: Scalar) -> Int[Array, "*B"]:
-    """The mistake teacher: each label is turned around with probability `rate`, whatever it is.
+    """The mistake teacher: each label is flipped with probability `rate`.
 
     Args:
       key: one key for the whole batch.
-      labels: [*B] index of the winner, 0 or 1; another is left as it is.
+      labels: [*B] index of the winner, 0 or 1; other labels are not changed.
       rate: flip probability in [0, 1]. May be traced.
-    Returns:
-      [*B] int32.
     """
     check_range("[0, 1]", rate=rate)
     flips = decided(labels) & (jax.random.uniform(key, labels.shape) < rate)
@@ -100,7 +94,7 @@ def flip_labels(key: Key[Array, ""], labels: Int[Array, "*B"], *, rate: Scalar) 
 def population_prefs(
     group_values: Float[Array, "*B 2 G"], shares: Float[Array, " G"], *, beta: Scalar
 ) -> Float[Array, "*B"]:
-    """P(item 1 beats item 0) when the judge's group is hidden.
+    """P(item 1 beats item 0) if the group of the judge is hidden.
 
     P = sum_g share_g * sigmoid(beta * (u_g(item 1) - u_g(item 0))).
 
@@ -128,8 +122,7 @@ def population_labels(
       key: one key for the whole batch.
       group_values, shares, beta: as in `population_prefs`.
     Returns:
-      labels [*B] int32, the index of the winner; groups [*B] int32, who judged (drop it to hide
-      the group).
+      labels [*B] int32, the index of the winner; groups [*B] int32, the group of the judge.
     """
     group_key, label_key = jax.random.split(key)
     batch = group_values.shape[:-2]
@@ -141,17 +134,17 @@ def population_labels(
 def pl_ranking(
     key: Key[Array, ""], values: Float[Array, "*B K"], *, beta: Scalar
 ) -> Int[Array, "*B K"]:
-    """A Plackett-Luce ranking: pick c ~ softmax(beta * g) from what remains, again and again.
+    """A Plackett-Luce ranking: repeatedly pick c ~ softmax(beta * g) from the remaining items.
 
-    One exact draw is argsort(-(beta * g + Gumbel noise)); beta = inf sorts by value, ties to the
-    lower index.
+    Drawn exactly as argsort(-(beta * g + Gumbel noise)); beta = inf sorts by value, with ties to
+    the lower index.
 
     Args:
       key: one key for the whole batch.
       values: [*B, K] hidden values.
       beta: rationality >= 0; inf allowed. May be traced.
     Returns:
-      [*B, K] int32, item indices with the best first; -1 throughout where a value is NaN.
+      [*B, K] int32, item indices with the best first; all -1 if a value is NaN.
     """
     check_range("[0, inf]", beta=beta)
     sure = jnp.isinf(beta)
@@ -169,7 +162,7 @@ def pl_loglik(
     log P = sum_k [ beta g_(k) - logsumexp_{j >= k} beta g_(j) ], (k) = item in place k.
 
     Args:
-      ranking: [*B, K] item indices with the best first; NaN for an index that is none.
+      ranking: [*B, K] item indices with the best first; an invalid index gives NaN.
       values: [*B, K] hidden values.
       beta: finite rationality >= 0.
     Returns:
@@ -188,7 +181,7 @@ def rating_probs(
 ) -> Float[Array, "*B M+1"]:
     """P(rating) of an ordinal teacher with M + 1 levels.
 
-    P(y <= m) = sigmoid(c_m - beta * g), so P(y = m) is the difference of two neighbours.
+    P(y <= m) = sigmoid(c_m - beta * g), and P(y = m) is the difference of two neighbours.
 
     Args:
       values: [*B] hidden values.
@@ -206,13 +199,13 @@ def rating_probs(
 def ratings(
     key: Key[Array, ""], values: Float[Array, "*B"], thresholds: Float[Array, " M"], *, beta: Scalar
 ) -> Int[Array, "*B"]:
-    """Ratings of an ordinal teacher: how many thresholds beta * g + logistic noise exceeds.
+    """Ratings of an ordinal teacher: the number of thresholds below beta * g + logistic noise.
 
     Args:
       key: one key for the whole batch.
       values, thresholds, beta: as in `rating_probs`.
     Returns:
-      [*B] int32 in 0..M, -1 where the value is NaN.
+      [*B] int32 in 0..M, -1 if the value is NaN.
     """
     check_range("[0, inf)", beta=beta)
     noisy = beta * values + jax.random.logistic(key, values.shape)
@@ -230,10 +223,10 @@ def rating_loglik(
     """log P(rating) of an ordinal teacher, in nats; see rating_probs.
 
     log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b) + log(1 - exp(b - a)), a > b,
-    which keeps its digits in both tails.
+    which is accurate in both tails.
 
     Args:
-      labels: [*B] ratings in 0..M; another has log-likelihood NaN.
+      labels: [*B] ratings in 0..M; other labels give NaN.
       values: [*B] hidden values.
       thresholds: [M] strictly increasing cut points.
       beta: finite rationality >= 0.

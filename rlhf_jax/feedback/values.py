@@ -1,7 +1,8 @@
-"""What a teacher judges by: the internal value G of each item, before any label is drawn.
+"""The internal value G of each item, by which a teacher judges, before any label is drawn.
 
-Every kind of human bias that happens before the draw is a change of G; the laws in `teachers`,
-`comparisons` and `choices` then turn G into labels. Items are on leading axes: [*B, 2] for pairs.
+Human biases are changes of G; `teachers`, `comparisons` and `choices` then draw labels from G.
+Items are on leading axes: [*B, 2] for pairs. Entries under a False mask have no effect, even if
+NaN.
 """
 
 import chex
@@ -18,18 +19,16 @@ from rlhf_jax.types import Scalar
 def myopic_values(
     rewards: Float[Array, "*B T"], mask: Bool[Array, "*B T"], *, gamma: Scalar = 1.0
 ) -> Float[Array, "*B"]:
-    """Value of a segment to a teacher who forgets: what was seen last weighs most.
+    """Value of a segment for a teacher who forgets: the last steps have the largest weights.
 
     G = sum_t gamma^{n - 1 - t} r_t,   n counted steps; the return at gamma = 1.
 
     Args:
       rewards: [*B, T] r_t.
-      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
-      gamma: in [0, 1]; 0 sees the last step only. May be traced.
+      mask: [*B, T] True where the step counts.
+      gamma: in [0, 1]; 0 sees only the last step. May be traced.
     Returns:
       [*B], 0 for an empty segment.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Reference: Lee et al. 2021, arXiv:2111.03026 (B-Pref).
     """
     return discounted_sum(jnp.flip(rewards, -1), jnp.flip(mask, -1), gamma=gamma)
@@ -38,18 +37,16 @@ def myopic_values(
 def regret_values(
     values: Float[Array, "*B T"], action_values: Float[Array, "*B T"], mask: Bool[Array, "*B T"]
 ) -> Float[Array, "*B"]:
-    """Value of a segment to a teacher who judges decisions, not luck: minus its regret.
+    """Value of a segment for a teacher who judges decisions, not luck: minus its regret.
 
     G = -sum_t [ V*(s_t) - Q*(s_t, a_t) ].
 
     Args:
       values, action_values: [*B, T] optimal values of the true reward: V* of the states, Q* of the
-        actions taken there. Those of a regularised problem make a soft advantage of it.
-      mask: [*B, T] True where the step counts; what lies under False never matters, NaN included.
+        actions taken. Values of a regularised problem give a soft advantage.
+      mask: [*B, T] True where the step counts.
     Returns:
-      [*B], <= 0 for optimal values, 0 where every action was optimal.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B], <= 0 for optimal values, 0 if every action was optimal.
     Reference: Knox et al. 2022, arXiv:2206.02231.
     """
     chex.assert_equal_shape([values, action_values, mask])
@@ -62,19 +59,17 @@ def progress_values(
     end_values: Float[Array, "*B"],
     mask: Bool[Array, "*B T"],
 ) -> Float[Array, "*B"]:
-    """`regret_values` where transitions are deterministic: what was earned and gained in prospects.
+    """`regret_values` for deterministic transitions: the return plus the gain in state value.
 
     G = sum_t r_t + V*(s_n) - V*(s_0),   n counted steps.
 
     Args:
       rewards: [*B, T] r_t.
-      start_values, end_values: [*B] V* before the first and after the last counted step, 0 where
-        the episode has ended.
-      mask: [*B, T] True where the step counts, without a hole: values telescope over neighbours.
+      start_values, end_values: [*B] V* before the first and after the last counted step; 0 after
+        the end of the episode.
+      mask: [*B, T] True where the step counts; without gaps, because the values telescope.
     Returns:
       [*B], 0 for an empty segment.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Reference: Knox et al. 2022, arXiv:2206.02231.
     """
     chex.assert_equal_shape([start_values, end_values, rewards[..., 0]])
@@ -85,18 +80,14 @@ def progress_values(
 def believed_values(
     beliefs: Float[Array, "*B N"], outcomes: Float[Array, "*B N"]
 ) -> Float[Array, "*B"]:
-    """Value to a teacher who foresees: the mean over what may have happened, or may come.
+    """Expected value under the teacher's belief about outcomes (foresight).
 
-    G = sum_n b_n u_n. Immediate feedback is judged so, and behaviour that is partly hidden:
-    b is then the belief over trajectories given what is seen, u their returns.
+    G = sum_n b_n u_n, for immediate feedback, or for partly hidden behaviour, where b is the belief
+    over trajectories given the observation and u are their returns.
 
     Args:
-      beliefs: [*B, N] b >= 0, sum 1, after hearing or seeing the item.
+      beliefs: [*B, N] b >= 0, sum 1, after the teacher has seen the item.
       outcomes: [*B, N] u, utility of each outcome.
-    Returns:
-      [*B].
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Reference: Liang et al. 2025, arXiv:2501.08617; Lang et al. 2024, arXiv:2402.17747 (hidden).
     """
     chex.assert_equal_shape([beliefs, outcomes])
@@ -106,16 +97,14 @@ def believed_values(
 def hindsight_values(
     key: Key[Array, ""], probs: Float[Array, "*B N"], outcomes: Float[Array, "*B N"]
 ) -> Float[Array, "*B"]:
-    """Value to a teacher who is shown what came of it: G = u_n of one outcome n ~ probs.
+    """Value for a teacher who sees the outcome (hindsight): G = u_n of one outcome n ~ probs.
 
     Args:
       key: one key for the whole batch.
-      probs: [*B, N] >= 0, sum 1: the world's own outcomes after the item, or a model's of them.
+      probs: [*B, N] >= 0, sum 1: distribution of outcomes after the item, true or of a model.
       outcomes: [*B, N] u.
     Returns:
-      [*B]; its mean is `believed_values` of a teacher who believes the truth.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B]; its mean is `believed_values` with true beliefs.
     Reference: Liang et al. 2025, arXiv:2501.08617.
     """
     chex.assert_equal_shape([probs, outcomes])
@@ -133,17 +122,13 @@ def partly_seen_values(
     """Hindsight over the n counted steps, foresight after them.
 
     G = sum_{t < n} gamma^t u_t + gamma^n b.   n = 0 is foresight alone. The error against the true
-    value of the rest is at most gamma^n (max u - min u) / (1 - gamma).
+    value is at most gamma^n (max u - min u) / (1 - gamma).
 
     Args:
       utilities: [*B, T] u_t.
-      mask: [*B, T] True for the n steps that the teacher is shown, the first ones.
-      belief_values: [*B] b, what the teacher expects from then on, in [min u, max u] / (1 - gamma).
+      mask: [*B, T] True for the first n steps, which the teacher sees.
+      belief_values: [*B] b, expected value of the rest, in [min u, max u] / (1 - gamma).
       gamma: in [0, 1). May be traced.
-    Returns:
-      [*B].
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Reference: Liang et al. 2025, arXiv:2501.08617.
     """
     check_range("[0, 1)", gamma=gamma)
@@ -155,20 +140,16 @@ def partly_seen_values(
 def biased_values(
     values: Float[Array, "*B"], features: Float[Array, "*B"], *, weight: Scalar
 ) -> Float[Array, "*B"]:
-    """Value to a teacher who is swayed by what should not matter: G + weight * h.
+    """Value for a teacher with a bias for an irrelevant feature: G + weight * h.
 
-    h may be a length, agreement with the judge, the item's place (0 or 1), or the value that an
-    answer claims for itself, to which weight is then the trust. A Bradley-Terry draw makes
-    P = sigmoid(beta (G_1 - G_0) + c (h_1 - h_0)) of it with c = beta * weight.
+    h may be a length, agreement with the judge, the position of the item (0 or 1), or the value
+    that an answer claims for itself. A Bradley-Terry draw then has
+    P = sigmoid(beta (G_1 - G_0) + c (h_1 - h_0)) with c = beta * weight.
 
     Args:
       values: [*B] G.
-      features: [*B] h. For places, randomise the order of the items first.
-      weight: in units of G per unit of h; 0 changes nothing. May be traced.
-    Returns:
-      [*B].
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      features: [*B] h. For positions, randomise the order of the items first.
+      weight: in units of G per unit of h. May be traced.
     """
     check_range("(-inf, inf)", weight=weight)
     chex.assert_equal_shape([values, features])
@@ -181,20 +162,18 @@ def observed_values(
     seen: Bool[Array, " d"],
     expected: Float[Array, " d"] | None = None,
 ) -> Float[Array, "*B"]:
-    """Value to a teacher who sees some features and supplies the others.
+    """Value for a teacher who sees some features and guesses the others.
 
     G = theta . (m phi + (1 - m) phi_bar).
 
     Args:
-      features: [*B, d] phi; what is not seen never matters, NaN included.
+      features: [*B, d] phi; hidden features have no effect, even if NaN.
       weights: [d] theta, the true reward.
       seen: [d] m, True where the feature is seen.
-      expected: [d] phi_bar, what is believed of a feature that is not seen; None for 0, which in a
-        comparison is any belief that is the same for both items.
+      expected: [d] phi_bar, the guesses for hidden features; None for 0, which in a comparison
+        equals any guess that is the same for both items.
     Returns:
-      [*B]. Bradley-Terry on all features then recovers beta m theta: what is hidden weighs nothing.
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B]. Bradley-Terry on all features then recovers beta m theta, with 0 for hidden features.
     Reference: Lang et al. 2024, arXiv:2402.17747, for partial observation.
     """
     check_mask(seen=seen)
@@ -208,15 +187,11 @@ def similarity_values(
 ) -> Float[Array, "*B K"]:
     """Values for a similarity query, "which of these is more like this one": G = -|z_a - z_k|^2.
 
-    With two items Bradley-Terry says sigmoid(|z_a - z_0|^2 - |z_a - z_1|^2) for item 1.
+    With two items, Bradley-Terry gives P = sigmoid(|z_a - z_0|^2 - |z_a - z_1|^2) for item 1.
 
     Args:
       anchors: [*B, d] embedding z_a.
       items: [*B, K, d] embeddings z_k.
-    Returns:
-      [*B, K], <= 0.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Reference: Bobu et al. 2023, arXiv:2301.00810 (similarity-based representations).
     """
     chex.assert_equal_shape([anchors, items[..., 0, :]])
@@ -226,18 +201,16 @@ def similarity_values(
 def fulfilment_probs(
     fulfils: Bool[Array, "*B K N"], probs: Float[Array, "*B N"]
 ) -> Float[Array, "*B K N"]:
-    """What an utterance stands for: the base law of trajectories, given that they fulfil it.
+    """Meaning of an utterance: the base distribution of trajectories, given that they fulfil it.
 
     psi(k)_n = p_n 1[n fulfils k] / sum_{n' fulfils k} p_n'.
 
     Args:
-      fulfils: [*B, K, N] True where trajectory n does what utterance k says.
-      probs: [*B, N] p >= 0, the trajectories that are thought of.
+      fulfils: [*B, K, N] True where trajectory n fulfils utterance k.
+      probs: [*B, N] p >= 0, base distribution of trajectories.
     Returns:
-      [*B, K, N], rows that sum to 1 and may be given to `choices.expected_options`; NaN for an
-      utterance that nothing fulfils, which has no meaning (mask it in the choice).
-    Raises:
-      AssertionError: shapes differ (at trace time).
+      [*B, K, N], rows that sum to 1, for `choices.expected_options`; NaN for an utterance that no
+      trajectory fulfils (mask it in the choice).
     Reference: language as a reward-rational choice, Jeon et al. 2020, arXiv:2002.04833.
     """
     check_mask(fulfils=fulfils)

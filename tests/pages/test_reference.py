@@ -58,6 +58,9 @@ def test_every_public_module_is_on_the_page_of_its_room():
     )
 
 
-def test_every_page_of_docs_is_in_the_nav():
-    pages = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
-    assert [page for page in pages if page not in re.findall(r"\w+\.md", NAV)] == []
+def test_a_page_that_the_nav_does_not_name_is_added_to_it():
+    named = re.findall(r"\w+\.md", NAV)
+    assert {"index.md", "glossary.md", "losses.md"} <= set(named)
+    added = make_reference.other_pages([page for page in named if page != "games.md"])
+    assert "games.md" in added
+    assert not set(added) & (set(named) - {"games.md"})
