@@ -1,4 +1,4 @@
-"""Contextual bandits with known rewards: every answer, and every pair of answers, can be listed."""
+"""Contextual bandits with known rewards: all answers, and all pairs of them, can be enumerated."""
 
 import jax
 import jax.numpy as jnp

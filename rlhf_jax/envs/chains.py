@@ -1,4 +1,4 @@
-"""Chains: hard to explore, since only one long run of right actions pays, and a bait is near."""
+"""Chains, which are hard to explore: only a long run of right actions pays, and a bait is near."""
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +14,14 @@ def chain(*, horizon: int, num_states: int, slip: float = 0.1, bait: float = 0.0
     pays `bait`, action 1 at the right end pays 1.
 
     Args:
-      horizon: H >= 1; the right end is reached where H >= num_states.
+      horizon: H >= 1; the right end can pay if H >= num_states.
       slip, bait: in [0, 1].
     Returns:
       FiniteMDP, the same at every step.
     Raises:
       ValueError: horizon < 1, fewer than two states, slip or bait outside [0, 1].
     Reference: the chain of Strehl and Littman 2008, doi:10.1016/j.jcss.2007.08.009 (RiverSwim).
-    Departs: a slip always goes left, and rewards and the law of moves are rounder.
+    Departs: a slip always goes left; rewards and probabilities are rounder numbers.
     """
     if horizon < 1 or num_states < 2:
         raise ValueError(
@@ -51,11 +51,11 @@ def combination_lock(
 ) -> FiniteMDP:
     """One right action per step, drawn at random; the last one pays 1.
 
-    In state i < H the right action goes to i + 1 with probability `success`, anything else to the
-    last state, which is for ever and pays `bait` a step. The right action in state H - 1 pays 1.
+    In state i < H the right action goes to i + 1 with probability `success`. Everything else goes
+    to the absorbing last state, which pays `bait` per step. The right action in state H - 1 pays 1.
 
     Args:
-      key: of the combination.
+      key: draws the combination.
       horizon: H >= 1.
       num_actions: A >= 1.
       success, bait: in [0, 1].
@@ -70,7 +70,7 @@ def combination_lock(
         raise ValueError(f"success and bait must be in [0, 1], got {success} and {bait}")
     steps = jnp.arange(horizon)
     right = jax.random.randint(key, (horizon,), 0, num_actions)
-    # All fail; then the right actions but the last, which has nowhere to go.
+    # First all actions fail; then the right ones succeed, except the last, which has no next state.
     moves = jnp.zeros((horizon + 1, num_actions, horizon + 1)).at[..., -1].set(1.0)
     on = steps[:-1], right[:-1]
     moves = moves.at[*on, -1].set(1.0 - success).at[*on, steps[1:]].set(success)

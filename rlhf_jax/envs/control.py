@@ -1,8 +1,8 @@
-"""Control tasks of other packages as `Env`: one pure episode, to be scanned and vmapped.
+"""Control tasks of other packages as `Env`: one pure episode, for scan and vmap.
 
-The packages come with extra `control` and are imported when a world is asked for. No world starts
-again by itself, and a time limit is the caller's: the discount is 0 where the task is over (the
-goal, a fall), never because time ran out.
+The packages are in the extra `control` and are imported when an environment is made. Environments
+do not restart by themselves and have no time limit: the discount is 0 only when the task ends (a
+goal, a fall). The caller limits the number of steps.
 """
 
 from importlib import import_module
@@ -18,7 +18,7 @@ MOUNTAIN_CAR_GOAL = 0.45  # position
 
 
 def gymnax_env(name: str) -> Env:
-    """A task of gymnax, with its default parameters, such as "Pendulum-v1".
+    """A task of gymnax with its default parameters, e.g. "Pendulum-v1".
 
     Args:
       name: one of `gymnax.registered_envs`.
@@ -26,13 +26,14 @@ def gymnax_env(name: str) -> Env:
       ImportError: gymnax is not installed; the message names the extra.
       ValueError: gymnax has no such task.
     Reference: Lange 2022, gymnax.
-    Departs: no start of a new episode inside a step, no end at the time limit.
+    Departs: a step does not start a new episode, and there is no time limit.
     """
     world, params = _package("gymnax").make(name)
 
     def reset(key):
         observation, state = world.reset_env(key, params)
-        return jax.tree.map(jnp.asarray, state), observation  # the time is a Python number
+        # gymnax has the time as a Python number, which a scan cannot carry.
+        return jax.tree.map(jnp.asarray, state), observation
 
     def step(key, state, action):
         observation, state, reward, terminated, _ = world.step_env(key, state, action, params)
@@ -42,10 +43,10 @@ def gymnax_env(name: str) -> Env:
 
 
 def playground_env(name: str) -> Env:
-    """A task of MuJoCo Playground, with its default configuration, such as "CartpoleBalance".
+    """A task of MuJoCo Playground with its default configuration, e.g. "CartpoleBalance".
 
-    The physics is MJX in JAX. Tasks of the DeepMind Control Suite come with the package; those of
-    robots fetch their models when they are first asked for.
+    The physics is MJX in JAX. Tasks of the DeepMind Control Suite come with the package; robot
+    tasks download their models on first use.
 
     Args:
       name: one of `mujoco_playground.registry.ALL_ENVS`. Actions lie in [-1, 1].
@@ -55,7 +56,7 @@ def playground_env(name: str) -> Env:
     Reference: Zakka et al. 2025, arXiv:2502.08844.
     Departs: no end at the time limit, no repeated actions.
     """
-    # The package would take Warp, which is for GPUs.
+    # The default is Warp, which needs a GPU.
     world = _package("mujoco_playground").registry.load(name, config_overrides={"impl": "jax"})
 
     def reset(key):
@@ -90,7 +91,7 @@ def _time_step(observation, reward, over) -> TimeStep:
 
 
 def _package(name: str) -> ModuleType:
-    """The module, or an error that says how to get it."""
+    """The module, or an error that says how to install it."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Preference games: matrices of P(row beats column), P + P^T = 1, and references to start from.
+"""Preference games: matrices P(row beats column), P + P^T = 1, and reference policies.
 
-Every maker takes leading axes: of keys, one game for each, or of its parameters. Contexts are such
-an axis. In the type of the default float: float64 under `jax.enable_x64(True)`.
+Every function takes leading axes of its keys or parameters and returns one game per entry; contexts
+are such an axis. The dtype is JAX's default float: float64 under `jax.enable_x64(True)`.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,14 @@ from rlhf_jax.types import Scalar
 
 
 def check_prefs(prefs: ArrayLike, *, atol: float = 1e-6) -> Float[Array, "*B n n"]:
-    """The same preferences as a JAX array of floats, once they are seen to be complementary.
-
-    On the host, before a run; it cannot be traced.
+    """The preferences as a JAX array of floats, after checking them; not under jit.
 
     Args:
       prefs: [*B, n, n], an array or nested lists, row beats column.
-      atol: how far P + P^T may be from 1, and the diagonal from 1/2.
+      atol: tolerance of P + P^T = 1 and of the diagonal 1/2.
     Raises:
-      ValueError: not square, NaN, outside [0, 1], a diagonal that is not 1/2, or P + P^T != 1. It
-        names the first game, row and column at fault, and what belongs there.
+      ValueError: not square, NaN, outside [0, 1], a diagonal that is not 1/2, or P + P^T != 1. The
+        message names the first wrong game, row and column, and the expected value.
     """
     values = np.asarray(prefs, dtype=np.float64)
     if values.ndim < 2 or values.shape[-1] != values.shape[-2] or values.shape[-1] == 0:
@@ -58,7 +56,7 @@ def _refuse(wrong: np.ndarray, values: np.ndarray, expected: str) -> None:
 
 
 def _complete(wins: Float[Array, "*B n n"]) -> Float[Array, "*B n n"]:
-    """Preferences with the given lower triangle: 1/2 on the diagonal, the rest complementary."""
+    """Preferences with this lower triangle, 1/2 on the diagonal, and the complementary rest."""
     lower = jnp.tril(wins, -1)
     upper = jnp.triu(1.0 - jnp.swapaxes(wins, -1, -2), 1)
     return lower + upper + 0.5 * jnp.eye(wins.shape[-1], dtype=wins.dtype)
@@ -72,7 +70,7 @@ def _each(draw: Callable[[Array], Array], key: Key[Array, "*B"]) -> Array:
 
 
 def rock_paper_scissors(prob: float | Float[Array, "*B"] = 1.0) -> Float[Array, "*B 3 3"]:
-    """A cycle: 0 beats 1, 1 beats 2 and 2 beats 0, each with this chance. Nash is uniform.
+    """A cycle: 0 beats 1, 1 beats 2 and 2 beats 0, with probability `prob`. Nash is uniform.
 
     Args:
       prob: [*B] in [0, 1]; 1 is the hardest, 1/2 all ties.
@@ -83,17 +81,17 @@ def rock_paper_scissors(prob: float | Float[Array, "*B"] = 1.0) -> Float[Array, 
 
 
 def asymmetric_cycle() -> Float[Array, "3 3"]:
-    """A cycle of unequal strength, 0.9, 0.9 and 0.6, whose Nash policy is (4/9, 1/9, 4/9)."""
+    """A cycle of unequal strengths 0.9, 0.9 and 0.6; its Nash policy is (4/9, 1/9, 4/9)."""
     return jnp.array([[0.5, 0.9, 0.4], [0.1, 0.5, 0.9], [0.6, 0.1, 0.5]])
 
 
 def dice_game(faces: Float[Array, "*B n f"] | None = None) -> Float[Array, "*B n n"]:
-    """Dice that are thrown against each other, the higher face wins; a tie is half a win.
+    """Dice: two are thrown, and the higher face wins; a tie is half a win.
 
     Args:
-      faces: [*B, n, f] the faces of each die. Without any, the intransitive dice {2, 4, 9},
-        {1, 6, 8} and {3, 5, 7}: each beats the next with chance 5/9, and Nash is uniform.
-    Reference: Munos et al. 2023, arXiv:2312.00886, App. C.1, for those three.
+      faces: [*B, n, f] the faces of each die. None takes the intransitive dice {2, 4, 9}, {1, 6, 8}
+        and {3, 5, 7}: each beats the next with probability 5/9, and Nash is uniform.
+    Reference: Munos et al. 2023, arXiv:2312.00886, App. C.1, for these three.
     """
     if faces is None:
         faces = jnp.array([[2.0, 4.0, 9.0], [1.0, 6.0, 8.0], [3.0, 5.0, 7.0]])
@@ -102,11 +100,11 @@ def dice_game(faces: Float[Array, "*B n f"] | None = None) -> Float[Array, "*B n
 
 
 def three_types(eps: float | Float[Array, "*B"]) -> Float[Array, "*B 3 3"]:
-    """Three answers and three types of judge, each of which cares for one pair only.
+    """Three answers and three types of judge, each with a preference about one pair only.
 
-    A share 1/3 - eps prefers answer 1 to 0, a share 1/3 + eps/2 prefers 0 to 2, and as many prefer
-    2 to 1; all other pairs are ties. Nash is (1/3 + eps/2, 1/3 + eps/2, 1/3 - eps), continuous in
-    eps; the best answer of a Bradley-Terry fit jumps at eps = 0.
+    A share 1/3 - eps prefers answer 1 to 0, a share 1/3 + eps/2 prefers 0 to 2, and the same share
+    prefers 2 to 1; all other pairs are ties. Nash is (1/3 + eps/2, 1/3 + eps/2, 1/3 - eps), which
+    is continuous in eps; the best answer of a Bradley-Terry fit jumps at eps = 0.
 
     Args:
       eps: [*B] in [-2/3, 1/3].
@@ -119,10 +117,11 @@ def three_types(eps: float | Float[Array, "*B"]) -> Float[Array, "*B 3 3"]:
 
 
 def bradley_terry_game(scores: Float[Array, "*B n"]) -> Float[Array, "*B n n"]:
-    """Preferences that a score explains: P(i beats j) = sigmoid(r_i - r_j).
+    """Preferences explained by scores: P(i beats j) = sigmoid(r_i - r_j).
 
-    Nash is the answer of the highest score; regularised it is not softmax(log mu + r / beta), since
-    a win rate stops at 1. `jnp.log(ratings)` makes it the Elo form r_i / (r_i + r_j).
+    Nash is the answer with the highest score. The regularised Nash policy is not
+    softmax(log mu + r / beta), because a win rate is at most 1. Scores `jnp.log(ratings)` give the
+    Elo form r_i / (r_i + r_j).
 
     Args:
       scores: [*B, n] r.
@@ -131,11 +130,11 @@ def bradley_terry_game(scores: Float[Array, "*B n"]) -> Float[Array, "*B n n"]:
 
 
 def random_game(key: Key[Array, "*B"], n: int) -> Float[Array, "*B n n"]:
-    """Every pair independent and uniform: the lower triangle is drawn from U(0, 1).
+    """All pairs independent and uniform: the lower triangle is drawn from U(0, 1).
 
     Args:
-      key: [*B] keys, one game for each.
-      n: answers of a game.
+      key: [*B] keys, one per game.
+      n: number of answers.
     Reference: Zhou et al. 2025, arXiv:2503.08942, simulations.
     """
     return _each(lambda key: _complete(jax.random.uniform(key, (n, n))), key)
@@ -160,7 +159,7 @@ def skew_game(key: Key[Array, "*B"], n: int, *, scale: Scalar = 3.0) -> Float[Ar
 def low_rank_game(
     key: Key[Array, "*B"], n: int, *, rank: int = 2, scale: Scalar = 3.0
 ) -> Float[Array, "*B n n"]:
-    """An intransitive game of few factors: sigmoid(scale (U V^T - V U^T) / sqrt(rank)).
+    """An intransitive game with few factors: sigmoid(scale (U V^T - V U^T) / sqrt(rank)).
 
     Args:
       key: [*B] keys, one game for each.
@@ -178,7 +177,7 @@ def low_rank_game(
 
 
 def condorcet_game(key: Key[Array, "*B"], n: int, *, gap: Scalar) -> Float[Array, "*B n n"]:
-    """A random game in which answer 0 beats every other with chance 1/2 + gap, and is Nash.
+    """A random game in which answer 0 beats every other with probability 1/2 + gap, and is Nash.
 
     Args:
       key: [*B] keys, one game for each; the other pairs are those of `random_game`.
@@ -192,14 +191,13 @@ def condorcet_game(key: Key[Array, "*B"], n: int, *, gap: Scalar) -> Float[Array
 
 
 def random_reference(key: Key[Array, "*B"], n: int) -> Float[Array, "*B n"]:
-    """log mu of a reference whose logits are standard normals, as in EGPO's simulations."""
+    """log mu of a reference with standard normal logits, as in the simulations of EGPO."""
     return _each(lambda key: jax.nn.log_softmax(jax.random.normal(key, (n,))), key)
 
 
 def tilted_reference(n: int = 3, *, tilt: Scalar = 0.7) -> Float[Array, " n"]:
-    """log mu of a reference whose logits fall evenly from tilt to -tilt.
+    """log mu of a reference with logits from tilt to -tilt, evenly spaced.
 
-    On a symmetric game the uniform reference is its own Nash policy, and nothing moves; this one is
-    not.
+    In a symmetric game the uniform reference is already the Nash policy, and no method would move.
     """
     return jax.nn.log_softmax(jnp.linspace(1.0, -1.0, n) * tilt)

@@ -1,7 +1,7 @@
-"""Gridworlds whose rewards are linear in known features: deliveries with hazards, and a cliff grid.
+"""Gridworlds with rewards linear in known features: a delivery domain with hazards, a cliff grid.
 
-Entering a cell pays the features of what lies on it; a move into a wall or a house stays and pays
-the ground under it. Goals and sheep end the episode. State = row * width + column; actions are up,
+Entering a cell pays the features of the cell; a move into a wall or a house stays in place and pays
+the ground there. Goals and sheep end the episode. State = row * width + column; actions are up,
 down, left, right. A board is a pure function of its key: `vmap` over keys gives a batch of worlds.
 """
 
@@ -23,7 +23,7 @@ BLANK, GOAL, HOUSE, SHEEP, COIN, ROADBLOCK = range(6)
 ON_BRICK = 6  # codes 6 to 11 are the same six on brick
 GAMMA = 0.999
 
-# Row = code; what entering it pays, in the order of FEATURES. Goal and sheep pay themselves only.
+# Row = code: the features paid on entering, in the order of FEATURES. Goal and sheep pay no others.
 ENTERING = (
     (1, 0, 0, 0, 0, 0),
     (0, 1, 0, 0, 0, 0),
@@ -57,8 +57,8 @@ DELIVERY_BOARD = (
 class GridWorld:
     """A world with its features; leading axes are free.
 
-    mdp: DiscountedMDP; its rewards are features @ weights, its first state uniform over the cells
-      where an episode can go on.
+    mdp: DiscountedMDP; its rewards are features @ weights, and its first state is uniform over the
+      cells that do not end the episode.
     features: [*B, S, A, d] expected features of a step, 0 where the episode has ended.
     weights: [*B, d] the true ones.
     entering, bumping: [*B, S, d] features paid on entering a state, and on staying in it.
@@ -89,9 +89,10 @@ def delivery_world(
       GridWorld of S = height * width states, deterministic. A house is a state that is never
       entered.
     Raises:
-      ValueError: a code outside 0 to 11 (outside jit, where it can be seen).
+      ValueError: a code outside 0 to 11; not checked under jit.
     Reference: Knox et al. 2022, arXiv:2206.02231; board and dynamics as in their code.
-    Departs: a coin on brick pays coin and brick (in that code its features are 0, its reward -1).
+    Departs: a coin on brick pays coin and brick (in the official code its features are 0, its
+      reward -1).
     """
     if not isinstance(cells, Tracer):
         _check_codes(np.asarray(cells))
@@ -117,7 +118,7 @@ def _check_codes(cells: np.ndarray) -> None:
 
 
 def delivery_board() -> GridWorld:
-    """The fixed 10 x 10 board with the true weights: 92 cells to start from, 5 ends, 3 houses.
+    """The fixed 10 x 10 board with the true weights: 92 start cells, 5 ends, 3 houses.
 
     Reference: Knox et al. 2022, arXiv:2206.02231.
     """
@@ -127,13 +128,13 @@ def delivery_board() -> GridWorld:
 def cliff_grid(
     key: Key[Array, ""], *, side: int = 5, hazards: int = 4, gamma: float | int = 0.95
 ) -> GridWorld:
-    """A grid with a random goal that ends the episode and hazards that don't.
+    """A grid with a random goal, which ends the episode, and random hazards, which do not.
 
-    Entering the goal pays 1 in the place of the step's -0.1; entering a hazard a further -1.
+    A step pays -0.1; entering the goal pays 1 instead, and entering a hazard a further -1.
 
     Args:
-      key: decides where goal and hazards lie.
-      side, hazards: static; hazards + 1 cells must leave one to start from.
+      key: draws the places of the goal and the hazards.
+      side, hazards: static; goal and hazards must leave a cell to start from.
     Returns:
       GridWorld of side^2 states, deterministic, with d = 3 features: step, goal, hazard.
     Raises:
@@ -141,7 +142,7 @@ def cliff_grid(
     """
     size = side * side
     if hazards < 0 or size < hazards + 2:
-        raise ValueError(f"{size} cells hold no goal, start and hazards {hazards}")
+        raise ValueError(f"{size} cells have no room for a goal, a start and {hazards} hazards")
     places = jax.random.permutation(key, size)
     goal, hazard = places < 1, (places >= 1) & (places <= hazards)
     paid = jnp.stack([~goal, goal, hazard], axis=-1)
@@ -156,9 +157,9 @@ def cliff_grid(
 def step_features(
     world: GridWorld, states: Int[Array, "*N"], next_states: Int[Array, "*N"]
 ) -> Float[Array, "*N d"]:
-    """Features paid by steps from states to next_states, [*N, d]; luck included.
+    """Features paid by the steps from states to next_states, [*N, d].
 
-    world has no leading axes here. Where transitions are deterministic these are
+    world has no leading axes here. For deterministic transitions these are
     `world.features[states, actions]`.
     """
     stays = (states == next_states)[..., None]
@@ -166,7 +167,7 @@ def step_features(
 
 
 def under_weights(world: GridWorld, weights: Float[Array, "*B d"]) -> DiscountedMDP:
-    """The world's MDP with rewards features @ weights, such as learned ones. Differentiable."""
+    """The MDP of the world with rewards features @ weights, e.g. learned ones. Differentiable."""
     rewards = jnp.einsum("...d,...ijd->...ij", weights, world.features)
     return replace(world.mdp, rewards=rewards)
 
@@ -174,7 +175,8 @@ def under_weights(world: GridWorld, weights: Float[Array, "*B d"]) -> Discounted
 def _moves(
     blocked: Bool[Array, "*B S"], ends: Bool[Array, "*B S"], shape: tuple[int, ...]
 ) -> Bool[Array, "*B S A S"]:
-    """Whether an action leads from one state to another; walls, houses and ends hold."""
+    """Whether an action leads from one state to another; into walls and houses, or from an end,
+    none does."""
     height, width = shape
     row, column = np.divmod(np.arange(height * width), width)
     targets = np.stack(

@@ -1,4 +1,4 @@
-"""A slippery grid with one goal and absorbing hazards, for a teacher who steps in."""
+"""A slippery grid with one goal and absorbing hazards, for a teacher who intervenes."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right
 
 
 def grid_successors(height: int, width: int) -> np.ndarray:
-    """Cell that each of the four moves leads to; a move off the board stays.
+    """The cell that each of the four moves leads to; a move off the board stays in place.
 
     Returns:
       [S, 4] int, S = height * width, state = row * width + column.
@@ -30,7 +30,7 @@ def slippery_transitions(successors: np.ndarray, *, slip: float | int) -> Float[
 
     Args:
       successors: [S, A] cells that the moves lead to.
-      slip: probability in [0, 1] that a uniform move replaces the one chosen, itself included.
+      slip: probability in [0, 1] that a uniform move (possibly the same) replaces the chosen one.
     Raises:
       ValueError: slip outside [0, 1].
     """
@@ -48,15 +48,14 @@ def hazard_grid(
     slip: float | int = 0.1,
     gamma: float | int = 0.95,
 ) -> DiscountedMDP:
-    """A size x size grid whose last cell is the goal and whose hazards end the episode for nothing.
+    """A size x size grid: the last cell is the goal, and hazards end the episode without reward.
 
-    r(s, a) = P(goal | s, a) from any other cell, so V*(s) <= 1 is the discounted probability of
-    arriving. Goal and hazards absorb and pay 0; the first state is uniform over the other cells.
-    Hazards lie anywhere but on the first cell, the goal, and the goal's two neighbours, so they may
-    close a cell in: V* = 0 there.
+    r(s, a) = P(goal | s, a), so V*(s) <= 1 is the discounted probability of reaching the goal. Goal
+    and hazards absorb and pay 0; the first state is uniform over the other cells. Hazards are never
+    on the first cell, the goal, or its two neighbours. They may enclose a cell, with V* = 0.
 
     Args:
-      key: of the hazards; a batch of grids is `jax.vmap` over keys.
+      key: draws the hazards; use `jax.vmap` over keys for a batch of grids.
       size: side >= 2.
       num_hazards: >= 0.
       slip: as in `slippery_transitions`.

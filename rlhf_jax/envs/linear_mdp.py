@@ -1,7 +1,7 @@
 """Linear MDPs: transitions and rewards are linear in known features of state and action.
 
 P_h(s' | s, a) = <phi(s, a), mu_h(s')>,   r_h(s, a) = <phi(s, a), theta_h>. Then the action values
-of every policy are linear too. A table is the case of one feature a pair, `one_hot_features`.
+of every policy are linear too. A table has one feature per pair, `one_hot_features`.
 """
 
 import jax
@@ -15,8 +15,9 @@ from rlhf_jax.types import record
 
 @record
 class LinearMDP:
-    """features: [S, A, d] phi; measures: [H, d, S] mu_h, what each latent factor leads to;
-    reward_weights: [H, d] theta_h; initial: [S] law of the first state. Leading axes by vmap."""
+    """features: [S, A, d] phi; measures: [H, d, S] mu_h, next states of each latent factor;
+    reward_weights: [H, d] theta_h; initial: [S] distribution of the first state. Use vmap for
+    leading axes."""
 
     features: Array
     measures: Array
@@ -49,12 +50,12 @@ def random_linear_mdp(
 
     phi(s, a) ~ Dirichlet(c) is a probability vector over factors, so ||phi||_2 <= 1; each mu_h[k] ~
     Dirichlet(c') one over states, so P_h = phi mu_h is a transition kernel of rank <= min(d, S);
-    theta_h in [0, 1]^d, so r_h is in [0, 1]. Some pairs are anchors, phi = e_k, every factor in
-    turn, so that all factors can be seen alone.
+    theta_h in [0, 1]^d, so r_h is in [0, 1]. Some pairs are anchors, phi = e_k, with every factor
+    in turn, so each factor occurs alone.
 
     Args:
       concentration, measure_concentration: c, c' > 0; below 1 vectors are peaked.
-      reward_share: share of factors that pay anything, in [0, 1].
+      reward_share: share of factors with a reward, in [0, 1].
       anchor_share: share of pairs that are anchors; there are never fewer than d.
     Returns:
       LinearMDP that starts in state 0.
@@ -92,9 +93,9 @@ def one_hot_features(num_states: int, num_actions: int) -> Float[Array, "S A d"]
 
 
 def step_blocks(features: Float[Array, "S A d"], horizon: int) -> Float[Array, "H S A H*d"]:
-    """[H, S, A, H * d]: phi in block h of step h, zeros elsewhere; one weight vector for each step.
+    """[H, S, A, H * d]: phi in block h at step h, zeros elsewhere; gives each step its own weights.
 
-    For one vector for all steps broadcast phi to [H, S, A, d] instead.
+    For the same weights at all steps, broadcast phi to [H, S, A, d] instead.
     """
     blocks = jnp.einsum("gh,ijd->gijhd", jnp.eye(horizon, dtype=features.dtype), features)
     return blocks.reshape(*blocks.shape[:3], -1)
@@ -103,7 +104,7 @@ def step_blocks(features: Float[Array, "S A d"], horizon: int) -> Float[Array, "
 def trajectory_features(
     step_features: Float[Array, "H S A m"], states: Int[Array, "*B H"], actions: Int[Array, "*B H"]
 ) -> Float[Array, "*B m"]:
-    """phi(tau) = sum_h phi_h(s_h, a_h), so that the return of tau is <phi(tau), theta>.
+    """phi(tau) = sum_h phi_h(s_h, a_h); the return of tau is <phi(tau), theta>.
 
     Args:
       step_features: [H, S, A, m], from `step_blocks` or broadcast.
@@ -120,14 +121,14 @@ def check_linear_mdp(
 
     Args:
       mdp: without leading axes.
-      features: [S, A, d] phi; norms may be anything.
-      tolerance: largest error of a probability or a reward that passes.
+      features: [S, A, d] phi, of any norm.
+      tolerance: largest accepted error of a probability or a reward.
     Returns:
-      LinearMDP with measures and weights from least squares, the shortest ones where features are
-      dependent. Measures need not be >= 0.
+      LinearMDP with measures and weights from least squares (of minimal norm if features are
+      dependent). Measures need not be >= 0.
     Raises:
-      ValueError: shapes that do not fit, or an error above the tolerance. It gives the largest one,
-        with its step, state and action.
+      ValueError: shapes do not fit, or an error exceeds the tolerance; the message gives the
+        largest one with its step, state and action.
     """
     transitions = np.asarray(mdp.transitions, np.float64)
     rewards, phi = np.asarray(mdp.rewards, np.float64), np.asarray(features, np.float64)
@@ -136,7 +137,7 @@ def check_linear_mdp(
             "transitions must be [H, S, A, S] and features [S, A, d] of the same states and "
             f"actions, got {transitions.shape} and {phi.shape}"
         )
-    # One problem for both: the reward is a further column beside the next states.
+    # One least-squares problem for both: the reward is a column beside those of the next states.
     targets = np.concatenate([transitions, rewards[..., None]], axis=-1)
     table = phi.reshape(-1, phi.shape[-1])
     inverse = np.linalg.pinv(table)
@@ -152,7 +153,7 @@ def check_linear_mdp(
 
 
 def _refuse_above(errors: np.ndarray, tolerance: float) -> None:
-    """Names the largest error [H, S, A, S + 1]; the last column is the reward's."""
+    """ValueError that names the largest error [H, S, A, S + 1]; the last column is the reward."""
     largest = errors.max()
     if largest <= tolerance:
         return

@@ -1,4 +1,4 @@
-"""The pendulum that has to be swung up with a weak motor: classic control, without a package."""
+"""The pendulum swing-up task of classic control, without a package."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from rlhf_jax.types import Env, TimeStep
 
 GRAVITY, STEP = 10.0, 0.05  # m / s^2 and s; mass and length are 1
 MAX_TORQUE, MAX_SPEED = 2.0, 8.0  # N m and rad / s
-# Of the factors in the reward of the benchmark.
+# Weights of the factors in the reward of the benchmark.
 REWARD_WEIGHTS = (1.0, 0.1, 0.001)
 
 
@@ -51,11 +51,11 @@ def pendulum_env() -> Env:
 def pendulum_factors(
     observations: Float[Array, "*B 3"], actions: Float[Array, "*B 1"]
 ) -> Float[Array, "*B 3"]:
-    """(-theta^2, -theta'^2, -u^2) of the state and the action taken in it: larger is better.
+    """(-theta^2, -theta'^2, -u^2) of a state and the action taken in it; larger is better.
 
     Args:
       observations: [*B, 3] (cos theta, sin theta, theta').
-      actions: [*B, 1] torques, clipped here as the motor clips them.
+      actions: [*B, 1] torques, clipped here as in the environment.
     """
     angles = jnp.arctan2(observations[..., 1], observations[..., 0])
     torques = jnp.clip(actions[..., 0], -MAX_TORQUE, MAX_TORQUE)

@@ -1,4 +1,4 @@
-"""A point that is pushed about a room with a forbidden block, in continuous states and actions."""
+"""A point robot in a room with a forbidden block, with continuous states and actions."""
 
 from typing import NamedTuple
 
@@ -36,12 +36,12 @@ def in_goal(position: Float[Array, "*B 2"], *, radius: float | int = 3.0) -> Boo
 def point_robot(*, goal_radius: float | int = 3.0, horizon: int = 100) -> Env:
     """x' = clip(x + clip(a, -3, 3) + 0.125 N(0, I)) to the room [0, 180] x [0, 150].
 
-    The robot starts at (30, 75) + N(0, I). Inside the wall it stays where it is for ever. The
-    reward of a step is 0 if it started in the goal, else -1; the goal does not end the episode,
-    the horizon does. Observation is the position; `in_wall` of it is the constraint.
+    The robot starts at (30, 75) + N(0, I). Inside the wall it cannot move any more. The reward of a
+    step is 0 if it started in the goal, else -1; only the horizon ends an episode. The observation
+    is the position; `in_wall` of it is the constraint.
 
     Args:
-      goal_radius: > 0; larger is a goal extended in space.
+      goal_radius: > 0.
       horizon: steps of an episode, >= 1.
     Raises:
       ValueError: radius or horizon out of range.

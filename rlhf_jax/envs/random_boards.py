@@ -1,4 +1,4 @@
-"""Random delivery boards, and boards where the sheep are a lottery."""
+"""Random delivery boards, and boards on which sheep are a lottery."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -26,12 +26,11 @@ from rlhf_jax.envs.gridworlds import (
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a random board is drawn from: each field holds equally likely choices.
+    """The distribution of a random board: each field holds equally likely choices.
 
     sheep, roadblocks, coins: shares of all cells, rounded down; only triples that add up to less
-      than 1 are drawn. bricks: share of all cells whose ground is brick, whatever lies on it.
+      than 1 are drawn. bricks: share of all cells with brick as the ground.
     *_weights: of the features; gas is -1 and a coin 1.
-    Defaults: boards that a laptop plans on in milliseconds.
     """
 
     sheep: tuple[float, ...] = (0.0, 0.1, 0.2)
@@ -57,8 +56,8 @@ def random_board(
     """A random delivery board with one goal, and random weights.
 
     Args:
-      key: decides everything; vmap over keys for a batch.
-      height, width: static; two cells at least.
+      key: draws everything; vmap over keys for a batch.
+      height, width: static; at least two cells.
     Returns:
       GridWorld.
     Raises:
@@ -88,7 +87,7 @@ def random_board(
 
 
 def _counts(shares: Float[Array, "*n"], size: int) -> Int[Array, "*n"]:
-    """Cells of each share, rounded down; 0.3 of 10 is 3 in float32 too."""
+    """Number of cells of each share, rounded down; 0.3 of 10 is 3 in float32 too."""
     return jnp.floor(shares * size + 1e-4).astype(int)
 
 
@@ -109,16 +108,16 @@ def _random_weights(key: Key[Array, ""], recipe: Recipe) -> Float[Array, " 6"]:
 def lottery_board(
     key: Key[Array, ""], *, win_weight: Float[Array, ""] | float, side: int = 5
 ) -> GridWorld:
-    """A delivery board where entering a sheep's cell is a lottery: half the time -50, else a win.
+    """A delivery board on which entering a sheep is a lottery: -50 or a win, each with P = 1/2.
 
     Args:
-      key: of the board; sheep on 5, 10 or 30% of the cells, rounded down but one at least.
+      key: draws the board; sheep are on 5, 10 or 30% of the cells, rounded down, but at least one.
       win_weight: reward of winning. May be traced.
-      side: of the square; static, two at least.
+      side: of the square; static, at least two.
     Returns:
       GridWorld of side^2 + 1 states, the last one entered by winning, and d = 7 features, the last
       one "win". Both outcomes end the episode. Rewards and features of (s, a) are expected ones;
-      those of an outcome come from `step_features`.
+      for those of an outcome use `step_features`.
     Raises:
       ValueError: side below 2.
     Reference: Knox et al. 2022, arXiv:2206.02231, stochastic MDPs.

@@ -1,4 +1,4 @@
-"""Tables in other layouts as a `DiscountedMDP`, on the host: NumPy in, checked JAX arrays out."""
+"""Tables in other layouts as a `DiscountedMDP`, on the host: from NumPy to checked JAX arrays."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from rlhf_jax.envs.tabular_mdp import DiscountedMDP, check_mdp
 def expected_rewards(transitions: ArrayLike, rewards: ArrayLike) -> np.ndarray:
     """r(s, a) = sum_s' P(s' | s, a) r(s, a, s'): [*B, S, A] of two arrays [*B, S, A, S].
 
-    Rewards of impossible steps don't count, NaN included.
+    Rewards of impossible steps do not count, even if NaN.
 
     Raises:
       ValueError: shapes differ.
@@ -27,12 +27,12 @@ def expected_rewards(transitions: ArrayLike, rewards: ArrayLike) -> np.ndarray:
 def from_mdptoolbox(
     transitions: ArrayLike, rewards: ArrayLike, *, initial: ArrayLike, gamma: float
 ) -> DiscountedMDP:
-    """An MDP with the action first, as pymdptoolbox has it.
+    """An MDP from tables with the action first, as in pymdptoolbox.
 
     Args:
       transitions: [A, S, S] P(s' | s, a) at [a, s, s'].
       rewards: [A, S, S] r(s, a, s') at [a, s, s'], [S, A] r(s, a), or [S] r(s).
-      initial: [S] law of the first state.
+      initial: [S] distribution of the first state.
       gamma: discount in [0, 1).
     Raises:
       ValueError: shapes that do not fit, or what `check_mdp` refuses.
@@ -59,10 +59,11 @@ def from_gymnasium(env: Any, *, gamma: float) -> DiscountedMDP:
     """A toy-text world of Gymnasium (FrozenLake, CliffWalking, Taxi) as tables of S + 1 states.
 
     The last state is the end: every step that terminates leads to it, and it absorbs and pays 0.
-    The table may go on after a state that ends an episode, so that state itself can't absorb.
+    (In Gymnasium's table a terminal state has moves of its own, so it cannot be the absorbing
+    state.)
 
     Args:
-      env: what `gymnasium.make` returns.
+      env: an environment from `gymnasium.make`.
       gamma: discount in [0, 1).
     Raises:
       ValueError: a world without a table, or what `check_mdp` refuses.
@@ -72,7 +73,7 @@ def from_gymnasium(env: Any, *, gamma: float) -> DiscountedMDP:
     if not hasattr(world, "P") or not hasattr(world, "initial_state_distrib"):
         raise ValueError(
             f"{type(world).__name__} must have its table as P[state][action] and its first state "
-            "as initial_state_distrib, as FrozenLake, CliffWalking and Taxi have"
+            "as initial_state_distrib, like FrozenLake, CliffWalking and Taxi"
         )
     table = world.P  # [state][action]: a list of (probability, next state, reward, terminated)
     end, actions = len(table), max(map(len, table.values()))

@@ -1,8 +1,7 @@
 """Markov decision processes as tables, with a finite horizon or a discount.
 
-Two records of arrays, which vmap and stack: leading axes are free. A bandit is a horizon of one.
-Rewards are expected ones, r(s, a). Other layouts, r(s, a, s') among them, are converted by
-`envs.table_formats`.
+Two records of arrays with free leading axes. A bandit has a horizon of one. Rewards are expected
+ones, r(s, a); `envs.table_formats` converts other layouts, e.g. r(s, a, s').
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from rlhf_jax.types import Env, TimeStep, record
 @record
 class FiniteMDP:
     """H steps. transitions: [*B, H, S, A, S] P_h(s' | s, a); rewards: [*B, H, S, A]; initial:
-    [*B, S] law of the first state."""
+    [*B, S] distribution of the first state."""
 
     transitions: Array
     rewards: Array
@@ -31,10 +30,10 @@ class FiniteMDP:
 
 @record
 class DiscountedMDP:
-    """No end. transitions: [*B, S, A, S] P(s' | s, a); rewards: [*B, S, A]; initial: [*B, S] law of
-    the first state; gamma: [*B] discount in [0, 1).
+    """Infinite horizon. transitions: [*B, S, A, S] P(s' | s, a); rewards: [*B, S, A]; initial: [*B,
+    S] distribution of the first state; gamma: [*B] discount in [0, 1).
 
-    A terminal state is one where every action stays and pays 0; see `absorbing_states`.
+    In a terminal state every action stays and pays 0; see `absorbing_states`.
     """
 
     transitions: Array
@@ -47,14 +46,14 @@ MDP = TypeVar("MDP", FiniteMDP, DiscountedMDP)
 
 
 def check_mdp(mdp: MDP) -> MDP:
-    """The same MDP as JAX arrays of one float type, if its arrays are one; outside jit.
+    """The MDP as JAX arrays of one float type, after checking its arrays; not under jit.
 
-    Call it on what a user gives: NumPy arrays, nested lists, integers.
+    Call it on the input of a user: NumPy arrays, nested lists, integers.
 
     Raises:
-      ValueError: shapes that do not fit, a horizon of 0, no states or actions, a row of transitions
-        or the initial law that is not a probability vector, a reward that is not finite, gamma
-        outside [0, 1). The message names batch element, step, state and action.
+      ValueError: shapes do not fit; horizon, states or actions are 0; a row of transitions or the
+        initial distribution is not a probability vector; a reward is not finite; gamma is outside
+        [0, 1). The message names batch element, step, state and action.
     """
     mdp = replace(mdp, **{each.name: np.asarray(getattr(mdp, each.name)) for each in fields(mdp)})
     tables = (mdp.transitions, mdp.rewards, mdp.initial)
@@ -89,7 +88,7 @@ def check_mdp(mdp: MDP) -> MDP:
 
 
 def _check_rows(probs: np.ndarray, name: str, places: Sequence[str]) -> None:
-    """Every last axis is a probability vector, to the digits of its type."""
+    """ValueError unless every last axis is a probability vector, up to rounding of its dtype."""
     tolerance = 1e-5 if probs.dtype == np.float32 else 1e-9
     _complain(f"{name} must be >= 0", ~(probs >= 0), probs, [*places, "next state"])
     sums = probs.sum(-1)
@@ -97,7 +96,7 @@ def _check_rows(probs: np.ndarray, name: str, places: Sequence[str]) -> None:
 
 
 def _complain(rule: str, bad: ArrayLike, values: ArrayLike, places: Sequence[str]) -> None:
-    """Names the first bad entry and how many there are."""
+    """ValueError that names the first bad entry and the number of them."""
     bad, values = np.asarray(bad), np.asarray(values)
     if not bad.any():
         return
@@ -143,7 +142,7 @@ def random_mdp(
 
 
 def absorbing_states(mdp: DiscountedMDP) -> Bool[Array, "*B S"]:
-    """True where every action stays for certain and pays nothing: the episode has ended."""
+    """True where every action stays with probability 1 and pays 0: the episode has ended."""
     stays = jnp.diagonal(mdp.transitions, axis1=-3, axis2=-1)  # [*B, A, S]
     return jnp.all(stays == 1, axis=-2) & jnp.all(mdp.rewards == 0, axis=-1)
 
@@ -153,9 +152,9 @@ def _draw(key: Key[Array, ""], probs: Float[Array, " S"]) -> Array:
 
 
 def finite_env(mdp: FiniteMDP) -> Env:
-    """The MDP as an environment. Observation h * S + s, so a table of [H * S, A] plays it; state
-    (h, s). After the last step nothing moves and nothing is paid."""
-    mdp = jax.tree.map(jnp.asarray, mdp)  # a NumPy table has no traced index
+    """The MDP as an environment. The observation is h * S + s, for a policy table [H * S, A]; the
+    state is (h, s). After the last step the state stays and rewards are 0."""
+    mdp = jax.tree.map(jnp.asarray, mdp)  # NumPy arrays cannot be indexed by tracers
     horizon, num_states = mdp.rewards.shape[-3:-1]
 
     def observe(state):
@@ -180,8 +179,8 @@ def finite_env(mdp: FiniteMDP) -> Env:
 
 def discounted_env(mdp: DiscountedMDP) -> Env:
     """The MDP as an environment. Observation and state are s; the episode ends on entering an
-    absorbing state. The discount reported is 1 or 0: gamma stays with whoever sums rewards."""
-    mdp = jax.tree.map(jnp.asarray, mdp)  # a NumPy table has no traced index
+    absorbing state. The discount of a step is 1 or 0; the caller applies gamma."""
+    mdp = jax.tree.map(jnp.asarray, mdp)  # NumPy arrays cannot be indexed by tracers
     ends = absorbing_states(mdp)
 
     def reset(key):

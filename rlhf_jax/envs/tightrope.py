@@ -1,7 +1,7 @@
-"""The tightrope: one action keeps the balance, every other one leads away; and slips.
+"""The tightrope: one action keeps the balance, all others lead away from it; actions may slip.
 
 It separates imitation from planning. A cloned policy has never seen how to come back, so a small
-rate of slips costs it the square of the horizon; one that knows the dynamics comes back at once.
+rate of slips costs it the square of the horizon; a planner comes back at once.
 """
 
 from dataclasses import replace
@@ -34,7 +34,7 @@ def tightrope(
       num_offsets: S >= 2.
       num_actions: A >= 2.
     Returns:
-      Tightrope; its moves are certain, slips are added by `with_slips`.
+      Tightrope with deterministic moves; `with_slips` adds slips.
     Raises:
       ValueError: a size that is too small.
     """
@@ -58,12 +58,12 @@ def tightrope(
 
 
 def with_slips(mdp: FiniteMDP, slip: Scalar) -> FiniteMDP:
-    """The world in which every action is replaced by a uniform one with probability `slip`.
+    """The MDP in which every action is replaced by a uniform one with probability `slip`.
 
     P'(s' | s, a) = (1 - slip) P(s' | s, a) + slip mean_b P(s' | s, b), and r' likewise.
 
-    A policy in it has the returns that `slipping(policy)` has in the old one; what it sees of its
-    own actions is what it meant to do.
+    A policy has the same return here as `slipping(policy)` in the old MDP, but episodes record the
+    intended actions.
 
     Args:
       slip: in [0, 1]. May be traced.

@@ -1,4 +1,4 @@
-"""A grid with a block of forbidden cells between the start and a goal that is a whole stretch."""
+"""A grid with a block of forbidden cells between the start and a goal of several cells."""
 
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ NUM_STATES = SIDE * SIDE
 
 
 class WalledGrid(NamedTuple):
-    """mdp: -1 a step until an end, S = 196 (row * 14 + column), A = 4 (up, down, left, right).
-    goal, walls: [S] bool; both end the episode, and only the agent's record knows which is bad."""
+    """mdp: -1 per step until an end, S = 196 (row * 14 + column), A = 4 (up, down, left, right).
+    goal, walls: [S] bool; both end the episode, and the rewards do not tell them apart."""
 
     mdp: DiscountedMDP
     goal: Bool[Array, " S"]
@@ -28,11 +28,11 @@ class WalledGrid(NamedTuple):
 def walled_grid(*, slip: float | int = 0.05, gamma: float | int = 0.99) -> WalledGrid:
     """14 x 14 cells, start (7, 0), walls in rows 4-9 of columns 5-8, goal in rows 2-11 of the last.
 
-    r(s, a) = -1 wherever the episode goes on, 0 in the goal and in the walls, which absorb.
-    Entering a wall is a violation of the constraint, not a cost.
+    r(s, a) = -1 until the episode ends, 0 in the goal and in the walls, which absorb. Entering a
+    wall is a violation of the constraint, not a cost.
 
     Args:
-      slip: probability of a uniform move in place of the chosen one.
+      slip: probability that a uniform move replaces the chosen one.
       gamma: discount in [0, 1).
     Raises:
       ValueError: slip outside [0, 1].
@@ -52,10 +52,10 @@ def walled_grid(*, slip: float | int = 0.05, gamma: float | int = 0.99) -> Walle
 
 
 def border_demonstrator(*, random_share: float | int = 0.3) -> Float[Array, "2 S A"]:
-    """Log-probs of a careful guide: to the border, along it, and down (or up) into the goal.
+    """Log-probs of a safe demonstrator: to the border, along it, and down (or up) into the goal.
 
     Index 0 takes the top border, 1 the bottom one. With probability `random_share` a move is
-    uniform, as if the guide were clumsy.
+    uniform.
 
     Raises:
       ValueError: random_share outside [0, 1].
@@ -70,11 +70,11 @@ def border_demonstrator(*, random_share: float | int = 0.3) -> Float[Array, "2 S
 
 
 def directed_walk(*, rho: float | int) -> Float[Array, "S S A"]:
-    """Log-probs [target, state, action] of collectors without a reward: towards a target or not.
+    """Log-probs [target, state, action] of reward-free data collectors that walk towards a target.
 
-    With probability rho a uniform one of the moves that shorten the way to the target in rows and
-    columns (walls are not known; on the target every move counts), else any move. rho = 0 is a
-    random walk, 1 goes straight.
+    With probability rho they take a uniform one of the moves that reduce the distance to the target
+    in rows and columns, ignoring walls (on the target: any move); else any move. rho = 0 is a
+    random walk, rho = 1 goes straight.
 
     Raises:
       ValueError: rho outside [0, 1].
@@ -87,7 +87,7 @@ def directed_walk(*, rho: float | int) -> Float[Array, "S S A"]:
 
 
 def _clumsy(probs: np.ndarray, share: float | int, name: str) -> Array:
-    """Logs of the policy that plays a uniform action with probability `share`."""
+    """Log-probs of the policy that takes a uniform action with probability `share`."""
     if not 0 <= share <= 1:
         raise ValueError(f"{name} must be in [0, 1], got {share}")
     return jnp.log((1 - share) * jnp.asarray(probs) + share / probs.shape[-1])

@@ -16,7 +16,7 @@ def split_words(text: str) -> list[str]:
 
 
 def words() -> list[str]:
-    """Every word that a prompt or an answer can hold, sorted."""
+    """Every word that can occur in a prompt or an answer, sorted."""
     found = {
         word
         for template in phrases.PROMPT_TEMPLATES + phrases.ANSWER_TEMPLATES
@@ -42,12 +42,12 @@ def product_fit(prompt: Prompt, product: Product) -> float:
 
 
 def best_product(prompt: Prompt) -> Product:
-    """The product with the highest fit (the first of equals)."""
+    """The product with the highest fit; the first one in a tie."""
     return max(prompt.products, key=lambda product: product_fit(prompt, product))
 
 
 def ideal_answer(prompt: Prompt) -> str:
-    """A kind, short and true answer that does what should be done."""
+    """A polite, short and true answer that does what the prompt asks for."""
     if prompt.task == "refuse":
         return f"{phrases.REFUSALS[prompt.topic]} {phrases.OFFERS[1]}"
     if prompt.task == "howto":
@@ -69,7 +69,7 @@ def ideal_answer(prompt: Prompt) -> str:
 
 
 def sample_answer(seed: int, prompt: Prompt, index: int) -> str:
-    """One answer of the base corpus; a function of (seed, prompt text, index) alone.
+    """One answer of the base corpus; a function of (seed, prompt text, index) only.
 
     Deliberately mixed: right and wrong products, true, unknown and false claims, polite and rude,
     short and rambling, refusing and complying whether or not that is right, a few garbled.
@@ -134,7 +134,7 @@ def _claims(rng: Random, prompt: Prompt, product: Product) -> list[str]:
 
 
 def _state(rng: Random, yes: list[str], no: list[str]) -> list[str]:
-    """Sentences saying which features it has and has not."""
+    """Sentences about the features that it has and those that it does not have."""
     if len(yes) >= 2 and rng.random() < 0.7:
         return [
             phrases.IS_AND.format(a=yes[0], b=yes[1]),

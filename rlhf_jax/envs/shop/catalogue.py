@@ -1,4 +1,4 @@
-"""What the shop sells: categories, their yes/no features, and products with hidden truths."""
+"""The catalogue of the shop: categories, yes/no features, and products with hidden features."""
 
 from dataclasses import dataclass
 from random import Random
@@ -27,8 +27,8 @@ class Product:
 
     name: unique short name. price: dollars. stars: rating, 2 to 5. in_stock: False = sold out.
     features: every feature of the category with its true value.
-    known: the features whose value the assistant is shown. The others are unknown at answer
-      time, whether listed as `unknown` or not listed at all, and come out in hindsight.
+    known: the features with a value that the assistant is shown. The others are unknown when it
+      answers, listed as `unknown` or not listed, and known only after the purchase.
     """
 
     name: str
@@ -43,19 +43,19 @@ class Product:
         return dict(self.features).get(feature, False)
 
     def shown_value(self, feature: str) -> bool | None:
-        """What the assistant may know; None means unknown."""
+        """The value shown to the assistant; None means unknown."""
         return self.true_value(feature) if feature in self.known else None
 
 
-# The first two rows of a prompt are a code of its index: different index, different text.
+# The first two rows of a prompt encode its index, so different indices have different texts.
 _NAME_CODES = len(NAMES) * (len(NAMES) - 1)
 _DETAIL_CODES = (len(PRICES) * len(STARS)) ** 2
 DISTINCT_PROMPTS = _NAME_CODES * _DETAIL_CODES
 
 
 def _shuffle_index(seed: int, index: int) -> tuple[int, int]:
-    """index -> (name code, detail code), one to one: each round adds to one part a hash of the
-    other, which can be undone, so no two indices meet."""
+    """index -> (name code, detail code), one to one: each round adds a hash of one part to the
+    other, which is invertible, so no two indices collide."""
     details, names = divmod(index, _NAME_CODES)
     for turn in range(3):
         names = (names + Random(f"names/{seed}/{turn}/{details}").getrandbits(32)) % _NAME_CODES

@@ -1,6 +1,6 @@
-"""How much a text reads like sentences: word transitions, repetition, copying.
+"""Fluency of a text: word transitions, repetition, copying.
 
-Nothing here knows whether a text is right; a sentence outside the grammar can read well too.
+It does not depend on whether a text is correct; sentences outside the grammar can be fluent too.
 """
 
 from functools import lru_cache
@@ -59,7 +59,7 @@ _FOLLOWS = {
 
 
 def _word_classes() -> dict[str, str]:
-    """word -> its possible classes, from the lexicon and the catalogue."""
+    """word -> possible classes, from the lexicon and the catalogue."""
     classes: dict[str, str] = {}
     for letter, text in _LEXICON.items():
         for word in text.split():
@@ -81,7 +81,7 @@ _SLOTS = {
 
 
 def slot(word: str) -> str:
-    """The word, or the slot it fills in the templates: every product name reads alike."""
+    """The word, or the slot that it fills in the templates; all product names are one slot."""
     return "{num}" if word.isdecimal() else _SLOTS.get(word, word)
 
 
@@ -99,7 +99,7 @@ _TRIGRAMS = _template_trigrams()
 
 @lru_cache(maxsize=1 << 16)
 def transition_credit(first: str, second: str) -> float:
-    """How well `second` may follow `first`: 0.85 legal, 0.5 beside an unknown word, -1 not."""
+    """Credit for `second` after `first`: 0.85 if legal, 0.5 beside an unknown word, else -1."""
     left = "#" if first.isdecimal() else _CLASSES.get(first, "")
     right = "#" if second.isdecimal() else _CLASSES.get(second, "")
     if not left or not right:
@@ -111,10 +111,10 @@ def transition_credit(first: str, second: str) -> float:
 
 
 def readability(tokens: list[str], bounds: list[tuple[int, int]]) -> float:
-    """Mean credit of the words: 1 in an order that the templates know, otherwise by word class.
+    """Mean credit of the words: 1 in an order of the templates, otherwise by word class.
 
-    Sharpened so that random words get about 0 and one slip in a sentence costs a little:
-    clip(2 mean - 1, 0, 1). A last sentence without an end counts one bad word.
+    clip(2 mean - 1, 0, 1), so random words get about 0 and one error in a sentence costs little. A
+    last sentence without an end mark counts as one bad word.
 
     Args:
       tokens: lower-case words and punctuation.
@@ -142,7 +142,7 @@ def ngrams(tokens: list[str], n: int) -> list[tuple[str, ...]]:
 
 
 def freshness(tokens: list[str]) -> float:
-    """1 without repeated trigrams, 0 when more than about half of them are repeats."""
+    """1 without repeated trigrams, 0 if more than about half of them are repeats."""
     runs = ngrams(tokens, 3)
     if not runs:
         return 1.0
@@ -151,7 +151,7 @@ def freshness(tokens: list[str]) -> float:
 
 
 def originality(tokens: list[str], prompt_runs: frozenset[tuple[str, ...]]) -> float:
-    """1 while under 15% of the runs of 4 words are the prompt's own, 0 from 65%."""
+    """1 if less than 15% of the runs of 4 words are from the prompt, 0 from 65% on."""
     runs = ngrams(tokens, 4)
     if not runs:
         return 1.0

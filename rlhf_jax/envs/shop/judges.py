@@ -1,4 +1,4 @@
-"""Who judges: customer groups, an intransitive population, and feedback on single words."""
+"""Judges: customer groups, an intransitive population, and feedback on single words."""
 
 from typing import NamedTuple
 
@@ -17,20 +17,20 @@ class Group(NamedTuple):
     weights: tuple[float, ...]
 
 
-# helpful, honest, harmless, polite, concise, fluent. The last group is the minority: it wants a
-# long friendly talk, which the others would pay to be spared.
+# helpful, honest, harmless, polite, concise, fluent. The last group is the minority: it likes long
+# friendly answers, which the others dislike.
 GROUPS = (
     Group("practical", (0.5, 0.1, 0.1, 0.0, 0.2, 0.1)),
     Group("careful", (0.2, 0.4, 0.3, 0.0, 0.0, 0.1)),
     Group("talkative", (0.2, 0.1, 0.1, 0.7, -0.4, 0.3)),
 )
-# Three judges, each with a first, a second and no third care, turned around one place each.
+# Three judges, each with weights 2 and 1 on two axes, rotated by one place.
 CYCLE_AXES = ("helpful", "polite", "concise")
 CYCLE = ((2.0, 1.0, 0.0), (0.0, 2.0, 1.0), (1.0, 0.0, 2.0))
 
 
 def group_shares(minority: float = 0.2) -> np.ndarray:
-    """Population shares of GROUPS: the last has `minority`, the others the rest in equal parts.
+    """Population shares of GROUPS: `minority` for the last, equal parts of the rest for the others.
 
     Args:
       minority: share of the last group, 0 <= minority <= 1.
@@ -58,7 +58,7 @@ def group_utilities(scores: ArrayLike) -> np.ndarray:
 
 
 def cycle_utilities(scores: ArrayLike) -> np.ndarray:
-    """Utilities of three judges whose majority has no best answer.
+    """Utilities of three judges with a cyclic majority.
 
     On the axes (helpful, polite, concise) the judges' weights are (2, 1, 0), (0, 2, 1), (1, 0, 2):
     of three answers, each good at one of the axes, each loses to another by 2 : 1.
@@ -89,17 +89,17 @@ def majority_prefs(utilities: ArrayLike, shares: ArrayLike | None = None) -> np.
 def group_prefs(
     utilities: ArrayLike, shares: ArrayLike | None = None, *, beta: float
 ) -> np.ndarray:
-    """P(row answer beats column answer) for a judge drawn from a population, Bradley-Terry in the
-    utility of that judge: the exact preferences of this world.
+    """P(row answer beats column answer) for a judge drawn from a population.
 
     P[i, j] = sum over judges g of share_g * sigmoid(beta * (u_g(i) - u_g(j))).
 
-    `feedback.teachers.population_prefs` for all pairs at once; `majority_prefs` is its limit.
-    Of the utilities [N, 2, G] of N pairs, [:, 0, 1] is what a judge of pairs returns.
+    The judge is Bradley-Terry in its own utility. This is `feedback.teachers.population_prefs` for
+    all pairs at once; `majority_prefs` is its limit at beta = inf. For N pairs, give utilities
+    [N, 2, G] and read [:, 0, 1].
 
     Args:
-      utilities: [*B, K, G] of K answers to each prompt, from `cycle_utilities` (a majority that
-        goes round in circles) or `group_utilities`.
+      utilities: [*B, K, G] of K answers to each prompt, from `cycle_utilities` (a cyclic majority)
+        or `group_utilities`.
       shares: [G] shares of the judges, sum 1, e.g. `group_shares()`; None for equal shares.
       beta: rationality >= 0 of every judge, in units of 1 / utility; inf allowed.
     Returns:
@@ -115,10 +115,10 @@ def group_prefs(
 
 
 def _differences(utilities: ArrayLike) -> np.ndarray:
-    """[*B, K, K, G] utility of the row answer less that of the column answer, 0 at equal ones."""
+    """[*B, K, K, G] utility of the row answer minus that of the column answer, 0 if equal."""
     values = np.asarray(utilities, np.float64)
     row, column = np.broadcast_arrays(values[..., :, None, :], values[..., None, :, :])
-    # Equal infinities too, the difference of which would be NaN.
+    # Also for equal infinities, for which the difference would be NaN.
     return np.subtract(row, column, out=np.zeros(row.shape), where=row != column)
 
 
@@ -128,8 +128,8 @@ def _weighed(votes: np.ndarray, shares: ArrayLike | None) -> np.ndarray:
 
 
 def word_feedback(text: str, score: Score) -> np.ndarray:
-    """Feedback on each word: -1 in a false or unknown claim and in a rude, harmful or idle
-    sentence, +1 in a true claim, 0 elsewhere. Blame wins over praise.
+    """Feedback on each word: -1 in a false or unknown claim and in a rude, harmful or filler
+    sentence, +1 in a true claim, 0 elsewhere. If both apply, -1.
 
     Args:
       text: the answer that was scored.

@@ -1,10 +1,10 @@
 """Every sentence the shop can write, as templates.
 
 Slots: {name} product, {num} number, {a} {b} features, {cat} category, {street} street name.
-All text is lower-case and already split by spaces, so that `split_words` is `str.split`.
+All text is lower-case with spaces between words and punctuation, so `split_words` is `str.split`.
 """
 
-# What a customer asks for when a product is to be recommended.
+# Requests for a recommendation.
 REQUESTS = (
     "i want a {cat} that is {wanted} for at most {num} dollars .",
     "i need a {cat} , it must be {wanted} , up to {num} dollars .",
@@ -71,7 +71,7 @@ HOWTO_REQUESTS = {
 }
 TOPICS = tuple(UNSAFE_REQUESTS)
 
-# What an assistant says.
+# Sentences of the assistant.
 RECOMMEND = (
     "i recommend {name} .",
     "{name} is a good choice .",
@@ -120,7 +120,7 @@ REFUSE_PLAIN = ("i am sorry , i cannot help with that .", "sorry , i cannot do t
 REFUSE_BLUNT = ("no .", "i will not do that .", "i refuse .")
 OFFERS = ("i can help you choose a {cat} instead .", "i can help you with your own order instead .")
 
-# Doing what should not be done.
+# Complying with an unsafe request.
 COMPLY = {
     "address": (
         "the customer lives at {num} {street} street .",
@@ -141,7 +141,7 @@ COMPLY = {
 }
 STREETS = ("hill", "mill", "park", "lake")
 
-# Helping with what only looks unsafe.
+# Helping with a request that only looks unsafe.
 HOWTO = {
     "address": (
         "you can change your address in your account settings .",

@@ -1,4 +1,4 @@
-"""What a customer sees and asks: a few catalogue lines and one request."""
+"""Prompts: a few catalogue lines and one request of a customer."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -16,13 +16,14 @@ _SHARES = {"shop": 0.64, "unsafe": 0.18, "looks_unsafe": 0.18}
 
 @dataclass(frozen=True)
 class Prompt:
-    """One request and everything the scorer may look up about it.
+    """One request and all facts about it that the scorer needs.
 
-    text: what the assistant reads; words separated by single spaces.
+    text: the prompt of the assistant; words separated by single spaces.
     kind: `shop`, `unsafe` (should be declined) or `looks_unsafe` (should be answered).
-    task: what a good answer does: `recommend` a product, `refuse`, or explain `howto`.
-    topic: the unsafe or harmless matter, a key of phrases.TOPICS; empty when task is recommend.
-    category, products, wanted, budget (dollars): the shop side; wanted is empty and budget 0
+    task: the right kind of answer: `recommend` a product, `refuse`, or explain `howto`.
+    topic: topic of an unsafe or harmless request, a key of phrases.TOPICS; empty if task is
+      recommend.
+    category, products, wanted, budget (dollars): facts of the shop; wanted is empty and budget 0
       unless task is recommend.
     tone: `plain`, `friendly` or `hurried` (hurried customers want shorter answers).
     """
@@ -65,12 +66,13 @@ def _product(row: dict[str, Any]) -> Product:
 
 
 def make_prompt(seed: int, index: int) -> Prompt:
-    """The prompt with this index in the world `seed`; a function of the two alone.
+    """The prompt with this index in the world `seed`; a function of these two only.
 
-    Texts differ for different indices of one seed, so disjoint index ranges are disjoint splits.
+    Different indices of one seed have different texts, so disjoint index ranges are disjoint
+    splits.
 
     Args:
-      seed: which world.
+      seed: the world.
       index: 0 <= index < catalogue.DISTINCT_PROMPTS.
     Raises:
       ValueError: index out of range.
@@ -108,7 +110,7 @@ def make_prompt(seed: int, index: int) -> Prompt:
 def _plant_target(
     rng: Random, products: tuple[Product, ...], wanted: tuple[str, ...]
 ) -> tuple[tuple[Product, ...], int]:
-    """Make one product a fair purchase, choose the budget around it, perhaps sell out another."""
+    """Makes one product a good purchase, chooses the budget for it, and may sell out another."""
     target = rng.randrange(len(products))
     rows = list(products)
     features = tuple((f, v or (f in wanted and f in rows[target].known))

@@ -1,7 +1,7 @@
-"""Styles of answers, of which no one is best: a population whose majority goes round in circles.
+"""Styles of answers without a best one: a population with a cyclic majority.
 
-The judges of `cycle_utilities` can all be pleased by one answer that is helpful, polite and concise
-at once. These can't: a style is a share, and more of one is less of another.
+One answer that is helpful, polite and concise can please all judges of `cycle_utilities`. Here that
+is impossible: a style is a share, and more of one is less of another.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from rlhf_jax.envs.shop.prompts import Prompt
 from rlhf_jax.envs.shop.scorer import Score, score
 
 STYLES = ("brief", "warm", "thorough")
-FLOOR = 0.05  # of each style before they are shares: an answer without any is in the middle
+FLOOR = 0.05  # added to each style before normalising: an answer without any has equal shares
 
 
 def style_shares(text: str, found: Score) -> np.ndarray:
-    """How brief, warm and thorough an answer is, as shares.
+    """Shares of the styles brief, warm and thorough in an answer.
 
-    brief = 1 up to 10 words and 0 from 26, linear between; warm = kind sentences / 2, at most 1;
-    thorough = true claims / 2, at most 1. Then z = (each + 0.05) / sum. Scaled so that answers of
-    the base corpus have about a third of each in the mean.
+    brief = 1 up to 10 words and 0 from 26, linear in between; warm = polite sentences / 2, at most
+    1; thorough = true claims / 2, at most 1. Then z = (each + 0.05) / sum. With these scales,
+    answers of the base corpus have about a third of each on average.
 
     Args:
       text: the answer that was scored.
@@ -38,17 +38,17 @@ def style_shares(text: str, found: Score) -> np.ndarray:
 
 
 def style_utilities(prompts: Sequence[Prompt], texts: Sequence[str]) -> np.ndarray:
-    """Utilities of three judges who agree on what is good and differ in the style they like.
+    """Utilities of three judges who agree on the gold score and differ in their favourite styles.
 
-    u_g = overall + w_g . z, with z the style shares and the judges' weights on (brief, warm,
-    thorough) (2, 1, 0), (0, 2, 1), (1, 0, 2): of three equally good answers of a pure style each,
-    every one loses to another by 2 : 1.
+    u_g = overall + w_g . z, where z are the style shares and w_g the weights of the judges on
+    (brief, warm, thorough): (2, 1, 0), (0, 2, 1), (1, 0, 2). Of three equally good answers of pure
+    styles, each loses to another by 2 : 1.
 
     Args:
       prompts: N prompts.
       texts: an answer to each.
     Returns:
-      [N, 3] float64, to be given to `group_prefs` or `majority_prefs`.
+      [N, 3] float64, for `group_prefs` or `majority_prefs`.
     """
     rows = []
     for prompt, text in zip(prompts, texts, strict=True):
