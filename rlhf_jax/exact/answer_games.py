@@ -1,10 +1,10 @@
-"""Preference games among sampled answers: how exploitable is a policy that can only be sampled?
+"""Preference games among sampled answers: exploitability of a policy that can only be sampled.
 
-For each prompt a pool of M answers: the policy's own samples and whatever may beat them (samples of
-other policies, best-of-n). The pool's preferences are a game [M, M], the policy is the empirical
-one on its own samples, and the best response is looked for in the pool.
+Each prompt has a pool of M answers: samples of the policy, and answers that may beat them (samples
+of other policies, best-of-n). The preferences in the pool are a game [M, M], the policy is the
+empirical one on its own samples, and the best response is searched in the pool.
 
-On the host, NumPy float64 out. Bad input is refused by the number of its row.
+On the host; results are NumPy float64. Errors name the row.
 """
 
 from typing import NamedTuple
@@ -19,21 +19,21 @@ from rlhf_jax.exact.nash import maximal_lotteries
 from rlhf_jax.exact.tournaments import condorcet_winner, has_cycle
 from rlhf_jax.ops.statistics import mean_with_interval
 
-EQUAL_DIGITS = 6  # answers whose preferences agree to so many digits are one answer
+EQUAL_DIGITS = 6  # answers with preferences equal to so many digits count as one answer
 
 
 class AnswerGames(NamedTuple):
     """One game for each of N prompts.
 
     Attributes:
-      gap: [N] exploitability, two-sided, of the empirical policy within the pool, in [0, 1]. Too
-        high in the mean, for the answer that exploits these samples best is judged on them.
+      gap: [N] two-sided exploitability of the empirical policy within the pool, in [0, 1]. Biased
+        upwards, because the best response is chosen and judged on the same samples.
       crossfit_gap: [N] the same, chosen on one half of the samples and judged on the other; in
-        [-1, 1]. Its mean is at most that of the policy's true exploitability.
-      nash: [N, M] maximal lottery of the pool; equal answers count as one, the first.
-      nash_win_rate: [N] of that lottery over the empirical policy, >= 1/2.
-      cycle: [N] whether some answers of the pool beat each other in a circle.
-      condorcet: [N] whether some answer of the pool beats every other; its equals are itself.
+        [-1, 1]. Its mean is at most the mean of the policy's true exploitability.
+      nash: [N, M] maximal lottery of the pool; of equal answers only the first counts.
+      nash_win_rate: [N] win rate of that lottery over the empirical policy, >= 1/2.
+      cycle: [N] whether some answers of the pool beat each other in a cycle.
+      condorcet: [N] whether one answer of the pool beats every other (equal ones excepted).
     """
 
     gap: Float64[np.ndarray, "N"]
@@ -47,15 +47,15 @@ class AnswerGames(NamedTuple):
 def solve_answer_games(prefs: ArrayLike, own: ArrayLike) -> AnswerGames:
     """Solves the game among the sampled answers to each prompt.
 
-    One linear program for each prompt: some seconds for 256 prompts with 40 answers.
+    It solves one linear program per prompt, a few seconds for 256 prompts with 40 answers.
 
     Args:
       prefs: [N, M, M], row beats column, e.g. from `rewards.judge_matrix`.
-      own: [N, M] bool, the samples of the policy, or their weights >= 0. One entry for each draw:
-        an answer drawn twice stands in the pool twice, since the halves must be independent.
+      own: [N, M] bool, the samples of the policy, or their weights >= 0. One entry per draw: an
+        answer that was drawn twice is in the pool twice, because the halves must be independent.
     Raises:
-      ValueError: as `check_prefs`; shapes that do not fit; a weight that is negative or not finite;
-        fewer than two samples for some row.
+      ValueError: as `check_prefs`; shapes do not fit; a weight is negative or not finite; a row has
+        fewer than two samples.
       RuntimeError: as `maximal_lotteries`.
     """
     check_prefs(prefs)
@@ -78,19 +78,19 @@ def solve_answer_games(prefs: ArrayLike, own: ArrayLike) -> AnswerGames:
 def crossfit_gaps(prefs: ArrayLike, own: ArrayLike) -> Float64[np.ndarray, "N"]:
     """Exploitability without the bias of choosing and judging on the same samples.
 
-    The samples are dealt into halves a and b. The answer y_a that beats half a most often, among
-    all answers but half b, is judged against half b, and the other way round:
+    The samples are split into halves a and b. The answer y_a that beats half a most often, among
+    all answers except half b, is judged against half b, and vice versa:
 
-      gap = P(y_a > b) + P(y_b > a) - 1.
+        gap = P(y_a > b) + P(y_b > a) - 1.
 
-    Half b is independent of y_a, so that E P(y_a > b) = E P(y_a > pi) <= max_y P(y > pi): the mean
-    is at most the true exploitability, as `gap` of `AnswerGames` is not. What is lost is that y_a
-    need not be the best answer, and that the best answer need not be in the pool. It needs the rest
-    of the pool to be drawn without regard to the samples. A single gap may be negative, and is not
-    raised to 0: that would bring the bias back. With unequal weights the means over a half are
-    self-normalised, and the bound holds up to their bias.
+    Half b is independent of y_a, so E P(y_a > b) = E P(y_a > pi) <= max_y P(y > pi): on average the
+    gap is at most the true exploitability, unlike `gap` of `AnswerGames`. It is lower if y_a is not
+    the best answer, or if the best answer is not in the pool. The rest of the pool must be drawn
+    independently of the samples. A single gap may be negative; raising it to 0 would bring the bias
+    back. With unequal weights the means over a half are self-normalised, and the bound holds up to
+    their bias.
 
-    Args and errors: as `solve_answer_games`.
+    Args, Raises: as `solve_answer_games`.
     """
     check_prefs(prefs)
     values = np.asarray(prefs, np.float64)
@@ -107,12 +107,8 @@ def crossfit_gaps(prefs: ArrayLike, own: ArrayLike) -> Float64[np.ndarray, "N"]:
 
 
 def summarise(games: AnswerGames) -> dict[str, Float64[np.ndarray, "3"]]:
-    """[mean, low, high] over the prompts of every number in `games`, with a 95% normal interval;
-    of "cycle" and "condorcet" the mean is the share of prompts.
-
-    Raises:
-      ValueError: fewer than two prompts.
-    """
+    """[mean, low, high] over the prompts of each field of `games` (except nash), with a 95% normal
+    interval. The mean of "cycle" and "condorcet" is the share of prompts."""
     numbers = {name: column for name, column in games._asdict().items() if name != "nash"}
     return {
         name: np.asarray(mean_with_interval(jnp.asarray(column, float)), np.float64)
@@ -121,7 +117,7 @@ def summarise(games: AnswerGames) -> dict[str, Float64[np.ndarray, "3"]]:
 
 
 def _checked_weights(own: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """[N, M] weights, once they are seen to fit."""
+    """[N, M] weights, after checking them."""
     weights = np.asarray(own, np.float64)
     if len(shape) != 3 or weights.shape != shape[:2]:
         raise ValueError(
@@ -148,9 +144,9 @@ def _win_rates(prefs: np.ndarray, probs: np.ndarray) -> np.ndarray:
 
 
 def _distinct_game(prefs: np.ndarray) -> np.ndarray:
-    """The game in which an answer equal to an earlier one loses to all that are not.
+    """The game in which every duplicate of an earlier answer loses to all answers that are not.
 
-    So the Nash policies and the winner are those of the distinct answers, in one shape.
+    Its Nash policies and its Condorcet winner are those of the distinct answers, with fixed shapes.
     """
     extra = np.ones(prefs.shape[:2], bool)
     for game, mask in zip(np.round(prefs, EQUAL_DIGITS), extra, strict=True):

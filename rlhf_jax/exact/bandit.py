@@ -23,8 +23,6 @@ def regularised_optimum(
       beta: KL weight > 0. May be traced.
     Returns:
       [*B, A] log-probs in nats.
-    Raises:
-      AssertionError: shapes differ (at trace time).
     Reference: Rafailov et al. 2023, arXiv:2305.18290, Eq. 4.
     """
     check_range("(0, inf)", beta=beta)

@@ -1,9 +1,9 @@
 """Exact solutions of discounted MDPs: policies by linear solves, optima by policy iteration.
 
-Policies are log-probs [*B, S, A], -inf where they never act. Linear solves cost S^3 and do not mind
-a discount of 0.999; for tables too large for them see `exact.value_iteration`. All functions take
-free leading axes, jit and vmap; in float64 under `jax.enable_x64(True)`. gamma outside [0, 1) is a
-ValueError; a traced one is not checked.
+Policies are log-probs [*B, S, A], -inf for actions that are never taken. Linear solves cost S^3 for
+every discount, also 0.999; for larger tables see `exact.value_iteration`. All functions work with
+free leading axes, jit and vmap, and in float64 under `jax.enable_x64(True)`. gamma outside [0, 1)
+is a ValueError; a traced gamma is not checked.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from rlhf_jax.types import Scalar
 
 
 class Solution(NamedTuple):
-    """values: [*B, S]; action_values: [*B, S, A]; logps: [*B, S, A] the policy they belong to."""
+    """logps: [*B, S, A] a policy; values: [*B, S] and action_values: [*B, S, A] of that policy."""
 
     values: Array
     action_values: Array
@@ -69,7 +69,7 @@ def _resolve(
 
 
 def _gamma(mdp: DiscountedMDP, axes: int) -> Array:
-    """gamma [*B] with `axes` axes of one behind."""
+    """gamma [*B] with `axes` more axes of length 1 at the end."""
     check_entries("[0, 1)", gamma=mdp.gamma)
     return jnp.expand_dims(jnp.asarray(mdp.gamma), tuple(range(-axes, 0)))
 
@@ -79,20 +79,21 @@ def _action_values(mdp: DiscountedMDP, values: Float[Array, "*B S"]) -> Float[Ar
 
 
 def optimal(mdp: DiscountedMDP) -> Solution:
-    """V = max_a Q, by policy iteration: evaluate exactly, change an action where another is better.
+    """V = max_a Q, by policy iteration: evaluate exactly, then change actions that can be improved.
 
-    An action counts as better, and in the end as no tie, from 4 eps max_a (|r| + gamma P |V|) of
-    its state on, which is the rounding of V. No digit of the gain is lost to the size of V.
+    An action is better than another only if its gain exceeds 4 eps max_a (|r| + gamma P |V|), the
+    rounding error of V in that state; smaller differences are ties.
 
     Returns:
-      Solution, of the policy that is uniform over the best actions: its values are those of
-      `evaluate`, and `bellman_residual` certifies them and it.
+      Solution with the policy that is uniform over the best actions; its values are those of
+      `evaluate`, certified by `bellman_residual`.
     """
 
     plain = _levelled(mdp)
 
     def improve(found):
-        # Only one action has log-prob 0; the current one stays unless another is clearly better.
+        # The current action (log-prob 0) is kept unless another is better by more than rounding;
+        # otherwise equally good actions could alternate.
         values = found.values
         held = _gains(plain, values) + jnp.where(found.logps == 0, _ties(plain, values), 0)
         return _always(jnp.argmax(held, axis=-1), like=mdp.rewards)
@@ -103,14 +104,14 @@ def optimal(mdp: DiscountedMDP) -> Solution:
 
 
 def _levelled(mdp: DiscountedMDP) -> DiscountedMDP:
-    """The MDP with rewards around 0. What is paid everywhere, c, changes no policy, but as a part
-    of V, c / (1 - gamma), it would round the gains away."""
+    """The MDP with rewards centred at 0. A constant reward c changes no policy, but it adds
+    c / (1 - gamma) to V, which would round the gains away."""
     low, high = (f(mdp.rewards, axis=(-2, -1), keepdims=True) for f in (jnp.min, jnp.max))
     return replace(mdp, rewards=mdp.rewards - (low + high) / 2)
 
 
 def _always(actions: Int[Array, "*B S"], *, like: Float[Array, "*B S A"]) -> Float[Array, "*B S A"]:
-    """log of the policy that takes one action in each state."""
+    """Log-probs of the deterministic policy with these actions."""
     taken = jax.nn.one_hot(actions, like.shape[-1], dtype=bool)
     return jnp.where(taken, 0.0, -jnp.inf).astype(like.dtype)
 
@@ -118,8 +119,8 @@ def _always(actions: Int[Array, "*B S"], *, like: Float[Array, "*B S A"]) -> Flo
 def _gains(mdp: DiscountedMDP, values: Float[Array, "*B S"]) -> Float[Array, "*B S A"]:
     """Q - V = r - (1 - gamma) V(s) + gamma sum_s' P(s' | s, a) (V(s') - V(s)).
 
-    Near gamma = 1 values are alike and as large as r / (1 - gamma), while gains are of the size of
-    r: differences of values come before the sum, which would round them away.
+    Near gamma = 1 all values are about r / (1 - gamma) and nearly equal, while gains have the size
+    of r. So values are subtracted before the sum; after it, rounding would hide the gains.
     """
     gaps = values[..., None, :] - values[..., None]
     ahead = einsum("...ijk,...ik->...ij", mdp.transitions, gaps)
@@ -128,7 +129,7 @@ def _gains(mdp: DiscountedMDP, values: Float[Array, "*B S"]) -> Float[Array, "*B
 
 
 def _ties(mdp: DiscountedMDP, values: Float[Array, "*B S"]) -> Float[Array, "*B S 1"]:
-    """Gains that rounding may show between actions that are equally good."""
+    """Largest gain that rounding can produce between equally good actions."""
     ahead = _gamma(mdp, 2) * expected_values(mdp.transitions, jnp.abs(values))
     sizes = jnp.max(jnp.abs(mdp.rewards) + ahead, axis=-1, keepdims=True)
     return 4 * jnp.finfo(values.dtype).eps * sizes
@@ -143,10 +144,11 @@ def soft_optimal(
     Each sweep evaluates the policy exactly, which is Newton's method on the soft Bellman equation.
 
     Args:
-      ref_logps: [*B, S, A] log ref; zeros give max-ent, where A* = Q - V = beta log pi.
+      ref_logps: [*B, S, A] log ref; zeros give the maximum-entropy optimum, A* = Q - V = beta log
+        pi.
       beta: KL weight > 0. May be traced, and then is not checked.
     Returns:
-      Solution: the policy with its own soft values, as `evaluate` gives them.
+      Solution with the policy and its soft values, as in `evaluate`.
     """
 
     plain = _levelled(mdp)
@@ -166,10 +168,10 @@ def _climb(
     improve: Callable[[Solution], Array],
     logps: Float[Array, "*B S A"],
 ) -> Float[Array, "*B S A"]:
-    """logps after repeated `improve`, until no state's value is higher than ever before.
+    """logps after repeated `improve`, until no value exceeds its highest value so far.
 
-    In exact arithmetic no value falls, so nothing changes any more once none rises. Rounding can
-    make equally good policies take turns, which ends there too: floats are finitely many.
+    In exact arithmetic values never fall, so the policy is optimal when none rises. With rounding,
+    equally good policies could alternate; this rule still ends, because floats are finitely many.
     """
 
     def step(carry):
@@ -183,16 +185,16 @@ def _climb(
 
 
 def differentiable_optimal(mdp: DiscountedMDP) -> Solution:
-    """`optimal` with the gradient of the envelope theorem: V* moves as its policy's value does.
+    """`optimal`, differentiable by the envelope theorem.
 
-    dV*/dw = dV^pi*/dw with pi* held still, so for rewards <w, phi> the gradient of V*(s) is
+    dV*/dw = dV^pi*/dw with pi* fixed, so for rewards <w, phi> the gradient of V*(s) is the
     `successor_features` of pi*.
     """
     return evaluate(mdp, jax.lax.stop_gradient(optimal(jax.lax.stop_gradient(mdp)).logps))
 
 
 def advantages(solution: Solution) -> Float[Array, "*B S A"]:
-    """A(s, a) = Q(s, a) - V(s); of an optimum <= 0, minus the regret of taking a in s."""
+    """A(s, a) = Q(s, a) - V(s); for an optimum, minus the regret of taking a in s."""
     return solution.action_values - solution.values[..., None]
 
 
@@ -205,12 +207,12 @@ def occupancy(mdp: DiscountedMDP, logps: Float[Array, "*B S A"]) -> Float[Array,
 
 
 def policy_return(mdp: DiscountedMDP, logps: Float[Array, "*B S A"]) -> Float[Array, "*B"]:
-    """J(pi) = E[sum_t gamma^t r_t] from the initial law."""
+    """J(pi) = E[sum_t gamma^t r_t] from the initial distribution."""
     return jnp.sum(mdp.initial * evaluate(mdp, logps).values, axis=-1)
 
 
 def regret(mdp: DiscountedMDP, logps: Float[Array, "*B S A"]) -> Float[Array, "*B"]:
-    """J(pi*) - J(pi) >= 0 up to rounding: what a best response to these rewards gains."""
+    """J(pi*) - J(pi), >= 0 up to rounding."""
     best = jnp.sum(mdp.initial * optimal(mdp).values, axis=-1)
     return best - policy_return(mdp, logps)
 
@@ -236,15 +238,15 @@ def bellman_residual(
     ref_logps: Float[Array, "*B S A"] | None = None,
     beta: Scalar = 0.0,
 ) -> Float[Array, "*B"]:
-    """max_s |V - T V| + 2 eps max_s |V|, a certificate: |V - V*| <= it / (1 - gamma), everywhere.
+    """A certificate c = max_s |V - T V| + 2 eps max_s |V|: |V - V*| <= c / (1 - gamma) everywhere.
 
-    The second term is the rounding of T V, which hides as much of the first.
+    The second term bounds the rounding error of T V.
 
     Args:
       values: [*B, S] claimed optimal values.
       ref_logps, beta: of the soft problem; None for the hard one.
     Returns:
-      [*B] in the unit of rewards, little above 2 eps max |V| for an exact solution.
+      [*B] in the unit of rewards; slightly above 2 eps max |V| for an exact solution.
     """
     action_values = _action_values(mdp, values)
     if ref_logps is None:

@@ -1,7 +1,7 @@
-"""Exact solutions of MDPs with a finite horizon: backwards through time, every table at once.
+"""Exact solutions of MDPs with a finite horizon, by backward induction.
 
-Policies are log-probs [*B, H, S, A], -inf where they never act. All functions take free leading
-axes, jit and vmap; in float64 under `jax.enable_x64(True)`.
+Policies are log-probs [*B, H, S, A], -inf for actions that are never taken. All functions work with
+free leading axes, jit and vmap, and in float64 under `jax.enable_x64(True)`.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ from rlhf_jax.types import Scalar
 
 
 class Solution(NamedTuple):
-    """values: [*B, H + 1, S] V_h, the last row 0; action_values: [*B, H, S, A] Q_h; logps:
-    [*B, H, S, A] the policy they belong to."""
+    """logps: [*B, H, S, A] a policy; values: [*B, H + 1, S] V_h, the last row 0, and action_values:
+    [*B, H, S, A] Q_h of that policy."""
 
     values: Array
     action_values: Array
@@ -78,7 +78,7 @@ def soft_optimal(mdp: FiniteMDP, ref_logps: Float[Array, "*B H S A"], *, beta: S
     V_h = beta log sum_a ref_h exp(Q_h / beta),   pi_h = ref_h exp((Q_h - V_h) / beta).
 
     Args:
-      ref_logps: [*B, H, S, A] log ref; zeros give max-ent (entropy weight beta).
+      ref_logps: [*B, H, S, A] log ref; zeros give the maximum-entropy optimum (weight beta).
       beta: KL weight > 0. May be traced, and then is not checked.
     Returns:
       Solution. H = 1 is `exact.bandit.regularised_optimum`; beta to 0 is `optimal`, beta to
@@ -116,12 +116,12 @@ def _backwards(
 
 
 def advantages(solution: Solution) -> Float[Array, "*B H S A"]:
-    """A_h(s, a) = Q_h(s, a) - V_h(s); of an optimum <= 0, minus the regret of taking a in s."""
+    """A_h(s, a) = Q_h(s, a) - V_h(s); for an optimum, minus the regret of taking a in s."""
     return solution.action_values - solution.values[..., :-1, :, None]
 
 
 def occupancy(mdp: FiniteMDP, logps: Float[Array, "*B H S A"]) -> Float[Array, "*B H S"]:
-    """d_h(s) = P(s_h = s), forwards from the initial law.
+    """d_h(s) = P(s_h = s), forwards from the initial distribution.
 
     d_{h+1}(s') = sum_{s,a} d_h(s) pi_h(a | s) P_h(s' | s, a).
 
@@ -140,12 +140,12 @@ def occupancy(mdp: FiniteMDP, logps: Float[Array, "*B H S A"]) -> Float[Array, "
 
 
 def policy_return(mdp: FiniteMDP, logps: Float[Array, "*B H S A"]) -> Float[Array, "*B"]:
-    """J(pi) = E[sum_h r_h] from the initial law."""
+    """J(pi) = E[sum_h r_h] from the initial distribution."""
     return _at_start(mdp, evaluate(mdp, logps))
 
 
 def regret(mdp: FiniteMDP, logps: Float[Array, "*B H S A"]) -> Float[Array, "*B"]:
-    """J(pi*) - J(pi) >= 0 up to rounding: what a best response to these rewards gains."""
+    """J(pi*) - J(pi), >= 0 up to rounding."""
     return _at_start(mdp, optimal(mdp)) - policy_return(mdp, logps)
 
 
@@ -156,14 +156,16 @@ def _at_start(mdp: FiniteMDP, solution: Solution) -> Float[Array, "*B"]:
 def trajectory_kl(
     mdp: FiniteMDP, logps: Float[Array, "*B H S A"], ref_logps: Float[Array, "*B H S A"]
 ) -> Float[Array, "*B"]:
-    """KL between the laws of whole episodes: sum_h E_{s ~ d_h^pi} KL(pi_h(. | s) || ref_h(. | s)).
+    """KL between the distributions of whole episodes.
+
+    sum_h E_{s ~ d_h^pi} KL(pi_h(. | s) || ref_h(. | s)).
 
     Args:
-      logps: [*B, H, S, A] log pi, which visits the states.
+      logps: [*B, H, S, A] log pi.
       ref_logps: [*B, H, S, A] log ref.
     Returns:
-      [*B] nats, >= 0; inf where pi acts as ref never does. A state that pi never visits counts
-      nothing.
+      [*B] nats, >= 0; inf if pi takes an action that ref never takes. States that pi never visits
+      do not count.
     Reference: Tiapkin et al. 2023, arXiv:2310.17303.
     """
     kls = -policy_values(jnp.zeros_like(logps), logps, ref_logps, beta=1.0)
@@ -178,15 +180,15 @@ def bellman_residual(
     ref_logps: Float[Array, "*B H S A"] | None = None,
     beta: Scalar = 0.0,
 ) -> Float[Array, "*B"]:
-    """max |V_h - (T V)_h| + 2 eps max |V|, a certificate: |V_h - V*_h| <= (H - h + 1) times it.
+    """A certificate c = max |V_h - (T V)_h| + 2 eps max |V|: |V_h - V*_h| <= (H - h + 1) c.
 
-    The second term is the rounding of T V, which hides as much of the first.
+    The second term bounds the rounding error of T V.
 
     Args:
       values: [*B, H + 1, S] claimed optimal values.
       ref_logps, beta: of the soft problem; None for the hard one.
     Returns:
-      [*B] in the unit of rewards, little above 2 eps max |V| for an exact solution.
+      [*B] in the unit of rewards; slightly above 2 eps max |V| for an exact solution.
     """
     action_values = mdp.rewards + expected_values(mdp.transitions, values[..., 1:, :])
     if ref_logps is None:

@@ -1,9 +1,9 @@
 """Nash policies and maximal lotteries of preference games, by linear programs with a certificate.
 
-On the host: arrays of any kind and precision in, NumPy float64 out, bad input refused by name.
-Preferences are first made complementary to the last digit, (P + 1 - P^T) / 2: float32 matrices fall
-a little short of it. Then margins are scaled to a largest of 1/2: Nash policies do not depend on
-their scale, what a linear program takes for zero does.
+On the host: arrays of any kind and precision in, NumPy float64 out. Preferences are first made
+exactly complementary, (P + 1 - P^T) / 2, because float32 matrices are not. Then margins are scaled
+so that the largest is 1/2: Nash policies do not depend on the scale, but the tolerances of a linear
+program do.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from scipy.optimize import linprog
 
 from rlhf_jax.envs.games import check_prefs
 
-LP_TOLERANCE = 1e-10  # the smallest that HiGHS takes
-NASH_TOLERANCE = 1e-8  # of a linear program's certificate
-RANK_TOLERANCE = 1e-7  # below it a singular value or a margin may be zero
+LP_TOLERANCE = 1e-10  # the smallest that HiGHS accepts
+NASH_TOLERANCE = 1e-8  # largest accepted violation of a linear program's policy
+RANK_TOLERANCE = 1e-7  # a singular value or a margin below it may be zero
 
 
 class NashCertificate(NamedTuple):
@@ -36,15 +36,15 @@ class NashCertificate(NamedTuple):
 
 
 class LotterySet(NamedTuple):
-    """What is certain about all maximal lotteries of a game.
+    """Facts about the set of all maximal lotteries of a game.
 
     Attributes:
       violation: [*B] as in NashCertificate, of the lottery returned.
-      support: [*B, n] answers that some maximal lottery gives; all others lose to the one returned.
-      margin: [*B] least of pi(y) in the support and of P(pi > y) - 1/2 outside it, the largest
-        margin of two answers taken for 1/2.
-      dimension: [*B] of the set of maximal lotteries: 0 where there is one only; -1 where the
-        margin, or the rank that decides it, is too close to zero to tell.
+      support: [*B, n] answers in some maximal lottery; all others lose to the lottery returned.
+      margin: [*B] smallest of pi(y) in the support and of P(pi > y) - 1/2 outside it, after scaling
+        the largest margin of two answers to 1/2.
+      dimension: [*B] of the set of maximal lotteries: 0 if it is unique, -1 if the margin or the
+        rank is too close to zero to decide.
     """
 
     violation: Float64[np.ndarray, "*B"]
@@ -54,27 +54,27 @@ class LotterySet(NamedTuple):
 
 
 def skew_part(prefs: ArrayLike) -> Float64[np.ndarray, "*B n n"]:
-    """(P - P^T) / 2 = P - 1/2, the margins of a checked game: exactly skew-symmetric."""
+    """(P - P^T) / 2 = P - 1/2, the margins of a game, exactly skew-symmetric."""
     check_prefs(prefs)
     values = np.asarray(prefs, dtype=np.float64)
     return 0.5 * (values - np.swapaxes(values, -1, -2))
 
 
 def _to_scale(skew: np.ndarray) -> np.ndarray:
-    """Margins [*B, n, n] with a largest of 1/2 in each game, or all 0."""
+    """Margins [*B, n, n] scaled so that the largest of each game is 1/2, or all are 0."""
     largest = np.max(np.abs(skew), axis=(-2, -1), keepdims=True)
     return 0.5 * skew / np.where(largest > 0, largest, 0.5)
 
 
 def game_name(index: tuple[int, ...]) -> str:
-    """A game by its place among the leading axes, for messages."""
+    """Name of a game, by its index in the leading axes, for messages."""
     return f"game {index[0] if len(index) == 1 else index}" if index else "the game"
 
 
 def certify_nash(prefs: ArrayLike, probs: ArrayLike) -> NashCertificate:
-    """Measures how far policies are from Nash; needs no solver, so it holds against any.
+    """Measures how far policies are from Nash, independently of any solver.
 
-    The value of the game is known, 1/2. So a policy with no violation is optimal, and no dual
+    The value of the game is known to be 1/2, so a policy without violation is optimal; no dual
     solution is needed to prove it.
 
     Args:
@@ -93,16 +93,16 @@ def certify_nash(prefs: ArrayLike, probs: ArrayLike) -> NashCertificate:
 
 
 def nash_lp(prefs: ArrayLike) -> tuple[Float64[np.ndarray, "*B n"], NashCertificate]:
-    """A Nash policy: von Neumann winner, minimax winner, by linear programming.
+    """A Nash policy (von Neumann winner, minimax winner) by linear programming.
 
-    max v subject to P(pi > y) >= 1/2 + v for all y, pi a distribution. The optimum is v = 0. Where
-    there are several Nash policies it is a corner of their set; `maximal_lotteries` says if so.
+    max v subject to P(pi > y) >= 1/2 + v for all y, pi a distribution. The optimum is v = 0. If the
+    Nash policy is not unique, the result is a vertex of their set; see `maximal_lotteries`.
 
     Args:
-      prefs: [*B, n, n], row beats column. One program for each game, in a loop.
+      prefs: [*B, n, n], row beats column; one program per game, in a loop.
     Returns:
       probs: [*B, n].
-      certificate: of what is returned, NashCertificate.
+      certificate: NashCertificate of probs.
     Raises:
       ValueError: as `check_prefs`.
       RuntimeError: the solver failed, or its violation exceeds 1e-8 of twice the largest margin;
@@ -114,15 +114,15 @@ def nash_lp(prefs: ArrayLike) -> tuple[Float64[np.ndarray, "*B n"], NashCertific
 
 
 def maximal_lotteries(prefs: ArrayLike) -> tuple[Float64[np.ndarray, "*B n"], LotterySet]:
-    """A maximal lottery in the middle of their set, and how large the set is.
+    """A maximal lottery in the interior of their set, and the dimension of the set.
 
     max t subject to P(pi > y) >= 1/2 and pi(y) + P(pi > y) - 1/2 >= t for all y. By Tucker's
-    theorem on skew-symmetric systems t > 0: an answer that this lottery does not give loses to it,
-    so no maximal lottery gives it. All of them solve one linear system on the support, whose rank
-    says how many dimensions they fill.
+    theorem on skew-symmetric systems t > 0: an answer with probability 0 in this lottery loses to
+    it, so it has probability 0 in all maximal lotteries. All of them solve one linear system on the
+    support, and its rank gives the dimension.
 
     Args:
-      prefs: [*B, n, n], row beats column. One program for each game, in a loop.
+      prefs: [*B, n, n], row beats column; one program per game, in a loop.
     Returns:
       probs: [*B, n].
       lotteries: LotterySet.
@@ -146,7 +146,7 @@ def maximal_lotteries(prefs: ArrayLike) -> tuple[Float64[np.ndarray, "*B n"], Lo
 
 
 def _nullity(matrix: np.ndarray) -> int:
-    """Dimensions of the kernel; 0, which no support has, where a rank cannot be told."""
+    """Dimension of the kernel; 0 (impossible for a support) if the rank cannot be decided."""
     values = np.linalg.svd(matrix, compute_uv=False)
     if np.any((values > LP_TOLERANCE) & (values < RANK_TOLERANCE)):
         return 0
@@ -154,7 +154,7 @@ def _nullity(matrix: np.ndarray) -> int:
 
 
 def _for_each(skew: np.ndarray, solve: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """One solution per game, and the name of the game that has none."""
+    """One solution per game; an error names its game."""
     probs = np.empty(skew.shape[:-1])
     for index in np.ndindex(skew.shape[:-2]):
         try:
@@ -165,7 +165,7 @@ def _for_each(skew: np.ndarray, solve: Callable[[np.ndarray], np.ndarray]) -> np
 
 
 def _maximise(skew: np.ndarray, weights: np.ndarray, lead: float) -> np.ndarray:
-    """The policy of the largest t with A^T p + w p >= t and, where lead is 1, A^T p >= 0."""
+    """The policy with the largest t such that A^T p + w p >= t and, if lead is 1, A^T p >= 0."""
     n = len(skew)
     rows = [np.hstack([skew - np.diag(weights), np.ones((n, 1))])]
     if lead:
@@ -191,7 +191,7 @@ def _maximise(skew: np.ndarray, weights: np.ndarray, lead: float) -> np.ndarray:
 
 
 def _accepted(prefs: ArrayLike, probs: np.ndarray) -> NashCertificate:
-    """The certificate, if it is one."""
+    """The certificate; RuntimeError if its violation is too large."""
     certificate = certify_nash(prefs, probs)
     scales = 2.0 * np.max(np.abs(skew_part(prefs)), axis=(-2, -1))
     for index, violation in np.ndenumerate(certificate.violation):

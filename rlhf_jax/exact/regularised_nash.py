@@ -1,7 +1,7 @@
-"""The Nash policy of a regularised preference game, to the last digits of float64.
+"""The Nash policy of a regularised preference game, to float64 precision.
 
-On the host: arrays of any kind and precision in, NumPy float64 out, bad input refused by name.
-Preferences are first made complementary to the last digit, (P + 1 - P^T) / 2.
+On the host: arrays of any kind and precision in, NumPy float64 out. Preferences are first made
+exactly complementary, (P + 1 - P^T) / 2.
 """
 
 from functools import partial
@@ -16,13 +16,13 @@ from jaxtyping import Array, Float64
 from rlhf_jax.exact.nash import game_name, skew_part
 from rlhf_jax.ops.linear_systems import solve
 
-WARM_STEPS, NEWTON_STEPS = 100, 50  # of a round; each has ten times the warm steps of the last
+WARM_STEPS, NEWTON_STEPS = 100, 50  # in the first round; each round has ten times the warm steps
 ROUNDS = 4
-SHRINKS = 0.5 ** np.arange(16)  # of a Newton step
+SHRINKS = 0.5 ** np.arange(16)  # lengths that are tried for a Newton step
 
 
 class _Game(NamedTuple):
-    """One game: P - 1/2 [n, n], log mu [n], which answers mu gives [n], beta."""
+    """One game: P - 1/2 [n, n], log mu [n], whether mu(y) > 0 [n], beta."""
 
     skew: Array
     ref_logps: Array
@@ -33,29 +33,29 @@ class _Game(NamedTuple):
 def regularised_nash(
     prefs: ArrayLike, ref_logps: ArrayLike, *, beta: ArrayLike, tolerance: float = 1e-12
 ) -> Float64[np.ndarray, "*B n"]:
-    """log of the regularised Nash policy, the quantal response equilibrium; there is exactly one.
+    """Log-probs of the regularised Nash policy (quantal response equilibrium), which is unique.
 
     pi*(y) = mu(y) exp(P(y > pi*) / beta) / Z.
 
-    Extragradient steps, which contract from anywhere, then Newton steps on
-    l - log mu - P softmax(l) / beta, each shortened until that falls. The Jacobian is the identity
-    plus a matrix that is skew in the metric of pi, so it is never singular, and every step is one
-    of descent. Where 50 are not enough, more of the first come before them. All games are solved
-    in one jit.
+    Extragradient steps, which contract from any start, are followed by Newton steps on
+    l - log mu - P softmax(l) / beta, each shortened until its norm decreases. The Jacobian is the
+    identity plus a matrix that is skew in the metric of pi, so it is never singular and every step
+    is a descent direction. If 50 Newton steps are not enough, the next round starts with more
+    extragradient steps. All games are solved in one compiled program.
 
     Args:
       prefs: [*B, n, n], row beats column.
-      ref_logps: [*B, n] log mu in nats, normalised here; -inf is an answer that is never given.
-      beta: [*B] KL weight > 0; a paper's tau. Seen to work from 1e-3 to 10 with up to 1,000
-        answers; far below, the rounding of P pi / beta exceeds the tolerance.
+      ref_logps: [*B, n] log mu in nats, normalised here; -inf for an answer that is never given.
+      beta: [*B] KL weight > 0; tau in some papers. Tested from 1e-3 to 10 with up to 1,000 answers;
+        for much smaller beta, the rounding of P pi / beta exceeds the tolerance.
       tolerance: largest accepted max_y |log pi - log_softmax(log mu + P pi / beta)|.
     Returns:
       [*B, n] log-probs in nats; leading axes of the three arguments broadcast.
     Raises:
-      ValueError: as `check_prefs`; beta <= 0 or not finite; log mu NaN, +inf or -inf throughout, or
-        of another number of answers.
-      RuntimeError: the tolerance was not reached; it names the game and beta.
-    Reference: Munos et al. 2023, arXiv:2312.00886, Prop. 1, for being the only one.
+      ValueError: as `check_prefs`; beta <= 0 or not finite; log mu is NaN, +inf, or -inf for all
+        answers, or has another number of answers.
+      RuntimeError: the tolerance was not reached; the message names the game and beta.
+    Reference: Munos et al. 2023, arXiv:2312.00886, Prop. 1 (uniqueness).
     """
     skew, ref, betas = skew_part(prefs), _checked_reference(ref_logps), _checked_beta(beta)
     n = skew.shape[-1]
@@ -81,7 +81,7 @@ def regularised_nash(
 
 
 def _checked_reference(ref_logps: ArrayLike) -> np.ndarray:
-    """log mu in float64, with an answer at least, and no NaN."""
+    """log mu in float64; ValueError if it is NaN, +inf, or -inf for all answers."""
     ref = np.asarray(ref_logps, dtype=np.float64)
     if np.any(np.isnan(ref) | (ref == np.inf)) or np.any(np.all(ref == -np.inf, axis=-1)):
         raise ValueError("log mu must be finite, or -inf for some of the answers")
@@ -89,7 +89,7 @@ def _checked_reference(ref_logps: ArrayLike) -> np.ndarray:
 
 
 def _checked_beta(beta: ArrayLike) -> np.ndarray:
-    """beta in float64, positive and finite."""
+    """beta in float64; ValueError unless it is positive and finite."""
     betas = np.asarray(beta, dtype=np.float64)
     if not np.all(np.isfinite(betas) & (betas > 0)):
         raise ValueError(f"beta must be positive and finite, got {beta}")
@@ -125,12 +125,12 @@ def _solve(skew: Array, ref_logps: Array, beta: Array, *, tolerance: Array) -> t
 
 
 def _policy(game: _Game, logits: Array) -> Array:
-    """log pi of logits [*B, n], which are finite where the answer is never given, too."""
+    """log pi of logits [*B, n]; logits are finite also for answers with mu(y) = 0."""
     return jax.nn.log_softmax(jnp.where(game.allowed, logits, -jnp.inf))
 
 
 def _extragradient(game: _Game, logps: Array) -> Array:
-    """A step of the largest size that contracts on every game, 2 / (1 + 2 beta)."""
+    """An extragradient step of size 2 / (1 + 2 beta), the largest that contracts in every game."""
     eta = 2.0 / (1.0 + 2.0 * game.beta)
     pulled = (1.0 - eta * game.beta) * logps + eta * game.beta * game.ref_logps
     half = jax.nn.log_softmax(pulled + eta * game.skew @ jnp.exp(logps))
@@ -145,7 +145,7 @@ def _residual(game: _Game, logits: Array) -> Array:
 
 
 def _offsets(game: _Game, logits: Array) -> Array:
-    """l - log mu - P softmax(l) / beta of logits [*B, n], less its mean: 0 at the Nash policy."""
+    """l - log mu - P softmax(l) / beta of logits [*B, n], minus its mean: 0 at the Nash policy."""
     played = jnp.exp(_policy(game, logits)) @ game.skew.T
     offsets = logits - jnp.where(game.allowed, game.ref_logps, 0.0) - played / game.beta
     mean = jnp.mean(offsets, axis=-1, keepdims=True, where=game.allowed)
@@ -153,7 +153,7 @@ def _offsets(game: _Game, logits: Array) -> Array:
 
 
 def _newton(game: _Game, logps: Array, goal: Array) -> Array:
-    """Logits after Newton steps, until the goal is reached or none brings the offsets down."""
+    """Logits after Newton steps, until the residual reaches the goal or no step helps."""
 
     def unfinished(state: tuple[Array, Array, Array]) -> Array:
         logits, count, stuck = state
@@ -164,7 +164,7 @@ def _newton(game: _Game, logps: Array, goal: Array) -> Array:
 
 
 def _newton_step(game: _Game, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-    """The longest of 16 Newton steps that brings the offsets down; stuck where none does."""
+    """The longest of 16 shortened Newton steps that reduces the offsets; stuck if none does."""
     logits, count, _ = state
     offsets, probs = _offsets(game, logits), jnp.exp(_policy(game, logits))
     slopes = game.skew * probs - jnp.outer(game.skew @ probs, probs)
@@ -173,6 +173,6 @@ def _newton_step(game: _Game, state: tuple[Array, Array, Array]) -> tuple[Array,
     lengths = jnp.linalg.norm(_offsets(game, tried), axis=-1)
     good = lengths < (1.0 - 1e-4 * SHRINKS) * jnp.linalg.norm(offsets)
     moved = jnp.where(jnp.any(good), tried[jnp.argmax(good)], logits)
-    # Logits near 0 where the policy has its mass have the finest digits there.
+    # Shifted so that the likely answers have logits near 0, where floats are most precise.
     top = jnp.max(moved, where=game.allowed, initial=-jnp.inf)
     return moved - top, count + 1, ~jnp.any(good)

@@ -1,6 +1,7 @@
-"""Who beats whom in a preference game: Condorcet winners, top cycles, intransitive triples.
+"""Tournaments of preference games: Condorcet winners, Smith sets, cycles, intransitive triples.
 
-Only the sign of P(row beats column) - 1/2 counts; 1/2 exactly is a tie. All of it can be traced.
+Only the sign of P(row beats column) - 1/2 counts; exactly 1/2 is a tie. All functions can be
+traced.
 """
 
 import jax
@@ -22,42 +23,41 @@ def condorcet_winner(prefs: Float[Array, "*B n n"]) -> Int[Array, "*B"]:
 
 
 def intransitive_share(prefs: Float[Array, "*B n n"]) -> Float[Array, "*B"]:
-    """Share of the triples of answers that beat each other in a circle.
+    """Share of the triples of answers that form a cycle.
 
     Args:
-      prefs: [*B, n, n], row beats column; triples with a tie in them count as transitive.
+      prefs: [*B, n, n], row beats column; triples with a tie count as transitive.
     Returns:
-      [*B] in [0, 1]; about 1/4 where every pair is a fair coin, 0 with fewer than three answers.
+      [*B] in [0, 1]; about 1/4 for independent fair coins, 0 for fewer than three answers.
     """
     n = prefs.shape[-1]
     beats = _beats(prefs).astype(jnp.float32)
     paths = jnp.matmul(beats, beats, precision=jax.lax.Precision.HIGHEST)
-    # Each circle i > j > k > i is counted once from each of its members.
+    # Each cycle i > j > k > i is counted once from each of its three members.
     circles = jnp.sum(paths * jnp.swapaxes(beats, -1, -2), axis=(-1, -2)) / 3.0
     return circles / max(n * (n - 1) * (n - 2) / 6, 1.0)
 
 
 def has_cycle(prefs: Float[Array, "*B n n"]) -> Bool[Array, "*B"]:
-    """Whether some answers beat each other in a circle, of any length.
+    """Whether there is a cycle of any length.
 
-    Without ties there is then a circle of three; with ties there need not be.
+    Without ties there is then also a cycle of three answers; with ties there may be none.
 
     Args:
       prefs: [*B, n, n], row beats column.
-    Returns:
-      [*B].
     """
     return jnp.any(jnp.diagonal(_reaches(_beats(prefs)), axis1=-2, axis2=-1), axis=-1)
 
 
 def smith_set(prefs: Float[Array, "*B n n"]) -> Bool[Array, "*B n"]:
-    """The Smith set or top cycle: the fewest answers each of which beats all the others.
+    """The Smith set (top cycle): the smallest set with members that beat all answers outside it.
 
-    It is the Condorcet winner alone where there is one. Every Nash policy lies in it, because one
-    of the game among its members beats all that is outside.
+    If there is a Condorcet winner, it is the only member. The support of every Nash policy lies in
+    the Smith set, because every member beats every answer outside.
 
     Args:
-      prefs: [*B, n, n], row beats column; a tie between the two sides keeps both in.
+      prefs: [*B, n, n], row beats column; a tie between a member and another answer makes both
+        members.
     Returns:
       [*B, n] mask, never empty.
     """
@@ -66,12 +66,12 @@ def smith_set(prefs: Float[Array, "*B n n"]) -> Bool[Array, "*B n"]:
 
 
 def _beats(prefs: Float[Array, "*B n n"]) -> Bool[Array, "*B n n"]:
-    """Row beats column more often than not."""
+    """True where row beats column with probability above 1/2."""
     return prefs > 0.5
 
 
 def _reaches(edges: Bool[Array, "*B n n"]) -> Bool[Array, "*B n n"]:
-    """Whether a path of one edge or more leads from row to column."""
+    """Whether a path of at least one edge leads from row to column."""
     for _ in range(max(edges.shape[-1] - 1, 1).bit_length()):
         ones = edges.astype(jnp.float32)
         edges = edges | (jnp.matmul(ones, ones, precision=jax.lax.Precision.HIGHEST) > 0)

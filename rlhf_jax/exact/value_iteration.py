@@ -1,8 +1,8 @@
 """Planning by sweeps, for tables too large for a linear solve; dense or sparse transitions.
 
-A dense sweep reads every transition once; a sparse one only those that can happen. Both stop with
-a certificate: the error is at most (gamma c + 2 eps max|V|) / (1 - gamma), where c is what the last
-sweep changed and the second term the rounding of that sweep.
+A dense sweep reads every transition once, a sparse one only the possible ones. Both return a bound
+on the error, (gamma c + 2 eps max|V|) / (1 - gamma), where c is the change of the last sweep and
+the second term its rounding error.
 """
 
 from collections.abc import Callable
@@ -19,15 +19,15 @@ from rlhf_jax.types import Scalar
 
 
 class SparseTransitions(NamedTuple):
-    """successors: [*B, S, A, K] int, the next states that can follow; probs: [*B, S, A, K] theirs,
-    0 where there are fewer than K."""
+    """successors: [*B, S, A, K] int, possible next states; probs: [*B, S, A, K] their
+    probabilities, 0 if there are fewer than K."""
 
     successors: Array
     probs: Array
 
 
 class Sweeps(NamedTuple):
-    """values: [*B, S]; error: [*B] bound on max_s |V - V_true|; sweeps: how many were done."""
+    """values: [*B, S]; error: [*B] bound on max_s |V - V_true|; sweeps: number of sweeps."""
 
     values: Array
     error: Array
@@ -47,12 +47,12 @@ def next_values(
 
 
 def sparsify(transitions: Float[Array, "*B S A S"], *, successors: int) -> SparseTransitions:
-    """The K largest transitions of every state and action, in the order of their probabilities.
+    """The K largest transitions of every state and action, in order of probability.
 
     Args:
       transitions: [*B, S, A, S].
-      successors: K, at least the number of next states that can follow any pair; with fewer the
-        rows no longer sum to 1.
+      successors: K, at least the number of possible next states of every pair; otherwise the rows
+        no longer sum to 1.
     """
     probs, places = jax.lax.top_k(transitions, successors)
     return SparseTransitions(places, probs)
@@ -74,10 +74,10 @@ def value_iteration(
       gamma: discount in [0, 1). May be traced.
       tolerance: stop when the error bound is at most this, in the unit of values; >= 0. May be
         traced.
-      max_sweeps: stop in any case.
+      max_sweeps: upper limit.
     Returns:
-      Sweeps. `error` is above the tolerance where max_sweeps was reached, or where nothing changed
-      any more: 2 eps max|V| / (1 - gamma) is as far as rounding lets it fall.
+      Sweeps. `error` exceeds the tolerance if max_sweeps was reached, or if nothing changes any
+      more; rounding keeps it above 2 eps max|V| / (1 - gamma).
     """
 
     def backup(values):
@@ -97,8 +97,8 @@ def policy_evaluation(
 ) -> Sweeps:
     """V^pi of a discounted MDP: V <- r_pi + gamma P_pi V, from 0, until the error bound is small.
 
-    P_pi is made once, so that a sweep reads A times less than one of value iteration (dense), or
-    as much (sparse).
+    P_pi is computed once, so a dense sweep reads A times less than in value iteration; a sparse
+    sweep reads as much.
 
     Args:
       logps: [*B, S, A] log pi.
@@ -130,8 +130,8 @@ def _sweep(
     tolerance: Scalar,
     max_sweeps: int,
 ) -> Sweeps:
-    """Sweeps of a gamma-contraction until every batch element's error bound is below tolerance, or
-    none of those above it moves."""
+    """Sweeps of a gamma-contraction until the error bound of every batch element is at most the
+    tolerance, or none of the others changes any more."""
     check_range("[0, 1)", gamma=gamma)
     check_range("[0, inf)", tolerance=tolerance)
 

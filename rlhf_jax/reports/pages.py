@@ -11,8 +11,8 @@ from rlhf_jax.reports.claims import Claim, Table, write_text
 
 
 class Shown(NamedTuple):
-    """A figure on a page. title: of its section; caption: what is drawn, and how; alt: what is to
-    be seen in it, for who can't see it."""
+    """A figure on a page. title: of its section; caption: what is drawn and how; alt: a description
+    for readers who cannot see it."""
 
     figure: Figure
     title: str
