@@ -1,6 +1,5 @@
 """Online methods as data: each is a function from a scored rollout to a batch, and an update."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.online import OnlineMethod, Scored, flat, same
-from rlhf_jax.types import Params, TrainState
+from rlhf_jax.types import AnswerLogps, PairLoss, Params, TrainState
 
 
 def ppo(
@@ -56,9 +55,9 @@ def ppo(
 
 def online_pairs(
     lab: LanguageLab,
-    loss: Callable[..., jax.Array],
+    loss: PairLoss,
     *,
-    logps: Any = sequence_logps,
+    logps: AnswerLogps = sequence_logps,
     reference: bool = True,
 ) -> OnlineMethod:
     """Any loss of pairs on two fresh answers to each prompt, the one with the higher score chosen.

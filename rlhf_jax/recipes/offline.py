@@ -25,7 +25,7 @@ from rlhf_jax.policies.language import language_preference
 from rlhf_jax.recipes.lab import LanguageLab, start_training
 from rlhf_jax.recipes.rows import Records, Rows, halves, in_chunks, pair_batch
 from rlhf_jax.training import Stage, UserError, train_stage
-from rlhf_jax.types import Params, PreferenceBatch, PreferenceFn
+from rlhf_jax.types import AnswerLogps, PairLoss, Params, PreferenceBatch, PreferenceFn
 
 Measure = Callable[[Params, int], dict[str, Any]]
 
@@ -88,8 +88,8 @@ def preference(
     params: Params,
     fit: Fit,
     *,
-    loss: Any,
-    logps: Any = sequence_logps,
+    loss: PairLoss,
+    logps: AnswerLogps = sequence_logps,
     reference: bool = True,
 ) -> Params:
     """Any loss of pairs: DPO, IPO, SimPO and the others of docs/losses.md.
@@ -154,7 +154,7 @@ def reference_logps(
     pairs: Records,
     *,
     batch_size: int,
-    logps: Any = sequence_logps,
+    logps: AnswerLogps = sequence_logps,
 ) -> dict[str, np.ndarray]:
     """Log-probs of every pair under the reference, computed once: "chosen" and "rejected", [N]."""
 
