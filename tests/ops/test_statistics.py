@@ -30,13 +30,13 @@ def test_infinite_scores_win_lose_and_tie():
     np.testing.assert_array_equal(wins(scores, others), [0.5, 0.5, 0.0, jnp.nan])
 
 
-def test_mean_interval_golden_numbers():
+def test_mean_with_interval_golden_numbers():
     # mean 2, standard deviation 1 (Bessel), half width 1.96 / sqrt(3) = 1.1315857
     expected = [2.0, 0.8684143, 3.1315857]
     np.testing.assert_allclose(mean_with_interval(jnp.array([1.0, 2.0, 3.0])), expected, rtol=1e-6)
 
 
-def test_mean_interval_covers_the_truth_19_times_in_20():
+def test_mean_with_interval_covers_the_truth_19_times_in_20():
     samples = jax.random.bernoulli(jax.random.key(0), 0.7, (4000, 200)).astype(jnp.float32)
     _, low, high = jax.vmap(mean_with_interval)(samples).T
     coverage = float(jnp.mean((low <= 0.7) & (high >= 0.7)))
@@ -44,7 +44,7 @@ def test_mean_interval_covers_the_truth_19_times_in_20():
     assert 0.93 < coverage < 0.965
 
 
-def test_mean_interval_needs_two_numbers():
+def test_mean_with_interval_needs_two_numbers():
     with pytest.raises(ValueError, match="at least two numbers, got 1"):
         mean_with_interval(jnp.ones(1))
 
