@@ -148,7 +148,7 @@ def test_the_cliff_grid_pays_on_entering():
             "must leave room",
         ),
         (lambda: lottery_board(jax.random.key(0), win_weight=1.0, side=1), "side must be >= 2"),
-        (lambda: cliff_grid(jax.random.key(0), side=2), "hazards 4"),
+        (lambda: cliff_grid(jax.random.key(0), side=2), "4 hazards"),
     ],
 )
 def test_what_is_no_board_is_refused(make, message):
