@@ -26,10 +26,16 @@ from rlhf_jax.training.signals import Stop, never
 from rlhf_jax.types import PyTree
 
 StepFn = Callable[[PyTree, int], tuple[PyTree, dict[str, Any]]]
+Until = Callable[[PyTree], bool]
 # Metrics stay on the device for at most so many steps or seconds: fetching them after every step
 # would make the host wait for the device.
 PENDING_STEPS = 20
 PENDING_SECONDS = 0.5
+
+
+def unending(state: PyTree) -> bool:
+    """No state ends the loop before its steps are done."""
+    return False
 
 
 class Trained(NamedTuple):
@@ -51,6 +57,7 @@ def train(
     log_every: int = 1,
     progress: bool = False,
     stop: Stop = never,
+    until: Until = unending,
     followed: bool = False,
     metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:
@@ -68,6 +75,7 @@ def train(
       save_every: updates between checkpoints; 0 saves only at the end or when stopped.
       progress: show a bar on a terminal, or else a line at the end. stop: called after each step;
         if it returns the number of a signal, the loop saves and raises Interrupted.
+      until: called on every state; where it is True the loop ends, as after its last step.
       followed: True if a later loop was already checkpointed: keep the metric rows written after
         this loop. Otherwise a restored loop cuts metrics.jsonl back to its checkpoint.
     Raises:
@@ -75,30 +83,31 @@ def train(
       DivergedError: a metric with "loss" in its path, or a state to be saved, is not finite.
     """
     began = time.perf_counter()
-    state, start, earlier = _resume(state, stage, store, writer, cut=not followed)
+    state, done, earlier = _resume(state, stage, store, writer, cut=not followed)
     pending: list[tuple[int, dict[str, Any]]] = []
     loss, fetched = math.nan, time.perf_counter()
-    with progress_bar(stage, steps, show=progress, done=start) as advance:
-        for step in range(start, steps):
+    with progress_bar(stage, steps, show=progress, done=done) as advance:
+        for step in range(done, done if until(state) else steps):
             done, (state, metrics) = step + 1, step_fn(state, step)
             pending.append((done, metrics))
             asked = stop()  # called once: a signal that arrives later is handled in the next step
-            saving = asked or done == steps or (save_every and done % save_every == 0)
+            last = done == steps or bool(until(state))
+            saving = asked or last or (save_every and done % save_every == 0)
             late = time.perf_counter() - fetched > PENDING_SECONDS
             if saving or late or len(pending) >= PENDING_STEPS:
-                loss = _flush(pending, writer, stage, log_every, steps, store=store)
+                loss = _flush(pending, writer, stage, log_every, last, store=store)
                 advance(done, f"loss {loss:.4g}" if math.isfinite(loss) else "")
                 pending, fetched = [], time.perf_counter()
             if saving:
-                seconds = earlier + time.perf_counter() - began
-                kept = {"stage": stage, "rows": position(writer), "seconds": seconds}
-                _save(store, done, state, {**metadata, **kept})
+                kept = {**metadata, "stage": stage, "rows": position(writer), "last": last}
+                _save(store, done, state, kept, earlier + time.perf_counter() - began)
             if asked:
                 raise Interrupted(asked, f"{stage} after step {done} of {steps}")
-    trained = Trained(state, earlier + time.perf_counter() - began)
-    if progress and not Console().is_terminal:
-        _plain_line(stage, steps, loss, trained.seconds)
-    return trained
+            if last:
+                break
+    seconds = earlier + time.perf_counter() - began
+    _plain_line(stage, done, loss, seconds, show=progress)
+    return Trained(state, seconds)
 
 
 def _resume(
@@ -143,11 +152,15 @@ def _flush(
     writer: MetricWriter,
     stage: str,
     log_every: int,
-    steps: int,
+    last: bool,
     *,
     store: Store,
 ) -> float:
-    """Fetches pending metrics in one transfer, checks and writes them; returns the last loss."""
+    """Fetches pending metrics in one transfer, checks and writes them; returns the last loss.
+
+    Rows of every log_every-th step are written, and the newest where `last` says that it ends the
+    loop.
+    """
     rows = jax.device_get(pending)
     loss = math.nan
     for done, metrics in rows:
@@ -156,17 +169,16 @@ def _flush(
                 loss = as_number(metrics[name])
                 if not math.isfinite(loss):
                     raise _diverged(f"{stage}: {name} is {loss} at step {done}", store)
-    write_metrics(
-        writer, stage, [row for row in rows if row[0] % log_every == 0 or row[0] == steps]
-    )
+    end = rows[-1][0] if last else None
+    write_metrics(writer, stage, [row for row in rows if row[0] % log_every == 0 or row[0] == end])
     return loss
 
 
-def _save(store: Store, done: int, state: PyTree, kept: dict[str, Any]) -> None:
+def _save(store: Store, done: int, state: PyTree, kept: dict[str, Any], seconds: float) -> None:
     """Saves a state; DivergedError if it is not finite."""
     if bad := trees.first_not_finite(state):
         raise _diverged(f"{kept['stage']}: state{bad} after step {done}", store)
-    checkpoints.save(store, done, state, kept)
+    checkpoints.save(store, done, state, {**kept, "seconds": seconds})
 
 
 def _diverged(what: str, store: Store) -> DivergedError:
@@ -178,6 +190,8 @@ def _diverged(what: str, store: Store) -> DivergedError:
     )
 
 
-def _plain_line(stage: str, steps: int, loss: float, seconds: float) -> None:
-    shown = f", loss {loss:.4g}" if math.isfinite(loss) else ""
-    print(f"{stage}: {steps} steps{shown}, {seconds:.1f} s", flush=True)
+def _plain_line(stage: str, steps: int, loss: float, seconds: float, *, show: bool) -> None:
+    """How it went, where there is no terminal for a bar."""
+    if show and not Console().is_terminal:
+        shown = f", loss {loss:.4g}" if math.isfinite(loss) else ""
+        print(f"{stage}: {steps} steps{shown}, {seconds:.1f} s", flush=True)

@@ -34,7 +34,7 @@ from rlhf_jax.training.folders import (
     note_environment,
     note_files,
 )
-from rlhf_jax.training.loop import StepFn, train
+from rlhf_jax.training.loop import StepFn, Until, train, unending
 from rlhf_jax.training.metrics import (
     MetricWriter,
     RowsPrefix,
@@ -189,12 +189,14 @@ def train_stage(
     save_every: int = 100,
     log_every: int = 1,
     part: str = "steps",
+    until: Until = unending,
 ) -> PyTree:
     """`train` with the folder, writer, progress bar and stop flag of the run; returns the state.
 
     `part` is the folder of the loop's checkpoints; each further loop of a stage needs another one.
     Its rows have the name of the stage, or `<stage>/<part>` if part is given. The loops of a stage
-    must come in the same order each time.
+    must come in the same order each time. `until` ends the loop early, at the first state for which
+    it is True.
 
     Raises:
       ResultsError: this loop is not finished, but a later one has a checkpoint.
@@ -215,6 +217,7 @@ def train_stage(
         log_every=log_every,
         progress=stage.run.progress,
         stop=stage.run.stop,
+        until=until,
         followed=followed,
         metadata={"part": part, "origin": _origin(stage.run, stage.name)},
     )
@@ -334,13 +337,19 @@ def _followed(stage: Stage, store: Store, steps: int) -> bool:
     folder = store.root.parent
     later = [folder / part for part in origins.loops(folder, but={*stage.loops, store.root.name})]
     done = max(checkpoints.steps(store), default=0)
-    if later and done < steps:
+    if later and done < steps and not _ended(store, done):
         names = " and ".join(str(path) for path in later)
         raise ResultsError(
             f"{store.root} has {done} of {steps} steps but {names} goes on from its end: "
             f"delete {names} and resume"
         )
     return bool(later) or stage.again
+
+
+def _ended(store: Store, step: int) -> bool:
+    """Whether the checkpoint of this step, if there is one, is of the loop's end."""
+    folder = checkpoints.folder_of(store, step)
+    return folder.is_dir() and checkpoints.read_record(folder)["metadata"].get("last", False)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -78,6 +78,25 @@ def test_rows_and_checkpoints(tmp_path, writer):
     assert again.seconds >= newest.metadata["seconds"]
 
 
+def test_a_loop_ends_at_the_first_state_that_is_enough(tmp_path, writer):
+    """A sum of ones that is 5 after 5 of 9 steps: saved, written, and no step more when resumed."""
+    store = Store(tmp_path / "store")
+    options: dict[str, Any] = {"stage": "s", "steps": 9, "store": store, "writer": writer}
+
+    def one(state, step):
+        return state + 1, {"sum": state + 1}
+
+    def enough(state):
+        return state >= 5
+
+    for _ in range(2):
+        trained = train(one, 0, save_every=3, log_every=2, until=enough, **options)
+        assert trained.state == 5
+        assert [row["step"] for row in rows_of(writer)] == [2, 4, 5]
+        assert checkpoints.steps(store) == [3, 5]
+    assert train(one, 7, until=enough, **options | {"store": Store(tmp_path / "other")}).state == 7
+
+
 def test_a_stop_saves_and_the_rest_follows(tmp_path, writer):
     seen = []
 

@@ -23,7 +23,7 @@ def update(state, step):
     return state, {"loss": state**2}
 
 
-def session(out, *, kill_at=None, stop_at=None, parts=("steps", "more")):
+def session(out, *, kill_at=None, stop_at=None, parts=("steps", "more"), until=loop.unending):
     """One session; kill_at and stop_at name a step (part, step) within which it ends."""
     asked = []
 
@@ -41,8 +41,15 @@ def session(out, *, kill_at=None, stop_at=None, parts=("steps", "more")):
         state = jnp.float32(0)
         for part in parts:
             write_metrics(stage.run.writer, stage.name, [(0, {f"before_{part}": state})])
+            enough = until if part == "steps" else loop.unending
             state = train_stage(
-                stage, stepper(part), state, steps=STEPS, save_every=SAVE_EVERY, part=part
+                stage,
+                stepper(part),
+                state,
+                steps=STEPS,
+                save_every=SAVE_EVERY,
+                part=part,
+                until=enough,
             )
             write_metrics(stage.run.writer, stage.name, [(STEPS, {f"after_{part}": state})])
         return {"state": state}, {}
@@ -112,6 +119,18 @@ def test_killed_in_each_of_three_loops(tmp_path, whole):
             with pytest.raises(Killed):
                 session(tmp_path / "r", kill_at=(part, step), parts=parts)
     end(tmp_path / "r", whole[parts], parts=parts)
+
+
+def test_killed_after_a_first_loop_that_ended_early(tmp_path):
+    def far(state):
+        return abs(state) > 1.0
+
+    found = session(tmp_path / "whole", until=far)
+    rows = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    assert rows.count(b'"stage": "fit",') < STEPS
+    with pytest.raises(Killed):
+        session(tmp_path / "r", kill_at=("more", 6), until=far)
+    end(tmp_path / "r", (found, rows), until=far)
 
 
 @pytest.mark.parametrize("kept", [0, 1])
