@@ -14,13 +14,14 @@ tabular method that a round becomes when its regression or its expectation is ex
 | `nash_mp_pg` | the same, fresh for each step | two halves of such steps | `nash_mp` |
 | `online_ipo` | y, y' ~ uniform, y'' ~ pi_t | gradient step on a regression | `mirror_descent` |
 | `egpo` | the same, then y'' ~ pi_{t+1/2} | two such steps from pi_t | `nash_mp` |
-| `inpo` | y, y' ~ pi_t, labelled | a regression solved | `mirror_descent` |
+| `iterative_dpo` | y, y' ~ pi_t, labelled | gradient steps of DPO | none |
+| `inpo` | the same | a regression solved | `mirror_descent` |
 | `onpo` | the same | two regressions solved | `omwu` |
 | `td_mnpo_regression` | the same | a regression solved | `td_mnpo` |
 | `spo`, `spo_queue` | K answers ~ pi_t | policy gradient step on win rates | `policy_gradient` |
 
 Papers: Nash-MD-PG and Nash-EMA-PG 2312.00886, Nash-MP 2505.19731, online IPO and EGPO 2503.08942,
-INPO 2407.00617, ONPO 2502.16852, TD-MNPO 2509.23102, SPO 2401.04056.
+iterative DPO 2312.16682, INPO 2407.00617, ONPO 2502.16852, TD-MNPO 2509.23102, SPO 2401.04056.
 """
 
 from rlhf_jax.algos.selfplay.gradients import nash_ema_pg as nash_ema_pg
@@ -28,6 +29,7 @@ from rlhf_jax.algos.selfplay.gradients import nash_md_pg as nash_md_pg
 from rlhf_jax.algos.selfplay.gradients import nash_mp_pg as nash_mp_pg
 from rlhf_jax.algos.selfplay.regressions import egpo as egpo
 from rlhf_jax.algos.selfplay.regressions import inpo as inpo
+from rlhf_jax.algos.selfplay.regressions import iterative_dpo as iterative_dpo
 from rlhf_jax.algos.selfplay.regressions import online_ipo as online_ipo
 from rlhf_jax.algos.selfplay.regressions import onpo as onpo
 from rlhf_jax.algos.selfplay.regressions import td_mnpo_regression as td_mnpo_regression

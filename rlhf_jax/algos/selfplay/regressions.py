@@ -1,5 +1,6 @@
 """Regressions on judged pairs of answers. Online IPO and EGPO take one gradient step per round or
-half round; INPO, ONPO and TD-MNPO take many, to solve the regression of a round."""
+half round, iterative DPO some; INPO, ONPO and TD-MNPO take many, to solve the regression of a
+round."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,6 +24,7 @@ from rlhf_jax.algos.selfplay.rounds import (
 )
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.games import inpo_loss, mnpo_loss, online_ipo_loss, onpo_loss
+from rlhf_jax.losses.preference import dpo_loss
 from rlhf_jax.ops.masking import weighted_mean
 from rlhf_jax.types import (
     Draw,
@@ -83,6 +85,43 @@ def egpo(arena: Arena, *, beta: Scalar, pair_draw: Draw | None = None) -> Answer
         half, _ = step(state.train, state.train.params, prompts, first)
         train, metrics = step(state.train, half.params, prompts, second)
         return AnswerState(train, (), state.round + 1), metrics
+
+    return AnswerMethod(partial(start_rounds, arena), play)
+
+
+def iterative_dpo(arena: Arena, *, beta: Scalar, steps: int) -> AnswerMethod:
+    """Iterative DPO: a round is `steps` gradient steps of DPO on labelled pairs from pi_t.
+
+    The reference stays mu. Labels are drawn as in `inpo`. DPO fits Bradley-Terry scores to them,
+    which preferences that go round do not have: the baseline of the other methods.
+
+    Args:
+      beta: KL weight > 0.
+      steps: gradient steps on the round's pairs, >= 1; the optimiser state goes on from round to
+        round.
+    Returns:
+      AnswerMethod. Metrics as `inpo`, of the last step.
+    Raises:
+      ValueError: beta or steps <= 0.
+    Reference: Xu et al. 2023, arXiv:2312.16682; Xiong et al. 2023, arXiv:2312.11456.
+    Departs: pairs are two answers of the policy, neither filtered nor kept for later rounds.
+    """
+    check_range("(0, inf)", beta=beta)
+    check_range("[1, inf)", steps=steps)
+    loss = partial(dpo_loss, beta=beta)
+    update = arena.compile(make_pair_update(arena.policy, arena.optimizer, loss, logps=arena.logps))
+    logps = _answer_logps(arena)
+
+    def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
+        winner, loser, prefs = labelled_pairs(arena, state.train.params, prompts, key)
+        columns = {
+            "ref_chosen_logps": logps(arena.ref_params, winner),
+            "ref_rejected_logps": logps(arena.ref_params, loser),
+        }
+        train, metrics = state.train, {}
+        for _ in range(steps):
+            train, metrics = update(train, PairBatch(winner, loser, columns))
+        return AnswerState(train, (), state.round + 1), metrics | prefs
 
     return AnswerMethod(partial(start_rounds, arena), play)
 

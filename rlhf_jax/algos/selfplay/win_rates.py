@@ -59,7 +59,13 @@ def spo(arena: Arena, *, beta: Scalar, samples: int) -> AnswerMethod:
 
 
 def spo_queue(
-    arena: Arena, *, beta: Scalar, samples: int, size: int, prompt_count: int
+    arena: Arena,
+    *,
+    beta: Scalar,
+    samples: int,
+    size: int,
+    prompt_count: int,
+    like: Trajectory | None = None,
 ) -> AnswerMethod:
     """SPO with a queue: each answer's reward is its win rate over the last answers to its prompt.
 
@@ -73,9 +79,12 @@ def spo_queue(
       size: Q >= K, answers kept per prompt; Q = K is `spo`. A long queue lags behind the policy.
       prompt_count: N, number of prompts in the data set. Prompt indices must lie in [0, N), each at
         most once in a batch.
+      like: answers [B, K] with the shapes of the coming ones, nothing computed (`jax.eval_shape`).
+        The queue then exists from the start, so that all states have one structure: checkpoints
+        need that.
     Returns:
-      AnswerMethod; `memory` is None before the first round and then an `AnswerQueue`. Metrics as
-      `spo`, and "ages/mean", the mean age in rounds of the answers compared with.
+      AnswerMethod; `memory` is an `AnswerQueue`, or None before the first round without `like`.
+      Metrics as `spo`, and "ages/mean", the mean age in rounds of the answers compared with.
     Reference, Departs: as `spo`.
     """
     check_range(f"[1, {size}]", samples=samples)
@@ -99,7 +108,11 @@ def spo_queue(
         metrics["ages/mean"] = weighted_mean(ages.astype(float), jnp.asarray(mask, float))
         return AnswerState(train, queue, state.round + 1), metrics
 
-    return AnswerMethod(lambda params: start_rounds(arena, params, None), play)
+    def init(params: Params) -> AnswerState:
+        queue = None if like is None else empty_queue(like, prompt_count=prompt_count, size=size)
+        return start_rounds(arena, params, queue)
+
+    return AnswerMethod(init, play)
 
 
 def _win_rate_step(

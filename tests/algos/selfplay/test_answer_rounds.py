@@ -27,6 +27,7 @@ METHODS = {
     "nash_mp": partial(methods.nash_mp_pg, eta=1.0, beta=0.1, steps=2),
     "online_ipo": partial(methods.online_ipo, beta=0.5),
     "egpo": partial(methods.egpo, beta=0.5),
+    "iterative_dpo": partial(methods.iterative_dpo, beta=0.5, steps=2),
     "inpo": partial(methods.inpo, eta=1.0, beta=0.1, steps=2),
     "onpo": partial(methods.onpo, eta=1.0, steps=2),
     "td_mnpo": partial(
@@ -174,6 +175,32 @@ def test_each_answer_meets_its_group_and_the_past_but_never_itself():
     np.testing.assert_array_equal(second.memory.rounds[2], [0, 0, -1])
 
 
+def test_a_queue_that_is_there_from_the_start_changes_no_round():
+    """All states then have one structure, which checkpoints need."""
+    arena = toy.arena(TABLE_DRAW, toy.matrix_judge, 0.1)
+    whole = partial(METHODS["spo_queue"], like=jax.eval_shape(lambda: answered([0, 0])))
+    states, _ = rounds(whole(arena), table(LOGPS), PROMPTS, 2)
+    expected, _ = rounds(METHODS["spo_queue"](arena), table(LOGPS), PROMPTS, 2)
+    assert jax.tree.structure(states[0]) == jax.tree.structure(states[2])
+    same(states[1:], expected[1:])
+
+
+def test_a_round_of_iterative_dpo_by_hand():
+    """Two steps of DPO on one winner and one loser, the second from where the first ended.
+
+    L = -log sigmoid(b D), D = z_w - z_l - its value under the reference, and dD = onehot_w -
+    onehot_l on logits: step 1, D = 0, moves them by b / 2; step 2, D = 2 (b / 2), by
+    b sigmoid(-b D).
+    """
+    arena = toy.arena(toy.listed([[1, 2]]), lambda *asked: np.ones(1), 1.0)
+    arena = arena._replace(ref_params=table(LOGPS))
+    method = methods.iterative_dpo(arena, beta=0.5, steps=2)
+    state, _ = method.round(method.init(table(LOGPS)), Prompts(np.zeros(1, int), np.zeros(1)), KEY)
+    moved = 0.25 + 0.5 / (1 + np.exp(0.5 * 0.5))
+    expected = np.asarray(LOGPS) + moved * np.array([0.0, 1.0, -1.0])
+    np.testing.assert_allclose(state.train.params[0], expected, atol=1e-6)
+
+
 def test_one_answer_alone_has_nothing_to_say_at_first():
     def judge(indices, first, second):
         raise AssertionError("there is nothing to compare")
@@ -203,6 +230,8 @@ def test_prompts_without_a_place_of_their_own_in_the_queue_are_refused(indices, 
         (partial(methods.nash_mp_pg, eta=2.0, beta=0.6, steps=1), r"eta \* beta must be in"),
         (partial(methods.online_ipo, beta=0.0), r"beta must be in \(0, inf\)"),
         (partial(methods.egpo, beta=-1.0), r"beta must be in \(0, inf\)"),
+        (partial(methods.iterative_dpo, beta=0.0, steps=1), r"beta must be in \(0, inf\)"),
+        (partial(methods.iterative_dpo, beta=0.1, steps=0), r"steps must be in \[1, inf\)"),
         (partial(methods.inpo, eta=2.0, beta=0.6, steps=1), r"eta \* beta must be in"),
         (partial(methods.onpo, eta=1.0, steps=0), r"steps must be in \[1, inf\)"),
         (

@@ -1,0 +1,237 @@
+"""Policies on held-out prompts: scores, KL to the reference, lengths, win rates, best-of-n.
+
+    indices = np.asarray(task.splits["heldout"][:256])
+    found = measure(lab, task, params, sft, indices, stage_key(lab, "evaluation"))
+    rate, low, high = win_rate(found.named["gold"], baseline.named["gold"])
+
+Prompts are answered `CHUNK` at a time. The unit of every interval is a prompt.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlhf_jax.ops.logprobs import sequence_logps
+from rlhf_jax.ops.statistics import best_of_n_curve, best_of_n_kl, mean_interval, wins
+from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts
+from rlhf_jax.recipes.rows import Records, answer_batch, in_chunks
+from rlhf_jax.recipes.task import Task, score_answers
+from rlhf_jax.sampling.decode import Rollout
+from rlhf_jax.training import Run, UserError, check_stop, progress_bar
+from rlhf_jax.types import Params
+
+
+class Measured(NamedTuple):
+    """K answers to each of N prompts.
+
+    texts: N lists of K. named: the task's scores by name, [N, K], NaN where it left an answer out.
+    scores: [N, K] of a reward model, or None. log_ratios: [N, K] log pi - log pi_ref, their mean
+    estimates KL(pi || pi_ref) in nats per answer. lengths: [N, K] tokens that count, the stop token
+    included. finished: [N, K] bool, False where the length ran out.
+    """
+
+    texts: list[list[str]]
+    named: Mapping[str, np.ndarray]
+    scores: np.ndarray | None
+    log_ratios: np.ndarray
+    lengths: np.ndarray
+    finished: np.ndarray
+
+
+def measure(
+    lab: LanguageLab,
+    task: Task,
+    params: Params,
+    ref_params: Params,
+    indices: np.ndarray,
+    key: jax.Array,
+    *,
+    samples: int = 1,
+    first: int = 0,
+    reward: Params | None = None,
+) -> Measured:
+    """Draws answers number first .. first + samples - 1 to each prompt and scores them.
+
+    The same key draws the same answers from the same policy, and correlated ones from similar
+    policies, which narrows paired comparisons.
+
+    Args:
+      indices: [N] the prompts' numbers.
+      reward: parameters of a reward model, in the scores of which nothing is rescaled.
+    Raises:
+      UserError: the task or the reward model failed on a prompt, which is named.
+    """
+
+    def columns(numbers: list[Any]) -> tuple[Any, ...]:
+        rollout = lab.draw(
+            params, make_prompts(lab, task, np.asarray(numbers)), key, samples, first
+        )
+        trajectory = rollout.trajectory
+        ref = sequence_logps(lab.token_logps(ref_params, trajectory), trajectory.mask)
+        log_ratios = sequence_logps(rollout.token_logps, trajectory.mask) - ref
+        return *drawn_columns(lab, rollout, reward), log_ratios
+
+    actions, lengths, finished, scores, log_ratios = in_chunks(columns, indices, size=CHUNK)
+    texts, named = score_drawn(lab, task, indices, actions)
+    if scores is not None:
+        check_scores(indices, scores)
+    return Measured(texts, named, scores, log_ratios, lengths, finished)
+
+
+def heldout_means(found: Measured) -> dict[str, float]:
+    """What a training curve records, under the names of `online`'s metrics; for `Fit.measure`.
+
+    Answers that the task left out do not count in the means of its scores.
+    """
+    means = {f"heldout/{name}": _mean(values) for name, values in found.named.items()}
+    if found.scores is not None:
+        means["heldout/scores/mean"] = _mean(found.scores)
+    return means | {
+        "heldout/kl/ref": _mean(found.log_ratios),
+        "heldout/answers/length": _mean(found.lengths),
+        "heldout/answers/finished": _mean(found.finished),
+    }
+
+
+def win_rate(scores: np.ndarray, other_scores: np.ndarray) -> np.ndarray:
+    """How often answers score higher than another policy's to the same prompt, ties at 1/2.
+
+    Args:
+      scores, other_scores: [N] or [N, K] and [N, L]; every answer meets every other of its prompt.
+        NaN leaves an answer out, and with all of its answers a prompt.
+    Returns:
+      [mean, low, high] with a 95% normal interval over prompts (paired).
+    Raises:
+      ValueError: other prompts, or fewer than two of them.
+    """
+    first, second = (jnp.asarray(x).reshape(len(x), -1) for x in (scores, other_scores))
+    if len(first) != len(second):
+        raise ValueError(f"expected scores of the same prompts, got {len(first)} and {len(second)}")
+    shape = (len(first), first.shape[1], second.shape[1])
+    met = [jnp.broadcast_to(x, shape) for x in (first[:, :, None], second[:, None, :])]
+    rates = jnp.nanmean(wins(*met), axis=(1, 2))
+    return np.asarray(mean_interval(rates[~jnp.isnan(rates)]))
+
+
+class BestOf(NamedTuple):
+    """n answers to each of N prompts, as in `Measured`, and which a reward model chooses.
+
+    chosen: [N] number of the answer with the highest score, the first of equals.
+    """
+
+    texts: list[list[str]]
+    named: Mapping[str, np.ndarray]
+    scores: np.ndarray
+    lengths: np.ndarray
+    chosen: np.ndarray
+
+
+def best_of_n(
+    run: Run,
+    lab: LanguageLab,
+    task: Task,
+    params: Params,
+    reward: Params,
+    indices: np.ndarray,
+    key: jax.Array,
+    *,
+    n: int,
+) -> BestOf:
+    """The answers that best-of-n chooses from, drawn two at a time, so that memory is that of two.
+
+    Raises:
+      UserError: as `measure`.
+    """
+
+    def two(numbers: list[Any], first: int) -> tuple[Any, ...]:
+        prompts = make_prompts(lab, task, np.asarray(numbers))
+        return drawn_columns(lab, lab.draw(params, prompts, key, 2, first), reward)
+
+    parts = []
+    with progress_bar("best of n", n, show=run.progress) as advance:
+        for first in range(0, n, 2):
+            check_stop(run, "drawing for best-of-n")
+            parts.append(in_chunks(lambda x, i=first: two(x, i), indices, size=CHUNK))
+            advance(first + 2)
+    actions, lengths, _, scores = (
+        np.concatenate(column, 1)[:, :n] for column in zip(*parts, strict=True)
+    )
+    check_scores(indices, scores)
+    texts, named = score_drawn(lab, task, indices, actions)
+    return BestOf(texts, named, scores, lengths, scores.argmax(1))
+
+
+def best_of_curve(best: BestOf, name: str, ns: np.ndarray) -> dict[str, np.ndarray]:
+    """What best-of-n buys for every n at most that of `best`, by `ops.statistics.best_of_n_curve`.
+
+    Args:
+      name: of the task's score.
+      ns: [M] numbers of answers to choose from.
+    Returns:
+      "kl": [M] nats, an upper bound. "mean", "low", "high": [M] over prompts.
+    """
+    scores, gold = (jnp.asarray(x, jnp.float32) for x in (best.scores, best.named[name]))
+    curve = best_of_n_curve(scores, gold, jnp.asarray(ns))
+    mean, low, high = np.stack([mean_interval(column) for column in curve.T], 1)
+    return {"kl": np.asarray(best_of_n_kl(jnp.asarray(ns))), "mean": mean, "low": low, "high": high}
+
+
+def perplexity(lab: LanguageLab, params: Params, records: Records, *, batch_size: int) -> float:
+    """exp of the mean negative log-prob of a token, over all tokens of the records' answers.
+
+    Args:
+      records: of "prompt" and "answer".
+    """
+
+    def columns(part: list[dict]) -> tuple[jax.Array, jax.Array]:
+        batch = answer_batch(lab, part)
+        logps = sequence_logps(lab.token_logps(params, batch), batch.mask)
+        return logps, jnp.sum(batch.mask, -1)
+
+    logps, lengths = in_chunks(columns, records, size=batch_size)
+    return float(np.exp(-logps.astype(float).sum() / lengths.sum()))
+
+
+def check_scores(indices: np.ndarray, scores: np.ndarray) -> None:
+    """Stops at a reward model's score that is not finite: it would be the best or the worst of all.
+
+    Args:
+      indices, scores: [N] prompts' numbers and [N] or [N, K] scores of answers to them.
+    Raises:
+      UserError: naming the first such prompt.
+    """
+    wrong = ~np.isfinite(scores).reshape(len(indices), -1).all(-1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise UserError(
+            f"prompt {indices[row]}: the reward model's scores must be finite, got "
+            f"{scores[row].tolist()} ({wrong.sum()} of {len(indices)} prompts have such scores): "
+            "lower its learning rate"
+        )
+
+
+def drawn_columns(lab: LanguageLab, rollout: Rollout, reward: Params | None) -> tuple[Any, ...]:
+    """Actions, lengths, finished and reward-model scores of a rollout [B, K]."""
+    trajectory = rollout.trajectory
+    scores = None if reward is None else lab.scores(reward, trajectory)
+    return trajectory.actions, jnp.sum(trajectory.mask, -1), rollout.finished, scores
+
+
+def score_drawn(
+    lab: LanguageLab, task: Task, indices: np.ndarray, actions: np.ndarray
+) -> tuple[list[list[str]], dict[str, np.ndarray]]:
+    """Texts and the task's scores of actions [N, K, T]."""
+    rows, samples, length = actions.shape
+    texts = decode_texts(lab, actions.reshape(rows * samples, length))
+    found = score_answers(task, np.repeat(indices, samples), texts)
+    named = {name: values.reshape(rows, samples) for name, values in found.items()}
+    return [texts[i : i + samples] for i in range(0, len(texts), samples)], named
+
+
+def _mean(x: np.ndarray) -> float:
+    """Of the entries that are there; NaN of none."""
+    there = x[~np.isnan(x)]
+    return float(there.mean()) if there.size else float("nan")
