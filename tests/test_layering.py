@@ -41,7 +41,7 @@ ROOMS = {
     "reports": {"types"},
     "recipes": {
         *("types", "ops", "losses", "algos", "models", "policies", "feedback", "rewards"),
-        *("sampling", "data", "sharding", "training"),
+        *("sampling", "data", "sharding", "training", "exact"),
     },
     "labs": {
         *("types", "ops", "losses", "algos", "models", "policies", "feedback", "envs", "sampling"),

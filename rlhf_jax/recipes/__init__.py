@@ -15,8 +15,19 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
 | pairs of a policy's own answers | `sample_pairs` |
 | PPO, online DPO and every other method on fresh answers | `online` with a method of `methods` |
+| Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
+| scores, KL and win rates on held-out prompts | `measure`, `win_rate`, `best_of_n`, `perplexity` |
+| exploitability, policies against each other | `tournament` |
 """
 
+from rlhf_jax.recipes.evaluation import BestOf as BestOf
+from rlhf_jax.recipes.evaluation import Measured as Measured
+from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
+from rlhf_jax.recipes.evaluation import best_of_n as best_of_n
+from rlhf_jax.recipes.evaluation import heldout_means as heldout_means
+from rlhf_jax.recipes.evaluation import measure as measure
+from rlhf_jax.recipes.evaluation import perplexity as perplexity
+from rlhf_jax.recipes.evaluation import win_rate as win_rate
 from rlhf_jax.recipes.lab import LanguageLab as LanguageLab
 from rlhf_jax.recipes.lab import adamw_cosine as adamw_cosine
 from rlhf_jax.recipes.lab import device_mesh as device_mesh
@@ -44,9 +55,20 @@ from rlhf_jax.recipes.rewards import weighted_reward as weighted_reward
 from rlhf_jax.recipes.rows import answer_rows as answer_rows
 from rlhf_jax.recipes.rows import array_rows as array_rows
 from rlhf_jax.recipes.rows import pair_rows as pair_rows
+from rlhf_jax.recipes.selfplay import Played as Played
+from rlhf_jax.recipes.selfplay import answer_shapes as answer_shapes
+from rlhf_jax.recipes.selfplay import decoded_judge as decoded_judge
+from rlhf_jax.recipes.selfplay import make_arena as make_arena
+from rlhf_jax.recipes.selfplay import mixed_draw as mixed_draw
+from rlhf_jax.recipes.selfplay import selfplay as selfplay
+from rlhf_jax.recipes.selfplay import task_judge as task_judge
+from rlhf_jax.recipes.selfplay import tempered_draw as tempered_draw
 from rlhf_jax.recipes.task import Labels as Labels
 from rlhf_jax.recipes.task import Task as Task
 from rlhf_jax.recipes.task import objective_teacher as objective_teacher
 from rlhf_jax.recipes.task import overall as overall
 from rlhf_jax.recipes.task import score_answers as score_answers
 from rlhf_jax.recipes.task import text_task as text_task
+from rlhf_jax.recipes.tournament import Tournament as Tournament
+from rlhf_jax.recipes.tournament import pool_tournament as pool_tournament
+from rlhf_jax.recipes.tournament import tournament as tournament

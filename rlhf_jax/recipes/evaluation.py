@@ -17,10 +17,11 @@ import numpy as np
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.statistics import best_of_n_curve, best_of_n_kl, mean_interval, wins
 from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts
+from rlhf_jax.recipes.rewards import check_scores
 from rlhf_jax.recipes.rows import Records, answer_batch, in_chunks
 from rlhf_jax.recipes.task import Task, score_answers
 from rlhf_jax.sampling.decode import Rollout
-from rlhf_jax.training import Run, UserError, check_stop, progress_bar
+from rlhf_jax.training import Run, check_stop, progress_bar
 from rlhf_jax.types import Params
 
 
@@ -193,24 +194,6 @@ def perplexity(lab: LanguageLab, params: Params, records: Records, *, batch_size
 
     logps, lengths = in_chunks(columns, records, size=batch_size)
     return float(np.exp(-logps.astype(float).sum() / lengths.sum()))
-
-
-def check_scores(indices: np.ndarray, scores: np.ndarray) -> None:
-    """Stops at a reward model's score that is not finite: it would be the best or the worst of all.
-
-    Args:
-      indices, scores: [N] prompts' numbers and [N] or [N, K] scores of answers to them.
-    Raises:
-      UserError: naming the first such prompt.
-    """
-    wrong = ~np.isfinite(scores).reshape(len(indices), -1).all(-1)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise UserError(
-            f"prompt {indices[row]}: the reward model's scores must be finite, got "
-            f"{scores[row].tolist()} ({wrong.sum()} of {len(indices)} prompts have such scores): "
-            "lower its learning rate"
-        )
 
 
 def drawn_columns(lab: LanguageLab, rollout: Rollout, reward: Params | None) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ from scipy.special import expit
 from rlhf_jax.algos.selfplay import AnswerMethod, AnswerState, Arena
 from rlhf_jax.checks import check_range
 from rlhf_jax.policies.language import LanguageDecoder, language_trajectory, mixture_decoder
-from rlhf_jax.recipes.lab import LanguageLab, batch_ways, decode_texts, make_draw, make_prompts
+from rlhf_jax.recipes.lab import LanguageLab, decode_texts, make_draw, make_prompts
 from rlhf_jax.recipes.offline import Fit
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.task import Task, overall, score_answers
@@ -103,35 +103,35 @@ def make_arena(
     lab: LanguageLab, judge: Judge, ref_params: Params, optimizer: optax.GradientTransformation
 ) -> Arena:
     """The lab's policy in a game."""
-    return Arena(lab.policy, optimizer, game_draw(lab, lab.decoder), judge, ref_params)
+    draw = lab.draw if lab.mesh is None else game_draw(lab, lab.decoder, lab.sampling)
+    return Arena(lab.policy, optimizer, draw, judge, ref_params)
 
 
-def game_draw(
-    lab: LanguageLab, decoder: LanguageDecoder, sampling: SamplingConfig | None = None
-) -> Draw:
-    """A draw that splits prompts over the devices where they share out evenly.
+def game_draw(lab: LanguageLab, decoder: LanguageDecoder, sampling: SamplingConfig) -> Draw:
+    """A draw that uses one device where the mesh cannot share the prompts evenly.
 
-    The prompts of a round follow from a method's answers, so that they often do not.
+    Methods that may draw equally many answers in all need different numbers of prompts per round,
+    which need not be multiples of the devices.
     """
-    config = lab.sampling if sampling is None else sampling
-    split, whole = (make_draw(decoder, config, mesh) for mesh in (lab.mesh, None))
+    whole, split = (make_draw(decoder, sampling, mesh) for mesh in (None, lab.mesh))
+    ways = 1 if lab.mesh is None else lab.mesh.shape["data"]
 
     def draw(
         params: Params, prompts: Prompts, key: jax.Array, samples: int, first: int = 0
     ) -> Rollout:
-        uneven = len(prompts.indices) % batch_ways(lab)
-        return (whole if uneven else split)(params, prompts, key, samples, first)
+        chosen = whole if len(prompts.indices) % ways else split
+        return chosen(params, prompts, key, samples, first)
 
     return draw
 
 
 def mixed_draw(lab: LanguageLab, *, weight: float) -> Draw:
-    """Draws from the token-level mixture with the reference, of this weight: of `nash_md_pg`."""
-    return game_draw(lab, mixture_decoder(lab.decoder, weight=weight))
+    """Draws from the token-level mixture with the reference at this weight, for `nash_md_pg`."""
+    return game_draw(lab, mixture_decoder(lab.decoder, weight=weight), lab.sampling)
 
 
 def tempered_draw(lab: LanguageLab, *, temperature: float) -> Draw:
-    """Draws at another temperature: the pairs of `online_ipo` and `egpo`, for uniform ones."""
+    """Draws at another temperature: pairs for `online_ipo` and `egpo` in place of uniform ones."""
     return game_draw(lab, lab.decoder, replace(lab.sampling, temperature=temperature))
 
 
