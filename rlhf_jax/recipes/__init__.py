@@ -16,7 +16,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | pairs of a policy's own answers | `sample_pairs` |
 | PPO, online DPO and every other method on fresh answers | `online` with a method of `methods` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
-| scores, KL and win rates on held-out prompts | `measure`, `win_rate`, `best_of_n`, `perplexity` |
+| scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
 | exploitability, policies against each other | `tournament` |
 """
 
@@ -26,8 +26,8 @@ from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
 from rlhf_jax.recipes.evaluation import best_of_n as best_of_n
 from rlhf_jax.recipes.evaluation import heldout_means as heldout_means
 from rlhf_jax.recipes.evaluation import measure as measure
+from rlhf_jax.recipes.evaluation import paired_win_rate as paired_win_rate
 from rlhf_jax.recipes.evaluation import perplexity as perplexity
-from rlhf_jax.recipes.evaluation import win_rate as win_rate
 from rlhf_jax.recipes.lab import LanguageLab as LanguageLab
 from rlhf_jax.recipes.lab import adamw_cosine as adamw_cosine
 from rlhf_jax.recipes.lab import device_mesh as device_mesh

@@ -2,7 +2,7 @@
 
     indices = np.asarray(task.splits["heldout"][:256])
     found = measure(lab, task, params, sft, indices, stage_key(lab, "evaluation"))
-    rate, low, high = win_rate(found.named["gold"], baseline.named["gold"])
+    rate, low, high = paired_win_rate(found.named["gold"], baseline.named["gold"])
 
 Prompts are answered `CHUNK` at a time. The unit of every interval is a prompt.
 """
@@ -20,9 +20,8 @@ from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts
 from rlhf_jax.recipes.rewards import check_scores
 from rlhf_jax.recipes.rows import Records, answer_batch, in_chunks
 from rlhf_jax.recipes.task import Task, score_answers
-from rlhf_jax.sampling.decode import Rollout
 from rlhf_jax.training import Run, check_stop, progress_bar
-from rlhf_jax.types import Params
+from rlhf_jax.types import Params, Rollout
 
 
 class Measured(NamedTuple):
@@ -97,7 +96,7 @@ def heldout_means(found: Measured) -> dict[str, float]:
     }
 
 
-def win_rate(scores: np.ndarray, other_scores: np.ndarray) -> np.ndarray:
+def paired_win_rate(scores: np.ndarray, other_scores: np.ndarray) -> np.ndarray:
     """How often answers score higher than another policy's to the same prompt, ties at 1/2.
 
     Args:

@@ -28,11 +28,9 @@ from rlhf_jax.recipes.lab import LanguageLab, decode_texts, make_draw, make_prom
 from rlhf_jax.recipes.offline import Fit
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.task import Task, overall, score_answers
-from rlhf_jax.rewards import Judge
-from rlhf_jax.sampling.decode import Rollout, SamplingConfig
-from rlhf_jax.sampling.draws import Draw
+from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.training import Stage, train_stage
-from rlhf_jax.types import Params, Prompts, Trajectory
+from rlhf_jax.types import Draw, Judge, Params, Prompts, Rollout, Trajectory
 
 MakeMethod = Callable[[Arena], AnswerMethod]
 

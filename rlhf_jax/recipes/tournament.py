@@ -16,8 +16,8 @@ from rlhf_jax.exact.answer_games import AnswerGames, solve_answer_games
 from rlhf_jax.recipes.lab import CHUNK, LanguageLab, make_prompts
 from rlhf_jax.recipes.rows import in_chunks
 from rlhf_jax.recipes.task import Task
-from rlhf_jax.rewards import Judge, judge_matrix
-from rlhf_jax.types import Params
+from rlhf_jax.rewards import judge_matrix
+from rlhf_jax.types import Judge, Params
 
 
 class Tournament(NamedTuple):

@@ -2,15 +2,13 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rlhf_jax.data.tokenizer import standard_vocabulary, train_word_tokenizer
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.policies.language import language_trajectory
 from rlhf_jax.recipes import LanguageLab, text_task
-from rlhf_jax.sampling.decode import Rollout
 from rlhf_jax.sampling.keys import row_keys
-from rlhf_jax.types import Policy
+from rlhf_jax.types import Policy, Rollout
 
 WORDS = ("blue", "green", "red")
 VOCABULARY = standard_vocabulary(train_word_tokenizer(WORDS))
@@ -65,7 +63,3 @@ def one_word_lab() -> LanguageLab:
         "scores": lambda params, t: params[t.actions[..., 0]],
     }
     return LanguageLab(**fields)
-
-
-def numbers_of(count, start=0):
-    return np.arange(start, start + count)

@@ -12,11 +12,11 @@ from rlhf_jax.recipes import (
     evaluation,
     heldout_means,
     measure,
+    paired_win_rate,
     perplexity,
     pool_tournament,
     task_judge,
     tournament,
-    win_rate,
 )
 from rlhf_jax.training import UserError, open_run
 
@@ -73,15 +73,15 @@ def test_win_rates_by_hand():
     """1, 1/2 and 0: mean 1/2, s = 1/2, half width 1.96 s / sqrt(3)."""
     expected = [0.5, 0.5 - 1.959964 * 0.5 / 3**0.5, 0.5 + 1.959964 * 0.5 / 3**0.5]
     one, other = np.array([1.0, 0.0, 2.0]), np.array([0.0, 0.0, 3.0])
-    np.testing.assert_allclose(win_rate(one, other), expected, rtol=1e-6)
+    np.testing.assert_allclose(paired_win_rate(one, other), expected, rtol=1e-6)
     # Prompt 0: 1 beats 0 and loses to 2, 3 beats both: 3/4. Prompt 1: its NaN is left out, 1.
     several, rivals = np.array([[1.0, 3.0], [1.0, np.nan]]), np.array([[0.0, 2.0], [0.0, 0.0]])
-    assert win_rate(several, rivals)[0] == pytest.approx((0.75 + 1.0) / 2)
+    assert paired_win_rate(several, rivals)[0] == pytest.approx((0.75 + 1.0) / 2)
     # A prompt without an answer is left out.
     mute = np.append(one, np.nan), np.append(other, 1.0)
-    np.testing.assert_allclose(win_rate(*mute), expected, rtol=1e-6)
+    np.testing.assert_allclose(paired_win_rate(*mute), expected, rtol=1e-6)
     with pytest.raises(ValueError, match="got 3 and 2"):
-        win_rate(one, other[:2])
+        paired_win_rate(one, other[:2])
 
 
 def test_best_of_n_chooses_by_the_reward_model(tmp_path):
