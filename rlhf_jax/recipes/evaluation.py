@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlhf_jax.ops.logprobs import sequence_logps
-from rlhf_jax.ops.statistics import best_of_n_curve, best_of_n_kl, mean_interval, wins
+from rlhf_jax.ops.statistics import best_of_n_curve, best_of_n_kl, mean_with_interval, wins
 from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts
 from rlhf_jax.recipes.rewards import check_scores
 from rlhf_jax.recipes.rows import Records, answer_batch, in_chunks
@@ -113,7 +113,7 @@ def paired_win_rate(scores: np.ndarray, other_scores: np.ndarray) -> np.ndarray:
     shape = (len(first), first.shape[1], second.shape[1])
     met = [jnp.broadcast_to(x, shape) for x in (first[:, :, None], second[:, None, :])]
     rates = jnp.nanmean(wins(*met), axis=(1, 2))
-    return np.asarray(mean_interval(rates[~jnp.isnan(rates)]))
+    return np.asarray(mean_with_interval(rates[~jnp.isnan(rates)]))
 
 
 class BestOf(NamedTuple):
@@ -175,7 +175,7 @@ def best_of_curve(best: BestOf, name: str, ns: np.ndarray) -> dict[str, np.ndarr
     """
     scores, gold = (jnp.asarray(x, jnp.float32) for x in (best.scores, best.named[name]))
     curve = best_of_n_curve(scores, gold, jnp.asarray(ns))
-    mean, low, high = np.stack([mean_interval(column) for column in curve.T], 1)
+    mean, low, high = np.stack([mean_with_interval(column) for column in curve.T], 1)
     return {"kl": np.asarray(best_of_n_kl(jnp.asarray(ns))), "mean": mean, "low": low, "high": high}
 
 

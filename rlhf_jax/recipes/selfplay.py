@@ -117,7 +117,7 @@ def game_draw(lab: LanguageLab, decoder: LanguageDecoder, sampling: SamplingConf
     def draw(
         params: Params, prompts: Prompts, key: jax.Array, samples: int, first: int = 0
     ) -> Rollout:
-        chosen = whole if len(prompts.indices) % ways else split
+        chosen = whole if np.size(prompts.indices) % ways else split
         return chosen(params, prompts, key, samples, first)
 
     return draw
