@@ -64,3 +64,12 @@ def test_a_page_that_the_nav_does_not_name_is_added_to_it():
     added = make_reference.other_pages([page for page in named if page != "games.md"])
     assert "games.md" in added
     assert not set(added) & (set(named) - {"games.md"})
+
+
+def test_every_page_with_code_is_executed_by_a_test():
+    """By its own test, which reads the page by its name."""
+    pages = [path.name for path in (ROOT / "docs").glob("*.md") if "```python" in path.read_text()]
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if "exec(" in path.read_text()]
+    sources = "".join(path.read_text() for path in tests)
+    assert {"index.md", "games.md", "mdp.md", "feedback.md"} <= set(pages)
+    assert [page for page in pages if page not in sources] == []
