@@ -240,6 +240,21 @@ class AnswerLoss(Protocol):
 
 
 @runtime_checkable
+class UnpairedLoss(Protocol):
+    """An objective of labelled answers, e.g. `partial(kto_loss, beta=0.1)`."""
+
+    def __call__(self, logps: Array, ref_logps: Array, labels: Array, /, **point: Any) -> Array:
+        """One loss per answer, [*B].
+
+        Args:
+          logps, ref_logps: [*B] summed log-probs in nats.
+          labels: [*B] bool, True for good answers.
+          point: numbers of the whole batch under the names of the loss's own arguments.
+        """
+        ...
+
+
+@runtime_checkable
 class Draw(Protocol):
     """Draws answers: `sampling.draws.language_draw` of a model, `policy_draw` of a table."""
 

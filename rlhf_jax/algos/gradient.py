@@ -1,18 +1,22 @@
-"""The gradient step that every algorithm shares."""
+"""The gradient step that every algorithm shares, and its sum over micro-batches."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.masking import Mean
-from rlhf_jax.types import Params, TrainState
+from rlhf_jax.types import Params, PyTree, TrainState
 
 Diagnostics = dict[str, Mean]
 Objective = Callable[[Params], tuple[Mean, Diagnostics]]
+BatchObjective = Callable[..., tuple[Mean, Diagnostics]]
+Step = Callable[..., tuple[TrainState, Diagnostics]]
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
@@ -53,6 +57,83 @@ def gradient_step(
         return loss.value(), (loss, diagnostics)
 
     grads, (loss, diagnostics) = jax.grad(loss_fn, has_aux=True)(state.params)
+    return _apply(state, grads, loss, diagnostics, optimizer)
+
+
+def accumulate(
+    objective: BatchObjective, optimizer: optax.GradientTransformation, *, parts: int = 1
+) -> Step:
+    """One optimiser step per batch, its gradient summed over micro-batches.
+
+    g = sum_k grad total_k / sum_k weight_k: one division by the weight of the whole batch, so that
+    a token of a micro-batch with few tokens counts as much as any other.
+
+    Args:
+      objective: `(params, batch, *rest) -> (loss as a Mean, diagnostics)`. Its weight must not
+        depend on the params, nor its total on other rows of the batch (whitening does).
+      parts: micro-batches in a batch, >= 1; the memory is that of one of them.
+    Returns:
+      Pure `update(state, batch, *rest) -> (state, metrics)`, the step of `gradient_step` on the
+      whole batch up to rounding. `rest` reaches each micro-batch whole. It raises ValueError at
+      trace time if `parts` does not divide the rows.
+    """
+    check_range("[1, inf)", parts=parts)
+
+    def update(state: TrainState, batch: PyTree, *rest: Any) -> tuple[TrainState, Diagnostics]:
+        if parts == 1:
+            return gradient_step(state, lambda params: objective(params, batch, *rest), optimizer)
+
+        def total(params: Params, part: PyTree) -> tuple[Array, tuple[Mean, Diagnostics]]:
+            loss, diagnostics = objective(params, part, *rest)
+            return loss.total, (loss, diagnostics)
+
+        def slope(part: PyTree) -> PyTree:
+            return jax.grad(total, has_aux=True)(state.params, part)
+
+        def add(sums: PyTree, part: PyTree) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, sums, slope(part)), None
+
+        split = _split(batch, parts)
+        like = jax.eval_shape(slope, jax.tree.map(lambda x: x[0], split))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+        (grads, (loss, diagnostics)), _ = jax.lax.scan(add, zeros, split)
+        # Without weight the totals and their gradients are 0 already.
+        weight = jnp.where(loss.weight == 0, 1.0, loss.weight)
+        grads = jax.tree.map(lambda g: (g / weight).astype(g.dtype), grads)
+        return _apply(state, grads, loss, diagnostics, optimizer)
+
+    return update
+
+
+def map_parts(function: Callable[[PyTree], PyTree], batch: PyTree, *, parts: int) -> PyTree:
+    """`function` of a batch, one result [B] per row, computed on micro-batches one by one."""
+    if parts == 1:
+        return function(batch)
+    found = jax.lax.map(function, _split(batch, parts))
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), found)
+
+
+def _split(batch: PyTree, parts: int) -> PyTree:
+    """[B, ...] as [parts, B / parts, ...]; micro-batch k has the rows k, k + parts, ...
+
+    Raises:
+      ValueError: `parts` does not divide B.
+    """
+    rows = jax.tree.leaves(batch)[0].shape[0]
+    if rows % parts:
+        raise ValueError(f"{rows} rows do not divide into {parts} micro-batches of equal size")
+    # Strided, not contiguous: devices that share the rows in blocks all work on each micro-batch.
+    return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), batch)
+
+
+def _apply(
+    state: TrainState,
+    grads: Params,
+    loss: Mean,
+    diagnostics: Diagnostics,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, Diagnostics]:
+    """The optimiser's step along these gradients, and the metrics."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     norm = Mean(optax.tree.norm(grads), jnp.ones(()))

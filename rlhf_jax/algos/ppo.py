@@ -1,7 +1,7 @@
 """Proximal policy optimisation with a critic, GAE and a KL penalty to a reference."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.algos.gradient import Diagnostics, accumulate
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import clipped_value_loss, ppo_clip_loss
 from rlhf_jax.ops.kl import k1
@@ -159,20 +159,30 @@ def make_update(
     value_fn: ValueFn,
     optimizer: optax.GradientTransformation,
     config: PPOConfig,
+    *,
+    parts: int = 1,
 ) -> Update[TrainState, PPOBatch]:
     """Update on ppo_clip_loss + value_coef * clipped_value_loss, both token means.
 
     Whitening runs over the batch given to `update`: the whole rollout, or each minibatch.
 
+    Args:
+      parts: micro-batches, as in `gradient.accumulate`; advantages are whitened before the split.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`; state.params is an `ActorCritic`. Metrics:
       "loss", "grad_norm", "loss/policy", "loss/value", "ratios/clipped" (share of steps outside
       the clip) and "kl/old" (0.5 (log pi - log pi_old)^2 per step, nats).
     """
-    objective = make_objective(policy, value_fn, config)
+    if parts == 1 or not config.whiten_advantages:
+        return accumulate(make_objective(policy, value_fn, config), optimizer, parts=parts)
+    plain = replace(config, whiten_advantages=False)
+    step = accumulate(make_objective(policy, value_fn, plain), optimizer, parts=parts)
 
     def update(state: TrainState, batch: PPOBatch) -> tuple[TrainState, Diagnostics]:
-        return gradient_step(state, lambda params: objective(params, batch), optimizer)
+        weights = token_weights(batch.trajectory.mask, batch.weights)
+        known = keep_weighted(batch.advantages, weights)
+        whitened = whiten(known, batch.trajectory.mask, weights=weights)
+        return step(state, replace(batch, advantages=whitened))
 
     return update
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from rlhf_jax.algos.gradient import Diagnostics, check_losses, gradient_step
+from rlhf_jax.algos.gradient import Diagnostics, accumulate, check_losses
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.ops.statistics import wins
@@ -133,6 +133,7 @@ def make_update(
     *,
     logps: AnswerLogps = sequence_logps,
     reference: bool = True,
+    parts: int = 1,
 ) -> Update[TrainState, PreferenceBatch]:
     """Update on a pairwise loss, averaged over the pairs with the batch's weights.
 
@@ -146,6 +147,8 @@ def make_update(
         reference with the same function.
       reference: False for a loss of two arrays, `(chosen_logps, rejected_logps) -> [*B]`, e.g.
         SimPO; the batch then needs no reference log-probs.
+      parts: micro-batches, as in `gradient.accumulate`; a loss that compares pairs (AOT) compares
+        those of a micro-batch.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`; the batch carries its reference log-probs
       (`attach_reference`). Metrics: "loss", "grad_norm", "rewards/accuracy" (ties count one half),
@@ -155,11 +158,7 @@ def make_update(
       does not return one value per pair.
     """
     objective = make_objective(policy, loss, logps=logps, reference=reference)
-
-    def update(state: TrainState, batch: PreferenceBatch) -> tuple[TrainState, Diagnostics]:
-        return gradient_step(state, lambda params: objective(params, batch), optimizer)
-
-    return update
+    return accumulate(objective, optimizer, parts=parts)
 
 
 def _reference_logps(batch: PreferenceBatch) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import optax
 
-from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.algos.gradient import Diagnostics, accumulate
 from rlhf_jax.ops.masking import Mean, token_weights, weighted_mean
 from rlhf_jax.types import Params, Policy, TrainState, Trajectory, Update
 
@@ -22,17 +22,15 @@ def make_objective(
 
 
 def make_update(
-    policy: Policy, optimizer: optax.GradientTransformation
+    policy: Policy, optimizer: optax.GradientTransformation, *, parts: int = 1
 ) -> Update[TrainState, Trajectory]:
     """Update on the token mean of -log pi(a_t | s_t) over every counted step of the batch.
 
+    Args:
+      parts: micro-batches, as in `gradient.accumulate`.
     Returns:
       Pure `update(state, trajectory) -> (state, metrics)`; the metric "loss" is in nats per token,
       so exp(loss) is the perplexity.
     """
     objective = make_objective(policy)
-
-    def update(state: TrainState, batch: Trajectory) -> tuple[TrainState, Diagnostics]:
-        return gradient_step(state, lambda params: objective(params, batch), optimizer)
-
-    return update
+    return accumulate(objective, optimizer, parts=parts)

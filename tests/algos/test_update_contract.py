@@ -16,7 +16,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from rlhf_jax.algos import online, ppo, preference, reward_model, sft
+from rlhf_jax.algos import online, ppo, preference, reward_model, sft, unpaired
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.games import inpo_loss, nash_md_pg_loss
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
@@ -102,6 +102,14 @@ def game_tokens_case():
     return Case(update, normal(rng, STATES, ACTIONS), batch)
 
 
+def dro_case():
+    rng = np.random.default_rng(7)
+    numbers = normal(rng, ROWS), normal(rng, ROWS)
+    batch = unpaired.UnpairedBatch(random_trajectory(rng), *numbers, weights=jnp.ones(ROWS))
+    params = ppo.ActorCritic(normal(rng, STATES, ACTIONS), normal(rng, STATES))
+    return Case(unpaired.make_dro_update(POLICY, VALUE, SGD, beta=0.3), params, batch)
+
+
 def sft_case():
     rng = np.random.default_rng(3)
     params = normal(rng, STATES, ACTIONS)
@@ -115,6 +123,7 @@ CASES = {
     "ppo": ppo_case(whiten=False),
     "ppo_whitened": ppo_case(whiten=True),
     "sft": sft_case(),
+    "dro": dro_case(),
     "game_pairs": game_pairs_case(),
     "game_answers": game_answers_case(),
     "game_tokens": game_tokens_case(),
