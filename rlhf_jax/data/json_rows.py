@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 Fields = dict[str, Any]
 Row = TypeVar("Row")
 
+LONGEST_WORD = 100_000  # characters or spaces in one run, which a tokenizer reads as one piece
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -50,6 +52,46 @@ def type_name(value: Any) -> str:
     """Name of a value's JSON type."""
     names = {str: "text", list: "a list", dict: "an object", bool: "true or false"}
     return names.get(type(value), "null" if value is None else "a number")
+
+
+def filled_field(fields: Fields, name: str) -> str:
+    """A text that is not blank; BadRow otherwise."""
+    text = text_field(fields, name)
+    if not text.strip():
+        raise BadRow(f"field {name} is empty; fill it in or remove the row")
+    return text
+
+
+def text_field(fields: Fields, name: str) -> str:
+    """A text that is valid UTF-8 and has no word too long for a tokenizer."""
+    text = field_of(fields, name, str)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadRow(
+            f"field {name}: half a surrogate pair at character {error.start}; repair the text"
+        ) from error
+    if len(text) > LONGEST_WORD:
+        longest = max(re.findall(r"\s+|\S+", text), key=len)
+        if len(longest) > LONGEST_WORD:
+            kind = "of" if longest.isspace() else "without"
+            raise BadRow(
+                f"field {name}: {len(longest)} characters {kind} white space, at most "
+                f"{LONGEST_WORD} can be read; remove what is not text"
+            )
+    return text
+
+
+def field_of(fields: Fields, name: str, kind: type) -> Any:
+    """The value of a required field, which must have this type."""
+    if name not in fields:
+        raise BadRow(f"field {name} is missing; every row needs the fields of the first one")
+    value = fields[name]
+    if not isinstance(value, kind):
+        raise BadRow(
+            f"field {name}: expected {type_name(kind())}, found {type_name(value)}; correct it"
+        )
+    return value
 
 
 @contextmanager

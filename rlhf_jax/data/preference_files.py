@@ -26,18 +26,23 @@ Rules:
 - Anything else is an error with the file name and the row number.
 """
 
-import re
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from rlhf_jax.data.json_rows import BadRow, Fields, read_rows, type_name
+from rlhf_jax.data.json_rows import (
+    BadRow,
+    Fields,
+    field_of,
+    filled_field,
+    read_rows,
+    text_field,
+)
 
 ASSISTANT = "\n\nAssistant:"
-LONGEST_WORD = 100_000  # characters or spaces in one run, which a tokenizer reads as one piece
 
 # Fields that belong to the question. Leaving one out would change the question.
 CONTEXT = (
@@ -199,8 +204,8 @@ def _contradicted(pairs: list[Pair]) -> int:
 
 def _prompt_row(fields: Fields) -> _Row:
     """Layout 1."""
-    answers = [_text(fields, name) for name in ("chosen", "rejected")]
-    pair = Pair(_filled(fields, "prompt"), *answers)
+    answers = [text_field(fields, name) for name in ("chosen", "rejected")]
+    pair = Pair(filled_field(fields, "prompt"), *answers)
     if not all(text.lstrip().startswith("Human:") and ASSISTANT in text for text in answers):
         return _Row([pair])
     if pair.prompt.rstrip().endswith(ASSISTANT.strip()) and _repeats_prompt(pair):
@@ -216,7 +221,7 @@ def _prompt_row(fields: Fields) -> _Row:
 
 def _dialogue_row(fields: Fields) -> _Row:
     """Layout 2."""
-    return _Row([_parted(*(_filled(fields, name) for name in ("chosen", "rejected")))])
+    return _Row([_parted(*(filled_field(fields, name) for name in ("chosen", "rejected")))])
 
 
 def _parted(chosen: str, rejected: str) -> Pair:
@@ -242,8 +247,8 @@ def _shared_length(a: str, b: str) -> int:
 def _qa_row(fields: Fields) -> _Row:
     """Layout 3: up to six pairs, and the number of ties."""
     prompt = _qa_prompt(fields)
-    predictions = [_text(fields, name) for name in _PREDICTIONS]
-    labels = _field(fields, "preference", list)
+    predictions = [text_field(fields, name) for name in _PREDICTIONS]
+    labels = field_of(fields, "preference", list)
     orders = list(combinations(predictions, 2))
     if len(labels) != len(orders) or any(type(x) is not int or x not in (0, 1, 2) for x in labels):
         raise BadRow("field preference: expected six labels out of 0, 1, 2; correct the row")
@@ -257,53 +262,14 @@ def _qa_row(fields: Fields) -> _Row:
 
 def _qa_prompt(fields: Fields) -> str:
     """Passages first and the question last, because a prompt that is too long keeps its end."""
-    passages = _field(fields, "passages", list)
+    passages = field_of(fields, "passages", list)
     blocks = []
     for passage in passages:
         if not isinstance(passage, list) or not all(isinstance(part, str) for part in passage):
             raise BadRow("field passages: expected lists of texts (title, sentences); correct it")
         blocks.append("\n".join(part.strip() for part in passage))
-    return "\n\n".join([*blocks, f"Question: {_filled(fields, 'question').strip()}", "Answer:\n"])
-
-
-def _filled(fields: Fields, name: str) -> str:
-    """A text that is not blank."""
-    text = _text(fields, name)
-    if not text.strip():
-        raise BadRow(f"field {name} is empty; fill it in or remove the row")
-    return text
-
-
-def _text(fields: Fields, name: str) -> str:
-    """A text that is valid UTF-8 and has no word too long for a tokenizer."""
-    text = _field(fields, name, str)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise BadRow(
-            f"field {name}: half a surrogate pair at character {error.start}; repair the text"
-        ) from error
-    if len(text) > LONGEST_WORD:
-        longest = max(re.findall(r"\s+|\S+", text), key=len)
-        if len(longest) > LONGEST_WORD:
-            kind = "of" if longest.isspace() else "without"
-            raise BadRow(
-                f"field {name}: {len(longest)} characters {kind} white space, at most "
-                f"{LONGEST_WORD} can be read; remove what is not text"
-            )
-    return text
-
-
-def _field(fields: Fields, name: str, kind: type) -> Any:
-    """The value of a required field, which must have this type."""
-    if name not in fields:
-        raise BadRow(f"field {name} is missing; every row needs the fields of the first one")
-    value = fields[name]
-    if not isinstance(value, kind):
-        raise BadRow(
-            f"field {name}: expected {type_name(kind())}, found {type_name(value)}; correct it"
-        )
-    return value
+    question = filled_field(fields, "question").strip()
+    return "\n\n".join([*blocks, f"Question: {question}", "Answer:\n"])
 
 
 _PROMPT = _Layout(_prompt_row, ("prompt", "chosen", "rejected"))

@@ -13,6 +13,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | supervised fine-tuning | `supervised` |
 | reward model, pairwise preference model | `reward_model`, `preference_model` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
+| KTO, APO-zero; BCO; DRO: labelled or scored single answers | `unpaired`; `bco`; `dro` |
 | pairs of a policy's own answers | `sample_pairs` |
 | PPO, online DPO and every other method on fresh answers | `online` with a method of `methods` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
@@ -20,6 +21,8 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | exploitability, policies against each other | `tournament` |
 """
 
+from rlhf_jax.recipes.buckets import length_buckets as length_buckets
+from rlhf_jax.recipes.buckets import padding_shares as padding_shares
 from rlhf_jax.recipes.evaluation import BestOf as BestOf
 from rlhf_jax.recipes.evaluation import Measured as Measured
 from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
@@ -28,6 +31,9 @@ from rlhf_jax.recipes.evaluation import heldout_means as heldout_means
 from rlhf_jax.recipes.evaluation import measure as measure
 from rlhf_jax.recipes.evaluation import paired_win_rate as paired_win_rate
 from rlhf_jax.recipes.evaluation import perplexity as perplexity
+from rlhf_jax.recipes.files import answer_records as answer_records
+from rlhf_jax.recipes.files import jsonl_task as jsonl_task
+from rlhf_jax.recipes.files import pair_records as pair_records
 from rlhf_jax.recipes.lab import LanguageLab as LanguageLab
 from rlhf_jax.recipes.lab import adamw_cosine as adamw_cosine
 from rlhf_jax.recipes.lab import device_mesh as device_mesh
@@ -38,6 +44,7 @@ from rlhf_jax.recipes.methods import critic_of as critic_of
 from rlhf_jax.recipes.methods import online_pairs as online_pairs
 from rlhf_jax.recipes.methods import ppo as ppo
 from rlhf_jax.recipes.offline import Fit as Fit
+from rlhf_jax.recipes.offline import at_points as at_points
 from rlhf_jax.recipes.offline import on_trunk as on_trunk
 from rlhf_jax.recipes.offline import preference as preference
 from rlhf_jax.recipes.offline import preference_model as preference_model
@@ -72,3 +79,8 @@ from rlhf_jax.recipes.task import text_task as text_task
 from rlhf_jax.recipes.tournament import Tournament as Tournament
 from rlhf_jax.recipes.tournament import pool_tournament as pool_tournament
 from rlhf_jax.recipes.tournament import tournament as tournament
+from rlhf_jax.recipes.unpaired import bco as bco
+from rlhf_jax.recipes.unpaired import dro as dro
+from rlhf_jax.recipes.unpaired import labelled_rows as labelled_rows
+from rlhf_jax.recipes.unpaired import unpaired as unpaired
+from rlhf_jax.recipes.unpaired import with_mismatched as with_mismatched

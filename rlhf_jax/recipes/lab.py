@@ -41,7 +41,6 @@ from rlhf_jax.types import (
     Prompts,
     RewardFn,
     Rollout,
-    TrainState,
     Trajectory,
     ValueFn,
     Vocabulary,
@@ -217,13 +216,19 @@ def adamw_cosine(
 
 
 def start_training(
-    lab: LanguageLab, params: Params, axes: Any, optimizer: optax.GradientTransformation, update
-) -> tuple[TrainState, Any]:
-    """The first state and the compiled update, on the mesh if there is one.
+    lab: LanguageLab,
+    params: Params,
+    axes: Any,
+    optimizer: optax.GradientTransformation,
+    update,
+    *,
+    init: Any = init_state,
+) -> tuple[Any, Any]:
+    """The first state, `init(params, optimizer)`, and the compiled update, on the lab's mesh.
 
     The params are copied: the update reuses the memory of its state.
     """
-    state = init_state(jax.tree.map(jnp.array, params), optimizer)
+    state = init(jax.tree.map(jnp.array, params), optimizer)
     if lab.mesh is None:
         return state, compile_update(update)
     shardings = shard_state(state, params, shard_params(axes, lab.mesh), lab.mesh)

@@ -8,7 +8,7 @@ metrics, and returns the fitted parameters.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,10 +22,11 @@ from rlhf_jax.algos import sft
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.policies.language import language_preference
+from rlhf_jax.recipes.buckets import SIDES
 from rlhf_jax.recipes.lab import LanguageLab, start_training
-from rlhf_jax.recipes.rows import Records, Rows, halves, in_chunks, pair_batch
+from rlhf_jax.recipes.rows import Records, Rows, halves, in_chunks, pair_batch, side_batch
 from rlhf_jax.training import Stage, UserError, train_stage
-from rlhf_jax.types import AnswerLogps, PairLoss, Params, PreferenceBatch, PreferenceFn
+from rlhf_jax.types import AnswerLogps, PairLoss, Params, PreferenceFn, PyTree, Trajectory
 
 Measure = Callable[[Params, int], dict[str, Any]]
 
@@ -40,18 +41,32 @@ class Fit(NamedTuple):
 
     steps: updates in all; an optimizer with a schedule needs the same number.
     save_every: updates between checkpoints.
-    measure: `(params, step) -> numbers` to log beside a step's own, {} at most steps.
+    measure: `(params, step) -> numbers` to log beside a step's own, {} at most steps; `at_points`
+      makes one.
+    parts: micro-batches of each batch in the offline recipes, as in `gradient.accumulate`: the same
+      step in less memory.
     """
 
     optimizer: optax.GradientTransformation
     steps: int
     save_every: int = 100
     measure: Measure = nothing
+    parts: int = 1
+
+
+def at_points(measure: Measure, *, steps: int, points: int) -> Measure:
+    """`measure` at the last step of each of `points` equal parts of the training, else {}."""
+    marks = {round(steps * (j + 1) / points) for j in range(points)}
+
+    def measured(params: Params, step: int) -> dict[str, Any]:
+        return measure(params, step) if step + 1 in marks else {}
+
+    return measured
 
 
 def supervised(stage: Stage, lab: LanguageLab, rows: Rows, params: Params, fit: Fit) -> Params:
     """Maximum likelihood of the answers, given their prompts."""
-    update = built(sft.make_update, lab.policy, fit.optimizer)
+    update = built(sft.make_update, lab.policy, fit.optimizer, parts=fit.parts)
     return fit_rows(stage, lab, update, rows, params, fit, part="policy")
 
 
@@ -69,7 +84,8 @@ def reward_model(
     Args:
       loss: `(chosen_scores [B], rejected_scores [B]) -> [B]`.
     """
-    update = built(reward_update.make_update, lab.reward, fit.optimizer, loss=loss)
+    options = {"loss": loss, "parts": fit.parts}
+    update = built(reward_update.make_update, lab.reward, fit.optimizer, **options)
     return fit_rows(stage, lab, update, rows, params, fit, part="reward")
 
 
@@ -77,7 +93,8 @@ def preference_model(
     stage: Stage, lab: LanguageLab, rows: Rows, params: Params, fit: Fit
 ) -> Params:
     """P(first beats second) from pairs, by a model that reads both answers (`preference_of`)."""
-    update = built(preference_model_update.make_update, preference_of(lab), fit.optimizer)
+    make_update = preference_model_update.make_update
+    update = built(make_update, preference_of(lab), fit.optimizer, parts=fit.parts)
     return fit_rows(stage, lab, update, rows, params, fit, part="reward")
 
 
@@ -98,7 +115,7 @@ def preference(
       rows: pairs with their reference log-probs (`reference_logps`), unless `reference` is False.
       loss, logps, reference: as in `algos.preference.make_update`.
     """
-    options = {"logps": logps, "reference": reference}
+    options = {"logps": logps, "reference": reference, "parts": fit.parts}
     update = built(preference_update.make_update, lab.policy, fit.optimizer, loss, **options)
     return fit_rows(stage, lab, update, rows, params, fit, part="policy")
 
@@ -124,12 +141,25 @@ def fit_rows(
 ) -> Params:
     """One update per batch of rows; `part` names the axes of the parameters, as in `lab.axes`."""
     state, step = start_training(lab, params, lab.axes[part], fit.optimizer, update)
+    return fit_state(stage, step, state, rows, fit, lambda state: state.params)
 
-    def one(state, i):
+
+def fit_state(
+    stage: Stage,
+    step: Callable[..., tuple[PyTree, dict[str, Any]]],
+    state: PyTree,
+    rows: Rows,
+    fit: Fit,
+    params_of: Callable[[PyTree], Params],
+) -> Params:
+    """One compiled `step(state, batch)` per batch of rows; the params of a state are measured."""
+
+    def one(state: PyTree, i: int) -> tuple[PyTree, dict[str, Any]]:
         state, metrics = step(state, rows[i])
-        return state, metrics | fit.measure(state.params, i)
+        return state, metrics | fit.measure(params_of(state), i)
 
-    return train_stage(stage, one, state, steps=fit.steps, save_every=fit.save_every).params
+    done = train_stage(stage, one, state, steps=fit.steps, save_every=fit.save_every)
+    return params_of(done)
 
 
 def on_trunk(lab: LanguageLab, policy_params: Params, key: jax.Array) -> Params:
@@ -151,19 +181,27 @@ def preference_of(lab: LanguageLab) -> PreferenceFn:
 def reference_logps(
     lab: LanguageLab,
     params: Params,
-    pairs: Records,
+    records: Records,
     *,
     batch_size: int,
     logps: AnswerLogps = sequence_logps,
 ) -> dict[str, np.ndarray]:
-    """Log-probs of every pair under the reference, computed once: "chosen" and "rejected", [N]."""
+    """Log-probs of every answer under the reference, computed once: name of the field -> [N].
+
+    The fields are those of `SIDES` that the records have: "chosen" and "rejected" of pairs,
+    "answer" and, after `with_mismatched`, "mismatched".
+    """
+    sides = [side for side in SIDES if side in records[0]]
 
     @jax.jit
-    def both(params: Params, batch: PreferenceBatch) -> dict[str, jax.Array | None]:
-        found = preference_update.attach_reference(lab.policy, params, batch, logps=logps)
-        return {"chosen": found.ref_chosen_logps, "rejected": found.ref_rejected_logps}
+    def every(params: Params, batch: dict[str, Trajectory]) -> dict[str, jax.Array]:
+        found = partial(preference_update.trajectory_logps, lab.policy, params, logps=logps)
+        return {side: found(trajectory) for side, trajectory in batch.items()}
 
-    return in_chunks(lambda part: both(params, pair_batch(lab, part)), pairs, size=batch_size)
+    def chunk(part: list[dict]) -> dict[str, jax.Array]:
+        return every(params, side_batch(lab, part, sides))
+
+    return in_chunks(chunk, records, size=batch_size)
 
 
 class ScoreScale(NamedTuple):

@@ -2,7 +2,8 @@
 
 A recipe reads `rows[i]`, the batch of step i, and nothing else; so a run that is resumed sees what
 an uninterrupted one does. Records are dicts of texts, in memory or on disk (`data.store`):
-"prompt" and "answer", or "prompt", "chosen" and "rejected".
+"prompt" and "answer", or "prompt", "chosen" and "rejected". With `buckets` a batch has rows of
+similar length (`recipes.buckets`); without, every row is padded to the lab's lengths.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlhf_jax.data.loader import batches
+from rlhf_jax.recipes.buckets import Bucket, BucketBatch, bucket_rows
 from rlhf_jax.recipes.lab import LanguageLab, make_trajectories
 from rlhf_jax.types import PreferenceBatch, PyTree, Trajectory
 
@@ -28,27 +30,46 @@ class Rows(Protocol):
     def __getitem__(self, step: int, /) -> PyTree: ...
 
 
+def side_batch(
+    lab: LanguageLab, records: Sequence[dict], sides: Sequence[str]
+) -> dict[str, Trajectory]:
+    """Each of these fields as answers to the prompts of the records."""
+    prompts = [row["prompt"] for row in records]
+    return {side: make_trajectories(lab, prompts, [row[side] for row in records]) for side in sides}
+
+
 def answer_batch(lab: LanguageLab, records: Sequence[dict]) -> Trajectory:
     """Prompts and answers as one batch."""
-    return make_trajectories(
-        lab, [row["prompt"] for row in records], [row["answer"] for row in records]
-    )
+    return side_batch(lab, records, ["answer"])["answer"]
 
 
 def pair_batch(lab: LanguageLab, records: Sequence[dict]) -> PreferenceBatch:
     """Pairs as one batch, without reference log-probs."""
-    prompts = [row["prompt"] for row in records]
-    return PreferenceBatch(
-        chosen=make_trajectories(lab, prompts, [row["chosen"] for row in records]),
-        rejected=make_trajectories(lab, prompts, [row["rejected"] for row in records]),
-    )
+    sides = side_batch(lab, records, ["chosen", "rejected"])
+    return PreferenceBatch(sides["chosen"], sides["rejected"])
 
 
-def answer_rows(lab: LanguageLab, records: Records, *, batch_size: int) -> Rows:
-    """Batches of answers, in an order of the lab's seed."""
-    return batches(
-        records, batch_size=batch_size, seed=lab.seed, batch_fn=partial(answer_batch, lab)
-    )
+def answer_rows(
+    lab: LanguageLab,
+    records: Records,
+    *,
+    batch_size: int,
+    buckets: Sequence[Bucket] | None = None,
+) -> Rows:
+    """Batches of answers, in an order of the lab's seed.
+
+    With buckets, no token counts in a row that fills up the last batch of one.
+    """
+    if buckets is None:
+        return batches(
+            records, batch_size=batch_size, seed=lab.seed, batch_fn=partial(answer_batch, lab)
+        )
+
+    def take(narrow: LanguageLab, batch: BucketBatch) -> Trajectory:
+        found = answer_batch(narrow, [records[int(i)] for i in batch.rows])
+        return replace(found, mask=found.mask & batch.kept[:, None])
+
+    return bucket_rows(lab, records, buckets, take, batch_size=batch_size)
 
 
 def pair_rows(
@@ -57,21 +78,29 @@ def pair_rows(
     *,
     batch_size: int,
     reference: Mapping[str, np.ndarray] | None = None,
+    buckets: Sequence[Bucket] | None = None,
 ) -> Rows:
     """Batches of pairs, in an order of the lab's seed.
+
+    With buckets, pairs have weights: 0 for a pair that fills up the last batch of one.
 
     Args:
       reference: log-probs [N] of all pairs by `reference_logps`; None for losses without one.
     """
 
-    def take(numbers: Sequence[int]) -> PreferenceBatch:
+    def take(lab: LanguageLab, numbers: Any) -> PreferenceBatch:
         batch = pair_batch(lab, [pairs[int(i)] for i in numbers])
         if reference is None:
             return batch
         refs = {f"ref_{side}_logps": jnp.asarray(x[numbers]) for side, x in reference.items()}
         return replace(batch, **refs)
 
-    return batches(len(pairs), batch_size=batch_size, seed=lab.seed, batch_fn=take)
+    def take_kept(narrow: LanguageLab, batch: BucketBatch) -> PreferenceBatch:
+        return replace(take(narrow, batch.rows), weights=jnp.asarray(batch.kept, jnp.float32))
+
+    if buckets is not None:
+        return bucket_rows(lab, pairs, buckets, take_kept, batch_size=batch_size)
+    return batches(len(pairs), batch_size=batch_size, seed=lab.seed, batch_fn=partial(take, lab))
 
 
 def array_rows(data: PyTree, *, batch_size: int, seed: int) -> Rows:

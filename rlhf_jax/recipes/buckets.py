@@ -1,0 +1,110 @@
+"""Rows of text in buckets of similar length: the columns come from the data, not from the lab.
+
+    buckets = length_buckets(lab, records, count=4)
+    padding_shares(lab, records, buckets)  # {"before": 0.41, "after": 0.17}
+    rows = answer_rows(lab, records, batch_size=16, buckets=buckets)
+
+A bucket is a pair (prompt columns, answer columns), at most as long as the lab's. A row goes to the
+first bucket that holds its prompt and all of its answers, or is padded or cut to the lab's lengths
+if none does. Each bucket in use compiles one program, and `rows.steps_per_epoch` counts the batches
+in which every row comes once.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from rlhf_jax.data.buckets import (
+    BucketBatch,
+    BucketBatches,
+    assign_buckets,
+    bucket_batches,
+    choose_shapes,
+    padding_share,
+)
+from rlhf_jax.data.tokenizer import encode_completions, encode_prompts
+from rlhf_jax.recipes.lab import LanguageLab
+from rlhf_jax.training import UserError
+from rlhf_jax.types import PyTree
+
+# Fields of a record that answer its prompt.
+SIDES = ("chosen", "rejected", "answer", "mismatched")
+Bucket = tuple[int, int]
+
+
+def length_buckets(lab: LanguageLab, records: Sequence[dict], *, count: int) -> list[Bucket]:
+    """At most `count` buckets of about equally many of these records, shortest first."""
+    shapes = choose_shapes(_needs(lab, token_lengths(lab, records)), count)
+    return [(prompt, answer) for prompt, answer in shapes]
+
+
+def padding_shares(
+    lab: LanguageLab, records: Sequence[dict], buckets: Sequence[Bucket]
+) -> dict[str, float]:
+    """Share of the columns that hold no token, "before" and "after" the rows go to buckets.
+
+    Rows that fill up the last batch of a bucket are not counted.
+    """
+    lengths, shapes = token_lengths(lab, records), np.array(_shapes(lab, buckets))
+    after = shapes[assign_buckets(_needs(lab, lengths), _shapes(lab, buckets))]
+    columns = {"before": np.broadcast_to(shapes[-1], after.shape), "after": after}
+    return {
+        name: padding_share(*map(_flat, np.broadcast_arrays(lengths, x[:, None])))
+        for name, x in columns.items()
+    }
+
+
+def bucket_rows(
+    lab: LanguageLab,
+    records: Sequence[dict],
+    buckets: Sequence[Bucket],
+    take: Callable[[LanguageLab, BucketBatch], PyTree],
+    *,
+    batch_size: int,
+) -> BucketBatches:
+    """Batches of one bucket each; `take` is given the lab with the lengths of the bucket."""
+    shapes = _shapes(lab, buckets)
+
+    def batch(found: BucketBatch) -> PyTree:
+        prompt, answer = shapes[found.bucket]
+        return take(lab._replace(prompt_length=prompt, answer_length=answer), found)
+
+    assigned = assign_buckets(_needs(lab, token_lengths(lab, records)), shapes)
+    return bucket_batches(assigned, batch_size=batch_size, seed=lab.seed, batch_fn=batch)
+
+
+def token_lengths(lab: LanguageLab, records: Sequence[dict]) -> Int[np.ndarray, "N K 2"]:
+    """Tokens of the prompt and of each of its K answers in a record."""
+    rows = [records[i] for i in range(len(records))]
+    prompts = list(map(len, encode_prompts(lab.vocabulary, [row["prompt"] for row in rows])))
+    columns = []
+    for side in (side for side in SIDES if side in rows[0]):
+        answers = encode_completions(lab.vocabulary, [row[side] for row in rows])
+        columns.append(np.stack([prompts, list(map(len, answers))], axis=-1))
+    return np.stack(columns, axis=1)
+
+
+def _needs(lab: LanguageLab, lengths: Int[np.ndarray, "N K 2"]) -> Int[np.ndarray, "N 2"]:
+    """The columns that the longest answer of each record needs, at most the lab's."""
+    return np.minimum(lengths.max(axis=1), (lab.prompt_length, lab.answer_length))
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return x.reshape(len(x), -1)
+
+
+def _shapes(lab: LanguageLab, buckets: Sequence[Bucket]) -> list[Bucket]:
+    """The buckets, and the lab's lengths for rows that none of them holds.
+
+    Raises:
+      UserError: a bucket longer than the lab's lengths, or without columns.
+    """
+    longest = (lab.prompt_length, lab.answer_length)
+    for i, shape in enumerate(buckets):
+        if not all(1 <= columns <= most for columns, most in zip(shape, longest, strict=True)):
+            raise UserError(
+                f"buckets[{i}] must have 1 to {longest[0]} prompt columns and 1 to {longest[1]} "
+                f"answer columns, the lab's lengths, got {tuple(shape)}"
+            )
+    return [*((int(prompt), int(answer)) for prompt, answer in buckets), longest]

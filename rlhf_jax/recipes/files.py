@@ -1,0 +1,91 @@
+"""Tasks and records from files: JSON lines or one array of objects, plain or gzip (`json_rows`)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlhf_jax.data.json_rows import Fields, filled_field, read_rows
+from rlhf_jax.data.preference_files import read_preferences
+from rlhf_jax.recipes.task import Task, Teacher, text_task
+from rlhf_jax.training import UserError
+
+
+def jsonl_task(
+    path: Path | str,
+    score: Callable[[list[Fields], Sequence[str]], Mapping[str, Sequence[Any]]],
+    *,
+    objective: str | Mapping[str, float],
+    heldout: int | float,
+    field: str = "prompt",
+    teacher: Teacher | None = None,
+) -> Task:
+    """A file of prompts and a Python function.
+
+    >>> import json, tempfile
+    >>> rows = [{"prompt": f"{n} plus {n}", "sum": str(2 * n)} for n in range(4)]
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+    ...     _ = file.write("\\n".join(map(json.dumps, rows)))
+    ...     file.flush()
+    ...     def exact(rows, answers):
+    ...         return {"exact": [row["sum"] == a for row, a in zip(rows, answers)]}
+    ...     task = jsonl_task(file.name, exact, objective="exact", heldout=0.25)
+    >>> task.splits, task.texts(np.array([2]))
+    ({'train': range(0, 3), 'heldout': range(3, 4)}, ['2 plus 2'])
+    >>> task.score(np.array([1, 2]), ["2", "5"])
+    {'exact': [True, False]}
+
+    Args:
+      score: `(rows of the prompts, answers) -> {name: one number per answer}`; a row is the whole
+        object of its prompt.
+      heldout: the last so many rows, or a share of them in (0, 1), are never trained on.
+      field: name of the prompt in a row.
+    Raises:
+      UserError: no such file, a bad row, which is named with its file, or no rows.
+    """
+    rows = _read(path, lambda fields: fields | {field: filled_field(fields, field)})
+    count = max(1, round(heldout * len(rows))) if isinstance(heldout, float) else heldout
+    prompts = [row[field] for row in rows]
+
+    def score_rows(indices: np.ndarray, answers: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+        return score([rows[int(i)] for i in indices], answers)
+
+    def unused(prompts: list[str], answers: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+        return {}
+
+    task = text_task(prompts, unused, objective=objective, heldout=count, teacher=teacher)
+    return task._replace(score=score_rows)
+
+
+def answer_records(path: Path | str) -> list[Fields]:
+    """Records {"prompt", "answer", ...} of a file, for `answer_rows` and `labelled_rows`.
+
+    Raises:
+      UserError: no such file, a bad row, which is named with its file, or no rows.
+    """
+    names = ("prompt", "answer")
+    return _read(path, lambda fields: fields | {name: filled_field(fields, name) for name in names})
+
+
+def pair_records(path: Path | str) -> list[Fields]:
+    """Records {"prompt", "chosen", "rejected"} of a file in a layout of `data.preference_files`.
+
+    Raises:
+      UserError: no such file, a bad row, which is named with its file, or no pairs.
+    """
+    try:
+        return [pair._asdict() for pair in read_preferences(path).pairs]
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _read(path: Path | str, parse: Callable[[Fields], Fields]) -> list[Fields]:
+    """All rows of a file."""
+    try:
+        rows = list(read_rows(Path(path), parse))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not rows:
+        raise UserError(f"{path}: no rows; write one JSON object a line")
+    return rows

@@ -1,0 +1,108 @@
+"""What the offline recipes share: the loop, its points of measurement, micro-batches."""
+
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from word_lab import VOCABULARY, transformer_lab, word_lab
+
+from rlhf_jax.losses.preference import dpo_loss
+from rlhf_jax.recipes import (
+    Fit,
+    answer_rows,
+    at_points,
+    bco,
+    dro,
+    pair_rows,
+    preference,
+    preference_model,
+    reference_logps,
+    reward_model,
+    supervised,
+    unpaired,
+)
+from rlhf_jax.recipes.offline import fit_state
+
+ANSWERS = [
+    {"prompt": "red", "answer": "green"},
+    {"prompt": "blue", "answer": "red red grey"},
+    {"prompt": "green", "answer": "blue red"},
+    {"prompt": "grey", "answer": "grey"},
+]
+PAIRS = [{"prompt": "red", "chosen": row["answer"], "rejected": "blue"} for row in ANSWERS]
+
+
+@pytest.mark.parametrize(
+    ("points", "steps"), [(1, [9]), (3, [2, 6, 9]), (10, list(range(10))), (20, list(range(10)))]
+)
+def test_points_are_the_last_steps_of_equal_parts(points, steps):
+    """10 / 3 and 20 / 3 round to 3 and 7 updates."""
+    measure = at_points(lambda params, step: {"at": step}, steps=10, points=points)
+    assert [step for step in range(10) if measure(None, step)] == steps
+
+
+def test_the_params_of_a_state_are_measured(stage):
+    seen = []
+
+    def measure(params, step):
+        seen.append((params, step))
+        return {}
+
+    def step(state, batch):
+        return {"params": state["params"] + batch, "other": -1}, {"loss": 0.0}
+
+    fit = Fit(optax.identity(), steps=3, measure=at_points(measure, steps=3, points=2))
+    start = {"params": 0, "other": -1}
+    assert fit_state(stage, step, start, [1, 10, 100], fit, lambda state: state["params"]) == 111
+    assert seen == [(11, 1), (111, 2)]
+
+
+def fitted(stage, recipe, rows, parts):
+    fit = Fit(optax.sgd(0.5), steps=1, parts=parts)
+    stage = replace(stage, name=f"{recipe.func.__name__}{parts}", loops={})
+    return recipe(stage=stage, rows=rows, params=jnp.zeros(VOCABULARY.size), fit=fit)
+
+
+@pytest.mark.parametrize("kind", ["answers", "pairs"])
+def test_micro_batches_fit_the_same_params(stage, kind):
+    lab = word_lab()
+    if kind == "answers":
+        recipe, rows = partial(supervised, lab=lab), answer_rows(lab, ANSWERS, batch_size=4)
+    else:
+        recipe = partial(preference, lab=lab, loss=partial(dpo_loss, beta=0.5))
+        refs = reference_logps(lab, jnp.zeros(VOCABULARY.size), PAIRS, batch_size=4)
+        rows = pair_rows(lab, PAIRS, batch_size=4, reference=refs)
+    whole, parts = (fitted(stage, recipe, rows, n) for n in (1, 2))
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-7)
+    assert np.abs(whole).max() > 0.01
+
+
+def test_every_offline_recipe_takes_micro_batches(monkeypatch):
+    """The updates are not built; their options are recorded."""
+    seen = []
+
+    def record(make_update, *arguments, parts, **options):
+        seen.append((make_update.__module__.split(".")[-1], make_update.__name__, parts))
+
+    # The function `unpaired` hides its module in the package.
+    for name in ("offline", "unpaired"):
+        module = import_module(f"rlhf_jax.recipes.{name}")
+        monkeypatch.setattr(module, "built", record)
+        for rest in ("fit_rows", "fit_state"):
+            monkeypatch.setattr(module, rest, lambda *args, **options: None)
+        monkeypatch.setattr(module, "start_training", lambda *args, **options: (None, None))
+    common = (None, transformer_lab(), None, None, Fit(optax.identity(), steps=1, parts=3))
+    supervised(*common)
+    reward_model(*common)
+    preference_model(*common)
+    preference(*common, loss=dpo_loss)
+    unpaired(*common, loss=dpo_loss)
+    bco(*common, beta=1.0)
+    dro(*common, beta=1.0, critic=None)
+    names = ["sft", "reward_model", "preference_model", "preference", "unpaired", "unpaired"]
+    assert [module for module, _, _ in seen] == [*names, "unpaired"]
+    assert {parts for _, _, parts in seen} == {3}
