@@ -113,17 +113,23 @@ def labelled_rows(
     reference: Mapping[str, np.ndarray],
     label: str = "label",
 ) -> Rows:
-    """Batches of labelled answers, in an order of the lab's seed.
+    """Batches of labelled answers, and of mismatched ones if the records have them.
 
     Args:
-      reference: log-probs [N] by `reference_logps` of the same records; with its "mismatched" a
-        batch has the mismatched answers too.
+      reference: log-probs [N] by `reference_logps` of the same records.
       label: field with the label, or the score.
     Raises:
-      UserError: a record without this field, or with neither true or false nor a finite number.
+      UserError: a label that is neither true or false nor a finite number, or a reference of other
+        records.
     """
     labels = _labels(records, label)
-    sides = [side for side in ("answer", "mismatched") if side in reference]
+    sides = [side for side in ("answer", "mismatched") if side in records[0]]
+    for side in sides:
+        if len(reference.get(side, ())) != len(records):
+            raise UserError(
+                f"reference must have {side!r} for {len(records)} records, got "
+                f"{len(reference.get(side, ()))}: make it by reference_logps of the same records"
+            )
 
     def take(numbers: Sequence[int]) -> unpaired_update.UnpairedBatch:
         rows = np.asarray(numbers)

@@ -81,7 +81,7 @@ def test_micro_batches_fit_the_same_params(stage, kind):
     assert np.abs(whole).max() > 0.01
 
 
-def test_every_offline_recipe_takes_micro_batches(monkeypatch):
+def test_every_offline_recipe_takes_micro_batches(stage, monkeypatch):
     """The updates are not built; their options are recorded."""
     seen = []
 
@@ -95,7 +95,7 @@ def test_every_offline_recipe_takes_micro_batches(monkeypatch):
         for rest in ("fit_rows", "fit_state"):
             monkeypatch.setattr(module, rest, lambda *args, **options: None)
         monkeypatch.setattr(module, "start_training", lambda *args, **options: (None, None))
-    common = (None, transformer_lab(), None, None, Fit(optax.identity(), steps=1, parts=3))
+    common = (stage, transformer_lab(), [], None, Fit(optax.identity(), steps=1, parts=3))
     supervised(*common)
     reward_model(*common)
     preference_model(*common)
