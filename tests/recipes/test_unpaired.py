@@ -72,7 +72,7 @@ def test_a_record_without_a_usable_label_is_named(label):
 @pytest.mark.parametrize("found", [{}, {"mismatched": np.zeros(3)}])
 def test_a_reference_of_other_records_is_refused(found):
     reference = {"answer": np.zeros(4)} | found
-    with pytest.raises(UserError, match=r"reference must have 'mismatched' for 4 records, got [03]"):
+    with pytest.raises(UserError, match=r"must have 'mismatched' for 4 records, got [03]"):
         labelled_rows(word_lab(), with_mismatched(RECORDS), batch_size=2, reference=reference)
 
 
