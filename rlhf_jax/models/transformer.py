@@ -50,7 +50,7 @@ class Transformer(NamedTuple):
     prefill: `(params, ids, positions, segments, length) -> (hidden [B, P, d], KVCache)`; the
       cache has `length` slots, the first P filled. One segment per row.
     decode_step: `(params, cache, ids [B], positions [B]) -> (hidden [B, d], KVCache)`.
-    axes: `() -> ` a dict like params whose leaves are tuples of logical axis names, from
+    axes: `() -> ` a dict like params with tuples of logical axis names as leaves, from
       "layers", "vocab", "embed", "heads", "kv_heads", "head_dim", "mlp".
     """
 

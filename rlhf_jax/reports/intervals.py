@@ -1,7 +1,7 @@
 """95% intervals (low, high) over independent units, and claims that carry them.
 
-NumPy in float64, on the host. The unit is what was drawn independently: a thousand episodes on ten
-worlds are ten units. With fewer than two units both ends are NaN, which leaves a claim undecided.
+NumPy in float64, on the host. Units are drawn independently: a thousand episodes on ten worlds are
+ten units. With fewer than two units both ends are NaN, which leaves a claim undecided.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ RESAMPLES = 2000
 
 
 def mean_interval(x: ArrayLike) -> Interval:
-    """mean(x) -+ t s / sqrt(N), Student's t, for N units that are roughly normal in their mean."""
+    """mean(x) -+ t s / sqrt(N), Student's t, for N units with a roughly normal mean."""
     x = np.ravel(np.asarray(x, float))
     if x.size < 2:
         return np.nan, np.nan
@@ -28,7 +28,7 @@ def mean_interval(x: ArrayLike) -> Interval:
 
 
 def share_interval(hits: ArrayLike) -> Interval:
-    """The exact (Clopper-Pearson) interval of a probability, from units that each hit or missed.
+    """The exact (Clopper-Pearson) interval of a probability, from units that are hits or misses.
 
     Args:
       hits: [N] bool, N >= 1.
@@ -44,7 +44,7 @@ def bootstrap_interval(statistic: Callable[..., float], *units: ArrayLike) -> In
 
     Args:
       statistic: `(*units) -> number`.
-      units: arrays [N, ...] whose rows belong together (paired); rows are drawn with replacement.
+      units: arrays [N, ...] with paired rows; rows are drawn with replacement.
     Reference: Efron 1979, Annals of Statistics 7.
     """
     rows = [np.asarray(each) for each in units]
@@ -62,7 +62,7 @@ def bootstrap_interval(statistic: Callable[..., float], *units: ArrayLike) -> In
 def mean_claim(
     statement: str, x: ArrayLike, op: str, threshold: float | int, **about: Any
 ) -> Claim:
-    """The claim on the mean of units [N]."""
+    """A claim about the mean of units [N]."""
     value = float(np.mean(np.asarray(x, float)))
     return Claim(statement, value, op, threshold, interval=mean_interval(x), **about)
 
@@ -70,7 +70,7 @@ def mean_claim(
 def share_claim(
     statement: str, hits: ArrayLike, op: str, threshold: float | int, **about: Any
 ) -> Claim:
-    """The claim on the probability that a unit hits, from units [N] that each did or did not."""
+    """A claim about the probability of a hit, from units [N] that are hits or misses."""
     value = float(np.mean(np.asarray(hits, bool)))
     return Claim(statement, value, op, threshold, interval=share_interval(hits), **about)
 
@@ -83,7 +83,7 @@ def bootstrap_claim(
     threshold: float | int,
     **about: Any,
 ) -> Claim:
-    """The claim on any statistic of paired units, see `bootstrap_interval`."""
+    """A claim about any statistic of paired units, see `bootstrap_interval`."""
     units = [np.asarray(each) for each in units]
     interval = bootstrap_interval(statistic, *units)
     return Claim(statement, float(statistic(*units)), op, threshold, interval=interval, **about)

@@ -1,4 +1,4 @@
-"""Text that others wrote, safe to print and to show."""
+"""Text of unknown origin, made safe to print and to show."""
 
 import re
 import unicodedata
@@ -8,10 +8,10 @@ KEPT = "\n\t\u200c\u200d"
 
 
 def visible(text: str) -> str:
-    """Text with its control characters spelt out, `\\x1b` and `\\u202e`, but line breaks and tabs.
+    """Text with control characters spelt out (`\\x1b`, `\\u202e`), except line breaks and tabs.
 
-    An escape sequence can recolour, retitle or overwrite a terminal, and a change of direction can
-    turn a number around in a page.
+    Escape sequences can recolour, retitle or overwrite a terminal, and a change of direction can
+    reverse a number on a page.
     """
     return re.sub(r"[^ -~]", lambda found: _spelt(found[0]), text)
 

@@ -1,4 +1,4 @@
-"""Acting with a policy whose inputs do not depend on its actions: bandits, contexts, tables."""
+"""Acting in bandits and contextual bandits: the inputs do not depend on the actions."""
 
 import jax
 import jax.numpy as jnp

@@ -1,9 +1,9 @@
 """Several turns of a dialogue or of an agent with tools, as one trajectory per row.
 
-The completion of a row is answer, observation, answer, ... The policy's tokens are counted in the
-mask. An observation's tokens are valid: they are read, and no loss counts them. Ids go into a
-trajectory as they were sampled, and an observation is tokenised once, so what is trained on is what
-was sampled.
+The completion of a row is answer, observation, answer, ... The mask counts the tokens of the
+policy. Tokens of an observation are valid: the policy reads them, and no loss counts them. Sampled
+ids go into the trajectory unchanged, and an observation is tokenised once, so training sees exactly
+the sampled tokens.
 """
 
 import math
@@ -26,17 +26,17 @@ LATER_TURNS = 1 << 31
 
 @runtime_checkable
 class Step(Protocol):
-    """What a task says to one answer: a tool, an environment, or "try again".
+    """The reaction of a task to one answer: a tool, an environment, or "try again".
 
-    Called on the host with the prompt's index, the (answer, observation) of each earlier turn, and
-    the answer's text without its stop token. What has to be remembered is in the history, so a step
-    can be a pure function.
+    Called on the host with the index of the prompt, the (answer, observation) of each earlier turn,
+    and the text of the answer without its stop token. The history holds everything a step needs to
+    remember, so it can be a pure function.
 
     Returns:
-      observation: the text that the policy reads before its next answer, with whatever a chat
-        template puts around it; None for no text.
+      observation: the text that the policy reads before its next answer, including the text of a
+        chat template around it; None for no text.
       reward: of this turn; None and NaN leave the row out of training.
-      done: True ends the episode, and the observation is not read.
+      done: True ends the episode; the observation is then not used.
     """
 
     def __call__(
@@ -45,18 +45,18 @@ class Step(Protocol):
 
 
 class StepError(ValueError):
-    """A task's step failed, or returned something else. The message names the prompt."""
+    """The step of a task raised, or its output is invalid. The message names the prompt."""
 
 
 class TurnRollout(NamedTuple):
     """Sampled episodes, N turns at most.
 
-    rollout: trajectory, log-probs and finished. Log-probs are 0 where the mask is False, thus at
-      observations too; finished is True where the step said done after an answer with a stop token.
+    rollout: trajectory, log-probs and finished. Log-probs are 0 where the mask is False, so also at
+      observations; finished is True if the step returned done after an answer with a stop token.
     turn_ids: [*B, T] int32, the turn of each counted token, -1 elsewhere.
-    rewards: [*B, N], one per turn, 0 for turns that were not taken; NaN where the step gave None.
-    truncated: [*B] True where a limit of length ended the row: an answer had no stop token, or
-      there was no room for another turn. A row that used up its turns is not truncated.
+    rewards: [*B, N], one per turn, 0 for turns that were not taken; NaN if the step gave None.
+    truncated: [*B] True if a length limit ended the row: an answer had no stop token, or there was
+      no room for another turn. A row that used all its turns is not truncated.
     weights: [*B] float32, 0 where a reward is NaN, else 1.
     """
 
@@ -68,7 +68,7 @@ class TurnRollout(NamedTuple):
 
 
 class _Board(NamedTuple):
-    """All rows so far, R of them, written in place. `used`: columns of T that hold tokens."""
+    """The R rows so far, written in place. `used`: number of the T columns that hold tokens."""
 
     indices: Int[np.ndarray, "R"]
     ids: Int[np.ndarray, "R T"]
@@ -98,20 +98,20 @@ def rollout_turns(
 ) -> TurnRollout:
     """Episodes of up to `max_turns` turns, numbered first .. first + samples - 1 for each prompt.
 
-    In every turn all rows are drawn at once, then `step` is called for each row that goes on. The
-    first turn has the answers of `draw(params, prompts, key, samples, first)`; a row depends on its
-    own counters only, as there. A language draw is compiled twice, whatever `max_turns` is: for the
-    prompts [B, P], and for the contexts of all later turns [B * samples, P + length - turn_tokens],
-    which are read anew in each turn.
+    Each turn draws all rows at once and then calls `step` for every unfinished row. The first turn
+    has the answers of `draw(params, prompts, key, samples, first)`; as there, a row depends only on
+    its own counters. A language draw is compiled twice for any `max_turns`: for the prompts [B, P],
+    and for the contexts of later turns [B * samples, P + length - turn_tokens], which are processed
+    again in each turn.
 
     Args:
-      draw: of a language model, e.g. `language_draw(decoder, config)`. Its config's max_new_tokens
+      draw: of a language model, e.g. `language_draw(decoder, config)`. max_new_tokens of its config
         is turn_tokens, the longest answer of one turn.
       prompts: inputs are ids and mask [B, P].
       length: T >= turn_tokens, tokens of a whole episode with its observations. A turn begins only
-        where turn_tokens columns are left for it.
+        if turn_tokens columns are left for it.
       max_turns: N >= 1.
-      step: the task's; None ends every row after one answer, with reward 0.
+      step: the step of the task; None ends every row after one answer, with reward 0.
     Returns:
       TurnRollout with leading axes [B, samples].
     Raises:
@@ -138,12 +138,12 @@ def rollout_turns(
 
 
 def _single_turn(index: int, history: History, answer: str) -> tuple[None, float, bool]:
-    """The step of a task that has none."""
+    """The step of a single-turn task: done, with reward 0."""
     return None, 0.0, True
 
 
 def _blank_board(indices: Int[np.ndarray, "R"], length: int, max_turns: int, pad_id: int) -> _Board:
-    """Rows without a token, all of them going."""
+    """Rows without tokens, all of them unfinished."""
     rows, columns = len(indices), (len(indices), length)
     return _Board(
         indices=indices,
@@ -161,7 +161,7 @@ def _blank_board(indices: Int[np.ndarray, "R"], length: int, max_turns: int, pad
 
 
 def _contexts(rows: Prompts, board: _Board, columns: int) -> Prompts:
-    """Prompts and what followed them, [R, P + columns]; decoding takes padding anywhere."""
+    """Prompts and the tokens after them, [R, P + columns], with padding anywhere."""
     prompt_ids, prompt_mask = rows.inputs
     seen = np.arange(columns) < board.used[:, None]
     ids = np.concatenate([prompt_ids, board.ids[:, :columns]], axis=1)
@@ -171,7 +171,7 @@ def _contexts(rows: Prompts, board: _Board, columns: int) -> Prompts:
 def _take_turn(
     board: _Board, answers: Rollout, turn: int, step: Step, vocabulary: Vocabulary
 ) -> None:
-    """Writes the answer of every row that goes on, and what the step says to it."""
+    """Writes the answer of every unfinished row, and the observation of the step."""
     trajectory = answers.trajectory
     logps = (answers.token_logps, answers.sampling_token_logps)
     mask, stopped, *columns = (
@@ -194,7 +194,7 @@ def _take_turn(
 def _observe(
     board: _Board, row: int, said: tuple[str, str], vocabulary: Vocabulary, *, room: int
 ) -> None:
-    """Writes the observation of a row, or ends the row where no room is left after it."""
+    """Writes the observation of a row, or ends the row if no room is left after it."""
     ids = vocabulary.tokenizer.encode(said[1], add_special_tokens=False).ids
     if board.used[row] + len(ids) + room > board.ids.shape[1]:
         board.truncated[row], board.going[row] = True, False
@@ -214,12 +214,12 @@ def _write(board: _Board, row: int, ids, turn: int = -1, logps=0.0, sampling_log
 
 
 def _ask(step: Step, index: np.integer, history: History, answer: str) -> tuple[str, float, bool]:
-    """What the step returned, None written as no text and as NaN; or an error with the prompt."""
+    """Output of the step, with None as "" (text) and NaN (reward); StepError names the prompt."""
     where = f"prompt {index}, turn {len(history)}"
     try:
         found = step(int(index), history, answer)
-    # Everything, because a step is the user's own code or a service: whatever goes wrong there, its
-    # author needs the prompt and the turn.
+    # Any exception: a step is the user's code or a service, and its author needs to know the prompt
+    # and the turn to find the fault.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise StepError(f"the step failed at {where}: {reason}") from error
@@ -233,7 +233,7 @@ def _ask(step: Step, index: np.integer, history: History, answer: str) -> tuple[
 
 
 def _is_outcome(found: object) -> bool:
-    """Whether a step returned what `Step` promises."""
+    """Whether the output of a step has the types of `Step`."""
     if not isinstance(found, tuple) or len(found) != 3:
         return False
     observation, reward, done = found

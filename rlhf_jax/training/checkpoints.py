@@ -26,7 +26,7 @@ from rlhf_jax.types import PyTree
 
 FORMAT = 2
 TEMPORARY = ".tmp-"
-REMEDY = "delete this folder, then resume: what it held is done again"
+REMEDY = "delete this folder, then resume: its work is repeated"
 # Array storage takes its folder for a glob pattern, splits it at backslashes and needs UTF-8.
 UNSTORABLE = re.compile(r"[*?\[\\\x00-\x1f\x7f\ud800-\udfff]")
 LONGEST_PATH = 3500  # bytes; the system allows 4096, and array storage adds its own file names

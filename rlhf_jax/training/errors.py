@@ -70,7 +70,7 @@ def naming_full_disk(folder: Path) -> Generator[None, None, None]:
             raise
         raise DiskFullError(
             f"no space left on the disk of {folder}: free some space, then repeat the command "
-            "with --resume; what was saved before is intact"
+            "with --resume; earlier checkpoints and results are intact"
         ) from error
 
 

@@ -11,7 +11,7 @@ Stop = Callable[[], int]  # the signal that asked to stop, or 0
 SCREEN = 2  # standard error
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 STOPPING = b"\nstopping after this step, or this stage if it has no steps; again to stop now\n"
-STOPPED = b"\nstopped without saving; what was saved before stays\n"
+STOPPED = b"\nstopped without saving; earlier checkpoints and results are kept\n"
 GRACE = 2.0  # seconds for Python to end by itself after the second signal
 
 

@@ -171,7 +171,7 @@ def test_any_damage_to_any_file_is_named(tmp_path, damage):
         with pytest.raises(CheckpointError) as error:
             restored(store, tree)
         assert str(folder) in str(error.value)
-        assert "delete this folder, then resume: what it held is done again" in str(error.value)
+        assert "delete this folder, then resume: its work is repeated" in str(error.value)
         assert "\n" not in str(error.value)
         path.write_bytes(before)
     assert_same(restored(store, tree).tree, tree)

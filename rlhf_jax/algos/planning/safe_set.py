@@ -6,7 +6,7 @@ recorded behaviour. `safe_policy` plans with them; `add` puts new episodes into 
 
 This follows LS3 (Wilcox et al. 2021, arXiv:2107.04775), with tables for its networks. The filter
 `best_trajectories` is a reading of what "optimistic forgetting" (arXiv:2501.04481) may be: only
-that paper's abstract was at hand, and it is not its algorithm.
+the abstract of that paper was available, and this is not its algorithm.
 """
 
 from dataclasses import dataclass
