@@ -4,12 +4,14 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from word_lab import VOCABULARY, transformer_lab, word_lab
 
+from rlhf_jax.algos.unpaired import init_bco
 from rlhf_jax.losses.preference import dpo_loss
 from rlhf_jax.recipes import (
     Fit,
@@ -25,7 +27,17 @@ from rlhf_jax.recipes import (
     supervised,
     unpaired,
 )
-from rlhf_jax.recipes.offline import fit_state
+from rlhf_jax.recipes.lab import start_training
+from rlhf_jax.recipes.offline import (
+    fit_rows,
+    fit_state,
+    nothing,
+    on_trunk,
+    pair_scores,
+    preference_of,
+)
+from rlhf_jax.training import UserError
+from rlhf_jax.types import RewardFn
 
 ANSWERS = [
     {"prompt": "red", "answer": "green"},
@@ -59,6 +71,52 @@ def test_the_params_of_a_state_are_measured(stage):
     start = {"params": 0, "other": -1}
     assert fit_state(stage, step, start, [1, 10, 100], fit, lambda state: state["params"]) == 111
     assert seen == [(11, 1), (111, 2)]
+
+
+def test_rows_are_fitted_in_order(stage):
+    """The update adds its batch to the params; the first params stay as they were."""
+    lab = word_lab()
+
+    def update(state, batch):
+        return state._replace(params=2 * state.params + batch), {"loss": batch}
+
+    start = jnp.zeros(VOCABULARY.size)
+    fit = Fit(optax.identity(), steps=3)
+    params = fit_rows(stage, lab, update, [1.0, 10.0, 100.0], start, fit, part="policy")
+    np.testing.assert_array_equal(params, np.full(VOCABULARY.size, 4.0 + 20.0 + 100.0))
+    np.testing.assert_array_equal(start, np.zeros(VOCABULARY.size))
+    assert nothing(params, 0) == {}
+
+
+def test_a_state_of_another_kind_starts_with_its_own_zeros():
+    start, optimizer = jnp.ones(VOCABULARY.size), optax.sgd(1.0)
+    state, step = start_training(
+        word_lab(), start, (None,), optimizer, lambda state, batch: (state, {}), init=init_bco
+    )
+    assert state.shift == (0.0, 0.0)
+    step(state, 0.0)  # reuses the memory of its state
+    np.testing.assert_array_equal(start, np.ones(VOCABULARY.size))
+
+
+def test_a_reward_model_begins_on_the_trunk_of_a_policy():
+    fresh = RewardFn(lambda key: {"trunk": "new", "head": "new"}, word_lab().reward.scores)
+    params = on_trunk(word_lab()._replace(reward=fresh), {"trunk": "policy's"}, jax.random.key(0))
+    assert params == {"trunk": "policy's", "head": "new"}
+
+
+def test_a_preference_model_needs_a_token_between_the_answers():
+    lab = word_lab()
+    assert preference_of(lab).logits is not None
+    without = replace(lab.vocabulary, bos_id=None)
+    with pytest.raises(UserError, match="needs a vocabulary with a bos_id"):
+        preference_of(lab._replace(vocabulary=without))
+
+
+def test_pairs_are_scored_chosen_first():
+    lab = word_lab()._replace(scores=lambda params, answers: params * answers.mask.sum(-1))
+    # "green", "red red grey", "blue red" and "grey" with their stops; "blue" has 2 tokens.
+    scores = pair_scores(lab, jnp.float32(10.0), PAIRS, batch_size=3)
+    np.testing.assert_array_equal(scores, [[20, 20], [40, 20], [30, 20], [20, 20]])
 
 
 def fitted(stage, recipe, rows, parts):
