@@ -1,5 +1,6 @@
 """Single labelled answers: mismatched partners, rows, and one fit by each method."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -20,6 +21,7 @@ from rlhf_jax.recipes import (
     with_mismatched,
 )
 from rlhf_jax.recipes.rows import side_batch
+from rlhf_jax.sharding import make_mesh
 from rlhf_jax.training import UserError
 
 RECORDS = [
@@ -108,3 +110,16 @@ def test_sides_answer_the_same_prompts():
     batch = side_batch(word_lab(), with_mismatched(RECORDS), ["answer", "mismatched"])
     prompts = [np.asarray(each.inputs.ids[:, :3]) for each in batch.values()]
     np.testing.assert_array_equal(*prompts)
+
+
+def test_the_running_mean_is_the_same_on_eight_devices(stage):
+    start = jnp.zeros(VOCABULARY.size)
+    records = RECORDS * 2
+    reference = reference_logps(word_lab(), start, records, batch_size=8)
+    found = []
+    for mesh in (None, make_mesh()):
+        lab = word_lab()._replace(mesh=mesh)
+        rows = labelled_rows(lab, records, batch_size=8, reference=reference)
+        here = replace(stage, name=f"mesh {mesh is not None}", loops={})
+        found.append(bco(here, lab, rows, start, FIT._replace(steps=2), beta=1.0))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-6)
