@@ -4,13 +4,12 @@ A room is a folder or file of the library. An import anywhere counts: at the top
 function, relative, under TYPE_CHECKING, or by `import_module` with a constant name.
 """
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from import_graph import import_graph, imports, module_name, reachable, source_files
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "rlhf_jax"
@@ -60,37 +59,6 @@ OUTSIDE = {
     "losses": {"jax", "jaxtyping", "chex"},
 }
 ONLY_IN_MODELS = {"flax"}
-
-
-def source_files(root: Path) -> list[Path]:
-    """Every Python file of the library and of the experiments."""
-    return sorted([*(root / PACKAGE).rglob("*.py"), *(root / "experiments").rglob("*.py")])
-
-
-def module_name(path: Path, root: Path) -> str:
-    """rlhf_jax/ops/kl.py -> rlhf_jax.ops.kl; a package is named after its folder."""
-    parts = path.relative_to(root).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def imports(path: Path, root: Path) -> Iterator[tuple[str, int]]:
-    """Absolute name and line of everything a file imports: `from a import b` gives `a.b`."""
-    package = module_name(path, root).split(".")
-    if path.name != "__init__.py":
-        package.pop()
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = [*above, *([node.module] if node.module else [])]
-            yield from ((".".join([*base, alias.name]), node.lineno) for alias in node.names)
-        elif isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else None
-            name = node.func.id if isinstance(node.func, ast.Name) else name
-            first = node.args[0] if node.args else None
-            if name in ("import_module", "__import__") and isinstance(first, ast.Constant):
-                yield str(first.value), node.lineno
 
 
 def room_of(name: str) -> str:
@@ -157,28 +125,6 @@ def violations(root: Path) -> list[str]:
             if reason:
                 found.append(f"{place}:{line}: imports {name}: {reason}")
     return found
-
-
-def reachable(module: str, graph: dict[str, set[str]]) -> set[str]:
-    """Every name a module imports, directly or through others."""
-    seen, todo = set(), [module]
-    while todo:
-        for name in graph.get(todo.pop(), ()):
-            if name not in seen:
-                seen.add(name)
-                todo.append(name)
-    return seen
-
-
-def import_graph(root: Path) -> dict[str, set[str]]:
-    """Module -> what Python runs when it is imported, the packages above each name included."""
-    paths = {module_name(path, root): path for path in source_files(root)}
-    graph = {}
-    for module, path in paths.items():
-        names = {name for name, _ in imports(path, root)} | {module}
-        parents = {".".join(name.split(".")[:i]) for name in names for i in range(1, 9)}
-        graph[module] = (names | parents) - {module}
-    return graph
 
 
 def test_every_import_is_an_edge_of_the_table():

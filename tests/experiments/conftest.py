@@ -1,10 +1,18 @@
-"""A checkout without experiments, for tests that write one."""
+"""A checkout without experiments, for tests that write one; and which tests are whole runs."""
 
 import sys
 
 import pytest
 
 import experiments
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What reads the result of a whole toy run is marked as one."""
+    for item in items:
+        if {"whole", "finished"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.whole)
 
 
 @pytest.fixture

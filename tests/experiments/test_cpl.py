@@ -112,7 +112,7 @@ def test_the_minimiser_of_cpl_is_the_soft_optimal_policy_and_the_bias_moves_it()
     np.testing.assert_allclose(jax.nn.log_softmax(descend(jnp.zeros((3, 2)))), best, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_advantages_taken_for_rewards_plan_well_until_a_constant_is_added():
     """What a partial-return model makes of labels of regret: A*, and a constant it can't see."""
     world = cliff_grid(jax.random.key(0))
@@ -201,7 +201,7 @@ def test_claims_name_the_size_that_they_read():
     assert not any("10000" in name for name in names)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_whole_of_it_at_a_small_size(tmp_path):
     config = cpl_config.quick()
     with open_run(tmp_path, slug="cpl", config=config) as job:

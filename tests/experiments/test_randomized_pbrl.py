@@ -126,7 +126,7 @@ def test_every_size_is_valid(name):
     assert isinstance(getattr(pbrl_config, name)(), pbrl_config.Config)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_a_small_run_reports_every_claim_and_is_reproducible(tmp_path):
     config = dataclasses.replace(pbrl_config.quick(), rounds=64)
     with open_run(tmp_path, slug="randomized_pbrl", config=config) as job:

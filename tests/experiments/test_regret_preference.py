@@ -139,7 +139,7 @@ def test_labels_are_drawn_or_sure_with_half_at_a_tie():
     assert share == pytest.approx(1 / (1 + np.e), abs=0.03)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_regret_learns_to_end_the_episode(world):
     states, _, mask = every_segment(world)
     drawn = jax.random.randint(jax.random.key(3), (300, 2), 0, len(states))
@@ -158,7 +158,7 @@ def test_regret_learns_to_end_the_episode(world):
     assert lost < 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_best_of_several_starts_is_followed_to_the_end(world):
     states, _, mask = every_segment(world)
     drawn = jax.random.randint(jax.random.key(5), (30, 2), 0, len(states))
@@ -188,7 +188,7 @@ def test_the_claims_are_those_of_the_paper_and_can_fail():
     assert not any(claim.holds for claim in swapped)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_whole_of_it_at_a_small_size(tmp_path):
     config = regret_config.quick()
     with open_run(tmp_path, slug="regret_preference", config=config) as job:

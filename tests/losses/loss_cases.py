@@ -98,6 +98,12 @@ def beta_sweeps(cases: dict[str, Case]) -> dict[str, Sweep]:
     return dict(found.values())
 
 
+def first_of_each_family() -> set[str]:
+    """A case of every `cases_<family>.py`."""
+    paths = sorted(Path(__file__).parent.glob("cases_*.py"))
+    return {next(iter(import_module(path.stem).CASES)) for path in paths}
+
+
 def every_case() -> tuple[dict[str, Case], dict[str, Sweep]]:
     """The rows of all `cases_<family>.py`, by name, and the sweeps of beta."""
     cases: dict[str, Case] = {}

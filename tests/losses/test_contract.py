@@ -12,7 +12,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from loss_cases import draw, every_case
+from loss_cases import draw, every_case, first_of_each_family
 
 from rlhf_jax.ops.masking import weighted_mean
 
@@ -31,6 +31,12 @@ def keywords(case):
 
 
 every_loss = those(lambda case: True)
+# The first case of each family always runs, the others at night: within a family they prove the
+# same, and each costs a compilation of every primitive, or of a partitioned program.
+FIRST = first_of_each_family()
+each_family = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in FIRST else pytest.mark.slow) for n in CASES]
+)
 plain_loss = those(lambda case: not case.surrogate)
 extreme_loss = those(lambda case: case.extremes)
 extreme_beta = those(lambda case: "beta" in keywords(case))
@@ -96,7 +102,7 @@ def test_one_loss_per_example(name):
     assert len(np.unique(losses)) > LEAD[0]
 
 
-@every_loss
+@each_family
 def test_jit_equals_eager(name):
     arrays = arrays_of(CASES[name])
     losses, grads = run(name, arrays)
@@ -269,7 +275,7 @@ def test_a_hole_in_the_mask_is_as_if_cut_out(name):
         assert_close(*pair, rtol=1e-4)
 
 
-@every_loss
+@each_family
 def test_eight_devices_equal_one(name):
     arrays = arrays_of(CASES[name])
     assert jax.device_count() >= 8
