@@ -13,10 +13,13 @@ import pytest
 
 from rlhf_jax.training import Interrupted, open_run
 
-SLUGS = sorted(path.parent.name for path in Path("experiments").glob("*/config.py"))
+SLUGS = sorted(path.parent.name for path in Path("experiments").glob("[!_]*/config.py"))
 NEEDS_A_FILE = {"preferences"}
 SMALLER = {
-    "randomized_pbrl": {"rounds": 64, "num_seeds": 2},
+    "one_loss_three_policies": {"num_seeds": 1, "betas": (1.0,), "steps": 60},
+    "randomized_pbrl": {"num_seeds": 2, "rounds": 64},
+    "regret_preference": {"num_boards": 2, "sizes": (10, 30), "starts": 1, "steps": 10},
+    "safe_rl_minimal": {"num_seeds": 2, "iterations": 4, "last": 2},
 }
 
 
