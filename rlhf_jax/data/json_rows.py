@@ -77,7 +77,7 @@ def text_field(fields: Fields, name: str) -> str:
             kind = "of" if longest.isspace() else "without"
             raise BadRow(
                 f"field {name}: {len(longest)} characters {kind} white space, at most "
-                f"{LONGEST_WORD} can be read; remove what is not text"
+                f"{LONGEST_WORD} can be read; remove everything that is not text"
             )
     return text
 
