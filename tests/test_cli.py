@@ -309,7 +309,7 @@ def test_going_on_under_changed_code_is_noted(run, workplace, monkeypatch):
     (note,) = [line for line in out.splitlines() if line.startswith("note: ")]
     digest = "[0-9a-f]{16}"
     assert re.fullmatch(
-        f"note: begun with sources of toy {digest}, going on with {digest}: numbers may differ",
+        f"note: started with sources of toy {digest}, continuing with {digest}: numbers may differ",
         note,
     )
     summary = json.loads((workplace / "results" / "toy" / "summary.json").read_text())

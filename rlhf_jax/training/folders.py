@@ -37,7 +37,7 @@ def note_environment(out: Path, now: dict[str, Any], *, say: bool) -> list[dict[
     known = record["environments"]
     for name, before, after in differences(known[0], now) if say else ():
         what = name.removeprefix("versions.").replace("sources.", "sources of ")
-        line = f"note: begun with {what} {before}, going on with {after}: numbers may differ"
+        line = f"note: started with {what} {before}, continuing with {after}: numbers may differ"
         print(line if line.isprintable() else ascii(line))  # run.json may come from elsewhere
     if now not in known:
         known.append(now)

@@ -55,11 +55,11 @@ def check(held: Path, found: Origin | None, wanted: Origin, stage_folder: Path) 
     if found == wanted:
         return
     if found is None or any(found[name] != wanted[name] for name in ("slug", "stage", "config")):
-        words = "nothing of a stage"
+        words = "belongs to no stage"
         if found is not None:
-            words = f"what stage {found['stage']} of a run of {found['slug']} left"
-            words += "" if found["config"] == wanted["config"] else " under another config"
-        raise CheckpointError(f"{held} holds {words}: {REMEDY}")
+            words = f"belongs to stage {found['stage']} of a run of {found['slug']}"
+            words += "" if found["config"] == wanted["config"] else " with another config"
+        raise CheckpointError(f"{held} {words}: {REMEDY}")
     stage, then, now = wanted["stage"], found["after"], wanted["after"]
     others = [name for name, one in later(stage_folder, now).items() if stage in one["after"]]
     before = [name for name in {**then, **now} if then.get(name) != now.get(name)]
@@ -70,6 +70,6 @@ def went_on(stages: Path, names: list[str], before: list[str]) -> CheckpointErro
     """The error for stages that depend on earlier results which have changed."""
     folders = " and ".join(str(stages / name) for name in names)
     return CheckpointError(
-        f"{folders} did not go on from {' and '.join(before)} as it is now: "
+        f"{folders} depends on an earlier result of {' and '.join(before)}: "
         f"delete {folders}, then resume"
     )

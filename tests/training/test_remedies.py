@@ -124,7 +124,7 @@ def test_a_stage_that_comes_out_otherwise_names_the_later_ones(out, tmp_path):
     shutil.rmtree(out / "stages" / "one" / "result")
     message = refused(out, factor=3.0)
     later = " and ".join(str(out / "stages" / name) for name in ("three", "two"))
-    assert message == (f"{later} did not go on from one as it is now: delete {later}, then resume")
+    assert message == (f"{later} depends on an earlier result of one: delete {later}, then resume")
     follow(message)
     assert session(out, factor=3.0) == session(tmp_path / "s", factor=3.0)
     assert left_by(out) == left_by(tmp_path / "s")
@@ -143,7 +143,7 @@ def test_deleting_later_stages_while_one_is_done_again(out, whole):
 def test_a_new_stage_before_finished_ones_names_them(out, tmp_path):
     stages = ("one", "new", "two", "three")
     message = refused(out, stages=stages)
-    assert "did not go on from new as it is now: delete " in message
+    assert "depends on an earlier result of new: delete " in message
     follow(message)
     assert session(out, stages=stages) == session(tmp_path / "s", stages=stages)
     assert left_by(out) == left_by(tmp_path / "s")
@@ -153,7 +153,7 @@ def test_one_stage_in_the_place_of_another(out, whole):
     shutil.rmtree(out / "stages" / "two" / "result")
     shutil.copytree(out / "stages" / "one" / "result", out / "stages" / "two" / "result")
     message = refused(out)
-    assert f"{out / 'stages/two/result'} holds what stage one of a run of chain left: " in message
+    assert f"{out / 'stages/two/result'} belongs to stage one of a run of chain: " in message
     follow(message)
     assert session(out) == whole.end
     assert left_by(out) == whole.left
@@ -162,7 +162,7 @@ def test_one_stage_in_the_place_of_another(out, whole):
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"config": {"seed": 1}}, "holds what stage one of a run of chain left under another con"),
+        ({"config": {"seed": 1}}, "belongs to stage one of a run of chain with another config"),
         ({"factor": 3.0}, "metrics.jsonl has changed in the 166 bytes known to stage one"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_stage_that_is_no_longer_there(out, tmp_path):
     for names in (("two", "three"), ("one",)):
         message = refused(out, stages=stages)
         folders = " and ".join(str(out / "stages" / name) for name in names)
-        assert message.startswith(f"{folders} did not go on from ")
+        assert message.startswith(f"{folders} depends on an earlier result of ")
         follow(message)
     assert session(out, stages=stages) == session(tmp_path / "s", stages=stages)
     assert left_by(out) == left_by(tmp_path / "s")
@@ -200,7 +200,7 @@ def test_a_checkpoint_of_another_stage(tmp_path, whole):
     shutil.rmtree(out / "stages" / "two")
     shutil.copytree(tmp_path / "copy", out / "stages" / "two")
     message = refused(out)
-    assert f"{out / 'stages/two/steps'} holds what stage one of a run of chain left: " in message
+    assert f"{out / 'stages/two/steps'} belongs to stage one of a run of chain: " in message
     follow(message)
     assert session(out) == whole.end
     assert left_by(out) == whole.left

@@ -157,13 +157,13 @@ def test_other_versions_are_mentioned(tmp_path, capsys):
     path.write_text(json.dumps(record))
     for _ in range(2):
         do(tmp_path / "r", Config(), resume=True, progress=True)
-        assert "note: begun with jax 0.1, going on with " in capsys.readouterr().out
+        assert "note: started with jax 0.1, continuing with " in capsys.readouterr().out
         assert len(json.loads(path.read_text())["environments"]) == 2
     record["environments"][0]["versions"]["jax"] = "\x1b[2J"
     path.write_text(json.dumps(record))
     do(tmp_path / "r", Config(), resume=True, progress=True)
     assert "\x1b" not in (shown := capsys.readouterr().out)
-    assert r"begun with jax \x1b[2J, going on" in shown
+    assert r"started with jax \x1b[2J, continuing" in shown
     for nothing in ([], {}, None):
         path.write_text(json.dumps({**record, "environments": nothing}))
         with pytest.raises(ResultsError, match="without digests"):
