@@ -95,11 +95,14 @@ def accumulate(
 
         split = _split(batch, parts)
         like = jax.eval_shape(slope, jax.tree.map(lambda x: x[0], split))
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+        # At least float32: a bfloat16 sum of equal terms stops growing at 256 of them.
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), like
+        )
         (grads, (loss, diagnostics)), _ = jax.lax.scan(add, zeros, split)
         # Without weight the totals and their gradients are 0 already.
         weight = jnp.where(loss.weight == 0, 1.0, loss.weight)
-        grads = jax.tree.map(lambda g: (g / weight).astype(g.dtype), grads)
+        grads = jax.tree.map(lambda g, x: (g / weight).astype(x.dtype), grads, state.params)
         return _apply(state, grads, loss, diagnostics, optimizer)
 
     return update

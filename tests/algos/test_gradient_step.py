@@ -13,6 +13,7 @@ from rlhf_jax.algos import ppo, preference, sft
 from rlhf_jax.algos.gradient import accumulate, check_losses, init_state, map_parts
 from rlhf_jax.losses.policy_gradient import ppo_clip_loss
 from rlhf_jax.losses.preference import dpo_loss
+from rlhf_jax.ops.masking import Mean
 from rlhf_jax.policies.tabular import tabular_value
 from rlhf_jax.sharding import make_mesh
 from rlhf_jax.types import Policy, PreferenceBatch, Trajectory
@@ -119,6 +120,18 @@ def test_the_other_arguments_reach_each_micro_batch_whole():
     tripled = accumulate(objective, SGD, parts=2)(state, batch, point)[1]["loss"]
     plain = accumulate(sft.make_objective(TABLE), SGD)(state, batch)[1]["loss"]
     np.testing.assert_allclose(tripled.value(), 3 * plain.value(), rtol=1e-5)
+
+
+def test_gradients_of_low_precision_are_summed_in_float32():
+    """512 micro-batches with slope 1; a sum in bfloat16 would end at 256, a mean of one half."""
+
+    def objective(params, batch):
+        return Mean(jnp.sum(params * batch), jnp.float32(len(batch))), {}
+
+    state = init_state(jnp.bfloat16(3.0), SGD)
+    state, _ = accumulate(objective, SGD, parts=512)(state, jnp.ones(512, jnp.bfloat16))
+    assert state.params.dtype == jnp.bfloat16
+    assert state.params == 2.0
 
 
 def test_results_of_micro_batches_come_in_the_order_of_the_rows():
