@@ -1,6 +1,5 @@
 """CPL, its biased form, imitation and learned rewards on cliff grids: who finds pi*, how fast."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +15,7 @@ from experiments.cpl.report import write_report
 from rlhf_jax.envs.gridworlds import GridWorld, cliff_grid
 from rlhf_jax.exact import discounted_mdp
 from rlhf_jax.reports.claims import Outcome, Table
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 CUT = ("CPL", "partial return + soft VI", "P-IQL")
 COVERAGE = ("CPL", "CPL, bias 0.5")
@@ -25,16 +24,10 @@ COVERAGE = ("CPL", "CPL, bias 0.5")
 def run(config: Config, job: Run) -> Outcome:
     """All learners at all sizes; with segments cut at the goal; with behaviour that covers less."""
 
-    def stage(name: str, work: Callable, *args) -> dict:
-        def double(_):
-            with jax.enable_x64(True):
-                return jax.tree.map(np.asarray, work(config, *args)), {}
-
-        return run_stage(job, name, double).arrays
-
-    sizes = {size: stage(f"pairs-{size}", run_size, size, False) for size in config.sizes}
-    cut = {size: stage(f"cut-{size}", run_size, size, True) for size in config.sizes[CUT_SIZES]}
-    covered = {share: stage(f"share-{share}", run_coverage, share) for share in config.shares}
+    sizes = {f"pairs-{size}": partial(run_size, config, size, False) for size in config.sizes}
+    cut = {f"cut-{size}": partial(run_size, config, size, True) for size in config.sizes[CUT_SIZES]}
+    covered = {f"share-{share}": partial(run_coverage, config, share) for share in config.shares}
+    sizes, cut, covered = (run_stages(job, each, x64=True) for each in (sizes, cut, covered))
 
     results = {
         name: {what: stack(sizes, f"{what}/{name}") for what in ("kl", "scaled")}

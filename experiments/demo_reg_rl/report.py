@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
-from scipy.stats import t as student
 
+from experiments.demo_reg_rl import PAPER
 from experiments.demo_reg_rl.config import Config
 from experiments.demo_reg_rl.online import references
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
@@ -27,32 +27,33 @@ def write_report(
     job: Run, config: Config, stages: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
-    (job.out / "data").mkdir(exist_ok=True)
-    for name, arrays in stages.items():
-        np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
+    save_stages(job.out, stages)
     drawn = {
-        "cloning": Shown(
-            cloning_figure(config, stages["cloning"], stages["linear"]),
+        "cloning": show_panels(
+            cloning_panels(config, stages["cloning"], stages["linear"]),
             "The clone",
             "KL of whole episodes from the expert to its clone, with the limit of N times it.",
             "straight lines of slope -1 on logarithmic axes, on the predicted ones",
         ),
-        "fast": Shown(
-            fast_figure(config, stages["fast"], stages["lsvi"]),
+        "fast": show_panels(
+            fast_panels(config, stages["fast"], stages["lsvi"]),
             "The fast rate",
             "Gap of the regularised problem, uniform reference, and a line of slope -1. UCBVI-Ent+ "
             "in tables, LSVI-UCB-Ent in linear MDPs.",
             "gaps fall about as 1 / T, the bound G above them",
+            columns=min(len(config.betas), 3),
+            share_y=True,
         ),
-        "lock": Shown(
-            lock_figure(config, stages["lock"]),
+        "lock": show_panels(
+            lock_panels(config, stages["lock"]),
             "Combination lock",
             f"V* - V against episodes; beta = {config.epsilon:g} / KL(expert || reference). Right: "
             "means over the episodes of the table, with the clone alone.",
             "with 300 demonstrations the gap is gone at once; without any it stays for a while",
+            columns=3,
         ),
-        "feedback": Shown(
-            feedback_figure(config, stages["feedback"]),
+        "feedback": show_panels(
+            feedback_panels(config, stages["feedback"]),
             "Rewards from comparisons",
             "V* - V of exact planning with fitted rewards and a KL penalty to the clone; beta = 0 "
             f"is drawn at {ZERO:g}.",
@@ -63,21 +64,22 @@ def write_report(
         job.out,
         "Demonstration-regularised RL",
         lead="Clone the expert, then pay for KL to the clone: fewer episodes, and learned rewards "
-        "need no pessimism. Lines are means, bands their 95% intervals over seeds.",
+        "need no pessimism.",
+        paper=PAPER,
         claims=claims,
         figures=drawn,
         table=table,
     )
 
 
-def cloning_figure(config: Config, tables: Arrays, linear: Arrays) -> Figure:
+def cloning_panels(config: Config, tables: Arrays, linear: Arrays) -> list[Panel]:
     """KL against demonstrations, in a table and in the log-linear class."""
-    items = [
+    return [
         Panel(
             title,
             "demonstrations N, episodes",
             "KL(expert || clone), nats",
-            {"clone": banded(sizes, arrays["kl"])},
+            {"clone": means(sizes, arrays["kl"])},
             bounds={"limit of N KL, over N": Series(sizes, np.mean(arrays["limit"]) / sizes)},
             log_x=True,
             log_y=True,
@@ -87,17 +89,15 @@ def cloning_figure(config: Config, tables: Arrays, linear: Arrays) -> Figure:
             ("log-linear, mixed with uniform / N", np.asarray(config.log_linear), linear),
         )
     ]
-    return panels(items)
 
 
-def fast_figure(config: Config, tables: Arrays, linear: Arrays) -> Figure:
+def fast_panels(config: Config, tables: Arrays, linear: Arrays) -> list[Panel]:
     """One panel for each beta, tables above, linear MDPs below."""
-    items = [
+    return [
         fast_panel(f"{kind}, beta = {beta:g}", arrays, i)
         for kind, arrays in (("table", tables), ("linear MDP", linear))
         for i, beta in enumerate(config.betas)
     ]
-    return panels(items, columns=len(config.betas), share_y=True)
 
 
 def fast_panel(title: str, arrays: Arrays, index: int) -> Panel:
@@ -110,18 +110,18 @@ def fast_panel(title: str, arrays: Arrays, index: int) -> Panel:
         "episodes T",
         "regularised gap",
         {
-            shown: banded(times, arrays[name][index])
+            shown: means(times, arrays[name][index])
             for name, shown in GAPS.items()
             if name in arrays
         },
-        bounds={"slope -1": Series(line, level / line)},
+        guides={"slope -1": Series(line, level / line)},
         log_x=True,
         log_y=True,
         floor=1e-5,
     )
 
 
-def lock_figure(config: Config, arrays: Arrays) -> Figure:
+def lock_panels(config: Config, arrays: Arrays) -> list[Panel]:
     """Gaps against episodes for both policies, and against demonstrations."""
     names = references(config)
     times = np.arange(1, config.lock_times[-1] + 1)
@@ -130,7 +130,7 @@ def lock_figure(config: Config, arrays: Arrays) -> Figure:
             title,
             "episodes T",
             "V* - V",
-            {name: banded(times, arrays[key][:, i]) for i, name in enumerate(names)},
+            {name: means(times, arrays[key][:, i]) for i, name in enumerate(names)},
         )
         for key, title in (
             ("regret", "soft greedy in the empirical model"),
@@ -145,20 +145,20 @@ def lock_figure(config: Config, arrays: Arrays) -> Figure:
             "demonstrations N, episodes",
             "V* - V",
             {
-                "reinforcement learning from N": banded(sizes, learned[:, 2:]),
-                "clone alone": banded(sizes, arrays["clone"][:, 2:]),
+                "reinforcement learning from N": means(sizes, learned[:, 2:]),
+                "clone alone": means(sizes, arrays["clone"][:, 2:]),
             },
-            bounds={
-                "without demonstrations": flat(sizes, learned[:, 0]),
-                "expert": flat(sizes, arrays["expert"]),
+            levels={
+                "without demonstrations": float(learned[:, 0].mean()),
+                "expert": float(arrays["expert"].mean()),
             },
             log_x=True,
         )
     )
-    return panels(items, columns=3)
+    return items
 
 
-def feedback_figure(config: Config, arrays: Arrays) -> Figure:
+def feedback_panels(config: Config, arrays: Arrays) -> list[Panel]:
     """Gap against beta, a line for each number of pairs."""
     betas = np.maximum(config.penalties, ZERO)
     item = Panel(
@@ -166,25 +166,17 @@ def feedback_figure(config: Config, arrays: Arrays) -> Figure:
         "KL weight beta",
         "V* - V",
         {
-            f"{count} pairs": banded(betas, arrays["gap"][:, i])
+            f"{count} pairs": means(betas, arrays["gap"][:, i])
             for i, count in enumerate(config.pairs)
         },
-        bounds={name: flat(betas, arrays[name]) for name in ("clone", "expert")},
+        levels={name: float(arrays[name].mean()) for name in ("clone", "expert")},
         log_x=True,
         log_y=True,
         floor=1e-3,
     )
-    return panels([item], columns=1)
+    return [item]
 
 
-def banded(x: np.ndarray, values: np.ndarray) -> Series:
-    """Mean over seeds of values [seeds, X] and its 95% interval, not below zero."""
-    mean = values.mean(0)
-    count = len(values)
-    half = student.ppf(0.975, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
-    return Series(x, mean, np.maximum(mean - half, 0.0), mean + half)
-
-
-def flat(x: np.ndarray, values: np.ndarray) -> Series:
-    """The mean of all values, at every x."""
-    return Series(x, np.full(len(x), values.mean()))
+def means(x: np.ndarray, values: np.ndarray) -> Series:
+    """Mean over seeds of values [seeds, X] and its 95% interval."""
+    return band(x, values, centre="mean", spread="t")

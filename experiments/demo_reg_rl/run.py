@@ -16,7 +16,7 @@ from experiments.demo_reg_rl.report import write_report
 from rlhf_jax.reports.claims import Claim, Outcome, Table
 from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim
 from rlhf_jax.reports.rates import Rate, fit_rate
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
 CLONE_SLOPES = (-1.05, -0.85)
@@ -36,10 +36,7 @@ def run(config: Config, job: Run) -> Outcome:
         "lock": lambda: lock_runs(config),
         "feedback": lambda: feedback_gaps(config),
     }
-    found = {
-        name: run_stage(job, name, lambda _, work=work: (work(), {})).arrays
-        for name, work in stages.items()
-    }
+    found = run_stages(job, stages)
     rates = {beta: fast_slope(found["fast"], i) for i, beta in enumerate(config.betas)}
     claims = [
         *clone_claims(config, found["cloning"]),

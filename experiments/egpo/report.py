@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.egpo import suite
+from experiments.egpo import PAPER, suite
 from experiments.egpo.config import Config
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
@@ -23,65 +24,68 @@ def write_report(
     strong, weak, bias, noise, guards, shared = results
     save_data(job, config, results)
     figures = {
-        "suite": panels([*suite_panels(strong, weak), *kl_panels(config, strong, weak)]),
-        "noise": panels(noise_panels(config, noise), share_y=True),
-        "limits": panels([bias_panel(bias), *guard_panels(guards)], columns=3),
-        "network": panels(network_panels(shared), columns=3, share_y=True),
-    }
-    texts = {
-        "suite": (
+        "suite": show_panels(
+            [*suite_panels(strong, weak), *kl_panels(config, strong, weak)],
             "Every method in the same games",
-            f"Median and range between the 10th and 90th percentile over "
-            f"{config.num_seeds * config.games} random games; drawn to 1e-12. Above, the gap; "
-            "below, KL(pi* || pi_t) with the theorem's (1 - eta beta)^t from where it begins.",
+            "Random games, drawn to 1e-12. Above, the gap; below, KL(pi* || pi_t) with the "
+            "theorem's (1 - eta beta)^t from where it begins.",
             "EGPO's gap falls along a straight line at both betas; OMD's only at the larger",
         ),
-        "noise": (
+        "noise": show_panels(
+            noise_panels(config, noise),
             "Samples of the opponent in place of its win rates",
-            "Mean gap over the second half of a run and over games, beta 0.1. Dark: 0.04 eta / m.",
+            "Mean gap over the second half of a run and over games, beta 0.1.",
             "the floors of EGPO and OMD lie on one line of slope -1 at each of four steps",
+            share_y=True,
         ),
-        "limits": (
+        "limits": show_panels(
+            [bias_panel(bias), *guard_panels(guards)],
             "The bias of the penalty, and steps that are too large",
             "Left: exploitability with the penalty left out, largest of the games, against "
             "2 beta log n. Right: the last gap on rock-paper-scissors, largest over the starts; "
-            "the dark line is the step of the theorem, 2 / (1 + 2 beta).",
+            "the upright line is the step of the theorem, 2 / (1 + 2 beta).",
             "the bias stays under its bound; EGPO converges to twice the theorem's step, not on",
+            columns=3,
         ),
-        "network": (
+        "network": show_panels(
+            network_panels(shared),
             "A network in place of the table",
             "Three linear layers of width 10 with ReLU, shared by ten games of "
             f"{config.network_answers} answers, at beta {suite.NETWORK_BETA}: median over games, "
             "one panel for each network. No theorem and no claim.",
             "EGPO ends lowest, and nobody's curve is a straight line",
+            columns=3,
+            share_y=True,
         ),
     }
     lead = (
         "One gradient step of online IPO on all pairs is a step of mirror descent. EGPO takes it "
         "twice from the same policy, the second time against where the first one led."
     )
-    shown = {
-        name: Shown(figures[name], title, caption, alt)
-        for name, (title, caption, alt) in texts.items()
-    }
     write_page(
-        job.out, "EGPO's tabular suite", lead=lead, claims=claims, figures=shown, table=table
+        job.out,
+        "EGPO's tabular suite",
+        paper=PAPER,
+        lead=lead,
+        claims=claims,
+        figures=figures,
+        table=table,
     )
 
 
 def save_data(job: Run, config: Config, results: Sequence[Mapping]) -> None:
     """The numbers behind the figures, one file for each stage."""
     strong, weak, bias, noise, guards, shared = results
-    folder = job.out / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    for beta, runs in ((0.1, strong), (0.01, weak)):
-        flat = {f"{name}|{key}": x for name, run in runs.items() for key, x in run.items()}
-        np.savez(folder / f"suite-{beta}.npz", **flat)
+    stages = {
+        "suite-0.1": strong,
+        "suite-0.01": weak,
+        "bias": {"beta": suite.BIAS_BETAS, **bias},
+        "noise": {"eta": config.noise_etas, "samples": config.samples, **noise},
+        "network": shared,
+    }
     for beta, ends in guards.items():
-        np.savez(folder / f"guard-{beta}.npz", eta=suite.GUARD_ETAS[beta], **ends)
-    np.savez(folder / "bias.npz", beta=suite.BIAS_BETAS, **bias)
-    np.savez(folder / "noise.npz", eta=config.noise_etas, samples=config.samples, **noise)
-    np.savez(folder / "network.npz", **shared)
+        stages[f"guard-{beta}"] = {"eta": suite.GUARD_ETAS[beta], **ends}
+    save_stages(job.out, stages)
 
 
 def methods(results: Mapping) -> list[str]:
@@ -89,17 +93,9 @@ def methods(results: Mapping) -> list[str]:
     return [name for name in results if name not in ("closed form", "times")]
 
 
-def band(times: np.ndarray, values: np.ndarray) -> Series:
-    """Median over games of [shown, G], and the 10th and 90th percentile, none below the floor."""
-    low, middle, high = np.quantile(values, (0.1, 0.5, 0.9), axis=-1)
-    return Series(times, ended(middle), np.maximum(low, FLOOR), high)
-
-
-def ended(values: np.ndarray) -> np.ndarray:
-    """A curve that stops where it is below the floor for good."""
-    above = np.flatnonzero(values > FLOOR)
-    last = above[-1] + 1 if above.size else 0
-    return np.where(np.arange(len(values)) <= last, values, np.nan)
+def games(times: np.ndarray, values: np.ndarray) -> Series:
+    """Median and deciles over games of [shown, G]."""
+    return band(times, values.T, spread="deciles", units="games")
 
 
 def suite_panels(strong: Mapping, weak: Mapping) -> list[Panel]:
@@ -109,7 +105,7 @@ def suite_panels(strong: Mapping, weak: Mapping) -> list[Panel]:
             f"beta {beta}",
             "updates",
             GAP,
-            {name: band(run["times"], run["gap"]) for name, run in shown(runs).items()},
+            {name: games(run["times"], run["gap"]) for name, run in shown(runs).items()},
             levels={"1e-6": suite.GOAL},
             log_y=True,
             floor=FLOOR,
@@ -135,8 +131,8 @@ def kl_panels(config: Config, strong: Mapping, weak: Mapping) -> list[Panel]:
                 f"beta {beta}",
                 "updates",
                 "KL(pi* || pi_t), nats",
-                {name: band(run["times"], run["kl"]) for name, run in shown(runs).items()},
-                bounds={"(1 - eta beta)^t": Series(times, ended(bound))},
+                {name: games(run["times"], run["kl"]) for name, run in shown(runs).items()},
+                bounds={"(1 - eta beta)^t": Series(times, bound)},
                 log_y=True,
                 floor=FLOOR,
             )
@@ -153,7 +149,7 @@ def noise_panels(config: Config, noise: Mapping) -> list[Panel]:
             "m, samples of the opponent",
             "floor of the gap",
             {name: Series(m, floors[i].mean(-1)) for name, floors in noise.items()},
-            bounds={"0.04 eta / m": Series(m, 0.04 * eta / m)},
+            guides={"0.04 eta / m": Series(m, 0.04 * eta / m)},
             log_x=True,
             log_y=True,
         )

@@ -1,33 +1,31 @@
 """EGPO's simulations: who reaches the regularised Nash policy, at which step, under which noise."""
 
-from collections.abc import Callable
+from functools import partial
 
-import jax
 import numpy as np
 
 from experiments.egpo import claims, suite
 from experiments.egpo.config import Config
 from experiments.egpo.report import write_report
 from rlhf_jax.reports.claims import Claim, Outcome, Table
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 
 def run(config: Config, job: Run) -> Outcome:
     """The suite at two betas, the bias of the penalty, noise, too large steps, a network."""
 
-    def stage(name: str, work: Callable, *args) -> dict:
-        def double(_):
-            with jax.enable_x64(True):
-                return work(config, *args), {}
-
-        return run_stage(job, name, double).arrays
-
-    strong = stage("suite-0.1", suite.run_suite, 0.1, config.updates[0])
-    weak = stage("suite-0.01", suite.run_suite, 0.01, config.updates[1])
-    bias = stage("bias", suite.run_bias)
-    noise = stage("noise", suite.run_noise)
-    guards = {beta: stage(f"guard-{beta}", suite.run_guard, beta) for beta in suite.GUARD_ETAS}
-    shared = stage("network", suite.run_network)
+    works = {
+        "suite-0.1": partial(suite.run_suite, config, 0.1, config.updates[0]),
+        "suite-0.01": partial(suite.run_suite, config, 0.01, config.updates[1]),
+        "bias": partial(suite.run_bias, config),
+        "noise": partial(suite.run_noise, config),
+        **{f"guard-{beta}": partial(suite.run_guard, config, beta) for beta in suite.GUARD_ETAS},
+        "network": partial(suite.run_network, config),
+    }
+    found = run_stages(job, works, x64=True)
+    strong, weak, bias, noise = (found[name] for name in list(works)[:4])
+    guards = {beta: found[f"guard-{beta}"] for beta in suite.GUARD_ETAS}
+    shared = found["network"]
 
     made = all_claims(config, strong, weak, bias, noise, guards)
     rows = [row(name, config, strong[name], weak[name]) for name in strong if name != "closed form"]

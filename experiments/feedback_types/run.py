@@ -1,8 +1,8 @@
 """Active queries, one likelihood for all feedback, and both together in a tabular world."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
-import jax
 import numpy as np
 
 from experiments.feedback_types import stages, tabular
@@ -13,7 +13,7 @@ from experiments.feedback_types.report import write_report
 from experiments.feedback_types.tabular import LOOP_RULES
 from rlhf_jax.reports.claims import Claim, Outcome, Table
 from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim, share_claim
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
 TARGETS = (0.9, 0.95, 0.98)
@@ -22,12 +22,12 @@ ACTIVE, TRAPPED = ("mutual information", "D-optimal"), "entropy"
 
 def run(config: Config, job: Run) -> Outcome:
     """Rules over one pool, types of feedback, questions about trajectories."""
-    work = {
-        "queries": stages.active_queries,
-        "types": stages.feedback_types,
-        "loop": tabular.tabular_loop,
+    works = {
+        "queries": partial(stages.active_queries, config),
+        "types": partial(stages.feedback_types, config),
+        "loop": partial(tabular.tabular_loop, config),
     }
-    found = {name: double_stage(job, name, config, stage) for name, stage in work.items()}
+    found = run_stages(job, works, x64=True)  # in float32 scores of pairs near a coin flip tie
     cosines = dict(zip(RULES, found["queries"]["cosine"], strict=True))
     regrets = dict(zip(LOOP_RULES, found["loop"]["regret"], strict=True))
     claims = [
@@ -38,16 +38,6 @@ def run(config: Config, job: Run) -> Outcome:
     table = query_table(config, cosines, found["queries"]["copies"])
     write_report(job, config, found, claims, table)
     return Outcome(claims, numbers=summary(config, cosines, found["types"], regrets), table=table)
-
-
-def double_stage(job: Run, name: str, config: Config, stage: Callable) -> Arrays:
-    """The arrays of a stage in float64: in float32 scores of pairs near a coin flip tie."""
-
-    def double(_):
-        with jax.enable_x64(True):
-            return stage(config), {}
-
-    return run_stage(job, name, double).arrays
 
 
 def needed(cosines: np.ndarray, target: float) -> np.ndarray:

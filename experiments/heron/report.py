@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from experiments.heron import PAPER
 from experiments.heron.choices import RANKINGS
 from experiments.heron.config import Config
 from experiments.heron.swing_up import STEPS
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
@@ -27,27 +28,28 @@ def write_report(
     table: Table,
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
-    (job.out / "data").mkdir(exist_ok=True)
-    for name, arrays in stages.items():
-        np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
+    save_stages(job.out, stages)
     figures = {
-        "scales": Shown(
-            scale_figure(config, stages["scales"]),
+        "scales": show_panels(
+            scale_panels(config, stages["scales"]),
             "Units of factor 2",
             "Mean factors, in their own units, of the best of "
             f"{config.candidates} offers by each reward, when factor 2 is measured in other units. "
             "Factor 2 is made to conflict with factor 1.",
             "HERON and the standardised sum are flat, the weighted sum drops factor 1 at 100",
+            columns=3,
+            share_y=True,
         ),
-        "rankings": Shown(
-            ranking_figure(config, stages["rankings"]),
+        "rankings": show_panels(
+            ranking_panels(config, stages["rankings"]),
             "Ranking and margins",
             "Mean factors of the chosen offers against the margin multiplier sigma, under two "
             "rankings; right, the share of pairs that each level decides under 1, 2, 3.",
             "the factor ranked first leads at small sigma, and gives way as sigma grows",
+            columns=3,
         ),
-        "pendulum": Shown(
-            pendulum_figure(config, stages, returns),
+        "pendulum": show_panels(
+            pendulum_panels(config, stages, returns),
             "Pendulum",
             "Left, the benchmark's own return of the actor without noise, over "
             f"{config.swing_up.starts} starts that all methods share, against steps in the world; "
@@ -60,31 +62,30 @@ def write_report(
         job.out,
         "HERON: factors ranked, not weighed",
         lead="Pairs are compared by a decision tree over ranked factors, a Bradley-Terry reward is "
-        "fitted to the verdicts, and a policy is trained on it. Lines are means and bands ranges "
-        f"over {config.num_seeds} seeds ({config.swing_up.num_seeds} on the pendulum).",
+        "fitted to the verdicts, and a policy is trained on it.",
+        paper=PAPER,
         claims=claims,
         figures=figures,
         table=table,
     )
 
 
-def scale_figure(config: Config, arrays: Arrays) -> Figure:
+def scale_panels(config: Config, arrays: Arrays) -> list[Panel]:
     """A panel for each factor."""
     methods = ("HERON", "weighted sum", "standardised sum")
-    items = [
+    return [
         Panel(
             f"factor {i + 1}",
             "scale of factor 2",
             f"mean {name} of the chosen",
-            {method: banded(config.scales, arrays[method][..., i].T) for method in methods},
+            {method: means(config.scales, arrays[method][..., i].T) for method in methods},
             log_x=True,
         )
         for i, name in enumerate(FACTORS)
     ]
-    return panels(items, columns=3, share_y=True)
 
 
-def ranking_figure(config: Config, arrays: Arrays) -> Figure:
+def ranking_panels(config: Config, arrays: Arrays) -> list[Panel]:
     """A panel for each ranking, and one for the levels."""
     items = [
         Panel(
@@ -92,7 +93,7 @@ def ranking_figure(config: Config, arrays: Arrays) -> Figure:
             "sigma",
             "mean factor of the chosen",
             {
-                name: banded(config.sigmas, arrays["chosen"][r, ..., i].T)
+                name: means(config.sigmas, arrays["chosen"][r, ..., i].T)
                 for i, name in enumerate(FACTORS)
             },
         )
@@ -100,37 +101,36 @@ def ranking_figure(config: Config, arrays: Arrays) -> Figure:
     ]
     levels = ("decided by z1", "decided by z2", "decided by z3", "undecided")
     shares = {
-        name: banded(config.sigmas, arrays["levels"][0, ..., level].T)
+        name: means(config.sigmas, arrays["levels"][0, ..., level].T)
         for level, name in enumerate(levels)
     }
-    return panels([*items, Panel("levels", "sigma", "share of pairs", shares)], columns=3)
+    return [*items, Panel("levels", "sigma", "share of pairs", shares)]
 
 
-def pendulum_figure(
+def pendulum_panels(
     config: Config, stages: Mapping[str, Arrays], returns: Mapping[str, np.ndarray]
-) -> Figure:
+) -> list[Panel]:
     """Returns of all methods, and the reward network."""
     size = config.swing_up
     steps = STEPS * size.worlds * (1 + np.arange(size.warmup + size.rounds))
     labels = {"decided": "pairs decided", "accuracy": "decided pairs it gets right"}
-    items = [
+    return [
         Panel(
             "true return",
             "steps in the world",
             "return of 200 steps",
-            {name: banded(steps, curves) for name, curves in returns.items()},
+            {name: means(steps, curves) for name, curves in returns.items()},
             levels={"untrained": float(stages["heron"]["return"][:, 0].mean())},
         ),
         Panel(
             "HERON's reward network",
             "steps in the world",
             "share",
-            {shown: banded(steps, stages["heron"][name]) for name, shown in labels.items()},
+            {shown: means(steps, stages["heron"][name]) for name, shown in labels.items()},
         ),
     ]
-    return panels(items, columns=2)
 
 
-def banded(x: Sequence[float] | np.ndarray, values: np.ndarray) -> Series:
+def means(x: Sequence[float] | np.ndarray, values: np.ndarray) -> Series:
     """Mean and range over seeds of values [seeds, X]."""
-    return Series(x, values.mean(0), values.min(0), values.max(0))
+    return band(x, values, centre="mean")

@@ -1,6 +1,7 @@
 """HERON: does a ranking of factors do what a tuned weighted sum does, in any units?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from experiments.heron.report import write_report
 from experiments.heron.swing_up import sums, train_on_heron, train_on_sums
 from rlhf_jax.reports.claims import Claim, Outcome, Table
 from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
 LAST = 5  # one part in so many of the rounds counts as the end of training
@@ -20,30 +21,27 @@ LAST = 5  # one part in so many of the rounds counts as the end of training
 def run(config: Config, job: Run) -> Outcome:
     """Part A: units; part B: rankings and margins; part C: the pendulum."""
 
-    def double(name: str, work: Callable[[Config], dict[str, np.ndarray]]) -> Arrays:
-        def stage(_):
-            with jax.enable_x64(True):
-                return work(config), {}
-
-        return run_stage(job, name, stage).arrays
-
-    def single(name: str, work: Callable) -> Arrays:
-        key = jax.random.key(config.seed)
-        return run_stage(job, name, lambda _: (work(config.swing_up, key), {})).arrays
-
-    scales, rankings = double("scales", scale_study), double("rankings", ranking_study)
-    summed, learnt = single("sums", train_on_sums), single("heron", train_on_heron)
+    key, size = jax.random.key(config.seed), config.swing_up
+    choices = {
+        "scales": partial(scale_study, config),
+        "rankings": partial(ranking_study, config),
+    }
+    trained = {
+        "sums": partial(train_on_sums, size, key),
+        "heron": partial(train_on_heron, size, key),
+    }
+    stages = run_stages(job, choices, x64=True) | run_stages(job, trained)
+    summed, learnt = stages["sums"], stages["heron"]
     returns = dict(zip(sums(config.swing_up), summed["return"], strict=True))
     returns["HERON, odd unit"] = learnt["return"]
     ends = {name: end(curves) for name, curves in returns.items()}
     untrained = learnt["return"][:, 0]
     claims = [
-        *scale_claims(config, scales),
-        *ranking_claims(config, rankings),
+        *scale_claims(config, stages["scales"]),
+        *ranking_claims(config, stages["rankings"]),
         *pendulum_claims(ends, untrained),
     ]
     table = returns_table(config, ends, untrained)
-    stages = {"scales": scales, "rankings": rankings, "sums": summed, "heron": learnt}
     write_report(job, config, stages, returns, claims, table)
     return Outcome(claims, numbers=summary(stages), table=table)
 

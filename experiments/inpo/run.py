@@ -1,8 +1,7 @@
 """INPO on cycles and random games: regression is mirror descent, and what breaks it."""
 
-from collections.abc import Callable
+from functools import partial
 
-import jax
 import numpy as np
 
 from experiments.inpo import claims, stages
@@ -11,27 +10,27 @@ from experiments.inpo.config import Config
 from experiments.inpo.report import write_report
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.reports.rates import fit_rate
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 
 def run(config: Config, job: Run) -> Outcome:
     """Rounds in three kinds of game, rates, a transformer."""
 
-    def stage(name: str, work: Callable, *args) -> dict:
-        def double(_):
-            with jax.enable_x64(True):
-                return work(config, *args), {}
-
-        return run_stage(job, name.replace("/", "-"), double).arrays
-
-    gaps = {name: stage(f"rounds-{name}", stages.run_rounds, name) for name in stages.NAMES}
-    hedge = stage("hedge", stages.run_hedge)
-    schedules = {
-        name: stage(f"schedule-{name}", stages.run_schedule, name) for name in stages.NAMES
+    folders = {name: name.replace("/", "-") for name in stages.NAMES}
+    works = {
+        **{f"rounds-{folders[name]}": partial(stages.run_rounds, config, name) for name in folders},
+        "hedge": partial(stages.run_hedge, config),
+        **{
+            f"schedule-{folders[name]}": partial(stages.run_schedule, config, name)
+            for name in folders
+        },
     }
-    language = run_stage(job, "transformer", lambda _: (stages.run_transformer(config), {})).arrays[
-        "gap"
-    ]
+    found = run_stages(job, works, x64=True)
+    gaps = {name: found[f"rounds-{folder}"] for name, folder in folders.items()}
+    hedge = found["hedge"]
+    schedules = {name: found[f"schedule-{folder}"] for name, folder in folders.items()}
+    transformer = {"transformer": partial(stages.run_transformer, config)}
+    language = run_stages(job, transformer)["transformer"]["gap"]
 
     late = {
         name: {method: tail(run).mean(-1) for method, run in runs.items()}

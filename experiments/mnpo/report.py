@@ -4,21 +4,33 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.mnpo import studies
+from experiments.mnpo import PAPER, studies
 from experiments.mnpo.config import Config
 from rlhf_jax.reports import plots
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
 FLOOR = 1e-16  # rounding; zero has no place on a logarithmic axis
-RANGE = "Medians over seeds; bands reach from the smallest to the largest seed."
 SECTIONS = {
-    "rounds": ("Round by round", "longer histories converge where INPO cycles; EGPO is fastest"),
-    "averages": ("Without KL: average policies", "ONPO falls as 1 / T, Hedge and Eq. 10 slower"),
-    "oracles": ("An oracle for each player", "HT-MNPO stops moving with a DualGap above zero"),
+    "rounds": (
+        "Round by round",
+        "Gap after each round, in two cells of the grid.",
+        "longer histories converge where INPO cycles; EGPO is fastest",
+    ),
+    "averages": (
+        "Without KL: average policies",
+        "Exploitability of the average policy of a run of T updates.",
+        "ONPO falls as 1 / T, Hedge and Eq. 10 slower",
+    ),
+    "oracles": (
+        "An oracle for each player",
+        "Distance from an equilibrium, and length of a step.",
+        "HT-MNPO stops moving with a DualGap above zero",
+    ),
 }
 SHOWN = ((0.02, 2.0), (0.1, 2.0))  # cells (rho, eta) drawn round by round
 
@@ -49,29 +61,24 @@ def write_report(
         "MNPO: what a history of policies changes",
         lead="Exact games, full regression solves, float64. rho is the weight of the reference in "
         "a step of size eta; beta = rho / eta is the KL weight of the game that is solved.",
+        paper=PAPER,
         claims=claims,
         figures={"grid": grid}
-        | {
-            name: Shown(panels(drawn[name]), title, RANGE, alt)
-            for name, (title, alt) in SECTIONS.items()
-        },
+        | {name: show_panels(drawn[name], *texts) for name, texts in SECTIONS.items()},
     )
 
 
 def save_data(job: Run, config: Config, found: Mapping) -> None:
     """The curves behind each figure."""
-    folder = job.out / "data"
-    folder.mkdir(parents=True, exist_ok=True)
     gaps = {name: each["gaps"] for name, each in found["grid"].items()}
-    np.savez(
-        folder / "grid.npz", cells=studies.cells(config), times=studies.grid_times(config), **gaps
-    )
-    np.savez(folder / "averages.npz", horizons=config.horizons, **found["optimism"])
-    players = {
-        f"{name}_{part}": x for name, each in found["players"].items() for part, x in each.items()
+    grid = {"cells": studies.cells(config), "times": studies.grid_times(config)}
+    stages = {
+        "grid": grid | gaps,
+        "averages": {"horizons": config.horizons, **found["optimism"]},
+        "players": {"horizons": config.horizons, **found["players"]},
+        "own_oracles": found["oracles"]["own"],
     }
-    np.savez(folder / "players.npz", horizons=config.horizons, **players)
-    np.savez(folder / "own_oracles.npz", **found["oracles"]["own"])
+    save_stages(job.out, stages)
 
 
 def heat_map(config: Config, grid: Mapping):
@@ -85,16 +92,12 @@ def heat_map(config: Config, grid: Mapping):
         values,
         list(grid),
         columns,
-        title="log10 of the last gap",
+        title="Last gap",
         x_label="rho | eta",
+        unit="log10 of the gap",
         low=-16,
         high=0,
     )
-
-
-def spread(times, runs: np.ndarray) -> Series:
-    """Median and range over seeds, the first axis."""
-    return Series(times, np.median(runs, axis=0), runs.min(axis=0), runs.max(axis=0))
 
 
 def round_panels(config: Config, grid: Mapping) -> list[Panel]:
@@ -104,7 +107,7 @@ def round_panels(config: Config, grid: Mapping) -> list[Panel]:
     items = []
     for rho, eta in shown:
         index = np.flatnonzero((cells == (rho, eta)).all(axis=1))[0]
-        series = {name: spread(times, each["gaps"][:, index]) for name, each in grid.items()}
+        series = {name: band(times, each["gaps"][:, index]) for name, each in grid.items()}
         title = f"rho = {rho:g}, eta = {eta:g}"
         items.append(
             Panel(
@@ -124,7 +127,7 @@ def average_panels(config: Config, found: Mapping) -> list[Panel]:
     """Exploitability of average policies against T."""
     times = np.array(config.horizons)
     averages = found["optimism"]
-    series = {name: spread(times, averages[name]) for name in ("ONPO", "Hedge")}
+    series = {name: band(times, averages[name]) for name in ("ONPO", "Hedge")}
     bounds = {"2 regret / T of Hedge": Series(times, np.median(averages["bound"], axis=0))}
     first = Panel(
         "No KL: the average policy",
@@ -136,9 +139,7 @@ def average_panels(config: Config, found: Mapping) -> list[Panel]:
         log_y=True,
         floor=FLOOR,
     )
-    series = {
-        f"{n} players": spread(times, each["average"]) for n, each in found["players"].items()
-    }
+    series = {f"{n} players": band(times, each["average"]) for n, each in found["players"].items()}
     worst = np.max([each["bound"].max(axis=0) for each in found["players"].values()], axis=0)
     bounds = {"the same from the worst start": Series(times, worst)}
     levels = {"0.005": 0.005}
@@ -150,7 +151,7 @@ def average_panels(config: Config, found: Mapping) -> list[Panel]:
             "exploitability",
             series,
             bounds,
-            levels,
+            levels=levels,
             log_x=True,
             log_y=True,
             floor=FLOOR,
@@ -165,8 +166,8 @@ def oracle_panels(config: Config, found: Mapping) -> list[Panel]:
     for name, label in (("own", "an oracle each"), ("shared", "one oracle")):
         for i, rho in enumerate(studies.ORACLE_WEIGHTS):
             key = f"{label}, rho {rho:g}"
-            gaps[key] = spread(times, found["oracles"][name]["gaps"][:, i].max(axis=-1))
-            moves[key] = spread(times, found["oracles"][name]["increments"][:, i])
+            gaps[key] = band(times, found["oracles"][name]["gaps"][:, i].max(axis=-1))
+            moves[key] = band(times, found["oracles"][name]["increments"][:, i])
     return [
         Panel(
             "HT-MNPO: the worst player's DualGap",

@@ -1,22 +1,23 @@
 """MNPO on exact games: where is it stable, where does it end, and what do more players change?"""
 
-import jax
+from functools import partial
 
 from experiments.mnpo import claims, studies
 from experiments.mnpo.config import Config
 from experiments.mnpo.report import write_report
 from rlhf_jax.reports.claims import Outcome, Table
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 
 def run(config: Config, job: Run) -> Outcome:
     """Four studies, each a stage, then the claims and the report."""
-    found = {
-        "grid": _stage(config, job, "grid", studies.grid),
-        "optimism": _stage(config, job, "optimism", studies.optimism),
-        "players": _stage(config, job, "players", studies.players),
-        "oracles": _stage(config, job, "oracles", studies.own_oracles),
+    works = {
+        "grid": partial(studies.grid, config),
+        "optimism": partial(studies.optimism, config),
+        "players": partial(studies.players, config),
+        "oracles": partial(studies.own_oracles, config),
     }
+    found = run_stages(job, works, x64=True)
     found["grid"] = {name: found["grid"][name] for name in studies.METHODS}  # sorted on disk
     limits = {
         name: [studies.stable_until(history, rho) for rho in config.ref_weights]
@@ -33,16 +34,6 @@ def run(config: Config, job: Run) -> Outcome:
     ends = {name: each["average"][:, -1] for name, each in found["players"].items()}
     numbers = {"limits": limits, "grid": table.rows, "players": ends}
     return Outcome(made, numbers=numbers, table=table)
-
-
-def _stage(config: Config, job: Run, name: str, study):
-    """The arrays of a study, computed in float64 once."""
-
-    def work(_):
-        with jax.enable_x64(True):
-            return study(config), {}
-
-    return run_stage(job, name, work).arrays
 
 
 def grid_table(config: Config, grid: dict, limits: dict) -> Table:

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from experiments.nash_mp import PAPER
 from experiments.nash_mp.config import Config
 from experiments.nash_mp.curves import GAMES, TOLERANCE
 from experiments.nash_mp.inner import ONE_CALL, SIZES
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
@@ -29,53 +30,56 @@ def write_report(
     job: Run, config: Config, stages: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
-    (job.out / "data").mkdir(exist_ok=True)
-    for name, arrays in stages.items():
-        np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
+    save_stages(job.out, stages)
     drawn = {
-        "kl": Shown(
-            curve_figure(config, stages["curves"], "kl"),
+        "kl": show_panels(
+            curve_panels(config, stages["curves"], "kl"),
             "Distance",
             "KL from the regularised Nash policy against calls of the oracle, two for each update "
             "of Nash-MP, with the line KL_0 (1 + 2 beta)^(-N / 2).",
             "Nash-MP falls along straight lines below the bound, the others flatten",
+            columns=3,
         ),
-        "gap": Shown(
-            curve_figure(config, stages["curves"], "gap"),
+        "gap": show_panels(
+            curve_panels(config, stages["curves"], "gap"),
             "Gap",
             "The duality gap of the regularised game, on the same runs.",
             "the same order of methods in the gap",
+            columns=3,
         ),
-        "updates": Shown(
-            updates_figure(config, stages["updates"]),
+        "updates": show_panels(
+            updates_panels(config, stages["updates"]),
             "Updates to a gap of 1e-6",
             "Rock-paper-scissors: updates and calls until the gap is below 1e-6. Mirror descent "
             "has the best of many constant steps.",
             "Nash-MP needs a few more as beta falls, mirror descent grows as 1 / beta squared",
+            share_y=True,
         ),
-        "inner": Shown(
-            inner_figure(stages["exact"], stages["sampled"]),
+        "inner": show_panels(
+            inner_panels(stages["exact"], stages["sampled"]),
             "Inexact prox problems",
             f"Rock-paper-scissors, beta = {config.betas[1]:g}: both prox problems of a round "
             "solved by m gradient steps. Left at eta = 2 beta with exact gradients, beside two "
             "schemes of one call; in the middle larger eta; right "
             f"{config.batch} answers a step.",
             "more inner steps end lower at eta = 2 beta; larger eta with many steps diverges",
+            columns=3,
+            share_y=True,
         ),
     }
     write_page(
         job.out,
         "Nash mirror prox",
         lead="Two calls of the oracle instead of one, and the last policy converges linearly, at a "
-        "rate that depends on beta alone. Curves are medians and bands ranges over "
-        f"{config.num_seeds} seeds.",
+        "rate that depends on beta alone.",
+        paper=PAPER,
         claims=claims,
         figures=drawn,
         table=table,
     )
 
 
-def curve_figure(config: Config, arrays: Arrays, metric: str) -> Figure:
+def curve_panels(config: Config, arrays: Arrays, metric: str) -> list[Panel]:
     """Games down, the largest, a middle and the smallest beta across."""
     rows = sorted({0, len(config.betas) // 2, len(config.betas) - 1})
     label = {"kl": "KL(pi* || pi), nats", "gap": "regularised gap"}[metric]
@@ -90,7 +94,7 @@ def curve_figure(config: Config, arrays: Arrays, metric: str) -> Figure:
             for method, shown in METHODS.items():
                 calls = until(arrays[f"{method}/queries"], last)
                 curve = arrays[f"{method}/{metric}"][row, column, :, : len(calls)]
-                series[shown] = banded(calls, curve)
+                series[shown] = band(calls, curve)
             bounds = {"KL₀ (1 + 2 beta)^(-N/2)": Series(queries, line)} if metric == "kl" else {}
             items.append(
                 Panel(
@@ -103,18 +107,18 @@ def curve_figure(config: Config, arrays: Arrays, metric: str) -> Figure:
                     floor=1e-16,
                 )
             )
-    return panels(items, columns=len(rows))
+    return items
 
 
-def updates_figure(config: Config, arrays: Arrays) -> Figure:
+def updates_panels(config: Config, arrays: Arrays) -> list[Panel]:
     """Updates and oracle calls against 1 / beta."""
     inverse = 1 / np.asarray(config.betas)
 
     def counted(name: str, calls: int) -> Series:
         counts = np.where(arrays[name] < config.most_updates, calls * arrays[name], np.nan)
-        return banded(inverse, counts.T)
+        return band(inverse, counts.T)
 
-    items = [
+    return [
         Panel(
             f"{kind} to a gap below {TOLERANCE:g}",
             "1 / beta",
@@ -125,10 +129,9 @@ def updates_figure(config: Config, arrays: Arrays) -> Figure:
         )
         for kind, each in {"updates": dict.fromkeys(CALLS, 1), "oracle calls": CALLS}.items()
     ]
-    return panels(items, columns=2, share_y=True)
 
 
-def inner_figure(exact: Arrays, sampled: Arrays) -> Figure:
+def inner_panels(exact: Arrays, sampled: Arrays) -> list[Panel]:
     """Gaps against rounds."""
     solved = [f"m = {m}" for m in SIZES]
     larger = sorted(name for name in exact if name.startswith("eta"))
@@ -137,25 +140,19 @@ def inner_figure(exact: Arrays, sampled: Arrays) -> Figure:
         "exact gradients, larger eta": {name: exact[name] for name in larger},
         "samples": {name: sampled[name] for name in solved if name in sampled},
     }
-    items = [
+    return [
         Panel(
             title,
             "rounds k",
             "regularised gap",
-            {name: banded(np.arange(1, gaps.shape[-1] + 1), gaps) for name, gaps in each.items()},
+            {name: band(np.arange(1, gaps.shape[-1] + 1), gaps) for name, gaps in each.items()},
             log_y=True,
             floor=1e-13,
         )
         for title, each in kinds.items()
     ]
-    return panels(items, columns=3, share_y=True)
 
 
 def until(times: np.ndarray, last: float) -> np.ndarray:
     """The times that are not after the last one."""
     return times[times <= last]
-
-
-def banded(x: np.ndarray, values: np.ndarray) -> Series:
-    """Median and range over seeds of values [seeds, X]."""
-    return Series(x, np.median(values, 0), values.min(0), values.max(0))

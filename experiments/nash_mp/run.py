@@ -12,7 +12,7 @@ from experiments.nash_mp.report import write_report
 from experiments.nash_mp.updates import needed_updates
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.reports.rates import Rate
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -26,10 +26,7 @@ def run(config: Config, job: Run) -> Outcome:
         "exact": lambda: exact_gaps(config),
         "sampled": lambda: sampled_gaps(config),
     }
-    found = {
-        name: run_stage(job, name, lambda _, work=work: (work(), {})).arrays
-        for name, work in stages.items()
-    }
+    found = run_stages(job, stages)
     rates = {name: update_rate(config, found["updates"][name]) for name in ("Nash-MP", "OMD")}
     claims = [
         *bound_claims(found),

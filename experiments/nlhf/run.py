@@ -20,7 +20,7 @@ from experiments.nlhf.report import write_report
 from experiments.nlhf.tables import GAMES, decaying_curves, fixed_curves, hedge_ends
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.reports.rates import Rate
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
 START = 1000  # of the fitted slopes
@@ -39,10 +39,7 @@ def run(config: Config, job: Run) -> Outcome:
         "mixture": lambda: sampled_gaps(config) | {"exact": exact_gaps(config)},
         "judges": judges.solutions,
     }
-    found = {
-        name: run_stage(job, name, lambda _, work=work: (work(), {})).arrays
-        for name, work in stages.items()
-    }
+    found = run_stages(job, stages)
     rates = nash_md_rates(found["decaying"])
     claims = [
         *bound_claims(config, found["decaying"]),

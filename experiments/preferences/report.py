@@ -8,11 +8,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.preferences import PAPER
 from experiments.preferences.config import Config
 from experiments.preferences.data import Source
 from experiments.preferences.evaluate import calibration
 from rlhf_jax.reports import html, plots
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table, write_text
+from rlhf_jax.reports.panels import Panel, band_words, panels
 from rlhf_jax.reports.plots import Series
 
 INTERVALS = (
@@ -102,6 +105,8 @@ def figures(
     }
     pairs = {"reward": "reward model", "dpo": "DPO"}
     coin = {"a coin": float(np.log(2))}
+    sft = Panel("SFT", "update", "nats per token", training_curves(rows, {"sft": "SFT"}))
+    both = Panel("Pairs", "update", "nats per pair", training_curves(rows, pairs), levels=coin)
     return {
         "accuracy": (
             accuracy_plot(measured),
@@ -115,13 +120,11 @@ def figures(
             reliability_plot(margins["ngrams"], "n-gram Bradley-Terry"),
             "The same for the linear reward over n-grams.",
         ),
-        "sft_loss": (
-            training_plot(rows, {"sft": "SFT"}, "loss", title="SFT", y_label="nats per token"),
-            "Loss on the training batches; mean and range of the folds.",
-        ),
+        "sft_loss": (panels([sft]), f"Loss on the training batches. {band_words([sft])}"),
         "pair_loss": (
-            training_plot(rows, pairs, "loss", title="Pairs", y_label="nats per pair", lines=coin),
-            "Bradley-Terry loss of the reward model, DPO loss of the policy, training batches.",
+            panels([both]),
+            "Bradley-Terry loss of the reward model, DPO loss of the policy, training batches. "
+            f"{band_words([both])}",
         ),
     }
 
@@ -129,7 +132,7 @@ def figures(
 def accuracy_plot(measured: Mapping[str, Any]) -> Figure:
     """A dot for each method with its wider interval, and the folds as small marks."""
     with matplotlib.rc_context(plots.STYLE):
-        figure = Figure(figsize=(6.6, 3.2), layout="constrained", facecolor="white")
+        figure = Figure(figsize=(5.0, 2.6), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
         names = list(measured)[::-1]
         for i, found in enumerate(measured[name] for name in names):
@@ -167,10 +170,10 @@ def reliability_plot(margins: np.ndarray, title: str) -> Figure:
     return figure
 
 
-def training_plot(
-    rows: Sequence[Mapping[str, Any]], parts: Mapping[str, str], metric: str, **words: Any
-) -> Figure:
-    """A metric in training, mean over the folds with their range, smoothed over 1/20 of the steps.
+def training_curves(
+    rows: Sequence[Mapping[str, Any]], parts: Mapping[str, str]
+) -> dict[str, Series]:
+    """Training losses, mean over the folds with their range, smoothed over 1/20 of the steps.
 
     Args:
       rows: of metrics.jsonl.
@@ -181,14 +184,14 @@ def training_plot(
         stages: dict[str, list[float]] = {}
         for row in rows:
             if row["stage"].endswith(f"-{part}"):
-                stages.setdefault(row["stage"], []).append(row[metric])
+                stages.setdefault(row["stage"], []).append(row["loss"])
         values = np.array([[np.nan if x is None else x for x in v] for v in stages.values()])
         width = max(values.shape[1] // 20, 1)
         blocks = values[:, : values.shape[1] // width * width].reshape(len(values), -1, width)
         smooth = blocks.mean(-1)
         at = (np.arange(smooth.shape[1]) + 1) * width
-        series[name] = Series(at, smooth.mean(0), smooth.min(0), smooth.max(0))
-    return plots.curves(series, x_label="update", **words)
+        series[name] = band(at, smooth, centre="mean", units="folds")
+    return series
 
 
 def write_report(
@@ -212,7 +215,7 @@ def write_report(
         shown.append(html.figure(path, alt=caption, caption=caption))
     page = html.page(
         "Human preferences: reward model and DPO from scratch",
-        html.section("Claims", html.claims_list(claims)),
+        html.section("Claims", html.claims_list(claims, PAPER)),
         html.section("Results", *(html.table(table) for table in tables)),
         html.section("Plots", *shown),
         html.section(

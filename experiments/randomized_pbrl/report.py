@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from experiments.randomized_pbrl import PAPER
 from experiments.randomized_pbrl.config import Config
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
@@ -22,11 +23,9 @@ def write_report(
     job: Run, config: Config, found: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
-    (job.out / "data").mkdir(exist_ok=True)
-    for name, arrays in found.items():
-        np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
+    save_stages(job.out, found)
     caption = (
-        f"Mean and range over {config.num_seeds} worlds. Both policies of a round are charged. "
+        "Both policies of a round are charged. "
         "Above: regret of PR-LSVI along eps, and of what it is compared with. With "
         "and without truncation, which raises values of what is new. Queries; and where the "
         "methods end, a cross at the means as wide and high as the ranges."
@@ -34,15 +33,15 @@ def write_report(
     with_sampling = {**found["table"], **found["sampling"]}
     kind, linear = config.table, config.linear
     drawn = {
-        "table": Shown(
-            figure(config, with_sampling, "tables"),
+        "table": show_panels(
+            figure_panels(config, with_sampling, "tables"),
             "Tables",
             f"{kind.num_states} states, {kind.num_actions} actions, {kind.horizon} steps; "
             f"{caption}",
             "regret and queries of each method against rounds, on logarithmic axes",
         ),
-        "linear": Shown(
-            figure(config, found["linear"], "linear MDPs"),
+        "linear": show_panels(
+            figure_panels(config, found["linear"], "linear MDPs"),
             "Linear MDPs that are no tables",
             f"{linear.num_states} states, {linear.num_actions} actions, {linear.horizon} steps, "
             f"{linear.num_features} features; {caption}",
@@ -54,45 +53,43 @@ def write_report(
         "Randomised preference-based reinforcement learning",
         lead="PR-LSVI draws reward and values around what was fitted and plays greedily; it asks "
         "which of two trajectories is better only where its draws disagree by more than eps.",
+        paper=PAPER,
         claims=claims,
         figures=drawn,
         table=table,
     )
 
 
-def figure(config: Config, arrays: Arrays, title: str) -> Figure:
+def figure_panels(config: Config, arrays: Arrays, title: str) -> list[Panel]:
     """Regret along eps and of the others, queries, and regret against queries."""
     names = ordered(arrays)
     times = np.unique(np.geomspace(1, config.rounds, config.points).round().astype(int))
 
     def over_time(what: str, *starts: str, plain: bool = False) -> dict[str, Series]:
         shown = [name for name in names if name.startswith(starts) and (PLAIN in name) is plain]
-        return {name: banded(times, arrays[f"{name}/{what}"][:, times - 1]) for name in shown}
+        return {name: worlds(times, arrays[f"{name}/{what}"][:, times - 1]) for name in shown}
 
     late = times[times >= config.rounds // 8]
     root = arrays["eps = 0/regret"].mean(0)[late[0] - 1] * np.sqrt(late / late[0])
-    bounds = {"sqrt t": Series(late, root)}
+    guides = {"sqrt t": Series(late, root)}
     first = over_time("regret", "eps")
     others = {"eps = 0": first["eps = 0"]} | over_time("regret", *OTHERS)
     kept = {name: series for name, series in others.items() if name in ("eps = 0", "greedy")}
     kept |= over_time("regret", "", plain=True)
     asked = over_time("queries", "eps", "PbTS")
 
-    def cumulative(name: str, what: str, series: dict[str, Series], bounds=MappingProxyType({})):
+    def cumulative(name: str, what: str, series: dict[str, Series], guides=MappingProxyType({})):
         label = f"cumulative {what}"
         full = f"{name}, {title}"
-        return Panel(full, "rounds t", label, series, bounds=bounds, log_x=True, log_y=True)
+        return Panel(full, "rounds t", label, series, guides=guides, log_x=True, log_y=True)
 
-    return panels(
-        [
-            cumulative("PR-LSVI", "regret", first, bounds),
-            cumulative("Others", "regret", others, bounds),
-            cumulative("Truncation", "regret", kept, bounds),
-            cumulative("Queries", "queries", asked),
-            trade_off(arrays, names, title),
-        ],
-        columns=2,
-    )
+    return [
+        cumulative("PR-LSVI", "regret", first, guides),
+        cumulative("Others", "regret", others, guides),
+        cumulative("Truncation", "regret", kept, guides),
+        cumulative("Queries", "queries", asked),
+        trade_off(arrays, names, title),
+    ]
 
 
 def ordered(arrays: Arrays) -> list[str]:
@@ -121,6 +118,6 @@ def trade_off(arrays: Arrays, names: Sequence[str], title: str) -> Panel:
     )
 
 
-def banded(x: np.ndarray, values: np.ndarray) -> Series:
-    """Mean and range over seeds of values [seeds, X]."""
-    return Series(x, values.mean(0), values.min(0), values.max(0))
+def worlds(x: np.ndarray, values: np.ndarray) -> Series:
+    """Mean and range over worlds of values [worlds, X]."""
+    return band(x, values, centre="mean", units="worlds")

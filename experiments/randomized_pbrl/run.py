@@ -11,7 +11,7 @@ from experiments.randomized_pbrl.config import Config
 from experiments.randomized_pbrl.curves import methods, posterior_curves, regret_curves
 from experiments.randomized_pbrl.report import ordered, write_report
 from rlhf_jax.reports.claims import Outcome, Table
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
 SAMPLED = (0.0, 0.1)  # eps of posterior sampling
@@ -24,10 +24,7 @@ def run(config: Config, job: Run) -> Outcome:
         "linear": lambda: pr_curves(config, config.linear),
         "sampling": lambda: sampling_curves(config),
     }
-    found = {
-        name: run_stage(job, name, lambda _, work=work: (work(), {})).arrays
-        for name, work in stages.items()
-    }
+    found = run_stages(job, stages)
     claims = [
         *table_claims(config, found["table"]),
         *regret_claims("linear", found["linear"], found["linear"]),

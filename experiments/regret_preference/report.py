@@ -8,12 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.regret_preference import PAPER
 from experiments.regret_preference.config import Config
 from experiments.regret_preference.learners import LABELS, MODELS
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
-from rlhf_jax.reports.plots import INK, STYLE, Series
+from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
+from rlhf_jax.reports.plots import INK, STYLE, WIDTH, Series
 from rlhf_jax.training import Run
 
 # Code of a cell without its ground -> name and colour.
@@ -32,28 +34,23 @@ def write_report(
     table: Table,
 ) -> None:
     """Saves the scores and the figures, and writes report.html with them."""
-    folder = job.out / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "boards.npz", sizes=config.sizes, **scores)
-    np.savez(folder / "delivery.npz", **delivery)
+    save_stages(job.out, {"boards": {"sizes": config.sizes, **scores}, "delivery": delivery})
     figures = {
-        "regret": panels(score_panels(config, scores, 0), columns=2),
-        "converse": panels(score_panels(config, scores, 1), columns=2),
-        "delivery": board_figure(delivery),
-    }
-    texts = {
-        "regret": (
+        "regret": show_panels(
+            score_panels(config, scores, 0),
             "Labels from regret",
-            f"Mean over {config.num_boards} boards and the middle half of them; scaled return 1 is "
-            "optimal, 0 is uniform actions, cut at -1. Right: share of boards above 0.9.",
+            "Scaled return 1 is optimal, 0 is uniform actions, cut at -1. Right: share of boards "
+            "above 0.9.",
             "regret is at 1 from 100 pairs on; partial return is below it up to 300 pairs",
         ),
-        "converse": (
+        "converse": show_panels(
+            score_panels(config, scores, 1),
             "The converse: labels from partial return",
             "The same with labels that only count the rewards inside a segment.",
             "neither learner is near-optimal on all boards",
         ),
-        "delivery": (
+        "delivery": Shown(
+            board_figure(delivery),
             "The delivery board",
             f"Optimal actions and values under the true weights, and under those learned from "
             f"{config.delivery_pairs} noiseless labels of regret. Arrows are all the best actions; "
@@ -61,15 +58,19 @@ def write_report(
             "the policy learned by regret goes to the goal as the true one does",
         ),
     }
-    shown = {
-        name: Shown(figures[name], title, caption, alt)
-        for name, (title, caption, alt) in texts.items()
-    }
     lead = (
         "Which of two segments is better: the one with more reward, or the one with less deviation "
         "from optimal decisions? Linear rewards are fitted under both models to labels of each."
     )
-    write_page(job.out, "Regret preferences", lead=lead, claims=claims, figures=shown, table=table)
+    write_page(
+        job.out,
+        "Regret preferences",
+        paper=PAPER,
+        lead=lead,
+        claims=claims,
+        figures=figures,
+        table=table,
+    )
 
 
 def score_panels(config: Config, scores: Mapping, source: int) -> list[Panel]:
@@ -80,9 +81,10 @@ def score_panels(config: Config, scores: Mapping, source: int) -> list[Panel]:
         means, shares = {}, {}
         for learner in MODELS:
             values = scores[learner][:, source, j]
-            low, high = np.quantile(values, (0.25, 0.75), axis=0)
-            means[f"learner: {learner}"] = Series(x, values.mean(0), low, high)
-            shares[f"learner: {learner}"] = Series(x, (values > 0.9).mean(0))
+            means[f"{learner} (learner)"] = band(
+                x, values, centre="mean", spread="quartiles", units="boards"
+            )
+            shares[f"{learner} (learner)"] = Series(x, (values > 0.9).mean(0))
         levels = {"optimal": 1.0, "uniform actions": 0.0}
         title, pairs = f"{labels} labels", "pairs of segments"
         items.append(Panel(title, pairs, "scaled return", means, levels=levels, log_x=True))
@@ -94,12 +96,12 @@ def board_figure(delivery: Mapping) -> Figure:
     """The board three times: true, learned by regret, learned by partial return."""
     names = ("true weights", *(f"learned, {model}" for model in MODELS))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(15, 5.6), layout="constrained", facecolor="white")
+        figure = Figure(figsize=(WIDTH, 3.1), layout="constrained", facecolor="white")
         for i, axes in enumerate(figure.subplots(1, 3)):
             draw_board(axes, delivery["cells"], delivery["values"][i], delivery["probs"][i])
             weights = ", ".join(f"{w:.3g}" for w in delivery["weights"][i])
             title = f"{names[i]}: scaled return {delivery['scaled'][i]:.2f}"
-            axes.set_title(f"{title}\n({weights})", loc="left", fontsize=10)
+            axes.set_title(f"{title}\n({weights})", loc="left", fontsize=6.5)
         patches = [
             matplotlib.patches.Patch(color=colour, label=name)
             for name, colour in [*OBJECTS.values(), ("brick", BRICK)]
@@ -132,6 +134,11 @@ def draw_board(axes: Axes, cells: np.ndarray, values: np.ndarray, probs: np.ndar
                 "",
                 (column + right, row + down),
                 (column, row),
-                arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 0.9},
+                arrowprops={
+                    "arrowstyle": "->",
+                    "color": INK,
+                    "linewidth": 0.6,
+                    "mutation_scale": 4,
+                },
             )
-        axes.text(column + 0.47, row + 0.45, f"{values[state]:.3g}", fontsize=5.5, ha="right")
+        axes.text(column + 0.47, row + 0.45, f"{values[state]:.3g}", fontsize=3, ha="right")

@@ -24,7 +24,7 @@ from rlhf_jax.envs.random_boards import random_board
 from rlhf_jax.losses.reward import soft_bradley_terry_loss
 from rlhf_jax.reports.claims import Claim, Outcome, Table
 from rlhf_jax.reports.intervals import share_claim
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 NEAR = 0.9  # scaled return from which a policy is near-optimal
 FEW = 300  # pairs up to which partial return is claimed to fail
@@ -33,16 +33,12 @@ FEW = 300  # pairs up to which partial return is claimed to fail
 def run(config: Config, job: Run) -> Outcome:
     """Random boards with each labeller and each learner, then the delivery board."""
 
-    def stage(name, work) -> dict:
-        def double(_):
-            with jax.enable_x64(True):
-                return jax.tree.map(np.asarray, work(config)), {}
-
-        return run_stage(job, name, double).arrays
-
-    boards = stage("boards", run_boards)
-    truth = stage("truth", run_truth)
-    delivery = stage("delivery", run_delivery)
+    works = {
+        "boards": partial(run_boards, config),
+        "truth": partial(run_truth, config),
+        "delivery": partial(run_delivery, config),
+    }
+    boards, truth, delivery = run_stages(job, works, x64=True).values()
     scores = {model: np.maximum(boards[f"scaled/{model}"], -1.0) for model in MODELS}
     claims = board_claims(config, scores)
     rows = [

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.rl_perspective import PAPER
 from experiments.rl_perspective.compounding import METHODS
 from experiments.rl_perspective.config import Config
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel, band_words, panels
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
@@ -26,66 +28,73 @@ def write_report(
     job: Run, config: Config, stages: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
-    (job.out / "data").mkdir(exist_ok=True)
-    for name, arrays in stages.items():
-        np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
+    save_stages(job.out, stages)
+    costs = cost_panel(config, stages["costs"])
     drawn = {
         "costs": Shown(
-            cost_figure(config, stages["costs"]),
+            cost_figure(config, costs),
             "Cost against horizon",
             "Expected total cost on the tightrope, exact, every policy executed with slips. BC has "
             "seen the expert on the rope only; with slips in the demonstrations (the control) it "
             "has seen some of the way back, and rare offsets still catch it. Inverse RL and RLHF "
-            "plan through the dynamics. Median and range over seeds. The bound is that of cloning, "
-            "expert + slip T^2: a slope above 2 below it is no contradiction.",
+            "plan through the dynamics. The bound is that of cloning, expert + slip T^2: a slope "
+            f"above 2 below it is no contradiction. {band_words([costs])}",
             "BC bends up, IRL and RLHF lie on the expert's line",
         ),
-        "prompts": Shown(
-            prompt_figure(config, stages["prompts"]),
+        "prompts": show_panels(
+            prompt_panels(config, stages["prompts"]),
             "Prompts from logged outcomes",
             "True success on new queries when the prompt is chosen by a bilinear reward model "
             "fitted to logged queries, each tried under every logged prompt. All prompts: ten of "
             "them were never tried. The model is well specified but for the biases of unseen "
-            "prompts, hence the ease. Median and range over seeds.",
+            "prompts, hence the ease.",
             "success rises with logged queries to the oracle of the logged prompts, and above it "
             "where unseen prompts may be chosen",
+            share_y=True,
         ),
-        "tokens": Shown(
-            token_figure(config, stages["tokens"]),
+        "tokens": show_panels(
+            token_panels(config, stages["tokens"]),
             "A string rewarded at its end",
-            "Share of right greedy tokens; mean over seeds, band of one standard deviation. Both "
+            "Share of right greedy tokens. Both "
             "learners see the position only: the target of a value is aliased over prefixes, and "
             "the reward reaches early tokens through maxima alone. On prefixes, with replay, "
             "Q-learning is the stronger baseline that this calls for; its table has a row for "
             "every string, so it is shown for the smallest vocabulary.",
             "policy gradients reach 1 at every vocabulary, Q-learning stays below one half",
+            columns=3,
+            share_y=True,
         ),
     }
     write_page(
-        job.out, "What RLHF owes to imitation", lead=LEAD, claims=claims, figures=drawn, table=table
+        job.out,
+        "What RLHF owes to imitation",
+        paper=PAPER,
+        lead=LEAD,
+        claims=claims,
+        figures=drawn,
+        table=table,
     )
 
 
-def spread(x: Sequence | np.ndarray, values: np.ndarray) -> Series:
-    """Median and range over seeds, values [seeds, N]."""
-    return Series(x, np.median(values, 0), values.min(0), values.max(0))
-
-
-def cost_figure(config: Config, costs: Arrays) -> Figure:
+def cost_panel(config: Config, costs: Arrays) -> Panel:
     """Log cost against log T."""
     horizons = np.array(config.compounding.horizons, float)
     expert = np.median(costs["expert"], 0)
-    item = Panel(
+    return Panel(
         "Tightrope",
         "horizon T (steps)",
         "expected total cost",
-        {name: spread(horizons, costs[name]) for name in METHODS},
+        {name: band(horizons, costs[name]) for name in METHODS},
         bounds={
             "expert + slip T^2": Series(horizons, expert + config.compounding.slip * horizons**2)
         },
         log_x=True,
         log_y=True,
     )
+
+
+def cost_figure(config: Config, item: Panel) -> Figure:
+    """The panel with the horizons that were run as ticks."""
     figure = panels([item])
     axes = figure.axes[0]
     axes.set_xticks(config.compounding.horizons, labels=map(str, config.compounding.horizons))
@@ -93,7 +102,7 @@ def cost_figure(config: Config, costs: Arrays) -> Figure:
     return figure
 
 
-def prompt_figure(config: Config, found: Arrays) -> Figure:
+def prompt_panels(config: Config, found: Arrays) -> list[Panel]:
     """Success against logged queries, one panel for each set of candidates."""
     queries = config.prompts.queries
     items = []
@@ -109,24 +118,22 @@ def prompt_figure(config: Config, found: Arrays) -> Figure:
                 f"{which[0].upper()}{which[1:]}",
                 "logged queries",
                 "success on new queries",
-                {name: spread(queries, values) for name, values in shown.items()},
+                {name: band(queries, values) for name, values in shown.items()},
                 levels=levels,
                 log_x=True,
             )
         )
-    return panels(items, share_y=True)
+    return items
 
 
-def token_figure(config: Config, curves: Arrays) -> Figure:
+def token_panels(config: Config, curves: Arrays) -> list[Panel]:
     """Right tokens against iterations, one panel for each vocabulary."""
     items = []
     for i, vocabulary in enumerate(config.tokens.vocabularies):
         series = {}
         for name, curve in curves.items():
             if i < len(curve):
-                mean, sd = curve[i].mean(0), curve[i].std(0)
-                x = np.arange(1, len(mean) + 1)
-                series[name] = Series(x, mean, np.maximum(mean - sd, 0), np.minimum(mean + sd, 1))
+                series[name] = band(np.arange(1, curve[i].shape[-1] + 1), curve[i])
         items.append(
             Panel(
                 f"|V| = {vocabulary}",
@@ -135,4 +142,4 @@ def token_figure(config: Config, curves: Arrays) -> Figure:
                 series,
             )
         )
-    return panels(items, columns=3, share_y=True)
+    return items

@@ -19,7 +19,7 @@ from experiments.rl_perspective.prompts import gap_closed, prompt_successes
 from experiments.rl_perspective.report import write_report
 from experiments.rl_perspective.tokens import METHODS, right_tokens
 from rlhf_jax.reports.claims import Outcome, Table
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -32,10 +32,7 @@ def run(config: Config, job: Run) -> Outcome:
         "prompts": lambda: prompt_successes(config.prompts, keys[1], config.num_seeds),
         "tokens": lambda: token_curves(config, keys[2]),
     }
-    found = {
-        name: run_stage(job, name, lambda _, work=work: (work(), {})).arrays
-        for name, work in stages.items()
-    }
+    found = run_stages(job, stages)
     claims = [
         *compounding_claims(config, found["costs"]),
         *prompt_claims(found["prompts"]),

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from experiments.rlif import PAPER
 from experiments.rlif.config import Config
 from experiments.rlif.learners import MAIN, VARIANTS
 from experiments.rlif.worlds import TEACHERS
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
@@ -22,56 +23,62 @@ def write_report(
     job: Run, config: Config, stages: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
-    (job.out / "data").mkdir(exist_ok=True)
-    for name, arrays in stages.items():
-        np.savez_compressed(job.out / "data" / f"{name}.npz", allow_pickle=False, **arrays)
+    save_stages(job.out, stages)
     drawn = {
-        "shares": Shown(
-            shares_figure(config, stages),
+        "shares": show_panels(
+            shares_panels(config, stages),
             "Expert quality",
             "Score after training against the share of states in which the expert does a fixed "
             "random action; one panel for each teacher. Optimum 1, uniform policy below.",
             "RLIF stays high as the expert gets worse, HG-DAgger lies on the expert's line",
+            columns=3,
+            share_y=True,
         ),
-        "curves": Shown(
-            curves_figure(config, stages),
+        "curves": show_panels(
+            curves_panels(config, stages),
             "Learning",
             "Exact score of the greedy policy along training.",
             "RLIF passes the expert within the first thousands of steps",
+            columns=3,
+            share_y=True,
         ),
-        "variants": Shown(
-            variants_figure(config, stages["rlif"]),
+        "variants": show_panels(
+            variants_panels(config, stages["rlif"]),
             "What gets the -1, and what is stored",
             "RLIF with the label on the rejected proposal or on the transition before it, learning "
             "from none, the last, or all of the expert's transitions.",
             "labels on the proposal stay high, labels on the previous transition are low",
+            columns=3,
+            share_y=True,
         ),
-        "guarantee": Shown(
-            guarantee_figure(config, stages["exact"]),
+        "guarantee": show_panels(
+            guarantee_panels(config, stages["exact"]),
             "What is guaranteed",
             "A teacher without errors and with an absolute margin: the worst policy that it never "
             "interrupts, by exact planning, with the expert's score as a dotted line.",
             "judged by the optimal Q the worst case does not depend on the expert; judged by the "
             "expert's Q it can be below the expert",
+            columns=3,
+            share_y=True,
         ),
     }
     write_page(
         job.out,
         "Interventions as reward",
-        lead="Reward -1 for each intervention, 0 otherwise, and nothing else. Curves are medians, "
-        f"bands ranges over {config.num_seeds} grids.",
+        paper=PAPER,
+        lead="Reward -1 for each intervention, 0 otherwise, and nothing else.",
         claims=claims,
         figures=drawn,
         table=table,
     )
 
 
-def banded(x: Sequence[float] | np.ndarray, values: np.ndarray) -> Series:
-    """Median and range over seeds of values [X, seeds]."""
-    return Series(x, np.median(values, 1), values.min(1), values.max(1))
+def grids(x: Sequence[float] | np.ndarray, values: np.ndarray) -> Series:
+    """Median and range over grids of values [grids, X]."""
+    return band(x, values, units="grids")
 
 
-def shares_figure(config: Config, stages: Mapping[str, Arrays]) -> Figure:
+def shares_panels(config: Config, stages: Mapping[str, Arrays]) -> list[Panel]:
     """Score against the share of bad states, a panel for each teacher."""
     exact, cloned = stages["exact"], stages["dagger"]["HG-DAgger"][..., -1]
     learned = stages["rlif"][MAIN][..., -1]
@@ -81,52 +88,52 @@ def shares_figure(config: Config, stages: Mapping[str, Arrays]) -> Figure:
             "share of bad states of the expert",
             SCORE,
             {
-                "RLIF": banded(config.bads, learned[:, :, j]),
-                "RLIF, exact planning": banded(config.bads, exact["planned"][:, :, j]),
-                "HG-DAgger": banded(config.bads, cloned[:, :, j]),
-                "expert": banded(config.bads, exact["expert"]),
-                "uniform": banded(config.bads, exact["uniform"]),
+                "RLIF": grids(config.bads, learned[:, :, j].T),
+                "RLIF, exact planning": grids(config.bads, exact["planned"][:, :, j].T),
+                "HG-DAgger": grids(config.bads, cloned[:, :, j].T),
+                "expert": grids(config.bads, exact["expert"].T),
+                "uniform": grids(config.bads, exact["uniform"].T),
             },
             levels={"optimum": 1.0},
         )
         for j, name in enumerate(TEACHERS)
     ]
-    return panels(items, columns=3, share_y=True)
+    return items
 
 
-def curves_figure(config: Config, stages: Mapping[str, Arrays]) -> Figure:
+def curves_panels(config: Config, stages: Mapping[str, Arrays]) -> list[Panel]:
     """Score against steps: teachers across, shares of bad states down."""
     steps = np.arange(1, config.points + 1) * (config.steps // config.points)
     items = []
     for i, bad in enumerate(config.bads):
         for j, name in enumerate(TEACHERS):
-            expert = np.repeat(stages["exact"]["expert"][i][None], config.points, 0)
+            expert = np.repeat(stages["exact"]["expert"][i][:, None], config.points, 1)
             series = {
-                "RLIF": banded(steps, stages["rlif"][MAIN][i, :, j].T),
-                "HG-DAgger": banded(steps, stages["dagger"]["HG-DAgger"][i, :, j].T),
-                "expert": banded(steps, expert),
+                "RLIF": grids(steps, stages["rlif"][MAIN][i, :, j]),
+                "HG-DAgger": grids(steps, stages["dagger"]["HG-DAgger"][i, :, j]),
+                "expert": grids(steps, expert),
             }
             title = f"{name}, bad {bad:g}"
             items.append(Panel(title, "steps", SCORE, series, levels={"optimum": 1.0}))
-    return panels(items, columns=len(TEACHERS), share_y=True)
+    return items
 
 
-def variants_figure(config: Config, learned: Arrays) -> Figure:
+def variants_panels(config: Config, learned: Arrays) -> list[Panel]:
     """Score against the share of bad states, all variants of RLIF."""
     items = [
         Panel(
             name,
             "share of bad states of the expert",
             SCORE,
-            {variant: banded(config.bads, learned[variant][:, :, j, -1]) for variant in VARIANTS},
+            {variant: grids(config.bads, learned[variant][:, :, j, -1].T) for variant in VARIANTS},
             levels={"optimum": 1.0},
         )
         for j, name in enumerate(TEACHERS)
     ]
-    return panels(items, columns=3, share_y=True)
+    return items
 
 
-def guarantee_figure(config: Config, exact: Arrays) -> Figure:
+def guarantee_panels(config: Config, exact: Arrays) -> list[Panel]:
     """Worst tied optimum against the margin, a panel for each share of bad states."""
     items = [
         Panel(
@@ -134,11 +141,11 @@ def guarantee_figure(config: Config, exact: Arrays) -> Figure:
             "margin of the teacher (unit of V)",
             SCORE,
             {
-                f"judged by {name}": banded(config.margins, exact["worst"][i, :, j].T)
+                f"judged by {name}": grids(config.margins, exact["worst"][i, :, j])
                 for j, name in enumerate(TEACHERS[:2])
             },
             levels={"expert, mean": exact["expert"][i].mean()},
         )
         for i, bad in enumerate(config.bads)
     ]
-    return panels(items, columns=len(items), share_y=True)
+    return items

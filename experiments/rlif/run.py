@@ -1,6 +1,7 @@
 """RLIF: can the decision to step in teach more than the one who steps in knows?"""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from experiments.rlif.report import write_report
 from experiments.rlif.worlds import TEACHERS, exact_scores
 from rlhf_jax.reports.claims import Claim, Outcome, Table
 from rlhf_jax.reports.intervals import mean_claim, share_claim
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
 JUDGES = TEACHERS[:2]  # the teachers who look at values
@@ -21,10 +22,7 @@ BAD = 0.25  # from this share of bad states on, the claims compare with the expe
 def run(config: Config, job: Run) -> Outcome:
     """Exact scores and guarantees, HG-DAgger, RLIF in all its variants."""
     stages = {"exact": exact_scores, "dagger": dagger_scores, "rlif": rlif_scores}
-    found = {
-        name: run_stage(job, name, lambda _, work=work: (work(config), {})).arrays
-        for name, work in stages.items()
-    }
+    found = run_stages(job, {name: partial(work, config) for name, work in stages.items()})
     claims = make_claims(config, found["exact"], found["rlif"])
     table = scores_table(config, found)
     write_report(job, config, found, claims, table)

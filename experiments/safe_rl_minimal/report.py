@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from experiments.safe_rl_minimal import PAPER
 from experiments.safe_rl_minimal.agents import cells
 from experiments.safe_rl_minimal.config import Config
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
@@ -21,37 +22,37 @@ def write_report(
     job: Run, config: Config, found: Arrays, claims: Sequence[Claim], table: Table
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
-    (job.out / "data").mkdir(exist_ok=True)
-    np.savez_compressed(job.out / "data" / "agents.npz", allow_pickle=False, **found)
+    save_stages(job.out, {"agents": found})
     drawn = {
-        "rounds": Shown(
-            rounds_figure(config, found),
+        "rounds": show_panels(
+            rounds_panels(config, found),
             "Rounds",
-            "Everything remembered; left without, right with unsupervised walks. Means, and "
-            "middle halves of the seeds. An episode that misses the goal counts all steps.",
+            "Everything remembered; left without, right with unsupervised walks. An episode that "
+            "misses the goal counts all steps.",
             "lengths fall towards 22 steps, slowest with one demonstration and no walks",
         ),
-        "demos": Shown(
-            demos_figure(config, found),
+        "demos": show_panels(
+            demos_panels(config, found),
             "Demonstrations",
-            "Final length against the number of demonstrations, with and without forgetting: "
-            "means and middle halves of the seeds.",
+            "Final length against the number of demonstrations, with and without forgetting.",
             "length falls with demonstrations without walks and is flat with them",
+            share_y=True,
         ),
-        "rho": Shown(
-            rho_figure(config, found),
+        "rho": show_panels(
+            rho_panels(config, found),
             "Diversity or direction",
             f"{min(config.demos)} demonstration and {max(config.walks)} walks, from a random walk "
             "(rho = 0) to straight lines to random targets (rho = 1).",
             "final length, success and violation against rho",
+            columns=3,
         ),
     }
     write_page(
         job.out,
         "Safe-set control with little supervision",
         lead="Only the abstract of the paper was at hand: this is LS3 on a table, and its "
-        "forgetting a reconstruction, not the paper's algorithm. "
-        f"{config.num_seeds} seeds.",
+        "forgetting a reconstruction, not the paper's algorithm.",
+        paper=PAPER,
         claims=claims,
         figures=drawn,
         table=table,
@@ -59,27 +60,26 @@ def write_report(
 
 
 def middle(x: Sequence[float] | Sequence[int] | np.ndarray, values: np.ndarray) -> Series:
-    """Mean and quartiles over seeds of values [X, seeds]."""
-    low, high = np.quantile(values, (0.25, 0.75), axis=1)
-    return Series(x, values.mean(1), low, high)
+    """Mean and quartiles over seeds of values [seeds, X]."""
+    return band(x, values, centre="mean", spread="quartiles")
 
 
-def rounds_figure(config: Config, found: Arrays) -> Figure:
+def rounds_panels(config: Config, found: Arrays) -> list[Panel]:
     """Length, success and violation against rounds: without and with walks."""
     rounds, usual = np.arange(1, config.iterations + 1), config.rhos.index(config.rho)
     items = []
     for metric, label in METRICS.items():
         for walks in config.walks:
             series = {
-                f"demonstrations: {cell.demos}": middle(rounds, found[metric][i].mean(-1).T)
+                f"demonstrations: {cell.demos}": middle(rounds, found[metric][i].mean(-1))
                 for i, cell in enumerate(cells(config))
                 if cell.walks == walks and cell.rho == usual and not (cell.keep or cell.steady)
             }
             items.append(Panel(f"{walks} walks", "round", label, series))
-    return panels(items, columns=2)
+    return items
 
 
-def demos_figure(config: Config, found: Arrays) -> Figure:
+def demos_panels(config: Config, found: Arrays) -> list[Panel]:
     """Final length against demonstrations."""
     usual = config.rhos.index(config.rho)
     items = []
@@ -91,7 +91,7 @@ def demos_figure(config: Config, found: Arrays) -> Figure:
             ]
             values = found["length"][rows][:, :, -config.last :].mean((2, 3))
             name = f"best {keep} kept" if keep else "all kept"
-            series[name] = middle(config.demos, values)
+            series[name] = middle(config.demos, values.T)
         items.append(
             Panel(
                 f"{walks} walks",
@@ -102,10 +102,10 @@ def demos_figure(config: Config, found: Arrays) -> Figure:
                 log_x=True,
             )
         )
-    return panels(items, columns=2, share_y=True)
+    return items
 
 
-def rho_figure(config: Config, found: Arrays) -> Figure:
+def rho_panels(config: Config, found: Arrays) -> list[Panel]:
     """Final length, success and violation against rho, one demonstration."""
     least, most = min(config.demos), max(config.walks)
     rows = {
@@ -120,6 +120,8 @@ def rho_figure(config: Config, found: Arrays) -> Figure:
         values = found[metric][order][:, :, -last:].mean((2, 3))
         title = f"last {last} rounds" if metric == "length" else "all rounds"
         items.append(
-            Panel(title, "rho, directedness of walks", label, {metric: middle(config.rhos, values)})
+            Panel(
+                title, "rho, directedness of walks", label, {metric: middle(config.rhos, values.T)}
+            )
         )
-    return panels(items, columns=3)
+    return items

@@ -13,14 +13,14 @@ from experiments.safe_rl_minimal.config import Config
 from experiments.safe_rl_minimal.report import write_report
 from rlhf_jax.reports.claims import Claim, Outcome, Table
 from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
     """All cells of the sweep at once; claims on those that remember everything."""
-    found = run_stage(job, "agents", lambda _: (run_all(config), {})).arrays
+    found = run_stages(job, {"agents": lambda: run_all(config)})["agents"]
     claims = make_claims(config, found)
     table = cells_table(config, found)
     write_report(job, config, found, claims, table)

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.shop import PAPER
 from experiments.shop.evaluate import heldout_indices
 from experiments.shop.tools import Tools
 from rlhf_jax.envs import shop
 from rlhf_jax.ops.statistics import best_of_n_curve, best_of_n_kl, calibration_error
 from rlhf_jax.reports import html, plots
 from rlhf_jax.reports.claims import Claim, Outcome, Table, write_text
+from rlhf_jax.reports.panels import Panel, panels
 from rlhf_jax.training import Run, read_metrics
 
 SHOWN_PROMPTS = 6
@@ -104,7 +106,7 @@ def page_blocks(
         f"gold on {reward_info['teacher_accuracy']:.3f}."
     )
     return [
-        html.section("Claims", html.claims_list(claims)),
+        html.section("Claims", html.claims_list(claims, PAPER)),
         html.section("Every method on held-out prompts", html.table(table)),
         html.section(
             "Gold score against KL",
@@ -212,15 +214,11 @@ def overoptimisation_figure(metrics, sft: Method):
     gold = series(metrics, "ppo_no_kl", "step", "heldout/gold")
     proxy = series(metrics, "ppo_no_kl", "step", "scores/mean")
     squashed = 1 / (1 + np.exp(-np.asarray(proxy.y)))
-    return plots.curves(
-        {
-            "gold score (held out)": plots.Series([0, *gold.x], [float(sft.gold.mean()), *gold.y]),
-            "reward model (sigmoid of its score)": plots.Series(proxy.x, squashed),
-        },
-        title="PPO without a KL penalty",
-        x_label="rollouts",
-        y_label="score",
-    )
+    scores = {
+        "gold score (held out)": plots.Series([0, *gold.x], [float(sft.gold.mean()), *gold.y]),
+        "reward model (sigmoid of its score)": plots.Series(proxy.x, squashed),
+    }
+    return panels([Panel("PPO without a KL penalty", "rollouts", "score", scores)])
 
 
 def calibration(margins: Sequence[float]):
@@ -247,7 +245,7 @@ def curve(metrics, stage: str):
     window = max(1, len(found.x) // 60)
     size = len(found.x) // window * window
     x, y = (np.asarray(v, float)[:size].reshape(-1, window).mean(1) for v in (found.x, found.y))
-    return plots.curves({stage: plots.Series(x, y)}, title=stage, x_label="steps", y_label=label)
+    return panels([Panel(stage, "steps", label, {stage: plots.Series(x, y)})])
 
 
 def answer_blocks(tools: Tools, methods: Mapping[str, Method]) -> list[html.Html]:

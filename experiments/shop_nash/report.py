@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.shop_nash import PAPER
 from experiments.shop_nash.evaluate import Sampled, Standing, Tournament
 from rlhf_jax.envs.shop import STYLES
 from rlhf_jax.reports import plots
 from rlhf_jax.reports.claims import Claim, Outcome, Table
-from rlhf_jax.reports.pages import Shown, write_page
-from rlhf_jax.reports.panels import Panel, panels
+from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run, StageResult, read_metrics
 
@@ -34,13 +35,14 @@ def write_report(
 ) -> Outcome:
     """Writes plots/*.png, data/tournament.npz and report.html; returns what the screen shows."""
     means, pool = games.wins.mean(0), games.gaps["SFT"]
-    np.savez(job.out / "data" / "tournament.npz", names=np.array(games.names), wins=games.wins)
+    save_stages(job.out, {"tournament": {"names": games.names, "wins": games.wins}})
     shown = standings_table(table, sampled, results)
     accuracy = [float(np.mean(info["correct"])) for info in models]
     best = models[0]["best"]
     write_page(
         job.out,
         "Nash methods before judges who go round in circles",
+        paper=PAPER,
         lead=LEAD,
         claims=claims,
         table=shown,
@@ -55,8 +57,8 @@ def write_report(
                 "Every answer of one policy against every answer of the other.",
                 "heat map of win rates of every policy over every other",
             ),
-            "styles": Shown(
-                style_figure(job, results),
+            "styles": show_panels(
+                style_panels(job, results),
                 "Styles in training",
                 "Mean of one answer to each of 64 validation prompts.",
                 "share of each style and gold score against answers drawn, for every method",
@@ -77,7 +79,7 @@ def write_report(
 def tournament_figure(names: Sequence[str], means: np.ndarray) -> Figure:
     """Win rates as colours, all of them written in."""
     title = "Win rate of the row over the column"
-    return plots.heat_map(means, names, names, title=title, low=0.0, high=1.0)
+    return plots.heat_map(means, names, names, title=title, low=0.0, high=1.0, unit="win rate")
 
 
 def standings_table(
@@ -122,7 +124,7 @@ def interval(x: np.ndarray) -> str:
     return f"{x[0]:.3f} [{x[1]:.3f}, {x[2]:.3f}]"
 
 
-def style_figure(job: Run, results: Mapping[str, StageResult]) -> Figure:
+def style_panels(job: Run, results: Mapping[str, StageResult]) -> list[Panel]:
     """How the mean style moves with the answers drawn, one panel per style, and the gold score."""
     rows, items = read_metrics(job.out), []
     stages = list(dict.fromkeys(row["stage"] for row in rows if "heldout/brief" in row))
@@ -137,4 +139,4 @@ def style_figure(job: Run, results: Mapping[str, StageResult]) -> Figure:
         items.append(
             Panel(what, "answers drawn", "gold score" if what == "gold" else "share", series)
         )
-    return panels(items, columns=2)
+    return items

@@ -1,21 +1,27 @@
 """SPO: an average policy that nobody beats, its rate, its trajectories, and its queue."""
 
-import jax
+from functools import partial
+
 import numpy as np
 
 from experiments.spo import claims, matrix_games, trajectories
 from experiments.spo.config import Config
 from experiments.spo.report import write_report
 from rlhf_jax.reports.claims import Outcome, Table
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 
 
 def run(config: Config, job: Run) -> Outcome:
     """Four panels, each a stage, then the claims and the report."""
-    games = _stage(config, job, "intransitive", matrix_games.intransitive)
-    rates = _stage(config, job, "rates", matrix_games.rates)
-    walks = _stage(config, job, "non_markovian", trajectories.non_markovian, x64=False)
-    queues = _stage(config, job, "queue_lengths", matrix_games.queue_lengths)
+    matrices = {
+        "intransitive": partial(matrix_games.intransitive, config),
+        "rates": partial(matrix_games.rates, config),
+    }
+    walks = {"non_markovian": partial(trajectories.non_markovian, config)}
+    queues = {"queue_lengths": partial(matrix_games.queue_lengths, config)}
+    games, rates = run_stages(job, matrices, x64=True).values()
+    (walks,) = run_stages(job, walks).values()
+    (queues,) = run_stages(job, queues, x64=True).values()
     made = [
         *claims.intransitive_claims(games),
         *claims.rate_claims(config, rates),
@@ -25,16 +31,6 @@ def run(config: Config, job: Run) -> Outcome:
     write_report(job, config, (games, rates, walks, queues), made)
     table = summary(config, games, walks, queues)
     return Outcome(made, numbers={"rows": table.rows}, table=table)
-
-
-def _stage(config: Config, job: Run, name: str, panel, *, x64: bool = True):
-    """The arrays of a panel, computed once."""
-
-    def work(_):
-        with jax.enable_x64(x64):
-            return panel(config), {}
-
-    return run_stage(job, name, work).arrays
 
 
 def summary(config: Config, games: dict, walks: dict, queues: dict) -> Table:

@@ -7,6 +7,7 @@ only `Html` is joined unescaped.
 import base64
 import html
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NewType
@@ -15,11 +16,12 @@ from urllib.parse import quote
 from matplotlib.figure import Figure
 
 from rlhf_jax.reports.claims import Claim, Table, claim_cells, format_cell
-from rlhf_jax.reports.plots import png_bytes
+from rlhf_jax.reports.plots import DOTS, png_bytes
 from rlhf_jax.reports.text import visible
 
 Html = NewType("Html", str)
 
+ARXIV = re.compile(r"(?<![\d.])\d{4}\.\d{5}(?!\d)")
 SIGNS = {">=": "≥", ">": "&gt;", "<=": "≤", "<": "&lt;", "==": "="}
 STYLE = """
 :root { color-scheme: light; }
@@ -139,20 +141,34 @@ def table(content: Table) -> Html:
     )
 
 
-def claims_list(claims: Sequence[Claim]) -> Html:
-    """The claims, what was measured, where they come from, and each verdict in word and colour."""
+def claims_list(claims: Sequence[Claim], paper: str = "") -> Html:
+    """The claims, what was measured, where they come from, and each verdict in word and colour.
+
+    Args:
+      paper: with arXiv numbers; a claim of a theorem or a paper links to them, unless its own
+        source has a number.
+    """
     marks = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided"}
     heads = ("claim", "measured [95%]", "asked", "source", "verdict")
     head = "".join(f'<th scope="col">{word}</th>' for word in heads)
     rows = "".join(
         f'<tr><th scope="row">{escape(statement)}</th><td class="number">{measured}</td>'
-        f'<td class="number">{SIGNS[c.op]} {format_cell(c.threshold)}</td><td>{escape(source)}</td>'
+        f'<td class="number">{SIGNS[c.op]} {format_cell(c.threshold)}</td>'
+        f"<td>{escape(source)}{_paper_links(c, paper)}</td>"
         f'<td class="{c.verdict}">{marks[c.verdict]}</td></tr>\n'
         for c in claims
         for statement, measured, _, source in [claim_cells(c)]
     )
     body = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>"
     return Html(f'<div class="wide"><table>{body}</table></div>')
+
+
+def _paper_links(claim: Claim, paper: str) -> str:
+    """Links to the arXiv pages that a claim comes from."""
+    own = ARXIV.findall(claim.source)
+    numbers = own or (ARXIV.findall(paper) if claim.kind in ("theorem", "paper") else [])
+    links = [f'<a href="https://arxiv.org/abs/{n}">arXiv:{n}</a>' for n in dict.fromkeys(numbers)]
+    return f"<br>{', '.join(links)}" if links else ""
 
 
 def figure(image: Figure | bytes | Path, *, alt: str, caption: str = "") -> Html:
@@ -195,8 +211,8 @@ def answer_table(title: str, prompt: str, rows: Sequence[tuple[str, str, str]]) 
 
 
 def _png_width(png: bytes) -> int:
-    """Width on the page: a PNG drawn at 144 dots an inch is shown at the page's 96."""
-    return round(int.from_bytes(png[16:20], "big") * 96 / 144)
+    """Width on the page: half again as large as in print."""
+    return round(int.from_bytes(png[16:20], "big") * 144 / DOTS)
 
 
 def _row(row: Sequence[Any], right: Sequence[bool]) -> str:

@@ -1,6 +1,7 @@
-"""Several small plots side by side, in the style of `plots`: how fast things go to zero."""
+"""Several small plots side by side, in the style of `plots`, as wide as a printed page."""
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -9,18 +10,27 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlhf_jax.reports.plots import COLOURS, LINES, PALE, STYLE, Series
+from rlhf_jax.reports.looks import Look, looks
+from rlhf_jax.reports.plots import INK, PALE, STYLE, WIDTH, Series
+
+MOST_COLUMNS = 3
+SIZES = {1: (4.8, 3.1), 2: (WIDTH / 2, 2.5), 3: (WIDTH / 3, 2.1)}  # of a panel, by columns
+BENEATH = 1e-3  # of the floor: a curve that goes below it leaves the picture there
+THIN = {"bound": INK, "guide": "#999999", "level": "#666666"}  # kind of line -> colour
+DASHES = ((0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1.5)), (0, (10, 2)))
 
 
 class Panel(NamedTuple):
     """One plot.
 
     title, x_label, y_label: with units.
-    series: name -> Series; a name has one colour and line style in the whole figure.
+    series: name -> Series; a name has one look in all figures, see `looks`.
     bounds: name -> Series of what a theorem promises, drawn thin and dark over the curves.
-    levels: name -> height of a thin horizontal line, for thresholds.
-    log_x, log_y: logarithmic axes; what is not above 0 leaves a gap.
-    floor: y values below it are drawn at it: rounding errors tell nothing.
+    guides: name -> Series of a fitted or chosen constant, such as a slope through the last point;
+      thin and pale.
+    levels: name -> height of a thin horizontal line, for thresholds and baselines.
+    log_x, log_y: logarithmic axes; what is not above 0 leaves the picture at the bottom.
+    floor: the lowest y of the picture; a curve ends where it goes below.
     """
 
     title: str
@@ -28,6 +38,7 @@ class Panel(NamedTuple):
     y_label: str
     series: Mapping[str, Series]
     bounds: Mapping[str, Series] = {}
+    guides: Mapping[str, Series] = {}
     levels: Mapping[str, float | int] = {}
     log_x: bool = False
     log_y: bool = False
@@ -39,80 +50,133 @@ def panels(items: Sequence[Panel], *, columns: int = 2, share_y: bool = False) -
 
     Args:
       items: the panels, row by row.
-      columns: panels in a row, >= 1.
+      columns: panels in a row, 1, 2 or 3.
       share_y: one y axis for all.
     Returns:
-      A figure about 5 x 3.6 inches per panel.
+      A figure that is 7.2 inches wide, with one column 4.8.
     Raises:
-      ValueError: no panels, or columns < 1.
+      ValueError: no panels, or another number of columns.
     """
-    if not items or columns < 1:
-        raise ValueError(f"panels need an item and a column at least, got {len(items)}, {columns}")
+    if not items or not 1 <= columns <= MOST_COLUMNS:
+        raise ValueError(f"expected panels in 1 to 3 columns, got {len(items)} in {columns}")
     columns = min(columns, len(items))
     rows = -(-len(items) // columns)
-    names = list(dict.fromkeys(name for item in items for name in item.series))
-    looks = {name: _look(i) for i, name in enumerate(names)}
+    shown = looks(list(dict.fromkeys(name for item in items for name in item.series)))
+    width, height = SIZES[columns]
     with matplotlib.rc_context(STYLE):
-        size = (5.0 * columns, 3.4 * rows + 0.4)
+        size = (width * columns, height * rows)
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
         grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y).ravel()
         handles: dict[str, Artist] = {}
+        dashes = _dashes(items)
         for axes, item in zip(grid, items, strict=False):
-            _draw(axes, item, looks, handles)
+            _frame(axes, item, int(14 * width))
+            _curves(axes, item, shown, handles)
+            _thin_lines(axes, item, dashes, handles)
+            if (floor := _floor(item)) is not None and np.any(_heights(item) < floor):
+                axes.set_ylim(bottom=floor)
         for axes in grid[len(items) :]:
             axes.set_visible(False)
-        per_row = max(1, min(len(handles), 2 * columns + 1))
+        names = sorted(handles, key=lambda name: name in dashes)
+        longest = max(map(len, names), default=0)
         figure.legend(
-            list(handles.values()),
-            list(handles),
+            [handles[name] for name in names],
+            names,
             loc="outside lower center",
-            ncols=per_row,
+            ncols=max(1, min(len(names), int(16 * size[0] / (longest + 8)))),
             frameon=False,
-            fontsize=9,
         )
     return figure
 
 
-def _draw(
-    axes: Axes, item: Panel, looks: Mapping[str, dict[str, Any]], handles: dict[str, Artist]
-) -> None:
-    """One panel; new names go to `handles`."""
-    axes.set_title(item.title, loc="left", fontweight="bold", fontsize=10)
-    axes.set(xlabel=item.x_label, ylabel=item.y_label)
+def band_words(items: Sequence[Panel]) -> str:
+    """A sentence on what the bands of panels are, from the bands themselves; "" without any."""
+    meanings: dict[str, list[str]] = {}
+    for item in items:
+        for name, one in item.series.items():
+            if one.meaning and name not in meanings.setdefault(one.meaning, []):
+                meanings[one.meaning].append(name)
+    if len(meanings) == 1:
+        return f"Lines and bands: {next(iter(meanings))}."
+    each = [f"{meaning} ({', '.join(names)})" for meaning, names in meanings.items()]
+    return f"Lines and bands: {'; '.join(each)}." if each else ""
+
+
+def _frame(axes: Axes, item: Panel, letters: int) -> None:
+    """Axes and words of a panel, lines of so many letters."""
+    axes.set_title(textwrap.fill(item.title, letters), loc="left", fontweight="bold")
+    axes.set(xlabel=textwrap.fill(item.x_label, letters), ylabel=textwrap.fill(item.y_label, 32))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color=PALE, linewidth=0.6)
     axes.set_axisbelow(True)
-    for name, one in item.series.items():
-        x, y = np.asarray(one.x, float), _shown(item, one.y)
-        (line,) = axes.plot(x, y, linewidth=1.5, **looks[name])
-        handles.setdefault(name, line)
-        if one.low is not None and one.high is not None:
-            low, high = _shown(item, one.low), _shown(item, one.high)
-            axes.fill_between(x, low, high, color=looks[name]["color"], alpha=0.15, linewidth=0)
-    thin: dict[str, Any] = {"color": "#444444", "linewidth": 1.0}
-    for i, (name, one) in enumerate(item.bounds.items()):
-        style = LINES[(i + 3) % len(LINES)]
-        x, y = np.asarray(one.x, float), _shown(item, one.y)
-        handles.setdefault(name, axes.plot(x, y, linestyle=style, **thin)[0])
-    for name, height in item.levels.items():
-        handles.setdefault(name, axes.axhline(height, linestyle=(0, (1, 3)), **thin))
     if item.log_x:
         axes.set_xscale("log")
     if item.log_y:
         axes.set_yscale("log")
 
 
+def _curves(axes: Axes, item: Panel, shown: Mapping[str, Look], handles: dict[str, Artist]) -> None:
+    """The series with their bands; markers at some of the points."""
+    for i, (name, one) in enumerate(item.series.items()):
+        x, y, look = np.asarray(one.x, float), _shown(item, one.y), shown[name]
+        every = 1 if y.size <= 8 else (0.03 + 0.05 * (i % 4), 0.2)
+        (line,) = axes.plot(x, y, linewidth=1.2, markevery=every, **look.style())
+        handles.setdefault(name, line)
+        if one.low is not None and one.high is not None:
+            low, high = _shown(item, one.low), _shown(item, one.high)
+            axes.fill_between(x, low, high, color=look.colour, alpha=0.15, linewidth=0)
+
+
+def _thin_lines(
+    axes: Axes, item: Panel, dashes: Mapping[str, Any], handles: dict[str, Artist]
+) -> None:
+    """Bounds, guides and levels, each kind in its colour."""
+    for name, kind, one in _thin(item):
+        look: dict[str, Any] = {"color": THIN[kind], "linestyle": dashes[name], "linewidth": 0.9}
+        if isinstance(one, Series):
+            line = axes.plot(np.asarray(one.x, float), _shown(item, one.y), **look)[0]
+        else:
+            line = axes.axhline(one, **look)
+        handles.setdefault(name, line)
+
+
+def _thin(item: Panel) -> Iterator[tuple[str, str, Any]]:
+    """(name in the legend, kind, what is drawn) of a panel's bounds, guides and levels."""
+    yield from ((f"bound: {name}", "bound", one) for name, one in item.bounds.items())
+    yield from ((f"guide: {name}", "guide", one) for name, one in item.guides.items())
+    yield from ((name, "level", height) for name, height in item.levels.items())
+
+
+def _dashes(items: Sequence[Panel]) -> dict[str, Any]:
+    """A line style for each bound, guide and level of a figure, different within a kind."""
+    names = dict.fromkeys((name, kind) for item in items for name, kind, _ in _thin(item))
+    counts = dict.fromkeys(THIN, 0)
+    found = {}
+    for name, kind in names:
+        found[name] = (DASHES if kind != "level" else DASHES[::-1])[counts[kind] % len(DASHES)]
+        counts[kind] += 1
+    return found
+
+
+def _heights(item: Panel) -> np.ndarray:
+    """Every finite y of a panel's curves and bands, bounds and guides."""
+    all_of = [*item.series.values(), *item.bounds.values(), *item.guides.values()]
+    parts = [part for one in all_of for part in (one.y, one.low, one.high) if part is not None]
+    y = np.concatenate([np.ravel(np.asarray(part, float)) for part in parts] or [np.zeros(0)])
+    return y[np.isfinite(y)]
+
+
+def _floor(item: Panel) -> float | None:
+    """The lowest y of the picture; on a logarithmic axis a little below the least above 0."""
+    if item.floor is not None or not item.log_y:
+        return item.floor
+    y = _heights(item)
+    return 0.8 * float(y[y > 0].min(initial=1.0))
+
+
 def _shown(item: Panel, values: object) -> np.ndarray:
-    """y values as drawn: no lower than the floor, and gaps where a logarithm has none."""
-    y = np.asarray(values, float)
-    if item.floor is not None:
-        y = np.where(y < item.floor, item.floor, y)
-    return np.where(y > 0, y, np.nan) if item.log_y else y
-
-
-def _look(i: int) -> dict[str, Any]:
-    """Colour and line of the i-th name: after one round of colours, the next line style."""
-    return {
-        "color": COLOURS[i % len(COLOURS)],
-        "linestyle": LINES[(i + i // len(COLOURS)) % len(LINES)],
-    }
+    """y values as drawn: what a logarithmic axis has no place for lies beneath the picture."""
+    y, floor = np.asarray(values, float), _floor(item)
+    if floor is None or not item.log_y:
+        return y
+    return np.where(np.isnan(y), np.nan, np.maximum(y, BENEATH * floor))

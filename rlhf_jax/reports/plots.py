@@ -16,15 +16,19 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, without its yellow, which is too pale on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+from rlhf_jax.reports.looks import COLOURS, looks
+
 INK, PALE = "#222222", "#d9d9d9"
+DOTS = 216  # an inch of a PNG
+WIDTH = 7.2  # inches, of a printed page between its margins
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.titlesize": 11,
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "lines.markersize": 3.5,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": "#888888",
@@ -35,47 +39,13 @@ STYLE: dict[Any, Any] = {
 
 
 class Series(NamedTuple):
-    """One curve: x and y [N], and the edges of its band [N] if it has one."""
+    """One curve: x and y [N], the edges of its band [N] if it has one, and what the band means."""
 
     x: Any
     y: Any
     low: Any = None
     high: Any = None
-
-
-def curves(
-    series: Mapping[str, Series],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    log_y: bool = False,
-    lines: Mapping[str, float | int] | None = None,
-) -> Figure:
-    """Curves with bands.
-
-    Args:
-      series: name -> Series. None and NaN leave gaps.
-      title: what is seen.
-      x_label: with its unit.
-      y_label: with its unit.
-      log_y: logarithmic y axis.
-      lines: label -> height of a thin horizontal line, for baselines and thresholds.
-    """
-    figure, axes = _new(title, x_label, y_label)
-    for i, (name, one) in enumerate(series.items()):
-        x, y = _floats(one.x), _floats(one.y)
-        look = {"color": _pick(COLOURS, i), "linestyle": _pick(LINES, i)}
-        axes.plot(x, y, label=name, linewidth=1.6, **look)
-        if one.low is not None and one.high is not None:
-            low, high = _floats(one.low), _floats(one.high)
-            axes.fill_between(x, low, high, color=look["color"], alpha=0.16, linewidth=0)
-    for label, height in (lines or {}).items():
-        axes.axhline(height, color="#777777", linewidth=1, linestyle=(0, (2, 2)), label=label)
-    if log_y:
-        axes.set_yscale("log")
-    _legend(axes)
-    return figure
+    meaning: str = ""
 
 
 def frontier(
@@ -95,11 +65,12 @@ def frontier(
       y_label: with its unit.
     """
     figure, axes = _new(title, x_label, y_label)
-    for i, (name, one) in enumerate(series.items()):
-        x, y = _floats(one.x), _floats(one.y)
-        colour, marker = _pick(COLOURS, i), _pick(MARKERS, i)
-        axes.plot(x, y, label=name, color=colour, marker=marker, markersize=4.5, linewidth=1.1)
-        axes.plot(x[-1:], y[-1:], color=colour, marker=marker, markersize=9, fillstyle="none")
+    shown = looks(list(series))
+    for name, one in series.items():
+        x, y, (colour, line, marker) = _floats(one.x), _floats(one.y), shown[name]
+        given: dict[str, Any] = {"color": colour, "marker": marker or "."}
+        axes.plot(x, y, label=name, linestyle=line, markersize=4, linewidth=1.1, **given)
+        axes.plot(x[-1:], y[-1:], markersize=8, fillstyle="none", **given)
         if one.low is not None and one.high is not None:
             axes.vlines(
                 x, _floats(one.low), _floats(one.high), color=colour, alpha=0.5, linewidth=1
@@ -127,7 +98,7 @@ def reliability(
       x_label: of the predictions.
       y_label: of the frequencies.
     """
-    figure, axes = _new(title, x_label, y_label, size=(5.2, 4.8))
+    figure, axes = _new(title, x_label, y_label, size=(4.0, 3.9))
     x, y, n = _floats(predicted), _floats(observed), _floats(counts)
     axes.plot((0, 1), (0, 1), color="#777777", linewidth=1, linestyle=(0, (2, 2)), label="perfect")
     axes.plot(x, y, color=COLOURS[0], linewidth=1.1)
@@ -139,7 +110,7 @@ def reliability(
                 (at, height),
                 xytext=(9, -11),
                 textcoords="offset points",
-                fontsize=8,
+                fontsize=7,
                 color="#555555",
             )
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
@@ -157,8 +128,9 @@ def heat_map(
     y_label: str = "",
     low: float | int | None = None,
     high: float | int | None = None,
+    unit: str = "",
 ) -> Figure:
-    """A matrix as colours with its numbers written in.
+    """A matrix as colours with its numbers written in, and a colour bar.
 
     Args:
       values: [R, C].
@@ -169,9 +141,10 @@ def heat_map(
       y_label: of the rows.
       low: value of the palest colour; the smallest one if None.
       high: value of the darkest colour; the largest one if None.
+      unit: of the values, beside the colour bar.
     """
     matrix = _floats(values)
-    size = (2.4 + 0.75 * matrix.shape[1], 1.7 + 0.45 * matrix.shape[0])
+    size = (min(2.6 + 0.6 * matrix.shape[1], WIDTH), 1.2 + 0.32 * matrix.shape[0])
     figure, axes = _new(title, x_label, y_label, size=size)
     axes.grid(visible=False)
     image = axes.imshow(matrix, cmap="Blues", vmin=low, vmax=high, aspect="auto")
@@ -185,6 +158,7 @@ def heat_map(
         ha="right" if tilted else "center",
     )
     axes.set_yticks(range(len(rows)), rows)
+    axes.figure.colorbar(image, ax=axes, label=unit, pad=0.02)
     for (row, column), value in np.ndenumerate(matrix):
         dark = np.isfinite(value) and value > middle
         axes.text(
@@ -193,32 +167,44 @@ def heat_map(
             f"{value:.2f}",
             ha="center",
             va="center",
-            fontsize=8.5,
+            fontsize=7,
             color="white" if dark else INK,
         )
     return figure
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """The figure as a PNG without a date or a program's name in it."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        FigureCanvasAgg(figure)
-        figure.savefig(
-            buffer, format="png", dpi=144, bbox_inches="tight", metadata={"Software": None}
-        )
-    return buffer.getvalue()
+    """The figure as a PNG of 216 dots an inch, without a date or a program's name in it."""
+    return _bytes(figure, format="png", dpi=DOTS, metadata={"Software": None})
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """The figure as an SVG, with its letters as shapes, without a date in it."""
+    return _bytes(figure, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Writes the figure as PNG, making the folder if there is none, and returns the path."""
+    """Writes the figure as PNG and, beside it, as SVG; makes the folder if there is none.
+
+    Args:
+      path: of the PNG, which is returned.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png_bytes(figure))
+    path.with_suffix(".svg").write_bytes(svg_bytes(figure))
     return path
 
 
+def _bytes(figure: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        FigureCanvasAgg(figure)
+        figure.savefig(buffer, bbox_inches="tight", **options)
+    return buffer.getvalue()
+
+
 def _new(
-    title: str, x_label: str, y_label: str, size: tuple[float | int, float | int] = (6.6, 3.9)
+    title: str, x_label: str, y_label: str, size: tuple[float | int, float | int] = (5.0, 3.1)
 ) -> tuple[Figure, Axes]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
@@ -237,15 +223,9 @@ def _legend(axes: Axes) -> None:
     if not names:
         return
     columns = math.ceil(len(names) / math.ceil(len(names) / 4))
-    axes.figure.legend(
-        handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
-    )
+    axes.figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _floats(values: Any) -> np.ndarray:
     """[N] or [R, C] float64; None becomes NaN."""
     return np.asarray(values, dtype=np.float64)
-
-
-def _pick(choices: Sequence[Any], i: int) -> Any:
-    return choices[i % len(choices)]

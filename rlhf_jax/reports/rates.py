@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 
 Numbers = ArrayLike | Sequence[Any]  # a tuple is no ArrayLike to a type checker
-BAND = (0.1, 0.5, 0.9)  # quantiles over seeds: lower edge, line, upper edge
 Law = Literal["power", "linear"]
 
 
@@ -211,7 +211,7 @@ def rate_panel(
 ) -> Panel:
     """The seeds, the fitted line, the theorem's bound, and in the title claimed and measured rate.
 
-    The seeds are their median and a band from the 10% to the 90% quantile.
+    The seeds are their median and deciles, see `bands.band`.
 
     Args:
       name: begins the title.
@@ -228,21 +228,19 @@ def rate_panel(
     """
     t, v = _rows(times, values)
     with np.errstate(invalid="ignore"):  # infinite values before the start
-        low, middle, high = np.quantile(v, BAND, axis=0)
+        seeds = band(t, v, spread="deciles")
     on = t >= start
     x = np.log(t[on]) if rate.law == "power" else t[on]
     bounds = {}
     if bound is not None:
-        bounds["bound of the theorem"] = Series(t, np.median(_rows(times, bound)[1], axis=0))
+        bounds["theorem"] = Series(t, np.median(_rows(times, bound)[1], axis=0))
     return Panel(
         f"{name}\n{_verdict(rate, claimed)}",
         "updates",
         y_label,
-        {
-            "median of the seeds, 80% band": Series(t, middle, low, high),
-            "fitted line": Series(t[on], np.exp(rate.levels.mean() + rate.slope * x)),
-        },
+        {seeds.meaning or "one seed": seeds},
         bounds=bounds,
+        guides={"fit": Series(t[on], np.exp(rate.levels.mean() + rate.slope * x))},
         log_x=rate.law == "power",
         log_y=True,
         floor=floor or None,

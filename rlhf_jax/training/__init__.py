@@ -24,5 +24,6 @@ from rlhf_jax.training.stages import check_stop as check_stop
 from rlhf_jax.training.stages import open_run as open_run
 from rlhf_jax.training.stages import run_seconds as run_seconds
 from rlhf_jax.training.stages import run_stage as run_stage
+from rlhf_jax.training.stages import run_stages as run_stages
 from rlhf_jax.training.stages import train_stage as train_stage
 from rlhf_jax.training.trees import tree_digest as tree_digest

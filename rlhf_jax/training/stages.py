@@ -13,11 +13,14 @@ rows are already in metrics.jsonl.
 
 import shutil
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from rlhf_jax.training import checkpoints, origins, trees
 from rlhf_jax.training.checkpoints import Store
@@ -178,6 +181,26 @@ def run_stage(
     run.marks["inside"] += time.perf_counter() - began
     check_stop(run, f"after {name}")
     return result
+
+
+def run_stages(
+    run: Run, works: Mapping[str, Callable[[], PyTree]], *, x64: bool = False
+) -> dict[str, PyTree]:
+    """`run_stage` for each name in order; arrays alone, as NumPy arrays.
+
+    Args:
+      works: name -> work without arguments that returns the arrays.
+      x64: work in float64.
+    """
+
+    def stage(work: Callable[[], PyTree]) -> tuple[PyTree, dict[str, Any]]:
+        with jax.enable_x64(True) if x64 else nullcontext():
+            return jax.tree.map(np.asarray, work()), {}
+
+    return {
+        name: run_stage(run, name, lambda _, work=work: stage(work)).arrays
+        for name, work in works.items()
+    }
 
 
 def train_stage(

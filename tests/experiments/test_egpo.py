@@ -109,7 +109,7 @@ def test_what_holds_in_every_game_holds_in_these(whole):
 @pytest.mark.parametrize("beta", [0.1, 0.01])
 def test_regression_by_gradient_descent_is_mirror_prox(whole, beta):
     with np.load(whole[0] / "data" / f"suite-{beta}.npz") as kept:
-        assert float(kept["closed form|apart"]) <= 1e-9
+        assert float(kept["closed form/apart"]) <= 1e-9
 
 
 def suite_of(games: int) -> dict[str, dict[str, np.ndarray]]:
