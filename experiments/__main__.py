@@ -18,7 +18,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def slugs() -> list[str]:
 
 
 def list_command(argv: Sequence[str]) -> int:
-    """Prints slug, paper, claim, minutes and needs of each experiment, without importing jax."""
+    """Prints the experiments by group, what each claims and takes, without importing jax."""
     unknown = [arg for arg in argv if arg != "--json"]
     if unknown:
         raise BadArguments(f"list has no option {unknown[0]!r}" + nearest(unknown[0], ["--json"]))
@@ -106,15 +106,25 @@ def list_command(argv: Sequence[str]) -> int:
     for slug in slugs():
         about = importlib.import_module(f"experiments.{slug}")
         facts = {"paper": about.PAPER, "claim": about.CLAIM, "minutes": about.MINUTES}
-        found.append({"slug": slug, **facts, "needs": needs(slug)})
+        found.append({"slug": slug, **facts, "group": about.GROUP, "needs": needs(slug)})
     if "--json" in argv:
         print(json.dumps(found, indent=1))
         return 0
-    for entry in found:
-        options = f"  needs {entry['needs']}" if entry["needs"] else ""
-        print(f"{entry['slug']}  ({entry['minutes']} min){options}")
-        print(f"    {entry['paper']}\n    {entry['claim']}")
+    for title, members in by_group({entry["slug"]: entry["group"] for entry in found}).items():
+        print(title)
+        for entry in found:
+            if entry["slug"] in members:
+                options = f"  needs {entry['needs']}" if entry["needs"] else ""
+                print(f"  {entry['slug']}  ({entry['minutes']} min){options}")
+                print(f"      {entry['paper']}\n      {entry['claim']}")
     return 0
+
+
+def by_group(groups: Mapping[str, str]) -> dict[str, list[str]]:
+    """Title of a group -> its slugs, from slug -> GROUP; unknown groups come last, as they are."""
+    order = [*experiments.GROUPS, *sorted({*groups.values()} - {*experiments.GROUPS})]
+    found = {group: [slug for slug in groups if groups[slug] == group] for group in order}
+    return {experiments.GROUPS.get(group, group): slugs for group, slugs in found.items() if slugs}
 
 
 def needs(slug: str) -> str:
@@ -171,7 +181,8 @@ def report_command(argv: Sequence[str]) -> int:
     from rlhf_jax.reports.gallery import write_gallery
 
     try:
-        print(write_gallery(root))
+        about = {slug: importlib.import_module(f"experiments.{slug}").GROUP for slug in slugs()}
+        print(write_gallery(root, by_group(about)))
     except OSError as error:
         raise BadArguments(f"cannot write {root / 'index.html'}: {error.strerror}") from error
     return 0

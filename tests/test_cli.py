@@ -23,6 +23,7 @@ TOY = {
     "paper": "A toy, 2026",
     "claim": "the weights stay small",
     "minutes": 0.1,
+    "group": "games",
     "needs": "",
 }
 
@@ -55,7 +56,9 @@ def snapshot(folder):
 def test_list(run):
     code, out, _ = run("list")
     assert code == 0
-    assert " ".join(out.split()) == "toy (0.1 min) A toy, 2026 the weights stay small"
+    assert " ".join(out.split()) == (
+        "Preference games toy (0.1 min) A toy, 2026 the weights stay small"
+    )
     code, out, _ = run("list --json")
     assert json.loads(out) == [TOY]
 
@@ -233,13 +236,14 @@ def test_a_failing_claim_is_code_3_and_all_goes_on(run, workplace):
 def test_all_skips_what_needs_an_option(run, workplace, monkeypatch):
     needy = workplace / "more" / "toy_needy"
     needy.mkdir(parents=True)
-    facts = 'PAPER = "P"\nCLAIM = "C"\nMINUTES = 1\nNEEDS = "--data FILE"\n'
+    facts = 'PAPER = "P"\nCLAIM = "C"\nMINUTES = 1\nGROUP = "odd"\nNEEDS = "--data FILE"\n'
     (needy / "__init__.py").write_text(facts)
     (needy / "config.py").write_text("")
     monkeypatch.setattr(experiments, "__path__", [str(TOYS), str(needy.parent)])
     _, out, _ = run("list")
-    assert "\ntoy_needy  (1 min)  needs --data FILE\n" in out
-    entry = {"slug": "toy_needy", "paper": "P", "claim": "C", "minutes": 1, "needs": "--data FILE"}
+    assert "\nodd\n  toy_needy  (1 min)  needs --data FILE\n" in out
+    entry = {"slug": "toy_needy", "paper": "P", "claim": "C", "minutes": 1, "group": "odd"}
+    entry["needs"] = "--data FILE"
     assert json.loads(run("list --json")[1]) == [TOY, entry]
     code, out, err = run("run all --quick")
     assert (code, err) == (0, "")

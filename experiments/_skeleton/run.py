@@ -23,13 +23,13 @@ from rlhf_jax.losses.preference import dpo_loss
 from rlhf_jax.policies.tabular import tabular_policy
 from rlhf_jax.reports.claims import Claim, Outcome, Table
 from rlhf_jax.reports.intervals import mean_claim
-from rlhf_jax.training import Run, run_stage
+from rlhf_jax.training import Run, run_stages
 from rlhf_jax.types import PreferenceBatch
 
 
 def run(config: Config, job: Run) -> Outcome:
     """One stage, its claim, the report."""
-    distances = run_stage(job, "train", lambda _: ({"tv": train(config)}, {})).arrays["tv"]
+    distances = run_stages(job, {"train": lambda: {"tv": train(config)}})["train"]["tv"]
     claims = [distance_claim(distances)]
     table = Table(
         f"Total variation to the closed form, {config.num_seeds} seeds",

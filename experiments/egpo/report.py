@@ -14,7 +14,7 @@ from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
 FLOOR = 1e-12
-GAP = "duality gap of the regularised game"
+GAP = "regularised duality gap"
 
 
 def write_report(

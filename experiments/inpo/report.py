@@ -14,7 +14,7 @@ from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
 FLOOR = 1e-8
-GAP = "duality gap of the regularised game"
+GAP = "regularised duality gap"
 MAIN = ("INPO, exact", "INPO, sampled", "INPO without KL", "iterative DPO")
 PAIRS = ("INPO, sampled", "uniform pairs", "best and worst of 8", "better of 2")
 

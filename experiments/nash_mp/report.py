@@ -104,7 +104,7 @@ def curve_panels(config: Config, arrays: Arrays, metric: str) -> list[Panel]:
                     series,
                     bounds=bounds,
                     log_y=True,
-                    floor=1e-16,
+                    floor=1e-15,
                 )
             )
     return items

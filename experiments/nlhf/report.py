@@ -18,7 +18,7 @@ from rlhf_jax.training import Run
 
 Arrays = Mapping[str, np.ndarray]
 METHODS = {"Nash-MD": "Nash-MD", "OMD": "OMD (MMD, INPO)", "Hedge": "Hedge, last policy"}
-FLOOR = 1e-17  # zero has no place on a logarithmic axis
+FLOOR = 1e-15  # a KL below it is rounding
 
 
 def write_report(

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments.rl_perspective import PAPER
 from experiments.rl_perspective.compounding import METHODS
 from experiments.rl_perspective.config import Config
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
-from rlhf_jax.reports.panels import Panel, band_words, panels
+from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
@@ -29,16 +28,15 @@ def write_report(
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
     save_stages(job.out, stages)
-    costs = cost_panel(config, stages["costs"])
     drawn = {
-        "costs": Shown(
-            cost_figure(config, costs),
+        "costs": show_panels(
+            [cost_panel(config, stages["costs"])],
             "Cost against horizon",
             "Expected total cost on the tightrope, exact, every policy executed with slips. BC has "
             "seen the expert on the rope only; with slips in the demonstrations (the control) it "
             "has seen some of the way back, and rare offsets still catch it. Inverse RL and RLHF "
             "plan through the dynamics. The bound is that of cloning, expert + slip T^2: a slope "
-            f"above 2 below it is no contradiction. {band_words([costs])}",
+            "above 2 below it is no contradiction.",
             "BC bends up, IRL and RLHF lie on the expert's line",
         ),
         "prompts": show_panels(
@@ -93,15 +91,6 @@ def cost_panel(config: Config, costs: Arrays) -> Panel:
     )
 
 
-def cost_figure(config: Config, item: Panel) -> Figure:
-    """The panel with the horizons that were run as ticks."""
-    figure = panels([item])
-    axes = figure.axes[0]
-    axes.set_xticks(config.compounding.horizons, labels=map(str, config.compounding.horizons))
-    axes.minorticks_off()
-    return figure
-
-
 def prompt_panels(config: Config, found: Arrays) -> list[Panel]:
     """Success against logged queries, one panel for each set of candidates."""
     queries = config.prompts.queries
@@ -133,7 +122,12 @@ def token_panels(config: Config, curves: Arrays) -> list[Panel]:
         series = {}
         for name, curve in curves.items():
             if i < len(curve):
-                series[name] = band(np.arange(1, curve[i].shape[-1] + 1), curve[i])
+                series[name] = band(
+                    np.arange(1, curve[i].shape[-1] + 1),
+                    curve[i],
+                    centre="mean",
+                    spread="quartiles",
+                )
         items.append(
             Panel(
                 f"|V| = {vocabulary}",

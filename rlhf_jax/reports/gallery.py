@@ -1,7 +1,9 @@
 """One page of all results present: claims, plots and a link to each report."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rlhf_jax.reports import html
@@ -16,22 +18,34 @@ DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, Re
 class Summary(NamedTuple):
     """What the page shows of a summary.json."""
 
+    slug: str
     paper: str
     claim: str
     minutes: float
     claims: list[Claim]
 
 
-def write_gallery(root: Path) -> Path:
+def write_gallery(root: Path, groups: Mapping[str, Sequence[str]] = MappingProxyType({})) -> Path:
     """Writes root/index.html from every root/*/summary.json, and returns its path.
 
     A summary that cannot be read is named on the page; the others are shown all the same. The plots
     are the first few of each folder's plots/*.png. Nothing is read through a link that leaves its
     folder.
+
+    groups: title -> slugs of experiments. Each is a section; results of no group come last.
     """
     found = {path.parent: _summary(root, path) for path in sorted(root.glob("*/summary.json"))}
-    blocks = [html.section("All results", html.table(_overview(found)))] if found else []
-    blocks += [_result(folder, summary) for folder, summary in found.items()]
+    blocks, rest = [], dict(found)
+    for title, slugs in (*groups.items(), ("Other results" if groups else "All results", None)):
+        members = {
+            folder: summary
+            for folder, summary in rest.items()
+            if slugs is None or (isinstance(summary, Summary) and summary.slug in slugs)
+        }
+        rest = {folder: summary for folder, summary in rest.items() if folder not in members}
+        if members:
+            blocks.append(html.section(title, html.table(_overview(members))))
+            blocks += [_result(folder, summary) for folder, summary in members.items()]
     if not found:
         blocks = [html.paragraph("No results yet: run an experiment first.")]
     lead = "Every experiment here measured its own claims; each report holds the details."
@@ -53,7 +67,8 @@ def _summary(root: Path, path: Path) -> Summary | str:
         summary = json.loads(written)
         minutes = float(summary.get("seconds", 0)) / 60
         claims = [_claim(record) for record in summary["claims"]]
-        return Summary(_text(summary["paper"]), _text(summary.get("claim", "")), minutes, claims)
+        words = (_text(summary[name]) for name in ("slug", "paper"))
+        return Summary(*words, _text(summary.get("claim", "")), minutes, claims)
     except DAMAGED:
         return f"{folder.name}/summary.json cannot be read: delete the folder or run it again."
 
@@ -118,7 +133,7 @@ def _result(folder: Path, summary: Summary | str) -> Html:
     if isinstance(summary, str):
         return html.section(folder.name, html.paragraph(summary))
     blocks = [html.paragraph(text) for text in (summary.paper, summary.claim) if text]
-    blocks.append(html.claims_list(summary.claims))
+    blocks.append(html.claims_list(summary.claims, summary.paper))
     blocks += [_plot(folder, path) for path in sorted(folder.glob("plots/*.png"))[:MOST_PLOTS]]
     if (folder / "report.html").is_file() and _stays(folder / "report.html", folder):
         blocks.append(html.link("Full report", f"./{folder.name}/report.html"))

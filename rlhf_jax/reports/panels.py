@@ -9,12 +9,15 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from rlhf_jax.reports.looks import Look, looks
 from rlhf_jax.reports.plots import INK, PALE, STYLE, WIDTH, Series
 
 MOST_COLUMNS = 3
-SIZES = {1: (4.8, 3.1), 2: (WIDTH / 2, 2.5), 3: (WIDTH / 3, 2.1)}  # of a panel, by columns
+SIZES = {1: (4.8, 2.9), 2: (WIDTH / 2, 2.4), 3: (WIDTH / 3, 2.0)}  # of a panel, by columns
+LETTERS = 16  # an inch
+MOST_TICKS, FEW = 5, 8
 BENEATH = 1e-3  # of the floor: a curve that goes below it leaves the picture there
 THIN = {"bound": INK, "guide": "#999999", "level": "#666666"}  # kind of line -> colour
 DASHES = ((0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1.5)), (0, (10, 2)))
@@ -62,30 +65,32 @@ def panels(items: Sequence[Panel], *, columns: int = 2, share_y: bool = False) -
     columns = min(columns, len(items))
     rows = -(-len(items) // columns)
     shown = looks(list(dict.fromkeys(name for item in items for name in item.series)))
-    width, height = SIZES[columns]
+    dashes = _dashes(items)
+    names = list(dict.fromkeys([*shown, *dashes]))
+    size, per_row = SIZES[columns], 1
+    if names:
+        letters = int(LETTERS * size[0] * columns)
+        per_row = max(1, min(len(names), letters // (max(map(len, names)) + 8)))
+    legend = 0.2 * -(-len(names) // per_row)
     with matplotlib.rc_context(STYLE):
-        size = (width * columns, height * rows)
-        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        figure = Figure(
+            figsize=(size[0] * columns, size[1] * rows + legend),
+            layout="constrained",
+            facecolor="white",
+        )
         grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y).ravel()
         handles: dict[str, Artist] = {}
-        dashes = _dashes(items)
         for axes, item in zip(grid, items, strict=False):
-            _frame(axes, item, int(14 * width))
+            _frame(axes, item, size)
             _curves(axes, item, shown, handles)
             _thin_lines(axes, item, dashes, handles)
-            if (floor := _floor(item)) is not None and np.any(_heights(item) < floor):
-                axes.set_ylim(bottom=floor)
-        for axes in grid[len(items) :]:
-            axes.set_visible(False)
-        names = sorted(handles, key=lambda name: name in dashes)
-        longest = max(map(len, names), default=0)
-        figure.legend(
-            [handles[name] for name in names],
-            names,
-            loc="outside lower center",
-            ncols=max(1, min(len(names), int(16 * size[0] / (longest + 8)))),
-            frameon=False,
-        )
+            _limits(axes, item)
+        for i, axes in enumerate(grid):
+            axes.set_visible(i < len(items))
+            if 0 < i < len(items) and i % columns and items[i].y_label == items[i - 1].y_label:
+                axes.set_ylabel("")  # once in a row
+        lines = [handles[name] for name in names]
+        figure.legend(lines, names, loc="outside lower center", ncols=per_row, frameon=False)
     return figure
 
 
@@ -102,29 +107,55 @@ def band_words(items: Sequence[Panel]) -> str:
     return f"Lines and bands: {'; '.join(each)}." if each else ""
 
 
-def _frame(axes: Axes, item: Panel, letters: int) -> None:
-    """Axes and words of a panel, lines of so many letters."""
-    axes.set_title(textwrap.fill(item.title, letters), loc="left", fontweight="bold")
-    axes.set(xlabel=textwrap.fill(item.x_label, letters), ylabel=textwrap.fill(item.y_label, 32))
+def _frame(axes: Axes, item: Panel, size: tuple[float, float]) -> None:
+    """The words of a panel, in lines that fit its size in inches, and its grid."""
+    width, height = int(0.75 * LETTERS * size[0]), int(0.6 * LETTERS * size[1])
+    title = "\n".join(textwrap.fill(line, width) for line in item.title.split("\n"))
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.set_xlabel(textwrap.fill(item.x_label, width))
+    axes.set_ylabel(textwrap.fill(item.y_label, height))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color=PALE, linewidth=0.6)
     axes.set_axisbelow(True)
-    if item.log_x:
-        axes.set_xscale("log")
+
+
+def _limits(axes: Axes, item: Panel) -> None:
+    """Logarithmic axes, few x as the ticks, and the floor."""
     if item.log_y:
         axes.set_yscale("log")
+    if item.log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        x = np.unique([float(x) for one in item.series.values() for x in one.x])
+        if 1 < len(x) <= MOST_TICKS and min(x[1:] / x[:-1]) > 1.5:
+            axes.set_xticks(x, labels=[f"{each:g}" for each in x])
+            axes.set_xticks([], minor=True)
+    if (floor := _floor(item)) is not None and np.any(_heights(item) < floor):
+        axes.set_ylim(bottom=floor)
 
 
 def _curves(axes: Axes, item: Panel, shown: Mapping[str, Look], handles: dict[str, Artist]) -> None:
     """The series with their bands; markers at some of the points."""
     for i, (name, one) in enumerate(item.series.items()):
         x, y, look = np.asarray(one.x, float), _shown(item, one.y), shown[name]
-        every = 1 if y.size <= 8 else (0.03 + 0.05 * (i % 4), 0.2)
-        (line,) = axes.plot(x, y, linewidth=1.2, markevery=every, **look.style())
+        marked = _marked(item, x, y, i)
+        (line,) = axes.plot(x, y, linewidth=1.2, markevery=marked, **look.style())
         handles.setdefault(name, line)
         if one.low is not None and one.high is not None:
             low, high = _shown(item, one.low), _shown(item, one.high)
             axes.fill_between(x, low, high, color=look.colour, alpha=0.15, linewidth=0)
+
+
+def _marked(item: Panel, x: np.ndarray, y: np.ndarray, place: int) -> list[int]:
+    """Five points with markers, evenly over the part of a curve in the picture; of few, all."""
+    floor = _floor(item)
+    seen = np.isfinite(x) & (y >= (-np.inf if floor is None else floor))
+    seen = np.flatnonzero(seen & (x > 0) if item.log_x else seen)
+    if seen.size <= FEW:
+        return seen.tolist()
+    at = np.log(x[seen]) if item.log_x else x[seen]
+    spots = (np.arange(5) + 0.2 + 0.2 * (place % 4)) / 5  # those of four curves do not meet
+    return seen[np.searchsorted(at, at[0] + spots * (at[-1] - at[0]))].tolist()
 
 
 def _thin_lines(

@@ -158,7 +158,10 @@ def heat_map(
         ha="right" if tilted else "center",
     )
     axes.set_yticks(range(len(rows)), rows)
-    axes.figure.colorbar(image, ax=axes, label=unit, pad=0.02)
+    beyond = np.nanmin(matrix) < palest, np.nanmax(matrix) > darkest
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond)
+    with matplotlib.rc_context(STYLE):
+        figure.colorbar(image, ax=axes, label=unit, pad=0.02, extend=extend or "neither")
     for (row, column), value in np.ndenumerate(matrix):
         dark = np.isfinite(value) and value > middle
         axes.text(

@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ABOUT = ("PAPER", "CLAIM", "MINUTES")
+from experiments import GROUPS
+
+ABOUT = ("PAPER", "CLAIM", "MINUTES", "GROUP")
 STUB = re.compile(r"\b(TODO|FIXME|XXX)\b")
 
 
@@ -39,6 +41,12 @@ def about_faults(path: Path) -> list[str]:
         f"{path.parent.name}/{path.name} has no {name}"
         for name in ABOUT
         if not (isinstance(value := given.get(name), ast.Constant) and value.value)
+    ] + [
+        f"{path.parent.name}/{path.name}: GROUP {value.value!r} is not in {list(GROUPS)}"
+        for value in [given.get("GROUP")]
+        if isinstance(value, ast.Constant)
+        and value.value not in GROUPS
+        and not STUB.search(str(value.value))
     ]
 
 

@@ -63,7 +63,7 @@ def test_the_report_is_one_self_contained_page(finished):
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert "http://" not in page
-    assert "https://" not in page
+    assert page.count("https://") == page.count("https://arxiv.org/abs/")
     assert sorted(path.stem for path in (out / "data").glob("*.npz")) == [
         "averages",
         "grid",
@@ -104,7 +104,7 @@ def test_hedge_is_not_onpo_and_a_last_policy_is_not_the_average(finished):
     assert [last[i].verdict for i in (1, 3)] == ["fails"] * 2
     players = load(out / "data" / "players.npz")
     last = {
-        n: {"average": players[f"{n}_last"], **{k: players[f"{n}_{k}"] for k in ("last", "bound")}}
+        n: {"average": players[f"{n}/last"], **{k: players[f"{n}/{k}"] for k in ("last", "bound")}}
         for n in ("2", "3", "5")
     }
     assert [c.verdict for c in mnpo_claims.player_claims(last)] == ["fails"] * 2

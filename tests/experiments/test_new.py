@@ -58,6 +58,7 @@ def test_a_missing_file_command_or_constant_is_named(checkout):
         "tests/experiments/test_fresh.py is missing",
         "fresh/__init__.py has no PAPER",
         "fresh/__init__.py has no CLAIM",
+        "fresh/__init__.py has no GROUP",
         "fresh/README.md has no line `    python -m experiments run fresh`",
     ]
 

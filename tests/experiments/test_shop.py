@@ -95,7 +95,7 @@ def test_the_report_is_one_self_contained_page(whole):
     assert page.count("data:image/png;base64,") == 10
     assert page.count('<div class="answer">') == 6 * 7
     assert "http://" not in page
-    assert "https://" not in page
+    assert page.count("https://") == page.count("https://arxiv.org/abs/")
 
 
 def test_ppo_starts_from_the_reference(whole):

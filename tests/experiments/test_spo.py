@@ -79,7 +79,7 @@ def test_the_report_is_one_self_contained_page(finished):
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert "http://" not in page
-    assert "https://" not in page
+    assert page.count("https://") == page.count("https://arxiv.org/abs/")
     names = sorted(path.stem for path in (out / "data").glob("*.npz"))
     assert names == ["intransitive", "queues", "rates", "trajectories"]
 
@@ -89,7 +89,7 @@ def test_a_reward_model_in_the_place_of_spo_fails(finished):
     flat = load(out / "data" / "intransitive.npz")
     games = {
         game: {
-            name: {part: flat[f"{game}_{other}_{part}"] for part in ("average", "last")}
+            name: {part: flat[f"{game}/{other}/{part}"] for part in ("average", "last")}
             for name, other in (("SPO", "reward model"), ("reward model", "SPO"))
         }
         for game in GAMES
@@ -98,7 +98,7 @@ def test_a_reward_model_in_the_place_of_spo_fails(finished):
     assert {verdicts[name] for name in (NEAR[1], *(ahead(g, "average") for g in GAMES))} == {
         "fails"
     }
-    average = flat["RPS(0.9)_SPO_average"]
+    average = flat["RPS(0.9)/SPO/average"]
     games["RPS(0.9)"]["SPO"] = {"average": average, "last": average}
     verdicts = {c.statement: c.verdict for c in spo_claims.intransitive_claims(games)}
     assert verdicts[PEAK] == "fails"

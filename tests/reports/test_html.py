@@ -5,7 +5,6 @@ import os
 import re
 from functools import partial
 from html.parser import HTMLParser
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from rlhf_jax.reports import html, plots
 from rlhf_jax.reports.claims import Claim, Table, write_summary
 from rlhf_jax.reports.gallery import write_gallery
+from rlhf_jax.reports.panels import Panel, panels
 
 trial = partial(Claim, kind="ours", source="a trial")
 
@@ -56,7 +56,7 @@ def assert_self_contained(page):
 
 
 def full_page():
-    figure = plots.curves({EVIL: plots.Series([0, 1], [1, 2])}, title="t", x_label="x", y_label="y")
+    figure = panels([Panel("t", "x", "y", {EVIL: plots.Series([0, 1], [1, 2])})])
     claims = [trial(EVIL, 0.5, ">=", 0.75), trial("b", 1, "<", 2)]
     return html.page(
         EVIL,
@@ -110,6 +110,11 @@ def test_gallery(tmp_path):
     text = "".join(found.text)
     assert "bad/summary.json cannot be read" in text
     assert "1.5" in text
+    assert "All results" in text
+    grouped = write_gallery(tmp_path, {"Games": ["chess"], "Worlds": ["shop"]}).read_text()
+    text = "".join(assert_self_contained(grouped).text)
+    assert "Games" not in text
+    assert text.index("Worlds") < text.index("Other results") < text.index("maze")
 
 
 def write_results(folder, **changes):
@@ -195,12 +200,11 @@ def test_an_empty_gallery_says_so(tmp_path):
 
 def figures():
     x = np.linspace(0, 1, 5)
-    names: dict[str, Any] = {"title": "t", "x_label": "x", "y_label": "y"}
     band = plots.Series(x, x, x - 0.1, x + 0.1)
     gaps = plots.Series([0, 1, 2], [1, None, float("nan")])
-    yield plots.curves({"a": band, "b": gaps}, lines={"base": 0.5}, **names)
-    yield plots.curves({"a": plots.Series(x, 10**x)}, log_y=True, **names)
-    yield plots.curves({}, **names)
+    yield panels([Panel("t", "x", "y", {"a": band, "b": gaps}, levels={"base": 0.5})])
+    yield panels([Panel("t", "x", "y", {"a": plots.Series(x, 10**x)}, log_y=True)])
+    yield panels([Panel("t", "x", "y", {})])
     yield plots.frontier({str(i): band for i in range(9)}, title="t")
     yield plots.reliability(x, [0, 0.2, float("nan"), 0.8, 1], [3, 4, 0, 5, 6], title="t")
     yield plots.heat_map(np.eye(3), list("abc"), ["long names", "tilt", "x"], title="t", low=0)
@@ -212,5 +216,25 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
     assert first == again
     assert all(png.startswith(b"\x89PNG") for png in first)
     assert len({*first}) == len(first)
-    path = plots.save_figure(next(figures()), tmp_path / "plots" / "a.png")
-    assert path.read_bytes() == first[0]
+    paths = [plots.save_figure(next(figures()), tmp_path / name / "a.png") for name in "pq"]
+    assert paths[0].read_bytes() == first[0]
+    drawings = [path.with_suffix(".svg").read_bytes() for path in paths]
+    assert drawings[0].startswith(b"<?xml")
+    assert drawings[0] == drawings[1]
+
+
+def test_a_heat_map_has_a_colour_bar_with_its_unit():
+    figure = plots.heat_map(np.eye(2), ["r", "s"], ["a", "b"], title="t", unit="win rate")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["", "win rate"]
+
+
+def test_a_claim_links_to_its_paper():
+    """Its own source first; else the experiment's papers, if a paper claims it."""
+    claims = [
+        Claim("a", 1, ">", 0, kind="theorem", source="Theorem 1"),
+        Claim("b", 1, ">", 0, kind="ours", source="a trial"),
+        Claim("c", 1, ">", 0, kind="ours", source="2407.00617, Table 1; not 12407.00617"),
+    ]
+    found = Checked(html.claims_list(claims, "One (2312.00886) and arXiv:2502.16852"))
+    links = [attributes["href"].rsplit("/")[-1] for tag, attributes in found.tags if tag == "a"]
+    assert links == ["2312.00886", "2502.16852", "2407.00617"]

@@ -70,7 +70,7 @@ def test_what_is_infinite_before_the_start_does_not_matter():
     rate = fit_rate(TIMES, [values, values], law="power", start=3)
     np.testing.assert_allclose(rate.slope, -1.0)
     panel = rate_panel("a", TIMES, [values, values], rate, claimed=-1, start=3)
-    assert np.isfinite(panel.series["median of the seeds, 80% band"].y[2:]).all()
+    assert np.isfinite(panel.series["median and middle 80% over 2 seeds"].y[2:]).all()
 
 
 def test_the_floor_ends_a_run_at_its_first_rounding_error():
@@ -152,7 +152,8 @@ def test_the_panel_shows_median_band_line_and_bound():
     panel = rate_panel(
         "Hedge", TIMES, values, rate, claimed=-0.5, bound=2 * values, start=5, floor=1e-9
     )
-    seeds, line = panel.series.values()
+    (seeds,), (line,) = panel.series.values(), panel.guides.values()
+    assert seeds.meaning == "median and middle 80% over 11 seeds"
     np.testing.assert_allclose(seeds.y, 6 / TIMES)
     np.testing.assert_allclose(seeds.low, 2 / TIMES)
     np.testing.assert_allclose(seeds.high, 10 / TIMES)
@@ -172,7 +173,7 @@ def test_a_linear_rate_is_told_as_a_factor_on_semi_log_axes():
     (claim,) = study.claims
     assert claim.holds
     assert claim.statement == "EGPO: slope"
-    assert "bound of the theorem" not in study.panel.bounds
+    assert "theorem" not in study.panel.bounds
 
 
 def test_a_baseline_that_converges_too_leaves_both_claims_undecided():
@@ -236,4 +237,4 @@ def test_one_call_on_the_records_of_a_run():
     assert 0.1 < study.rate.factor < 0.5
     figure = panels([study.panel])
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["median of the seeds, 80% band", "fitted line", "bound of the theorem"]
+    assert names == ["median and middle 80% over 4 seeds", "bound: theorem", "guide: fit"]

@@ -18,6 +18,7 @@ from rlhf_jax.training import (
     reading_input,
     run_seconds,
     run_stage,
+    run_stages,
     train_stage,
 )
 from rlhf_jax.training.environment import environment
@@ -317,3 +318,22 @@ def test_numpy_scalars_of_a_stage_come_back_as_they_were(tmp_path):
     }
     assert np.asarray(found["a"]).dtype == np.float64
     assert isinstance(found["c"], float)
+
+
+def test_stages_without_arguments_in_their_precision(tmp_path):
+    """1/3 in float32 is 1/3 + 1e-8; a second session does no work."""
+    done = []
+
+    def work():
+        done.append(1)
+        return {"x": jnp.ones(2) / 3}
+
+    for _ in range(2):
+        with open_run(tmp_path / "out", slug="s", config=Config(), resume=True) as run:
+            double = run_stages(run, {"one": work, "two": work}, x64=True)
+            single = run_stages(run, {"three": work})
+        assert list(double) == ["one", "two"]
+        assert {x["x"].dtype for x in double.values()} == {np.dtype("float64")}
+        assert single["three"]["x"].dtype == np.float32
+        assert abs(double["two"]["x"][0] - 1 / 3) < 1e-15
+    assert len(done) == 3

@@ -3,3 +3,4 @@
 PAPER = "A toy, 2026"
 CLAIM = "the weights stay small"
 MINUTES = 0.1
+GROUP = "games"
