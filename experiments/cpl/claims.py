@@ -35,8 +35,7 @@ def all_claims(config: Config, results: dict, rate: Rate) -> list[Claim]:
     paper: dict[str, Any] = {"kind": "paper", "source": "CPL finds pi* without a reward"}
     own = {"kind": "ours", "source": "cause of the failure of partial returns removed"}
     return [
-        Claim("CPL: slope of log KL in log pairs, at least", rate.slope, ">=", -1.25, **slope),
-        Claim("CPL: slope of log KL in log pairs, at most", rate.slope, "<=", -0.85, **slope),
+        *Claim.within("CPL: slope of log KL in log pairs", rate.slope, -1.25, -0.85, **slope),
         mean_claim(
             f"CPL, {config.sizes[enough]} pairs: mean scaled return",
             cpl[:, enough],

@@ -53,16 +53,14 @@ def clone_claims(config: Config, arrays: Arrays) -> list[Claim]:
     """KL to the expert falls like 1 / N."""
     rate = fit_rate(config.demos, arrays["kl"], law="power")
     return [
-        Claim(
-            f"cloning: slope of KL(expert || clone) in N, at {word}",
+        *Claim.within(
+            "cloning: slope of KL(expert || clone) in N",
             rate.slope,
-            op,
-            slope,
+            *CLONE_SLOPES,
             kind="theorem",
             source="bound of behaviour cloning, 1 / N",
             interval=(rate.low, rate.high),
         )
-        for word, op, slope in zip(("least", "most"), (">=", "<="), CLONE_SLOPES, strict=True)
     ]
 
 

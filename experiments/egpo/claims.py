@@ -11,7 +11,7 @@ import numpy as np
 from experiments.egpo import suite
 from experiments.egpo.config import Config
 from rlhf_jax.reports.claims import Claim
-from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim
+from rlhf_jax.reports.intervals import bootstrap_claim, bootstrap_interval, mean_claim
 from rlhf_jax.reports.rates import Rate, fit_rate, rate_claim
 
 Arrays = Mapping[str, np.ndarray]
@@ -99,16 +99,16 @@ def median_claims(config: Config, strong: Suite, weak: Suite) -> list[Claim]:
     }
     windows = (("EGPO", "two oracle calls", 130, 160), ("OMD", "one oracle call", 140, 180))
     claims = [
-        bootstrap_claim(
-            f"beta 0.1, {name}: median updates ({calls} each) to a gap of 1e-6, {side}",
-            np.median,
-            [reached[0.1, name]],
-            op,
-            threshold,
+        claim
+        for name, calls, low, high in windows
+        for claim in Claim.within(
+            f"beta 0.1, {name}: median updates ({calls} each) to a gap of 1e-6",
+            float(np.median(reached[0.1, name])),
+            low,
+            high,
+            interval=bootstrap_interval(np.median, reached[0.1, name]),
             **EARLIER,
         )
-        for name, calls, low, high in windows
-        for side, op, threshold in (("at least", ">=", low), ("at most", "<=", high))
     ]
     claims += [
         bootstrap_claim(

@@ -11,7 +11,7 @@ import numpy as np
 from experiments.inpo.config import Config
 from experiments.inpo.stages import BETA
 from rlhf_jax.reports.claims import Claim
-from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim
+from rlhf_jax.reports.intervals import bootstrap_claim, mean_interval
 from rlhf_jax.reports.rates import Rate, bound_claim, fit_rate, rate_claim
 
 CYCLE = "RPS(0.9)"
@@ -99,12 +99,19 @@ def failure_claims(gaps: Mapping[str, Arrays], late: Mapping[str, Arrays]) -> li
             baseline=("INPO, sampled", inpo.min() / reference),
         ),
         *(
-            mean_claim(f"{CYCLE}, {name}: late gap, {side}", values, op, threshold, **EARLIER)
+            claim
             for name, values, low, high in (
                 ("best and worst of 8", best, 0.105, 0.12),
                 ("better of 2", better, 0.0015, 0.0025),
             )
-            for side, op, threshold in (("at least", ">=", low), ("at most", "<=", high))
+            for claim in Claim.within(
+                f"{CYCLE}, {name}: late gap",
+                float(np.mean(values)),
+                low,
+                high,
+                interval=mean_interval(values),
+                **EARLIER,
+            )
         ),
     ]
 

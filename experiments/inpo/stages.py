@@ -10,7 +10,7 @@ import numpy as np
 from experiments.inpo import rounds, transformer
 from experiments.inpo.config import Config
 from experiments.inpo.rounds import Game, play
-from rlhf_jax.algos.games import mirror_descent
+from rlhf_jax.algos.games import hedge, hedge_step, mirror_descent
 from rlhf_jax.algos.games.oracles import exact_oracle
 from rlhf_jax.algos.games.runs import log_spaced_times, run_updates
 from rlhf_jax.algos.games.steps import decaying_steps, mirror_step
@@ -109,8 +109,7 @@ def run_hedge(config: Config) -> Arrays:
     starts = draw_games(config, "RPS(0.9)")[2]
 
     def ends(prefs, starts, steps):
-        eta = float(np.sqrt(8.0 * np.log(prefs.shape[-1]) / steps))
-        method = mirror_descent(starts, eta=eta, beta=0.0)
+        method = hedge(starts, eta=float(hedge_step(float(prefs.shape[-1]), steps)))
         oracle, key = exact_oracle(prefs), jax.random.key(0)
         run = partial(run_updates, method.update, oracle=oracle, key=key, times=(steps,))
         end = jax.jit(lambda: run(method.init(starts), record=lambda s, _: s.step)[0])()

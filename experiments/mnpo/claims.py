@@ -10,7 +10,7 @@ from experiments.mnpo import studies
 from experiments.mnpo.config import Config
 from rlhf_jax.envs.games import rock_paper_scissors
 from rlhf_jax.exact.regularised_nash import regularised_nash
-from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.claims import Claim, largest_change
 from rlhf_jax.reports.rates import bound_claim, fit_rate, rate_claim
 
 FIXED_POINT = (0.1, 1.0)  # the cell (rho, eta) in which fixed points are compared
@@ -115,7 +115,9 @@ def average_claims(config: Config, found: Arrays) -> list[Claim]:
     known = [
         Claim(
             f"{name}, first start: largest relative change of the average gap by T",
-            max(abs(found[name][0, i] / values[config.horizons[i]] - 1.0) for i in shown),
+            largest_change(
+                (found[name][0, i] for i in shown), (values[config.horizons[i]] for i in shown)
+            ),
             "<=",
             0.02,
             kind="regression",

@@ -139,7 +139,7 @@ def optimism(config: Config) -> dict[str, np.ndarray]:
     etas = _hedge_steps(config)
 
     def hedge(start, eta):
-        return _averages(config, games.mirror_descent(start, eta=eta, beta=0.0), start, prefs)
+        return _averages(config, games.hedge(start, eta=eta), start, prefs)
 
     def onpo(start):
         return _averages(config, games.omwu(start, eta=0.5), start, prefs)
@@ -227,7 +227,7 @@ def _each_normal(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def _hedge_steps(config: Config) -> jax.Array:
     """[N] the step that suits each horizon."""
-    return jnp.sqrt(8.0 * np.log(3.0) / jnp.asarray(config.horizons, float))
+    return games.hedge_step(3.0, jnp.asarray(config.horizons, float))
 
 
 def _averages(
@@ -252,9 +252,9 @@ def _own_horizon(gaps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _regret_bounds(config: Config, starts: jax.Array) -> np.ndarray:
     """[*B, N] twice the regret of Hedge over T, from starts [*B, 3]."""
-    etas, horizons = np.asarray(_hedge_steps(config)), np.array(config.horizons)
-    spread = -np.asarray(starts).min(axis=-1)[..., None]
-    return 2.0 * (spread / (etas * horizons) + etas / 8.0)
+    horizons = jnp.asarray(config.horizons, float)
+    bound = games.hedge_bound(starts[..., None, :], eta=_hedge_steps(config), updates=horizons)
+    return np.asarray(bound)
 
 
 def _sweep(run: Callable, over_seeds: tuple, over_settings: tuple = ()):

@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.nash_mp.config import Config
 from experiments.nash_mp.curves import GAMES
-from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.claims import Claim, largest_factor
 from rlhf_jax.reports.rates import Rate, fit_rate
 
 Arrays = Mapping[str, np.ndarray]
@@ -132,5 +132,4 @@ def inner_claims(exact: Arrays, sampled: Arrays) -> list[Claim]:
 
 def away(gaps: Mapping[str, float], known: Mapping[int, float]) -> float:
     """Largest factor between a gap and what it should be, either way."""
-    ratios = [gaps[f"m = {m}"] / value for m, value in known.items()]
-    return max(max(ratio, 1 / ratio) for ratio in ratios)
+    return largest_factor((gaps[f"m = {m}"] for m in known), known.values())

@@ -8,7 +8,7 @@ from experiments.nlhf import judges
 from experiments.nlhf.config import Config
 from experiments.nlhf.mixture import NAMES
 from experiments.nlhf.tables import GAMES
-from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.claims import Claim, largest_factor
 from rlhf_jax.reports.intervals import mean_claim
 from rlhf_jax.reports.rates import Rate, fit_rate, rate_claim
 
@@ -111,8 +111,7 @@ def mixture_claims(arrays: Arrays) -> list[Claim]:
     """Order and size of the gaps that the opponents leave, in the mean over seeds."""
     gaps = dict(zip(NAMES, arrays["late"], strict=True))
     steps = np.diff([gaps[name] for name in NAMES[:4]], axis=0)
-    ratios = [gaps[name].mean() / seen for name, seen in zip(NAMES[1:5], MIXTURE_GAPS, strict=True)]
-    away = max(max(ratio, 1 / ratio) for ratio in ratios)
+    away = largest_factor((gaps[name].mean() for name in NAMES[1:5]), MIXTURE_GAPS)
     about = {"kind": "ours", "source": "only b = 0 has the regularised Nash policy for fixed point"}
     return [
         mean_claim("Nash-MD-PG, b = 0: regularised gap", gaps["b = 0"], "<=", 0.01, **about),

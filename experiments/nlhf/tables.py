@@ -102,8 +102,7 @@ def decaying_curves(config: Config) -> dict[str, np.ndarray]:
             return games.mirror_descent(case.ref_logps, eta=step, beta=case.beta)
 
         def hedge(case: Case) -> games.Method:
-            step = jnp.sqrt(8 * jnp.log(case.size) / config.steps)
-            return games.mirror_descent(case.ref_logps, eta=step, beta=0.0)
+            return games.hedge(case.ref_logps, eta=games.hedge_step(case.size, config.steps))
 
         found = {"times": times}
         every = range(1, config.steps + 1)
@@ -156,15 +155,14 @@ def hedge_ends(config: Config) -> dict[str, np.ndarray]:
         logits = jnp.pad(jnp.array([0.5, -0.5, 0.0]), (0, 17), constant_values=-jnp.inf)
         starts = jnp.concatenate([jax.nn.log_softmax(logits)[None], cases.ref_logps])
         steps = config.hedge_steps
-        eta = float(np.sqrt(8 * np.log(3) / steps))
+        eta = float(games.hedge_step(3.0, steps))
         case = jax.tree.map(lambda x: x[:1].repeat(len(starts), 0), cases)
         curves = run_cases(
             case._replace(ref_logps=starts),
-            lambda one: games.mirror_descent(one.ref_logps, eta=eta, beta=0.0),
+            lambda one: games.hedge(one.ref_logps, eta=eta),
             (steps,),
         )
-        rarest = -jnp.min(jnp.where(starts > -jnp.inf, starts, 0.0), axis=-1)
-        bound = 2.0 * (rarest / (eta * steps) + eta / 8.0)
+        bound = games.hedge_bound(starts, eta=eta, updates=steps)
     ends = {"last": curves["gap"][:, 0], "average": curves["average gap"][:, 0], "bound": bound}
     return {name: np.asarray(value) for name, value in ends.items()}
 

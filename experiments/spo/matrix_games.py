@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.spo.config import Config
-from rlhf_jax.algos.games import mirror_descent
+from rlhf_jax.algos.bradley_terry import win_matrix_loss
+from rlhf_jax.algos.games import hedge, hedge_bound, hedge_step
 from rlhf_jax.algos.games.oracles import exact_oracle
 from rlhf_jax.algos.games.runs import run_updates
 from rlhf_jax.envs.games import (
@@ -17,7 +18,6 @@ from rlhf_jax.envs.games import (
     low_rank_game,
     rock_paper_scissors,
 )
-from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.games import answer_win_rates, exploitability
 
 
@@ -55,8 +55,7 @@ def reward_model_update(config: Config, prefs, counted, player: Player, answers)
     wins = player.wins + (pairs + pairs.T) * prefs
 
     def loss(scores):
-        first, second = jnp.broadcast_arrays(scores[:, None], scores[None, :])
-        return jnp.sum(wins * bradley_terry_loss(first, second)) / jnp.sum(wins)
+        return win_matrix_loss(scores, wins) / jnp.sum(wins)
 
     def fit(_, scores):
         return scores - config.fit_rate * jax.grad(loss)(scores)
@@ -138,12 +137,12 @@ def rates(config: Config) -> dict[str, np.ndarray]:
     """
     keys = jax.random.split(jax.random.key(config.seed + 2), config.num_seeds)
     margins, horizons = jnp.array(config.margins), jnp.array(config.horizons, float)
-    etas = jnp.sqrt(8.0 * jnp.log(3.0) / horizons)
+    etas = hedge_step(3.0, horizons)
     starts = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
     starts = jax.nn.log_softmax(starts.at[0].set(jnp.array([0.5, -0.5, 0.0])))
 
-    def hedge(prefs, start, eta):
-        method = mirror_descent(start, eta=eta, beta=0.0)
+    def gaps(prefs, start, eta):
+        method = hedge(start, eta=eta)
         return run_updates(
             method.update,
             method.init(start),
@@ -157,15 +156,14 @@ def rates(config: Config) -> dict[str, np.ndarray]:
         )[1]
 
     def condorcet(key, margin):
-        return hedge(condorcet_game(key, 20, gap=margin), jnp.zeros(20), 1.0)
+        return gaps(condorcet_game(key, 20, gap=margin), jnp.zeros(20), 1.0)
 
     def cycle(start, eta):
-        return hedge(rock_paper_scissors(), start, eta)
+        return gaps(rock_paper_scissors(), start, eta)
 
     winners, _ = jax.jit(jax.vmap(jax.vmap(condorcet, (None, 0)), (0, None)))(keys, margins)
     cycles = jax.jit(jax.vmap(jax.vmap(cycle, (None, 0)), (0, None)))(starts, etas)
-    spread = -jnp.min(starts, axis=-1)[:, None]
-    bound = 2.0 * (spread / (etas * horizons) + etas / 8.0)
+    bound = hedge_bound(starts[:, None], eta=etas, updates=horizons)
     each = np.arange(len(config.horizons))
     average, last = (np.asarray(x)[:, each, each] for x in cycles)
     return {

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.spo.config import Config
+from rlhf_jax.algos.bradley_terry import win_matrix_loss
 from rlhf_jax.envs.bandit import preference_matrix
 from rlhf_jax.losses.policy_gradient import reinforce_loss
-from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.games import answer_win_rates
 from rlhf_jax.policies.tabular import tabular_policy, tabular_reward
 from rlhf_jax.types import RewardFn, Trajectory
@@ -116,9 +116,7 @@ def train_on_model(config: Config, name: str, key: jax.Array) -> jax.Array:
         wins = model.kept * wins + jnp.outer(times, times) * prefs
 
         def loss(params):
-            scores = model.table.scores(params, shown)
-            first, second = jnp.broadcast_arrays(scores[:, None], scores[None, :])
-            return jnp.sum(wins * bradley_terry_loss(first, second)) / jnp.sum(wins)
+            return win_matrix_loss(model.table.scores(params, shown), wins) / jnp.sum(wins)
 
         def fit(_, params):
             return params - config.fit_rate * jax.grad(loss)(params)

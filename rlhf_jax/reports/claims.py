@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -72,6 +72,24 @@ class Claim:
         if low > high:
             raise ValueError(f"{name}: an interval is (low, high), got ({low}, {high})")
 
+    @classmethod
+    def within(
+        cls,
+        statement: str,
+        value: SupportsFloat,
+        low: SupportsFloat,
+        high: SupportsFloat,
+        **about: Any,
+    ) -> tuple["Claim", "Claim"]:
+        """low <= value <= high as two claims, "<statement>, at least" and "..., at most".
+
+        about: kind, source and interval, as of a claim.
+        """
+        return (
+            cls(f"{statement}, at least", value, ">=", low, **about),
+            cls(f"{statement}, at most", value, "<=", high, **about),
+        )
+
     @property
     def verdict(self) -> Verdict:
         """Whether it is so."""
@@ -103,6 +121,17 @@ class Table:
     headers: Sequence[str]
     rows: Sequence[Sequence[Any]]
     note: str = ""
+
+
+def largest_factor(found: Iterable[float], known: Iterable[float]) -> float:
+    """max_i max(x_i / k_i, k_i / x_i): all numbers are within this factor of the known ones."""
+    ratios = [x / k for x, k in zip(found, known, strict=True)]
+    return max(max(ratio, 1 / ratio) for ratio in ratios)
+
+
+def largest_change(found: Iterable[float], known: Iterable[float]) -> float:
+    """max_i |x_i / k_i - 1|: all numbers are within this share of the known ones."""
+    return max(abs(x / k - 1.0) for x, k in zip(found, known, strict=True))
 
 
 class Outcome(NamedTuple):

@@ -67,8 +67,8 @@ def _summary(root: Path, path: Path) -> Summary | str:
         summary = json.loads(written)
         minutes = float(summary.get("seconds", 0)) / 60
         claims = [_claim(record) for record in summary["claims"]]
-        words = (_text(summary[name]) for name in ("slug", "paper"))
-        return Summary(*words, _text(summary.get("claim", "")), minutes, claims)
+        slug, claim = (_text(summary.get(name, "")) for name in ("slug", "claim"))
+        return Summary(slug, _text(summary["paper"]), claim, minutes, claims)
     except DAMAGED:
         return f"{folder.name}/summary.json cannot be read: delete the folder or run it again."
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_jax.algos import games
+from rlhf_jax.algos.bradley_terry import fit_win_matrix, win_matrix_loss
 from rlhf_jax.algos.games.opponents import mixture
 from rlhf_jax.algos.games.oracles import exact_oracle
 from rlhf_jax.algos.games.runs import run_updates
@@ -20,7 +21,6 @@ from rlhf_jax.envs.games import (
     tilted_reference,
 )
 from rlhf_jax.exact.regularised_nash import regularised_nash
-from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.games import win_rate, win_rates
 from rlhf_jax.ops.kl import exact_kl
 
@@ -119,20 +119,10 @@ def test_the_penalty_to_the_mixture_is_a_share_of_that_to_the_reference(seed, we
 
 
 def bradley_terry_scores(prefs, sampler):
-    """Scores of mean 0 with the least loss over pairs of two answers of the sampler, by Newton."""
-
-    def loss(scores):
-        first, second = jnp.broadcast_arrays(scores[:, None], scores[None, :])
-        chance = sampler[:, None] * sampler[None, :] * prefs
-        return jnp.sum(chance * bradley_terry_loss(first, second))
-
-    def step(_, scores):
-        # A common shift of the scores changes nothing; the ones fix it.
-        curvature = jax.hessian(loss)(scores) + 1.0
-        return scores - jnp.linalg.solve(curvature, jax.grad(loss)(scores))
-
-    scores = jax.lax.fori_loop(0, 15, step, jnp.zeros(len(prefs)))
-    assert float(jnp.max(jnp.abs(jax.grad(loss)(scores)))) < 1e-10
+    """Scores of mean 0 with the least loss over pairs of two answers of the sampler."""
+    chance = sampler[:, None] * sampler[None, :] * prefs
+    scores = fit_win_matrix(chance)
+    assert float(jnp.max(jnp.abs(jax.grad(win_matrix_loss)(scores, chance)))) < 1e-10
     return scores
 
 

@@ -13,6 +13,8 @@ from rlhf_jax.reports.claims import (
     Table,
     claims_table,
     format_cell,
+    largest_change,
+    largest_factor,
     print_table,
     write_summary,
 )
@@ -196,3 +198,22 @@ def test_printed_table_is_whole_and_unstyled_when_piped():
     assert long.strip() in text.getvalue()
     assert "FAILS" in text.getvalue()
     assert "\x1b" not in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "verdicts"),
+    [(0.9, ["fails", "holds"]), (1.5, ["holds", "holds"]), (2.1, ["holds", "fails"])],
+)
+def test_within_is_two_claims(value, verdicts):
+    low, high = Claim.within("x", value, 1, 2, kind="ours", source="a trial")
+    assert [low.statement, high.statement] == ["x, at least", "x, at most"]
+    assert [low.verdict, high.verdict] == verdicts
+    both = Claim.within("x", 1.5, 1, 2, interval=(0.5, 1.8), kind="ours", source="a trial")
+    assert [claim.verdict for claim in both] == ["undecided", "holds"]
+
+
+def test_how_far_numbers_are_from_known_ones():
+    """Ratios 2, 1/4 and 1: the factor is 4, the changes are 1, 3/4 and 0."""
+    found, known = (2.0, 1.0, 3.0), (1.0, 4.0, 3.0)
+    assert largest_factor(found, known) == 4.0
+    assert largest_change(found, known) == 1.0

@@ -9,7 +9,7 @@ games, seeds, eta and beta alike. The oracle (`oracles`) is a matrix, samples of
 
 | method | opponent | function | paper |
 |---|---|---|---|
-| Hedge, SPO | pi_t, beta = 0 | `mirror_descent` | 2401.04056 |
+| Hedge, SPO | pi_t, beta = 0 | `hedge`, with `hedge_step` and `hedge_bound` | 2401.04056 |
 | online mirror descent, MMD, INPO, online IPO | pi_t | `mirror_descent` | 2407.00617 |
 | Nash-MD | pi_t^(1 - eta beta) mu^(eta beta) | `nash_md` | 2312.00886 |
 | Nash-EMA | a moving average of pi | `mirror_descent(opponent=moving_average(...))` | 2312.00886 |
@@ -22,6 +22,9 @@ games, seeds, eta and beta alike. The oracle (`oracles`) is a matrix, samples of
 | self-play PG, Nash-MD-PG, Nash-EMA-PG | any | `policy_gradient` | 2312.00886 |
 """
 
+from rlhf_jax.algos.games.hedge import hedge as hedge
+from rlhf_jax.algos.games.hedge import hedge_bound as hedge_bound
+from rlhf_jax.algos.games.hedge import hedge_step as hedge_step
 from rlhf_jax.algos.games.methods import Method as Method
 from rlhf_jax.algos.games.methods import best_response as best_response
 from rlhf_jax.algos.games.methods import fictitious_play as fictitious_play

@@ -1,0 +1,40 @@
+"""Hedge: mirror descent against oneself without a pull to a reference, and its regret bound."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rlhf_jax.algos.games.methods import Method, mirror_descent
+from rlhf_jax.types import Scalar
+
+
+def hedge(logps: Float[Array, "*B n"], *, eta: Scalar) -> Method:
+    """l+ = log_softmax(l + eta P pi_t): `mirror_descent` at beta = 0; logps only set the shape."""
+    return mirror_descent(logps, eta=eta, beta=0.0)
+
+
+def hedge_step(num_answers: Scalar, updates: Scalar) -> Float[Array, "..."]:
+    """sqrt(8 log n / T), the step that minimises `hedge_bound` for T updates from uniform.
+
+    Reference: Cesa-Bianchi and Lugosi 2006, "Prediction, learning, and games", Theorem 2.2.
+    """
+    return jnp.sqrt(8.0 * jnp.log(num_answers) / updates)
+
+
+def hedge_bound(
+    logps: Float[Array, "*B n"], *, eta: Scalar | Array, updates: Scalar | Array
+) -> Float[Array, "..."]:
+    """2 (log(1 / min_y pi_1(y)) / (eta T) + eta / 8) >= exploitability of the average policy.
+
+    Twice the regret over T, as both players are the same. Answers of probability 0 do not count.
+
+    Args:
+      logps: log pi_1, the start.
+      eta: constant step.
+      updates: T.
+    Returns:
+      [*B], broadcast against eta and updates.
+    Reference: Cesa-Bianchi and Lugosi 2006, Theorem 2.2; Freund and Schapire 1999, "Adaptive game
+      playing using multiplicative weights".
+    """
+    rarest = -jnp.min(jnp.where(jnp.isfinite(logps), logps, 0.0), axis=-1)
+    return 2.0 * (rarest / (eta * updates) + eta / 8.0)
