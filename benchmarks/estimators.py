@@ -22,7 +22,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from benchmarks import enumeration
 from benchmarks.enumeration import Moments
 from rlhf_jax.ops import kl
-from rlhf_jax.reports import plots
+from rlhf_jax.reports import looks, plots
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXACT = 1e-10  # a relative bias below this is rounding
@@ -343,11 +343,11 @@ def _within(axes, tick: float) -> bool:
 
 def _looks() -> Iterable[dict]:
     """Colour, line and mark of the n-th curve of a panel."""
-    for i, colour in enumerate((*plots.COLOURS, "#888888")):
+    for i, colour in enumerate((*looks.COLOURS, looks.GREY)):
         yield {
             "color": colour,
-            "linestyle": plots.LINES[i % len(plots.LINES)],
-            "marker": (*plots.MARKERS, "*")[i],
+            "linestyle": looks.LINES[i % len(looks.LINES)],
+            "marker": (*looks.MARKERS, "*")[i],
             "markersize": 4.5,
             "linewidth": 1.4,
         }
@@ -380,7 +380,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1 if found else 0
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(made)
-        image = plots.save_figure(draw(), path.with_suffix(".png"))
+        image = path.with_suffix(".png")
+        image.write_bytes(plots.png_bytes(draw()))
     print(f"wrote {path} and {image}")
     return 0
 
