@@ -14,7 +14,7 @@ from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
-FLOOR = 1e-16  # rounding; zero has no place on a logarithmic axis
+FLOOR = 1e-15  # rounding
 SECTIONS = {
     "rounds": (
         "Round by round",
@@ -90,7 +90,7 @@ def heat_map(config: Config, grid: Mapping):
     columns = [f"{rho:g} | {eta:g}" for rho, eta in studies.cells(config)]
     return plots.heat_map(
         values,
-        list(grid),
+        [label(name) for name in grid],
         columns,
         title="Last gap",
         x_label="rho | eta",
@@ -100,6 +100,11 @@ def heat_map(config: Config, grid: Mapping):
     )
 
 
+def label(name: str) -> str:
+    """A history of weights is TD-MNPO with these weights."""
+    return f"TD-MNPO, {name}" if name.startswith("(") else name
+
+
 def round_panels(config: Config, grid: Mapping) -> list[Panel]:
     """Gap against rounds in two cells."""
     cells, times = studies.cells(config), np.array(studies.grid_times(config))
@@ -107,7 +112,7 @@ def round_panels(config: Config, grid: Mapping) -> list[Panel]:
     items = []
     for rho, eta in shown:
         index = np.flatnonzero((cells == (rho, eta)).all(axis=1))[0]
-        series = {name: band(times, each["gaps"][:, index]) for name, each in grid.items()}
+        series = {label(name): band(times, each["gaps"][:, index]) for name, each in grid.items()}
         title = f"rho = {rho:g}, eta = {eta:g}"
         items.append(
             Panel(

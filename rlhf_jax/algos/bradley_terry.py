@@ -22,7 +22,7 @@ def fit_win_matrix(wins: Float[Array, "n n"], *, steps: int = 20) -> Float[Array
       steps: of Newton; the default reaches rounding from wins that are not extreme.
     """
 
-    def step(_: int, scores: Array) -> Array:
+    def step(_, scores: Array) -> Array:
         # A common shift of the scores changes nothing; the ones fix it.
         curvature = jax.hessian(win_matrix_loss)(scores, wins) + 1.0
         return scores - jnp.linalg.solve(curvature, jax.grad(win_matrix_loss)(scores, wins))

@@ -45,6 +45,7 @@ LOOKS = {
     "Nash-EMA": Look(ORANGE, DASHED, "v"),
     "ONPO": Look(PINK, SOLID, "v"),
     "MNPO": Look(SKY, SOLID, "X"),
+    "TD-MNPO": Look(SKY, SOLID, "X"),
     "HT-MNPO": Look(SKY, DASHED, "X"),
     "IPO": Look(SKY, SOLID, "D"),
     "Online IPO": Look(SKY, DASHED, "D"),

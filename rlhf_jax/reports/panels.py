@@ -109,14 +109,19 @@ def band_words(items: Sequence[Panel]) -> str:
 
 def _frame(axes: Axes, item: Panel, size: tuple[float, float]) -> None:
     """The words of a panel, in lines that fit its size in inches, and its grid."""
-    width, height = int(0.75 * LETTERS * size[0]), int(0.6 * LETTERS * size[1])
-    title = "\n".join(textwrap.fill(line, width) for line in item.title.split("\n"))
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.set_xlabel(textwrap.fill(item.x_label, width))
-    axes.set_ylabel(textwrap.fill(item.y_label, height))
+    width, height = int(0.7 * LETTERS * size[0]), int(0.75 * LETTERS * size[1])
+    axes.set_title(_filled(item.title, width), loc="left", fontweight="bold")
+    axes.set_xlabel(_filled(item.x_label, width))
+    axes.set_ylabel(_filled(item.y_label, height))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color=PALE, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _filled(words: str, letters: int) -> str:
+    """The words in lines of so many letters; line breaks stay."""
+    lines = words.split("\n")
+    return "\n".join(textwrap.fill(line, letters, break_on_hyphens=False) for line in lines)
 
 
 def _limits(axes: Axes, item: Panel) -> None:
