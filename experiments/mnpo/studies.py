@@ -252,9 +252,9 @@ def _own_horizon(gaps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _regret_bounds(config: Config, starts: jax.Array) -> np.ndarray:
     """[*B, N] twice the regret of Hedge over T, from starts [*B, 3]."""
-    horizons = jnp.asarray(config.horizons, float)
-    bound = games.hedge_bound(starts[..., None, :], eta=_hedge_steps(config), updates=horizons)
-    return np.asarray(bound)
+    etas, horizons = np.asarray(_hedge_steps(config)), np.array(config.horizons)
+    rarest = np.asarray(starts).min(axis=-1)[..., None]
+    return np.asarray(games.hedge_bound(rarest, eta=etas, updates=horizons))
 
 
 def _sweep(run: Callable, over_seeds: tuple, over_settings: tuple = ()):

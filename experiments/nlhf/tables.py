@@ -162,7 +162,8 @@ def hedge_ends(config: Config) -> dict[str, np.ndarray]:
             lambda one: games.hedge(one.ref_logps, eta=eta),
             (steps,),
         )
-        bound = games.hedge_bound(starts, eta=eta, updates=steps)
+        rarest = jnp.min(jnp.where(starts > -jnp.inf, starts, 0.0), axis=-1)
+        bound = games.hedge_bound(rarest, eta=eta, updates=steps)
     ends = {"last": curves["gap"][:, 0], "average": curves["average gap"][:, 0], "bound": bound}
     return {name: np.asarray(value) for name, value in ends.items()}
 

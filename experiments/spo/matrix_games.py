@@ -163,7 +163,8 @@ def rates(config: Config) -> dict[str, np.ndarray]:
 
     winners, _ = jax.jit(jax.vmap(jax.vmap(condorcet, (None, 0)), (0, None)))(keys, margins)
     cycles = jax.jit(jax.vmap(jax.vmap(cycle, (None, 0)), (0, None)))(starts, etas)
-    bound = hedge_bound(starts[:, None], eta=etas, updates=horizons)
+    rarest = jnp.min(starts, axis=-1)[:, None]
+    bound = hedge_bound(rarest, eta=etas, updates=horizons)
     each = np.arange(len(config.horizons))
     average, last = (np.asarray(x)[:, each, each] for x in cycles)
     return {

@@ -1,10 +1,13 @@
 """Hedge: mirror descent against oneself without a pull to a reference, and its regret bound."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from rlhf_jax.algos.games.methods import Method, mirror_descent
 from rlhf_jax.types import Scalar
+
+Numbers = float | int | Float[Array, "..."] | np.ndarray
 
 
 def hedge(logps: Float[Array, "*B n"], *, eta: Scalar) -> Method:
@@ -12,7 +15,7 @@ def hedge(logps: Float[Array, "*B n"], *, eta: Scalar) -> Method:
     return mirror_descent(logps, eta=eta, beta=0.0)
 
 
-def hedge_step(num_answers: Scalar, updates: Scalar) -> Float[Array, "..."]:
+def hedge_step(num_answers: Scalar, updates: Numbers) -> Float[Array, "..."]:
     """sqrt(8 log n / T), the step that minimises `hedge_bound` for T updates from uniform.
 
     Reference: Cesa-Bianchi and Lugosi 2006, "Prediction, learning, and games", Theorem 2.2.
@@ -20,21 +23,16 @@ def hedge_step(num_answers: Scalar, updates: Scalar) -> Float[Array, "..."]:
     return jnp.sqrt(8.0 * jnp.log(num_answers) / updates)
 
 
-def hedge_bound(
-    logps: Float[Array, "*B n"], *, eta: Scalar | Array, updates: Scalar | Array
-) -> Float[Array, "..."]:
+def hedge_bound(rarest: Numbers, *, eta: Numbers, updates: Numbers) -> Numbers:
     """2 (log(1 / min_y pi_1(y)) / (eta T) + eta / 8) >= exploitability of the average policy.
 
-    Twice the regret over T, as both players are the same. Answers of probability 0 do not count.
+    Twice the regret over T, as both players are the same. NumPy or JAX arrays, which broadcast.
 
     Args:
-      logps: log pi_1, the start.
+      rarest: min_y log pi_1(y), over the answers that the start has.
       eta: constant step.
       updates: T.
-    Returns:
-      [*B], broadcast against eta and updates.
     Reference: Cesa-Bianchi and Lugosi 2006, Theorem 2.2; Freund and Schapire 1999, "Adaptive game
       playing using multiplicative weights".
     """
-    rarest = -jnp.min(jnp.where(jnp.isfinite(logps), logps, 0.0), axis=-1)
-    return 2.0 * (rarest / (eta * updates) + eta / 8.0)
+    return 2.0 * (-rarest / (eta * updates) + eta / 8.0)
