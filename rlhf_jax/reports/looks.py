@@ -66,6 +66,9 @@ LOOKS = {
     "BC": Look(RED, DASHED, "s"),
     "CPL": Look(BLUE, SOLID, "o"),
     "HERON": Look(BLUE, SOLID, "o"),
+    "table": Look(BLUE, SOLID, "o"),
+    "log-linear": Look(RED, SOLID, "s"),
+    "transformer": Look(GREEN, SOLID, "^"),
     "regret": Look(BLUE, SOLID, "o"),
     "partial return": Look(RED, SOLID, "s"),
 }
