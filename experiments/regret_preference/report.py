@@ -141,4 +141,4 @@ def draw_board(axes: Axes, cells: np.ndarray, values: np.ndarray, probs: np.ndar
                     "mutation_scale": 4,
                 },
             )
-        axes.text(column + 0.47, row + 0.45, f"{values[state]:.3g}", fontsize=3, ha="right")
+        axes.text(column + 0.47, row + 0.45, f"{values[state]:.0f}", fontsize=4.5, ha="right")

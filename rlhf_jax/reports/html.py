@@ -163,12 +163,22 @@ def claims_list(claims: Sequence[Claim], paper: str = "") -> Html:
     return Html(f'<div class="wide"><table>{body}</table></div>')
 
 
+def papers(text: str) -> Html:
+    """A paragraph that names papers; their arXiv numbers are links."""
+    linked = ARXIV.sub(lambda number: _arxiv(number[0], number[0]), escape(text))
+    return Html(f"<p>{linked}</p>")
+
+
 def _paper_links(claim: Claim, paper: str) -> str:
     """Links to the arXiv pages that a claim comes from."""
     own = ARXIV.findall(claim.source)
     numbers = own or (ARXIV.findall(paper) if claim.kind in ("theorem", "paper") else [])
-    links = [f'<a href="https://arxiv.org/abs/{n}">arXiv:{n}</a>' for n in dict.fromkeys(numbers)]
+    links = [_arxiv(number, f"arXiv:{number}") for number in dict.fromkeys(numbers)]
     return f"<br>{', '.join(links)}" if links else ""
+
+
+def _arxiv(number: str, words: str) -> str:
+    return f'<a href="https://arxiv.org/abs/{number}">{words}</a>'
 
 
 def figure(image: Figure | bytes | Path, *, alt: str, caption: str = "") -> Html:

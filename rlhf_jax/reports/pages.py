@@ -54,13 +54,13 @@ def write_page(
 
     Args:
       out: the results folder.
-      paper: the experiment's PAPER; claims link to the arXiv numbers in it.
+      paper: the experiment's PAPER, above the claims, which link to its arXiv numbers.
       lead: the question and the method, under the title.
       claims: shown first.
       figures: file name -> Shown, one section each, in this order, after table and text.
       table, text: measured numbers and a paragraph about them, if there are any.
     """
-    blocks = [html.section("Claims", html.claims_list(claims, paper))]
+    blocks = [html.section("Claims", html.papers(paper), html.claims_list(claims, paper))]
     measured = [html.table(table)] if table else []
     measured += [html.paragraph(text)] if text else []
     if measured:

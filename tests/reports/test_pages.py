@@ -41,7 +41,7 @@ def test_a_page_has_its_claims_table_text_and_figures(tmp_path):
     assert [page.index(part) for part in parts] == sorted(page.index(part) for part in parts)
     assert 'alt="a line that rises"' in page
     assert page.count("data:image/png;base64,") == 1
-    assert 'href="https://arxiv.org/abs/2312.00886"' in page
+    assert page.count('href="https://arxiv.org/abs/2312.00886"') == 2  # at the top, at the claim
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {"one.png", "one.svg"}
 
 
