@@ -17,7 +17,8 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | KTO, APO-zero: losses of labelled answers | `unpaired.make_update` | 2402.01306, 2408.06266 |
 | BCO, DRO | `unpaired.make_bco_update`, `unpaired.make_dro_update` | 2404.04656, 2405.19107 |
 | any of them in micro-batches | `gradient.accumulate`, or `parts=` | |
-| PPO | `ppo.make_update`, `ppo.make_epochs` | 1707.06347 |
+| PPO | `ppo.make_update` | 1707.06347 |
 | GRPO, RLOO, GSPO and every loss of single answers | `online.make_answer_update` | docs/losses.md |
 | every loss of pairs with columns of data | `online.make_pair_update` | docs/losses.md |
+| passes over a batch in minibatches, for any of them | `epochs.make_epochs` | |
 """

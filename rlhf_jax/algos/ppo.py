@@ -185,38 +185,3 @@ def make_update(
         return step(state, replace(batch, advantages=whitened))
 
     return update
-
-
-def make_epochs(
-    update: Update[TrainState, PPOBatch],
-    *,
-    epochs: int,
-    minibatches: int,
-) -> Callable[[TrainState, PPOBatch, jax.Array], tuple[TrainState, Diagnostics]]:
-    """Several passes over one rollout, in minibatches, with a new order in each pass.
-
-    Args:
-      update: from `make_update`.
-      epochs: number of passes, >= 1.
-      minibatches: number of equal parts per pass, >= 1.
-    Returns:
-      Pure `epochs(state, batch, key) -> (state, metrics)`; the metrics are those of the last
-      minibatch. The batch has one leading axis, [B]; a ValueError says if `minibatches` does not
-      divide B.
-    """
-    check_range("[1, inf)", epochs=epochs, minibatches=minibatches)
-
-    def run(state: TrainState, batch: PPOBatch, key: jax.Array) -> tuple[TrainState, Diagnostics]:
-        rows = jax.tree.leaves(batch)[0].shape[0]
-        if rows % minibatches:
-            raise ValueError(f"{rows} answers do not divide into {minibatches} minibatches")
-        keys = jax.random.split(key, epochs)
-        order = jnp.concatenate([jax.random.permutation(k, rows) for k in keys])
-
-        def one(state, places):
-            return update(state, jax.tree.map(lambda x: x[places], batch))
-
-        state, metrics = jax.lax.scan(one, state, order.reshape(-1, rows // minibatches))
-        return state, jax.tree.map(lambda x: x[-1], metrics)
-
-    return run

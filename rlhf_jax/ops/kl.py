@@ -23,7 +23,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import MAX_LOG_RATIO, ratios
+from rlhf_jax.types import Scalar
 
 
 def exact_kl(logits: Float[Array, "*B A"], ref_logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
@@ -134,6 +136,24 @@ def forward_kl_surrogate(
     w = ratios(ref_logps, logps)
     gap = jnp.minimum(k1(ref_logps, logps), MAX_LOG_RATIO)
     return _surrogate(w * gap - jnp.expm1(gap), 1.0 - w, logps)
+
+
+def adapted_beta(
+    beta: Scalar, kl: Scalar, *, target: Scalar, gain: Scalar = 0.1
+) -> Float[Array, ""]:
+    """The KL weight of the next batch: larger where the policy is farther away than wanted.
+
+    beta' = beta (1 + gain clip((kl - target) / target, -0.2, 0.2)).
+
+    Args:
+      beta: KL weight of this batch, >= 0; 0 stays 0.
+      kl: KL(pi || pi_ref) measured on this batch, in nats per answer.
+      target: the KL that is wanted, > 0, in the same unit. All four may be traced.
+      gain: K_beta > 0, the paper's 0.1.
+    Reference: Ziegler et al. 2019, arXiv:1909.08593, Section 2.2.
+    """
+    check_range("(0, inf)", target=target, gain=gain)
+    return beta * (1.0 + gain * jnp.clip((kl - target) / target, -0.2, 0.2))
 
 
 def _surrogate(

@@ -15,7 +15,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
 | KTO, APO-zero; BCO; DRO: labelled or scored single answers | `unpaired`; `bco`; `dro` |
 | pairs of a policy's own answers | `sample_pairs` |
-| PPO, online DPO and every other method on fresh answers | `online` with a method of `methods` |
+| PPO, GRPO, RLOO, online DPO and others on fresh answers | `online`, a method of `methods` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
 | exploitability, policies against each other | `tournament` |
@@ -23,6 +23,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 
 from rlhf_jax.recipes.buckets import length_buckets as length_buckets
 from rlhf_jax.recipes.buckets import padding_shares as padding_shares
+from rlhf_jax.recipes.completions import read_completions as read_completions
 from rlhf_jax.recipes.evaluation import BestOf as BestOf
 from rlhf_jax.recipes.evaluation import Measured as Measured
 from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
@@ -40,9 +41,20 @@ from rlhf_jax.recipes.lab import device_mesh as device_mesh
 from rlhf_jax.recipes.lab import make_lab as make_lab
 from rlhf_jax.recipes.lab import make_prompts as make_prompts
 from rlhf_jax.recipes.lab import stage_key as stage_key
+from rlhf_jax.recipes.methods import Penalty as Penalty
+from rlhf_jax.recipes.methods import answer_method as answer_method
+from rlhf_jax.recipes.methods import best_of as best_of
+from rlhf_jax.recipes.methods import cispo as cispo
 from rlhf_jax.recipes.methods import critic_of as critic_of
+from rlhf_jax.recipes.methods import dapo as dapo
+from rlhf_jax.recipes.methods import dr_grpo as dr_grpo
+from rlhf_jax.recipes.methods import grpo as grpo
+from rlhf_jax.recipes.methods import gspo as gspo
 from rlhf_jax.recipes.methods import online_pairs as online_pairs
+from rlhf_jax.recipes.methods import p3o as p3o
 from rlhf_jax.recipes.methods import ppo as ppo
+from rlhf_jax.recipes.methods import reinforce as reinforce
+from rlhf_jax.recipes.methods import rloo as rloo
 from rlhf_jax.recipes.offline import Fit as Fit
 from rlhf_jax.recipes.offline import at_points as at_points
 from rlhf_jax.recipes.offline import on_trunk as on_trunk
@@ -51,9 +63,12 @@ from rlhf_jax.recipes.offline import preference_model as preference_model
 from rlhf_jax.recipes.offline import reference_logps as reference_logps
 from rlhf_jax.recipes.offline import reward_model as reward_model
 from rlhf_jax.recipes.offline import supervised as supervised
-from rlhf_jax.recipes.online import OnlineMethod as OnlineMethod
 from rlhf_jax.recipes.online import online as online
 from rlhf_jax.recipes.online import prompt_rows as prompt_rows
+from rlhf_jax.recipes.online_method import KLTarget as KLTarget
+from rlhf_jax.recipes.online_method import Mix as Mix
+from rlhf_jax.recipes.online_method import OnlineMethod as OnlineMethod
+from rlhf_jax.recipes.online_method import Scored as Scored
 from rlhf_jax.recipes.pairs import sample_pairs as sample_pairs
 from rlhf_jax.recipes.rewards import Reward as Reward
 from rlhf_jax.recipes.rewards import model_reward as model_reward

@@ -1,61 +1,41 @@
 """Online recipes: sample answers, score them, update; methods are data.
 
-    method = ppo(lab, PPOConfig(beta=0.05), critic, epochs=2, minibatches=1)
-    params = online(stage, lab, task, method, reward, sft, rows, fit, key=stage_key(lab, "ppo"))
+    method = grpo(lab, samples=8, kl=Penalty(0.04, k3))
+    params = online(stage, lab, task, method, reward, sft, rows, fit, key=stage_key(lab, "grpo"))
 
-A method is how many answers it wants, one function from a scored rollout to a batch, and one update
-of that batch. Nothing else in a run depends on it.
+A method is how many answers it wants, one function from a scored rollout to a batch, and one
+objective of that batch (`recipes.methods`). Nothing else in a run depends on it: other samplers, KL
+targets, pretraining mixes and the table of completions are options of `online`.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from rlhf_jax.data.loader import batches
+from rlhf_jax.recipes.completions import make_table
 from rlhf_jax.recipes.lab import LanguageLab, make_prompts, start_training
 from rlhf_jax.recipes.offline import Fit
-from rlhf_jax.recipes.rewards import Reward, actions_of
+from rlhf_jax.recipes.online_method import KLTarget, Mix, OnlineMethod, make_prepare, make_step
+from rlhf_jax.recipes.rewards import Reward, actions_of, known_reward
+from rlhf_jax.recipes.rounds import Drawn, informative_batch, make_grade
 from rlhf_jax.recipes.rows import Rows
-from rlhf_jax.recipes.task import Task
+from rlhf_jax.recipes.task import Scores, Task
+from rlhf_jax.sampling.decode import SamplingConfig
+from rlhf_jax.sharding import split_batch
 from rlhf_jax.training import Stage, train_stage
-from rlhf_jax.types import Params, PyTree, Rollout, TrainState
+from rlhf_jax.types import Params, TrainState
 
 
-class Scored(NamedTuple):
-    """K answers to each of B prompts and what they are worth.
+class OnlineState(NamedTuple):
+    """train: of the update. beta: KL weight of the next step. rounds: rounds of prompts drawn."""
 
-    rollout: [B, K]. scores: [B, K], NaN where an answer is left out.
-    ref_token_logps: [B, K, T] under the reference, 0 where the mask is False.
-    """
-
-    rollout: Rollout
-    scores: Float[Array, "B K"]
-    ref_token_logps: Float[Array, "B K T"]
-
-
-class OnlineMethod(NamedTuple):
-    """A way to learn from scored rollouts.
-
-    samples: K, answers to each prompt.
-    start: policy params -> the params that are trained. policy: those -> the policy's.
-    axes: logical axis names of the trained params.
-    prepare: pure `(trained params, Scored) -> (batch, metrics)`.
-    make_update: optimizer -> pure `update(state, batch, key) -> (state, metrics)`.
-    shuffles: whether the update uses its key.
-    """
-
-    samples: int
-    start: Callable[[Params], Params]
-    policy: Callable[[Params], Params]
-    axes: PyTree
-    prepare: Callable[[Params, Scored], tuple[PyTree, dict[str, Any]]]
-    make_update: Callable[[optax.GradientTransformation], Callable[..., tuple[TrainState, Any]]]
-    shuffles: bool = False
+    train: TrainState
+    beta: Float[Array, ""]
+    rounds: int
 
 
 def online(
@@ -69,55 +49,107 @@ def online(
     fit: Fit,
     *,
     key: jax.Array,
+    sampling: SamplingConfig | None = None,
+    kl_target: KLTarget | None = None,
+    mix: Mix | None = None,
+    completions_every: int = 0,
 ) -> Params:
     """Improves the reference policy on fresh answers; returns the policy's params.
 
     Args:
       ref_params: of the policy, where training starts and what KL is measured to.
-      numbers: the prompts of each step, `numbers[i]` [B], e.g. `prompt_rows(task, ...)`.
-      fit: `measure` is given the policy's params.
+      numbers: the prompts of each step, `numbers[i]` [B], e.g. `prompt_rows(task, ...)`. Dynamic
+        sampling reads on beyond the number of steps.
+      fit: `measure` is given the policy's params. A schedule in the optimizer also counts the
+        method's epochs and minibatches.
       key: of this run's draws.
+      sampling: how answers are drawn, the lab's way if None. Where that is not the policy itself
+        (temperature, top-k, top-p) an answer weighs min(pi / pi_sampler, 2) in the mean; methods
+        of pairs take them as they come.
+      kl_target: moves the method's beta, which must be > 0, after each step.
+      completions_every: steps from one whose answers are written to the stage's table
+        (`recipes.completions`) to the next; 0 writes none.
     """
-    update = method.make_update(fit.optimizer)
-    state, step = start_training(lab, method.start(ref_params), method.axes, fit.optimizer, update)
-    prepare = jax.jit(make_prepare(lab, method, reward))
+    if kl_target is not None and not method.beta > 0:
+        raise ValueError("kl_target moves a KL weight, and this method has none: give it one > 0")
+    update = make_step(lab, method, fit.optimizer, mix_weight=mix and mix.weight)
+    start = method.start(ref_params)
+    train, step = start_training(lab, start, method.axes, fit.optimizer, update)
+    source = reward if method.rounds is None else known_reward()
+    options = {"sampling": sampling, "kl_target": kl_target, "keep_scores": completions_every > 0}
+    prepare = jax.jit(make_prepare(lab, method, source, **options))
+    draw = make_draw_batch(lab, task, method, reward, numbers, key, sampling)
+    table = make_table(stage, lab, task, every=completions_every) if completions_every else None
 
-    def one(state: TrainState, i: int) -> tuple[TrainState, dict[str, Any]]:
-        prompts = make_prompts(lab, task, numbers[i])
-        here = jax.random.fold_in(key, i)
-        draw_key, order_key = jax.random.split(here) if method.shuffles else (here, here)
-        rollout = lab.draw(method.policy(state.params), prompts, draw_key, method.samples)
-        given = reward.host(prompts, actions_of(rollout.trajectory))
-        batch, measured = prepare(state.params, ref_params, reward.params, given, rollout)
-        state, metrics = step(state, batch, order_key)
-        return state, metrics | measured | fit.measure(method.policy(state.params), i)
+    def one(state: OnlineState, i: int) -> tuple[OnlineState, dict[str, Any]]:
+        params, order_key = state.train.params, draw_keys(method, key, state.rounds)[1]
+        drawn, rounds, found = draw(params, state.rounds)
+        batch, measured, more = prepare(
+            params, ref_params, source.params, drawn.given, drawn.rollout, state.beta
+        )
+        if table is not None and i % completions_every == 0:
+            table(i, drawn, more["scores"])
+        train, metrics = step(state.train, (batch, () if mix is None else mix.rows[i]), order_key)
+        metrics |= measured | found | fit.measure(method.policy(train.params), i)
+        return OnlineState(train, more.get("beta", state.beta), rounds), metrics
 
-    done = train_stage(stage, one, state, steps=fit.steps, save_every=fit.save_every)
-    return method.policy(done.params)
+    first = OnlineState(train, jnp.asarray(method.beta, jnp.float32), 0)
+    done = train_stage(stage, one, first, steps=fit.steps, save_every=fit.save_every)
+    return method.policy(done.train.params)
 
 
-def make_prepare(
-    lab: LanguageLab, method: OnlineMethod, reward: Reward
-) -> Callable[..., tuple[PyTree, dict[str, Any]]]:
-    """From a rollout to the method's batch, with the numbers that every method logs."""
+def make_draw_batch(
+    lab: LanguageLab,
+    task: Task,
+    method: OnlineMethod,
+    reward: Reward,
+    numbers: Rows,
+    key: jax.Array,
+    sampling: SamplingConfig | None,
+) -> Any:
+    """`(trained params, rounds drawn before) -> (Drawn, rounds drawn now, metrics)`."""
 
-    def prepare(params, ref_params, reward_params, given, rollout: Rollout):
-        trajectory = rollout.trajectory
-        scores = reward.scores(reward_params, given, trajectory)
-        ref = lab.policy.logps(ref_params, trajectory.inputs, trajectory.actions)
-        ref = jnp.where(trajectory.mask, ref, 0.0)
-        batch, metrics = method.prepare(params, Scored(rollout, scores, ref))
-        gap = jnp.where(trajectory.mask, rollout.token_logps - ref, 0.0)
-        finite = jnp.isfinite(scores)
-        return batch, metrics | {
-            "scores/mean": jnp.sum(jnp.where(finite, scores, 0.0)) / jnp.maximum(finite.sum(), 1),
-            "scores/finite": finite.mean(),
-            "kl/ref": jnp.sum(gap, -1).mean(),
-            "answers/length": jnp.sum(trajectory.mask, -1).mean(),
-            "answers/finished": rollout.finished.mean(),
-        }
+    def draw_round(params: Params, number: int) -> Drawn:
+        prompts = make_prompts(lab, task, numbers[number])
+        draw_key, _ = draw_keys(method, key, number)
+        rollout = lab.draw(
+            method.policy(params), prompts, draw_key, method.samples, sampling=sampling
+        )
+        return Drawn(prompts, rollout, *reward.host(prompts, actions_of(rollout.trajectory)))
 
-    return prepare
+    grade = make_grade(reward)
+
+    def draw(params: Params, before: int) -> tuple[Drawn, int, dict[str, Any]]:
+        if method.rounds is None:
+            drawn = draw_round(params, before)
+            return drawn, before + 1, named_means(drawn.named)
+        drawn, count, metrics = informative_batch(
+            lambda more: draw_round(params, before + more), grade, rounds=method.rounds
+        )
+        metrics |= named_means(drawn.named)
+        if lab.mesh is not None:
+            drawn = drawn._replace(rollout=split_batch(drawn.rollout, lab.mesh))
+        return drawn, before + count, metrics
+
+    return draw
+
+
+def draw_keys(method: OnlineMethod, key: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
+    """Keys of a round's answers and of the order of its minibatches."""
+    here = jax.random.fold_in(key, number)
+    if method.passes is None:
+        return here, here
+    draw_key, order_key = jax.random.split(here)
+    return draw_key, order_key
+
+
+def named_means(named: Scores) -> dict[str, tuple[float, int]]:
+    """The mean of every named score as total and weight, "named/<name>"."""
+    means = {}
+    for name, scores in named.items():
+        finite = scores[np.isfinite(scores)]
+        means[f"named/{name}"] = (float(finite.sum()), finite.size)
+    return means
 
 
 def prompt_rows(task: Task, *, batch_size: int, seed: int, split: str = "train") -> Rows:
@@ -129,13 +161,3 @@ def prompt_rows(task: Task, *, batch_size: int, seed: int, split: str = "train")
         seed=seed,
         batch_fn=lambda rows: np.asarray(rows) + prompts.start,
     )
-
-
-def flat(tree: PyTree) -> PyTree:
-    """[B, K, ...] as [B K, ...]."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
-
-
-def same(params: Params) -> Params:
-    """A method that trains the policy and nothing else."""
-    return params

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.recipes.lab import LanguageLab, decode_texts
 from rlhf_jax.recipes.offline import ScoreScale
-from rlhf_jax.recipes.task import Task, overall, score_answers
+from rlhf_jax.recipes.task import Scores, Task, overall, score_answers
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Params, Prompts, Trajectory
 
@@ -23,12 +23,13 @@ class Reward(NamedTuple):
     """One number for each answer of a rollout.
 
     params: arrays that `scores` is given.
-    host: `(prompts, actions [B, K, T]) -> arrays`, before the compiled step; anything, or ().
+    host: `(prompts, actions [B, K, T]) -> (arrays, named)`, before the compiled step: arrays for
+      `scores`, anything or (); name -> [B, K] numbers to log.
     scores: pure `(params, host's arrays, trajectory [B, K]) -> [B, K]`; NaN leaves an answer out.
     """
 
     params: Params
-    host: Callable[[Prompts, np.ndarray], Any]
+    host: Callable[[Prompts, np.ndarray], tuple[Any, Scores]]
     scores: Callable[[Params, Any, Trajectory], Float[Array, "B K"]]
 
 
@@ -39,27 +40,39 @@ def model_reward(lab: LanguageLab, params: Params, scale: ScoreScale) -> Reward:
         return (lab.reward.scores(params["model"], trajectory) - params["mean"]) / params["std"]
 
     arrays = {"model": params, "mean": scale.mean, "std": scale.std}
-    return Reward(arrays, lambda prompts, actions: (), scores)
+    return Reward(arrays, lambda prompts, actions: ((), {}), scores)
 
 
 def task_reward(lab: LanguageLab, task: Task) -> Reward:
     """The task's objective, scored on texts."""
 
-    def host(prompts: Prompts, actions: np.ndarray) -> np.ndarray:
+    def host(prompts: Prompts, actions: np.ndarray) -> tuple[np.ndarray, Scores]:
         rows, samples = actions.shape[:2]
         texts = decode_texts(lab, actions.reshape(rows * samples, -1))
         indices = np.repeat(np.asarray(prompts.indices), samples)
-        found = overall(task, score_answers(task, indices, texts))
-        return found.reshape(rows, samples).astype(np.float32)
+        named = score_answers(task, indices, texts)
+        total = overall(task, named).reshape(rows, samples).astype(np.float32)
+        return total, {name: each.reshape(rows, samples) for name, each in named.items()}
 
-    return Reward((), host, lambda params, given, trajectory: given)
+    return known_reward()._replace(host=host)
+
+
+def known_reward() -> Reward:
+    """Scores that were computed before: they are given in place of the host's arrays."""
+    return Reward((), lambda prompts, actions: ((), {}), lambda params, given, trajectory: given)
 
 
 def weighted_reward(parts: dict[str, tuple[float, Reward]]) -> Reward:
     """The weighted sum of several; an answer that one of them leaves out is left out."""
 
-    def host(prompts: Prompts, actions: np.ndarray) -> dict[str, Any]:
-        return {name: one.host(prompts, actions) for name, (_, one) in parts.items()}
+    def host(prompts: Prompts, actions: np.ndarray) -> tuple[dict[str, Any], Scores]:
+        found = {part: one.host(prompts, actions) for part, (_, one) in parts.items()}
+        named = {
+            f"{part}/{name}": each
+            for part, (_, scores) in found.items()
+            for name, each in scores.items()
+        }
+        return {part: arrays for part, (arrays, _) in found.items()}, named
 
     def scores(params: Any, given: Any, trajectory: Trajectory) -> Array:
         return sum(

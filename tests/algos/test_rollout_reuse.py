@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from rlhf_jax.algos import ppo, preference
+from rlhf_jax.algos.epochs import make_epochs
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.envs.bandit import bandit_trajectory
 from rlhf_jax.policies.tabular import tabular_policy, tabular_value
@@ -46,7 +47,7 @@ def assert_same(a, b):
 def test_one_pass_in_one_minibatch_is_the_update():
     config, batch = rollout()
     update = ppo.make_update(POLICY, VALUE, OPTIMIZER, config)
-    once = ppo.make_epochs(update, epochs=1, minibatches=1)
+    once = make_epochs(update, epochs=1, minibatches=1)
     assert_same(once(start(), batch, jax.random.key(3))[0], update(start(), batch)[0])
 
 
@@ -54,7 +55,7 @@ def test_two_passes_are_four_updates_on_shuffled_halves():
     config, batch = rollout()
     update = ppo.make_update(POLICY, VALUE, OPTIMIZER, config)
     key = jax.random.key(3)
-    got, _ = jax.jit(ppo.make_epochs(update, epochs=2, minibatches=2))(start(), batch, key)
+    got, _ = jax.jit(make_epochs(update, epochs=2, minibatches=2))(start(), batch, key)
     want = start()
     for k in jax.random.split(key, 2):
         order = jax.random.permutation(k, 8)
@@ -67,8 +68,8 @@ def test_two_passes_are_four_updates_on_shuffled_halves():
 def test_minibatches_that_do_not_divide_are_named():
     config, batch = rollout()
     update = ppo.make_update(POLICY, VALUE, OPTIMIZER, config)
-    with pytest.raises(ValueError, match="8 answers do not divide into 3 minibatches"):
-        ppo.make_epochs(update, epochs=1, minibatches=3)(start(), batch, jax.random.key(0))
+    with pytest.raises(ValueError, match="8 rows do not divide into 3 minibatches"):
+        make_epochs(update, epochs=1, minibatches=3)(start(), batch, jax.random.key(0))
 
 
 def test_rank_pairs_chooses_the_higher_score_and_leaves_out_what_is_undecided():

@@ -1,0 +1,37 @@
+"""Online methods as data: a function from a scored rollout to a batch, and an objective of it.
+
+    method = rloo(lab, samples=4, kl=Penalty(0.05))
+
+| method | function | advantages | loss and average |
+|---|---|---|---|
+| PPO with a critic | `ppo` | GAE | `ppo_clip_loss`, `clipped_value_loss` per token |
+| REINFORCE | `reinforce` | leave-one-out over the batch | `reinforce_loss` per answer |
+| RLOO | `rloo` | leave-one-out | `rloo_loss` |
+| GRPO | `grpo` | normalised | `dapo_loss`, one clip, mean of token means |
+| Dr. GRPO | `dr_grpo` | centred | `dapo_loss`, one clip, constant denominator |
+| DAPO | `dapo` | normalised | `dapo_loss`, token mean; dynamic sampling |
+| GSPO | `gspo` | normalised | `gspo_loss` |
+| CISPO | `cispo` | normalised | `cispo_loss`, token mean |
+| best-of-K fine-tuning | `best_of` | 1 for the best answer | `reinforce_loss`, token mean |
+| online DPO, IPO, SimPO, ... | `online_pairs` | | any loss of pairs |
+| P3O | `p3o` | differences of scores | `p3o_v2_loss`, `p3o_v1_loss` |
+
+`reinforce` to `cispo` take the options of `answer_method`: the KL penalty, epochs, minibatches and
+rounds of dynamic sampling.
+"""
+
+from rlhf_jax.recipes.methods.answers import Penalty as Penalty
+from rlhf_jax.recipes.methods.answers import answer_method as answer_method
+from rlhf_jax.recipes.methods.answers import per_token as per_token
+from rlhf_jax.recipes.methods.critic import critic_of as critic_of
+from rlhf_jax.recipes.methods.critic import ppo as ppo
+from rlhf_jax.recipes.methods.groups import best_of as best_of
+from rlhf_jax.recipes.methods.groups import cispo as cispo
+from rlhf_jax.recipes.methods.groups import dapo as dapo
+from rlhf_jax.recipes.methods.groups import dr_grpo as dr_grpo
+from rlhf_jax.recipes.methods.groups import grpo as grpo
+from rlhf_jax.recipes.methods.groups import gspo as gspo
+from rlhf_jax.recipes.methods.groups import reinforce as reinforce
+from rlhf_jax.recipes.methods.groups import rloo as rloo
+from rlhf_jax.recipes.methods.pairs import online_pairs as online_pairs
+from rlhf_jax.recipes.methods.pairs import p3o as p3o

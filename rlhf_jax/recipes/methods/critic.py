@@ -1,0 +1,59 @@
+"""PPO with a critic."""
+
+from dataclasses import replace
+from typing import Any
+
+from rlhf_jax.algos import ppo as ppo_update
+from rlhf_jax.algos.ppo import ActorCritic, PPOBatch, PPOConfig
+from rlhf_jax.recipes.lab import LanguageLab
+from rlhf_jax.recipes.offline import ScoreScale
+from rlhf_jax.recipes.online_method import OnlineMethod, Scored, flat
+from rlhf_jax.types import Params
+
+
+def ppo(
+    lab: LanguageLab, config: PPOConfig, critic: Params, *, epochs: int = 1, minibatches: int = 1
+) -> OnlineMethod:
+    """PPO with a critic, one answer to each prompt, the KL penalty in the reward of each token.
+
+    Args:
+      critic: first parameters of the value model, e.g. `critic_of` a reward model.
+      epochs, minibatches: as in `algos.epochs.make_epochs`; the order is shuffled even at 1 and 1.
+    """
+
+    def prepare(params: ActorCritic, scored: Scored) -> tuple[PPOBatch, dict[str, Any]]:
+        rollout = scored.rollout
+        trajectory = flat(rollout.trajectory)
+        batch = ppo_update.make_batch(
+            trajectory,
+            flat(scored.scores),
+            old_logps=flat(rollout.token_logps),
+            ref_logps=flat(scored.ref_token_logps),
+            old_values=lab.value.values(params.value, trajectory.inputs),
+            config=replace(config, beta=scored.beta),
+            weights=flat(scored.weights),
+        )
+        return batch, {}
+
+    return OnlineMethod(
+        samples=1,
+        start=lambda params: ActorCritic(params, critic),
+        policy=lambda params: params.policy,
+        axes=ActorCritic(lab.axes["policy"], lab.axes["value"]),
+        prepare=prepare,
+        objective=ppo_update.make_objective(lab.policy, lab.value, config),
+        beta=config.beta,
+        passes=(epochs, minibatches),
+    )
+
+
+def critic_of(reward_params: Params, scale: ScoreScale) -> Params:
+    """A critic that starts as the reward model, its head rescaled to predict scaled scores."""
+    head = reward_params["head"]
+    return {
+        **reward_params,
+        "head": {
+            "weight": head["weight"] / scale.std,
+            "bias": (head["bias"] - scale.mean) / scale.std,
+        },
+    }

@@ -1,0 +1,184 @@
+"""An online method as data, and what is compiled of it: from rollout to batch, and the update."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from rlhf_jax.algos import sft
+from rlhf_jax.algos.epochs import make_epochs
+from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.losses.policy_gradient import truncated_importance_weights
+from rlhf_jax.ops.kl import adapted_beta
+from rlhf_jax.ops.logprobs import sequence_logps
+from rlhf_jax.ops.masking import Mean
+from rlhf_jax.recipes.lab import LanguageLab
+from rlhf_jax.recipes.rewards import Reward
+from rlhf_jax.recipes.rows import Rows
+from rlhf_jax.sampling.decode import Rollout, SamplingConfig
+from rlhf_jax.types import Params, PyTree, Scalar, TrainState
+
+MAX_SAMPLER_RATIO = 2.0  # of an answer's pi / pi_sampler, where the two differ
+
+
+class Scored(NamedTuple):
+    """K answers to each of B prompts and what they are worth.
+
+    rollout: [B, K]. scores: [B, K], NaN where an answer is left out.
+    ref_token_logps: [B, K, T] under the reference, 0 where the mask is False.
+    beta: the KL weight of this step.
+    weights: [B, K] of each answer in the mean, pi / pi_sampler truncated; None where the policy
+      itself was sampled, for ones.
+    """
+
+    rollout: Rollout
+    scores: Float[Array, "B K"]
+    ref_token_logps: Float[Array, "B K T"]
+    beta: Scalar = 0.0
+    weights: Float[Array, "B K"] | None = None
+
+
+class OnlineMethod(NamedTuple):
+    """A way to learn from scored rollouts.
+
+    samples: K, answers to each prompt.
+    start: policy params -> the params that are trained. policy: those -> the policy's.
+    axes: logical axis names of the trained params.
+    prepare: pure `(trained params, Scored) -> (batch, metrics)`.
+    objective: pure `(trained params, batch) -> (loss as a Mean, diagnostics)`.
+    beta: the KL weight that `prepare` finds in `Scored`, at first if it is adapted.
+    passes: (epochs, minibatches) over each batch in shuffled order; None is one step on all of it.
+    rounds: dynamic sampling, at most so many rounds of prompts for a batch without groups of equal
+      scores; None takes the groups as they come.
+    """
+
+    samples: int
+    start: Callable[[Params], Params]
+    policy: Callable[[Params], Params]
+    axes: PyTree
+    prepare: Callable[[Params, Scored], tuple[PyTree, dict[str, Any]]]
+    objective: Callable[[Params, PyTree], tuple[Mean, Diagnostics]]
+    beta: Scalar = 0.0
+    passes: tuple[int, int] | None = None
+    rounds: int | None = None
+
+
+class KLTarget(NamedTuple):
+    """The KL to the reference, in nats per answer, that beta is steered to (`adapted_beta`)."""
+
+    kl: float
+    gain: float = 0.1
+
+
+class Mix(NamedTuple):
+    """A supervised loss on given rows beside the method's own (PPO-ptx).
+
+    rows: `rows[i]`, a Trajectory [M], goes into every gradient step on the batch of step i.
+    weight: of its token mean; the method's loss has 1.
+    Reference: Ouyang et al. 2022, arXiv:2203.02155, Section 3.5.
+    """
+
+    rows: Rows
+    weight: float
+
+
+def make_prepare(
+    lab: LanguageLab,
+    method: OnlineMethod,
+    reward: Reward,
+    *,
+    sampling: SamplingConfig | None = None,
+    kl_target: KLTarget | None = None,
+    keep_scores: bool = False,
+) -> Callable[..., tuple[PyTree, dict[str, Any], dict[str, Array]]]:
+    """From a rollout to the method's batch, with the numbers that every method logs.
+
+    Its last result holds the next "beta" if there is a target, and the "scores" to be kept: no
+    other array leaves the compiled step.
+    """
+
+    def prepare(params, ref_params, reward_params, given, rollout: Rollout, beta):
+        trajectory = rollout.trajectory
+        scores = reward.scores(reward_params, given, trajectory)
+        ref = lab.policy.logps(ref_params, trajectory.inputs, trajectory.actions)
+        ref = jnp.where(trajectory.mask, ref, 0.0)
+        beta = method.beta if kl_target is None else beta
+        weights = sampler_weights(rollout, sampling)
+        batch, metrics = method.prepare(params, Scored(rollout, scores, ref, beta, weights))
+        gap = jnp.where(trajectory.mask, rollout.token_logps - ref, 0.0)
+        finite = jnp.isfinite(scores)
+        metrics |= {
+            "scores/mean": jnp.sum(jnp.where(finite, scores, 0.0)) / jnp.maximum(finite.sum(), 1),
+            "scores/finite": finite.mean(),
+            "kl/ref": jnp.sum(gap, -1).mean(),
+            "answers/length": jnp.sum(trajectory.mask, -1).mean(),
+            "answers/finished": rollout.finished.mean(),
+        }
+        more = {"scores": scores} if keep_scores else {}
+        if kl_target is not None:
+            metrics["kl/beta"], (kl, gain) = beta, kl_target
+            more["beta"] = adapted_beta(beta, metrics["kl/ref"], target=kl, gain=gain)
+        return batch, metrics, more
+
+    return prepare
+
+
+def sampler_weights(
+    rollout: Rollout, sampling: SamplingConfig | None
+) -> Float[Array, "B K"] | None:
+    """min(pi / pi_sampler, 2) of each answer; None where the policy itself is sampled."""
+    if sampling is None or (sampling.temperature, sampling.top_k, sampling.top_p) == (1, 0, 1):
+        return None
+    mask = rollout.trajectory.mask
+    logps = sequence_logps(rollout.token_logps, mask)
+    sampler = sequence_logps(rollout.sampling_token_logps, mask)
+    return truncated_importance_weights(logps, sampler, max_ratio=MAX_SAMPLER_RATIO)
+
+
+def make_step(
+    lab: LanguageLab,
+    method: OnlineMethod,
+    optimizer: optax.GradientTransformation,
+    *,
+    mix_weight: float | None = None,
+) -> Callable[..., tuple[TrainState, Diagnostics]]:
+    """Pure `step(state, (batch, rows of the mix), key) -> (state, metrics)`: all passes of a batch.
+
+    Args:
+      mix_weight: None where there is no mix, and then the rows are ().
+    """
+    supervised = sft.make_objective(lab.policy)
+
+    def step(state: TrainState, given: tuple[PyTree, PyTree], key: jax.Array):
+        batch, rows = given
+
+        def update(state, batch):
+            def objective(params):
+                loss, diagnostics = method.objective(params, batch)
+                if mix_weight is None:
+                    return loss, diagnostics
+                other, _ = supervised(method.policy(params), rows)
+                both = loss.value() + mix_weight * other.value()
+                return Mean(both, jnp.ones(())), diagnostics | {"loss/mix": other}
+
+            return gradient_step(state, objective, optimizer)
+
+        if method.passes is None:
+            return update(state, batch)
+        epochs, minibatches = method.passes
+        return make_epochs(update, epochs=epochs, minibatches=minibatches)(state, batch, key)
+
+    return step
+
+
+def flat(tree: PyTree) -> PyTree:
+    """[B, K, ...] as [B K, ...]."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
+def same(params: Params) -> Params:
+    """A method that trains the policy and nothing else."""
+    return params
