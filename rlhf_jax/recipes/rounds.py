@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.groups import informative_groups
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.task import Scores
@@ -55,6 +56,7 @@ def informative_batch(
       that they fill) and "scores/drawn" (mean over all that were drawn).
     Reference: Yu et al. 2025, arXiv:2503.14476, Section 3.2.
     """
+    check_range("[1, inf)", rounds=rounds)
     kept, graded, count, number = [], [], 0, 0
     while True:
         drawn = draw(number)

@@ -8,6 +8,7 @@ import pytest
 
 from rlhf_jax.losses.policy_gradient import reinforce_loss
 from rlhf_jax.ops.kl import (
+    adapted_beta,
     exact_kl,
     forward_kl_surrogate,
     k1,
@@ -203,3 +204,16 @@ def test_exact_kl_keeps_float64_and_lifts_bfloat16():
         p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
         kl = exact_kl(jnp.log(p), jnp.log(q))
         np.testing.assert_allclose(kl, np.sum(p * np.log(p / q)), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("kl", "want"),
+    [
+        (5.5, 0.101),  # error 0.1, times the gain 0.1
+        (60.0, 0.102),  # error 11, cut to 0.2
+        (0.0, 0.098),  # error -1, cut to -0.2
+        (5.0, 0.1),
+    ],
+)
+def test_beta_follows_the_kl_that_is_wanted(kl, want):
+    assert float(adapted_beta(0.1, kl, target=5.0)) == pytest.approx(want, rel=1e-6)

@@ -48,6 +48,7 @@ class Penalty(NamedTuple):
     surrogate: KLSurrogate | None = None
 
 
+@runtime_checkable
 class GroupAdvantages(Protocol):
     """Advantages [B, K] of scores [B, K], 0 where a score is not finite."""
 

@@ -1,0 +1,244 @@
+"""Online methods: advantages by hand, identities between methods, and that each of them learns."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from unigram_lab import RED, TASK, keyed, probability_of_red, rollout_of, unigram_lab
+
+from rlhf_jax.losses.group_policy_gradient import dr_grpo_loss, grpo_loss
+from rlhf_jax.losses.preference import dpo_loss
+from rlhf_jax.ops.kl import k2, k3
+from rlhf_jax.recipes import (
+    Fit,
+    Penalty,
+    Scored,
+    best_of,
+    cispo,
+    dapo,
+    dr_grpo,
+    grpo,
+    gspo,
+    online,
+    online_pairs,
+    p3o,
+    prompt_rows,
+    reinforce,
+    rloo,
+    task_reward,
+)
+from rlhf_jax.recipes.online_method import flat
+from rlhf_jax.training import open_run, run_stage
+
+LAB = unigram_lab()
+START = LAB.policy.init(None)
+
+METHODS = {
+    "reinforce": reinforce(LAB),
+    "reinforce of groups": reinforce(LAB, samples=4, kl=Penalty(0.01)),
+    "rloo": rloo(LAB, samples=4, kl=Penalty(0.01)),
+    "rloo, passes": rloo(LAB, samples=4, clip_eps=0.3, epochs=2, minibatches=2),
+    "grpo": grpo(LAB, samples=4, kl=Penalty(0.01, k3)),
+    "dr_grpo": dr_grpo(LAB, samples=4),
+    "dapo": dapo(LAB, samples=4, overlong_cache=1),
+    "gspo": gspo(LAB, samples=4, kl=Penalty(0.01, k2)),
+    "cispo": cispo(LAB, samples=4, epochs=2, minibatches=1),
+    "best_of": best_of(LAB, samples=4),
+    "online_pairs": online_pairs(LAB, partial(dpo_loss, beta=0.1)),
+    "p3o": p3o(LAB, beta=0.01),
+    "p3o, separate clips": p3o(LAB, joint=False, epochs=2, minibatches=2),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_makes_the_rewarded_word_likely(name, tmp_path):
+    numbers = prompt_rows(TASK, batch_size=8, seed=0)
+    fit = Fit(optax.adam(0.1), steps=15)
+
+    def work(stage):
+        reward = task_reward(LAB, TASK)
+        args = (TASK, METHODS[name], reward, START, numbers, fit)
+        return {"params": online(stage, LAB, *args, key=keyed(LAB))}, {}
+
+    with open_run(tmp_path / "run", slug="methods", config={}) as run:
+        params = run_stage(run, "online", work).arrays["params"]
+    assert probability_of_red(START) == pytest.approx(1 / 8)
+    assert probability_of_red(params) > 0.25
+
+
+# Two prompts, three answers of two tokens; the last answer has no score.
+ANSWERS = np.array([[[4, 5], [5, 6], [7, 7]], [[4, 4], [6, 5], [5, 5]]])
+SCORES = jnp.array([[1.0, 2.0, 6.0], [0.0, 4.0, jnp.nan]])
+
+
+def scored(scores=SCORES, answers=ANSWERS, gap=0.0, beta=0.0):
+    """`gap` is log pi - log pi_ref of each token."""
+    rollout = rollout_of(LAB, answers)
+    return Scored(rollout, scores, rollout.token_logps - gap, beta)
+
+
+SPREAD = 7.0**0.5  # variance of 1, 2, 6 about 3 is (4 + 1 + 9) / 2
+ADVANTAGES = {
+    # 1 - (2 + 6 + 0 + 4) / 4, 2 - 11/4, 6 - 7/4, 0 - 13/4, 4 - 9/4.
+    "reinforce": ([[-2.0, -0.75, 4.25], [-3.25, 1.75, 0.0]], reinforce(LAB, samples=3)),
+    # 1 - (2 + 6) / 2, 2 - 7/2, 6 - 3/2; 0 - 4, 4 - 0.
+    "rloo": ([[-3.0, -1.5, 4.5], [-4.0, 4.0, 0.0]], rloo(LAB, samples=3)),
+    # Minus the means 3 and 2.
+    "dr_grpo": ([[-2.0, -1.0, 3.0], [-2.0, 2.0, 0.0]], dr_grpo(LAB, samples=3)),
+    # Those over sqrt 7 and over sqrt((4 + 4) / 1) = sqrt 8.
+    "grpo": (
+        [[-2 / SPREAD, -1 / SPREAD, 3 / SPREAD], [-(0.5**0.5), 0.5**0.5, 0.0]],
+        grpo(LAB, samples=3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADVANTAGES)
+def test_advantages_by_hand(name):
+    want, method = ADVANTAGES[name]
+    batch, metrics = method.prepare(START, scored())
+    np.testing.assert_allclose(batch.columns["advantages"], np.ravel(want), rtol=1e-4)
+    assert batch.weights.tolist() == [1, 1, 1, 1, 1, 0]
+    assert batch.answers.actions.tolist() == ANSWERS.reshape(6, 2).tolist()
+    assert float(metrics["groups/informative"]) == 1.0
+
+
+@pytest.mark.parametrize("make", [gspo, cispo, dapo])
+def test_the_others_of_its_kind_have_the_advantages_of_grpo(make):
+    batch, _ = make(LAB, samples=3).prepare(START, scored())
+    np.testing.assert_allclose(batch.columns["advantages"], np.ravel(ADVANTAGES["grpo"][0]), 1e-4)
+
+
+def test_a_penalty_in_the_reward_is_taken_off_the_score():
+    # Gaps of 0.5 a token, two tokens: 0.3 * 1 off answer 0 of prompt 0, nothing off the others.
+    gap = jnp.zeros(ANSWERS.shape).at[0, 0].set(0.5)
+    method = rloo(LAB, samples=3, kl=Penalty(0.3))
+    batch, _ = method.prepare(START, scored(gap=gap, beta=method.beta))
+    # 0.7 - 4, 2 - 6.7 / 2, 6 - 2.7 / 2.
+    np.testing.assert_allclose(batch.columns["advantages"][:3], [-3.3, -1.35, 4.65], rtol=1e-5)
+
+
+def test_overlong_answers_are_punished_before_they_are_compared():
+    answers = np.full((1, 2, 3), RED)
+    rollout = rollout_of(LAB, answers)
+    mask = jnp.array([[[True, True, True], [True, True, False]]])
+    trajectory = rollout.trajectory.__class__(rollout.trajectory.inputs, answers, mask)
+    given = Scored(rollout._replace(trajectory=trajectory), jnp.ones((1, 2)), rollout.token_logps)
+    # Length 3 of 3 costs 1, length 2 nothing with a cache of 1: scores 0 and 1, deviation sqrt 0.5.
+    batch, metrics = dapo(LAB, samples=2, overlong_cache=1).prepare(START, given)
+    np.testing.assert_allclose(batch.columns["advantages"], [-(0.5**0.5), 0.5**0.5], rtol=1e-3)
+    # Dynamic sampling looks at the scores as they were.
+    assert float(metrics["groups/informative"]) == 0.0
+
+
+def test_best_of_takes_the_best_scored_answer():
+    scores = jnp.array([[1.0, 6.0, jnp.nan], [jnp.nan, jnp.nan, jnp.nan]])
+    batch, metrics = best_of(LAB, samples=3).prepare(START, scored(scores))
+    assert batch.answers.actions[0].tolist() == [5, 6]
+    assert batch.weights.tolist() == [1, 0]
+    assert float(metrics["scores/best"]) == 6.0
+    loss, _ = best_of(LAB, samples=3).objective(START, batch)
+    assert float(loss) == pytest.approx(np.log(8.0))  # nats per token of a uniform policy
+
+
+def gradient(method, params, batch):
+    return jax.grad(lambda p: method.objective(p, batch)[0].value())(params)
+
+
+MOVED = START + 0.1 * jnp.arange(8.0)
+
+
+def columns_of(method, beta=0.0):
+    batch, _ = method.prepare(START, scored(gap=0.2, beta=beta))
+    return batch, flat(scored(gap=0.2).rollout.token_logps)
+
+
+def test_grpo_with_k3_is_its_loss():
+    method = grpo(LAB, samples=3, kl=Penalty(0.3, k3))
+    batch, old = columns_of(method, beta=0.3)
+
+    def loss(params):
+        answers = batch.answers
+        logps = LAB.policy.logps(params, answers.inputs, answers.actions)
+        advantages = batch.columns["advantages"]
+        losses = grpo_loss(logps, old, old - 0.2, advantages, answers.mask, clip_eps=0.2, beta=0.3)
+        return losses[:5].mean()
+
+    got = method.objective(MOVED, batch)[0]
+    np.testing.assert_allclose(float(got), float(loss(MOVED)), rtol=1e-5)
+    np.testing.assert_allclose(gradient(method, MOVED, batch), jax.grad(loss)(MOVED), atol=1e-6)
+
+
+def test_dr_grpo_is_its_loss():
+    method = dr_grpo(LAB, samples=3)
+    batch, old = columns_of(method)
+
+    def loss(params):
+        answers = batch.answers
+        logps = LAB.policy.logps(params, answers.inputs, answers.actions)
+        advantages = batch.columns["advantages"]
+        losses = dr_grpo_loss(logps, old, advantages, answers.mask, clip_eps=0.2, max_length=3)
+        return losses[:5].mean()
+
+    np.testing.assert_allclose(gradient(method, MOVED, batch), jax.grad(loss)(MOVED), atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [grpo, gspo, cispo])
+def test_at_ratio_one_a_clip_leaves_the_policy_gradient_of_token_means(make):
+    method = make(LAB, samples=3)
+    batch, _ = columns_of(method)
+
+    def surrogate(params):
+        answers = batch.answers
+        logps = LAB.policy.logps(params, answers.inputs, answers.actions)
+        return -(batch.columns["advantages"] * logps.mean(-1))[:5].mean()
+
+    np.testing.assert_allclose(
+        gradient(method, START, batch), jax.grad(surrogate)(START), atol=1e-6
+    )
+
+
+def test_dr_grpo_is_rloo_up_to_the_group_and_the_length():
+    full = Scored(rollout_of(LAB, ANSWERS), jnp.nan_to_num(SCORES), jnp.zeros(ANSWERS.shape))
+    grads = {}
+    for make in (dr_grpo, rloo):
+        method = make(LAB, samples=3)
+        grads[make] = gradient(method, START, method.prepare(START, full)[0])
+    # (G - 1) / G / L_max with G = 3 answers and L_max = 3 tokens.
+    np.testing.assert_allclose(grads[dr_grpo], grads[rloo] * 2 / 3 / 3, atol=1e-6)
+
+
+def test_rloo_of_two_answers_is_p3o():
+    two = Scored(rollout_of(LAB, ANSWERS[:, :2]), SCORES[:, :2], jnp.zeros((2, 2, 2)))
+    one, pair = rloo(LAB, samples=2), p3o(LAB)
+    got = gradient(one, START, one.prepare(START, two)[0])
+    want = gradient(pair, START, pair.prepare(START, two)[0])
+    assert float(jnp.abs(got).max()) > 0.1
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+GROUPS = [name for name in METHODS if METHODS[name].samples in (2, 4)]
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_what_an_answer_without_a_score_says_never_matters(name):
+    method, rng = METHODS[name], np.random.default_rng(0)
+    answers = rng.integers(4, 8, (2, method.samples, 3))
+    scores = jnp.asarray(rng.normal(size=(2, method.samples)), jnp.float32).at[0, 1].set(jnp.nan)
+    others = answers.copy()
+    others[0, 1] = (others[0, 1] + 1) % 4
+    grads = []
+    for each, gap in ((answers, 0.1), (others, jnp.full(answers.shape, 0.1).at[0, 1].set(jnp.nan))):
+        batch, _ = method.prepare(START, scored(scores, each, gap=gap, beta=method.beta))
+        grads.append(np.asarray(gradient(method, MOVED, batch)))
+    assert np.abs(grads[0]).max() > 0
+    np.testing.assert_array_equal(*grads)
+
+
+def test_a_sampler_weighs_answers():
+    given = scored()._replace(weights=jnp.array([[0.5, 1.0, 2.0], [1.0, 1.0, 1.0]]))
+    batch, _ = rloo(LAB, samples=3).prepare(START, given)
+    assert batch.weights.tolist() == [0.5, 1, 2, 1, 1, 0]
