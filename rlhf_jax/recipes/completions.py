@@ -42,7 +42,7 @@ def make_table(
         begun = True
         answers = decode_texts(lab, actions_of(drawn.rollout.trajectory).reshape(scores.size, -1))
         indices = np.asarray(drawn.prompts.indices)
-        prompts = list(zip(indices, task.texts(indices), strict=True))
+        prompts = list(zip(indices.tolist(), task.texts(indices), strict=True))
         append_rows(path, i + 1, prompts, answers, jax.device_get(scores), drawn.named)
 
     return write
@@ -92,7 +92,7 @@ def append_rows(
             b, k = divmod(place, copies)
             row = {
                 "step": step,
-                "prompt_index": int(prompts[b][0]),
+                "prompt_index": prompts[b][0],
                 "prompt": prompts[b][1],
                 "answer": answer,
                 "score": _number(scores[b, k]),

@@ -8,6 +8,7 @@ objective of that batch (`recipes.methods`). Nothing else in a run depends on it
 targets, pretraining mixes and the table of completions are options of `online`.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -106,7 +107,7 @@ def make_draw_batch(
     numbers: Rows,
     key: jax.Array,
     sampling: SamplingConfig | None,
-) -> Any:
+) -> Callable[[Params, int], tuple[Drawn, int, dict[str, Any]]]:
     """`(trained params, rounds drawn before) -> (Drawn, rounds drawn now, metrics)`."""
 
     def draw_round(params: Params, number: int) -> Drawn:

@@ -18,8 +18,8 @@ from rlhf_jax.ops.masking import Mean
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.rows import Rows
-from rlhf_jax.sampling.decode import Rollout, SamplingConfig
-from rlhf_jax.types import Params, PyTree, Scalar, TrainState
+from rlhf_jax.sampling.decode import SamplingConfig
+from rlhf_jax.types import Params, PyTree, Rollout, Scalar, TrainState
 
 MAX_SAMPLER_RATIO = 2.0  # of an answer's pi / pi_sampler, where the two differ
 

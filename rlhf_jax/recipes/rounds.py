@@ -11,8 +11,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.ops.groups import informative_groups
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.task import Scores
-from rlhf_jax.sampling.decode import Rollout
-from rlhf_jax.types import Params, Prompts, PyTree
+from rlhf_jax.types import Params, Prompts, PyTree, Rollout
 
 
 class Drawn(NamedTuple):

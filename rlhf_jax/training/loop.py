@@ -165,13 +165,18 @@ def _flush(
     loss = math.nan
     for done, metrics in rows:
         for name in metrics:
-            if "loss" in name.split("/"):
+            if "loss" in name.split("/") and not _of_nothing(metrics[name]):
                 loss = as_number(metrics[name])
                 if not math.isfinite(loss):
                     raise _diverged(f"{stage}: {name} is {loss} at step {done}", store)
     end = rows[-1][0] if last else None
     write_metrics(writer, stage, [row for row in rows if row[0] % log_every == 0 or row[0] == end])
     return loss
+
+
+def _of_nothing(metric: Any) -> bool:
+    """Whether a metric is a mean over no rows, as of a batch without a scored answer."""
+    return isinstance(metric, tuple) and float(metric[1]) == 0
 
 
 def _save(store: Store, done: int, state: PyTree, kept: dict[str, Any], seconds: float) -> None:

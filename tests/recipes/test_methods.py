@@ -1,6 +1,6 @@
 """Online methods: advantages by hand, identities between methods, and that each of them learns."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +80,25 @@ def scored(scores=SCORES, answers=ANSWERS, gap=0.0, beta=0.0):
     return Scored(rollout, scores, rollout.token_logps - gap, beta)
 
 
+@cache
+def compiled(method):
+    """The method's `prepare`, and the gradient of its objective."""
+
+    def value(params, batch):
+        return method.objective(params, batch)[0].value()
+
+    return jax.jit(method.prepare), jax.jit(jax.grad(value))
+
+
+def prepared(method, given):
+    """The method's batch and metrics."""
+    return compiled(method)[0](START, given)
+
+
+def gradient(method, params, batch):
+    return compiled(method)[1](params, batch)
+
+
 SPREAD = 7.0**0.5  # variance of 1, 2, 6 about 3 is (4 + 1 + 9) / 2
 ADVANTAGES = {
     # 1 - (2 + 6 + 0 + 4) / 4, 2 - 11/4, 6 - 7/4, 0 - 13/4, 4 - 9/4.
@@ -99,7 +118,7 @@ ADVANTAGES = {
 @pytest.mark.parametrize("name", ADVANTAGES)
 def test_advantages_by_hand(name):
     want, method = ADVANTAGES[name]
-    batch, metrics = method.prepare(START, scored())
+    batch, metrics = prepared(method, scored())
     np.testing.assert_allclose(batch.columns["advantages"], np.ravel(want), rtol=1e-4)
     assert batch.weights.tolist() == [1, 1, 1, 1, 1, 0]
     assert batch.answers.actions.tolist() == ANSWERS.reshape(6, 2).tolist()
@@ -108,7 +127,7 @@ def test_advantages_by_hand(name):
 
 @pytest.mark.parametrize("make", [gspo, cispo, dapo])
 def test_the_others_of_its_kind_have_the_advantages_of_grpo(make):
-    batch, _ = make(LAB, samples=3).prepare(START, scored())
+    batch, _ = prepared(make(LAB, samples=3), scored())
     np.testing.assert_allclose(batch.columns["advantages"], np.ravel(ADVANTAGES["grpo"][0]), 1e-4)
 
 
@@ -116,7 +135,7 @@ def test_a_penalty_in_the_reward_is_taken_off_the_score():
     # Gaps of 0.5 a token, two tokens: 0.3 * 1 off answer 0 of prompt 0, nothing off the others.
     gap = jnp.zeros(ANSWERS.shape).at[0, 0].set(0.5)
     method = rloo(LAB, samples=3, kl=Penalty(0.3))
-    batch, _ = method.prepare(START, scored(gap=gap, beta=method.beta))
+    batch, _ = prepared(method, scored(gap=gap, beta=method.beta))
     # 0.7 - 4, 2 - 6.7 / 2, 6 - 2.7 / 2.
     np.testing.assert_allclose(batch.columns["advantages"][:3], [-3.3, -1.35, 4.65], rtol=1e-5)
 
@@ -128,7 +147,7 @@ def test_overlong_answers_are_punished_before_they_are_compared():
     trajectory = rollout.trajectory.__class__(rollout.trajectory.inputs, answers, mask)
     given = Scored(rollout._replace(trajectory=trajectory), jnp.ones((1, 2)), rollout.token_logps)
     # Length 3 of 3 costs 1, length 2 nothing with a cache of 1: scores 0 and 1, deviation sqrt 0.5.
-    batch, metrics = dapo(LAB, samples=2, overlong_cache=1).prepare(START, given)
+    batch, metrics = prepared(dapo(LAB, samples=2, overlong_cache=1), given)
     np.testing.assert_allclose(batch.columns["advantages"], [-(0.5**0.5), 0.5**0.5], rtol=1e-3)
     # Dynamic sampling looks at the scores as they were.
     assert float(metrics["groups/informative"]) == 0.0
@@ -136,7 +155,7 @@ def test_overlong_answers_are_punished_before_they_are_compared():
 
 def test_best_of_takes_the_best_scored_answer():
     scores = jnp.array([[1.0, 6.0, jnp.nan], [jnp.nan, jnp.nan, jnp.nan]])
-    batch, metrics = best_of(LAB, samples=3).prepare(START, scored(scores))
+    batch, metrics = prepared(best_of(LAB, samples=3), scored(scores))
     assert batch.answers.actions[0].tolist() == [5, 6]
     assert batch.weights.tolist() == [1, 0]
     assert float(metrics["scores/best"]) == 6.0
@@ -144,15 +163,11 @@ def test_best_of_takes_the_best_scored_answer():
     assert float(loss) == pytest.approx(np.log(8.0))  # nats per token of a uniform policy
 
 
-def gradient(method, params, batch):
-    return jax.grad(lambda p: method.objective(p, batch)[0].value())(params)
-
-
 MOVED = START + 0.1 * jnp.arange(8.0)
 
 
 def columns_of(method, beta=0.0):
-    batch, _ = method.prepare(START, scored(gap=0.2, beta=beta))
+    batch, _ = prepared(method, scored(gap=0.2, beta=beta))
     return batch, flat(scored(gap=0.2).rollout.token_logps)
 
 
@@ -206,7 +221,7 @@ def test_dr_grpo_is_rloo_up_to_the_group_and_the_length():
     grads = {}
     for make in (dr_grpo, rloo):
         method = make(LAB, samples=3)
-        grads[make] = gradient(method, START, method.prepare(START, full)[0])
+        grads[make] = gradient(method, START, prepared(method, full)[0])
     # (G - 1) / G / L_max with G = 3 answers and L_max = 3 tokens.
     np.testing.assert_allclose(grads[dr_grpo], grads[rloo] * 2 / 3 / 3, atol=1e-6)
 
@@ -214,8 +229,8 @@ def test_dr_grpo_is_rloo_up_to_the_group_and_the_length():
 def test_rloo_of_two_answers_is_p3o():
     two = Scored(rollout_of(LAB, ANSWERS[:, :2]), SCORES[:, :2], jnp.zeros((2, 2, 2)))
     one, pair = rloo(LAB, samples=2), p3o(LAB)
-    got = gradient(one, START, one.prepare(START, two)[0])
-    want = gradient(pair, START, pair.prepare(START, two)[0])
+    got = gradient(one, START, prepared(one, two)[0])
+    want = gradient(pair, START, prepared(pair, two)[0])
     assert float(jnp.abs(got).max()) > 0.1
     np.testing.assert_allclose(got, want, atol=1e-6)
 
@@ -232,7 +247,7 @@ def test_what_an_answer_without_a_score_says_never_matters(name):
     others[0, 1] = (others[0, 1] + 1) % 4
     grads = []
     for each, gap in ((answers, 0.1), (others, jnp.full(answers.shape, 0.1).at[0, 1].set(jnp.nan))):
-        batch, _ = method.prepare(START, scored(scores, each, gap=gap, beta=method.beta))
+        batch, _ = prepared(method, scored(scores, each, gap=gap, beta=method.beta))
         grads.append(np.asarray(gradient(method, MOVED, batch)))
     assert np.abs(grads[0]).max() > 0
     np.testing.assert_array_equal(*grads)
@@ -240,5 +255,5 @@ def test_what_an_answer_without_a_score_says_never_matters(name):
 
 def test_a_sampler_weighs_answers():
     given = scored()._replace(weights=jnp.array([[0.5, 1.0, 2.0], [1.0, 1.0, 1.0]]))
-    batch, _ = rloo(LAB, samples=3).prepare(START, given)
+    batch, _ = prepared(rloo(LAB, samples=3), given)
     assert batch.weights.tolist() == [0.5, 1, 2, 1, 1, 0]

@@ -10,10 +10,10 @@ from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.policies.language import language_trajectory
 from rlhf_jax.recipes import LanguageLab, text_task
 from rlhf_jax.recipes.lab import stage_key
-from rlhf_jax.sampling.decode import Rollout, SamplingConfig
+from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.sampling.filters import processed_logits
 from rlhf_jax.sampling.keys import row_keys
-from rlhf_jax.types import Policy
+from rlhf_jax.types import Policy, Rollout
 
 WORDS = ("red", "green", "blue", "grey")
 VOCABULARY = standard_vocabulary(train_word_tokenizer(WORDS))

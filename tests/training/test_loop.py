@@ -136,6 +136,16 @@ def test_a_loss_that_is_not_finite_is_named_and_never_saved(tmp_path, writer):
     assert rows_of(writer)[0] == {"stage": "ppo", "step": 1, "value/loss": 1.0, "kl": None}
 
 
+def test_a_loss_of_no_rows_is_no_divergence(tmp_path, writer):
+    def empty(state, step):
+        return state + 1, {"loss": (jnp.zeros(()), jnp.where(step == 1, 0.0, 2.0))}
+
+    store = Store(tmp_path / "store")
+    done = train(empty, jnp.float32(0), stage="ppo", steps=3, store=store, writer=writer)
+    assert float(done.state) == 3.0
+    assert [row["loss"] for row in rows_of(writer)] == [0.0, None, 0.0]
+
+
 @pytest.mark.parametrize(("bad_at", "left"), [(5, "the newest checkpoint is of step 3"), (2, "no")])
 def test_a_state_that_is_not_finite_is_named_and_never_saved(tmp_path, writer, bad_at, left):
     """The loss of a step is measured before its update: the state breaks while it is finite."""

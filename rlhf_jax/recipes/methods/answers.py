@@ -23,7 +23,7 @@ from rlhf_jax.ops.masking import (
 )
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, flat, same
-from rlhf_jax.types import Params
+from rlhf_jax.types import AnswerLoss, Params
 
 
 @runtime_checkable
@@ -57,7 +57,7 @@ class GroupAdvantages(Protocol):
 
 def answer_method(
     lab: LanguageLab,
-    loss: Callable[..., Array],
+    loss: AnswerLoss,
     *,
     samples: int,
     advantages: GroupAdvantages,
@@ -135,7 +135,7 @@ def reinforce_answers(
     return reinforce_loss(sequence_logps(token_logps, mask), advantages)
 
 
-def per_token(loss: Callable[..., Array]) -> Callable[..., Array]:
+def per_token(loss: Callable[..., Array]) -> AnswerLoss:
     """A loss `(logps, old_logps, advantages)` of steps for tokens with their answer's advantage."""
 
     def tokens(token_logps, old_token_logps, advantages, mask):
@@ -145,7 +145,7 @@ def per_token(loss: Callable[..., Array]) -> Callable[..., Array]:
     return tokens
 
 
-def with_kl(loss: Callable[..., Array], surrogate: KLSurrogate) -> Callable[..., Array]:
+def with_kl(loss: AnswerLoss, surrogate: KLSurrogate) -> AnswerLoss:
     """The loss plus beta times the surrogate, of tokens or of answers as the loss is."""
 
     def penalised(token_logps, ref_token_logps, betas, mask, **columns):

@@ -1,6 +1,5 @@
 """Methods on two fresh answers to each prompt: online DPO with any loss of pairs, and P3O."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,14 +14,14 @@ from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.methods.answers import passes
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, same
-from rlhf_jax.types import Params
+from rlhf_jax.types import AnswerLogps, PairLoss, Params
 
 
 def online_pairs(
     lab: LanguageLab,
-    loss: Callable[..., jax.Array],
+    loss: PairLoss,
     *,
-    logps: Any = sequence_logps,
+    logps: AnswerLogps = sequence_logps,
     reference: bool = True,
     epochs: int = 1,
     minibatches: int = 1,
@@ -38,7 +37,7 @@ def online_pairs(
         trajectory = scored.rollout.trajectory
         ref_logps = logps(scored.ref_token_logps, trajectory.mask)
         pairs = preference.rank_pairs(trajectory, scored.scores, ref_logps)
-        return pairs, {"pairs/decided": pairs.weights.mean()}
+        return pairs, {"pairs/decided": jnp.asarray(pairs.weights).mean()}
 
     objective = preference.make_objective(lab.policy, loss, logps=logps, reference=reference)
     return pair_method(lab, prepare, objective, epochs=epochs, minibatches=minibatches)
