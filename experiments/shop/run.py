@@ -11,13 +11,7 @@ import numpy as np
 
 from experiments.shop.claims import accuracy_claim, win_claims
 from experiments.shop.config import Config
-from experiments.shop.evaluate import (
-    BestOf,
-    draw_many,
-    gold_scores,
-    heldout_indices,
-    measure,
-)
+from experiments.shop.evaluate import axes_of, heldout_indices, measure
 from experiments.shop.fit import (
     fit_direct,
     fit_online_dpo,
@@ -30,7 +24,8 @@ from experiments.shop.tools import Tools, Trained, make_tools
 from rlhf_jax import dpo_loss, ipo_loss
 from rlhf_jax.labs.shop import base_corpus
 from rlhf_jax.ops.statistics import best_of_n_kl, mean_with_interval, wins
-from rlhf_jax.recipes import reference_logps, sample_pairs
+from rlhf_jax.recipes import reference_logps, sample_pairs, stage_key
+from rlhf_jax.recipes.evaluation import best_of_n
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.pairs import open_pairs
 from rlhf_jax.recipes.rows import Records
@@ -140,21 +135,22 @@ def judge(
 
 def best_of(stage: Stage, tools: Tools, trained: Trained) -> tuple[dict[str, np.ndarray], dict]:
     """n answers of the SFT policy to each held-out prompt, and which of them is chosen."""
-    indices = heldout_indices(tools, tools.config.evaluation.prompts)
-    found: BestOf = draw_many(stage.run, tools, trained, indices)
-    chosen = found.scores.argmax(1)
-    rows = np.arange(len(indices))
-    texts = [row[i] for row, i in zip(found.texts, chosen, strict=True)]
+    lab, config = tools.lab, tools.config.evaluation
+    indices, key = heldout_indices(tools, config.prompts), stage_key(lab, "best of n")
+    models = (trained.sft, trained.reward)
+    found = best_of_n(stage.run, lab, tools.task, *models, indices, key, n=config.best_of)
+    picked = (np.arange(len(indices)), found.chosen)
+    gold = found.named["gold"]
     arrays = {
-        "axes": gold_scores(tools, indices, texts)[0],
-        "gold": found.gold[rows, chosen],
-        "scores": found.scores[rows, chosen],
-        "lengths": found.lengths[rows, chosen],
-        "all_gold": found.gold,
+        "axes": axes_of(found.named)[picked],
+        "gold": gold[picked],
+        "scores": found.scores[picked],
+        "lengths": found.lengths[picked],
+        "all_gold": gold,
         "all_scores": found.scores,
     }
     write_metrics(stage.run.writer, stage.name, [(1, {"heldout/gold": arrays["gold"].mean()})])
-    return arrays, {"texts": texts}
+    return arrays, {"texts": [row[i] for row, i in zip(found.texts, found.chosen, strict=True)]}
 
 
 def table_rows(

@@ -3,18 +3,17 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.shop_nash.population import judged
 from rlhf_jax.envs import shop
-from rlhf_jax.exact.answer_games import solve_answer_games, summarise
+from rlhf_jax.exact.answer_games import summarise
 from rlhf_jax.labs.shop import shop_task
-from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.statistics import mean_with_interval
-from rlhf_jax.recipes import LanguageLab, make_prompts, stage_key
-from rlhf_jax.recipes.lab import CHUNK, decode_texts, wrapped
+from rlhf_jax.recipes import LanguageLab, stage_key
+from rlhf_jax.recipes.evaluation import measure
+from rlhf_jax.recipes.tournament import pool_tournament
 from rlhf_jax.types import Params
 
 RESAMPLES = 2000
@@ -39,24 +38,13 @@ def sample_answers(
     lab: LanguageLab, name: str, params: Params, ref: Params, indices: np.ndarray, samples: int
 ) -> Sampled:
     """Draws with a key of the policy's own name, so that no two policies share their luck."""
-    key, parts = stage_key(lab, f"evaluation of {name}"), []
-    for start in range(0, len(indices), CHUNK):
-        prompts = make_prompts(lab, shop_task(lab.seed), wrapped(indices, start, CHUNK))
-        rollout = lab.draw(params, prompts, key, samples)
-        trajectory = rollout.trajectory
-        ref_logps = sequence_logps(lab.token_logps(ref, trajectory), trajectory.mask)
-        logps = sequence_logps(rollout.token_logps, trajectory.mask)
-        lengths = jnp.sum(trajectory.mask, axis=-1)
-        parts.append(jax.device_get((trajectory.actions, logps - ref_logps, lengths)))
-    actions, log_ratios, lengths = (
-        np.concatenate(column)[: len(indices)] for column in zip(*parts, strict=True)
-    )
-    texts = decode_texts(lab, actions.reshape(-1, actions.shape[-1]))
-    found = judged(lab, np.repeat(indices, samples), texts)
+    task, key = shop_task(lab.seed), stage_key(lab, f"evaluation of {name}")
+    found = measure(lab, task, params, ref, indices, key, samples=samples)
+    texts = [text for row in found.texts for text in row]
+    scored = judged(lab, np.repeat(indices, samples), texts)
     shape = (len(indices), samples)
-    rows = [texts[i : i + samples] for i in range(0, len(texts), samples)]
-    split = (x.reshape(*shape, *x.shape[1:]) for x in found)
-    return Sampled(rows, *split, log_ratios, lengths)
+    split = (x.reshape(*shape, *x.shape[1:]) for x in scored)
+    return Sampled(found.texts, *split, found.log_ratios, found.lengths)
 
 
 class Tournament(NamedTuple):
@@ -76,21 +64,11 @@ class Tournament(NamedTuple):
 
 def play(utilities: Mapping[str, np.ndarray], *, beta: float) -> Tournament:
     """Judges every answer against every other, from utilities [N, K, 3] of each policy."""
-    names = tuple(utilities)
-    samples = next(iter(utilities.values())).shape[1]
     pool = np.concatenate(list(utilities.values()), axis=1)
-    prefs = shop.group_prefs(pool, beta=beta)
-    blocks = prefs.reshape(len(pool), len(names), samples, len(names), samples)
-    wins = blocks.mean((2, 4))
-    wins[:, range(len(names)), range(len(names))] = 0.5
-    owners = np.repeat(np.arange(len(names)), samples)
-    solved = {
-        name: solve_answer_games(prefs, np.broadcast_to(owners == i, prefs.shape[:2]))
-        for i, name in enumerate(names)
-    }
-    gaps = {name: summarise(one) for name, one in solved.items()}
-    crossfit = {name: one.crossfit_gap for name, one in solved.items()}
-    return Tournament(names, wins, gaps, crossfit)
+    found = pool_tournament(tuple(utilities), shop.group_prefs(pool, beta=beta))
+    gaps = {name: summarise(one) for name, one in found.games.items()}
+    crossfit = {name: one.crossfit_gap for name, one in found.games.items()}
+    return Tournament(found.names, found.wins, gaps, crossfit)
 
 
 class Standing(NamedTuple):

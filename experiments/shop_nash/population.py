@@ -1,14 +1,14 @@
 """The judges: three tastes, each a third of the population, asked about texts."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from rlhf_jax.envs import shop
 from rlhf_jax.recipes import LanguageLab
-from rlhf_jax.recipes.lab import decode_texts
-from rlhf_jax.types import Judge, Trajectory
+from rlhf_jax.recipes.selfplay import decoded_judge
+from rlhf_jax.types import Judge
 
 
 class Judged(NamedTuple):
@@ -38,11 +38,8 @@ def judged(lab: LanguageLab, indices: np.ndarray, texts: list[str]) -> Judged:
 def population_judge(lab: LanguageLab, *, beta: float) -> Judge:
     """The world's exact P(first beats second), from the texts of the answers."""
 
-    def judge(indices: np.ndarray, first: Trajectory, second: Trajectory) -> np.ndarray:
-        sides = [
-            utilities_of(lab.seed, indices, decode_texts(lab, jax.device_get(each.actions)))
-            for each in (first, second)
-        ]
-        return shop.group_prefs(np.stack(sides, axis=1), beta=beta)[:, 0, 1]
+    def compare(indices: np.ndarray, *sides: Sequence[str]) -> np.ndarray:
+        utilities = [utilities_of(lab.seed, indices, list(texts)) for texts in sides]
+        return shop.group_prefs(np.stack(utilities, axis=1), beta=beta)[:, 0, 1]
 
-    return judge
+    return decoded_judge(lab, compare)

@@ -14,7 +14,7 @@ from experiments.shop_nash.evaluate import (
     sample_answers,
     standings,
 )
-from experiments.shop_nash.methods import entries, fit_method, make_arena, prompt_numbers
+from experiments.shop_nash.methods import entries, fit_method, prompt_numbers
 from experiments.shop_nash.pairs import (
     fit_bradley_terry,
     fit_of,
@@ -78,10 +78,10 @@ def run(config: Config, job: Run) -> Outcome:
     results = {BASELINES[0]: run_stage(job, "ppo", work, like=like_policy)}
     world = population_judge(lab, beta=config.judge_beta)
     learned = preference_judge(preference_of(lab), preference.arrays)
-    for stage_name, entry in entries(config).items():
+    for stage_name, entry in entries(lab, config).items():
         judge = learned if stage_name.endswith("learned") else world
-        arena = make_arena(lab, config, sft.arrays, judge)
-        fit = partial(fit_method, lab=lab, config=config, arena=arena, entry=entry)
+        given = {"lab": lab, "config": config, "judge": judge, "sft": sft.arrays}
+        fit = partial(fit_method, entry=entry, **given)
         results[entry.name] = run_stage(job, stage_name, fit, like=like_policy)
 
     params = {"SFT": sft.arrays} | {name: result.arrays for name, result in results.items()}
