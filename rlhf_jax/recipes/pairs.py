@@ -30,7 +30,8 @@ def sample_pairs(
 ) -> Records:
     """Two answers of the policy to each prompt, the one that the teacher prefers chosen.
 
-    Pairs that the teacher does not keep and empty answers are left out. The records are "prompt",
+    Pairs that the teacher does not keep and empty answers are left out. A prompt that stands in
+    `indices` several times gets as many different pairs. The records are "prompt",
     "chosen", "rejected" and the teacher's columns; the same policy, prompts and facts are sampled
     once, and then read from the run's folder.
 
@@ -80,15 +81,30 @@ def draw_two(
     name: str,
     split: str,
 ) -> tuple[list[str], list[str]]:
-    """Texts of two answers to each prompt, `CHUNK` prompts at a time."""
+    """Texts of two answers to each prompt, `CHUNK` prompts at a time.
+
+    A prompt that is given again gets its next two answers, not the same ones.
+    """
     key, sides = stage_key(lab, name), ([], [])
+    before = 2 * times_before(indices)
     with progress_bar(f"{split} pairs", len(indices), show=run.progress) as advance:
         for start in range(0, len(indices), CHUNK):
             check_stop(run, f"sampling {split} pairs")
             prompts = make_prompts(lab, task, wrapped(indices, start, CHUNK))
-            actions = jax.device_get(lab.draw(params, prompts, key, 2).trajectory.actions)
+            first = wrapped(before, start, CHUNK)[:, None]
+            actions = jax.device_get(lab.draw(params, prompts, key, 2, first).trajectory.actions)
             for k, side in enumerate(sides):
                 side += decode_texts(lab, actions[:, k])
             advance(start + CHUNK)
     first, second = (side[: len(indices)] for side in sides)
     return first, second
+
+
+def times_before(indices: np.ndarray) -> np.ndarray:
+    """[N] how often the same number stands before each place."""
+    counts: dict[int, int] = {}
+    found = []
+    for i in np.asarray(indices).tolist():
+        found.append(counts.get(i, 0))
+        counts[i] = found[-1] + 1
+    return np.array(found, np.int64)
