@@ -17,6 +17,7 @@ from rlhf_jax.recipes import (
     OnlineMethod,
     adamw_cosine,
     answer_rows,
+    at_points,
     critic_of,
     model_reward,
     on_trunk,
@@ -30,7 +31,7 @@ from rlhf_jax.recipes import (
     stage_key,
     supervised,
 )
-from rlhf_jax.recipes.offline import pair_scores, score_scale
+from rlhf_jax.recipes.offline import Measure, pair_scores, score_scale
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.training import Stage
 from rlhf_jax.types import Params
@@ -83,7 +84,7 @@ def fit_direct(
         adamw_cosine(config.learning_rate, config.steps),
         config.steps,
         save_every=50,
-        measure=partial(at_points, tools, trained, config.steps),
+        measure=curve(tools, trained, config.steps),
     )
     rows = pair_rows(lab, pairs, batch_size=config.batch_size, reference=reference)
     loss = partial(loss, beta=config.beta)
@@ -108,7 +109,7 @@ def fit_online(
         adamw_cosine(config.learning_rate, updates),
         steps,
         save_every=save_every,
-        measure=partial(at_points, tools, trained, steps),
+        measure=curve(tools, trained, steps),
     )
     numbers = prompt_rows(tools.task, batch_size=config.batch_size, seed=lab.seed)
     reward = model_reward(lab, trained.reward, trained.scale)
@@ -159,8 +160,7 @@ def fit_ppo(
     )
 
 
-def at_points(tools: Tools, trained: Trained, steps: int, params: Params, step: int) -> dict:
-    """Held-out means at the last step of each of `curve_points` equal parts of the training."""
+def curve(tools: Tools, trained: Trained, steps: int) -> Measure:
+    """Held-out means at `curve_points` steps of the training."""
     points = tools.config.evaluation.curve_points
-    marks = {round(steps * (j + 1) / points) for j in range(points)}
-    return curve_point(tools, params, trained) if step + 1 in marks else {}
+    return at_points(lambda p, _: curve_point(tools, p, trained), steps=steps, points=points)

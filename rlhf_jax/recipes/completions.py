@@ -38,17 +38,17 @@ def make_table(
     def write(i: int, drawn: Drawn, scores: Any) -> None:
         nonlocal begun
         if not begun:
-            cut_table(path, done=i, every=every)
+            _cut_table(path, done=i, every=every)
         begun = True
         answers = decode_texts(lab, actions_of(drawn.rollout.trajectory).reshape(scores.size, -1))
         indices = np.asarray(drawn.prompts.indices)
         prompts = list(zip(indices.tolist(), task.texts(indices), strict=True))
-        append_rows(path, i + 1, prompts, answers, jax.device_get(scores), drawn.named)
+        _append_rows(path, i + 1, prompts, answers, jax.device_get(scores), drawn.named)
 
     return write
 
 
-def cut_table(path: Path, *, done: int, every: int) -> None:
+def _cut_table(path: Path, *, done: int, every: int) -> None:
     """Cuts what lies beyond `done` updates, half a line of a killed process included.
 
     Raises:
@@ -72,7 +72,7 @@ def cut_table(path: Path, *, done: int, every: int) -> None:
     os.truncate(path, length)
 
 
-def append_rows(
+def _append_rows(
     path: Path,
     step: int,
     prompts: Sequence[tuple[int, str]],

@@ -72,10 +72,10 @@ def measure(
         trajectory = rollout.trajectory
         ref = sequence_logps(lab.token_logps(ref_params, trajectory), trajectory.mask)
         log_ratios = sequence_logps(rollout.token_logps, trajectory.mask) - ref
-        return *drawn_columns(lab, rollout, reward), log_ratios
+        return *_drawn_columns(lab, rollout, reward), log_ratios
 
     actions, lengths, finished, scores, log_ratios = in_chunks(columns, indices, size=CHUNK)
-    texts, named = score_drawn(lab, task, indices, actions)
+    texts, named = _score_drawn(lab, task, indices, actions)
     if scores is not None:
         check_scores(indices, scores)
     return Measured(texts, named, scores, log_ratios, lengths, finished)
@@ -148,7 +148,7 @@ def best_of_n(
 
     def two(numbers: list[Any], first: int) -> tuple[Any, ...]:
         prompts = make_prompts(lab, task, np.asarray(numbers))
-        return drawn_columns(lab, lab.draw(params, prompts, key, 2, first), reward)
+        return _drawn_columns(lab, lab.draw(params, prompts, key, 2, first), reward)
 
     parts = []
     with progress_bar("best of n", n, show=run.progress) as advance:
@@ -160,7 +160,7 @@ def best_of_n(
         np.concatenate(column, 1)[:, :n] for column in zip(*parts, strict=True)
     )
     check_scores(indices, scores)
-    texts, named = score_drawn(lab, task, indices, actions)
+    texts, named = _score_drawn(lab, task, indices, actions)
     return BestOf(texts, named, scores, lengths, scores.argmax(1))
 
 
@@ -195,14 +195,14 @@ def perplexity(lab: LanguageLab, params: Params, records: Records, *, batch_size
     return float(np.exp(-logps.astype(float).sum() / lengths.sum()))
 
 
-def drawn_columns(lab: LanguageLab, rollout: Rollout, reward: Params | None) -> tuple[Any, ...]:
+def _drawn_columns(lab: LanguageLab, rollout: Rollout, reward: Params | None) -> tuple[Any, ...]:
     """Actions, lengths, finished and reward-model scores of a rollout [B, K]."""
     trajectory = rollout.trajectory
     scores = None if reward is None else lab.scores(reward, trajectory)
     return trajectory.actions, jnp.sum(trajectory.mask, -1), rollout.finished, scores
 
 
-def score_drawn(
+def _score_drawn(
     lab: LanguageLab, task: Task, indices: np.ndarray, actions: np.ndarray
 ) -> tuple[list[list[str]], dict[str, np.ndarray]]:
     """Texts and the task's scores of actions [N, K, T]."""

@@ -1,7 +1,7 @@
 """A language lab: a transformer, its vocabulary, mesh and compiled functions. It knows no task."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.checks import check_range
-from rlhf_jax.data.padding import pad_left, pad_right
+from rlhf_jax.data.padding import PaddedRows, pad_left, pad_right
 from rlhf_jax.data.tokenizer import decode_rows, encode_completions, encode_prompts
 from rlhf_jax.models import (
     ScalarModel,
@@ -180,21 +180,61 @@ def stage_key(lab: LanguageLab, name: str) -> jax.Array:
 
 
 def make_prompts(lab: LanguageLab, task: Task, indices: np.ndarray) -> Prompts:
-    """The task's prompts with these numbers as the model reads them, padded left."""
-    rows = encode_prompts(lab.vocabulary, task.texts(indices))
-    padded = pad_left(rows, lab.prompt_length, pad_id=lab.vocabulary.pad_id)
+    """The task's prompts with these numbers as the model reads them, padded left.
+
+    Raises:
+      UserError: an empty prompt without a bos_id, or a special token as a word; named.
+    """
+    padded = _named_texts(
+        partial(_padded_prompts, lab), task.texts(indices), [f"prompt {i}" for i in indices]
+    )
     return Prompts(tuple(padded), np.asarray(indices))
 
 
 def make_trajectories(
     lab: LanguageLab, prompts: Sequence[str], answers: Sequence[str]
 ) -> Trajectory:
-    """Texts as the policy reads them, [B]; all of an answer counts, its stop id included."""
-    pad_id = lab.vocabulary.pad_id
-    asked = pad_left(encode_prompts(lab.vocabulary, prompts), lab.prompt_length, pad_id=pad_id)
-    rows = encode_completions(lab.vocabulary, answers)
-    given = pad_right(rows, lab.answer_length, pad_id=pad_id)
+    """Texts as the policy reads them, [B]; all of an answer counts, its stop id included.
+
+    Raises:
+      UserError: as `make_prompts`, or an empty answer; it quotes the prompt.
+    """
+    names = [f"the record with the prompt {prompt!r:.60}" for prompt in prompts]
+    asked = _named_texts(partial(_padded_prompts, lab), prompts, names)
+    given = _named_texts(partial(_padded_answers, lab), answers, names)
     return language_trajectory(*map(jnp.asarray, (*asked, *given)))
+
+
+def _padded_prompts(lab: LanguageLab, texts: Sequence[Any]) -> PaddedRows:
+    rows = encode_prompts(lab.vocabulary, texts)
+    return pad_left(rows, lab.prompt_length, pad_id=lab.vocabulary.pad_id)
+
+
+def _padded_answers(lab: LanguageLab, texts: Sequence[Any]) -> PaddedRows:
+    rows = encode_completions(lab.vocabulary, texts)
+    return pad_right(rows, lab.answer_length, pad_id=lab.vocabulary.pad_id)
+
+
+def _named_texts(
+    encode: Callable[..., PaddedRows], texts: Sequence[Any], names: Sequence[str]
+) -> PaddedRows:
+    """`encode(texts)`; UserError names the first text that it refuses."""
+    try:
+        return encode(texts)
+    except (TypeError, ValueError):
+        for name, text in zip(names, texts, strict=True):
+            _encode_one(encode, text, name)
+        raise
+
+
+def _encode_one(encode: Callable[..., PaddedRows], text: Any, name: str) -> None:
+    """UserError with the name if the text is refused."""
+    if not isinstance(text, str):
+        raise UserError(f"{name}: expected a text, got {text!r}")
+    try:
+        encode([text])
+    except ValueError as error:
+        raise UserError(f"{name}: {str(error).removeprefix('row 0: ')}") from error
 
 
 def decode_texts(lab: LanguageLab, actions: jax.Array | np.ndarray) -> list[str]:

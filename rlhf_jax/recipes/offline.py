@@ -43,8 +43,8 @@ class Fit(NamedTuple):
     save_every: updates between checkpoints.
     measure: `(params, step) -> numbers` to log beside a step's own, {} at most steps; `at_points`
       makes one.
-    parts: micro-batches of each batch in the offline recipes, as in `gradient.accumulate`: the same
-      step in less memory.
+    parts: micro-batches of each gradient step, as in `gradient.accumulate`: the same step in less
+      memory. `selfplay` has none.
     """
 
     optimizer: optax.GradientTransformation

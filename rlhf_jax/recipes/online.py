@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.data.loader import batches
 from rlhf_jax.recipes.completions import make_table
 from rlhf_jax.recipes.lab import LanguageLab, make_prompts, start_training
@@ -27,7 +28,7 @@ from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.task import Scores, Task
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.sharding import split_batch
-from rlhf_jax.training import Stage, train_stage
+from rlhf_jax.training import Stage, UserError, train_stage
 from rlhf_jax.types import Params, TrainState
 
 
@@ -62,7 +63,8 @@ def online(
       numbers: the prompts of each step, `numbers[i]` [B], e.g. `prompt_rows(task, ...)`. Dynamic
         sampling reads on beyond the number of steps.
       fit: `measure` is given the policy's params. A schedule in the optimizer also counts the
-        method's epochs and minibatches.
+        method's epochs and minibatches. `parts` are of each gradient step; it must be 1 with
+        a mix and for PPO with whitened advantages, the losses of which are no sums over rows.
       key: of this run's draws.
       sampling: how answers are drawn, the lab's way if None. Where that is not the policy itself
         (temperature, top-k, top-p) an answer weighs min(pi / pi_sampler, 2) in the mean; methods
@@ -71,19 +73,21 @@ def online(
       completions_every: steps from one whose answers are written to the stage's table
         (`recipes.completions`) to the next; 0 writes none.
     """
+    check_range("[0, inf)", completions_every=completions_every)
     if kl_target is not None and not method.beta > 0:
         raise ValueError("kl_target moves a KL weight, and this method has none: give it one > 0")
-    update = make_step(lab, method, fit.optimizer, mix_weight=mix and mix.weight)
+    options = {"mix_weight": mix and mix.weight, "parts": fit.parts}
+    update = make_step(lab, method, fit.optimizer, **options)
     start = method.start(ref_params)
     train, step = start_training(lab, start, method.axes, fit.optimizer, update)
     source = reward if method.rounds is None else known_reward()
     options = {"sampling": sampling, "kl_target": kl_target, "keep_scores": completions_every > 0}
     prepare = jax.jit(make_prepare(lab, method, source, **options))
-    draw = make_draw_batch(lab, task, method, reward, numbers, key, sampling)
+    draw = _make_draw_batch(lab, task, method, reward, numbers, key, sampling)
     table = make_table(stage, lab, task, every=completions_every) if completions_every else None
 
     def one(state: OnlineState, i: int) -> tuple[OnlineState, dict[str, Any]]:
-        params, order_key = state.train.params, draw_keys(method, key, state.rounds)[1]
+        params, order_key = state.train.params, _draw_keys(method, key, state.rounds)[1]
         drawn, rounds, found = draw(params, state.rounds)
         batch, measured, more = prepare(
             params, ref_params, source.params, drawn.given, drawn.rollout, state.beta
@@ -99,7 +103,7 @@ def online(
     return method.policy(done.train.params)
 
 
-def make_draw_batch(
+def _make_draw_batch(
     lab: LanguageLab,
     task: Task,
     method: OnlineMethod,
@@ -112,7 +116,7 @@ def make_draw_batch(
 
     def draw_round(params: Params, number: int) -> Drawn:
         prompts = make_prompts(lab, task, numbers[number])
-        draw_key, _ = draw_keys(method, key, number)
+        draw_key, _ = _draw_keys(method, key, number)
         rollout = lab.draw(
             method.policy(params), prompts, draw_key, method.samples, sampling=sampling
         )
@@ -123,11 +127,11 @@ def make_draw_batch(
     def draw(params: Params, before: int) -> tuple[Drawn, int, dict[str, Any]]:
         if method.rounds is None:
             drawn = draw_round(params, before)
-            return drawn, before + 1, named_means(drawn.named)
+            return drawn, before + 1, _named_means(drawn.named)
         drawn, count, metrics = informative_batch(
             lambda more: draw_round(params, before + more), grade, rounds=method.rounds
         )
-        metrics |= named_means(drawn.named)
+        metrics |= _named_means(drawn.named)
         if lab.mesh is not None:
             drawn = drawn._replace(rollout=split_batch(drawn.rollout, lab.mesh))
         return drawn, before + count, metrics
@@ -135,7 +139,7 @@ def make_draw_batch(
     return draw
 
 
-def draw_keys(method: OnlineMethod, key: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
+def _draw_keys(method: OnlineMethod, key: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
     """Keys of a round's answers and of the order of its minibatches."""
     here = jax.random.fold_in(key, number)
     if method.passes is None:
@@ -144,7 +148,7 @@ def draw_keys(method: OnlineMethod, key: jax.Array, number: int) -> tuple[jax.Ar
     return draw_key, order_key
 
 
-def named_means(named: Scores) -> dict[str, tuple[float, int]]:
+def _named_means(named: Scores) -> dict[str, tuple[float, int]]:
     """The mean of every named score as total and weight, "named/<name>"."""
     means = {}
     for name, scores in named.items():
@@ -154,7 +158,13 @@ def named_means(named: Scores) -> dict[str, tuple[float, int]]:
 
 
 def prompt_rows(task: Task, *, batch_size: int, seed: int, split: str = "train") -> Rows:
-    """Numbers of the prompts of each step, [B], each prompt once before any comes again."""
+    """Numbers of the prompts of each step, [B], each prompt once before any comes again.
+
+    Raises:
+      UserError: no such split.
+    """
+    if split not in task.splits:
+        raise UserError(f"split must be one of {sorted(task.splits)}, got {split!r}")
     prompts = task.splits[split]
     return batches(
         len(prompts),

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.algos import sft
 from rlhf_jax.algos.epochs import make_epochs
-from rlhf_jax.algos.gradient import Diagnostics, gradient_step
+from rlhf_jax.algos.gradient import Diagnostics, accumulate
 from rlhf_jax.losses.policy_gradient import truncated_importance_weights
 from rlhf_jax.ops.kl import adapted_beta
 from rlhf_jax.ops.logprobs import sequence_logps
@@ -53,6 +53,7 @@ class OnlineMethod(NamedTuple):
     passes: (epochs, minibatches) over each batch in shuffled order; None is one step on all of it.
     rounds: dynamic sampling, at most so many rounds of prompts for a batch without groups of equal
       scores; None takes the groups as they come.
+    divisible: whether the objective's total is a sum over rows, which micro-batches need.
     """
 
     samples: int
@@ -64,6 +65,7 @@ class OnlineMethod(NamedTuple):
     beta: Scalar = 0.0
     passes: tuple[int, int] | None = None
     rounds: int | None = None
+    divisible: bool = True
 
 
 class KLTarget(NamedTuple):
@@ -144,27 +146,36 @@ def make_step(
     optimizer: optax.GradientTransformation,
     *,
     mix_weight: float | None = None,
+    parts: int = 1,
 ) -> Callable[..., tuple[TrainState, Diagnostics]]:
     """Pure `step(state, (batch, rows of the mix), key) -> (state, metrics)`: all passes of a batch.
 
     Args:
       mix_weight: None where there is no mix, and then the rows are ().
+      parts: micro-batches of each gradient step, as in `gradient.accumulate`.
+    Raises:
+      ValueError: micro-batches of an objective that is not a sum over rows.
     """
     supervised = sft.make_objective(lab.policy)
+    if parts > 1 and not (method.divisible and mix_weight is None):
+        cause = "whitened advantages" if mix_weight is None else "a mix"
+        raise ValueError(f"Fit.parts must be 1 with {cause}: that loss is no sum over rows")
+
+    def objective(params, batch, rows):
+        loss, diagnostics = method.objective(params, batch)
+        if mix_weight is None:
+            return loss, diagnostics
+        other, _ = supervised(method.policy(params), rows)
+        both = loss.value() + mix_weight * other.value()
+        return Mean(both, jnp.ones(())), diagnostics | {"loss/mix": other}
+
+    one = accumulate(objective, optimizer, parts=parts)
 
     def step(state: TrainState, given: tuple[PyTree, PyTree], key: jax.Array):
         batch, rows = given
 
         def update(state, batch):
-            def objective(params):
-                loss, diagnostics = method.objective(params, batch)
-                if mix_weight is None:
-                    return loss, diagnostics
-                other, _ = supervised(method.policy(params), rows)
-                both = loss.value() + mix_weight * other.value()
-                return Mean(both, jnp.ones(())), diagnostics | {"loss/mix": other}
-
-            return gradient_step(state, objective, optimizer)
+            return one(state, batch, rows)
 
         if method.passes is None:
             return update(state, batch)

@@ -44,7 +44,7 @@ def sample_pairs(
     """
     if task.teacher is None:
         raise UserError(f"{name}: the task has no teacher to label pairs: give it one")
-    first, second = draw_two(run, lab, task, params, indices, name=name, split=split)
+    first, second = _draw_two(run, lab, task, params, indices, name=name, split=split)
     labels = task.teacher(stage_key(lab, f"{name} labels"), indices, first, second)
     prompts = task.texts(indices)
     rows = []
@@ -71,7 +71,7 @@ def open_pairs(folder: Path, name: str, split: str) -> Records:
     return open_source(folder, name, split)
 
 
-def draw_two(
+def _draw_two(
     run: Run,
     lab: LanguageLab,
     task: Task,

@@ -64,6 +64,8 @@ def known_reward() -> Reward:
 
 def weighted_reward(parts: dict[str, tuple[float, Reward]]) -> Reward:
     """The weighted sum of several; an answer that one of them leaves out is left out."""
+    if not parts:
+        raise ValueError("weighted_reward needs at least one reward")
 
     def host(prompts: Prompts, actions: np.ndarray) -> tuple[dict[str, Any], Scores]:
         found = {part: one.host(prompts, actions) for part, (_, one) in parts.items()}

@@ -75,8 +75,10 @@ def selfplay(
     """
     limit = math.inf if budget is None else budget
     check_range("[1, inf]", budget=limit)
+    if fit.parts != 1:
+        raise ValueError(f"selfplay has no micro-batches: Fit.parts must be 1, got {fit.parts}")
     asked: list[int] = []
-    arena = make_arena(lab, counting_judge(judge, asked), ref_params, fit.optimizer)
+    arena = make_arena(lab, _counting_judge(judge, asked), ref_params, fit.optimizer)
     game = method(arena)
 
     def one(played: Played, i: int) -> tuple[Played, dict[str, Any]]:
@@ -101,11 +103,11 @@ def make_arena(
     lab: LanguageLab, judge: Judge, ref_params: Params, optimizer: optax.GradientTransformation
 ) -> Arena:
     """The lab's policy in a game."""
-    draw = lab.draw if lab.mesh is None else game_draw(lab, lab.decoder, lab.sampling)
+    draw = lab.draw if lab.mesh is None else _game_draw(lab, lab.decoder, lab.sampling)
     return Arena(lab.policy, optimizer, draw, judge, ref_params)
 
 
-def game_draw(lab: LanguageLab, decoder: LanguageDecoder, sampling: SamplingConfig) -> Draw:
+def _game_draw(lab: LanguageLab, decoder: LanguageDecoder, sampling: SamplingConfig) -> Draw:
     """A draw that uses one device where the mesh cannot share the prompts evenly.
 
     Methods that may draw equally many answers in all need different numbers of prompts per round,
@@ -125,12 +127,12 @@ def game_draw(lab: LanguageLab, decoder: LanguageDecoder, sampling: SamplingConf
 
 def mixed_draw(lab: LanguageLab, *, weight: float) -> Draw:
     """Draws from the token-level mixture with the reference at this weight, for `nash_md_pg`."""
-    return game_draw(lab, mixture_decoder(lab.decoder, weight=weight), lab.sampling)
+    return _game_draw(lab, mixture_decoder(lab.decoder, weight=weight), lab.sampling)
 
 
 def tempered_draw(lab: LanguageLab, *, temperature: float) -> Draw:
     """Draws at another temperature: pairs for `online_ipo` and `egpo` in place of uniform ones."""
-    return game_draw(lab, lab.decoder, replace(lab.sampling, temperature=temperature))
+    return _game_draw(lab, lab.decoder, replace(lab.sampling, temperature=temperature))
 
 
 def answer_shapes(lab: LanguageLab, samples: int) -> Trajectory:
@@ -143,7 +145,7 @@ def answer_shapes(lab: LanguageLab, samples: int) -> Trajectory:
     return jax.eval_shape(language_trajectory, *shapes)
 
 
-def counting_judge(judge: Judge, asked: list[int]) -> Judge:
+def _counting_judge(judge: Judge, asked: list[int]) -> Judge:
     """The same judge; the comparisons of each call are appended to `asked`."""
 
     def ask(indices: np.ndarray, first: Trajectory, second: Trajectory) -> Any:

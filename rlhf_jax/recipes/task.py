@@ -7,7 +7,7 @@ every recipe takes any of them.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -17,6 +17,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.training import UserError
 
 Scores = Mapping[str, np.ndarray]
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Labels(NamedTuple):
@@ -70,7 +71,13 @@ def text_task(
     Args:
       score: `(prompt texts, answers) -> {name: one number per answer}`.
       heldout: the last so many prompts are never trained on; at least 1, and fewer than there are.
+    Raises:
+      UserError: fewer than two prompts.
     """
+    if len(prompts) < 2:
+        raise UserError(
+            f"a task needs at least 2 prompts, one to train on and one held out, got {len(prompts)}"
+        )
     check_range(f"[1, {len(prompts) - 1}]", heldout=heldout)
     train = len(prompts) - heldout
 
@@ -106,8 +113,8 @@ def score_answers(task: Task, indices: np.ndarray, answers: Sequence[str]) -> Sc
     """Every named score of each answer, [N] float64, NaN where the task gave None or NaN.
 
     Raises:
-      UserError: the task raised anything (chained), gave another number of scores than answers, an
-        infinite number or what is no number; it names the prompts.
+      UserError: the task raised anything (chained), gave no scores by name, another number of
+        scores than answers, an infinite number or what is no number; it names the prompts.
     """
     indices = np.asarray(indices)
     try:
@@ -116,6 +123,11 @@ def score_answers(task: Task, indices: np.ndarray, answers: Sequence[str]) -> Sc
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"scoring answers to {_named(indices)} failed: {reason}") from error
+    if not isinstance(found, Mapping):
+        raise UserError(
+            f"scoring answers to {_named(indices)} must give scores by name, "
+            f'{{"name": [one number per answer]}}, got {found!r:.80}'
+        )
     return {name: _numbers(name, values, indices) for name, values in found.items()}
 
 
@@ -126,6 +138,8 @@ def overall(task: Task, scores: Scores) -> np.ndarray:
       UserError: a name that the task does not score.
     """
     weights = {task.objective: 1.0} if isinstance(task.objective, str) else task.objective
+    if not weights:
+        raise UserError(f"the objective must name a score of the task; it gives {sorted(scores)}")
     missing = [name for name in weights if name not in scores]
     if missing:
         raise UserError(
@@ -137,6 +151,10 @@ def overall(task: Task, scores: Scores) -> np.ndarray:
 
 def _numbers(name: str, values: Any, indices: np.ndarray) -> np.ndarray:
     """[N] float64; None becomes NaN."""
+    # Arrays of any library; a list may mix numbers with None.
+    values = np.asarray(values).tolist() if hasattr(values, "__array__") else values
+    if not isinstance(values, Iterable):
+        raise UserError(f"score {name!r} must have one number for each answer, got {values!r}")
     rows = list(values)
     if len(rows) != len(indices):
         raise UserError(
@@ -145,10 +163,10 @@ def _numbers(name: str, values: Any, indices: np.ndarray) -> np.ndarray:
         )
     for index, value in zip(indices, rows, strict=True):
         number = value is None or isinstance(value, int | float | np.number | np.bool_)
-        if not number or (value is not None and math.isinf(value)):
+        if not number or (value is not None and abs(value) > _LARGEST):
             raise UserError(
                 f"score {name!r} of an answer to prompt {index} is {value!r}; expected a finite "
-                "number, or None to leave the answer out"
+                "number of float32, or None to leave the answer out"
             )
     return np.array([math.nan if value is None else value for value in rows], np.float64)
 

@@ -178,6 +178,8 @@ def _write_event(
 ) -> None:
     events = _events(writer, stage)
     for name, value in values.items():
+        if not math.isfinite(value):
+            continue
         summary = scalar(name, value)
         events.write_event(Event(summary=summary, step=step, wall_time=time.time()))
 

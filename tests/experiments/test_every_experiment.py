@@ -11,11 +11,7 @@ from experiment_checks import claim_faults, faults
 from experiments.__main__ import slugs
 
 ROOT = Path(__file__).parents[2]
-ROOMS = (
-    "exact",
-    "algos",
-    pytest.param("recipes", marks=pytest.mark.xfail(reason="some of its functions have no test")),
-)
+ROOMS = ("exact", "algos", "recipes")
 
 
 @pytest.mark.parametrize("slug", slugs())

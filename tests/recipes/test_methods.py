@@ -16,6 +16,7 @@ from rlhf_jax.recipes import (
     Fit,
     Penalty,
     Scored,
+    answer_method,
     best_of,
     cispo,
     dapo,
@@ -30,7 +31,8 @@ from rlhf_jax.recipes import (
     rloo,
     task_reward,
 )
-from rlhf_jax.recipes.online_method import flat
+from rlhf_jax.recipes.methods.answers import passes, per_token, reinforce_answers
+from rlhf_jax.recipes.online_method import flat, same
 from rlhf_jax.training import open_run, run_stage
 
 LAB = unigram_lab()
@@ -161,6 +163,50 @@ def test_best_of_takes_the_best_scored_answer():
     assert float(metrics["scores/best"]) == 6.0
     loss, _ = best_of(LAB, samples=3).objective(START, batch)
     assert float(loss) == pytest.approx(np.log(8.0))  # nats per token of a uniform policy
+
+
+@pytest.mark.parametrize("make", [rloo, grpo, dr_grpo, dapo, gspo, cispo])
+def test_a_group_of_one_answer_is_refused(make):
+    with pytest.raises(ValueError, match=r"samples must be in \[2, inf\), got 1"):
+        make(LAB, samples=1)
+
+
+def test_a_batch_of_one_answer_has_no_baseline():
+    method = reinforce(LAB)
+    with pytest.raises(ValueError, match="needs at least 2 answers in a batch"):
+        method.prepare(
+            START, Scored(rollout_of(LAB, ANSWERS[:1, :1]), SCORES[:1, :1], jnp.zeros(1))
+        )
+
+
+@pytest.mark.parametrize("make", [reinforce, best_of])
+def test_no_answers_are_refused(make):
+    with pytest.raises(ValueError, match=r"samples must be in \[1, inf\), got 0"):
+        make(LAB, samples=0)
+
+
+def test_one_pass_is_a_step_on_the_whole_batch():
+    assert passes(1, 1) is None
+    assert passes(1, 2) == (1, 2)
+    with pytest.raises(ValueError, match="minibatches"):
+        passes(1, 0)
+
+
+def test_a_loss_of_tokens_has_the_advantage_of_the_answer_and_no_padding():
+    logps, mask = jnp.array([[-1.0, -2.0, jnp.nan]]), jnp.array([[True, True, False]])
+    tokens = per_token(lambda logps, old, advantages: logps * old + advantages)
+    np.testing.assert_array_equal(tokens(logps, 2 * logps, jnp.array([3.0]), mask), [[5, 11, 0]])
+    # -3 (-1 - 2)
+    np.testing.assert_array_equal(reinforce_answers(logps, logps, jnp.array([3.0]), mask), [9.0])
+
+
+def test_a_method_of_its_own_is_a_loss_and_advantages():
+    """A quarter of each score, as they are."""
+    method = answer_method(LAB, reinforce_answers, samples=3, advantages=lambda s: s / 4)
+    batch, _ = prepared(method, scored(jnp.nan_to_num(SCORES)))
+    np.testing.assert_allclose(batch.columns["advantages"], [0.25, 0.5, 1.5, 0.0, 1.0, 0.0])
+    assert method.start is method.policy is same
+    assert same(START) is START
 
 
 MOVED = START + 0.1 * jnp.arange(8.0)

@@ -14,6 +14,8 @@ from rlhf_jax.models import TransformerConfig
 from rlhf_jax.recipes import (
     Fit,
     answer_shapes,
+    decoded_judge,
+    make_arena,
     make_lab,
     make_prompts,
     mixed_draw,
@@ -129,6 +131,22 @@ def test_a_judge_that_raises_loses_nothing_and_the_run_goes_on_bit_for_bit(tmp_p
 def test_a_budget_without_a_comparison_is_refused(tmp_path):
     with pytest.raises(ValueError, match="budget must be in"):
         play(tmp_path, SPO_QUEUE, Seen(), rounds=1, budget=0)
+
+
+def test_micro_batches_are_refused(stage):
+    method, fit = METHODS["nash_md_pg"][0], Fit(optax.sgd(0.5), 1, parts=2)
+    with pytest.raises(ValueError, match=r"Fit\.parts must be 1, got 2"):
+        selfplay(stage, LAB, TASK, method, Seen(), REF, NUMBERS, fit, key=stage_key(LAB, "test"))
+
+
+def test_a_judge_of_texts_reads_the_draws_of_an_arena():
+    judge = decoded_judge(LAB, lambda indices, first, second: [*indices, *first, *second])
+    arena = make_arena(LAB, judge, REF, optax.sgd(0.5))
+    prompts = make_prompts(LAB, TASK, np.array([7]))
+    found = arena.draw(words(red=1.0), prompts, jax.random.key(0), 1).trajectory
+    answer = jax.tree.map(lambda x: x[:, 0], found)
+    assert arena.judge(prompts.indices, answer, answer) == [7, "red", "red"]
+    np.testing.assert_array_equal(arena.ref_params, REF)
 
 
 def test_the_judge_of_a_task_is_the_sigmoid_of_its_scores():

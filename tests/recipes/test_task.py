@@ -1,6 +1,7 @@
 """Tasks: prompts by number, and what is wrong with a score is said by its prompt."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -48,6 +49,11 @@ def raises(prompts, answers):
         (lambda p, a: {"s": [1.0]}, r"score 's' has 1 numbers, expected 2"),
         (lambda p, a: {"s": [1.0, float("inf")]}, r"answer to prompt 8 is inf"),
         (lambda p, a: {"s": ["good", 1.0]}, r"answer to prompt 7 is 'good'"),
+        (lambda p, a: {"s": [1.0, 1e39]}, r"answer to prompt 8 is 1e\+39; .* float32"),
+        (lambda p, a: {"s": np.ones((2, 2))}, r"answer to prompt 7 is \[1\.0, 1\.0\]"),
+        (lambda p, a: {"s": 1.0}, r"score 's' must have one number for each answer, got 1\.0"),
+        (lambda p, a: [1.0, 2.0], r"prompts 7, 8 must give scores by name, .* got \[1\.0, 2\.0\]"),
+        (lambda p, a: None, r"must give scores by name, .* got None"),
     ],
 )
 def test_a_bad_score_names_its_prompt(score, message):
@@ -60,6 +66,23 @@ def test_an_unknown_objective_is_named():
     task = text_task(PROMPTS, letters, objective="helpful", heldout=1)
     with pytest.raises(UserError, match="has the score 'helpful', which the task does not give"):
         overall(task, score_answers(task, np.array([0]), ["one"]))
+
+
+def test_an_objective_of_nothing_is_refused():
+    task = text_task(PROMPTS, letters, objective={}, heldout=1)
+    with pytest.raises(UserError, match="must name a score .* gives \\['letters', 'right'\\]"):
+        overall(task, score_answers(task, np.array([0]), ["one"]))
+
+
+def test_scores_may_be_an_array_of_jax():
+    task = text_task(PROMPTS, lambda p, a: {"s": jnp.arange(2.0)}, objective="s", heldout=1)
+    np.testing.assert_array_equal(score_answers(task, np.arange(2), ["", ""])["s"], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("prompts", [[], ["one"]])
+def test_a_task_needs_a_prompt_for_either_split(prompts):
+    with pytest.raises(UserError, match=f"at least 2 prompts, .* got {len(prompts)}"):
+        text_task(prompts, letters, objective="letters", heldout=1)
 
 
 @pytest.mark.parametrize("heldout", [0, 4])

@@ -13,14 +13,9 @@ from jaxtyping import Array, Bool, Float
 from rlhf_jax.algos.online import AnswerBatch, make_answer_objective
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import reinforce_loss
-from rlhf_jax.ops.groups import (
-    informative_groups,
-)
+from rlhf_jax.ops.groups import informative_groups
 from rlhf_jax.ops.logprobs import sequence_logps
-from rlhf_jax.ops.masking import (
-    Mean,
-    keep_weighted,
-)
+from rlhf_jax.ops.masking import Mean, keep_weighted
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, flat, same
 from rlhf_jax.types import AnswerLoss, Params
@@ -80,6 +75,7 @@ def answer_method(
         one step on all of them.
       rounds: as in `OnlineMethod`.
     """
+    check_range("[1, inf)", samples=samples)
     surrogate = None if kl is None else kl.surrogate
 
     def prepare(params: Params, scored: Scored) -> tuple[AnswerBatch, dict[str, Any]]:
@@ -94,11 +90,11 @@ def answer_method(
         if surrogate is not None:
             columns["ref_token_logps"] = scored.ref_token_logps
             columns["betas"] = jnp.full_like(scores, scored.beta)
-        weights = answer_weights(scored)
+        weights = _answer_weights(scored)
         batch = AnswerBatch(*flat((rollout.trajectory, columns, weights)))
         return batch, {"groups/informative": informative_groups(scored.scores).mean()}
 
-    penalised = loss if surrogate is None else with_kl(loss, surrogate)
+    penalised = loss if surrogate is None else _with_kl(loss, surrogate)
     return OnlineMethod(
         samples=samples,
         start=same,
@@ -112,7 +108,7 @@ def answer_method(
     )
 
 
-def answer_weights(scored: Scored) -> Float[Array, "B K"]:
+def _answer_weights(scored: Scored) -> Float[Array, "B K"]:
     """Weight of each answer in the mean, 0 where it has no score."""
     finite = jnp.isfinite(scored.scores).astype(jnp.float32)
     return finite if scored.weights is None else keep_weighted(scored.weights, finite)
@@ -145,7 +141,7 @@ def per_token(loss: Callable[..., Array]) -> AnswerLoss:
     return tokens
 
 
-def with_kl(loss: AnswerLoss, surrogate: KLSurrogate) -> AnswerLoss:
+def _with_kl(loss: AnswerLoss, surrogate: KLSurrogate) -> AnswerLoss:
     """The loss plus beta times the surrogate, of tokens or of answers as the loss is."""
 
     def penalised(token_logps, ref_token_logps, betas, mask, **columns):

@@ -44,6 +44,7 @@ def ppo(
         objective=ppo_update.make_objective(lab.policy, lab.value, config),
         beta=config.beta,
         passes=(epochs, minibatches),
+        divisible=not config.whiten_advantages,
     )
 
 

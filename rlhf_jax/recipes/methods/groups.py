@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.algos.online import AnswerBatch, make_answer_objective
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses.answer_policy_gradient import gspo_loss, rloo_loss
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
 from rlhf_jax.losses.policy_gradient import cispo_loss, reinforce_loss
@@ -30,7 +31,7 @@ from rlhf_jax.ops.masking import (
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.methods.answers import answer_method, passes, per_token, reinforce_answers
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, same
-from rlhf_jax.types import Params
+from rlhf_jax.types import AnswerLoss, Params
 
 
 def reinforce(lab: LanguageLab, *, samples: int = 1, **options: Any) -> OnlineMethod:
@@ -40,6 +41,8 @@ def reinforce(lab: LanguageLab, *, samples: int = 1, **options: Any) -> OnlineMe
     """
 
     def advantages(scores: Float[Array, "B K"]) -> Float[Array, "B K"]:
+        if scores.size < 2:
+            raise ValueError("the baseline of reinforce needs at least 2 answers in a batch, got 1")
         return leave_one_out_advantages(scores.reshape(-1)).reshape(scores.shape)
 
     return answer_method(lab, reinforce_answers, samples=samples, advantages=advantages, **options)
@@ -49,7 +52,7 @@ def rloo(
     lab: LanguageLab, *, samples: int, clip_eps: float = jnp.inf, **options: Any
 ) -> OnlineMethod:
     """RLOO: the baseline of an answer is the mean score of the others to its prompt."""
-    return answer_method(
+    return _group_method(
         lab,
         partial(rloo_loss, clip_eps=clip_eps),
         samples=samples,
@@ -60,7 +63,7 @@ def rloo(
 
 def grpo(lab: LanguageLab, *, samples: int, clip_eps: float = 0.2, **options: Any) -> OnlineMethod:
     """GRPO; with kl=Penalty(beta, k3) its loss is `grpo_loss`, whose token form this is."""
-    return answer_method(
+    return _group_method(
         lab,
         partial(dapo_loss, clip_eps_low=clip_eps, clip_eps_high=clip_eps),
         samples=samples,
@@ -74,7 +77,7 @@ def dr_grpo(
     lab: LanguageLab, *, samples: int, clip_eps: float = 0.2, **options: Any
 ) -> OnlineMethod:
     """Dr. GRPO: `dr_grpo_loss` in its token form, L_max being the lab's answer_length."""
-    return answer_method(
+    return _group_method(
         lab,
         partial(dapo_loss, clip_eps_low=clip_eps, clip_eps_high=clip_eps),
         samples=samples,
@@ -101,19 +104,19 @@ def dapo(
         (`ops.groups.overlong_penalty`); None for no penalty.
     """
 
-    return answer_method(
+    return _group_method(
         lab,
         partial(dapo_loss, clip_eps_low=clip_eps_low, clip_eps_high=clip_eps_high),
         samples=samples,
         advantages=group_normalised_advantages,
         reduction=token_mean,
-        shaping=None if overlong_cache is None else overlong_shaping(lab, overlong_cache),
+        shaping=None if overlong_cache is None else _overlong_shaping(lab, overlong_cache),
         rounds=rounds,
         **options,
     )
 
 
-def overlong_shaping(
+def _overlong_shaping(
     lab: LanguageLab, cache: int
 ) -> Callable[[Bool[Array, "B K T"]], Float[Array, "B K"]]:
     """mask -> DAPO's penalty of answers that come near the lab's answer_length."""
@@ -133,7 +136,7 @@ def gspo(
     **options: Any,
 ) -> OnlineMethod:
     """GSPO: one length-normalised ratio for all tokens of an answer."""
-    return answer_method(
+    return _group_method(
         lab,
         partial(gspo_loss, clip_eps_low=clip_eps_low, clip_eps_high=clip_eps_high),
         samples=samples,
@@ -146,7 +149,7 @@ def cispo(
     lab: LanguageLab, *, samples: int, max_ratio: float = 5.0, **options: Any
 ) -> OnlineMethod:
     """CISPO: the importance weight is clipped, so that every token keeps its gradient."""
-    return answer_method(
+    return _group_method(
         lab,
         per_token(partial(cispo_loss, max_ratio=max_ratio)),
         samples=samples,
@@ -156,10 +159,19 @@ def cispo(
     )
 
 
+def _group_method(
+    lab: LanguageLab, loss: AnswerLoss, *, samples: int, **options: Any
+) -> OnlineMethod:
+    """An `answer_method` that compares the answers to each prompt: two at least."""
+    check_range("[2, inf)", samples=samples)
+    return answer_method(lab, loss, samples=samples, **options)
+
+
 def best_of(
     lab: LanguageLab, *, samples: int, epochs: int = 1, minibatches: int = 1
 ) -> OnlineMethod:
     """Best-of-K fine-tuning: maximum likelihood of the answer with the highest score."""
+    check_range("[1, inf)", samples=samples)
 
     def prepare(params: Params, scored: Scored) -> tuple[AnswerBatch, dict[str, Any]]:
         finite = jnp.isfinite(scored.scores)

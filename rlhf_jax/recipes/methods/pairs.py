@@ -40,7 +40,7 @@ def online_pairs(
         return pairs, {"pairs/decided": jnp.asarray(pairs.weights).mean()}
 
     objective = preference.make_objective(lab.policy, loss, logps=logps, reference=reference)
-    return pair_method(lab, prepare, objective, epochs=epochs, minibatches=minibatches)
+    return _pair_method(lab, prepare, objective, epochs=epochs, minibatches=minibatches)
 
 
 def p3o(
@@ -79,7 +79,7 @@ def p3o(
         sides = (jax.tree.map(lambda x, k=k: x[:, k], trajectory) for k in (0, 1))
         return PairBatch(*sides, columns, weights), {"pairs/scored": weights.mean()}
 
-    method = pair_method(
+    method = _pair_method(
         lab,
         prepare,
         make_pair_objective(lab.policy, loss),
@@ -89,7 +89,7 @@ def p3o(
     return method._replace(beta=beta)
 
 
-def pair_method(
+def _pair_method(
     lab: LanguageLab, prepare: Any, objective: Any, *, epochs: int, minibatches: int
 ) -> OnlineMethod:
     """A method that trains the policy on batches of pairs [B]."""

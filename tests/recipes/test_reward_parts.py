@@ -1,0 +1,65 @@
+"""Rewards of models and of texts, a critic from a reward model, and scores of no use."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from unigram_lab import LENGTH, RED, TASK, rollout_of, unigram_lab
+
+from rlhf_jax.recipes import critic_of, model_reward, task_reward, weighted_reward
+from rlhf_jax.recipes.offline import ScoreScale, score_scale
+from rlhf_jax.recipes.rewards import actions_of, check_scores, known_reward
+from rlhf_jax.training import UserError
+from rlhf_jax.types import Prompts, RewardFn
+
+LAB = unigram_lab()
+ANSWERS = np.array([[[RED, RED, RED], [RED, 5, 6]]])  # [1, 2, LENGTH]
+PROMPTS = Prompts((), np.array([0]))
+
+
+def test_a_score_that_is_not_finite_names_its_prompt():
+    indices = np.array([30, 7, 12])
+    check_scores(indices, np.zeros(3))
+    with pytest.raises(UserError, match=r"prompt 7: .* got nan \(1 of 3"):
+        check_scores(indices, np.array([0.1, np.nan, 0.3]))
+    with pytest.raises(UserError, match=r"prompt 7: .* got \[1\.0, inf\] \(2 of 3"):
+        check_scores(indices, np.array([[0.1, 0.2], [1.0, np.inf], [-np.inf, 0.0]]))
+
+
+def test_equal_scores_have_no_scale():
+    with pytest.raises(UserError, match="reward: the 4 held-out scores have standard deviation 0"):
+        score_scale("reward", np.ones((2, 2)))
+
+
+def test_a_reward_model_is_read_in_units_of_its_scale():
+    """A model that counts red, with mean 1 and deviation 2: (3 - 1) / 2 and (1 - 1) / 2."""
+
+    def count(weight, trajectory):
+        return weight * (trajectory.actions == RED).sum(-1)
+
+    lab = LAB._replace(reward=RewardFn(lambda key: jnp.ones(()), count))
+    reward = model_reward(lab, jnp.ones(()), ScoreScale(mean=1.0, std=2.0))
+    trajectory = rollout_of(LAB, ANSWERS).trajectory
+    assert reward.host(PROMPTS, actions_of(trajectory)) == ((), {})
+    np.testing.assert_allclose(reward.scores(reward.params, (), trajectory), [[1.0, 0.0]])
+
+
+def test_a_task_is_read_on_the_host_and_known_scores_pass_through():
+    trajectory = rollout_of(LAB, ANSWERS).trajectory
+    reward = task_reward(LAB, TASK)
+    given, named = reward.host(PROMPTS, actions_of(trajectory))
+    np.testing.assert_array_equal(given, [[LENGTH, 1.0]])
+    np.testing.assert_array_equal(named["red"], given)
+    for each in (reward, known_reward()):
+        np.testing.assert_array_equal(each.scores((), given, trajectory), given)
+
+
+def test_a_critic_predicts_scores_in_units_of_the_scale():
+    params = {"trunk": "shared", "head": {"weight": jnp.array([4.0]), "bias": jnp.array(3.0)}}
+    critic = critic_of(params, ScoreScale(mean=1.0, std=2.0))
+    # (4 x + 3 - 1) / 2 = 2 x + 1.
+    assert critic == {"trunk": "shared", "head": {"weight": 2.0, "bias": 1.0}}
+
+
+def test_a_sum_of_no_rewards_is_refused():
+    with pytest.raises(ValueError, match="at least one reward"):
+        weighted_reward({})
