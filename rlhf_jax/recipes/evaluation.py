@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.statistics import best_of_n_curve, best_of_n_kl, mean_with_interval, wins
 from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts
@@ -64,6 +65,7 @@ def measure(
     Raises:
       UserError: the task or the reward model failed on a prompt, which is named.
     """
+    check_range("[1, inf)", samples=samples, prompts=len(indices))
 
     def columns(numbers: list[Any]) -> tuple[Any, ...]:
         rollout = lab.draw(

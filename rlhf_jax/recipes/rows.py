@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.data.loader import batches
 from rlhf_jax.recipes.buckets import Bucket, BucketBatch, bucket_rows
 from rlhf_jax.recipes.lab import LanguageLab, make_trajectories
+from rlhf_jax.training import UserError
 from rlhf_jax.types import PreferenceBatch, PyTree, Trajectory
 
 Records = Any  # a Sequence of dicts, or a grain source of them
@@ -33,7 +35,14 @@ class Rows(Protocol):
 def side_batch(
     lab: LanguageLab, records: Sequence[dict], sides: Sequence[str]
 ) -> dict[str, Trajectory]:
-    """Each of these fields as answers to the prompts of the records."""
+    """Each of these fields as answers to the prompts of the records.
+
+    Raises:
+      UserError: a record without one of the fields, or with a text that the lab cannot read.
+    """
+    for row in records:
+        if missing := [field for field in ("prompt", *sides) if field not in row]:
+            raise UserError(f"a record has no field {missing[0]!r}; its fields are {sorted(row)}")
     prompts = [row["prompt"] for row in records]
     return {side: make_trajectories(lab, prompts, [row[side] for row in records]) for side in sides}
 
@@ -117,8 +126,12 @@ def in_chunks(function: Callable[[list[dict]], PyTree], records: Records, *, siz
     """`function` of every record in order, [N, ...] on the host, `size` at a time.
 
     The last chunk is filled up from the front, so that one shape is compiled.
+
+    Raises:
+      ValueError: no records.
     """
     total, parts = len(records), []
+    check_range("[1, inf)", records=total, size=size)
     for start in range(0, total, size):
         part = [records[i % total] for i in range(start, start + size)]
         parts.append(function(part))

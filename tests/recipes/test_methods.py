@@ -174,9 +174,7 @@ def test_a_group_of_one_answer_is_refused(make):
 def test_a_batch_of_one_answer_has_no_baseline():
     method = reinforce(LAB)
     with pytest.raises(ValueError, match="needs at least 2 answers in a batch"):
-        method.prepare(
-            START, Scored(rollout_of(LAB, ANSWERS[:1, :1]), SCORES[:1, :1], jnp.zeros(1))
-        )
+        method.prepare(START, scored(SCORES[:1, :1], ANSWERS[:1, :1]))
 
 
 @pytest.mark.parametrize("make", [reinforce, best_of])

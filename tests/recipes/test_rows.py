@@ -2,10 +2,12 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from word_lab import GREEN, RED, VOCABULARY, word_lab
 
 from rlhf_jax.recipes import answer_rows, array_rows
 from rlhf_jax.recipes.rows import answer_batch, halves, in_chunks, pair_batch
+from rlhf_jax.training import UserError
 
 LAB = word_lab()
 BOS, STOP, PAD = VOCABULARY.bos_id, VOCABULARY.stop_ids[0], VOCABULARY.pad_id
@@ -51,3 +53,13 @@ def test_without_buckets_every_batch_has_the_lengths_of_the_lab():
     records = [{"prompt": "red", "answer": "red"}, {"prompt": "red", "answer": "red " * 9}]
     batch = answer_rows(LAB, records, batch_size=2)[0]
     assert batch.inputs.ids.shape == (2, LAB.prompt_length + LAB.answer_length)
+
+
+def test_a_record_without_a_field_names_both():
+    with pytest.raises(UserError, match=r"no field 'answer'; its fields are \['prompt', 'text'\]"):
+        answer_batch(LAB, [{"prompt": "red", "text": "green"}])
+
+
+def test_chunks_of_no_records_are_refused():
+    with pytest.raises(ValueError, match=r"records must be in \[1, inf\), got 0"):
+        in_chunks(len, [], size=2)

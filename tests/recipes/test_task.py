@@ -70,7 +70,7 @@ def test_an_unknown_objective_is_named():
 
 def test_an_objective_of_nothing_is_refused():
     task = text_task(PROMPTS, letters, objective={}, heldout=1)
-    with pytest.raises(UserError, match="must name a score .* gives \\['letters', 'right'\\]"):
+    with pytest.raises(UserError, match=r"must name a score .* gives \['letters', 'right'\]"):
         overall(task, score_answers(task, np.array([0]), ["one"]))
 
 
