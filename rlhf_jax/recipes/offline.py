@@ -19,6 +19,7 @@ from rlhf_jax.algos import preference as preference_update
 from rlhf_jax.algos import preference_model as preference_model_update
 from rlhf_jax.algos import reward_model as reward_update
 from rlhf_jax.algos import sft
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.policies.language import language_preference
@@ -191,6 +192,7 @@ def reference_logps(
     The fields are those of `SIDES` that the records have: "chosen" and "rejected" of pairs,
     "answer" and, after `with_mismatched`, "mismatched".
     """
+    check_range("[1, inf)", records=len(records))
     sides = [side for side in SIDES if side in records[0]]
 
     @jax.jit

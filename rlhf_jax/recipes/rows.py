@@ -95,7 +95,11 @@ def pair_rows(
 
     Args:
       reference: log-probs [N] of all pairs by `reference_logps`; None for losses without one.
+    Raises:
+      UserError: a reference of other pairs.
     """
+    if reference is not None:
+        check_reference(reference, pairs, ("chosen", "rejected"))
 
     def take(lab: LanguageLab, numbers: Any) -> PreferenceBatch:
         batch = pair_batch(lab, [pairs[int(i)] for i in numbers])
@@ -110,6 +114,18 @@ def pair_rows(
     if buckets is not None:
         return bucket_rows(lab, pairs, buckets, take_kept, batch_size=batch_size)
     return batches(len(pairs), batch_size=batch_size, seed=lab.seed, batch_fn=partial(take, lab))
+
+
+def check_reference(
+    reference: Mapping[str, np.ndarray], records: Records, sides: Sequence[str]
+) -> None:
+    """UserError unless the reference has a log-prob for each of these fields of each record."""
+    for side in sides:
+        if len(reference.get(side, ())) != len(records):
+            raise UserError(
+                f"reference must have {side!r} for {len(records)} records, got "
+                f"{len(reference.get(side, ()))}: make it by reference_logps of the same records"
+            )
 
 
 def array_rows(data: PyTree, *, batch_size: int, seed: int) -> Rows:

@@ -21,7 +21,7 @@ from rlhf_jax.algos.ppo import ActorCritic
 from rlhf_jax.data.loader import batches
 from rlhf_jax.recipes.lab import LanguageLab, start_training
 from rlhf_jax.recipes.offline import Fit, built, fit_rows, fit_state
-from rlhf_jax.recipes.rows import Records, Rows, side_batch
+from rlhf_jax.recipes.rows import Records, Rows, check_reference, side_batch
 from rlhf_jax.training import Stage, UserError
 from rlhf_jax.types import Params, Scalar, UnpairedLoss
 
@@ -124,12 +124,7 @@ def labelled_rows(
     """
     labels = _labels(records, label)
     sides = [side for side in ("answer", "mismatched") if side in records[0]]
-    for side in sides:
-        if len(reference.get(side, ())) != len(records):
-            raise UserError(
-                f"reference must have {side!r} for {len(records)} records, got "
-                f"{len(reference.get(side, ()))}: make it by reference_logps of the same records"
-            )
+    check_reference(reference, records, sides)
 
     def take(numbers: Sequence[int]) -> unpaired_update.UnpairedBatch:
         rows = np.asarray(numbers)

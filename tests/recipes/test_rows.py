@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from word_lab import GREEN, RED, VOCABULARY, word_lab
 
-from rlhf_jax.recipes import answer_rows, array_rows
-from rlhf_jax.recipes.rows import answer_batch, halves, in_chunks, pair_batch
+from rlhf_jax.recipes import answer_rows, array_rows, pair_rows, reference_logps
+from rlhf_jax.recipes.rows import answer_batch, check_reference, halves, in_chunks, pair_batch
 from rlhf_jax.training import UserError
 
 LAB = word_lab()
@@ -63,3 +63,19 @@ def test_a_record_without_a_field_names_both():
 def test_chunks_of_no_records_are_refused():
     with pytest.raises(ValueError, match=r"records must be in \[1, inf\), got 0"):
         in_chunks(len, [], size=2)
+
+
+PAIRS = [{"prompt": "red", "chosen": "green", "rejected": "red"}] * 3
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_reference_of_other_pairs_is_refused(count):
+    reference = dict.fromkeys(("chosen", "rejected"), np.zeros(count))
+    with pytest.raises(UserError, match=f"must have 'chosen' for 3 records, got {count}"):
+        pair_rows(LAB, PAIRS, batch_size=2, reference=reference)
+    check_reference(reference, PAIRS[:1] * count, ("chosen", "rejected"))
+
+
+def test_a_reference_of_no_records_is_refused():
+    with pytest.raises(ValueError, match=r"records must be in \[1, inf\), got 0"):
+        reference_logps(LAB, jnp.zeros(VOCABULARY.size), [], batch_size=2)
