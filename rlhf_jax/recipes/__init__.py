@@ -16,6 +16,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | KTO, APO-zero; BCO; DRO: labelled or scored single answers | `unpaired`; `bco`; `dro` |
 | pairs of a policy's own answers | `sample_pairs` |
 | PPO, GRPO, RLOO, online DPO and others on fresh answers | `online`, a method of `methods` |
+| the same on episodes of several turns (tools, environments) | a task with a `step` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
 | exploitability, policies against each other | `tournament` |
@@ -48,13 +49,16 @@ from rlhf_jax.recipes.methods import cispo as cispo
 from rlhf_jax.recipes.methods import critic_of as critic_of
 from rlhf_jax.recipes.methods import dapo as dapo
 from rlhf_jax.recipes.methods import dr_grpo as dr_grpo
+from rlhf_jax.recipes.methods import gae_of_turns as gae_of_turns
 from rlhf_jax.recipes.methods import grpo as grpo
 from rlhf_jax.recipes.methods import gspo as gspo
 from rlhf_jax.recipes.methods import online_pairs as online_pairs
 from rlhf_jax.recipes.methods import p3o as p3o
 from rlhf_jax.recipes.methods import ppo as ppo
 from rlhf_jax.recipes.methods import reinforce as reinforce
+from rlhf_jax.recipes.methods import reinforce_turns as reinforce_turns
 from rlhf_jax.recipes.methods import rloo as rloo
+from rlhf_jax.recipes.methods import turn_advantages as turn_advantages
 from rlhf_jax.recipes.offline import Fit as Fit
 from rlhf_jax.recipes.offline import at_points as at_points
 from rlhf_jax.recipes.offline import on_trunk as on_trunk

@@ -2,7 +2,8 @@
 
 A row is `{"step", "prompt_index", "prompt", "answer", "score", "scores"}`: the number of updates
 done with it, as in metrics.jsonl; the score that was maximised, and every named one; null where
-there is none. The file of a resumed run is byte for byte that of an uninterrupted one.
+there is none. An answer to a task with a step is a whole episode. The file of a resumed run is byte
+for byte that of an uninterrupted one.
 """
 
 import json
@@ -16,8 +17,8 @@ import jax
 import numpy as np
 
 from rlhf_jax.checks import check_range
-from rlhf_jax.recipes.lab import LanguageLab, decode_texts
-from rlhf_jax.recipes.rewards import actions_of
+from rlhf_jax.recipes.episodes import transcript_texts, transcripts
+from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.rounds import Drawn
 from rlhf_jax.recipes.task import Scores, Task
 from rlhf_jax.training import ResultsError, Stage
@@ -40,7 +41,7 @@ def make_table(
         if not begun:
             _cut_table(path, done=i, every=every)
         begun = True
-        answers = decode_texts(lab, actions_of(drawn.rollout.trajectory).reshape(scores.size, -1))
+        answers = transcript_texts(lab, jax.device_get(transcripts(drawn.rollout, drawn.turns)))
         indices = np.asarray(drawn.prompts.indices)
         prompts = list(zip(indices.tolist(), task.texts(indices), strict=True))
         _append_rows(path, i + 1, prompts, answers, jax.device_get(scores), drawn.named)

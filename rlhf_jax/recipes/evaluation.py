@@ -17,10 +17,11 @@ import numpy as np
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.statistics import best_of_n_curve, best_of_n_kl, mean_with_interval, wins
-from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts
+from rlhf_jax.recipes.episodes import Turns, draw_answers, score_transcripts, transcripts
+from rlhf_jax.recipes.lab import CHUNK, LanguageLab, make_prompts
 from rlhf_jax.recipes.rewards import check_scores
 from rlhf_jax.recipes.rows import Records, answer_batch, in_chunks
-from rlhf_jax.recipes.task import Task, score_answers
+from rlhf_jax.recipes.task import Task
 from rlhf_jax.training import Run, check_stop, progress_bar
 from rlhf_jax.types import Params, Rollout
 
@@ -28,7 +29,8 @@ from rlhf_jax.types import Params, Rollout
 class Measured(NamedTuple):
     """K answers to each of N prompts.
 
-    texts: N lists of K. named: the task's scores by name, [N, K], NaN where it left an answer out.
+    texts: N lists of K. named: the task's scores by name, [N, K], NaN where it left an answer out;
+    with a step also "return", and an answer is a whole episode.
     scores: [N, K] of a reward model, or None. log_ratios: [N, K] log pi - log pi_ref, their mean
     estimates KL(pi || pi_ref) in nats per answer. lengths: [N, K] tokens that count, the stop token
     included. finished: [N, K] bool, False where the length ran out.
@@ -53,6 +55,7 @@ def measure(
     samples: int = 1,
     first: int = 0,
     reward: Params | None = None,
+    episode_length: int | None = None,
 ) -> Measured:
     """Draws answers number first .. first + samples - 1 to each prompt and scores them.
 
@@ -62,22 +65,24 @@ def measure(
     Args:
       indices: [N] the prompts' numbers.
       reward: parameters of a reward model, in the scores of which nothing is rescaled.
+      episode_length: of a task with a step, as in `episodes.draw_answers`.
     Raises:
       UserError: the task or the reward model failed on a prompt, which is named.
     """
     check_range("[1, inf)", samples=samples, prompts=len(indices))
 
     def columns(numbers: list[Any]) -> tuple[Any, ...]:
-        rollout = lab.draw(
-            params, make_prompts(lab, task, np.asarray(numbers)), key, samples, first
+        prompts = make_prompts(lab, task, np.asarray(numbers))
+        rollout, turns = draw_answers(
+            lab, task, params, prompts, key, samples, first, episode_length=episode_length
         )
         trajectory = rollout.trajectory
         ref = sequence_logps(lab.token_logps(ref_params, trajectory), trajectory.mask)
         log_ratios = sequence_logps(rollout.token_logps, trajectory.mask) - ref
-        return *_drawn_columns(lab, rollout, reward), log_ratios
+        return *_drawn_columns(lab, rollout, turns, reward), log_ratios
 
-    actions, lengths, finished, scores, log_ratios = in_chunks(columns, indices, size=CHUNK)
-    texts, named = _score_drawn(lab, task, indices, actions)
+    found, lengths, finished, scores, log_ratios = in_chunks(columns, indices, size=CHUNK)
+    texts, named = score_transcripts(lab, task, indices, found)
     if scores is not None:
         check_scores(indices, scores)
     return Measured(texts, named, scores, log_ratios, lengths, finished)
@@ -150,7 +155,8 @@ def best_of_n(
 
     def two(numbers: list[Any], first: int) -> tuple[Any, ...]:
         prompts = make_prompts(lab, task, np.asarray(numbers))
-        return _drawn_columns(lab, lab.draw(params, prompts, key, 2, first), reward)
+        drawn = draw_answers(lab, task, params, prompts, key, 2, first)
+        return _drawn_columns(lab, *drawn, reward)
 
     parts = []
     with progress_bar("best of n", n, show=run.progress) as advance:
@@ -158,11 +164,9 @@ def best_of_n(
             check_stop(run, "drawing for best-of-n")
             parts.append(in_chunks(lambda x, i=first: two(x, i), indices, size=CHUNK))
             advance(first + 2)
-    actions, lengths, _, scores = (
-        np.concatenate(column, 1)[:, :n] for column in zip(*parts, strict=True)
-    )
+    found, lengths, _, scores = jax.tree.map(lambda *x: np.concatenate(x, 1)[:, :n], *parts)
     check_scores(indices, scores)
-    texts, named = _score_drawn(lab, task, indices, actions)
+    texts, named = score_transcripts(lab, task, indices, found)
     return BestOf(texts, named, scores, lengths, scores.argmax(1))
 
 
@@ -197,22 +201,14 @@ def perplexity(lab: LanguageLab, params: Params, records: Records, *, batch_size
     return float(np.exp(-logps.astype(float).sum() / lengths.sum()))
 
 
-def _drawn_columns(lab: LanguageLab, rollout: Rollout, reward: Params | None) -> tuple[Any, ...]:
-    """Actions, lengths, finished and reward-model scores of a rollout [B, K]."""
+def _drawn_columns(
+    lab: LanguageLab, rollout: Rollout, turns: Turns | None, reward: Params | None
+) -> tuple[Any, ...]:
+    """Transcripts, lengths, finished and reward-model scores of a rollout [B, K]."""
     trajectory = rollout.trajectory
     scores = None if reward is None else lab.scores(reward, trajectory)
-    return trajectory.actions, jnp.sum(trajectory.mask, -1), rollout.finished, scores
-
-
-def _score_drawn(
-    lab: LanguageLab, task: Task, indices: np.ndarray, actions: np.ndarray
-) -> tuple[list[list[str]], dict[str, np.ndarray]]:
-    """Texts and the task's scores of actions [N, K, T]."""
-    rows, samples, length = actions.shape
-    texts = decode_texts(lab, actions.reshape(rows * samples, length))
-    found = score_answers(task, np.repeat(indices, samples), texts)
-    named = {name: values.reshape(rows, samples) for name, values in found.items()}
-    return [texts[i : i + samples] for i in range(0, len(texts), samples)], named
+    found, lengths = transcripts(rollout, turns), jnp.sum(trajectory.mask, -1)
+    return found, lengths, rollout.finished, scores
 
 
 def _mean(x: np.ndarray) -> float:

@@ -33,6 +33,7 @@ from rlhf_jax.policies.language import (
 )
 from rlhf_jax.recipes.task import Task
 from rlhf_jax.sampling.decode import SamplingConfig, sample_many
+from rlhf_jax.sampling.draws import First
 from rlhf_jax.sharding import compile_update, make_mesh, shard_params, shard_state, split_batch
 from rlhf_jax.training import UserError
 from rlhf_jax.types import (
@@ -59,7 +60,7 @@ class LabDraw(Protocol):
         prompts: Prompts,
         key: jax.Array,
         samples: int,
-        first: int = 0,
+        first: First = 0,
         *,
         sampling: SamplingConfig | None = None,
     ) -> Rollout: ...

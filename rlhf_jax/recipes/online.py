@@ -9,6 +9,7 @@ targets, pretraining mixes and the table of completions are options of `online`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,17 +20,18 @@ from jaxtyping import Array, Float
 from rlhf_jax.checks import check_range
 from rlhf_jax.data.loader import batches
 from rlhf_jax.recipes.completions import make_table
+from rlhf_jax.recipes.episodes import Turns, draw_answers, transcripts
 from rlhf_jax.recipes.lab import LanguageLab, make_prompts, start_training
 from rlhf_jax.recipes.offline import Fit
 from rlhf_jax.recipes.online_method import KLTarget, Mix, OnlineMethod, make_prepare, make_step
-from rlhf_jax.recipes.rewards import Reward, actions_of, known_reward
+from rlhf_jax.recipes.rewards import Reward, known_reward
 from rlhf_jax.recipes.rounds import Drawn, informative_batch, make_grade
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.task import Scores, Task
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.sharding import split_batch
 from rlhf_jax.training import Stage, UserError, train_stage
-from rlhf_jax.types import Params, TrainState
+from rlhf_jax.types import Params, Rollout, TrainState
 
 
 class OnlineState(NamedTuple):
@@ -55,6 +57,7 @@ def online(
     kl_target: KLTarget | None = None,
     mix: Mix | None = None,
     completions_every: int = 0,
+    episode_length: int | None = None,
 ) -> Params:
     """Improves the reference policy on fresh answers; returns the policy's params.
 
@@ -72,6 +75,7 @@ def online(
       kl_target: moves the method's beta, which must be > 0, after each step.
       completions_every: steps from one whose answers are written to the stage's table
         (`recipes.completions`) to the next; 0 writes none.
+      episode_length: of a task with a step, as in `episodes.draw_answers`.
     """
     check_range("[0, inf)", completions_every=completions_every)
     if kl_target is not None and not method.beta > 0:
@@ -83,14 +87,21 @@ def online(
     source = reward if method.rounds is None else known_reward()
     options = {"sampling": sampling, "kl_target": kl_target, "keep_scores": completions_every > 0}
     prepare = jax.jit(make_prepare(lab, method, source, **options))
-    draw = _make_draw_batch(lab, task, method, reward, numbers, key, sampling)
+    draw_some = partial(draw_answers, lab, task, sampling=sampling, episode_length=episode_length)
+    draw = _make_draw_batch(lab, task, method, reward, numbers, key, draw_some)
     table = make_table(stage, lab, task, every=completions_every) if completions_every else None
 
     def one(state: OnlineState, i: int) -> tuple[OnlineState, dict[str, Any]]:
         params, order_key = state.train.params, _draw_keys(method, key, state.rounds)[1]
         drawn, rounds, found = draw(params, state.rounds)
         batch, measured, more = prepare(
-            params, ref_params, source.params, drawn.given, drawn.rollout, state.beta
+            params,
+            ref_params,
+            source.params,
+            drawn.given,
+            drawn.rollout,
+            state.beta,
+            drawn.turns,
         )
         if table is not None and i % completions_every == 0:
             table(i, drawn, more["scores"])
@@ -110,17 +121,16 @@ def _make_draw_batch(
     reward: Reward,
     numbers: Rows,
     key: jax.Array,
-    sampling: SamplingConfig | None,
+    draw_some: Callable[..., tuple[Rollout, Turns | None]],
 ) -> Callable[[Params, int], tuple[Drawn, int, dict[str, Any]]]:
     """`(trained params, rounds drawn before) -> (Drawn, rounds drawn now, metrics)`."""
 
     def draw_round(params: Params, number: int) -> Drawn:
         prompts = make_prompts(lab, task, numbers[number])
         draw_key, _ = _draw_keys(method, key, number)
-        rollout = lab.draw(
-            method.policy(params), prompts, draw_key, method.samples, sampling=sampling
-        )
-        return Drawn(prompts, rollout, *reward.host(prompts, actions_of(rollout.trajectory)))
+        rollout, turns = draw_some(method.policy(params), prompts, draw_key, method.samples)
+        given, named = reward.host(prompts, transcripts(rollout, turns))
+        return Drawn(prompts, rollout, given, named, turns)
 
     grade = make_grade(reward)
 
@@ -133,7 +143,8 @@ def _make_draw_batch(
         )
         metrics |= _named_means(drawn.named)
         if lab.mesh is not None:
-            drawn = drawn._replace(rollout=split_batch(drawn.rollout, lab.mesh))
+            rollout, turns = split_batch((drawn.rollout, drawn.turns), lab.mesh)
+            drawn = drawn._replace(rollout=rollout, turns=turns)
         return drawn, before + count, metrics
 
     return draw

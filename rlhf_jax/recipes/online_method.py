@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from rlhf_jax.algos import sft
 from rlhf_jax.algos.epochs import make_epochs
@@ -15,6 +15,7 @@ from rlhf_jax.losses.policy_gradient import truncated_importance_weights
 from rlhf_jax.ops.kl import adapted_beta
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean
+from rlhf_jax.recipes.episodes import mask_unrewarded, turn_metrics
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.rows import Rows
@@ -32,6 +33,8 @@ class Scored(NamedTuple):
     beta: the KL weight of this step.
     weights: [B, K] of each answer in the mean, pi / pi_sampler truncated; None where the policy
       itself was sampled, for ones.
+    turn_ids, turn_rewards: [B, K, T] and [B, K, N] of episodes as in `episodes.Turns`, or None; the
+      scores are those of whole episodes, so the rewards need not sum to them.
     """
 
     rollout: Rollout
@@ -39,6 +42,8 @@ class Scored(NamedTuple):
     ref_token_logps: Float[Array, "B K T"]
     beta: Scalar = 0.0
     weights: Float[Array, "B K"] | None = None
+    turn_ids: Int[Array, "B K T"] | None = None
+    turn_rewards: Float[Array, "B K N"] | None = None
 
 
 class OnlineMethod(NamedTuple):
@@ -102,14 +107,17 @@ def make_prepare(
     other array leaves the compiled step.
     """
 
-    def prepare(params, ref_params, reward_params, given, rollout: Rollout, beta):
+    def prepare(params, ref_params, reward_params, given, rollout: Rollout, beta, turns=None):
         trajectory = rollout.trajectory
         scores = reward.scores(reward_params, given, trajectory)
+        if turns is not None:
+            scores = mask_unrewarded(scores, turns)
         ref = lab.policy.logps(ref_params, trajectory.inputs, trajectory.actions)
         ref = jnp.where(trajectory.mask, ref, 0.0)
         beta = method.beta if kl_target is None else beta
         weights = sampler_weights(rollout, sampling)
-        batch, metrics = method.prepare(params, Scored(rollout, scores, ref, beta, weights))
+        scored = Scored(rollout, scores, ref, beta, weights, *(turns or ())[:2])
+        batch, metrics = method.prepare(params, scored)
         gap = jnp.where(trajectory.mask, rollout.token_logps - ref, 0.0)
         finite = jnp.isfinite(scores)
         metrics |= {
@@ -119,6 +127,7 @@ def make_prepare(
             "answers/length": jnp.sum(trajectory.mask, -1).mean(),
             "answers/finished": rollout.finished.mean(),
         }
+        metrics |= {} if turns is None else turn_metrics(turns)
         more = {"scores": scores} if keep_scores else {}
         if kl_target is not None:
             metrics["kl/beta"], (kl, gain) = beta, kl_target

@@ -9,7 +9,7 @@ import numpy as np
 from rlhf_jax.data.store import Field, build, open_source
 from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts, stage_key, wrapped
 from rlhf_jax.recipes.rows import Records
-from rlhf_jax.recipes.task import Task
+from rlhf_jax.recipes.task import Task, check_single_turn
 from rlhf_jax.training import Run, UserError, check_stop, progress_bar, tree_digest
 from rlhf_jax.types import Params
 
@@ -42,6 +42,7 @@ def sample_pairs(
     Raises:
       UserError: the task has no teacher, or no pair is left.
     """
+    check_single_turn(task, "sample_pairs")
     if task.teacher is None:
         raise UserError(f"{name}: the task has no teacher to label pairs: give it one")
     first, second = _draw_two(run, lab, task, params, indices, name=name, split=split)

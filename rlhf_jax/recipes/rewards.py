@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rlhf_jax.recipes.lab import LanguageLab, decode_texts
+from rlhf_jax.recipes.episodes import Transcripts, score_transcripts
+from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.offline import ScoreScale
-from rlhf_jax.recipes.task import Scores, Task, overall, score_answers
+from rlhf_jax.recipes.task import Scores, Task, overall
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Params, Prompts, Trajectory
 
@@ -23,13 +24,13 @@ class Reward(NamedTuple):
     """One number for each answer of a rollout.
 
     params: arrays that `scores` is given.
-    host: `(prompts, actions [B, K, T]) -> (arrays, named)`, before the compiled step: arrays for
+    host: `(prompts, transcripts [B, K]) -> (arrays, named)`, before the compiled step: arrays for
       `scores`, anything or (); name -> [B, K] numbers to log.
     scores: pure `(params, host's arrays, trajectory [B, K]) -> [B, K]`; NaN leaves an answer out.
     """
 
     params: Params
-    host: Callable[[Prompts, np.ndarray], tuple[Any, Scores]]
+    host: Callable[[Prompts, Transcripts], tuple[Any, Scores]]
     scores: Callable[[Params, Any, Trajectory], Float[Array, "B K"]]
 
 
@@ -40,26 +41,22 @@ def model_reward(lab: LanguageLab, params: Params, scale: ScoreScale) -> Reward:
         return (lab.reward.scores(params["model"], trajectory) - params["mean"]) / params["std"]
 
     arrays = {"model": params, "mean": scale.mean, "std": scale.std}
-    return Reward(arrays, lambda prompts, actions: ((), {}), scores)
+    return Reward(arrays, lambda prompts, found: ((), {}), scores)
 
 
 def task_reward(lab: LanguageLab, task: Task) -> Reward:
-    """The task's objective, scored on texts."""
+    """The task's objective, scored on texts and on the rewards of its step."""
 
-    def host(prompts: Prompts, actions: np.ndarray) -> tuple[np.ndarray, Scores]:
-        rows, samples = actions.shape[:2]
-        texts = decode_texts(lab, actions.reshape(rows * samples, -1))
-        indices = np.repeat(np.asarray(prompts.indices), samples)
-        named = score_answers(task, indices, texts)
-        total = overall(task, named).reshape(rows, samples).astype(np.float32)
-        return total, {name: each.reshape(rows, samples) for name, each in named.items()}
+    def host(prompts: Prompts, found: Transcripts) -> tuple[np.ndarray, Scores]:
+        _, named = score_transcripts(lab, task, prompts.indices, jax.device_get(found))
+        return overall(task, named).astype(np.float32), named
 
     return known_reward()._replace(host=host)
 
 
 def known_reward() -> Reward:
     """Scores that were computed before: they are given in place of the host's arrays."""
-    return Reward((), lambda prompts, actions: ((), {}), lambda params, given, trajectory: given)
+    return Reward((), lambda prompts, found: ((), {}), lambda params, given, trajectory: given)
 
 
 def weighted_reward(parts: dict[str, tuple[float, Reward]]) -> Reward:
@@ -67,8 +64,8 @@ def weighted_reward(parts: dict[str, tuple[float, Reward]]) -> Reward:
     if not parts:
         raise ValueError("weighted_reward needs at least one reward")
 
-    def host(prompts: Prompts, actions: np.ndarray) -> tuple[dict[str, Any], Scores]:
-        found = {part: one.host(prompts, actions) for part, (_, one) in parts.items()}
+    def host(prompts: Prompts, answers: Transcripts) -> tuple[dict[str, Any], Scores]:
+        found = {part: one.host(prompts, answers) for part, (_, one) in parts.items()}
         named = {
             f"{part}/{name}": each
             for part, (_, scores) in found.items()
@@ -86,11 +83,6 @@ def weighted_reward(parts: dict[str, tuple[float, Reward]]) -> Reward:
         )
 
     return Reward({name: one.params for name, (_, one) in parts.items()}, host, scores)
-
-
-def actions_of(trajectory: Trajectory) -> np.ndarray:
-    """The sampled ids on the host, [B, K, T]."""
-    return np.asarray(jax.device_get(trajectory.actions))
 
 
 def check_scores(indices: np.ndarray, scores: np.ndarray) -> None:

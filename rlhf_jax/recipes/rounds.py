@@ -9,6 +9,7 @@ import numpy as np
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.groups import informative_groups
+from rlhf_jax.recipes.episodes import Turns
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.task import Scores
 from rlhf_jax.types import Params, Prompts, PyTree, Rollout
@@ -17,13 +18,15 @@ from rlhf_jax.types import Params, Prompts, PyTree, Rollout
 class Drawn(NamedTuple):
     """K answers to each of B prompts, before the compiled step.
 
-    rollout: [B, K]. given, named: the host's part of the reward (`Reward.host`).
+    rollout: [B, K]. given, named: the host's part of the reward (`Reward.host`). turns: None for
+      single answers.
     """
 
     prompts: Prompts
     rollout: Rollout
     given: Any
     named: Scores
+    turns: Turns | None = None
 
 
 def make_grade(reward: Reward) -> Callable[..., Any]:

@@ -27,7 +27,7 @@ from rlhf_jax.policies.language import LanguageDecoder, language_trajectory, mix
 from rlhf_jax.recipes.lab import LanguageLab, decode_texts, make_draw, make_prompts
 from rlhf_jax.recipes.offline import Fit
 from rlhf_jax.recipes.rows import Rows
-from rlhf_jax.recipes.task import Task, overall, score_answers
+from rlhf_jax.recipes.task import Task, check_single_turn, overall, score_answers
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.training import Stage, train_stage
 from rlhf_jax.types import Draw, Judge, Params, Prompts, Rollout, Trajectory
@@ -73,6 +73,7 @@ def selfplay(
       budget: comparisons after which no further round is played: methods are compared at equal
         questions to the judge. The round that reaches it is finished. None for no limit.
     """
+    check_single_turn(task, "selfplay")
     limit = math.inf if budget is None else budget
     check_range("[1, inf]", budget=limit)
     if fit.parts != 1:

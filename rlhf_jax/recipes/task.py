@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from rlhf_jax.checks import check_range
+from rlhf_jax.sampling.turns import Step
 from rlhf_jax.training import UserError
 
 Scores = Mapping[str, np.ndarray]
@@ -47,30 +48,39 @@ class Task(NamedTuple):
     texts: prompts' numbers [N] -> N texts.
     splits: name -> numbers of its prompts; "train" and "heldout" at least, disjoint.
     score: `(numbers [N], answers) -> {name: N numbers}`, on the host. None and NaN mask the answer.
+      May be None for a task with a step.
     objective: the name of the score that is maximised, or name -> weight for a sum of several.
+      "return" is the sum of the rewards of a step.
     teacher: labels pairs, or None where nobody does.
+    step: reacts to each answer of an episode, see `recipes.episodes`; None for single answers.
+    max_turns: answers of an episode, at most.
     """
 
     texts: Callable[[np.ndarray], list[str]]
     splits: Mapping[str, range]
-    score: Callable[[np.ndarray, Sequence[str]], Mapping[str, Sequence[Any]]]
+    score: Callable[[np.ndarray, Sequence[str]], Mapping[str, Sequence[Any]]] | None
     objective: str | Mapping[str, float]
     teacher: Teacher | None = None
+    step: Step | None = None
+    max_turns: int = 1
 
 
 def text_task(
     prompts: Sequence[str],
-    score: Callable[[list[str], Sequence[str]], Mapping[str, Sequence[Any]]],
+    score: Callable[[list[str], Sequence[str]], Mapping[str, Sequence[Any]]] | None,
     *,
     objective: str | Mapping[str, float],
     heldout: int,
     teacher: Teacher | None = None,
+    step: Step | None = None,
+    max_turns: int = 1,
 ) -> Task:
     """A list of prompts and a Python function.
 
     Args:
-      score: `(prompt texts, answers) -> {name: one number per answer}`.
+      score: `(prompt texts, answers) -> {name: one number per answer}`; may be None with a step.
       heldout: the last so many prompts are never trained on; at least 1, and fewer than there are.
+      step, max_turns: as in `Task`.
     Raises:
       UserError: fewer than two prompts.
     """
@@ -79,6 +89,9 @@ def text_task(
             f"a task needs at least 2 prompts, one to train on and one held out, got {len(prompts)}"
         )
     check_range(f"[1, {len(prompts) - 1}]", heldout=heldout)
+    check_range("[1, 1]" if step is None else "[1, inf)", max_turns=max_turns)
+    if step is None and score is None:
+        raise ValueError("a task without a step needs a score")
     train = len(prompts) - heldout
 
     def texts(indices: np.ndarray) -> list[str]:
@@ -87,9 +100,11 @@ def text_task(
     return Task(
         texts=texts,
         splits={"train": range(train), "heldout": range(train, len(prompts))},
-        score=lambda indices, answers: score(texts(indices), answers),
+        score=score and (lambda indices, answers: score(texts(indices), answers)),
         objective=objective,
         teacher=teacher,
+        step=step,
+        max_turns=max_turns,
     )
 
 
@@ -118,7 +133,7 @@ def score_answers(task: Task, indices: np.ndarray, answers: Sequence[str]) -> Sc
     """
     indices = np.asarray(indices)
     try:
-        found = task.score(indices, answers)
+        found = {} if task.score is None else task.score(indices, answers)
     # Everything, because scoring is the user's own code: the prompts are what its author needs.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -147,6 +162,12 @@ def overall(task: Task, scores: Scores) -> np.ndarray:
             f"{sorted(scores)}"
         )
     return np.sum([weight * scores[name] for name, weight in weights.items()], axis=0)
+
+
+def check_single_turn(task: Task, name: str) -> None:
+    """Raises UserError for a task with a step, which the recipe of that name cannot follow."""
+    if task.step is not None:
+        raise UserError(f"{name} draws single answers, and this task has a step: use online")
 
 
 def _numbers(name: str, values: Any, indices: np.ndarray) -> np.ndarray:

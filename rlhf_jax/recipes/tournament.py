@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from rlhf_jax.exact.answer_games import AnswerGames, solve_answer_games
 from rlhf_jax.recipes.lab import CHUNK, LanguageLab, make_prompts
 from rlhf_jax.recipes.rows import in_chunks
-from rlhf_jax.recipes.task import Task
+from rlhf_jax.recipes.task import Task, check_single_turn
 from rlhf_jax.rewards import judge_matrix
 from rlhf_jax.types import Judge, Params
 
@@ -55,6 +55,7 @@ def tournament(
     Raises:
       JudgeError: the judge failed; the message names the prompt.
     """
+    check_single_turn(task, "tournament")
     drawn = []
     for i, params in enumerate(policies.values()):
         own = jax.random.fold_in(key, i)

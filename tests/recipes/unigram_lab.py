@@ -41,11 +41,13 @@ def unigram_lab(seed=0) -> LanguageLab:
     def logps(params, inputs, actions):
         return token_logps(logits(params, inputs), actions)
 
-    run = jax.jit(draw_words, static_argnames=("samples", "config"))
+    run = jax.jit(draw_words, static_argnames="config")
 
     def draw(params, prompts, key, samples, first=0, *, sampling=None):
         config = sampling or lab.sampling
-        return run(params, prompts.inputs, prompts.indices, key, samples=samples, config=config)
+        shape = (len(prompts.indices), samples)
+        numbers = jnp.broadcast_to(first + jnp.arange(samples), shape)
+        return run(params, prompts.inputs, prompts.indices, numbers, key, config=config)
 
     fields = dict.fromkeys(LanguageLab._fields)
     fields |= {
@@ -62,10 +64,9 @@ def unigram_lab(seed=0) -> LanguageLab:
     return lab
 
 
-def draw_words(params, prompts, indices, key, *, samples, config):
+def draw_words(params, prompts, indices, numbers, key, *, config):
     """K answers to each prompt; <eos> ends one."""
-    prompts = [jnp.repeat(x[:, None], samples, axis=1) for x in prompts]
-    numbers = jnp.broadcast_to(jnp.arange(samples), (len(indices), samples))
+    prompts = [jnp.repeat(x[:, None], numbers.shape[1], axis=1) for x in prompts]
     keys = row_keys(key, jnp.broadcast_to(indices[:, None], numbers.shape), numbers)
     drawn = processed_logits(params, temperature=config.temperature, top_k=0, top_p=1.0)
     draw = partial(jax.random.categorical, logits=drawn, shape=(LENGTH,))

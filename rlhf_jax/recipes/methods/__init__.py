@@ -5,6 +5,7 @@
 | method | function | advantages | loss and average |
 |---|---|---|---|
 | PPO with a critic | `ppo` | GAE | `ppo_clip_loss`, `clipped_value_loss` per token |
+| turn credit | `reinforce_turns` | leave-one-out of each turn | `reinforce_loss` per token |
 | REINFORCE | `reinforce` | leave-one-out over the batch | `reinforce_loss` per answer |
 | RLOO | `rloo` | leave-one-out | `rloo_loss` |
 | GRPO | `grpo` | normalised | `dapo_loss`, one clip, mean of token means |
@@ -20,9 +21,11 @@
 rounds of dynamic sampling.
 """
 
+from rlhf_jax.recipes.methods.answers import Credit as Credit
 from rlhf_jax.recipes.methods.answers import Penalty as Penalty
 from rlhf_jax.recipes.methods.answers import answer_method as answer_method
 from rlhf_jax.recipes.methods.answers import per_token as per_token
+from rlhf_jax.recipes.methods.critic import CriticCredit as CriticCredit
 from rlhf_jax.recipes.methods.critic import critic_of as critic_of
 from rlhf_jax.recipes.methods.critic import ppo as ppo
 from rlhf_jax.recipes.methods.groups import best_of as best_of
@@ -35,3 +38,6 @@ from rlhf_jax.recipes.methods.groups import reinforce as reinforce
 from rlhf_jax.recipes.methods.groups import rloo as rloo
 from rlhf_jax.recipes.methods.pairs import online_pairs as online_pairs
 from rlhf_jax.recipes.methods.pairs import p3o as p3o
+from rlhf_jax.recipes.methods.turns import gae_of_turns as gae_of_turns
+from rlhf_jax.recipes.methods.turns import reinforce_turns as reinforce_turns
+from rlhf_jax.recipes.methods.turns import turn_advantages as turn_advantages

@@ -50,12 +50,21 @@ class GroupAdvantages(Protocol):
     def __call__(self, scores: Float[Array, "B K"], /) -> Float[Array, "B K"]: ...
 
 
+@runtime_checkable
+class Credit(Protocol):
+    """Advantages of tokens [B, K, T] from scored episodes and the advantages of groups of scores:
+    `methods.turn_advantages`."""
+
+    def __call__(self, scored: Scored, advantages: GroupAdvantages, /) -> Float[Array, "B K T"]: ...
+
+
 def answer_method(
     lab: LanguageLab,
     loss: AnswerLoss,
     *,
     samples: int,
     advantages: GroupAdvantages,
+    credit: Credit | None = None,
     reduction: Callable[..., Mean] | None = None,
     kl: Penalty | None = None,
     shaping: Callable[[Bool[Array, "B K T"]], Float[Array, "B K"]] | None = None,
@@ -69,6 +78,8 @@ def answer_method(
       loss: `(token_logps [N, T], old_token_logps=, advantages=[N], mask=)` -> one value per answer,
         or per token with a `reduction`, as in `algos.online.make_answer_update`.
       samples: K.
+      credit: None gives every token the advantage of its answer, and the loss [N] of them; else the
+        loss gets [N, T], e.g. one of `per_token`.
       kl: None for no penalty.
       shaping: mask -> what is added to the scores after dynamic sampling has looked at them.
       epochs, minibatches: as in `algos.epochs.make_epochs`; a minibatch is of answers. 1 and 1 is
@@ -86,7 +97,9 @@ def answer_method(
         if kl is not None and surrogate is None:
             gap = rollout.token_logps - scored.ref_token_logps
             scores = scores - scored.beta * sequence_logps(gap, mask)
-        columns = {"old_token_logps": rollout.token_logps, "advantages": advantages(scores)}
+        graded = scored._replace(scores=scores)
+        found = advantages(scores) if credit is None else credit(graded, advantages)
+        columns = {"old_token_logps": rollout.token_logps, "advantages": found}
         if surrogate is not None:
             columns["ref_token_logps"] = scored.ref_token_logps
             columns["betas"] = jnp.full_like(scores, scored.beta)
@@ -131,11 +144,22 @@ def reinforce_answers(
     return reinforce_loss(sequence_logps(token_logps, mask), advantages)
 
 
+def reinforce_steps(
+    logps: Float[Array, "*S"], old_logps: Float[Array, "*S"], advantages: Float[Array, "*S"]
+) -> Float[Array, "*S"]:
+    """`reinforce_loss` of single tokens, for `per_token`."""
+    del old_logps
+    return reinforce_loss(logps, advantages)
+
+
 def per_token(loss: Callable[..., Array]) -> AnswerLoss:
-    """A loss `(logps, old_logps, advantages)` of steps for tokens with their answer's advantage."""
+    """A loss `(logps, old_logps, advantages)` of steps for tokens with advantages of their own, or
+    with their answer's."""
 
     def tokens(token_logps, old_token_logps, advantages, mask):
-        arrays = (token_logps, old_token_logps, jnp.broadcast_to(advantages[..., None], mask.shape))
+        if advantages.ndim < mask.ndim:
+            advantages = jnp.broadcast_to(advantages[..., None], mask.shape)
+        arrays = (token_logps, old_token_logps, advantages)
         return loss(*(jnp.where(mask, x, 0.0) for x in arrays))
 
     return tokens

@@ -1,7 +1,9 @@
 """PPO with a critic."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float
 
 from rlhf_jax.algos import ppo as ppo_update
 from rlhf_jax.algos.ppo import ActorCritic, PPOBatch, PPOConfig
@@ -11,28 +13,49 @@ from rlhf_jax.recipes.online_method import OnlineMethod, Scored, flat
 from rlhf_jax.types import Params
 
 
+@runtime_checkable
+class CriticCredit(Protocol):
+    """Advantages and the critic's targets, [B, K, T] each, from values [B, K, T]."""
+
+    def __call__(
+        self, scored: Scored, values: Float[Array, "B K T"], config: PPOConfig, /
+    ) -> tuple[Float[Array, "B K T"], Float[Array, "B K T"]]: ...
+
+
 def ppo(
-    lab: LanguageLab, config: PPOConfig, critic: Params, *, epochs: int = 1, minibatches: int = 1
+    lab: LanguageLab,
+    config: PPOConfig,
+    critic: Params,
+    *,
+    credit: CriticCredit | None = None,
+    epochs: int = 1,
+    minibatches: int = 1,
 ) -> OnlineMethod:
     """PPO with a critic, one answer to each prompt, the KL penalty in the reward of each token.
 
     Args:
       critic: first parameters of the value model, e.g. `critic_of` a reward model.
+      credit: of episodes, `gae_of_turns`; None is GAE over tokens, the score at the last of them.
       epochs, minibatches: as in `algos.epochs.make_epochs`; the order is shuffled even at 1 and 1.
     """
 
     def prepare(params: ActorCritic, scored: Scored) -> tuple[PPOBatch, dict[str, Any]]:
         rollout = scored.rollout
         trajectory = flat(rollout.trajectory)
+        now = replace(config, beta=scored.beta)
         batch = ppo_update.make_batch(
             trajectory,
             flat(scored.scores),
             old_logps=flat(rollout.token_logps),
             ref_logps=flat(scored.ref_token_logps),
             old_values=lab.value.values(params.value, trajectory.inputs),
-            config=replace(config, beta=scored.beta),
+            config=now,
             weights=flat(scored.weights),
         )
+        if credit is not None:
+            values = batch.old_values.reshape(rollout.token_logps.shape)
+            advantages, returns = flat(credit(scored, values, now))
+            batch = replace(batch, advantages=advantages, returns=returns)
         return batch, {}
 
     return OnlineMethod(

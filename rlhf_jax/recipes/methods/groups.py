@@ -15,7 +15,7 @@ from rlhf_jax.algos.online import AnswerBatch, make_answer_objective
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.answer_policy_gradient import gspo_loss, rloo_loss
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
-from rlhf_jax.losses.policy_gradient import cispo_loss, reinforce_loss
+from rlhf_jax.losses.policy_gradient import cispo_loss
 from rlhf_jax.ops.groups import (
     group_centred_advantages,
     group_normalised_advantages,
@@ -29,7 +29,13 @@ from rlhf_jax.ops.masking import (
     weighted_mean,
 )
 from rlhf_jax.recipes.lab import LanguageLab
-from rlhf_jax.recipes.methods.answers import answer_method, passes, per_token, reinforce_answers
+from rlhf_jax.recipes.methods.answers import (
+    answer_method,
+    passes,
+    per_token,
+    reinforce_answers,
+    reinforce_steps,
+)
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, same
 from rlhf_jax.types import AnswerLoss, Params
 
@@ -188,13 +194,14 @@ def best_of(
             "scores/best": weighted_mean(highest, weights)
         }
 
-    loss = per_token(lambda logps, old_logps, advantages: reinforce_loss(logps, advantages))
     return OnlineMethod(
         samples=samples,
         start=same,
         policy=same,
         axes=lab.axes["policy"],
         prepare=prepare,
-        objective=make_answer_objective(lab.policy, loss, reduction=token_mean),
+        objective=make_answer_objective(
+            lab.policy, per_token(reinforce_steps), reduction=token_mean
+        ),
         passes=passes(epochs, minibatches),
     )

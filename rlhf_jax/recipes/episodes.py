@@ -1,0 +1,144 @@
+"""Answers of a lab to the prompts of a task: single ones, or episodes where the task has a `step`.
+
+    task = text_task(prompts, None, objective="return", heldout=64, step=guess, max_turns=3)
+
+An episode is one row: answer, observation, answer, ... (`sampling.turns`). Its return, the sum of
+the rewards of its turns, is the score named "return", beside those of `Task.score`, which is given
+the text of the whole episode. A turn with reward None or NaN leaves the episode out.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_jax.checks import check_range
+from rlhf_jax.data.tokenizer import decode_rows
+from rlhf_jax.recipes.lab import LanguageLab, decode_texts
+from rlhf_jax.recipes.task import Scores, Task, score_answers
+from rlhf_jax.sampling.decode import SamplingConfig
+from rlhf_jax.sampling.turns import StepError, rollout_turns
+from rlhf_jax.sharding import split_batch
+from rlhf_jax.training import UserError
+from rlhf_jax.types import Params, Prompts, Rollout
+
+RETURN = "return"  # the name of an episode's own score
+
+
+class Turns(NamedTuple):
+    """The turns of a rollout [B, K] of episodes, N at most.
+
+    turn_ids, rewards, truncated: as in `sampling.turns.TurnRollout`; NaN for a turn without reward.
+    """
+
+    turn_ids: Int[Array, "B K T"]
+    rewards: Float[Array, "B K N"]
+    truncated: Bool[Array, "B K"]
+
+
+class Transcripts(NamedTuple):
+    """The part of a rollout that is read on the host.
+
+    ids: [B, K, T]. valid: [B, K, T] True at the tokens of an episode, observations included; None
+    for single answers, which end with their stop token. rewards: [B, K, N] of turns, or None.
+    """
+
+    ids: Array | np.ndarray
+    valid: Array | np.ndarray | None
+    rewards: Array | np.ndarray | None
+
+
+def draw_answers(
+    lab: LanguageLab,
+    task: Task,
+    params: Params,
+    prompts: Prompts,
+    key: jax.Array,
+    samples: int,
+    first: int = 0,
+    *,
+    sampling: SamplingConfig | None = None,
+    episode_length: int | None = None,
+) -> tuple[Rollout, Turns | None]:
+    """`lab.draw`, or `rollout_turns` of it where the task has a step; None for no turns.
+
+    Args:
+      sampling: of each turn, the lab's way if None.
+      episode_length: T of a whole episode, at least max_turns answers of the longest kind; None
+        leaves room for an observation of the lab's prompt_length between two of them.
+    Raises:
+      UserError: the step failed (chained); it names the prompt.
+      ValueError: episode_length is too small, or the task has no step.
+    """
+    draw = lab.draw if sampling is None else partial(lab.draw, sampling=sampling)
+    if task.step is None:
+        if episode_length is not None:
+            raise ValueError("episode_length is of a task with a step, and this one has none")
+        return draw(params, prompts, key, samples, first), None
+    turn_tokens = lab.answer_length if sampling is None else sampling.max_new_tokens
+    answered = task.max_turns * turn_tokens
+    if episode_length is None:
+        episode_length = answered + (task.max_turns - 1) * lab.prompt_length
+    check_range(f"[{answered}, inf)", episode_length=episode_length)
+    options = {"vocabulary": lab.vocabulary, "length": episode_length}
+    options |= {"max_turns": task.max_turns, "step": task.step}
+    try:
+        found = rollout_turns(draw, params, prompts, key, samples, first, **options)
+    except StepError as error:
+        raise UserError(str(error)) from error
+    if lab.mesh is not None:
+        found = split_batch(found, lab.mesh)
+    return found.rollout, Turns(found.turn_ids, found.rewards, found.truncated)
+
+
+def transcripts(rollout: Rollout, turns: Turns | None) -> Transcripts:
+    """Of a rollout, still on the device."""
+    trajectory = rollout.trajectory
+    if turns is None:
+        return Transcripts(trajectory.actions, None, None)
+    return Transcripts(trajectory.actions, trajectory.valid, turns.rewards)
+
+
+def transcript_texts(lab: LanguageLab, found: Transcripts) -> list[str]:
+    """B K texts in order; the observations of an episode are part of its text."""
+    ids = np.asarray(found.ids)
+    ids = ids.reshape(-1, ids.shape[-1])
+    if found.valid is None:
+        return decode_texts(lab, ids)
+    said = np.asarray(found.valid).reshape(ids.shape) & ~np.isin(ids, lab.vocabulary.stop_ids)
+    rows = (row[kept].tolist() for row, kept in zip(ids, said, strict=True))
+    return decode_rows(lab.vocabulary, rows)
+
+
+def score_transcripts(
+    lab: LanguageLab, task: Task, indices: np.ndarray, found: Transcripts
+) -> tuple[list[list[str]], Scores]:
+    """Texts [B][K], and the scores of each by name, [B, K], with the return of an episode.
+
+    Raises:
+      UserError: as `score_answers`, or the task gives an episode a score named "return".
+    """
+    texts, samples = transcript_texts(lab, found), found.ids.shape[1]
+    scores = score_answers(task, np.repeat(np.asarray(indices), samples), texts)
+    named = {name: each.reshape(-1, samples) for name, each in scores.items()}
+    if found.rewards is not None:
+        if RETURN in named:
+            raise UserError(f"the score {RETURN!r} is that of the steps: give yours another name")
+        named[RETURN] = np.asarray(found.rewards, np.float64).sum(-1)
+    return [texts[i : i + samples] for i in range(0, len(texts), samples)], named
+
+
+def mask_unrewarded(scores: Float[Array, "B K"], turns: Turns) -> Float[Array, "B K"]:
+    """The scores, NaN where a turn has no reward."""
+    return jnp.where(jnp.isfinite(turns.rewards).all(-1), scores, jnp.nan)
+
+
+def turn_metrics(turns: Turns) -> dict[str, Array]:
+    """Turns that were taken, and the share of episodes that a length limit ended."""
+    return {
+        "episodes/turns": (jnp.max(turns.turn_ids, axis=-1) + 1).mean(),
+        "episodes/truncated": turns.truncated.mean(),
+    }
