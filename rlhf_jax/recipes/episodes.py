@@ -5,6 +5,9 @@
 An episode is one row: answer, observation, answer, ... (`sampling.turns`). Its return, the sum of
 the rewards of its turns, is the score named "return", beside those of `Task.score`, which is given
 the text of the whole episode. A turn with reward None or NaN leaves the episode out.
+
+Dr. GRPO's denominator and DAPO's penalty of long answers keep the lab's answer_length as their
+length, while the tokens they count are those of all turns.
 """
 
 from functools import partial
@@ -83,10 +86,11 @@ def draw_answers(
     if episode_length is None:
         episode_length = answered + (task.max_turns - 1) * lab.prompt_length
     check_range(f"[{answered}, inf)", episode_length=episode_length)
-    options = {"vocabulary": lab.vocabulary, "length": episode_length}
-    options |= {"max_turns": task.max_turns, "step": task.step}
+    play = partial(rollout_turns, vocabulary=lab.vocabulary, length=episode_length)
     try:
-        found = rollout_turns(draw, params, prompts, key, samples, first, **options)
+        found = play(
+            *(draw, params, prompts, key, samples, first), max_turns=task.max_turns, step=task.step
+        )
     except StepError as error:
         raise UserError(str(error)) from error
     if lab.mesh is not None:
@@ -122,7 +126,7 @@ def score_transcripts(
       UserError: as `score_answers`, or the task gives an episode a score named "return".
     """
     texts, samples = transcript_texts(lab, found), found.ids.shape[1]
-    scores = score_answers(task, np.repeat(np.asarray(indices), samples), texts)
+    scores = score_answers(task, np.repeat(indices, samples), texts)
     named = {name: each.reshape(-1, samples) for name, each in scores.items()}
     if found.rewards is not None:
         if RETURN in named:

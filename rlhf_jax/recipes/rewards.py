@@ -48,7 +48,8 @@ def task_reward(lab: LanguageLab, task: Task) -> Reward:
     """The task's objective, scored on texts and on the rewards of its step."""
 
     def host(prompts: Prompts, found: Transcripts) -> tuple[np.ndarray, Scores]:
-        _, named = score_transcripts(lab, task, prompts.indices, jax.device_get(found))
+        indices = np.asarray(prompts.indices)
+        _, named = score_transcripts(lab, task, indices, jax.device_get(found))
         return overall(task, named).astype(np.float32), named
 
     return known_reward()._replace(host=host)

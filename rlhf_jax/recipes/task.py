@@ -100,7 +100,7 @@ def text_task(
     return Task(
         texts=texts,
         splits={"train": range(train), "heldout": range(train, len(prompts))},
-        score=score and (lambda indices, answers: score(texts(indices), answers)),
+        score=None if score is None else lambda indices, answers: score(texts(indices), answers),
         objective=objective,
         teacher=teacher,
         step=step,

@@ -110,6 +110,8 @@ def test_log_probs_of_every_turn_are_those_of_a_rescore(guesser):
     np.testing.assert_allclose(
         rollout.token_logps, jnp.where(trajectory.mask, rescored, 0.0), atol=1e-5
     )
+    assert turns is not None
+    assert trajectory.valid is not None
     assert (turns.turn_ids == 1).any()
     observed = trajectory.valid & ~trajectory.mask
     words = {GAME.tokenizer.id_to_token(int(i)) for i in trajectory.actions[observed]}
@@ -119,12 +121,11 @@ def test_log_probs_of_every_turn_are_those_of_a_rescore(guesser):
 
 def test_grpo_learns_to_guess(tmp_path, guesser):
     method = grpo(GUESSER, samples=8)
-    options = {"lab": GUESSER, "first": guesser, "steps": 16, "rate": 0.03}
+    options = {"lab": GUESSER, "first": guesser, "steps": 10, "rate": 0.03}
     _, rows = improve(tmp_path / "run", GUESSING, method, **options)
     returns = [row["named/return"] for row in rows]
     assert returns == pytest.approx([row["scores/mean"] for row in rows])
-    assert np.mean(returns[-2:]) > np.mean(returns[:2]) + 0.2
-    assert rows[-1]["episodes/turns"] > rows[0]["episodes/turns"]
+    assert np.mean(returns[-2:]) > np.mean(returns[:2]) + 0.4
 
 
 METHODS = {
@@ -153,6 +154,7 @@ def test_an_episode_of_one_turn_is_a_single_answer(tmp_path):
         draw_answers(LAB, task, START, prompts, keyed(LAB), 4) for task in (TASK, single)
     )
     assert none is None
+    assert turns is not None
     assert turns.rewards.shape == (8, 4, 1)
     mask = want.trajectory.mask
     np.testing.assert_array_equal(got.trajectory.mask, mask)
@@ -226,9 +228,11 @@ def test_wrong_options_are_named(tmp_path):
     with pytest.raises(UserError, match="'return' is that of the steps"):
         measure(LAB, named, START, START, np.arange(8), keyed(LAB))
     where = {"name": "pairs", "split": "train", "facts": {}, "remedy": ""}
-    with open_run(tmp_path / "pairs", slug="pairs", config={}) as run:
-        with pytest.raises(UserError, match="sample_pairs draws single answers"):
-            sample_pairs(run, LAB, REDS, START, np.arange(8), **where)
+    with (
+        open_run(tmp_path / "pairs", slug="pairs", config={}) as run,
+        pytest.raises(UserError, match="sample_pairs draws single answers"),
+    ):
+        sample_pairs(run, LAB, REDS, START, np.arange(8), **where)
 
 
 @jax.jit
