@@ -94,15 +94,8 @@ def online(
     def one(state: OnlineState, i: int) -> tuple[OnlineState, dict[str, Any]]:
         params, order_key = state.train.params, _draw_keys(method, key, state.rounds)[1]
         drawn, rounds, found = draw(params, state.rounds)
-        batch, measured, more = prepare(
-            params,
-            ref_params,
-            source.params,
-            drawn.given,
-            drawn.rollout,
-            state.beta,
-            drawn.turns,
-        )
+        given = (params, ref_params, source.params, drawn.given, drawn.rollout, state.beta)
+        batch, measured, more = prepare(*given, drawn.turns)
         if table is not None and i % completions_every == 0:
             table(i, drawn, more["scores"])
         train, metrics = step(state.train, (batch, () if mix is None else mix.rows[i]), order_key)

@@ -6,8 +6,9 @@ import pytest
 from unigram_lab import LENGTH, RED, TASK, rollout_of, unigram_lab
 
 from rlhf_jax.recipes import critic_of, model_reward, task_reward, weighted_reward
+from rlhf_jax.recipes.episodes import transcripts
 from rlhf_jax.recipes.offline import ScoreScale, score_scale
-from rlhf_jax.recipes.rewards import actions_of, check_scores, known_reward
+from rlhf_jax.recipes.rewards import check_scores, known_reward
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Prompts, RewardFn
 
@@ -38,15 +39,17 @@ def test_a_reward_model_is_read_in_units_of_its_scale():
 
     lab = LAB._replace(reward=RewardFn(lambda key: jnp.ones(()), count))
     reward = model_reward(lab, jnp.ones(()), ScoreScale(mean=1.0, std=2.0))
-    trajectory = rollout_of(LAB, ANSWERS).trajectory
-    assert reward.host(PROMPTS, actions_of(trajectory)) == ((), {})
+    rollout = rollout_of(LAB, ANSWERS)
+    trajectory = rollout.trajectory
+    assert reward.host(PROMPTS, transcripts(rollout, None)) == ((), {})
     np.testing.assert_allclose(reward.scores(reward.params, (), trajectory), [[1.0, 0.0]])
 
 
 def test_a_task_is_read_on_the_host_and_known_scores_pass_through():
-    trajectory = rollout_of(LAB, ANSWERS).trajectory
+    rollout = rollout_of(LAB, ANSWERS)
+    trajectory = rollout.trajectory
     reward = task_reward(LAB, TASK)
-    given, named = reward.host(PROMPTS, actions_of(trajectory))
+    given, named = reward.host(PROMPTS, transcripts(rollout, None))
     np.testing.assert_array_equal(given, [[LENGTH, 1.0]])
     np.testing.assert_array_equal(named["red"], given)
     for each in (reward, known_reward()):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rlhf_jax.algos.ppo import PPOConfig
+from rlhf_jax.checks import check_range
 from rlhf_jax.ops.groups import leave_one_out_advantages
 from rlhf_jax.ops.kl import k1
 from rlhf_jax.ops.masking import sequence_mean
@@ -39,6 +40,7 @@ def reinforce_turns(
       samples, gamma: K and the discount of one turn, see `turn_advantages`.
       options: those of `answer_method`: kl, epochs, minibatches, rounds.
     """
+    check_range("[2, inf)", samples=samples)
     return answer_method(
         lab,
         per_token(reinforce_steps),
