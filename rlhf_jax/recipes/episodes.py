@@ -54,7 +54,7 @@ class Transcripts(NamedTuple):
     rewards: Array | np.ndarray | None
 
 
-def draw_answers(
+def task_rollout(
     lab: LanguageLab,
     task: Task,
     params: Params,

@@ -17,7 +17,7 @@ import numpy as np
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.statistics import best_of_n_curve, best_of_n_kl, mean_with_interval, wins
-from rlhf_jax.recipes.episodes import Turns, draw_answers, score_transcripts, transcripts
+from rlhf_jax.recipes.episodes import Turns, score_transcripts, task_rollout, transcripts
 from rlhf_jax.recipes.lab import CHUNK, LanguageLab, make_prompts
 from rlhf_jax.recipes.rewards import check_scores
 from rlhf_jax.recipes.rows import Records, answer_batch, in_chunks
@@ -65,7 +65,7 @@ def measure(
     Args:
       indices: [N] the prompts' numbers.
       reward: parameters of a reward model, in the scores of which nothing is rescaled.
-      episode_length: of a task with a step, as in `episodes.draw_answers`.
+      episode_length: of a task with a step, as in `episodes.task_rollout`.
     Raises:
       UserError: the task or the reward model failed on a prompt, which is named.
     """
@@ -73,7 +73,7 @@ def measure(
 
     def columns(numbers: list[Any]) -> tuple[Any, ...]:
         prompts = make_prompts(lab, task, np.asarray(numbers))
-        rollout, turns = draw_answers(
+        rollout, turns = task_rollout(
             lab, task, params, prompts, key, samples, first, episode_length=episode_length
         )
         trajectory = rollout.trajectory
@@ -155,7 +155,7 @@ def best_of_n(
 
     def two(numbers: list[Any], first: int) -> tuple[Any, ...]:
         prompts = make_prompts(lab, task, np.asarray(numbers))
-        drawn = draw_answers(lab, task, params, prompts, key, 2, first)
+        drawn = task_rollout(lab, task, params, prompts, key, 2, first)
         return _drawn_columns(lab, *drawn, reward)
 
     parts = []

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.checks import check_range
 from rlhf_jax.data.loader import batches
 from rlhf_jax.recipes.completions import make_table
-from rlhf_jax.recipes.episodes import Turns, draw_answers, transcripts
+from rlhf_jax.recipes.episodes import Turns, task_rollout, transcripts
 from rlhf_jax.recipes.lab import LanguageLab, make_prompts, start_training
 from rlhf_jax.recipes.offline import Fit
 from rlhf_jax.recipes.online_method import KLTarget, Mix, OnlineMethod, make_prepare, make_step
@@ -75,7 +75,7 @@ def online(
       kl_target: moves the method's beta, which must be > 0, after each step.
       completions_every: steps from one whose answers are written to the stage's table
         (`recipes.completions`) to the next; 0 writes none.
-      episode_length: of a task with a step, as in `episodes.draw_answers`.
+      episode_length: of a task with a step, as in `episodes.task_rollout`.
     """
     check_range("[0, inf)", completions_every=completions_every)
     if kl_target is not None and not method.beta > 0:
@@ -87,7 +87,7 @@ def online(
     source = reward if method.rounds is None else known_reward()
     options = {"sampling": sampling, "kl_target": kl_target, "keep_scores": completions_every > 0}
     prepare = jax.jit(make_prepare(lab, method, source, **options))
-    draw_some = partial(draw_answers, lab, task, sampling=sampling, episode_length=episode_length)
+    draw_some = partial(task_rollout, lab, task, sampling=sampling, episode_length=episode_length)
     draw = _make_draw_batch(lab, task, method, reward, numbers, key, draw_some)
     table = make_table(stage, lab, task, every=completions_every) if completions_every else None
 

@@ -34,7 +34,7 @@ from rlhf_jax.recipes import (
     task_reward,
     text_task,
 )
-from rlhf_jax.recipes.episodes import draw_answers
+from rlhf_jax.recipes.episodes import task_rollout
 from rlhf_jax.recipes.methods import turn_advantages
 from rlhf_jax.training import Stage, UserError, open_run, read_metrics
 from rlhf_jax.types import Rollout, ValueFn
@@ -103,7 +103,7 @@ def guesser():
 
 def test_log_probs_of_every_turn_are_those_of_a_rescore(guesser):
     prompts = make_prompts(GUESSER, GUESSING, np.arange(8))
-    rollout, turns = draw_answers(GUESSER, GUESSING, guesser, prompts, keyed(GUESSER), 8)
+    rollout, turns = task_rollout(GUESSER, GUESSING, guesser, prompts, keyed(GUESSER), 8)
     trajectory = rollout.trajectory
     rescored = GUESSER.token_logps(guesser, trajectory)
     assert trajectory.mask.shape == (8, 8, 2 * 2 + 2)  # two answers, an observation in between
@@ -151,7 +151,7 @@ def test_an_episode_of_one_turn_is_a_single_answer(tmp_path):
     single, method = step_task(once, max_turns=1), rloo(LAB, samples=4, kl=Penalty(0.1))
     prompts = make_prompts(LAB, TASK, np.arange(8))
     (want, none), (got, turns) = (
-        draw_answers(LAB, task, START, prompts, keyed(LAB), 4) for task in (TASK, single)
+        task_rollout(LAB, task, START, prompts, keyed(LAB), 4) for task in (TASK, single)
     )
     assert none is None
     assert turns is not None
