@@ -152,6 +152,8 @@ def adapted_beta(
       gain: K_beta > 0, the paper's 0.1.
     Reference: Ziegler et al. 2019, arXiv:1909.08593, Section 2.2.
     """
+    check_range("[0, inf)", beta=beta)
+    check_range("(-inf, inf)", kl=kl)
     check_range("(0, inf)", target=target, gain=gain)
     return beta * (1.0 + gain * jnp.clip((kl - target) / target, -0.2, 0.2))
 

@@ -310,5 +310,5 @@ def test_segments_of_different_lengths_are_refused():
     message = r"one length: segment \(1, 1\) counts 2 steps, the first one 3"
     with pytest.raises(ValueError, match=message):
         comparisons.common_length(mask)
-    with pytest.raises(ValueError, match=r"got \(0, 4\)"):
+    with pytest.raises(ValueError, match=r"got a mask of \(0, 4\)"):
         comparisons.common_length(mask[0, :0])

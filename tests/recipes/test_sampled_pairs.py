@@ -5,7 +5,7 @@ import pytest
 from one_word_lab import TASK, one_word_lab, words
 
 from rlhf_jax.recipes import objective_teacher, pairs, sample_pairs
-from rlhf_jax.recipes.pairs import open_pairs
+from rlhf_jax.recipes.pairs import open_pairs, times_before
 from rlhf_jax.training import UserError, open_run
 
 LAB = one_word_lab()
@@ -39,3 +39,7 @@ def test_no_pair_left_says_which_option_to_change(run):
 def test_pairs_need_a_teacher(run):
     with pytest.raises(UserError, match="p: the task has no teacher"):
         sample_pairs(run, LAB, TASK, words(red=1.0), INDICES, **FACTS)
+
+
+def test_a_prompt_that_is_asked_again_gets_its_next_pair():
+    np.testing.assert_array_equal(times_before(np.array([5, 7, 5, 5, 7])), [0, 0, 1, 2, 1])
