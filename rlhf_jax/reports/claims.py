@@ -126,12 +126,12 @@ class Table:
 def largest_factor(found: Iterable[float], known: Iterable[float]) -> float:
     """max_i max(x_i / k_i, k_i / x_i): all numbers are within this factor of the known ones."""
     ratios = [x / k for x, k in zip(found, known, strict=True)]
-    return max(max(ratio, 1 / ratio) for ratio in ratios)
+    return float(max(max(ratio, 1 / ratio) for ratio in ratios))
 
 
 def largest_change(found: Iterable[float], known: Iterable[float]) -> float:
     """max_i |x_i / k_i - 1|: all numbers are within this share of the known ones."""
-    return max(abs(x / k - 1.0) for x, k in zip(found, known, strict=True))
+    return float(max(abs(x / k - 1.0) for x, k in zip(found, known, strict=True)))
 
 
 class Outcome(NamedTuple):
