@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from import_graph import import_graph, reachable  # noqa: E402
+from import_graph import import_graph, reachable  # noqa: E402  # ty: ignore[import-not-found]
 
 HOURS = 4
 SHARES = 5

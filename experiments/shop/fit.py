@@ -146,12 +146,11 @@ def fit_ppo(
         gae_lambda=config.gae_lambda,
     )
     critic = critic_of(trained.reward, trained.scale)
-    passes = {"epochs": config.epochs, "minibatches": config.minibatches}
     return fit_online(
         stage,
         tools,
         trained,
-        ppo(tools.lab, settings, critic, **passes),
+        ppo(tools.lab, settings, critic, epochs=config.epochs, minibatches=config.minibatches),
         draws=stage.name,
         config=config,
         steps=steps,

@@ -153,6 +153,7 @@ def test_another_sampler_weighs_answers_by_their_ratio():
     ids, mask = rollout.trajectory.actions, rollout.trajectory.mask
     gap = jax.nn.log_softmax(logits)[ids] - jax.nn.log_softmax(2 * logits)[ids]
     want = np.minimum(np.exp(np.sum(np.where(mask, gap, 0.0), -1)), 2.0)
+    assert weights is not None
     np.testing.assert_allclose(weights, want, rtol=1e-5)
     assert len(np.unique(want)) > 2
     assert sampler_weights(rollout, LAB.sampling) is None

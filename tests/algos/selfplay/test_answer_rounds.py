@@ -178,7 +178,8 @@ def test_each_answer_meets_its_group_and_the_past_but_never_itself():
 def test_a_queue_that_is_there_from_the_start_changes_no_round():
     """All states then have one structure, which checkpoints need."""
     arena = toy.arena(TABLE_DRAW, toy.matrix_judge, 0.1)
-    whole = partial(METHODS["spo_queue"], like=jax.eval_shape(lambda: answered([0, 0])))
+    shapes = jax.eval_shape(lambda: answered([0, 0]))
+    whole = lambda arena: METHODS["spo_queue"](arena, like=shapes)  # noqa: E731  # ty: ignore[unknown-argument]
     states, _ = rounds(whole(arena), table(LOGPS), PROMPTS, 2)
     expected, _ = rounds(METHODS["spo_queue"](arena), table(LOGPS), PROMPTS, 2)
     assert jax.tree.structure(states[0]) == jax.tree.structure(states[2])
