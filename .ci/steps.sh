@@ -7,14 +7,14 @@ fresh() { python3 -m venv "$work/$1" && . "$work/$1/bin/activate"; }
 
 lint_docs_types() {
   echo "== lint, format, docs, types"
-  pip install -q -c constraints.txt -e '.[test,dev]'
+  pip install -q -c constraints.txt -e '.[test,dev,docs]'
   ruff check
   ruff format --check
   python docs/make_losses.py --check
   # Repeated once if it fails: this pre-release was seen to report errors that the next run did not.
   ty check || ty check
   echo "== the site: docs and the API reference"
-  pip install -q -c constraints.txt -e '.[docs]' && NO_MKDOCS_2_WARNING=1 mkdocs build --strict -q
+  NO_MKDOCS_2_WARNING=1 mkdocs build --strict -q
 }
 
 parity() {

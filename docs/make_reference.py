@@ -85,7 +85,7 @@ def markdown(doc: str) -> str:
     return "\n".join(lines)
 
 
-class MarkdownDocstrings(Extension):
+class MarkdownDocstrings(Extension):  # ty: ignore[unsupported-base]
     """Replaces each docstring by its Markdown before mkdocstrings renders it."""
 
     def on_object(self, *, obj, **_) -> None:
