@@ -243,17 +243,14 @@ def decode_texts(lab: LanguageLab, actions: jax.Array | np.ndarray) -> list[str]
     return decode_rows(lab.vocabulary, np.asarray(actions).tolist())
 
 
-def adamw_cosine(
-    learning_rate: float, steps: int, *, b2: float = 0.999, weight_decay: float = 0.01
-) -> optax.GradientTransformation:
+def adamw_cosine(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """AdamW with a short warm-up and a cosine to a tenth, gradients clipped to norm 1."""
     check_range("(0, 1]", learning_rate=learning_rate)
     warmup = max(1, min(20, steps // 10))
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, learning_rate, warmup, max(steps, warmup + 1), 0.1 * learning_rate
     )
-    adamw = optax.adamw(schedule, b2=b2, weight_decay=weight_decay)
-    return optax.chain(optax.clip_by_global_norm(1.0), adamw)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01))
 
 
 def start_training(

@@ -77,11 +77,8 @@ def online(
         (`recipes.completions`) to the next; 0 writes none.
       episode_length: of a task with a step, as in `episodes.task_rollout`.
     """
-    check_range("[0, inf)", completions_every=completions_every)
-    if kl_target is not None and not method.beta > 0:
-        raise ValueError("kl_target moves a KL weight, and this method has none: give it one > 0")
-    options = {"mix_weight": mix and mix.weight, "parts": fit.parts}
-    update = make_step(lab, method, fit.optimizer, **options)
+    _check_options(method, kl_target, completions_every)
+    update = make_step(lab, method, fit.optimizer, mix_weight=mix and mix.weight, parts=fit.parts)
     start = method.start(ref_params)
     train, step = start_training(lab, start, method.axes, fit.optimizer, update)
     source = reward if method.rounds is None else known_reward()
@@ -105,6 +102,13 @@ def online(
     first = OnlineState(train, jnp.asarray(method.beta, jnp.float32), 0)
     done = train_stage(stage, one, first, steps=fit.steps, save_every=fit.save_every)
     return method.policy(done.train.params)
+
+
+def _check_options(method: OnlineMethod, kl_target: KLTarget | None, every: int) -> None:
+    """ValueError for a target of a method without a KL weight, or a negative number of steps."""
+    check_range("[0, inf)", completions_every=every)
+    if kl_target is not None and not method.beta > 0:
+        raise ValueError("kl_target moves a KL weight, and this method has none: give it one > 0")
 
 
 def _make_draw_batch(

@@ -37,12 +37,12 @@ def test_a_text_ends_at_its_stop_id():
 
 def test_the_learning_rate_rises_and_falls_to_a_tenth():
     """100 steps: 10 of warm-up to 0.1, then a cosine to 0.01; Adam's steps of a constant gradient
-    are the learning rate."""
-    optimizer = adamw_cosine(0.1, 100, weight_decay=0.0)
+    are the learning rate; weights of 0 do not decay."""
+    optimizer = adamw_cosine(0.1, 100)
     state, sizes = optimizer.init(jnp.ones(())), []
     update = jax.jit(optimizer.update)
     for _ in range(101):
-        step, state = update(jnp.ones(()), state, jnp.ones(()))
+        step, state = update(jnp.ones(()), state, jnp.zeros(()))
         sizes.append(-float(step))
     np.testing.assert_allclose([sizes[i] for i in (0, 10, 100)], [0.0, 0.1, 0.01], rtol=1e-4)
     with pytest.raises(ValueError, match="learning_rate"):

@@ -103,8 +103,7 @@ def answer_method(
         if surrogate is not None:
             columns["ref_token_logps"] = scored.ref_token_logps
             columns["betas"] = jnp.full_like(scores, scored.beta)
-        weights = _answer_weights(scored)
-        batch = AnswerBatch(*flat((rollout.trajectory, columns, weights)))
+        batch = AnswerBatch(*flat((rollout.trajectory, columns, _answer_weights(scored))))
         return batch, {"groups/informative": informative_groups(scored.scores).mean()}
 
     penalised = loss if surrogate is None else _with_kl(loss, surrogate)
