@@ -1,5 +1,7 @@
 """Transformers as pure functions. The only folder that imports Flax."""
 
+from rlhf_jax.models.config import MoEConfig as MoEConfig
+from rlhf_jax.models.config import RopeScaling as RopeScaling
 from rlhf_jax.models.config import TransformerConfig as TransformerConfig
 from rlhf_jax.models.heads import ScalarModel as ScalarModel
 from rlhf_jax.models.heads import make_reward_model as make_reward_model
