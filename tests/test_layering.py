@@ -32,6 +32,7 @@ ROOMS = {
     "exact": {"ops", "envs"},
     "sampling": {"types", "ops", "policies", "envs"},
     "data": {"types"},
+    "hf": {"types", "models", "data", "sharding"},
     "rewards": {"types"},
     "sharding": {"types"},
     "layouts": {"types"},

@@ -1,0 +1,203 @@
+"""Entries of a config.json as settings of `TransformerConfig`, in both directions.
+
+A `Field` names the entries that it reads. A value that the model cannot compute is refused by name.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from rlhf_jax.models import MoEConfig, TransformerConfig
+
+Entries = Mapping[str, Any]  # of a config.json
+REQUIRED = object()
+ACTIVATIONS = {
+    "silu": "silu",
+    "gelu": "gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+}
+
+
+class Field(NamedTuple):
+    """names: the entries that it reads.
+
+    read: `entries -> settings`, keyword arguments of TransformerConfig. write: `config -> entries`.
+    """
+
+    names: tuple[str, ...]
+    read: Callable[[Entries], dict[str, Any]]
+    write: Callable[[TransformerConfig], dict[str, Any]]
+
+
+def same(theirs: str, ours: str, default: Any = REQUIRED) -> Field:
+    """An entry with the value of a setting; `default` is that of an absent entry."""
+
+    kind = int if default is REQUIRED else type(default)
+
+    def read(entries: Entries) -> dict[str, Any]:
+        value = entries.get(theirs, default)
+        if not isinstance(value, (int, float) if kind is float else kind):
+            found = "none" if value is REQUIRED else repr(value)
+            raise ValueError(f"{theirs} must be of type {kind.__name__}, got {found}")
+        return {ours: value}
+
+    return Field((theirs,), read, lambda config: {theirs: getattr(config, ours)})
+
+
+def only(theirs: str, *values: Any) -> Field:
+    """An entry that must have one of these values, if it is there; the first is written."""
+
+    def read(entries: Entries) -> dict[str, Any]:
+        found = entries.get(theirs, values[0])
+        if found not in values:
+            raise refused(theirs, found, f"expected {' or '.join(map(repr, values))}")
+        return {}
+
+    return Field((theirs,), read, lambda config: {theirs: values[0]})
+
+
+def always(**settings: Any) -> Field:
+    """Settings that every model of the family has."""
+    return Field((), lambda entries: settings, lambda config: {})
+
+
+def heads(*, kv_heads: int | None = None, head_dim: int | None = None) -> Field:
+    """Numbers of heads and their size.
+
+    Args:
+      kv_heads: default of num_key_value_heads; None: as many as query heads.
+      head_dim: default of head_dim; None: hidden_size / num_attention_heads.
+    """
+    names = ("num_attention_heads", "num_key_value_heads", "head_dim")
+
+    def read(entries: Entries) -> dict[str, Any]:
+        for name in ("num_attention_heads", "hidden_size"):
+            if not isinstance(entries.get(name), int):
+                raise ValueError(f"{name} must be a whole number, got {entries.get(name)!r}")
+        queries, width = entries["num_attention_heads"], entries["hidden_size"]
+        size = entries.get("head_dim", head_dim)
+        if size is None and width % queries:
+            raise ValueError(f"hidden_size {width} is not a multiple of {queries} heads")
+        return {
+            "num_heads": queries,
+            "num_kv_heads": entries.get("num_key_value_heads", kv_heads) or queries,
+            "head_dim": width // queries if size is None else size,
+        }
+
+    def write(config: TransformerConfig) -> dict[str, Any]:
+        return dict(
+            zip(names, (config.num_heads, config.num_kv_heads, config.head_dim), strict=True)
+        )
+
+    return Field(names, read, write)
+
+
+def several(theirs: str, *ours: str, default: Any) -> Field:
+    """One entry that several settings share."""
+
+    def read(entries: Entries) -> dict[str, Any]:
+        return dict.fromkeys(ours, entries.get(theirs, default))
+
+    return Field((theirs,), read, lambda config: {theirs: getattr(config, ours[0])})
+
+
+def activation(theirs: str, default: str, names: Mapping[str, str] = ACTIVATIONS) -> Field:
+    """The activation of the MLP, by its name in `transformers`."""
+
+    def read(entries: Entries) -> dict[str, Any]:
+        found = entries.get(theirs, default)
+        if found not in names:
+            raise refused(theirs, found, f"expected one of {', '.join(names)}")
+        return {"activation": names[found]}
+
+    def write(config: TransformerConfig) -> dict[str, Any]:
+        return {theirs: next(t for t, ours in names.items() if ours == config.activation)}
+
+    return Field((theirs,), read, write)
+
+
+def windows(
+    default: int | None,
+    local: Callable[[Entries, int], list[bool]] | None = None,
+    *,
+    optional: bool = False,
+) -> Field:
+    """Sliding windows, of all layers or of those that `layer_types` names.
+
+    Args:
+      default: sliding_window of a file without it.
+      local: `(entries, layers) -> ` which layers are local in a file without layer_types; None: the
+        family has no layer_types, and a window is that of all layers.
+      optional: whether the window counts only with use_sliding_window, as in Qwen.
+    """
+    switches = ("use_sliding_window", "max_window_layers") if optional else ()
+    types = () if local is None else ("layer_types", "sliding_window_pattern")
+    types = (*types, "_sliding_window_pattern") if types else ()
+
+    def read(entries: Entries) -> dict[str, Any]:
+        window = entries.get("sliding_window", default)
+        if window is None or (optional and not entries.get("use_sliding_window", False)):
+            return {}
+        if local is None:
+            return {"sliding_window": window}
+        found = entries.get("layer_types") or [
+            "sliding_attention" if each else "full_attention"
+            for each in local(entries, entries["num_hidden_layers"])
+        ]
+        if set(found) - {"sliding_attention", "full_attention"}:
+            raise refused("layer_types", sorted(set(found)))
+        layers = tuple(each == "sliding_attention" for each in found)
+        return {"sliding_window": window, "layer_windows": layers}
+
+    def write(config: TransformerConfig) -> dict[str, Any]:
+        layers = config.local_layers
+        entries: dict[str, Any] = {"sliding_window": config.sliding_window}
+        if optional:
+            entries["use_sliding_window"] = config.sliding_window is not None
+            entries["max_window_layers"] = layers.index(True) if any(layers) else len(layers)
+        if local is not None:
+            entries["layer_types"] = [
+                "sliding_attention" if each else "full_attention" for each in layers
+            ]
+        return entries
+
+    return Field(("sliding_window", *switches, *types), read, write)
+
+
+def experts(count: tuple[str, ...], *, normalise: bool | None) -> Field:
+    """A mixture of experts.
+
+    Args:
+      count: the names of the number of experts; the first is written.
+      normalise: whether the family divides the weights by their sum; None: the file says it.
+    """
+    names = (*count, "num_experts_per_tok", "router_aux_loss_coef")
+    names = names if normalise is not None else (*names, "norm_topk_prob")
+
+    def read(entries: Entries) -> dict[str, Any]:
+        numbers = [entries[name] for name in count if name in entries]
+        if not numbers or "num_experts_per_tok" not in entries:
+            raise ValueError(f"no {count[0]} or no num_experts_per_tok")
+        moe = MoEConfig(
+            experts=numbers[0],
+            experts_per_token=entries["num_experts_per_tok"],
+            normalise_weights=entries.get("norm_topk_prob", False)
+            if normalise is None
+            else normalise,
+            load_balance_weight=entries.get("router_aux_loss_coef", 0.001),
+        )
+        return {"moe": moe}
+
+    def write(config: TransformerConfig) -> dict[str, Any]:
+        moe = config.moe
+        if moe is None:
+            return {}
+        values = (moe.experts_per_token, moe.load_balance_weight, moe.normalise_weights)
+        return {count[0]: moe.experts} | dict(zip(names[len(count) :], values, strict=False))
+
+    return Field(names, read, write)
+
+
+def refused(name: str, value: Any, why: str = "not supported") -> ValueError:
+    """The error for an entry that the model cannot compute."""
+    return ValueError(f"{name} = {value!r}: {why}")

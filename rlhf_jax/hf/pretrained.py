@@ -1,0 +1,147 @@
+"""Whole checkpoints: a folder in, a model with its tokenizer; a model in, a folder.
+
+model = load_model("SmolLM2-135M")
+...
+save_model("tuned", model._replace(params=params))
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
+
+from rlhf_jax.hf.config import (
+    CONFIG,
+    check_one_label,
+    is_reward,
+    parse_entries,
+    read_config,
+    read_entries,
+    write_entries,
+)
+from rlhf_jax.hf.families import FAMILIES
+from rlhf_jax.hf.params import read_leaves, written
+from rlhf_jax.hf.tensors import write_tensors
+from rlhf_jax.models import TransformerConfig, make_reward_model, make_transformer
+from rlhf_jax.models.config import FloatName
+from rlhf_jax.types import Params, Vocabulary
+
+# The files of a checkpoint folder that a model saved from it keeps.
+KEPT = (
+    *(CONFIG, "generation_config.json", "chat_template.jinja", "tokenizer.json"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("tokenizer.model", "vocab.json", "merges.txt"),
+)
+
+
+class Pretrained(NamedTuple):
+    """A model and all that its folder says about it.
+
+    params: of `make_transformer(config)`, or of `make_reward_model(config)` from `load_reward`.
+    files: name -> content of those files of the source folder that `save_model` writes again.
+    """
+
+    config: TransformerConfig
+    params: Params
+    vocabulary: Vocabulary | None = None
+    chat: Any = None
+    files: Mapping[str, bytes] = MappingProxyType({})
+
+
+def read_params(folder: Path | str, config: TransformerConfig, *, mesh: Mesh | None = None):
+    """The parameters of a language model, in `config.param_dtype`.
+
+    Tensors are read one by one, from memory-mapped files, straight into their shardings.
+
+    Args:
+      folder: of a Hugging Face checkpoint in safetensors.
+      config: from `read_config`.
+      mesh: splits the parameters by `sharding.RULES`; None: the first device.
+    Raises:
+      ValueError: a file, a shard or a tensor is missing or damaged, of another shape than in
+        config.json or not finite, or there are only pickles.
+    """
+    entries = read_entries(Path(folder) / CONFIG)
+    if is_reward(entries):
+        raise ValueError(f"{folder}: a reward model, not a language model; use load_reward")
+    return read_leaves(Path(folder), make_transformer(config), mesh)
+
+
+def read_reward(folder: Path | str, config: TransformerConfig, *, mesh: Mesh | None = None):
+    """The parameters of a reward model, `AutoModelForSequenceClassification` with one label.
+
+    `transformers` takes the score at the last token that isn't `pad_token_id`, `language_reward`
+    at the last real one. They agree unless a row ends in real tokens with that id, as where padding
+    is eos: leave those off the row. The bias of our head is 0.
+
+    Args and Raises: as in `read_params`.
+    """
+    check_one_label(read_entries(Path(folder) / CONFIG), str(Path(folder) / CONFIG))
+    return read_leaves(Path(folder), make_reward_model(config), mesh)
+
+
+def load_model(
+    folder: Path | str,
+    *,
+    mesh: Mesh | None = None,
+    dtype: FloatName = "float32",
+    param_dtype: FloatName = "float32",
+) -> Pretrained:
+    """A language model of a folder; arguments as in `read_config` and `read_params`."""
+    config = read_config(folder, dtype=dtype, param_dtype=param_dtype)
+    return _described(folder, config, read_params(folder, config, mesh=mesh))
+
+
+def load_reward(
+    folder: Path | str,
+    *,
+    mesh: Mesh | None = None,
+    dtype: FloatName = "float32",
+    param_dtype: FloatName = "float32",
+) -> Pretrained:
+    """A reward model of a folder; arguments as in `read_config` and `read_reward`."""
+    config = read_config(folder, dtype=dtype, param_dtype=param_dtype)
+    return _described(folder, config, read_reward(folder, config, mesh=mesh))
+
+
+def _described(folder: Path | str, config: TransformerConfig, params: Params) -> Pretrained:
+    """With the tokenizer and the files of the folder."""
+    paths = [Path(folder) / name for name in KEPT]
+    files = {path.name: path.read_bytes() for path in paths if path.is_file()}
+    return Pretrained(config, params, files=files)
+
+
+def save_model(folder: Path | str, model: Pretrained, *, shard_bytes: int = 5_000_000_000) -> None:
+    """Writes a folder that `transformers` and vLLM load, of the same family as the source.
+
+    A reward model becomes `AutoModelForSequenceClassification`.
+
+    Args:
+      folder: new or empty.
+      model: parameters are written in their dtype.
+      shard_bytes: largest file of weights, unless a single tensor is larger.
+    Raises:
+      ValueError: the folder has files, no family of `FAMILIES` computes this model, or a reward
+        model has a bias, for which `transformers` has no place.
+    """
+    folder, params = Path(folder), model.params
+    reward = "head" in params
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder}: has files already; name a new folder for the model")
+    if reward and params["head"]["bias"] != 0:
+        raise ValueError(
+            f"head.bias is {params['head']['bias']}: a sequence classifier has no bias; "
+            "set it to 0, which shifts every score by as much"
+        )
+    source = parse_entries(model.files[CONFIG], CONFIG) if CONFIG in model.files else None
+    entries = write_entries(model.config, reward=reward, source=source)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = written(FAMILIES[entries["model_type"]], params)
+    write_tensors(folder, tensors, shard_bytes=shard_bytes)
+    for name, content in model.files.items():
+        (folder / name).write_bytes(content)
+    # Last, so that a folder with a config.json is whole.
+    (folder / CONFIG).write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
