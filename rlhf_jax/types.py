@@ -113,8 +113,8 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """Number of ids, V."""
-        return self.tokenizer.get_vocab_size()
+        """Number of ids, V; one more than the largest, since a tokenizer may leave some out."""
+        return max(self.tokenizer.get_vocab().values()) + 1
 
 
 class Prompts(NamedTuple):

@@ -30,7 +30,7 @@ ROOMS = {
     "feedback": {"types", "ops"},
     "envs": {"types", "feedback"},
     "exact": {"ops", "envs"},
-    "sampling": {"types", "ops", "policies", "envs"},
+    "sampling": {"types", "ops", "policies", "envs", "data"},
     "data": {"types"},
     "hf": {"types", "models", "data", "sharding"},
     "rewards": {"types"},

@@ -1,10 +1,14 @@
 """Texts to ids and back, by a `Vocabulary`: any tokenizer with its own special ids.
 
-Two kinds of tokenizer can be trained here: whole words for a closed world, and bytes for any text.
-Both have the special ids of `standard_vocabulary`, and start a new token where white space follows
-a word, so a text may be cut there without changing its tokens. `encode_prompts` and
-`encode_completions` with `keep` cut texts before they encode them, because tokens take fifty times
-the memory of the text.
+Two kinds of tokenizer can be trained here: whole words for a closed world, and bytes for any text,
+both with the special ids of `standard_vocabulary`. `hf.read_vocabulary` reads those of others.
+
+An answer is encoded and decoded as a text that follows its prompt (`readers`): texts of prompts and
+answers are joined as they are. A text that spells a special token stays text, and is refused where
+the tokenizer can only read it as that token.
+
+`encode_prompts` and `encode_completions` with `keep` cut texts where white space follows a word
+before they encode them, because tokens take fifty times the memory of the text.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +16,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from rlhf_jax.data.readers import reader
 from rlhf_jax.types import Vocabulary
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -19,6 +24,8 @@ PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
 _BYTES = 256
 # Characters read per token that is kept; four times as many each time they are too few.
 _CHARACTERS = 8
+# Tokens read beyond those kept, since a tokenizer may join characters across the cut.
+_MARGIN = 16
 
 
 def train_word_tokenizer(texts: Iterable[str], *, max_words: int = 30_000) -> Tokenizer:
@@ -98,12 +105,12 @@ def standard_vocabulary(tokenizer: Tokenizer) -> Vocabulary:
 
 
 def first_words(text: str, size: int) -> str:
-    """The first `size` characters and the rest of a word: same tokens as in the whole text."""
+    """The first `size` characters and the rest of a word."""
     return text[: _word_end(text, size, 1)]
 
 
 def last_words(text: str, size: int) -> str:
-    """The last `size` characters and the rest of a word: same tokens as in the whole text."""
+    """The last `size` characters and the rest of a word."""
     return text[_word_end(text, len(text) - size, -1) :]
 
 
@@ -119,10 +126,12 @@ def encode_prompts(
     Raises:
       ValueError: a text spells a special token as a word (row number from 0).
     """
+    whole = reader(vocabulary.tokenizer).whole
     if keep is None:
-        rows = _encode(vocabulary, texts)
+        rows = _encode(vocabulary, whole, texts)
     else:
-        rows = [ids[-keep:] for ids in _encode_enough(vocabulary, texts, keep, last_words)]
+        found = _encode_enough(vocabulary, whole, texts, keep, last_words)
+        rows = [ids[-keep:] for ids in found]
     first = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
     return [[*first, *ids] for ids in rows]
 
@@ -130,7 +139,7 @@ def encode_prompts(
 def encode_completions(
     vocabulary: Vocabulary, texts: Sequence[str], *, keep: int | None = None
 ) -> list[list[int]]:
-    """The tokens of each answer and the first stop id.
+    """The tokens of each answer, as text that follows its prompt, and the first stop id.
 
     Args:
       texts: any number of answers.
@@ -139,10 +148,12 @@ def encode_completions(
     Raises:
       ValueError: an answer has no tokens, or spells a special token as a word (row number from 0).
     """
+    continuing = reader(vocabulary.tokenizer).continuing
     if keep is None:
-        rows = _encode(vocabulary, texts)
+        rows = _encode(vocabulary, continuing, texts)
     else:
-        rows = [ids[:keep] for ids in _encode_enough(vocabulary, texts, keep, first_words)]
+        found = _encode_enough(vocabulary, continuing, texts, keep, first_words)
+        rows = [ids[:keep] for ids in found]
     for i, ids in enumerate(rows):
         if not ids:
             raise ValueError(f"row {i}: zero supervised tokens (empty answer); drop the row")
@@ -150,12 +161,15 @@ def encode_completions(
 
 
 def decode_rows(vocabulary: Vocabulary, rows: Iterable[Sequence[int]]) -> list[str]:
-    """The text of each row up to its first stop id, without other special tokens."""
-    texts = []
+    """The text of each answer up to its first stop id, without other special tokens.
+
+    The first space of an answer is kept: the text of its prompt and this one are the whole text.
+    """
+    decode, texts = reader(vocabulary.tokenizer).continuing.decode, []
     for row in rows:
         ids = [int(i) for i in row]
         end = next((at for at, i in enumerate(ids) if i in vocabulary.stop_ids), None)
-        texts.append(vocabulary.tokenizer.decode(ids[:end], skip_special_tokens=True))
+        texts.append(decode(ids[:end], skip_special_tokens=True))
     return texts
 
 
@@ -188,13 +202,25 @@ def _checked(tokenizer: Tokenizer, name: str) -> Tokenizer:
     return tokenizer
 
 
+def encode_observation(vocabulary: Vocabulary, text: str) -> list[int]:
+    """The tokens of a text that a tool or an environment writes after an answer.
+
+    Raises:
+      ValueError: the text spells a special token as a word.
+    """
+    return _encode(vocabulary, reader(vocabulary.tokenizer).continuing, [text])[0]
+
+
 def _encode(
-    vocabulary: Vocabulary, texts: Sequence[str], numbers: Sequence[int] | None = None
+    vocabulary: Vocabulary,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    numbers: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Ids of each text; ValueError if one is reserved. numbers: row numbers for the error."""
-    tokenizer = vocabulary.tokenizer
     rows = [e.ids for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
-    reserved = {vocabulary.pad_id, vocabulary.bos_id, *vocabulary.stop_ids}
+    special = reader(vocabulary.tokenizer).special
+    reserved = {*special, *vocabulary.stop_ids} | {vocabulary.bos_id}
     for i, ids in zip(range(len(rows)) if numbers is None else numbers, rows, strict=True):
         if not reserved.isdisjoint(ids):
             word = tokenizer.id_to_token(next(token for token in ids if token in reserved))
@@ -203,21 +229,25 @@ def _encode(
 
 
 def _encode_enough(
-    vocabulary: Vocabulary, texts: Sequence[str], keep: int, part: Callable[[str, int], str]
+    vocabulary: Vocabulary,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    keep: int,
+    part: Callable[[str, int], str],
 ) -> list[list[int]]:
-    """Ids of a part of each text: at least `keep` of them, or all of the text."""
+    """Ids of a part of each text: more than `keep` of them, or all of the text."""
     if keep < 1:
         raise ValueError(f"keep must be at least 1, got {keep}")
     rows: list[list[int]] = [[] for _ in texts]
     size, short = _CHARACTERS * keep, list(range(len(texts)))
     while short:
         parts = [part(texts[i], size) for i in short]
-        for i, ids in zip(short, _encode(vocabulary, parts, short), strict=True):
+        for i, ids in zip(short, _encode(vocabulary, tokenizer, parts, short), strict=True):
             rows[i] = ids
         short = [
             i
             for i, text in zip(short, parts, strict=True)
-            if len(rows[i]) < keep and len(text) < len(texts[i])
+            if len(rows[i]) < keep + _MARGIN and len(text) < len(texts[i])
         ]
         size *= 4
     return rows

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.checks import check_range
+from rlhf_jax.data.tokenizer import decode_rows, encode_observation
 from rlhf_jax.policies.language import language_trajectory
 from rlhf_jax.types import Draw, Params, Prompts, Rollout, Vocabulary
 
@@ -181,7 +182,7 @@ def _take_turn(
     for row in np.flatnonzero(board.going).tolist():
         ids, *row_logps = (x[row, mask[row]] for x in columns)
         _write(board, row, ids, turn, *row_logps)
-        text = vocabulary.tokenizer.decode(ids[: len(ids) - stopped[row, 0]].tolist())
+        (text,) = decode_rows(vocabulary, [ids.tolist()])
         observation, reward, done = _ask(step, board.indices[row], board.histories[row], text)
         board.rewards[row, turn] = reward
         board.finished[row] = done and stopped[row, 0]
@@ -195,7 +196,12 @@ def _observe(
     board: _Board, row: int, said: tuple[str, str], vocabulary: Vocabulary, *, room: int
 ) -> None:
     """Writes the observation of a row, or ends the row if no room is left after it."""
-    ids = vocabulary.tokenizer.encode(said[1], add_special_tokens=False).ids
+    try:
+        ids = encode_observation(vocabulary, said[1])
+    except ValueError as error:
+        where = f"prompt {board.indices[row]}, turn {len(board.histories[row])}"
+        reason = str(error).removeprefix("row 0: ")
+        raise StepError(f"the observation at {where} cannot be read: {reason}") from error
     if board.used[row] + len(ids) + room > board.ids.shape[1]:
         board.truncated[row], board.going[row] = True, False
         return
