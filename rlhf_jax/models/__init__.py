@@ -7,6 +7,12 @@ from rlhf_jax.models.heads import ScalarModel as ScalarModel
 from rlhf_jax.models.heads import make_reward_model as make_reward_model
 from rlhf_jax.models.heads import make_scalar_model as make_scalar_model
 from rlhf_jax.models.heads import make_value_model as make_value_model
+from rlhf_jax.models.lora import LoRA as LoRA
+from rlhf_jax.models.lora import LoRAConfig as LoRAConfig
+from rlhf_jax.models.lora import adapt as adapt
+from rlhf_jax.models.lora import hold as hold
+from rlhf_jax.models.lora import make_lora as make_lora
+from rlhf_jax.models.lora import read as read
 from rlhf_jax.models.transformer import KVCache as KVCache
 from rlhf_jax.models.transformer import Transformer as Transformer
 from rlhf_jax.models.transformer import make_transformer as make_transformer

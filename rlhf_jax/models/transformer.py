@@ -5,9 +5,10 @@ arrays, and the pure functions of `Transformer`, which work with `jax.jit`, `gra
 
     params = {"trunk": {"embed", "layers": {...}, "norm"}, "unembed"}   ("unembed" if not tied)
 
-Every leaf under "layers" has a leading axis of num_layers for `lax.scan`. At the start each layer
-is the identity and embedding rows have length about 1. So a new model with tied embeddings predicts
-that every token repeats: that logit is about sqrt(d), the others are about normal(0, 1).
+Every leaf under "layers" has a leading axis of num_layers for `lax.scan`. A leaf may also be a
+`low_rank.LowRank`. At the start each layer is the identity and embedding rows have length about 1.
+So a new model with tied embeddings predicts that every token repeats: that logit is about sqrt(d),
+the others are about normal(0, 1).
 """
 
 from collections.abc import Callable
@@ -16,12 +17,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.tree_util import keystr, tree_leaves_with_path
+from jax.tree_util import DictKey, keystr, tree_leaves_with_path
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import rows
 from rlhf_jax.models.config import TransformerConfig
 from rlhf_jax.models.layers import Block, KeysValues, RMSNorm, rotation, weight
+from rlhf_jax.models.low_rank import is_low_rank, summed
 
 Params = Any  # nested dict of arrays
 
@@ -89,7 +91,7 @@ class Trunk(nnx.Module):
         graph, layers = nnx.split(self.layers)
 
         def layer(x, params):
-            x, kept = nnx.merge(graph, params)(x, turn, mask)
+            x, kept = nnx.merge(graph, summed(params))(x, turn, mask)
             return x, kept if keep else None
 
         # Without remat, matrix products are kept and elementwise operations are recomputed: this
@@ -112,7 +114,7 @@ class Trunk(nnx.Module):
         valid = cache.valid | (jnp.arange(cache.valid.shape[1]) == cache.slot)
         x, layers = self.lookup(ids), []
         for i, cached in enumerate(cache.layers):
-            block = nnx.merge(graph, jax.tree.map(lambda w, i=i: w[i], stacked))
+            block = nnx.merge(graph, summed(jax.tree.map(lambda w, i=i: w[i], stacked)))
             x, cached = block.step(x, turn, cached, cache.slot, valid)
             layers.append(cached)
         return self.norm(x), KVCache(tuple(layers), valid, cache.slot + 1)
@@ -159,14 +161,15 @@ def plain(build: Callable[[jax.Array], nnx.Module]):
       same dicts with a tuple of axis names for each array.
     """
     graph, shapes = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
-    expected = jax.tree.map(jnp.shape, nnx.to_pure_dict(shapes))
+    expected = _shapes(nnx.to_pure_dict(shapes))
 
     def init(key: jax.Array) -> Params:
         return nnx.to_pure_dict(nnx.state(build(key)))
 
     def bind(params: Params) -> Any:
         _check_shapes(params, expected)
-        return nnx.merge(graph, params)
+        # Within the layers the scan does it, one layer at a time.
+        return nnx.merge(graph, summed(params, where=lambda path: DictKey("layers") not in path))
 
     def axes() -> dict:
         named = {}
@@ -180,7 +183,7 @@ def plain(build: Callable[[jax.Array], nnx.Module]):
 
 def _check_shapes(params: Params, expected: Any) -> None:
     """ValueError at trace time, naming the first array with another shape than in this model."""
-    found = jax.tree.map(jnp.shape, params)
+    found = _shapes(params)
     if found == expected:
         return
     found, wanted = (
@@ -192,6 +195,10 @@ def _check_shapes(params: Params, expected: Any) -> None:
         f"params{name} must be {wanted.get(name, 'left out')} in this model, got "
         f"{found.get(name, 'no array')}: these are the parameters of another model"
     )
+
+
+def _shapes(params: Params) -> Any:
+    return jax.tree.map(lambda leaf: leaf.shape, params, is_leaf=is_low_rank)
 
 
 def _is_shape(tree: Any) -> bool:

@@ -19,6 +19,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
+| any of these on low-rank adapters of a frozen base | a lab by `lora_lab` |
 | exploitability, policies against each other | `tournament` |
 """
 
@@ -42,6 +43,7 @@ from rlhf_jax.recipes.lab import device_mesh as device_mesh
 from rlhf_jax.recipes.lab import make_lab as make_lab
 from rlhf_jax.recipes.lab import make_prompts as make_prompts
 from rlhf_jax.recipes.lab import stage_key as stage_key
+from rlhf_jax.recipes.lora import lora_lab as lora_lab
 from rlhf_jax.recipes.methods import Penalty as Penalty
 from rlhf_jax.recipes.methods import answer_method as answer_method
 from rlhf_jax.recipes.methods import best_of as best_of
