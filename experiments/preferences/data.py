@@ -83,8 +83,8 @@ def numbered(names: Sequence[str]) -> np.ndarray:
 def readable(pair: Pair, config: Config) -> Pair:
     """The pair, and of a text far longer than the model reads the part that it reads."""
     prompt = last_words(pair.prompt, ROOM * config.prompt_tokens)
-    answers = (first_words(text, ROOM * config.answer_tokens) for text in pair[1:])
-    return Pair(prompt, *answers)
+    size = ROOM * config.answer_tokens
+    return Pair(prompt, first_words(pair.chosen, size), first_words(pair.rejected, size))
 
 
 def train_tokenizer(pairs: Sequence[Pair], config: Config) -> Tokenizer:

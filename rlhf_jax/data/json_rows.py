@@ -1,142 +1,75 @@
-"""JSON objects of a file, plain or gzip: one per line, or the items of one array.
+"""JSON objects of a stream of lines: one per line, or the items of one array.
 
-Every error names the file and the row: the number of the line (blank lines are skipped but counted)
-or of the item in the array, from 1.
+A row number is that of the line (blank lines are skipped but counted) or of the item in the array,
+from 1. JSON lines are parsed one by one; an array is held in memory as text.
 """
 
-import gzip
 import json
 import re
-import zlib
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn
 
-Fields = dict[str, Any]
-Row = TypeVar("Row")
+from rlhf_jax.data.fields import BadRow, Fields
 
-LONGEST_WORD = 100_000  # characters or spaces in one run, which a tokenizer reads as one piece
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n]*")
 
-
-class BadRow(Exception):
-    """A fault in a row; `read_rows` adds the file and the row number."""
-
-
-def read_rows(path: Path, parse: Callable[[Fields], Row]) -> Iterator[Row]:
-    """`parse` of every object, in order.
-
-    Args:
-      path: UTF-8; gzip is detected from the content, not from the name.
-      parse: raises BadRow for an object that it cannot use.
-    Raises:
-      ValueError: no such file, damaged gzip, or a bad row. The message says what was expected and
-        how to fix it, and never quotes a text.
-    """
-    for number, item in _items(path):
-        with _named(path, number):
-            if not isinstance(item, dict):
-                raise BadRow(
-                    f"expected a JSON object, found {type_name(item)}; write one object a line"
-                )
-            row = parse(item)
-        yield row
+Line = tuple[int, bytes]
+Item = tuple[int, Any]  # row number; the value, or the BadRow that stands in its place
 
 
-def type_name(value: Any) -> str:
-    """Name of a value's JSON type."""
-    names = {str: "text", list: "a list", dict: "an object", bool: "true or false"}
-    return names.get(type(value), "null" if value is None else "a number")
-
-
-def filled_field(fields: Fields, name: str) -> str:
-    """A text that is not blank; BadRow otherwise."""
-    text = text_field(fields, name)
-    if not text.strip():
-        raise BadRow(f"field {name} is empty; fill it in or remove the row")
-    return text
-
-
-def text_field(fields: Fields, name: str) -> str:
-    """A text that is valid UTF-8 and has no word too long for a tokenizer."""
-    text = field_of(fields, name, str)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise BadRow(
-            f"field {name}: half a surrogate pair at character {error.start}; repair the text"
-        ) from error
-    if len(text) > LONGEST_WORD:
-        longest = max(re.findall(r"\s+|\S+", text), key=len)
-        if len(longest) > LONGEST_WORD:
-            kind = "of" if longest.isspace() else "without"
-            raise BadRow(
-                f"field {name}: {len(longest)} characters {kind} white space, at most "
-                f"{LONGEST_WORD} can be read; remove everything that is not text"
-            )
-    return text
-
-
-def field_of(fields: Fields, name: str, kind: type) -> Any:
-    """The value of a required field, which must have this type."""
-    if name not in fields:
-        raise BadRow(f"field {name} is missing; every row needs the fields of the first one")
-    value = fields[name]
-    if not isinstance(value, kind):
-        raise BadRow(
-            f"field {name}: expected {type_name(kind())}, found {type_name(value)}; correct it"
-        )
-    return value
-
-
-@contextmanager
-def _named(path: Path, number: int) -> Generator[None]:
-    """Adds file and row to a BadRow."""
-    try:
-        yield
-    except BadRow as error:
-        raise ValueError(f"{path}, row {number}: {error}") from error
-
-
-def _items(path: Path) -> Iterator[tuple[int, Any]]:
-    """(row number, parsed value) of each row."""
-    lines = _lines(path)
+def json_items(lines: Iterator[Line]) -> Iterator[Item]:
+    """Every value with its row number. A fault ends the items with a BadRow in place of a value."""
     first = next(((number, line) for number, line in lines if line.strip()), None)
     if first is None:
         return
-    if first[1].removeprefix(_BOM).lstrip().startswith(b"["):
-        with _named(path, first[0]):
-            text = _decoded(b"".join(line for _, line in chain([first], lines)))
-        yield from _array(path, text)
+    if first[1].removeprefix(BOM).lstrip().startswith(b"["):
+        yield from _array_items(first, lines)
         return
     for number, line in chain([first], lines):
         if line.strip():
-            with _named(path, number):
-                item, end = _parsed(text := _decoded(line).rstrip(), _after_space(text, 0))
-                if text[end:]:
-                    raise BadRow(f"invalid JSON at column {end + 1} (more than one value)")
-            yield number, item
+            try:
+                yield number, _one_value(line)
+            except BadRow as error:
+                yield number, error
+                return
 
 
-def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def decoded(data: bytes) -> str:
+    """The text of UTF-8 bytes, with or without a byte order mark."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRow(f"not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+
+
+def _one_value(line: bytes) -> Any:
+    """The only value of a line."""
+    text = decoded(line).rstrip()
+    item, end = _parsed(text, _after_space(text, 0))
+    if text[end:]:
+        raise BadRow(f"invalid JSON at column {end + 1} (more than one value)")
+    return item
+
+
+def _array_items(first: Line, lines: Iterator[Line]) -> Iterator[Item]:
     """The items of one array, parsed one by one so that an error has a number."""
-    number, at = 1, _after_space(text, text.index("[") + 1)
-    while text[at : at + 1] != "]":
-        with _named(path, number):
+    number = first[0]
+    try:
+        text = decoded(b"".join(line for _, line in chain([first], lines)))
+        number, at = 1, _after_space(text, text.index("[") + 1)
+        while text[at : at + 1] != "]":
             item, end = _parsed(text, at)
             at = _after_space(text, end)
             if text[at : at + 1] not in (",", "]"):
                 raise BadRow("expected a comma or the end of the array after this item")
-        yield number, item
-        number, at = number + 1, _after_space(text, at + (text[at] == ","))
-    with _named(path, number):
+            yield number, item
+            number, at = number + 1, _after_space(text, at + (text[at] == ","))
         if text[at + 1 :].strip():
             raise BadRow("text after the end of the array; write one array, or one object a line")
+    except BadRow as error:
+        yield number, error
 
 
 def _parsed(text: str, at: int) -> tuple[Any, int]:
@@ -164,34 +97,15 @@ def _fields(pairs: list[tuple[str, Any]]) -> Fields:
     return fields
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_fields)
+def _refuse_constant(name: str) -> NoReturn:
+    """Python's reader would take NaN and Infinity, which JSON does not have."""
+    raise BadRow(f"{name} is not JSON; write null or leave the field out")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_fields, parse_constant=_refuse_constant)
 
 
 def _after_space(text: str, at: int) -> int:
     """Position of the first character from `at` on that is not white space."""
     match = _SPACE.match(text, at)
     return at if match is None else match.end()
-
-
-def _decoded(data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadRow(f"not UTF-8 at byte {error.start}; save the file as UTF-8") from error
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(line number from 1, line)."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; give a JSONL or JSONL.gz file")
-    with path.open("rb") as plain:
-        is_gzip = plain.read(2) == _GZIP_MAGIC
-    number = 0
-    try:
-        with gzip.open(path) if is_gzip else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield number, line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(
-            f"{path}, row {number + 1}: the gzip file is cut short or damaged; fetch it again"
-        ) from error

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from rlhf_jax.data.preference_files import ASSISTANT
+from rlhf_jax.data.records import ASSISTANT
 
 
 class Fold(NamedTuple):

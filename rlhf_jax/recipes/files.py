@@ -1,4 +1,4 @@
-"""Tasks and records from files: JSON lines or one array of objects, plain or gzip (`json_rows`)."""
+"""Tasks and records from files, in any container of `data.containers`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_jax.data.json_rows import Fields, filled_field, read_rows
+from rlhf_jax.data.containers import parse_rows
+from rlhf_jax.data.fields import Fields, filled_field
 from rlhf_jax.data.preference_files import read_preferences
 from rlhf_jax.recipes.task import Task, Teacher, text_task
 from rlhf_jax.training import UserError
+
+SIDES = ("prompt", "chosen", "rejected")
 
 
 def jsonl_task(
@@ -75,7 +78,8 @@ def pair_records(path: Path | str) -> list[Fields]:
       UserError: no such file, a bad row, which is named with its file, or no pairs.
     """
     try:
-        return [pair._asdict() for pair in read_preferences(path).pairs]
+        pairs = read_preferences(path).pairs
+        return [{name: getattr(pair, name) for name in SIDES} for pair in pairs]
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -83,7 +87,7 @@ def pair_records(path: Path | str) -> list[Fields]:
 def _read(path: Path | str, parse: Callable[[Fields], Fields]) -> list[Fields]:
     """All rows of a file."""
     try:
-        rows = list(read_rows(Path(path), parse))
+        rows = list(parse_rows(path, parse))
     except ValueError as error:
         raise UserError(str(error)) from error
     if not rows:
