@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from rlhf_jax.data.templates import ChatTemplate
 from rlhf_jax.types import Vocabulary
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
@@ -161,3 +162,37 @@ def _mark_special(folder: Path, vocabulary: Vocabulary) -> None:
             )
         if i in added:
             tokenizer.add_special_tokens([added[i].content])
+
+
+def read_chat_template(folder: Path | str) -> ChatTemplate | None:
+    """The chat template of a folder, or None.
+
+    From chat_template.jinja (and additional_chat_templates/NAME.jinja), else from
+    tokenizer_config.json, as one text or as a list of {"name", "template"}, else from
+    chat_template.json. Its variables are the special tokens.
+    """
+    folder = Path(folder)
+    settings = tokenizer_settings(folder)
+    found = settings.get(
+        "chat_template", read_object(folder / "chat_template.json").get("chat_template")
+    )
+    sources = {"default": found} if isinstance(found, str) else _named_templates(folder, found)
+    path = folder / "chat_template.jinja"
+    for each in (path, *sorted((folder / "additional_chat_templates").glob("*.jinja"))):
+        if each.is_file():
+            sources["default" if each == path else each.stem] = each.read_text(encoding="utf-8")
+    tokens = {name: token_text(settings.get(name)) for name in _NAMED}
+    variables = {name: text for name, text in tokens.items() if text is not None}
+    return ChatTemplate(sources, variables) if sources else None
+
+
+def _named_templates(folder: Path, found: Any) -> dict[str, str]:
+    """Name -> template of a list of {"name", "template"}."""
+    if found is None:
+        return {}
+    try:
+        return {each["name"]: each["template"] for each in found}
+    except (TypeError, KeyError) as error:
+        raise ValueError(
+            f"{folder}: chat_template must be a text, or a list of {{name, template}}"
+        ) from error
