@@ -5,7 +5,7 @@ Axis letters are the ones of the whole library: `*B` free leading axes, `T` comp
 `A` actions (a vocabulary, for language), `S` states, `K` answers to one prompt.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform, runtime_checkable
 
@@ -280,5 +280,21 @@ class Judge(Protocol):
         Args:
           indices: [N] NumPy integers, the prompts' numbers in their data set.
           first, second: trajectories [N] that answer these prompts.
+        """
+        ...
+
+
+@runtime_checkable
+class TextReward(Protocol):
+    """Scores answers as texts, on the host: a rule, a verifier, a service."""
+
+    def __call__(
+        self, prompts: Sequence[Any], answers: Sequence[str], /, **columns: Sequence[Any]
+    ) -> Sequence[float | None]:
+        """One number for each of N answers; None leaves an answer out.
+
+        Args:
+          prompts: N texts, or lists of messages.
+          columns: name -> N values, the other fields of each prompt's record.
         """
         ...

@@ -93,6 +93,7 @@ from rlhf_jax.recipes.selfplay import task_judge as task_judge
 from rlhf_jax.recipes.selfplay import tempered_draw as tempered_draw
 from rlhf_jax.recipes.task import Labels as Labels
 from rlhf_jax.recipes.task import Task as Task
+from rlhf_jax.recipes.task import compared_teacher as compared_teacher
 from rlhf_jax.recipes.task import objective_teacher as objective_teacher
 from rlhf_jax.recipes.task import overall as overall
 from rlhf_jax.recipes.task import score_answers as score_answers

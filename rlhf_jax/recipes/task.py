@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from rlhf_jax.checks import check_range
+from rlhf_jax.rewards import ComparePairs
 from rlhf_jax.sampling.turns import Step
 from rlhf_jax.training import UserError
 
@@ -120,6 +121,26 @@ def objective_teacher(task: Task) -> Teacher:
         values = [overall(task, score_answers(task, indices, side)) for side in (first, second)]
         kept = np.isfinite(values).all(axis=0) & (values[0] != values[1])
         return Labels((values[1] > values[0]).astype(int), kept, {})
+
+    return label
+
+
+def compared_teacher(
+    texts: Callable[[np.ndarray], Sequence[Any]], compare: ComparePairs
+) -> Teacher:
+    """A teacher that asks for the better of two texts, e.g. `rewards.chat_pairs` of a judge.
+
+    Ties and pairs without a verdict are not kept.
+
+    Args:
+      texts: a task's, prompts' numbers [N] -> N prompts.
+    """
+
+    def label(
+        key: jax.Array, indices: np.ndarray, first: Sequence[str], second: Sequence[str]
+    ) -> Labels:
+        prefs = np.array(compare(texts(indices), first, second), np.float64)
+        return Labels((prefs < 0.5).astype(int), np.isfinite(prefs) & (prefs != 0.5), {})
 
     return label
 

@@ -1,12 +1,35 @@
-"""Who scores: judges of two answers, and wrappers that name what raises or returns NaN.
+"""Who scores: verifiers, code in a sandbox, Python functions, judges; whatever fails is named.
 
-judge = text_judge(compare, prompt_texts=prompts.__getitem__, answer_texts=decode)
-prefs = checked_judge(judge)(indices, first, second)   # [N], P(first beats second)
+    reward = make_reward("math")                           # (prompts, answers, **columns) -> [N]
+    score = record_score({"math": reward.reward}, rows)    # the `score` of a task
+    judge = pairs_judge(chat_pairs(model), prompt_texts=..., answer_texts=decode)
+    prefs = checked_judge(judge)(indices, first, second)   # [N], P(first beats second)
+
+A `TextReward` scores texts; a `Judge` compares two trajectories.
 """
 
+from rlhf_jax.rewards.chat_judges import ChatModel as ChatModel
+from rlhf_jax.rewards.chat_judges import PairQuestion as PairQuestion
+from rlhf_jax.rewards.chat_judges import ScoreQuestion as ScoreQuestion
+from rlhf_jax.rewards.chat_judges import ask_chat as ask_chat
+from rlhf_jax.rewards.chat_judges import chat_pairs as chat_pairs
+from rlhf_jax.rewards.chat_judges import chat_reward as chat_reward
 from rlhf_jax.rewards.checked import JudgeError as JudgeError
 from rlhf_jax.rewards.checked import checked_judge as checked_judge
+from rlhf_jax.rewards.functions import load_function as load_function
+from rlhf_jax.rewards.functions import record_score as record_score
+from rlhf_jax.rewards.judges import ComparePairs as ComparePairs
 from rlhf_jax.rewards.judges import judge_matrix as judge_matrix
+from rlhf_jax.rewards.judges import pairs_judge as pairs_judge
 from rlhf_jax.rewards.judges import preference_judge as preference_judge
 from rlhf_jax.rewards.judges import reward_judge as reward_judge
 from rlhf_jax.rewards.judges import text_judge as text_judge
+from rlhf_jax.rewards.mathematics import math_reward as math_reward
+from rlhf_jax.rewards.sandbox import Limits as Limits
+from rlhf_jax.rewards.sandbox import SandboxError as SandboxError
+from rlhf_jax.rewards.sandbox import run_tests as run_tests
+from rlhf_jax.rewards.specs import NamedReward as NamedReward
+from rlhf_jax.rewards.specs import make_reward as make_reward
+from rlhf_jax.rewards.verifiers import code_reward as code_reward
+from rlhf_jax.rewards.verifiers import exact_reward as exact_reward
+from rlhf_jax.rewards.verifiers import regex_reward as regex_reward

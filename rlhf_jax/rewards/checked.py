@@ -1,5 +1,7 @@
 """A wrapper for judges: an error, or an output that is not a probability, names its prompt."""
 
+from importlib.util import find_spec
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -54,6 +56,12 @@ def judge_failure(doing: str, error: Exception) -> JudgeError:
     """The JudgeError, in one line, for an exception inside a judge."""
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return JudgeError(f"the judge failed, {doing}: {reason}")
+
+
+def need_package(name: str, *, extra: str) -> None:
+    """Raises ValueError with the command that installs a package which is absent."""
+    if find_spec(name) is None:
+        raise ValueError(f"{name} is not installed: pip install 'rlhf-jax[{extra}]'")
 
 
 def _named(indices: np.ndarray) -> str:

@@ -7,6 +7,7 @@ external service.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from rlhf_jax.rewards.checked import checked_judge, judge_failure
 from rlhf_jax.types import Judge, Params, PreferenceFn, RewardFn, Trajectory
 
 Compare = Callable[[str, str, str], float]  # (prompt, first, second) -> P(first beats second)
+# The same of N at a time, None where there is no verdict.
+ComparePairs = Callable[[Sequence[Any], Sequence[str], Sequence[str]], list[float | None]]
 
 
 def reward_judge(reward: RewardFn, params: Params, *, beta: float | int = 1.0) -> Judge:
@@ -76,6 +79,27 @@ def text_judge(
         texts = (prompt_texts(indices), answer_texts(first), answer_texts(second))
         rows = zip(np.asarray(indices).tolist(), *texts, strict=True)
         return np.array([_compared(compare, *row) for row in rows], np.float64)
+
+    return ask
+
+
+def pairs_judge(
+    compare: ComparePairs,
+    *,
+    prompt_texts: Callable[[np.ndarray], Sequence[str]],
+    answer_texts: Callable[[Trajectory], Sequence[str]],
+) -> Judge:
+    """A judge from a function that compares many pairs of texts at a time, e.g. `chat_pairs`.
+
+    Args:
+      compare: `(prompts, first, second) -> N times P(first beats second)`; None becomes NaN, which
+        `checked_judge` refuses.
+      prompt_texts, answer_texts: as in `text_judge`.
+    """
+
+    def ask(indices: np.ndarray, first: Trajectory, second: Trajectory) -> np.ndarray:
+        prefs = compare(prompt_texts(indices), answer_texts(first), answer_texts(second))
+        return np.array(prefs, np.float64)
 
     return ask
 

@@ -1,0 +1,57 @@
+"""Rewards by a short text, as a command line has them."""
+
+from typing import NamedTuple
+
+from rlhf_jax.rewards.chat_judges import ChatModel, chat_reward
+from rlhf_jax.rewards.functions import load_function
+from rlhf_jax.rewards.mathematics import math_reward
+from rlhf_jax.rewards.verifiers import code_reward, exact_reward, regex_reward
+from rlhf_jax.types import TextReward
+
+
+class NamedReward(NamedTuple):
+    """name: of its score. reward: the function. wanted: the column it cannot do without, or None;
+    for `record_score`."""
+
+    name: str
+    reward: TextReward
+    wanted: str | None
+
+
+def make_reward(spec: str) -> NamedReward:
+    """The reward of a spec.
+
+    | spec | reward |
+    |---|---|
+    | `exact`, `exact:COLUMN` | `exact_reward` of the column, "answer" |
+    | `math`, `math:COLUMN` | `math_reward`, likewise |
+    | `tests`, `tests:COLUMN` | `code_reward` of the column, "tests" |
+    | `regex:PATTERN` | `regex_reward` |
+    | `http://ADDRESS/v1#MODEL`, `https://...` | `chat_reward` |
+    | `module:function` | `load_function` |
+
+    Raises:
+      ValueError: the spec is none of these, or its reward cannot be made.
+    """
+    kind, _, rest = spec.partition(":")
+    verifiers = {
+        "exact": (exact_reward, "answer"),
+        "math": (math_reward, "answer"),
+        "tests": (code_reward, "tests"),
+    }
+    if kind in verifiers:
+        make, column = verifiers[kind]
+        return NamedReward(kind, make(rest or column), rest or column)
+    if kind == "regex" and rest:
+        return NamedReward(kind, regex_reward(rest), None)
+    if kind in ("http", "https"):
+        url, _, model = spec.partition("#")
+        if not model:
+            raise ValueError(f"reward {spec!r}: name the model behind the address, {url}#MODEL")
+        return NamedReward("judge", chat_reward(ChatModel(url, model)), None)
+    if not kind or not rest:
+        raise ValueError(
+            f"reward {spec!r}: expected exact, math, tests, regex:PATTERN, module:function, or "
+            "http://ADDRESS/v1#MODEL"
+        )
+    return NamedReward(rest, load_function(spec), None)
