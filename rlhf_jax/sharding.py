@@ -25,6 +25,8 @@ RULES: Rules = {
     "embed": None,
     "head_dim": None,
     "layers": None,
+    "positions": None,
+    "experts": None,  # "mlp" splits every expert, so each device does its share of any load
 }
 
 

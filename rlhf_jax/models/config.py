@@ -56,7 +56,7 @@ class RopeScaling:
     truncate: bool = True
 
     def __post_init__(self) -> None:
-        _check_names(self)
+        check_names(self)
         check_fields(self, "[1, inf)", "factor")
         check_fields(self, "(0, inf)", "low_freq_factor", "high_freq_factor")
         check_fields(self, "(0, inf)", "beta_fast", "beta_slow")
@@ -107,8 +107,8 @@ class TransformerConfig:
     qkv_bias, out_bias, mlp_bias: biases on the projections into and out of attention and on those
       of the MLP.
     positions: "learned" adds a trained vector for each position to the embedding.
-    max_positions: longest document, in tokens. Learned positions need it and give NaN beyond it;
-      rotary positions don't read it.
+    max_positions: longest document, in tokens. Learned positions need it, and a row with a later
+      position is NaN; rotary positions don't read it.
     rope_theta: base of the rotary wavelengths, 2 pi theta^(2i / h) tokens for pair i.
     rope_scaling: for documents longer than those of pretraining.
     rope_local_theta: theta of local layers, which then have no rope_scaling; None: as other layers.
@@ -162,7 +162,7 @@ class TransformerConfig:
         names = ("vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim")
         check_fields(self, "[1, inf)", *names, "d_ff")
         check_fields(self, "(0, inf)", "rope_theta", "norm_eps")
-        _check_names(self)
+        check_names(self)
         _check_optional(self, "[1, inf)", "max_positions", "sliding_window")
         floats = ("rope_local_theta", "attention_scale", "attention_softcap", "final_softcap")
         _check_optional(self, "(0, inf)", *floats)
@@ -195,6 +195,14 @@ class TransformerConfig:
             )
 
     @property
+    def position_limit(self) -> int | None:
+        """A row with a token at this position or later is NaN; None: no position is too late."""
+        if self.positions == "learned":
+            return self.max_positions
+        dynamic = self.rope_scaling is not None and self.rope_scaling.kind == "dynamic"
+        return self.rope_scaling.original_max_positions if dynamic else None
+
+    @property
     def local_layers(self) -> tuple[bool, ...]:
         """For each layer, whether it attends to the sliding window only."""
         if self.layer_windows is not None:
@@ -202,7 +210,7 @@ class TransformerConfig:
         return (self.sliding_window is not None,) * self.num_layers
 
 
-def _check_names(config: object) -> None:
+def check_names(config: object) -> None:
     """Every field with a Literal type has one of its names, or None where the type allows it."""
     for field, hint in get_type_hints(type(config)).items():
         parts = (hint, *get_args(hint))

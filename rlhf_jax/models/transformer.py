@@ -5,10 +5,10 @@ arrays, and the pure functions of `Transformer`, which work with `jax.jit`, `gra
 
     params = {"trunk": {"embed", "layers": {...}, "norm"}, "unembed"}   ("unembed" if not tied)
 
-Every leaf under "layers" has a leading axis of num_layers for `lax.scan`. A leaf may also be a
-`low_rank.LowRank`. At the start each layer is the identity and embedding rows have length about 1.
-So a new model with tied embeddings predicts that every token repeats: that logit is about sqrt(d),
-the others are about normal(0, 1).
+The trunk also has "positions" if they are learned. Every leaf under "layers" has a leading axis of
+num_layers for `lax.scan`. A leaf may also be a `low_rank.LowRank`. At the start each layer is the
+identity and embedding rows have length about 1. So a new model with tied embeddings predicts that
+every token repeats: that logit is about sqrt(d), the others are about normal(0, 1).
 """
 
 from collections.abc import Callable
@@ -16,14 +16,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.tree_util import DictKey, keystr, tree_leaves_with_path
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import rows
+from rlhf_jax.models.attention import KeysValues, View
+from rlhf_jax.models.block import Block
 from rlhf_jax.models.config import TransformerConfig
-from rlhf_jax.models.layers import Block, KeysValues, RMSNorm, rotation, weight
+from rlhf_jax.models.layers import Norm, softcap, weight
 from rlhf_jax.models.low_rank import is_low_rank, summed
+from rlhf_jax.models.rotary import rotation
 
 Params = Any  # nested dict of arrays
 
@@ -46,14 +50,19 @@ class Transformer(NamedTuple):
 
     init: `key -> params`. Works under `vmap` over keys.
     hidden: `(params, ids, positions, segments) -> [B, L, d]` after the final norm. A token
-      attends to itself and to earlier tokens of its own segment; segment 0 is padding.
+      attends to itself and to earlier tokens of its own segment; segment 0 is padding. Positions
+      count the real tokens of a segment, and so do sliding windows.
     unembed: `(params, hidden [*B, d]) -> logits [*B, V]`, float32.
-    table: `params -> [V, d]`, the unembedding; with tied embeddings this is the embedding.
+    table: `params -> [V, d]`, the unembedding; with tied embeddings this is the embedding. Logits
+      are `softcap(hidden @ table^T, final_softcap)`.
     prefill: `(params, ids, positions, segments, length) -> (hidden [B, P, d], KVCache)`; the
       cache has `length` slots, the first P filled. One segment per row.
     decode_step: `(params, cache, ids [B], positions [B]) -> (hidden [B, d], KVCache)`.
-    axes: `() -> ` a dict like params with tuples of logical axis names as leaves, from
-      "layers", "vocab", "embed", "heads", "kv_heads", "head_dim", "mlp".
+    axes: `() -> ` a dict like params with tuples of logical axis names as leaves, from "layers",
+      "vocab", "positions", "embed", "heads", "kv_heads", "head_dim", "mlp", "experts".
+    router_loss: `(params, ids, positions, segments) -> ` the load-balance loss of a mixture of
+      experts, mean over the layers; padding does not count. To train with it, add
+      `config.moe.load_balance_weight * router_loss(...)` to the objective.
     """
 
     config: TransformerConfig
@@ -64,6 +73,7 @@ class Transformer(NamedTuple):
     prefill: Callable[..., tuple[Float[Array, "B P d"], KVCache]]
     decode_step: Callable[..., tuple[Float[Array, "B d"], KVCache]]
     axes: Callable[[], dict]
+    router_loss: Callable[..., Float[Array, ""]]
 
 
 class Trunk(nnx.Module):
@@ -75,7 +85,10 @@ class Trunk(nnx.Module):
         self.embed = weight(rngs, config, table, config.d_model**-0.5)
         keys = jax.random.split(rngs.params(), config.num_layers)
         self.layers = jax.vmap(lambda key: Block(config, nnx.Rngs(params=key)))(keys)
-        self.norm = RMSNorm(config)
+        self.norm = Norm(config, {"embed": config.d_model})
+        if config.positions == "learned":
+            places = {"positions": config.max_positions, "embed": config.d_model}
+            self.positions = weight(rngs, config, places, config.d_model**-0.5)
 
     def __call__(
         self,
@@ -85,14 +98,27 @@ class Trunk(nnx.Module):
         *,
         keep: bool = False,
     ):
-        """Hidden states [B, L, d] and, if `keep`, keys and values [N, B, L, G, h], else None."""
-        turn = rotation(positions, self.config)
-        mask = attention_mask(segments)
+        """Hidden states [B, L, d], keys and values [N, B, L, G, h] if `keep`, router losses [N].
+
+        The latter two are None without `keep` and without experts.
+        """
+        real = segments > 0
+        views = {
+            local: View(
+                rotation(positions, self.config, local=local),
+                attention_mask(
+                    segments, positions, window=self.config.sliding_window if local else None
+                ),
+            )
+            for local in set(self.config.local_layers)
+        }
         graph, layers = nnx.split(self.layers)
 
-        def layer(x, params):
-            x, kept = nnx.merge(graph, summed(params))(x, turn, mask)
-            return x, kept if keep else None
+        def layer(x, scanned):
+            params, local = scanned
+            block = nnx.merge(graph, summed(params))
+            x, kept, loss = block(x, choose_view(views, local), real)
+            return x, (kept if keep else None, loss)
 
         # Without remat, matrix products are kept and elementwise operations are recomputed: this
         # needs less memory than keeping everything and is not slower.
@@ -100,8 +126,9 @@ class Trunk(nnx.Module):
         saved = policies.nothing_saveable if self.config.remat else policies.dots_saveable
         body = jax.checkpoint(layer, prevent_cse=False, policy=saved)
         # Padding may have any id, also one outside the vocabulary: look up token 0 there.
-        x, kept = jax.lax.scan(body, self.lookup(jnp.where(segments > 0, ids, 0)), layers)
-        return self.norm(x), kept
+        start = self.lookup(jnp.where(real, ids, 0), positions)
+        x, (kept, losses) = jax.lax.scan(body, start, (layers, np.array(self.config.local_layers)))
+        return self.norm(x), kept, losses
 
     def step(self, cache: KVCache, ids: Int[Array, "B"], positions: Int[Array, "B"]):
         """Hidden state [B, d] of one new token per row, and the cache with that token.
@@ -109,19 +136,30 @@ class Trunk(nnx.Module):
         A Python loop over the layers, not a scan: each layer's cache is an array of its own, which
         XLA updates in place, while a scan would copy the whole cache for every token.
         """
-        turn = rotation(positions, self.config)
         graph, stacked = nnx.split(self.layers)
         valid = cache.valid | (jnp.arange(cache.valid.shape[1]) == cache.slot)
-        x, layers = self.lookup(ids), []
-        for i, cached in enumerate(cache.layers):
+        views = {
+            local: View(
+                rotation(positions, self.config, local=local),
+                latest(valid, self.config.sliding_window) if local else valid,
+            )
+            for local in set(self.config.local_layers)
+        }
+        x, layers = self.lookup(ids, positions), []
+        for i, local in enumerate(self.config.local_layers):
             block = nnx.merge(graph, summed(jax.tree.map(lambda w, i=i: w[i], stacked)))
-            x, cached = block.step(x, turn, cached, cache.slot, valid)
+            x, cached = block.step(x, views[local], cache.layers[i], cache.slot)
             layers.append(cached)
         return self.norm(x), KVCache(tuple(layers), valid, cache.slot + 1)
 
-    def lookup(self, ids: Int[Array, "*B"]) -> Float[Array, "*B d"]:
-        """Embeddings in the compute dtype, NaN where an id is not in the vocabulary."""
-        return rows(self.embed[...], ids=ids).astype(self.config.dtype)
+    def lookup(self, ids: Int[Array, "*B"], positions: Int[Array, "*B"]) -> Float[Array, "*B d"]:
+        """Embeddings in the compute dtype, NaN where an id or a learned position has no row."""
+        x = rows(self.embed[...], ids=ids).astype(self.config.dtype)
+        if self.config.embed_scale:
+            x = x * jnp.asarray(self.config.d_model**0.5, x.dtype)
+        if self.config.positions == "learned":
+            x = x + rows(self.positions[...], positions=positions).astype(x.dtype)
+        return x
 
 
 class LanguageModel(nnx.Module):
@@ -139,16 +177,41 @@ class LanguageModel(nnx.Module):
         return (self.trunk.embed if tied else self.unembed)[...]
 
     def logits(self, hidden: Float[Array, "*B d"]) -> Float[Array, "*B V"]:
-        """Inner products with the rows of the table, float32."""
+        """Inner products with the rows of the table, float32, soft-capped."""
         table = self.table().astype(hidden.dtype)
-        return jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+        logits = jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+        return softcap(logits, self.trunk.config.final_softcap)
 
 
-def attention_mask(segments: Int[Array, "B L"]) -> Bool[Array, "B L L"]:
-    """[b, l, m] is True if token l attends to token m: same segment, not padding, and m <= l."""
+def choose_view(views: dict[bool, View], local: bool | Bool[Array, ""]) -> View:
+    """The view of a layer in a scan, where `local` is traced."""
+    if len(views) == 1:
+        return next(iter(views.values()))
+    return jax.tree.map(lambda a, b: jnp.where(local, a, b), views[True], views[False])
+
+
+def attention_mask(
+    segments: Int[Array, "B L"], positions: Int[Array, "B L"], *, window: int | None = None
+) -> Bool[Array, "B L L"]:
+    """[b, l, m] is True if token l attends to token m.
+
+    That is: same segment, not padding, m <= l and, with a window, p_l - p_m < window.
+    """
     length = segments.shape[-1]
     same = (segments[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
-    return same & jnp.tril(jnp.ones((length, length), bool))
+    mask = same & jnp.tril(jnp.ones((length, length), bool))
+    if window is None:
+        return mask
+    return mask & (positions[:, :, None] - positions[:, None, :] < window)
+
+
+def latest(valid: Bool[Array, "B S"], window: int) -> Bool[Array, "B S"]:
+    """The last `window` of the True entries of each row.
+
+    Positions count real tokens, so these slots are those of the last `window` positions.
+    """
+    count = jnp.cumsum(valid, axis=-1)
+    return valid & (count[:, -1:] - count < window)
 
 
 def plain(build: Callable[[jax.Array], nnx.Module]):
@@ -201,6 +264,15 @@ def _shapes(params: Params) -> Any:
     return jax.tree.map(lambda leaf: leaf.shape, params, is_leaf=is_low_rank)
 
 
+def _check_length(config: TransformerConfig, length: int) -> None:
+    """ValueError for more slots than the model has positions: later tokens would be NaN."""
+    if config.position_limit is not None and length > config.position_limit:
+        raise ValueError(
+            f"{length} columns of prompt and answer are more than the {config.position_limit} "
+            "positions of this model: shorten the prompts or generate fewer tokens"
+        )
+
+
 def _is_shape(tree: Any) -> bool:
     return isinstance(tree, tuple)
 
@@ -208,6 +280,11 @@ def _is_shape(tree: Any) -> bool:
 def make_transformer(config: TransformerConfig) -> Transformer:
     """A language model of this size as pure functions; see `Transformer` for each."""
     init, bind, axes = plain(lambda key: LanguageModel(config, nnx.Rngs(params=key)))
+
+    def router_loss(params, ids, positions, segments):
+        if config.moe is None:
+            raise ValueError("a model without experts (moe=None) has no router loss")
+        return jnp.mean(bind(params).trunk(ids, positions, segments)[2])
 
     def hidden(params, ids, positions, segments):
         return bind(params).trunk(ids, positions, segments)[0]
@@ -219,7 +296,8 @@ def make_transformer(config: TransformerConfig) -> Transformer:
         return bind(params).table()
 
     def prefill(params, ids, positions, segments, length):
-        states, kept = bind(params).trunk(ids, positions, segments, keep=True)
+        _check_length(config, length)
+        states, kept, _ = bind(params).trunk(ids, positions, segments, keep=True)
         spare = length - ids.shape[1]
 
         def slots(part):
@@ -234,4 +312,6 @@ def make_transformer(config: TransformerConfig) -> Transformer:
     def decode_step(params, cache, ids, positions):
         return bind(params).trunk.step(cache, ids, positions)
 
-    return Transformer(config, init, hidden, unembed, table, prefill, decode_step, axes)
+    return Transformer(
+        config, init, hidden, unembed, table, prefill, decode_step, axes, router_loss
+    )

@@ -17,11 +17,14 @@ def chunked_token_logps(
     actions: Int[Array, "*B T"],
     *,
     chunk: int,
+    softcap: float | None = None,
 ) -> Float[Array, "*B T"]:
     """Log-probability of each action under logits = hidden @ unembedding^T.
 
     log pi(a_t) = z_t[a_t] - logsumexp(z_t),   z_t[v] = sum_i hidden[t, i] unembedding[v, i],
     d log pi(a_t) / d z_t[v] = 1[v = a_t] - pi_t(v).
+
+    With a soft cap c the logits are c tanh(z / c), with slope 1 - tanh(z / c)^2.
 
     Equal to `token_logps(hidden @ unembedding.T, actions)`, value and gradient, with logits for
     `chunk` positions of each row in memory at a time. The backward pass keeps the inputs and two
@@ -37,6 +40,7 @@ def chunked_token_logps(
       actions: [*B, T] in [0, V). Any other integer gives NaN.
       chunk: positions of each row at a time, >= 1, static; evened out over T. At most two arrays of
         [*B, chunk, V] float32 are in memory at once.
+      softcap: c > 0, static; None for plain logits.
     Returns:
       [*B, T] float32 nats (float64 from float64), <= 0. Products accumulate in float32, and so
       does the gradient of the table over the chunks. No forward-mode derivative.
@@ -44,25 +48,29 @@ def chunked_token_logps(
       AssertionError: leading shapes or feature sizes differ (at trace time).
     """
     check_range("[1, inf)", chunk=chunk)
+    if softcap is not None:
+        check_range("(0, inf)", softcap=softcap)
     chex.assert_equal_shape_prefix([hidden, actions], actions.ndim)
     chex.assert_axis_dimension(unembedding, 1, hidden.shape[-1])
     if actions.shape[-1] == 0:
         return jnp.zeros(actions.shape, jnp.promote_types(hidden.dtype, jnp.float32))
-    return _chunked(chunk, hidden, unembedding, actions)
+    return _chunked(chunk, softcap, hidden, unembedding, actions)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chunked(chunk: int, hidden: Array, unembedding: Array, actions: Array) -> Array:
-    return _forward(chunk, hidden, unembedding, actions)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _chunked(
+    chunk: int, softcap: float | None, hidden: Array, unembedding: Array, actions: Array
+) -> Array:
+    return _forward(chunk, softcap, hidden, unembedding, actions)[0]
 
 
-def _forward(chunk: int, hidden: Array, unembedding: Array, actions: Array):
+def _forward(chunk: int, softcap: float | None, hidden: Array, unembedding: Array, actions: Array):
     """Log-probs, and the arrays that the backward pass needs."""
     table = unembedding.astype(hidden.dtype)
 
     def one(_, part):
         states, actions = part
-        logits = _logits(states, table)
+        logits = _logits(states, table, softcap)
         peak = jnp.max(logits, axis=-1, keepdims=True)
         log_sum = jnp.log(jnp.sum(jnp.exp(logits - peak), axis=-1, keepdims=True))
         chosen = entries(logits, actions=actions) - peak[..., 0]
@@ -76,7 +84,7 @@ def _forward(chunk: int, hidden: Array, unembedding: Array, actions: Array):
     return logps, (hidden, unembedding, actions, peak, log_sum)
 
 
-def _backward(chunk: int, saved: tuple, cotangents: ArrayLike):
+def _backward(chunk: int, softcap: float | None, saved: tuple, cotangents: ArrayLike):
     """Recomputes the logits and adds up the gradient of one chunk after another."""
     hidden, unembedding, actions, peak, log_sum = saved
     table = unembedding.astype(hidden.dtype)
@@ -85,12 +93,13 @@ def _backward(chunk: int, saved: tuple, cotangents: ArrayLike):
 
     def one(total, part):
         states, actions, cotangents, peak, log_sum = part
-        logits = _logits(states, table)
+        logits = _logits(states, table, softcap)
         probs = jnp.exp(logits - peak - log_sum)
         weights = cotangents[..., None]
         # A comparison: the gradient of a gather would be a scatter into the whole chunk.
         ids = jax.lax.broadcasted_iota(actions.dtype, logits.shape, actions.ndim)
         slopes = jnp.where(ids == actions[..., None], weights, 0.0) - weights * probs
+        slopes = slopes if softcap is None else slopes * (1 - (logits / softcap) ** 2)
         to_states = jnp.einsum("...v,vd->...d", slopes, table.astype(wide))
         lead = tuple(range(actions.ndim))
         to_table = jax.lax.dot_general(states.astype(wide), slopes, ((lead, lead), ((), ())))
@@ -107,10 +116,11 @@ def _backward(chunk: int, saved: tuple, cotangents: ArrayLike):
 _chunked.defvjp(_forward, _backward)
 
 
-def _logits(states: Array, table: Array) -> Array:
+def _logits(states: Array, table: Array, softcap: float | None) -> Array:
     """[*B, C, V], accumulated in float32 at least."""
     wide = jnp.promote_types(states.dtype, jnp.float32)
-    return jnp.einsum("...d,vd->...v", states, table, preferred_element_type=wide)
+    logits = jnp.einsum("...d,vd->...v", states, table, preferred_element_type=wide)
+    return logits if softcap is None else softcap * jnp.tanh(logits / softcap)
 
 
 def _split(x: Array, axis: int, chunk: int) -> Array:

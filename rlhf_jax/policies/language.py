@@ -145,7 +145,8 @@ def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
         states = _states_before(model.hidden, params, inputs)
         if actions.shape[-1] <= chunk:
             return token_logps(model.unembed(params, states), actions)
-        return chunked_token_logps(states, model.table(params), actions, chunk=chunk)
+        cap = model.config.final_softcap
+        return chunked_token_logps(states, model.table(params), actions, chunk=chunk, softcap=cap)
 
     return Policy(model.init, logits, logps)
 

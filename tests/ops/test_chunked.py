@@ -255,3 +255,25 @@ def test_bad_arguments_are_refused():
         chunked_token_logps(hidden, table, actions[:, :2], chunk=2)
     with pytest.raises(errors):
         chunked_token_logps(hidden, table.T, actions, chunk=2)
+
+
+def test_a_soft_cap_equals_the_dense_form_value_and_gradient():
+    hidden, table, actions, weights = draw((3, 7))
+
+    def dense(hidden, table, actions):
+        logits = jnp.einsum("...d,vd->...v", hidden, table)
+        return token_logps(2.0 * jnp.tanh(logits / 2.0), actions)
+
+    got = jitted(partial(chunked_token_logps, chunk=3, softcap=2.0))(
+        hidden, table, actions, weights
+    )
+    assert_close(got, jitted(dense)(hidden, table, actions, weights), 2e-6)
+    # Logits 0 and 2 tanh(log 3 / 2) = 2 (3 - 1) / (3 + 1) = 1: log-probs -log(1 + e) and 1 more
+    logps = chunked_token_logps(
+        jnp.ones((2, 1)),
+        jnp.array([[0.0], [np.log(3.0)]]),
+        jnp.array([0, 1]),
+        chunk=1,
+        softcap=2.0,
+    )
+    np.testing.assert_allclose(logps, [-np.log1p(np.e), 1 - np.log1p(np.e)], rtol=1e-6)

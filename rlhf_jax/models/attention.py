@@ -1,0 +1,103 @@
+"""Grouped-query attention: R query heads share each of G key/value heads."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_jax.models.config import TransformerConfig
+from rlhf_jax.models.layers import Norm, add_bias, matmuls, output_std, softcap, weight
+from rlhf_jax.models.rotary import Rotation, rotate
+
+KeysValues = tuple[Float[Array, "B G S h"], Float[Array, "B G S h"]]  # one layer's cache
+
+MASKED_SCORE = -1e30  # finite: where everything is masked, softmax gives uniform weights, not NaN
+
+
+class View(NamedTuple):
+    """What the tokens of a layer see: global and local layers differ in it and in nothing else.
+
+    turn: rotations by the tokens' positions; None if positions are learned.
+    mask: True where a token (or the one token of a row) attends to a token (or a cache slot).
+    """
+
+    turn: Rotation | None
+    mask: Bool[Array, "B *L S"]
+
+
+class Attention(nnx.Module):
+    """softmax(scale q k^T) v of each head, and the projections around it."""
+
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+        d, h = config.d_model, config.head_dim
+        heads = {"heads": config.num_heads, "head_dim": h}
+        shared = {"kv_heads": config.num_kv_heads, "head_dim": h}
+        self.config = config
+        self.query = weight(rngs, config, {"embed": d} | heads, d**-0.5)
+        self.key = weight(rngs, config, {"embed": d} | shared, d**-0.5)
+        self.value = weight(rngs, config, {"embed": d} | shared, d**-0.5)
+        std = output_std(config, config.num_heads * h)
+        self.out = weight(rngs, config, heads | {"embed": d}, std)
+        if config.qkv_bias:
+            self.query_bias = weight(rngs, config, heads, 0.0)
+            self.key_bias = weight(rngs, config, shared, 0.0)
+            self.value_bias = weight(rngs, config, shared, 0.0)
+        if config.out_bias:
+            self.out_bias = weight(rngs, config, {"embed": d}, 0.0)
+        if config.qk_norm:
+            one = config.qk_norm == "head"
+            self.query_norm = Norm(config, {"head_dim": h} if one else heads)
+            self.key_norm = Norm(config, {"head_dim": h} if one else shared)
+
+    def project(
+        self, x: Float[Array, "*B d"], turn: Rotation | None
+    ) -> tuple[Float[Array, "*B G R h"], Float[Array, "*B G h"], Float[Array, "*B G h"]]:
+        """Rotated and scaled queries, rotated keys, and values."""
+        config = self.config
+        query, key, value = matmuls(x, self.query[...], self.key[...], self.value[...])
+        if config.qkv_bias:
+            query, key = add_bias(query, self.query_bias), add_bias(key, self.key_bias)
+            value = add_bias(value, self.value_bias)
+        if config.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query = rotate(query, turn) * (config.attention_scale or config.head_dim**-0.5)
+        groups = (config.num_kv_heads, config.num_heads // config.num_kv_heads, config.head_dim)
+        return query.reshape(*x.shape[:-1], *groups), rotate(key, turn), value
+
+    def weights(self, scores: Float[Array, "*B S"], mask: Bool[Array, "*#B S"]) -> Array:
+        """softmax over the tokens or slots where the mask is True."""
+        scores = softcap(scores, self.config.attention_softcap)
+        return jax.nn.softmax(jnp.where(mask, scores, MASKED_SCORE), axis=-1)
+
+    def merge_heads(self, mixed: Float[Array, "*B G R h"]) -> Float[Array, "*B d"]:
+        """The output projection."""
+        out = self.out[...]
+        heads = mixed.reshape(*mixed.shape[:-3], -1)
+        merged = matmuls(heads, out.reshape(-1, out.shape[-1]))[0]
+        return add_bias(merged, self.out_bias) if self.config.out_bias else merged
+
+    def __call__(
+        self, x: Float[Array, "B L d"], view: View
+    ) -> tuple[Float[Array, "B L d"], tuple[Float[Array, "B L G h"], Float[Array, "B L G h"]]]:
+        """Attention within the row, and the keys and values it used."""
+        query, key, value = self.project(x, view.turn)
+        scores = jnp.einsum("blgrh,bmgh->bgrlm", query, key, preferred_element_type=jnp.float32)
+        weights = self.weights(scores, view.mask[:, None, None])
+        mixed = jnp.einsum("bgrlm,bmgh->blgrh", weights.astype(x.dtype), value)
+        return self.merge_heads(mixed), (key, value)
+
+    def step(
+        self, x: Float[Array, "B d"], view: View, cached: KeysValues, slot: Int[Array, ""]
+    ) -> tuple[Float[Array, "B d"], KeysValues]:
+        """One token per row: writes its key and value at `slot`, then attends to [B, S] slots."""
+        query, key, value = self.project(x, view.turn)
+        keys, values = (
+            jax.lax.dynamic_update_slice(cache, new[:, :, None], (0, 0, slot, 0))
+            for cache, new in zip(cached, (key, value), strict=True)
+        )
+        scores = jnp.einsum("bgrh,bgsh->bgrs", query, keys, preferred_element_type=jnp.float32)
+        weights = self.weights(scores, view.mask[:, None, None])
+        mixed = jnp.einsum("bgrs,bgsh->bgrh", weights.astype(x.dtype), values)
+        return self.merge_heads(mixed), (keys, values)

@@ -1,0 +1,104 @@
+"""The MLP of a layer, and a mixture of experts in its place."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from rlhf_jax.models.config import TransformerConfig
+from rlhf_jax.models.layers import add_bias, matmuls, output_std, weight
+
+ACTIVATIONS = {
+    "silu": jax.nn.silu,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": partial(jax.nn.gelu, approximate=True),
+}
+
+
+class FeedForward(nnx.Module):
+    """(act(x W_gate) * x W_up) W_down, or act(x W_up) W_down."""
+
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+        d, f = config.d_model, config.d_ff
+        self.config = config
+        if config.gated_mlp:
+            self.gate = weight(rngs, config, {"embed": d, "mlp": f}, d**-0.5)
+        self.up = weight(rngs, config, {"embed": d, "mlp": f}, d**-0.5)
+        self.down = weight(rngs, config, {"mlp": f, "embed": d}, output_std(config, f))
+        if config.mlp_bias:
+            if config.gated_mlp:
+                self.gate_bias = weight(rngs, config, {"mlp": f}, 0.0)
+            self.up_bias = weight(rngs, config, {"mlp": f}, 0.0)
+            self.down_bias = weight(rngs, config, {"embed": d}, 0.0)
+
+    def __call__(self, x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
+        act, biased = ACTIVATIONS[self.config.activation], self.config.mlp_bias
+        weights = [self.gate, self.up] if self.config.gated_mlp else [self.up]
+        hidden = matmuls(x, *(w[...] for w in weights))
+        if biased:
+            biases = [self.gate_bias, self.up_bias] if self.config.gated_mlp else [self.up_bias]
+            hidden = [add_bias(y, bias) for y, bias in zip(hidden, biases, strict=True)]
+        inner = act(hidden[0]) * hidden[1] if self.config.gated_mlp else act(hidden[0])
+        out = matmuls(inner, self.down[...])[0]
+        return add_bias(out, self.down_bias) if biased else out
+
+
+class Experts(nnx.Module):
+    """sum over the k most probable experts e of w_e FFN_e(x), p = softmax(x W_router).
+
+    w_e is p_e, or p_e over the sum of the k. Every token gets its k experts, whatever the load:
+    tokens are sorted by expert, and each expert multiplies its own run of them (`ragged_dot`).
+    """
+
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+        d, f, count = config.d_model, config.d_ff, config.moe.experts
+        into = {"experts": count, "embed": d, "mlp": f}
+        out = {"experts": count, "mlp": f, "embed": d}
+        self.config = config
+        self.router = weight(rngs, config, {"embed": d, "experts": count}, d**-0.5)
+        self.gate = weight(rngs, config, into, d**-0.5)
+        self.up = weight(rngs, config, into, d**-0.5)
+        self.down = weight(rngs, config, out, output_std(config, f))
+
+    def route(
+        self, x: Float[Array, "*B d"]
+    ) -> tuple[Float[Array, "*B E"], Float[Array, "*B k"], Int[Array, "*B k"]]:
+        """Router probabilities, weights of the k chosen experts, and their indices; float32."""
+        moe, router = self.config.moe, self.router[...].astype(jnp.float32)
+        probs = jax.nn.softmax(matmuls(x.astype(jnp.float32), router)[0])
+        weights, chosen = jax.lax.top_k(probs, moe.experts_per_token)
+        if moe.normalise_weights:
+            weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
+        return probs, weights, chosen
+
+    def __call__(self, x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
+        rows = x.reshape(-1, x.shape[-1])
+        _, weights, chosen = self.route(rows)
+        order = jnp.argsort(chosen.reshape(-1))
+        sizes = jnp.bincount(chosen.reshape(-1), length=self.config.moe.experts)
+        of_each = partial(jax.lax.ragged_dot, group_sizes=sizes)
+        runs = rows[order // chosen.shape[-1]]
+        gate, up = (of_each(runs, w[...].astype(x.dtype)) for w in (self.gate, self.up))
+        hidden = ACTIVATIONS[self.config.activation](gate) * up
+        out = of_each(hidden, self.down[...].astype(x.dtype))
+        out = out[jnp.argsort(order)].reshape(*chosen.shape, -1)
+        mixed = jnp.einsum("tk,tkd->td", weights, out.astype(jnp.float32))
+        return mixed.astype(x.dtype).reshape(x.shape)
+
+    def load_balance_loss(
+        self, x: Float[Array, "*B d"], real: Bool[Array, "*B"]
+    ) -> Float[Array, ""]:
+        """E sum_e f_e P_e over the real tokens: k if the load is even, up to E if it is not.
+
+        f_e is the number of times a token chose expert e, per token, and has no gradient; P_e is
+        the mean router probability of e.
+
+        Reference: Fedus et al. 2021, arXiv:2101.03961, Eq. 4-6.
+        """
+        probs, _, chosen = self.route(x)
+        share = real / jnp.maximum(jnp.sum(real), 1)
+        times = jnp.sum(jax.nn.one_hot(chosen, self.config.moe.experts), axis=-2)
+        load, mean = (jnp.einsum("...,...e->e", share, each) for each in (times, probs))
+        return self.config.moe.experts * jnp.sum(load * mean)

@@ -1,0 +1,109 @@
+"""A mixture of experts: sorted products equal dense ones, and the load is measured rightly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from decoder_oracle import KINDS, V, tiny
+from flax import nnx
+from random_params import random_params
+
+from rlhf_jax.models import MoEConfig, make_transformer
+from rlhf_jax.models.feedforward import Experts
+
+
+def draw(normalise=True, experts=5, chosen=2):
+    """An Experts module with random weights, and tokens [3, 4, d]."""
+    moe = MoEConfig(experts=experts, experts_per_token=chosen, normalise_weights=normalise)
+    module = Experts(tiny(moe=moe, norm_placement="post"), nnx.Rngs(params=0))
+    return module, jax.random.normal(jax.random.key(1), (3, 4, 16))
+
+
+def dense(params, x, *, chosen, normalise):
+    """Every expert on every token, with weights that are 0 for all but the k best."""
+    probs = jax.nn.softmax(x @ params["router"])
+    kept = probs >= jnp.sort(probs)[..., -chosen, None]
+    weights = jnp.where(kept, probs, 0.0)
+    weights = weights / jnp.sum(weights, axis=-1, keepdims=True) if normalise else weights
+    gate, up = (jnp.einsum("...d,edf->...ef", x, params[name]) for name in ("gate", "up"))
+    return jnp.einsum("...e,...ef,efd->...d", weights, jax.nn.silu(gate) * up, params["down"])
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_sorted_products_equal_dense_ones_value_and_gradient(normalise):
+    module, x = draw(normalise)
+    graph, state = nnx.split(module)
+    params = nnx.to_pure_dict(state)
+    weights = jax.random.normal(jax.random.key(2), x.shape)
+
+    def ours(params, x):
+        return jnp.sum(weights * nnx.merge(graph, params)(x))
+
+    def theirs(params, x):
+        return jnp.sum(weights * dense(params, x, chosen=2, normalise=normalise))
+
+    got, want = (jax.jit(jax.value_and_grad(f, argnums=(0, 1)))(params, x) for f in (ours, theirs))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4), got, want)
+
+
+def test_all_tokens_may_choose_the_same_experts():
+    """No capacity: with one expert far ahead, all tokens still get it and the runner-up."""
+    module, x = draw()
+    module.router.set_value(jnp.zeros((16, 5)).at[0, 3].set(50.0).at[0, 1].set(20.0))
+    x = x.at[..., 0].set(1.0)
+    params = nnx.to_pure_dict(nnx.state(module))
+    np.testing.assert_array_equal(module.route(x)[2], np.broadcast_to([3, 1], (3, 4, 2)))
+    np.testing.assert_allclose(module(x), dense(params, x, chosen=2, normalise=True), atol=2e-5)
+
+
+def test_load_balance_loss_by_hand():
+    """Two experts, one choice, logits (log 3, 0) or (0, log 3): probabilities 3/4 and 1/4."""
+    module, _ = draw(experts=2, chosen=1)
+    module.router.set_value(jnp.zeros((16, 2)).at[0, 0].set(np.log(3.0)).at[1, 1].set(np.log(3.0)))
+    first, second = jnp.eye(16)[0], jnp.eye(16)[1]
+    real = jnp.ones((1, 4), bool)
+    # All tokens to expert 0: f = (1, 0), P = (3/4, 1/4), 2 (3/4) = 1.5
+    same = jnp.stack([first] * 4)[None]
+    assert float(module.load_balance_loss(same, real)) == pytest.approx(1.5)
+    # Half and half: f = (1/2, 1/2), P = (1/2, 1/2), 2 (1/4 + 1/4) = 1, the k of an even load
+    even = jnp.stack([first, second, first, second])[None]
+    assert float(module.load_balance_loss(even, real)) == pytest.approx(1.0)
+    # Three real tokens: f = (2/3, 1/3), P = (7/12, 5/12), 2 (14/36 + 5/36) = 19/18
+    cut = real.at[0, 3].set(False)
+    assert float(module.load_balance_loss(even, cut)) == pytest.approx(19 / 18)
+
+
+def test_the_router_loss_of_a_model_counts_no_padding_and_evens_the_load():
+    model = make_transformer(KINDS["experts"])
+    params = random_params(model.init)
+    ids = jax.random.randint(jax.random.key(0), (2, 6), 0, V)
+    segments = jnp.array([[1] * 6, [0, 0, 1, 1, 1, 0]])
+    positions = jnp.where(segments > 0, jnp.cumsum(segments, axis=1) - 1, 0)
+    loss = jax.jit(jax.value_and_grad(model.router_loss))
+    want, _ = loss(params, ids, positions, segments)
+    got, _ = loss(params, jnp.where(segments > 0, ids, 7), positions, segments)
+    assert float(got) == pytest.approx(float(want), abs=1e-6)
+    start = float(want)
+    assert 2 <= start <= 5  # from k to E
+    for _ in range(30):
+        _, grads = loss(params, ids, positions, segments)
+        params = jax.tree.map(lambda w, g: w - 0.3 * g, params, grads)
+    assert float(loss(params, ids, positions, segments)[0]) < start - 0.1
+
+
+def test_a_model_without_experts_has_no_router_loss():
+    model = make_transformer(tiny())
+    ones = jnp.ones((1, 2), int)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    with pytest.raises(ValueError, match="moe=None"):
+        jax.eval_shape(model.router_loss, params, ones, ones, ones)
+
+
+def test_experts_map_over_seeds():
+    model = make_transformer(KINDS["experts"])
+    many = jax.vmap(model.init)(jax.random.split(jax.random.key(0), 2))
+    many = jax.tree.map(lambda w: w + 0.1, many)
+    ones = jnp.ones((1, 3), int)
+    got = jax.vmap(model.hidden, in_axes=(0, None, None, None))(many, ones * 2, ones, ones)
+    one = model.hidden(jax.tree.map(lambda w: w[1], many), ones * 2, ones, ones)
+    np.testing.assert_allclose(got[1], one, atol=1e-5)
