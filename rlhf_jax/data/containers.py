@@ -5,7 +5,7 @@
 | JSON lines, plain, gzip or zst | one object a line | a row |
 | one JSON array, indented or not | its items | the text of the file |
 | Parquet, Arrow (`datasets.save_to_disk`) | as stored | a batch of rows |
-| `.txt` | {"text": ...}, separated by blank lines | a row |
+| `.txt` | {"text": ...}, between <|endoftext|> marks or blank lines | a row |
 | a folder, or a pattern such as `data/train-*` | of its files, in order of their names | |
 
 Compression, Parquet and Arrow are detected from the content, not from the name. Pickles and files
@@ -35,6 +35,7 @@ _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-
 _GZIP, _ZST = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PICKLES = (*(b"\x80" + bytes([protocol]) for protocol in range(2, 6)), b"PK\x03\x04")
 _PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".npy", ".npz", ".ckpt")
+END = b"<|endoftext|>"
 _BATCH = 256  # rows of Parquet and Arrow in memory
 _BLOCK = 1 << 20
 
@@ -176,17 +177,22 @@ def _head(path: Path) -> bytes:
 
 
 def _documents(path: Path) -> Iterator[Item]:
-    """Texts between blank lines; the number is that of the first line."""
-    start, held = 0, []
-    for number, line in chain(_lines(path), [(0, b"")]):
-        if line.strip():
-            start, held = start if held else number, [*held, line]
-        elif held:
-            try:
-                yield start, {"text": decoded(b"".join(held)).strip()}
-            except BadRow as error:
-                yield start, error
-            held = []
+    """Texts between END marks, or between blank lines if there is none; number: first line."""
+    marked = any(END in line for _, line in _lines(path))
+    start, held = 0, b""
+    for number, line in chain(_lines(path), [(0, END if marked else b"")]):
+        blank = [line] if line.strip() else [b"", b""]
+        *ended, rest = line.split(END) if marked else blank
+        for part in ended:
+            document, held = held + part, b""
+            if document.strip():
+                try:
+                    yield start or number, {"text": decoded(document).strip()}
+                except BadRow as error:
+                    yield start or number, error
+            start = 0
+        start = start or (number if rest.strip() else 0)
+        held = held + rest if start else b""
 
 
 def _lines(path: Path) -> Iterator[Line]:

@@ -43,6 +43,7 @@ from rlhf_jax.recipes.lab import device_mesh as device_mesh
 from rlhf_jax.recipes.lab import make_lab as make_lab
 from rlhf_jax.recipes.lab import make_prompts as make_prompts
 from rlhf_jax.recipes.lab import stage_key as stage_key
+from rlhf_jax.recipes.lengths import fitting_records as fitting_records
 from rlhf_jax.recipes.lora import lora_lab as lora_lab
 from rlhf_jax.recipes.methods import Penalty as Penalty
 from rlhf_jax.recipes.methods import answer_method as answer_method

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.checks import check_range
+from rlhf_jax.data.lengths import LengthPolicy, check_policy, fit_lengths
 from rlhf_jax.data.padding import PaddedRows, pad_left, pad_right
 from rlhf_jax.data.tokenizer import decode_rows, encode_completions, encode_prompts
 from rlhf_jax.models import (
@@ -74,6 +75,7 @@ class LanguageLab(NamedTuple):
     scalar under the reward. axes: logical axis names of the parameters of "policy", "reward" and
     "value". sampling: temperature 1, at most T tokens, unless a draw is given another.
     token_logps: `(params, trajectory) -> [*B, T]`. scores: `(reward params, trajectory) -> [*B]`.
+    long_prompts, long_answers: what becomes of more than P or T tokens, see `data.lengths`.
     """
 
     seed: int
@@ -92,6 +94,8 @@ class LanguageLab(NamedTuple):
     draw: LabDraw
     token_logps: Any
     scores: Any
+    long_prompts: LengthPolicy = "truncate_left"
+    long_answers: LengthPolicy = "truncate_right"
 
 
 def make_lab(
@@ -102,16 +106,21 @@ def make_lab(
     answer_length: int,
     seed: int = 0,
     mesh: Mesh | None = None,
+    long_prompts: LengthPolicy = "truncate_left",
+    long_answers: LengthPolicy = "truncate_right",
 ) -> LanguageLab:
     """Everything that depends on sizes only; nothing is compiled before it is called.
 
     Args:
-      prompt_length, answer_length: P and T >= 1; longer prompts keep their end, longer answers
-        their start.
+      prompt_length, answer_length: P and T >= 1.
+      long_prompts, long_answers: policy for longer ones, see `data.lengths`. "drop" is carried out
+        by `fitting_records`; a batch that still has a longer one is refused, as under "error".
       mesh: of the devices that share the work, e.g. `device_mesh()`; None for one device. Batches
         must then be multiples of its data axis.
     """
     check_range("[1, inf)", prompt_length=prompt_length, answer_length=answer_length)
+    check_policy(long_prompts)
+    check_policy(long_answers)
     model = make_transformer(config)
     scorer, critic = make_reward_model(config), make_value_model(config)
     policy, reward = language_policy(model), language_reward(scorer)
@@ -140,6 +149,8 @@ def make_lab(
         draw=make_draw(decoder, sampling, mesh),
         token_logps=jax.jit(token_logps),
         scores=jax.jit(reward.scores),
+        long_prompts=long_prompts,
+        long_answers=long_answers,
     )
 
 
@@ -208,12 +219,19 @@ def make_trajectories(
 
 def _padded_prompts(lab: LanguageLab, texts: Sequence[Any]) -> PaddedRows:
     rows = encode_prompts(lab.vocabulary, texts)
+    rows = fit_lengths(rows, lab.prompt_length, _in_a_batch(lab.long_prompts)).rows
     return pad_left(rows, lab.prompt_length, pad_id=lab.vocabulary.pad_id)
 
 
 def _padded_answers(lab: LanguageLab, texts: Sequence[Any]) -> PaddedRows:
     rows = encode_completions(lab.vocabulary, texts)
+    rows = fit_lengths(rows, lab.answer_length, _in_a_batch(lab.long_answers)).rows
     return pad_right(rows, lab.answer_length, pad_id=lab.vocabulary.pad_id)
+
+
+def _in_a_batch(policy: LengthPolicy) -> LengthPolicy:
+    """A batch has all of its rows: none can be dropped any more."""
+    return "error" if policy == "drop" else policy
 
 
 def _named_texts(

@@ -87,6 +87,15 @@ def test_texts_are_separated_by_blank_lines(tmp_path):
     ]
 
 
+def test_marks_separate_texts_that_have_blank_lines(tmp_path):
+    path = written(tmp_path / "a.txt", b"One\n\ntwo.\n<|endoftext|>\n\nThree.<|endoftext|>Four.\n")
+    assert [(row.number, row.fields["text"]) for row in raw_rows(path)] == [
+        (1, "One\n\ntwo."),
+        (6, "Three."),
+        (6, "Four."),
+    ]
+
+
 def test_files_of_a_folder_follow_one_another(tmp_path):
     for i in range(3):
         written(tmp_path / f"part-{i}.jsonl", lines(ROWS[i::3]))
