@@ -202,6 +202,17 @@ def _checked(tokenizer: Tokenizer, name: str) -> Tokenizer:
     return tokenizer
 
 
+def separator_id(vocabulary: Vocabulary) -> int | None:
+    """A token for between two texts, which neither text has: bos_id, or a special token of no use.
+
+    None if every special token ends answers or is padding.
+    """
+    if vocabulary.bos_id is not None:
+        return vocabulary.bos_id
+    free = reader(vocabulary.tokenizer).special - {vocabulary.pad_id, *vocabulary.stop_ids}
+    return min(free, default=None)
+
+
 def encode_observation(vocabulary: Vocabulary, text: str) -> list[int]:
     """The tokens of a text that a tool or an environment writes after an answer.
 

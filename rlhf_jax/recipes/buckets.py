@@ -23,8 +23,8 @@ from rlhf_jax.data.buckets import (
     choose_shapes,
     padding_share,
 )
-from rlhf_jax.data.tokenizer import encode_completions, encode_prompts
 from rlhf_jax.recipes.lab import LanguageLab
+from rlhf_jax.recipes.tokens import side_case, token_rows
 from rlhf_jax.training import UserError
 from rlhf_jax.types import PyTree
 
@@ -77,11 +77,12 @@ def bucket_rows(
 def token_lengths(lab: LanguageLab, records: Sequence[dict]) -> Int[np.ndarray, "N K 2"]:
     """Tokens of the prompt and of each of its K answers in a record."""
     rows = [records[i] for i in range(len(records))]
-    prompts = list(map(len, encode_prompts(lab.vocabulary, [row["prompt"] for row in rows])))
+    sides = [side for side in SIDES if side in rows[0]] or ["answer"]
     columns = []
-    for side in (side for side in SIDES if side in rows[0]):
-        answers = encode_completions(lab.vocabulary, [row[side] for row in rows])
-        columns.append(np.stack([prompts, list(map(len, answers))], axis=-1))
+    for side in sides:
+        cases = [side_case(row, side) for row in rows]
+        found = token_rows(lab.vocabulary, lab.chat, cases)
+        columns.append(np.array([(len(row.prompt), len(row.answer)) for row in found]))
     return np.stack(columns, axis=1)
 
 

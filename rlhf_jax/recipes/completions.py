@@ -76,7 +76,7 @@ def _cut_table(path: Path, *, done: int, every: int) -> None:
 def _append_rows(
     path: Path,
     step: int,
-    prompts: Sequence[tuple[int, str]],
+    prompts: Sequence[tuple[int, Any]],
     answers: Sequence[str],
     scores: np.ndarray,
     named: Scores,

@@ -15,7 +15,8 @@ from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.checks import check_range
 from rlhf_jax.data.lengths import LengthPolicy, check_policy, fit_lengths
 from rlhf_jax.data.padding import PaddedRows, pad_left, pad_right
-from rlhf_jax.data.tokenizer import decode_rows, encode_completions, encode_prompts
+from rlhf_jax.data.templates import ChatTemplate
+from rlhf_jax.data.tokenizer import decode_rows
 from rlhf_jax.models import (
     ScalarModel,
     Transformer,
@@ -33,6 +34,7 @@ from rlhf_jax.policies.language import (
     language_value,
 )
 from rlhf_jax.recipes.task import Task
+from rlhf_jax.recipes.tokens import Case, prompt_tokens, token_rows
 from rlhf_jax.sampling.decode import SamplingConfig, sample_many
 from rlhf_jax.sampling.draws import First
 from rlhf_jax.sharding import compile_update, make_mesh, shard_params, shard_state, split_batch
@@ -76,6 +78,7 @@ class LanguageLab(NamedTuple):
     "value". sampling: temperature 1, at most T tokens, unless a draw is given another.
     token_logps: `(params, trajectory) -> [*B, T]`. scores: `(reward params, trajectory) -> [*B]`.
     long_prompts, long_answers: what becomes of more than P or T tokens, see `data.lengths`.
+    chat: template of prompts and answers in messages, or None.
     """
 
     seed: int
@@ -96,6 +99,7 @@ class LanguageLab(NamedTuple):
     scores: Any
     long_prompts: LengthPolicy = "truncate_left"
     long_answers: LengthPolicy = "truncate_right"
+    chat: ChatTemplate | None = None
 
 
 def make_lab(
@@ -108,6 +112,7 @@ def make_lab(
     mesh: Mesh | None = None,
     long_prompts: LengthPolicy = "truncate_left",
     long_answers: LengthPolicy = "truncate_right",
+    chat: ChatTemplate | None = None,
 ) -> LanguageLab:
     """Everything that depends on sizes only; nothing is compiled before it is called.
 
@@ -117,6 +122,7 @@ def make_lab(
         by `fitting_records`; a batch that still has a longer one is refused, as under "error".
       mesh: of the devices that share the work, e.g. `device_mesh()`; None for one device. Batches
         must then be multiples of its data axis.
+      chat: how prompts and answers in messages become text, e.g. `hf.read_chat_template(folder)`.
     """
     check_range("[1, inf)", prompt_length=prompt_length, answer_length=answer_length)
     check_policy(long_prompts)
@@ -151,6 +157,7 @@ def make_lab(
         scores=jax.jit(reward.scores),
         long_prompts=long_prompts,
         long_answers=long_answers,
+        chat=chat,
     )
 
 
@@ -195,38 +202,57 @@ def make_prompts(lab: LanguageLab, task: Task, indices: np.ndarray) -> Prompts:
     """The task's prompts with these numbers as the model reads them, padded left.
 
     Raises:
-      UserError: an empty prompt without a bos_id, or a special token as a word; named.
+      UserError: an empty prompt without a bos_id, a special token as a word, or messages that the
+        chat template cannot read; named.
     """
-    padded = _named_texts(
-        partial(_padded_prompts, lab), task.texts(indices), [f"prompt {i}" for i in indices]
-    )
+    names = [f"prompt {i}" for i in indices]
+    padded = _named(partial(_padded_prompts, lab), task.texts(indices), names)
     return Prompts(tuple(padded), np.asarray(indices))
 
 
 def make_trajectories(
-    lab: LanguageLab, prompts: Sequence[str], answers: Sequence[str]
+    lab: LanguageLab,
+    prompts: Sequence[Any],
+    answers: Sequence[Any],
+    tools: Sequence[Any] | None = None,
 ) -> Trajectory:
-    """Texts as the policy reads them, [B]; all of an answer counts, its stop id included.
+    """Texts or messages as the policy reads them, [B]; see `recipes.tokens` for what counts.
 
     Raises:
-      UserError: as `make_prompts`, or an empty answer; it quotes the prompt.
+      UserError: as `make_prompts`, or nothing of an answer counts; it quotes the prompt.
     """
-    names = [f"the record with the prompt {prompt!r:.60}" for prompt in prompts]
-    asked = _named_texts(partial(_padded_prompts, lab), prompts, names)
-    given = _named_texts(partial(_padded_answers, lab), answers, names)
-    return language_trajectory(*map(jnp.asarray, (*asked, *given)))
+    names = [f"the record with the prompt {_quoted(prompt)}" for prompt in prompts]
+    schemas = [None] * len(prompts) if tools is None else tools
+    cases = [Case(*each) for each in zip(prompts, answers, schemas, strict=True)]
+    asked, given, counted = _named(partial(_padded_rows, lab), cases, names)
+    # With a template answers may have turns of others; then all batches have the same fields.
+    valid = None if lab.chat is None else given.mask
+    return language_trajectory(*map(jnp.asarray, (*asked, given.ids)), counted, valid)
 
 
-def _padded_prompts(lab: LanguageLab, texts: Sequence[Any]) -> PaddedRows:
-    rows = encode_prompts(lab.vocabulary, texts)
+def _padded_prompts(lab: LanguageLab, prompts: Sequence[Any]) -> PaddedRows:
+    rows = prompt_tokens(lab.vocabulary, lab.chat, prompts)
     rows = fit_lengths(rows, lab.prompt_length, _in_a_batch(lab.long_prompts)).rows
     return pad_left(rows, lab.prompt_length, pad_id=lab.vocabulary.pad_id)
 
 
-def _padded_answers(lab: LanguageLab, texts: Sequence[Any]) -> PaddedRows:
-    rows = encode_completions(lab.vocabulary, texts)
-    rows = fit_lengths(rows, lab.answer_length, _in_a_batch(lab.long_answers)).rows
-    return pad_right(rows, lab.answer_length, pad_id=lab.vocabulary.pad_id)
+def _padded_rows(
+    lab: LanguageLab, cases: Sequence[Case]
+) -> tuple[PaddedRows, PaddedRows, np.ndarray]:
+    """Prompts, answers, and which tokens of the answers count."""
+    rows, pad_id = token_rows(lab.vocabulary, lab.chat, cases), lab.vocabulary.pad_id
+
+    def fitted(parts: Sequence[Sequence[int]], length: int, policy: LengthPolicy):
+        return fit_lengths(parts, length, _in_a_batch(policy)).rows
+
+    prompts = fitted([row.prompt for row in rows], lab.prompt_length, lab.long_prompts)
+    answers = fitted([row.answer for row in rows], lab.answer_length, lab.long_answers)
+    counted = fitted([row.counted for row in rows], lab.answer_length, lab.long_answers)
+    return (
+        pad_left(prompts, lab.prompt_length, pad_id=pad_id),
+        pad_right(answers, lab.answer_length, pad_id=pad_id),
+        pad_right(counted, lab.answer_length).ids.astype(bool),
+    )
 
 
 def _in_a_batch(policy: LengthPolicy) -> LengthPolicy:
@@ -234,26 +260,29 @@ def _in_a_batch(policy: LengthPolicy) -> LengthPolicy:
     return "error" if policy == "drop" else policy
 
 
-def _named_texts(
-    encode: Callable[..., PaddedRows], texts: Sequence[Any], names: Sequence[str]
-) -> PaddedRows:
-    """`encode(texts)`; UserError names the first text that it refuses."""
+def _named(encode: Callable[..., Any], items: Sequence[Any], names: Sequence[str]) -> Any:
+    """`encode(items)`; UserError names the first item that it refuses."""
     try:
-        return encode(texts)
+        return encode(items)
     except (TypeError, ValueError):
-        for name, text in zip(names, texts, strict=True):
-            _encode_one(encode, text, name)
+        for name, item in zip(names, items, strict=True):
+            _encode_one(encode, item, name)
         raise
 
 
-def _encode_one(encode: Callable[..., PaddedRows], text: Any, name: str) -> None:
-    """UserError with the name if the text is refused."""
-    if not isinstance(text, str):
-        raise UserError(f"{name}: expected a text, got {text!r}")
+def _encode_one(encode: Callable[..., Any], item: Any, name: str) -> None:
+    """UserError with the name if the item is refused."""
     try:
-        encode([text])
+        encode([item])
     except ValueError as error:
         raise UserError(f"{name}: {str(error).removeprefix('row 0: ')}") from error
+
+
+def _quoted(prompt: Any) -> str:
+    """A text, or that of the last message."""
+    if isinstance(prompt, list | tuple) and prompt and isinstance(prompt[-1], dict):
+        prompt = prompt[-1].get("content")
+    return f"{prompt!r:.60}"
 
 
 def decode_texts(lab: LanguageLab, actions: jax.Array | np.ndarray) -> list[str]:

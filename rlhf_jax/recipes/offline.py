@@ -20,6 +20,7 @@ from rlhf_jax.algos import preference_model as preference_model_update
 from rlhf_jax.algos import reward_model as reward_update
 from rlhf_jax.algos import sft
 from rlhf_jax.checks import check_range
+from rlhf_jax.data.tokenizer import separator_id
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.policies.language import language_preference
@@ -172,11 +173,15 @@ def preference_of(lab: LanguageLab) -> PreferenceFn:
     """The pairwise model: the reward model's transformer, which reads both answers.
 
     Raises:
-      UserError: the vocabulary has no bos_id, which stands between the answers.
+      UserError: no token can stand between the answers (`data.tokenizer.separator_id`).
     """
-    if lab.vocabulary.bos_id is None:
-        raise UserError("a pairwise preference model needs a vocabulary with a bos_id")
-    return language_preference(lab.scorer, separator=lab.vocabulary.bos_id)
+    separator = separator_id(lab.vocabulary)
+    if separator is None:
+        raise UserError(
+            "a pairwise preference model needs a vocabulary with a bos_id, or with another special "
+            "token that ends no answer"
+        )
+    return language_preference(lab.scorer, separator=separator)
 
 
 def reference_logps(

@@ -10,6 +10,7 @@ from rlhf_jax.data.store import Field, build, open_source
 from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts, stage_key, wrapped
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.recipes.task import Task, check_single_turn
+from rlhf_jax.recipes.tokens import text_prompt
 from rlhf_jax.training import Run, UserError, check_stop, progress_bar, tree_digest
 from rlhf_jax.types import Params
 
@@ -31,9 +32,9 @@ def sample_pairs(
     """Two answers of the policy to each prompt, the one that the teacher prefers chosen.
 
     Pairs that the teacher does not keep and empty answers are left out. A prompt that stands in
-    `indices` several times gets as many different pairs. The records are "prompt",
-    "chosen", "rejected" and the teacher's columns; the same policy, prompts and facts are sampled
-    once, and then read from the run's folder.
+    `indices` several times gets as many different pairs. The records are "prompt" (messages as JSON
+    in "prompt_json"), "chosen", "rejected" and the teacher's columns; the same policy, prompts and
+    facts are sampled once, and then read from the run's folder.
 
     Args:
       name, split: of the data set under `run.out / "data"`.
@@ -53,14 +54,15 @@ def sample_pairs(
         if not (labels.kept[i] and all(answers)):
             continue
         winner = int(labels.winners[i])
-        row = {"prompt": prompts[i], "chosen": answers[winner], "rejected": answers[1 - winner]}
+        row = {"chosen": answers[winner], "rejected": answers[1 - winner]}
+        row |= text_prompt(prompts[i])
         rows.append(row | {key: float(values[i]) for key, values in labels.columns.items()})
     if not rows:
         raise UserError(
             f"pairs: none of the {len(indices)} {split} pairs is left: in each an answer is empty, "
             f"or the teacher has no preference; {remedy}"
         )
-    fields = dict.fromkeys(("prompt", "chosen", "rejected"), TEXT)
+    fields = dict.fromkeys((*text_prompt(prompts[0]), "chosen", "rejected"), TEXT)
     fields |= dict.fromkeys(labels.columns, Field("float32"))
     known = {"seed": lab.seed, "prompts": len(indices), "policy": tree_digest(params), **facts}
     build(name, {split: rows}, fields=fields, data_dir=run.out / "data", config=known)

@@ -1,9 +1,11 @@
 """Records of text as batches by step: what the offline recipes are fitted to.
 
 A recipe reads `rows[i]`, the batch of step i, and nothing else; so a run that is resumed sees what
-an uninterrupted one does. Records are dicts of texts, in memory or on disk (`data.store`):
-"prompt" and "answer", or "prompt", "chosen" and "rejected". With `buckets` a batch has rows of
-similar length (`recipes.buckets`); without, every row is padded to the lab's lengths.
+an uninterrupted one does. Records are dicts, in memory or on disk (`data.store`): "prompt" and
+"answer", or "prompt", "chosen" and "rejected", as texts or, in a lab with a chat template, as lists
+of messages; "tools" beside them; or "messages", a dialogue in which every turn of the assistant
+counts. With `buckets` a batch has rows of similar length (`recipes.buckets`); without, every row is
+padded to the lab's lengths.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.data.loader import batches
 from rlhf_jax.recipes.buckets import Bucket, BucketBatch, bucket_rows
 from rlhf_jax.recipes.lab import LanguageLab, make_trajectories
+from rlhf_jax.recipes.tokens import side_case
 from rlhf_jax.training import UserError
 from rlhf_jax.types import PreferenceBatch, PyTree, Trajectory
 
@@ -40,11 +43,11 @@ def side_batch(
     Raises:
       UserError: a record without one of the fields, or with a text that the lab cannot read.
     """
-    for row in records:
-        if missing := [field for field in ("prompt", *sides) if field not in row]:
-            raise UserError(f"a record has no field {missing[0]!r}; its fields are {sorted(row)}")
-    prompts = [row["prompt"] for row in records]
-    return {side: make_trajectories(lab, prompts, [row[side] for row in records]) for side in sides}
+    found = {}
+    for side in sides:
+        prompts, answers, tools = zip(*(side_case(row, side) for row in records), strict=True)
+        found[side] = make_trajectories(lab, prompts, answers, tools)
+    return found
 
 
 def answer_batch(lab: LanguageLab, records: Sequence[dict]) -> Trajectory:

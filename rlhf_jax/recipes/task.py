@@ -46,7 +46,8 @@ class Teacher(Protocol):
 class Task(NamedTuple):
     """What is to be answered, and how answers are scored.
 
-    texts: prompts' numbers [N] -> N texts.
+    texts: prompts' numbers [N] -> N prompts: texts, or lists of messages in a lab with a chat
+      template.
     splits: name -> numbers of its prompts; "train" and "heldout" at least, disjoint.
     score: `(numbers [N], answers) -> {name: N numbers}`, on the host. None and NaN mask the answer.
       May be None for a task with a step.
@@ -57,7 +58,7 @@ class Task(NamedTuple):
     max_turns: answers of an episode, at most.
     """
 
-    texts: Callable[[np.ndarray], list[str]]
+    texts: Callable[[np.ndarray], list[Any]]
     splits: Mapping[str, range]
     score: Callable[[np.ndarray, Sequence[str]], Mapping[str, Sequence[Any]]] | None
     objective: str | Mapping[str, float]
@@ -67,8 +68,8 @@ class Task(NamedTuple):
 
 
 def text_task(
-    prompts: Sequence[str],
-    score: Callable[[list[str], Sequence[str]], Mapping[str, Sequence[Any]]] | None,
+    prompts: Sequence[Any],
+    score: Callable[[list[Any], Sequence[str]], Mapping[str, Sequence[Any]]] | None,
     *,
     objective: str | Mapping[str, float],
     heldout: int,
@@ -79,7 +80,8 @@ def text_task(
     """A list of prompts and a Python function.
 
     Args:
-      score: `(prompt texts, answers) -> {name: one number per answer}`; may be None with a step.
+      prompts: texts or lists of messages.
+      score: `(prompts, answers) -> {name: one number per answer}`; may be None with a step.
       heldout: the last so many prompts are never trained on; at least 1, and fewer than there are.
       step, max_turns: as in `Task`.
     Raises:
@@ -95,7 +97,7 @@ def text_task(
         raise ValueError("a task without a step needs a score")
     train = len(prompts) - heldout
 
-    def texts(indices: np.ndarray) -> list[str]:
+    def texts(indices: np.ndarray) -> list[Any]:
         return [prompts[int(i)] for i in indices]
 
     return Task(

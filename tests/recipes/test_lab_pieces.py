@@ -63,7 +63,9 @@ def test_chunks_go_round_at_the_end():
 def test_a_prompt_that_is_no_text_of_the_model_is_named():
     prompts = ["red", "green", None, "red <eos>", ""]
     task = text_task(prompts, lambda p, a: {}, objective="s", heldout=1)
-    with pytest.raises(UserError, match="prompt 2: expected a text, got None"):
+    with pytest.raises(
+        UserError, match="prompt 2: expected a text or a list of messages, got None"
+    ):
         make_prompts(LAB, task, np.array([1, 2]))
     with pytest.raises(UserError, match="prompt 3: the text has the word <eos>"):
         make_prompts(LAB, task, np.array([1, 3]))

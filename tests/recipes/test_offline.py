@@ -107,7 +107,7 @@ def test_a_reward_model_begins_on_the_trunk_of_a_policy():
 def test_a_preference_model_needs_a_token_between_the_answers():
     lab = word_lab()
     assert preference_of(lab).logits is not None
-    without = replace(lab.vocabulary, bos_id=None)
+    without = replace(lab.vocabulary, bos_id=None, stop_ids=(0, 1, 2))
     with pytest.raises(UserError, match="needs a vocabulary with a bos_id"):
         preference_of(lab._replace(vocabulary=without))
 

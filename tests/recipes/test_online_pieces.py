@@ -44,6 +44,16 @@ def test_every_method_logs_scores_kl_and_lengths():
     assert float(metrics["answers/length"]) == 3.0
 
 
+def test_training_reads_the_ids_that_were_sampled():
+    """No text is made of an answer and read again: [5, 5, 5] stays three tokens."""
+    batch, _, _ = prepared()
+    np.testing.assert_array_equal(batch.answers.actions, ANSWERS.reshape(4, 3))
+    rollout = rollout_of(LAB, ANSWERS)
+    np.testing.assert_array_equal(
+        batch.answers.inputs.ids, rollout.trajectory.inputs.ids.reshape(4, -1)
+    )
+
+
 def test_micro_batches_take_the_step_of_the_whole_batch():
     batch, _, _ = prepared()
     optimizer, found = optax.sgd(1.0), []
