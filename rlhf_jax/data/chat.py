@@ -245,7 +245,8 @@ def _marked(tokenizer: Tokenizer) -> _Marked:
             for token in tokens.values()
         ]
     )
-    ids = {copy.token_to_id(_OWN + token.content): i for i, token in tokens.items()}
+    known = copy.get_vocab()
+    ids = {known[_OWN + token.content]: i for i, token in tokens.items()}
     longest_first = sorted((token.content for token in tokens.values()), key=len, reverse=True)
     pattern = "|".join(map(re.escape, longest_first)) or "(?!)"
     return _Marked(copy, re.compile(pattern), ids)

@@ -76,6 +76,7 @@ def render(
         "messages": messages,
         "add_generation_prompt": add_generation_prompt,
         "strftime_now": lambda layout: format(template.now, layout),
+        "raise_exception": _refuse,
     }
     compiled = _compiled(sources[name])
     try:
@@ -122,6 +123,11 @@ def plain(value: Any, change: Callable[[str], str] = str) -> Any:
     raise ValueError(f"expected JSON values in messages and tools, got {type(value).__name__}")
 
 
+def _refuse(reason: str):
+    """What a template calls when it cannot write the messages."""
+    raise ValueError(reason)
+
+
 @lru_cache(maxsize=32)
 def _compiled(source: str):
     """The compiled template."""
@@ -144,16 +150,13 @@ def _environment():
     class Generation(ext.Extension):
         """{% generation %}...{% endgeneration %}: text of the assistant, between two marks."""
 
-        tags = frozenset({"generation"})
+        tags = {"generation"}  # noqa: RUF012
 
         def parse(self, parser):
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
             first, last = (nodes.Output([nodes.TemplateData(mark)]) for mark in (OPEN, CLOSE))
             return [first.set_lineno(line), *body, last.set_lineno(line)]
-
-    def raise_exception(message: str):
-        raise jinja2.TemplateError(message)
 
     # Jinja's own filter writes <, > and & for HTML, in another order of arguments.
     def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
@@ -165,6 +168,5 @@ def _environment():
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]
     )
     environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
     environment.extend(error=jinja2.TemplateError)
     return environment

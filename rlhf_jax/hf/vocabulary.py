@@ -147,7 +147,8 @@ def _stop_ids(folder: Path, eos: int | None) -> tuple[int, ...]:
             f"{folder}: no token ends an answer; give generation_config.json an eos_token_id"
         )
     ids = [found] if isinstance(found, int) else list(found)
-    return tuple(dict.fromkeys([eos, *ids] if eos in ids else ids))
+    own = [i for i in ids if i == eos]
+    return tuple(dict.fromkeys([*own, *ids]))
 
 
 def _mark_special(folder: Path, vocabulary: Vocabulary) -> None:

@@ -23,20 +23,27 @@ CALL = {"role": "assistant", "content": "", "tool_calls": CALLS}
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"a": "<int>"}}}]
 
 
+def template_of(folder) -> ChatTemplate:
+    """The template of a folder that has one."""
+    found = read_chat_template(folder)
+    assert found is not None
+    return found
+
+
 def test_the_template_comes_from_the_files_of_a_folder(tmp_path):
     assert read_chat_template(tmp_path) is None
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "json"}))
-    assert read_chat_template(tmp_path).sources == {"default": "json"}
+    assert template_of(tmp_path).sources == {"default": "json"}
     named = [{"name": "default", "template": "config"}, {"name": "tool_use", "template": "tools"}]
     settings = {"chat_template": named, "bos_token": {"content": "<s>"}, "pad_token": None}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    found = read_chat_template(tmp_path)
+    found = template_of(tmp_path)
     assert found.sources == {"default": "config", "tool_use": "tools"}
     assert found.variables == {"bos_token": "<s>"}
     (tmp_path / "chat_template.jinja").write_text("file")
     (tmp_path / "additional_chat_templates").mkdir()
     (tmp_path / "additional_chat_templates" / "rag.jinja").write_text("rag")
-    assert read_chat_template(tmp_path).sources == {
+    assert template_of(tmp_path).sources == {
         "default": "file",
         "tool_use": "tools",
         "rag": "rag",
@@ -44,7 +51,7 @@ def test_the_template_comes_from_the_files_of_a_folder(tmp_path):
     (tmp_path / "chat_template.jinja").unlink()
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": ["x"]}))
     with pytest.raises(ValueError, match="chat_template must be a text, or a list of"):
-        read_chat_template(tmp_path)
+        template_of(tmp_path)
 
 
 def folder_of(root, name):
@@ -74,7 +81,7 @@ def test_texts_ids_and_masks_are_those_of_transformers(tmp_path):
     for name in NAMES:
         folder = folder_of(tmp_path, name)
         theirs = transformers.AutoTokenizer.from_pretrained(folder)
-        vocabulary, template = read_vocabulary(folder), read_chat_template(folder)
+        vocabulary, template = read_vocabulary(folder), template_of(folder)
         cases = DIALOGUES + (WITH_TOOLS if name in ("LLAMA3", "QWEN25", "MISTRAL") else [])
         for messages, tools in cases:
             if name == "GEMMA" and messages[0]["role"] == "system":
@@ -108,15 +115,13 @@ def test_the_mask_of_generation_tags_is_that_of_transformers(tmp_path):
     found = theirs.apply_chat_template(
         [USER, RED, MORE, BLUE], return_dict=True, return_assistant_tokens_mask=True
     )
-    row = encode_dialogue(
-        read_vocabulary(folder), read_chat_template(folder), [USER, RED, MORE, BLUE]
-    )
+    row = encode_dialogue(read_vocabulary(folder), template_of(folder), [USER, RED, MORE, BLUE])
     assert row.counted == [bool(x) for x in found["assistant_masks"][: len(row.ids)]]
     assert not any(found["assistant_masks"][len(row.ids) :])
 
 
 def test_the_date_of_a_template_stays(tmp_path):
-    first = read_chat_template(folder_of(tmp_path, "LLAMA3"))
+    first = template_of(folder_of(tmp_path, "LLAMA3"))
     dated = ChatTemplate(first.sources, first.variables, datetime(2024, 7, 26))
     assert "Today Date: 26 Jul 2024\n" in render_chat(dated, [USER])
     assert render_chat(first, [USER]) == render_chat(first, [USER])
