@@ -18,7 +18,8 @@ class Block(nnx.Module):
         self.attention_norm, self.attention_post_norm = norms(config)
         self.attention = Attention(config, rngs)
         self.mlp_norm, self.mlp_post_norm = norms(config)
-        self.mlp = (Experts if config.moe else FeedForward)(config, rngs)
+        moe = config.moe
+        self.mlp = Experts(config, moe, rngs) if moe else FeedForward(config, rngs)
 
     def __call__(self, x: Float[Array, "B L d"], view: View, real: Bool[Array, "B L"]):
         """New residual stream [B, L, d], keys and values [B, L, G, h], load-balance loss or None.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from rlhf_jax.models.config import TransformerConfig
+from rlhf_jax.models.config import MoEConfig, TransformerConfig
 from rlhf_jax.models.layers import add_bias, matmuls, output_std, weight
 
 ACTIVATIONS = {
@@ -49,14 +49,16 @@ class Experts(nnx.Module):
     """sum over the k most probable experts e of w_e FFN_e(x), p = softmax(x W_router).
 
     w_e is p_e, or p_e over the sum of the k. Every token gets its k experts, whatever the load:
-    tokens are sorted by expert, and each expert multiplies its own run of them (`ragged_dot`).
+    tokens are sorted by expert, and each expert multiplies its own run of them. This is one
+    `ragged_dot`: a kernel on TPU and, with jax_ragged_dot_use_gpu_pallas_triton_lowering, on GPU.
+    Elsewhere JAX masks dense products: the same numbers at E / k times the arithmetic.
     """
 
-    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
-        d, f, count = config.d_model, config.d_ff, config.moe.experts
+    def __init__(self, config: TransformerConfig, moe: MoEConfig, rngs: nnx.Rngs):
+        d, f, count = config.d_model, config.d_ff, moe.experts
         into = {"experts": count, "embed": d, "mlp": f}
         out = {"experts": count, "mlp": f, "embed": d}
-        self.config = config
+        self.config, self.moe = config, moe
         self.router = weight(rngs, config, {"embed": d, "experts": count}, d**-0.5)
         self.gate = weight(rngs, config, into, d**-0.5)
         self.up = weight(rngs, config, into, d**-0.5)
@@ -66,10 +68,10 @@ class Experts(nnx.Module):
         self, x: Float[Array, "*B d"]
     ) -> tuple[Float[Array, "*B E"], Float[Array, "*B k"], Int[Array, "*B k"]]:
         """Router probabilities, weights of the k chosen experts, and their indices; float32."""
-        moe, router = self.config.moe, self.router[...].astype(jnp.float32)
+        router = self.router[...].astype(jnp.float32)
         probs = jax.nn.softmax(matmuls(x.astype(jnp.float32), router)[0])
-        weights, chosen = jax.lax.top_k(probs, moe.experts_per_token)
-        if moe.normalise_weights:
+        weights, chosen = jax.lax.top_k(probs, self.moe.experts_per_token)
+        if self.moe.normalise_weights:
             weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
         return probs, weights, chosen
 
@@ -77,7 +79,7 @@ class Experts(nnx.Module):
         rows = x.reshape(-1, x.shape[-1])
         _, weights, chosen = self.route(rows)
         order = jnp.argsort(chosen.reshape(-1))
-        sizes = jnp.bincount(chosen.reshape(-1), length=self.config.moe.experts)
+        sizes = jnp.bincount(chosen.reshape(-1), length=self.moe.experts)
         of_each = partial(jax.lax.ragged_dot, group_sizes=sizes)
         runs = rows[order // chosen.shape[-1]]
         gate, up = (of_each(runs, w[...].astype(x.dtype)) for w in (self.gate, self.up))
@@ -99,6 +101,6 @@ class Experts(nnx.Module):
         """
         probs, _, chosen = self.route(x)
         share = real / jnp.maximum(jnp.sum(real), 1)
-        times = jnp.sum(jax.nn.one_hot(chosen, self.config.moe.experts), axis=-2)
+        times = jnp.sum(jax.nn.one_hot(chosen, self.moe.experts), axis=-2)
         load, mean = (jnp.einsum("...,...e->e", share, each) for each in (times, probs))
-        return self.config.moe.experts * jnp.sum(load * mean)
+        return self.moe.experts * jnp.sum(load * mean)

@@ -47,29 +47,27 @@ def rotation(
     kept = kept_shares(scaling, theta=theta, head_dim=config.head_dim)
     frequencies *= (kept + (1 - kept) / scaling.factor).astype(np.float32)
     angles = positions[..., None].astype(jnp.float32) * frequencies
-    if scaling.kind == "dynamic":
-        short = positions < scaling.original_max_positions
-        angles = jnp.where(short[..., None], angles, jnp.nan)
+    if config.position_limit is not None:
+        angles = jnp.where((positions < config.position_limit)[..., None], angles, jnp.nan)
     size = attention_factor(scaling)
     return jnp.cos(angles) * size, jnp.sin(angles) * size
 
 
 def kept_shares(scaling: RopeScaling, *, theta: float, head_dim: int) -> np.ndarray:
     """s_i of the formula above for each of the head_dim / 2 frequencies, float64."""
-    pairs = np.arange(head_dim // 2)
-    if scaling.kind == "linear":
+    pairs, old = np.arange(head_dim // 2), scaling.original_max_positions
+    if scaling.kind == "linear" or old is None:
         return np.zeros(len(pairs))
     if scaling.kind == "dynamic":
         return np.ones(len(pairs))
-    turns = scaling.original_max_positions / (2 * math.pi) * theta ** (-2 * pairs / head_dim)
+    turns = old / (2 * math.pi) * theta ** (-2 * pairs / head_dim)
     if scaling.kind == "llama3":
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
         return np.clip((turns - low) / (high - low), 0, 1)
 
     def pair(count: float) -> float:
         """The pair, not an integer, that turns `count` times."""
-        first = scaling.original_max_positions / (2 * math.pi)
-        return head_dim * math.log(first / count) / (2 * math.log(theta))
+        return head_dim * math.log(old / (2 * math.pi * count)) / (2 * math.log(theta))
 
     first, last = pair(scaling.beta_fast), pair(scaling.beta_slow)
     if scaling.truncate:

@@ -12,6 +12,7 @@ every token repeats: that logit is about sqrt(d), the others are about normal(0,
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -86,7 +87,7 @@ class Trunk(nnx.Module):
         keys = jax.random.split(rngs.params(), config.num_layers)
         self.layers = jax.vmap(lambda key: Block(config, nnx.Rngs(params=key)))(keys)
         self.norm = Norm(config, {"embed": config.d_model})
-        if config.positions == "learned":
+        if config.positions == "learned" and config.max_positions:
             places = {"positions": config.max_positions, "embed": config.d_model}
             self.positions = weight(rngs, config, places, config.d_model**-0.5)
 
@@ -103,15 +104,7 @@ class Trunk(nnx.Module):
         The latter two are None without `keep` and without experts.
         """
         real = segments > 0
-        views = {
-            local: View(
-                rotation(positions, self.config, local=local),
-                attention_mask(
-                    segments, positions, window=self.config.sliding_window if local else None
-                ),
-            )
-            for local in set(self.config.local_layers)
-        }
+        views = self.views(positions, partial(attention_mask, segments, positions))
         graph, layers = nnx.split(self.layers)
 
         def layer(x, scanned):
@@ -138,19 +131,25 @@ class Trunk(nnx.Module):
         """
         graph, stacked = nnx.split(self.layers)
         valid = cache.valid | (jnp.arange(cache.valid.shape[1]) == cache.slot)
-        views = {
-            local: View(
-                rotation(positions, self.config, local=local),
-                latest(valid, self.config.sliding_window) if local else valid,
-            )
-            for local in set(self.config.local_layers)
-        }
+        views = self.views(positions, partial(latest, valid))
         x, layers = self.lookup(ids, positions), []
         for i, local in enumerate(self.config.local_layers):
             block = nnx.merge(graph, summed(jax.tree.map(lambda w, i=i: w[i], stacked)))
             x, cached = block.step(x, views[local], cache.layers[i], cache.slot)
             layers.append(cached)
         return self.norm(x), KVCache(tuple(layers), valid, cache.slot + 1)
+
+    def views(
+        self, positions: Int[Array, "*B"], mask: Callable[[int | None], Array]
+    ) -> dict[bool, View]:
+        """What local (True) and global layers see, as far as there are any; `mask` of a window."""
+        return {
+            local: View(
+                rotation(positions, self.config, local=local),
+                mask(self.config.sliding_window if local else None),
+            )
+            for local in set(self.config.local_layers)
+        }
 
     def lookup(self, ids: Int[Array, "*B"], positions: Int[Array, "*B"]) -> Float[Array, "*B d"]:
         """Embeddings in the compute dtype, NaN where an id or a learned position has no row."""
@@ -191,7 +190,7 @@ def choose_view(views: dict[bool, View], local: bool | Bool[Array, ""]) -> View:
 
 
 def attention_mask(
-    segments: Int[Array, "B L"], positions: Int[Array, "B L"], *, window: int | None = None
+    segments: Int[Array, "B L"], positions: Int[Array, "B L"], window: int | None
 ) -> Bool[Array, "B L L"]:
     """[b, l, m] is True if token l attends to token m.
 
@@ -205,11 +204,13 @@ def attention_mask(
     return mask & (positions[:, :, None] - positions[:, None, :] < window)
 
 
-def latest(valid: Bool[Array, "B S"], window: int) -> Bool[Array, "B S"]:
-    """The last `window` of the True entries of each row.
+def latest(valid: Bool[Array, "B S"], window: int | None) -> Bool[Array, "B S"]:
+    """The last `window` of the True entries of each row; all of them without a window.
 
     Positions count real tokens, so these slots are those of the last `window` positions.
     """
+    if window is None:
+        return valid
     count = jnp.cumsum(valid, axis=-1)
     return valid & (count[:, -1:] - count < window)
 

@@ -184,7 +184,7 @@ def test_masks_by_hand():
         [0, 0, 0, 0, 1, 0],
         [0, 0, 0, 0, 1, 1],
     ]
-    np.testing.assert_array_equal(attention_mask(segments, positions, window=2)[0], want)
+    np.testing.assert_array_equal(attention_mask(segments, positions, 2)[0], want)
     # The last two real tokens, however much padding lies between them or after them.
     valid = jnp.array([[0, 1, 1, 0, 1, 0], [1, 1, 1, 1, 0, 0], [0, 0, 1, 0, 0, 0]]) > 0
     want = [[0, 0, 1, 0, 1, 0], [0, 0, 1, 1, 0, 0], [0, 0, 1, 0, 0, 0]]

@@ -1,5 +1,7 @@
 """A mixture of experts: sorted products equal dense ones, and the load is measured rightly."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +12,13 @@ from random_params import random_params
 
 from rlhf_jax.models import MoEConfig, make_transformer
 from rlhf_jax.models.feedforward import Experts
+from rlhf_jax.sharding import make_mesh, shard_params, split_batch
 
 
 def draw(normalise=True, experts=5, chosen=2):
     """An Experts module with random weights, and tokens [3, 4, d]."""
     moe = MoEConfig(experts=experts, experts_per_token=chosen, normalise_weights=normalise)
-    module = Experts(tiny(moe=moe, norm_placement="post"), nnx.Rngs(params=0))
+    module = Experts(tiny(norm_placement="post"), moe, nnx.Rngs(params=0))
     return module, jax.random.normal(jax.random.key(1), (3, 4, 16))
 
 
@@ -97,6 +100,25 @@ def test_a_model_without_experts_has_no_router_loss():
     params = jax.eval_shape(model.init, jax.random.key(0))
     with pytest.raises(ValueError, match="moe=None"):
         jax.eval_shape(model.router_loss, params, ones, ones, ones)
+
+
+def test_experts_split_over_devices_equal_one_device():
+    """Four devices hold a part of every expert, and two copies share the rows."""
+    model = make_transformer(dataclasses.replace(KINDS["experts"], vocab_size=16, num_kv_heads=4))
+    params = random_params(model.init)
+    ids = jax.random.randint(jax.random.key(0), (4, 6), 0, 16)
+    ones = jnp.ones((4, 6), int)
+    rows = (ids, jnp.cumsum(ones, axis=1) - 1, ones)
+
+    def loss(params, rows):
+        return jnp.sum(jnp.sin(model.hidden(params, *rows)))
+
+    run = jax.jit(jax.value_and_grad(loss))
+    want = run(params, rows)
+    mesh = make_mesh(model=4)
+    placed = jax.device_put(params, shard_params(model.axes(), mesh))
+    got = run(placed, split_batch(rows, mesh))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3), got, want)
 
 
 def test_experts_map_over_seeds():

@@ -11,9 +11,16 @@ from rlhf_jax.models import RopeScaling
 from rlhf_jax.models.rotary import attention_factor, kept_shares, rotation
 
 
+def turns(positions, *, local=False, **settings):
+    """Cosines and sines, [L, h/2] each."""
+    found = rotation(positions, tiny(**settings), local=local)
+    assert found is not None
+    return found
+
+
 def frequencies(local=False, **settings):
     """Radians per token of each pair: the angles at position 1, if below pi."""
-    cos, sin = rotation(jnp.array([1]), tiny(**settings), local=local)
+    cos, sin = turns(jnp.array([1]), local=local, **settings)
     return np.arctan2(sin, cos)[0]
 
 
@@ -60,14 +67,14 @@ def test_yarn_scaling_of_qwen_2_5():
 def test_yarn_makes_queries_and_keys_longer():
     given = RopeScaling(kind="yarn", factor=4.0, original_max_positions=64, attention_factor=1.5)
     for scaling, size in [(given, 1.5), (RopeScaling(kind="linear", factor=4.0), 1.0)]:
-        cos, sin = rotation(jnp.arange(5), tiny(rope_scaling=scaling))
+        cos, sin = turns(jnp.arange(5), rope_scaling=scaling)
         np.testing.assert_allclose(cos**2 + sin**2, size**2, rtol=1e-5)
 
 
 def test_dynamic_scaling_changes_nothing_up_to_the_length_of_pretraining():
     scaling = RopeScaling(kind="dynamic", factor=4.0, original_max_positions=8)
-    cos, sin = rotation(jnp.arange(10), tiny(rope_scaling=scaling))
-    plain = rotation(jnp.arange(10), tiny())
+    cos, sin = turns(jnp.arange(10), rope_scaling=scaling)
+    plain = turns(jnp.arange(10))
     np.testing.assert_array_equal(cos[:8], plain[0][:8])
     np.testing.assert_array_equal(sin[:8], plain[1][:8])
     assert jnp.isnan(cos[8:]).all()
