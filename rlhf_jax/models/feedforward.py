@@ -48,10 +48,11 @@ class FeedForward(nnx.Module):
 class Experts(nnx.Module):
     """sum over the k most probable experts e of w_e FFN_e(x), p = softmax(x W_router).
 
-    w_e is p_e, or p_e over the sum of the k. Every token gets its k experts, whatever the load:
-    tokens are sorted by expert, and each expert multiplies its own run of them. This is one
-    `ragged_dot`: a kernel on TPU and, with jax_ragged_dot_use_gpu_pallas_triton_lowering, on GPU.
-    Elsewhere JAX masks dense products: the same numbers at E / k times the arithmetic.
+    w_e is p_e, or p_e over the sum of the k. Every token gets its k experts, whatever the load: the
+    rows of each expert are laid out in blocks of their own, and a loop over the blocks multiplies
+    each by the weights of its expert. Padding adds at most a quarter, so the arithmetic grows with
+    k and not with E. (`jax.lax.ragged_dot` is one kernel for this on TPU, but elsewhere it masks
+    dense products with all E experts.)
     """
 
     def __init__(self, config: TransformerConfig, moe: MoEConfig, rngs: nnx.Rngs):
@@ -78,16 +79,18 @@ class Experts(nnx.Module):
     def __call__(self, x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
         rows = x.reshape(-1, x.shape[-1])
         _, weights, chosen = self.route(rows)
-        order = jnp.argsort(chosen.reshape(-1))
-        sizes = jnp.bincount(chosen.reshape(-1), length=self.moe.experts)
-        of_each = partial(jax.lax.ragged_dot, group_sizes=sizes)
-        runs = rows[order // chosen.shape[-1]]
-        gate, up = (of_each(runs, w[...].astype(x.dtype)) for w in (self.gate, self.up))
-        hidden = ACTIVATIONS[self.config.activation](gate) * up
-        out = of_each(hidden, self.down[...].astype(x.dtype))
-        out = out[jnp.argsort(order)].reshape(*chosen.shape, -1)
-        mixed = jnp.einsum("tk,tkd->td", weights, out.astype(jnp.float32))
-        return mixed.astype(x.dtype).reshape(x.shape)
+        slots, owners, size = blocks(chosen, self.moe.experts)
+        laid = jnp.zeros((len(owners) * size, rows.shape[-1]), x.dtype)
+        laid = laid.at[slots].set(rows[:, None], unique_indices=True)
+        out = jax.lax.map(self.expert, (laid.reshape(len(owners), size, -1), owners))
+        out = out.reshape(laid.shape)[slots].astype(jnp.float32)
+        return jnp.einsum("tk,tkd->td", weights, out).astype(x.dtype).reshape(x.shape)
+
+    def expert(self, block: tuple[Float[Array, "n d"], Int[Array, ""]]) -> Float[Array, "n d"]:
+        """FFN_e of the rows of a block."""
+        rows, e = block
+        gate, up, down = (w[...][e].astype(rows.dtype) for w in (self.gate, self.up, self.down))
+        return (ACTIVATIONS[self.config.activation](rows @ gate) * (rows @ up)) @ down
 
     def load_balance_loss(
         self, x: Float[Array, "*B d"], real: Bool[Array, "*B"]
@@ -104,3 +107,25 @@ class Experts(nnx.Module):
         times = jnp.sum(jax.nn.one_hot(chosen, self.moe.experts), axis=-2)
         load, mean = (jnp.einsum("...,...e->e", share, each) for each in (times, probs))
         return self.moe.experts * jnp.sum(load * mean)
+
+
+def blocks(
+    chosen: Int[Array, "T k"], experts: int
+) -> tuple[Int[Array, "T k"], Int[Array, "blocks"], int]:
+    """A place for each choice in blocks of equal size that belong to one expert each.
+
+    Returns:
+      slots: the place of each choice among the rows of all blocks. owners: the expert of each
+      block; blocks that are left over belong to anyone. size: rows of a block, static.
+    """
+    flat, pairs = chosen.reshape(-1), chosen.size
+    size = min(max(pairs // (4 * experts), 1), 256)
+    count = min(pairs, pairs // size + experts)  # enough for any load
+    loads = jnp.bincount(flat, length=experts)
+    ends = jnp.cumsum(-(-loads // size))
+    order = jnp.argsort(flat)
+    place = jnp.arange(pairs) - (jnp.cumsum(loads) - loads)[flat[order]]  # within its expert
+    start = size * (ends + (-loads // size))[flat[order]]
+    slots = jnp.zeros(pairs, order.dtype).at[order].set(start + place, unique_indices=True)
+    owners = jnp.searchsorted(ends, jnp.arange(count), side="right")
+    return slots.reshape(chosen.shape), jnp.minimum(owners, experts - 1), size

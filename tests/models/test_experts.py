@@ -1,4 +1,4 @@
-"""A mixture of experts: sorted products equal dense ones, and the load is measured rightly."""
+"""A mixture of experts: products in blocks equal dense ones; the load is measured rightly."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from flax import nnx
 from random_params import random_params
 
 from rlhf_jax.models import MoEConfig, make_transformer
-from rlhf_jax.models.feedforward import Experts
+from rlhf_jax.models.feedforward import Experts, blocks
 from rlhf_jax.sharding import make_mesh, shard_params, split_batch
 
 
@@ -33,7 +33,7 @@ def dense(params, x, *, chosen, normalise):
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_sorted_products_equal_dense_ones_value_and_gradient(normalise):
+def test_products_in_blocks_equal_dense_ones_value_and_gradient(normalise):
     module, x = draw(normalise)
     graph, state = nnx.split(module)
     params = nnx.to_pure_dict(state)
@@ -57,6 +57,32 @@ def test_all_tokens_may_choose_the_same_experts():
     params = nnx.to_pure_dict(nnx.state(module))
     np.testing.assert_array_equal(module.route(x)[2], np.broadcast_to([3, 1], (3, 4, 2)))
     np.testing.assert_allclose(module(x), dense(params, x, chosen=2, normalise=True), atol=2e-5)
+
+
+def test_blocks_by_hand():
+    """24 choices among 3 experts, 13, 0 and 11 of them: blocks of two rows, the last half full."""
+    first = jnp.array([[0, 2]] * 11 + [[0, 0]])
+    slots, owners, size = blocks(first, 3)
+    assert size == 2  # 24 / (4 x 3)
+    assert len(owners) == 15  # 24 / 2 + 3
+    # Expert 0 fills slots 0 to 12 in the order of the tokens, expert 2 begins with block 7.
+    np.testing.assert_array_equal(slots[:11], [[i, 14 + i] for i in range(11)])
+    np.testing.assert_array_equal(slots[11], [11, 12])
+    np.testing.assert_array_equal(owners[:13], [0] * 7 + [2] * 6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (40, 2), (300, 4)])
+def test_every_choice_has_a_slot_in_a_block_of_its_expert(shape):
+    """For any load: even, random and all on one expert."""
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, 5, shape), np.arange(np.prod(shape)) % 5, np.full(shape, 3)
+    for chosen in draws:
+        chosen = jnp.asarray(chosen).reshape(shape)
+        slots, owners, size = blocks(chosen, 5)
+        assert len(np.unique(slots)) == chosen.size
+        assert int(jnp.max(slots)) < len(owners) * size
+        np.testing.assert_array_equal(owners[slots // size], chosen)
+        assert len(owners) * size <= 1.25 * chosen.size
 
 
 def test_load_balance_loss_by_hand():
