@@ -160,6 +160,20 @@ def language_value(model: ScalarModel) -> ValueFn:
     return ValueFn(model.init, values)
 
 
+def language_step_scores(model: ScalarModel) -> Callable[[Params, Trajectory], Array]:
+    """Scores of steps: `(params, trajectory) -> [*B, T]`, the scalar read after each action.
+
+    `language_value` reads it before the action.
+    """
+
+    def scores(params, trajectory):
+        inputs = trajectory.inputs
+        scalars = _per_token(model.scalars, params, inputs)
+        return scalars[..., inputs.ids.shape[-1] - inputs.completion_length :]
+
+    return scores
+
+
 def language_reward(model: ScalarModel) -> RewardFn:
     """One score per row, [*B]: the scalar at its last real token (segment not 0)."""
 

@@ -12,6 +12,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 |---|---|
 | supervised fine-tuning | `supervised` |
 | reward model, pairwise preference model | `reward_model`, `preference_model` |
+| process reward model, from labels of steps | `process_model`, then `process_reward` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
 | KTO, APO-zero; BCO; DRO: labelled or scored single answers | `unpaired`; `bco`; `dro` |
 | pairs of a policy's own answers | `sample_pairs` |
@@ -52,6 +53,7 @@ from rlhf_jax.recipes.methods import cispo as cispo
 from rlhf_jax.recipes.methods import critic_of as critic_of
 from rlhf_jax.recipes.methods import dapo as dapo
 from rlhf_jax.recipes.methods import dr_grpo as dr_grpo
+from rlhf_jax.recipes.methods import gae_of_steps as gae_of_steps
 from rlhf_jax.recipes.methods import gae_of_turns as gae_of_turns
 from rlhf_jax.recipes.methods import grpo as grpo
 from rlhf_jax.recipes.methods import gspo as gspo
@@ -77,6 +79,9 @@ from rlhf_jax.recipes.online_method import Mix as Mix
 from rlhf_jax.recipes.online_method import OnlineMethod as OnlineMethod
 from rlhf_jax.recipes.online_method import Scored as Scored
 from rlhf_jax.recipes.pairs import sample_pairs as sample_pairs
+from rlhf_jax.recipes.process import process_model as process_model
+from rlhf_jax.recipes.process import process_reward as process_reward
+from rlhf_jax.recipes.process import step_rows as step_rows
 from rlhf_jax.recipes.rewards import Reward as Reward
 from rlhf_jax.recipes.rewards import model_reward as model_reward
 from rlhf_jax.recipes.rewards import task_reward as task_reward

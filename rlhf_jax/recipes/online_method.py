@@ -35,6 +35,7 @@ class Scored(NamedTuple):
       itself was sampled, for ones.
     turn_ids, turn_rewards: [B, K, T] and [B, K, N] of episodes as in `episodes.Turns`, or None; the
       scores are those of whole episodes, so the rewards need not sum to them.
+    step_rewards: [B, K, T] of tokens, where the reward has `steps`.
     """
 
     rollout: Rollout
@@ -44,6 +45,7 @@ class Scored(NamedTuple):
     weights: Float[Array, "B K"] | None = None
     turn_ids: Int[Array, "B K T"] | None = None
     turn_rewards: Float[Array, "B K N"] | None = None
+    step_rewards: Float[Array, "B K T"] | None = None
 
 
 class OnlineMethod(NamedTuple):
@@ -117,6 +119,9 @@ def make_prepare(
         beta = method.beta if kl_target is None else beta
         weights = sampler_weights(rollout, sampling)
         scored = Scored(rollout, scores, ref, beta, weights, *(turns or ())[:2])
+        if reward.steps is not None:
+            steps = reward.steps(reward_params, given, trajectory)
+            scored = scored._replace(step_rewards=steps)
         batch, metrics = method.prepare(params, scored)
         gap = jnp.where(trajectory.mask, rollout.token_logps - ref, 0.0)
         finite = jnp.isfinite(scores)

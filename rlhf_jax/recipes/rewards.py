@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from rlhf_jax.ops.returns import last_step
 from rlhf_jax.recipes.episodes import Transcripts, score_transcripts
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.offline import ScoreScale
@@ -27,11 +28,14 @@ class Reward(NamedTuple):
     host: `(prompts, transcripts [B, K]) -> (arrays, named)`, before the compiled step: arrays for
       `scores`, anything or (); name -> [B, K] numbers to log.
     scores: pure `(params, host's arrays, trajectory [B, K]) -> [B, K]`; NaN leaves an answer out.
+    steps: the same with rewards of tokens, [B, K, T], for credit by steps; None for the score at
+      the last token.
     """
 
     params: Params
     host: Callable[[Prompts, Transcripts], tuple[Any, Scores]]
     scores: Callable[[Params, Any, Trajectory], Float[Array, "B K"]]
+    steps: Callable[[Params, Any, Trajectory], Float[Array, "B K T"]] | None = None
 
 
 def model_reward(lab: LanguageLab, params: Params, scale: ScoreScale) -> Reward:
@@ -83,7 +87,26 @@ def weighted_reward(parts: dict[str, tuple[float, Reward]]) -> Reward:
             start=jnp.zeros(()),
         )
 
-    return Reward({name: one.params for name, (_, one) in parts.items()}, host, scores)
+    def steps(params: Any, given: Any, trajectory: Trajectory) -> Array:
+        total = jnp.zeros(())
+        for name, (weight, one) in parts.items():
+            each = _token_rewards(one)(params[name], given[name], trajectory)
+            total += weight * each
+        return total
+
+    known = any(one.steps is not None for _, one in parts.values())
+    params = {name: one.params for name, (_, one) in parts.items()}
+    return Reward(params, host, scores, steps if known else None)
+
+
+def _token_rewards(reward: Reward) -> Callable[[Params, Any, Trajectory], Array]:
+    """Its `steps`, or its score at the last token."""
+
+    def final(params: Params, given: Any, trajectory: Trajectory) -> Array:
+        scores = reward.scores(params, given, trajectory)
+        return jnp.where(last_step(trajectory.mask), scores[..., None], 0.0)
+
+    return final if reward.steps is None else reward.steps
 
 
 def check_scores(indices: np.ndarray, scores: np.ndarray) -> None:

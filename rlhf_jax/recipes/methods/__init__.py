@@ -27,6 +27,7 @@ from rlhf_jax.recipes.methods.answers import answer_method as answer_method
 from rlhf_jax.recipes.methods.answers import per_token as per_token
 from rlhf_jax.recipes.methods.critic import CriticCredit as CriticCredit
 from rlhf_jax.recipes.methods.critic import critic_of as critic_of
+from rlhf_jax.recipes.methods.critic import gae_of_steps as gae_of_steps
 from rlhf_jax.recipes.methods.critic import ppo as ppo
 from rlhf_jax.recipes.methods.groups import best_of as best_of
 from rlhf_jax.recipes.methods.groups import cispo as cispo

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rlhf_jax.algos import ppo as ppo_update
 from rlhf_jax.algos.ppo import ActorCritic, PPOBatch, PPOConfig
+from rlhf_jax.ops.kl import k1
+from rlhf_jax.ops.returns import answer_discounts, gae
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, flat
@@ -35,7 +38,8 @@ def ppo(
 
     Args:
       critic: first parameters of the value model, e.g. `critic_of` a reward model.
-      credit: of episodes, `gae_of_turns`; None is GAE over tokens, the score at the last of them.
+      credit: `gae_of_turns` of episodes, `gae_of_steps` of a reward of steps; None is GAE over
+        tokens, the score at the last of them.
       epochs, minibatches: as in `algos.epochs.make_epochs`; the order is shuffled even at 1 and 1.
     """
 
@@ -69,6 +73,33 @@ def ppo(
         passes=(epochs, minibatches),
         divisible=not config.whiten_advantages,
     )
+
+
+def gae_of_steps(
+    scored: Scored, values: Float[Array, "B K T"], config: PPOConfig
+) -> tuple[Float[Array, "B K T"], Float[Array, "B K T"]]:
+    """GAE over tokens with the rewards of steps in place of one score, for `ppo`.
+
+    r_t = (reward of the step that ends at t, 0 elsewhere) - beta kl_t.
+
+    Raises:
+      ValueError: the reward has no steps, see `recipes.process.process_reward`.
+    """
+    if scored.step_rewards is None:
+        raise ValueError("credit for steps needs a reward of steps, e.g. process_reward")
+    mask = scored.rollout.trajectory.mask
+    known = mask & jnp.isfinite(scored.scores)[..., None]
+    kl = k1(scored.rollout.token_logps, scored.ref_token_logps)
+    rewards = jnp.where(known, scored.step_rewards, 0.0) - config.beta * jnp.where(mask, kl, 0.0)
+    advantages = gae(
+        rewards,
+        values,
+        answer_discounts(mask, gamma=config.gamma),
+        jnp.zeros_like(scored.scores),
+        gae_lambda=config.gae_lambda,
+        mask=mask,
+    )
+    return advantages, advantages + values
 
 
 def critic_of(reward_params: Params, scale: ScoreScale) -> Params:
