@@ -95,11 +95,11 @@ def exact_match(answer: str, reference: str) -> bool:
     """
     wanted = normalised(extract_result(reference) or reference)
     given = extract_result(answer)
-    number = as_number(wanted)
+    number = exact_number(wanted)
     if number is None:
         return normalised(answer if given is None else given) == wanted
     numbers = NUMBER.findall(normalised(answer if given is None else given))
-    return bool(numbers) and as_number(numbers[-1]) == number
+    return bool(numbers) and exact_number(numbers[-1]) == number
 
 
 def extract_result(text: str) -> str | None:
@@ -132,7 +132,7 @@ def normalised(text: str) -> str:
     return " ".join(re.sub(r"\\?[$%]", "", text).split()).removesuffix(".").rstrip()
 
 
-def as_number(text: str) -> Fraction | None:
+def exact_number(text: str) -> Fraction | None:
     """The value of a decimal number or a fraction; None of anything else."""
     try:
         return Fraction(text.replace(",", "")) if NUMBER.fullmatch(text) else None

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from rlhf_jax.rewards import exact_reward, math_reward, regex_reward
-from rlhf_jax.rewards.verifiers import as_number, exact_match, extract_code, extract_result
+from rlhf_jax.rewards.verifiers import exact_match, exact_number, extract_code, extract_result
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,11 @@ def test_other_answers_do_not(answer, reference):
 
 
 def test_numbers_are_exact():
-    assert as_number("1,234.5") == Fraction(2469, 2)
-    assert as_number("0.1") == Fraction(1, 10)
-    assert [as_number(text) for text in ("1/0", "1e999999999", "1,2", "", "9" * 9999)] == [None] * 5
+    assert exact_number("1,234.5") == Fraction(2469, 2)
+    assert exact_number("0.1") == Fraction(1, 10)
+    assert [exact_number(text) for text in ("1/0", "1e999999999", "1,2", "", "9" * 9999)] == [
+        None
+    ] * 5
 
 
 def test_exact_reward_reads_its_column():
