@@ -98,6 +98,8 @@ def test_in_a_task_none_leaves_out_and_a_failure_names_the_prompts():
     ],
 )
 def test_a_spec_names_a_reward(spec, name, wanted):
+    if name == "regex":
+        pytest.importorskip("regex")
     made = make_reward(spec)
     assert (made.name, made.wanted) == (name, wanted)
     assert made.reward(["p"], ["a"], answer=["a"], solution=["a"], limit=[1]) == [1.0]

@@ -80,16 +80,19 @@ def test_the_last_fenced_block_is_the_code():
 
 
 def test_a_regular_expression_is_searched_for():
+    pytest.importorskip("regex")
     score = regex_reward(r"(?i)^the dog\b.*happ(y|ily)")
     answers = ["The dog lives happily.", "A dog, happy", "the dogs are happy"]
     assert score(["p"] * 3, answers, other=[1, 2, 3]) == [1.0, 0.0, 0.0]
 
 
 def test_an_expression_that_backtracks_without_end_is_cut():
+    pytest.importorskip("regex")
     assert regex_reward(r"(a|aa)+$", seconds=0.05)(["p"], ["a" * 60 + "b"]) == [0.0]
 
 
 def test_a_bad_expression_is_named():
+    pytest.importorskip("regex")
     with pytest.raises(ValueError, match=re.escape("regular expression '(': missing )")):
         regex_reward("(")
 
