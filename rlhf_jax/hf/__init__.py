@@ -11,6 +11,8 @@ loaded.
 
 from rlhf_jax.hf.config import read_config as read_config
 from rlhf_jax.hf.families import FAMILIES as FAMILIES
+from rlhf_jax.hf.peft import read_adapter as read_adapter
+from rlhf_jax.hf.peft import save_adapter as save_adapter
 from rlhf_jax.hf.pretrained import Pretrained as Pretrained
 from rlhf_jax.hf.pretrained import load_model as load_model
 from rlhf_jax.hf.pretrained import load_reward as load_reward

@@ -55,7 +55,7 @@ def open_tensors(folder: Path) -> dict[str, Tensor]:
         a tensor which its file lacks, or a tensor that isn't of floating-point numbers.
     """
     if (folder / SINGLE).is_file():
-        return _open(folder / SINGLE)
+        return open_file(folder / SINGLE)
     if not (folder / INDEX).is_file():
         raise ValueError(_no_weights(folder))
     try:
@@ -66,7 +66,7 @@ def open_tensors(folder: Path) -> dict[str, Tensor]:
     absent = [name for name in files if not (folder / name).is_file()]
     if absent:
         raise ValueError(f"{folder}: {len(absent)} of {len(files)} shards missing, {absent[0]} one")
-    opened = {name: _open(folder / name) for name in files}
+    opened = {name: open_file(folder / name) for name in files}
     tensors = {name: tensor for parts in opened.values() for name, tensor in parts.items()}
     for name, file in placed.items():
         if name not in opened[file]:
@@ -75,7 +75,8 @@ def open_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _open(path: Path) -> dict[str, Tensor]:
+def open_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file; ValueError as in `open_tensors`."""
     try:
         file = safe_open(path, "np")
     except SafetensorError as error:

@@ -60,7 +60,7 @@ class LoRAConfig:
     """
 
     rank: int
-    alpha: float
+    alpha: float | int
     targets: tuple[str, ...]
     trained: tuple[str, ...] = ()
     rank_stabilised: bool = False
