@@ -20,11 +20,12 @@ _HARMLESS = """
 model_type architectures torch_dtype dtype transformers_version use_cache initializer_range
 bos_token_id eos_token_id pad_token_id _name_or_path name_or_path tokenizer_class
 attention_dropout attn_pdrop resid_pdrop embd_pdrop hidden_dropout classifier_dropout
-classifier_dropout_prob output_router_logits cache_implementation _attn_implementation
-_attn_implementation_autoset attn_implementation gradient_checkpointing task_specific_params
-summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout
-id2label label2id num_labels problem_type finetuning_task return_dict output_hidden_states
-output_attentions unsloth_version unsloth_fixed reorder_and_upcast_attn _commit_hash
+classifier_dropout_prob output_router_logits router_jitter_noise cache_implementation
+_attn_implementation _attn_implementation_autoset attn_implementation gradient_checkpointing
+task_specific_params summary_type summary_use_proj summary_activation summary_proj_to_labels
+summary_first_dropout id2label label2id num_labels problem_type finetuning_task return_dict
+output_hidden_states output_attentions unsloth_version unsloth_fixed reorder_and_upcast_attn
+_commit_hash
 """
 HARMLESS = frozenset(_HARMLESS.split())
 # Facts of one file that are not those of another that is written from it.
@@ -88,12 +89,11 @@ def family_of(entries: Entries, name: str) -> Family:
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
         raise ValueError(f"{name}: model_type = {kind!r}: supported are {', '.join(FAMILIES)}")
-    ends = (family.causal, REWARD, "Model")
+    classes = (family.causal, family.reward, f"{family.name}Model")
     for architecture in entries.get("architectures") or ():
-        if architecture not in [family.name + end for end in ends]:
+        if architecture not in classes:
             raise ValueError(
-                f"{name}: architectures = {architecture!r}: supported are "
-                f"{', '.join(family.name + end for end in ends)}"
+                f"{name}: architectures = {architecture!r}: supported are {', '.join(classes)}"
             )
     return family
 
@@ -141,8 +141,8 @@ def write_entries(
 
 def _names(kind: str, config: TransformerConfig, reward: bool) -> Mapping[str, Any]:
     family = FAMILIES[kind]
-    end = REWARD if reward else family.causal
-    return {"architectures": [family.name + end], "torch_dtype": config.param_dtype}
+    name = family.reward if reward else family.causal
+    return {"architectures": [name], "torch_dtype": config.param_dtype}
 
 
 def _written(kind: str, config: TransformerConfig) -> dict[str, Any]:

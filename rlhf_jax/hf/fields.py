@@ -10,6 +10,7 @@ from rlhf_jax.models import MoEConfig, TransformerConfig
 
 Entries = Mapping[str, Any]  # of a config.json
 REQUIRED = object()
+PATTERNS = ("sliding_window_pattern", "_sliding_window_pattern")
 ACTIVATIONS = {
     "silu": "silu",
     "gelu": "gelu",
@@ -39,6 +40,18 @@ def same(theirs: str, ours: str, default: Any = REQUIRED) -> Field:
         if not isinstance(value, (int, float) if kind is float else kind):
             found = "none" if value is REQUIRED else repr(value)
             raise ValueError(f"{theirs} must be of type {kind.__name__}, got {found}")
+        return {ours: value}
+
+    return Field((theirs,), read, lambda config: {theirs: getattr(config, ours)})
+
+
+def optional(theirs: str, ours: str, default: float | None) -> Field:
+    """A number or null; `default` is the value of an absent entry."""
+
+    def read(entries: Entries) -> dict[str, Any]:
+        value = entries.get(theirs, default)
+        if value is not None and not isinstance(value, (int, float)):
+            raise ValueError(f"{theirs} must be a number or null, got {value!r}")
         return {ours: value}
 
     return Field((theirs,), read, lambda config: {theirs: getattr(config, ours)})
@@ -101,6 +114,32 @@ def several(theirs: str, *ours: str, default: Any) -> Field:
     return Field((theirs,), read, lambda config: {theirs: getattr(config, ours[0])})
 
 
+def unused(theirs: str, ours: str) -> Field:
+    """An entry that changes nothing; the value of a setting is written."""
+    return Field((theirs,), lambda entries: {}, lambda config: {theirs: getattr(config, ours)})
+
+
+def equal_heads(count: str, width: str) -> Field:
+    """GPT-2's heads: as many for keys and values as for queries, together as wide as the model."""
+
+    def read(entries: Entries) -> dict[str, Any]:
+        number, size = entries.get(count), entries.get(width)
+        if not isinstance(number, int) or not isinstance(size, int) or size % number:
+            raise ValueError(f"{width} = {size!r} must be a multiple of {count} = {number!r}")
+        return {"num_heads": number, "num_kv_heads": number, "head_dim": size // number}
+
+    return Field((count,), read, lambda config: {count: config.num_heads})
+
+
+def inner_width(theirs: str, width: str) -> Field:
+    """GPT-2's width of the MLP; null is four times that of the model."""
+
+    def read(entries: Entries) -> dict[str, Any]:
+        return {"d_ff": entries.get(theirs) or 4 * entries[width]}
+
+    return Field((theirs,), read, lambda config: {theirs: config.d_ff})
+
+
 def activation(theirs: str, default: str, names: Mapping[str, str] = ACTIVATIONS) -> Field:
     """The activation of the MLP, by its name in `transformers`."""
 
@@ -114,6 +153,20 @@ def activation(theirs: str, default: str, names: Mapping[str, str] = ACTIVATIONS
         return {theirs: next(t for t, ours in names.items() if ours == config.activation)}
 
     return Field((theirs,), read, write)
+
+
+def attention_scale(default: int) -> Field:
+    """Gemma's query_pre_attn_scalar, the scale to the power of -2."""
+    name = "query_pre_attn_scalar"
+
+    def read(entries: Entries) -> dict[str, Any]:
+        return {"attention_scale": entries.get(name, default) ** -0.5}
+
+    def write(config: TransformerConfig) -> dict[str, Any]:
+        # Whole, as `transformers` asks: the root of its inverse is the scale again.
+        return {name: round((config.attention_scale or config.head_dim**-0.5) ** -2)}
+
+    return Field((name,), read, write)
 
 
 def windows(
@@ -131,8 +184,7 @@ def windows(
       optional: whether the window counts only with use_sliding_window, as in Qwen.
     """
     switches = ("use_sliding_window", "max_window_layers") if optional else ()
-    types = () if local is None else ("layer_types", "sliding_window_pattern")
-    types = (*types, "_sliding_window_pattern") if types else ()
+    types = () if local is None else ("layer_types", *PATTERNS)
 
     def read(entries: Entries) -> dict[str, Any]:
         window = entries.get("sliding_window", default)
@@ -164,7 +216,7 @@ def windows(
     return Field(("sliding_window", *switches, *types), read, write)
 
 
-def experts(count: tuple[str, ...], *, normalise: bool | None) -> Field:
+def experts(*count: str, normalise: bool | None) -> Field:
     """A mixture of experts.
 
     Args:

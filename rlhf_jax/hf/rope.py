@@ -98,9 +98,10 @@ def _scaling(given: dict[str, Any], longest: int | None) -> dict[str, Any]:
 
 def _yarn(given: dict[str, Any], longest: int | None) -> dict[str, Any]:
     """The numbers of yarn, attention_factor in place of mscale and mscale_all_dim."""
-    given = {"original_max_position_embeddings": longest, **given}
-    if given.get("factor") is None and longest is not None:
-        given["factor"] = longest / given["original_max_position_embeddings"]
+    original = given.get("original_max_position_embeddings") or longest
+    given = {**given, "original_max_position_embeddings": original}
+    if given.get("factor") is None and longest and original:
+        given["factor"] = longest / original
     scales = [given.pop(name, None) for name in ("mscale", "mscale_all_dim")]
     if all(scales) and given.get("attention_factor") is None:
         top, bottom = (0.1 * scale * math.log(given["factor"]) + 1.0 for scale in scales)

@@ -33,12 +33,48 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+LINEAR = {"rope_type": "linear", "rope_theta": 5_000.0, "factor": 2.0}
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10_000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+QWEN_WINDOW = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+GEMMA = GROUPED | {"head_dim": 10}  # not 32 / 4
+GEMMA_2 = GEMMA | {"sliding_window": 8, "query_pre_attn_scalar": 20, "num_hidden_layers": 3}
+GPT2 = {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
+EXPERTS = {"num_local_experts": 5, "num_experts_per_tok": 2}
 CASES = {
     "llama": ("Llama", GROUPED),
-    "llama, heads wider than d": ("Llama", SIZE | {"num_key_value_heads": 1, "head_dim": 12}),
+    "llama, wide heads": ("Llama", SIZE | {"num_key_value_heads": 1, "head_dim": 12}),
     "llama, tied": ("Llama", GROUPED | {"tie_word_embeddings": True, "rms_norm_eps": 1e-5}),
-    "qwen 2": ("Qwen2", GROUPED),
+    "llama, biases": ("Llama", GROUPED | {"attention_bias": True, "mlp_bias": True}),
+    "llama 3": ("Llama", GROUPED | {"rope_parameters": LLAMA3}),
+    "llama, linear": ("Llama", GROUPED | {"rope_parameters": LINEAR}),
+    "llama, dynamic": ("Llama", GROUPED | {"rope_parameters": DYNAMIC}),
+    "llama, yarn": ("Llama", GROUPED | {"rope_parameters": YARN}),
     "mistral": ("Mistral", GROUPED | {"sliding_window": None}),
+    "mistral, window": ("Mistral", GROUPED | {"sliding_window": 8}),
+    "mixtral": ("Mixtral", GROUPED | EXPERTS | {"sliding_window": 8}),
+    "qwen 2": ("Qwen2", GROUPED),
+    "qwen 2, window": ("Qwen2", GROUPED | QWEN_WINDOW),
+    "qwen 3": ("Qwen3", GROUPED | {"head_dim": 10}),
+    "qwen 3 moe": (
+        "Qwen3Moe",
+        GROUPED | {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 12},
+    ),
+    "gemma": ("Gemma", GEMMA),
+    "gemma 2": ("Gemma2", GEMMA_2),
+    "gemma 3": ("Gemma3Text", GEMMA_2 | {"sliding_window_pattern": 2}),
+    "gemma 3, scaled": (
+        "Gemma3Text",
+        GEMMA_2 | {"rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+    ),
+    "olmo 2": ("Olmo2", GROUPED),
+    "gpt 2": ("GPT2", GPT2),
+    "gpt 2, narrow mlp": ("GPT2", GPT2 | {"n_inner": 20, "tie_word_embeddings": False}),
 }
 FIRST = "llama"
 PROMPTS = [[5, 17, 3, 98, 40], [7], [61, 61, 2, 9, 33, 80, 12, 44]]
@@ -76,7 +112,7 @@ def test_a_family_is_that_of_transformers(tmp_path, family, settings):
     np.testing.assert_array_equal(their_logits(back, ids, mask), wanted)
 
 
-REWARDS = {FIRST: CASES[FIRST], "qwen 2": CASES["qwen 2"]}
+REWARDS = {name: CASES[name] for name in (FIRST, "qwen 2", "gemma 3", "gpt 2", "qwen 3 moe")}
 
 
 @pytest.mark.parametrize(("family", "settings"), marked(REWARDS))

@@ -38,10 +38,14 @@ def write_checkpoint(folder, family, *, head="CausalLM", seed=0, **settings):
     config = getattr(transformers, f"{family}Config")(**settings)
     torch.manual_seed(seed)
     with quiet():
-        model = getattr(transformers, f"AutoModelFor{head}").from_config(config).eval()
+        model = (
+            getattr(transformers, f"AutoModelFor{head}")
+            .from_config(config, attn_implementation="eager")
+            .eval()
+        )
         with torch.no_grad():
             for name, weight in model.named_parameters():
-                spread = 0.1 if weight.ndim == 1 else 0.4
+                spread = 0.1 if weight.ndim == 1 else 0.3
                 centre = 1.0 if weight.ndim == 1 and "norm" in name and "bias" not in name else 0.0
                 weight.copy_(centre + spread * torch.randn_like(weight))
         model.save_pretrained(folder)
@@ -53,7 +57,7 @@ def load_theirs(folder, head="CausalLM"):
     torch, transformers = libraries()
     with quiet():
         auto = getattr(transformers, f"AutoModelFor{head}")
-        return auto.from_pretrained(folder, dtype=torch.float32).eval()
+        return auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
 def quiet():
