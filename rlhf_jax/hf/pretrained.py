@@ -25,6 +25,7 @@ from rlhf_jax.hf.config import (
 from rlhf_jax.hf.families import FAMILIES
 from rlhf_jax.hf.params import read_leaves, written
 from rlhf_jax.hf.tensors import write_tensors
+from rlhf_jax.hf.vocabulary import read_vocabulary
 from rlhf_jax.models import TransformerConfig, make_reward_model, make_transformer
 from rlhf_jax.models.config import FloatName
 from rlhf_jax.types import Params, Vocabulary
@@ -35,12 +36,14 @@ KEPT = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("tokenizer.model", "vocab.json", "merges.txt"),
 )
+TOKENIZERS = {"tokenizer.json", "tokenizer.model", "vocab.json"}
 
 
 class Pretrained(NamedTuple):
     """A model and all that its folder says about it.
 
     params: of `make_transformer(config)`, or of `make_reward_model(config)` from `load_reward`.
+    vocabulary: None if the folder has no tokenizer.
     files: name -> content of those files of the source folder that `save_model` writes again.
     """
 
@@ -111,7 +114,15 @@ def _described(folder: Path | str, config: TransformerConfig, params: Params) ->
     """With the tokenizer and the files of the folder."""
     paths = [Path(folder) / name for name in KEPT]
     files = {path.name: path.read_bytes() for path in paths if path.is_file()}
-    return Pretrained(config, params, files=files)
+    vocabulary = read_vocabulary(folder) if files.keys() & TOKENIZERS else None
+    if vocabulary is not None:
+        highest = max(vocabulary.tokenizer.get_vocab().values())
+        if highest >= config.vocab_size:
+            raise ValueError(
+                f"{folder}: the tokenizer has id {highest}, the model {config.vocab_size} ids: "
+                "this is the tokenizer of another model"
+            )
+    return Pretrained(config, params, vocabulary, files=files)
 
 
 def save_model(folder: Path | str, model: Pretrained, *, shard_bytes: int = 5_000_000_000) -> None:

@@ -125,7 +125,10 @@ def write_tensors(
     for number, names in enumerate(shards, start=1):
         file = SINGLE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
         arrays = {name: np.ascontiguousarray(tensors[name][1]()) for name in names}
+        (folder / file).touch()
+        mode = (folder / file).stat().st_mode  # safetensors leaves only the owner's rights
         save_file(arrays, folder / file, metadata={"format": "pt"})
+        (folder / file).chmod(mode)
         places |= dict.fromkeys(names, file)
     if count > 1:
         total = sum(size for size, _ in tensors.values())
