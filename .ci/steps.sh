@@ -18,14 +18,14 @@ lint_docs_types() {
 }
 
 parity() {
-  echo "== parity: TRL, rlax and, in an environment of its own, Tunix"
+  echo "== parity: TRL, rlax, transformers and, in an environment of its own, Tunix"
   fresh tunix
   pip install -q -c benchmarks/parity/tunix-constraints.txt google-tunix==0.1.7
   deactivate
   fresh parity
   pip install -q -c constraints.txt -e '.[test,parity]'
   RLHF_JAX_TUNIX_PYTHON="$work/tunix/bin/python" \
-    python -m pytest -m '' -n 0 tests/benchmarks/test_parity.py
+    python -m pytest -m '' -n 0 tests/benchmarks/test_parity.py tests/hf
   deactivate
 }
 

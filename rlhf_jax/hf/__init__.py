@@ -1,9 +1,23 @@
 """Models of Hugging Face in and out: a folder becomes a `Pretrained`, and back.
 
-    family             model_type
-    Llama 2, 3         llama
-    Mistral            mistral
-    Qwen 2, 2.5        qwen2
+    family               model_type
+    Llama 2, 3           llama
+    Mistral, Mixtral     mistral, mixtral
+    Qwen 2, 2.5, 3       qwen2, qwen3, qwen3_moe
+    Gemma 1, 2, 3 text   gemma, gemma2, gemma3_text
+    OLMo 2               olmo2
+    GPT-2                gpt2
+
+>>> import jax, tempfile
+>>> from rlhf_jax.models import TransformerConfig, make_transformer
+>>> size = dict(d_model=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=4, d_ff=8)
+>>> config = TransformerConfig(vocab_size=9, **size)
+>>> params = make_transformer(config).init(jax.random.key(0))
+>>> folder = tempfile.mkdtemp()
+>>> save_model(folder, Pretrained(config, params))
+>>> model = load_model(folder)
+>>> model.config == config, model.params["trunk"]["embed"].shape
+(True, (9, 8))
 
 Every entry of config.json is used, known to be harmless, or refused by name; pickles are never
 loaded.

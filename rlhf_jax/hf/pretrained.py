@@ -9,10 +9,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jax.sharding import Mesh
 
+from rlhf_jax.data.templates import ChatTemplate
 from rlhf_jax.hf.config import (
     CONFIG,
     check_one_label,
@@ -25,16 +26,18 @@ from rlhf_jax.hf.config import (
 from rlhf_jax.hf.families import FAMILIES
 from rlhf_jax.hf.params import read_leaves, written
 from rlhf_jax.hf.tensors import write_tensors
-from rlhf_jax.hf.vocabulary import read_vocabulary
+from rlhf_jax.hf.tokenizer_files import token_ids, tokenizer_files
+from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
 from rlhf_jax.models import TransformerConfig, make_reward_model, make_transformer
 from rlhf_jax.models.config import FloatName
 from rlhf_jax.types import Params, Vocabulary
 
-# The files of a checkpoint folder that a model saved from it keeps.
+# The files (patterns) of a checkpoint folder that a model saved from it keeps.
 KEPT = (
     *(CONFIG, "generation_config.json", "chat_template.jinja", "tokenizer.json"),
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("tokenizer.model", "vocab.json", "merges.txt"),
+    *("tokenizer.model", "vocab.json", "merges.txt", "chat_template.json"),
+    "additional_chat_templates/*.jinja",
 )
 TOKENIZERS = {"tokenizer.json", "tokenizer.model", "vocab.json"}
 
@@ -43,14 +46,14 @@ class Pretrained(NamedTuple):
     """A model and all that its folder says about it.
 
     params: of `make_transformer(config)`, or of `make_reward_model(config)` from `load_reward`.
-    vocabulary: None if the folder has no tokenizer.
+    vocabulary, chat: None if the folder has no tokenizer, no chat template.
     files: name -> content of those files of the source folder that `save_model` writes again.
     """
 
     config: TransformerConfig
     params: Params
     vocabulary: Vocabulary | None = None
-    chat: Any = None
+    chat: ChatTemplate | None = None
     files: Mapping[str, bytes] = MappingProxyType({})
 
 
@@ -112,8 +115,8 @@ def load_reward(
 
 def _described(folder: Path | str, config: TransformerConfig, params: Params) -> Pretrained:
     """With the tokenizer and the files of the folder."""
-    paths = [Path(folder) / name for name in KEPT]
-    files = {path.name: path.read_bytes() for path in paths if path.is_file()}
+    paths = [path for name in KEPT for path in sorted(Path(folder).glob(name))]
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
     vocabulary = read_vocabulary(folder) if files.keys() & TOKENIZERS else None
     if vocabulary is not None:
         highest = max(vocabulary.tokenizer.get_vocab().values())
@@ -122,7 +125,7 @@ def _described(folder: Path | str, config: TransformerConfig, params: Params) ->
                 f"{folder}: the tokenizer has id {highest}, the model {config.vocab_size} ids: "
                 "this is the tokenizer of another model"
             )
-    return Pretrained(config, params, vocabulary, files=files)
+    return Pretrained(config, params, vocabulary, read_chat_template(folder), files)
 
 
 def save_model(folder: Path | str, model: Pretrained, *, shard_bytes: int = 5_000_000_000) -> None:
@@ -132,7 +135,9 @@ def save_model(folder: Path | str, model: Pretrained, *, shard_bytes: int = 5_00
 
     Args:
       folder: new or empty.
-      model: parameters are written in their dtype.
+      model: parameters are written in their dtype. A model that was trained here,
+        `Pretrained(config, params, vocabulary)`, becomes one of the first family of `FAMILIES`
+        that computes the same.
       shard_bytes: largest file of weights, unless a single tensor is larger.
     Raises:
       ValueError: the folder has files, no family of `FAMILIES` computes this model, or a reward
@@ -149,10 +154,15 @@ def save_model(folder: Path | str, model: Pretrained, *, shard_bytes: int = 5_00
         )
     source = parse_entries(model.files[CONFIG], CONFIG) if CONFIG in model.files else None
     entries = write_entries(model.config, reward=reward, source=source)
+    files = dict(model.files)
+    if model.vocabulary is not None and source is None:
+        files |= tokenizer_files(model.vocabulary)
+        entries |= token_ids(model.vocabulary)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = written(FAMILIES[entries["model_type"]], params)
     write_tensors(folder, tensors, shard_bytes=shard_bytes)
-    for name, content in model.files.items():
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     # Last, so that a folder with a config.json is whole.
     (folder / CONFIG).write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
