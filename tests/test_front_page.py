@@ -15,7 +15,7 @@ from rlhf_jax import losses
 
 LIBRARY = Path(__file__).parent.parent / "rlhf_jax"
 DOORS = [path for path in sorted(LIBRARY.rglob("__init__.py")) if "import " in path.read_text()]
-WITH_EXAMPLES = ["rlhf_jax.losses", "rlhf_jax.ops", "rlhf_jax.sampling"]
+WITH_EXAMPLES = ["rlhf_jax.hf", "rlhf_jax.losses", "rlhf_jax.ops", "rlhf_jax.sampling"]
 SCREEN = 30  # lines
 
 HEAVY = [
