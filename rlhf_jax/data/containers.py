@@ -119,7 +119,7 @@ def _folder_files(path: Path) -> list[Path]:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         return [path / entry["filename"] for entry in state["_data_files"]]
     entries = sorted(path.iterdir())
-    files = [file for file in entries if file.is_file() and _is_data(file)]
+    files = [file for file in entries if file.is_file() and has_data_suffix(file)]
     if not files:
         found = ", ".join(entry.name for entry in entries[:8]) or "nothing"
         raise ValueError(f"{path}: no data file ({', '.join(SUFFIXES)}) in this folder: {found}")
@@ -132,7 +132,8 @@ def _folder_files(path: Path) -> list[Path]:
     return files
 
 
-def _is_data(path: Path) -> bool:
+def has_data_suffix(path: Path) -> bool:
+    """Whether the name of a file is that of a file of rows."""
     hidden = path.name.startswith(".") or path.name in _DESCRIPTIONS
     return not hidden and _suffix(path) in SUFFIXES
 
