@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import grain
-from array_record.python.array_record_module import ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordWriter  # ty: ignore  # compiled
 
 from rlhf_jax.data.containers import data_files
 from rlhf_jax.data.formats import Tally, stream_records
