@@ -64,7 +64,7 @@ class Ranking(NamedTuple):
     scores: tuple[float, ...]
 
 
-class Prompt(NamedTuple):
+class PromptRecord(NamedTuple):
     """A prompt without an answer.
 
     reference: the right answer, for a verifier, or None. fields: the whole row.
@@ -75,14 +75,14 @@ class Prompt(NamedTuple):
     fields: Mapping[str, Any] = MappingProxyType({})
 
 
-Record = Pair | Answer | Labelled | Steps | Ranking | Prompt
+Record = Pair | Answer | Labelled | Steps | Ranking | PromptRecord
 KINDS = {
     "pairs": Pair,
     "answers": Answer,
     "labelled": Labelled,
     "steps": Steps,
     "rankings": Ranking,
-    "prompts": Prompt,
+    "prompts": PromptRecord,
 }
 
 
@@ -113,7 +113,7 @@ CONVERSIONS: dict[tuple[str, str], Callable[[Any], list[Any]]] = {
     ],
     ("labelled", "answers"): lambda x: [Answer(x.prompt, x.answer, x.tools)] if x.label else [],
     **{
-        (kind, "prompts"): lambda record: [Prompt(record.prompt)]
+        (kind, "prompts"): lambda record: [PromptRecord(record.prompt)]
         for kind in ("pairs", "rankings", "labelled")
     },
 }

@@ -7,7 +7,7 @@ import pytest
 
 from rlhf_jax.data.formats import FORMATS, Tally, read_rows, stream_records
 from rlhf_jax.data.formats.reading import fits
-from rlhf_jax.data.records import Answer, Labelled, Pair, Prompt, Ranking, Steps
+from rlhf_jax.data.records import Answer, Labelled, Pair, PromptRecord, Ranking, Steps
 
 FILES = Path(__file__).parent / "format_files"
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "formats"
@@ -173,7 +173,10 @@ EXPECTED = {
         [Answer("", "Once upon a time\nthere was a dog."), Answer("", "The end.")],
     ),
     "gsm8k.jsonl": ("prompt_completion", [Answer("1+1?", "1+1=<<1+1=2>>2\n#### 2")]),
-    "prompts.jsonl": ("prompts", [Prompt("Name a fruit.", None, {"prompt": "Name a fruit."})]),
+    "prompts.jsonl": (
+        "prompts",
+        [PromptRecord("Name a fruit.", None, {"prompt": "Name a fruit."})],
+    ),
 }
 
 
@@ -235,7 +238,7 @@ def test_pairs_become_labelled_answers_and_answers():
         Labelled("The sky is", " green.", False),
     ]
     assert list(read_rows(path, kind="answers").records) == [Answer("The sky is", " blue.")]
-    assert list(read_rows(path, kind="prompts").records) == [Prompt("The sky is")]
+    assert list(read_rows(path, kind="prompts").records) == [PromptRecord("The sky is")]
     kept = read_rows(FILES / "trl_unpaired.jsonl", kind="answers").records
     assert list(kept) == [Answer("The sky is", " blue.")]
 

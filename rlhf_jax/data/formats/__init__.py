@@ -9,7 +9,7 @@ A format is one entry of `FORMATS` (`table.py`): its columns, an example and a f
 to records. docs/data.md lists them.
 """
 
-from rlhf_jax.data.formats.reading import Rows as Rows
+from rlhf_jax.data.formats.reading import FileRecords as FileRecords
 from rlhf_jax.data.formats.reading import Tally as Tally
 from rlhf_jax.data.formats.reading import read_rows as read_rows
 from rlhf_jax.data.formats.reading import stream_records as stream_records

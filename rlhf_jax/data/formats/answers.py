@@ -23,7 +23,7 @@ from rlhf_jax.data.formats.prompts import (
     prompt_of,
 )
 from rlhf_jax.data.messages import all_answers, check_answered, last_answer, read_tools
-from rlhf_jax.data.records import Answer, Labelled, Prompt, Steps, Text
+from rlhf_jax.data.records import Answer, Labelled, PromptRecord, Steps, Text
 
 COMPLETION = ("completion", "answer", "response", "output")
 LABEL = ("label", "kto_tag")
@@ -93,7 +93,7 @@ def prompt_only(fields: Fields) -> Parsed:
         asked = prompt_of(fields)
     if isinstance(asked, tuple) and asked[-1]["role"] == "assistant":
         raise BadRow("the prompt ends with an assistant message; remove it, or train on it by sft")
-    return Parsed([Prompt(asked, reference, fields)])
+    return Parsed([PromptRecord(asked, reference, fields)])
 
 
 def _asked_given(fields: Fields) -> tuple[Text, Text]:

@@ -29,7 +29,7 @@ def cleaned(record: Record, counts: Counter[str]) -> Record | None:
     elif isinstance(record, Pair):
         if is_blank(record.chosen) or is_blank(record.rejected):
             reason = "blank answers"
-        elif same(record.chosen, record.rejected):
+        elif equal_texts(record.chosen, record.rejected):
             reason = "equal answers"
         elif record.margin is not None and record.margin < 0:
             counts["chosen scored lower, kept"] += 1
@@ -43,7 +43,7 @@ def cleaned(record: Record, counts: Counter[str]) -> Record | None:
     return None
 
 
-def same(first: Text, second: Text) -> bool:
+def equal_texts(first: Text, second: Text) -> bool:
     """Whether two texts, or two lists of messages, are equal up to spaces at their ends."""
     return text_key(first) == text_key(second)
 

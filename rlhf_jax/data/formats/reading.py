@@ -38,7 +38,7 @@ class Tally:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class FileRecords:
     """Records of one file, in its order; at least one.
 
     format: its name. kind: of the records, which are all `KINDS[kind]`. rows: of the file. counts:
@@ -66,7 +66,7 @@ def read_rows(
     kind: str | None = None,
     format: str | None = None,
     formats: Sequence[Format] = FORMATS,
-) -> Rows:
+) -> FileRecords:
     """All records of a file; `cleaning` says which are dropped.
 
     If both answers of most pairs of texts begin with the prompt, it is removed from them. If some
@@ -94,7 +94,7 @@ def read_rows(
     found = kind or (tally.format.kind if tally.format else "records")
     if tally.format is None or not records:
         raise ValueError(f"{path}: no {found} ({_counted(tally)}); give a file with at least one")
-    return Rows(
+    return FileRecords(
         format=tally.format.name,
         kind=found,
         records=tuple(records),
