@@ -108,6 +108,25 @@ def accumulate(
     return update
 
 
+def add_penalty(objective: BatchObjective, penalty: Callable[..., Array]) -> BatchObjective:
+    """objective(params, batch) + penalty(params, batch), e.g. the load-balance loss of experts.
+
+    Args:
+      objective: `(params, batch, *rest) -> (loss as a Mean, diagnostics)`.
+      penalty: `(params, batch) -> ` a scalar. Over micro-batches it is averaged with their weights.
+    Returns:
+      The same kind of function; "penalty" is added to the diagnostics.
+    """
+
+    def penalised(params: Params, batch: PyTree, *rest: Any) -> tuple[Mean, Diagnostics]:
+        loss, diagnostics = objective(params, batch, *rest)
+        added = Mean(loss.weight * penalty(params, batch), loss.weight)
+        diagnostics = {**diagnostics, "penalty": added}
+        return Mean(loss.total + added.total, loss.weight), diagnostics
+
+    return penalised
+
+
 def map_parts(function: Callable[[PyTree], PyTree], batch: PyTree, *, parts: int) -> PyTree:
     """`function` of a batch, one result [B] per row, computed on micro-batches one by one."""
     if parts == 1:

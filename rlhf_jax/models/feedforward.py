@@ -50,9 +50,9 @@ class Experts(nnx.Module):
 
     w_e is p_e, or p_e over the sum of the k. Every token gets its k experts, whatever the load: the
     rows of each expert are laid out in blocks of their own, and a loop over the blocks multiplies
-    each by the weights of its expert. Padding adds at most a quarter, so the arithmetic grows with
-    k and not with E. (`jax.lax.ragged_dot` is one kernel for this on TPU, but elsewhere it masks
-    dense products with all E experts.)
+    each by the weights of its expert. With 32 rows per expert or more, padding adds a quarter at
+    most, so the arithmetic grows with k and not with E. (`jax.lax.ragged_dot` is one kernel for
+    this on TPU, but elsewhere it masks dense products with all E experts.)
     """
 
     def __init__(self, config: TransformerConfig, moe: MoEConfig, rngs: nnx.Rngs):
@@ -119,7 +119,8 @@ def blocks(
       block; blocks that are left over belong to anyone. size: rows of a block, static.
     """
     flat, pairs = chosen.reshape(-1), chosen.size
-    size = min(max(pairs // (4 * experts), 1), 256)
+    # 8 rows: a product of fewer is as slow, since it waits for the weights of the expert.
+    size = min(max(pairs // (4 * experts), 8), 256)
     count = min(pairs, pairs // size + experts)  # enough for any load
     loads = jnp.bincount(flat, length=experts)
     ends = jnp.cumsum(-(-loads // size))

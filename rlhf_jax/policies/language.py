@@ -151,6 +151,24 @@ def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
     return Policy(model.init, logits, logps)
 
 
+def language_router_loss(
+    model: Transformer,
+) -> Callable[[Params, LanguageInputs], Float[Array, ""]]:
+    """load_balance_weight times the router loss of a mixture of experts, over the real tokens.
+
+    A function of params and inputs, for `algos.gradient.add_penalty`. It costs a forward and a
+    backward pass of its own.
+    """
+    moe = model.config.moe
+    if moe is None:
+        raise ValueError("a model without experts (moe=None) has no router loss")
+
+    def loss(params, inputs):
+        return moe.load_balance_weight * model.router_loss(params, *_rows(inputs))
+
+    return loss
+
+
 def language_value(model: ScalarModel) -> ValueFn:
     """State values: the scalar of the last real token before each action, [*B, T]."""
 
@@ -287,11 +305,17 @@ def _pair_row(first: LanguageInputs, second: LanguageInputs, separator: int) -> 
     )
 
 
+def _rows(inputs: LanguageInputs) -> tuple[Array, Array, Array]:
+    """Ids, positions and segments as [B, L]."""
+    parts = (inputs.ids, inputs.positions, inputs.segments)
+    ids, positions, segments = (part.reshape(-1, part.shape[-1]) for part in parts)
+    return ids, positions, segments
+
+
 def _per_token(run: Callable[..., Array], params: Params, inputs: LanguageInputs) -> Array:
     """[*B, L] or [*B, L, d]: a [B, L] model function on inputs of any leading axes."""
-    lead, length = inputs.ids.shape[:-1], inputs.ids.shape[-1]
-    rows = (part.reshape(-1, length) for part in (inputs.ids, inputs.positions, inputs.segments))
-    out = run(params, *rows)
+    lead = inputs.ids.shape[:-1]
+    out = run(params, *_rows(inputs))
     return out.reshape(*lead, *out.shape[1:])
 
 
