@@ -52,14 +52,18 @@ def one_word_lab() -> LanguageLab:
         found = logps(params, trajectory.inputs, actions)
         return Rollout(trajectory, found, found, full[..., 0])
 
-    fields = dict.fromkeys(LanguageLab._fields) | {
-        "seed": 0,
-        "vocabulary": VOCABULARY,
-        "prompt_length": 3,
-        "answer_length": 1,
-        "policy": Policy(lambda key: jnp.zeros(VOCABULARY.size), logits, logps),
-        "draw": draw,
-        "token_logps": lambda params, t: logps(params, t.inputs, t.actions),
-        "scores": lambda params, t: params[t.actions[..., 0]],
-    }
+    fields = (
+        dict.fromkeys(LanguageLab._fields)
+        | LanguageLab._field_defaults
+        | {
+            "seed": 0,
+            "vocabulary": VOCABULARY,
+            "prompt_length": 3,
+            "answer_length": 1,
+            "policy": Policy(lambda key: jnp.zeros(VOCABULARY.size), logits, logps),
+            "draw": draw,
+            "token_logps": lambda params, t: logps(params, t.inputs, t.actions),
+            "scores": lambda params, t: params[t.actions[..., 0]],
+        }
+    )
     return LanguageLab(**fields)

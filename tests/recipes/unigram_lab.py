@@ -49,7 +49,7 @@ def unigram_lab(seed=0) -> LanguageLab:
         numbers = jnp.broadcast_to(first + jnp.arange(samples), shape)
         return run(params, prompts.inputs, prompts.indices, numbers, key, config=config)
 
-    fields = dict.fromkeys(LanguageLab._fields)
+    fields = dict.fromkeys(LanguageLab._fields) | LanguageLab._field_defaults
     fields |= {
         "seed": seed,
         "vocabulary": VOCABULARY,
