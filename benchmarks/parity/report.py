@@ -35,7 +35,7 @@ NOT_COMPARED = """\
 ## Not in the table
 
 - TRL {trl} no longer has PPO, unpaired BCO, XPO, Nash-MD and process reward trainers.
-- TRL's load balancing of experts and its distillation trainers have no counterpart here.
+- TRL's load balancing of experts is not compared. Its distillation has no counterpart here.
 - Objectives of this library that no peer has are proven by the tests alone.
 """
 
