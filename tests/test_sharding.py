@@ -47,7 +47,6 @@ def steps(step_fn, count=4):
     return state, losses
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("model", [1, 2, 8])
 def test_eight_devices_agree_with_one(model):
     assert len(jax.devices()) == 8

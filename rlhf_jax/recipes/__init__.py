@@ -38,6 +38,8 @@ from rlhf_jax.recipes.evaluation import perplexity as perplexity
 from rlhf_jax.recipes.files import answer_records as answer_records
 from rlhf_jax.recipes.files import jsonl_task as jsonl_task
 from rlhf_jax.recipes.files import pair_records as pair_records
+from rlhf_jax.recipes.guards import guarded as guarded
+from rlhf_jax.recipes.guards import known_first_loss as known_first_loss
 from rlhf_jax.recipes.lab import LanguageLab as LanguageLab
 from rlhf_jax.recipes.lab import adamw_cosine as adamw_cosine
 from rlhf_jax.recipes.lab import device_mesh as device_mesh

@@ -33,7 +33,7 @@ class Measured(NamedTuple):
     with a step also "return", and an answer is a whole episode.
     scores: [N, K] of a reward model, or None. log_ratios: [N, K] log pi - log pi_ref, their mean
     estimates KL(pi || pi_ref) in nats per answer. lengths: [N, K] tokens that count, the stop token
-    included. finished: [N, K] bool, False where the length ran out.
+    included. finished: [N, K] bool, False where the length ran out. ref_logps: [N, K] log pi_ref.
     """
 
     texts: list[list[str]]
@@ -42,6 +42,7 @@ class Measured(NamedTuple):
     log_ratios: np.ndarray
     lengths: np.ndarray
     finished: np.ndarray
+    ref_logps: np.ndarray
 
 
 def measure(
@@ -79,13 +80,15 @@ def measure(
         trajectory = rollout.trajectory
         ref = sequence_logps(lab.token_logps(ref_params, trajectory), trajectory.mask)
         log_ratios = sequence_logps(rollout.token_logps, trajectory.mask) - ref
-        return *_drawn_columns(lab, rollout, turns, reward), log_ratios
+        return *_drawn_columns(lab, rollout, turns, reward), log_ratios, ref
 
-    found, lengths, finished, scores, log_ratios = in_chunks(columns, indices, size=CHUNK)
+    found, lengths, finished, scores, log_ratios, ref_logps = in_chunks(
+        columns, indices, size=CHUNK
+    )
     texts, named = score_transcripts(lab, task, indices, found)
     if scores is not None:
         check_scores(indices, scores)
-    return Measured(texts, named, scores, log_ratios, lengths, finished)
+    return Measured(texts, named, scores, log_ratios, lengths, finished, ref_logps)
 
 
 def heldout_means(found: Measured) -> dict[str, float]:

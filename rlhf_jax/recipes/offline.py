@@ -25,9 +25,11 @@ from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.policies.language import language_preference
 from rlhf_jax.recipes.buckets import SIDES
+from rlhf_jax.recipes.guards import check_first_loss, check_guard
 from rlhf_jax.recipes.lab import LanguageLab, start_training
 from rlhf_jax.recipes.rows import Records, Rows, halves, in_chunks, pair_batch, side_batch
 from rlhf_jax.training import Stage, UserError, train_stage
+from rlhf_jax.training.metrics import as_number
 from rlhf_jax.types import AnswerLogps, PairLoss, Params, PreferenceFn, PyTree, Trajectory
 
 Measure = Callable[[Params, int], dict[str, Any]]
@@ -47,6 +49,7 @@ class Fit(NamedTuple):
       makes one.
     parts: micro-batches of each gradient step, as in `gradient.accumulate`: the same step in less
       memory. `selfplay` has none.
+    first_loss: what the loss of the first step must be (`guards.known_first_loss`), if known.
     """
 
     optimizer: optax.GradientTransformation
@@ -54,6 +57,7 @@ class Fit(NamedTuple):
     save_every: int = 100
     measure: Measure = nothing
     parts: int = 1
+    first_loss: float | None = None
 
 
 def at_points(measure: Measure, *, steps: int, points: int) -> Measure:
@@ -157,7 +161,11 @@ def fit_state(
     """One compiled `step(state, batch)` per batch of rows; the params of a state are measured."""
 
     def one(state: PyTree, i: int) -> tuple[PyTree, dict[str, Any]]:
-        state, metrics = step(state, rows[i])
+        batch = rows[i]
+        state, metrics = step(state, batch)
+        check_guard(stage, state, params_of(state), batch, metrics["loss"], i)
+        if i == 0 and fit.first_loss is not None:
+            check_first_loss(stage, as_number(metrics["loss"]), fit.first_loss)
         return state, metrics | fit.measure(params_of(state), i)
 
     done = train_stage(stage, one, state, steps=fit.steps, save_every=fit.save_every)

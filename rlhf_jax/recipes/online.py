@@ -21,6 +21,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.data.loader import batches
 from rlhf_jax.recipes.completions import make_table
 from rlhf_jax.recipes.episodes import Turns, task_rollout, transcripts
+from rlhf_jax.recipes.guards import check_guard, check_sampler
 from rlhf_jax.recipes.lab import LanguageLab, make_prompts, start_training
 from rlhf_jax.recipes.offline import Fit
 from rlhf_jax.recipes.online_method import KLTarget, Mix, OnlineMethod, make_prepare, make_step
@@ -58,6 +59,7 @@ def online(
     mix: Mix | None = None,
     completions_every: int = 0,
     episode_length: int | None = None,
+    sampler_gap: float | None = None,
 ) -> Params:
     """Improves the reference policy on fresh answers; returns the policy's params.
 
@@ -76,6 +78,10 @@ def online(
       completions_every: steps from one whose answers are written to the stage's table
         (`recipes.completions`) to the next; 0 writes none.
       episode_length: of a task with a step, as in `episodes.task_rollout`.
+      sampler_gap: the largest difference allowed between the sampler's and the trainer's log-prob
+        of a token, which is then computed in each step and logged; None does neither.
+    Raises:
+      UserError: the two differ by more.
     """
     _check_options(method, kl_target, completions_every)
     update = make_step(lab, method, fit.optimizer, mix_weight=mix and mix.weight, parts=fit.parts)
@@ -83,6 +89,7 @@ def online(
     train, step = start_training(lab, start, method.axes, fit.optimizer, update)
     source = reward if method.rounds is None else known_reward()
     options = {"sampling": sampling, "kl_target": kl_target, "keep_scores": completions_every > 0}
+    options["compare"] = sampler_gap is not None
     prepare = jax.jit(make_prepare(lab, method, source, **options))
     draw_some = partial(task_rollout, lab, task, sampling=sampling, episode_length=episode_length)
     draw = _make_draw_batch(lab, task, method, reward, numbers, key, draw_some)
@@ -95,7 +102,10 @@ def online(
         batch, measured, more = prepare(*given, drawn.turns)
         if table is not None and i % completions_every == 0:
             table(i, drawn, more["scores"])
+        if sampler_gap is not None:
+            check_sampler(stage, measured["sampler/gap"], sampler_gap, i)
         train, metrics = step(state.train, (batch, () if mix is None else mix.rows[i]), order_key)
+        check_guard(stage, train, train.params, batch, metrics["loss"], i)
         metrics |= measured | found | fit.measure(method.policy(train.params), i)
         return OnlineState(train, more.get("beta", state.beta), rounds), metrics
 

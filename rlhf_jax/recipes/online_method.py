@@ -102,11 +102,13 @@ def make_prepare(
     sampling: SamplingConfig | None = None,
     kl_target: KLTarget | None = None,
     keep_scores: bool = False,
+    compare: bool = False,
 ) -> Callable[..., tuple[PyTree, dict[str, Any], dict[str, Array]]]:
     """From a rollout to the method's batch, with the numbers that every method logs.
 
     Its last result holds the next "beta" if there is a target, and the "scores" to be kept: no
-    other array leaves the compiled step.
+    other array leaves the compiled step. With `compare` "sampler/gap" is the largest difference of
+    log-probs between sampler and trainer.
     """
 
     def prepare(params, ref_params, reward_params, given, rollout: Rollout, beta, turns=None):
@@ -133,6 +135,8 @@ def make_prepare(
             "answers/finished": rollout.finished.mean(),
         }
         metrics |= {} if turns is None else turn_metrics(turns)
+        if compare:
+            metrics |= _compared(lab, method.policy(params), rollout)
         more = {"scores": scores} if keep_scores else {}
         if kl_target is not None:
             metrics["kl/beta"], (kl, gain) = beta, kl_target
@@ -140,6 +144,16 @@ def make_prepare(
         return batch, metrics, more
 
     return prepare
+
+
+def _compared(lab: LanguageLab, params: Params, rollout: Rollout) -> dict[str, Array]:
+    """The largest difference of log-probs between sampler and trainer, and the sampled tokens."""
+    trajectory = rollout.trajectory
+    gaps = lab.policy.logps(params, trajectory.inputs, trajectory.actions) - rollout.token_logps
+    return {
+        "sampler/gap": jnp.max(jnp.abs(jnp.where(trajectory.mask, gaps, 0.0))),
+        "sampler/tokens": jnp.sum(trajectory.mask),
+    }
 
 
 def sampler_weights(

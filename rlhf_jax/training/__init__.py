@@ -26,4 +26,5 @@ from rlhf_jax.training.stages import run_seconds as run_seconds
 from rlhf_jax.training.stages import run_stage as run_stage
 from rlhf_jax.training.stages import run_stages as run_stages
 from rlhf_jax.training.stages import train_stage as train_stage
+from rlhf_jax.training.trees import first_not_finite as first_not_finite
 from rlhf_jax.training.trees import tree_digest as tree_digest

@@ -31,6 +31,7 @@ Until = Callable[[PyTree], bool]
 # would make the host wait for the device.
 PENDING_STEPS = 20
 PENDING_SECONDS = 0.5
+LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
 
 
 def unending(state: PyTree) -> bool:
@@ -95,9 +96,10 @@ def train(
             saving = asked or last or (save_every and done % save_every == 0)
             late = time.perf_counter() - fetched > PENDING_SECONDS
             if saving or late or len(pending) >= PENDING_STEPS:
-                loss = _flush(pending, writer, stage, log_every, last, store=store)
-                advance(done, f"loss {loss:.4g}" if math.isfinite(loss) else "")
-                pending, fetched = [], time.perf_counter()
+                loss, tokens = _flush(pending, writer, stage, log_every, last, store=store)
+                seconds, fetched = time.perf_counter() - fetched, time.perf_counter()
+                advance(done, _progress(loss, tokens / max(seconds, 1e-9)))
+                pending = []
             if saving:
                 kept = {**metadata, "stage": stage, "rows": position(writer), "last": last}
                 _save(store, done, state, kept, earlier + time.perf_counter() - began)
@@ -131,9 +133,15 @@ def _resume(
 def progress_bar(
     title: str, total: int, *, show: bool, done: int = 0
 ) -> Generator[Callable[..., None], None, None]:
-    """A bar with the remaining time, on a terminal only: `advance(done, "text")` moves it."""
-    if not (show and Console().is_terminal):
+    """A bar with the remaining time, or a line now and then where there is no terminal.
+
+    `advance(done, "text")` moves it.
+    """
+    if not show:
         yield lambda done, text="": None
+        return
+    if not Console().is_terminal:
+        yield _line_writer(title, total, done)
         return
     columns = (
         TextColumn("{task.description:<14}"),
@@ -147,6 +155,29 @@ def progress_bar(
         yield lambda done, text="": bar.update(task, completed=done, text=text)
 
 
+def _line_writer(title: str, total: int, done: int) -> Callable[..., None]:
+    """`advance(done, text)` that prints a line every LINE_SECONDS."""
+    began = printed = time.perf_counter()
+    before = done
+
+    def advance(done: int, text: str = "") -> None:
+        nonlocal printed
+        now = time.perf_counter()
+        if now - printed < LINE_SECONDS or done >= total:
+            return
+        printed, left = now, (now - began) / max(done - before, 1) * (total - done)
+        shown = ", ".join(part for part in (f"{done}/{total}", text, f"{left:.0f} s left") if part)
+        print(f"{title}: {shown}", flush=True)
+
+    return advance
+
+
+def _progress(loss: float, rate: float) -> str:
+    """`loss 0.693, 1200 tokens/s`, without a part that is not known."""
+    shown = [f"loss {loss:.4g}"] if math.isfinite(loss) else []
+    return ", ".join([*shown, *([f"{rate:.0f} tokens/s"] if rate else [])])
+
+
 def _flush(
     pending: list[tuple[int, dict[str, Any]]],
     writer: MetricWriter,
@@ -155,8 +186,9 @@ def _flush(
     last: bool,
     *,
     store: Store,
-) -> float:
-    """Fetches pending metrics in one transfer, checks and writes them; returns the last loss.
+) -> tuple[float, int]:
+    """Fetches pending metrics in one transfer, checks and writes them; returns the last loss, and
+    the sum of the metrics "tokens" and ".../tokens".
 
     Rows of every log_every-th step are written, and the newest where `last` says that it ends the
     loop.
@@ -171,7 +203,12 @@ def _flush(
                     raise _diverged(f"{stage}: {name} is {loss} at step {done}", store)
     end = rows[-1][0] if last else None
     write_metrics(writer, stage, [row for row in rows if row[0] % log_every == 0 or row[0] == end])
-    return loss
+    return loss, sum(
+        int(value)
+        for _, metrics in rows
+        for name, value in metrics.items()
+        if name.split("/")[-1] == "tokens"
+    )
 
 
 def _of_nothing(metric: Any) -> bool:

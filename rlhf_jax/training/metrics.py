@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ class MetricWriter:
     """An open metrics file and its TensorBoard folder, with one event file per stage.
 
     now: "digest", the running SHA-256 of the file; "muted", whether writing is switched off.
+    trackers: are given each row too, as (stage, step, finite numbers by name).
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class MetricWriter:
     now: dict[str, Any] = field(
         default_factory=lambda: {"digest": hashlib.sha256(), "muted": False}
     )
+    trackers: list[Callable[[str, int, dict[str, float]], None]] = field(default_factory=list)
 
 
 def open_writer(folder: Path) -> MetricWriter:
@@ -82,7 +84,10 @@ def write_metrics(
             line = (json.dumps(row, allow_nan=False) + "\n").encode()
             writer.rows.write(line)
             writer.now["digest"].update(line)
-            _write_event(writer, stage, step, values)
+            finite = {name: value for name, value in values.items() if math.isfinite(value)}
+            _write_event(writer, stage, step, finite)
+            for track in writer.trackers:
+                track(stage, step, finite)
 
 
 def as_number(value: Any) -> float | int:
@@ -178,8 +183,6 @@ def _write_event(
 ) -> None:
     events = _events(writer, stage)
     for name, value in values.items():
-        if not math.isfinite(value):
-            continue
         summary = scalar(name, value)
         events.write_event(Event(summary=summary, step=step, wall_time=time.time()))
 

@@ -38,7 +38,6 @@ def test_sparse_and_dense_are_one_backup():
     )
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("dense", [True, False])
 def test_sweeps_end_within_the_tolerance_of_the_linear_solve(dense):
     transitions, rewards, logps = worlds()

@@ -1,0 +1,93 @@
+"""The commands by name, and the manual that `rlhf --help` prints."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command: where its options and its function are, and flags that it begins with."""
+
+    group: str
+    line: str
+    module: str
+    options: str
+    function: str
+    preset: tuple[str, ...] = ()
+
+
+_OFFLINE, _ONLINE = "rlhf_jax.cli.offline", "rlhf_jax.cli.online"
+_FITS, _SAMPLES = "Train on data", "Train on fresh answers, scored by --reward"
+_TOOLS = "Use a model"
+
+
+def _pairs(line: str, loss: str) -> Command:
+    return Command(_FITS, line, _OFFLINE, "Preference", "train_preference", ("--loss", loss))
+
+
+def _group(line: str) -> Command:
+    return Command(_SAMPLES, line, _ONLINE, "Group", "train_group")
+
+
+COMMANDS = {
+    "sft": Command(
+        _FITS, "supervised fine-tuning on answers or a text file", _OFFLINE, "SFT", "sft"
+    ),
+    "reward": Command(_FITS, "a reward model from pairs", _OFFLINE, "Reward", "reward"),
+    "preference": Command(
+        _FITS, "any loss of pairs, by --loss NAME", _OFFLINE, "Preference", "train_preference"
+    ),
+    "dpo": _pairs("direct preference optimisation", "dpo"),
+    "ipo": _pairs("identity preference optimisation", "ipo"),
+    "simpo": _pairs("simple preference optimisation, without a reference", "simpo"),
+    "orpo": _pairs("odds-ratio preference optimisation, without a reference", "orpo"),
+    "cpo": _pairs("contrastive preference optimisation, without a reference", "cpo"),
+    "kto": Command(_FITS, "answers marked good or bad", "rlhf_jax.cli.unpaired", "KTO", "kto"),
+    "ppo": Command(
+        _SAMPLES, "proximal policy optimisation with a critic", _ONLINE, "PPO", "train_ppo"
+    ),
+    "grpo": _group("group-relative policy optimisation"),
+    "dr-grpo": _group("GRPO without its biases of length and difficulty"),
+    "rloo": _group("REINFORCE, leave-one-out baseline"),
+    "reinforce": _group("REINFORCE, baseline over the batch"),
+    "dapo": _group("GRPO with clip-higher, token mean and dynamic sampling"),
+    "gspo": _group("GRPO with one ratio for a whole answer"),
+    "cispo": _group("clipped importance weights: every token keeps its gradient"),
+    "best-of-n": Command(
+        _SAMPLES, "likelihood of the best of n answers", _ONLINE, "BestOf", "best_of_n"
+    ),
+    "online-dpo": Command(
+        _SAMPLES, "any loss of pairs on two answers", _ONLINE, "OnlineDPO", "online_dpo"
+    ),
+    "nash-md": Command(
+        _SAMPLES, "wins against a mixture with the start", _ONLINE, "NashMD", "nash_md"
+    ),
+    "sample": Command(_TOOLS, "answers of a model", "rlhf_jax.cli.tools", "Sample", "sample"),
+    "eval": Command(
+        _TOOLS,
+        "perplexity, rewards, win rate; accuracy of a reward model",
+        "rlhf_jax.cli.tools",
+        "Evaluate",
+        "evaluate",
+    ),
+    "convert": Command(
+        _TOOLS, "another precision, other files", "rlhf_jax.cli.tools", "Convert", "convert"
+    ),
+}
+
+EXAMPLES = """\
+  rlhf sft --model Qwen2.5-0.5B --data stories.txt --out runs/sft
+  rlhf dpo --model runs/sft/model --data pairs.jsonl --out runs/dpo --epochs 1
+"""
+
+
+def manual() -> str:
+    """One line for each command, in groups, and examples."""
+    lines = ["usage: rlhf COMMAND [options]; rlhf COMMAND --help has the options of one", ""]
+    for group in dict.fromkeys(command.group for command in COMMANDS.values()):
+        lines.append(group)
+        lines += [
+            f"  {name:<12} {command.line}"
+            for name, command in COMMANDS.items()
+            if command.group == group
+        ]
+        lines.append("")
+    return "\n".join([*lines, "Examples", EXAMPLES])

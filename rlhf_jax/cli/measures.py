@@ -1,0 +1,205 @@
+"""Numbers on held-out rows: name -> a number, or [mean, low, high] with a 95% interval."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import expit
+
+from rlhf_jax.cli.losses import NamedLoss
+from rlhf_jax.ops.logprobs import sequence_logps
+from rlhf_jax.ops.statistics import calibration_error, wins
+from rlhf_jax.recipes import LanguageLab, Task, measure, overall, stage_key
+from rlhf_jax.recipes.offline import pair_scores
+from rlhf_jax.recipes.rows import in_chunks, side_batch
+from rlhf_jax.reports.intervals import bootstrap_interval, mean_interval
+from rlhf_jax.types import AnswerLogps, Params
+
+OPENING = 8  # words
+Numbers = dict[str, Any]
+Quality = Callable[[Params], Numbers]
+
+
+def side_logps(
+    lab: LanguageLab,
+    params: Params,
+    records: Sequence[dict],
+    sides: Sequence[str],
+    *,
+    batch_size: int,
+    logps: AnswerLogps = sequence_logps,
+) -> dict[str, np.ndarray]:
+    """Log-probs of each of these fields of each record, and of their numbers of tokens."""
+
+    def chunk(part: list[dict]) -> dict[str, Any]:
+        found = {}
+        for side, batch in side_batch(lab, part, sides).items():
+            found[side] = logps(lab.token_logps(params, batch), batch.mask)
+            found[f"{side}/tokens"] = jnp.sum(batch.mask, -1)
+        return found
+
+    return in_chunks(chunk, records, size=batch_size)
+
+
+def answer_loss(
+    lab: LanguageLab, records: Sequence[dict], params: Params, *, batch_size: int
+) -> Numbers:
+    """The negative log-prob of a token of the answers, and its perplexity; {} of no records."""
+    if not records:
+        return {}
+    found = side_logps(lab, params, records, ["answer"], batch_size=batch_size)
+    logps, tokens = (found[name].astype(float) for name in ("answer", "answer/tokens"))
+    loss = _bootstrapped(lambda x, n: -x.sum() / n.sum(), logps, tokens)
+    return {"loss": loss, "perplexity": np.exp(loss).tolist()}
+
+
+def pair_accuracy(
+    lab: LanguageLab,
+    records: Sequence[dict],
+    chosen: NamedLoss,
+    ref_params: Params,
+    params: Params,
+    *,
+    batch_size: int,
+) -> Numbers:
+    """How often the chosen answer is preferred, and the margin, by what the loss reads."""
+    if not records:
+        return {}
+    sides = ("chosen", "rejected")
+    options = {"batch_size": batch_size, "logps": chosen.logps}
+    found = side_logps(lab, params, records, sides, **options)
+    if chosen.reference:
+        refs = side_logps(lab, ref_params, records, sides, **options)
+        found = {side: found[side] - refs[side] for side in sides}
+    ahead = np.asarray(wins(*(jnp.asarray(found[side]) for side in sides)))
+    margin = found["chosen"] - found["rejected"]
+    return {"accuracy": _mean(ahead), "margin": _mean(margin)}
+
+
+def label_accuracy(
+    lab: LanguageLab,
+    records: Sequence[dict],
+    ref_params: Params,
+    params: Params,
+    *,
+    batch_size: int,
+) -> Numbers:
+    """How often good answers gain log-prob over the reference and bad ones lose it."""
+    if not records:
+        return {}
+    sides = [
+        side_logps(lab, each, records, ["answer"], batch_size=batch_size)["answer"]
+        for each in (params, ref_params)
+    ]
+    gains, good = sides[0] - sides[1], np.array([row["label"] for row in records])
+    right = np.where(gains == 0, 0.5, (gains > 0) == good)
+    return {
+        "accuracy": _mean(right),
+        "gain of good": float(gains[good].mean()) if good.any() else 0.0,
+    }
+
+
+def reward_quality(
+    lab: LanguageLab, records: Sequence[dict], params: Params, *, batch_size: int
+) -> Numbers:
+    """Accuracy, log loss and calibration of a reward model on pairs, and its length baseline."""
+    if not records:
+        return {}
+    scores = pair_scores(lab, params, records, batch_size=batch_size).astype(float)
+    return score_quality(scores) | {"longer is better": _mean(_longer(records))}
+
+
+def score_quality(scores: np.ndarray) -> Numbers:
+    """Of scores [N, 2] of chosen and rejected answers.
+
+    P(chosen beats rejected) = sigmoid of the difference. Calibration compares the confidence in the
+    answer with the higher score with how often that is the chosen one.
+    """
+    gaps = scores[:, 0] - scores[:, 1]
+    probs = expit(gaps).astype(np.float32)
+    return {
+        "accuracy": _mean(np.where(gaps == 0, 0.5, gaps > 0)),
+        "log loss": _mean(np.logaddexp(0.0, -gaps)),
+        "calibration error": _bootstrapped(_calibration_error, probs),
+    }
+
+
+def _calibration_error(probs: np.ndarray) -> float:
+    """Of probabilities that the chosen answer wins."""
+    return float(_compiled_calibration(probs, np.ones_like(probs))[0])
+
+
+_compiled_calibration = jax.jit(calibration_error)
+
+
+def answer_quality(
+    lab: LanguageLab,
+    task: Task,
+    ref_params: Params,
+    indices: np.ndarray,
+    params: Params,
+    *,
+    total: int,
+) -> Numbers:
+    """Reward, KL, length and variety of about `total` answers to these prompts.
+
+    "base perplexity" is that of the reference on the answers: it grows where they leave its
+    language. Distinct openings and 3-grams are shares of all of them.
+    """
+    samples = max(1, round(total / len(indices)))
+    key = stage_key(lab, "evaluation")
+    found = measure(lab, task, params, ref_params, indices, key, samples=samples)
+    texts = [text for answers in found.texts for text in answers]
+    scores = overall(task, found.named)
+    tokens = found.lengths.sum(1).astype(float)
+    loss = _bootstrapped(lambda x, n: -x.sum() / n.sum(), found.ref_logps.sum(1), tokens)
+    return {
+        "reward": _mean(np.nanmean(scores, axis=1)),
+        "KL to base (nats)": _mean(found.log_ratios.mean(1)),
+        "base perplexity": np.exp(loss).tolist(),
+        "distinct openings": distinct([text.split()[:OPENING] for text in texts]),
+        "distinct 3-grams": distinct([gram for text in texts for gram in _grams(text.split(), 3)]),
+        "tokens": _mean(found.lengths.mean(1)),
+        "finished": _mean(found.finished.mean(1)),
+    }
+
+
+def distinct(parts: Sequence[Sequence[str]]) -> float:
+    """Share of the parts that differ from all before them; 0 of none."""
+    return len({tuple(part) for part in parts}) / max(len(parts), 1)
+
+
+def _grams(words: Sequence[str], n: int) -> list[Sequence[str]]:
+    return [words[i : i + n] for i in range(len(words) - n + 1)]
+
+
+def compared(before: Numbers, after: Numbers) -> dict[str, Numbers]:
+    """name -> before and after."""
+    return {name: {"before": before[name], "after": after[name]} for name in before}
+
+
+def middles(numbers: Mapping[str, Any]) -> dict[str, float]:
+    """The same without intervals, as metrics of a training: "heldout/<name>"."""
+    return {
+        f"heldout/{name}": value[0] if isinstance(value, list) else value
+        for name, value in numbers.items()
+    }
+
+
+def _longer(records: Sequence[dict]) -> np.ndarray:
+    lengths = [[len(json.dumps(row[side])) for side in ("chosen", "rejected")] for row in records]
+    return np.array([0.5 if a == b else float(a > b) for a, b in lengths])
+
+
+def _mean(x: np.ndarray) -> list[float] | float:
+    """[mean, low, high]; the mean alone of one row, which has no interval."""
+    return [float(x.mean()), *mean_interval(x)] if len(x) > 1 else float(x.mean())
+
+
+def _bootstrapped(statistic: Callable[..., float], *units: np.ndarray) -> list[float] | float:
+    """[statistic, low, high], or the statistic alone of one row."""
+    value = float(statistic(*units))
+    return [value, *bootstrap_interval(statistic, *units)] if len(units[0]) > 1 else value

@@ -1,0 +1,280 @@
+"""Commands on fresh answers: sample, score, update. A command is a method of `recipes.methods`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlhf_jax.algos.ppo import PPOConfig
+from rlhf_jax.algos.selfplay import nash_md_pg
+from rlhf_jax.checks import check_fields
+from rlhf_jax.cli.data import read_prompts
+from rlhf_jax.cli.losses import named_loss
+from rlhf_jax.cli.measures import answer_quality, compared, middles
+from rlhf_jax.cli.options import Model, Optimizer, Output, Sampling, Scoring
+from rlhf_jax.cli.pages import write_completions
+from rlhf_jax.cli.rewards import open_reward, scored_task
+from rlhf_jax.cli.session import (
+    POINTS,
+    finish,
+    measured,
+    open_lab,
+    open_model,
+    open_session,
+    sampling_of,
+)
+from rlhf_jax.data.loader import steps_in
+from rlhf_jax.ops.kl import k3
+from rlhf_jax.recipes import (
+    Fit,
+    LanguageLab,
+    OnlineMethod,
+    Penalty,
+    Task,
+    adamw_cosine,
+    at_points,
+    best_of,
+    cispo,
+    critic_of,
+    dapo,
+    dr_grpo,
+    grpo,
+    gspo,
+    guarded,
+    mixed_draw,
+    on_trunk,
+    online,
+    online_pairs,
+    ppo,
+    prompt_rows,
+    reinforce,
+    rloo,
+    selfplay,
+    stage_key,
+    task_judge,
+    task_reward,
+)
+from rlhf_jax.recipes.offline import ScoreScale
+from rlhf_jax.recipes.rows import Rows
+from rlhf_jax.training import run_stage
+from rlhf_jax.types import Params
+
+SAMPLER_GAP = {"float32": 1e-2, "bfloat16": 1.0}  # nats of a token: a cache rounds in another order
+MEASURED = 256  # answers on held-out prompts, before and after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is answered, scored and trained."""
+
+    model: Model
+    scoring: Scoring
+    sampling: Sampling = field(default=Sampling())
+    optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
+    completions_every: int = 10
+    """Steps from one whose answers go to completions.html and completions.jsonl to the next."""
+    output: Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reuse:
+    """How often a batch of answers is learned from."""
+
+    passes: int = 1
+    """Over each batch."""
+    minibatches: int = 1
+    """Gradient steps in each pass."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "passes", "minibatches")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A method that compares the answers to a prompt with each other."""
+
+    job: Job
+    reuse: Reuse = field(default=Reuse())
+    samples: int = 8
+    """Answers to each prompt."""
+    kl: float = 0.04
+    """Weight of the KL to the model at the start, added to the loss (the estimator k3)."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[2, inf)", "samples")
+        check_fields(self, "[0, inf)", "kl")
+
+
+METHODS: dict[str, Callable[..., OnlineMethod]] = {
+    "grpo": grpo,
+    "dr-grpo": dr_grpo,
+    "rloo": rloo,
+    "reinforce": reinforce,
+    "dapo": dapo,
+    "gspo": gspo,
+    "cispo": cispo,
+}
+
+
+def train_group(command: str, options: Group) -> None:
+    """GRPO and its relatives."""
+    penalty = Penalty(options.kl, k3) if options.kl else None
+    reuse = {"epochs": options.reuse.passes, "minibatches": options.reuse.minibatches}
+    make = partial(METHODS[command], samples=options.samples, kl=penalty, **reuse)
+    updates = options.reuse.passes * options.reuse.minibatches
+    train_online(command, options, options.job, lambda lab, params: make(lab), updates=updates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestOf:
+    """Best-of-n fine-tuning: maximum likelihood of the answer with the highest score."""
+
+    job: Job
+    samples: int = 8
+    """Answers to each prompt."""
+
+
+def best_of_n(command: str, options: BestOf) -> None:
+    """Learns the best of n fresh answers."""
+    make = partial(best_of, samples=options.samples)
+    train_online(command, options, options.job, lambda lab, params: make(lab))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineDPO:
+    """A loss of pairs on two fresh answers to each prompt, the one with the higher score chosen."""
+
+    job: Job
+    loss: str = "dpo"
+    """Name of the loss, as of `rlhf preference`."""
+    loss_options: dict[str, float] = field(default_factory=dict)
+    """Settings of the loss, as names and numbers: beta 0.1."""
+
+
+def online_dpo(command: str, options: OnlineDPO) -> None:
+    """Online DPO, or with any other loss of pairs."""
+    chosen = named_loss(options.loss, options.loss_options)
+    make = partial(online_pairs, **chosen._asdict())
+    train_online(command, options, options.job, lambda lab, params: make(lab))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO:
+    """PPO with a critic; the KL penalty is in the reward of each token."""
+
+    job: Job
+    reuse: Reuse = field(default=Reuse(passes=2, minibatches=2))
+    kl: float = 0.05
+    """Weight of the KL to the model at the start, >= 0."""
+    clip_eps: float = 0.2
+    """Limit on |ratio - 1|."""
+    gae_lambda: float = 0.95
+    """Of generalised advantage estimation, in [0, 1]."""
+    critic: Path | None = None
+    """Folder of a reward model the critic starts from; by default the model with a new head."""
+
+
+def train_ppo(command: str, options: PPO) -> None:
+    """PPO."""
+    config = PPOConfig(beta=options.kl, clip_eps=options.clip_eps, gae_lambda=options.gae_lambda)
+    epochs, minibatches = options.reuse.passes, options.reuse.minibatches
+
+    def make(lab: LanguageLab, params: Params) -> OnlineMethod:
+        if options.critic is None:
+            critic = on_trunk(lab, params, stage_key(lab, "critic"))
+        else:
+            critic = critic_of(open_reward(options.critic)[1], ScoreScale(0.0, 1.0))
+        return ppo(lab, config, critic, epochs=epochs, minibatches=minibatches)
+
+    train_online(command, options, options.job, make, updates=epochs * minibatches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NashMD:
+    """Nash-MD: a policy gradient on wins against a mixture with the model at the start.
+
+    An answer beats another with probability sigmoid(sharpness (s - s')), s their rewards.
+    """
+
+    job: Job
+    kl: float = 0.1
+    """Weight of the KL to the model at the start, >= 0."""
+    mixture: float = 0.125
+    """Weight of the model at the start in the opponent, in [0, 1]."""
+    sharpness: float = 10.0
+    """Of wins, in units of 1 / reward."""
+
+
+def nash_md(command: str, options: NashMD) -> None:
+    """Plays rounds against the mixture."""
+
+    def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
+        draw = mixed_draw(lab, weight=options.mixture)
+        method = partial(nash_md_pg, beta=options.kl, mixed_draw=draw)
+        judge = task_judge(lab, task, beta=options.sharpness)
+        given = (stage, lab, task, method, judge, params, rows, fit)
+        return selfplay(*given, key=stage_key(lab, command)).state.train.params
+
+    train_rounds(command, options, options.job, play)
+
+
+def train_online(
+    command: str,
+    options: Any,
+    job: Job,
+    make: Callable[[LanguageLab, Params], OnlineMethod],
+    *,
+    updates: int = 1,
+) -> None:
+    """A method of `recipes.methods`; `updates` are gradient steps in each step."""
+
+    def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
+        def measure(params: Params, step: int) -> dict[str, Any]:
+            if step % job.completions_every == 0:
+                write_completions(job.output.out, stage=command)
+            return fit.measure(params, step)
+
+        return online(
+            *(stage, lab, task, make(lab, params), task_reward(lab, task), params, rows),
+            fit._replace(measure=measure),
+            key=stage_key(lab, command),
+            sampling=sampling_of(lab, job.sampling),
+            completions_every=job.completions_every,
+            sampler_gap=SAMPLER_GAP[job.model.dtype],
+        )
+
+    train_rounds(command, options, job, play, updates=updates)
+
+
+def train_rounds(
+    command: str, options: Any, job: Job, play: Callable[..., Params], *, updates: int = 1
+) -> None:
+    """Samples, scores and updates; measures held-out answers before and after.
+
+    Args:
+      play: `(stage, lab, task, first params, prompts of each step, fit) -> params`.
+    """
+    base = open_model(job.model)
+    records = read_prompts(job.scoring.prompts, base.chat)
+    lab = open_lab(job, base, records, answers=False)
+    task = scored_task(job.scoring.reward, records, heldout=job.scoring.heldout)
+    indices = np.asarray(task.splits["heldout"][:MEASURED])
+    quality = partial(answer_quality, lab, task, base.params, indices, total=MEASURED)
+    with open_session(command, options, job.output) as run:
+        before = measured(run, "before", lambda: quality(base.params))
+        total, batch = len(task.splits["train"]), job.optimizer.batch_size
+        steps = job.optimizer.steps or steps_in(job.optimizer.epochs, rows=total, batch_size=batch)
+        heldout = at_points(lambda params, _: middles(quality(params)), steps=steps, points=POINTS)
+        optimizer = guarded(adamw_cosine(job.optimizer.learning_rate, steps * updates))
+        fit = Fit(optimizer, steps, job.optimizer.save_every, heldout, job.optimizer.micro_batches)
+        rows = prompt_rows(task, batch_size=batch, seed=job.model.seed)
+        params = run_stage(
+            run, command, lambda stage: (play(stage, lab, task, base.params, rows, fit), {})
+        ).arrays
+        after = measured(run, "after", lambda: quality(params))
+        if (run.out / "completions.html").is_file():
+            write_completions(run.out, stage=command, done=True)
+        finish(run, base, params, numbers=compared(before, after), stage=command)

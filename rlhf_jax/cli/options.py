@@ -1,0 +1,117 @@
+"""Options that several commands share; a command is a dataclass of such parts."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rlhf_jax.checks import check_fields
+
+Tracker = Literal["wandb", "trackio"]
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The model."""
+
+    model: Path
+    """Hugging Face folder of the model to start from, which is also the reference."""
+    dtype: Dtype = "float32"
+    """Of the parameters and of matrix products."""
+    prompt_length: int = 512
+    """Tokens of a prompt, at most; the end of a longer one is kept and the cut is counted."""
+    answer_length: int = 512
+    """Tokens of an answer, at most, its stop token included; the start of a longer one is kept."""
+    seed: int = 0
+    """Of every draw and order."""
+    model_parallel: int = 1
+    """Devices that share one copy of the parameters; must divide their number."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "prompt_length", "answer_length", "model_parallel")
+        check_fields(self, "[0, 4294967295]", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """The optimizer: AdamW, a short warm-up, then a cosine to a tenth, gradients clipped to 1."""
+
+    steps: int | None = None
+    """Updates in all; by default as many as `--epochs` take."""
+    epochs: float = 1.0
+    """Passes over the training rows, where --steps is not given."""
+    batch_size: int = 16
+    """Rows of each update: answers, pairs or prompts."""
+    micro_batches: int = 1
+    """Parts of each update: the same step in less memory."""
+    learning_rate: float = 1e-4
+    """The highest of the schedule, in (0, 1]."""
+    save_every: int = 100
+    """Updates between checkpoints; 0 saves only at the end and when stopped."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "batch_size", "micro_batches")
+        check_fields(self, "(0, inf)", "epochs")
+        check_fields(self, "(0, 1]", "learning_rate")
+        check_fields(self, "[0, inf)", "save_every")
+        if self.steps is not None:
+            check_fields(self, "[1, inf)", "steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """The results."""
+
+    out: Path
+    """Folder for results: model/, metrics.jsonl, report.html, config.json, checkpoints."""
+    resume: bool = False
+    """Go on with the run in --out from its last checkpoint, or show a finished one again."""
+    log: tuple[Tracker, ...] = ()
+    """Where metrics also go, besides metrics.jsonl and TensorBoard events in --out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The data."""
+
+    data: Path
+    """Training rows: JSON lines, an array, gz, Parquet or a folder; see docs/commands.md."""
+    heldout: float = 0.05
+    """Share of the rows in [0, 0.5] that is not trained on, or..."""
+    heldout_data: Path | None = None
+    """... a file of its own."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, 0.5]", "heldout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How answers are drawn."""
+
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    top_k: int = 0
+    """Only the k likeliest tokens; 0 for all."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that have this probability together."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "temperature", "top_k")
+        check_fields(self, "(0, 1]", "top_p")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Prompts, and what answers to them are worth."""
+
+    prompts: Path = field()
+    """Prompts: JSON lines with a field "prompt" or "messages", or a text file, one a line."""
+    reward: tuple[str, ...]
+    """What scores an answer: module:function, file.py:function or a reward model's folder; several
+    are added, each as weight*reward."""
+    heldout: float = 0.1
+    """Share of the prompts in (0, 0.5] that is not trained on, for the measurements."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "(0, 0.5]", "heldout")

@@ -1,0 +1,118 @@
+"""What answers are worth, from --reward: functions, verifiers, judges and reward models."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlhf_jax.hf import load_reward
+from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
+from rlhf_jax.recipes import LanguageLab, Task, make_lab, text_task
+from rlhf_jax.recipes.buckets import token_lengths
+from rlhf_jax.recipes.lab import CHUNK
+from rlhf_jax.recipes.rows import answer_batch, in_chunks
+from rlhf_jax.rewards import make_reward, record_score
+from rlhf_jax.training import UserError, reading_input
+from rlhf_jax.types import Params, TextReward
+
+LONGEST = 1024  # tokens of a prompt and of an answer that a reward model reads
+
+
+def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float) -> Task:
+    """The records' prompts, and the weighted sum of the rewards.
+
+    Args:
+      specs: as of `named_reward`. heldout: share of the prompts, the last ones.
+
+    Raises:
+      UserError: a reward that cannot be made, or two with one name.
+    """
+    rewards: dict[str, TextReward] = {}
+    wanted: dict[str, str] = {}
+    weights: dict[str, float] = {}
+    for spec in specs:
+        weight, name, reward, column = named_reward(spec)
+        if name in rewards:
+            raise UserError(f"--reward: two rewards are called {name!r}; give one another name")
+        rewards[name], weights[name] = reward, weight
+        wanted |= {} if column is None else {name: column}
+    with reading_input():
+        score = record_score(rewards, records, wanted=wanted)
+    count = min(max(1, round(heldout * len(records))), max(1, len(records) - 1))
+    prompts = [row["prompt"] for row in records]
+    task = text_task(prompts, _unused, objective=weights, heldout=count)
+    return task._replace(score=score)
+
+
+def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
+    """(weight, name, reward, column that it needs) of `[WEIGHT*]REWARD`.
+
+    Raises:
+      UserError: a weight that is no number, or a reward that cannot be made.
+    """
+    before, star, rest = spec.partition("*")
+    try:
+        weight, what = (float(before), rest) if star and _is_number(before) else (1.0, spec)
+        if Path(what).is_dir():
+            return weight, Path(what).name, model_score(Path(what)), None
+        return weight, *make_reward(what)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def model_score(folder: Path) -> TextReward:
+    """Scores of a reward model's folder. It reads texts, so its tokenizer may be another one."""
+    lab, params = open_reward(folder)
+
+    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
+        # An empty answer has no token to score; a space is as near to it as texts come.
+        texts = [answer or " " for answer in answers]
+        return text_scores(lab, params, prompts, texts).tolist()
+
+    return score
+
+
+def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
+    """A reward model's folder as a lab and its parameters.
+
+    Raises:
+      UserError: the folder has no reward model.
+    """
+    with reading_input():
+        found, vocabulary = load_reward(folder), read_vocabulary(folder)
+        chat = read_chat_template(folder)
+    lab = make_lab(
+        found.config, vocabulary, prompt_length=LONGEST, answer_length=LONGEST, seed=seed, chat=chat
+    )
+    return lab, found.params
+
+
+def text_scores(
+    lab: LanguageLab, params: Params, prompts: Sequence[Any], answers: Sequence[str]
+) -> np.ndarray:
+    """A reward model's score of each answer, [N]."""
+    rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, answers, strict=True)]
+    narrow = narrowed(lab, rows)
+    return in_chunks(lambda part: lab.scores(params, answer_batch(narrow, part)), rows, size=CHUNK)
+
+
+def narrowed(lab: LanguageLab, rows: Sequence[dict]) -> LanguageLab:
+    """The lab with columns for these rows, in powers of two: few shapes are compiled."""
+    longest = token_lengths(lab, rows).max(axis=(0, 1))
+    prompt, answer = (1 << int(n - 1).bit_length() for n in longest)
+    return lab._replace(
+        prompt_length=min(prompt, lab.prompt_length), answer_length=min(answer, lab.answer_length)
+    )
+
+
+def _unused(prompts: list[str], answers: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+    return {}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,234 @@
+"""What every training command does around its recipe: model and lab, run folder, results."""
+
+import importlib
+import shutil
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rlhf_jax.cli.arguments import flat
+from rlhf_jax.cli.measures import Quality, middles
+from rlhf_jax.cli.options import Model, Optimizer, Output, Sampling
+from rlhf_jax.cli.pages import write_report
+from rlhf_jax.data.chat import with_turn_end
+from rlhf_jax.data.loader import steps_in
+from rlhf_jax.hf import Pretrained, load_model, save_model
+from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
+from rlhf_jax.recipes import (
+    Fit,
+    LanguageLab,
+    adamw_cosine,
+    at_points,
+    device_mesh,
+    guarded,
+    make_lab,
+)
+from rlhf_jax.recipes.buckets import token_lengths
+from rlhf_jax.recipes.lab import check_batches
+from rlhf_jax.recipes.rows import Rows
+from rlhf_jax.sampling.decode import SamplingConfig
+from rlhf_jax.training import (
+    Run,
+    UserError,
+    open_run,
+    reading_input,
+    run_seconds,
+    run_stage,
+    stop_on_signals,
+    tree_digest,
+)
+from rlhf_jax.training.checkpoints import write_json
+from rlhf_jax.types import Params, Trajectory, Vocabulary
+
+POINTS = 5  # held-out measurements in a training
+SESSION = ("out", "resume", "log")  # options of where a run goes, not of what it computes
+
+
+def open_model(options: Model) -> Pretrained:
+    """The model of a command, with its vocabulary and chat template.
+
+    Raises:
+      UserError: the folder has no model that can be read.
+    """
+    mesh = device_mesh(model_parallel=options.model_parallel)
+    with reading_input():
+        vocabulary, chat = read_vocabulary(options.model), read_chat_template(options.model)
+        base = load_model(options.model, mesh=mesh, dtype=options.dtype, param_dtype=options.dtype)
+    vocabulary = vocabulary if chat is None else with_turn_end(vocabulary, chat)
+    return base._replace(vocabulary=vocabulary, chat=chat)
+
+
+def vocabulary_of(base: Pretrained) -> Vocabulary:
+    """Of a model that `open_model` read."""
+    assert base.vocabulary is not None
+    return base.vocabulary
+
+
+def open_lab(
+    options: Any, base: Pretrained, records: Sequence[dict], *, answers: bool = True
+) -> LanguageLab:
+    """A lab with as many columns as the records need; a note says how many are cut.
+
+    Args:
+      options: with a part `model`.
+      records: all of them, with a "prompt" and answers if they have any.
+      answers: False for records of prompts: the lab then has columns for the longest answer.
+    """
+    prompt, answer = options.model.prompt_length, options.model.answer_length
+    lab = make_lab(
+        base.config,
+        vocabulary_of(base),
+        prompt_length=prompt,
+        answer_length=answer,
+        seed=options.model.seed,
+        mesh=device_mesh(model_parallel=options.model.model_parallel),
+    )
+    lab = lab._replace(chat=base.chat)
+    check_batches(lab, options)
+    rows = records if answers else [{**row, "answer": "."} for row in records]
+    longest = token_lengths(lab, rows).max(axis=1)
+    for name, column, most in (("prompt", 0, prompt), ("answer", 1, answer)):
+        if cut := int((longest[:, column] > most).sum()):
+            print(f"note: {cut} of {len(rows)} rows have more than {most} {name} tokens: cut")
+    prompt = int(min(prompt, longest[:, 0].max()))
+    answer = int(min(answer, longest[:, 1].max())) if answers else answer
+    return lab._replace(prompt_length=prompt, answer_length=answer)
+
+
+@contextmanager
+def open_session(command: str, options: Any, output: Output) -> Generator[Run, None, None]:
+    """The run of a command, with its config.json and trackers; signals ask it to stop."""
+    facts = {name: value for name, value in flat(options).items() if name not in SESSION}
+    with ExitStack() as held:
+        stop = held.enter_context(stop_on_signals())
+        run = held.enter_context(
+            open_run(
+                output.out,
+                slug=command,
+                config=facts,
+                resume=output.resume,
+                stop=stop,
+                progress=True,
+            )
+        )
+        write_json(output.out / "config.json", {"command": command, "options": facts})
+        for name in output.log:
+            run.writer.trackers.append(_tracker(name, output.out, facts, held))
+        yield run
+
+
+def _tracker(
+    name: str, out: Path, facts: dict[str, Any], held: ExitStack
+) -> Callable[[str, int, dict[str, float]], None]:
+    """Sends metrics to wandb or trackio, two libraries with the same interface."""
+    try:
+        library: Any = importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"--log {name} needs the package {name}: pip install {name}") from error
+    session = library.init(project="rlhf_jax", name=out.name, config=facts)
+    held.callback(library.finish)
+    return lambda stage, step, values: session.log(
+        {f"{stage}/{key}": value for key, value in values.items()}, step=step
+    )
+
+
+def make_fit(
+    options: Optimizer,
+    rows: "Counted",
+    *,
+    total: int,
+    quality: Quality,
+    first_loss: float | None = None,
+) -> Fit:
+    """The fit of an offline command, with held-out numbers at POINTS of its steps.
+
+    Args:
+      total: rows that are trained on in one epoch.
+    """
+    steps = options.steps or steps_in(options.epochs, rows=total, batch_size=options.batch_size)
+    heldout = at_points(lambda params, _: middles(quality(params)), steps=steps, points=POINTS)
+
+    def measure(params: Params, step: int) -> dict[str, Any]:
+        return {"tokens": rows.tokens} | heldout(params, step)
+
+    optimizer = guarded(adamw_cosine(options.learning_rate, steps))
+    return Fit(optimizer, steps, options.save_every, measure, options.micro_batches, first_loss)
+
+
+class Counted:
+    """Rows that remember how many tokens their last batch trains on."""
+
+    def __init__(self, rows: Rows):
+        self.rows, self.tokens = rows, 0
+
+    def __getitem__(self, step: int) -> Any:
+        batch = self.rows[step]
+        self.tokens = sum(int(np.asarray(part.mask).sum()) for part in _trajectories(batch))
+        return batch
+
+
+def _trajectories(batch: Any) -> list[Any]:
+    leaves = jax.tree.leaves(batch, is_leaf=lambda part: isinstance(part, Trajectory))
+    return [part for part in leaves if isinstance(part, Trajectory)]
+
+
+def finish(
+    run: Run,
+    base: Pretrained,
+    params: Params,
+    *,
+    numbers: Mapping[str, Mapping[str, Any]],
+    stage: str,
+) -> None:
+    """Writes OUT/model, summary.json and report.html, and prints the numbers.
+
+    Args:
+      numbers: name of a measurement -> "before" and "after", numbers or [mean, low, high].
+    """
+    folder = run.out / "model"
+    if not (folder / "config.json").is_file():  # the file that is written last
+        shutil.rmtree(folder, ignore_errors=True)
+        save_model(folder, base._replace(params=jax.device_get(params)))
+    summary = {
+        "command": run.slug,
+        "options": run.config,
+        "numbers": {name: dict(found) for name, found in numbers.items()},
+        "reference_sha256": tree_digest(base.params),
+        "model_sha256": tree_digest(params),
+        "seconds": run_seconds(run),
+        "environments": run.environments,
+    }
+    write_json(run.out / "summary.json", summary)
+    write_report(run.out, summary, stage=stage)
+    for name, found in numbers.items():
+        print(f"{name}: " + ", ".join(f"{when} {shown(x)}" for when, x in found.items()))
+    print(f"model: {run.out / 'model'}\nreport: {run.out / 'report.html'}")
+
+
+def sampling_of(lab: LanguageLab, options: Sampling) -> SamplingConfig:
+    """How a lab draws with these options."""
+    return replace(
+        lab.sampling,
+        max_new_tokens=lab.answer_length,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+    )
+
+
+def shown(value: Any) -> str:
+    """0.61 [0.58, 0.64], or one number."""
+    if isinstance(value, list | tuple):
+        mean, low, high = value
+        return f"{mean:.4g} [{low:.4g}, {high:.4g}]"
+    return f"{value:.4g}"
+
+
+def measured(run: Run, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """JSON numbers as a stage of their own, which a resumed run does not measure again."""
+    return run_stage(run, name, lambda stage: ({}, work())).info

@@ -1,0 +1,119 @@
+"""Checks while training: each stops the run and names the place.
+
+| check | where | stops if |
+|---|---|---|
+| `guarded` | every gradient | one is not finite: parameters stay, the batch is saved |
+| `Fit.first_loss` | first step | the loss is not the one known for policy = reference |
+| `online(sampler_gap=)` | every rollout | sampler and trainer differ in the log-prob of a token |
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import keystr, tree_leaves_with_path
+from jaxtyping import Array, Int
+
+from rlhf_jax.recipes.rows import Rows
+from rlhf_jax.training import DivergedError, Stage, UserError, first_not_finite
+from rlhf_jax.training.errors import naming_full_disk
+from rlhf_jax.training.metrics import as_number
+from rlhf_jax.types import PairLoss, PyTree
+
+FIRST_LOSS_ERROR = 5e-3  # relative to 1 + |expected|; bfloat16 rounds log-probs to three digits
+
+
+class Guard(NamedTuple):
+    """State of a guarded optimizer. bad: number of the gradient array that was not finite first,
+    in the order of the parameters' leaves; -1 while all have been finite."""
+
+    inner: Any
+    bad: Int[Array, ""]
+
+
+def guarded(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same optimizer, which changes nothing from a gradient on that is not finite.
+
+    So the parameters that gave this gradient are still there when the host looks (`check_guard`).
+    """
+
+    def init(params: PyTree) -> Guard:
+        return Guard(optimizer.init(params), jnp.asarray(-1, jnp.int32))
+
+    def update(updates: PyTree, state: Any, params: PyTree | None = None):
+        finite = jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(updates)])
+        now = jnp.where(finite.all(), -1, jnp.argmin(finite)).astype(jnp.int32)
+        bad = jnp.where(state.bad < 0, now, state.bad)
+        changes, inner = optimizer.update(updates, state.inner, params)
+        changes = jax.tree.map(lambda x: jnp.where(bad < 0, x, 0.0).astype(x.dtype), changes)
+        inner = jax.tree.map(lambda new, old: jnp.where(bad < 0, new, old), inner, state.inner)
+        return changes, Guard(inner, bad)
+
+    return optax.GradientTransformation(init, update)
+
+
+def check_guard(
+    stage: Stage, state: PyTree, params: PyTree, batch: PyTree, loss: Any, step: int
+) -> None:
+    """Stops a run at a gradient that is not finite; does nothing if no optimizer is guarded.
+
+    Args:
+      state: of the training, with any number of `Guard`s in it, after step number `step`.
+      params: that were trained. batch, loss: of this step.
+    Raises:
+      DivergedError: it names the first array that is not finite, of the parameters, the batch, the
+        loss, the gradients, and the file with the batch.
+    """
+    parts = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, Guard))
+    bad = max((int(part.bad) for part in parts if isinstance(part, Guard)), default=-1)
+    if bad < 0:
+        return
+    path = stage.run.out / "stages" / stage.name / f"bad_batch_{step + 1}.npz"
+    arrays = {keystr(where): np.asarray(x) for where, x in tree_leaves_with_path(batch)}
+    with naming_full_disk(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, allow_pickle=False, **arrays)
+    where, _ = tree_leaves_with_path(params)[bad]
+    given = {"parameters": params, "batch": batch, "loss": np.float64(as_number(loss))}
+    faults = (f"{name}{found}" for name, x in given.items() if (found := first_not_finite(x)))
+    first = next(faults, f"gradient of {keystr(where)} is not finite")
+    raise DivergedError(
+        f"{stage.name}: step {step + 1} is not finite, first the {first}; its batch is in {path}. "
+        "Lower the learning rate or look at these rows, and choose another --out"
+    )
+
+
+def known_first_loss(loss: PairLoss, rows: Rows) -> float:
+    """The mean loss of the first batch at policy = reference, from its reference log-probs alone.
+
+    log 2 for DPO and its relatives.
+    """
+    batch = rows[0]
+    refs = batch.ref_chosen_logps, batch.ref_rejected_logps
+    return float(jnp.mean(loss(*refs, *refs)))
+
+
+def check_first_loss(stage: Stage, found: float, expected: float) -> None:
+    """UserError unless the first loss is the expected one."""
+    if not abs(found - expected) <= FIRST_LOSS_ERROR * (1 + abs(expected)):
+        raise UserError(
+            f"{stage.name}: the loss of the first step must be {expected:.6g}, where the policy is "
+            f"the reference, got {found:.6g}: the reference log-probs are of another model, or of "
+            "other rows"
+        )
+
+
+def check_sampler(stage: Stage, gap: Any, bound: float, step: int) -> None:
+    """UserError if sampler and trainer differ by more than `bound` nats in the log-prob of a token.
+
+    Args:
+      gap: the largest difference of this rollout.
+    """
+    if not float(gap) <= bound:
+        raise UserError(
+            f"{stage.name}: sampler and trainer differ by {float(gap):.3g} nats in the log-prob of "
+            f"a token at step {step + 1}, at most {bound:g} is allowed: the two do not run the "
+            "same model"
+        )
