@@ -40,7 +40,7 @@ def same(theirs: str, ours: str, default: Any = REQUIRED) -> Field:
         if not isinstance(value, (int, float) if kind is float else kind):
             found = "none" if value is REQUIRED else repr(value)
             raise ValueError(f"{theirs} must be of type {kind.__name__}, got {found}")
-        return {ours: value}
+        return {ours: float(value) if kind is float else value}
 
     return Field((theirs,), read, lambda config: {theirs: getattr(config, ours)})
 
@@ -52,7 +52,7 @@ def optional(theirs: str, ours: str, default: float | None) -> Field:
         value = entries.get(theirs, default)
         if value is not None and not isinstance(value, (int, float)):
             raise ValueError(f"{theirs} must be a number or null, got {value!r}")
-        return {ours: value}
+        return {ours: None if value is None else float(value)}
 
     return Field((theirs,), read, lambda config: {theirs: getattr(config, ours)})
 
@@ -236,7 +236,7 @@ def experts(*count: str, normalise: bool | None) -> Field:
             normalise_weights=entries.get("norm_topk_prob", False)
             if normalise is None
             else normalise,
-            load_balance_weight=entries.get("router_aux_loss_coef", 0.001),
+            load_balance_weight=float(entries.get("router_aux_loss_coef", 0.001)),
         )
         return {"moe": moe}
 

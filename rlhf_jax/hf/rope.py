@@ -23,6 +23,7 @@ NUMBERS = {
     "attention_factor": "attention_factor",
     "truncate": "truncate",
 }
+WHOLE = ("original_max_position_embeddings", "truncate")
 # The numbers of each kind; yarn may have mscale and mscale_all_dim in place of attention_factor.
 KINDS = {
     "linear": ("factor",),
@@ -45,13 +46,15 @@ def rope(theta: float = 10_000.0, *, local_theta: float | None = None) -> Field:
         local = given.pop("sliding_attention", {})
         given |= given.pop("full_attention", {})
         longest = entries.get("max_position_embeddings")
-        settings = {"max_positions": longest, "rope_theta": entries.get("rope_theta", theta)}
+        settings = {"max_positions": longest, "rope_theta": float(entries.get("rope_theta", theta))}
         settings |= _scaling(given, longest)
         if local_theta is not None:
             found = _scaling(dict(local), longest)
             if found["rope_scaling"] is not None:
                 raise refused("rope_parameters.sliding_attention", local)
-            settings["rope_local_theta"] = found.get("rope_theta", entries.get(LOCAL, local_theta))
+            settings["rope_local_theta"] = float(
+                found.get("rope_theta", entries.get(LOCAL, local_theta))
+            )
         return settings
 
     def write(config: TransformerConfig) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def _scaling(given: dict[str, Any], longest: int | None) -> dict[str, Any]:
     """rope_scaling, and rope_theta if it is given here; `longest` is max_position_embeddings."""
     old = given.pop("type", "default")
     kind = given.pop("rope_type", old)
-    settings = {"rope_theta": given.pop("rope_theta")} if "rope_theta" in given else {}
+    settings = {"rope_theta": float(given.pop("rope_theta"))} if "rope_theta" in given else {}
     if given.pop("partial_rotary_factor", 1.0) != 1.0:
         raise refused("partial_rotary_factor", "less than 1")
     if kind != "default" and kind not in KINDS:
@@ -90,7 +93,11 @@ def _scaling(given: dict[str, Any], longest: int | None) -> dict[str, Any]:
             raise refused(f"rope_scaling.{name}", value, f"not a number of rope_type {kind}")
     if kind == "default":
         return settings | {"rope_scaling": None}
-    numbers = {NUMBERS[name]: value for name, value in given.items() if value is not None}
+    numbers: dict[str, Any] = {
+        NUMBERS[name]: value if name in WHOLE else float(value)  # files have 8 for 8.0
+        for name, value in given.items()
+        if value is not None
+    }
     if kind == "dynamic":
         numbers["original_max_positions"] = longest
     return settings | {"rope_scaling": RopeScaling(kind=kind, **numbers)}

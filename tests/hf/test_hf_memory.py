@@ -48,7 +48,8 @@ params = read_params(folder, config, mesh=mesh)
 jax.block_until_ready(params)
 done.set()
 thread.join()
-size = sum(x.nbytes for x in jax.tree.leaves(params))
+# Every device has memory of its own here, so copies count.
+size = sum(part.data.nbytes for x in jax.tree.leaves(params) for part in x.addressable_shards)
 shard = max(path.stat().st_size for path in folder.glob("*.safetensors"))
 print(peak[0] - start, size, shard)
 """

@@ -131,3 +131,22 @@ def test_a_reward_model_is_that_of_transformers(tmp_path, family, settings):
     back = load_theirs(tmp_path / "ours", head="SequenceClassification")
     assert type(back) is type(theirs)
     np.testing.assert_array_equal(their_logits(back, ids, mask)[:, 0], wanted)
+
+
+@pytest.mark.slow
+def test_where_padding_is_eos_transformers_skips_the_last_eos(tmp_path):
+    """The rule that `read_reward` documents: leave it off the row."""
+    family, settings = CASES[FIRST]
+    options = settings | {"num_labels": 1, "pad_token_id": 2}
+    theirs = write_checkpoint(tmp_path / "theirs", family, head="SequenceClassification", **options)
+    ours = load_reward(tmp_path / "theirs")
+    scores = language_reward(make_reward_model(ours.config)).scores
+    ids, mask = np.array([[5, 17, 3, 2]], np.int32), np.ones((1, 4), bool)
+    first, real = ids[:, :1], mask[:, :1]
+    (wanted,) = their_logits(theirs, ids, mask)[:, 0]
+    whole, cut = (
+        float(scores(ours.params, language_trajectory(first, real, ids[:, 1:n], mask[:, 1:n]))[0])
+        for n in (4, 3)
+    )
+    assert abs(cut - wanted) < 2e-5
+    assert abs(whole - wanted) > 1e-3
