@@ -34,7 +34,7 @@ from rlhf_jax.data.templates import (
     OPEN,
     ChatTemplate,
     Messages,
-    plain,
+    json_copy,
     plain_messages,
     render,
 )
@@ -200,7 +200,7 @@ def _written(
         return marked.tokens.sub(lambda found: _BREAK.join(found[0]), text)
 
     checked = plain_messages(messages, apart)
-    schemas = None if tools is None else plain(list(tools), apart)
+    schemas = None if tools is None else json_copy(list(tools), apart)
     text = render(template, checked, schemas, add_generation_prompt=prompt)
     text = marked.tokens.sub(lambda found: _OWN + found[0], text).replace(_BREAK, "")
     pieces, blocks = re.split(f"[{OPEN}{CLOSE}]", text), []

@@ -52,7 +52,7 @@ def render_chat(
       ValueError: a message without a role or content, values that are not JSON, or the template
         refuses the messages.
     """
-    checked, schemas = plain_messages(messages), None if tools is None else plain(list(tools))
+    checked, schemas = plain_messages(messages), None if tools is None else json_copy(list(tools))
     text = render(template, checked, schemas, add_generation_prompt=add_generation_prompt)
     return text.replace(OPEN, "").replace(CLOSE, "")
 
@@ -101,10 +101,10 @@ def plain_messages(messages: Messages, change: Callable[[str], str] = str) -> li
             raise ValueError(f"message {i}: role {message['role']!r}, expected one of {ROLES}")
         if message.get("content") is None and not message.get("tool_calls"):
             raise ValueError(f"message {i}: no content")
-    return plain(list(messages), change)
+    return json_copy(list(messages), change)
 
 
-def plain(value: Any, change: Callable[[str], str] = str) -> Any:
+def json_copy(value: Any, change: Callable[[str], str] = str) -> Any:
     """A copy made of dicts, lists and scalars: nothing in it has methods that a template may use.
 
     Raises:
@@ -117,9 +117,9 @@ def plain(value: Any, change: Callable[[str], str] = str) -> Any:
             raise ValueError("a text has a noncharacter of Unicode, U+FDD0 to U+FDEF; remove it")
         return change(value)
     if isinstance(value, Mapping):
-        return {plain(key, change): plain(item, change) for key, item in value.items()}
+        return {json_copy(key, change): json_copy(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, change) for item in value]
+        return [json_copy(item, change) for item in value]
     raise ValueError(f"expected JSON values in messages and tools, got {type(value).__name__}")
 
 

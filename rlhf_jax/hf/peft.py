@@ -43,7 +43,7 @@ HARMLESS = frozenset(_HARMLESS.split())
 PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
-class Place(NamedTuple):
+class AdapterPlace(NamedTuple):
     """A tensor's place in an adapter: the leaf, numbers on its stacked axes, and how it lies."""
 
     leaf: str
@@ -121,7 +121,7 @@ def save_adapter(
     (folder / ADAPTER_CONFIG).write_text(json.dumps(entries, indent=2) + "\n", "utf-8")
 
 
-def _places(model: Pretrained, lora: LoRA) -> Iterator[tuple[str, Place]]:
+def _places(model: Pretrained, lora: LoRA) -> Iterator[tuple[str, AdapterPlace]]:
     """Each tensor of an adapter, by name, with its place."""
     shapes = {name: leaf.shape for name, leaf in flat(model.params).items()}
     rows, base = _rows(model)
@@ -137,7 +137,7 @@ def _places(model: Pretrained, lora: LoRA) -> Iterator[tuple[str, Place]]:
             parts = _parts(row, lora.sides[path], magnitudes=lora.config.magnitudes)
         for at in np.ndindex(shapes[name][: row.stacked]):
             for kind, (suffix, layout) in parts.items():
-                yield _module(row, base, at) + suffix, Place(f"{name}.{kind}", at, layout)
+                yield _module(row, base, at) + suffix, AdapterPlace(f"{name}.{kind}", at, layout)
 
 
 def _parts(

@@ -7,7 +7,7 @@ external service.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,15 @@ from rlhf_jax.rewards.checked import checked_judge, judge_failure
 from rlhf_jax.types import Judge, Params, PreferenceFn, RewardFn, Trajectory
 
 Compare = Callable[[str, str, str], float]  # (prompt, first, second) -> P(first beats second)
-# The same of N at a time, None where there is no verdict.
-ComparePairs = Callable[[Sequence[Any], Sequence[str], Sequence[str]], list[float | None]]
+
+
+@runtime_checkable
+class ComparePairs(Protocol):
+    """N times P(first beats second) at a time, None where there is no verdict."""
+
+    def __call__(
+        self, prompts: Sequence[Any], first: Sequence[str], second: Sequence[str], /
+    ) -> list[float | None]: ...
 
 
 def reward_judge(reward: RewardFn, params: Params, *, beta: float | int = 1.0) -> Judge:
