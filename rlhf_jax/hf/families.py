@@ -19,8 +19,8 @@ from rlhf_jax.hf.family_rows import (
 from rlhf_jax.hf.fields import (
     ACTIVATIONS,
     PATTERNS,
+    ConfigField,
     Entries,
-    Field,
     activation,
     always,
     attention_scale,
@@ -50,7 +50,7 @@ class Family(NamedTuple):
     """
 
     name: str
-    fields: tuple[Field, ...]
+    fields: tuple[ConfigField, ...]
     rows: tuple[Row, ...]
     base: str = "model."
     ignored: tuple[str, ...] = (r".*\.rotary_emb\.inv_freq",)
@@ -95,12 +95,12 @@ SILU = activation("hidden_act", "silu")
 ATTENTION_BIAS = several("attention_bias", "qkv_bias", "out_bias", default=False)
 
 
-def eps(default: float) -> Field:
+def eps(default: float) -> ConfigField:
     """The number under the root of RMSNorm."""
     return same("rms_norm_eps", "norm_eps", default)
 
 
-def tied(default: bool) -> Field:
+def tied(default: bool) -> ConfigField:
     """Whether the unembedding is the embedding."""
     return same("tie_word_embeddings", "tied_embeddings", default)
 

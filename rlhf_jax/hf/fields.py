@@ -1,6 +1,6 @@
 """Entries of a config.json as settings of `TransformerConfig`, in both directions.
 
-A `Field` names the entries that it reads. A value that the model cannot compute is refused by name.
+A `ConfigField` names the entries that it reads. A value that is not computed is refused by name.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ ACTIVATIONS = {
 }
 
 
-class Field(NamedTuple):
+class ConfigField(NamedTuple):
     """names: the entries that it reads.
 
     read: `entries -> settings`, keyword arguments of TransformerConfig. write: `config -> entries`.
@@ -30,7 +30,7 @@ class Field(NamedTuple):
     write: Callable[[TransformerConfig], dict[str, Any]]
 
 
-def same(theirs: str, ours: str, default: Any = REQUIRED) -> Field:
+def same(theirs: str, ours: str, default: Any = REQUIRED) -> ConfigField:
     """An entry with the value of a setting; `default` is that of an absent entry."""
 
     kind = int if default is REQUIRED else type(default)
@@ -42,10 +42,10 @@ def same(theirs: str, ours: str, default: Any = REQUIRED) -> Field:
             raise ValueError(f"{theirs} must be of type {kind.__name__}, got {found}")
         return {ours: float(value) if kind is float else value}
 
-    return Field((theirs,), read, lambda config: {theirs: getattr(config, ours)})
+    return ConfigField((theirs,), read, lambda config: {theirs: getattr(config, ours)})
 
 
-def optional(theirs: str, ours: str, default: float | None) -> Field:
+def optional(theirs: str, ours: str, default: float | None) -> ConfigField:
     """A number or null; `default` is the value of an absent entry."""
 
     def read(entries: Entries) -> dict[str, Any]:
@@ -54,10 +54,10 @@ def optional(theirs: str, ours: str, default: float | None) -> Field:
             raise ValueError(f"{theirs} must be a number or null, got {value!r}")
         return {ours: None if value is None else float(value)}
 
-    return Field((theirs,), read, lambda config: {theirs: getattr(config, ours)})
+    return ConfigField((theirs,), read, lambda config: {theirs: getattr(config, ours)})
 
 
-def only(theirs: str, *values: Any) -> Field:
+def only(theirs: str, *values: Any) -> ConfigField:
     """An entry that must have one of these values, if it is there; the first is written."""
 
     def read(entries: Entries) -> dict[str, Any]:
@@ -66,15 +66,15 @@ def only(theirs: str, *values: Any) -> Field:
             raise refused(theirs, found, f"expected {' or '.join(map(repr, values))}")
         return {}
 
-    return Field((theirs,), read, lambda config: {theirs: values[0]})
+    return ConfigField((theirs,), read, lambda config: {theirs: values[0]})
 
 
-def always(**settings: Any) -> Field:
+def always(**settings: Any) -> ConfigField:
     """Settings that every model of the family has."""
-    return Field((), lambda entries: settings, lambda config: {})
+    return ConfigField((), lambda entries: settings, lambda config: {})
 
 
-def heads(*, kv_heads: int | None = None, head_dim: int | None = None) -> Field:
+def heads(*, kv_heads: int | None = None, head_dim: int | None = None) -> ConfigField:
     """Numbers of heads and their size.
 
     Args:
@@ -102,24 +102,26 @@ def heads(*, kv_heads: int | None = None, head_dim: int | None = None) -> Field:
             zip(names, (config.num_heads, config.num_kv_heads, config.head_dim), strict=True)
         )
 
-    return Field(names, read, write)
+    return ConfigField(names, read, write)
 
 
-def several(theirs: str, *ours: str, default: Any) -> Field:
+def several(theirs: str, *ours: str, default: Any) -> ConfigField:
     """One entry that several settings share."""
 
     def read(entries: Entries) -> dict[str, Any]:
         return dict.fromkeys(ours, entries.get(theirs, default))
 
-    return Field((theirs,), read, lambda config: {theirs: getattr(config, ours[0])})
+    return ConfigField((theirs,), read, lambda config: {theirs: getattr(config, ours[0])})
 
 
-def unused(theirs: str, ours: str) -> Field:
+def unused(theirs: str, ours: str) -> ConfigField:
     """An entry that changes nothing; the value of a setting is written."""
-    return Field((theirs,), lambda entries: {}, lambda config: {theirs: getattr(config, ours)})
+    return ConfigField(
+        (theirs,), lambda entries: {}, lambda config: {theirs: getattr(config, ours)}
+    )
 
 
-def equal_heads(count: str, width: str) -> Field:
+def equal_heads(count: str, width: str) -> ConfigField:
     """GPT-2's heads: as many for keys and values as for queries, together as wide as the model."""
 
     def read(entries: Entries) -> dict[str, Any]:
@@ -128,19 +130,19 @@ def equal_heads(count: str, width: str) -> Field:
             raise ValueError(f"{width} = {size!r} must be a multiple of {count} = {number!r}")
         return {"num_heads": number, "num_kv_heads": number, "head_dim": size // number}
 
-    return Field((count,), read, lambda config: {count: config.num_heads})
+    return ConfigField((count,), read, lambda config: {count: config.num_heads})
 
 
-def inner_width(theirs: str, width: str) -> Field:
+def inner_width(theirs: str, width: str) -> ConfigField:
     """GPT-2's width of the MLP; null is four times that of the model."""
 
     def read(entries: Entries) -> dict[str, Any]:
         return {"d_ff": entries.get(theirs) or 4 * entries[width]}
 
-    return Field((theirs,), read, lambda config: {theirs: config.d_ff})
+    return ConfigField((theirs,), read, lambda config: {theirs: config.d_ff})
 
 
-def activation(theirs: str, default: str, names: Mapping[str, str] = ACTIVATIONS) -> Field:
+def activation(theirs: str, default: str, names: Mapping[str, str] = ACTIVATIONS) -> ConfigField:
     """The activation of the MLP, by its name in `transformers`."""
 
     def read(entries: Entries) -> dict[str, Any]:
@@ -152,10 +154,10 @@ def activation(theirs: str, default: str, names: Mapping[str, str] = ACTIVATIONS
     def write(config: TransformerConfig) -> dict[str, Any]:
         return {theirs: next(t for t, ours in names.items() if ours == config.activation)}
 
-    return Field((theirs,), read, write)
+    return ConfigField((theirs,), read, write)
 
 
-def attention_scale(default: int) -> Field:
+def attention_scale(default: int) -> ConfigField:
     """Gemma's query_pre_attn_scalar, the scale to the power of -2."""
     name = "query_pre_attn_scalar"
 
@@ -166,7 +168,7 @@ def attention_scale(default: int) -> Field:
         # Whole, as `transformers` asks: the root of its inverse is the scale again.
         return {name: round((config.attention_scale or config.head_dim**-0.5) ** -2)}
 
-    return Field((name,), read, write)
+    return ConfigField((name,), read, write)
 
 
 def windows(
@@ -174,7 +176,7 @@ def windows(
     local: Callable[[Entries, int], list[bool]] | None = None,
     *,
     optional: bool = False,
-) -> Field:
+) -> ConfigField:
     """Sliding windows, of all layers or of those that `layer_types` names.
 
     Args:
@@ -213,10 +215,10 @@ def windows(
             ]
         return entries
 
-    return Field(("sliding_window", *switches, *types), read, write)
+    return ConfigField(("sliding_window", *switches, *types), read, write)
 
 
-def experts(*count: str, normalise: bool | None) -> Field:
+def experts(*count: str, normalise: bool | None) -> ConfigField:
     """A mixture of experts.
 
     Args:
@@ -247,7 +249,7 @@ def experts(*count: str, normalise: bool | None) -> Field:
         values = (moe.experts_per_token, moe.load_balance_weight, moe.normalise_weights)
         return {count[0]: moe.experts} | dict(zip(names[len(count) :], values, strict=False))
 
-    return Field(names, read, write)
+    return ConfigField(names, read, write)
 
 
 def refused(name: str, value: Any, why: str = "not supported") -> ValueError:

@@ -23,7 +23,7 @@ from rlhf_jax.sharding import shard_params
 from rlhf_jax.types import Params
 
 
-class Place(NamedTuple):
+class TensorPlace(NamedTuple):
     """A tensor's place in the parameters: row of the table, and numbers on the stacked axes."""
 
     row: Row
@@ -59,13 +59,13 @@ def read_leaves(folder: Path, model: Transformer | ScalarModel, mesh: Mesh | Non
     return nested(params)
 
 
-def places(family: Family, shapes: Mapping[str, Shape], base: str) -> dict[str, list[Place]]:
+def places(family: Family, shapes: Mapping[str, Shape], base: str) -> dict[str, list[TensorPlace]]:
     """Tensor name -> the places that it fills, for parameters of these shapes."""
-    found: dict[str, list[Place]] = {}
+    found: dict[str, list[TensorPlace]] = {}
     for row in family.rows:
         if row.ours in shapes:
             for at in np.ndindex(shapes[row.ours][: row.stacked]):
-                found.setdefault(row.name(base, at), []).append(Place(row, at))
+                found.setdefault(row.name(base, at), []).append(TensorPlace(row, at))
     return found
 
 
@@ -155,7 +155,7 @@ def _check_names(
     folder: Path,
     family: Family,
     tensors: Mapping[str, Tensor],
-    expected: Mapping[str, list[Place]],
+    expected: Mapping[str, list[TensorPlace]],
     shapes: Mapping[str, Shape],
 ) -> None:
     """ValueError for a missing tensor, one too many or one of another shape."""
@@ -176,7 +176,9 @@ def _check_names(
             )
 
 
-def _repeats_embedding(tensors: Mapping[str, Tensor], expected: Mapping[str, list[Place]]) -> bool:
+def _repeats_embedding(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, list[TensorPlace]]
+) -> bool:
     """Whether lm_head, stored although it is tied, is the embedding."""
     name = next(name for name, parts in expected.items() if parts[0].row.ours == "trunk.embed")
     head, embed = tensors["lm_head.weight"], tensors[name]

@@ -7,7 +7,7 @@ written here.
 import math
 from typing import Any
 
-from rlhf_jax.hf.fields import Entries, Field, refused
+from rlhf_jax.hf.fields import ConfigField, Entries, refused
 from rlhf_jax.models import RopeScaling, TransformerConfig
 
 NAMES = ("rope_theta", "rope_scaling", "rope_parameters", "max_position_embeddings")
@@ -33,7 +33,7 @@ KINDS = {
 }
 
 
-def rope(theta: float = 10_000.0, *, local_theta: float | None = None) -> Field:
+def rope(theta: float = 10_000.0, *, local_theta: float | None = None) -> ConfigField:
     """Rotary positions.
 
     Args:
@@ -70,7 +70,7 @@ def rope(theta: float = 10_000.0, *, local_theta: float | None = None) -> Field:
             entries["rope_scaling"] = {"rope_type": scaling.kind, **numbers}
         return entries
 
-    return Field((*NAMES, LOCAL) if local_theta is not None else NAMES, read, write)
+    return ConfigField((*NAMES, LOCAL) if local_theta is not None else NAMES, read, write)
 
 
 def _scaling(given: dict[str, Any], longest: int | None) -> dict[str, Any]:
