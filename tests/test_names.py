@@ -12,6 +12,8 @@ TREES = {
 CONTRACTS = {"make_update", "make_objective"}
 # These two answer the same questions about their kind of MDP by the same names.
 MIRRORS = {"exact/finite_mdp.py", "exact/discounted_mdp.py"}
+# Names of commands and their options, which nothing imports.
+COMMANDS = "cli/"
 
 
 def annotations(tree: ast.AST) -> list[ast.expr]:
@@ -51,7 +53,7 @@ def f(x: Callable[..., int], y: tuple[Callable, int] | None = None) -> Callable:
 def test_a_public_function_or_class_has_one_meaning():
     homes = defaultdict(set)
     for place, tree in TREES.items():
-        for node in tree.body:
+        for node in [] if place.startswith(COMMANDS) else tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 homes[node.name].add(place)
     several = {name: places for name, places in homes.items() if len(places) > 1}

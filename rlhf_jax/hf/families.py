@@ -30,7 +30,7 @@ from rlhf_jax.hf.fields import (
     inner_width,
     only,
     optional,
-    same,
+    renamed,
     several,
     unused,
     windows,
@@ -86,23 +86,23 @@ def most_layers(entries: Entries, layers: int) -> list[bool]:
 
 # Entries of config.json.
 WIDTH = (
-    same("vocab_size", "vocab_size"),
-    same("hidden_size", "d_model"),
-    same("num_hidden_layers", "num_layers"),
+    renamed("vocab_size", "vocab_size"),
+    renamed("hidden_size", "d_model"),
+    renamed("num_hidden_layers", "num_layers"),
 )
-SIZES = (*WIDTH, same("intermediate_size", "d_ff"))
+SIZES = (*WIDTH, renamed("intermediate_size", "d_ff"))
 SILU = activation("hidden_act", "silu")
 ATTENTION_BIAS = several("attention_bias", "qkv_bias", "out_bias", default=False)
 
 
 def eps(default: float) -> ConfigField:
     """The number under the root of RMSNorm."""
-    return same("rms_norm_eps", "norm_eps", default)
+    return renamed("rms_norm_eps", "norm_eps", default)
 
 
 def tied(default: bool) -> ConfigField:
     """Whether the unembedding is the embedding."""
-    return same("tie_word_embeddings", "tied_embeddings", default)
+    return renamed("tie_word_embeddings", "tied_embeddings", default)
 
 
 PLAIN = (*SIZES, SILU, tied(False))
@@ -135,7 +135,7 @@ FAMILIES: dict[str, Family] = {
             rope(),
             eps(1e-6),
             ATTENTION_BIAS,
-            same("mlp_bias", "mlp_bias", False),
+            renamed("mlp_bias", "mlp_bias", False),
             only("pretraining_tp", 1),
         ),
         LLAMA_ROWS,
@@ -170,7 +170,7 @@ FAMILIES: dict[str, Family] = {
         "Qwen3Moe",
         (
             *WIDTH,
-            same("moe_intermediate_size", "d_ff"),
+            renamed("moe_intermediate_size", "d_ff"),
             unused("intermediate_size", "d_ff"),  # the width of layers without experts
             SILU,
             tied(False),
@@ -251,14 +251,14 @@ FAMILIES: dict[str, Family] = {
     "gpt2": Family(
         "GPT2",
         (
-            same("vocab_size", "vocab_size"),
-            same("n_embd", "d_model"),
-            same("n_layer", "num_layers"),
-            same("n_positions", "max_positions"),
+            renamed("vocab_size", "vocab_size"),
+            renamed("n_embd", "d_model"),
+            renamed("n_layer", "num_layers"),
+            renamed("n_positions", "max_positions"),
             unused("n_ctx", "max_positions"),
             *(equal_heads("n_head", "n_embd"), inner_width("n_inner", "n_embd")),
             activation("activation_function", "gelu_new", GPT2_ACTIVATIONS),
-            same("layer_norm_epsilon", "norm_eps", 1e-5),
+            renamed("layer_norm_epsilon", "norm_eps", 1e-5),
             tied(True),
             only("scale_attn_weights", True),
             only("scale_attn_by_inverse_layer_idx", False),

@@ -30,7 +30,7 @@ class ConfigField(NamedTuple):
     write: Callable[[TransformerConfig], dict[str, Any]]
 
 
-def same(theirs: str, ours: str, default: Any = REQUIRED) -> ConfigField:
+def renamed(theirs: str, ours: str, default: Any = REQUIRED) -> ConfigField:
     """An entry with the value of a setting; `default` is that of an absent entry."""
 
     kind = int if default is REQUIRED else type(default)

@@ -37,7 +37,7 @@ def read_leaves(folder: Path, model: Transformer | ScalarModel, mesh: Mesh | Non
       ValueError: a tensor is missing, one too many, of another shape or not finite.
     """
     family = family_of(read_entries(folder / CONFIG), str(folder / CONFIG))
-    leaves = flat(jax.eval_shape(model.init, jax.random.key(0)))
+    leaves = dotted(jax.eval_shape(model.init, jax.random.key(0)))
     shardings = _shardings(model, leaves, mesh)
     tensors = open_tensors(folder)
     base = _base(family, tensors)
@@ -71,7 +71,7 @@ def places(family: Family, shapes: Mapping[str, Shape], base: str) -> dict[str, 
 
 def written(family: Family, params: Params) -> dict[str, tuple[int, Any]]:
     """The tensors of the parameters by name: size in bytes, and a function that fetches them."""
-    leaves = flat(params)
+    leaves = dotted(params)
     shapes = {name: leaf.shape for name, leaf in leaves.items()}
     tensors = {}
     for name, parts in places(family, shapes, family.base).items():
@@ -89,12 +89,12 @@ def _tensor_bytes(leaf: jax.Array, row: Row) -> int:
     return leaf.nbytes // math.prod(leaf.shape[: row.stacked])
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one, with dotted names."""
     found: dict[str, Any] = {}
     for name, part in tree.items():
         whole = f"{prefix}{name}"
-        found |= flat(part, f"{whole}.") if isinstance(part, Mapping) else {whole: part}
+        found |= dotted(part, f"{whole}.") if isinstance(part, Mapping) else {whole: part}
     return found
 
 
@@ -113,7 +113,7 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
 def _shardings(model: Transformer | ScalarModel, leaves: Mapping[str, Any], mesh: Mesh | None):
     if mesh is None:
         return dict.fromkeys(leaves, SingleDeviceSharding(jax.devices()[0]))
-    return flat(shard_params(model.axes(), mesh))
+    return dotted(shard_params(model.axes(), mesh))
 
 
 def _base(family: Family, tensors: Mapping[str, Tensor]) -> str:

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from rlhf_jax.hf.config import CONFIG, parse_entries, read_entries, write_entries
 from rlhf_jax.hf.families import FAMILIES
-from rlhf_jax.hf.params import flat, nested
+from rlhf_jax.hf.params import dotted, nested
 from rlhf_jax.hf.pretrained import Pretrained
 from rlhf_jax.hf.rows import FLAT, SAME, Layout, Row, Shape, linear
 from rlhf_jax.hf.tensors import Tensor, open_file
@@ -74,7 +74,7 @@ def read_adapter(folder: Path | str, model: Pretrained) -> tuple[LoRA, Params]:
         magnitudes=entries.get("use_dora") or False,
     )
     lora = _lora(config, model)
-    like = flat(jax.eval_shape(lora.init, jax.random.key(0), model.params))
+    like = dotted(jax.eval_shape(lora.init, jax.random.key(0), model.params))
     leaves = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in like.items()}
     places = dict(_places(model, lora))
     if other := sorted(places.keys() ^ tensors.keys()):
@@ -106,7 +106,7 @@ def save_adapter(
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: has files already; name a new folder for the adapter")
-    leaves = {name: np.asarray(leaf) for name, leaf in flat(adapter).items()}
+    leaves = {name: np.asarray(leaf) for name, leaf in dotted(adapter).items()}
     if leaves.get("head.bias.weight", 0) != 0:
         raise ValueError(
             'head/bias was trained, and a sequence classifier has none: train "head/weight" alone'
@@ -123,7 +123,7 @@ def save_adapter(
 
 def _places(model: Pretrained, lora: LoRA) -> Iterator[tuple[str, AdapterPlace]]:
     """Each tensor of an adapter, by name, with its place."""
-    shapes = {name: leaf.shape for name, leaf in flat(model.params).items()}
+    shapes = {name: leaf.shape for name, leaf in dotted(model.params).items()}
     rows, base = _rows(model)
     for path in (*lora.sides, *_trained(lora)):
         name = path.replace("/", ".")
@@ -158,7 +158,7 @@ def _parts(
 def _rows(model: Pretrained) -> tuple[dict[str, Row], str]:
     """Path -> row of every parameter that is a module of its own, and the prefix of the trunk."""
     family = FAMILIES[_model_entries(model)["model_type"]]
-    names = flat(model.params)
+    names = dotted(model.params)
     rows = {
         row.ours.replace(".", "/"): row
         for row in family.rows
@@ -178,7 +178,7 @@ def _module(row: Row, base: str, at: Shape) -> str:
 
 def _trained(lora: LoRA) -> list[str]:
     """Paths of the leaves that are trained whole; not the bias of a head, for which see above."""
-    paths = [name.replace(".", "/") for name in flat(lora.axes()) if name.endswith(".weight")]
+    paths = [name.replace(".", "/") for name in dotted(lora.axes()) if name.endswith(".weight")]
     paths = [path.removesuffix("/weight") for path in paths]
     return [path for path in paths if path != "head/bias"]
 
@@ -242,7 +242,7 @@ def _drop_base_layers(
     folder: Path, tensors: dict[str, Tensor], modules: Mapping[str, str], model: Pretrained
 ) -> None:
     """Takes out the frozen weights, which `peft` saves with an adapter of lm_head."""
-    weights = flat(model.params)
+    weights = dotted(model.params)
     for path, module in modules.items():
         kept = tensors.pop(f"{module}.base_layer.weight", None)
         if kept is not None and not np.array_equal(kept.load(), weights[path.replace("/", ".")]):
