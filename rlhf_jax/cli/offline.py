@@ -9,7 +9,7 @@ import numpy as np
 from rlhf_jax.cli.data import read_answers, read_both, read_pairs
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_loss, compared, pair_accuracy, reward_quality, side_logps
-from rlhf_jax.cli.options import Model, Optimizer, Output, Rows
+from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Rows
 from rlhf_jax.cli.session import (
     Counted,
     finish,
@@ -18,6 +18,7 @@ from rlhf_jax.cli.session import (
     open_lab,
     open_model,
     open_session,
+    start_policy,
 )
 from rlhf_jax.recipes import (
     answer_rows,
@@ -44,6 +45,7 @@ class SFT:
 
     model: Model
     rows: Rows
+    adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=3e-4))
     output: Output
 
@@ -53,17 +55,18 @@ def sft(command: str, options: SFT) -> None:
     base = open_model(options.model)
     records, held = read_both(options.rows, read_answers, base.chat, options.model.seed)
     lab = open_lab(options, base, [*records, *held])
+    lab, first, merge = start_policy(options.adapter, lab, base)
     batch = options.optimizer.batch_size
     with open_session(command, options, options.output) as run:
         loss = partial(answer_loss, lab, held, batch_size=batch)
-        before = measured(run, "before", lambda: loss(base.params))
+        before = measured(run, "before", lambda: loss(first))
         rows = Counted(answer_rows(lab, records, batch_size=batch))
         fit = make_fit(options.optimizer, rows, total=len(records), quality=loss)
         params = run_stage(
-            run, "sft", lambda stage: (supervised(stage, lab, rows, base.params, fit), {})
+            run, "sft", lambda stage: (supervised(stage, lab, rows, first, fit), {})
         ).arrays
         after = measured(run, "after", lambda: loss(params))
-        finish(run, base, params, numbers=compared(before, after), stage="sft")
+        finish(run, base, merge(params), numbers=compared(before, after), stage="sft")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ class Preference:
     """Name of the loss, as in docs/losses.md without _loss."""
     loss_options: dict[str, float] = field(default_factory=dict)
     """Settings of the loss, as names and numbers: beta 0.1 label_smoothing 0.1."""
+    adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=5e-5))
     output: Output
 
@@ -89,18 +93,19 @@ def train_preference(command: str, options: Preference) -> None:
     base = open_model(options.model)
     records, held = read_both(options.rows, read_pairs, base.chat, options.model.seed)
     lab = open_lab(options, base, [*records, *held])
+    lab, first, merge = start_policy(options.adapter, lab, base)
     batch = options.optimizer.batch_size
     with open_session(command, options, options.output) as run:
 
         def reference(stage: Any) -> Any:
-            given = (lab, base.params, records, SIDES)
+            given = (lab, first, records, SIDES)
             return side_logps(*given, batch_size=batch, logps=chosen.logps), {}
 
         known = run_stage(run, "reference", reference).arrays if chosen.reference else None
         known = known and {side: known[side] for side in SIDES}
         rows = Counted(pair_rows(lab, records, batch_size=batch, reference=known))
-        quality = partial(pair_accuracy, lab, held, chosen, base.params, batch_size=batch)
-        before = measured(run, "before", lambda: quality(base.params))
+        quality = partial(pair_accuracy, lab, held, chosen, first, batch_size=batch)
+        before = measured(run, "before", lambda: quality(first))
         fit = make_fit(
             options.optimizer,
             rows,
@@ -110,12 +115,12 @@ def train_preference(command: str, options: Preference) -> None:
         )
 
         def work(stage: Any) -> Any:
-            given = (stage, lab, rows, base.params, fit)
+            given = (stage, lab, rows, first, fit)
             return preference(*given, **chosen._asdict()), {}
 
         params = run_stage(run, "preference", work).arrays
         after = measured(run, "after", lambda: quality(params))
-        finish(run, base, params, numbers=compared(before, after), stage="preference")
+        finish(run, base, merge(params), numbers=compared(before, after), stage="preference")
 
 
 @dataclass(frozen=True, kw_only=True)

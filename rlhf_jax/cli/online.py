@@ -14,7 +14,7 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, middles
-from rlhf_jax.cli.options import Model, Optimizer, Output, Sampling, Scoring
+from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling, Scoring
 from rlhf_jax.cli.pages import write_completions
 from rlhf_jax.cli.rewards import open_reward, scored_task
 from rlhf_jax.cli.session import (
@@ -25,6 +25,7 @@ from rlhf_jax.cli.session import (
     open_model,
     open_session,
     sampling_of,
+    start_policy,
 )
 from rlhf_jax.data.loader import steps_in
 from rlhf_jax.ops.kl import k3
@@ -59,7 +60,7 @@ from rlhf_jax.recipes import (
 )
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.rows import Rows
-from rlhf_jax.training import run_stage
+from rlhf_jax.training import UserError, run_stage
 from rlhf_jax.types import Params
 
 SAMPLER_GAP = {"float32": 1e-2, "bfloat16": 1.0}  # nats of a token: a cache rounds in another order
@@ -73,6 +74,7 @@ class Job:
     model: Model
     scoring: Scoring
     sampling: Sampling = field(default=Sampling())
+    adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
     completions_every: int = 10
     """Steps from one whose answers go to completions.html and completions.jsonl to the next."""
@@ -182,6 +184,9 @@ def train_ppo(command: str, options: PPO) -> None:
     config = PPOConfig(beta=options.kl, clip_eps=options.clip_eps, gae_lambda=options.gae_lambda)
     epochs, minibatches = options.reuse.passes, options.reuse.minibatches
 
+    if options.job.adapter.lora_rank and options.critic is None:
+        raise UserError("rlhf ppo with --lora-rank needs a critic: --critic FOLDER")
+
     def make(lab: LanguageLab, params: Params) -> OnlineMethod:
         if options.critic is None:
             critic = on_trunk(lab, params, stage_key(lab, "critic"))
@@ -260,11 +265,12 @@ def train_rounds(
     base = open_model(job.model)
     records = read_prompts(job.scoring.prompts, base.chat)
     lab = open_lab(job, base, records, answers=False)
+    lab, first, merge = start_policy(job.adapter, lab, base)
     task = scored_task(job.scoring.reward, records, heldout=job.scoring.heldout)
     indices = np.asarray(task.splits["heldout"][:MEASURED])
-    quality = partial(answer_quality, lab, task, base.params, indices, total=MEASURED)
+    quality = partial(answer_quality, lab, task, first, indices, total=MEASURED)
     with open_session(command, options, job.output) as run:
-        before = measured(run, "before", lambda: quality(base.params))
+        before = measured(run, "before", lambda: quality(first))
         total, batch = len(task.splits["train"]), job.optimizer.batch_size
         steps = job.optimizer.steps or steps_in(job.optimizer.epochs, rows=total, batch_size=batch)
         heldout = at_points(lambda params, _: middles(quality(params)), steps=steps, points=POINTS)
@@ -272,9 +278,9 @@ def train_rounds(
         fit = Fit(optimizer, steps, job.optimizer.save_every, heldout, job.optimizer.micro_batches)
         rows = prompt_rows(task, batch_size=batch, seed=job.model.seed)
         params = run_stage(
-            run, command, lambda stage: (play(stage, lab, task, base.params, rows, fit), {})
+            run, command, lambda stage: (play(stage, lab, task, first, rows, fit), {})
         ).arrays
         after = measured(run, "after", lambda: quality(params))
         if (run.out / "completions.html").is_file():
             write_completions(run.out, stage=command, done=True)
-        finish(run, base, params, numbers=compared(before, after), stage=command)
+        finish(run, base, merge(params), numbers=compared(before, after), stage=command)

@@ -33,6 +33,22 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """Low-rank adapters (LoRA): the model is frozen, and OUT/model has them merged."""
+
+    lora_rank: int = 0
+    """Rank of the change of each target; 0 trains all of the model."""
+    lora_alpha: float = 16.0
+    """The change is scaled by alpha / rank."""
+    lora_targets: tuple[str, ...] = ("*/query", "*/key", "*/value", "*/out")
+    """Patterns of the weights that get one; */gate, */up and */down are those of the MLP."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "lora_rank")
+        check_fields(self, "(0, inf)", "lora_alpha")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """The optimizer: AdamW, a short warm-up, then a cosine to a tenth, gradients clipped to 1."""
 

@@ -6,19 +6,21 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rlhf_jax.cli.arguments import flat
 from rlhf_jax.cli.measures import Quality, middles
-from rlhf_jax.cli.options import Model, Optimizer, Output, Sampling
+from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling
 from rlhf_jax.cli.pages import write_report
 from rlhf_jax.data.chat import with_turn_end
 from rlhf_jax.data.loader import steps_in
 from rlhf_jax.hf import Pretrained, load_model, save_model
 from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
+from rlhf_jax.models import LoRAConfig, make_lora
 from rlhf_jax.recipes import (
     Fit,
     LanguageLab,
@@ -26,7 +28,9 @@ from rlhf_jax.recipes import (
     at_points,
     device_mesh,
     guarded,
+    lora_lab,
     make_lab,
+    stage_key,
 )
 from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.lab import check_batches
@@ -193,7 +197,7 @@ def finish(
     folder = run.out / "model"
     if not (folder / "config.json").is_file():  # the file that is written last
         shutil.rmtree(folder, ignore_errors=True)
-        save_model(folder, base._replace(params=jax.device_get(params)))
+        save_model(folder, base._replace(params=jax.tree.map(jnp.asarray, params)))
     summary = {
         "command": run.slug,
         "options": run.config,
@@ -208,6 +212,42 @@ def finish(
     for name, found in numbers.items():
         print(f"{name}: " + ", ".join(f"{when} {shown(x)}" for when, x in found.items()))
     print(f"model: {run.out / 'model'}\nreport: {run.out / 'report.html'}")
+
+
+class Start(NamedTuple):
+    """Where a policy's training starts, which is also the reference.
+
+    lab: of `params`, which are the model's or adapters. merge: them -> params of the model.
+    """
+
+    lab: LanguageLab
+    params: Params
+    merge: Callable[[Params], Params]
+
+
+def start_policy(options: Adapter, lab: LanguageLab, base: Pretrained) -> Start:
+    """The model itself, or adapters that leave it as it is.
+
+    Raises:
+      UserError: a pattern of targets that matches no matrix.
+    """
+    if not options.lora_rank:
+        return Start(lab, base.params, lambda params: params)
+    config = LoRAConfig(
+        rank=options.lora_rank, alpha=options.lora_alpha, targets=options.lora_targets
+    )
+    with reading_input():
+        lora = make_lora(config, lab.axes["policy"])
+    small = lora_lab(lab, lora, base.params)
+    adapter = small.policy.init(stage_key(lab, "lora"))
+    sizes = [sum(x.size for x in jax.tree.leaves(each)) for each in (adapter, base.params)]
+    print(f"adapters: {sizes[0]} parameters, {sizes[0] / sizes[1]:.1%} of the model's {sizes[1]}")
+    # The result of a stage is in NumPy.
+    return Start(
+        small,
+        adapter,
+        lambda params: lora.merge(base.params, jax.tree.map(jnp.asarray, params)),
+    )
 
 
 def sampling_of(lab: LanguageLab, options: Sampling) -> SamplingConfig:

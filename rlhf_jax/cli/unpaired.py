@@ -6,7 +6,7 @@ from typing import Any
 
 from rlhf_jax.cli.data import read_both, read_labelled
 from rlhf_jax.cli.measures import compared, label_accuracy, side_logps
-from rlhf_jax.cli.options import Model, Optimizer, Output, Rows
+from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Rows
 from rlhf_jax.cli.session import (
     Counted,
     finish,
@@ -15,6 +15,7 @@ from rlhf_jax.cli.session import (
     open_lab,
     open_model,
     open_session,
+    start_policy,
 )
 from rlhf_jax.losses import kto_loss
 from rlhf_jax.recipes import labelled_rows, unpaired, with_mismatched
@@ -38,6 +39,7 @@ class KTO:
     """Of good answers."""
     undesirable_weight: float = 1.0
     """Of bad answers."""
+    adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=5e-5))
     output: Output
 
@@ -48,16 +50,17 @@ def kto(command: str, options: KTO) -> None:
     records, held = read_both(options.rows, read_labelled, base.chat, options.model.seed)
     records, batch = with_mismatched(records), options.optimizer.batch_size
     lab = open_lab(options, base, [*records, *held])
+    lab, first, merge = start_policy(options.adapter, lab, base)
     with open_session(command, options, options.output) as run:
 
         def reference(stage: Any) -> Any:
-            found = side_logps(lab, base.params, records, SIDES, batch_size=batch)
+            found = side_logps(lab, first, records, SIDES, batch_size=batch)
             return {side: found[side] for side in SIDES}, {}
 
         known = run_stage(run, "reference", reference).arrays
         rows = Counted(labelled_rows(lab, records, batch_size=batch, reference=known))
-        quality = partial(label_accuracy, lab, held, base.params, batch_size=batch)
-        before = measured(run, "before", lambda: quality(base.params))
+        quality = partial(label_accuracy, lab, held, first, batch_size=batch)
+        before = measured(run, "before", lambda: quality(first))
         fit = make_fit(options.optimizer, rows, total=len(records), quality=quality)
         loss: Any = partial(
             kto_loss,
@@ -67,8 +70,8 @@ def kto(command: str, options: KTO) -> None:
         )
 
         def work(stage: Any) -> Any:
-            return unpaired(stage, lab, rows, base.params, fit, loss=loss, mismatched=True), {}
+            return unpaired(stage, lab, rows, first, fit, loss=loss, mismatched=True), {}
 
         params = run_stage(run, command, work).arrays
         after = measured(run, "after", lambda: quality(params))
-        finish(run, base, params, numbers=compared(before, after), stage=command)
+        finish(run, base, merge(params), numbers=compared(before, after), stage=command)

@@ -3,10 +3,12 @@
 import json
 import math
 
+import jax
 import pytest
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.commands import COMMANDS, manual
+from rlhf_jax.hf import load_model
 from rlhf_jax.recipes import read_completions
 from rlhf_jax.training import read_metrics
 
@@ -99,6 +101,18 @@ def test_grpo_learns_from_a_python_reward(tmp_path, model, files, monkeypatch):
     assert len(read_completions(out / "stages" / "grpo")) == 2 * 8 * 4
     assert "refresh" not in (out / "completions.html").read_text()
     assert {"reward", "distinct openings", "base perplexity"} <= set(numbers(out))
+
+
+def test_adapters_are_merged_into_the_model_that_is_written(tmp_path, model, files, capsys):
+    out = tmp_path / "lora"
+    words = ("dpo", "--model", model, "--data", files / "pairs.jsonl", "--lora-rank", "2")
+    assert run(*words, "--out", out, *FEW, "--learning-rate", "0.1") == 0
+    # Rank 2 of query 8 x 8, key and value 8 x 4, out 8 x 8: 2 (16 + 12 + 12 + 16) = 112.
+    assert "adapters: 112 parameters" in capsys.readouterr().out
+    found = [load_model(each).params["trunk"] for each in (model, out / "model")]
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), *found)
+    assert same["layers"]["mlp"]["up"]
+    assert not same["layers"]["attention"]["query"]
 
 
 def test_sample_writes_answers_to_each_prompt(tmp_path, model, files):
