@@ -99,7 +99,7 @@ def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flat`."""
+    """The inverse of `dotted`."""
     tree: dict[str, Any] = {}
     for name, leaf in leaves.items():
         *above, last = name.split(".")

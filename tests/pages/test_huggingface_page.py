@@ -24,7 +24,7 @@ def test_page_and_door_name_every_family():
     table = PAGE[: PAGE.index("## Save")]
     for name in hf.FAMILIES:
         assert f"`{name}`" in table
-        assert re.search(rf"\b{name}\b", hf.__doc__)
+        assert re.search(rf"\b{name}\b", hf.__doc__ or "")
 
 
 def test_every_page_that_it_links_to_is_there():
