@@ -1,26 +1,32 @@
-"""What changed, for .ci/run: which whole toy runs to do, and whether a step is needed.
+"""What changed, for .ci/run: which long tests to do, and whether a step is needed.
 
-    python .ci/changed.py whole          # test files of tests/experiments, one a line
+    python .ci/changed.py long           # files with long tests that are due, one a line
     python .ci/changed.py any PATH ...   # exit 0 if a file under one of the paths changed, else 1
 
 Changed is what differs from the last tag, or from the newest commit that is four hours old if that
-is nearer. Without a history everything counts as changed. A whole run is due if a file that its
-experiment imports changed; of the others a fifth is due, another one every four hours.
+is nearer. Without a history everything counts as changed. A file of tests is due if it or a file
+that it imports changed; of the others a fifth is due, another one every four hours. Tests of pages
+and of every experiment's first stage are due always: what they read is no import.
 """
 
+import re
 import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from import_graph import import_graph, reachable  # noqa: E402  # ty: ignore[import-not-found]
+from import_graph import import_graph, imports, reachable  # noqa: E402  # ty: ignore[import-not-found]
 
 HOURS = 4
 SHARES = 5
+ALWAYS = re.compile("/pages/|test_first_stages")
+EVERYWHERE = ("pyproject.toml", "constraints.txt", "tests/conftest.py")
 
 
 def git(*arguments: str) -> str:
@@ -47,32 +53,61 @@ def changed_files() -> set[str] | None:
     return set(git("diff", "--name-only", start).splitlines())
 
 
-def sources_of(slug: str, graph: dict[str, set[str]]) -> set[str]:
-    """Paths of everything that an experiment's run imports, and of its test."""
-    modules = {f"experiments.{slug}.run", *reachable(f"experiments.{slug}.run", graph)}
+def long_tests() -> Iterator[Path]:
+    """Files with tests that are long, or are given the result of a whole run."""
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        text = path.read_text()
+        if "mark.long" in text or "def whole" in text or "def finished" in text:
+            yield path
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    """Who imports whom in the library and the experiments."""
+    return import_graph(ROOT)
+
+
+@cache
+def sources(path: Path) -> set[str]:
+    """Paths of the test file and of what it imports, helpers among the tests included.
+
+    The test of an experiment may run it by its name.
+    """
+    helpers = {file.stem: file for file in (ROOT / "tests").rglob("*.py")}
+    files, todo = set(), [path]
+    names = {f"experiments.{path.stem.removeprefix('test_')}.run"}
+    while todo:
+        file = todo.pop()
+        files.add(str(file.relative_to(ROOT)))
+        here = {name for name, _ in imports(file, ROOT)}
+        names |= here
+        heads = {helpers.get(name.split(".")[0]) for name in here} - {None}
+        todo += [helper for helper in heads if str(helper.relative_to(ROOT)) not in files]
+    names |= {".".join(name.split(".")[:i]) for name in names for i in range(1, 9)}
+    modules = {other for name in names for other in reachable(name, graph())} | names
     stems = {module.replace(".", "/") for module in modules}
-    files = {f"{stem}.py" for stem in stems} | {f"{stem}/__init__.py" for stem in stems}
-    return files | {f"tests/experiments/test_{slug}.py"}
+    return files | {f"{stem}.py" for stem in stems} | {f"{stem}/__init__.py" for stem in stems}
 
 
-def whole_runs(now: float) -> list[str]:
-    """Test files of the experiments that are due."""
-    changed, graph = changed_files(), import_graph(ROOT)
+def long_runs(now: float) -> list[str]:
+    """Test files with long tests that are due."""
+    changed = changed_files()
+    everything = changed is None or not changed.isdisjoint(EVERYWHERE)
     turn = int(now / 3600 / HOURS) % SHARES
     due = []
-    for config in sorted(ROOT.glob("experiments/[!_]*/config.py")):
-        slug = config.parent.name
-        touched = changed is None or bool(changed & sources_of(slug, graph))
-        if touched or zlib.crc32(slug.encode()) % SHARES == turn:
-            due.append(f"tests/experiments/test_{slug}.py")
-    return [path for path in due if (ROOT / path).exists()]
+    for path in long_tests():
+        name = str(path.relative_to(ROOT))
+        touched = everything or ALWAYS.search(name) or changed & sources(path)
+        if touched or zlib.crc32(name.encode()) % SHARES == turn:
+            due.append(name)
+    return due
 
 
 def main(arguments: list[str]) -> int:
     """The command line."""
     match arguments:
-        case ["whole"]:
-            print("\n".join(whole_runs(time.time())))
+        case ["long"]:
+            print("\n".join(long_runs(time.time())))
             return 0
         case ["any", *paths]:
             changed = changed_files()

@@ -134,6 +134,7 @@ EACH = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", EACH)
 def test_every_objective_holds_under_every_layout_that_applies(case):
     certificate = certify(case.objective, case.batch, params=case.params)
@@ -212,6 +213,7 @@ def differing(certificate, threshold=1e-2):
 SPLITS = {"micro-batches", "unequal micro-batches", "gradient accumulation"}
 
 
+@pytest.mark.long
 def test_a_mean_over_each_micro_batch_is_caught():
     """Its own whole-batch value is right, so nothing but splitting the batch shows it."""
     batch = steps()
@@ -258,6 +260,7 @@ def test_a_statistic_of_the_batch_is_caught_by_micro_batches():
     assert differing(certificate) == {"micro-batches", "unequal micro-batches"}
 
 
+@pytest.mark.long
 def test_whitening_inside_the_objective_is_reported():
     arguments = only(*SPLITS, "row order", "padding", "padding side", "packing")
     objective = ppo_objective(whiten_advantages=True)
@@ -272,6 +275,7 @@ def test_a_place_in_the_batch_is_caught_by_row_order():
     assert differing(certificate) == {"row order"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch", [completions(), documents()], ids=["completions", "documents"])
 def test_a_policy_that_ignores_segments_is_caught_by_packing(batch):
     """Documents then see one another."""

@@ -1,4 +1,4 @@
-"""Which whole runs .ci/run does: those whose imports changed, and a fifth of the others in turn."""
+"""Which long tests .ci/run does: those whose imports changed, and a fifth of the others in turn."""
 
 import runpy
 from pathlib import Path
@@ -12,29 +12,49 @@ HOUR = 3600.0
 
 def due(monkeypatch, changed, now=0.0):
     """Test files that are due when these files changed."""
-    monkeypatch.setitem(SCRIPT["whole_runs"].__globals__, "changed_files", lambda: changed)
-    return set(SCRIPT["whole_runs"](now))
+    monkeypatch.setitem(SCRIPT["long_runs"].__globals__, "changed_files", lambda: changed)
+    return set(SCRIPT["long_runs"](now))
 
 
 @pytest.fixture(scope="module")
 def everything():
-    slugs = (path.parent.name for path in ROOT.glob("experiments/[!_]*/config.py"))
-    return {f"tests/experiments/test_{slug}.py" for slug in slugs}
+    return {str(path.relative_to(ROOT)) for path in SCRIPT["long_tests"]()}
 
 
-def test_without_a_history_everything_is_due(monkeypatch, everything):
-    assert due(monkeypatch, None) == everything
+def test_files_with_long_tests_are_found(everything):
+    assert {"tests/experiments/test_shop.py", "tests/test_certify.py"} <= everything
+    assert "tests/test_checks.py" not in everything
 
 
+@pytest.mark.parametrize("changed", [None, {"tests/conftest.py"}])
+def test_without_a_history_or_after_a_change_to_all_tests_everything_is_due(
+    monkeypatch, everything, changed
+):
+    assert due(monkeypatch, changed) == everything
+
+
+@pytest.mark.long
 def test_five_turns_of_four_hours_do_everything_once(monkeypatch, everything):
-    turns = [due(monkeypatch, set(), 4 * HOUR * i) for i in range(5)]
-    assert sum(map(len, turns)) == len(everything)
+    turns = [due(monkeypatch, {"README.md"}, 4 * HOUR * i) for i in range(5)]
     assert set().union(*turns) == everything
+    always = set.intersection(*turns)
+    assert always == {x for x in everything if "/pages/" in x or "first_stages" in x}
+    assert sum(len(turn - always) for turn in turns) == len(everything - always)
 
 
-def test_a_change_reaches_the_experiments_that_import_it(monkeypatch):
-    """The shop's scorer is read by its two experiments, and by no game on a table."""
-    idle = due(monkeypatch, set())
-    found = due(monkeypatch, {"rlhf_jax/envs/shop/scorer.py"}) | idle
-    assert {"tests/experiments/test_shop.py", "tests/experiments/test_shop_nash.py"} <= found
-    assert found - idle <= {"tests/experiments/test_shop.py", "tests/experiments/test_shop_nash.py"}
+def test_a_change_reaches_the_tests_that_import_it(monkeypatch):
+    """The shop's scorer is read by two experiments and by its own tests, and by no loss."""
+    idle = due(monkeypatch, {"README.md"})
+    found = due(monkeypatch, {"rlhf_jax/envs/shop/scorer.py"})
+    new = {
+        "experiments/test_shop.py",
+        "experiments/test_shop_nash.py",
+        "envs/shop/test_shop_scorer.py",
+    }
+    assert {f"tests/{name}" for name in new} <= found
+    assert not {name for name in found - idle if name.startswith("tests/losses/")}
+
+
+def test_a_change_of_a_helper_reaches_the_tests_that_use_it(monkeypatch):
+    found = due(monkeypatch, {"tests/recipes/unigram_lab.py"})
+    assert {"tests/recipes/test_episodes.py", "tests/recipes/test_online.py"} <= found

@@ -219,6 +219,7 @@ def test_a_run_and_what_it_leaves(run, workplace):
     assert "toy-quick" in (workplace / "results" / "index.html").read_text()
 
 
+@pytest.mark.long
 def test_a_failing_claim_is_code_3_and_all_goes_on(run, workplace):
     code, out, _ = run("run toy --steps 3 --below -1e9")
     assert code == 3

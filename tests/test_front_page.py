@@ -36,6 +36,7 @@ HEAVY = [
 ]
 
 
+@pytest.mark.long
 def test_importing_the_library_imports_nothing_heavy():
     """In a fresh interpreter: what JAX itself imports is free."""
     program = (
@@ -88,6 +89,7 @@ def test_every_loss_is_at_the_door_and_entered_once():
     assert [name for name in names if name not in entered or not hasattr(losses, name)] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("package", WITH_EXAMPLES)
 def test_the_examples_at_the_door_are_true(package):
     result = doctest.testmod(importlib.import_module(package))

@@ -168,6 +168,7 @@ def test_no_loss_and_no_algorithm_imports_a_model():
     assert any(name.startswith(f"{PACKAGE}.models.") for name in below)
 
 
+@pytest.mark.long
 def test_losses_and_algorithms_run_without_flax_or_any_heavy_import():
     """The same in a fresh interpreter: nothing arrives through third parties either."""
     modules = [

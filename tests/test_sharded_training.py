@@ -41,6 +41,7 @@ def preference_batch(params):
     return preference.attach_reference(POLICY, jax.tree.map(lambda x: 0.9 * x, params), pairs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["sft", "dpo"])
 def test_eight_devices_train_as_one(name):
     params = random_params(MODEL.init)

@@ -47,6 +47,7 @@ def steps(step_fn, count=4):
     return state, losses
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", [1, 2, 8])
 def test_eight_devices_agree_with_one(model):
     assert len(jax.devices()) == 8

@@ -69,6 +69,7 @@ def ppo_case(rng):
     return partial(ppo.make_update, TABLE, tabular_value(3), SGD, config), batch, params
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize("case", [sft_case, dpo_case, ppo_case])
 def test_micro_batches_take_the_step_of_the_whole_batch(case, x64):
@@ -81,6 +82,7 @@ def test_micro_batches_take_the_step_of_the_whole_batch(case, x64):
         jax.tree.map(partial(np.testing.assert_allclose, **bounds), parts, whole)
 
 
+@pytest.mark.long
 def test_a_mean_of_means_would_take_another_step():
     """The micro-batches have 5 and 15 of the 20 tokens."""
     make_update, batch, params = sft_case(np.random.default_rng(0))

@@ -77,6 +77,7 @@ def test_the_score_reaches_the_tokens_before_a_tools(gae_lambda, advantages):
     np.testing.assert_allclose(batch.returns, [advantages])
 
 
+@pytest.mark.long
 def test_reduces_to_reinforce_with_reward_to_go():
     """lambda = gamma = 1, V = 0, no whitening, on the policy that sampled."""
     params, trajectory, scores, data = rollout()
@@ -103,6 +104,7 @@ def test_reduces_to_reinforce_with_reward_to_go():
     assert metrics["ratios/clipped"].value() == 0.0
 
 
+@pytest.mark.long
 def test_padding_never_changes_a_batch():
     """Longer rows, NaN beyond the end: the same advantages and returns."""
     _, trajectory, scores, data = rollout()

@@ -52,6 +52,7 @@ def test_another_link():
     assert diagnostics["prefs/accuracy"].value() == 1.0
 
 
+@pytest.mark.long
 def test_a_row_of_weight_zero_has_no_gradient():
     odd = PreferenceFn(lambda key: 1.0, lambda params, a, b: jnp.log(params * a.actions[..., 0]))
     batch = PreferenceBatch(one_step([-1, 1]), one_step([0, 0]), weights=jnp.array([0.0, 1.0]))
@@ -59,6 +60,7 @@ def test_a_row_of_weight_zero_has_no_gradient():
     assert state.params == pytest.approx(2.0 + 0.5 / 3.0)  # d log p = 1/2, sigmoid(-log 2) = 1/3
 
 
+@pytest.mark.long
 def test_a_circle_is_fitted_by_a_preference_model_and_by_no_reward_model():
     """Rock, paper, scissors as answers of one token: 3 beats 4 beats 5 beats 3."""
     config = TransformerConfig(

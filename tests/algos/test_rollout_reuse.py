@@ -44,6 +44,7 @@ def assert_same(a, b):
         np.testing.assert_allclose(x, y, atol=1e-6)
 
 
+@pytest.mark.long
 def test_one_pass_in_one_minibatch_is_the_update():
     config, batch = rollout()
     update = ppo.make_update(POLICY, VALUE, OPTIMIZER, config)
@@ -51,6 +52,7 @@ def test_one_pass_in_one_minibatch_is_the_update():
     assert_same(once(start(), batch, jax.random.key(3))[0], update(start(), batch)[0])
 
 
+@pytest.mark.long
 def test_two_passes_are_four_updates_on_shuffled_halves():
     config, batch = rollout()
     update = ppo.make_update(POLICY, VALUE, OPTIMIZER, config)
@@ -97,6 +99,7 @@ def test_rank_pairs_wants_two_answers_to_each_prompt(rows, scores, message):
         preference.rank_pairs(trajectory, jnp.zeros(scores))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
 def test_an_answer_without_a_finite_score_has_weight_zero_in_ppo(bad):
     config = ppo.PPOConfig()

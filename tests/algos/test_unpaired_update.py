@@ -34,6 +34,7 @@ BATCH = unpaired.UnpairedBatch(
 KTO = partial(kto_loss, beta=1.0)
 
 
+@pytest.mark.long
 def test_kto_measures_its_answers_against_the_mismatched_ones():
     update = unpaired.make_update(POLICY, SGD, KTO, mismatched=True)
     state, metrics = update(init_state(PARAMS, SGD), BATCH)
@@ -82,6 +83,7 @@ def test_the_shift_of_bco_is_the_mean_over_every_answer_so_far():
     assert state.train.step == 2
 
 
+@pytest.mark.long
 def test_dro_regresses_the_score_on_values_and_log_ratios():
     update = unpaired.make_dro_update(POLICY, tabular_value(2), SGD, beta=1.0)
     one = unpaired.UnpairedBatch(bandit_trajectory(*jnp.zeros((2, 1), int)), jnp.ones(1), HALF[:1])
@@ -116,6 +118,7 @@ def random_batch(rows=8, steps=3):
     return unpaired.UnpairedBatch(answers(), labels, logps[0], answers(), logps[1], weights)
 
 
+@pytest.mark.long
 def test_no_layout_of_the_batch_matters():
     objective = unpaired.make_objective(POLICY, KTO)
     skip = {"packing": "two trajectories"}

@@ -173,6 +173,7 @@ def assert_same(case, batch, other, **tolerance):
     jax.tree.map(same, other_state.params, state.params)
 
 
+@pytest.mark.long
 @every_update
 def test_one_step_moves_every_trained_parameter(case):
     state, metrics = run(case, case.batch)
@@ -252,6 +253,7 @@ def test_micro_batches_add_up(case):
     jax.tree.map(close, mean, gradient(case, whole))
 
 
+@pytest.mark.long
 @every_update
 def test_eight_devices_equal_one(case):
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
@@ -266,6 +268,7 @@ def test_eight_devices_equal_one(case):
     jax.tree.map(close, sharded_metrics, metrics)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["dpo", "ppo"])
 def test_jit_equals_eager(name):
     case = CASES[name]

@@ -101,6 +101,7 @@ def test_values_of_the_kl_of_answers_add_over_tokens():
     assert exact_steps < tokens < summed
 
 
+@pytest.mark.long
 def test_gradients_of_the_kl_of_answers_do_not():
     found = [worlds.answer_gradient_moments(one) for one in worlds.ANSWER_GRADIENTS.values()]
     whole, to_go, *partial = found

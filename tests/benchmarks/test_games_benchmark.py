@@ -19,6 +19,7 @@ if importlib.util.find_spec("torch") is not None:
     LOOPS.append(peers.torch_game_by_game)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loop", LOOPS)
 def test_peers_agree_with_the_library(loop):
     prefs, ref = draw((8,), 5)
@@ -86,6 +87,7 @@ def test_growth_of_the_process_is_seen():
     assert np.isnan(grown) or 50e6 < grown < 100e6
 
 
+@pytest.mark.long
 def test_the_command():
     command = [sys.executable, "-m", "benchmarks.games", "--quick"]
     settings = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}

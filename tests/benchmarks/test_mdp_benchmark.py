@@ -35,6 +35,7 @@ def test_the_library_solves_what_the_peers_solve(split):
     np.testing.assert_allclose(ours, peers.numpy_values(world, sweeps=40), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_the_loop_over_seeds_is_the_same_algorithm():
     """Same plan from the same counts: only the draws differ."""
     mdp = random_mdp(jax.random.key(0), horizon=3, num_states=3, num_actions=2)

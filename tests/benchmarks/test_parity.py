@@ -32,6 +32,7 @@ def objective(peer, ours) -> Objective:
     return Objective("DPO", "test", lambda: descend(peer, policy), ours, policy)
 
 
+@pytest.mark.long
 def test_the_same_loss_passes_and_moves_the_weights():
     found = compare(objective(dpo, dpo))
     assert (found.value, found.gradient, found.path) == (0.0, 0.0, 0.0)

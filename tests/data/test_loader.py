@@ -29,6 +29,7 @@ def test_batch_seven_alone_is_batch_seven_in_sequence():
     assert alone[7].shape == (6,)
 
 
+@pytest.mark.long
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(rows=st.integers(1, 30), batch_size=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
 def test_each_row_once_per_epoch(rows, batch_size, seed):
@@ -46,6 +47,7 @@ def test_epochs_and_seeds_differ():
     assert tuple(epoch_rows(neighbour, 0, 50, 10)) not in epochs
 
 
+@pytest.mark.long
 def test_another_process_reads_the_same():
     code = (
         "from rlhf_jax.data.loader import batches; "

@@ -163,6 +163,7 @@ def test_other_errors(tmp_path):
         open_source(tmp_path / "b", "shop", "dev")
 
 
+@pytest.mark.long
 def test_tensorflow_is_not_imported_and_nothing_is_printed(tmp_path):
     code = f"""
 import sys

@@ -44,6 +44,7 @@ def swing(key, observation):
     return 3.0 * jax.random.uniform(key, (1,), minval=-1.0), jnp.zeros(())
 
 
+@pytest.mark.long
 def test_episodes_under_vmap_are_those_of_a_loop_and_pay_the_sum_of_the_factors():
     keys = jax.random.split(KEY, 3)
 

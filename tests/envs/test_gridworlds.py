@@ -61,6 +61,7 @@ def test_what_each_move_pays(row, column, action, reward, lands):
     assert int(jnp.argmax(world.mdp.transitions[state, action])) == lands[0] * 5 + lands[1]
 
 
+@pytest.mark.long
 def test_the_delivery_board_by_its_counts_and_a_known_value():
     world = delivery_board()
     check_mdp(world.mdp)
@@ -87,6 +88,7 @@ def test_features_of_a_step_are_those_of_its_state_and_action():
     np.testing.assert_array_equal(step_features(world, states, lands), world.features)
 
 
+@pytest.mark.long
 def test_random_boards_hold_what_their_recipe_says():
     recipe = Recipe(sheep=(0.1,), roadblocks=(0.3,), coins=(0.1,), bricks=(0.2,))
     draw = partial(random_board, height=5, width=4, recipe=recipe)
@@ -107,6 +109,7 @@ def test_random_boards_hold_what_their_recipe_says():
     jax.tree.map(np.testing.assert_array_equal, draw(keys[::-1]), turned)
 
 
+@pytest.mark.long
 def test_entering_sheep_is_a_lottery():
     world = jax.jit(partial(lottery_board, win_weight=30.0))(jax.random.key(3))
     check_mdp(world.mdp)

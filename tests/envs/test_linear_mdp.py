@@ -108,6 +108,7 @@ def test_shapes_that_do_not_fit_are_named(given):
         random_linear_mdp(jax.random.key(0), horizon=2, num_states=2, num_actions=2, num_features=5)
 
 
+@pytest.mark.long
 def test_returns_are_linear_in_trajectory_features(given):
     linear, finite = given
     rng = np.random.default_rng(0)

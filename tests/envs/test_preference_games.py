@@ -90,6 +90,7 @@ def test_drawn_games_are_games(make):
     assert float(jnp.std(games)) > 0.1
 
 
+@pytest.mark.long
 @every_drawn_game
 def test_a_batch_of_games_is_a_loop_and_jits(make):
     keys = jax.random.split(jax.random.key(1), (2, 2))
@@ -175,6 +176,7 @@ def test_a_matrix_that_is_not_square_is_refused_with_its_shape(shape):
         check_prefs(np.full(shape, 0.5))
 
 
+@pytest.mark.long
 def test_the_tolerance_is_the_callers():
     rounded = np.asarray(skew_game(jax.random.key(7), 8)).astype(np.float16)
     rounded[0, 1] += np.float16(1e-3)

@@ -69,6 +69,7 @@ def ledge():
     return SimpleNamespace(unwrapped=world)
 
 
+@pytest.mark.long
 def test_a_step_of_toy_text_that_terminates_is_followed_by_nothing():
     """r(0, jump) = 5 - 1/4 - 1/4 = 4.5, so V(0) = 4.5 + 0.9 V(0) / 2 = 4.5 / 0.55."""
     mdp = from_gymnasium(ledge(), gamma=0.9)
@@ -95,6 +96,7 @@ def sweeps(table, gamma, count):
     return values
 
 
+@pytest.mark.long
 def test_the_frozen_lake_has_the_values_of_its_own_table():
     gymnasium = pytest.importorskip("gymnasium")
     env = gymnasium.make("FrozenLake-v1")
@@ -103,6 +105,7 @@ def test_the_frozen_lake_has_the_values_of_its_own_table():
     np.testing.assert_allclose(best.values[:-1], sweeps(env.unwrapped.P, 0.8, 80), atol=1e-4)
 
 
+@pytest.mark.long
 def test_the_shortest_way_along_the_cliff_is_thirteen_steps():
     gymnasium = pytest.importorskip("gymnasium")
     mdp = from_gymnasium(gymnasium.make("CliffWalking-v1"), gamma=0.9)
@@ -112,6 +115,7 @@ def test_the_shortest_way_along_the_cliff_is_thirteen_steps():
     assert int(episode.last_observation) == 48  # the end
 
 
+@pytest.mark.long
 def test_a_taxi_ride_ends_where_the_passenger_is_set_down_at_the_destination():
     """One state for each of the four destinations, and one action of six, which pays 20."""
     gymnasium = pytest.importorskip("gymnasium")

@@ -97,6 +97,7 @@ def lists(mdp: DiscountedMDP) -> DiscountedMDP:
     return replace(whole, gamma=0.9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("given", "double"), [(lists, False), (lambda mdp: jax.tree.map(np.float64, mdp), True)]
 )
@@ -153,6 +154,7 @@ def test_absorbing_states():
     assert tabular_mdp.absorbing_states(both).tolist() == [[False, False, True], [False] * 3]
 
 
+@pytest.mark.long
 def test_episodes_of_a_table_follow_its_law():
     """Visits, rewards and actions of 20,000 episodes against the exact occupancy."""
     policy, env = tabular_policy(12, 2), tabular_mdp.finite_env(FINITE)
@@ -187,6 +189,7 @@ def test_episodes_of_a_table_follow_its_law():
     assert not episodes.token_logps[:, 3].any()
 
 
+@pytest.mark.long
 def test_an_episode_ends_on_entering_an_absorbing_state():
     env = tabular_mdp.discounted_env(corridor())
 

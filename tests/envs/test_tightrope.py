@@ -41,6 +41,7 @@ def test_expected_costs_by_hand():
     np.testing.assert_allclose(finite_mdp.regret(world.mdp, world.expert), 0.0, atol=1e-7)
 
 
+@pytest.mark.long
 def test_a_slipping_world_is_a_slipping_policy():
     mdp = random_world()
     logps = jax.nn.log_softmax(3 * mdp.rewards)

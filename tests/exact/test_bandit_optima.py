@@ -37,6 +37,7 @@ def test_regularised_optimum_golden_numbers():
     np.testing.assert_allclose(jnp.exp(optimum), [0.25, 0.25, 0.5], rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beta", [0.3, 2.0])
 def test_regularised_optimum_beats_every_perturbation(beta):
     optimum = regularised_optimum(BANDIT.rewards, BANDIT.ref_logits, beta=beta)
@@ -117,6 +118,7 @@ def assert_reached(params, optimum):
     np.testing.assert_allclose(distance, 0.0, atol=1e-5)
 
 
+@pytest.mark.long
 def test_population_dpo_reaches_the_closed_form():
     """Bradley-Terry labels, any full-support behaviour policy."""
     behaviour_probs = jax.nn.softmax(jax.random.normal(jax.random.key(2), (STATES, ACTIONS)))
@@ -140,6 +142,7 @@ def test_population_ipo_reaches_the_closed_form_of_its_own_reward():
     assert_reached(params, regularised_optimum(rewards, BANDIT.ref_logits, beta=0.3))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("clip_eps", [0.2, float("inf")])
 def test_population_ppo_reaches_the_closed_form(clip_eps):
     """Every answer weighted by its probability under the policy at the start of each update."""

@@ -68,6 +68,7 @@ def test_values_by_hand(eps):
     np.testing.assert_allclose(occupancy(mdp, jnp.zeros((1, 1))), [1.0])
 
 
+@pytest.mark.long
 def test_policy_values_and_the_soft_optimum_by_iteration(x64):
     mdp, logps, ref = small(), random_logps(1), random_logps(2)
     probs, log_ref = np.exp(np.asarray(logps)), np.asarray(ref)
@@ -81,6 +82,7 @@ def test_policy_values_and_the_soft_optimum_by_iteration(x64):
     assert float(discounted_mdp.bellman_residual(mdp, soft.values, ref_logps=ref, beta=0.5)) < 1e-12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gamma", [0.0, 0.9, 0.999])
 def test_the_optimum_is_the_best_of_all_deterministic_policies(eps, gamma):
     mdp = small(gamma=gamma)
@@ -103,6 +105,7 @@ def two_states(level: float = 0.0) -> DiscountedMDP:
     return DiscountedMDP(transitions, rewards, jnp.array([1.0, 0.0]), jnp.array(0.999))
 
 
+@pytest.mark.long
 def test_what_is_paid_everywhere_changes_no_policy(eps):
     """1000 / (1 - g) = 10^6, of which float32 holds no fraction: gains of 0.05 would be lost."""
     best = optimal(two_states(1000.0))
@@ -126,6 +129,7 @@ def test_near_a_discount_of_one_a_small_gain_is_taken(eps):
     assert regret(mdp, stay) == pytest.approx(49.72, abs=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gamma", [0.999, 0.9995])
 def test_float32_plans_as_well_as_float64_near_a_discount_of_one(gamma):
     worlds = jax.vmap(lambda key: random_mdp(key, horizon=1, num_states=20, num_actions=4))(
@@ -155,6 +159,7 @@ def corridor(num_states: int, gamma: float) -> DiscountedMDP:
     return DiscountedMDP(*map(jnp.asarray, (transitions, rewards, initial, gamma)))
 
 
+@pytest.mark.long
 def test_a_corridor_is_solved_to_its_end(eps):
     """Policy iteration extends the plan by one state a sweep. V(0) = 0.99^248 = 0.0827."""
     mdp = jax.tree.map(lambda x: x.astype(float), corridor(250, 0.99))
@@ -163,6 +168,7 @@ def test_a_corridor_is_solved_to_its_end(eps):
     assert bool(jnp.all(best.logps[:-1, 1] == 0.0))
 
 
+@pytest.mark.long
 def test_soft_policies_of_a_corridor_are_solved_to_its_end(eps):
     """A reference that goes forwards with log-prob -50 costs 50 beta a step:
     V(0) = g^248 - 50 beta (1 - g^249) / (1 - g) = 0.0827 - 5e-5 * 91.8 = 0.0781.
@@ -239,6 +245,7 @@ def test_performance_difference(x64):
     np.testing.assert_allclose(gain, difference, rtol=1e-10)
 
 
+@pytest.mark.long
 def test_the_envelope_gradient_is_that_of_successor_features(x64):
     mdp = small()
     features = jax.random.normal(jax.random.key(3), (S, A, 4))
@@ -266,6 +273,7 @@ def test_the_residual_bounds_the_error(x64):
     assert residual > 0.01
 
 
+@pytest.mark.long
 def test_leading_axes_vmap_and_jit_agree(x64):
     batch = jax.tree.map(lambda *x: jnp.stack(x), *(small(seed, 0.8) for seed in range(3)))
     batch = replace(batch, gamma=jnp.array([0.5, 0.8, 0.95]))

@@ -122,6 +122,7 @@ def test_the_optimum_is_the_best_of_all_deterministic_policies(x64):
     assert float(finite_mdp.bellman_residual(mdp, best.values)) < 1e-14
 
 
+@pytest.mark.long
 def test_the_soft_optimum_beats_every_other_policy_and_attains_its_value(x64):
     mdp, ref = small(), random_logps(2)
     best = soft_optimal(mdp, ref, beta=0.3)

@@ -245,6 +245,7 @@ def test_regularised_golden_numbers():
     np.testing.assert_allclose(exact_kl(jnp.asarray(logps[0]), ref), 0.13782414, atol=5e-9)
 
 
+@pytest.mark.long
 @some_games
 @seeds
 def test_regularised_fixed_point_payoff_identity_and_bounds(seed):
@@ -285,6 +286,7 @@ def test_the_regularised_policy_of_bradley_terry_is_not_that_of_rlhf():
     assert float(exact_kl(optimum, jnp.asarray(logps))) > 0.05
 
 
+@pytest.mark.long
 def test_answers_that_the_reference_never_gives_are_left_out():
     games, refs = games_of(3)
     refs = refs.at[:, jnp.array([1, 4])].set(-jnp.inf)
@@ -342,6 +344,7 @@ def test_a_wrong_reference_is_refused(bad):
         regularised_nash(np.full((3, 3), 0.5), np.zeros(2), beta=0.1)
 
 
+@pytest.mark.long
 def test_a_tolerance_that_cannot_be_met_is_an_error_that_names_the_game():
     games, refs = games_of(7)
     with pytest.raises(RuntimeError, match=r"game \(\d, \d\) at beta = 0\.0+1: residual .*1e-17"):

@@ -47,6 +47,7 @@ def one_update(method, logps, prefs):
 # ---- Nash-MD.
 
 
+@pytest.mark.long
 @SEEDS
 def test_one_step_of_nash_md_keeps_its_inequality(seed):
     """KL(pi* || pi+) <= (1 - eta beta) KL(pi* || pi) + 2 eta^2, and not without the last term."""
@@ -75,6 +76,7 @@ def test_the_first_decaying_step_forgets_where_it_started(seed):
         np.testing.assert_allclose(one_update(method, start, prefs), want, atol=1e-12)
 
 
+@pytest.mark.long
 def test_against_a_mixture_the_policy_gradient_ends_elsewhere():
     """At mu exp(P pi^b / beta) / Z with pi^b = pi^(1-b) mu^b: the solution for b = 0 only."""
     prefs, ref, beta = rock_paper_scissors(), tilted_reference(tilt=1.0), 0.1
@@ -130,6 +132,7 @@ UNIFORM = np.full(3, 1 / 3)
 SAMPLERS = (UNIFORM, np.array([0.8, 0.1, 0.1]), np.array([0.1, 0.8, 0.1]))
 
 
+@pytest.mark.long
 def test_scores_depend_on_who_drew_the_pairs_unless_they_explain_them():
     """Thm 2 and Prop. 2: not for a Bradley-Terry game; in a cycle even the best answer changes."""
     scores = jnp.array([0.5, 0.3, -0.8])
@@ -214,6 +217,7 @@ def test_both_half_steps_of_mirror_prox_have_one_centre(seed):
     assert float(jnp.max(jnp.abs(prox - twice))) > 1e-2
 
 
+@pytest.mark.long
 @SEEDS
 @pytest.mark.parametrize("beta", [0.1, 0.5])
 def test_the_span_of_log_ratios_of_nash_mp_falls_at_half_its_rate_or_better(seed, beta):

@@ -99,6 +99,7 @@ def test_maximal_lotteries_lie_in_the_smith_set():
     assert np.any(~smith)
 
 
+@pytest.mark.long
 def test_a_batch_is_a_loop():
     games = jnp.asarray(np.stack([tournament(seed, 0.2) for seed in range(6)]))
     alone = [statistics(game) for game in games]

@@ -38,6 +38,7 @@ def test_sparse_and_dense_are_one_backup():
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dense", [True, False])
 def test_sweeps_end_within_the_tolerance_of_the_linear_solve(dense):
     transitions, rewards, logps = worlds()

@@ -1,4 +1,4 @@
-"""A checkout without experiments, for tests that write one; and which tests are whole runs."""
+"""A checkout without experiments, for tests that write one; and which tests are long."""
 
 import sys
 
@@ -9,10 +9,10 @@ import experiments
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What reads the result of a whole toy run is marked as one."""
+    """What reads the result of a whole toy run is long."""
     for item in items:
         if {"whole", "finished"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.whole)
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture

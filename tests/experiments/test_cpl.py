@@ -64,6 +64,7 @@ def test_cpl_against_a_reference_on_one_step_is_dpo():
     np.testing.assert_allclose(cpl_loss(utility(logps[0]), utility(logps[1])), dpo, atol=1e-6)
 
 
+@pytest.mark.long
 def test_scores_of_two_segments_are_a_comparison():
     advantages, scores = normal(2, 40, 2), normal(3, 40, 2).at[:5].set(1.0)
     ranked = ranked_cpl_loss(advantages, scores, jnp.ones((40, 2), bool), bias=0.5)
@@ -92,6 +93,7 @@ def utility(logps, segments):
     return segment_advantages(taken, segments.mask, alpha=ALPHA, gamma=GAMMA)
 
 
+@pytest.mark.long
 def test_the_minimiser_of_cpl_is_the_soft_optimal_policy_and_the_bias_moves_it():
     best, segments, prefs = population()
 
@@ -112,7 +114,7 @@ def test_the_minimiser_of_cpl_is_the_soft_optimal_policy_and_the_bias_moves_it()
     np.testing.assert_allclose(jax.nn.log_softmax(descend(jnp.zeros((3, 2)))), best, atol=1e-6)
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_advantages_taken_for_rewards_plan_well_until_a_constant_is_added():
     """What a partial-return model makes of labels of regret: A*, and a constant it can't see."""
     world = cliff_grid(jax.random.key(0))
@@ -128,6 +130,7 @@ def test_advantages_taken_for_rewards_plan_well_until_a_constant_is_added():
     assert (got - low) / (high - low) < 0.5
 
 
+@pytest.mark.long
 def test_a_log_linear_policy_goes_through_the_same_update():
     """With one feature per state and action it is the table, step by step."""
     _, segments, _ = population()
@@ -201,7 +204,7 @@ def test_claims_name_the_size_that_they_read():
     assert not any("10000" in name for name in names)
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_the_whole_of_it_at_a_small_size(tmp_path):
     config = cpl_config.quick()
     with open_run(tmp_path, slug="cpl", config=config) as job:

@@ -109,7 +109,7 @@ def check_the_guarantee(arrays: dict) -> None:
         assert (arrays[name][:, 1:] <= bound[:, 1:] * (1 + 1e-9)).all()
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_a_quick_run_says_what_was_asked_in_finite_numbers(whole):
     out, outcome = whole
     assert {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims} == ASKED
@@ -130,7 +130,7 @@ def test_a_quick_run_says_what_was_asked_in_finite_numbers(whole):
     assert kept == {"cloning", "linear", "fast", "lsvi", "lock", "feedback"}
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_other_methods_in_the_place_of_the_claimed_ones_fail(whole):
     """The optimistic policy on the lock, no penalty in planning with learned rewards."""
     out, _ = whole

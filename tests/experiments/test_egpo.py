@@ -173,6 +173,7 @@ def test_the_report_holds_its_figures_and_every_curve_is_kept(whole):
     )
 
 
+@pytest.mark.long
 def test_without_the_second_step_the_guard_fails():
     """OMD in EGPO's place leaves the cycle's equilibrium at a step that EGPO can take."""
     with jax.enable_x64(True):

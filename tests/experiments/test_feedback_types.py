@@ -96,7 +96,7 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
         return out, feedback_types_run.run(CONFIG, job)
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_the_claims_are_those_asked_for_and_hold_at_the_quick_size(whole):
     out, outcome = whole
     assert {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims} == ASKED

@@ -1,6 +1,6 @@
 """Every experiment's first stage, at its smallest size: it runs, and leaves finite numbers.
 
-The rest of a run is among the whole runs, which are not done each time.
+The rest of a run is among the whole runs, which are done where a change reaches them.
 """
 
 import importlib
@@ -30,17 +30,8 @@ def smallest(slug: str):
     return replace(getattr(tests, "TOY", None) or quick(), **SMALLER.get(slug, {}))
 
 
-NO_SHORT_STAGE = {"one_loss_three_policies"}  # nine fits, each compiled for itself
-
-
-@pytest.mark.parametrize(
-    "slug",
-    [
-        pytest.param(slug, marks=pytest.mark.whole if slug in NO_SHORT_STAGE else [])
-        for slug in SLUGS
-        if slug not in NEEDS_A_FILE
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("slug", [slug for slug in SLUGS if slug not in NEEDS_A_FILE])
 def test_the_first_stage_leaves_finite_numbers(slug, tmp_path):
     run = importlib.import_module(f"experiments.{slug}.run").run
     results = tmp_path / "stages"

@@ -91,6 +91,7 @@ def test_winners_come_first_and_undecided_pairs_weigh_nothing():
     np.testing.assert_array_equal(pairs.weights, [1.0, 1.0, 0.0])
 
 
+@pytest.mark.long
 def test_labels_and_inputs_of_the_reward_network_do_not_see_the_unit_of_a_factor():
     keys = jax.random.split(jax.random.key(0), 2)
     seen = jax.random.normal(keys[0], (12, 3))
@@ -108,7 +109,7 @@ def test_labels_and_inputs_of_the_reward_network_do_not_see_the_unit_of_a_factor
     np.testing.assert_allclose(one.chosen.inputs, other.chosen.inputs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_a_small_run_shows_the_claims_of_the_linear_parts(tmp_path):
     with open_run(tmp_path, slug="heron", config=TOY) as job:
         outcome = heron_run.run(TOY, job)
@@ -134,7 +135,7 @@ def test_a_small_run_shows_the_claims_of_the_linear_parts(tmp_path):
     assert all(np.isfinite(values).all() for each in kept.values() for values in each.values())
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_margins_that_do_not_grow_with_the_unit_change_labels(monkeypatch):
     monkeypatch.setattr(
         choices, "factor_margins", lambda factors, sigma: sigma * jnp.ones(factors.shape[-1])

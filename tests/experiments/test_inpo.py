@@ -81,6 +81,7 @@ def test_what_needs_no_many_rounds_holds_at_this_size_too(whole):
     assert "fails" not in [verdicts[each[0]] for each in SCHEDULES[3:]]
 
 
+@pytest.mark.long
 def test_one_round_solved_is_a_mirror_step():
     with jax.enable_x64(True):
         prefs, refs, _ = stages.draw_games(TOY, "random")
@@ -172,6 +173,7 @@ def test_a_round_of_iterative_dpo_minimises_the_dpo_loss():
         assert float(jnp.max(jnp.abs(jax.grad(mean)(old)))) > 1e-3
 
 
+@pytest.mark.long
 def test_pairs_are_counted_as_they_are_drawn():
     """Shares near those of the population; the best of 2 is never the worse; one answer ties."""
     with jax.enable_x64(True):

@@ -27,6 +27,7 @@ def test_it_writes_an_experiment_and_says_what_to_edit(checkout, capsys):
     assert not any(SKELETON.name in (checkout / name).read_text() for name in written)
 
 
+@pytest.mark.long
 def test_it_runs_as_it_is(checkout, capsys):
     cli.main(["new", "fresh"])
     assert cli.main(["run", "fresh", "--quick", "--out", "out"]) == 0

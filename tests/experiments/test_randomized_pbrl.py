@@ -63,6 +63,7 @@ def failed(arrays: dict[str, np.ndarray]) -> set[str]:
     }
 
 
+@pytest.mark.long
 def test_the_claims_have_the_paper_s_thresholds_and_hold_for_its_curves():
     claims = pbrl_claims.table_claims(CONFIG, curves())
     assert {(claim.statement, claim.op, claim.threshold) for claim in claims} == ASKED
@@ -71,6 +72,7 @@ def test_the_claims_have_the_paper_s_thresholds_and_hold_for_its_curves():
     assert float(claims[1].value) == pytest.approx(80 / 400)
 
 
+@pytest.mark.long
 def test_methods_that_do_not_explore_or_do_not_stop_asking_fail():
     greedy = curves()
     greedy["eps = 0/regret"] = greedy["greedy/regret"]
@@ -126,7 +128,7 @@ def test_every_size_is_valid(name):
     assert isinstance(getattr(pbrl_config, name)(), pbrl_config.Config)
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_a_small_run_reports_every_claim_and_is_reproducible(tmp_path):
     config = dataclasses.replace(pbrl_config.quick(), rounds=64)
     with open_run(tmp_path, slug="randomized_pbrl", config=config) as job:

@@ -65,6 +65,7 @@ def as_segments(world, states, mask):
     return Segments(features, states[:, 0], states[:, -1], mask)
 
 
+@pytest.mark.long
 def test_a_constant_is_invisible_to_partial_returns_of_equal_length_but_not_to_the_policy(world):
     states, _, mask = every_segment(world)
     whole = mask.all(-1)
@@ -131,6 +132,7 @@ def test_regret_of_the_learner_is_the_sum_of_advantages_and_zero_for_the_best(wo
     assert seen.max() == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.long
 def test_labels_are_drawn_or_sure_with_half_at_a_tie():
     values = jnp.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0 + 1e-9]])
     np.testing.assert_array_equal(draw_prefs(jax.random.key(0), values, noisy=False), [1, 0, 0.5])
@@ -139,7 +141,7 @@ def test_labels_are_drawn_or_sure_with_half_at_a_tie():
     assert share == pytest.approx(1 / (1 + np.e), abs=0.03)
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_regret_learns_to_end_the_episode(world):
     states, _, mask = every_segment(world)
     drawn = jax.random.randint(jax.random.key(3), (300, 2), 0, len(states))
@@ -158,7 +160,7 @@ def test_regret_learns_to_end_the_episode(world):
     assert lost < 1e-6
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_the_best_of_several_starts_is_followed_to_the_end(world):
     states, _, mask = every_segment(world)
     drawn = jax.random.randint(jax.random.key(5), (30, 2), 0, len(states))
@@ -188,7 +190,7 @@ def test_the_claims_are_those_of_the_paper_and_can_fail():
     assert not any(claim.holds for claim in swapped)
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_the_whole_of_it_at_a_small_size(tmp_path):
     config = regret_config.quick()
     with open_run(tmp_path, slug="regret_preference", config=config) as job:

@@ -93,7 +93,7 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
         return out, perspective_run.run(config, job)
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_a_quick_run_makes_the_claims_of_the_paper_and_they_hold(whole):
     out, outcome = whole
     config = perspective_config.quick()
@@ -111,7 +111,7 @@ def test_a_quick_run_makes_the_claims_of_the_paper_and_they_hold(whole):
     assert {path.stem for path in (out / "data").glob("*.npz")} == {"costs", "prompts", "tokens"}
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_costs_of_the_expert_and_of_cloning_are_the_known_ones(whole):
     """From a reference run: at T = 5, 10, 20, 40; neither hangs on the draw of the rope."""
     costs = np.load(whole[0] / "data" / "costs.npz")

@@ -92,7 +92,7 @@ def test_a_teacher_at_random_who_does_as_well_leaves_it_undecided():
     assert beaten == ["undecided"] * 4
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_the_rlif_page_is_self_contained_with_its_data(tmp_path):
     stages = made_up()
     with open_run(tmp_path, slug="rlif", config=CONFIG) as job:
@@ -105,7 +105,7 @@ def test_the_rlif_page_is_self_contained_with_its_data(tmp_path):
     assert np.isfinite(jax.tree.leaves(rlif_run.summary(CONFIG, stages))).all()
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_a_whole_quick_run_of_rlif_holds(tmp_path):
     config = rlif_config.quick()
     with open_run(tmp_path, slug="rlif", config=config) as job:

@@ -90,7 +90,7 @@ def test_agents_no_safer_than_the_walks_prove_nothing():
     assert len(failed(idle)) == 7
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_the_safe_set_page_is_self_contained_and_says_what_it_is_not(tmp_path):
     found = made_up()
     with open_run(tmp_path, slug="safe_rl_minimal", config=CONFIG) as job:
@@ -103,7 +103,7 @@ def test_the_safe_set_page_is_self_contained_and_says_what_it_is_not(tmp_path):
     assert np.isfinite(jax.tree.leaves(safe_run.summary(CONFIG, found))).all()
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_a_whole_quick_run_of_safe_sets_holds_its_lengths(tmp_path):
     config = safe_config.quick()
     with open_run(tmp_path, slug="safe_rl_minimal", config=config) as job:

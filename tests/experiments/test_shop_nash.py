@@ -124,7 +124,7 @@ def test_options_out_of_range_are_refused(make, message):
         make()
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_the_whole_run_at_toy_size(tmp_path):
     with open_run(tmp_path, slug="shop_nash", config=TOY) as job:
         outcome = nash_run.run(TOY, job)

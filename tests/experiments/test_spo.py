@@ -150,6 +150,7 @@ def test_the_chance_of_three_is_exact():
     np.testing.assert_allclose(trajectories.chance(risky.at[:, 1].set(wanted)), 1.0, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_queue_of_one_is_the_last_answer():
     """One update by hand: everything that is drawn is judged against the newest answer only."""
     prefs, config = rock_paper_scissors(0.9), quick()

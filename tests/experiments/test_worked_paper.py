@@ -56,6 +56,7 @@ def test_the_loss_is_exported(loss):
     assert names["savage_dpo_loss"] is loss
 
 
+@pytest.mark.long
 def test_the_loss_passes_shared_tests_and_its_own(loss, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "losses"))
     path = "tests/losses/cases_pairs.py"
@@ -72,6 +73,7 @@ def test_the_loss_passes_shared_tests_and_its_own(loss, monkeypatch):
         test()
 
 
+@pytest.mark.long
 def test_the_experiment_lacks_nothing_and_its_claim_holds(loss, checkout, capsys):
     assert cli.main(["new", "savage_dpo"]) == 0
     for path, block in BLOCKS.items():

@@ -41,6 +41,7 @@ def test_two_options_are_bradley_terry_and_beta_zero_says_nothing():
     np.testing.assert_allclose(jnp.exp(flat), [[1 / 3] * 3, [0.5, 0.0, 0.5]], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_the_gradient_is_that_of_the_likelihood_and_masked_options_never_matter():
     options = normal(1, 4, 3, 2).at[0, 2].set(jnp.nan)
     mask = jnp.ones((4, 3), bool).at[0, 2].set(False)
@@ -96,6 +97,7 @@ def test_sampled_alternatives_say_nothing_by_being_there():
         assert float(jnp.exp(found)) == pytest.approx(exact, rel=1e-5)
 
 
+@pytest.mark.long
 def test_demonstrations_and_initial_states_against_all_trajectories_of_a_world():
     """Deterministic moves: every trajectory is a choice, its partition the soft value."""
     horizon, states, actions, beta = 3, 3, 2, 1.6
@@ -170,6 +172,7 @@ def test_the_other_groundings_by_hand():
     np.testing.assert_allclose(utterances, [[1.5, 0.5], [4.0, -1.0]])
 
 
+@pytest.mark.long
 def test_jit_is_eager_and_a_batch_is_a_loop():
     values = normal(4, 3, 2, 4)
     mask = jnp.ones((3, 2, 4), bool).at[1, 1, 0].set(False)

@@ -90,6 +90,7 @@ def test_reference_agreements(returns):
     )
 
 
+@pytest.mark.long
 def test_reference_agreements_of_a_myopic_teacher(steps, returns):
     judge = jax.jit(lambda steps, gamma: myopic_values(steps, steps < jnp.inf, gamma=gamma))
     for gamma, want in ((0.9, 0.907), (0.5, 0.683), (1.0, 1.0)):

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -67,6 +68,7 @@ def test_a_teacher_without_errors_is_certain():
     assert interventions(jax.random.key(1), probs).tolist() == [True, False]
 
 
+@pytest.mark.long
 def test_whatever_is_never_interrupted_is_worth_the_reference_minus_the_margin():
     """rate = 1: min over states of V^pi - (V^ref - margin / (1 - gamma)) >= 0, whatever the tie.
 

@@ -60,6 +60,7 @@ def scores(pairs):
     return float(loss.value()), float(metrics["scores/accuracy"].value())
 
 
+@pytest.mark.long
 def test_a_reward_model_is_fitted_by_the_soft_labels():
     prefs = jnp.array([0.75, 0.5, 0.0, 1.0])
     values = 0.3 * jnp.arange(8.0).reshape(4, 2) ** 2
@@ -70,6 +71,7 @@ def test_a_reward_model_is_fitted_by_the_soft_labels():
     np.testing.assert_allclose(accuracy, 1.25 / 3)
 
 
+@pytest.mark.long
 def test_a_tie_moves_nothing_between_equal_scores_and_dropped_pairs_are_those_of_hard_labels():
     hard = answered([1.0, 0.5, 0.0, 1.0])._replace(weights=jnp.ones(4))
     once, twice = labels_to_pairs(TRAJECTORY, LABELS), to_pairs(TRAJECTORY, hard, drop_ties=True)
@@ -79,6 +81,7 @@ def test_a_tie_moves_nothing_between_equal_scores_and_dropped_pairs_are_those_of
     np.testing.assert_array_equal(slope(jnp.zeros((8, 1))), 0)
 
 
+@pytest.mark.long
 def test_a_policy_learns_from_minibatches_of_soft_labels():
     """A bandit of one state whose items are the actions: beta log-ratios meet logit(3/4)."""
     arms = Trajectory(

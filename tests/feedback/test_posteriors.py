@@ -56,6 +56,7 @@ def learn(key, num_particles):
     return jax.lax.scan(step, particles, jnp.arange(N))
 
 
+@pytest.mark.long
 def test_particles_against_a_grid(grid):
     angles, points, exact = grid
     particles, (before, after) = learn(jax.random.key(2), 6000)
@@ -109,6 +110,7 @@ def test_information_is_the_curvature_of_the_likelihood():
     np.testing.assert_allclose(found, pairs, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_laplace_is_the_mode_and_bootstrapped_modes_spread_as_it_does():
     options = normal(5, 400, 2, 2)
     choice = choices.sample_choice(jax.random.key(6), options @ TRUTH, beta=BETA)
@@ -131,6 +133,7 @@ def test_laplace_is_the_mode_and_bootstrapped_modes_spread_as_it_does():
     np.testing.assert_allclose(np.std(np.asarray(members), axis=0), sd, rtol=0.35)
 
 
+@pytest.mark.long
 def test_the_mode_of_a_flat_prior_is_reached():
     """One choice of x = 1 over 0: sigmoid(-theta) = 1e-12 theta at theta = 24.4."""
     with jax.enable_x64(True):
@@ -140,6 +143,7 @@ def test_the_mode_of_a_flat_prior_is_reached():
     assert np.exp(-theta) == pytest.approx(1e-12 * theta, rel=1e-3)
 
 
+@pytest.mark.long
 def test_in_float32_the_mode_of_a_flat_prior_is_where_the_likelihood_is_flat():
     """log P rounds to 0 from 17 on, so that nothing is left to gain."""
     options, choice = jnp.array([[[0.0], [1.0]]]), jnp.array([1])

@@ -212,6 +212,7 @@ def test_top_and_gumbel_top():
     assert greedy.tolist() == [1, 2, 0]
 
 
+@pytest.mark.long
 def test_centres_keep_away_from_copies_turned_copies_and_old_questions():
     x = jnp.array([[1.0, 0.0], [1.0, 0.01], [-1.0, 0.0], [0.0, 1.0], [0.6, 0.6], [9.0, 9.0]])
     scores = jnp.array([5.0, 4.0, 3.0, 2.5, 2.0, 1.0])  # the last is not among the best four
@@ -222,6 +223,7 @@ def test_centres_keep_away_from_copies_turned_copies_and_old_questions():
     assert query_batches.k_centre(x, scores, -asked, 1).tolist() == [0]
 
 
+@pytest.mark.long
 def test_greedy_determinants_by_brute_force():
     x = normal(7, 8, 4)
     kernel = x @ x.T

@@ -195,6 +195,7 @@ def test_what_is_not_a_number_gets_no_label():
     assert teachers.ratings(key, jnp.array([jnp.nan, 99.0]), cuts, beta=1.0).tolist() == [-1, 2]
 
 
+@pytest.mark.long
 def test_a_label_of_no_winner_wins_for_nobody():
     labels, values = jnp.array([-1, 2, 0, 1]), jnp.tile(jnp.array([0.0, 1.0]), (4, 1))
     assert teachers.flip_labels(jax.random.key(0), labels, rate=1.0).tolist() == [-1, 2, 1, 0]

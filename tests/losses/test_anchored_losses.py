@@ -206,6 +206,7 @@ def test_aot_of_one_pair_is_cdpo(loss):
     )
 
 
+@pytest.mark.long
 @properties
 @given(gaps, gaps, st.permutations(range(4)), st.permutations(range(4)))
 def test_aot_does_not_see_the_order_of_its_batch(first, second, order, other_order):

@@ -69,6 +69,7 @@ def test_gmpo_is_the_geometric_mean_of_clipped_tokens(seed):
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_gmpo_of_one_token_is_the_asymmetric_clip():
     new, old, advantages, _ = as_jax(draw_answers(2, shape=(40, 1)))
     losses, grad = value_and_grad(

@@ -91,6 +91,7 @@ def test_nash_md_pg_golden_numbers():
     np.testing.assert_allclose(value, -0.5)
 
 
+@pytest.mark.long
 @SEEDS
 def test_kl_to_go_gives_the_exact_gradient_and_own_tokens_do_not(seed):
     game, (params, ref, opponent) = two_step_game(seed)
@@ -125,6 +126,7 @@ def test_nash_md_pg_without_a_penalty_is_reinforce():
         np.testing.assert_allclose(loss(logps, ref, prefs, mask, beta=0.0), want, rtol=1e-12)
 
 
+@pytest.mark.long
 @SEEDS
 def test_self_play_gradient_is_that_of_online_ipo_v2(seed):
     """beta / 4 times it, coordinate by coordinate, in a bandit against itself."""

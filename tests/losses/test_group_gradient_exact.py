@@ -71,6 +71,7 @@ def grpo_without_kl(logps, old_logps, advantages, mask):
     return grpo_loss(logps, old_logps, old_logps, advantages, mask, clip_eps=0.2, beta=0.0)
 
 
+@pytest.mark.long
 def test_rloo_of_a_softmax_is_exact():
     """Three arms, two answers: nine groups."""
     logits = jnp.array([0.2, -0.1, 0.4])
@@ -89,6 +90,7 @@ def test_rloo_of_a_softmax_is_exact():
     np.testing.assert_allclose(-jax.grad(mean)(logits), exact, rtol=0, atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize(
     "loss",
@@ -169,6 +171,7 @@ def test_rloo_rests_at_the_regularised_optimum():
     assert float(jnp.max(jnp.abs(gradient(jax.nn.log_softmax(best + 0.1 * REWARDS))))) > 0.01
 
 
+@pytest.mark.long
 def test_kl_of_grpo_pulls_along_the_forward_kl():
     """Differentiating k3 at samples from pi: mean gradient of KL(pi_ref || pi)."""
     logits, ref_logits = jnp.array([0.4, -1.0, 0.9]), jnp.array([-0.3, 0.2, 0.0])

@@ -289,6 +289,7 @@ def test_grpo_of_equal_lengths_is_dr_grpo():
     np.testing.assert_allclose(dr_grad, grad, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_rloo_is_dr_grpo_up_to_constants_in_a_first_update():
     logps, _, _, mask = random_answers(6, shape=(2, 4, 5))
     scores = jax.random.normal(jax.random.key(0), (2, 4))
@@ -312,6 +313,7 @@ def test_grpo_is_group_normalised_reinforce_in_a_first_update():
     np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.long
 def test_ppo_with_the_others_mean_as_critic_is_rloo():
     """gamma = lambda = 1, V = mean of the others, token sums, no clip, first update."""
     logps, ref_logps, _, mask = random_answers(8, shape=(4, 5))
@@ -333,6 +335,7 @@ def test_ppo_with_the_others_mean_as_critic_is_rloo():
     np.testing.assert_allclose(grad, rloo, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 @family
 def test_answers_that_run_away_stay_finite(loss, averaged):
     """Token ratios of e^1e4 and e^-1e4, alike and mixed, and their sums over an answer."""
@@ -364,6 +367,7 @@ def test_the_advantage_of_an_empty_answer_never_matters(loss, averaged):
     np.testing.assert_array_equal(spoiled[1], grad)
 
 
+@pytest.mark.long
 @family
 def test_answers_of_no_length_at_all(loss, averaged):
     del averaged
@@ -373,6 +377,7 @@ def test_answers_of_no_length_at_all(loss, averaged):
     assert grad.shape == (2, 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("clip", [1e-6, 1e3, INF])
 @pytest.mark.parametrize("beta", [0.0, 1e-6, 1e3])
 def test_grpo_at_extreme_hyper_parameters(clip, beta):

@@ -86,6 +86,7 @@ def through_every_update(case: Given) -> Iterator[Mean]:
         yield objective(0.0, PreferenceBatch(margins, margins))[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_a_loss_goes_through_the_updates_it_fits_and_no_other(name):
     case = given(CASES[name])
@@ -100,6 +101,7 @@ def test_a_loss_goes_through_the_updates_it_fits_and_no_other(name):
         through_answers(case, reduction=None if case.out else token_mean)
 
 
+@pytest.mark.long
 def test_every_update_has_its_losses():
     fitted = {name: len(list(through_every_update(given(case)))) for name, case in CASES.items()}
     some = {"dpo": 2, "simpo": 2, "inpo": 1, "dapo": 1, "grpo": 1, "bradley_terry": 1, "hinge": 1}
@@ -124,6 +126,7 @@ def test_a_loss_per_token_without_a_reduction_is_refused():
         dapo(None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", [lambda x: x[..., None] * jnp.ones(4), jnp.mean])
 def test_every_update_refuses_losses_of_another_shape(wrong):
     x = jnp.zeros(3)

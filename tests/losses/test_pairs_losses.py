@@ -243,6 +243,7 @@ def test_smoothed_optima_are_at_the_log_odds(loss):
     np.testing.assert_allclose(slope_at(loss, np.log(9.0)), 0.0, atol=1e-15)
 
 
+@pytest.mark.long
 @in_double
 def test_population_optima_are_the_regularised_optimum():
     """All pairs, Bradley-Terry labels, any behaviour: pi_ref exp(r / beta) / Z, gradient zero."""

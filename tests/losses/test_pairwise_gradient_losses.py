@@ -111,6 +111,7 @@ def exact_gradient(logits, rewards):
     return jax.grad(lambda x: jnp.sum(jax.nn.softmax(x) * rewards))(logits)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "loss", [lambda x, _, r: pairwise_gradient_loss(x, r), V1, V2], ids=["ppg", "v1", "v2"]
 )
@@ -130,6 +131,7 @@ def test_off_policy_the_unclipped_expected_gradient_is_exact(loss):
     assert not np.allclose(clipped, exact, atol=1e-2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", [V1, V2])
 def test_at_ratio_one_they_are_the_pairwise_gradient(loss):
     logps, _, scores = groups_of()
@@ -146,6 +148,7 @@ def test_without_clips_v1_and_v2_have_one_gradient_and_v1_no_value():
     np.testing.assert_allclose(losses, 0.0, atol=1e-14)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_mean_over_pairs_is_leave_one_out_sample_by_sample(size):
     logps, _, scores = groups_of(2, size=size)
@@ -166,6 +169,7 @@ def test_groups_are_means_over_their_pairs(loss):
     np.testing.assert_allclose(loss(*groups), sum(pairs) / 3, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", [V1, V2, lambda x, _, r: pairwise_gradient_loss(x, r)])
 @pytest.mark.parametrize("bad", [jnp.nan, -INF])
 def test_an_answer_without_a_finite_score_is_in_no_pair(loss, bad):
@@ -188,6 +192,7 @@ def all_losses(groups):
     )
 
 
+@pytest.mark.long
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(st.integers(0, 2**31 - 1), st.floats(-1e3, 1e3))
 def test_a_shift_of_the_scores_changes_nothing(seed, shift):
@@ -208,6 +213,7 @@ def test_a_shift_that_rounds_nothing_changes_no_bit():
         np.testing.assert_array_equal(y, x)
 
 
+@pytest.mark.long
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(st.integers(0, 2**31 - 1), st.permutations(range(4)))
 def test_the_order_of_the_answers_does_not_matter(seed, order):
@@ -255,6 +261,7 @@ def test_one_answer_is_an_error(loss):
         loss(*jnp.zeros((3, 2, 1)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("clip_eps", [1e-6, 0.2, 1.0, 1e3, INF])
 def test_answers_that_run_away_stay_finite_in_float32(clip_eps):
     """Every combination of -1e4, 0 and 1e4 for two answers, apart from each other."""
@@ -306,6 +313,7 @@ def test_margins_over_one_opponent_are_scores_up_to_a_shift():
     )
 
 
+@pytest.mark.long
 def test_pairwise_ppo_moves_towards_the_best_response():
     """Terminal reward P - 1/2 minus the KL per token, GAE at lambda = 1, clipped PPO: the mean
     gradient over all answers is that of E R - beta KL, and it is 0 at pi_ref exp(P / beta) / Z."""

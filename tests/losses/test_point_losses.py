@@ -62,6 +62,7 @@ def test_pmpo_of_accepted_answers_alone_is_imitation():
     np.testing.assert_allclose(losses, sft_loss(LOGPS))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("alpha", "beta", "accepted"), [(0.4, 0.7, 0.5), (0.0, 1.5, 0.0)])
 def test_pmpo_optimum_adds_what_is_accepted_and_cuts_what_is_rejected(alpha, beta, accepted):
     """All answers of a bandit: a alpha d_a - (1 - a) (1 - alpha) d_r + beta pi_ref, a the share."""

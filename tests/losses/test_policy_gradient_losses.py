@@ -176,6 +176,7 @@ def two_sided(logps, old_logps, advantages, *, clip_eps, delta):
     return -jnp.minimum(jnp.minimum(rho, delta) * advantages, clipped * advantages)
 
 
+@pytest.mark.long
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(st.integers(0, 2**31 - 1), st.floats(0.05, 0.9), st.floats(0.0, 3.0))
 def test_two_sided_clip_is_the_dual_clip(seed, clip_eps, above):
@@ -358,6 +359,7 @@ def test_ratios_that_overflow_stay_finite(loss):
         np.testing.assert_array_equal(grad[2::3], 0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1e-6, 1e3, 1e30])
 def test_extreme_hyper_parameters_stay_finite(size):
     corners = jnp.array([-1e4, -1.0, 0.0, 1.0, 1e4])

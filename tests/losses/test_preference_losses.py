@@ -91,6 +91,7 @@ def test_dpo_mean_over_labels_is_least_at_the_implicit_reward():
     np.testing.assert_allclose(slopes[1], 0.0, atol=1e-7)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", [dpo_loss, ipo_loss])
 def test_padded_steps_never_matter(loss):
     """NaN under the mask leaves the loss and the gradient to every counted token as they were."""

@@ -88,6 +88,7 @@ def test_lipo_by_hand():
     np.testing.assert_allclose(loss, 1.5055584, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_lists_of_two_are_pairs():
     logps, ref_logps, mask = reals(0, 5, 2), reals(1, 5, 2), jnp.ones((5, 2), bool)
     pair = (logps[:, 0], logps[:, 1], ref_logps[:, 0], ref_logps[:, 1])
@@ -129,6 +130,7 @@ def test_pro_with_a_tie_at_the_top():
     np.testing.assert_allclose(pro_loss(mean_logps, scores, ALL), expected, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_masked_candidates_leave_a_shorter_list():
     """Wherever the gaps in a row are, the loss is that of the row without them."""
     logps, ref_logps = reals(2, 4), reals(3, 4)
@@ -153,6 +155,7 @@ def test_masked_candidates_leave_a_shorter_list():
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
 def test_a_candidate_without_a_finite_score_counts_as_missing(bad):
     logps, mask = reals(2, 4), jnp.array([True, False, True, True])
@@ -169,6 +172,7 @@ def test_a_candidate_without_a_finite_score_counts_as_missing(bad):
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1, 7])
 def test_lists_of_any_length(size):
     """One candidate is no ranking; equal answers of n candidates cost log n! (Plackett-Luce)."""
@@ -223,6 +227,7 @@ def test_pro_has_no_such_freedom():
     assert abs(pro_loss(mean_logps - 3.0, scores, ALL) - pro_loss(mean_logps, scores, ALL)) > 0.1
 
 
+@pytest.mark.long
 def test_all_rankings_of_the_optimum_have_no_slope():
     """Rankings drawn by Plackett-Luce with utilities r: PL-DPO is least at ref exp(r / beta)."""
     beta, rewards, ref_logps = 0.4, reals(4, 4), reals(5, 4)
@@ -265,6 +270,7 @@ def test_lire_by_hand():
     np.testing.assert_allclose(slopes, [0.1875, -0.1875], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_lire_of_all_answers_is_the_expected_score_and_its_policy_gradient():
     logits, scores = jax.random.normal(jax.random.key(5), (2, 5))
 
@@ -281,6 +287,7 @@ def test_lire_of_all_answers_is_the_expected_score_and_its_policy_gradient():
     np.testing.assert_allclose(slopes, jax.grad(reinforce)(logits), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_lire_of_a_large_temperature_is_the_mean_score_and_of_a_small_one_the_likeliest():
     logps, scores = jnp.array([-3.0, -1.0, -2.0, 0.0]), jnp.array([1.0, 2.0, 6.0, 9.0])
     mask = jnp.array([True, True, True, False])

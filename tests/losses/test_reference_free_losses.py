@@ -284,6 +284,7 @@ def test_a_common_shift_of_both_log_probs(chosen, rejected, shift):
     )
 
 
+@pytest.mark.long
 @properties
 @given(logps, logps)
 def test_signs_of_the_slopes(chosen, rejected):

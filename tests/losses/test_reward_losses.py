@@ -77,6 +77,7 @@ def test_it_is_the_teachers_likelihood():
     np.testing.assert_allclose(loss, -bt_loglik(jnp.array([1, 1]), values, beta=1.0), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_all_comparisons_of_three_answers_are_fitted_by_their_true_scores_alone():
     """The population loss has slope 0 at the true scores and curves up, but for the constant."""
     truth = jnp.array([0.7, -0.4, 1.1])
@@ -272,6 +273,7 @@ def test_plackett_luce_is_a_law_of_rankings_and_the_teachers_own():
     np.testing.assert_allclose(losses, -teacher, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_plackett_luce_over_all_rankings_is_least_at_the_true_scores():
     truth = jnp.array([0.3, -1.0, 2.0, 0.5])
     orders = jnp.array(list(permutations(range(4))))

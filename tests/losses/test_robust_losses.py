@@ -81,6 +81,7 @@ def test_mixture_in_its_limits():
     np.testing.assert_allclose([loss, *slopes], [1.0, 0.0, 1.0, 0.0], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_mixture_over_labels_is_least_at_the_mixture_that_made_them():
     """Two groups in known shares prefer the first answer with chances p and 1 - p of two people."""
     with jax.enable_x64(True):
@@ -217,6 +218,7 @@ def test_batch_beta_by_hand():
     assert weighted == pytest.approx(0.125)  # mean 1.5
 
 
+@pytest.mark.long
 def test_the_policy_gets_no_gradient_through_weights_or_beta():
     margins = jnp.array([1.0, 3.0])
     slopes = jax.grad(lambda m: batch_beta(m, beta=0.1, alpha=0.5, target=1.0))(margins)

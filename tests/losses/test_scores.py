@@ -320,6 +320,7 @@ def test_wpo_weights_of_certain_uniform_and_empty_answers_are_one():
     np.testing.assert_array_equal(wpo_weights(spoiled, spoiled, ~ones), 1.0)
 
 
+@pytest.mark.long
 def test_wpo_weight_of_a_token_has_mean_one_on_policy():
     """sum_a pi(a) pi(a) / sum_v pi(v)^2 = 1, and less on what the policy rarely says."""
     probs = jax.nn.softmax(jax.random.normal(jax.random.key(0), (5, 4)))

@@ -59,6 +59,7 @@ def test_gradient_by_hand():
     np.testing.assert_allclose(grads, [-0.1192029, 0.5 * 0.1192029], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_one_step_with_log_ratios_is_dpo():
     """k = 1: the segment is the answer, its only step the whole of it. Value and gradient."""
     pair = [reals(seed, 6) for seed in range(4)]
@@ -142,6 +143,7 @@ def test_soft_labels_are_symmetric_and_hard_ones_are_cpl(first, second, bias):
     np.testing.assert_allclose(hard, cpl_loss(first, second, bias=bias), rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gap", [1.0, 0.0, -1.0])
 def test_two_scored_segments_are_one_comparison(gap):
     """The higher score is preferred; equal ones count as p = 1/2."""
@@ -170,6 +172,7 @@ def test_scored_segments_are_the_mean_over_their_pairs():
     )
 
 
+@pytest.mark.long
 def test_one_scored_segment_is_nothing():
     for size in (1, 3):
         mask = jnp.zeros((2, size), bool).at[:, 0].set(True)
@@ -186,6 +189,7 @@ def soft_values(rewards, following, gamma, alpha):
     return action_values - values[:, None]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("bias", "least"), [(1.0, True), (0.5, False)])
 def test_all_comparisons_of_segments_have_no_slope_at_the_soft_optimum(bias, least):
     """Two states, two actions, every pair of two-step segments, preferences by A*.
@@ -217,6 +221,7 @@ def test_all_comparisons_of_segments_have_no_slope_at_the_soft_optimum(bias, lea
     assert slope < 1e-5 if least else slope > 1e-2
 
 
+@pytest.mark.long
 def test_segments_scored_minus_infinity_tie():
     advantages, mask = jnp.array([0.3, -0.2, 1.0]), jnp.ones(3, bool)
     lost, low = jnp.array([-jnp.inf, -jnp.inf, 0.0]), jnp.array([-1.0, -1.0, 0.0])

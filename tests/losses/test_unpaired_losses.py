@@ -327,6 +327,7 @@ def test_bco_is_a_link_of_its_label():
     np.testing.assert_allclose(losses, links.logistic(margins), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_the_reference_point_of_a_sharded_batch_is_the_global_one():
     """z0 and the shift mix the rows of a batch: eight devices must see all of it."""
     rng = np.random.default_rng(0)

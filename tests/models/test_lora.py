@@ -71,6 +71,7 @@ def test_step_0_is_the_base_bit_for_bit(layerwise):
     np.testing.assert_array_equal(run(None, batch.inputs, batch.actions), base)
 
 
+@pytest.mark.long
 def test_magnitudes_start_at_the_base_too():
     lora = make_lora(config(magnitudes=True), MODEL.axes())
     fresh = MODEL.init(jax.random.key(3))  # with layers of zeros: columns without a direction
@@ -126,6 +127,7 @@ def test_the_gradient_of_a_magnitude_sees_a_constant_norm():
     assert slope["b"][0, 0] == pytest.approx(1.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("magnitudes", [False, True])
 def test_layer_by_layer_is_the_merged_model(magnitudes):
     lora = make_lora(config(magnitudes=magnitudes, targets=(*LINEAR, "*embed")), MODEL.axes())
@@ -169,6 +171,7 @@ def test_a_table_has_an_adapter_too():
     np.testing.assert_allclose(logits, 2.0 * adapter["a"] * jnp.array([1.0, -1.0]), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_one_step_of_dpo_changes_the_adapter_alone():
     lora = make_lora(config(), MODEL.axes())
     held = hold(BASE)
@@ -200,6 +203,7 @@ def test_a_compiled_program_holds_no_copy_of_the_base():
     assert [line for line in program if "@main(" in line and "%arg3: tensor<64x64xf32>" in line]
 
 
+@pytest.mark.long
 def test_a_reward_model_trains_its_head_whole():
     scorer = make_reward_model(MODEL.config)
     base = random_params(scorer.init)

@@ -73,6 +73,7 @@ def assert_trees_close(got, want, atol):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=1e-4), got, want)
 
 
+@pytest.mark.long
 def test_remat_changes_nothing():
     config = tiny()
     params = random_params(make_transformer(config).init)
@@ -107,6 +108,7 @@ def test_scanned_layers_are_a_chain_of_single_ones():
     assert np.max(np.abs(got - run(params, ids, positions, segments)[1])) > 1e-2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tied", [True, False])
 def test_gradient_reaches_every_parameter(tied):
     config = tiny(tied_embeddings=tied, qkv_bias=True)
@@ -142,6 +144,7 @@ def test_parameters_are_plain_and_tied_embeddings_are_one_leaf():
     assert len(jax.tree.leaves(untied)) == len(jax.tree.leaves(tied)) + 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_fresh_layer_is_the_identity_and_can_learn_to_be_another(tied):
     """Hidden states are the normed embeddings; the two projections that are zero have gradients."""
@@ -166,6 +169,7 @@ def test_embeddings_start_with_rows_of_length_about_one():
     assert abs(np.mean(squares) - 1) < 0.05
 
 
+@pytest.mark.long
 def test_init_is_a_function_of_the_key_and_vmaps_over_seeds():
     model = make_transformer(tiny())
     keys = jax.random.split(jax.random.key(0), 3)

@@ -81,6 +81,7 @@ def test_the_mean_is_one_half_and_order_does_not_matter(seed):
     close(jnp.sum(counts * (answer_win_rates(prefs, mask) - 0.5)), 0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [2, 8, 32])
 def test_a_duplicate_moves_the_others_by_at_most_one_over_k(size):
     prefs = complementary(size, size)
@@ -139,6 +140,7 @@ def test_leading_axes_and_no_mask_for_other_columns():
 # ---- What the win rates of two answers give to a policy gradient.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("game", [RPS, CYCLE])
 def test_two_answers_rloo_is_p3o_and_twice_nash_md_pg(game):
     """RLOO on win rates = P3O with reward difference 2 P - 1, pair by pair.

@@ -21,6 +21,7 @@ def test_expected_values_by_hand():
     np.testing.assert_allclose(found, [[4.0, 7.0], [6.0, 8.0]])
 
 
+@pytest.mark.long
 def test_soft_values_by_hand():
     """0.5 e^2 + 0.25 e^4 + 0.25 e^0, at beta = 1/2."""
     total = 0.5 * math.e**2 + 0.25 * math.e**4 + 0.25
@@ -32,6 +33,7 @@ def test_soft_values_by_hand():
     np.testing.assert_allclose(probs, want, rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beta", [1e-38, 1e-6, 1e-3])
 def test_a_small_beta_gives_the_maximum(beta):
     np.testing.assert_allclose(bellman.soft_values(Q, REF, beta=beta), [2.0, 3.0], atol=2 * beta)

@@ -70,6 +70,7 @@ def test_golden_numbers():
     np.testing.assert_allclose(to_table[:, 0], [0.5, -0.5], rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lead", [(7,), (3, 7), (2, 3, 7), (2, 1)])
 @pytest.mark.parametrize("chunk", [1, 3, 64])
 def test_equals_the_dense_form(lead, chunk):
@@ -110,6 +111,7 @@ def test_many_chunks_of_bfloat16_lose_nothing_in_the_table():
     np.testing.assert_array_equal(np.asarray(grad, np.float32), [[512.0], [-512.0]])
 
 
+@pytest.mark.long
 def test_gradient_equals_finite_differences():
     with jax.enable_x64(True):
         hidden, table, actions, _ = draw((2, 5), np.float64)
@@ -164,6 +166,7 @@ def test_jit_equals_eager():
     assert_close(jitted(of)(*arrays), value_and_grads(of, *arrays))
 
 
+@pytest.mark.long
 def test_vmap_equals_batched():
     hidden, table, actions, weights = draw((3, 7))
     run = partial(value_and_grads, partial(chunked_token_logps, chunk=3))

@@ -83,6 +83,7 @@ def test_far_apart(value):
     assert bool(jnp.all(jnp.isfinite(slopes)))
 
 
+@pytest.mark.long
 def test_vmapped_members_train_as_they_would_alone():
     """Three linear reward models on a leading axis: losses and gradients of each, apart."""
     rng = np.random.default_rng(0)

@@ -151,6 +151,7 @@ def test_the_gradient_of_the_gap_is_that_of_its_other_form():
     np.testing.assert_allclose(jax.grad(gap)(logps), jax.grad(other_form)(logps), atol=1e-12)
 
 
+@pytest.mark.long
 def test_leading_axes_broadcast_and_jit_is_eager():
     games, policies, ref = [], [], case(9)[1][0]
     for seed in range(2):

@@ -98,6 +98,7 @@ groups = st.lists(finite, min_size=2, max_size=5).map(
 )
 
 
+@pytest.mark.long
 @every_centred
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(scores=groups, shift=finite)
@@ -119,6 +120,7 @@ def test_permuted_answers_get_permuted_advantages(advantages):
     np.testing.assert_allclose(permuted, advantages(scores)[:, order], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 @every_group_function
 def test_missing_answers_never_matter(advantages):
     scores = jax.random.normal(jax.random.key(2), (3, 5))
@@ -133,6 +135,7 @@ def test_missing_answers_never_matter(advantages):
     assert bool(jnp.all(jnp.isfinite(jnp.where(mask, grad, 0.0))))
 
 
+@pytest.mark.long
 @every_centred
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.3e7])
 def test_equal_scores_give_exactly_zero(advantages, value):
@@ -231,6 +234,7 @@ def test_overlong_penalty_golden_numbers():
     np.testing.assert_allclose(traced, expected, atol=1e-6)
 
 
+@pytest.mark.long
 @every_group_function
 def test_shapes_and_transformations(advantages):
     scores = jax.random.normal(jax.random.key(3), (2, 3, 4))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.test_util import check_grads
 
 from rlhf_jax.ops.linear_systems import cholesky, invert, solve
@@ -12,6 +13,7 @@ MATRICES = jnp.asarray(RNG.normal(size=(2, 3, 4, 4)) + 3 * np.eye(4), jnp.float3
 RIGHTS = jnp.asarray(RNG.normal(size=(2, 3, 4, 2)), jnp.float32)
 
 
+@pytest.mark.long
 def test_batches_are_solved_as_by_lapack():
     want = np.linalg.solve(np.asarray(MATRICES, float), np.asarray(RIGHTS, float))
     np.testing.assert_allclose(jax.jit(solve)(MATRICES, RIGHTS), want, rtol=1e-4, atol=1e-5)

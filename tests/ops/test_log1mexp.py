@@ -34,6 +34,7 @@ def test_is_its_own_inverse():
     np.testing.assert_allclose(log1mexp(log1mexp(x)), x, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_gradient():
     """d/dx log(1 - e^x) = -1 / (e^-x - 1), on both branches and at their seam."""
     x = jnp.array([-1e-30, -1e-3, -0.5, -0.6931472, -1.0, -30.0, -80.0])

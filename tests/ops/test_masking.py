@@ -100,6 +100,7 @@ def test_whiten_golden_numbers():
     np.testing.assert_allclose(whiten(x, mask), [[-1.0, 0.0], [1.0, 0.0]], atol=1e-6)
 
 
+@pytest.mark.long
 def test_whiten_takes_weights_as_repetitions():
     x, mask = jnp.array([1.0, 3.0, 6.0, 100.0]), jnp.array([1, 1, 1, 1], bool)
     weighted = whiten(x, mask, weights=jnp.array([2.0, 1.0, 3.0, 0.0]))
@@ -207,6 +208,7 @@ def test_aggregations_are_the_formulas_of_trl():
         np.testing.assert_allclose(aggregate(losses, mask).value(), expected, rtol=1e-5)
 
 
+@pytest.mark.long
 @every_aggregation
 @pytest.mark.parametrize("weighted", [False, True])
 def test_parts_of_aggregations_add_over_micro_batches(aggregate, weighted):
@@ -224,6 +226,7 @@ def test_parts_of_aggregations_add_over_micro_batches(aggregate, weighted):
     np.testing.assert_allclose(grad, whole_grad, rtol=1e-5)
 
 
+@pytest.mark.long
 @every_aggregation
 def test_aggregations_ignore_what_does_not_count(aggregate):
     losses, mask, weights = draw_tokens()

@@ -34,6 +34,7 @@ def test_a_step_that_would_overshoot_is_halved(eps):
     assert float(found.residual) < eps
 
 
+@pytest.mark.long
 def test_every_element_of_a_batch_is_solved(eps):
     starts, ridges = jnp.array([[0.0], [3.0], [-20.0]]), jnp.array([1.0, 1e-3, 1e-9])
     found = jax.vmap(lambda x, ridge: newton_minimum(separable(ridge), x))(starts, ridges)
@@ -41,6 +42,7 @@ def test_every_element_of_a_batch_is_solved(eps):
     np.testing.assert_allclose(1 / (1 + np.exp(x)), ridges * x, rtol=1e3 * eps)
 
 
+@pytest.mark.long
 def test_a_hessian_of_zero_is_no_silent_answer():
     found = newton_minimum(jnp.sum, jnp.zeros(1))
     assert not float(found.residual) < 1.0

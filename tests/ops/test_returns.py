@@ -285,6 +285,7 @@ def test_vtrace_is_data_and_finite_at_extreme_ratios():
     assert bool(jnp.all(jnp.isfinite(found.targets)) & jnp.all(jnp.isfinite(found.advantages)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("function", [gae, lambda_returns, vtrace])
 def test_steps_that_do_not_count_are_as_if_cut_out(function):
     """Holes in the middle, in front, at the end, everywhere; NaN in them."""
@@ -314,6 +315,7 @@ def test_no_gradient_comes_from_steps_that_do_not_count(function):
     assert bool(jnp.all(jnp.isfinite(slope)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["lambda_returns", "vtrace"])
 def test_returns_shapes_and_transformations(name):
     function, batch = {

@@ -106,6 +106,7 @@ def test_without_values_and_with_lambda_one_turn_gae_is_turn_credit():
         np.testing.assert_array_equal(found, want)
 
 
+@pytest.mark.long
 def test_uncounted_steps_never_matter():
     """Other padding, no observations, NaN and any turn under the mask."""
     want = every_credit(REWARDS, VALUES, TURN_IDS, MASK)
@@ -127,6 +128,7 @@ def test_further_turns_that_were_not_taken_change_nothing():
         np.testing.assert_array_equal(one, each)
 
 
+@pytest.mark.long
 def test_leading_axes_are_free_and_jit_changes_nothing():
     batch = (REWARDS, VALUES, TURN_IDS, MASK)
     want = every_credit(*batch)
@@ -138,6 +140,7 @@ def test_leading_axes_are_free_and_jit_changes_nothing():
             np.testing.assert_array_equal(other.reshape(each.shape), each)
 
 
+@pytest.mark.long
 def test_float64_stays_float64():
     with jax.enable_x64(True):
         batch = [jnp.asarray(np.asarray(x, np.float64)) for x in (REWARDS, VALUES)]
@@ -157,6 +160,7 @@ def test_no_gradient_passes_through_uncounted_values():
     assert bool(jnp.all(jnp.isfinite(slope)))
 
 
+@pytest.mark.long
 def test_turn_credit_is_the_policy_gradient_of_a_table():
     """Two turns of one action each, every episode weighed by its probability, gamma = 1."""
     policy = tabular_policy(2, 2)

@@ -91,6 +91,7 @@ def test_no_row_is_empty_and_none_of_the_survey_is_missing():
     assert [row for row in bare if not re.search(says_so, row)] == []
 
 
+@pytest.mark.long
 def test_the_code_prints_what_the_page_shows(capsys):
     [block] = re.findall(r"```python\n(.*?)```\n\n    (.*?)\n", PAGE, re.DOTALL)
     code, shown = block

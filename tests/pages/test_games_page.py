@@ -35,6 +35,7 @@ def rows():
         yield from (dict(zip(header, row, strict=True)) for row in cells)
 
 
+@pytest.mark.long
 def test_the_code_runs_and_shows_what_it_says(capsys):
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict = {}
@@ -96,6 +97,7 @@ def test_the_page_is_short():
     assert len(PAGE.splitlines()) <= 250
 
 
+@pytest.mark.long
 def test_figures_are_copied_small_in_their_colours(tmp_path):
     results, folder = tmp_path / "results", tmp_path / "games"
     lines = {f"{i}": Series(range(5), [i + x for x in range(5)]) for i in range(len(COLOURS))}

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "index.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -20,6 +22,7 @@ def test_there_are_four_starts_of_ten_lines_at_most():
     assert [len(statements(block)) <= 10 for block in BLOCKS] == [True] * 4
 
 
+@pytest.mark.long
 def test_the_four_starts_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict = {}

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "language.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
+@pytest.mark.long
 def test_every_method_on_the_page_improves_on_its_start(capsys):
     names: dict = {}
     for block in BLOCKS:

@@ -52,11 +52,13 @@ def printed(code, capsys):
     return map(float, re.findall(r"\d+\.\d+", capsys.readouterr().out))
 
 
+@pytest.mark.long
 def test_an_mdp_of_numpy_arrays_is_planned_with_rewards_fitted_to_comparisons(capsys):
     regret, uniform = printed(CODE[1], capsys)
     assert 0 <= regret < 0.1 * uniform
 
 
+@pytest.mark.long
 def test_its_code_runs(capsys):
     regret, kl, sampled, exact = printed(CODE[0], capsys)
     assert 0 <= regret < 0.1 * 4

@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
+@pytest.mark.long
 def test_the_example_runs_and_prefers_what_was_preferred(capsys):
     example, certificate, language = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}

@@ -65,6 +65,7 @@ def test_rows_are_joined_with_positions_over_real_tokens():
     assert inputs.ids.dtype == inputs.positions.dtype == inputs.segments.dtype == jnp.int32
 
 
+@pytest.mark.long
 def test_logps_are_the_shifted_log_softmax_of_a_bare_row():
     """Each row alone, without padding, one token of context at a time."""
     prompts, prompt_mask, completions, mask = batch()
@@ -146,6 +147,7 @@ def test_batch_order_and_size_never_change_a_logp():
         np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+@pytest.mark.long
 def test_leading_axes_are_free():
     parts = batch()
     want = logps_of(parts)
@@ -185,6 +187,7 @@ def scattered(width, count, b):
     return np.sort(np.random.default_rng(b).choice(width, count, replace=False))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("prompt_side", "answer_side"),
     [(right, right), (left, left), (right, left), (scattered, scattered)],
@@ -237,6 +240,7 @@ def packed(rows):
     return LanguageInputs(*parts, completion_length=len(ids))
 
 
+@pytest.mark.long
 def test_packed_documents_have_their_own_logps():
     """Of its first token, which nothing precedes, each guesses uniformly."""
     rows = [np.array([1, 4, 9, 2]), np.array([7, 7, 3]), np.array([5, 8, 6, 1, 2])]
@@ -258,6 +262,7 @@ def test_a_row_as_completion_has_the_logps_of_one_with_a_prompt():
     np.testing.assert_allclose(LOGPS(PARAMS, inputs, inputs.ids)[:, 1:], want, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("chunk", [1, 3])
 @pytest.mark.parametrize("tied", [True, False])
 def test_chunked_logps_equal_dense_ones_with_gradients(chunk, tied):
@@ -280,6 +285,7 @@ def test_chunked_logps_equal_dense_ones_with_gradients(chunk, tied):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got_grad, want_grad)
 
 
+@pytest.mark.long
 def test_chunked_logps_never_hold_the_whole_logits():
     """No float array in the differentiated program has T x V elements per row."""
     length, vocab = 64, 97
@@ -299,6 +305,7 @@ def test_bad_chunk_is_refused():
         language_policy(MODEL, chunk=0)
 
 
+@pytest.mark.long
 def test_values_and_scores_read_the_same_scalars():
     model = make_scalar_model(CONFIG, head_std=1.0)
     params = random_params(model.init, seed=3)
@@ -324,6 +331,7 @@ def test_values_and_scores_read_the_same_scalars():
     )
 
 
+@pytest.mark.long
 def test_fresh_heads():
     trajectory = language_trajectory(*batch())
     value, reward = make_value_model(CONFIG), make_reward_model(CONFIG)

@@ -67,6 +67,7 @@ def test_each_row_is_prompt_first_separator_second_without_padding():
     assert len(y) != len(z)
 
 
+@pytest.mark.long
 def test_padding_never_matters():
     wide = answers(PROMPTS, FIRST, T + 2), answers(PROMPTS, SECOND, T + 1)
     np.testing.assert_allclose(LOGITS(PARAMS, *wide), WANT, atol=1e-5)
@@ -83,6 +84,7 @@ def test_padding_may_lie_on_the_other_side():
     np.testing.assert_allclose(LOGITS(PARAMS, first, second), WANT, atol=1e-5)
 
 
+@pytest.mark.long
 def test_leading_axes_are_free():
     def shaped(tree, *lead):
         return jax.tree.map(lambda x: x.reshape(*lead, x.shape[-1]), tree)
@@ -95,6 +97,7 @@ def test_leading_axes_are_free():
     np.testing.assert_allclose(mapped, WANT, atol=1e-5)
 
 
+@pytest.mark.long
 def test_numpy_answers_are_read_too():
     host = jax.device_get(PAIR)
     np.testing.assert_allclose(PREFERENCE.logits(PARAMS, *host), WANT, atol=1e-5)
@@ -116,6 +119,7 @@ def test_trajectories_of_other_shapes_are_refused():
         PREFERENCE.logits(PARAMS, PAIR[0], jax.tree.map(lambda x: x[:2], PAIR[1]))
 
 
+@pytest.mark.long
 def test_only_the_inputs_are_read():
     """The mask of a trajectory is for the policy's loss."""
     blank = replace(PAIR[0], mask=jnp.zeros_like(PAIR[0].mask))

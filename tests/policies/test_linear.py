@@ -31,6 +31,7 @@ def test_policy_golden_numbers():
     np.testing.assert_allclose(logps, [-0.3132617], rtol=1e-6)  # -log(1 + e^-1)
 
 
+@pytest.mark.long
 def test_one_hot_features_are_a_table():
     """Same log-probs, and the same gradient, on the same rollouts."""
     table, linear = tabular_policy(3, 2), linear_policy(jnp.eye(6).reshape(3, 2, 6))

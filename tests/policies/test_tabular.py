@@ -39,6 +39,7 @@ def test_policy_golden_numbers():
     assert logps.dtype == jnp.float32
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lead", [(), (4,), (2, 2)])
 def test_leading_axes_are_free(lead):
     states = jnp.broadcast_to(STATES[0], (*lead, 2))
@@ -60,6 +61,7 @@ def test_value_and_reward_golden_numbers():
     np.testing.assert_array_equal(scores, [7.0, 4.0])  # 2 + 5; 4, the padded 1 left out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("junk", [-1, 10**6])
 def test_ids_under_the_mask_never_matter(junk):
     """Neither to a score nor to a gradient, even outside the table."""

@@ -34,8 +34,17 @@ from rlhf_jax.recipes import (
     task_reward,
     text_task,
 )
-from rlhf_jax.recipes.episodes import task_rollout
+from rlhf_jax.recipes.episodes import (
+    Transcripts,
+    Turns,
+    mask_unrewarded,
+    score_transcripts,
+    task_rollout,
+    transcript_texts,
+    turn_metrics,
+)
 from rlhf_jax.recipes.methods import turn_advantages
+from rlhf_jax.recipes.methods.turns import turns_of
 from rlhf_jax.training import Stage, UserError, open_run, read_metrics
 from rlhf_jax.types import Rollout, ValueFn
 
@@ -101,6 +110,7 @@ def guesser():
     return jax.tree.map(lambda x: 0.5 * x, GUESSER.policy.init(jax.random.key(0)))
 
 
+@pytest.mark.long
 def test_log_probs_of_every_turn_are_those_of_a_rescore(guesser):
     prompts = make_prompts(GUESSER, GUESSING, np.arange(8))
     rollout, turns = task_rollout(GUESSER, GUESSING, guesser, prompts, keyed(GUESSER), 8)
@@ -119,6 +129,7 @@ def test_log_probs_of_every_turn_are_those_of_a_rescore(guesser):
     assert words
 
 
+@pytest.mark.long
 def test_grpo_learns_to_guess(tmp_path, guesser):
     method = grpo(GUESSER, samples=8)
     options = {"lab": GUESSER, "first": guesser, "steps": 10, "rate": 0.03}
@@ -136,6 +147,7 @@ METHODS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_learns_from_episodes(name, tmp_path):
     params, rows = improve(tmp_path / "run", REDS, METHODS[name], steps=15)
@@ -144,6 +156,7 @@ def test_a_method_learns_from_episodes(name, tmp_path):
     assert max(row["episodes/turns"] for row in rows) > 1
 
 
+@pytest.mark.long
 def test_an_episode_of_one_turn_is_a_single_answer(tmp_path):
     def once(index, history, answer):
         return None, answer.count("red"), True
@@ -176,6 +189,7 @@ def test_an_episode_of_one_turn_is_a_single_answer(tmp_path):
         assert [plain[name] for name in common] == [stepped[name] for name in common]
 
 
+@pytest.mark.long
 def test_evaluation_and_the_table_have_whole_episodes(tmp_path):
     task = step_task(red_step, score=reds)
     found = measure(LAB, task, START, START, np.arange(24), keyed(LAB), samples=2)
@@ -192,14 +206,17 @@ def test_evaluation_and_the_table_have_whole_episodes(tmp_path):
     assert rows[0]["named/red"] == rows[0]["named/return"]
 
 
-def test_an_episode_with_a_turn_without_reward_is_left_out(tmp_path):
+@pytest.mark.parametrize("objective", ["return", "red"])
+def test_an_episode_with_a_turn_without_reward_is_left_out(tmp_path, objective):
     def silent(index, history, answer):
         return "grey", None if history else 1.0, False
 
-    _, rows = improve(tmp_path / "run", step_task(silent), reinforce_turns(LAB, samples=4))
+    task = step_task(silent, score=reds)._replace(objective=objective)
+    _, rows = improve(tmp_path / "run", task, reinforce_turns(LAB, samples=4))
     assert 0 < rows[0]["scores/finite"] < 1
-    assert rows[0]["scores/mean"] == 1.0
     assert np.isfinite(rows[0]["loss"])
+    if objective == "return":
+        assert rows[0]["scores/mean"] == 1.0
 
 
 def test_a_step_that_raises_stops_with_the_number_of_the_prompt(tmp_path):
@@ -233,6 +250,38 @@ def test_wrong_options_are_named(tmp_path):
         pytest.raises(UserError, match="sample_pairs draws single answers"),
     ):
         sample_pairs(run, LAB, REDS, START, np.arange(8), **where)
+
+
+def test_what_the_host_reads_of_an_episode():
+    one, low, stop = (GAME.tokenizer.token_to_id(word) for word in ("one", "low", "<eos>"))
+    ids = np.array([[[one, stop, low, one], [one, one, stop, 0]]])
+    valid = np.array([[[True] * 4, [True, True, True, False]]])
+    rewards = np.array([[[1.0, 0.5], [2.0, 0.0]]])
+    found = Transcripts(ids, valid, rewards)
+    # The stop token of the first turn goes, the observation stays; padding is no text.
+    assert transcript_texts(GUESSER, found) == ["one low one", "one one"]
+    assert transcript_texts(GUESSER, Transcripts(ids, None, None)) == ["one", "one one"]
+    texts, scores = score_transcripts(GUESSER, GUESSING, np.array([0]), found)
+    assert texts == [["one low one", "one one"]]
+    np.testing.assert_array_equal(scores["return"], [[1.5, 2.0]])
+
+
+def test_a_turn_without_reward_masks_its_episode():
+    ids = np.array([[[0, 0, 1], [0, 0, 0]]])
+    turns = Turns(ids, np.array([[[1.0, np.nan], [2.0, 0.0]]]), np.array([[True, False]]))
+    np.testing.assert_array_equal(mask_unrewarded(jnp.array([[3.0, 4.0]]), turns), [[np.nan, 4.0]])
+    metrics = turn_metrics(turns)
+    # Two turns and one; one of two was cut.
+    assert (metrics["episodes/turns"], metrics["episodes/truncated"]) == (1.5, 0.5)
+
+
+def test_the_last_turn_gets_what_the_score_adds():
+    ids = np.array([[[0, -1, 1], [0, 0, -1], [0, 0, 1]]])
+    rewards = np.array([[[1.0, 2.0], [3.0, 0.0], [9.0, np.nan]]])
+    found = turns_of(episodes(ids, np.array([[4.0, 5.0, np.nan]]), rewards))
+    # 4 - 3 on top of the second turn's 2; 5 - 3 on top of the first's 3, the only one taken.
+    np.testing.assert_array_equal(found[1], [[[1.0, 3.0], [5.0, 0.0], [0.0, 0.0]]])
+    np.testing.assert_array_equal(found[0], ids)
 
 
 @jax.jit

@@ -32,6 +32,7 @@ def two_prompts_at_a_time(monkeypatch):
     monkeypatch.setattr(evaluation, "CHUNK", 2)
 
 
+@pytest.mark.long
 def test_scores_and_log_ratios_of_a_policy_that_says_red():
     """log 1 - log 1/4 = log 4 nats an answer; red is worth 2 to the task and 3 to the model."""
     found = measure(LAB, TASK, words(red=1.0), REF, INDICES, KEY, samples=2, reward=SCORES)
@@ -49,6 +50,7 @@ def test_scores_and_log_ratios_of_a_policy_that_says_red():
     }
 
 
+@pytest.mark.long
 def test_an_answer_is_drawn_by_its_prompt_and_number_alone():
     whole = measure(LAB, TASK, REF, REF, INDICES, KEY, samples=4)
     assert len({text for row in whole.texts for text in row}) == 2
@@ -58,6 +60,7 @@ def test_an_answer_is_drawn_by_its_prompt_and_number_alone():
     assert part.scores is None
 
 
+@pytest.mark.long
 def test_a_reward_model_without_a_finite_score_names_the_prompt():
     with pytest.raises(UserError, match=r"prompt 13: the reward model's scores must be finite"):
         measure(LAB, TASK, REF, REF, INDICES, KEY, reward=SCORES * jnp.nan)
@@ -69,6 +72,7 @@ def test_answers_that_the_task_left_out_do_not_count_in_means():
     assert heldout_means(found)["heldout/s"] == (0 + 1 + 2 + 3) / 4
 
 
+@pytest.mark.long
 def test_win_rates_by_hand():
     """1, 1/2 and 0: mean 1/2, s = 1/2, half width 1.96 s / sqrt(3)."""
     expected = [0.5, 0.5 - 1.959964 * 0.5 / 3**0.5, 0.5 + 1.959964 * 0.5 / 3**0.5]
@@ -84,6 +88,7 @@ def test_win_rates_by_hand():
         paired_win_rate(one, other[:2])
 
 
+@pytest.mark.long
 def test_best_of_n_chooses_by_the_reward_model(tmp_path):
     with open_run(tmp_path, slug="best", config={}) as run:
         best = best_of_n(run, LAB, TASK, REF, SCORES, INDICES, KEY, n=3)
@@ -117,6 +122,7 @@ def test_the_perplexity_of_given_answers():
     assert found == pytest.approx((64 / 9) ** (1 / 3))
 
 
+@pytest.mark.long
 def test_a_tournament_by_hand():
     """Red, worth 2, beats green, worth 1, at sigmoid(1): green's gap is 2 sigmoid(1) - 1."""
     policies = {"red": words(red=1.0), "green": words(green=1.0)}

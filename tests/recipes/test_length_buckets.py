@@ -49,6 +49,7 @@ def test_padding_shares_by_hand():
     np.testing.assert_allclose([shares["before"], shares["after"]], [11 / 20, 7 / 16])
 
 
+@pytest.mark.long
 def test_an_epoch_has_every_token_once_and_one_program_per_bucket():
     update = sft.make_update(LAB.policy, optax.sgd(0.0))
     params = jnp.linspace(0.0, 1.0, VOCABULARY.size)

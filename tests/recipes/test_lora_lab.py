@@ -46,6 +46,7 @@ TASK = text_task(
 PAIRS = [{"prompt": "red", "chosen": "red", "rejected": "blue"}] * 8
 
 
+@pytest.mark.long
 def test_grpo_trains_the_adapter_and_its_reference_is_the_base(stage):
     method = grpo(SMALL, samples=4, kl=Penalty(0.05, k3))
     rows = prompt_rows(TASK, batch_size=4, seed=0)
@@ -84,6 +85,7 @@ def test_none_draws_from_the_base():
     np.testing.assert_array_equal(ours.trajectory.actions, theirs.trajectory.actions)
 
 
+@pytest.mark.long
 def test_a_reward_model_is_fitted_by_an_adapter_and_its_head(stage):
     base = LAB.reward.init(jax.random.key(3)) | {"trunk": BASE["trunk"]}
     config = LoRAConfig(rank=1, alpha=1.0, targets=("*/query",), trained=("head/*",))
@@ -100,6 +102,7 @@ def test_a_reward_model_is_fitted_by_an_adapter_and_its_head(stage):
     )
 
 
+@pytest.mark.long
 def test_a_critic_may_have_an_adapter():
     critic = random_params(LAB.value.init)
     config = LoRAConfig(rank=1, alpha=1.0, targets=("*/query",), trained=("head/*",))
@@ -111,6 +114,7 @@ def test_a_critic_may_have_an_adapter():
     )
 
 
+@pytest.mark.long
 def test_devices_share_base_and_adapter(stage):
     """One step of SFT on a mesh of 4 x 2 devices is the step of one device."""
     config = TransformerConfig(

@@ -31,7 +31,12 @@ from rlhf_jax.recipes import (
     rloo,
     task_reward,
 )
-from rlhf_jax.recipes.methods.answers import passes, per_token, reinforce_answers
+from rlhf_jax.recipes.methods.answers import (
+    passes,
+    per_token,
+    reinforce_answers,
+    reinforce_steps,
+)
 from rlhf_jax.recipes.online_method import flat, same
 from rlhf_jax.training import open_run, run_stage
 
@@ -55,6 +60,7 @@ METHODS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_makes_the_rewarded_word_likely(name, tmp_path):
     numbers = prompt_rows(TASK, batch_size=8, seed=0)
@@ -155,6 +161,7 @@ def test_overlong_answers_are_punished_before_they_are_compared():
     assert float(metrics["groups/informative"]) == 0.0
 
 
+@pytest.mark.long
 def test_best_of_takes_the_best_scored_answer():
     scores = jnp.array([[1.0, 6.0, jnp.nan], [jnp.nan, jnp.nan, jnp.nan]])
     batch, metrics = prepared(best_of(LAB, samples=3), scored(scores))
@@ -215,6 +222,7 @@ def columns_of(method, beta=0.0):
     return batch, flat(scored(gap=0.2).rollout.token_logps)
 
 
+@pytest.mark.long
 def test_grpo_with_k3_is_its_loss():
     method = grpo(LAB, samples=3, kl=Penalty(0.3, k3))
     batch, old = columns_of(method, beta=0.3)
@@ -270,6 +278,7 @@ def test_dr_grpo_is_rloo_up_to_the_group_and_the_length():
     np.testing.assert_allclose(grads[dr_grpo], grads[rloo] * 2 / 3 / 3, atol=1e-6)
 
 
+@pytest.mark.long
 def test_rloo_of_two_answers_is_p3o():
     two = Scored(rollout_of(LAB, ANSWERS[:, :2]), SCORES[:, :2], jnp.zeros((2, 2, 2)))
     one, pair = rloo(LAB, samples=2), p3o(LAB)
@@ -282,6 +291,7 @@ def test_rloo_of_two_answers_is_p3o():
 GROUPS = [name for name in METHODS if METHODS[name].samples in (2, 4)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", GROUPS)
 def test_what_an_answer_without_a_score_says_never_matters(name):
     method, rng = METHODS[name], np.random.default_rng(0)
@@ -301,3 +311,15 @@ def test_a_sampler_weighs_answers():
     given = scored()._replace(weights=jnp.array([[0.5, 1.0, 2.0], [1.0, 1.0, 1.0]]))
     batch, _ = prepared(rloo(LAB, samples=3), given)
     assert batch.weights.tolist() == [0.5, 1, 2, 1, 1, 0]
+
+
+def test_tokens_of_an_answer_have_its_advantage_or_their_own():
+    logps, mask = jnp.log(jnp.array([[0.5, 0.25]])), jnp.array([[True, False]])
+    loss = per_token(reinforce_steps)
+
+    def gradient(advantages):
+        return jax.grad(lambda x: loss(x, logps, advantages, mask).sum())(logps)
+
+    # -A at each counted token, whatever its probability.
+    np.testing.assert_array_equal(gradient(jnp.array([3.0])), [[-3.0, 0.0]])
+    np.testing.assert_array_equal(gradient(jnp.array([[2.0, 7.0]])), [[-2.0, 0.0]])

@@ -125,6 +125,7 @@ def fitted(stage, recipe, rows, parts):
     return recipe(stage=stage, rows=rows, params=jnp.zeros(VOCABULARY.size), fit=fit)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["answers", "pairs"])
 def test_micro_batches_fit_the_same_params(stage, kind):
     lab = word_lab()

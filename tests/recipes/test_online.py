@@ -63,6 +63,7 @@ def improve(out, method, fit, *, task=TASK, reward=None, stop=lambda: 0, resume=
     return np.asarray(params), read_metrics(out), out / "stages" / "online"
 
 
+@pytest.mark.long
 def test_dynamic_sampling_fills_its_batch(tmp_path):
     def rarely(prompts, answers):
         # Half of the prompts tell no two answers apart.
@@ -79,6 +80,7 @@ def test_dynamic_sampling_fills_its_batch(tmp_path):
         assert row["scores/drawn"] < row["scores/mean"]
 
 
+@pytest.mark.long
 def test_a_batch_that_stays_empty_warns_and_changes_nothing(tmp_path):
     task = text_task(PROMPTS, lambda p, a: {"same": [1] * len(a)}, objective="same", heldout=8)
     method = dapo(LAB, samples=4, rounds=2)
@@ -108,6 +110,7 @@ def test_a_target_needs_a_penalty(tmp_path):
 MIXED = answer_rows(LAB, [{"prompt": "red", "answer": "blue blue"}], batch_size=1)
 
 
+@pytest.mark.long
 def test_a_mix_pulls_towards_its_rows(tmp_path):
     task = text_task(PROMPTS, lambda p, a: {"same": [1] * len(a)}, objective="same", heldout=8)
     method, mix = rloo(LAB, samples=4, epochs=2), Mix(MIXED, weight=0.5)
@@ -239,6 +242,7 @@ def learn(out, lab, first, method, fit, *, name="scores/mean", **options):
     return np.mean(means[:2]), np.mean(means[-2:])
 
 
+@pytest.mark.long
 def test_ppo_with_a_critic_learns(tmp_path):
     lab = transformer()
     critic = lab.value.init(jax.random.key(1))
@@ -250,6 +254,7 @@ def test_ppo_with_a_critic_learns(tmp_path):
     assert after > before + 0.3
 
 
+@pytest.mark.long
 def test_dynamic_sampling_learns_on_several_devices(tmp_path):
     lab = transformer(device_mesh())
     # Nearly uniform, so that most groups have something to tell.

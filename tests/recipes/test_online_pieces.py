@@ -34,6 +34,7 @@ def prepared():
     return prepare(START, START, (), SCORES, rollout, 0.0)
 
 
+@pytest.mark.long
 def test_every_method_logs_scores_kl_and_lengths():
     batch, metrics, more = prepared()
     assert batch.weights.tolist() == [1, 1, 0, 1]
@@ -54,6 +55,7 @@ def test_training_reads_the_ids_that_were_sampled():
     )
 
 
+@pytest.mark.long
 def test_micro_batches_take_the_step_of_the_whole_batch():
     batch, _, _ = prepared()
     optimizer, found = optax.sgd(1.0), []

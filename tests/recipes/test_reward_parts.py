@@ -31,6 +31,7 @@ def test_equal_scores_have_no_scale():
         score_scale("reward", np.ones((2, 2)))
 
 
+@pytest.mark.long
 def test_a_reward_model_is_read_in_units_of_its_scale():
     """A model that counts red, with mean 1 and deviation 2: (3 - 1) / 2 and (1 - 1) / 2."""
 

@@ -21,6 +21,7 @@ def run(tmp_path, monkeypatch):
         yield run
 
 
+@pytest.mark.long
 def test_the_better_word_is_chosen_and_ties_are_left_out(run):
     found = sample_pairs(run, LAB, TAUGHT, words(red=0.5, green=0.5), INDICES, **FACTS)
     rows = [found[i] for i in range(len(found))]

@@ -86,6 +86,7 @@ def play(out, method, judge, *, rounds, **options):
         return run_stage(run, "play", work)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_plays_and_its_comparisons_are_those_that_the_judge_saw(tmp_path, name):
     method, comparisons = METHODS[name]
@@ -164,6 +165,7 @@ def test_the_judge_of_a_task_is_the_sigmoid_of_its_scores():
         checked_judge(task_judge(LAB, mute, beta=2.0))(np.arange(3), red, green)
 
 
+@pytest.mark.long
 def test_draws_of_games_are_the_mixture_and_the_temperature():
     """All weight on the reference draws what it draws; temperature 0 draws the likeliest words."""
     config = TransformerConfig(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_jax.recipes import objective_teacher, overall, score_answers, text_task
+from rlhf_jax.recipes.task import check_single_turn
 from rlhf_jax.training import UserError
 
 PROMPTS = ["one", "two", "three", "four"]
@@ -100,3 +101,11 @@ def test_the_teacher_of_an_objective_prefers_more_of_it_and_has_no_opinion_on_ti
     )
     np.testing.assert_array_equal(labels.kept, [True, True, False, False])
     np.testing.assert_array_equal(labels.winners[:2], [1, 0])
+
+
+def test_a_recipe_of_single_answers_refuses_episodes():
+    single = text_task(PROMPTS, letters, objective="letters", heldout=1)
+    check_single_turn(single, "selfplay")
+    episodes = single._replace(step=lambda index, history, answer: (None, 0.0, True), max_turns=2)
+    with pytest.raises(UserError, match="selfplay draws single answers, and this task has a step"):
+        check_single_turn(episodes, "selfplay")

@@ -78,6 +78,7 @@ def test_a_reference_of_other_records_is_refused(found):
         labelled_rows(word_lab(), with_mismatched(RECORDS), batch_size=2, reference=reference)
 
 
+@pytest.mark.long
 def test_kto_fits_a_transformer(stage):
     """The desirable answers gain on the others."""
     lab, records = transformer_lab(), with_mismatched(RECORDS)
@@ -90,6 +91,7 @@ def test_kto_fits_a_transformer(stage):
     assert min(gains[[0, 2]]) > max(gains[[1, 3]])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["apo", "bco", "dro"])
 def test_the_word_of_the_good_answers_gains(stage, method):
     lab, start = word_lab(), jnp.zeros(VOCABULARY.size)
@@ -112,6 +114,7 @@ def test_sides_answer_the_same_prompts():
     np.testing.assert_array_equal(*prompts)
 
 
+@pytest.mark.long
 def test_the_running_mean_is_the_same_on_eight_devices(stage):
     start = jnp.zeros(VOCABULARY.size)
     records = RECORDS * 2

@@ -210,6 +210,7 @@ def figures():
     yield plots.heat_map(np.eye(3), list("abc"), ["long names", "tilt", "x"], title="t", low=0)
 
 
+@pytest.mark.long
 def test_the_same_data_give_the_same_bytes(tmp_path):
     first = [plots.png_bytes(figure) for figure in figures()]
     again = [plots.png_bytes(figure) for figure in figures()]

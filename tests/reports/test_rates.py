@@ -199,6 +199,7 @@ def test_a_baseline_that_converges_too_leaves_both_claims_undecided():
     assert verdicts == [["holds"] * 2, ["undecided"] * 2]
 
 
+@pytest.mark.long
 def test_one_call_on_the_records_of_a_run():
     """EGPO's KL(pi* || pi_t) from four references; the bound starts at KL(pi* || mu)."""
     prefs, beta, times = rock_paper_scissors(), 0.5, log_spaced_times(30, 12)

@@ -97,6 +97,7 @@ def test_a_bad_expression_is_named():
         regex_reward("(")
 
 
+@pytest.mark.long
 def test_mathematics_is_compared_by_value_and_a_hanging_answer_is_wrong():
     pytest.importorskip("math_verify")
     score = math_reward(seconds=2.0)

@@ -83,6 +83,7 @@ def without_cache(config):
 HIDDEN = jax.jit(MODEL.hidden)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "config",
     [
@@ -100,6 +101,7 @@ def test_with_cache_equals_without_token_for_token(config):
     np.testing.assert_array_equal(rollout.finished, finished)
 
 
+@pytest.mark.long
 def test_raw_logps_are_the_policys():
     config = SamplingConfig(max_new_tokens=T, temperature=0.7, top_k=5, stop_ids=(2, 9))
     rollout = answers(config)
@@ -146,6 +148,7 @@ def same(got, want):
     np.testing.assert_allclose(got.token_logps, want.token_logps, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("splits", [1, 2, 4])
 def test_answers_do_not_depend_on_the_batch_split(splits):
     rows = (*prompts(), *counters())
@@ -188,6 +191,7 @@ def test_prompts_of_one_token():
     same(narrow, run(SAMPLED, PARAMS, ids, only_last, *counters()))
 
 
+@pytest.mark.long
 def test_eight_devices_draw_what_one_draws():
     assert len(jax.devices()) == 8
     mesh = Mesh(np.array(jax.devices()), ("data",))

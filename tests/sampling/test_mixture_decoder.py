@@ -49,6 +49,7 @@ def assert_same(got, want, atol=0.0):
     np.testing.assert_allclose(got.token_logps, want.token_logps, rtol=0, atol=atol)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("weight", "params"), [(0, PARAMS), (1, REF)], ids=["policy", "reference"])
 def test_at_its_ends_the_mixture_draws_what_each_policy_draws(weight, params):
     want = DRAW(params, prompts(), KEY, SAMPLES)
@@ -70,12 +71,14 @@ def test_the_logps_are_those_of_the_mixed_logits(weight):
     assert np.max(np.abs(jnp.where(trajectory.mask, alone, 0.0) - want)) > 0.1
 
 
+@pytest.mark.long
 def test_a_known_weight_draws_what_a_traced_one_draws():
     known = language_draw(mixture_decoder(DECODER, weight=0.25), CONFIG)
     want = mixed(jnp.float32(0.25), prompts().inputs)
     assert_same(known((PARAMS, REF), prompts(), KEY, SAMPLES), want, atol=1e-5)
 
 
+@pytest.mark.long
 def test_left_padding_never_matters():
     ids, mask = prompts().inputs
     wide = np.pad(ids, ((0, 0), (3, 0)), constant_values=4), np.pad(mask, ((0, 0), (3, 0)))
@@ -83,6 +86,7 @@ def test_left_padding_never_matters():
     assert_same(mixed(jnp.float32(0.4), wide), want, atol=1e-5)
 
 
+@pytest.mark.long
 def test_further_answers_are_the_rest_of_many():
     whole = DRAW(PARAMS, prompts(), KEY, SAMPLES)
     assert whole.trajectory.actions.shape == (ROWS, SAMPLES, T)
@@ -104,6 +108,7 @@ FEATURES = jax.random.normal(jax.random.key(1), (2, 3, 4))
 TABLE, LINEAR = tabular_policy(2, 3), linear_policy(FEATURES)
 
 
+@pytest.mark.long
 def test_a_table_and_the_same_linear_policy_draw_the_same():
     params = jax.random.normal(jax.random.key(2), (4,))
     asked = Prompts(np.array([0, 1, 1, 0]), np.array([7, 8, 9, 7]))

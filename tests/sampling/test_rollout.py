@@ -21,6 +21,7 @@ def act(states, prompts, samples, key=KEY):
     )
 
 
+@pytest.mark.long
 def test_frequencies_match_the_policy():
     """20,000 draws per state; the bound is four standard errors."""
     count = 20_000
@@ -36,6 +37,7 @@ def test_frequencies_match_the_policy():
     assert abs(both - 0.48) < 4 * np.sqrt(0.48 * 0.52 / count)
 
 
+@pytest.mark.long
 def test_a_row_depends_on_its_own_counters_only():
     states = jnp.array([[0], [1], [0], [1]])
     prompts, samples = jnp.array([4, 7, 4, 9]), jnp.array([0, 0, 1, 0])

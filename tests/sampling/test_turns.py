@@ -219,6 +219,7 @@ def turns():
     return episodes(ragged_prompts())
 
 
+@pytest.mark.long
 def test_logps_as_sampled_are_those_of_a_rescore(turns):
     trajectory = turns.rollout.trajectory
     rescored = jax.jit(POLICY.logps)(PARAMS, trajectory.inputs, trajectory.actions)

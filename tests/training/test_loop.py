@@ -244,12 +244,16 @@ def test_signals_are_answered_while_compiled_code_runs(monkeypatch):
     monkeypatch.setattr(signals, "GRACE", 0.0)
     monkeypatch.setattr(os, "_exit", ended.append)
     thread = threading.Thread(target=user)
+
+    def compiled_code():
+        thread.start()  # here, because on a busy machine both signals may come before the read
+        ctypes.CDLL(None).read(waiting, ctypes.create_string_buffer(1), 1)
+
     with signals.stop_on_signals() as stop:
         for number in signals.NUMBERS:
             signal.siginterrupt(number, False)  # the system takes the read up again
-        thread.start()
         with pytest.raises(KeyboardInterrupt):
-            ctypes.CDLL(None).read(waiting, ctypes.create_string_buffer(1), 1)
+            compiled_code()
         thread.join()
         assert stop() == signal.SIGINT
     assert seen == [signals.STOPPING, signals.STOPPED]

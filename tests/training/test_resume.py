@@ -54,6 +54,7 @@ def uninterrupted(tmp_path_factory):
     return results(out)
 
 
+@pytest.mark.long
 def test_sigkill_at_any_moment(tmp_path, uninterrupted):
     out, dice = tmp_path / "run", random.Random()
     for rows in (dice.randint(7, 40), dice.randint(60, 80), dice.randint(90, 110)):
@@ -69,6 +70,7 @@ def test_sigkill_at_any_moment(tmp_path, uninterrupted):
     assert not list(out.rglob(".tmp-*"))
 
 
+@pytest.mark.long
 def test_sigint_and_sigterm_save_and_leave(tmp_path, uninterrupted):
     out = tmp_path / "run"
     for rows, number in ((20, signal.SIGINT), (85, signal.SIGTERM)):

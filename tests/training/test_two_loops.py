@@ -121,6 +121,7 @@ def test_killed_in_each_of_three_loops(tmp_path, whole):
     end(tmp_path / "r", whole[parts], parts=parts)
 
 
+@pytest.mark.long
 def test_killed_after_a_first_loop_that_ended_early(tmp_path):
     def far(state):
         return abs(state) > 1.0

@@ -37,6 +37,7 @@ def make(optimizer, **numbers):
     return iql.make_update(POLICY, VALUE, POLICY, optimizer, config)
 
 
+@pytest.mark.long
 def test_one_update_by_hand():
     q = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]])
     update = make(SGD, beta=0.5, expectile=0.75, max_weight=5.0, target_rate=0.5)
@@ -73,6 +74,7 @@ def test_the_fixed_point_is_the_expectile_of_exact_action_values():
     np.testing.assert_allclose(probs[0] / probs[1], odds, rtol=0.05)
 
 
+@pytest.mark.long
 def test_rows_of_weight_zero_and_steps_under_the_mask_never_matter():
     update = make(SGD)
     plain, _ = update(start(SGD), transitions())

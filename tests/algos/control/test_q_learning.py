@@ -20,6 +20,7 @@ def seen(state, action, reward, next_state, discount, *, valid=True) -> Transiti
     )
 
 
+@pytest.mark.long
 def test_two_updates_by_hand():
     state = q_learning.init_q(2, 2)._replace(action_values=jnp.array([[0.0, 0.0], [-2.0, -4.0]]))
     state = q_learning.update_q(state, seen(0, 1, -1.0, 1, 0.5))

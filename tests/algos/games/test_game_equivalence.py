@@ -107,6 +107,7 @@ def descend(prefs, ref, old, opponent, *, eta, beta):
     return jax.nn.log_softmax(old - eta * beta * SIZE / 4 * slope(mean, old))
 
 
+@pytest.mark.long
 @SEEDS
 def test_online_ipo_is_mirror_descent_against_its_opponent(seed):
     prefs, ref, old, other, _ = drawn(seed)
@@ -234,6 +235,7 @@ def test_td_mnpo_solved_is_its_row(seed):
     assert_solved_at(labelled(prefs, old, losses), want)
 
 
+@pytest.mark.long
 @SEEDS
 def test_players_solved_are_their_rows(seed):
     """Eq. 18, pairs of player i labelled by its own game; Eq. 10, win rates against the others."""

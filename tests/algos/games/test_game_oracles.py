@@ -52,6 +52,7 @@ def test_sampled_oracles_have_the_right_mean_and_spread(make, game):
     np.testing.assert_allclose(got.var(0), variance, rtol=0.06)
 
 
+@pytest.mark.long
 def test_labels_are_shares_of_wins_and_probabilities_are_not(game):
     prefs, logps = game
     keys = jax.random.split(KEY, 50)
@@ -138,6 +139,7 @@ def test_one_sampled_update_is_unbiased(make, game):
     assert np.all(np.abs(got.mean(0) - (want - want.mean())) < 5 * errors)
 
 
+@pytest.mark.long
 def test_the_noise_floor_falls_as_the_samples_grow():
     """Ten random games of ten answers, beta = 0.1, eta = 1: the median floor is near 0.035 / m."""
     prefs, refs = (jnp.asarray(x) for x in random_games(0, 10, 10))

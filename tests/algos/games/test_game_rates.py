@@ -259,6 +259,7 @@ def test_a_fixed_step_of_nash_md_ends_eta_squared_away():
         np.testing.assert_allclose(end, want, atol=1e-9)
 
 
+@pytest.mark.long
 def test_only_self_play_has_the_solution_as_a_fixed_point():
     """One update from pi* moves nothing, unless the opponent is a mixture."""
     (prefs,), (ref,) = random_games(8, 1, 6)

@@ -45,6 +45,7 @@ def game():
     return jnp.asarray(prefs[0]), jnp.asarray(ref[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", METHODS.values(), ids=METHODS.keys())
 def test_games_seeds_steps_and_temperatures_in_one_jit(make):
     """vmap over everything is the loop; jit is eager; leading axes are the loop over games."""
@@ -78,6 +79,7 @@ def test_games_seeds_steps_and_temperatures_in_one_jit(make):
         close(together[each], alone, atol=1e-13)
 
 
+@pytest.mark.long
 def test_a_run_does_not_depend_on_what_is_recorded_nor_on_stopping(game):
     prefs, ref = game
     method = games.nash_mp(ref, eta=0.9, beta=0.4)
@@ -141,6 +143,7 @@ def test_log_spaced_times():
     assert sorted(set(times)) == list(times)
 
 
+@pytest.mark.long
 def test_an_answer_of_no_chance_stays_out(game):
     """A game of 3 answers padded to 5 is the game of 3, whatever stands in the padding."""
     prefs, ref = game

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rlhf_jax.algos.games import hedge, hedge_bound, hedge_step, mirror_descent
 from rlhf_jax.algos.games.oracles import exact_oracle
@@ -30,6 +31,7 @@ def test_its_step_gives_the_smallest_bound_from_uniform():
     assert bounds[1] < min(bounds[0], bounds[2])
 
 
+@pytest.mark.long
 def test_it_is_mirror_descent_without_a_pull_and_keeps_its_bound():
     prefs, start = rock_paper_scissors(), jnp.log(jnp.array([0.7, 0.2, 0.1]))
     eta, oracle, key = hedge_step(3.0, 64), exact_oracle(prefs), jax.random.key(0)

@@ -61,6 +61,7 @@ def test_mean_features_by_hand():
     np.testing.assert_allclose(found, [0.125, 0.375, 0.5, 0.0], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_the_step_is_the_gradient_of_the_dual():
     """d/dw [ <w, mu_E> - V_soft(s_1) / H ] = mu_E - mu_pi, whatever the dynamics."""
     mdp = world()
@@ -80,6 +81,7 @@ def test_the_step_is_the_gradient_of_the_dual():
     assert new.step == 1
 
 
+@pytest.mark.long
 def test_it_matches_the_occupancy_of_a_soft_expert_under_a_reference():
     """Whose weights are within reach: the gap goes to zero and the policies agree."""
     mdp = world(2)
@@ -94,6 +96,7 @@ def test_it_matches_the_occupancy_of_a_soft_expert_under_a_reference():
     np.testing.assert_allclose(jnp.exp(irl.plan(state)), jnp.exp(expert), atol=5e-3)
 
 
+@pytest.mark.long
 def test_one_step_is_a_bandit():
     """H = 1: the plan is ref exp(<w, features> / beta), the optimum of RLHF's last step."""
     mdp = replace(world(), transitions=world().transitions[:1], rewards=world().rewards[:1])
@@ -161,6 +164,7 @@ def test_padding_the_horizon_changes_nothing():
     np.testing.assert_allclose(both[0], both[1], rtol=1e-4)
 
 
+@pytest.mark.long
 def test_compiled_and_batched_updates_are_the_plain_ones():
     mdp = world()
     irl = method(mdp, state_features(STATES, ACTIONS), uniform(mdp))

@@ -130,6 +130,7 @@ def test_bonuses_bound_the_values_from_both_sides(state, table):
     assert np.max(optimist.values - pessimist.values) > 0.1
 
 
+@pytest.mark.long
 def test_an_optimistic_step_by_hand():
     """One state, two actions, two steps; action 0 seen three times at step 0, action 1 never."""
     features = jnp.asarray(np.eye(2).reshape(1, 2, 2))

@@ -85,6 +85,7 @@ def test_the_fit_is_the_constrained_optimum(told, state, radius):
     np.testing.assert_allclose(found, known, atol=1e-5)
 
 
+@pytest.mark.long
 def test_the_last_move_certifies_the_fit(state):
     options = {"slope": SLOPE, "radius": 0.6, "ridge": 0.3}
     moves = [
@@ -102,6 +103,7 @@ def test_the_ball_is_kept_whatever_the_scales():
     assert float(jnp.linalg.norm(found)) == pytest.approx(2.5, rel=1e-12)
 
 
+@pytest.mark.long
 def test_separable_data_stop_at_the_edge_and_steps_at_one():
     """No ridge to speak of: the likelihood has no maximum, and from -2 it is flat."""
     state = pr.init_reward(rounds=1, num_features=2)
@@ -166,6 +168,7 @@ def known(state) -> pr.PRLSVIState:
 KNOBS = {"low": 5.0, "high": 6.0, "slope": SLOPE, "radius": 10.0, "ridge": 1.0}
 
 
+@pytest.mark.long
 def test_without_noise_it_is_lsvi_of_the_fitted_reward(known):
     features = one_hot_features(2, 1)
     blocks = step_blocks(features, 2)

@@ -159,6 +159,7 @@ def bracketed(key, mdp, ref, beta, *, bonus, episodes):
 THEORY = ucbvi.theory_bonus(horizon=3, num_states=3, num_actions=2, episodes=300, delta=0.1)
 
 
+@pytest.mark.long
 def test_bounds_of_the_size_of_theory_hold_whatever_was_seen():
     """Q* between them and V* - V^pi below G: up to 300 visits of each pair, 50 data sets of each.
 
@@ -243,6 +244,7 @@ def test_the_reduction_to_a_regularised_problem():
         np.testing.assert_allclose(slack[-1, -1], beta * kl[-1], rtol=1e-9)
 
 
+@pytest.mark.long
 def test_plans_of_several_are_plans_of_each():
     problems = [random_problem(seed) for seed in (30, 31)]
     mdps, refs = jax.tree.map(lambda *x: jnp.stack(x), *problems)

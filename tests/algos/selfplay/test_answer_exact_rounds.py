@@ -49,6 +49,7 @@ def exact(method, start=None):
 # ---- Regressions by the gradient step: uniform pairs, exact win rates of the opponent.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "row"),
     [(methods.online_ipo, games.mirror_descent), (methods.egpo, games.nash_mp)],
@@ -63,6 +64,7 @@ def test_a_gradient_step_on_uniform_pairs_is_the_mirror_step(method, row):
     close(metrics["prefs/mean"].value(), np.mean(GAME @ foe.seen[-1]))
 
 
+@pytest.mark.long
 def test_egpo_takes_both_steps_from_the_same_optimiser_state():
     """Moments and counts of Adam, after a round that has filled them."""
     foe, adam = Opponent(), optax.adam(0.1)
@@ -100,6 +102,7 @@ def own_then(foe):
     return draw
 
 
+@pytest.mark.long
 def test_self_play_and_the_moving_average_are_policy_gradient_rows():
     rows = [
         (methods.nash_md_pg, None, (), None),
@@ -143,6 +146,7 @@ def nash_mp_round(rate, steps):
     return state, foe, calls
 
 
+@pytest.mark.long
 def test_nash_mp_is_two_halves_of_proximal_gradients():
     """Both from pi_t; the opponent and the centre stand still; every step draws anew."""
     rate, steps = 0.5, 3
@@ -164,6 +168,7 @@ def test_nash_mp_is_two_halves_of_proximal_gradients():
     assert state.train.step == steps
 
 
+@pytest.mark.long
 def test_nash_mp_solved_is_its_row():
     state, *_ = nash_mp_round(2.0, 40)
     want = exact(games.nash_mp(REF, eta=ETA, beta=BETA))
@@ -241,6 +246,7 @@ def test_rounds_that_solve_start_with_a_fresh_optimiser_state(method):
 # ---- Win rates as rewards: every group of three.
 
 
+@pytest.mark.long
 def test_spo_is_the_policy_gradient_of_self_play():
     arena = toy.arena(toy.listed(toy.GROUPS), toy.matrix_judge, ETA)
     state, metrics = play(methods.spo(arena, beta=BETA, samples=3), len(toy.GROUPS))
@@ -248,6 +254,7 @@ def test_spo_is_the_policy_gradient_of_self_play():
     close(metrics["prefs/mean"].value(), 0.5)
 
 
+@pytest.mark.long
 def test_a_queue_of_one_group_is_the_group():
     arena = toy.arena(toy.listed(toy.GROUPS), toy.matrix_judge, ETA)
     rows = len(toy.GROUPS)
@@ -293,6 +300,7 @@ SAMPLED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SAMPLED)
 def test_sampled_rounds_come_near_their_rows(name):
     make, row, rate = SAMPLED[name]

@@ -14,6 +14,7 @@ DRAWN = np.array([[0, 1], [1, 2], [2, 0]])
 PARAMS, PROMPTS = table(LOGPS), toy.prompts(len(DRAWN))
 
 
+@pytest.mark.long
 def test_a_draw_of_two_answers_is_two_trajectories():
     first, second = draw_answers(toy.listed(DRAWN), PARAMS, PROMPTS, KEY, 2)
     np.testing.assert_array_equal(actions_of(first), [0, 1, 2])
@@ -31,6 +32,7 @@ def test_the_judge_is_asked_row_by_row_and_checked():
         judge_answers(broken, PROMPTS.indices, first, second)
 
 
+@pytest.mark.long
 def test_the_first_answer_wins_as_often_as_the_judge_says():
     pairs = np.tile([[0, 1]], (2000, 1))
     arena = toy.arena(toy.listed(pairs), toy.matrix_judge)

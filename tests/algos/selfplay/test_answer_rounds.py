@@ -79,6 +79,7 @@ class Flaky:
         return toy.matrix_judge(indices, first, second)
 
 
+@pytest.mark.long
 @every_method
 def test_a_judge_that_fails_leaves_the_state_whole(name):
     """At any question of two rounds: the state before is untouched, and the round can be made."""
@@ -131,6 +132,7 @@ def answered(*rows):
     return Trajectory(jnp.zeros_like(actions), actions, jnp.ones(actions.shape, bool))
 
 
+@pytest.mark.long
 def test_a_queue_puts_the_newest_in_front_and_drops_the_oldest():
     queue = empty_queue(answered([0, 0]), prompt_count=4, size=3)
     np.testing.assert_array_equal(queue.rounds, np.full((4, 3), -1))
@@ -146,6 +148,7 @@ def test_a_queue_puts_the_newest_in_front_and_drops_the_oldest():
     assert one.rounds[1, 0] == 0  # untouched by the second push
 
 
+@pytest.mark.long
 def test_each_answer_meets_its_group_and_the_past_but_never_itself():
     """Win rates by hand over two rounds; prompts that were not there keep their queue."""
     drawn = iter([[[0, 1], [2, 2]], [[1, 2]]])
@@ -282,6 +285,7 @@ def threes_judge(indices, first, second):
 QUICK = ("nash_md_pg", "egpo", "td_mnpo", "spo_queue")  # each way of making a round
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in METHODS],

@@ -1,6 +1,7 @@
 """The base corpus: mixed on purpose, inside the length limit, and worse than the ideal answer."""
 
 import numpy as np
+import pytest
 
 from rlhf_jax.envs import shop
 
@@ -54,6 +55,7 @@ def test_base_is_middling_and_spread():
     assert gold.std() >= 0.2
 
 
+@pytest.mark.long
 def test_ideal_answer_is_near_one_on_every_axis():
     for prompt in PROMPTS:
         ideal = shop.score(prompt, shop.ideal_answer(prompt))

@@ -16,6 +16,7 @@ def test_prompt_is_a_function_of_seed_and_index():
     assert shop.make_prompt(4, 7) != PROMPTS[7]
 
 
+@pytest.mark.long
 def test_no_text_occurs_twice():
     assert len({prompt.text for prompt in PROMPTS}) == len(PROMPTS)
     codes = {tuple(coded_rows(3, index)) for index in range(50_000)}

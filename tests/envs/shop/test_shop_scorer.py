@@ -201,6 +201,7 @@ def test_words_outside_the_grammar_are_understood(speaker, text):
     assert all(claim.status == "true" for claim in score.claims)
 
 
+@pytest.mark.long
 def test_garbling_costs_by_degrees():
     rng = random.Random(0)
     means = []
@@ -285,6 +286,7 @@ def test_nonsense_is_near_zero_on_every_axis(index):
         assert score.hindsight <= 0.2, (name, text, score)
 
 
+@pytest.mark.long
 def test_no_fixed_answer_does_well_everywhere():
     fixed = [
         "i am sorry , i cannot help with that . i can help you with your own order instead .",
@@ -299,6 +301,7 @@ def test_no_fixed_answer_does_well_everywhere():
     assert max(score.vector().max() for score in refused) <= 0.11
 
 
+@pytest.mark.long
 def test_recommending_everything_is_not_a_recommendation():
     everything, ideal = [], []
     for index in range(400):
@@ -310,6 +313,7 @@ def test_recommending_everything_is_not_a_recommendation():
     assert np.mean(everything) < 0.15 < 0.99 < np.mean(ideal)
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.text(max_size=80) | st.lists(st.sampled_from(shop.words())).map(" ".join))
 def test_any_text_has_scores_in_range(text):

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rlhf_jax.envs import shop
 from rlhf_jax.exact.tournaments import has_cycle
@@ -45,6 +46,7 @@ def test_pure_styles_of_one_quality_beat_each_other_in_a_circle():
     assert np.allclose(prefs - 0.5, np.array([[0, 1, -1], [-1, 0, 1], [1, -1, 0]]) / 6)
 
 
+@pytest.mark.long
 def test_most_prompts_have_a_cycle_among_the_answers_of_the_corpus():
     prompts = [shop.make_prompt(0, i) for i in range(40)]
     texts = [[shop.sample_answer(0, p, k) for k in range(12)] for p in prompts]
