@@ -11,7 +11,7 @@ from rlhf_jax.models import TransformerConfig
 from rlhf_jax.recipes import answer_rows, make_lab, make_prompts, pair_rows, text_task
 from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.lab import make_trajectories
-from rlhf_jax.recipes.tokens import side_case, text_prompt
+from rlhf_jax.recipes.tokens import Case, prompt_tokens, side_case, text_prompt, token_rows
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Vocabulary
 
@@ -162,3 +162,23 @@ def test_messages_need_a_template():
             text_task([[USER, RED]] * 2, lambda *_: {}, objective="x", heldout=1),
             np.array([0]),
         )
+
+
+def test_the_ids_of_texts_and_of_dialogues():
+    def decode(ids):
+        return TOKENIZER.decode(ids, skip_special_tokens=False)
+
+    asked = prompt_tokens(VOCABULARY, TEMPLATE, ["Hello", [USER]])
+    assert [decode(ids) for ids in asked] == ["Hello", FIRST]
+    text, dialogue = (
+        token_rows(VOCABULARY, TEMPLATE, [case])[0]
+        for case in (Case("Hello", " you"), Case([USER], [RED, MORE, BLUE]))
+    )
+    # The end of turn of ChatML is the first stop id of both.
+    assert (decode(text.prompt), decode(text.answer)) == ("Hello", " you<|im_end|>")
+    assert all(text.counted)
+    assert decode(dialogue.prompt) == FIRST
+    counted = [id for id, counts in zip(dialogue.answer, dialogue.counted, strict=True) if counts]
+    assert decode(counted) == "red<|im_end|>blue<|im_end|>"
+    with pytest.raises(ValueError, match="messages need a chat template"):
+        prompt_tokens(VOCABULARY, None, [[USER]])
