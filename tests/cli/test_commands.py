@@ -53,6 +53,7 @@ def test_sft_on_a_text_file_lowers_the_heldout_loss_and_leaves_all_results(
     assert "perplexity" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_run_is_resumed_refused_and_repeated_from_its_config(tmp_path, model, files, capsys):
     out = tmp_path / "one"
     words = ("dpo", "--model", model, "--data", files / "pairs.jsonl", *FEW)
@@ -69,6 +70,7 @@ def test_a_run_is_resumed_refused_and_repeated_from_its_config(tmp_path, model, 
     assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
 
 
+@pytest.mark.long
 def test_a_reward_model_is_trained_and_read_as_a_reward(tmp_path, model, files, capsys):
     out = tmp_path / "reward"
     words = ("reward", "--model", model, "--data", files / "pairs.jsonl", "--heldout", "0.25")
@@ -86,6 +88,7 @@ def test_a_reward_model_is_trained_and_read_as_a_reward(tmp_path, model, files, 
     assert found == 0
 
 
+@pytest.mark.long
 def test_grpo_learns_from_a_python_reward(tmp_path, model, files, monkeypatch):
     out = tmp_path / "grpo"
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -103,6 +106,7 @@ def test_grpo_learns_from_a_python_reward(tmp_path, model, files, monkeypatch):
     assert {"reward", "distinct openings", "base perplexity"} <= set(numbers(out))
 
 
+@pytest.mark.long
 def test_adapters_are_merged_into_the_model_that_is_written(tmp_path, model, files, capsys):
     out = tmp_path / "lora"
     words = ("dpo", "--model", model, "--data", files / "pairs.jsonl", "--lora-rank", "2")
@@ -112,7 +116,8 @@ def test_adapters_are_merged_into_the_model_that_is_written(tmp_path, model, fil
     found = [load_model(each).params["trunk"] for each in (model, out / "model")]
     same = jax.tree.map(lambda a, b: bool((a == b).all()), *found)
     assert same["layers"]["mlp"]["up"]
-    assert not same["layers"]["attention"]["query"]
+    # The output projection of a new model is zero, so that a first step moves nothing before it.
+    assert not same["layers"]["attention"]["out"]
 
 
 def test_sample_writes_answers_to_each_prompt(tmp_path, model, files):
