@@ -184,6 +184,7 @@ def test_a_gallery_that_cannot_be_written_is_one_line(run, workplace):
     assert run("report --out file") == (2, "", "error: file is a file\n")
 
 
+@pytest.mark.long
 def test_a_run_and_what_it_leaves(run, workplace):
     code, out, _ = run("run toy --quick --adam.rate 0.1")
     assert code == 0

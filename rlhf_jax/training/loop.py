@@ -11,6 +11,7 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.training import checkpoints, trees
 from rlhf_jax.training.checkpoints import Store
 from rlhf_jax.training.errors import DivergedError, Interrupted
@@ -82,7 +83,9 @@ def train(
     Raises:
       Interrupted: `stop` returned a signal; the state is saved.
       DivergedError: a metric with "loss" in its path, or a state to be saved, is not finite.
+      ValueError: steps or save_every < 0.
     """
+    check_range("[0, inf)", steps=steps, save_every=save_every)
     began = time.perf_counter()
     state, done, earlier = _resume(state, stage, store, writer, cut=not followed)
     pending: list[tuple[int, dict[str, Any]]] = []

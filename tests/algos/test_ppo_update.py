@@ -57,6 +57,7 @@ def test_make_batch_golden_numbers():
     np.testing.assert_allclose(batch.returns, [[1.25, 2.5, 0.0]])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("gae_lambda", "advantages"),
     [(1.0, [1, 1, 0, 0, 1, 1]), (0.5, [1 / 8, 1 / 4, 0, 0, 1 / 2, 1])],
@@ -183,6 +184,7 @@ def test_options_out_of_range_are_named(option, value):
         ppo.PPOConfig(**{option: value})
 
 
+@pytest.mark.long
 def test_beta_may_be_traced():
     _, trajectory, scores, data = rollout()
     make = partial(ppo.make_batch, trajectory, scores, **data)

@@ -61,6 +61,7 @@ def test_a_label_is_enough_for_apo_zero():
     assert "kl" not in metrics
 
 
+@pytest.mark.long
 def test_the_shift_of_bco_is_the_mean_over_every_answer_so_far():
     still = optax.sgd(0.0)
     update = jax.jit(unpaired.make_bco_update(POLICY, still, beta=1.0))
@@ -133,6 +134,7 @@ def test_no_layout_of_the_batch_matters():
     assert found.deviations.keys() >= LAYOUTS.keys() - skip.keys()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["kto", "bco"])
 def test_micro_batches_share_the_number_of_the_whole_batch(method):
     def step(parts):

@@ -193,11 +193,13 @@ def test_weights_are_repeated_rows(case):
     assert_same(case, weighted, repeated)
 
 
+@pytest.mark.long
 @weighted_update
 def test_no_weights_means_equal_weights(case):
     assert_same(case, replace(case.batch, weights=None), case.batch)
 
 
+@pytest.mark.long
 @JUNK_IDS
 @weighted_update
 def test_rows_of_weight_zero_never_matter(case, junk_id):
@@ -212,6 +214,7 @@ def test_rows_of_weight_zero_never_matter(case, junk_id):
     assert_same(case, batch, take(batch, np.arange(5)))
 
 
+@pytest.mark.long
 @JUNK_IDS
 @every_update
 def test_padding_never_matters(case, junk_id):
@@ -230,11 +233,13 @@ def test_batch_order_never_matters(case):
     assert_same(case, case.batch, take(case.batch, order))
 
 
+@pytest.mark.long
 @every_update
 def test_leading_axes_are_free(case):
     assert_same(case, case.batch, jax.tree.map(lambda x: x.reshape(2, 4, *x.shape[1:]), case.batch))
 
 
+@pytest.mark.long
 @additive_update
 def test_micro_batches_add_up(case):
     """Metrics add as (total, weight); gradients average with the weight of the loss."""

@@ -48,6 +48,7 @@ def test_the_exact_kl_and_its_gradient_are_the_closed_forms(forward):
     np.testing.assert_allclose(found[1], slope, atol=1e-14)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("distance", [0.1, 1.0, 3.0])
 def test_values_of_the_kl(distance):
     world = worlds.one_step(distance)
@@ -119,6 +120,7 @@ UNBIASED_ADVANTAGES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [2, 5])
 def test_advantages_of_groups(size):
     found = worlds.group_moments(size)
@@ -134,6 +136,7 @@ def test_advantages_of_groups(size):
     assert 0.97 < found["batch whitened"].cosine < 1.0 - 1e-4
 
 
+@pytest.mark.long
 def test_a_group_stands_for_all_its_orders():
     """GRPO's mean gradient at K = 3 from all 729 pairs of ordered groups, with loops."""
     logps = log_softmax(worlds.GROUP_LOGITS)
@@ -161,6 +164,7 @@ def test_values_of_the_tree_are_means_over_its_paths():
     np.testing.assert_allclose(values[0], probs @ totals, rtol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.95, 1.0])
 @pytest.mark.parametrize("kind", ["right", "wrong", "none"])
 def test_gae(kind, gae_lambda):

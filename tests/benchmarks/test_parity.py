@@ -43,6 +43,7 @@ def test_the_same_loss_passes_and_moves_the_weights():
     np.testing.assert_allclose(largest, 0.1, rtol=1e-4)  # FIRST_STEP
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("wrong", "columns"),
     [

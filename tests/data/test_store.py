@@ -98,6 +98,7 @@ def test_a_build_that_breaks_off_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_killed_build_is_never_read(tmp_path):
     code = f"""
 import os

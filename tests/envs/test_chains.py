@@ -24,6 +24,7 @@ def test_the_rewards_of_a_chain_lie_at_its_ends():
     np.testing.assert_allclose(values[0, 0], 0.9 * later + 0.1 * last_left, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_only_the_combination_opens_the_lock():
     mdp = combination_lock(jax.random.key(1), horizon=4, num_actions=5)
     check_mdp(mdp)

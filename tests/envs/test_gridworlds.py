@@ -34,6 +34,7 @@ def board(cells):
     return delivery_world(jnp.array(cells), jnp.array(DELIVERY_WEIGHTS))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("row", "column", "action", "reward", "lands"),
     [

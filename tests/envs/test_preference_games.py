@@ -115,6 +115,7 @@ def test_random_game_is_uniform():
     assert np.max(np.abs(lower - np.linspace(0, 1, lower.size))) < 0.023
 
 
+@pytest.mark.long
 def test_skew_and_low_rank_games_have_logits_of_their_scale_and_rank():
     keys = jax.random.split(jax.random.key(4), 20)
     logits = jax.scipy.special.logit(skew_game(keys, 30, scale=2.0))

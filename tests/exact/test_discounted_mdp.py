@@ -219,6 +219,7 @@ def test_advantages_of_the_max_ent_optimum_are_its_log_probs(x64):
     np.testing.assert_allclose(discounted_mdp.advantages(soft), 0.3 * soft.logps, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_a_long_horizon_with_a_chance_to_stop_is_a_discount(x64):
     """300 steps of rewards gamma^t r."""
     mdp, logps = small(gamma=0.9), random_logps(1)

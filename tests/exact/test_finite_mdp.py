@@ -110,6 +110,7 @@ def test_kl_counts_only_what_is_visited(x64):
     assert trajectory_kl(mdp, logps, ref.at[1, 0, 0].set(-jnp.inf)) == jnp.inf
 
 
+@pytest.mark.long
 def test_the_optimum_is_the_best_of_all_deterministic_policies(x64):
     mdp = small()
     returns = jax.vmap(lambda logps: policy_return(mdp, logps))(all_deterministic())
@@ -195,6 +196,7 @@ def test_the_residual_bounds_the_error(x64):
     assert float(residual) > 0.01
 
 
+@pytest.mark.long
 def test_leading_axes_vmap_and_jit_agree(x64):
     batch = jax.tree.map(lambda *x: jnp.stack(x), *(small(seed) for seed in range(3)))
     ref = random_logps(2, (3, H, S, A))

@@ -304,6 +304,7 @@ def test_a_batch_of_games_is_a_loop():
     np.testing.assert_allclose(logps, alone, atol=1e-11)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_hard_games_are_solved(scale):
     """Sure wins and ties, references down to e^-300, the smallest beta; one round is not enough."""

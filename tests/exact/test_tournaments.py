@@ -66,6 +66,7 @@ def test_a_circle_of_four_with_ties_across_has_no_circle_of_three():
     assert int(condorcet_winner(prefs)) == -1
 
 
+@pytest.mark.long
 def test_known_games():
     winner, share, cycle, smith = statistics(asymmetric_cycle())
     assert (int(winner), float(share), bool(cycle), smith.tolist()) == (-1, 1.0, True, [True] * 3)

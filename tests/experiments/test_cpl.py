@@ -52,6 +52,7 @@ def normal(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
+@pytest.mark.long
 def test_cpl_against_a_reference_on_one_step_is_dpo():
     logps, refs = -jnp.abs(normal(0, 2, 50, 1)), -jnp.abs(normal(1, 2, 50, 1))
     utility = partial(segment_advantages, mask=jnp.ones((50, 1), bool), alpha=0.3, gamma=GAMMA)
@@ -156,6 +157,7 @@ def test_a_log_linear_policy_goes_through_the_same_update():
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_the_table_that_normalises_first_is_the_table():
     states, actions = jnp.array([[0, 1, 2], [2, 2, 0]]), jnp.array([[3, 1, 0], [0, 2, 1]])
     params = normal(6, 3, 4)

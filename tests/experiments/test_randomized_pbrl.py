@@ -94,6 +94,7 @@ def test_methods_that_do_not_explore_or_do_not_stop_asking_fail():
     assert failed(costly) == {COIN}
 
 
+@pytest.mark.long
 def test_worlds_that_disagree_leave_a_claim_undecided():
     """One world of three in which eps = 0 is as bad as greedy: mean share 0.47, but not surely."""
     mixed = curves()

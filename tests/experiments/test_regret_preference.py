@@ -122,6 +122,7 @@ def test_potential_shaping_is_invisible_to_regret_but_not_to_partial_return(worl
     assert np.abs(told[0][1] - told[1][1]).max() > 0.5
 
 
+@pytest.mark.long
 def test_regret_of_the_learner_is_the_sum_of_advantages_and_zero_for_the_best(world):
     states, actions, mask = every_segment(world)
     found = optimal(world.mdp)

@@ -37,6 +37,7 @@ def tournament(**policies):
     return play(utilities, beta=np.inf)
 
 
+@pytest.mark.long
 def test_pure_styles_go_round_and_the_mixed_one_is_held_to_a_half():
     """Brief beats warm beats thorough beats brief, 2 : 1; half brief, half thorough by hand."""
     brief, warm, thorough = PURE

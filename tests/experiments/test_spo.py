@@ -142,6 +142,7 @@ def test_rewards_are_answer_win_rates_and_a_wrong_sign_is_seen(monkeypatch):
     assert float(jax.jit(lambda key: trajectories.train_spo(config, key))(key)[-1]) < 0.01
 
 
+@pytest.mark.long
 def test_the_chance_of_three_is_exact():
     """Of the uniform policy: binomial; and of a policy that stops at three: one."""
     risky = jnp.zeros((trajectories.STEPS * (trajectories.STEPS + 1), 2))

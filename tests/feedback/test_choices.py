@@ -73,6 +73,7 @@ def test_choices_have_the_frequencies_of_their_law():
     assert int(sure) == 1
 
 
+@pytest.mark.long
 def test_a_ranking_is_repeated_choice_among_what_is_left():
     values = normal(2, 5, 4)
     ranking = teachers.pl_ranking(jax.random.key(3), values, beta=1.0)
@@ -131,6 +132,7 @@ def test_demonstrations_and_initial_states_against_all_trajectories_of_a_world()
     np.testing.assert_allclose(jnp.exp(found), laws, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_stop_stays_where_it_is():
     steps, stay = jnp.array([[1.0], [2.0], [4.0]]), jnp.array([[10.0], [20.0], [40.0]])
     options, allowed = choices.stop_options(steps, stay, jnp.ones(3, bool))

@@ -80,6 +80,7 @@ def agreement(data):
     return (data.labels == data.oracle_labels)[kept].mean()
 
 
+@pytest.mark.long
 def test_reference_agreements(returns):
     assert np.std(returns[:, 1] - returns[:, 0]) == pytest.approx(2.24, abs=0.02)
     assert agreement(taught(returns, returns, beta=1.0)) == pytest.approx(0.796, abs=0.004)

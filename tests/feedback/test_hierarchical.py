@@ -84,6 +84,7 @@ def test_units_and_origins_of_factors_do_not_matter(scales, shifts, sigma):
         np.testing.assert_array_equal(plain, again)
 
 
+@pytest.mark.long
 def test_limits_of_the_margins():
     first, second = NUMBERS
     none = factor_margins(first, 0.0)

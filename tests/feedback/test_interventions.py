@@ -38,6 +38,7 @@ def test_a_relative_margin_by_hand_and_below_zero():
     assert bool(Q[1, 0] >= 0.97 * Q[1, 0]) is False
 
 
+@pytest.mark.long
 @settings(derandomize=True, deadline=None, max_examples=12)
 @given(arrays(np.float32, (3, 4), elements=st.floats(-10, 10, width=32)), st.integers(0, 3))
 def test_the_reference_is_never_rejected_and_what_is_worse_never_accepted_first(values, action):
@@ -50,6 +51,7 @@ def test_the_reference_is_never_rejected_and_what_is_worse_never_accepted_first(
         assert (highest_gone <= lowest_kept).all()
 
 
+@pytest.mark.long
 def test_probabilities_likelihood_and_frequencies_agree():
     probs = intervention_probs(jnp.array([True, False]), rate=0.95)
     np.testing.assert_allclose(probs, [0.95, 0.05], atol=1e-6)

@@ -109,6 +109,7 @@ def test_a_free_leading_axis_of_teachers_is_that_of_a_loop():
     jax.tree.map(lambda x, *ys: np.testing.assert_array_equal(x, ys), batched, *looped)
 
 
+@pytest.mark.long
 def test_the_simplest_teacher_judges_by_the_returns_it_is_given():
     values = jax.random.normal(jax.random.key(0), (50, 2))
     teach = partial(compare, jax.random.key(1), draw=partial(bt_labels, beta=1.0))

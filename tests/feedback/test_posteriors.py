@@ -70,6 +70,7 @@ def test_particles_against_a_grid(grid):
     np.testing.assert_allclose(shares, np.cumsum(exact)[::20], atol=0.025)
 
 
+@pytest.mark.long
 def test_metropolis_keeps_the_posterior_and_finds_it(grid):
     """From one point, many chains end up with the law of the grid."""
     _, points, exact = grid
@@ -81,6 +82,7 @@ def test_metropolis_keeps_the_posterior_and_finds_it(grid):
     np.testing.assert_allclose(moved.T @ moved / 3000, second, atol=0.02)
 
 
+@pytest.mark.long
 def test_sizes_and_systematic_resampling():
     level = posteriors.uniform_particles(jax.random.key(0), 8, 3)
     assert float(posteriors.effective_size(level)) == pytest.approx(8.0, rel=1e-5)

@@ -71,6 +71,7 @@ def test_scores_do_not_depend_on_the_order_of_the_items():
     np.testing.assert_allclose(compiled(OPTIONS[:, ::-1]), whole, rtol=2e-4, atol=2e-6)
 
 
+@pytest.mark.long
 def test_jit_is_eager_and_a_batch_is_a_loop():
     whole = np.asarray(compiled(OPTIONS))
     for name in ("mutual_information", "d_optimal"):

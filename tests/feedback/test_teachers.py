@@ -147,6 +147,7 @@ def test_a_sure_ranking_sorts_with_ties_to_the_lower_index():
     assert ranking.tolist() == [[1, 3, 2, 0]]
 
 
+@pytest.mark.long
 def test_ratings_follow_their_thresholds():
     thresholds = jnp.array([-1.0, 0.5, 2.0])
     values = jnp.array([-0.7, 1.2])

@@ -239,6 +239,7 @@ def test_aot_takes_the_cheapest_of_all_couplings(first, second):
     np.testing.assert_allclose(total, jnp.min(sums), rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", [aot_loss, aot_unpaired_loss])
 def test_aot_with_a_mask_is_aot_of_what_is_left(loss):
     """A masked pair must not take a quantile: zeros in its place would."""

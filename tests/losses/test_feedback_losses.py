@@ -28,6 +28,7 @@ YES, NO = jnp.array(True), jnp.array(False)
 ZERO = jnp.zeros(())
 
 
+@pytest.mark.long
 def test_a_rating_off_the_scale_has_no_loss():
     """Two thresholds, three ratings: -1 is not 0 and 3 is not 2."""
     ratings, scores = jnp.array([-1, 0, 2, 3]), jnp.zeros(4)
@@ -91,6 +92,7 @@ def test_ordinal_probabilities_sum_to_one_and_are_the_teachers(value, widths):
     np.testing.assert_allclose(losses, -teacher, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 @given(score)
 @quick
 def test_two_classes_are_binary_feedback(value):
@@ -100,6 +102,7 @@ def test_two_classes_are_binary_feedback(value):
     np.testing.assert_allclose(ordinal, binary, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.long
 def test_ratings_by_their_own_law_are_least_at_the_true_score_and_thresholds():
     thresholds, truth = jnp.array([-1.0, 0.2, 1.4]), jnp.float32(0.4)
     ratings = jnp.arange(4)
@@ -115,6 +118,7 @@ def test_ratings_by_their_own_law_are_least_at_the_true_score_and_thresholds():
     assert bool(jnp.all(jax.grad(population, argnums=1)(truth, thresholds + 0.5) != 0.0))
 
 
+@pytest.mark.long
 def test_ordinal_far_out_and_out_of_order():
     thresholds = jnp.array([-1.0, 1.0])
     losses = ordinal_loss(jnp.array([1e4, -1e4]), jnp.array([1, 1]), thresholds)
@@ -221,6 +225,7 @@ def test_both_orders_count_twice_one_order_where_the_judge_is_antisymmetric():
     assert verdict_loss(logits_of(gap, gap)) > np.log(2.0)
 
 
+@pytest.mark.long
 def test_verdicts_make_advantages():
     """Of a judge that knows rewards they are GRPO's; rock, paper, scissors gives 0 to all."""
     rewards = jnp.array([0.3, -1.0, 2.0])

@@ -356,6 +356,7 @@ def test_a_history_that_is_not_there_never_matters():
 numbers = st.lists(st.floats(-30.0, 30.0), min_size=5, max_size=5)
 
 
+@pytest.mark.long
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(numbers)
 def test_swapping_the_pair_and_a_shift_change_nothing(x):

@@ -301,6 +301,7 @@ def test_rloo_is_dr_grpo_up_to_constants_in_a_first_update():
     np.testing.assert_allclose(grad, 4 / 3 * 5.0 * dr_grad, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_grpo_is_group_normalised_reinforce_in_a_first_update():
     logps, _, _, mask = random_answers(7, shape=(2, 4, 5))
     scores = jax.random.normal(jax.random.key(1), (2, 4))

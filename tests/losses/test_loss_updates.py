@@ -116,6 +116,7 @@ def dapo(reduction):
     return through_answers(Given(loss, arrays | {"mask": mask}, (4,)), reduction=reduction)
 
 
+@pytest.mark.long
 def test_a_token_mean_never_counts_padding():
     # (4 (-1) + 1 (-2)) / 5; a mean over all eight places would be -0.75
     np.testing.assert_allclose(float(dapo(token_mean)), -1.2, rtol=1e-6)

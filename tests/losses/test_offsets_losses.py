@@ -116,6 +116,7 @@ def test_mallows_on_soft_labels_is_geometric_dpo():
     np.testing.assert_allclose(scaled, geometric_dpo_loss(*pairs, prefs, beta=0.7), rtol=1e-12)
 
 
+@pytest.mark.long
 @in_double
 def test_population_mallows_removes_the_scale_of_a_prompt():
     """Labels with P = sigmoid(c r gap): the optimum is that of r, whatever c."""
@@ -219,6 +220,7 @@ def two_step_world(seed=0):
     return tuple(jnp.asarray(rng.standard_normal(shape)) for shape in shapes)
 
 
+@pytest.mark.long
 @in_double
 def test_tdpo_margin_is_the_reward_gap_at_its_own_optimum():
     """The sign of the divergence gap, from the definition by enumeration.

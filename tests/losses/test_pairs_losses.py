@@ -155,6 +155,7 @@ def test_soft_label_of_one_minus_h_is_cdpo():
     np.testing.assert_allclose(soft, cdpo_loss(*pairs, beta=0.7, label_smoothing=0.2), rtol=1e-12)
 
 
+@pytest.mark.long
 def test_an_even_label_pulls_back_or_not_at_all():
     """At p = 1/2 the cross-entropy is least at the reference; the geometric mean has no slope."""
     prefs = jnp.full(2, 0.5)
@@ -193,6 +194,7 @@ def test_other_forms_of_alpha_differ_by_a_constant():
         np.testing.assert_allclose(ours, other, rtol=1e-10)
 
 
+@pytest.mark.long
 @in_double
 def test_averaged_forms_on_answers_of_equal_and_of_unequal_length():
     """Mean log-probs: DPO with beta / n (sigmoid_norm), IPO on D / n."""
@@ -309,6 +311,7 @@ EVERY = {
 }
 
 
+@pytest.mark.long
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(numbers=four, shift=f32(-20, 20))
 @pytest.mark.parametrize("loss", EVERY.values(), ids=EVERY.keys())
@@ -369,6 +372,7 @@ def test_improbable_answers_are_finite(loss, beta):
         assert bool(jnp.isfinite(value) & jnp.all(jnp.isfinite(grad)))
 
 
+@pytest.mark.long
 def test_soft_labels_at_their_ends_are_finite():
     far = jnp.array([-1e4, 1e4, 0.0])
     zero = jnp.zeros(3)

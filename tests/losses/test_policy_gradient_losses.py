@@ -287,6 +287,7 @@ def penalised_rewards(logits):
     return REWARDS - BETA * k1(jax.nn.log_softmax(logits), jax.nn.log_softmax(REF_LOGITS))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("baseline", [0.0, 1.3])
 def test_expected_gradient_is_that_of_the_regularised_objective(baseline):
     """Minus the mean gradient over all actions = gradient of the objective, baseline or not."""

@@ -188,6 +188,7 @@ def test_lists_of_any_length(size):
         assert bool(jnp.all(pro_loss(alike, scores, mask) > 0))
 
 
+@pytest.mark.long
 @given(four, four, four, order_of_four)
 @quick
 def test_the_order_of_the_row_is_nothing_to_losses_that_read_the_scores(

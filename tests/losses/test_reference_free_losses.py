@@ -303,6 +303,7 @@ def test_signs_of_the_slopes(chosen, rejected):
         assert np.all(up > 0)
 
 
+@pytest.mark.long
 def test_empty_completions():
     """A mean log-prob of 0 has infinite odds: the loss and its gradient stay finite."""
     empty = jnp.zeros(3)

@@ -80,6 +80,7 @@ def test_the_discount_can_be_trained_even_from_zero():
     np.testing.assert_allclose([end(0.0), end(0.5)], [-2.0, -5.0])
 
 
+@pytest.mark.long
 def test_segments_of_any_two_lengths():
     """What lies under either mask never matters; two empty segments are no comparison."""
     nan = jnp.nan
@@ -149,6 +150,7 @@ def test_luck_counts_in_the_deterministic_form_only():
     np.testing.assert_array_equal(segment_regrets(luck * 0, luck * 0, mask), [0.0, 0.0])
 
 
+@pytest.mark.long
 def test_an_empty_segment_has_no_regret():
     mask, one = jnp.zeros((1, 2), bool), jnp.ones(1)
     rewards = jnp.full((1, 2), jnp.nan)

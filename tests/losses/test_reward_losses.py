@@ -105,6 +105,7 @@ def test_margin_smoothing_and_soft_labels_by_hand():
     np.testing.assert_allclose(soft, 0.6132617, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_each_variant_has_bradley_terry_as_its_limit():
     chosen, rejected = jnp.array([0.5, -2.0]), jnp.array([1.5, -3.0])
     plain = bradley_terry_loss(chosen, rejected)
@@ -255,6 +256,7 @@ def test_plackett_luce_by_hand():
     np.testing.assert_allclose(plackett_luce_loss(scores, mask), expected, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_plackett_luce_of_one_or_no_candidate_is_nothing():
     scores = jnp.array([[1e4, 2.0], [jnp.nan, jnp.nan]])
     mask = jnp.array([[True, False], [False, False]])
@@ -304,6 +306,7 @@ def test_a_constant_of_the_prompt_changes_no_comparison(scores, constant):
         np.testing.assert_allclose(loss(moved), loss(scores), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_what_a_constant_of_the_prompt_does_to_a_policy():
     """Group advantages and best-of-n don't see it; the raw rewards of PPO do."""
     scores = jnp.array([[0.3, -1.0, 2.0]])

@@ -31,6 +31,7 @@ def test_ropo_by_hand():
     np.testing.assert_allclose(ropo_loss(*pair, beta=0.5, alpha=3.0), losses[0], rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("alpha", [1.0, 3.0, 14.0])
 def test_ropo_pulls_with_one_at_most_and_less_at_what_it_cannot_believe(alpha):
     """Slopes in the margin: -1 at sigmoid(z) = (alpha - 1) / (2 alpha), the factor far below."""
@@ -70,6 +71,7 @@ def test_mixture_by_hand():
     np.testing.assert_allclose(slopes, [0.4753669, 0.5246331], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_mixture_in_its_limits():
     weights = jnp.array([0.2, 0.5, 0.3])
     robustified = dr_dpo(LOSSES, weights, temperature=1.0)

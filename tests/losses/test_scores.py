@@ -114,6 +114,7 @@ def divergence_optimum(score, rewards, ref_probs, beta):
     return log_ratios(solve(excess, low, high))
 
 
+@pytest.mark.long
 @in_double
 @every_divergence
 def test_f_dpo_meets_the_first_order_condition_of_its_divergence(score, generator):
@@ -204,6 +205,7 @@ def test_ld_logps_golden_numbers():
     np.testing.assert_allclose(ld_logps(TOKENS[:1], late, jnp.array([0]), alpha=0.5), [-3.0])
 
 
+@pytest.mark.long
 def test_ld_dpo_is_dpo_at_alpha_one_and_on_equal_lengths():
     tokens = -jnp.exp(jax.random.normal(jax.random.key(0), (4, 5, 6)))
     lengths = jax.random.randint(jax.random.key(1), (2, 5), 1, 7)
@@ -310,6 +312,7 @@ def test_wpo_weights_golden_numbers():
     np.testing.assert_allclose(weights, [np.sqrt(8 / 9), 4 / 3], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_wpo_weights_of_certain_uniform_and_empty_answers_are_one():
     certain, uniform = jnp.array([0.0, -jnp.inf, -jnp.inf]), jnp.zeros(3)
     logits = jnp.stack([jnp.stack([certain] * 2), jnp.stack([uniform] * 2)])

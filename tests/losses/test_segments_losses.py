@@ -80,6 +80,7 @@ def test_one_step_with_log_ratios_is_dpo():
     np.testing.assert_allclose(jnp.stack(ours), jnp.stack(theirs), atol=1e-7)
 
 
+@pytest.mark.long
 def test_whole_trajectories_with_log_ratios_are_dpo_of_their_sums():
     chosen, rejected, ref_chosen, ref_rejected = (reals(seed, 5, 3) for seed in range(4))
     mask = jnp.array([[True, True, True], [True, True, False]])[jnp.array([0, 1, 1, 0, 1])]
@@ -98,6 +99,7 @@ def test_whole_trajectories_with_log_ratios_are_dpo_of_their_sums():
     np.testing.assert_allclose(cpl, dpo, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_uniform_reference_drops_out_of_segments_of_equal_weight():
     """With bias 1; with bias 0.5, or unequal lengths, it does not."""
     chosen, rejected = reals(0, 4, 3) - 1.0, reals(1, 4, 3) - 1.0
@@ -155,6 +157,7 @@ def test_two_scored_segments_are_one_comparison(gap):
     np.testing.assert_allclose(ranked, pairs, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_scored_segments_are_the_mean_over_their_pairs():
     advantages, scores = reals(4, 4), jnp.array([0.3, 2.0, 0.3, jnp.nan])
     mask = jnp.array([True, True, True, False])

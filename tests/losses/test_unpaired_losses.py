@@ -236,6 +236,7 @@ def test_kto_has_no_optimum_inside_it_saturates(p, weights):
     assert np.all(np.diff(np.abs(slopes[:3])) > 0)
 
 
+@pytest.mark.long
 def test_dro_optimum_is_the_regularised_one_whatever_the_data():
     """pi = pi_ref exp(r / beta) / Z and V = beta log Z: there alone every loss and slope is 0."""
     beta = 0.6

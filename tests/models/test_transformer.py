@@ -47,6 +47,7 @@ def test_only_relative_positions_matter():
     assert np.max(np.abs(stretched - want)) > 1e-2
 
 
+@pytest.mark.long
 def test_theta_is_used():
     low, high = (make_transformer(tiny(rope_theta=t)) for t in (10.0, 10_000.0))
     params = random_params(low.init)
@@ -118,6 +119,7 @@ def test_gradient_reaches_every_parameter(tied):
         assert np.max(np.abs(grad)) > 1e-4, path
 
 
+@pytest.mark.long
 def test_bfloat16_compute_is_close_and_logits_are_float32():
     config = tiny()
     model = make_transformer(config)
@@ -133,6 +135,7 @@ def test_bfloat16_compute_is_close_and_logits_are_float32():
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(params))
 
 
+@pytest.mark.long
 def test_parameters_are_plain_and_tied_embeddings_are_one_leaf():
     tied, untied = (
         jax.jit(make_transformer(tiny(tied_embeddings=t)).init)(jax.random.key(0))
@@ -163,6 +166,7 @@ def test_a_fresh_layer_is_the_identity_and_can_learn_to_be_another(tied):
         assert np.all(np.max(np.abs(grad), axis=tuple(range(1, grad.ndim))) > 1e-3)  # each layer
 
 
+@pytest.mark.long
 def test_embeddings_start_with_rows_of_length_about_one():
     params = jax.jit(make_transformer(tiny(vocab_size=1000)).init)(jax.random.key(0))
     squares = np.sum(np.asarray(params["trunk"]["embed"]) ** 2, axis=-1)

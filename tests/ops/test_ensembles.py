@@ -74,6 +74,7 @@ def test_leading_axes_are_free():
         np.testing.assert_allclose(combine(scores)[2], combine(scores[:, 2]), rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", [1e4, -1e4])
 def test_far_apart(value):
     scores = jnp.array([[value], [-value]])

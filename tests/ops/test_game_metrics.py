@@ -85,6 +85,7 @@ def test_the_regularised_payoff_is_constant_sum(seed, beta):
     np.testing.assert_allclose(regularised_payoff(game, one, one, ref, beta=beta), 0.5, atol=1e-12)
 
 
+@pytest.mark.long
 @some_games
 @given(seed=st.integers(0, 10**6), beta=temperatures)
 def test_the_regularised_gap_is_what_both_players_gain(seed, beta):
@@ -127,6 +128,7 @@ def test_answers_that_the_reference_never_gives():
     np.testing.assert_allclose(with_mass, by_hand, rtol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beta", [1e-6, 1e3])
 def test_gaps_stay_finite_at_extreme_temperatures(beta):
     game, (logps, _, ref) = case(0)

@@ -148,6 +148,7 @@ def test_equal_scores_give_exactly_zero(advantages, value):
     np.testing.assert_array_equal(masked, 0.0)
 
 
+@pytest.mark.long
 @every_centred
 def test_gaps_too_small_to_square_give_no_nan(advantages):
     scores = jnp.array([1e-30, 3e-30, 2e-30])  # their variance is 0 in float32
@@ -164,6 +165,7 @@ def test_groups_of_one_and_of_none_give_exactly_zero(advantages):
     np.testing.assert_array_equal(advantages(scores, mask), 0.0)
 
 
+@pytest.mark.long
 @every_group_function
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
 def test_an_answer_without_a_finite_score_counts_as_missing(advantages, bad):

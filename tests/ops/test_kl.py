@@ -157,6 +157,7 @@ def test_surrogates_golden_numbers():
     np.testing.assert_allclose(slopes(forward_kl_surrogate, logps, ref_logps), [0.5, -1.0])
 
 
+@pytest.mark.long
 def test_surrogates_share_the_gradients_and_values_they_are_made_of():
     logps, ref_logps = jax.random.uniform(jax.random.key(0), (2, 50), minval=-4.0, maxval=0.0)
     np.testing.assert_array_equal(reverse_kl_surrogate(logps, ref_logps), k3(logps, ref_logps))

@@ -46,6 +46,7 @@ def test_gradient():
         check_grads(lambda x: log1mexp(jnp.asarray(x)), (x,), order=2, eps=1e-6, rtol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dtype", "floor"), [("float32", -87.33655), ("bfloat16", -87.5)])
 def test_at_and_above_zero_it_stops_at_the_smallest_normal_number(dtype, floor):
     x = jnp.array([0.0, 1.0, 1e4], dtype)

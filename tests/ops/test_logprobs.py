@@ -35,6 +35,7 @@ def test_the_log_prob_of_an_action_that_does_not_exist_is_nan():
     np.testing.assert_array_equal(chosen, [[0, 0], [0, 0], [0, 1]])
 
 
+@pytest.mark.long
 def test_token_logps_equal_log_softmax_over_any_leading_axes():
     logits = jax.random.normal(jax.random.key(0), (2, 3, 4, 5))
     actions = jax.random.randint(jax.random.key(1), (2, 3, 4), 0, 5)
@@ -59,6 +60,7 @@ def test_token_logps_are_float32_from_bfloat16():
     np.testing.assert_allclose(logps, [-np.log(3.0)], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_token_logps_gradient():
     """One-hot minus softmax, also with a forbidden action and with logits of 1e4."""
     logits = jnp.array([[0.2, -1.0, 0.5]])

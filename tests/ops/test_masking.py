@@ -64,6 +64,7 @@ def test_a_traced_negative_weight_counts_in_neither_sum():
     assert np.isnan(jax.jit(weighted_mean)(losses, weights * jnp.nan).value())
 
 
+@pytest.mark.long
 def test_micro_batches_add_up_to_the_batch():
     x, weights = jax.random.uniform(jax.random.key(0), (2, 12))
     whole = weighted_mean(x, weights)
@@ -119,6 +120,7 @@ def test_whiten_has_unit_moments_and_forgets_scale_and_padding():
     np.testing.assert_array_equal(whiten(noise, mask), white)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", [33.3, -33.3e6, 1e-20])
 def test_whiten_of_equal_numbers_is_exactly_zero(value):
     """The float32 mean of a thousand times 33.3 is not 33.3: whitened, its error was 0.11."""

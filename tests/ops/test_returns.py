@@ -57,6 +57,7 @@ def test_gae_equals_a_loop(gae_lambda):
     np.testing.assert_allclose(gae(*batch, gae_lambda=gae_lambda), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_gae_shapes_and_transformations():
     batch = draw()
     batched = gae(*batch, gae_lambda=0.9)
@@ -275,6 +276,7 @@ def test_vtrace_without_clips_is_unbiased_whatever_the_values():
         np.testing.assert_allclose(found, chain_values(PI), atol=1e-5)
 
 
+@pytest.mark.long
 def test_vtrace_is_data_and_finite_at_extreme_ratios():
     log_ratios, *batch = draw_off_policy()
     grad = jax.grad(lambda x, v: sum(map(jnp.sum, vtrace(x, batch[0], v, *batch[2:]))), (0, 1))

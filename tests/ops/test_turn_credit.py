@@ -72,6 +72,7 @@ def test_turn_starts():
     np.testing.assert_array_equal(turn_starts(jnp.array([0, 7, 0]), split), [1, 0, 0])
 
 
+@pytest.mark.long
 def test_one_turn_is_the_single_turn_functions():
     mask = jnp.arange(4) < jnp.array([[4], [2]])
     turn_ids, rewards = jnp.zeros((2, 4), jnp.int32), jnp.array([[2.0], [-1.0]])
@@ -84,6 +85,7 @@ def test_one_turn_is_the_single_turn_functions():
     np.testing.assert_array_equal(found, jnp.where(mask, bandit, 0.0))
 
 
+@pytest.mark.long
 def test_where_every_step_is_a_turn_it_is_gae_and_lambda_returns():
     mask = jnp.arange(4) < jnp.array([[4], [2]])
     turn_ids = jnp.broadcast_to(jnp.arange(4), (2, 4))
@@ -121,6 +123,7 @@ def test_uncounted_steps_never_matter():
             np.testing.assert_array_equal(one, each[row, MASK[row]])
 
 
+@pytest.mark.long
 def test_further_turns_that_were_not_taken_change_nothing():
     longer = jnp.pad(REWARDS, ((0, 0), (0, 2)))
     want = every_credit(REWARDS, VALUES, TURN_IDS, MASK)
@@ -151,6 +154,7 @@ def test_float64_stays_float64():
         np.testing.assert_allclose(found[1][0, [0, 4, 5]], [2 / 3, 2 / 3, 4 / 3], rtol=1e-15)
 
 
+@pytest.mark.long
 def test_no_gradient_passes_through_uncounted_values():
     def total(values):
         return jnp.sum(turn_gae_here(REWARDS, values, TURN_IDS, MASK))

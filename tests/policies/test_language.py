@@ -135,6 +135,7 @@ def test_masks_of_integers_are_refused_by_name():
         jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.mark.long
 def test_batch_order_and_size_never_change_a_logp():
     parts = batch()
     want = logps_of(parts)

@@ -49,6 +49,7 @@ PAIR = answers(PROMPTS, FIRST), answers(PROMPTS, SECOND)
 WANT = LOGITS(PARAMS, *PAIR)
 
 
+@pytest.mark.long
 def test_logits_are_antisymmetric_to_the_last_bit():
     np.testing.assert_array_equal(LOGITS(PARAMS, *PAIR[::-1]), -WANT)
     np.testing.assert_array_equal(LOGITS(PARAMS, PAIR[0], PAIR[0]), np.zeros(ROWS))

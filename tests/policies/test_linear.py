@@ -51,6 +51,7 @@ def test_a_feature_shared_by_all_actions_changes_nothing():
     np.testing.assert_allclose(logps, -np.log(2.0), rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lead", [(), (4,), (2, 2)])
 def test_leading_axes_are_free(lead):
     states = jnp.broadcast_to(STATES[0], (*lead, 2))

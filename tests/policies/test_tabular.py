@@ -79,6 +79,7 @@ def test_ids_under_the_mask_never_matter(junk):
     assert bool(jnp.all(clean[1][0] != 0))
 
 
+@pytest.mark.long
 def test_a_state_or_action_that_the_table_lacks_is_nan():
     """Plain indexing reads the last row for both."""
     for state, action in ((3, 0), (-1, 0), (0, 2), (0, -1)):

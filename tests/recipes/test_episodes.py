@@ -206,6 +206,7 @@ def test_evaluation_and_the_table_have_whole_episodes(tmp_path):
     assert rows[0]["named/red"] == rows[0]["named/return"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("objective", ["return", "red"])
 def test_an_episode_with_a_turn_without_reward_is_left_out(tmp_path, objective):
     def silent(index, history, answer):
@@ -322,6 +323,7 @@ def test_gae_of_turns_by_hand():
     np.testing.assert_allclose(returns[mask], [1.75, 1.75, 1.9, 1.9], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_turn_credit_of_one_turn_is_rloo():
     scores = np.array([[1.0, 2.0, 6.0], [0.0, 4.0, np.nan]])
     ids = np.zeros((2, 3, 2), int)

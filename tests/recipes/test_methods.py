@@ -148,6 +148,7 @@ def test_a_penalty_in_the_reward_is_taken_off_the_score():
     np.testing.assert_allclose(batch.columns["advantages"][:3], [-3.3, -1.35, 4.65], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_overlong_answers_are_punished_before_they_are_compared():
     answers = np.full((1, 2, 3), RED)
     rollout = rollout_of(LAB, answers)

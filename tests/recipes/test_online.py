@@ -91,6 +91,7 @@ def test_a_batch_that_stays_empty_warns_and_changes_nothing(tmp_path):
     assert rows[0]["scores/finite"] == 0.0
 
 
+@pytest.mark.long
 def test_beta_moves_towards_the_target(tmp_path):
     method = rloo(LAB, samples=4, kl=Penalty(0.5))
     _, rows, _ = improve(tmp_path / "run", method, fit(4, rate=0.5), kl_target=KLTarget(0.2))
@@ -209,6 +210,7 @@ def test_a_task_that_raises_names_its_prompts_and_the_run_goes_on(tmp_path, whol
     assert left(improve(out, METHOD, fit(6, save_every=2), resume=True, **EVERYTHING)) == whole
 
 
+@pytest.mark.long
 def test_a_table_that_lost_rows_is_not_continued(tmp_path):
     out, seen = tmp_path / "run", []
     watched = fit(4, measure=lambda params, i: seen.append(i) or {})

@@ -140,6 +140,7 @@ def test_micro_batches_are_refused(stage):
         selfplay(stage, LAB, TASK, method, Seen(), REF, NUMBERS, fit, key=stage_key(LAB, "test"))
 
 
+@pytest.mark.long
 def test_a_judge_of_texts_reads_the_draws_of_an_arena():
     judge = decoded_judge(LAB, lambda indices, first, second: [*indices, *first, *second])
     arena = make_arena(LAB, judge, REF, optax.sgd(0.5))
@@ -150,6 +151,7 @@ def test_a_judge_of_texts_reads_the_draws_of_an_arena():
     np.testing.assert_array_equal(arena.ref_params, REF)
 
 
+@pytest.mark.long
 def test_the_judge_of_a_task_is_the_sigmoid_of_its_scores():
     prompts = make_prompts(LAB, TASK, np.arange(3))
     red, green, blue = (

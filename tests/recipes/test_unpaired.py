@@ -45,6 +45,7 @@ def test_one_prompt_has_no_mismatched_answers():
         with_mismatched([{"prompt": "a", "answer": "1"}, {"prompt": "a", "answer": "2"}])
 
 
+@pytest.mark.long
 def test_rows_carry_labels_reference_and_mismatched_answers():
     lab, records = word_lab(), with_mismatched(RECORDS)
     uniform = jnp.zeros(VOCABULARY.size)

@@ -164,6 +164,7 @@ def test_answers_do_not_depend_on_the_order_of_the_batch():
     same(got, jax.tree.map(lambda x: x[order], answers()))
 
 
+@pytest.mark.long
 def test_answers_do_not_depend_on_left_padding():
     ids, mask = prompts()
     wide = (jnp.pad(ids, ((0, 0), (3, 0)), constant_values=4), jnp.pad(mask, ((0, 0), (3, 0))))
@@ -184,6 +185,7 @@ def test_the_padding_of_a_prompt_may_lie_anywhere(side):
     np.testing.assert_array_equal(got.trajectory.inputs.segments[:, :P] > 0, mask)
 
 
+@pytest.mark.long
 def test_prompts_of_one_token():
     ids, mask = prompts()
     narrow = run(SAMPLED, PARAMS, ids[:, -1:], mask[:, -1:], *counters())
@@ -240,6 +242,7 @@ def counting_decoder(log):
     return LanguageDecoder(prefill, step)
 
 
+@pytest.mark.long
 def test_the_loop_ends_with_the_last_row():
     log = []
     config = SamplingConfig(max_new_tokens=50, temperature=0.0, stop_ids=(2,), pad_id=7)

@@ -57,6 +57,7 @@ def test_at_its_ends_the_mixture_draws_what_each_policy_draws(weight, params):
     assert len(np.unique(np.asarray(want.trajectory.actions).reshape(-1, T), axis=0)) > ROWS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("weight", [0.25, 0.7])
 def test_the_logps_are_those_of_the_mixed_logits(weight):
     rollout = mixed(jnp.float32(weight), prompts().inputs)
@@ -124,6 +125,7 @@ def test_a_table_and_the_same_linear_policy_draw_the_same():
     np.testing.assert_array_equal(more.trajectory.actions, table.trajectory.actions[:, 3:])
 
 
+@pytest.mark.long
 def test_the_mixture_of_tables_is_the_normalised_product():
     """20,000 draws; the bound is four standard errors."""
     count, weight = 20_000, 0.3

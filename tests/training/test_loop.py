@@ -227,6 +227,13 @@ def test_signals_raise_a_flag_once(capfd):
     assert capfd.readouterr().err == signals.STOPPING.decode()
 
 
+@pytest.mark.parametrize("wrong", [{"steps": -1}, {"save_every": -1}])
+def test_steps_below_zero_are_refused(tmp_path, writer, wrong):
+    options: dict[str, Any] = {"stage": "s", "steps": 9, "writer": writer} | wrong
+    with pytest.raises(ValueError, match=r"\[0, inf\), got -1"):
+        train(step_fn, jnp.float32(0), store=Store(tmp_path / "s"), **options)
+
+
 def test_signals_are_answered_while_compiled_code_runs(monkeypatch):
     """Compiled code does not return to Python, which hears nothing meanwhile: here, a read."""
     shown, screen = os.pipe()

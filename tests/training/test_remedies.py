@@ -237,6 +237,7 @@ def test_copies_made_by_hand_are_left_alone(tmp_path, whole):
     assert (out / "metrics.jsonl").read_bytes() == whole.left[0]
 
 
+@pytest.mark.long
 def test_a_state_of_other_code(tmp_path):
     """Its two checkpoints go one after the other, and the stage starts again."""
 

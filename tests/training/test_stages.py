@@ -201,6 +201,7 @@ def test_a_checkpoint_without_its_json_does_not_make_the_run_start_again(tmp_pat
         do(tmp_path / "r", Config(), resume=True)
 
 
+@pytest.mark.long
 def test_damaged_newest_checkpoint_then_the_one_before(tmp_path):
     """Deleting the damaged folder, as the message says, resumes from the older one."""
 

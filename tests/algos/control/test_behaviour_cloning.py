@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from rlhf_jax.algos import sft
 from rlhf_jax.algos.control.behaviour_cloning import action_counts, clone_counts, fit, mixed_policy
@@ -70,6 +71,7 @@ def test_a_mixed_policy_rules_nothing_out():
     np.testing.assert_allclose(uniform, -np.log(3.0), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_log_linear_class_with_a_feature_for_each_pair_finds_the_frequencies():
     """Without mixing the fit is n(s, a) / n(s), the loss falls, and the gradient ends at zero."""
     counts = np.array([[3, 1, 2], [1, 1, 4]])
@@ -88,6 +90,7 @@ def test_a_log_linear_class_with_a_feature_for_each_pair_finds_the_frequencies()
     assert loss[-1] < loss[0]
 
 
+@pytest.mark.long
 def test_the_constant_of_the_rate():
     """N KL_traj(expert || clone) goes to (A - 1) / 2 for each (h, s) that the expert reaches.
 
@@ -120,6 +123,7 @@ def test_the_constant_of_the_rate():
         np.testing.assert_allclose(episodes * np.mean(kl), limit, rtol=0.08)
 
 
+@pytest.mark.long
 def test_newton_ends_where_the_gradient_does():
     rng = np.random.default_rng(2)
     with jax.enable_x64(True):

@@ -55,6 +55,7 @@ def test_one_update_by_hand():
     np.testing.assert_allclose(metrics["policy/weight"].value(), (5 + 1 + low + 1) / 4, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_the_fixed_point_is_the_expectile_of_exact_action_values():
     optimizer = optax.adam(0.05)
     update = make(optimizer, beta=1.0, expectile=0.8, target_rate=0.1)

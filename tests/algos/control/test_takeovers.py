@@ -42,6 +42,7 @@ def supervised(probs, *, takeover_steps, episode_steps, steps):
     return jax.lax.scan(step, start(ENV, keys[0]), keys)[1]
 
 
+@pytest.mark.long
 def test_a_takeover_lasts_its_steps_and_then_control_goes_back():
     """The teacher steps in wherever it may: states 0 and 3, for three steps each."""
     probs = jnp.zeros((LINE, 2)).at[jnp.array([0, 3]), 0].set(1.0)

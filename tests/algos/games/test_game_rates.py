@@ -62,6 +62,7 @@ def test_the_root_that_the_tests_hold_against_is_one():
 # ---- Nash-MP and EGPO.
 
 
+@pytest.mark.long
 def test_mirror_prox_contracts_in_every_game_at_every_step():
     """KL(pi* || pi_{t+1}) <= (1 - eta beta) KL(pi* || pi_t), up to eta = 2 / (1 + 2 beta)."""
     prefs, refs = random_games(5, 24, 6)
@@ -236,6 +237,7 @@ def test_nash_md_keeps_its_bound_at_every_update(beta):
             assert np.polyfit(np.log(t[late]), np.log(each[late]), 1)[0] < -1.0
 
 
+@pytest.mark.long
 def test_a_fixed_step_of_nash_md_ends_eta_squared_away():
     """At log mu + P mixture / beta; mirror descent, with the same step, ends at the solution."""
     ref, star = jnp.asarray(REF), jnp.asarray(regularised_nash(RPS, REF, 0.1))
@@ -318,6 +320,7 @@ def stable_until(weights, rho):
     return low
 
 
+@pytest.mark.long
 def test_history_does_not_move_the_fixed_point():
     """rho = 0.1, eta = 1: every weighting ends at the regularised Nash policy of beta = 0.1."""
     star = regularised_nash(RPS, REF, 0.1)
@@ -330,6 +333,7 @@ def test_history_does_not_move_the_fixed_point():
 # ---- The suite of EGPO: ten random games of ten answers.
 
 
+@pytest.mark.long
 def test_suite_of_random_games():
     """beta = 0.1, SGD rate 0.1: eta = 4 lr / (beta n) = 0.4 and, for the second form, 4 lr / beta.
 

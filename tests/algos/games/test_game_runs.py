@@ -109,6 +109,7 @@ def test_records_see_the_metrics_of_their_own_update(game):
     close(2 * records[1]["win_rate/best"] - 1, gap(prefs, jnp.exp(played)))
 
 
+@pytest.mark.long
 def test_every_call_of_the_oracle_has_a_key_of_its_own(game):
     _, ref = game
     seen = []
@@ -157,6 +158,7 @@ def test_an_answer_of_no_chance_stays_out(game):
         assert bool(jnp.all(got[3:] == -jnp.inf))
 
 
+@pytest.mark.long
 def test_single_precision_stays_single(game):
     prefs, ref = (x.astype(jnp.float32) for x in game)
     for make in METHODS.values():

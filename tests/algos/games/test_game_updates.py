@@ -126,6 +126,7 @@ def test_mirror_descent_without_a_penalty_is_hedge(game):
     close(runs[1], want)
 
 
+@pytest.mark.long
 def test_limits_that_are_mirror_descent(game):
     prefs, ref = game
     want = steps_of(games.mirror_descent(ref, eta=0.7, beta=0.3), jnp.zeros(5), prefs)
@@ -150,6 +151,7 @@ def test_mirror_prox_with_the_second_opponent_frozen_is_mirror_descent(game):
     assert float(jnp.max(jnp.abs(got - one_update(method, state.logps, prefs)))) > 1e-3
 
 
+@pytest.mark.long
 def test_a_full_step_is_the_best_response(game):
     """log mu + P pi / beta: of where it started only the opponent is left."""
     prefs, ref = game
@@ -231,6 +233,7 @@ def test_td_mnpo_by_hand(game):
         close(got, past[-1])
 
 
+@pytest.mark.long
 def test_two_players_of_mnpo_are_two_interleaved_hedges(game):
     """Each moves from, and against, the other; equal players are Hedge in self-play."""
     prefs, ref = game

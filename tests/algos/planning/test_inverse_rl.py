@@ -139,6 +139,7 @@ def test_a_sure_expert_is_met_at_the_clip_and_its_way_back_is_found():
     assert costs[0] < 1.05 * costs[1]
 
 
+@pytest.mark.long
 def test_padding_the_horizon_changes_nothing():
     """Rewards and occupancies cut off after two steps are those of a horizon of two."""
     mdp = world(3)

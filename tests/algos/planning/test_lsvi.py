@@ -93,6 +93,7 @@ def test_one_hot_with_ridge_one_is_the_empirical_model_with_n_plus_one(state, co
     np.testing.assert_allclose(plan.logps, known.logps)
 
 
+@pytest.mark.long
 def test_exact_data_without_bonus_are_the_optimum(linear):
     exact, features = linear
     state = lsvi.from_counts(features, exact.transitions, ridge=1e-12)
@@ -146,6 +147,7 @@ def test_an_optimistic_step_by_hand():
     np.testing.assert_allclose(ample.action_values[0, 0], [1.0, 1.1], atol=1e-12)
 
 
+@pytest.mark.long
 def test_no_noise_and_no_truncation_is_the_plain_plan(state, table):
     """And truncation alone gives what is new the most it can be worth."""
     key, rewards = jax.random.key(0), table.rewards

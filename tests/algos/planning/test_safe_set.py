@@ -71,6 +71,7 @@ def test_the_safe_set_and_its_backup():
     np.testing.assert_allclose(safe, np.zeros(S), atol=1e-6)
 
 
+@pytest.mark.long
 def test_the_safe_set_reaches_along_any_road():
     """Nine steps, seen one at a time, to the place where a success began: 0.9^9 at the start."""
     states = jnp.array([[i, i + 1] for i in range(10)])

@@ -56,6 +56,7 @@ def double():
         yield
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beta", [0.0, 0.3])
 def test_with_exact_counts_and_no_bonus_the_plan_is_the_exact_solution(beta):
     mdp, ref = random_problem(0)
@@ -118,6 +119,7 @@ def test_exploration_is_the_plan_but_at_one_step():
     np.testing.assert_array_equal(policies[run, step], [[0.0, 1.0]] * 3)
 
 
+@pytest.mark.long
 def test_an_update_counts_every_step_of_every_episode():
     start = ucbvi.init_ucbvi(horizon=2, num_states=3, num_actions=2)
     states, actions = jnp.array([[0, 1, 2], [0, 1, 0]]), jnp.array([[1, 0], [1, 0]])

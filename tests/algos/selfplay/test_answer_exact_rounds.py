@@ -188,6 +188,7 @@ def solved(method, **numbers):
 LABELS = len(toy.LABELLED_PAIRS)
 
 
+@pytest.mark.long
 def test_inpo_solved_is_mirror_descent():
     state, metrics = play(solved(methods.inpo, beta=BETA), LABELS)
     close(logps_of(state), exact(games.mirror_descent(REF, eta=ETA, beta=BETA)))

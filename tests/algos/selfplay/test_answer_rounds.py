@@ -205,6 +205,7 @@ def test_a_round_of_iterative_dpo_by_hand():
     np.testing.assert_allclose(state.train.params[0], expected, atol=1e-6)
 
 
+@pytest.mark.long
 def test_one_answer_alone_has_nothing_to_say_at_first():
     def judge(indices, first, second):
         raise AssertionError("there is nothing to compare")
