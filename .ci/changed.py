@@ -74,18 +74,20 @@ def sources(path: Path) -> set[str]:
     The test of an experiment may run it by its name.
     """
     helpers = {file.stem: file for file in (ROOT / "tests").rglob("*.py")}
-    files, todo = set(), [path]
+    read: set[Path] = set()
+    todo = [path]
     names = {f"experiments.{path.stem.removeprefix('test_')}.run"}
     while todo:
         file = todo.pop()
-        files.add(str(file.relative_to(ROOT)))
+        read.add(file)
         here = {name for name, _ in imports(file, ROOT)}
         names |= here
-        heads = {helpers.get(name.split(".")[0]) for name in here} - {None}
-        todo += [helper for helper in heads if str(helper.relative_to(ROOT)) not in files]
+        heads = {name.split(".")[0] for name in here} & helpers.keys()
+        todo += [helpers[head] for head in heads if helpers[head] not in read]
     names |= {".".join(name.split(".")[:i]) for name in names for i in range(1, 9)}
     modules = {other for name in names for other in reachable(name, graph())} | names
     stems = {module.replace(".", "/") for module in modules}
+    files = {str(file.relative_to(ROOT)) for file in read}
     return files | {f"{stem}.py" for stem in stems} | {f"{stem}/__init__.py" for stem in stems}
 
 
