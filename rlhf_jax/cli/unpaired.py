@@ -47,9 +47,9 @@ class KTO:
 def kto(command: str, options: KTO) -> None:
     """Trains, measures how often good answers gain and bad ones lose, and writes the model."""
     base = open_model(options.model)
-    records, held = read_both(options.rows, read_labelled, base.chat, options.model.seed)
-    records, batch = with_mismatched(records), options.optimizer.batch_size
-    lab = open_lab(options, base, [*records, *held])
+    given, held = read_both(options.rows, read_labelled, base.chat, options.model.seed)
+    lab = open_lab(options, base, [*given, *held])
+    records, batch = with_mismatched(given), options.optimizer.batch_size
     lab, first, merge = start_policy(options.adapter, lab, base)
     with open_session(command, options, options.output) as run:
 

@@ -4,6 +4,7 @@ import json
 import math
 
 import jax
+import numpy as np
 import pytest
 
 from rlhf_jax.cli import main
@@ -12,6 +13,7 @@ from rlhf_jax.hf import load_model
 from rlhf_jax.recipes import read_completions
 from rlhf_jax.training import read_metrics
 
+VOWELS = "def vowels(prompts, answers):\n    return [a.count('a') / 4 for a in answers]\n"
 FEW = ("--steps", "2", "--batch-size", "8")  # the tests have eight devices
 
 
@@ -92,9 +94,7 @@ def test_a_reward_model_is_trained_and_read_as_a_reward(tmp_path, model, files, 
 def test_grpo_learns_from_a_python_reward(tmp_path, model, files, monkeypatch):
     out = tmp_path / "grpo"
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "my_rewards.py").write_text(
-        "def vowels(prompts, answers):\n    return [a.count('a') / 4 for a in answers]\n"
-    )
+    (tmp_path / "my_rewards.py").write_text(VOWELS)
     words = ("grpo", "--model", model, "--prompts", files / "prompts.txt", "--out", out)
     options = ("--answer-length", "4", "--samples", "4", "--completions-every", "1")
     assert run(*words, *options, *FEW, "--reward", "my_rewards:vowels") == 0
@@ -230,3 +230,12 @@ def test_bad_input_is_one_line_and_exit_code_2(model, files, tmp_path, monkeypat
         assert message in found, name
         assert len(found.splitlines()) == 1, name
     assert (tmp_path / "full" / "letter.txt").read_text() == "mine"
+
+
+@pytest.mark.long
+def test_kto_trains_on_pairs_as_labelled_answers(tmp_path, model, files):
+    out = tmp_path / "kto"
+    assert run("kto", "--model", model, "--data", files / "pairs.jsonl", "--out", out, *FEW) == 0
+    assert np.isfinite([row["loss"] for row in read_metrics(out) if "loss" in row]).all()
+    start, end = (jax.tree.leaves(load_model(each).params) for each in (model, out / "model"))
+    assert any((a != b).any() for a, b in zip(start, end, strict=True))

@@ -70,6 +70,7 @@ class Remote:
 
 
 def remote(peer, number):
+    """The object with this number at the other end of the socket."""
     made = Remote()
     object.__setattr__(made, "_remote_peer", peer)
     object.__setattr__(made, "_remote_number", number)
@@ -197,6 +198,7 @@ def numpy_array(kind, dtype, shape, data):
 
 
 def refillable(value):
+    """Whether `refill` can give the value new contents."""
     return type(value) in (list, dict, set, bytearray)
 
 
@@ -321,6 +323,7 @@ def run_program(peer, source, input, output):
 
 
 def main(role, *number):
+    """Runs one end: "answer", or the tests with the number of their socket; ends the process."""
     sys.set_int_max_str_digits(0)
     if role == "answer":
         read, write = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
