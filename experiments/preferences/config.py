@@ -1,10 +1,11 @@
 """Sizes of the preferences experiment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.models import TransformerConfig
+from rlhf_jax.recipes.ngram_reward import Ngrams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,25 +24,6 @@ class Fit:
         check_fields(self, "(0, inf)", "epochs")
         check_fields(self, "(0, 1]", "learning_rate")
         check_fields(self, "[0, 1]", "weight_decay")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ngrams:
-    """The bag-of-n-grams baseline. features: at most. max_n: longest n-gram, in words.
-
-    l2: added to the mean loss is l2 / 2 |params|^2. steps: full-batch Adam steps.
-    """
-
-    features: int = 2000
-    max_n: int = 2
-    l2: float = 1e-3
-    steps: int = 200
-    learning_rate: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_fields(self, "[1, inf)", "features", "max_n", "steps")
-        check_fields(self, "[0, inf)", "l2")
-        check_fields(self, "(0, 1]", "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +53,7 @@ class Config:
     sft: Fit = Fit(epochs=4, learning_rate=3e-3)
     reward: Fit = Fit(epochs=2, learning_rate=1e-3)
     dpo: Fit = Fit(epochs=1, learning_rate=3e-4, weight_decay=0.0)
-    ngrams: Ngrams = Ngrams()
+    ngrams: Ngrams = field(default=Ngrams())
     sampled: int = 64
     kept: int = 4
 

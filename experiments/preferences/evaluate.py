@@ -10,6 +10,7 @@ from scipy.stats import t as student_t
 
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.statistics import Z95, calibration_error, wins
+from rlhf_jax.reports.intervals import group_error
 
 Arrays = Mapping[str, Any]
 
@@ -36,17 +37,12 @@ def fold_interval(values: Sequence[float] | np.ndarray) -> Interval:
 def pair_interval(values: np.ndarray, groups: np.ndarray) -> Interval:
     """Mean of N numbers +- 1.96 standard errors, numbers of one group counting as one draw.
 
-    se^2 = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / N^2. With one number in each group it
-    is the usual s^2 / N.
-
     Args:
       values: [N].
       groups: [N] integers >= 0, of G >= 2 groups: pairs about one prompt are alike.
     """
     x = np.asarray(values, np.float64)
-    sums = np.bincount(groups, weights=x - x.mean())
-    count = len(np.unique(groups))
-    half = Z95 * np.sqrt(count / (count - 1) * np.sum(sums**2)) / len(x)
+    half = Z95 * group_error(x, groups)
     return Interval(float(x.mean()), float(x.mean() - half), float(x.mean() + half))
 
 

@@ -1,6 +1,6 @@
 """One fold: train on its training split, measure on its test split."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from tokenizers import Tokenizer
 
-from experiments.preferences.baselines import NgramFit, length_margins, ngram_margins
 from experiments.preferences.config import Config
 from experiments.preferences.data import (
     PairRows,
@@ -25,6 +24,7 @@ from rlhf_jax.data.padding import PaddedRows
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import Fold
 from rlhf_jax.data.tokenizer import decode_rows, standard_vocabulary
+from rlhf_jax.recipes.ngram_reward import NgramFit, ngram_margins
 from rlhf_jax.training import DivergedError, Run, Stage, StageResult, UserError, run_stage
 from rlhf_jax.types import Params, Prompts
 
@@ -123,6 +123,11 @@ def judge_pairs(
         lambda *parts: tools.margins(models.reward, PairRows(*parts)), held_out, size=config.batch
     )
     return {"reward": reward, "dpo": config.beta * (gaps["dpo"] - gaps["sft"])}, chosen
+
+
+def length_margins(pairs: Sequence[Pair]) -> np.ndarray:
+    """[N] characters of the chosen answer minus those of the rejected one: "longer wins"."""
+    return np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], np.float64)
 
 
 def check_finite(fold: str, measured: Mapping[str, Mapping[str, np.ndarray]]) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from experiments.preferences import evaluate, report
-from experiments.preferences.baselines import make_ngram_fit
 from experiments.preferences.config import Config
 from experiments.preferences.data import Source, read_source
 from experiments.preferences.fold import most_rows, one_fold
 from experiments.preferences.tools import make_tools
+from rlhf_jax.recipes.ngram_reward import make_ngram_fit
 from rlhf_jax.reports.claims import Claim, Outcome, write_text
 from rlhf_jax.training import ResultsError, Run, read_metrics, run_stage
 

@@ -27,6 +27,35 @@ def mean_interval(x: ArrayLike) -> Interval:
     return float(x.mean() - half), float(x.mean() + half)
 
 
+def grouped_mean_interval(x: ArrayLike, groups: ArrayLike) -> Interval:
+    """`mean_interval` of N numbers that are alike within groups: t with G - 1 degrees of freedom.
+
+    Args:
+      x: [N]. groups: [N] integers >= 0, e.g. of pairs about one prompt; all different:
+        `mean_interval`.
+    """
+    x, count = np.ravel(np.asarray(x, float)), len(np.unique(groups))
+    if count < 2:
+        return np.nan, np.nan
+    half = student.ppf(0.975, count - 1) * group_error(x, groups)
+    return float(x.mean() - half), float(x.mean() + half)
+
+
+def group_error(x: ArrayLike, groups: ArrayLike) -> float:
+    """Standard error of a mean of N numbers, those of one group counted as one draw.
+
+    se^2 = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / N^2. With one number in each group it
+    is the usual s^2 / N.
+
+    Args:
+      x: [N]. groups: [N] integers >= 0, of G >= 2 groups.
+    """
+    x = np.asarray(x, float)
+    sums = np.bincount(np.asarray(groups), weights=x - x.mean())
+    count = len(np.unique(groups))
+    return float(np.sqrt(count / (count - 1) * np.sum(sums**2)) / len(x))
+
+
 def share_interval(hits: ArrayLike) -> Interval:
     """The exact (Clopper-Pearson) interval of a probability, from units that are hits or misses.
 

@@ -9,8 +9,7 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.preferences import evaluate
-from experiments.preferences.baselines import length_margins, make_ngram_fit, ngram_margins
-from experiments.preferences.config import Config, Fit, Ngrams, default, quick
+from experiments.preferences.config import Config, Fit, default, quick
 from experiments.preferences.data import (
     even_batches,
     first_of_each,
@@ -19,11 +18,12 @@ from experiments.preferences.data import (
     read_source,
     train_tokenizer,
 )
-from experiments.preferences.fold import check_finite, fold_data, prompts_asked
+from experiments.preferences.fold import check_finite, fold_data, length_margins, prompts_asked
 from experiments.preferences.run import accuracy_claim, run
 from experiments.preferences.tools import make_tools
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import dialogue_opening
+from rlhf_jax.recipes.ngram_reward import Ngrams
 from rlhf_jax.training import DivergedError, Interrupted, UserError, open_run
 
 NOUNS = ("lamp", "chair", "kettle", "clock", "shelf", "carpet", "mirror", "basket")
@@ -220,17 +220,6 @@ def test_length_baselines_by_hand():
     assert longer["folds"] == [0.5, 0.75]
     assert shorter["folds"] == [0.5, 0.25]
     assert longer["mean"] == pytest.approx(0.625)
-
-
-def test_ngram_baseline_by_hand():
-    """One word a side: minimising softplus(-2 w) + l2 w^2 over w = -w', solved by hand."""
-    config = Ngrams(features=4, max_n=1, l2=0.1, steps=400, learning_rate=0.05)
-    pairs = [Pair("p", "good", "bad")] * 3
-    margins = ngram_margins(
-        make_ngram_fit(config), pairs, [*pairs, Pair("p", "bad", "so")], config, 5
-    )
-    # Gradient 0: sigmoid(-2 w) = l2 w. With l2 = 0.1 the root is w = 1.0640.
-    assert margins == pytest.approx([2.1280] * 3 + [-1.0640], abs=2e-3)
 
 
 def test_fold_interval_by_hand():

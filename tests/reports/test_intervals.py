@@ -6,6 +6,8 @@ import pytest
 from rlhf_jax.reports.intervals import (
     bootstrap_claim,
     bootstrap_interval,
+    group_error,
+    grouped_mean_interval,
     mean_claim,
     mean_interval,
     share_claim,
@@ -16,6 +18,15 @@ from rlhf_jax.reports.intervals import (
 def test_mean_interval_by_hand():
     """1, 2, 3: mean 2, s = 1, t(0.975; 2) = 4.302653, half = 4.302653 / sqrt 3 = 2.484138."""
     np.testing.assert_allclose(mean_interval([1, 2, 3]), (2 - 2.484138, 2 + 2.484138), atol=1e-6)
+
+
+def test_numbers_of_one_group_count_as_one_draw():
+    """0, 1, 1, 1: s = 1/2, so se = 1/4, and no other if each comes twice in its group."""
+    x = np.array([0.0, 1.0, 1.0, 1.0])
+    assert group_error(x, np.arange(4)) == pytest.approx(0.25)
+    assert group_error(np.repeat(x, 2), np.repeat(np.arange(4), 2)) == pytest.approx(0.25)
+    assert grouped_mean_interval(x, np.arange(4)) == pytest.approx(mean_interval(x))
+    assert np.isnan(grouped_mean_interval(x, np.zeros(4, int))).all()
 
 
 def test_share_interval_by_hand():

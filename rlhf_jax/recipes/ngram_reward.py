@@ -1,17 +1,21 @@
-"""What a reward model has to beat: the length of the answer, and a linear model of its n-grams."""
+"""A linear reward over the n-grams of an answer: what a reward model has to beat.
+
+It is fitted by the Bradley-Terry loss, as a reward model is, in seconds.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.preferences.config import Ngrams
 from rlhf_jax.algos import reward_model
 from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.checks import check_fields
 from rlhf_jax.data.ngrams import fit_ngrams, ngram_features
-from rlhf_jax.data.preference_files import Pair
+from rlhf_jax.data.records import Pair
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.policies.linear import linear_reward
 from rlhf_jax.sharding import compile_update
@@ -21,9 +25,23 @@ from rlhf_jax.types import PreferenceBatch, Trajectory
 NgramFit = Callable[[PreferenceBatch], jax.Array]
 
 
-def length_margins(pairs: Sequence[Pair]) -> np.ndarray:
-    """[N] characters of the chosen answer minus those of the rejected one: "longer wins"."""
-    return np.array([len(pair.chosen) - len(pair.rejected) for pair in pairs], np.float64)
+@dataclass(frozen=True, kw_only=True)
+class Ngrams:
+    """Settings of the reward over n-grams. features: at most. max_n: longest n-gram, in words.
+
+    l2: added to the mean loss is l2 / 2 |params|^2. steps: full-batch Adam steps.
+    """
+
+    features: int = 2000
+    max_n: int = 2
+    l2: float = 1e-3
+    steps: int = 200
+    learning_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "features", "max_n", "steps")
+        check_fields(self, "[0, inf)", "l2")
+        check_fields(self, "(0, 1]", "learning_rate")
 
 
 def make_ngram_fit(config: Ngrams) -> NgramFit:
@@ -61,6 +79,7 @@ def ngram_margins(
 
     Args:
       fit: from `make_ngram_fit`, of the same config.
+      train, test: pairs of texts.
       rows: at least len(train); the batch is filled up to it with pairs of weight 0, so that
         folds of different sizes are one compilation.
     Raises:
