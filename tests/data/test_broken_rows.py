@@ -14,6 +14,11 @@ TURNS = {"prompt": [USER], "chosen": [ANSWER], "rejected": [{**ANSWER, "content"
 WHOLE = {"chosen": [USER, ANSWER], "rejected": [USER, {**ANSWER, "content": "Go."}]}
 SFT, KTO = {"messages": [USER, ANSWER]}, {"prompt": "p", "completion": "a", "label": True}
 STEPS = {"prompt": "p", "completions": ["a", "b"], "labels": [True, False]}
+PRM = {
+    "question": {"problem": "p"},
+    "label": {"steps": [{"completions": [{"text": "a", "rating": 1}], "chosen_completion": 0}]},
+}
+SHEPHERD = {"input": "p Step 1: a ки", "label": "p Step 1: a +"}
 RANKS = {"prompt": "p", "answers": ["a", "b"], "scores": [1.0, 2.0]}
 NECTAR = {"prompt": "p", "answers": [{"answer": "a", "rank": 1}, {"answer": "b", "rank": 2}]}
 FARM = {"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1}
@@ -94,6 +99,29 @@ ROWS = {
     "labels too few": (STEPS, {**STEPS, "labels": [True]}, "1 labels for 2 completions"),
     "step label": (STEPS, {**STEPS, "labels": [True, -1]}, r"labels\[1\]: expected true, false or"),
     "steps as text": (STEPS, {**STEPS, "completions": "a"}, "expected a list, found text"),
+    "no problem": (PRM, {**PRM, "question": {}}, "field problem is missing"),
+    "no steps": (PRM, {**PRM, "label": {}}, "field steps is missing"),
+    "rating 2": (
+        PRM,
+        {**PRM, "label": {"steps": [{"completions": [{"text": "a", "rating": 2}]}]}},
+        r"field label.steps\[0\].completions\[0\]: expected ratings -1, 0 or 1, found 2",
+    ),
+    "no such completion": (
+        PRM,
+        {**PRM, "label": {"steps": [{"completions": [], "chosen_completion": 1}]}},
+        "chosen_completion: expected null or a number below 0, found 1",
+    ),
+    "marks of another text": (
+        SHEPHERD,
+        {**SHEPHERD, "label": "p Step 1: b +"},
+        r"the text of input with \+ or - after step 1",
+    ),
+    "no first step": (SHEPHERD, {"input": "a ки", "label": "a +"}, "a problem, then steps"),
+    "an unlabelled end": (
+        SHEPHERD,
+        {"input": "p Step 1: a ки b", "label": "p Step 1: a + b"},
+        "no label",
+    ),
     "scores too many": (RANKS, {**RANKS, "scores": [1, 2, 3]}, "3 numbers for 2 answers"),
     "a score is null": (RANKS, {**RANKS, "scores": [1, None]}, r"scores\[1\]: expected a finite"),
     "rank is missing": (

@@ -145,6 +145,27 @@ EXPECTED = {
         "rated_steps",
         [Steps("1+1+1?", ("1+1=2.", "Hm.", "2+1=4."), (1.0, 1.0, 0.0))],
     ),
+    # Row 1: the solution that was taken, the second step by a person; two completions that were
+    # not. Row 2 ends at its error. Row 3 has no steps.
+    "prm800k.jsonl": (
+        "prm800k",
+        [
+            Steps("1+1+1?", ("1+1=3.",), (0.0,)),
+            Steps("1+1+1?", ("1+1=2.", "2+1=4."), (1.0, 0.0)),
+            Steps("1+1+1?", ("1+1=2.", "2+1=3.", "So 3."), (1.0, 1.0, 1.0)),
+            Steps("2+2?", ("Add.", "5."), (1.0, 0.0)),
+        ],
+    ),
+    "math_shepherd.jsonl": (
+        "math_shepherd",
+        [
+            Steps(
+                "Ann has 1+1 plums and eats 1. How many?",
+                ("Step 1: 1+1=2.", "Step 2: 2-1=2. The answer is: 2"),
+                (1.0, 0.0),
+            )
+        ],
+    ),
     "trl_unpaired.jsonl": (
         "labelled",
         [Labelled("The sky is", " blue.", True), Labelled("The sky is", " blue. ", False)],

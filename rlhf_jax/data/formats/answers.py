@@ -1,17 +1,12 @@
-"""One answer to a prompt: to imitate, with a label, or in steps; and prompts without an answer."""
-
-from typing import Any
+"""One answer to a prompt, to imitate or with a label; and prompts without an answer."""
 
 from rlhf_jax.data.fields import (
     BadRow,
     Fields,
     checked_text,
-    field_of,
     label_field,
     present,
-    shown,
     text_field,
-    texts_field,
 )
 from rlhf_jax.data.formats.prompts import (
     DIALOGUE,
@@ -23,7 +18,7 @@ from rlhf_jax.data.formats.prompts import (
     prompt_of,
 )
 from rlhf_jax.data.messages import all_answers, check_answered, last_answer, read_tools
-from rlhf_jax.data.records import Answer, Labelled, PromptRecord, Steps, Text
+from rlhf_jax.data.records import Answer, Labelled, PromptRecord, Text
 
 COMPLETION = ("completion", "answer", "response", "output")
 LABEL = ("label", "kto_tag")
@@ -61,24 +56,6 @@ def labelled_completion(fields: Fields) -> Parsed:
     return Parsed([Labelled(*_asked_given(fields), label, read_tools(fields))])
 
 
-def stepwise(fields: Fields) -> Parsed:
-    """Steps of one answer in a list, and as many labels."""
-    steps, labels = texts_field(fields, "completions"), field_of(fields, "labels", list)
-    if len(steps) != len(labels):
-        raise BadRow(f"field labels: {len(labels)} labels for {len(steps)} completions")
-    return Parsed([Steps(prompt_of(fields), tuple(steps), _step_labels(labels))])
-
-
-def rated_steps(fields: Fields) -> Parsed:
-    """PRM800K as a list of {"step", "rating"}: 1 is right, 0 neutral and -1 wrong."""
-    items = field_of(fields, "steps", list)
-    steps = [text_field(item, "step") for item in _objects(items, "steps")]
-    ratings = [item.get("rating") for item in items]
-    if wrong := [x for x in ratings if isinstance(x, bool) or x not in (-1, 0, 1)]:
-        raise BadRow(f"field steps: expected ratings -1, 0 or 1, found {shown(wrong[0])}")
-    return Parsed([Steps(prompt_of(fields), tuple(steps), tuple(float(x >= 0) for x in ratings))])
-
-
 def prompt_only(fields: Fields) -> Parsed:
     """A prompt, and for verifiers its right answer; verl keeps it in `reward_model`."""
     nested = fields.get("reward_model")
@@ -108,20 +85,3 @@ def _prompt(fields: Fields) -> Text:
     """An empty prompt is that of a document."""
     name = present(fields, PROMPT) or PROMPT[0]
     return "" if fields.get(name) == "" and name == "prompt" else prompt_of(fields)
-
-
-def _step_labels(labels: list[Any]) -> tuple[float, ...]:
-    """True, False, or numbers from 0 to 1."""
-    for i, label in enumerate(labels):
-        if not isinstance(label, bool | int | float) or not 0 <= label <= 1:
-            raise BadRow(
-                f"field labels[{i}]: expected true, false or a number from 0 to 1, found "
-                f"{shown(label)}"
-            )
-    return tuple(float(label) for label in labels)
-
-
-def _objects(items: list[Any], name: str) -> list[Fields]:
-    if not all(isinstance(item, dict) for item in items):
-        raise BadRow(f"field {name}: expected a list of objects with step and rating")
-    return items

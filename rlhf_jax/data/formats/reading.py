@@ -157,7 +157,7 @@ def _parse_row(
     except BadRow as error:
         raise BadRow(
             f"{error}; found {described(fields)}; a row of format {format.name} is "
-            f"{json.dumps(format.example)}"
+            f"{json.dumps(format.example, ensure_ascii=False)}"
         ) from error
 
 
@@ -222,7 +222,7 @@ def _detected(
     also = f"; they are {other.kind} (format {other.name})" if other else ""
     raise BadRow(
         f"{reason}: {described(fields)}{also}; the nearest format is {nearest.name}, a row is "
-        f"{json.dumps(nearest.example)}; rename the columns"
+        f"{json.dumps(nearest.example, ensure_ascii=False)}; rename the columns"
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rlhf_jax.data.fields import Fields
-from rlhf_jax.data.formats import answers, pairs, rankings
+from rlhf_jax.data.formats import answers, pairs, rankings, steps
 from rlhf_jax.data.formats.prompts import Parsed
 from rlhf_jax.data.formats.text_pairs import PREDICTIONS, qa_row
 
@@ -221,7 +221,7 @@ FORMATS = (
         "stepwise",
         "steps",
         (ASKED, "completions", "labels"),
-        answers.stepwise,
+        steps.stepwise,
         {"prompt": "1+1+1?", "completions": ["1+1=2.", "2+1=4."], "labels": [True, False]},
         beside=BESIDE,
     ),
@@ -229,10 +229,37 @@ FORMATS = (
         "rated_steps",
         "steps",
         (ASKED, "steps"),
-        answers.rated_steps,
+        steps.rated_steps,
         {"problem": "1+1+1?", "steps": [{"step": "1+1=2.", "rating": 1}]},
         when=_is_list_of(dict, "steps"),
         beside=BESIDE,
+    ),
+    Format(
+        "prm800k",
+        "steps",
+        ("question", "label"),
+        steps.prm800k,
+        {
+            "question": {"problem": "1+1+1?"},
+            "label": {
+                "steps": [
+                    {"completions": [{"text": "1+1=2.", "rating": 1}], "chosen_completion": 0},
+                    {"completions": [{"text": "2+1=4.", "rating": -1}], "chosen_completion": None},
+                ]
+            },
+        },
+        when=lambda fields: all(isinstance(fields[name], dict) for name in ("question", "label")),
+    ),
+    Format(
+        "math_shepherd",
+        "steps",
+        ("input", "label"),
+        steps.math_shepherd,
+        {
+            "input": "1+1+1? Step 1: 1+1=2. ки\nStep 2: 2+1=4. ки",
+            "label": "1+1+1? Step 1: 1+1=2. +\nStep 2: 2+1=4. -",
+        },
+        when=lambda fields: steps.SHEPHERD_TAG in str(fields["input"]),
     ),
     Format(
         "labelled_messages",
