@@ -36,16 +36,24 @@ _GZIP, _ZST = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PICKLES = (*(b"\x80" + bytes([protocol]) for protocol in range(2, 6)), b"PK\x03\x04")
 _PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".npy", ".npz", ".ckpt")
 END = b"<|endoftext|>"
+_FOREIGN = {  # the first bytes of files that are no data -> how to get it
+    b"version https://git-lfs": "a pointer of Git LFS in place of the file; run git lfs pull",
+    b"<!DOCTYP": "a web page in place of the file; download the file itself",
+    b"<!doctyp": "a web page in place of the file; download the file itself",
+    b"<html": "a web page in place of the file; download the file itself",
+    b"BZh": "compressed by bzip2; use gzip or zst",
+    b"\xfd7zXZ": "compressed by xz; use gzip or zst",
+}
 _BATCH = 256  # rows of Parquet and Arrow in memory
 _BLOCK = 1 << 20
 
 
 class RawRow(NamedTuple):
-    """One object of a file; number: from 1."""
+    """One object of a file; number: from 1. fields: of `raw_items`, they may be a BadRow."""
 
     path: Path
     number: int
-    fields: Fields
+    fields: Any
 
 
 def raw_rows(path: Path | str) -> Iterator[RawRow]:
@@ -54,16 +62,22 @@ def raw_rows(path: Path | str) -> Iterator[RawRow]:
     Raises:
       ValueError: no such file, a damaged one, one of a kind that is not read, or a bad row.
     """
+    for row in raw_items(path):
+        with naming(row.path, row.number):
+            if isinstance(row.fields, BadRow):
+                raise row.fields
+        yield row
+
+
+def raw_items(path: Path | str) -> Iterator[RawRow]:
+    """As `raw_rows`, with a BadRow in place of the fields of a bad row."""
     for file in data_files(Path(path)):
         for number, item in _items(file):
-            with naming(file, number):
-                if isinstance(item, BadRow):
-                    raise item
-                if not isinstance(item, dict):
-                    raise BadRow(
-                        f"expected a JSON object, found {type_name(item)}; write one object a line"
-                    )
-            yield RawRow(file, number, item)
+            if isinstance(item, dict | BadRow):
+                yield RawRow(file, number, item)
+                continue
+            found = f"expected a JSON object, found {type_name(item)}; write one object a line"
+            yield RawRow(file, number, BadRow(found))
 
 
 def parse_rows(path: Path | str, parse: Callable[[Fields], Parsed]) -> Iterator[Parsed]:
@@ -76,11 +90,12 @@ def parse_rows(path: Path | str, parse: Callable[[Fields], Parsed]) -> Iterator[
 
 @contextmanager
 def naming(path: Path, number: int) -> Generator[None]:
-    """Adds file and row to a BadRow."""
+    """Adds file and row to a BadRow, in one line whatever the names of the columns are."""
     try:
         yield
     except BadRow as error:
-        raise ValueError(f"{path}, row {number}: {error}") from error
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+        raise ValueError(f"{path}, row {number}: {line}") from error
 
 
 def data_files(path: Path) -> list[Path]:
@@ -93,6 +108,8 @@ def data_files(path: Path) -> list[Path]:
         return [path]
     if path.is_dir():
         return _folder_files(path)
+    if path.exists():
+        raise ValueError(f"{path}: a pipe or a device, which cannot be read twice; write a file")
     found = sorted(path.parent.glob(path.name)) if "*" in path.name else []
     if not found:
         raise ValueError(
@@ -154,6 +171,11 @@ def _items(path: Path) -> Iterator[Item]:
             f"{path}: a pickle, PyTorch, NumPy or zip file, which is never read because it can run "
             "code; write JSON lines or Parquet"
         )
+    for start, what in _FOREIGN.items():
+        if suffix != ".txt" and head.startswith(start):
+            raise ValueError(f"{path}: {what}")
+    if suffix in (".tar", ".tgz"):
+        raise ValueError(f"{path}: an archive; unpack it")
     if suffix in (".csv", ".tsv"):
         raise ValueError(
             f"{path}: CSV has no lists and no messages; write JSON lines, e.g. by pandas: "
@@ -172,7 +194,7 @@ def _head(path: Path) -> bytes:
     """The first bytes of a file."""
     try:
         with path.open("rb") as file:
-            return file.read(8)
+            return file.read(24)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
 

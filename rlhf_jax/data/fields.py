@@ -2,12 +2,13 @@
 
 import math
 import re
+import sys
 from typing import Any
 
 Fields = dict[str, Any]
 
 LONGEST_WORD = 100_000  # characters or spaces in one run, which a tokenizer reads as one piece
-_MOST_NAMES = 20
+_MOST_NAMES, _LONGEST_NAME = 20, 60
 
 
 class BadRow(Exception):
@@ -27,7 +28,7 @@ def type_name(value: Any) -> str:
 
 def described(fields: Fields) -> str:
     """Names and types of the columns, never their content."""
-    parts = [f"{name} ({type_name(value)})" for name, value in fields.items()]
+    parts = [f"{name:.{_LONGEST_NAME}} ({type_name(value)})" for name, value in fields.items()]
     more = f" and {len(parts) - _MOST_NAMES} more" if len(parts) > _MOST_NAMES else ""
     return (", ".join(parts[:_MOST_NAMES]) or "no columns") + more
 
@@ -62,10 +63,15 @@ def texts_field(fields: Fields, name: str) -> list[str]:
 def number_field(fields: Fields, name: str) -> float:
     """A finite number; true and false are none."""
     value = fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        found = "NaN or infinity" if isinstance(value, float) else type_name(value)
-        raise BadRow(f"field {name}: expected a finite number, found {found}; correct it")
-    return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        found = type_name(value)
+    elif isinstance(value, int) and abs(value) > sys.float_info.max:
+        found = "a number of more than 300 digits"
+    elif not math.isfinite(value):
+        found = "NaN or infinity"
+    else:
+        return float(value)
+    raise BadRow(f"field {name}: expected a finite number, found {found}; correct it")
 
 
 def label_field(fields: Fields, name: str) -> bool:
@@ -78,7 +84,7 @@ def label_field(fields: Fields, name: str) -> bool:
 
 def shown(value: Any) -> str:
     """A number as it is; of anything else the type only."""
-    return str(value) if isinstance(value, int | float) else type_name(value)
+    return f"{value!s:.20}" if isinstance(value, int | float) else type_name(value)
 
 
 def field_of(fields: Fields, name: str, kind: type) -> Any:

@@ -20,7 +20,10 @@ Item = tuple[int, Any]  # row number; the value, or the BadRow that stands in it
 
 
 def json_items(lines: Iterator[Line]) -> Iterator[Item]:
-    """Every value with its row number. A fault ends the items with a BadRow in place of a value."""
+    """Every value with its row number, or a BadRow in its place.
+
+    A bad line leaves the next ones readable; in an array the first fault is the last item.
+    """
     first = next(((number, line) for number, line in lines if line.strip()), None)
     if first is None:
         return
@@ -33,7 +36,6 @@ def json_items(lines: Iterator[Line]) -> Iterator[Item]:
                 yield number, _one_value(line)
             except BadRow as error:
                 yield number, error
-                return
 
 
 def decoded(data: bytes) -> str:
@@ -47,9 +49,13 @@ def decoded(data: bytes) -> str:
 def _one_value(line: bytes) -> Any:
     """The only value of a line."""
     text = decoded(line).rstrip()
+    if text.strip() == "{":
+        raise BadRow("an object over several lines; write one object a line, or one array of them")
     item, end = _parsed(text, _after_space(text, 0))
     if text[end:]:
-        raise BadRow(f"invalid JSON at column {end + 1} (more than one value)")
+        raise BadRow(
+            f"invalid JSON at column {end + 1} (more than one value); write one JSON object a line"
+        )
     return item
 
 

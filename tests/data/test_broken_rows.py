@@ -51,6 +51,17 @@ ROWS = {
         {**PAIR, "score_chosen": "8", "score_rejected": 2},
         "field score_chosen: expected a finite number, found text",
     ),
+    "a score of 400 digits": (
+        PAIR,
+        {**PAIR, "score_chosen": 10**400, "score_rejected": 2},
+        "field score_chosen: expected a finite number, found a number of more than 300 digits",
+    ),
+    "columns as objects": (
+        PAIR,
+        {"prompt": {"0": "p"}, "chosen": {}, "rejected": {}},
+        "found an o",
+    ),
+    "another spelling": (PAIR, {"Prompt": "p", **PAIR}, "field Prompt belongs to the question"),
     "no messages": (TURNS, {**TURNS, "prompt": []}, "field prompt: expected text, found a list"),
     "unknown role": (
         TURNS,
@@ -96,6 +107,11 @@ ROWS = {
         "field label: expected true or false, found t",
     ),
     "label is 2": (KTO, {**KTO, "label": 2}, "field label: expected true or false, found 2"),
+    "label of 400 digits": (
+        KTO,
+        {**KTO, "label": 10**400},
+        "expected true or false, found 10{19};",
+    ),
     "labels too few": (STEPS, {**STEPS, "labels": [True]}, "1 labels for 2 completions"),
     "step label": (STEPS, {**STEPS, "labels": [True, -1]}, r"labels\[1\]: expected true, false or"),
     "steps as text": (STEPS, {**STEPS, "completions": "a"}, "expected a list, found text"),
@@ -164,6 +180,46 @@ def test_a_refusal_says_what_was_found_and_the_nearest_format(tmp_path):
         '{"instruction": "Add.", "input": "2+2", "output_1": "4", "output_2": "5", "preference": 1}'
         "; rename the columns"
     )
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"Prompt": "p", "Chosen": "a", "rejected ": "b"}, "the nearest format is pairs, a row is"),
+        ({"a": 1, "b": 2}, "the nearest format is text, a row is"),
+        ({"": "p"}, r"has these columns:  \(text\); the nearest"),
+        ({"a\nb": "p"}, r"has these columns: a\\nb \(text\); the nearest"),
+        ({"k" * 5000: 1}, r"has these columns: k{60} \(a number\); the nearest"),
+        ({f"k{i}": 1 for i in range(999)}, r"k19 \(a number\) and 979 more; the nearest"),
+        ({"data": [PAIR]}, "the rows are in field data; write that list alone"),
+    ],
+)
+def test_unknown_columns_are_one_line_with_the_nearest_format(tmp_path, row, said):
+    with pytest.raises(ValueError, match=rf"rows\.jsonl, row 1: .*{said}") as error:
+        read_rows(write(tmp_path / "rows.jsonl", row))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_columns_of_parquet_with_other_types(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "rows.parquet"
+    for rows, said in (
+        (
+            [{"prompt": b"p", "chosen": b"a", "rejected": b"b"}],
+            "field prompt: expected text, found b",
+        ),
+        ([{**KTO, "label": float("nan")}], "field label: expected true or false, found nan"),
+        ([{**PAIR, "score_chosen": float("nan"), "score_rejected": 1.0}], "found NaN or infinity"),
+        ([{**PAIR, "chosen": None}], "field chosen: expected text, found null"),
+    ):
+        parquet.write_table(arrow.Table.from_pylist(rows), path)
+        with pytest.raises(ValueError, match=rf"rows\.parquet, row 1: .*{said}"):
+            read_rows(path)
+    parquet.write_table(arrow.table({}), path)
+    with pytest.raises(ValueError, match=r"rows\.parquet: no records \(0 rows\)"):
+        read_rows(path)
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):

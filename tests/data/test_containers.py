@@ -1,12 +1,14 @@
 """Every container gives the same rows; a damaged or foreign one is one line with file and row."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 
 import pytest
 
-from rlhf_jax.data.containers import data_files, parse_rows, raw_rows, split_of
+from rlhf_jax.data.containers import data_files, parse_rows, raw_items, raw_rows, split_of
 from rlhf_jax.data.fields import filled_field
 
 ROWS = [{"prompt": f"{i}+{i}?", "answer": str(2 * i), "scores": [0.5, i]} for i in range(600)]
@@ -42,6 +44,7 @@ def written(path, data):
         ("rows.jsonl", lines),
         ("rows.json", lambda rows: json.dumps(rows).encode()),
         ("indented.json", lambda rows: json.dumps(rows, indent=2).encode()),
+        ("crlf.jsonl", lambda rows: lines(rows).replace(b"\n", b"\r\n")),
         ("bom.jsonl", lambda rows: b"\xef\xbb\xbf" + lines(rows)),
         ("rows.jsonl.gz", lambda rows: gzip.compress(lines(rows))),
         ("array.json.gz", lambda rows: gzip.compress(json.dumps(rows, indent=1).encode())),
@@ -145,6 +148,26 @@ BROKEN = {
     "not Parquet": ("a.parquet", b'{"a": 1}', "not Parquet inside"),
     "gzip cut": ("a.jsonl.gz", gzip.compress(lines(ROWS))[:-900], r"row \d+: the gzip file is cut"),
     "gzip damaged": ("a.jsonl.gz", b"\x1f\x8b" + b"\x00" * 40, "row 1: the gzip file is cut"),
+    "gzip in gzip": ("a.jsonl.gz", gzip.compress(gzip.compress(GOOD)), "row 1: not UTF-8 at byte"),
+    "after the end of gzip": ("a.gz", gzip.compress(GOOD) + b"junk", "row 3: the gzip file is cut"),
+    "bzip2": ("a.jsonl.bz2", bz2.compress(GOOD), "compressed by bzip2; use gzip or zst"),
+    "xz": ("a.jsonl.xz", lzma.compress(GOOD), "compressed by xz; use gzip or zst"),
+    "an archive": ("a.tar.gz", gzip.compress(b"a.jsonl"), "an archive; unpack it"),
+    "a Git LFS pointer": (
+        "a.jsonl",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        "git lfs pull",
+    ),
+    "a web page": ("a.parquet", b"<!DOCTYPE html>", "a web page in place of the file"),
+    "lines ended by CR": ("a.jsonl", b'{"a": 1}\r{"a": 2}\r', "row 1: invalid JSON at column 9"),
+    "commas between lines": ("a.jsonl", b'{"a": 1},\n{"a": 2}\n', "column 9 .more than one value"),
+    "indented objects": ("a.jsonl", json.dumps(ROWS[0], indent=1).encode(), "object over several"),
+    "comments": ("a.json", b"// rows\n" + GOOD, "row 1: invalid JSON at column 1"),
+    "null bytes at the end": ("a.jsonl", GOOD + b"\0" * 99, "row 3: invalid JSON at column 1"),
+    "5,000 digits": ("a.jsonl", b'{"a": ' + b"9" * 5000 + b"}\n", "row 1: unreadable JSON"),
+    "a number alone": ("a.json", b"3", "row 1: expected a JSON object, found a number"),
+    "a text in UTF-16": ("a.txt", "Once".encode("utf-16"), "row 1: not UTF-8 at byte 0"),
+    "four bytes of Parquet": ("a.parquet", b"PAR1", "row 1: the file is cut short or damaged"),
     "an array cut": ("a.json", json.dumps(ROWS[:3]).encode()[:-3], "row 3: "),
 }
 
@@ -185,6 +208,23 @@ def test_a_folder_without_data_names_what_is_there(tmp_path):
     written(tmp_path / "model.safetensors", b"")
     with pytest.raises(ValueError, match=r"in this folder: model\.safetensors"):
         read(tmp_path)
+
+
+def test_a_pipe_and_a_link_to_nothing(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe: a pipe or a device, which cannot be read twice"):
+        read(tmp_path / "pipe")
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    with pytest.raises(ValueError, match=r"a\.jsonl: no such file"):
+        read(tmp_path / "a.jsonl")
+
+
+def test_a_bad_line_leaves_the_next_ones_readable(tmp_path):
+    path = written(tmp_path / "a.jsonl", b'{"a": 1}\n{"a": \n[2]\n{"a": 3}\n')
+    found = [(row.number, row.fields) for row in raw_items(path)]
+    assert found[0] == (1, {"a": 1})
+    assert found[3] == (4, {"a": 3})
+    assert [str(fault)[:12] for _, fault in found[1:3]] == ["invalid JSON", "expected a J"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -4,11 +4,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from rlhf_jax.data.containers import naming, raw_rows
-from rlhf_jax.data.fields import BadRow, Fields, described
+from rlhf_jax.data.fields import BadRow, Fields, described, type_name
 from rlhf_jax.data.formats.cleaning import cleaned, contradicted, repeats, without_prompts
 from rlhf_jax.data.formats.prompts import Parsed
 from rlhf_jax.data.formats.table import FORMATS, Format
@@ -217,8 +218,10 @@ def _detected(
     if found is not None:
         return found
     other = next((format for format in formats if fits(format, fields)), None)
+    if other is None and [type_name(x) for x in fields.values()] == ["a list of objects"]:
+        raise BadRow(f"the rows are in field {next(iter(fields))}; write that list alone")
     reason = f"no format{f' of {kind}' if kind else ''} has these columns"
-    nearest = max(candidates, key=lambda format: _likeness(format, fields))
+    nearest = max(candidates, key=lambda x: (_likeness(x, fields), -len(str(x.example))))
     also = f"; they are {other.kind} (format {other.name})" if other else ""
     raise BadRow(
         f"{reason}: {described(fields)}{also}; the nearest format is {nearest.name}, a row is "
@@ -227,8 +230,11 @@ def _detected(
 
 
 def _likeness(format: Format, fields: Fields) -> float:
-    """Share of columns that the row and the format have in common."""
-    have = len(format.columns) - len(_missing(format, fields))
+    """Share of columns that the row and the format have in common, almost equal names included."""
+    names = [name.strip().lower() for name in [*fields][:20]]
+    have = len(format.columns)
+    for column in _missing(format, fields):
+        have -= not any(get_close_matches(x, names, n=1, cutoff=0.8) for x in column.split("|"))
     return have / (len(format.columns) + len(fields) - have)
 
 
@@ -254,7 +260,7 @@ def _refuse_context(fields: Fields, format: Format, unused: dict[str, None]) -> 
             continue
         unused[name] = None
         empty = not (value.strip() if isinstance(value, str) else value)
-        if name.lower() in CONTEXT and not empty:
+        if name.strip().lower() in CONTEXT and not empty:
             raise BadRow(
                 f"field {name} belongs to the question, but is not one of the fields read "
                 f"({', '.join(x for x in fields if x in read)}); write it into the prompt, or "
