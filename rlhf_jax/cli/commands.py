@@ -28,6 +28,9 @@ def _group(line: str) -> Command:
 
 
 COMMANDS = {
+    "init": Command(
+        _FITS, "a new model to train from scratch", "rlhf_jax.cli.init", "Init", "init"
+    ),
     "sft": Command(
         _FITS, "supervised fine-tuning on answers or a text file", _OFFLINE, "SFT", "sft"
     ),

@@ -30,6 +30,7 @@ from rlhf_jax.hf.peft import save_adapter as save_adapter
 from rlhf_jax.hf.pretrained import Pretrained as Pretrained
 from rlhf_jax.hf.pretrained import load_model as load_model
 from rlhf_jax.hf.pretrained import load_reward as load_reward
+from rlhf_jax.hf.pretrained import random_model as random_model
 from rlhf_jax.hf.pretrained import read_params as read_params
 from rlhf_jax.hf.pretrained import read_reward as read_reward
 from rlhf_jax.hf.pretrained import save_model as save_model

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+import jax
 from jax.sharding import Mesh
 
 from rlhf_jax.data.templates import ChatTemplate
@@ -99,6 +100,12 @@ def load_model(
     """A language model of a folder; arguments as in `read_config` and `read_params`."""
     config = read_config(folder, dtype=dtype, param_dtype=param_dtype)
     return _described(folder, config, read_params(folder, config, mesh=mesh))
+
+
+def random_model(folder: Path | str, *, seed: int) -> Pretrained:
+    """A language model of a folder's shape, with its tokenizer and random weights of its own."""
+    config = read_config(folder)
+    return _described(folder, config, make_transformer(config).init(jax.random.key(seed)))
 
 
 def load_reward(
