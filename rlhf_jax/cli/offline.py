@@ -2,37 +2,27 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from rlhf_jax.cli.data import read_answers, read_both, read_pairs
+from rlhf_jax.cli.data import read_answers, read_pairs
+from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.losses import named_loss
-from rlhf_jax.cli.measures import answer_loss, compared, pair_accuracy, reward_quality, side_logps
+from rlhf_jax.cli.measures import answer_loss, pair_accuracy, reward_quality
 from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Rows
-from rlhf_jax.cli.session import (
-    Counted,
-    finish,
-    make_fit,
-    measured,
-    open_lab,
-    open_model,
-    open_session,
-    start_policy,
-)
+from rlhf_jax.cli.session import start_policy
 from rlhf_jax.recipes import (
     answer_rows,
     known_first_loss,
     on_trunk,
     pair_rows,
     preference,
+    reference_logps,
     reward_model,
     stage_key,
     supervised,
 )
-from rlhf_jax.training import run_stage
-
-SIDES = ("chosen", "rejected")
+from rlhf_jax.types import Params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +42,20 @@ class SFT:
 
 def sft(command: str, options: SFT) -> None:
     """Trains, measures the held-out loss before and after, and writes the model."""
-    base = open_model(options.model)
-    records, held = read_both(options.rows, read_answers, base.chat, options.model.seed)
-    lab = open_lab(options, base, [*records, *held])
-    lab, first, merge = start_policy(options.adapter, lab, base)
-    batch = options.optimizer.batch_size
-    with open_session(command, options, options.output) as run:
-        loss = partial(answer_loss, lab, held, batch_size=batch)
-        before = measured(run, "before", lambda: loss(first))
-        rows = Counted(answer_rows(lab, records, batch_size=batch))
-        fit = make_fit(options.optimizer, rows, total=len(records), quality=loss)
-        params = run_stage(
-            run, "sft", lambda stage: (supervised(stage, lab, rows, first, fit), {})
-        ).arrays
-        after = measured(run, "after", lambda: loss(params))
-        finish(run, base, merge(params), numbers=compared(before, after), stage="sft")
+    size = options.optimizer.batch_size
+
+    def make(opened: Opened) -> Training:
+        lab, first, merge = start_policy(options.adapter, opened.lab, opened.base)
+        return Training(
+            lab=lab,
+            first=first,
+            recipe=supervised,
+            rows=lambda _: answer_rows(lab, opened.records, batch_size=size),
+            quality=partial(answer_loss, lab, opened.held, batch_size=size),
+            export=merge,
+        )
+
+    train_offline(command, options, read_answers, make)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,37 +79,24 @@ class Preference:
 def train_preference(command: str, options: Preference) -> None:
     """Trains, measures how often the held-out chosen answer is preferred, and writes the model."""
     chosen = named_loss(options.loss, options.loss_options)
-    base = open_model(options.model)
-    records, held = read_both(options.rows, read_pairs, base.chat, options.model.seed)
-    lab = open_lab(options, base, [*records, *held])
-    lab, first, merge = start_policy(options.adapter, lab, base)
-    batch = options.optimizer.batch_size
-    with open_session(command, options, options.output) as run:
+    size = options.optimizer.batch_size
 
-        def reference(stage: Any) -> Any:
-            given = (lab, first, records, SIDES)
-            return side_logps(*given, batch_size=batch, logps=chosen.logps), {}
-
-        known = run_stage(run, "reference", reference).arrays if chosen.reference else None
-        known = known and {side: known[side] for side in SIDES}
-        rows = Counted(pair_rows(lab, records, batch_size=batch, reference=known))
-        quality = partial(pair_accuracy, lab, held, chosen, first, batch_size=batch)
-        before = measured(run, "before", lambda: quality(first))
-        fit = make_fit(
-            options.optimizer,
-            rows,
-            total=len(records),
-            quality=quality,
-            first_loss=known_first_loss(chosen.loss, rows) if chosen.reference else None,
+    def make(opened: Opened) -> Training:
+        lab, first, merge = start_policy(options.adapter, opened.lab, opened.base)
+        given = (lab, first, opened.records)
+        refer = partial(reference_logps, *given, batch_size=size, logps=chosen.logps)
+        return Training(
+            lab=lab,
+            first=first,
+            recipe=partial(preference, **chosen._asdict()),
+            rows=lambda known: pair_rows(lab, opened.records, batch_size=size, reference=known),
+            quality=partial(pair_accuracy, lab, opened.held, chosen, first, batch_size=size),
+            reference=refer if chosen.reference else None,
+            first_loss=partial(known_first_loss, chosen.loss) if chosen.reference else None,
+            export=merge,
         )
 
-        def work(stage: Any) -> Any:
-            given = (stage, lab, rows, first, fit)
-            return preference(*given, **chosen._asdict()), {}
-
-        params = run_stage(run, "preference", work).arrays
-        after = measured(run, "after", lambda: quality(params))
-        finish(run, base, merge(params), numbers=compared(before, after), stage="preference")
+    train_offline(command, options, read_pairs, make)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,20 +114,23 @@ class Reward:
 
 def reward(command: str, options: Reward) -> None:
     """Trains, measures held-out accuracy and calibration, and writes the model."""
-    base = open_model(options.model)
-    records, held = read_both(options.rows, read_pairs, base.chat, options.model.seed)
-    lab = open_lab(options, base, [*records, *held])
-    batch = options.optimizer.batch_size
-    with open_session(command, options, options.output) as run:
-        first = on_trunk(lab, base.params, stage_key(lab, "reward"))
-        quality = partial(reward_quality, lab, held, batch_size=batch)
-        before = measured(run, "before", lambda: quality(first))
-        rows = Counted(pair_rows(lab, records, batch_size=batch))
-        fit = make_fit(options.optimizer, rows, total=len(records), quality=quality)
-        params = run_stage(
-            run, "reward", lambda stage: (reward_model(stage, lab, rows, first, fit), {})
-        ).arrays
-        # Scores of one model are compared with each other only: a classifier has no bias.
-        head = {**params["head"], "bias": np.zeros_like(params["head"]["bias"])}
-        after = measured(run, "after", lambda: quality(params))
-        finish(run, base, {**params, "head": head}, numbers=compared(before, after), stage="reward")
+    size = options.optimizer.batch_size
+
+    def make(opened: Opened) -> Training:
+        lab = opened.lab
+        first = on_trunk(lab, opened.base.params, stage_key(lab, "reward"))
+        return Training(
+            lab=lab,
+            first=first,
+            recipe=reward_model,
+            rows=lambda _: pair_rows(lab, opened.records, batch_size=size),
+            quality=partial(reward_quality, lab, opened.held, batch_size=size),
+            export=without_bias,
+        )
+
+    train_offline(command, options, read_pairs, make)
+
+
+def without_bias(params: Params) -> Params:
+    """As a classifier has none; scores of one model are compared with each other only."""
+    return {**params, "head": {**params["head"], "bias": np.zeros_like(params["head"]["bias"])}}

@@ -12,13 +12,13 @@ from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.algos.selfplay import nash_md_pg
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_prompts
+from rlhf_jax.cli.frame import make_fit
 from rlhf_jax.cli.losses import named_loss
-from rlhf_jax.cli.measures import answer_quality, compared, middles
+from rlhf_jax.cli.measures import answer_quality, compared
 from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling, Scoring
 from rlhf_jax.cli.pages import write_completions
 from rlhf_jax.cli.rewards import open_reward, scored_task
 from rlhf_jax.cli.session import (
-    POINTS,
     finish,
     measured,
     open_lab,
@@ -27,7 +27,6 @@ from rlhf_jax.cli.session import (
     sampling_of,
     start_policy,
 )
-from rlhf_jax.data.loader import steps_in
 from rlhf_jax.ops.kl import k3
 from rlhf_jax.recipes import (
     Fit,
@@ -35,8 +34,6 @@ from rlhf_jax.recipes import (
     OnlineMethod,
     Penalty,
     Task,
-    adamw_cosine,
-    at_points,
     best_of,
     cispo,
     critic_of,
@@ -44,7 +41,6 @@ from rlhf_jax.recipes import (
     dr_grpo,
     grpo,
     gspo,
-    guarded,
     mixed_draw,
     on_trunk,
     online,
@@ -271,12 +267,9 @@ def train_rounds(
     quality = partial(answer_quality, lab, task, first, indices, total=MEASURED)
     with open_session(command, options, job.output) as run:
         before = measured(run, "before", lambda: quality(first))
-        total, batch = len(task.splits["train"]), job.optimizer.batch_size
-        steps = job.optimizer.steps or steps_in(job.optimizer.epochs, rows=total, batch_size=batch)
-        heldout = at_points(lambda params, _: middles(quality(params)), steps=steps, points=POINTS)
-        optimizer = guarded(adamw_cosine(job.optimizer.learning_rate, steps * updates))
-        fit = Fit(optimizer, steps, job.optimizer.save_every, heldout, job.optimizer.micro_batches)
-        rows = prompt_rows(task, batch_size=batch, seed=job.model.seed)
+        total = len(task.splits["train"])
+        fit = make_fit(job.optimizer, total=total, quality=quality, updates=updates)
+        rows = prompt_rows(task, batch_size=job.optimizer.batch_size, seed=job.model.seed)
         params = run_stage(
             run, command, lambda stage: (play(stage, lab, task, first, rows, fit), {})
         ).arrays

@@ -10,31 +10,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rlhf_jax.cli.arguments import flat
-from rlhf_jax.cli.measures import Quality, middles
-from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling
+from rlhf_jax.cli.options import Adapter, Model, Output, Sampling
 from rlhf_jax.cli.pages import write_report
 from rlhf_jax.data.chat import with_turn_end
-from rlhf_jax.data.loader import steps_in
 from rlhf_jax.hf import Pretrained, load_model, save_model
 from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
 from rlhf_jax.models import LoRAConfig, make_lora
 from rlhf_jax.recipes import (
-    Fit,
     LanguageLab,
-    adamw_cosine,
-    at_points,
     device_mesh,
-    guarded,
     lora_lab,
     make_lab,
     stage_key,
 )
 from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.lab import check_batches
-from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.training import (
     Run,
@@ -47,9 +39,8 @@ from rlhf_jax.training import (
     tree_digest,
 )
 from rlhf_jax.training.checkpoints import write_json
-from rlhf_jax.types import Params, Trajectory, Vocabulary
+from rlhf_jax.types import Params, Vocabulary
 
-POINTS = 5  # held-out measurements in a training
 SESSION = ("out", "resume", "log")  # options of where a run goes, not of what it computes
 
 
@@ -139,46 +130,6 @@ def _tracker(
     return lambda stage, step, values: session.log(
         {f"{stage}/{key}": value for key, value in values.items()}, step=step
     )
-
-
-def make_fit(
-    options: Optimizer,
-    rows: "Counted",
-    *,
-    total: int,
-    quality: Quality,
-    first_loss: float | None = None,
-) -> Fit:
-    """The fit of an offline command, with held-out numbers at POINTS of its steps.
-
-    Args:
-      total: rows that are trained on in one epoch.
-    """
-    steps = options.steps or steps_in(options.epochs, rows=total, batch_size=options.batch_size)
-    heldout = at_points(lambda params, _: middles(quality(params)), steps=steps, points=POINTS)
-
-    def measure(params: Params, step: int) -> dict[str, Any]:
-        return {"tokens": rows.tokens} | heldout(params, step)
-
-    optimizer = guarded(adamw_cosine(options.learning_rate, steps))
-    return Fit(optimizer, steps, options.save_every, measure, options.micro_batches, first_loss)
-
-
-class Counted:
-    """Rows that remember how many tokens their last batch trains on."""
-
-    def __init__(self, rows: Rows):
-        self.rows, self.tokens = rows, 0
-
-    def __getitem__(self, step: int) -> Any:
-        batch = self.rows[step]
-        self.tokens = sum(int(np.asarray(part.mask).sum()) for part in _trajectories(batch))
-        return batch
-
-
-def _trajectories(batch: Any) -> list[Any]:
-    leaves = jax.tree.leaves(batch, is_leaf=lambda part: isinstance(part, Trajectory))
-    return [part for part in leaves if isinstance(part, Trajectory)]
 
 
 def finish(

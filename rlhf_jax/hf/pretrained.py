@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -98,8 +98,7 @@ def load_model(
     param_dtype: FloatName = "float32",
 ) -> Pretrained:
     """A language model of a folder; arguments as in `read_config` and `read_params`."""
-    config = read_config(folder, dtype=dtype, param_dtype=param_dtype)
-    return _described(folder, config, read_params(folder, config, mesh=mesh))
+    return _loaded(read_params, folder, mesh, dtype, param_dtype)
 
 
 def random_model(folder: Path | str, *, seed: int) -> Pretrained:
@@ -116,12 +115,15 @@ def load_reward(
     param_dtype: FloatName = "float32",
 ) -> Pretrained:
     """A reward model of a folder; arguments as in `read_config` and `read_reward`."""
+    return _loaded(read_reward, folder, mesh, dtype, param_dtype)
+
+
+def _loaded(
+    read: Any, folder: Path | str, mesh: Mesh | None, dtype: FloatName, param_dtype: FloatName
+) -> Pretrained:
+    """The parameters that `read` finds, with the tokenizer and the files of the folder."""
     config = read_config(folder, dtype=dtype, param_dtype=param_dtype)
-    return _described(folder, config, read_reward(folder, config, mesh=mesh))
-
-
-def _described(folder: Path | str, config: TransformerConfig, params: Params) -> Pretrained:
-    """With the tokenizer and the files of the folder."""
+    params = read(folder, config, mesh=mesh)
     paths = [path for name in KEPT for path in sorted(Path(folder).glob(name))]
     files = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
     vocabulary = read_vocabulary(folder) if files.keys() & TOKENIZERS else None

@@ -158,7 +158,10 @@ def fit_state(
     fit: Fit,
     params_of: Callable[[PyTree], Params],
 ) -> Params:
-    """One compiled `step(state, batch)` per batch of rows; the params of a state are measured."""
+    """One compiled `step(state, batch)` per batch of rows; the params of a state are measured.
+
+    The metric "tokens" is how many of a batch are trained on.
+    """
 
     def one(state: PyTree, i: int) -> tuple[PyTree, dict[str, Any]]:
         batch = rows[i]
@@ -166,10 +169,16 @@ def fit_state(
         check_guard(stage, state, params_of(state), batch, metrics["loss"], i)
         if i == 0 and fit.first_loss is not None:
             check_first_loss(stage, as_number(metrics["loss"]), fit.first_loss)
-        return state, metrics | fit.measure(params_of(state), i)
+        return state, metrics | {"tokens": counted_tokens(batch)} | fit.measure(params_of(state), i)
 
     done = train_stage(stage, one, state, steps=fit.steps, save_every=fit.save_every)
     return params_of(done)
+
+
+def counted_tokens(batch: PyTree) -> int:
+    """How many tokens of its trajectories count."""
+    parts = jax.tree.leaves(batch, is_leaf=lambda part: isinstance(part, Trajectory))
+    return sum(int(np.asarray(x.mask).sum()) for x in parts if isinstance(x, Trajectory))
 
 
 def on_trunk(lab: LanguageLab, policy_params: Params, key: jax.Array) -> Params:

@@ -68,7 +68,7 @@ def test_a_run_is_resumed_refused_and_repeated_from_its_config(tmp_path, model, 
     weights = [(each / "model" / "model.safetensors").read_bytes() for each in (out, other)]
     assert weights[0] == weights[1]
     # log 2 at the start, where the policy is the reference.
-    rows = [row for row in read_metrics(out) if row["stage"] == "preference"]
+    rows = [row for row in read_metrics(out) if row["stage"] == "dpo"]
     assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
 
 

@@ -29,6 +29,7 @@ from rlhf_jax.recipes import (
 )
 from rlhf_jax.recipes.lab import start_training
 from rlhf_jax.recipes.offline import (
+    counted_tokens,
     fit_rows,
     fit_state,
     nothing,
@@ -36,6 +37,7 @@ from rlhf_jax.recipes.offline import (
     pair_scores,
     preference_of,
 )
+from rlhf_jax.recipes.rows import pair_batch
 from rlhf_jax.training import UserError
 from rlhf_jax.types import RewardFn
 
@@ -71,6 +73,13 @@ def test_the_params_of_a_state_are_measured(stage):
     start = {"params": 0, "other": -1}
     assert fit_state(stage, step, start, [1, 10, 100], fit, lambda state: state["params"]) == 111
     assert seen == [(11, 1), (111, 2)]
+
+
+def test_tokens_that_count_are_summed_over_the_trajectories_of_a_batch():
+    # Answers and stops: "green", "red red grey" and twice "blue" are 2 + 4 + 2 * 2.
+    rows = pair_batch(word_lab(), PAIRS[:2])
+    assert counted_tokens(rows) == 10
+    assert counted_tokens({"scores": np.ones(3)}) == 0
 
 
 def test_rows_are_fitted_in_order(stage):

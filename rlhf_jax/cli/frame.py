@@ -1,0 +1,94 @@
+"""The frame of the commands on data that is there: open, measure, train, measure, write."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rlhf_jax.cli.data import Chat, read_both
+from rlhf_jax.cli.measures import Quality, compared, middles
+from rlhf_jax.cli.options import Optimizer
+from rlhf_jax.cli.session import finish, measured, open_lab, open_model, open_session
+from rlhf_jax.data.loader import steps_in
+from rlhf_jax.hf import Pretrained
+from rlhf_jax.recipes import Fit, LanguageLab, adamw_cosine, at_points, guarded
+from rlhf_jax.recipes.rows import Rows
+from rlhf_jax.training import run_stage
+from rlhf_jax.types import Params
+
+POINTS = 5  # held-out measurements in a training
+Arrays = dict[str, Any] | None
+
+
+class Opened(NamedTuple):
+    """A model, and the records to train on and to measure."""
+
+    base: Pretrained
+    lab: LanguageLab
+    records: list[dict]
+    held: list[dict]
+
+
+class Training(NamedTuple):
+    """What differs between the commands.
+
+    lab: of `first`, the params at the start.
+    recipe: `(stage, lab, rows, first, fit) -> params`.
+    rows: what `reference` gives -> the batch of each step.
+    quality: params -> held-out numbers.
+    reference: computes what the start says of the records, once in a run; None if nothing needs it.
+    first_loss: rows -> what the loss of the first step must be.
+    export: trained params -> params of the model that is written.
+    """
+
+    lab: LanguageLab
+    first: Params
+    recipe: Callable[..., Params]
+    rows: Callable[[Arrays], Rows]
+    quality: Quality
+    reference: Callable[[], dict[str, Any]] | None = None
+    first_loss: Callable[[Rows], float] | None = None
+    export: Callable[[Params], Params] = lambda params: params
+
+
+def train_offline(
+    command: str,
+    options: Any,
+    read: Callable[[Path, Chat], list[dict]],
+    make: Callable[[Opened], Training],
+) -> None:
+    """Trains, with held-out numbers before, at POINTS of the steps and after, and writes the model.
+
+    Args:
+      options: with parts `model`, `rows`, `optimizer` and `output`.
+      read: the records of a file.
+    """
+    base = open_model(options.model)
+    records, held = read_both(options.rows, read, base.chat, options.model.seed)
+    lab = open_lab(options, base, [*records, *held])
+    training = make(Opened(base, lab, records, held))
+    with open_session(command, options, options.output) as run:
+        known = None
+        if (reference := training.reference) is not None:
+            known = run_stage(run, "reference", lambda stage: (reference(), {})).arrays
+        rows = training.rows(known)
+        before = measured(run, "before", lambda: training.quality(training.first))
+        fit = make_fit(options.optimizer, total=len(records), quality=training.quality)
+        if training.first_loss is not None:
+            fit = fit._replace(first_loss=training.first_loss(rows))
+        given = (training.lab, rows, training.first, fit)
+        work = run_stage(run, command, lambda stage: (training.recipe(stage, *given), {}))
+        after = measured(run, "after", lambda: training.quality(work.arrays))
+        params = training.export(work.arrays)
+        finish(run, base, params, numbers=compared(before, after), stage=command)
+
+
+def make_fit(options: Optimizer, *, total: int, quality: Quality, updates: int = 1) -> Fit:
+    """The fit of a command, with held-out numbers at POINTS of its steps.
+
+    Args:
+      total: rows that are trained on in one epoch. updates: gradient steps in each step.
+    """
+    steps = options.steps or steps_in(options.epochs, rows=total, batch_size=options.batch_size)
+    heldout = at_points(lambda params, _: middles(quality(params)), steps=steps, points=POINTS)
+    optimizer = guarded(adamw_cosine(options.learning_rate, steps * updates))
+    return Fit(optimizer, steps, options.save_every, heldout, options.micro_batches)
