@@ -3,7 +3,7 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -63,19 +63,14 @@ def _records(path: Path, kind: str, chat: Chat) -> Sequence[Any]:
     return found.records
 
 
-def read_both(
-    options: Rows, read: Callable[[Path, Chat], list[dict]], chat: Chat, seed: int
-) -> tuple[list[dict], list[dict]]:
-    """(training records, held-out records): of a file of their own, or a share of the records.
+def split_rows(options: Rows, records: list[dict], *, seed: int) -> tuple[list[dict], list[dict]]:
+    """(training records, held-out records): a share of the records.
 
     Records with the same prompt stay on one side, unless all prompts are the same.
 
     Raises:
       UserError: one side would be empty.
     """
-    records = read(options.data, chat)
-    if options.heldout_data is not None:
-        return records, read(options.heldout_data, chat)
     if not options.heldout:
         return records, []
     keys: list[Any] = [json.dumps(row["prompt"]) for row in records]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlhf_jax.cli.data import Chat, read_both
+from rlhf_jax.cli.data import Chat, split_rows
 from rlhf_jax.cli.measures import Quality, compared, middles
 from rlhf_jax.cli.options import Optimizer
 from rlhf_jax.cli.session import finish, measured, open_lab, open_model, open_session
@@ -63,8 +63,10 @@ def train_offline(
       read: the records of a file.
     """
     base = open_model(options.model)
-    records, held = read_both(options.rows, read, base.chat, options.model.seed)
-    lab = open_lab(options, base, [*records, *held])
+    paths = [path for path in (options.rows.data, options.rows.heldout_data) if path is not None]
+    lab, files = open_lab(options, base, [(path, read(path, base.chat)) for path in paths])
+    whole, seed = len(files) == 1, options.model.seed
+    records, held = split_rows(options.rows, *files, seed=seed) if whole else files
     training = make(Opened(base, lab, records, held))
     with open_session(command, options, options.output) as run:
         known = None

@@ -260,7 +260,7 @@ def train_rounds(
     """
     base = open_model(job.model)
     records = read_prompts(job.scoring.prompts, base.chat)
-    lab = open_lab(job, base, records, answers=False)
+    lab, (records,) = open_lab(job, base, [(job.scoring.prompts, records)], answers=False)
     lab, first, merge = start_policy(job.adapter, lab, base)
     task = scored_task(job.scoring.reward, records, heldout=job.scoring.heldout)
     indices = np.asarray(task.splits["heldout"][:MEASURED])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from rlhf_jax.checks import check_fields
+from rlhf_jax.data.lengths import LengthPolicy
 
 Tracker = Literal["wandb", "trackio"]
 Dtype = Literal["float32", "bfloat16"]
@@ -19,9 +20,13 @@ class Model:
     dtype: Dtype = "float32"
     """Of the parameters and of matrix products."""
     prompt_length: int = 512
-    """Tokens of a prompt, at most; the end of a longer one is kept and the cut is counted."""
+    """Tokens of a prompt, at most."""
     answer_length: int = 512
-    """Tokens of an answer, at most, its stop token included; the start of a longer one is kept."""
+    """Tokens of an answer, at most, its stop token included."""
+    long_prompts: LengthPolicy = "truncate_left"
+    """What becomes of rows with a longer prompt: error, drop, or truncate on one side; counted."""
+    long_answers: LengthPolicy = "truncate_right"
+    """What becomes of rows with a longer answer."""
     seed: int = 0
     """Of every draw and order."""
     model_parallel: int = 1

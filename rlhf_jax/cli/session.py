@@ -1,6 +1,7 @@
 """What every training command does around its recipe: model and lab, run folder, results."""
 
 import importlib
+import re
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,12 +22,13 @@ from rlhf_jax.models import LoRAConfig, make_lora
 from rlhf_jax.recipes import (
     LanguageLab,
     device_mesh,
+    fitting_records,
     lora_lab,
     make_lab,
     stage_key,
 )
-from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.lab import check_batches
+from rlhf_jax.recipes.lengths import FittingRecords
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.training import (
     Run,
@@ -65,34 +67,70 @@ def vocabulary_of(base: Pretrained) -> Vocabulary:
 
 
 def open_lab(
-    options: Any, base: Pretrained, records: Sequence[dict], *, answers: bool = True
-) -> LanguageLab:
-    """A lab with as many columns as the records need; a note says how many are cut.
+    options: Any,
+    base: Pretrained,
+    files: Sequence[tuple[Path | str, Sequence[dict]]],
+    *,
+    answers: bool = True,
+) -> tuple[LanguageLab, list[list[dict]]]:
+    """A lab with as many columns as the files need, and the records of each that it reads.
+
+    A note for each file says how many are dropped or cut by the policies of the options.
 
     Args:
       options: with a part `model`.
-      records: all of them, with a "prompt" and answers if they have any.
+      files: names and all of their records, with a "prompt" and answers if they have any.
       answers: False for records of prompts: the lab then has columns for the longest answer.
+    Raises:
+      UserError: a record that is too long under "error", or no records left.
     """
-    prompt, answer = options.model.prompt_length, options.model.answer_length
     lab = make_lab(
         base.config,
         vocabulary_of(base),
-        prompt_length=prompt,
-        answer_length=answer,
+        prompt_length=options.model.prompt_length,
+        answer_length=options.model.answer_length,
         seed=options.model.seed,
         mesh=device_mesh(model_parallel=options.model.model_parallel),
+        long_prompts=options.model.long_prompts,
+        long_answers=options.model.long_answers,
+        chat=base.chat,
     )
-    lab = lab._replace(chat=base.chat)
     check_batches(lab, options)
-    rows = records if answers else [{**row, "answer": "."} for row in records]
-    longest = token_lengths(lab, rows).max(axis=1)
-    for name, column, most in (("prompt", 0, prompt), ("answer", 1, answer)):
-        if cut := int((longest[:, column] > most).sum()):
-            print(f"note: {cut} of {len(rows)} rows have more than {most} {name} tokens: cut")
-    prompt = int(min(prompt, longest[:, 0].max()))
-    answer = int(min(answer, longest[:, 1].max())) if answers else answer
-    return lab._replace(prompt_length=prompt, answer_length=answer)
+    found = [_fitting(lab, name, records, answers) for name, records in files]
+    prompt, answer = (max(each) for each in zip(*(one.longest for one in found), strict=True))
+    kept = [[rows[i] for i in one.kept] for one, (_, rows) in zip(found, files, strict=True)]
+    return lab._replace(
+        prompt_length=prompt, answer_length=answer if answers else lab.answer_length
+    ), kept
+
+
+def _fitting(
+    lab: LanguageLab, name: Path | str, records: Sequence[dict], answers: bool
+) -> FittingRecords:
+    """The records that the lab reads by its policies, with a note."""
+    rows = records if answers else [{"prompt": row["prompt"], "answer": "."} for row in records]
+    try:
+        with reading_input():
+            found = fitting_records(lab, rows)
+    except UserError as error:
+        raise UserError(f"{name}: {_as_flags(str(error))}") from error
+    counts = {
+        "{} dropped": found.dropped,
+        f"{{}} prompts cut to {lab.prompt_length} tokens": found.prompts,
+        f"{{}} answers cut to {lab.answer_length} tokens": found.answers,
+    }
+    if parts := [text.format(count) for text, count in counts.items() if count]:
+        print(f"note: {name}: {len(records)} rows, of the too long ones {', '.join(parts)}")
+    return found
+
+
+def _as_flags(message: str) -> str:
+    """Names of a lab's lengths and policies as those of the options."""
+    return re.sub(r"\b(prompt|answer)_length|\blong_(prompts|answers)\b", _flag, message)
+
+
+def _flag(found: re.Match[str]) -> str:
+    return "--" + found[0].replace("_", "-")
 
 
 @contextmanager

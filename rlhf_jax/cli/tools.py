@@ -59,13 +59,17 @@ class Sample:
 def sample(command: str, options: Sample) -> None:
     """Draws and prints answers."""
     base = open_model(options.model)
-    records = [{"prompt": text} for text in options.prompt]
-    records += [] if options.prompts is None else read_prompts(options.prompts, base.chat)
-    if not records:
+    files: list[tuple[Path | str, list[dict]]] = []
+    if options.prompt:
+        files.append(("--prompt", [{"prompt": text} for text in options.prompt]))
+    if options.prompts is not None:
+        files.append((options.prompts, read_prompts(options.prompts, base.chat)))
+    if not files:
         raise UserError("rlhf sample needs prompts: --prompt TEXT or --prompts FILE")
     if options.out is not None and options.out.exists():
         raise UserError(f"{options.out} exists: choose another --out")
-    lab = open_lab(options, base, records, answers=False)
+    lab, kept = open_lab(options, base, files, answers=False)
+    records = [row for rows in kept for row in rows]
     with nullcontext(sys.stdout) if options.out is None else options.out.open("w") as file:
         for prompt, answer in drawn(lab, base.params, records, options):
             print(json.dumps({"prompt": str(prompt), "answer": answer}), file=file, flush=True)
@@ -143,13 +147,13 @@ def _of_policy(options: Evaluate) -> Numbers:
     found: Numbers = {}
     if options.data is not None:
         records = read_answers(options.data, base.chat)
-        lab = open_lab(options, base, records)
+        lab, (records,) = open_lab(options, base, [(options.data, records)])
         found |= answer_loss(lab, records, base.params, batch_size=BATCH)
     if options.prompts is None or not options.reward:
         return found
     records = read_prompts(options.prompts, base.chat)
+    lab, (records,) = open_lab(options, base, [(options.prompts, records)], answers=False)
     task = scored_task(options.reward, records, heldout=0.0)
-    lab = open_lab(options, base, records, answers=False)
     indices = np.arange(len(records))[: options.total]
     measure_answers = partial(answer_quality, task=task, indices=indices, total=options.total)
     found |= measure_answers(lab, ref_params=base.params, params=base.params)
@@ -169,7 +173,7 @@ def win_rate(
     """How often the first model's answer has the higher reward, ties at one half."""
     samples, scores = max(1, round(options.total / len(indices))), []
     for model in models:
-        lab = open_lab(options, model, records, answers=False)
+        lab, _ = open_lab(options, model, [("--prompts", records)], answers=False)
         key = stage_key(lab, "evaluation")
         given = (lab, task, model.params, model.params, indices, key)
         scores.append(overall(task, measure(*given, samples=samples).named))

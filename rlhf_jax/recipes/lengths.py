@@ -12,7 +12,8 @@ class FittingRecords(NamedTuple):
     """Records that the lab reads by its length policies.
 
     kept: number of each record among those given. dropped: how many were left out. prompts,
-    answers: how many of those kept lose tokens of their prompt, or of an answer.
+    answers: how many of those kept lose tokens of their prompt, or of an answer. longest: tokens of
+    the longest prompt and the longest answer of those kept, after truncation.
     """
 
     records: list[dict]
@@ -20,6 +21,7 @@ class FittingRecords(NamedTuple):
     dropped: int
     prompts: int
     answers: int
+    longest: tuple[int, int]
 
 
 def fitting_records(lab: LanguageLab, records: Sequence[dict]) -> FittingRecords:
@@ -49,4 +51,12 @@ def fitting_records(lab: LanguageLab, records: Sequence[dict]) -> FittingRecords
             f"answer_length {lab.answer_length} and dropped; raise them"
         )
     prompts, answers = map(int, long[kept].sum(axis=0))
-    return FittingRecords([records[i] for i in kept], kept, len(long) - len(kept), prompts, answers)
+    prompt, answer = map(int, lengths[kept].max(axis=0))
+    return FittingRecords(
+        records=[records[i] for i in kept],
+        kept=kept,
+        dropped=len(long) - len(kept),
+        prompts=prompts,
+        answers=answers,
+        longest=(min(prompt, lab.prompt_length), min(answer, lab.answer_length)),
+    )
