@@ -103,8 +103,12 @@ def load_model(
 
 def random_model(folder: Path | str, *, seed: int) -> Pretrained:
     """A language model of a folder's shape, with its tokenizer and random weights of its own."""
-    config = read_config(folder)
-    return _described(folder, config, make_transformer(config).init(jax.random.key(seed)))
+
+    def draw(folder: Path, config: TransformerConfig, mesh: Mesh | None) -> Params:
+        del folder, mesh
+        return make_transformer(config).init(jax.random.key(seed))
+
+    return _loaded(draw, Path(folder), None, "float32", "float32")
 
 
 def load_reward(
