@@ -1,19 +1,28 @@
 """What changed, for .ci/run: which long tests to do, and whether a step is needed.
 
-    python .ci/changed.py long           # files with long tests that are due, one a line
+    python .ci/changed.py long           # files with long tests to do now, one a line
     python .ci/changed.py any PATH ...   # exit 0 if a file under one of the paths changed, else 1
+    python .ci/changed.py seconds FILE   # writes .ci/seconds.json from a JUnit report of long tests
 
 Changed is what differs from the last tag, or from the newest commit that is four hours old if that
 is nearer. Without a history everything counts as changed. A file of tests is due if it or a file
 that it imports changed; of the others a fifth is due, another one every four hours. Tests of pages
 and of every experiment's first stage are due always: what they read is no import.
+
+A change at the bottom of the library reaches every test, so what is due is done in order, up to
+BUDGET: first what is due always, then tests that changed or import a changed file themselves, then
+this turn's fifth, then those reached through other files. What is left out is
+named on standard error; .ci/nightly does everything.
 """
 
+import json
 import re
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ElementTree
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -25,6 +34,9 @@ from import_graph import import_graph, imports, reachable  # noqa: E402  # ty: i
 
 HOURS = 4
 SHARES = 5
+BUDGET = 720.0  # seconds of processor time: six minutes on two cores
+USUAL = 15.0  # of a file that was not timed yet
+SECONDS = ROOT / ".ci" / "seconds.json"
 ALWAYS = re.compile("/pages/|test_first_stages")
 EVERYWHERE = ("pyproject.toml", "constraints.txt", "tests/conftest.py")
 
@@ -67,49 +79,97 @@ def graph() -> dict[str, set[str]]:
     return import_graph(ROOT)
 
 
-@cache
-def sources(path: Path) -> set[str]:
-    """Paths of the test file and of what it imports, helpers among the tests included.
-
-    The test of an experiment may run it by its name.
-    """
+def read_files(path: Path) -> set[Path]:
+    """The test file and the helpers among the tests that it imports."""
     helpers = {file.stem: file for file in (ROOT / "tests").rglob("*.py")}
     read: set[Path] = set()
     todo = [path]
-    names = {f"experiments.{path.stem.removeprefix('test_')}.run"}
     while todo:
         file = todo.pop()
         read.add(file)
-        here = {name for name, _ in imports(file, ROOT)}
-        names |= here
-        heads = {name.split(".")[0] for name in here} & helpers.keys()
+        heads = {name.split(".")[0] for name, _ in imports(file, ROOT)} & helpers.keys()
         todo += [helpers[head] for head in heads if helpers[head] not in read]
-    names |= {".".join(name.split(".")[:i]) for name in names for i in range(1, 9)}
-    modules = {other for name in names for other in reachable(name, graph())} | names
+    return read
+
+
+def paths_of(modules: set[str]) -> set[str]:
+    """The files that a module of this name may be in."""
     stems = {module.replace(".", "/") for module in modules}
-    files = {str(file.relative_to(ROOT)) for file in read}
-    return files | {f"{stem}.py" for stem in stems} | {f"{stem}/__init__.py" for stem in stems}
+    return {f"{stem}.py" for stem in stems} | {f"{stem}/__init__.py" for stem in stems}
+
+
+@cache
+def sources(path: Path) -> tuple[set[str], set[str]]:
+    """(paths of the test file, its helpers and what they import, paths of all that these import).
+
+    The test of an experiment may run it by its name.
+    """
+    read = read_files(path)
+    names = {name for file in read for name, _ in imports(file, ROOT)}
+    names |= {f"experiments.{path.stem.removeprefix('test_')}.run"}
+    near = {str(file.relative_to(ROOT)) for file in read} | paths_of(
+        names | {name.rpartition(".")[0] for name in names}
+    )
+    names |= {".".join(name.split(".")[:i]) for name in names for i in range(1, 9)}
+    far = {other for name in names for other in reachable(name, graph())} | names
+    return near, near | paths_of(far)
 
 
 def long_runs(now: float) -> list[str]:
-    """Test files with long tests that are due."""
+    """Test files with long tests that are due, the nearest to a change first."""
     changed = changed_files()
     everything = changed is None or not changed.isdisjoint(EVERYWHERE)
     turn = int(now / 3600 / HOURS) % SHARES
-    due = []
+    ranks = {}
     for path in long_tests():
         name = str(path.relative_to(ROOT))
-        touched = everything or ALWAYS.search(name) or changed & sources(path)
-        if touched or zlib.crc32(name.encode()) % SHARES == turn:
-            due.append(name)
-    return due
+        near, far = sources(path)
+        if ALWAYS.search(name):
+            ranks[name] = 0
+        elif changed and changed & near:
+            ranks[name] = 1
+        elif zlib.crc32(name.encode()) % SHARES == turn:
+            ranks[name] = 2
+        elif everything or (changed and changed & far):
+            ranks[name] = 3
+    # Equals in another order every four hours, so that the budget leaves out others each time.
+    return sorted(ranks, key=lambda name: (ranks[name], zlib.crc32(f"{name} {turn}".encode())))
+
+
+def within(due: list[str], seconds: dict[str, float], budget: float) -> list[str]:
+    """The first of the files that are due which fit into the budget together."""
+    kept, spent = [], 0.0
+    for name in due:
+        if spent + seconds.get(name, USUAL) <= budget:
+            kept.append(name)
+            spent += seconds.get(name, USUAL)
+    return kept
+
+
+def file_seconds(report: Path) -> dict[str, float]:
+    """Seconds of each test file, from a JUnit report."""
+    seconds: dict[str, float] = defaultdict(float)
+    for case in ElementTree.parse(report).iter("testcase"):
+        parts = case.get("classname", "").split(".")
+        while parts and not (ROOT / f"{'/'.join(parts)}.py").is_file():
+            parts.pop()  # a class of tests
+        seconds[f"{'/'.join(parts)}.py"] += float(case.get("time", 0))
+    return {name: round(spent, 1) for name, spent in sorted(seconds.items()) if spent >= 0.5}
 
 
 def main(arguments: list[str]) -> int:
     """The command line."""
     match arguments:
         case ["long"]:
-            print("\n".join(long_runs(time.time())))
+            due = long_runs(time.time())
+            kept = within(due, json.loads(SECONDS.read_text()), BUDGET)
+            print("\n".join(kept))
+            left = [name for name in due if name not in kept]
+            if left:
+                print(f"left to .ci/nightly: {len(left)} files: {' '.join(left)}", file=sys.stderr)
+            return 0
+        case ["seconds", report]:
+            SECONDS.write_text(json.dumps(file_seconds(Path(report)), indent=1) + "\n")
             return 0
         case ["any", *paths]:
             changed = changed_files()

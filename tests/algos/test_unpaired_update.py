@@ -52,6 +52,7 @@ def test_kto_measures_its_answers_against_the_mismatched_ones():
     np.testing.assert_allclose(state.params - PARAMS, moved, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_label_is_enough_for_apo_zero():
     loss = partial(apo_zero_unpaired_loss, beta=1.0)
     batch = replace(BATCH, mismatched=None, ref_mismatched_logps=None)

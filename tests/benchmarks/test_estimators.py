@@ -175,6 +175,7 @@ def test_gae(kind, gae_lambda):
     assert exact or (abs(value.bias) > 1e-3 and gradient.bias > 0.01)
 
 
+@pytest.mark.long
 def test_gae_buys_spread_with_lambda():
     stds = [[moment.std for moment in worlds.gae_moments("right", x)] for x in (0.0, 0.5, 1.0)]
     assert stds == sorted(stds)

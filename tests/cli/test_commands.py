@@ -25,6 +25,7 @@ def numbers(out):
     return json.loads((out / "summary.json").read_text())["numbers"]
 
 
+@pytest.mark.long
 def test_sft_on_a_text_file_lowers_the_heldout_loss_and_leaves_all_results(
     tmp_path, model, files, capsys
 ):

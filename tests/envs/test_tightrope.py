@@ -32,6 +32,7 @@ def test_one_action_leads_back_and_every_other_one_away():
     np.testing.assert_allclose(world.mdp.rewards[2, :, 1], -np.arange(9) / 8, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_expected_costs_by_hand():
     """Two offsets: off the rope with p = slip (A - 1) / A, whatever the offset, and 1 per step."""
     world = tightrope(jax.random.key(1), horizon=4, num_offsets=2, num_actions=4)

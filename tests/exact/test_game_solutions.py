@@ -87,6 +87,7 @@ def test_nash_policies_known_in_closed_form(game, nash_probs):
     assert lotteries.dimension == 0
 
 
+@pytest.mark.long
 @some_games
 @seeds
 def test_the_certificate_bounds_the_exploitability(seed):

@@ -196,6 +196,7 @@ def test_dueling_pairs():
     assert queries.thompson_pair(features, draws).tolist() == [0, 1]
 
 
+@pytest.mark.long
 def test_top_and_gumbel_top():
     scores = jnp.array([0.1, 0.9, 0.5, 0.9])
     assert query_batches.top(scores, 3).tolist() == [1, 3, 2]

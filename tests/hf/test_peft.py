@@ -51,6 +51,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.long
 def test_an_adapter_comes_back_bit_for_bit(tmp_path):
     write_model(tmp_path / "model")
     model = load_model(tmp_path / "model")

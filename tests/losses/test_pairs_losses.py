@@ -333,6 +333,7 @@ def test_other_divergences_do_see_a_constant(score):
     assert float(jnp.min(jnp.abs(moved - loss(*PAIRS)))) > 1e-2
 
 
+@pytest.mark.long
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(numbers=four, rate=st.floats(0.0, 0.4))
 def test_what_swapping_the_answers_costs(numbers, rate):

@@ -121,6 +121,7 @@ def test_on_policy_the_expected_gradient_is_exact(loss):
     np.testing.assert_allclose(grad, exact_gradient(logits, rewards), rtol=0, atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", [p3o_v1_loss, p3o_v2_loss])
 def test_off_policy_the_unclipped_expected_gradient_is_exact(loss):
     logits, old_logits, rewards = bandit(1)

@@ -47,6 +47,7 @@ def documents(segments):
             yield row, np.flatnonzero(line == segment)
 
 
+@pytest.mark.long
 @EVERY
 def test_documents_are_computed_as_if_they_stood_alone(kind):
     """Also that neither padding nor the neighbours in a packed row matter."""
@@ -90,6 +91,7 @@ def test_steps_continue_a_prefill(kind):
     )
 
 
+@pytest.mark.long
 @EVERY
 def test_a_fresh_layer_is_the_identity_and_every_parameter_can_learn(kind):
     """With noise, every leaf has a gradient; without, hidden states are the normed embeddings."""
@@ -206,6 +208,7 @@ def test_positions_beyond_the_last_are_nan_and_a_cache_for_them_is_refused(kind)
         model.prefill(params, ids, positions, segments, limit + 1)
 
 
+@pytest.mark.long
 def test_chunked_log_probs_have_the_soft_cap():
     model, params, _ = compiled("alternating")
     ids = batch()[0]

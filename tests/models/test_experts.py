@@ -56,6 +56,7 @@ def test_products_in_blocks_equal_dense_ones_value_and_gradient(normalise):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4), got, want)
 
 
+@pytest.mark.long
 def test_all_tokens_may_choose_the_same_experts():
     """No capacity: with one expert far ahead, all tokens still get it and the runner-up."""
     module, x = draw()
@@ -110,6 +111,7 @@ def test_load_balance_loss_by_hand():
     assert float(module.load_balance_loss(even, cut)) == pytest.approx(19 / 18)
 
 
+@pytest.mark.long
 def test_the_router_loss_of_a_model_counts_no_padding_and_evens_the_load():
     model = make_transformer(KINDS["experts"])
     params = random_params(model.init)
@@ -128,6 +130,7 @@ def test_the_router_loss_of_a_model_counts_no_padding_and_evens_the_load():
     assert float(loss(params, ids, positions, segments)[0]) < start - 0.1
 
 
+@pytest.mark.long
 def test_a_router_is_evened_while_the_model_is_fine_tuned():
     """SFT plus a large load-balance loss; two micro-batches of equal weight average it."""
     moe = MoEConfig(experts=5, experts_per_token=2, load_balance_weight=10.0)
@@ -165,6 +168,7 @@ def test_a_model_without_experts_has_no_router_loss():
         jax.eval_shape(model.router_loss, params, ones, ones, ones)
 
 
+@pytest.mark.long
 def test_experts_split_over_devices_equal_one_device():
     """Four devices hold a part of every expert, and two copies share the rows."""
     model = make_transformer(dataclasses.replace(KINDS["experts"], vocab_size=16, num_kv_heads=4))
@@ -184,6 +188,7 @@ def test_experts_split_over_devices_equal_one_device():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3), got, want)
 
 
+@pytest.mark.long
 def test_experts_map_over_seeds():
     model = make_transformer(KINDS["experts"])
     many = jax.vmap(model.init)(jax.random.split(jax.random.key(0), 2))

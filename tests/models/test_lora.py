@@ -59,6 +59,7 @@ def answers(seed):
     return language_trajectory(ids[:, :3], full, ids[:, 3:], full)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layerwise", [False, True])
 def test_step_0_is_the_base_bit_for_bit(layerwise):
     lora = make_lora(config(targets=(*LINEAR, "*embed")), MODEL.axes())
@@ -81,6 +82,7 @@ def test_magnitudes_start_at_the_base_too():
             np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stabilised", [False, True])
 def test_the_sum_written_out(stabilised):
     lora = make_lora(config(rank_stabilised=stabilised), MODEL.axes())

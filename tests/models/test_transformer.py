@@ -34,6 +34,7 @@ def rows(seed=0):
     return ids, positions, segments
 
 
+@pytest.mark.long
 def test_only_relative_positions_matter():
     model = make_transformer(tiny())
     params = random_params(model.init)

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from rlhf_jax import hf
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -10,6 +12,7 @@ PAGE = (DOCS / "huggingface.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
+@pytest.mark.long
 def test_the_code_runs_from_top_to_bottom(capsys):
     names: dict = {}
     for block in BLOCKS:

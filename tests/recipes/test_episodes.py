@@ -220,6 +220,7 @@ def test_an_episode_with_a_turn_without_reward_is_left_out(tmp_path, objective):
         assert rows[0]["scores/mean"] == 1.0
 
 
+@pytest.mark.long
 def test_a_step_that_raises_stops_with_the_number_of_the_prompt(tmp_path):
     def breaks(index, history, answer):
         if index == 5:

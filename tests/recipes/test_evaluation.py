@@ -106,6 +106,7 @@ def test_best_of_n_chooses_by_the_reward_model(tmp_path):
     np.testing.assert_allclose(curve["kl"], [0.0, 0.431946], atol=1e-6)
 
 
+@pytest.mark.long
 def test_best_of_n_of_a_constant_reward_is_the_first_answer(tmp_path):
     with open_run(tmp_path, slug="best", config={}) as run:
         best = best_of_n(run, LAB, TASK, words(red=1.0), 0 * SCORES, INDICES, KEY, n=2)

@@ -240,6 +240,7 @@ def test_grpo_with_k3_is_its_loss():
     np.testing.assert_allclose(gradient(method, MOVED, batch), jax.grad(loss)(MOVED), atol=1e-6)
 
 
+@pytest.mark.long
 def test_dr_grpo_is_its_loss():
     method = dr_grpo(LAB, samples=3)
     batch, old = columns_of(method)

@@ -45,6 +45,7 @@ def test_every_method_logs_scores_kl_and_lengths():
     assert float(metrics["answers/length"]) == 3.0
 
 
+@pytest.mark.long
 def test_training_reads_the_ids_that_were_sampled():
     """No text is made of an answer and read again: [5, 5, 5] stays three tokens."""
     batch, _, _ = prepared()

@@ -107,6 +107,7 @@ def test_the_loss_is_cross_entropy_of_steps():
     assert callable(make_update(lambda params, trajectory: params, optax.sgd(1.0)))
 
 
+@pytest.mark.long
 def test_a_model_learns_the_labels_and_rewards_by_them(tmp_path):
     """Steps with the word good are right."""
     kinds = [("good", "bad"), ("bad", "good"), ("good", "good"), ("bad", "bad")]

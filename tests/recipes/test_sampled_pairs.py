@@ -32,6 +32,7 @@ def test_the_better_word_is_chosen_and_ties_are_left_out(run):
     assert [again[i] for i in range(len(again))] == rows
 
 
+@pytest.mark.long
 def test_no_pair_left_says_which_option_to_change(run):
     with pytest.raises(UserError, match=r"none of the 6 train pairs is left: .* raise the temper"):
         sample_pairs(run, LAB, TAUGHT, words(red=1.0), INDICES, **FACTS)

@@ -124,6 +124,7 @@ def test_online_ipo_is_mirror_descent_against_its_opponent(seed):
         close(one_update(method, old, prefs, start=other), want)
 
 
+@pytest.mark.long
 @SEEDS
 def test_online_ipo_against_the_average_is_fictitious_play(seed):
     prefs, ref, old, other, third = drawn(seed)

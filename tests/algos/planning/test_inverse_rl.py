@@ -108,6 +108,7 @@ def test_one_step_is_a_bandit():
     np.testing.assert_allclose(plan[0], regularised_optimum(rewards, ref[0], beta=0.3), rtol=2e-5)
 
 
+@pytest.mark.long
 def test_a_uniform_reference_is_max_ent_and_the_clone_is_rlhf():
     """Uniform and zero references plan alike; without a reward the plan is the clone."""
     mdp = world()

@@ -178,6 +178,7 @@ def test_each_answer_meets_its_group_and_the_past_but_never_itself():
     np.testing.assert_array_equal(second.memory.rounds[2], [0, 0, -1])
 
 
+@pytest.mark.long
 def test_a_queue_that_is_there_from_the_start_changes_no_round():
     """All states then have one structure, which checkpoints need."""
     arena = toy.arena(TABLE_DRAW, toy.matrix_judge, 0.1)

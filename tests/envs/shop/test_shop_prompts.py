@@ -8,17 +8,20 @@ from rlhf_jax.envs import shop
 from rlhf_jax.envs.shop.answers import best_product, product_fit
 from rlhf_jax.envs.shop.catalogue import DISTINCT_PROMPTS, coded_rows
 
-PROMPTS = [shop.make_prompt(3, index) for index in range(3000)]
+
+@pytest.fixture(scope="module")
+def prompts():
+    return [shop.make_prompt(3, index) for index in range(3000)]
 
 
-def test_prompt_is_a_function_of_seed_and_index():
-    assert [shop.make_prompt(3, index) for index in (7, 2999)] == [PROMPTS[7], PROMPTS[2999]]
-    assert shop.make_prompt(4, 7) != PROMPTS[7]
+def test_prompt_is_a_function_of_seed_and_index(prompts):
+    assert [shop.make_prompt(3, index) for index in (7, 2999)] == [prompts[7], prompts[2999]]
+    assert shop.make_prompt(4, 7) != prompts[7]
 
 
 @pytest.mark.long
-def test_no_text_occurs_twice():
-    assert len({prompt.text for prompt in PROMPTS}) == len(PROMPTS)
+def test_no_text_occurs_twice(prompts):
+    assert len({prompt.text for prompt in prompts}) == len(prompts)
     codes = {tuple(coded_rows(3, index)) for index in range(50_000)}
     far = {tuple(coded_rows(3, DISTINCT_PROMPTS - 1 - index)) for index in range(10_000)}
     assert len(codes) == 50_000
@@ -31,23 +34,23 @@ def test_index_out_of_range_is_refused(index):
         shop.make_prompt(0, index)
 
 
-def test_length_words_and_spacing():
+def test_length_words_and_spacing(prompts):
     vocabulary = set(shop.words())
     assert len(vocabulary) == len(shop.words()) <= 400
-    lengths = [len(shop.split_words(prompt.text)) for prompt in PROMPTS]
+    lengths = [len(shop.split_words(prompt.text)) for prompt in prompts]
     assert shop.MAX_PROMPT_WORDS <= 64
     assert 50 < max(lengths) <= shop.MAX_PROMPT_WORDS
-    for prompt in PROMPTS:
+    for prompt in prompts:
         assert " ".join(shop.split_words(prompt.text)) == prompt.text
         assert set(shop.split_words(prompt.text)) <= vocabulary
 
 
-def test_shares_of_kinds():
-    kinds = Counter(prompt.kind for prompt in PROMPTS)
+def test_shares_of_kinds(prompts):
+    kinds = Counter(prompt.kind for prompt in prompts)
     assert set(kinds) == set(shop.KINDS)
-    assert kinds["unsafe"] / len(PROMPTS) == pytest.approx(0.18, abs=0.03)
-    assert kinds["looks_unsafe"] / len(PROMPTS) == pytest.approx(0.18, abs=0.03)
-    tasks = Counter((prompt.kind, prompt.task) for prompt in PROMPTS)
+    assert kinds["unsafe"] / len(prompts) == pytest.approx(0.18, abs=0.03)
+    assert kinds["looks_unsafe"] / len(prompts) == pytest.approx(0.18, abs=0.03)
+    tasks = Counter((prompt.kind, prompt.task) for prompt in prompts)
     assert set(tasks) == {
         ("shop", "recommend"),
         ("unsafe", "refuse"),
@@ -56,8 +59,8 @@ def test_shares_of_kinds():
     }
 
 
-def test_json_round_trip():
-    for prompt in PROMPTS[:300]:
+def test_json_round_trip(prompts):
+    for prompt in prompts[:300]:
         line = prompt.to_json()
         assert "\n" not in line
         assert shop.Prompt.from_json(line) == prompt
@@ -69,9 +72,9 @@ def test_json_of_something_else_is_refused(line):
         shop.Prompt.from_json(line)
 
 
-def test_lines_show_the_catalogue_and_hide_the_unknown():
+def test_lines_show_the_catalogue_and_hide_the_unknown(prompts):
     hidden = 0
-    for prompt in PROMPTS[:500]:
+    for prompt in prompts[:500]:
         rows = prompt.text.split(" customer :")[0].removeprefix("shop : ").removesuffix(" .")
         for row, product in zip(rows.split(" . "), prompt.products, strict=True):
             words = row.split()
@@ -88,8 +91,8 @@ def test_lines_show_the_catalogue_and_hide_the_unknown():
     assert hidden > 100
 
 
-def test_every_purchase_has_a_fair_choice():
-    for prompt in PROMPTS:
+def test_every_purchase_has_a_fair_choice(prompts):
+    for prompt in prompts:
         if prompt.task == "recommend":
             best = best_product(prompt)
             assert best.in_stock
