@@ -32,6 +32,7 @@ ROOMS = {
     "exact": {"ops", "envs"},
     "sampling": {"types", "ops", "policies", "envs", "data"},
     "data": {"types"},
+    "labelling": {"data"},
     "hf": {"types", "models", "data", "sharding"},
     "rewards": {"types"},
     "sharding": {"types"},
@@ -45,7 +46,7 @@ ROOMS = {
     },
     "cli": {
         *("types", "ops", "losses", "algos", "models", "policies", "rewards", "sampling", "data"),
-        *("hf", "sharding", "training", "recipes", "reports"),
+        *("hf", "labelling", "sharding", "training", "recipes", "reports"),
     },
     "labs": {
         *("types", "ops", "losses", "algos", "models", "policies", "feedback", "envs", "sampling"),

@@ -71,6 +71,13 @@ COMMANDS = {
         "Evaluate",
         "evaluate",
     ),
+    "label": Command(
+        "Give feedback",
+        "a local page that asks people which answer is better",
+        "rlhf_jax.cli.label",
+        "Label",
+        "label",
+    ),
     "convert": Command(
         _TOOLS, "another precision, other files", "rlhf_jax.cli.tools", "Convert", "convert"
     ),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rlhf_jax.data.fields import Fields
-from rlhf_jax.data.formats import answers, pairs, rankings, steps
+from rlhf_jax.data.formats import answers, labels, pairs, rankings, steps
 from rlhf_jax.data.formats.prompts import Parsed
 from rlhf_jax.data.formats.text_pairs import PREDICTIONS, qa_row
 
@@ -122,6 +122,15 @@ FORMATS = (
         },
     ),
     Format(
+        "label_pairs",
+        "pairs",
+        ("judgement", "prompt", "chosen", "rejected", "choice"),
+        labels.label_pair,
+        {"judgement": {}, "prompt": "2+2?", "chosen": "4", "rejected": "5", "choice": "left"},
+        beside=("margin", "tools"),
+        skipped=("judgement", "answers"),
+    ),
+    Format(
         "reward_bench_2",
         "rankings",
         ("prompt", "chosen", "rejected"),
@@ -216,6 +225,7 @@ FORMATS = (
         rankings.answers_scores,
         {"prompt": "2+2?", "answers": ["4", "5"], "scores": [1.0, 0.0]},
         beside=BESIDE,
+        skipped=("judgement", "criteria"),
     ),
     Format(
         "stepwise",
@@ -224,6 +234,18 @@ FORMATS = (
         steps.stepwise,
         {"prompt": "1+1+1?", "completions": ["1+1=2.", "2+1=4."], "labels": [True, False]},
         beside=BESIDE,
+    ),
+    Format(
+        "label_spans",
+        "steps",
+        ("judgement", "prompt", "answer", "spans"),
+        labels.label_spans,
+        {
+            "judgement": {},
+            "prompt": "1+1+1?",
+            "answer": "1+1=2. 2+1=4.",
+            "spans": [{"start": 7, "end": 13, "quality": "bad"}],
+        },
     ),
     Format(
         "rated_steps",
