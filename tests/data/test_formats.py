@@ -187,6 +187,8 @@ EXPECTED = {
             Answer((user("Name a colour."),), (assistant("Red."),)),
         ],
     ),
+    "label_pairs.jsonl": ("label_pairs", [Pair("2+2?", "4", "5", margin=2.0)]),
+    "label_spans.jsonl": ("label_spans", [Steps("1+1+1?", ("1+1=2.", "2+1=4."), (1.0, 0.0))]),
     "prompt_completion.jsonl": ("prompt_completion", [Answer("The sky is", " blue.")]),
     "text.jsonl": ("text", [Answer("", "Once upon a time.")]),
     "documents.txt": (

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -69,13 +70,12 @@ class Tab:
         return found["result"].get("value")
 
     def until(self, condition, seconds=10):
-        """Waits until an expression in the page is true."""
-        waited = self.run(
-            f"(async () => {{ const end = Date.now() + {1000 * seconds};"
-            f"while (!({condition}) && Date.now() < end) await new Promise(r => setTimeout(r, 20));"
-            f"return Boolean({condition}); }})()"
-        )
-        assert waited, f"{condition} in {self.run('document.body.innerText')}"
+        """Waits until an expression is true, of a page that may still be loading."""
+        script = f"(() => {{ try {{ return Boolean({condition}) }} catch {{ return false }} }})()"
+        end = time.monotonic() + seconds
+        while not self.run(script):
+            assert time.monotonic() < end, f"{condition} in {self.run('document.body.innerText')}"
+            time.sleep(0.02)
 
     def open(self, address):
         self.call("Page.navigate", url=address)
