@@ -71,15 +71,15 @@ COMMANDS = {
         "Evaluate",
         "evaluate",
     ),
+    "convert": Command(
+        _TOOLS, "another precision, other files", "rlhf_jax.cli.tools", "Convert", "convert"
+    ),
     "label": Command(
         "Give feedback",
         "a local page that asks people which answer is better",
         "rlhf_jax.cli.label",
         "Label",
         "label",
-    ),
-    "convert": Command(
-        _TOOLS, "another precision, other files", "rlhf_jax.cli.tools", "Convert", "convert"
     ),
 }
 
