@@ -10,7 +10,7 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.labelling import (
     Access,
     LabelSession,
-    Task,
+    LabelTask,
     agreement,
     is_loopback,
     open_labels,
@@ -73,11 +73,11 @@ def label(command: str, options: Label) -> None:
         _say_result(labels)
 
 
-def _task(options: Label) -> tuple[Task, dict]:
+def _task(options: Label) -> tuple[LabelTask, dict]:
     if options.out.exists() and options.data.exists() and options.out.samefile(options.data):
         raise UserError(f"--out {options.out} is the file of --data; choose another")
     with reading_input():
-        task = Task(options.kind, options.criteria, options.categories, options.seed)
+        task = LabelTask(options.kind, options.criteria, options.categories, options.seed)
         return task, read_items(options.data, options.kind)
 
 

@@ -20,7 +20,7 @@ class BadLabel(Exception):
 
 
 @dataclass(frozen=True)
-class Task:
+class LabelTask:
     """What is asked.
 
     criteria: of ratings. categories: of spans. seed: of both orders.
@@ -40,7 +40,9 @@ class Task:
                 raise ValueError(f"{name} must be different names, at least one")
 
 
-def label_row(task: Task, item: Item, annotator: str, message: dict[str, Any]) -> dict[str, Any]:
+def label_row(
+    task: LabelTask, item: Item, annotator: str, message: dict[str, Any]
+) -> dict[str, Any]:
     """A row of the file, with the judgement first: by whom, of which item, in which order shown.
 
     Raises:
@@ -62,7 +64,7 @@ def label_row(task: Task, item: Item, annotator: str, message: dict[str, Any]) -
     return {"judgement": judgement, "prompt": item.prompt, **made, **tools}
 
 
-def _pair(task: Task, item: Item, order: list[int], message: dict[str, Any]) -> dict[str, Any]:
+def _pair(task: LabelTask, item: Item, order: list[int], message: dict[str, Any]) -> dict[str, Any]:
     """Without a winner, "chosen" and "rejected" are null, so that nobody learns from them."""
     choice, strength = message.get("choice"), message.get("strength")
     if choice not in CHOICES:
@@ -81,7 +83,9 @@ def _pair(task: Task, item: Item, order: list[int], message: dict[str, Any]) -> 
     }
 
 
-def _ratings(task: Task, item: Item, order: list[int], message: dict[str, Any]) -> dict[str, Any]:
+def _ratings(
+    task: LabelTask, item: Item, order: list[int], message: dict[str, Any]
+) -> dict[str, Any]:
     """A rating of an answer is the mean of its criteria."""
     given = message.get("ratings")
     if not isinstance(given, dict) or given.keys() != {*task.criteria}:
@@ -101,7 +105,9 @@ def _ratings(task: Task, item: Item, order: list[int], message: dict[str, Any]) 
     return {"answers": list(item.answers), "ratings": means, "criteria": by_name}
 
 
-def _spans(task: Task, item: Item, order: list[int], message: dict[str, Any]) -> dict[str, Any]:
+def _spans(
+    task: LabelTask, item: Item, order: list[int], message: dict[str, Any]
+) -> dict[str, Any]:
     """Positions count characters of the answer (code points), the end excluded."""
     (answer,) = item.answers
     given = message.get("spans")
@@ -110,7 +116,7 @@ def _spans(task: Task, item: Item, order: list[int], message: dict[str, Any]) ->
     return {"answer": answer, "spans": [_span(task, answer, each) for each in given]}
 
 
-def _span(task: Task, answer: str, span: Any) -> dict[str, Any]:
+def _span(task: LabelTask, answer: str, span: Any) -> dict[str, Any]:
     found = span if isinstance(span, dict) else {}
     start, end = (_position(found.get(name)) for name in ("start", "end"))
     if not 0 <= start < end <= len(answer):

@@ -7,7 +7,7 @@ from typing import Any
 from rlhf_jax.labelling.items import Item, shown_answer, shown_prompt
 from rlhf_jax.labelling.label_file import LabelFile
 from rlhf_jax.labelling.order import answer_order, row_order
-from rlhf_jax.labelling.rows import BadLabel, Task, label_row
+from rlhf_jax.labelling.rows import BadLabel, LabelTask, label_row
 
 LONGEST_NAME = 64
 
@@ -19,7 +19,7 @@ class LabelSession:
     items: by key. annotator: name of those who give none.
     """
 
-    task: Task
+    task: LabelTask
     items: dict[str, Item]
     labels: LabelFile
     annotator: str = ""

@@ -1,21 +1,11 @@
 """Three questions with two answers each, and a session on them."""
 
-import json
 from contextlib import ExitStack
 
 import pytest
+from labelled_rows import ROWS, write_rows
 
-from rlhf_jax.labelling import LabelSession, Task, open_labels, read_items
-
-ROWS = [
-    {"prompt": f"{i}+{i}?", "answers": [f"It is {2 * i}.", f"It is {i}."], "models": ["x", "y"]}
-    for i in range(1, 4)
-]
-
-
-def write_rows(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+from rlhf_jax.labelling import LabelSession, LabelTask, open_labels, read_items
 
 
 @pytest.fixture
@@ -36,6 +26,6 @@ def start(data, out):
         def begin(kind="pairs", **settings):
             stack.close()
             labels = stack.enter_context(open_labels(out, kind))
-            return LabelSession(Task(kind, **settings), read_items(data, kind), labels)
+            return LabelSession(LabelTask(kind, **settings), read_items(data, kind), labels)
 
         yield begin

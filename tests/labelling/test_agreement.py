@@ -24,6 +24,12 @@ def test_alpha_of_chance_is_zero_and_of_one_value_undefined():
     assert krippendorff_alpha([[1, 1], [1, 1]], interval=False) is None
 
 
+def agreed(rows):
+    found = agreement(rows)
+    assert found is not None
+    return found
+
+
 def pair(annotator, item, shown, choice):
     judgement = {"kind": "pairs", "annotator": annotator, "item": item, "shown": shown}
     return {"judgement": judgement, "choice": choice}
@@ -37,7 +43,7 @@ def test_choices_agree_by_answer_not_by_side():
         pair("bob", "2", [1, 0], "tie"),
         pair("ann", "3", [0, 1], "tie"),
     ]
-    found = agreement(rows)
+    found = agreed(rows)
     # Values (0, 0) and (1, 2): o has 2 pairs (0, 0) and one each of (1, 2), (2, 1); n = (2, 1, 1).
     # alpha = 1 - 3 * 2 / (2 * (2 + 2 + 1)) = 0.4.
     assert found[:3] == (("ann", "bob"), 2, 0.5)
@@ -54,7 +60,7 @@ def test_ratings_agree_by_answer_and_criterion_and_marks_by_word():
 
     # Values (1, 1) and (4, 5): distances 1 within; n = (2, 1, 1), squares 9, 16, 1.
     # alpha = 1 - 3 * 2 / (2 * (2 * 9 + 2 * 16 + 1)) = 1 - 3 / 51.
-    found = agreement([rating("ann", [1, 4]), rating("bob", [1, 5])])
+    found = agreed([rating("ann", [1, 4]), rating("bob", [1, 5])])
     assert (found.units, found.equal) == (2, 0.5)
     assert found.alpha == pytest.approx(1 - 3 / 51)
 
@@ -64,12 +70,12 @@ def test_ratings_agree_by_answer_and_criterion_and_marks_by_word():
         return {"judgement": judgement, "answer": "It is five now", "spans": found}
 
     # Words: 0 0 2 1 by ann, 0 0 2 0 by bob, who marked half of "five".
-    found = agreement([marks("ann", (6, 10, "bad"), (11, 14, "good")), marks("bob", (6, 8, "bad"))])
+    found = agreed([marks("ann", (6, 10, "bad"), (11, 14, "good")), marks("bob", (6, 8, "bad"))])
     assert (found.units, found.equal) == (4, 0.75)
 
 
 def test_one_annotator_has_no_agreement_and_equal_judgements_no_alpha():
     assert agreement([pair("ann", "1", [0, 1], "left")]) is None
-    found = agreement([pair(name, "1", [0, 1], "tie") for name in ("ann", "bob")])
+    found = agreed([pair(name, "1", [0, 1], "tie") for name in ("ann", "bob")])
     assert found.alpha is None
     assert "undefined, all are equal" in found.note()

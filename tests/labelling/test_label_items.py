@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import write_rows
+from labelled_rows import write_rows
 
 from rlhf_jax.labelling import read_items
 from rlhf_jax.labelling.items import shown_answer, shown_prompt

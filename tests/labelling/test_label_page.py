@@ -7,8 +7,7 @@ import json
 
 import pytest
 from chromium import SHIFT, find_chromium, open_tab
-from conftest import write_rows
-from test_label_server import serving
+from labelled_rows import serving, write_rows
 
 from rlhf_jax.data.formats import read_rows
 

@@ -4,12 +4,11 @@ import http.client
 import json
 import re
 import socket
-from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from labelled_rows import serving
 
 from rlhf_jax import labelling
 from rlhf_jax.labelling import Access, is_loopback, open_server
@@ -104,19 +103,6 @@ def test_the_page_asks_nobody_else_and_makes_no_markup_of_texts():
     assert "default-src 'none'" in HEADERS["Content-Security-Policy"]
     for name in re.findall(r'\$\("([a-z]+)"\)', texts[".js"]):
         assert f'id="{name}"' in texts[".html"] or f'id: "{name}"' in texts[".js"], name
-
-
-@contextmanager
-def serving(session):
-    """The address of a running server."""
-    with open_server(session, Access("127.0.0.1", 0)) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.server_address
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def send(address, method, target, body=None, headers=None):

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from conftest import ROWS, write_rows
+from labelled_rows import ROWS, write_rows
 
 from rlhf_jax.data.formats import read_rows
 from rlhf_jax.data.records import Pair, Ranking, Steps
-from rlhf_jax.labelling.rows import BadLabel, Task, label_row
+from rlhf_jax.labelling.rows import BadLabel, LabelTask, label_row
 from rlhf_jax.labelling.session import describe_task, judge, show_next, undo
 
 ANN, BOB = {"annotator": "ann"}, {"annotator": "bob"}
@@ -199,7 +199,7 @@ def test_time_that_makes_no_sense_is_left_out(start, seconds):
 def test_a_task_has_a_kind_and_different_names(start):
     assert describe_task(start("spans"), {})["categories"][0] == "facts"
     with pytest.raises(ValueError, match="kind must be one of pairs"):
-        Task("stars")
+        LabelTask("stars")
     for names in ((), ("a", "a"), (" ",)):
         with pytest.raises(ValueError, match="criteria must be different names"):
-            Task("ratings", criteria=names)
+            LabelTask("ratings", criteria=names)
