@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from rlhf_jax.data.loader import WHOLE, Share
+
 
 class BucketBatch(NamedTuple):
     """One batch.
@@ -69,6 +71,7 @@ def bucket_batches(
     batch_size: int,
     seed: int,
     batch_fn: Callable[[BucketBatch], Any],
+    share: Share = WHOLE,
 ) -> BucketBatches:
     """An endless sequence of batches, each from one bucket; every row comes once per epoch.
 
@@ -80,12 +83,14 @@ def bucket_batches(
       assigned: the bucket of each row, e.g. from `assign_buckets`; N >= 1.
       batch_size: B >= 1.
       seed: >= 0.
+      share: the part of each batch that is read here, with several hosts.
     """
     if not len(assigned) or batch_size < 1 or seed < 0:
         raise ValueError(
             "bucket_batches needs at least one row, batch_size >= 1 and seed >= 0, "
             f"got {len(assigned)} rows, batch_size {batch_size} and seed {seed}"
         )
+    part = share.part(batch_size)
     members = {int(k): np.flatnonzero(assigned == k) for k in np.unique(assigned)}
 
     @lru_cache(maxsize=2)
@@ -94,9 +99,9 @@ def bucket_batches(
         for bucket, rows in members.items():
             shuffled = rows[_order(len(rows), seed, number, bucket + 1)]
             for start in range(0, len(rows), batch_size):
-                part = shuffled[start : start + batch_size]
-                kept = np.arange(batch_size) < len(part)
-                found.append(BucketBatch(bucket, np.resize(part, batch_size), kept))
+                here = shuffled[start : start + batch_size]
+                kept = np.arange(batch_size) < len(here)
+                found.append(BucketBatch(bucket, np.resize(here, batch_size)[part], kept[part]))
         return [found[i] for i in _order(len(found), seed, number, 0)]
 
     steps = sum(-(-len(rows) // batch_size) for rows in members.values())

@@ -2,10 +2,38 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
+import jax
 import numpy as np
+
+
+class Share(NamedTuple):
+    """A host's part of each batch: the `index`-th of `count` equal parts.
+
+    The parts of all hosts, one after the other, are the batch of a single host.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def part(self, size: int) -> slice:
+        """Of a batch of `size` rows.
+
+        Raises:
+          ValueError: no such part, or the rows do not divide.
+        """
+        if not 0 <= self.index < self.count or size % self.count:
+            raise ValueError(
+                f"host {self.index} of {self.count} has no equal part of a batch of {size} rows; "
+                "make batch_size a multiple of the number of hosts"
+            )
+        own = size // self.count
+        return slice(self.index * own, (self.index + 1) * own)
+
+
+WHOLE = Share()
 
 
 def batches(
@@ -14,6 +42,7 @@ def batches(
     batch_size: int,
     seed: int,
     batch_fn: Callable[[Sequence[Any]], Any] | None = None,
+    share: Share = WHOLE,
 ) -> grain.sources.RandomAccessDataSource[Any]:
     """An endless grain `MapDataset` d with `d[i]` = the batch of global step i.
 
@@ -29,8 +58,9 @@ def batches(
       seed: 0 <= seed < 2^32.
       batch_fn: list of B records -> batch. None stacks the leaves along a new first axis; they must
         have equal shapes.
+      share: the part of each batch that is read here, with several hosts.
     Raises:
-      ValueError: no rows, batch_size < 1 or seed out of range.
+      ValueError: no rows, batch_size < 1, seed out of range, or no equal parts.
     """
     total = source if isinstance(source, int) else len(source)
     if not 1 <= total < 2**32:
@@ -39,20 +69,23 @@ def batches(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in [0, 2^32), got {seed}")
-    rows: grain.MapDataset[Any]
-    if isinstance(source, int):
-        rows = grain.MapDataset.range(total)
-        batch_fn = batch_fn or _row_numbers
-    else:
-        rows = grain.MapDataset.source(source)
+    part = share.part(batch_size)
+
+    def batch(numbers: Sequence[int]) -> Any:
+        own = numbers[part]
+        if isinstance(source, int):
+            return np.array(own, np.int64) if batch_fn is None else batch_fn(own)
+        return (batch_fn or _stacked)([source[i] for i in own])
+
     # Seeding the dataset rather than `shuffle`: the latter adds the epoch to its seed, which would
     # make epoch 1 of seed 0 the same as epoch 0 of seed 1.
-    return rows.seed(seed).shuffle().repeat().batch(batch_size, batch_fn=batch_fn)
+    rows = grain.MapDataset.range(total).seed(seed).shuffle().repeat()
+    return rows.batch(batch_size, batch_fn=batch)
 
 
-def _row_numbers(numbers: Sequence[int]) -> np.ndarray:
-    """The batch of a source given as a number of rows."""
-    return np.array(numbers, np.int64)
+def _stacked(records: Sequence[Any]) -> Any:
+    """The leaves of all records along a new first axis."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *records)
 
 
 def steps_in(epochs: float | int, *, rows: int, batch_size: int) -> int:

@@ -5,7 +5,8 @@ A prompt is padded on the left and truncated at its start, because the answer fo
 answer is padded on the right and truncated at its end.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -92,21 +93,23 @@ def pack_rows(
     *,
     pad_id: int = 0,
     counted: Sequence[Sequence[bool]] | None = None,
+    row_of: Sequence[int] | None = None,
 ) -> PackedRows:
-    """First-fit packing: each document, in the given order, goes to the first row with room.
+    """Several documents in each row; none is truncated or split over two rows.
 
-    No document is truncated or split over two rows.
+    Without `row_of`, each document goes to the first row with room, in the given order (first fit).
 
     Args:
       rows: token lists of 2 to `length` tokens.
       length: L > 0, columns of the result.
       pad_id: id written at padding.
       counted: one bool per token (False at prompt tokens); None counts every token but the first.
+      row_of: the row of each document, e.g. of `packing.pack_lengths`.
     Returns:
       Arrays [R, L] with R <= len(rows).
     Raises:
       ValueError: a row is longer than `length`, has no counted token, or `counted` has another
-        length; the message names the row, from 0.
+        length; the message names the row, from 0. Or the documents of a row do not fit in it.
     """
     _check_length(length)
     flags = _counted_flags(rows, counted)
@@ -117,10 +120,12 @@ def pack_rows(
             raise ValueError(
                 f"row {i}: zero supervised tokens (the first token of a document never counts)"
             )
-    places, total = _first_fit([len(row) for row in rows], length)
-    ids, mask = _blank(total, length, pad_id)
+    sizes = [len(row) for row in rows]
+    row_of = _first_fit(sizes, length) if row_of is None else row_of
+    ids, mask = _blank(max(row_of, default=-1) + 1, length, pad_id)
     positions, segments = np.zeros_like(ids), np.zeros_like(ids)
-    for row, flag, (r, start, segment) in zip(rows, flags, places, strict=True):
+    places = _places(sizes, row_of, length)
+    for row, flag, r, (start, segment) in zip(rows, flags, row_of, places, strict=True):
         span = slice(start, start + len(row))
         ids[r, span] = row
         positions[r, span] = np.arange(len(row))
@@ -157,17 +162,27 @@ def _counted_flags(
     return flags
 
 
-def _first_fit(lengths: Iterable[int], capacity: int) -> tuple[list[tuple[int, int, int]], int]:
-    """(row, start column, segment number) of each document, and the number of rows used."""
-    lengths = list(lengths)
-    used = np.zeros(len(lengths), np.int64)
-    documents = np.zeros(len(lengths), np.int64)
-    places, total = [], 0
-    for size in lengths:
+def _first_fit(sizes: Sequence[int], capacity: int) -> list[int]:
+    """The row of each document."""
+    used = np.zeros(len(sizes), np.int64)
+    rows, total = [], 0
+    for size in sizes:
         # The row after the last used one is empty, so a fit always exists.
         r = int(np.argmax(used[: total + 1] + size <= capacity))
         total = max(total, r + 1)
-        documents[r] += 1
-        places.append((r, int(used[r]), int(documents[r])))
+        rows.append(r)
         used[r] += size
-    return places, total
+    return rows
+
+
+def _places(sizes: Sequence[int], row_of: Sequence[int], capacity: int) -> list[tuple[int, int]]:
+    """(start column, segment number) of each document in its row."""
+    used, documents = Counter[int](), Counter[int]()
+    places = []
+    for size, r in zip(sizes, row_of, strict=True):
+        documents[r] += 1
+        places.append((used[r], documents[r]))
+        used[r] += size
+        if used[r] > capacity:
+            raise ValueError(f"the documents of row {r} need more than its {capacity} columns")
+    return places

@@ -80,6 +80,7 @@ from rlhf_jax.recipes.online_method import KLTarget as KLTarget
 from rlhf_jax.recipes.online_method import Mix as Mix
 from rlhf_jax.recipes.online_method import OnlineMethod as OnlineMethod
 from rlhf_jax.recipes.online_method import Scored as Scored
+from rlhf_jax.recipes.packing import pack_records as pack_records
 from rlhf_jax.recipes.pairs import sample_pairs as sample_pairs
 from rlhf_jax.recipes.process import process_model as process_model
 from rlhf_jax.recipes.process import process_reward as process_reward

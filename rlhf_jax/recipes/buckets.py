@@ -11,6 +11,7 @@ in which every row comes once.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
@@ -23,6 +24,7 @@ from rlhf_jax.data.buckets import (
     choose_shapes,
     padding_share,
 )
+from rlhf_jax.recipes.hosts import host_share, join_hosts
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.tokens import side_case, token_rows
 from rlhf_jax.training import UserError
@@ -31,11 +33,12 @@ from rlhf_jax.types import PyTree
 # Fields of a record that answer its prompt.
 SIDES = ("chosen", "rejected", "answer", "mismatched")
 Bucket = tuple[int, int]
+CHUNK = 1024  # records in memory while they are measured
 
 
 def length_buckets(lab: LanguageLab, records: Sequence[dict], *, count: int) -> list[Bucket]:
     """At most `count` buckets of about equally many of these records, shortest first."""
-    shapes = choose_shapes(_needs(lab, token_lengths(lab, records)), count)
+    shapes = choose_shapes(row_lengths(lab, records), count)
     return [(prompt, answer) for prompt, answer in shapes]
 
 
@@ -68,22 +71,49 @@ def bucket_rows(
 
     def batch(found: BucketBatch) -> PyTree:
         prompt, answer = shapes[found.bucket]
-        return take(lab._replace(prompt_length=prompt, answer_length=answer), found)
+        narrow = lab._replace(prompt_length=prompt, answer_length=answer)
+        return join_hosts(take(narrow, found), lab.mesh)
 
-    assigned = assign_buckets(_needs(lab, token_lengths(lab, records)), shapes)
-    return bucket_batches(assigned, batch_size=batch_size, seed=lab.seed, batch_fn=batch)
+    assigned = assign_buckets(row_lengths(lab, records), shapes)
+    options = {"batch_size": batch_size, "seed": lab.seed, "share": host_share(lab.mesh)}
+    return bucket_batches(assigned, **options, batch_fn=batch)
 
 
 def token_lengths(lab: LanguageLab, records: Sequence[dict]) -> Int[np.ndarray, "N K 2"]:
-    """Tokens of the prompt and of each of its K answers in a record."""
-    rows = [records[i] for i in range(len(records))]
-    sides = [side for side in SIDES if side in rows[0]] or ["answer"]
-    columns = []
-    for side in sides:
-        cases = [side_case(row, side) for row in rows]
-        found = token_rows(lab.vocabulary, lab.chat, cases)
-        columns.append(np.array([(len(row.prompt), len(row.answer)) for row in found]))
-    return np.stack(columns, axis=1)
+    """Tokens of the prompt and of each of its K answers in a record.
+
+    The records are read CHUNK at a time, so they need not fit into memory.
+    """
+    if isinstance(records, SizedRecords):
+        return records.lengths
+    sides = [side for side in SIDES if side in records[0]] or ["answer"]
+    found = []
+    for start in range(0, len(records), CHUNK):
+        part = [records[i] for i in range(start, min(start + CHUNK, len(records)))]
+        cases = [side_case(row, side) for row in part for side in sides]
+        rows = token_rows(lab.vocabulary, lab.chat, cases)
+        lengths = [(len(row.prompt), len(row.answer)) for row in rows]
+        found.append(np.array(lengths, np.int32).reshape(-1, len(sides), 2))
+    return np.concatenate(found)
+
+
+@dataclass(frozen=True)
+class SizedRecords:
+    """Records with their `token_lengths`, which are then not measured again."""
+
+    records: Sequence[dict]
+    lengths: Int[np.ndarray, "N K 2"]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int, /) -> dict:
+        return self.records[index]
+
+
+def row_lengths(lab: LanguageLab, records: Sequence[dict]) -> Int[np.ndarray, "N 2"]:
+    """Tokens of each record's prompt and of its longest answer, at most the lab's."""
+    return _needs(lab, token_lengths(lab, records))
 
 
 def _needs(lab: LanguageLab, lengths: Int[np.ndarray, "N K 2"]) -> Int[np.ndarray, "N 2"]:

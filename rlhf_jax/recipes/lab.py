@@ -34,7 +34,7 @@ from rlhf_jax.policies.language import (
     language_value,
 )
 from rlhf_jax.recipes.task import Task
-from rlhf_jax.recipes.tokens import Case, prompt_tokens, token_rows
+from rlhf_jax.recipes.tokens import Case, TokenRow, prompt_tokens, token_rows
 from rlhf_jax.sampling.decode import SamplingConfig, sample_many
 from rlhf_jax.sampling.draws import First
 from rlhf_jax.sharding import compile_update, make_mesh, shard_params, shard_state, split_batch
@@ -221,13 +221,18 @@ def make_trajectories(
     Raises:
       UserError: as `make_prompts`, or nothing of an answer counts; it quotes the prompt.
     """
-    names = [f"the record with the prompt {_quoted(prompt)}" for prompt in prompts]
     schemas = [None] * len(prompts) if tools is None else tools
     cases = [Case(*each) for each in zip(prompts, answers, schemas, strict=True)]
-    asked, given, counted = _named(partial(_padded_rows, lab), cases, names)
+    asked, given, counted = encoded_cases(partial(_padded_rows, lab), cases)
     # With a template answers may have turns of others; then all batches have the same fields.
     valid = None if lab.chat is None else given.mask
     return language_trajectory(*map(jnp.asarray, (*asked, given.ids)), counted, valid)
+
+
+def encoded_cases(encode: Callable[[Sequence[Case]], Any], cases: Sequence[Case]) -> Any:
+    """`encode(cases)`; UserError quotes the prompt of the first one that it refuses."""
+    names = [f"the record with the prompt {_quoted(case.prompt)}" for case in cases]
+    return _named(encode, cases, names)
 
 
 def _padded_prompts(lab: LanguageLab, prompts: Sequence[Any]) -> PaddedRows:
@@ -240,7 +245,17 @@ def _padded_rows(
     lab: LanguageLab, cases: Sequence[Case]
 ) -> tuple[PaddedRows, PaddedRows, np.ndarray]:
     """Prompts, answers, and which tokens of the answers count."""
-    rows, pad_id = token_rows(lab.vocabulary, lab.chat, cases), lab.vocabulary.pad_id
+    rows, pad_id = fitted_rows(lab, cases), lab.vocabulary.pad_id
+    return (
+        pad_left([row.prompt for row in rows], lab.prompt_length, pad_id=pad_id),
+        pad_right([row.answer for row in rows], lab.answer_length, pad_id=pad_id),
+        pad_right([row.counted for row in rows], lab.answer_length).ids.astype(bool),
+    )
+
+
+def fitted_rows(lab: LanguageLab, cases: Sequence[Case]) -> list[TokenRow]:
+    """Tokens of the cases, at most P and T of each."""
+    rows = token_rows(lab.vocabulary, lab.chat, cases)
 
     def fitted(parts: Sequence[Sequence[int]], length: int, policy: LengthPolicy):
         return fit_lengths(parts, length, _in_a_batch(policy)).rows
@@ -248,11 +263,11 @@ def _padded_rows(
     prompts = fitted([row.prompt for row in rows], lab.prompt_length, lab.long_prompts)
     answers = fitted([row.answer for row in rows], lab.answer_length, lab.long_answers)
     counted = fitted([row.counted for row in rows], lab.answer_length, lab.long_answers)
-    return (
-        pad_left(prompts, lab.prompt_length, pad_id=pad_id),
-        pad_right(answers, lab.answer_length, pad_id=pad_id),
-        pad_right(counted, lab.answer_length).ids.astype(bool),
-    )
+    for i, prompt in enumerate(prompts):
+        if not prompt:
+            raise ValueError(f"row {i}: empty prompt; begin every prompt with <bos>")
+    parts = zip(prompts, answers, counted, strict=True)
+    return [TokenRow(list(prompt), list(answer), list(flags)) for prompt, answer, flags in parts]
 
 
 def _in_a_batch(policy: LengthPolicy) -> LengthPolicy:

@@ -4,8 +4,9 @@ A recipe reads `rows[i]`, the batch of step i, and nothing else; so a run that i
 an uninterrupted one does. Records are dicts, in memory or on disk (`data.store`): "prompt" and
 "answer", or "prompt", "chosen" and "rejected", as texts or, in a lab with a chat template, as lists
 of messages; "tools" beside them; or "messages", a dialogue in which every turn of the assistant
-counts. With `buckets` a batch has rows of similar length (`recipes.buckets`); without, every row is
-padded to the lab's lengths.
+counts. With `buckets` a batch has rows of similar length (`recipes.buckets`), with `packs` several
+answers in each row (`recipes.packing`); without, every row is padded to the lab's lengths. With
+several hosts each reads its part of a batch (`recipes.hosts`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,11 @@ import numpy as np
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.data.loader import batches
+from rlhf_jax.data.packing import Packs
 from rlhf_jax.recipes.buckets import Bucket, BucketBatch, bucket_rows
+from rlhf_jax.recipes.hosts import host_batches
 from rlhf_jax.recipes.lab import LanguageLab, make_trajectories
+from rlhf_jax.recipes.packing import packed_batch
 from rlhf_jax.recipes.tokens import side_case
 from rlhf_jax.training import UserError
 from rlhf_jax.types import PreferenceBatch, PyTree, Trajectory
@@ -67,15 +71,22 @@ def answer_rows(
     *,
     batch_size: int,
     buckets: Sequence[Bucket] | None = None,
+    packs: Packs | None = None,
 ) -> Rows:
     """Batches of answers, in an order of the lab's seed.
 
     With buckets, no token counts in a row that fills up the last batch of one.
+
+    Args:
+      packs: several answers in each of the rows, as `pack_records` says; without buckets.
     """
+    if packs is not None:
+        if buckets is not None:
+            raise ValueError("answers go to buckets or into packed rows, not both")
+        pack = partial(packed_batch, lab, records, columns=packs.columns)
+        return host_batches(lab, packs, pack, batch_size=batch_size)
     if buckets is None:
-        return batches(
-            records, batch_size=batch_size, seed=lab.seed, batch_fn=partial(answer_batch, lab)
-        )
+        return host_batches(lab, records, partial(answer_batch, lab), batch_size=batch_size)
 
     def take(narrow: LanguageLab, batch: BucketBatch) -> Trajectory:
         found = answer_batch(narrow, [records[int(i)] for i in batch.rows])
@@ -116,7 +127,7 @@ def pair_rows(
 
     if buckets is not None:
         return bucket_rows(lab, pairs, buckets, take_kept, batch_size=batch_size)
-    return batches(len(pairs), batch_size=batch_size, seed=lab.seed, batch_fn=partial(take, lab))
+    return host_batches(lab, len(pairs), partial(take, lab), batch_size=batch_size)
 
 
 def check_reference(

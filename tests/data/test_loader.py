@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_jax.data.loader import batches, steps_in
+from rlhf_jax.data.buckets import bucket_batches
+from rlhf_jax.data.loader import Share, batches, steps_in
 
 
 def epoch_rows(dataset, epoch, rows, batch_size):
@@ -91,3 +92,35 @@ def test_steps():
 def test_loader_errors(rows, batch_size, seed, message):
     with pytest.raises(ValueError, match=message):
         batches(rows, batch_size=batch_size, seed=seed)
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3, 4])
+def test_hosts_read_disjoint_parts_of_the_batches_of_one(hosts):
+    """The parts side by side are the batch, in its order: the number of hosts changes nothing."""
+    records = [f"row {i}" for i in range(30)]
+    options = {"batch_size": 12, "seed": 4, "batch_fn": list}
+    alone = batches(records, **options)
+    parts = [batches(records, **options, share=Share(h, hosts)) for h in range(hosts)]
+    for step in (0, 1, 2, 7):
+        found = [part[step] for part in parts]
+        assert {len(rows) for rows in found} == {12 // hosts}
+        assert [row for rows in found for row in rows] == alone[step]
+    numbers = [batches(30, batch_size=12, seed=4, share=Share(h, hosts))[1] for h in range(hosts)]
+    assert [f"row {i}" for i in np.concatenate(numbers)] == alone[1]
+
+
+def test_hosts_read_parts_of_the_batch_of_a_bucket():
+    assigned, options = np.arange(10) % 2, {"batch_size": 4, "seed": 0, "batch_fn": lambda x: x}
+    alone = bucket_batches(assigned, **options)
+    parts = [bucket_batches(assigned, **options, share=Share(h, 2)) for h in range(2)]
+    for step in range(alone.steps_per_epoch):
+        first, second = (part[step] for part in parts)
+        assert first.bucket == second.bucket == alone[step].bucket
+        np.testing.assert_array_equal([*first.rows, *second.rows], alone[step].rows)
+        np.testing.assert_array_equal([*first.kept, *second.kept], alone[step].kept)
+
+
+@pytest.mark.parametrize("share", [Share(0, 5), Share(3, 3), Share(-1, 2)])
+def test_hosts_without_an_equal_part_are_refused(share):
+    with pytest.raises(ValueError, match="has no equal part of a batch of 12 rows"):
+        batches(30, batch_size=12, seed=0, share=share)
