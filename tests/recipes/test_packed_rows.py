@@ -9,8 +9,11 @@ from word_lab import VOCABULARY, transformer_lab, word_lab
 from rlhf_jax.algos.sft import make_objective
 from rlhf_jax.models import TransformerConfig
 from rlhf_jax.recipes import answer_rows, make_lab, pack_records
+from rlhf_jax.recipes.buckets import row_lengths
+from rlhf_jax.recipes.lab import encoded_cases, fitted_rows
 from rlhf_jax.recipes.packing import packed_batch
 from rlhf_jax.recipes.rows import answer_batch
+from rlhf_jax.recipes.tokens import Case, side_case
 from rlhf_jax.training import UserError
 
 RECORDS = [
@@ -83,6 +86,18 @@ def test_lengths_are_those_after_the_labs_cuts():
     assert pack_records(transformer_lab(3, 4), RECORDS, columns=7).columns == 7
     with pytest.raises(UserError, match="6 columns does not hold record 1, which has 7 tokens"):
         pack_records(transformer_lab(3, 4), RECORDS, columns=6)
+
+
+def test_lengths_are_those_of_the_tokens_that_are_packed():
+    lab = transformer_lab(3, 4)
+    np.testing.assert_array_equal(row_lengths(lab, RECORDS)[:, 0], [2, 3, 3, 2, 2])
+    cases = [side_case(record, "answer") for record in RECORDS]
+    rows = encoded_cases(lambda given: fitted_rows(lab, given), cases)
+    found = [(len(row.prompt), len(row.answer)) for row in rows]
+    np.testing.assert_array_equal(found, row_lengths(lab, RECORDS))
+    bad = [*cases, Case("<bos>", "red")]
+    with pytest.raises(UserError, match="the record with the prompt '<bos>'"):
+        encoded_cases(lambda given: fitted_rows(lab, given), bad)
 
 
 def test_packs_and_buckets_exclude_each_other():
