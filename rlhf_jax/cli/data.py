@@ -11,6 +11,7 @@ from typing import Any
 from rlhf_jax.cli.options import Rows
 from rlhf_jax.data.formats import read_rows
 from rlhf_jax.data.templates import ChatTemplate
+from rlhf_jax.recipes.process import joined_steps
 from rlhf_jax.training import UserError, reading_input
 
 Chat = ChatTemplate | None  # of the model's folder
@@ -37,6 +38,19 @@ def read_labelled(path: Path, chat: Chat) -> list[dict]:
     return [
         {"prompt": row.prompt, "answer": row.answer, "label": bool(row.label), "tools": row.tools}
         for row in _records(path, "labelled", chat)
+    ]
+
+
+def read_steps(path: Path, chat: Chat) -> list[dict]:
+    """Records of "prompt", "steps" and "labels", and the "answer" that the steps make."""
+    return [
+        {
+            "prompt": row.prompt,
+            "steps": list(row.steps),
+            "labels": list(row.labels),
+            "answer": joined_steps(row.steps),
+        }
+        for row in _records(path, "steps", chat)
     ]
 
 

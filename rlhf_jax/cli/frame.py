@@ -1,7 +1,8 @@
 """The frame of the commands on data that is there: open, measure, train, measure, write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rlhf_jax.cli.data import Chat, split_rows
@@ -38,6 +39,7 @@ class Training(NamedTuple):
     reference: computes what the start says of the records, once in a run; None if nothing needs it.
     first_loss: rows -> what the loss of the first step must be.
     export: trained params -> params of the model that is written.
+    files: beside the model's own.
     """
 
     lab: LanguageLab
@@ -48,6 +50,7 @@ class Training(NamedTuple):
     reference: Callable[[], dict[str, Any]] | None = None
     first_loss: Callable[[Rows], float] | None = None
     export: Callable[[Params], Params] = lambda params: params
+    files: Mapping[str, bytes] = MappingProxyType({})
 
 
 def train_offline(
@@ -81,6 +84,7 @@ def train_offline(
         work = run_stage(run, command, lambda stage: (training.recipe(stage, *given), {}))
         after = measured(run, "after", lambda: training.quality(work.arrays))
         params = training.export(work.arrays)
+        base = base._replace(files={**base.files, **training.files})
         finish(run, base, params, numbers=compared(before, after), stage=command)
 
 

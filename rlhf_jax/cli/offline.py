@@ -2,27 +2,24 @@
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
-import numpy as np
-
-from rlhf_jax.cli.data import read_answers, read_pairs
+from rlhf_jax.cli.data import read_answers, read_pairs, read_steps
 from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_loss, pair_accuracy, reward_quality
 from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Rows
-from rlhf_jax.cli.session import start_policy
+from rlhf_jax.cli.session import Start, start_policy, start_reward
+from rlhf_jax.cli.steps import step_training
 from rlhf_jax.recipes import (
     answer_rows,
     known_first_loss,
-    on_trunk,
     pair_rows,
     preference,
     reference_logps,
     reward_model,
-    stage_key,
     supervised,
 )
-from rlhf_jax.types import Params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,36 +98,40 @@ def train_preference(command: str, options: Preference) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Reward:
-    """A reward model: Bradley-Terry on pairs, a new head on the model's trunk.
+    """A reward model: a new head on the model's trunk, exported as a classifier with one label.
 
-    Data: pairs, as of preference. The result is a sequence classifier with one label.
+    --kind outcome scores whole answers, by Bradley-Terry on pairs as of preference. --kind process
+    scores each step of an answer, by binary cross-entropy on steps with labels.
     """
 
     model: Model
     rows: Rows
+    kind: Literal["outcome", "process"] = "outcome"
+    """What has a score: an answer, or each step of an answer."""
+    adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-4))
     output: Output
 
 
 def reward(command: str, options: Reward) -> None:
     """Trains, measures held-out accuracy and calibration, and writes the model."""
-    size = options.optimizer.batch_size
+    size, process = options.optimizer.batch_size, options.kind == "process"
+    training = step_training if process else pair_training
 
     def make(opened: Opened) -> Training:
-        lab = opened.lab
-        first = on_trunk(lab, opened.base.params, stage_key(lab, "reward"))
-        return Training(
-            lab=lab,
-            first=first,
-            recipe=reward_model,
-            rows=lambda _: pair_rows(lab, opened.records, batch_size=size),
-            quality=partial(reward_quality, lab, opened.held, batch_size=size),
-            export=without_bias,
-        )
+        start = start_reward(options.adapter, opened.lab, opened.base)
+        return training(opened, start, batch_size=size)
 
-    train_offline(command, options, read_pairs, make)
+    train_offline(command, options, read_steps if process else read_pairs, make)
 
 
-def without_bias(params: Params) -> Params:
-    """As a classifier has none; scores of one model are compared with each other only."""
-    return {**params, "head": {**params["head"], "bias": np.zeros_like(params["head"]["bias"])}}
+def pair_training(opened: Opened, start: Start, *, batch_size: int) -> Training:
+    """A score for each answer, from pairs."""
+    return Training(
+        lab=start.lab,
+        first=start.params,
+        recipe=reward_model,
+        rows=lambda _: pair_rows(start.lab, opened.records, batch_size=batch_size),
+        quality=partial(reward_quality, start.lab, opened.held, batch_size=batch_size),
+        export=start.merge,
+    )

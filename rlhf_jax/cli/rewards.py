@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.hf import load_reward
 from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
-from rlhf_jax.recipes import LanguageLab, Task, make_lab, text_task
+from rlhf_jax.recipes import LanguageLab, Task, make_lab, process_reward, text_task
 from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
@@ -54,16 +56,18 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
     before, star, rest = spec.partition("*")
     try:
         weight, what = (float(before), rest) if star and _is_number(before) else (1.0, spec)
+        kind, _, rest = what.partition(":")
+        if kind in COMBINED:
+            return weight, kind, model_score(*open_process(Path(rest), kind)), None
         if Path(what).is_dir():
-            return weight, Path(what).name, model_score(Path(what)), None
+            return weight, Path(what).name, model_score(*open_reward(Path(what))), None
         return weight, *make_reward(what)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def model_score(folder: Path) -> TextReward:
-    """Scores of a reward model's folder. It reads texts, so its tokenizer may be another one."""
-    lab, params = open_reward(folder)
+def model_score(lab: LanguageLab, params: Params) -> TextReward:
+    """Scores of a reward model. It reads texts, so its tokenizer may be another one."""
 
     def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
         # An empty answer has no token to score; a space is as near to it as texts come.
@@ -77,8 +81,38 @@ def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
     """A reward model's folder as a lab and its parameters.
 
     Raises:
-      UserError: the folder has no reward model.
+      UserError: the folder has no reward model, or one of steps.
     """
+    if read_separator(folder) is not None:
+        raise UserError(
+            f"{folder} scores the steps of an answer: write step_product:{folder} or "
+            f"step_minimum:{folder}"
+        )
+    return _open(folder, seed)
+
+
+def open_process(folder: Path, combine: str = "step_product") -> tuple[LanguageLab, Params]:
+    """A process reward model's folder as a lab and its parameters.
+
+    The lab's `scores` are those of the steps of an answer, combined: a name of COMBINED.
+
+    Raises:
+      UserError: the folder has no process reward model.
+    """
+    separator = read_separator(folder)
+    if separator is None:
+        raise UserError(
+            f"{folder} has no file {PROCESS}: it is not a process reward model, which "
+            "rlhf reward --kind process makes"
+        )
+    lab, params = _open(folder, 0)
+    reward = process_reward(lab, params, combine=COMBINED[combine], separator=separator)
+    scores = jax.jit(lambda params, trajectory: reward.scores(params, (), trajectory))
+    return lab._replace(scores=scores), params
+
+
+def _open(folder: Path, seed: int) -> tuple[LanguageLab, Params]:
+    """A sequence classifier with one label."""
     with reading_input():
         found, vocabulary = load_reward(folder), read_vocabulary(folder)
         chat = read_chat_template(folder)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,14 @@ from rlhf_jax.data.chat import with_turn_end
 from rlhf_jax.hf import Pretrained, load_model, save_model
 from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
 from rlhf_jax.models import LoRAConfig, make_lora
+from rlhf_jax.policies.language import language_reward
 from rlhf_jax.recipes import (
     LanguageLab,
     device_mesh,
     fitting_records,
     lora_lab,
     make_lab,
+    on_trunk,
     stage_key,
 )
 from rlhf_jax.recipes.lab import check_batches
@@ -204,7 +206,7 @@ def finish(
 
 
 class Start(NamedTuple):
-    """Where a policy's training starts, which is also the reference.
+    """Where a training starts; for a policy that is also the reference.
 
     lab: of `params`, which are the model's or adapters. merge: them -> params of the model.
     """
@@ -220,22 +222,54 @@ def start_policy(options: Adapter, lab: LanguageLab, base: Pretrained) -> Start:
     Raises:
       UserError: a pattern of targets that matches no matrix.
     """
+    return _start(options, lab, base.params, "policy")
+
+
+def start_reward(options: Adapter, lab: LanguageLab, base: Pretrained) -> Start:
+    """A new head on the model's trunk: both are trained, or the head and adapters of the trunk.
+
+    The head has no bias, as that of a sequence classifier.
+
+    Raises:
+      UserError: a pattern of targets that matches no matrix.
+    """
+    first = on_trunk(lab, base.params, stage_key(lab, "reward"))
+    return _start(options, without_bias(lab), first, "reward")
+
+
+def without_bias(lab: LanguageLab) -> LanguageLab:
+    """The lab with scores that ignore the bias of their head, which then stays 0."""
+
+    def scalars(params: Params, *inputs: jax.Array) -> jax.Array:
+        head = {**params["head"], "bias": jnp.zeros_like(params["head"]["bias"])}
+        return lab.scorer.scalars({**params, "head": head}, *inputs)
+
+    scorer = lab.scorer._replace(scalars=scalars)
+    reward = language_reward(scorer)
+    return lab._replace(scorer=scorer, reward=reward, scores=jax.jit(reward.scores))
+
+
+def _start(
+    options: Adapter, lab: LanguageLab, params: Params, part: Literal["policy", "reward"]
+) -> Start:
+    """These params, or adapters of them; a head of scores is trained whole."""
     if not options.lora_rank:
-        return Start(lab, base.params, lambda params: params)
+        return Start(lab, params, lambda trained: trained)
     config = LoRAConfig(
-        rank=options.lora_rank, alpha=options.lora_alpha, targets=options.lora_targets
+        rank=options.lora_rank,
+        alpha=options.lora_alpha,
+        targets=options.lora_targets,
+        trained=("head/*",) if part == "reward" else (),
     )
     with reading_input():
-        lora = make_lora(config, lab.axes["policy"])
-    small = lora_lab(lab, lora, base.params)
-    adapter = small.policy.init(stage_key(lab, "lora"))
-    sizes = [sum(x.size for x in jax.tree.leaves(each)) for each in (adapter, base.params)]
+        lora = make_lora(config, lab.axes[part])
+    small = lora_lab(lab, lora, params, part=part)
+    adapter = getattr(small, part).init(stage_key(lab, "lora"))
+    sizes = [sum(x.size for x in jax.tree.leaves(each)) for each in (adapter, params)]
     print(f"adapters: {sizes[0]} parameters, {sizes[0] / sizes[1]:.1%} of the model's {sizes[1]}")
     # The result of a stage is in NumPy.
     return Start(
-        small,
-        adapter,
-        lambda params: lora.merge(base.params, jax.tree.map(jnp.asarray, params)),
+        small, adapter, lambda trained: lora.merge(params, jax.tree.map(jnp.asarray, trained))
     )
 
 

@@ -14,11 +14,12 @@ import jax
 import numpy as np
 
 from rlhf_jax.checks import check_fields
-from rlhf_jax.cli.data import read_answers, read_pairs, read_prompts
+from rlhf_jax.cli.data import read_answers, read_pairs, read_prompts, read_steps
 from rlhf_jax.cli.measures import Numbers, answer_loss, answer_quality, reward_quality
 from rlhf_jax.cli.options import Dtype, Model, Sampling
-from rlhf_jax.cli.rewards import narrowed, open_reward, scored_task
+from rlhf_jax.cli.rewards import narrowed, open_process, open_reward, scored_task
 from rlhf_jax.cli.session import open_lab, open_model, sampling_of, shown
+from rlhf_jax.cli.steps import read_separator, scored_steps, step_quality
 from rlhf_jax.hf import Pretrained, load_model, load_reward, save_model
 from rlhf_jax.hf.config import is_reward, read_entries
 from rlhf_jax.recipes import (
@@ -100,7 +101,7 @@ class Evaluate:
 
     A language model: perplexity of the answers in --data; reward, length and variety of its answers
     to --prompts by --reward, and its win rate --against another model. A reward model: accuracy and
-    calibration on the pairs in --data.
+    calibration on the pairs, or the steps, in --data.
     """
 
     model: Model
@@ -133,9 +134,14 @@ def evaluate(command: str, options: Evaluate) -> None:
 
 
 def _of_reward(options: Evaluate) -> Numbers:
-    """Accuracy and calibration of a reward model."""
+    """Accuracy and calibration of a reward model, of answers or of steps."""
     if options.data is None:
         return {}
+    if read_separator(options.model.model) is not None:
+        lab, params = open_process(options.model.model)
+        records = read_steps(options.data, lab.chat)
+        narrow = narrowed(lab, records)
+        return step_quality(scored_steps(narrow, params, records, batch_size=BATCH))
     lab, params = open_reward(options.model.model)
     records = read_pairs(options.data, lab.chat)
     return reward_quality(narrowed(lab, records), records, params, batch_size=BATCH)

@@ -39,6 +39,7 @@ KEPT = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("tokenizer.model", "vocab.json", "merges.txt", "chat_template.json"),
     "additional_chat_templates/*.jinja",
+    "process_reward.json",  # of `rlhf reward --kind process`
 )
 TOKENIZERS = {"tokenizer.json", "tokenizer.model", "vocab.json"}
 

@@ -52,7 +52,7 @@ def step_batch(
     ends: Callable[[Trajectory], Bool[Array, "*B T"]],
     separator: str,
 ) -> StepBatch:
-    """Steps joined by the separator, white space at their ends and breaks within them removed.
+    """Answers as `joined_steps`, with the labels at the ends of their steps.
 
     Of an answer longer than the lab's, the steps that are there in full are learned.
 
@@ -64,9 +64,7 @@ def step_batch(
     """
     for record in records:
         _check_steps(record)
-    inside = separator.strip(" ")
-    texts = [[" ".join(step.replace(inside, " ").split()) for step in r["steps"]] for r in records]
-    answers = [separator.join(steps) for steps in texts]
+    answers = [joined_steps(record["steps"], separator) for record in records]
     trajectory = make_trajectories(lab, [record["prompt"] for record in records], answers)
     found = np.asarray(ends(trajectory))
     stops = np.isin(np.asarray(trajectory.actions), lab.vocabulary.stop_ids)
@@ -84,6 +82,16 @@ def step_batch(
             )
         labels[row, known] = record["labels"][:count]
     return StepBatch(trajectory, jnp.asarray(found), jnp.asarray(labels))
+
+
+def joined_steps(steps: Sequence[str], separator: str = SEPARATOR) -> str:
+    """One answer of steps; white space at their ends and breaks within them are removed.
+
+    >>> joined_steps(["1 + 1 = 2", " so\\nit is 2 "])
+    '1 + 1 = 2\\nso it is 2'
+    """
+    inside = separator.strip(" ")
+    return separator.join(" ".join(step.replace(inside, " ").split()) for step in steps)
 
 
 def make_step_ends(
