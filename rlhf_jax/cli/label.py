@@ -1,5 +1,6 @@
 """rlhf label: a local page for human feedback."""
 
+import os
 import secrets
 import socket
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from rlhf_jax.labelling import (
     open_server,
     read_items,
 )
+from rlhf_jax.labelling.items import Items
 from rlhf_jax.labelling.label_file import LabelFile
 from rlhf_jax.training import UserError, reading_input
+
+TOKEN = "RLHF_LABEL_TOKEN"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,8 @@ class Label:
     port: int = 8765
     """0 takes a free one."""
     token: str = ""
-    """In the link, beyond this machine; by default a new one each time."""
+    """In the link; or set RLHF_LABEL_TOKEN, which ps does not show. Beyond this machine, a new one
+    each time by default."""
 
     def __post_init__(self) -> None:
         check_fields(self, "[0, 65535]", "port")
@@ -58,14 +63,14 @@ class Label:
 def label(command: str, options: Label) -> None:
     """Serves the page until Ctrl-C, then says what there is."""
     task, items = _task(options)
-    token = options.token
+    token = options.token or os.environ.get(TOKEN, "")
     if not token and not is_loopback(options.host):
         token = secrets.token_urlsafe(24)
     access = Access(options.host, options.port, token)
     with reading_input(), open_labels(options.out, options.kind) as labels:
-        session = LabelSession(task, items, labels, options.annotator.strip())
+        session = LabelSession(task, items.by_key, labels, options.annotator.strip())
         with open_server(session, access) as server:
-            _greet(options, session, _link(access, server.server_address[1]))
+            _greet(options, labels, items.note, _link(access, server.server_address[1]))
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
@@ -73,7 +78,7 @@ def label(command: str, options: Label) -> None:
         _say_result(labels)
 
 
-def _task(options: Label) -> tuple[LabelTask, dict]:
+def _task(options: Label) -> tuple[LabelTask, Items]:
     if options.out.exists() and options.data.exists() and options.out.samefile(options.data):
         raise UserError(f"--out {options.out} is the file of --data; choose another")
     with reading_input():
@@ -81,12 +86,12 @@ def _task(options: Label) -> tuple[LabelTask, dict]:
         return task, read_items(options.data, options.kind)
 
 
-def _greet(options: Label, session: LabelSession, link: str) -> None:
+def _greet(options: Label, labels: LabelFile, note: str, link: str) -> None:
     """What is judged, by whom before, and where the page is."""
-    print(f"{options.data}: {len(session.items)} items of {options.kind}")
-    if session.labels.torn:
+    print(f"{options.data}: {note}")
+    if labels.torn:
         print(f"{options.out}: half a row at its end was removed")
-    _say_counts(session.labels)
+    _say_counts(labels)
     print(f"open {link}\nCtrl-C stops; every judgement is on disk in {options.out}", flush=True)
 
 

@@ -2,7 +2,7 @@
 
     items = read_items("pairs.jsonl", "pairs")          # what is shown
     with open_labels("labels.jsonl", "pairs") as labels:
-        session = LabelSession(LabelTask("pairs"), items, labels)
+        session = LabelSession(LabelTask("pairs"), items.by_key, labels)
         open_server(session, Access("127.0.0.1", 8765)).serve_forever()
     read_rows("labels.jsonl")                           # what was chosen, as pairs
     agreement(labels.rows)

@@ -13,7 +13,7 @@ from rlhf_jax.data.formats import FORMATS, read_rows
 from rlhf_jax.data.formats.prompts import PROMPT, alike, prompt_of
 from rlhf_jax.data.formats.reading import fits
 from rlhf_jax.data.messages import is_blank, is_messages, read_messages, read_tools
-from rlhf_jax.data.records import Text, dialogue_messages
+from rlhf_jax.data.records import Answer, Labelled, Pair, Ranking, Text, dialogue_messages
 
 LISTS = ("answers", "completions", "responses")
 TWO = ("answer", "response", "output", "completion")  # answer_a and answer_b, or answer_1 and ...
@@ -45,8 +45,18 @@ class Answers(NamedTuple):
     tools: tuple[Any, ...] = ()
 
 
-def read_items(path: Path | str, kind: str) -> dict[str, Item]:
-    """The items of a file by their keys, without repetition.
+class Items(NamedTuple):
+    """What a file has to judge.
+
+    by_key: each once. note: one line on what was read and left out.
+    """
+
+    by_key: dict[str, Item]
+    note: str
+
+
+def read_items(path: Path | str, kind: str) -> Items:
+    """The items of a file, without repetition.
 
     Every two different answers of a prompt are an item of kind "pairs", all answers of a prompt
     one of "ratings", and each answer one of "spans".
@@ -57,11 +67,12 @@ def read_items(path: Path | str, kind: str) -> dict[str, Item]:
     Raises:
       ValueError: a file that cannot be read, a bad row, or nothing to judge in it.
     """
-    found = [each._replace(answers=_distinct(each.answers)) for each in _answers(path)]
+    read, note = _answers(path)
+    found = [each._replace(answers=_distinct(each.answers)) for each in read]
     items = dict(_items(_by_prompt(found) if kind == "ratings" else found, kind))
     if not items:
-        raise ValueError(f"{path}: nothing to judge; {kind} need rows such as {EXAMPLE}")
-    return items
+        raise ValueError(f"{path}: nothing to judge ({note}); {kind} need rows as {EXAMPLE}")
+    return Items(items, f"{note}; {len(items)} items of {kind}")
 
 
 def _items(found: Iterable[Answers], kind: str) -> Iterator[tuple[str, Item]]:
@@ -75,8 +86,8 @@ def _items(found: Iterable[Answers], kind: str) -> Iterator[tuple[str, Item]]:
             yield key, Item(key, prompt, ordered, tools)
 
 
-def _answers(path: Path | str) -> list[Answers]:
-    """The answers to each prompt, as the file has them."""
+def _answers(path: Path | str) -> tuple[list[Answers], str]:
+    """The answers to each prompt as the file has them, and a note."""
     first = next(raw_rows(path), None)
     fields = {} if first is None else first.fields
     format = next((x for x in FORMATS if x.kind in ANSWERED and fits(x, fields)), None)
@@ -84,15 +95,26 @@ def _answers(path: Path | str) -> list[Answers]:
         found = f"; found {described(fields)}" if fields else ""
         raise ValueError(f"{path}: expected pairs or prompts with answers, as {EXAMPLE}{found}")
     if format is None:
-        return list(parse_rows(path, _parse_unjudged))
-    records = read_rows(path, format=format.name).records
-    if format.kind == "pairs":
-        return [Answers(x.prompt, (x.chosen, x.rejected), x.tools) for x in records]
-    if format.kind == "rankings":
-        return [Answers(x.prompt, x.answers) for x in records]
-    if any(record.prompt == "" for record in records):
+        found = list(parse_rows(path, _parse_unjudged))
+        return found, f"{len(found)} rows"
+    read = read_rows(path, format=format.name)
+    if any(record.prompt == "" for record in read.records):
         raise ValueError(f"{path}: texts without a prompt; expected rows as {EXAMPLE}")
-    return _by_prompt(Answers(x.prompt, (x.answer,), x.tools) for x in records)
+    take = {"pairs": _of_pair, "rankings": _of_ranking}.get(format.kind, _of_answer)
+    found = [take(record) for record in read.records]
+    return found if take is not _of_answer else _by_prompt(found), read.note()
+
+
+def _of_pair(pair: Pair) -> Answers:
+    return Answers(pair.prompt, (pair.chosen, pair.rejected), pair.tools)
+
+
+def _of_ranking(ranking: Ranking) -> Answers:
+    return Answers(ranking.prompt, ranking.answers)
+
+
+def _of_answer(record: Answer | Labelled) -> Answers:
+    return Answers(record.prompt, (record.answer,), record.tools)
 
 
 def _by_prompt(found: Iterable[Answers]) -> list[Answers]:

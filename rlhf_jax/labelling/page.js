@@ -28,7 +28,7 @@ function element(name, properties = {}, ...children) {
 function button(text, key, act, properties = {}) {
   const made = element("button", { type: "button", ...properties }, text);
   if (key) {
-    made.append(" ", element("kbd", { textContent: key.shown ?? key.code ?? key }));
+    made.append(" ", element("kbd", { textContent: key.shown ?? key.code ?? key, ariaHidden: "true" }));
     made.setAttribute("aria-keyshortcuts", key.code ?? key);
   }
   made.addEventListener("click", act);

@@ -1,13 +1,16 @@
 """rlhf label: from flags to a page, and what it says when it stops."""
 
 import json
+import subprocess
+import sys
 from socketserver import BaseServer
+from urllib.request import Request, urlopen
 
 import pytest
 
 from rlhf_jax.cli import main
 from rlhf_jax.labelling import open_labels, read_items
-from rlhf_jax.labelling.server import Request
+from rlhf_jax.labelling import server as label_server
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def work(monkeypatch):
         for target, message in requests:
             body = json.dumps(message).encode()
             headers = {"host": "localhost", "content-type": "application/json"}
-            found = server.respond(Request("POST", target, headers, body))
+            found = server.respond(label_server.Request("POST", target, headers, body))
             assert found.status == 200, found
         raise KeyboardInterrupt
 
@@ -41,12 +44,12 @@ def test_the_command_says_where_the_page_is_what_was_judged_and_how_people_agree
     out = tmp_path / "labels" / "out.jsonl"
     assert main([*words, "--annotator", "ann"]) == 0
     first = capsys.readouterr().out
-    assert "3 items of pairs" in first
+    assert "data.jsonl: 3 rows; 3 items of pairs\n" in first
     assert "open http://127.0.0.1:" in first
     assert "token" not in first
     with open_labels(out, "pairs") as labels:
         assert labels.rows == []
-    items = list(read_items(tmp_path / "data.jsonl", "pairs"))
+    items = list(read_items(tmp_path / "data.jsonl", "pairs").by_key)
     work += [("/judge", {"key": key, "choice": "tie"}) for key in items]
     work += [("/judge", {"key": items[0], "choice": "tie", "annotator": "bob"})]
     assert main([*words, "--annotator", "ann"]) == 0
@@ -59,11 +62,14 @@ def test_the_command_says_where_the_page_is_what_was_judged_and_how_people_agree
     assert f"{out}: half a row at its end was removed" in capsys.readouterr().out
 
 
-def test_another_address_gets_a_token(words, work, capsys):
+def test_another_address_gets_a_token(words, work, capsys, monkeypatch):
     assert main([*words, "--host", "0.0.0.0"]) == 0
     assert "/?token=" in capsys.readouterr().out
     assert main([*words, "--host", "0.0.0.0", "--token", "abc"]) == 0
     assert "/?token=abc\n" in capsys.readouterr().out
+    monkeypatch.setenv("RLHF_LABEL_TOKEN", "xyz")
+    assert main(words) == 0
+    assert "/?token=xyz\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -91,3 +97,30 @@ def test_the_data_is_not_overwritten(words, tmp_path, capsys):
     assert main([*words, "--out", str(tmp_path / "other.jsonl")]) == 2
     assert "is no file of labels" in capsys.readouterr().err
     assert data.read_bytes() == (tmp_path / "other.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_what_was_saved_is_there_after_a_kill(words, tmp_path):
+    """A real process, killed between two judgements; the same command goes on."""
+    program = "import sys; from rlhf_jax.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, *words, "--annotator", "ann"]
+    for judged in range(2):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                link = next(line.split()[1] for line in process.stdout if line.startswith("open"))
+                found = _post(link + "next", {})
+                assert found["done"] == judged
+                _post(link + "judge", {"key": found["item"]["key"], "choice": "left"})
+            finally:
+                process.kill()
+    rows = (tmp_path / "labels" / "out.jsonl").read_text().splitlines()
+    assert [json.loads(row)["choice"] for row in rows] == ["left", "left"]
+
+
+def _post(address, message):
+    request = Request(
+        address, json.dumps(message).encode(), headers={"Content-Type": "application/json"}
+    )
+    with urlopen(request, timeout=20) as response:
+        return json.load(response)

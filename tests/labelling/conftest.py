@@ -26,6 +26,6 @@ def start(data, out):
         def begin(kind="pairs", **settings):
             stack.close()
             labels = stack.enter_context(open_labels(out, kind))
-            return LabelSession(LabelTask(kind, **settings), read_items(data, kind), labels)
+            return LabelSession(LabelTask(kind, **settings), read_items(data, kind).by_key, labels)
 
         yield begin

@@ -15,7 +15,7 @@ CALL = [{"role": "assistant", "content": "", "tool_calls": [{"type": "function"}
 
 def texts(path, rows, kind="pairs"):
     """(prompt, answers) of each item."""
-    items = read_items(write_rows(path, rows), kind).values()
+    items = read_items(write_rows(path, rows), kind).by_key.values()
     return [(item.prompt, item.answers) for item in items]
 
 
@@ -40,9 +40,19 @@ def test_any_file_with_two_answers_is_the_same_item(tmp_path, rows):
 def test_an_item_has_the_same_key_in_any_order_and_is_shown_once(tmp_path):
     first = {"prompt": "2+2?", "answers": ["4", "5", " "]}
     other = {"prompt": "2+2?", "answers": ["5", "4", "4"]}
-    (item,) = read_items(write_rows(tmp_path / "data.jsonl", [first, other]), "pairs").values()
-    (same,) = read_items(write_rows(tmp_path / "data.jsonl", [other]), "pairs").values()
+    (item,) = read_items(
+        write_rows(tmp_path / "data.jsonl", [first, other]), "pairs"
+    ).by_key.values()
+    (same,) = read_items(write_rows(tmp_path / "data.jsonl", [other]), "pairs").by_key.values()
     assert item == same
+
+
+def test_the_note_counts_what_was_read_and_left_out(tmp_path):
+    rows = [{"prompt": "2+2?", "chosen": "4", "rejected": x, "model": "x"} for x in ("5", "4 ")]
+    found = read_items(write_rows(tmp_path / "data.jsonl", rows), "pairs")
+    assert found.note == (
+        "pairs: 1 pairs of 2 rows, 1 equal answers; unused columns: model; 1 items of pairs"
+    )
 
 
 def test_three_answers_are_three_pairs_one_rating_and_three_texts_to_mark(tmp_path):
@@ -83,7 +93,7 @@ def test_answers_to_messages_are_messages_and_texts_to_rate(tmp_path):
     [
         ({"prompt": "2+2?"}, "expected pairs or prompts with answers"),
         ({"text": "A document."}, "texts without a prompt"),
-        ({"prompt": "2+2?", "answers": ["4"]}, "nothing to judge; pairs need rows such as"),
+        ({"prompt": "2+2?", "answers": ["4"]}, "nothing to judge (1 rows); pairs need rows as"),
         ({"prompt": "2+2?", "answers": []}, "row 1: no answers"),
         ({"prompt": "2+2?", "answers": [4, 5]}, "row 1: field answers: expected text, found a"),
         ({"prompt": " ", "answers": ["4", "5"]}, "row 1: field prompt is empty"),
@@ -97,8 +107,8 @@ def test_a_file_without_answers_to_compare_is_refused(tmp_path, row, message):
 
 def test_the_order_is_of_the_seed_and_the_annotator_and_new_rows_do_not_change_it(tmp_path):
     rows = [{"prompt": f"{i}?", "answers": ["a", "b"]} for i in range(40)]
-    items = read_items(write_rows(tmp_path / "data.jsonl", rows), "pairs")
-    fewer = read_items(write_rows(tmp_path / "data.jsonl", rows[20:]), "pairs")
+    items = read_items(write_rows(tmp_path / "data.jsonl", rows), "pairs").by_key
+    fewer = read_items(write_rows(tmp_path / "data.jsonl", rows[20:]), "pairs").by_key
     ann = row_order(items.values(), seed=0, annotator="ann")
     assert ann != row_order(items.values(), seed=0, annotator="bob")
     assert ann != row_order(items.values(), seed=1, annotator="ann")

@@ -13,7 +13,7 @@ def test_the_code_of_the_page_prints_what_it_says(capsys):
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "docs/labelling.md", "exec"), names)
     assert capsys.readouterr().out.splitlines() == [
-        "3",
+        "3 rows; 3 items of pairs",
         "['kind', 'annotator', 'item', 'shown', 'seed', 'seconds', 'time']",
         "label_pairs: 4 pairs of 6 rows, 2 ties",
         "3",
