@@ -275,7 +275,7 @@ class Judge(Protocol):
     a reward model, a rule, a program, a service."""
 
     def __call__(self, indices: Any, first: Trajectory, second: Trajectory, /) -> Any:
-        """P(first beats second), [N] in [0, 1], in NumPy or JAX.
+        """P(first beats second), [N] in [0, 1], in NumPy or JAX; or a list, None for no verdict.
 
         Args:
           indices: [N] NumPy integers, the prompts' numbers in their data set.

@@ -15,7 +15,8 @@ class Command(NamedTuple):
 
 
 _OFFLINE, _ONLINE = "rlhf_jax.cli.offline", "rlhf_jax.cli.online"
-_FITS, _SAMPLES = "Train on data", "Train on fresh answers, scored by --reward"
+_GAMES = "rlhf_jax.cli.selfplay"
+_FITS, _SAMPLES = "Train on data", "Train on fresh answers, scored by --reward or --judge"
 _TOOLS = "Use a model"
 
 
@@ -25,6 +26,10 @@ def _pairs(line: str, loss: str) -> Command:
 
 def _group(line: str) -> Command:
     return Command(_SAMPLES, line, _ONLINE, "Group", "train_group")
+
+
+def _game(line: str, method: str) -> Command:
+    return Command(_SAMPLES, line, _GAMES, "SelfPlay", "train_selfplay", ("--method", method))
 
 
 COMMANDS = {
@@ -60,9 +65,15 @@ COMMANDS = {
     "online-dpo": Command(
         _SAMPLES, "any loss of pairs on two answers", _ONLINE, "OnlineDPO", "online_dpo"
     ),
-    "nash-md": Command(
-        _SAMPLES, "wins against a mixture with the start", _ONLINE, "NashMD", "nash_md"
+    "selfplay": Command(
+        _SAMPLES, "any preference game, by --method NAME", _GAMES, "SelfPlay", "train_selfplay"
     ),
+    "nash-md": _game("wins against a mixture with the start", "nash-md"),
+    "nash-mp": _game("Nash mirror prox: two half rounds of policy gradients", "nash-mp"),
+    "egpo": _game("extragradient on regressions of win rates", "egpo"),
+    "inpo": _game("iterative Nash policy optimisation: a regression a round", "inpo"),
+    "mnpo": _game("the same, anchored at several past policies", "mnpo"),
+    "spo": _game("win rates over the other answers of a group", "spo"),
     "sample": Command(_TOOLS, "answers of a model", "rlhf_jax.cli.tools", "Sample", "sample"),
     "eval": Command(
         _TOOLS,

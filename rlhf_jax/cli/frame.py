@@ -5,6 +5,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import optax
+
 from rlhf_jax.cli.data import Chat, split_rows
 from rlhf_jax.cli.measures import Quality, compared, middles
 from rlhf_jax.cli.options import Optimizer
@@ -88,13 +90,21 @@ def train_offline(
         finish(run, base, params, numbers=compared(before, after), stage=command)
 
 
-def make_fit(options: Optimizer, *, total: int, quality: Quality, updates: int = 1) -> Fit:
+def make_fit(
+    options: Optimizer,
+    *,
+    total: int,
+    quality: Quality,
+    updates: int = 1,
+    make_optimizer: Callable[[float, int], optax.GradientTransformation] = adamw_cosine,
+) -> Fit:
     """The fit of a command, with held-out numbers at POINTS of its steps.
 
     Args:
       total: rows that are trained on in one epoch. updates: gradient steps in each step.
+      make_optimizer: `(learning rate, gradient steps) -> optimizer`.
     """
     steps = options.steps or steps_in(options.epochs, rows=total, batch_size=options.batch_size)
     heldout = at_points(lambda params, _: middles(quality(params)), steps=steps, points=POINTS)
-    optimizer = guarded(adamw_cosine(options.learning_rate, steps * updates))
+    optimizer = guarded(make_optimizer(options.learning_rate, steps * updates))
     return Fit(optimizer, steps, options.save_every, heldout, options.micro_batches)

@@ -14,8 +14,11 @@ from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.statistics import calibration_error, wins
 from rlhf_jax.recipes import LanguageLab, Task, measure, overall, stage_key
 from rlhf_jax.recipes.offline import pair_scores
+from rlhf_jax.recipes.rewards import pair_prefs
 from rlhf_jax.recipes.rows import in_chunks, side_batch
 from rlhf_jax.reports.intervals import bootstrap_interval, mean_interval
+from rlhf_jax.rewards import ComparePairs
+from rlhf_jax.training import UserError
 from rlhf_jax.types import AnswerLogps, Params
 
 OPENING = 8  # words
@@ -153,11 +156,10 @@ def answer_quality(
     key = stage_key(lab, "evaluation")
     found = measure(lab, task, params, ref_params, indices, key, samples=samples)
     texts = [text for answers in found.texts for text in answers]
-    scores = overall(task, found.named)
+    reward = overall(task, found.named) if task.objective else None
     tokens = found.lengths.sum(1).astype(float)
     loss = _bootstrapped(lambda x, n: -x.sum() / n.sum(), found.ref_logps.sum(1), tokens)
-    return {
-        "reward": _mean(np.nanmean(scores, axis=1)),
+    return ({} if reward is None else {"reward": _mean(np.nanmean(reward, axis=1))}) | {
         "KL to base (nats)": _mean(found.log_ratios.mean(1)),
         "base perplexity": np.exp(loss).tolist(),
         "distinct openings": distinct([text.split()[:OPENING] for text in texts]),
@@ -165,6 +167,39 @@ def answer_quality(
         "tokens": _mean(found.lengths.mean(1)),
         "finished": _mean(found.finished.mean(1)),
     }
+
+
+def wins_over(
+    lab: LanguageLab,
+    task: Task,
+    compare: ComparePairs | None,
+    ref_params: Params,
+    indices: np.ndarray,
+    params: Params,
+    *,
+    total: int,
+) -> Numbers:
+    """How often answers beat those of the reference to the same prompts; {} without a judge.
+
+    Answers without a verdict are left out. The judge is not asked about the reference itself, which
+    wins half the time.
+    """
+    if compare is None:
+        return {}
+    if params is ref_params:
+        return {"win rate over the start": 0.5}
+    samples = max(1, round(total / len(indices)))
+    sides = [
+        measure(lab, task, each, each, indices, stage_key(lab, "evaluation"), samples=samples).texts
+        for each in (params, ref_params)
+    ]
+    first, second = ([text for row in side for text in row] for side in sides)
+    prompts = task.texts(np.repeat(indices, samples))
+    prefs = pair_prefs(compare, prompts, first, second).reshape(len(indices), samples)
+    known = prefs[np.isfinite(prefs).any(1)]
+    if not len(known):
+        raise UserError(f"the judge gave no verdict on any of {prefs.size} pairs")
+    return {"win rate over the start": _mean(np.nanmean(known, axis=1))}
 
 
 def distinct(parts: Sequence[Sequence[str]]) -> float:

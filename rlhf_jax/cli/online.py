@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optax
 
 from rlhf_jax.algos.ppo import PPOConfig
-from rlhf_jax.algos.selfplay import nash_md_pg
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.frame import make_fit
 from rlhf_jax.cli.losses import named_loss
-from rlhf_jax.cli.measures import answer_quality, compared
+from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling, Scoring
 from rlhf_jax.cli.pages import write_completions
-from rlhf_jax.cli.rewards import open_reward, scored_task
+from rlhf_jax.cli.rewards import named_compare, open_reward, scored_task
 from rlhf_jax.cli.session import (
     finish,
     measured,
@@ -41,7 +41,7 @@ from rlhf_jax.recipes import (
     dr_grpo,
     grpo,
     gspo,
-    mixed_draw,
+    judged_reward,
     on_trunk,
     online,
     online_pairs,
@@ -49,9 +49,7 @@ from rlhf_jax.recipes import (
     prompt_rows,
     reinforce,
     rloo,
-    selfplay,
     stage_key,
-    task_judge,
     task_reward,
 )
 from rlhf_jax.recipes.offline import ScoreScale
@@ -73,8 +71,12 @@ class Job:
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
     completions_every: int = 10
-    """Steps from one whose answers go to completions.html and completions.jsonl to the next."""
+    """Steps from one whose answers go to completions.html and completions.jsonl to the next; 0
+    writes none."""
     output: Output
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "completions_every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,35 +195,6 @@ def train_ppo(command: str, options: PPO) -> None:
     train_online(command, options, options.job, make, updates=epochs * minibatches)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NashMD:
-    """Nash-MD: a policy gradient on wins against a mixture with the model at the start.
-
-    An answer beats another with probability sigmoid(sharpness (s - s')), s their rewards.
-    """
-
-    job: Job
-    kl: float = 0.1
-    """Weight of the KL to the model at the start, >= 0."""
-    mixture: float = 0.125
-    """Weight of the model at the start in the opponent, in [0, 1]."""
-    sharpness: float = 10.0
-    """Of wins, in units of 1 / reward."""
-
-
-def nash_md(command: str, options: NashMD) -> None:
-    """Plays rounds against the mixture."""
-
-    def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
-        draw = mixed_draw(lab, weight=options.mixture)
-        method = partial(nash_md_pg, beta=options.kl, mixed_draw=draw)
-        judge = task_judge(lab, task, beta=options.sharpness)
-        given = (stage, lab, task, method, judge, params, rows, fit)
-        return selfplay(*given, key=stage_key(lab, command)).state.train.params
-
-    train_rounds(command, options, options.job, play)
-
-
 def train_online(
     command: str,
     options: Any,
@@ -231,49 +204,72 @@ def train_online(
     updates: int = 1,
 ) -> None:
     """A method of `recipes.methods`; `updates` are gradient steps in each step."""
+    compare = named_compare(job.scoring.judge)
 
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
-        def measure(params: Params, step: int) -> dict[str, Any]:
-            if step % job.completions_every == 0:
-                write_completions(job.output.out, stage=command)
-            return fit.measure(params, step)
-
-        return online(
-            *(stage, lab, task, make(lab, params), task_reward(lab, task), params, rows),
-            fit._replace(measure=measure),
-            key=stage_key(lab, command),
-            sampling=sampling_of(lab, job.sampling),
-            completions_every=job.completions_every,
-            sampler_gap=SAMPLER_GAP[job.model.dtype],
-        )
+        method = make(lab, params)
+        if compare is not None and method.samples < 2:
+            raise UserError(f"rlhf {command} has no answers for --judge to compare: use --reward")
+        reward = task_reward(lab, task) if compare is None else judged_reward(lab, task, compare)
+        given = (stage, lab, task, method, reward, params, rows, fit)
+        return online(*given, key=stage_key(lab, command), **drawing_options(lab, job))
 
     train_rounds(command, options, job, play, updates=updates)
 
 
+def drawing_options(lab: LanguageLab, job: Job) -> dict[str, Any]:
+    """The options that `online` and `selfplay` share."""
+    return {
+        "sampling": sampling_of(lab, job.sampling),
+        "completions_every": job.completions_every,
+        "sampler_gap": SAMPLER_GAP[job.model.dtype],
+    }
+
+
 def train_rounds(
-    command: str, options: Any, job: Job, play: Callable[..., Params], *, updates: int = 1
+    command: str,
+    options: Any,
+    job: Job,
+    play: Callable[..., Params],
+    *,
+    updates: int = 1,
+    make_optimizer: Callable[[float, int], optax.GradientTransformation] = adamw_cosine,
 ) -> None:
     """Samples, scores and updates; measures held-out answers before and after.
 
     Args:
       play: `(stage, lab, task, first params, prompts of each step, fit) -> params`.
+      make_optimizer: `(learning rate, gradient steps) -> optimizer`.
     """
+    scoring, every = job.scoring, job.completions_every
+    if not (scoring.reward or scoring.judge):
+        raise UserError(f"rlhf {command} needs --reward or --judge")
+    compare = named_compare(scoring.judge)
     base = open_model(job.model)
-    records = read_prompts(job.scoring.prompts, base.chat)
-    lab, (records,) = open_lab(job, base, [(job.scoring.prompts, records)], answers=False)
+    records = read_prompts(scoring.prompts, base.chat)
+    lab, (records,) = open_lab(job, base, [(scoring.prompts, records)], answers=False)
     lab, first, merge = start_policy(job.adapter, lab, base)
-    task = scored_task(job.scoring.reward, records, heldout=job.scoring.heldout)
+    task = scored_task(scoring.reward, records, heldout=scoring.heldout)
     indices = np.asarray(task.splits["heldout"][:MEASURED])
     quality = partial(answer_quality, lab, task, first, indices, total=MEASURED)
+    wins = partial(wins_over, lab, task, compare, first, indices, total=MEASURED)
     with open_session(command, options, job.output) as run:
-        before = measured(run, "before", lambda: quality(first))
+        before = measured(run, "before", lambda: quality(first) | wins(first))
         total = len(task.splits["train"])
-        fit = make_fit(job.optimizer, total=total, quality=quality, updates=updates)
+        steps = {"updates": updates, "make_optimizer": make_optimizer}
+        fit = make_fit(job.optimizer, total=total, quality=quality, **steps)
+
+        def measure(params: Params, step: int) -> dict[str, Any]:
+            if every and step % every == 0:
+                write_completions(job.output.out, stage=command)
+            return fit.measure(params, step)
+
+        shown = fit._replace(measure=measure)
         rows = prompt_rows(task, batch_size=job.optimizer.batch_size, seed=job.model.seed)
         params = run_stage(
-            run, command, lambda stage: (play(stage, lab, task, first, rows, fit), {})
+            run, command, lambda stage: (play(stage, lab, task, first, rows, shown), {})
         ).arrays
-        after = measured(run, "after", lambda: quality(params))
+        after = measured(run, "after", lambda: quality(params) | wins(params))
         if (run.out / "completions.html").is_file():
             write_completions(run.out, stage=command, done=True)
         finish(run, base, merge(params), numbers=compared(before, after), stage=command)

@@ -128,9 +128,12 @@ class Scoring:
 
     prompts: Path = field()
     """Prompts: JSON lines with a field "prompt" or "messages", or a text file, one a line."""
-    reward: tuple[str, ...]
+    reward: tuple[str, ...] = ()
     """What scores an answer: module:function, file.py:function or a reward model's folder; several
     are added, each as weight*reward."""
+    judge: str | None = None
+    """What says which of two answers is better, in place of rewards, which are then only measured:
+    https://ADDRESS/v1#MODEL, asked in both orders, or module:function."""
     heldout: float = 0.1
     """Share of the prompts in (0, 0.5] that is not trained on, for the measurements."""
 

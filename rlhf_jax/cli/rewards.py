@@ -14,7 +14,7 @@ from rlhf_jax.recipes import LanguageLab, Task, make_lab, process_reward, text_t
 from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
-from rlhf_jax.rewards import make_reward, record_score
+from rlhf_jax.rewards import ComparePairs, make_compare, make_reward, record_score
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, TextReward
 
@@ -64,6 +64,16 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         return weight, *make_reward(what)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def named_compare(spec: str | None) -> ComparePairs | None:
+    """The judge of --judge, None without one.
+
+    Raises:
+      UserError: a judge that cannot be made.
+    """
+    with reading_input():
+        return None if spec is None else make_compare(spec)
 
 
 def model_score(lab: LanguageLab, params: Params) -> TextReward:

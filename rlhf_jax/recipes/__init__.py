@@ -86,6 +86,7 @@ from rlhf_jax.recipes.process import process_model as process_model
 from rlhf_jax.recipes.process import process_reward as process_reward
 from rlhf_jax.recipes.process import step_rows as step_rows
 from rlhf_jax.recipes.rewards import Reward as Reward
+from rlhf_jax.recipes.rewards import judged_reward as judged_reward
 from rlhf_jax.recipes.rewards import model_reward as model_reward
 from rlhf_jax.recipes.rewards import task_reward as task_reward
 from rlhf_jax.recipes.rewards import weighted_reward as weighted_reward
@@ -100,6 +101,7 @@ from rlhf_jax.recipes.selfplay import mixed_draw as mixed_draw
 from rlhf_jax.recipes.selfplay import selfplay as selfplay
 from rlhf_jax.recipes.selfplay import task_judge as task_judge
 from rlhf_jax.recipes.selfplay import tempered_draw as tempered_draw
+from rlhf_jax.recipes.selfplay import texts_judge as texts_judge
 from rlhf_jax.recipes.task import Labels as Labels
 from rlhf_jax.recipes.task import Task as Task
 from rlhf_jax.recipes.task import compared_teacher as compared_teacher

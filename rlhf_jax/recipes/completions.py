@@ -9,9 +9,9 @@ for byte that of an uninterrupted one.
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -28,7 +28,30 @@ from rlhf_jax.training.errors import naming_full_disk
 def make_table(
     stage: Stage, lab: LanguageLab, task: Task, *, every: int
 ) -> Callable[[int, Drawn, Any], None]:
-    """`write(i, drawn, scores [B, K])`, to be called at step i = 0, every, 2 every, ...
+    """`write(i, drawn, scores [B, K])`, to be called at step i = 0, every, 2 every, ..."""
+    append = make_append(stage, every=every)
+
+    def write(i: int, drawn: Drawn, scores: Any) -> None:
+        answers = transcript_texts(lab, jax.device_get(transcripts(drawn.rollout, drawn.turns)))
+        indices = np.asarray(drawn.prompts.indices)
+        prompts = list(zip(indices.tolist(), task.texts(indices), strict=True))
+        append(i, _drawn_rows(prompts, answers, jax.device_get(scores), drawn.named))
+
+    return write
+
+
+class CompletionRow(NamedTuple):
+    """A row of the table but its step."""
+
+    prompt_index: int
+    prompt: Any
+    answer: str
+    score: float | None
+    scores: dict[str, float | None]
+
+
+def make_append(stage: Stage, *, every: int) -> Callable[[int, Iterable[CompletionRow]], None]:
+    """`append(i, rows)`, to be called at step i = 0, every, 2 every, ...
 
     The first call of a session cuts what an earlier one wrote beyond its last checkpoint.
     """
@@ -36,17 +59,16 @@ def make_table(
     path = stage.run.out / "stages" / stage.name / "completions.jsonl"
     begun = False
 
-    def write(i: int, drawn: Drawn, scores: Any) -> None:
+    def append(i: int, rows: Iterable[CompletionRow]) -> None:
         nonlocal begun
         if not begun:
             _cut_table(path, done=i, every=every)
         begun = True
-        answers = transcript_texts(lab, jax.device_get(transcripts(drawn.rollout, drawn.turns)))
-        indices = np.asarray(drawn.prompts.indices)
-        prompts = list(zip(indices.tolist(), task.texts(indices), strict=True))
-        _append_rows(path, i + 1, prompts, answers, jax.device_get(scores), drawn.named)
+        with naming_full_disk(path.parent), path.open("a", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps({"step": i + 1} | row._asdict(), allow_nan=False) + "\n")
 
-    return write
+    return append
 
 
 def _cut_table(path: Path, *, done: int, every: int) -> None:
@@ -73,33 +95,19 @@ def _cut_table(path: Path, *, done: int, every: int) -> None:
     os.truncate(path, length)
 
 
-def _append_rows(
-    path: Path,
-    step: int,
-    prompts: Sequence[tuple[int, Any]],
-    answers: Sequence[str],
-    scores: np.ndarray,
-    named: Scores,
-) -> None:
-    """Appends K answers to each of B prompts, in order.
+def _drawn_rows(
+    prompts: Sequence[tuple[int, Any]], answers: Sequence[str], scores: np.ndarray, named: Scores
+) -> Iterable[CompletionRow]:
+    """K answers to each of B prompts, in order.
 
     Args:
       prompts: number and text of each. answers: B K texts. scores: [B, K], NaN for none.
       named: name -> [B, K].
     """
-    copies = scores.shape[1]
-    with naming_full_disk(path.parent), path.open("a", encoding="utf-8") as file:
-        for place, answer in enumerate(answers):
-            b, k = divmod(place, copies)
-            row = {
-                "step": step,
-                "prompt_index": prompts[b][0],
-                "prompt": prompts[b][1],
-                "answer": answer,
-                "score": _number(scores[b, k]),
-                "scores": {name: _number(each[b, k]) for name, each in named.items()},
-            }
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+    for place, answer in enumerate(answers):
+        b, k = divmod(place, scores.shape[1])
+        known = {name: _number(each[b, k]) for name, each in named.items()}
+        yield CompletionRow(*prompts[b], answer, _number(scores[b, k]), known)
 
 
 def read_completions(stage_folder: Path) -> list[dict[str, Any]]:

@@ -125,18 +125,15 @@ def make_prepare(
             steps = reward.steps(reward_params, given, trajectory)
             scored = scored._replace(step_rewards=steps)
         batch, metrics = method.prepare(params, scored)
-        gap = jnp.where(trajectory.mask, rollout.token_logps - ref, 0.0)
         finite = jnp.isfinite(scores)
         metrics |= {
             "scores/mean": jnp.sum(jnp.where(finite, scores, 0.0)) / jnp.maximum(finite.sum(), 1),
             "scores/finite": finite.mean(),
-            "kl/ref": jnp.sum(gap, -1).mean(),
-            "answers/length": jnp.sum(trajectory.mask, -1).mean(),
-            "answers/finished": rollout.finished.mean(),
         }
+        metrics |= answer_metrics(rollout, ref)
         metrics |= {} if turns is None else turn_metrics(turns)
         if compare:
-            metrics |= _compared(lab, method.policy(params), rollout)
+            metrics |= sampler_metrics(lab, method.policy(params), rollout)
         more = {"scores": scores} if keep_scores else {}
         if kl_target is not None:
             metrics["kl/beta"], (kl, gain) = beta, kl_target
@@ -146,7 +143,18 @@ def make_prepare(
     return prepare
 
 
-def _compared(lab: LanguageLab, params: Params, rollout: Rollout) -> dict[str, Array]:
+def answer_metrics(rollout: Rollout, ref_token_logps: Array) -> dict[str, Array]:
+    """KL to the reference, length, and the share that ended with a stop token."""
+    trajectory = rollout.trajectory
+    gap = jnp.where(trajectory.mask, rollout.token_logps - ref_token_logps, 0.0)
+    return {
+        "kl/ref": jnp.sum(gap, -1).mean(),
+        "answers/length": jnp.sum(trajectory.mask, -1).mean(),
+        "answers/finished": rollout.finished.mean(),
+    }
+
+
+def sampler_metrics(lab: LanguageLab, params: Params, rollout: Rollout) -> dict[str, Array]:
     """The largest difference of log-probs between sampler and trainer, and the sampled tokens."""
     trajectory = rollout.trajectory
     gaps = lab.policy.logps(params, trajectory.inputs, trajectory.actions) - rollout.token_logps

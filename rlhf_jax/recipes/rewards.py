@@ -4,7 +4,8 @@ A reward has a part that runs on the host, on texts, and a part that runs on the
 compiled step. A reward model is all device, a Python function all host.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from rlhf_jax.recipes.episodes import Transcripts, score_transcripts
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.task import Scores, Task, overall
+from rlhf_jax.rewards import ComparePairs
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Params, Prompts, Trajectory
 
@@ -57,6 +59,48 @@ def task_reward(lab: LanguageLab, task: Task) -> Reward:
         return overall(task, named).astype(np.float32), named
 
     return known_reward()._replace(host=host)
+
+
+def judged_reward(lab: LanguageLab, task: Task, compare: ComparePairs) -> Reward:
+    """The win rate of an answer over the others to its prompt, K >= 2; NaN without a verdict.
+
+    One call of `compare` has all B K (K - 1) / 2 pairs. The task's own scores are logged.
+    """
+
+    def host(prompts: Prompts, found: Transcripts) -> tuple[np.ndarray, Scores]:
+        indices = np.asarray(prompts.indices)
+        texts, named = score_transcripts(lab, task, indices, jax.device_get(found))
+        size, count = len(texts), len(texts[0])
+        pairs = list(combinations(range(count), 2))
+        row, one, other = np.array([(i, *pair) for i in range(size) for pair in pairs]).T
+        sides = ([texts[i][k] for i, k in zip(row, side, strict=True)] for side in (one, other))
+        prefs = np.full((size, count, count), np.nan)
+        prefs[row, one, other] = pair_prefs(compare, task.texts(indices[row]), *sides)
+        prefs[row, other, one] = 1.0 - prefs[row, one, other]
+        known = np.isfinite(prefs).sum(-1)
+        wins = np.nansum(prefs, -1) / np.maximum(known, 1)
+        return np.where(known > 0, wins, np.nan).astype(np.float32), named
+
+    return known_reward()._replace(host=host)
+
+
+def pair_prefs(
+    compare: ComparePairs, prompts: Sequence[Any], first: Sequence[str], second: Sequence[str]
+) -> np.ndarray:
+    """[N] P(first beats second), NaN without a verdict.
+
+    Raises:
+      UserError: the judge raised, or its reply is not N probabilities; it names the first prompt.
+    """
+    about = f"the judge, asked about {len(prompts)} pairs, the first of {str(prompts[0])!r:.60}"
+    try:
+        prefs = np.array(compare(prompts, first, second), np.float64)
+    except Exception as error:  # the user's own code, or a service
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"{about}, failed: {reason}") from error
+    if prefs.shape != (len(prompts),) or ((prefs < 0) | (prefs > 1)).any():
+        raise UserError(f"{about}, must give a probability or None for each, got {prefs!r:.80}")
+    return prefs
 
 
 def known_reward() -> Reward:

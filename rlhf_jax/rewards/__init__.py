@@ -16,6 +16,7 @@ from rlhf_jax.rewards.chat_judges import chat_pairs as chat_pairs
 from rlhf_jax.rewards.chat_judges import chat_reward as chat_reward
 from rlhf_jax.rewards.checked import JudgeError as JudgeError
 from rlhf_jax.rewards.checked import checked_judge as checked_judge
+from rlhf_jax.rewards.functions import load_compare as load_compare
 from rlhf_jax.rewards.functions import load_function as load_function
 from rlhf_jax.rewards.functions import record_score as record_score
 from rlhf_jax.rewards.judges import ComparePairs as ComparePairs
@@ -29,6 +30,7 @@ from rlhf_jax.rewards.sandbox import Limits as Limits
 from rlhf_jax.rewards.sandbox import SandboxError as SandboxError
 from rlhf_jax.rewards.sandbox import run_tests as run_tests
 from rlhf_jax.rewards.specs import NamedReward as NamedReward
+from rlhf_jax.rewards.specs import make_compare as make_compare
 from rlhf_jax.rewards.specs import make_reward as make_reward
 from rlhf_jax.rewards.verifiers import code_reward as code_reward
 from rlhf_jax.rewards.verifiers import exact_reward as exact_reward

@@ -15,9 +15,12 @@ class JudgeError(ValueError):
     """A judge raised, or its output is not a probability. The message names the prompts."""
 
 
-def checked_judge(judge: Judge) -> Judge:
+def checked_judge(judge: Judge, *, may_abstain: bool = False) -> Judge:
     """The same judge with its output checked.
 
+    Args:
+      may_abstain: whether a list may have None for a comparison without a verdict, which becomes
+        NaN; else None is refused as NaN is.
     Returns:
       A judge with prefs [N] of JAX's default float type. Numbers up to 1e-6 outside [0, 1] are
       clipped, as rounding errors. It raises JudgeError (chained) if the judge raises, or if it
@@ -28,7 +31,8 @@ def checked_judge(judge: Judge) -> Judge:
     def ask(indices: np.ndarray, first: Trajectory, second: Trajectory) -> Float[Array, "N"]:
         indices = np.asarray(indices)
         try:
-            prefs = np.asarray(judge(indices, first, second), np.float64)
+            found = judge(indices, first, second)
+            prefs = np.asarray(found, np.float64)
         except JudgeError:  # already names its prompt
             raise
         # Any other exception: a judge is the user's code or a service, and its author needs to know
@@ -41,6 +45,8 @@ def checked_judge(judge: Judge) -> Judge:
                 f"expected {indices.shape}, one probability per comparison"
             )
         wrong = ~((prefs >= -ROUNDING) & (prefs <= 1.0 + ROUNDING))  # True for NaN
+        if may_abstain and isinstance(found, list):
+            wrong &= np.array([pref is not None for pref in found], bool)
         if wrong.any():
             row = int(np.argmax(wrong))
             raise JudgeError(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rlhf_jax.rewards.judges import ComparePairs
 from rlhf_jax.types import TextReward
 
 Records = Sequence[Mapping[str, Any]]
@@ -23,6 +24,26 @@ def load_function(name: str) -> TextReward:
     Raises:
       ValueError: no such module, no such function, its module fails, or it does not take the two.
     """
+    return _with_its_columns(name, _found(name))
+
+
+def load_compare(name: str) -> ComparePairs:
+    """The comparison "module:function", `(prompts, first, second) -> N times P(first beats second)`
+    or None.
+
+    Raises:
+      ValueError: as `load_function`.
+    """
+    function = _found(name)
+    try:
+        inspect.signature(function).bind([], [], [])
+    except TypeError as error:
+        raise ValueError(f"judge {name!r} must take (prompts, first, second): {error}") from None
+    return function
+
+
+def _found(name: str) -> Any:
+    """The function "module:function"."""
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
         raise ValueError(f"reward {name!r}: expected module:function, e.g. my_rewards:is_short")
@@ -35,7 +56,7 @@ def load_function(name: str) -> TextReward:
         raise ValueError(f"reward {name!r}: {module_name} has no {function_name}; {there}")
     if not callable(function):
         raise ValueError(f"reward {name!r} is no function but {function!r:.60}")
-    return _with_its_columns(name, function)
+    return function
 
 
 def record_score(

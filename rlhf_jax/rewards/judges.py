@@ -99,14 +99,13 @@ def pairs_judge(
     """A judge from a function that compares many pairs of texts at a time, e.g. `chat_pairs`.
 
     Args:
-      compare: `(prompts, first, second) -> N times P(first beats second)`; None becomes NaN, which
-        `checked_judge` refuses.
+      compare: `(prompts, first, second) -> N times P(first beats second)`; None, for no verdict,
+        masks the comparison where a game is played and is refused elsewhere (`checked_judge`).
       prompt_texts, answer_texts: as in `text_judge`.
     """
 
-    def ask(indices: np.ndarray, first: Trajectory, second: Trajectory) -> np.ndarray:
-        prefs = compare(prompt_texts(indices), answer_texts(first), answer_texts(second))
-        return np.array(prefs, np.float64)
+    def ask(indices: np.ndarray, first: Trajectory, second: Trajectory) -> list[float | None]:
+        return compare(prompt_texts(indices), answer_texts(first), answer_texts(second))
 
     return ask
 

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from rlhf_jax.rewards.chat_judges import ChatModel, chat_reward
-from rlhf_jax.rewards.functions import load_function
+from rlhf_jax.rewards.chat_judges import ChatModel, chat_pairs, chat_reward
+from rlhf_jax.rewards.functions import load_compare, load_function
+from rlhf_jax.rewards.judges import ComparePairs
 from rlhf_jax.rewards.mathematics import math_reward
 from rlhf_jax.rewards.verifiers import code_reward, exact_reward, regex_reward
 from rlhf_jax.types import TextReward
@@ -45,13 +46,30 @@ def make_reward(spec: str) -> NamedReward:
     if kind == "regex" and rest:
         return NamedReward(kind, regex_reward(rest), None)
     if kind in ("http", "https"):
-        url, _, model = spec.partition("#")
-        if not model:
-            raise ValueError(f"reward {spec!r}: name the model behind the address, {url}#MODEL")
-        return NamedReward("judge", chat_reward(ChatModel(url, model)), None)
+        return NamedReward("judge", chat_reward(_chat_model(spec)), None)
     if not kind or not rest:
         raise ValueError(
             f"reward {spec!r}: expected exact, math, tests, regex:PATTERN, module:function, or "
             "http://ADDRESS/v1#MODEL"
         )
     return NamedReward(rest, load_function(spec), None)
+
+
+def make_compare(spec: str) -> ComparePairs:
+    """The judge of two answers: `http://ADDRESS/v1#MODEL` for `chat_pairs`, or `module:function`.
+
+    Raises:
+      ValueError: the spec is neither, or its judge cannot be made.
+    """
+    if spec.partition(":")[0] in ("http", "https"):
+        return chat_pairs(_chat_model(spec))
+    if not all(spec.partition(":")):
+        raise ValueError(f"judge {spec!r}: expected module:function or http://ADDRESS/v1#MODEL")
+    return load_compare(spec)
+
+
+def _chat_model(spec: str) -> ChatModel:
+    url, _, model = spec.partition("#")
+    if not model:
+        raise ValueError(f"{spec!r}: name the model behind the address, {url}#MODEL")
+    return ChatModel(url, model)

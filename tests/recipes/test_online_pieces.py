@@ -10,8 +10,13 @@ from unigram_lab import RED, TASK, keyed, rollout_of, unigram_lab
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.recipes import Fit, grpo, online, ppo, prompt_rows, read_completions, task_reward
-from rlhf_jax.recipes.completions import make_table
-from rlhf_jax.recipes.online_method import make_prepare, make_step
+from rlhf_jax.recipes.completions import CompletionRow, make_append, make_table
+from rlhf_jax.recipes.online_method import (
+    answer_metrics,
+    make_prepare,
+    make_step,
+    sampler_metrics,
+)
 from rlhf_jax.recipes.rewards import known_reward
 from rlhf_jax.recipes.rounds import Drawn
 from rlhf_jax.training import UserError
@@ -43,6 +48,27 @@ def test_every_method_logs_scores_kl_and_lengths():
     assert float(metrics["scores/finite"]) == 0.75
     assert float(metrics["kl/ref"]) == pytest.approx(3 * np.log(2.0))
     assert float(metrics["answers/length"]) == 3.0
+
+
+@pytest.mark.long
+def test_the_gap_of_sampler_and_trainer_is_the_largest_of_a_token():
+    """The sampler says log 2 more of each token than the trainer, the reference log 2 less."""
+    rollout = rollout_of(LAB, ANSWERS)
+    found = rollout._replace(token_logps=rollout.token_logps + jnp.log(2.0))
+    metrics = sampler_metrics(LAB, START, found)
+    assert float(metrics["sampler/gap"]) == pytest.approx(np.log(2.0), rel=1e-5)
+    assert int(metrics["sampler/tokens"]) == 12
+    means = answer_metrics(found, rollout.token_logps - jnp.log(2.0))
+    # Three tokens of log 2 + log 2
+    assert float(means["kl/ref"]) == pytest.approx(6 * np.log(2.0), rel=1e-5)
+
+
+def test_rows_of_the_table_carry_their_step(stage):
+    append = make_append(stage, every=2)
+    append(0, [CompletionRow(3, "p", "a", 0.5, {})])
+    append(2, [CompletionRow(4, "q", "b", None, {"comparisons": 1.0})])
+    table = read_completions(stage.run.out / "stages" / stage.name)
+    assert [(row["step"], row["score"]) for row in table] == [(1, 0.5), (3, None)]
 
 
 @pytest.mark.long

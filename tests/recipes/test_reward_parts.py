@@ -1,14 +1,22 @@
 """Rewards of models and of texts, a critic from a reward model, and scores of no use."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from unigram_lab import LENGTH, RED, TASK, rollout_of, unigram_lab
 
-from rlhf_jax.recipes import critic_of, model_reward, task_reward, weighted_reward
+from rlhf_jax.recipes import (
+    critic_of,
+    judged_reward,
+    model_reward,
+    task_reward,
+    texts_judge,
+    weighted_reward,
+)
 from rlhf_jax.recipes.episodes import transcripts
 from rlhf_jax.recipes.offline import ScoreScale, score_scale
-from rlhf_jax.recipes.rewards import check_scores, known_reward
+from rlhf_jax.recipes.rewards import check_scores, known_reward, pair_prefs
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Prompts, RewardFn
 
@@ -55,6 +63,39 @@ def test_a_task_is_read_on_the_host_and_known_scores_pass_through():
     np.testing.assert_array_equal(named["red"], given)
     for each in (reward, known_reward()):
         np.testing.assert_array_equal(each.scores((), given, trajectory), given)
+
+
+def redder(prompts, first, second):
+    """The answer with more red wins; no verdict on what ends in red."""
+    counts = [(a.count("red"), b.count("red")) for a, b in zip(first, second, strict=True)]
+    return [None if 1 in pair else 0.5 + 0.5 * np.sign(pair[0] - pair[1]) for pair in counts]
+
+
+def test_a_judge_of_pairs_gives_each_answer_its_win_rate_over_the_others():
+    """Red 3 beats 0 and 0 ties with 0; the answer with one red has no verdict."""
+    answers = np.array([[[RED, RED, RED], [RED, 5, 6], [5, 5, 5], [6, 6, 6]]])
+    rollout = rollout_of(LAB, answers)
+    reward = judged_reward(LAB, TASK, redder)
+    given, named = reward.host(PROMPTS, transcripts(rollout, None))
+    # 3 reds: two wins of two. No red: a loss and a tie, (0 + 1/2) / 2
+    np.testing.assert_allclose(given, [[1.0, np.nan, 0.25, 0.25]])
+    np.testing.assert_array_equal(named["red"], [[3.0, 1.0, 0.0, 0.0]])
+    sides = [jax.tree.map(lambda x, k=k: x[:, k], rollout.trajectory) for k in (0, 2)]
+    assert texts_judge(LAB, TASK, redder)(np.array([0]), *sides) == [1.0]
+
+
+def test_a_judge_that_fails_or_gives_no_probabilities_is_named():
+    def broken(prompts, first, second):
+        raise ConnectionError("no line")
+
+    with pytest.raises(
+        UserError, match=r"asked about 1 pairs, .* failed: ConnectionError: no line"
+    ):
+        pair_prefs(broken, ["p"], ["a"], ["b"])
+    for found in ([2.0], [0.5, 0.5]):
+        with pytest.raises(UserError, match="must give a probability or None for each"):
+            pair_prefs(lambda p, a, b, found=found: found, ["p"], ["a"], ["b"])
+    np.testing.assert_array_equal(pair_prefs(lambda *_: [None], ["p"], ["a"], ["b"]), [np.nan])
 
 
 def test_a_critic_predicts_scores_in_units_of_the_scale():

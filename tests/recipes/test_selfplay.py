@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from one_word_lab import TASK, VOCABULARY, one_word_lab, words
+from one_word_lab import IDS, TASK, VOCABULARY, one_word_lab, words
 
 from rlhf_jax.algos import selfplay as methods
 from rlhf_jax.models import TransformerConfig
@@ -15,17 +15,26 @@ from rlhf_jax.recipes import (
     Fit,
     answer_shapes,
     decoded_judge,
+    guarded,
     make_arena,
     make_lab,
     make_prompts,
     mixed_draw,
+    read_completions,
     selfplay,
     stage_key,
     task_judge,
     tempered_draw,
 )
 from rlhf_jax.rewards import JudgeError, checked_judge
-from rlhf_jax.training import open_run, read_metrics, run_stage
+from rlhf_jax.training import (
+    DivergedError,
+    Stage,
+    UserError,
+    open_run,
+    read_metrics,
+    run_stage,
+)
 
 LAB = one_word_lab()
 B = 4  # prompts of a round
@@ -127,6 +136,55 @@ def test_a_judge_that_raises_loses_nothing_and_the_run_goes_on_bit_for_bit(tmp_p
     assert found.info == whole[0].info
     np.testing.assert_array_equal(found.arrays["params"], whole[0].arrays["params"])
     assert read_metrics(tmp_path / "run") == whole[1]
+
+
+@pytest.mark.long
+def test_a_round_is_checked_and_shown(tmp_path):
+    """Red beats what is not red; a verdict of None leaves one answer without a win rate."""
+    play(tmp_path, METHODS["nash_md_pg"][0], Seen(), rounds=1, sampler_gap=0.1, completions_every=1)
+    (row,) = read_metrics(tmp_path)
+    assert row["sampler/gap"] == 0.0
+    assert row["sampler/tokens"] == B
+    table = read_completions(tmp_path / "stages" / "play")
+    assert {each["step"] for each in table} == {1}
+    assert sum(each["scores"]["comparisons"] for each in table) == 2 * B
+    with pytest.raises(UserError, match="sampler and trainer differ"):
+        play(tmp_path / "b", METHODS["nash_md_pg"][0], Seen(), rounds=1, sampler_gap=-1.0)
+
+
+@pytest.mark.long
+def test_a_gradient_that_is_not_finite_ends_the_game_and_saves_its_answers(tmp_path):
+    """A logit that is NaN makes every log-prob NaN."""
+    bad = REF.at[IDS["blue"]].set(jnp.nan)
+    fit = Fit(guarded(optax.sgd(0.5)), 1)
+    given = (LAB, TASK, METHODS["nash_md_pg"][0], Seen(), bad, NUMBERS, fit)
+    with open_run(tmp_path, slug="game", config={}) as run:
+        stage, key = Stage(run, "play"), stage_key(LAB, "test")
+        with pytest.raises(DivergedError, match="step 1 is not finite"):
+            selfplay(stage, *given, key=key)
+    assert (tmp_path / "stages" / "play" / "bad_batch_1.npz").is_file()
+
+
+@pytest.mark.long
+def test_answers_without_a_verdict_do_not_count(tmp_path):
+    """A judge that gives no verdict on the first prompt: the step of the other three."""
+
+    def partly(indices, first, second):
+        prefs = np.asarray(task_judge(LAB, TASK, beta=2.0)(indices, first, second)).tolist()
+        return [None if i == 0 else pref for i, pref in zip(indices, prefs, strict=True)]
+
+    method = METHODS["nash_md_pg"][0]
+    found = play(tmp_path / "a", method, partly, rounds=1)
+    numbers, other = [NUMBERS[0][1:]], tmp_path / "b"
+
+    def work(stage):
+        fit, key = Fit(optax.sgd(0.5), 1), stage_key(LAB, "test")
+        given = (stage, LAB, TASK, method, Seen(), REF, numbers, fit)
+        return {"params": selfplay(*given, key=key).state.train.params}, {}
+
+    with open_run(other, slug="game", config={}) as run:
+        wanted = run_stage(run, "play", work)
+    np.testing.assert_allclose(found.arrays["params"], wanted.arrays["params"], rtol=1e-6)
 
 
 def test_a_budget_without_a_comparison_is_refused(tmp_path):

@@ -16,6 +16,7 @@ from rlhf_jax.algos.selfplay.rounds import (
     Arena,
     draw_answers,
     judge_answers,
+    known_weights,
     start_rounds,
 )
 from rlhf_jax.checks import check_range
@@ -174,15 +175,18 @@ def _gradient_step(arena: Arena, beta: Scalar) -> Callable[..., tuple[TrainState
         anchor: Callable[[Trajectory], tuple[Array, Array]],
     ) -> tuple[TrainState, Metrics]:
         own_key, other_key = jax.random.split(key)
-        (answer,) = draw_answers(arena.draw, train.params, prompts, own_key, 1)
+        rollout = arena.draw(train.params, prompts, own_key, 1)
+        answer = jax.tree.map(lambda x: x[:, 0], rollout.trajectory)
         (other,) = draw_answers(*opponent, prompts, other_key, 1)
         prefs = judge_answers(arena, prompts.indices, answer, other)
+        weights = arena.weigh(rollout)
+        weights = known_weights(None if weights is None else weights[:, 0], prefs)
         anchor_logps, ref_logps = anchor(answer)
-        batch = AnswerBatch(answer, {"ref_token_logps": anchor_logps, "prefs": prefs})
+        batch = AnswerBatch(answer, {"ref_token_logps": anchor_logps, "prefs": prefs}, weights)
         train, metrics = update(train, batch)
-        ref = weighted_mean(sequence_logps(ref_logps, answer.mask))
+        ref = weighted_mean(sequence_logps(ref_logps, answer.mask), weights)
         kl = metrics["logps/answer"]._replace(total=metrics["logps/answer"].total - ref.total)
-        return train, metrics | {"prefs/mean": weighted_mean(prefs), "kl/ref": kl}
+        return train, metrics | {"prefs/mean": weighted_mean(prefs, weights), "kl/ref": kl}
 
     return step
 

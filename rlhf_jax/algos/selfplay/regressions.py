@@ -20,6 +20,7 @@ from rlhf_jax.algos.selfplay.rounds import (
     Arena,
     draw_answers,
     judge_answers,
+    known_weights,
     start_rounds,
 )
 from rlhf_jax.checks import check_range
@@ -113,14 +114,14 @@ def iterative_dpo(arena: Arena, *, beta: Scalar, steps: int) -> AnswerMethod:
     logps = _answer_logps(arena)
 
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
-        winner, loser, prefs = labelled_pairs(arena, state.train.params, prompts, key)
+        winner, loser, weights, prefs = labelled_pairs(arena, state.train.params, prompts, key)
         columns = {
             "ref_chosen_logps": logps(arena.ref_params, winner),
             "ref_rejected_logps": logps(arena.ref_params, loser),
         }
         train, metrics = state.train, {}
         for _ in range(steps):
-            train, metrics = update(train, PairBatch(winner, loser, columns))
+            train, metrics = update(train, PairBatch(winner, loser, columns, weights))
         return AnswerState(train, (), state.round + 1), metrics | prefs
 
     return AnswerMethod(partial(start_rounds, arena), play)
@@ -149,13 +150,13 @@ def inpo(arena: Arena, *, eta: Scalar, beta: Scalar, steps: int) -> AnswerMethod
 
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
         params = state.train.params
-        winner, loser, prefs = labelled_pairs(arena, params, prompts, key)
+        winner, loser, weights, prefs = labelled_pairs(arena, params, prompts, key)
         columns = {
             "ref_chosen_logps": logps(arena.ref_params, winner),
             "ref_rejected_logps": logps(arena.ref_params, loser),
             "old_gaps": logps(params, winner) - logps(params, loser),
         }
-        train, metrics = solve(state.train, PairBatch(winner, loser, columns))
+        train, metrics = solve(state.train, PairBatch(winner, loser, columns, weights))
         return AnswerState(train, (), state.round + 1), metrics | prefs
 
     return AnswerMethod(partial(start_rounds, arena), play)
@@ -178,14 +179,14 @@ def onpo(arena: Arena, *, eta: Scalar, steps: int) -> AnswerMethod:
     solve, logps = _solver(arena, partial(onpo_loss, eta=eta), eta=eta, steps=steps)
 
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
-        winner, loser, prefs = labelled_pairs(arena, state.train.params, prompts, key)
+        winner, loser, weights, prefs = labelled_pairs(arena, state.train.params, prompts, key)
 
         def regress(train: TrainState, base: Params) -> tuple[TrainState, Metrics]:
             columns = {
                 "base_chosen_logps": logps(base, winner),
                 "base_rejected_logps": logps(base, loser),
             }
-            return solve(train, PairBatch(winner, loser, columns))
+            return solve(train, PairBatch(winner, loser, columns, weights))
 
         moved, _ = regress(state.train, state.memory)
         train, metrics = regress(moved, moved.params)
@@ -233,12 +234,12 @@ def td_mnpo_regression(
 
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
         past = (state.train.params, *state.memory)
-        winner, loser, prefs = labelled_pairs(arena, past[0], prompts, key)
+        winner, loser, weights, prefs = labelled_pairs(arena, past[0], prompts, key)
         columns = {
             "chosen_anchor_logps": anchor(past, winner),
             "rejected_anchor_logps": anchor(past, loser),
         }
-        train, metrics = solve(state.train, PairBatch(winner, loser, columns))
+        train, metrics = solve(state.train, PairBatch(winner, loser, columns, weights))
         return AnswerState(train, past[:-1], state.round + 1), metrics | prefs
 
     def init(params: Params) -> AnswerState:
@@ -271,18 +272,19 @@ def _opposed_step(
             "ref_second_logps": logps(arena.ref_params, second),
             "win_rate_gaps": prefs - second_prefs,
         }
-        train, metrics = update(train, PairBatch(first, second, columns))
-        return train, metrics | {"prefs/mean": weighted_mean(prefs)}
+        weights = known_weights(None, prefs, second_prefs)
+        train, metrics = update(train, PairBatch(first, second, columns, weights))
+        return train, metrics | {"prefs/mean": weighted_mean(prefs, weights)}
 
     return step
 
 
 def labelled_pairs(
     arena: Arena, params: Params, prompts: Prompts, key: jax.Array
-) -> tuple[Trajectory, Trajectory, Metrics]:
-    """Winners and losers [B] of pairs from the policy, and the metric "prefs/mean".
+) -> tuple[Trajectory, Trajectory, Float[Array, "B"] | None, Metrics]:
+    """Winners and losers [B] of pairs from the policy, their weights, the metric "prefs/mean".
 
-    The winner of each pair is drawn with the judge's probability.
+    The winner is drawn with the judge's probability; a pair without a verdict weighs 0.
     """
     draw_key, label_key = jax.random.split(key)
     first, second = draw_answers(arena.draw, params, prompts, draw_key, 2)
@@ -294,7 +296,8 @@ def labelled_pairs(
 
     winner = jax.tree.map(chosen, first, second)
     loser = jax.tree.map(chosen, second, first)
-    return winner, loser, {"prefs/mean": weighted_mean(prefs)}
+    weights = known_weights(None, prefs)
+    return winner, loser, weights, {"prefs/mean": weighted_mean(prefs, weights)}
 
 
 def _solver(

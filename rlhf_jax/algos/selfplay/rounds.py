@@ -21,9 +21,16 @@ from rlhf_jax.types import (
     Params,
     Policy,
     Prompts,
+    Rollout,
     TrainState,
     Trajectory,
 )
+
+Weigh = Callable[[Rollout], Float[Array, "B K"] | None]
+
+
+def equal_weights(rollout: Rollout) -> None:
+    """Every answer counts the same."""
 
 
 class Arena(NamedTuple):
@@ -33,14 +40,17 @@ class Arena(NamedTuple):
       policy: any parametrisation.
       optimizer: optax.
       draw: `(params, prompts, key, samples) -> Rollout [B, samples]` from the policy itself, at
-        temperature 1: `sampling.draws.language_draw` or `policy_draw`.
+        temperature 1: `sampling.draws.language_draw` or `policy_draw`. Another way of drawing needs
+        `weigh`.
       judge: on the host, `(indices [N], first [N], second [N]) -> prefs [N]`, P(first beats second)
         of two trajectories that answer the same prompts. Its output is checked by
-        `rewards.checked_judge`.
+        `rewards.checked_judge`. In a list None is no verdict: the comparison has weight 0.
       ref_params: params of the reference mu.
       logps: `(token_logps, mask) -> [*B]`, reduces token log-probs to the input of pair losses: the
         sum in theory, `mean_logps` in some official code.
       compile: compiles the pure parts. It must not donate buffers, because methods keep old params.
+      weigh: `rollout of draw -> [B, K]` weights of answers in policy gradients, for a draw that is
+        not the policy itself; None for ones. Regressions take pairs as they come.
     """
 
     policy: Policy
@@ -50,6 +60,7 @@ class Arena(NamedTuple):
     ref_params: Params
     logps: AnswerLogps = sequence_logps
     compile: Callable[..., Any] = jax.jit
+    weigh: Weigh = equal_weights
 
 
 class AnswerState(NamedTuple):
@@ -97,9 +108,19 @@ def draw_answers(
 def judge_answers(
     arena: Arena, indices: ArrayLike, first: Trajectory, second: Trajectory
 ) -> Float[Array, "N"]:
-    """P(first beats second), one per row.
+    """P(first beats second), one per row; NaN without a verdict.
 
     Raises:
       JudgeError: the judge raised or its output is invalid; the message names the prompt.
     """
-    return checked_judge(arena.judge)(np.asarray(indices), first, second)
+    return checked_judge(arena.judge, may_abstain=True)(np.asarray(indices), first, second)
+
+
+def known_weights(
+    weights: Float[Array, "N"] | None, *prefs: Float[Array, "N"]
+) -> Float[Array, "N"] | None:
+    """The weights, 0 for a row without one of its verdicts; None for ones."""
+    known = jnp.isfinite(jnp.stack(prefs)).all(axis=0)
+    if bool(known.all()):
+        return weights
+    return jnp.where(known, 1.0 if weights is None else weights, 0.0)

@@ -48,11 +48,13 @@ def spo(arena: Arena, *, beta: Scalar, samples: int) -> AnswerMethod:
     upper = np.triu(np.ones((samples, samples), bool), 1)
 
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
-        answers = arena.draw(state.train.params, prompts, key, samples).trajectory
+        rollout = arena.draw(state.train.params, prompts, key, samples)
+        answers = rollout.trajectory
         mask = np.broadcast_to(upper, (*answers.mask.shape[:1], samples, samples))
         half = _compared(arena, prompts, answers, answers, mask)
         prefs = jnp.where(mask, half, 1.0 - jnp.swapaxes(half, 1, 2))
-        train, metrics = step(state.train, answers, answer_win_rates(prefs))
+        wins = answer_win_rates(prefs, jnp.isfinite(prefs) & ~jnp.eye(samples, dtype=bool))
+        train, metrics = step(state.train, answers, wins, arena.weigh(rollout))
         return AnswerState(train, (), state.round + 1), metrics
 
     return AnswerMethod(partial(start_rounds, arena), play)
@@ -95,15 +97,16 @@ def spo_queue(
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
         indices = np.asarray(prompts.indices)
         _check_indices(indices, prompt_count)
-        answers = arena.draw(state.train.params, prompts, key, samples).trajectory
-        queue = state.memory
+        rollout = arena.draw(state.train.params, prompts, key, samples)
+        answers, queue = rollout.trajectory, state.memory
         if queue is None:
             queue = empty_queue(answers, prompt_count=prompt_count, size=size)
         queue = push(queue, jnp.asarray(indices), answers, state.round)
         met: AnswerQueue = jax.tree.map(lambda x: x[indices], queue)
         mask = (np.asarray(met.rounds) >= 0)[:, None, :] & ~itself
         prefs = _compared(arena, prompts, answers, met.answers, mask)
-        train, metrics = step(state.train, answers, answer_win_rates(prefs, jnp.asarray(mask)))
+        wins = answer_win_rates(prefs, jnp.asarray(mask) & jnp.isfinite(prefs))
+        train, metrics = step(state.train, answers, wins, arena.weigh(rollout))
         ages = jnp.broadcast_to((state.round - met.rounds)[:, None], mask.shape)
         metrics["ages/mean"] = weighted_mean(ages.astype(float), jnp.asarray(mask, float))
         return AnswerState(train, queue, state.round + 1), metrics
@@ -117,30 +120,34 @@ def spo_queue(
 
 def _win_rate_step(
     arena: Arena, beta: Scalar
-) -> Callable[[TrainState, Trajectory, Array], tuple[TrainState, Metrics]]:
-    """A compiled gradient step on answers [B, K] and their win rates."""
+) -> Callable[[TrainState, Trajectory, Array, Array | None], tuple[TrainState, Metrics]]:
+    """A compiled gradient step on answers [B, K], their win rates and their weights."""
     loss = partial(nash_md_pg_loss, beta=beta)
     update = make_answer_update(arena.policy, arena.optimizer, loss)
 
     def step(
-        train: TrainState, ref_params: Params, answers: Trajectory, wins: Float[Array, "B K"]
+        train: TrainState,
+        ref_params: Params,
+        answers: Trajectory,
+        wins: Float[Array, "B K"],
+        weights: Float[Array, "B K"] | None,
     ) -> tuple[TrainState, Metrics]:
         ref = arena.policy.logps(ref_params, answers.inputs, answers.actions)
-        train, metrics = update(
-            train, AnswerBatch(answers, {"ref_token_logps": ref, "prefs": wins})
-        )
+        columns = {"ref_token_logps": ref, "prefs": wins}
+        train, metrics = update(train, AnswerBatch(answers, columns, weights))
         spread = weighted_mean((wins - 0.5) ** 2)
         deviation = Mean(jnp.sqrt(spread.value()), jnp.ones(()))
         return train, metrics | {"prefs/mean": weighted_mean(wins), "prefs/deviation": deviation}
 
     compiled = arena.compile(step)
-    return lambda train, answers, wins: compiled(train, arena.ref_params, answers, wins)
+    return lambda train, *given: compiled(train, arena.ref_params, *given)
 
 
 def _compared(
     arena: Arena, prompts: Prompts, answers: Trajectory, others: Trajectory, mask: np.ndarray
 ) -> Float[Array, "B K M"]:
-    """P(answer beats other) where the mask is True, 0 elsewhere; one call of the judge."""
+    """P(answer beats other) where the mask is True, NaN without a verdict, 0 elsewhere; one call of
+    the judge."""
     if not mask.any():
         return jnp.zeros(mask.shape)
     row, one, other = np.nonzero(mask)
