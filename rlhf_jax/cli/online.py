@@ -34,6 +34,7 @@ from rlhf_jax.recipes import (
     OnlineMethod,
     Penalty,
     Task,
+    adamw_cosine,
     best_of,
     cispo,
     critic_of,
