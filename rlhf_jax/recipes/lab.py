@@ -330,10 +330,19 @@ def start_training(
     """
     state = init(jax.tree.map(jnp.array, params), optimizer)
     if lab.mesh is None:
-        return state, compile_update(update)
+        return _placed(state), compile_update(update)
     shardings = shard_state(state, params, shard_params(axes, lab.mesh), lab.mesh)
     compiled = compile_update(update, mesh=lab.mesh, state_shardings=shardings)
     return jax.device_put(state, shardings), compiled
+
+
+def _placed(state: Any) -> Any:
+    """All of the state on the device of its params, if they are bound to one, as those of `hf` are.
+
+    An update returns all of its state that way, and would be compiled again for it.
+    """
+    bound = [x.sharding for x in jax.tree.leaves(state) if x.committed]
+    return jax.device_put(state, bound[0]) if bound else state
 
 
 def check_batches(lab: LanguageLab, config: Any) -> None:
