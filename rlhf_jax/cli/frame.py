@@ -11,6 +11,7 @@ from rlhf_jax.cli.data import Chat, split_rows
 from rlhf_jax.cli.measures import Quality, compared, middles
 from rlhf_jax.cli.options import Optimizer
 from rlhf_jax.cli.session import finish, measured, open_lab, open_model, open_session
+from rlhf_jax.data.buckets import BucketBatches
 from rlhf_jax.data.loader import steps_in
 from rlhf_jax.hf import Pretrained
 from rlhf_jax.recipes import Fit, LanguageLab, adamw_cosine, at_points, guarded
@@ -79,7 +80,9 @@ def train_offline(
             known = run_stage(run, "reference", lambda stage: (reference(), {})).arrays
         rows = training.rows(known)
         before = measured(run, "before", lambda: training.quality(training.first))
-        fit = make_fit(options.optimizer, total=len(records), quality=training.quality)
+        size = options.optimizer.batch_size
+        total = rows.steps_per_epoch * size if isinstance(rows, BucketBatches) else len(records)
+        fit = make_fit(options.optimizer, total=total, quality=training.quality)
         if training.first_loss is not None:
             fit = fit._replace(first_loss=training.first_loss(rows))
         given = (training.lab, rows, training.first, fit)

@@ -1,9 +1,11 @@
 """From `sys.argv` to an exit code: 0 done, 2 bad usage or input, 1 a failure, 130 interrupted."""
 
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rlhf_jax.cli.arguments import BadArguments, nearest, parse, read_config
 from rlhf_jax.cli.commands import COMMANDS, manual
@@ -29,8 +31,6 @@ def _resolved(words: list[str]) -> tuple[str, list[str]]:
     if command == "run":
         if not rest or rest[0].startswith("-"):
             raise BadArguments("usage: rlhf run config.json --out DIR [--option value ...]")
-        from pathlib import Path
-
         command, known = read_config(Path(rest[0]))
         rest = [*known, *rest[1:]]
     if command not in COMMANDS:
@@ -46,6 +46,7 @@ def _run(command: str, flags: list[str]) -> int:
     options = parse(getattr(module, found.options), flags, command)
     from rlhf_jax.training.errors import Interrupted, UserError
 
+    keep_programs()
     try:
         getattr(module, found.function)(command, options)
     except UserError as error:
@@ -57,6 +58,20 @@ def _run(command: str, flags: list[str]) -> int:
         print("\nstopped without saving. To go on: add --resume", file=sys.stderr)
         return 128 + next(iter(stopped.args), signal.SIGINT)
     return 0
+
+
+def keep_programs() -> None:
+    """Compiled programs are kept for the next command, unless JAX_COMPILATION_CACHE_DIR is set.
+
+    They go to $XDG_CACHE_HOME/rlhf_jax/jax, by default in ~/.cache.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is not None:  # the variable, or the caller's choice
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(folder / "rlhf_jax" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,8 @@ from rlhf_jax.cli.losses import NamedLoss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.statistics import calibration_error, wins
 from rlhf_jax.recipes import LanguageLab, Task, measure, overall, stage_key
+from rlhf_jax.recipes.buckets import by_length
+from rlhf_jax.recipes.lab import chunk_of
 from rlhf_jax.recipes.offline import pair_scores
 from rlhf_jax.recipes.rewards import pair_prefs
 from rlhf_jax.recipes.rows import in_chunks, side_batch
@@ -37,14 +40,17 @@ def side_logps(
 ) -> dict[str, np.ndarray]:
     """Log-probs of each of these fields of each record, and of their numbers of tokens."""
 
-    def chunk(part: list[dict]) -> dict[str, Any]:
+    def chunk(narrow: LanguageLab, part: list[dict]) -> dict[str, Any]:
         found = {}
-        for side, batch in side_batch(lab, part, sides).items():
+        for side, batch in side_batch(narrow, part, sides).items():
             found[side] = logps(lab.token_logps(params, batch), batch.mask)
             found[f"{side}/tokens"] = jnp.sum(batch.mask, -1)
         return found
 
-    return in_chunks(chunk, records, size=batch_size)
+    def work(narrow: LanguageLab, part: list[dict]) -> dict[str, Any]:
+        return in_chunks(partial(chunk, narrow), part, size=batch_size)
+
+    return by_length(work, lab, records, batch_size=batch_size)
 
 
 def answer_loss(
@@ -111,7 +117,11 @@ def reward_quality(
     """Accuracy, log loss and calibration of a reward model on pairs, and its length baseline."""
     if not records:
         return {}
-    scores = pair_scores(lab, params, records, batch_size=batch_size).astype(float)
+
+    def work(narrow: LanguageLab, part: list[dict]) -> np.ndarray:
+        return pair_scores(narrow, params, part, batch_size=batch_size)
+
+    scores = by_length(work, lab, records, batch_size=batch_size).astype(float)
     return score_quality(scores) | {"longer is better": _mean(_longer(records))}
 
 
@@ -154,7 +164,8 @@ def answer_quality(
     """
     samples = max(1, round(total / len(indices)))
     key = stage_key(lab, "evaluation")
-    found = measure(lab, task, params, ref_params, indices, key, samples=samples)
+    given = (lab, task, params, ref_params, indices, key)
+    found = measure(*given, samples=samples, chunk=chunk_of(lab, len(indices)))
     texts = [text for answers in found.texts for text in answers]
     reward = overall(task, found.named) if task.objective else None
     tokens = found.lengths.sum(1).astype(float)

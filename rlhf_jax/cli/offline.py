@@ -20,6 +20,7 @@ from rlhf_jax.recipes import (
     reward_model,
     supervised,
 )
+from rlhf_jax.recipes.buckets import by_length, training_buckets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,12 @@ def sft(command: str, options: SFT) -> None:
             lab=lab,
             first=first,
             recipe=supervised,
-            rows=lambda _: answer_rows(lab, opened.records, batch_size=size),
+            rows=lambda _: answer_rows(
+                lab,
+                opened.records,
+                batch_size=size,
+                buckets=training_buckets(lab, opened.records, batch_size=size),
+            ),
             quality=partial(answer_loss, lab, opened.held, batch_size=size),
             export=merge,
         )
@@ -80,13 +86,24 @@ def train_preference(command: str, options: Preference) -> None:
 
     def make(opened: Opened) -> Training:
         lab, first, merge = start_policy(options.adapter, opened.lab, opened.base)
-        given = (lab, first, opened.records)
-        refer = partial(reference_logps, *given, batch_size=size, logps=chosen.logps)
+        records = opened.records
+        buckets = training_buckets(lab, records, batch_size=size)
+
+        def refer() -> dict[str, np.ndarray]:
+            options = {"batch_size": size, "logps": chosen.logps}
+            return by_length(
+                lambda narrow, part: reference_logps(narrow, first, part, **options),
+                *(lab, records),
+                batch_size=size,
+            )
+
         return Training(
             lab=lab,
             first=first,
             recipe=partial(preference, **chosen._asdict()),
-            rows=lambda known: pair_rows(lab, opened.records, batch_size=size, reference=known),
+            rows=lambda known: pair_rows(
+                lab, records, batch_size=size, reference=known, buckets=buckets
+            ),
             quality=partial(pair_accuracy, lab, opened.held, chosen, first, batch_size=size),
             reference=refer if chosen.reference else None,
             first_loss=partial(known_first_loss, chosen.loss) if chosen.reference else None,
@@ -131,7 +148,12 @@ def pair_training(opened: Opened, start: Start, *, batch_size: int) -> Training:
         lab=start.lab,
         first=start.params,
         recipe=reward_model,
-        rows=lambda _: pair_rows(start.lab, opened.records, batch_size=batch_size),
+        rows=lambda _: pair_rows(
+            start.lab,
+            opened.records,
+            batch_size=batch_size,
+            buckets=training_buckets(start.lab, opened.records, batch_size=batch_size),
+        ),
         quality=partial(reward_quality, start.lab, opened.held, batch_size=batch_size),
         export=start.merge,
     )

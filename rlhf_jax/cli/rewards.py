@@ -1,12 +1,14 @@
 """What answers are worth, from --reward: functions, verifiers, judges and reward models."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from rlhf_jax.cli.session import ATTENTION_BLOCKS
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.hf import load_reward
 from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
@@ -127,7 +129,12 @@ def _open(folder: Path, seed: int) -> tuple[LanguageLab, Params]:
         found, vocabulary = load_reward(folder), read_vocabulary(folder)
         chat = read_chat_template(folder)
     lab = make_lab(
-        found.config, vocabulary, prompt_length=LONGEST, answer_length=LONGEST, seed=seed, chat=chat
+        replace(found.config, attention_blocks=ATTENTION_BLOCKS),
+        vocabulary,
+        prompt_length=LONGEST,
+        answer_length=LONGEST,
+        seed=seed,
+        chat=chat,
     )
     return lab, found.params
 

@@ -45,6 +45,7 @@ from rlhf_jax.training import (
 from rlhf_jax.training.checkpoints import write_json
 from rlhf_jax.types import Params, Vocabulary
 
+ATTENTION_BLOCKS = 4
 SESSION = ("out", "resume", "log")  # options of where a run goes, not of what it computes
 
 
@@ -87,7 +88,7 @@ def open_lab(
       UserError: a record that is too long under "error", or no records left.
     """
     lab = make_lab(
-        base.config,
+        replace(base.config, attention_blocks=ATTENTION_BLOCKS),
         vocabulary_of(base),
         prompt_length=options.model.prompt_length,
         answer_length=options.model.answer_length,

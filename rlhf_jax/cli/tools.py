@@ -1,7 +1,6 @@
 """Commands that train nothing: sample, eval, convert."""
 
 import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -31,7 +30,7 @@ from rlhf_jax.recipes import (
     paired_win_rate,
     text_task,
 )
-from rlhf_jax.recipes.lab import CHUNK, decode_texts, stage_key, wrapped
+from rlhf_jax.recipes.lab import chunk_of, decode_texts, stage_key, wrapped
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params
 
@@ -84,8 +83,7 @@ def drawn(
     # A task has a held-out prompt at least.
     task = text_task([*prompts, prompts[0]], lambda prompts, answers: {}, objective={}, heldout=1)
     key, numbers = stage_key(lab, "sample"), np.arange(len(prompts))
-    ways = 1 if lab.mesh is None else lab.mesh.shape["data"]
-    size = min(CHUNK, ways * math.ceil(len(prompts) / ways))
+    size = chunk_of(lab, len(prompts))
     for start in range(0, len(prompts), size):
         asked = make_prompts(lab, task, wrapped(numbers, start, size))
         sampling = sampling_of(lab, options.sampling)
@@ -182,7 +180,9 @@ def win_rate(
         lab, _ = open_lab(options, model, [("--prompts", records)], answers=False)
         key = stage_key(lab, "evaluation")
         given = (lab, task, model.params, model.params, indices, key)
-        scores.append(overall(task, measure(*given, samples=samples).named))
+        scores.append(
+            overall(task, measure(*given, samples=samples, chunk=chunk_of(lab, len(indices))).named)
+        )
     return [float(x) for x in paired_win_rate(*scores)]
 
 

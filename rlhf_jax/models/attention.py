@@ -13,6 +13,7 @@ from rlhf_jax.models.rotary import Rotation, rotate
 
 KeysValues = tuple[Float[Array, "B G S h"], Float[Array, "B G S h"]]  # one layer's cache
 
+SHORTEST_BLOCK = 64  # tokens
 MASKED_SCORE = -1e30  # finite: where everything is masked, softmax gives uniform weights, not NaN
 
 
@@ -83,10 +84,26 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "B L d"], tuple[Float[Array, "B L G h"], Float[Array, "B L G h"]]]:
         """Attention within the row, and the keys and values it used."""
         query, key, value = self.project(x, view.turn)
-        scores = jnp.einsum("blgrh,bmgh->bgrlm", query, key, preferred_element_type=jnp.float32)
-        weights = self.weights(scores, view.mask[:, None, None])
-        mixed = jnp.einsum("bgrlm,bmgh->blgrh", weights.astype(x.dtype), value)
+        size = max(SHORTEST_BLOCK, -(-x.shape[1] // self.config.attention_blocks))
+        parts = []
+        for start in range(0, x.shape[1], size):
+            here, seen = slice(start, start + size), slice(start + size)
+            mask = view.mask[:, here, seen]
+            parts.append(self.mix(query[:, here], key[:, seen], value[:, seen], mask))
+        mixed = jnp.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
         return self.merge_heads(mixed), (key, value)
+
+    def mix(
+        self,
+        query: Float[Array, "B L G R h"],
+        key: Float[Array, "B M G h"],
+        value: Float[Array, "B M G h"],
+        mask: Bool[Array, "B L M"],
+    ) -> Float[Array, "B L G R h"]:
+        """The values that each query attends to, weighted."""
+        scores = jnp.einsum("blgrh,bmgh->bgrlm", query, key, preferred_element_type=jnp.float32)
+        weights = self.weights(scores, mask[:, None, None])
+        return jnp.einsum("bgrlm,bmgh->blgrh", weights.astype(value.dtype), value)
 
     def step(
         self, x: Float[Array, "B d"], view: View, cached: KeysValues, slot: Int[Array, ""]

@@ -119,6 +119,8 @@ class TransformerConfig:
     embed_scale: whether embeddings are multiplied by d^1/2 where they are read.
     tied_embeddings: whether the unembedding is the embedding, as one leaf of the parameters.
     moe: a mixture of experts in place of the MLP.
+    attention_blocks: into which the tokens of a row are cut, each of at least 64. A block attends
+      to the tokens up to its end: half the work of one, in less memory, with other rounding.
     remat: recompute each layer in the backward pass; memory falls to one residual per layer.
     dtype: of matrix products and the residual stream. Norms, softmax and logits are float32.
     param_dtype: of the stored parameters.
@@ -154,13 +156,14 @@ class TransformerConfig:
     embed_scale: bool = False
     tied_embeddings: bool = True
     moe: MoEConfig | None = None
+    attention_blocks: int = 1
     remat: bool = False
     dtype: FloatName = "float32"
     param_dtype: FloatName = "float32"
 
     def __post_init__(self) -> None:
         names = ("vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim")
-        check_fields(self, "[1, inf)", *names, "d_ff")
+        check_fields(self, "[1, inf)", *names, "d_ff", "attention_blocks")
         check_fields(self, "(0, inf)", "rope_theta", "norm_eps")
         check_names(self)
         _check_optional(self, "[1, inf)", "max_positions", "sliding_window")

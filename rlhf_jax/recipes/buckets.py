@@ -13,6 +13,7 @@ in which every row comes once.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jaxtyping import Int
 
@@ -34,12 +35,49 @@ from rlhf_jax.types import PyTree
 SIDES = ("chosen", "rejected", "answer", "mismatched")
 Bucket = tuple[int, int]
 CHUNK = 1024  # records in memory while they are measured
+MOST = 4  # buckets: each compiles a program
+BATCHES = 8  # of each bucket in an epoch, at least: compiling for fewer costs more than it saves
 
 
 def length_buckets(lab: LanguageLab, records: Sequence[dict], *, count: int) -> list[Bucket]:
     """At most `count` buckets of about equally many of these records, shortest first."""
     shapes = choose_shapes(row_lengths(lab, records), count)
     return [(prompt, answer) for prompt, answer in shapes]
+
+
+def training_buckets(
+    lab: LanguageLab, records: Sequence[dict], *, batch_size: int
+) -> list[Bucket] | None:
+    """Buckets for training on these records; None for so few that one shape is quicker."""
+    count = min(MOST, len(records) // (BATCHES * batch_size))
+    return length_buckets(lab, records, count=count) if count > 1 else None
+
+
+def by_length(
+    work: Callable[[LanguageLab, list[dict]], PyTree],
+    lab: LanguageLab,
+    records: Sequence[dict],
+    *,
+    batch_size: int,
+) -> PyTree:
+    """`work(narrow lab, part)` of every record, [N, ...] in their order on the host.
+
+    A part has records of similar length, and its lab the columns of the longest. There are as many
+    parts as `training_buckets` would have buckets.
+
+    Args:
+      work: its result has arrays [n, ...] for the n records of the part.
+    """
+    needs = _needs(lab, token_lengths(lab, records))
+    order = np.argsort(needs.sum(axis=1), kind="stable")
+    count = max(1, min(MOST, len(records) // (BATCHES * batch_size)))
+    found = []
+    for rows in np.array_split(order, count):
+        prompt, answer = (int(n) for n in needs[rows].max(axis=0))
+        narrow = lab._replace(prompt_length=prompt, answer_length=answer)
+        found.append(jax.device_get(work(narrow, [records[int(i)] for i in rows])))
+    back = np.argsort(order)
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[back], *found)
 
 
 def padding_shares(

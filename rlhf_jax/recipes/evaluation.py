@@ -4,7 +4,7 @@
     found = measure(lab, task, params, sft, indices, stage_key(lab, "evaluation"))
     rate, low, high = paired_win_rate(found.named["gold"], baseline.named["gold"])
 
-Prompts are answered `CHUNK` at a time. The unit of every interval is a prompt.
+Prompts are answered `CHUNK` at a time, fewer filled up. The unit of every interval is a prompt.
 """
 
 from collections.abc import Mapping
@@ -57,6 +57,7 @@ def measure(
     first: int = 0,
     reward: Params | None = None,
     episode_length: int | None = None,
+    chunk: int = CHUNK,
 ) -> Measured:
     """Draws answers number first .. first + samples - 1 to each prompt and scores them.
 
@@ -67,6 +68,7 @@ def measure(
       indices: [N] the prompts' numbers.
       reward: parameters of a reward model, in the scores of which nothing is rescaled.
       episode_length: of a task with a step, as in `episodes.task_rollout`.
+      chunk: prompts answered at a time.
     Raises:
       UserError: the task or the reward model failed on a prompt, which is named.
     """
@@ -83,7 +85,7 @@ def measure(
         return *_drawn_columns(lab, rollout, turns, reward), log_ratios, ref
 
     found, lengths, finished, scores, log_ratios, ref_logps = in_chunks(
-        columns, indices, size=CHUNK
+        columns, indices, size=chunk
     )
     texts, named = score_transcripts(lab, task, indices, found)
     if scores is not None:

@@ -92,7 +92,7 @@ def known_first_loss(loss: PairLoss, rows: Rows) -> float:
     """
     batch = rows[0]
     refs = batch.ref_chosen_logps, batch.ref_rejected_logps
-    return float(jnp.mean(loss(*refs, *refs)))
+    return float(jnp.average(loss(*refs, *refs), weights=batch.weights))
 
 
 def check_first_loss(stage: Stage, found: float, expected: float) -> None:

@@ -1,5 +1,6 @@
 """A language lab: a transformer, its vocabulary, mesh and compiled functions. It knows no task."""
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -354,6 +355,12 @@ def check_batches(lab: LanguageLab, config: Any) -> None:
                 f"{name}.batch_size must be a multiple of {ways}, the devices that share a batch, "
                 f"got {part.batch_size}"
             )
+
+
+def chunk_of(lab: LanguageLab, total: int) -> int:
+    """Prompts answered at a time: CHUNK, or the fewest above `total` that the devices can share."""
+    ways = 1 if lab.mesh is None else lab.mesh.shape["data"]
+    return min(CHUNK, ways * math.ceil(total / ways))
 
 
 def wrapped(indices: np.ndarray, start: int, size: int) -> np.ndarray:

@@ -63,7 +63,8 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_batch(stage)
 
 def test_the_first_loss_of_dpo_is_known_to_be_log_2(stage):
     logps = jnp.array([-3.0, -40.0])
-    batch = SimpleNamespace(ref_chosen_logps=logps, ref_rejected_logps=logps[::-1])
+    sides = {"ref_chosen_logps": logps, "ref_rejected_logps": logps[::-1]}
+    batch = SimpleNamespace(**sides, weights=None)
     known = known_first_loss(partial(dpo_loss, beta=0.1), [batch])
     assert known == pytest.approx(math.log(2), abs=1e-6)
     check_first_loss(stage, 0.6931, known)

@@ -12,7 +12,7 @@ from word_lab import VOCABULARY, word_lab
 from rlhf_jax.algos import sft
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.recipes import answer_rows, length_buckets, padding_shares, pair_rows
-from rlhf_jax.recipes.buckets import bucket_rows, token_lengths
+from rlhf_jax.recipes.buckets import bucket_rows, by_length, token_lengths, training_buckets
 from rlhf_jax.training import UserError
 
 LAB = word_lab(prompt_length=4, answer_length=6)
@@ -37,6 +37,27 @@ def test_lengths_count_the_special_tokens():
 def test_buckets_are_chosen_from_the_records_and_cut_at_the_lab():
     # Sums 4 4 4 6 8 in groups of 3 and 2: the last prompt needs 4 of its 5 columns.
     assert length_buckets(LAB, RECORDS, count=2) == [(2, 2), (4, 5)]
+
+
+def test_buckets_for_training_need_eight_batches_each():
+    many = RECORDS * 16  # 80 records: 5 times 8 batches of 2, and 4 buckets at most
+    assert training_buckets(LAB, many[:31], batch_size=2) is None
+    assert training_buckets(LAB, many[:32], batch_size=2) == length_buckets(LAB, many[:32], count=2)
+    assert training_buckets(LAB, many, batch_size=2) == length_buckets(LAB, many, count=4)
+
+
+def test_work_by_length_keeps_the_order_and_narrows_the_lab():
+    seen = []
+
+    def work(narrow, part):
+        seen.append((narrow.prompt_length, narrow.answer_length, len(part)))
+        return {"letters": np.array([len(row["prompt"] + row["answer"]) for row in part])}
+
+    many = RECORDS * 7
+    found = by_length(work, LAB, many, batch_size=2)["letters"]
+    np.testing.assert_array_equal(found, [len(row["prompt"] + row["answer"]) for row in many])
+    # 35 records in 2 parts of 18 and 17: 21 have (2, 2), the others (3, 5) and (4, 2).
+    assert seen == [(2, 2, 18), (4, 5, 17)]
 
 
 def test_padding_shares_by_hand():
