@@ -12,6 +12,7 @@ from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Rows
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
 from rlhf_jax.recipes import (
+    LanguageLab,
     answer_rows,
     known_first_loss,
     pair_rows,
@@ -89,13 +90,11 @@ def train_preference(command: str, options: Preference) -> None:
         records = opened.records
         buckets = training_buckets(lab, records, batch_size=size)
 
+        def reference_of(narrow: LanguageLab, part: list[dict]) -> dict[str, np.ndarray]:
+            return reference_logps(narrow, first, part, batch_size=size, logps=chosen.logps)
+
         def refer() -> dict[str, np.ndarray]:
-            options = {"batch_size": size, "logps": chosen.logps}
-            return by_length(
-                lambda narrow, part: reference_logps(narrow, first, part, **options),
-                *(lab, records),
-                batch_size=size,
-            )
+            return by_length(reference_of, lab, records, batch_size=size)
 
         return Training(
             lab=lab,

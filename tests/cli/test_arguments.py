@@ -6,6 +6,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from rlhf_jax import losses
 from rlhf_jax.cli.arguments import BadArguments, flags, flat, option_names, parse, read_config
 from rlhf_jax.cli.commands import COMMANDS
 from rlhf_jax.cli.losses import PAIR_LOSSES, named_loss
+from rlhf_jax.cli.main import keep_programs
 from rlhf_jax.cli.measures import distinct, score_quality
 from rlhf_jax.cli.offline import Preference
 from rlhf_jax.cli.rewards import named_reward
@@ -104,6 +106,21 @@ def test_distinct_parts_and_the_quality_of_scores():
     found = score_quality(np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]))
     assert found["accuracy"][0] == 0.75
     assert found["calibration error"][0] == pytest.approx(0.881 - 0.75, abs=1e-3)
+
+
+def test_compiled_programs_are_kept_where_nobody_has_chosen_a_folder(monkeypatch, tmp_path):
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = [getattr(jax.config, name) for name in names]
+    keep_programs()
+    assert [getattr(jax.config, name) for name in names] == before
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        jax.config.update(names[0], None)
+        keep_programs()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "rlhf_jax" / "jax")
+    finally:
+        for name, value in zip(names, before, strict=True):
+            jax.config.update(name, value)
 
 
 def test_the_page_has_every_command_and_no_flag_that_does_not_exist():

@@ -10,7 +10,15 @@ import pytest
 from word_lab import GREEN, RED, VOCABULARY, transformer_lab, word_lab
 
 from rlhf_jax.recipes import adamw_cosine, make_prompts, text_task
-from rlhf_jax.recipes.lab import check_batches, decode_texts, make_draw, make_trajectories, wrapped
+from rlhf_jax.recipes.lab import (
+    check_batches,
+    chunk_of,
+    decode_texts,
+    make_draw,
+    make_trajectories,
+    start_training,
+    wrapped,
+)
 from rlhf_jax.sharding import make_mesh
 from rlhf_jax.training import UserError
 
@@ -84,3 +92,21 @@ def test_a_prompt_that_is_too_long_keeps_its_end():
     np.testing.assert_array_equal(
         make_prompts(LAB, task, np.array([0])).inputs[0], [[RED, GREEN, RED]]
     )
+
+
+def test_answers_are_drawn_for_few_prompts_at_once_or_for_128():
+    lab = word_lab(prompt_length=2, answer_length=2)
+    assert [chunk_of(lab, total) for total in (1, 19, 128, 500)] == [1, 19, 128, 128]
+    # Two devices share the rows of a chunk: an even number.
+    assert chunk_of(lab._replace(mesh=make_mesh(devices=jax.devices()[:2])), 19) == 20
+
+
+def test_the_first_state_is_all_where_its_params_are():
+    """Else the state after the first step would be, and the update compiled again for it."""
+    optimizer = adamw_cosine(0.1, 2)
+    params = {"words": jax.device_put(jnp.zeros(3), jax.devices()[1])}
+    state, _ = start_training(LAB, params, LAB.axes["policy"], optimizer, lambda state, batch: None)
+    assert {x.device for x in jax.tree.leaves(state)} == {jax.devices()[1]}
+    # Params that are bound to no device leave the rest free too.
+    free, _ = start_training(LAB, {"words": jnp.zeros(3)}, {}, optimizer, lambda state, batch: None)
+    assert not any(x.committed for x in jax.tree.leaves(free))
