@@ -68,7 +68,7 @@ def by_length(
     Args:
       work: its result has arrays [n, ...] for the n records of the part.
     """
-    needs = _needs(lab, token_lengths(lab, records))
+    needs = row_lengths(lab, records)
     order = np.argsort(needs.sum(axis=1), kind="stable")
     count = max(1, min(MOST, len(records) // (BATCHES * batch_size)))
     found = []
