@@ -3,11 +3,12 @@
     python examples/stories/label.py samples.jsonl --pairs pairs.jsonl --texts stories.txt
 
 A pair is an answer and one of the same prompt with a lower score. The texts are the prompts and
-answers with a score above 0, with a blank line after each.
+answers with a score above 0, each to its last whole sentence and with a blank line after it.
 """
 
 import argparse
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -30,13 +31,12 @@ def label_pairs(rows):
 
 
 def good_texts(rows):
-    """Prompt and answer as one text, where the answer has a score above 0."""
+    """Prompt and answer as one text, as far as it has whole sentences, if its score is above 0."""
     scores = dog_and_happy_end(None, [row["answer"] for row in rows])
-    return [
-        " ".join((row["prompt"] + row["answer"]).split())
-        for row, score in zip(rows, scores, strict=True)
-        if score
+    texts = [
+        row["prompt"] + row["answer"] for row, score in zip(rows, scores, strict=True) if score
     ]
+    return [" ".join(re.match(r'.*[.!?]"?', text, re.DOTALL)[0].split()) for text in texts]
 
 
 def _by_prompt(rows):

@@ -67,7 +67,9 @@ def keep_programs() -> None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir is not None:  # the variable, or the caller's choice
+    if (
+        jax.config.read("jax_compilation_cache_dir") is not None
+    ):  # the variable, or the caller's choice
         return
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(folder / "rlhf_jax" / "jax"))

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
+import numpy as np
+
 from rlhf_jax.cli.data import read_answers, read_pairs, read_steps
 from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.losses import named_loss
