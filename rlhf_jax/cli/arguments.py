@@ -96,6 +96,8 @@ def option_names(kind: Any) -> Iterator[str]:
     for field in dataclasses.fields(kind):
         if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
             yield from option_names(field.type)
+        elif hasattr(field.type, "__metadata__"):  # Annotated: it has no flag
+            yield field.name.upper()
         else:
             yield f"--{field.name.replace('_', '-')}"
 

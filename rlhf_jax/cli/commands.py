@@ -17,7 +17,7 @@ class Command(NamedTuple):
 _OFFLINE, _ONLINE = "rlhf_jax.cli.offline", "rlhf_jax.cli.online"
 _GAMES = "rlhf_jax.cli.selfplay"
 _FITS, _SAMPLES = "Train on data", "Train on fresh answers, scored by --reward or --judge"
-_TOOLS = "Use a model"
+_TOOLS, _DATA = "Use a model", "Look at data"
 
 
 def _pairs(line: str, loss: str) -> Command:
@@ -30,6 +30,10 @@ def _group(line: str) -> Command:
 
 def _game(line: str, method: str) -> Command:
     return Command(_SAMPLES, line, _GAMES, "SelfPlay", "train_selfplay", ("--method", method))
+
+
+def _data(line: str, module: str, options: str) -> Command:
+    return Command(_DATA, line, f"rlhf_jax.cli.{module}", options, options.lower())
 
 
 COMMANDS = {
@@ -92,11 +96,15 @@ COMMANDS = {
         "Label",
         "label",
     ),
+    "data head": _data("the first rows of a file, as they are read", "data_head", "Head"),
+    "data stats": _data("lengths, labels and other numbers of a file", "data_head", "Stats"),
+    "data audit": _data("what may be wrong with a file", "data_audit", "Audit"),
 }
 
 EXAMPLES = """\
   rlhf sft --model Qwen2.5-0.5B --data stories.txt --out runs/sft
   rlhf dpo --model runs/sft/model --data pairs.jsonl --out runs/dpo --epochs 1
+  rlhf data audit pairs.jsonl test.jsonl --html audit.html
 """
 
 

@@ -27,14 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _resolved(words: list[str]) -> tuple[str, list[str]]:
     """The command and its flags; `rlhf run config.json ...` has both from a file."""
-    command, rest = words[0], words[1:]
+    several = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    size = 2 if several else 1
+    command, rest = " ".join(words[:size]), words[size:]
     if command == "run":
         if not rest or rest[0].startswith("-"):
             raise BadArguments("usage: rlhf run config.json --out DIR [--option value ...]")
         command, known = read_config(Path(rest[0]))
         rest = [*known, *rest[1:]]
     if command not in COMMANDS:
-        known = [*COMMANDS, "run"]
+        known = several or [*COMMANDS, "run"]
         raise BadArguments(f"rlhf has no command {command!r}{nearest(command, known)}")
     return command, [*COMMANDS[command].preset, *rest]
 

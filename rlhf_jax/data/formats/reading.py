@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rlhf_jax.data.containers import naming, raw_rows
+from rlhf_jax.data.containers import RawRow, naming, raw_items
 from rlhf_jax.data.fields import BadRow, Fields, described, type_name
 from rlhf_jax.data.formats.cleaning import cleaned, contradicted, repeats, without_prompts
 from rlhf_jax.data.formats.prompts import Parsed
@@ -136,15 +136,36 @@ def _parsed(
     formats: Sequence[Format],
 ) -> Iterator[Record]:
     """Records of each row, as they are."""
-    candidates = _candidates(formats, kind, name)
-    for row in raw_rows(path):
+    for row, found in parsed_rows(path, tally, kind=kind, format=name, formats=formats):
         with naming(row.path, row.number):
-            tally.format = tally.format or _detected(row.fields, candidates, formats, kind)
-            found = _parse_row(row.fields, tally.format, tally.unused, formats)
-        tally.rows += 1
+            if isinstance(found, BadRow):
+                raise found
         tally.counts["ties"] += found.ties
         tally.counts["prompts removed from the answers"] += found.removed
         yield from found.records
+
+
+def parsed_rows(
+    path: Path | str,
+    tally: Tally,
+    *,
+    kind: str | None = None,
+    format: str | None = None,
+    formats: Sequence[Format] = FORMATS,
+) -> Iterator[tuple[RawRow, Parsed | BadRow]]:
+    """Every row with its records as they are, or with what is wrong with it."""
+    candidates = _candidates(formats, kind, format)
+    for row in raw_items(path):
+        tally.rows += 1
+        try:
+            if isinstance(row.fields, BadRow):
+                raise row.fields
+            tally.format = tally.format or _detected(row.fields, candidates, formats, kind)
+            found = _parse_row(row.fields, tally.format, tally.unused, formats)
+        except BadRow as error:
+            yield row, error
+            continue
+        yield row, found
 
 
 def _parse_row(
@@ -164,19 +185,25 @@ def _parse_row(
 
 def _grouped(records: Iterable[Record], tally: Tally) -> Iterator[Record]:
     """Consecutive rankings of one prompt joined, if the format has one answer a row."""
-    held: Ranking | None = None
+    held: Record | None = None
     for record in records:
-        if tally.format is None or not tally.format.grouped or not isinstance(record, Ranking):
+        if tally.format is None or not tally.format.grouped:
             yield record
             continue
-        if held is not None and held.prompt == record.prompt:
-            held = Ranking(held.prompt, held.answers + record.answers, held.scores + record.scores)
-            continue
-        if held is not None:
+        joined = joined_rankings(tally, held, record)
+        if joined is None and held is not None:
             yield held
-        held = record
+        held = joined or record
     if held is not None:
         yield held
+
+
+def joined_rankings(tally: Tally, first: Any, second: Any) -> Ranking | None:
+    """Two consecutive rankings of one prompt as one, where the format has one answer a row."""
+    grouped = tally.format is not None and tally.format.grouped and isinstance(first, Ranking)
+    if not grouped or first.prompt != second.prompt:
+        return None
+    return Ranking(first.prompt, first.answers + second.answers, first.scores + second.scores)
 
 
 def _candidates(formats: Sequence[Format], kind: str | None, name: str | None) -> list[Format]:
