@@ -137,6 +137,21 @@ def test_convert_writes_the_weights_in_another_precision(tmp_path, model):
     assert sizes[1] < 0.8 * sizes[0]
 
 
+@pytest.mark.long
+def test_convert_gives_back_every_byte_of_a_model(tmp_path, model):
+    """Through a folder of many files."""
+    parts, whole = tmp_path / "parts", tmp_path / "whole"
+    assert run("convert", "--model", model, "--out", parts, "--shard-gigabytes", "1e-6") == 0
+    assert len(list(parts.glob("*.safetensors"))) > 1
+    assert run("convert", "--model", parts, "--out", whole) == 0
+    first, last = (
+        {path.name: path.read_bytes() for path in each.iterdir()} for each in (model, whole)
+    )
+    configs = [json.loads(each.pop("config.json")) for each in (first, last)]
+    assert configs[0] == configs[1]
+    assert first == last
+
+
 def test_the_manual_names_every_command():
     text = manual()
     assert [name for name in COMMANDS if f"  {name} " not in text] == []
