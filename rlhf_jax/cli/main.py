@@ -69,9 +69,8 @@ def keep_programs() -> None:
     """
     import jax
 
-    if (
-        jax.config.read("jax_compilation_cache_dir") is not None
-    ):  # the variable, or the caller's choice
+    chosen = getattr(jax.config, "jax_compilation_cache_dir", None)  # by the variable or a caller
+    if chosen is not None:
         return
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(folder / "rlhf_jax" / "jax"))
