@@ -120,6 +120,7 @@ function show(next) {
   $("controls").replaceChildren();
   KINDS[task.kind].show();
   window.scrollTo(0, 0);
+  $("prompt").scrollTop = 0;
   $("asked").focus({ preventScroll: true });
   started = performance.now();
 }
