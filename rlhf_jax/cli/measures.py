@@ -60,9 +60,15 @@ def answer_loss(
     if not records:
         return {}
     found = side_logps(lab, params, records, ["answer"], batch_size=batch_size)
-    logps, tokens = (found[name].astype(float) for name in ("answer", "answer/tokens"))
-    loss = _bootstrapped(lambda x, n: -x.sum() / n.sum(), logps, tokens)
+    loss = token_loss(found["answer"], found["answer/tokens"])
     return {"loss": loss, "perplexity": np.exp(loss).tolist()}
+
+
+def token_loss(logps: np.ndarray, tokens: np.ndarray) -> list[float] | float:
+    """-sum_i log p_i / sum_i n_i of log-probs [N] of answers with n_i tokens."""
+    return _bootstrapped(
+        lambda x, n: -x.sum() / n.sum(), *(x.astype(float) for x in (logps, tokens))
+    )
 
 
 def pair_accuracy(
@@ -168,13 +174,11 @@ def answer_quality(
     found = measure(*given, samples=samples, chunk=chunk_of(lab, len(indices)))
     texts = [text for answers in found.texts for text in answers]
     reward = overall(task, found.named) if task.objective else None
-    tokens = found.lengths.sum(1).astype(float)
-    loss = _bootstrapped(lambda x, n: -x.sum() / n.sum(), found.ref_logps.sum(1), tokens)
+    loss = token_loss(found.ref_logps.sum(1), found.lengths.sum(1))
     return ({} if reward is None else {"reward": _mean(np.nanmean(reward, axis=1))}) | {
         "KL to base (nats)": _mean(found.log_ratios.mean(1)),
         "base perplexity": np.exp(loss).tolist(),
-        "distinct openings": distinct([text.split()[:OPENING] for text in texts]),
-        "distinct 3-grams": distinct([gram for text in texts for gram in _grams(text.split(), 3)]),
+        **variety([text.split() for text in texts]),
         "tokens": _mean(found.lengths.mean(1)),
         "finished": _mean(found.finished.mean(1)),
     }
@@ -211,6 +215,14 @@ def wins_over(
     if not len(known):
         raise UserError(f"the judge gave no verdict on any of {prefs.size} pairs")
     return {"win rate over the start": _mean(np.nanmean(known, axis=1))}
+
+
+def variety(texts: Sequence[list[str]]) -> Numbers:
+    """Of the words of answers."""
+    return {
+        "distinct openings": distinct([words[:OPENING] for words in texts]),
+        "distinct 3-grams": distinct([gram for words in texts for gram in _grams(words, 3)]),
+    }
 
 
 def distinct(parts: Sequence[Sequence[str]]) -> float:

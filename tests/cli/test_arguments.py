@@ -15,7 +15,7 @@ from rlhf_jax.cli.arguments import BadArguments, flags, flat, option_names, pars
 from rlhf_jax.cli.commands import COMMANDS
 from rlhf_jax.cli.losses import PAIR_LOSSES, named_loss
 from rlhf_jax.cli.main import keep_programs
-from rlhf_jax.cli.measures import distinct, score_quality
+from rlhf_jax.cli.measures import distinct, score_quality, token_loss, variety
 from rlhf_jax.cli.offline import Preference
 from rlhf_jax.cli.rewards import named_reward
 from rlhf_jax.training import UserError
@@ -99,9 +99,25 @@ def test_a_reward_may_have_a_weight():
         named_reward("nothing")
 
 
-def test_distinct_parts_and_the_quality_of_scores():
+def test_variety_and_perplexity_by_hand():
     assert distinct([["a"], ["b"], ["a"], ["c"]]) == 0.75
     assert distinct([]) == 0.0
+    # Openings are eight words: two of three differ. The 3-grams: 7 of the first; the second has all
+    # of them and h i x; the third has none of its own. So 8 of 7 + 8 + 1 are distinct.
+    first = list("abcdefghi")
+    found = variety([first, [*first, "x"], ["a", "b", "c"]])
+    assert found == {"distinct openings": 2 / 3, "distinct 3-grams": 8 / 16}
+    # Answers of 2 and 4 tokens with log-probs -2 and -10: 12 / 6 nats a token, perplexity e^2.
+    loss = token_loss(np.array([-2.0, -10.0]), np.array([2, 4]))
+    assert loss[0] == 2.0
+    # One answer has no interval. Twice its perplexity is log 2 nats a token more.
+    one = token_loss(np.array([-10.0]), np.array([4]))
+    assert np.exp(token_loss(np.array([-10.0 - 4 * np.log(2)]), np.array([4])) - one) == (
+        pytest.approx(2.0)
+    )
+
+
+def test_the_quality_of_scores():
     # Three pairs of four in the right order; sigmoid(2) = 0.881.
     found = score_quality(np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]))
     assert found["accuracy"][0] == 0.75

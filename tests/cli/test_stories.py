@@ -1,0 +1,118 @@
+"""The commands of docs/stories.md: the rule by hand, and all in a row, shortened."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from rlhf_jax.cli import main
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "stories"
+STORIES = ROOT.parent / "shared" / "models" / "stories260k"
+REWARD = f"{EXAMPLE / 'rewards.py'}:dog_and_happy_end"
+FEW = ("--steps", "2", "--batch-size", "8")  # the tests have eight devices
+
+
+@pytest.fixture
+def label(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    return importlib.import_module("label")
+
+
+def run(*words):
+    assert main([str(word) for word in words]) == 0
+
+
+def numbers(out):
+    return json.loads((out / "summary.json").read_text())["numbers"]
+
+
+def test_the_rule_pairs_and_texts_by_hand(label):
+    # A dog and a happy last sentence; neither; a dog, and a last whole sentence that is not happy.
+    answers = [
+        " A dog ran. They were happy. The",
+        " He sat.",
+        " The puppy ran! It was happy. It sat",
+    ]
+    answers.append(" A dog was happy. He cried.")
+    rows = [{"prompt": "Tom.", "answer": text} for text in answers]
+    assert label.dog_and_happy_end(None, answers) == [1.0, 0.0, 1.0, 0.5]
+    assert label.label_pairs(rows) == [
+        {"prompt": "Tom.", "chosen": answers[0], "rejected": answers[1]},
+        {"prompt": "Tom.", "chosen": answers[2], "rejected": answers[1]},
+        {"prompt": "Tom.", "chosen": answers[3], "rejected": answers[1]},
+    ]
+    texts = label.good_texts(rows)
+    assert texts[:2] == ["Tom. A dog ran. They were happy.", "Tom. The puppy ran! It was happy."]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STORIES.exists(), reason="needs shared/models/stories260k")
+def test_the_commands_run_in_a_row_and_transformers_writes_the_same(tmp_path, label, capsys):
+    torch, transformers = (pytest.importorskip(name) for name in ("torch", "transformers"))
+    prompts, samples = tmp_path / "prompts.txt", tmp_path / "samples.jsonl"
+    prompts.write_text("".join((EXAMPLE / "prompts.txt").read_text().splitlines(True)[:16]))
+    run(
+        *("sample", "--model", STORIES, "--prompts", prompts, "--samples", "4", "--out", samples),
+        *("--answer-length", "64"),
+    )
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    pairs, texts = tmp_path / "pairs.jsonl", tmp_path / "stories.txt"
+    pairs.write_text("".join(json.dumps(pair) + "\n" for pair in label.label_pairs(rows)))
+    texts.write_text("\n\n".join(row["prompt"] + row["answer"] for row in rows[:32]))
+
+    answers = ("--prompts", prompts, "--reward", REWARD, "--answer-length", "16", "--samples", "4")
+    for name, more in (("grpo", ()), ("lora", ("--lora-rank", "8"))):
+        out = tmp_path / name
+        run("grpo", "--model", STORIES, *answers, *FEW, *more, "--out", out)
+        found = numbers(out)
+        assert found["KL to base (nats)"]["before"][0] == pytest.approx(0.0, abs=1e-4)
+        assert {"reward", "base perplexity", "distinct openings", "distinct 3-grams"} <= set(found)
+    # Rank 8 of query, key, value and out in 5 layers: 5 * 8 (128 + 96 + 96 + 128) = 17,920.
+    assert "adapters: 17920 parameters, 6.9% of the model's 260032" in capsys.readouterr().out
+
+    run(
+        "reward",
+        "--model",
+        STORIES,
+        "--data",
+        pairs,
+        "--heldout",
+        "0.3",
+        *FEW,
+        "--out",
+        tmp_path / "r",
+    )
+    run(
+        "dpo",
+        "--model",
+        STORIES,
+        "--data",
+        pairs,
+        "--heldout",
+        "0.3",
+        *FEW,
+        "--out",
+        tmp_path / "d",
+    )
+    run(
+        *("sft", "--model", STORIES, "--data", texts, "--heldout", "0.25", "--out", tmp_path / "s"),
+        *(*FEW, "--learning-rate", "1e-3"),
+    )
+    loss = numbers(tmp_path / "s")["loss"]
+    assert loss["after"][0] < loss["before"][0]
+
+    capsys.readouterr()
+    ours = ("--prompt", "Once upon a time", "--temperature", "0", "--answer-length", "48")
+    run("sample", "--model", tmp_path / "grpo" / "model", *ours)
+    text = json.loads(capsys.readouterr().out.splitlines()[-1])["answer"]
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "grpo" / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "grpo" / "model")
+    ids = tokenizer("Once upon a time", return_tensors="pt").input_ids
+    with torch.no_grad():
+        theirs = model.generate(ids, do_sample=False, max_new_tokens=48, pad_token_id=0)
+    assert tokenizer.decode(theirs[0, ids.shape[1] :]) == text.removeprefix(" ") or (
+        tokenizer.decode(theirs[0]).endswith(text)
+    )
