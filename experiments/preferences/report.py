@@ -153,21 +153,7 @@ def accuracy_plot(measured: Mapping[str, Any]) -> Figure:
 
 def reliability_plot(margins: np.ndarray, title: str) -> Figure:
     """Confidence in the favourite against how often it was preferred, over all held-out pairs."""
-    bins = np.asarray(calibration(margins)[1])
-    held = bins[:, 2] > 0
-    confidence, won, share = bins[held].T
-    counts = np.round(share * len(margins))
-    figure = plots.reliability(
-        confidence,
-        won,
-        counts,
-        title=title,
-        x_label="probability given to the favourite",
-        y_label="share of pairs in which it was preferred",
-    )
-    lowest = min(0.4, float(won.min()) - 0.05)
-    figure.axes[0].set(xlim=(0.48, 1.02), ylim=(lowest, 1.02), aspect="auto")
-    return figure
+    return plots.pair_reliability(calibration(margins)[1], len(margins), title=title)
 
 
 def training_curves(

@@ -86,6 +86,9 @@ COMMANDS = {
         "Evaluate",
         "evaluate",
     ),
+    "split": Command(
+        _TOOLS, "rows to train on and rows held out", "rlhf_jax.cli.split", "Split", "split"
+    ),
     "convert": Command(
         _TOOLS, "another precision, other files", "rlhf_jax.cli.tools", "Convert", "convert"
     ),

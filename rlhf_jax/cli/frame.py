@@ -41,6 +41,7 @@ class Training(NamedTuple):
     quality: params -> held-out numbers.
     reference: computes what the start says of the records, once in a run; None if nothing needs it.
     first_loss: rows -> what the loss of the first step must be.
+    compare: trained params -> more of the summary, see `finish`.
     export: trained params -> params of the model that is written.
     files: beside the model's own.
     """
@@ -52,6 +53,7 @@ class Training(NamedTuple):
     quality: Quality
     reference: Callable[[], dict[str, Any]] | None = None
     first_loss: Callable[[Rows], float] | None = None
+    compare: Callable[[Params], dict[str, Any]] = lambda params: {}
     export: Callable[[Params], Params] = lambda params: params
     files: Mapping[str, bytes] = MappingProxyType({})
 
@@ -88,9 +90,11 @@ def train_offline(
         given = (training.lab, rows, training.first, fit)
         work = run_stage(run, command, lambda stage: (training.recipe(stage, *given), {}))
         after = measured(run, "after", lambda: training.quality(work.arrays))
+        beside = measured(run, "beside", lambda: training.compare(work.arrays))
         params = training.export(work.arrays)
         base = base._replace(files={**base.files, **training.files})
-        finish(run, base, params, numbers=compared(before, after), stage=command)
+        numbers = compared(before, after)
+        finish(run, base, params, numbers=numbers, beside=beside, stage=command)
 
 
 def make_fit(

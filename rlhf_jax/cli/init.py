@@ -1,13 +1,12 @@
 """A model folder with random weights, so that every command can also train from scratch."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from rlhf_jax.checks import check_fields
+from rlhf_jax.cli.data import texts_in
 from rlhf_jax.data.formats import read_rows
 from rlhf_jax.data.tokenizer import standard_vocabulary, train_bpe_tokenizer
 from rlhf_jax.hf import Pretrained, random_model, read_config, save_model
@@ -114,16 +113,5 @@ def new_vocabulary(path: Path, vocab_size: int) -> Vocabulary:
     """
     found = read_rows(path)
     print(f"{path}: {found.note()}")
-    texts = dict.fromkeys(_texts(found.records))
+    texts = dict.fromkeys(texts_in(found.records))
     return standard_vocabulary(train_bpe_tokenizer(texts, vocab_size=vocab_size))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text of records: strings, and the contents of messages."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _texts(value.get("content"))
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _texts(part)

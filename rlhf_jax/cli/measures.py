@@ -1,22 +1,18 @@
 """Numbers on held-out rows: name -> a number, or [mean, low, high] with a 95% interval."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import expit
 
 from rlhf_jax.cli.losses import NamedLoss
 from rlhf_jax.ops.logprobs import sequence_logps
-from rlhf_jax.ops.statistics import calibration_error, wins
+from rlhf_jax.ops.statistics import wins
 from rlhf_jax.recipes import LanguageLab, Task, measure, overall, stage_key
 from rlhf_jax.recipes.buckets import by_length
 from rlhf_jax.recipes.lab import chunk_of
-from rlhf_jax.recipes.offline import pair_scores
 from rlhf_jax.recipes.rewards import pair_prefs
 from rlhf_jax.recipes.rows import in_chunks, side_batch
 from rlhf_jax.reports.intervals import bootstrap_interval, mean_interval
@@ -66,7 +62,7 @@ def answer_loss(
 
 def token_loss(logps: np.ndarray, tokens: np.ndarray) -> list[float] | float:
     """-sum_i log p_i / sum_i n_i of log-probs [N] of answers with n_i tokens."""
-    return _bootstrapped(
+    return bootstrapped(
         lambda x, n: -x.sum() / n.sum(), *(x.astype(float) for x in (logps, tokens))
     )
 
@@ -115,43 +111,6 @@ def label_accuracy(
         "accuracy": _mean(right),
         "gain of good": float(gains[good].mean()) if good.any() else 0.0,
     }
-
-
-def reward_quality(
-    lab: LanguageLab, records: Sequence[dict], params: Params, *, batch_size: int
-) -> Numbers:
-    """Accuracy, log loss and calibration of a reward model on pairs, and its length baseline."""
-    if not records:
-        return {}
-
-    def work(narrow: LanguageLab, part: list[dict]) -> np.ndarray:
-        return pair_scores(narrow, params, part, batch_size=batch_size)
-
-    scores = by_length(work, lab, records, batch_size=batch_size).astype(float)
-    return score_quality(scores) | {"longer is better": _mean(_longer(records))}
-
-
-def score_quality(scores: np.ndarray) -> Numbers:
-    """Of scores [N, 2] of chosen and rejected answers.
-
-    P(chosen beats rejected) = sigmoid of the difference. Calibration compares the confidence in the
-    answer with the higher score with how often that is the chosen one.
-    """
-    gaps = scores[:, 0] - scores[:, 1]
-    probs = expit(gaps).astype(np.float32)
-    return {
-        "accuracy": _mean(np.where(gaps == 0, 0.5, gaps > 0)),
-        "log loss": _mean(np.logaddexp(0.0, -gaps)),
-        "calibration error": _bootstrapped(_calibration_error, probs),
-    }
-
-
-def _calibration_error(probs: np.ndarray) -> float:
-    """Of probabilities that the chosen answer wins."""
-    return float(_compiled_calibration(probs, np.ones_like(probs))[0])
-
-
-_compiled_calibration = jax.jit(calibration_error)
 
 
 def answer_quality(
@@ -247,17 +206,12 @@ def middles(numbers: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _longer(records: Sequence[dict]) -> np.ndarray:
-    lengths = [[len(json.dumps(row[side])) for side in ("chosen", "rejected")] for row in records]
-    return np.array([0.5 if a == b else float(a > b) for a, b in lengths])
-
-
 def _mean(x: np.ndarray) -> list[float] | float:
     """[mean, low, high]; the mean alone of one row, which has no interval."""
     return [float(x.mean()), *mean_interval(x)] if len(x) > 1 else float(x.mean())
 
 
-def _bootstrapped(statistic: Callable[..., float], *units: np.ndarray) -> list[float] | float:
+def bootstrapped(statistic: Callable[..., float], *units: np.ndarray) -> list[float] | float:
     """[statistic, low, high], or the statistic alone of one row."""
     value = float(statistic(*units))
     return [value, *bootstrap_interval(statistic, *units)] if len(units[0]) > 1 else value

@@ -9,8 +9,10 @@ import numpy as np
 from rlhf_jax.cli.data import read_answers, read_pairs, read_steps
 from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.losses import named_loss
-from rlhf_jax.cli.measures import answer_loss, pair_accuracy, reward_quality
+from rlhf_jax.cli.measures import answer_loss, pair_accuracy
 from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Rows
+from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
+from rlhf_jax.cli.rewards import length_file
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
 from rlhf_jax.recipes import (
@@ -119,7 +121,8 @@ class Reward:
     """A reward model: a new head on the model's trunk, exported as a classifier with one label.
 
     --kind outcome scores whole answers, by Bradley-Terry on pairs as of preference. --kind process
-    scores each step of an answer, by binary cross-entropy on steps with labels.
+    scores each step of an answer, by binary cross-entropy on steps with labels. Numbers on
+    pairs stand beside those of two baselines: length, and n-grams fitted by the same loss.
     """
 
     model: Model
@@ -138,7 +141,8 @@ def reward(command: str, options: Reward) -> None:
 
     def make(opened: Opened) -> Training:
         start = start_reward(options.adapter, opened.lab, opened.base)
-        return training(opened, start, batch_size=size)
+        found = training(opened, start, batch_size=size)
+        return found._replace(files={**found.files, **length_file(options.model)})
 
     train_offline(command, options, read_steps if process else read_pairs, make)
 
@@ -156,5 +160,8 @@ def pair_training(opened: Opened, start: Start, *, batch_size: int) -> Training:
             buckets=training_buckets(start.lab, opened.records, batch_size=batch_size),
         ),
         quality=partial(reward_quality, start.lab, opened.held, batch_size=batch_size),
+        compare=partial(
+            beside_baselines, start.lab, opened.records, opened.held, batch_size=batch_size
+        ),
         export=start.merge,
     )

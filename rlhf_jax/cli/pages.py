@@ -10,11 +10,14 @@ from rlhf_jax.recipes import read_completions
 from rlhf_jax.reports import html
 from rlhf_jax.reports.claims import Table, write_text
 from rlhf_jax.reports.panels import Panel, panels
-from rlhf_jax.reports.plots import Series
+from rlhf_jax.reports.plots import Series, pair_reliability
 from rlhf_jax.training import read_metrics
 
 SHOWN = 12  # completions on a page
 REFRESH = 10  # seconds
+FAVOURITE = (
+    "The favourite of a pair is the answer with the higher score; numbers count held-out pairs."
+)
 CURVES = {  # metric -> title of its panel
     "loss": "Loss",
     "scores/mean": "Reward of samples",
@@ -36,6 +39,10 @@ def write_report(out: Path, summary: Mapping[str, Any], *, stage: str) -> None:
         (name, *(_cell(found.get(when)) for when in columns)) for name, found in numbers.items()
     ]
     blocks = [html.section("Measured", html.table(Table("", ("on held-out rows", *columns), rows)))]
+    for name, found in summary["reliability"].items():
+        title = f"Reliability of {name}"
+        image = pair_reliability(found["bins"], found["pairs"], title=title)
+        blocks.append(html.section(title, html.figure(image, alt=title, caption=FAVOURITE)))
     metrics = [row for row in read_metrics(out) if row["stage"] == stage]
     if curves := _curves(metrics):
         image = html.figure(panels(curves, columns=2), alt="training curves over steps")

@@ -1,5 +1,6 @@
 """What answers are worth, from --reward: functions, verifiers, judges and reward models."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.session import ATTENTION_BLOCKS
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.hf import load_reward
-from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
+from rlhf_jax.hf.vocabulary import read_object, read_vocabulary
 from rlhf_jax.recipes import LanguageLab, Task, make_lab, process_reward, text_task
 from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.lab import CHUNK
@@ -21,6 +23,7 @@ from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, TextReward
 
 LONGEST = 1024  # tokens of a prompt and of an answer that a reward model reads
+LENGTHS = "reward_lengths.json"  # in its folder: how many it was trained to read
 
 
 def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float) -> Task:
@@ -127,16 +130,25 @@ def _open(folder: Path, seed: int) -> tuple[LanguageLab, Params]:
     """A sequence classifier with one label."""
     with reading_input():
         found, vocabulary = load_reward(folder), read_vocabulary(folder)
-        chat = read_chat_template(folder)
-    lab = make_lab(
-        replace(found.config, attention_blocks=ATTENTION_BLOCKS),
-        vocabulary,
-        prompt_length=LONGEST,
-        answer_length=LONGEST,
-        seed=seed,
-        chat=chat,
-    )
+        lengths = {"prompt_length": LONGEST, "answer_length": LONGEST} | read_object(
+            folder / LENGTHS
+        )
+        config = replace(found.config, attention_blocks=ATTENTION_BLOCKS)
+        lab = make_lab(config, vocabulary, seed=seed, chat=found.chat, **lengths)
     return lab, found.params
+
+
+def length_file(options: Model) -> dict[str, bytes]:
+    """The file by which `open_reward` reads as much of a text as the training did."""
+    lengths: dict[str, Any] = {
+        "prompt_length": options.prompt_length,
+        "answer_length": options.answer_length,
+    }
+    # Under another policy no row of the training was cut; a text to score has to be.
+    for name in ("long_prompts", "long_answers"):
+        if (policy := getattr(options, name)).startswith("truncate"):
+            lengths[name] = policy
+    return {LENGTHS: (json.dumps(lengths) + "\n").encode()}
 
 
 def text_scores(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -101,10 +102,12 @@ def open_lab(
     check_batches(lab, options)
     found = [_fitting(lab, name, records, answers) for name, records in files]
     prompt, answer = (max(each) for each in zip(*(one.longest for one in found), strict=True))
+    answer = answer if answers else lab.answer_length
+    limit = base.config.max_positions
+    if limit is not None and prompt + answer > limit:
+        print(f"note: rows of up to {prompt + answer} tokens; the model was made for {limit}")
     kept = [[rows[i] for i in one.kept] for one, (_, rows) in zip(found, files, strict=True)]
-    return lab._replace(
-        prompt_length=prompt, answer_length=answer if answers else lab.answer_length
-    ), kept
+    return lab._replace(prompt_length=prompt, answer_length=answer), kept
 
 
 def _fitting(
@@ -180,12 +183,17 @@ def finish(
     *,
     numbers: Mapping[str, Mapping[str, Any]],
     stage: str,
+    beside: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Writes OUT/model, summary.json and report.html, and prints the numbers.
 
     Args:
       numbers: name of a measurement -> "before" and "after", numbers or [mean, low, high].
+      beside: "numbers" that are measured after the training only, and "reliability": name ->
+        number of "pairs" and "bins", as of `calibration_error`.
     """
+    later = {name: {"after": value} for name, value in beside.get("numbers", {}).items()}
+    numbers = {name: dict(found) for name, found in {**numbers, **later}.items()}
     folder = run.out / "model"
     if not (folder / "config.json").is_file():  # the file that is written last
         shutil.rmtree(folder, ignore_errors=True)
@@ -193,7 +201,8 @@ def finish(
     summary = {
         "command": run.slug,
         "options": run.config,
-        "numbers": {name: dict(found) for name, found in numbers.items()},
+        "numbers": numbers,
+        "reliability": beside.get("reliability", {}),
         "reference_sha256": tree_digest(base.params),
         "model_sha256": tree_digest(params),
         "seconds": run_seconds(run),

@@ -12,14 +12,14 @@ import jax
 import numpy as np
 
 from rlhf_jax.cli.frame import Opened, Training
-from rlhf_jax.cli.measures import Numbers, score_quality
+from rlhf_jax.cli.measures import Numbers
+from rlhf_jax.cli.reward_measures import grouped_mean, margin_quality
 from rlhf_jax.cli.session import Start
 from rlhf_jax.hf.vocabulary import read_object
 from rlhf_jax.ops.steps import step_minimum, step_product
 from rlhf_jax.recipes import LanguageLab, process_model, step_rows
 from rlhf_jax.recipes.process import SEPARATOR, make_step_ends, scores_of, step_batch
 from rlhf_jax.recipes.rows import in_chunks
-from rlhf_jax.reports.intervals import grouped_mean_interval
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params
 
@@ -107,13 +107,13 @@ def step_quality(found: ScoredSteps) -> Numbers:
     of an answer is found if it is the first one called wrong, or if there is none of both.
     """
     margins = np.where(found.right, found.scores, -found.scores)
-    numbers = score_quality(np.stack([margins, np.zeros_like(margins)], axis=1))
+    numbers = margin_quality(margins, found.prompts)
     answers, index = np.unique(found.answers, return_index=True)
     called, known = (
         _first_wrong(right, found)[answers] for right in (found.scores > 0, found.right)
     )
     return {f"step {name}": value for name, value in numbers.items()} | {
-        "first wrong step found": _mean(called == known, found.prompts[index])
+        "first wrong step found": grouped_mean(called == known, found.prompts[index])
     }
 
 
@@ -126,8 +126,8 @@ def step_baselines(found: ScoredSteps, records: Sequence[dict]) -> Numbers:
     known = {n: bool(right[numbers == n].mean() >= 0.5) for n in np.unique(numbers).tolist()}
     guesses = np.array([known.get(n, common) for n in found.numbers.tolist()])
     return {
-        "commoner label": _mean(found.right == common, found.prompts),
-        "commoner label of the step's number": _mean(found.right == guesses, found.prompts),
+        "commoner label": grouped_mean(found.right == common, found.prompts),
+        "commoner label of the step's number": grouped_mean(found.right == guesses, found.prompts),
     }
 
 
@@ -149,9 +149,3 @@ def _first_wrong(right: np.ndarray, found: ScoredSteps) -> np.ndarray:
     first = np.full(found.answers.max() + 1, np.inf)
     np.minimum.at(first, found.answers[~right], found.numbers[~right])
     return first
-
-
-def _mean(hits: np.ndarray, groups: np.ndarray) -> list[float] | float:
-    """[mean, low, high], or the mean alone of one group."""
-    mean = float(hits.mean())
-    return [mean, *grouped_mean_interval(hits, groups)] if len(np.unique(groups)) > 1 else mean

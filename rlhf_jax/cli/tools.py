@@ -14,8 +14,9 @@ import numpy as np
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_answers, read_pairs, read_prompts, read_steps
-from rlhf_jax.cli.measures import Numbers, answer_loss, answer_quality, reward_quality
+from rlhf_jax.cli.measures import Numbers, answer_loss, answer_quality
 from rlhf_jax.cli.options import Dtype, Model, Sampling
+from rlhf_jax.cli.reward_measures import reward_quality
 from rlhf_jax.cli.rewards import narrowed, open_process, open_reward, scored_task
 from rlhf_jax.cli.session import open_lab, open_model, sampling_of, shown
 from rlhf_jax.cli.steps import read_separator, scored_steps, step_quality

@@ -40,6 +40,7 @@ KEPT = (
     *("tokenizer.model", "vocab.json", "merges.txt", "chat_template.json"),
     "additional_chat_templates/*.jinja",
     "process_reward.json",  # of `rlhf reward --kind process`
+    "reward_lengths.json",  # of `rlhf reward`
 )
 TOKENIZERS = {"tokenizer.json", "tokenizer.model", "vocab.json"}
 

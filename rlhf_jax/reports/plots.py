@@ -118,6 +118,29 @@ def reliability(
     return figure
 
 
+def pair_reliability(bins: Any, total: int, *, title: str) -> Figure:
+    """`reliability` of pairs: confidence in the favourite against how often it was preferred.
+
+    Args:
+      bins: [K, 3] of `ops.statistics.calibration_error`.
+      total: pairs.
+      title: what is seen.
+    """
+    bins = _floats(bins)
+    confidence, won, share = bins[bins[:, 2] > 0].T
+    figure = reliability(
+        confidence,
+        won,
+        np.round(share * total),
+        title=title,
+        x_label="probability given to the favourite",
+        y_label="share of pairs in which it was preferred",
+    )
+    lowest = min(0.4, float(won.min()) - 0.05)
+    figure.axes[0].set(xlim=(0.48, 1.02), ylim=(lowest, 1.02), aspect="auto")
+    return figure
+
+
 def heat_map(
     values: Any,
     rows: Sequence[str],

@@ -15,7 +15,7 @@ from rlhf_jax.cli.arguments import BadArguments, flags, flat, option_names, pars
 from rlhf_jax.cli.commands import COMMANDS
 from rlhf_jax.cli.losses import PAIR_LOSSES, named_loss
 from rlhf_jax.cli.main import keep_programs
-from rlhf_jax.cli.measures import distinct, score_quality, token_loss, variety
+from rlhf_jax.cli.measures import distinct, token_loss, variety
 from rlhf_jax.cli.offline import Preference
 from rlhf_jax.cli.rewards import named_reward
 from rlhf_jax.training import UserError
@@ -115,13 +115,6 @@ def test_variety_and_perplexity_by_hand():
     assert np.exp(token_loss(np.array([-10.0 - 4 * np.log(2)]), np.array([4])) - one) == (
         pytest.approx(2.0)
     )
-
-
-def test_the_quality_of_scores():
-    # Three pairs of four in the right order; sigmoid(2) = 0.881.
-    found = score_quality(np.array([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]))
-    assert found["accuracy"][0] == 0.75
-    assert found["calibration error"][0] == pytest.approx(0.881 - 0.75, abs=1e-3)
 
 
 def test_compiled_programs_are_kept_where_nobody_has_chosen_a_folder(monkeypatch, tmp_path):

@@ -74,21 +74,31 @@ def test_a_run_is_resumed_refused_and_repeated_from_its_config(tmp_path, model, 
 
 
 @pytest.mark.long
-def test_a_reward_model_is_trained_and_read_as_a_reward(tmp_path, model, files, capsys):
-    out = tmp_path / "reward"
-    words = ("reward", "--model", model, "--data", files / "pairs.jsonl", "--heldout", "0.25")
-    assert (
-        run(*words, "--out", out, "--steps", "20", "--batch-size", "8", "--learning-rate", "0.05")
-        == 0
-    )
-    accuracy = numbers(out)["accuracy"]["after"]
-    assert accuracy[0] == 1.0
-    assert run("eval", "--model", out / "model", "--data", files / "pairs.jsonl") == 0
-    assert "calibration error" in capsys.readouterr().out
+def test_a_reward_model_is_trained_beside_baselines_and_read_as_a_reward(tmp_path, model, files):
+    out, pairs, held = tmp_path / "reward", files / "pairs.jsonl", tmp_path / "held.jsonl"
+    rows = [{"prompt": f"{i}??", "chosen": f"a{i}", "rejected": "b"} for i in range(20, 25)]
+    held.write_text("\n".join(map(json.dumps, rows)))
+    words = ("reward", "--model", model, "--data", pairs, "--heldout-data", held, "--out", out)
+    options = ("--steps", "20", "--batch-size", "8", "--learning-rate", "0.05")
+    # The prompts have four tokens with their bos, the answers up to four with their eos.
+    assert run(*words, *options, "--prompt-length", "2", "--answer-length", "2") == 0
+    found = numbers(out)
+    for name in ("accuracy", "n-grams: accuracy", "n-grams of the cut answers: accuracy"):
+        assert found[name]["after"][0] == 1.0
+    assert found["length: accuracy"]["after"] == found["longer is better"]["after"]
+    assert found["accuracy minus n-grams"]["after"] == [0.0, 0.0, 0.0]
+    assert "Reliability of n-grams" in (out / "report.html").read_text()
+    # The folder knows how many tokens the model was trained to read.
+    words = ("eval", "--model", out / "model", "--data", held, "--out", tmp_path / "numbers.json")
+    assert run(*words) == 0
+    again = json.loads((tmp_path / "numbers.json").read_text())
+    for name, value in again.items():
+        assert found[name]["after"] == pytest.approx(value, abs=1e-5)
     online = tmp_path / "best"
     words = ("best-of-n", "--model", model, "--prompts", files / "prompts.txt", "--samples", "2")
-    found = run(*words, "--reward", out / "model", "--answer-length", "3", "--out", online, *FEW)
-    assert found == 0
+    assert (
+        run(*words, "--reward", out / "model", "--answer-length", "3", "--out", online, *FEW) == 0
+    )
 
 
 @pytest.mark.long
