@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_jax.cli.options import Rows
+from rlhf_jax.data.containers import text_lines
 from rlhf_jax.data.formats import read_rows
 from rlhf_jax.data.records import ASSISTANT, HUMAN
 from rlhf_jax.data.splits import dialogue_groups
@@ -64,8 +65,7 @@ def read_prompts(path: Path, chat: Chat) -> list[dict]:
     if path.suffix != ".txt":
         return [{**row.fields, "prompt": row.prompt} for row in _records(path, "prompts", chat)]
     with reading_input():
-        lines = path.read_text(encoding="utf-8").splitlines()
-    return [{"prompt": line} for line in lines if line.strip()]
+        return [{"prompt": line} for line in text_lines(path)]
 
 
 def _records(path: Path, kind: str, chat: Chat) -> Sequence[Any]:

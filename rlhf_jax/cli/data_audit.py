@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
+from rich.console import Console
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data_head import File, answer_sizes, noted, open_audit
@@ -135,7 +136,8 @@ def audit(command: str, options: Audit) -> None:
     file = open_audit(options.file)
     print(noted(file))
     others = [open_audit(path) for path in options.others]
-    found, noise = checked(file, others, options)
+    with Console(stderr=True).status(f"checking {len(file.entries)} records"):
+        found, noise = checked(file, others, options)
     verdicts = [judged(finding, noise, options) for finding in found]
     print_table(findings_table(verdicts))
     if options.json is not None:

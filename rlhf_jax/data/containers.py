@@ -199,6 +199,21 @@ def _head(path: Path) -> bytes:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def text_lines(path: Path) -> list[str]:
+    """Lines of a text file, plain, gzip or zst, that are not blank, without their ends.
+
+    Raises:
+      ValueError: no such file, a damaged one, or a line that is not UTF-8.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give a text file")
+    found = []
+    for number, line in _lines(path):
+        with naming(path, number):
+            found.append(decoded(line).rstrip("\r\n"))
+    return [line for line in found if line.strip()]
+
+
 def _documents(path: Path) -> Iterator[Item]:
     """Texts between END marks, or between blank lines if there is none; number: first line."""
     marked = any(END in line for _, line in _lines(path))

@@ -8,7 +8,14 @@ import os
 
 import pytest
 
-from rlhf_jax.data.containers import data_files, parse_rows, raw_items, raw_rows, split_of
+from rlhf_jax.data.containers import (
+    data_files,
+    parse_rows,
+    raw_items,
+    raw_rows,
+    split_of,
+    text_lines,
+)
 from rlhf_jax.data.fields import filled_field
 
 ROWS = [{"prompt": f"{i}+{i}?", "answer": str(2 * i), "scores": [0.5, i]} for i in range(600)]
@@ -97,6 +104,17 @@ def test_marks_separate_texts_that_have_blank_lines(tmp_path):
         (6, "Three."),
         (6, "Four."),
     ]
+
+
+def test_lines_of_a_text_file(tmp_path):
+    path = written(tmp_path / "a.txt", b"\xef\xbb\xbfOne \r\n\r\n \nt\xc2\x85wo")
+    assert text_lines(path) == ["One ", "t\x85wo"]
+    with pytest.raises(ValueError, match=r"a\.txt, row 2: not UTF-8 at byte 1"):
+        text_lines(written(path, b"One\nt\xffo"))
+    with pytest.raises(ValueError, match=r"a\.txt, row 1: the gzip file is cut short"):
+        text_lines(written(path, gzip.compress(b"One\nTwo\n")[:12]))
+    with pytest.raises(ValueError, match=r"b\.txt: no such file; give a text file"):
+        text_lines(tmp_path / "b.txt")
 
 
 def test_files_of_a_folder_follow_one_another(tmp_path):
