@@ -16,6 +16,7 @@ from rlhf_jax.types import Params, PyTree, TrainState
 Diagnostics = dict[str, Mean]
 Objective = Callable[[Params], tuple[Mean, Diagnostics]]
 BatchObjective = Callable[..., tuple[Mean, Diagnostics]]
+Penalise = Callable[[Any, Any], Array]  # (params, batch) -> a scalar, added to any objective
 Step = Callable[..., tuple[TrainState, Diagnostics]]
 
 
@@ -61,7 +62,11 @@ def gradient_step(
 
 
 def accumulate(
-    objective: BatchObjective, optimizer: optax.GradientTransformation, *, parts: int = 1
+    objective: BatchObjective,
+    optimizer: optax.GradientTransformation,
+    *,
+    parts: int = 1,
+    penalty: Penalise | None = None,
 ) -> Step:
     """One optimiser step per batch, its gradient summed over micro-batches.
 
@@ -72,12 +77,15 @@ def accumulate(
       objective: `(params, batch, *rest) -> (loss as a Mean, diagnostics)`. Its weight must not
         depend on the params, nor its total on other rows of the batch (whitening does).
       parts: micro-batches in a batch, >= 1; the memory is that of one of them.
+      penalty: added to the objective by `add_penalty`; None adds nothing.
     Returns:
       Pure `update(state, batch, *rest) -> (state, metrics)`, the step of `gradient_step` on the
       whole batch up to rounding. `rest` reaches each micro-batch whole. It raises ValueError at
       trace time if `parts` does not divide the rows.
     """
     check_range("[1, inf)", parts=parts)
+    if penalty is not None:
+        objective = add_penalty(objective, penalty)
 
     def update(state: TrainState, batch: PyTree, *rest: Any) -> tuple[TrainState, Diagnostics]:
         if parts == 1:
@@ -108,7 +116,7 @@ def accumulate(
     return update
 
 
-def add_penalty(objective: BatchObjective, penalty: Callable[..., Array]) -> BatchObjective:
+def add_penalty(objective: BatchObjective, penalty: Penalise) -> BatchObjective:
     """objective(params, batch) + penalty(params, batch), e.g. the load-balance loss of experts.
 
     Args:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Shaped
 
-from rlhf_jax.algos.gradient import Diagnostics, check_losses, gradient_step
+from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, check_losses
 from rlhf_jax.algos.preference import trajectory_logps
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean
@@ -91,6 +91,7 @@ def make_pair_update(
     loss: PairLoss,
     *,
     logps: AnswerLogps = sequence_logps,
+    penalty: Penalise | None = None,
 ) -> Update[TrainState, PairBatch]:
     """Update on a loss of pairs, averaged over them with the batch's weights.
 
@@ -102,6 +103,7 @@ def make_pair_update(
         win_rate_gaps.
       logps: `(token_logps, mask) -> [*B]`, reduces token log-probs to the input of the loss. Make
         columns of log-probs with the same function.
+      penalty: as in `gradient.accumulate`.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`. Metrics: "loss", "grad_norm", "logps/first",
       "logps/second" (nats). Rows of weight 0 have no effect, even if they are NaN.
@@ -110,11 +112,7 @@ def make_pair_update(
       return one value per pair.
     """
     objective = make_pair_objective(policy, loss, logps=logps)
-
-    def update(state: TrainState, batch: PairBatch) -> tuple[TrainState, Diagnostics]:
-        return gradient_step(state, lambda params: objective(params, batch), optimizer)
-
-    return update
+    return accumulate(objective, optimizer, penalty=penalty)
 
 
 def make_answer_objective(
@@ -147,6 +145,7 @@ def make_answer_update(
     loss: AnswerLoss,
     *,
     reduction: Reduction | None = None,
+    penalty: Penalise | None = None,
 ) -> Update[TrainState, AnswerBatch]:
     """Update on a loss of single answers, averaged over them with the batch's weights.
 
@@ -159,17 +158,14 @@ def make_answer_update(
       reduction: for a loss per token, `(losses [*B, T], mask, weights) -> Mean`, from
         `ops.masking`: `token_mean`, `sequence_mean`, `sequence_mean_of_token_mean`, or
         `partial(constant_denominator, length=...)`. None for a loss per answer.
+      penalty: as in `gradient.accumulate`.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`. Metrics: "loss", "grad_norm" and
       "logps/answer" (nats). Rows of weight 0 have no effect, even if they are NaN.
       It raises the same errors as the update of `make_pair_update`.
     """
     objective = make_answer_objective(policy, loss, reduction=reduction)
-
-    def update(state: TrainState, batch: AnswerBatch) -> tuple[TrainState, Diagnostics]:
-        return gradient_step(state, lambda params: objective(params, batch), optimizer)
-
-    return update
+    return accumulate(objective, optimizer, penalty=penalty)
 
 
 def _columns(batch: PairBatch | AnswerBatch, like: Float[Array, "*B"]) -> dict[str, Array]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from rlhf_jax.algos.gradient import Diagnostics, accumulate, check_losses
+from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, check_losses
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.ops.statistics import wins
@@ -134,6 +134,7 @@ def make_update(
     logps: AnswerLogps = sequence_logps,
     reference: bool = True,
     parts: int = 1,
+    penalty: Penalise | None = None,
 ) -> Update[TrainState, PreferenceBatch]:
     """Update on a pairwise loss, averaged over the pairs with the batch's weights.
 
@@ -147,7 +148,7 @@ def make_update(
         reference with the same function.
       reference: False for a loss of two arrays, `(chosen_logps, rejected_logps) -> [*B]`, e.g.
         SimPO; the batch then needs no reference log-probs.
-      parts: micro-batches, as in `gradient.accumulate`; a loss that compares pairs (AOT) compares
+      parts, penalty: as in `gradient.accumulate`; a loss that compares pairs (AOT) compares
         those of a micro-batch.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`; the batch carries its reference log-probs
@@ -158,7 +159,7 @@ def make_update(
       does not return one value per pair.
     """
     objective = make_objective(policy, loss, logps=logps, reference=reference)
-    return accumulate(objective, optimizer, parts=parts)
+    return accumulate(objective, optimizer, parts=parts, penalty=penalty)
 
 
 def _reference_logps(batch: PreferenceBatch) -> tuple[Array, Array]:

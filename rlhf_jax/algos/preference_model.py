@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import optax
 
-from rlhf_jax.algos.gradient import Diagnostics, accumulate, check_losses
+from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, check_losses
 from rlhf_jax.losses.links import logistic
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.types import Params, PreferenceBatch, PreferenceFn, TrainState, Update
@@ -33,6 +33,7 @@ def make_update(
     *,
     loss=logistic,
     parts: int = 1,
+    penalty: Penalise | None = None,
 ) -> Update[TrainState, PreferenceBatch]:
     """Update on `loss(margins [*B]) -> [*B]`, averaged over the pairs; margins are logits of chosen
     over rejected.
@@ -44,7 +45,7 @@ def make_update(
       preference: any parametrisation.
       optimizer: optax.
       loss: a link from `losses.links`.
-      parts: micro-batches, as in `gradient.accumulate`.
+      parts, penalty: as in `gradient.accumulate`.
     Returns:
       Pure `update(state, batch) -> (state, metrics)` with metrics "loss", "grad_norm" and
       "prefs/accuracy" (ties count one half). It raises ValueError at trace time if the loss does
@@ -54,4 +55,4 @@ def make_update(
       come from one token of a prompted model.
     """
     objective = make_objective(preference, loss=loss)
-    return accumulate(objective, optimizer, parts=parts)
+    return accumulate(objective, optimizer, parts=parts, penalty=penalty)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from rlhf_jax.algos.gradient import Diagnostics, accumulate
+from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate
 from rlhf_jax.losses.feedback import soft_process_loss
 from rlhf_jax.ops.masking import Mean, weighted_mean
 from rlhf_jax.types import Params, TrainState, Trajectory, Update, record
@@ -44,14 +44,18 @@ def make_objective(
 
 
 def make_update(
-    step_scores: StepScores, optimizer: optax.GradientTransformation, *, parts: int = 1
+    step_scores: StepScores,
+    optimizer: optax.GradientTransformation,
+    *,
+    parts: int = 1,
+    penalty: Penalise | None = None,
 ) -> Update[TrainState, StepBatch]:
     """Update on binary cross-entropy, averaged over the steps of the batch.
 
     Args:
-      parts: micro-batches, as in `gradient.accumulate`.
+      parts, penalty: as in `gradient.accumulate`.
     Returns:
       Pure `update(state, batch) -> (state, metrics)` with metrics "loss" in nats per step,
       "grad_norm" and "steps/accuracy" at the threshold 1/2.
     """
-    return accumulate(make_objective(step_scores), optimizer, parts=parts)
+    return accumulate(make_objective(step_scores), optimizer, parts=parts, penalty=penalty)

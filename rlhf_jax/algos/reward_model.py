@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import optax
 
-from rlhf_jax.algos.gradient import Diagnostics, accumulate, check_losses
+from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, check_losses
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.ops.statistics import wins
@@ -36,15 +36,16 @@ def make_update(
     *,
     loss=bradley_terry_loss,
     parts: int = 1,
+    penalty: Penalise | None = None,
 ) -> Update[TrainState, PreferenceBatch]:
     """Update on `loss(chosen_scores [*B], rejected_scores [*B]) -> [*B]`, averaged over the pairs.
 
     Args:
-      parts: micro-batches, as in `gradient.accumulate`.
+      parts, penalty: as in `gradient.accumulate`.
     Returns:
       Pure `update(state, batch) -> (state, metrics)` with metrics "loss", "grad_norm",
       "scores/accuracy" (ties count one half) and "scores/margin" (units of the score). It raises
       ValueError at trace time if the loss does not return one value per pair.
     """
     objective = make_objective(reward, loss=loss)
-    return accumulate(objective, optimizer, parts=parts)
+    return accumulate(objective, optimizer, parts=parts, penalty=penalty)

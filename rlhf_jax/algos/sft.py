@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import optax
 
-from rlhf_jax.algos.gradient import Diagnostics, accumulate
+from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate
 from rlhf_jax.ops.masking import Mean, token_weights, weighted_mean
 from rlhf_jax.types import Params, Policy, TrainState, Trajectory, Update
 
@@ -22,15 +22,19 @@ def make_objective(
 
 
 def make_update(
-    policy: Policy, optimizer: optax.GradientTransformation, *, parts: int = 1
+    policy: Policy,
+    optimizer: optax.GradientTransformation,
+    *,
+    parts: int = 1,
+    penalty: Penalise | None = None,
 ) -> Update[TrainState, Trajectory]:
     """Update on the token mean of -log pi(a_t | s_t) over every counted step of the batch.
 
     Args:
-      parts: micro-batches, as in `gradient.accumulate`.
+      parts, penalty: as in `gradient.accumulate`.
     Returns:
       Pure `update(state, trajectory) -> (state, metrics)`; the metric "loss" is in nats per token,
       so exp(loss) is the perplexity.
     """
     objective = make_objective(policy)
-    return accumulate(objective, optimizer, parts=parts)
+    return accumulate(objective, optimizer, parts=parts, penalty=penalty)

@@ -26,7 +26,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from rlhf_jax.algos.gradient import Diagnostics, accumulate, check_losses, init_state, map_parts
+from rlhf_jax.algos.gradient import (
+    Diagnostics,
+    Penalise,
+    accumulate,
+    check_losses,
+    init_state,
+    map_parts,
+)
 from rlhf_jax.algos.ppo import ActorCritic
 from rlhf_jax.algos.preference import trajectory_logps
 from rlhf_jax.losses.preference import bco_loss, bco_shift, dro_loss, kto_kl
@@ -101,6 +108,7 @@ def make_update(
     *,
     mismatched: bool = False,
     parts: int = 1,
+    penalty: Penalise | None = None,
 ) -> Update[TrainState, UnpairedBatch]:
     """Update on a loss of labelled answers, averaged over them with the batch's weights.
 
@@ -113,7 +121,7 @@ def make_update(
       Pure `update(state, batch) -> (state, metrics)`. At trace time it raises ValueError for a
       batch without the mismatched answers, or a loss that is not one value per answer.
     """
-    step = accumulate(make_objective(policy, loss), optimizer, parts=parts)
+    step = accumulate(make_objective(policy, loss), optimizer, parts=parts, penalty=penalty)
 
     def update(state: TrainState, batch: UnpairedBatch) -> tuple[TrainState, Diagnostics]:
         if not mismatched:
@@ -131,7 +139,12 @@ def init_bco(params: Params, optimizer: optax.GradientTransformation) -> BCOStat
 
 
 def make_bco_update(
-    policy: Policy, optimizer: optax.GradientTransformation, *, beta: Scalar, parts: int = 1
+    policy: Policy,
+    optimizer: optax.GradientTransformation,
+    *,
+    beta: Scalar,
+    parts: int = 1,
+    penalty: Penalise | None = None,
 ) -> Update[BCOState, UnpairedBatch]:
     """Update on `bco_loss`; the shift is the mean of beta u over all answers up to this batch.
 
@@ -142,7 +155,7 @@ def make_bco_update(
       the TRL trainer.
     """
     loss: Any = partial(bco_loss, beta=beta)
-    step = accumulate(make_objective(policy, loss), optimizer, parts=parts)
+    step = accumulate(make_objective(policy, loss), optimizer, parts=parts, penalty=penalty)
 
     def update(state: BCOState, batch: UnpairedBatch) -> tuple[BCOState, Diagnostics]:
         def answer_logps(part: UnpairedBatch) -> tuple[Array, Array]:
@@ -186,6 +199,7 @@ def make_dro_update(
     *,
     beta: Scalar,
     parts: int = 1,
+    penalty: Penalise | None = None,
 ) -> Update[TrainState, UnpairedBatch]:
     """Update of policy and values together on `dro_loss`.
 
@@ -194,7 +208,7 @@ def make_dro_update(
       metric is "values/prompt".
     """
     objective = make_dro_objective(policy, value_fn, beta=beta)
-    return accumulate(objective, optimizer, parts=parts)
+    return accumulate(objective, optimizer, parts=parts, penalty=penalty)
 
 
 def _answer_logps(

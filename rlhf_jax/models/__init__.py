@@ -11,6 +11,7 @@ from rlhf_jax.models.lora import LoRA as LoRA
 from rlhf_jax.models.lora import LoRAConfig as LoRAConfig
 from rlhf_jax.models.lora import adapt as adapt
 from rlhf_jax.models.lora import hold as hold
+from rlhf_jax.models.lora import is_matrix as is_matrix
 from rlhf_jax.models.lora import make_lora as make_lora
 from rlhf_jax.models.lora import read as read
 from rlhf_jax.models.transformer import KVCache as KVCache

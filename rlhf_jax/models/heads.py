@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.models.config import TransformerConfig
 from rlhf_jax.models.layers import weight
-from rlhf_jax.models.transformer import Trunk, plain
+from rlhf_jax.models.transformer import Trunk, make_router_loss, plain
 
 Params = Any  # nested dict of arrays
 
@@ -27,12 +27,14 @@ class ScalarModel(NamedTuple):
     init: `key -> params`.
     scalars: `(params, ids, positions, segments) -> [B, L]` float32, one number per token.
     axes: `() -> ` a dict like params with a tuple of logical axis names per array.
+    router_loss: as of a `Transformer`.
     """
 
     config: TransformerConfig
     init: Callable[..., Params]
     scalars: Callable[..., Float[Array, "B L"]]
     axes: Callable[[], dict]
+    router_loss: Callable[..., Float[Array, ""]]
 
 
 class Head(nnx.Module):
@@ -66,7 +68,7 @@ def make_scalar_model(config: TransformerConfig, *, head_std: float) -> ScalarMo
         model = bind(params)
         return model.head(model.trunk(ids, positions, segments)[0])
 
-    return ScalarModel(config, init, scalars, axes)
+    return ScalarModel(config, init, scalars, axes, make_router_loss(config, bind))
 
 
 def make_value_model(config: TransformerConfig) -> ScalarModel:

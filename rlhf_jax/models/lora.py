@@ -49,7 +49,8 @@ class LoRAConfig:
     """Which weights get an adapter, and of which kind.
 
     rank: r. alpha: the change of a weight is s A B with s = alpha / r.
-    targets: glob patterns of paths such as "trunk/layers/attention/query"; * also matches "/".
+    targets: glob patterns of paths such as "trunk/layers/attention/query"; * also matches "/". A
+      pattern stands for the matrices that it matches, not for the norms and biases beside them.
     trained: patterns of leaves that are trained whole, like the new head of a reward model.
     rank_stabilised: s = alpha / sqrt(r) (rsLoRA).
     magnitudes: train the length of each column on its own (DoRA).
@@ -105,14 +106,15 @@ def make_lora(config: LoRAConfig, axes: Params) -> LoRA:
         `model.axes()`. It says how an array is a matrix: after stacked axes ("layers", "experts")
         come inputs and outputs, one axis each, or several for heads: (heads, head_dim).
     Raises:
-      ValueError: a pattern matches nothing, or a leaf that is no matrix.
+      ValueError: a pattern matches nothing, or targets without a matrix among them.
     """
     flat, _ = tree_flatten_with_path(axes, is_leaf=_is_names)
     names: dict[str, Names] = {path_name(path): each for path, each in flat}
-    targets, whole = (_matching(each, names) for each in (config.targets, config.trained))
+    whole = _matching(config.trained, names)
+    targets = _matching(config.targets, names, only=is_matrix)
     if both := sorted(targets & whole):
         raise ValueError(f"{both[0]!r} is matched by both targets and trained")
-    sides = {path: _sides(path, names[path]) for path in names if path in targets}
+    sides = {path: _sides(names[path]) for path in names if path in targets}
     functions = (functools.partial(each, config, sides, whole) for each in (_init, _attach, _merge))
     return LoRA(config, *functions, lambda: _axes(config, sides, whole, names), sides)
 
@@ -166,15 +168,28 @@ def _is_names(part: Any) -> bool:
     return type(part) is tuple and all(name is None or isinstance(name, str) for name in part)
 
 
-def _matching(patterns: tuple[str, ...], names: dict[str, Names]) -> set[str]:
+def _matching(
+    patterns: tuple[str, ...],
+    names: dict[str, Names],
+    only: Callable[[Names], bool] = lambda axes: True,
+) -> set[str]:
     """The paths that match any of the patterns; ValueError for one that matches none."""
     found: set[str] = set()
     for pattern in patterns:
-        here = {path for path in names if fnmatchcase(path, pattern)}
-        if not here:
+        matched = {path for path in names if fnmatchcase(path, pattern)}
+        here = {path for path in matched if only(names[path])}
+        if not matched:
             near = sorted(names, key=functools.partial(_distance, pattern))[:3]
             raise ValueError(
                 f"no parameter matches the pattern {pattern!r}; the nearest are {near}"
+            )
+        if not here:
+            path = min(matched)
+            known = sorted(each for each, axes in names.items() if only(axes))
+            raise ValueError(
+                f"the pattern {pattern!r} matches no matrix: {path!r} has axes {names[path]}, and "
+                f"a target needs inputs and outputs after any of {STACKED}. The matrices are "
+                f"{known}; name {path!r} in `trained` to train it whole"
             )
         found |= here
     return found
@@ -186,16 +201,23 @@ def _distance(pattern: str, path: str) -> float:
     return -SequenceMatcher(None, end, other).ratio()
 
 
-def _sides(path: str, names: Names) -> tuple[int, int, int]:
-    """Numbers of stacked axes, input axes and output axes of a matrix."""
+def is_matrix(names: Names) -> bool:
+    """Whether an array has inputs and outputs after its stacked axes, and so may get an adapter."""
+    stack, starts = _starts(names)
+    return len(starts) == 2 and starts[0] == stack
+
+
+def _starts(names: Names) -> tuple[int, list[int]]:
+    """The number of stacked axes, and where the sides after them begin."""
+    # "experts" is a stack only where it comes first: it is the outputs of a router.
     stack = next((i for i, name in enumerate(names) if name not in STACKED), len(names))
     # A head and its features are one side of a matrix.
-    starts = [i for i in range(stack, len(names)) if names[i] != "head_dim"]
-    if len(starts) != 2 or starts[0] != stack:
-        raise ValueError(
-            f"{path!r} has axes {names}: a target needs inputs and outputs, one axis each or "
-            f"(heads, head_dim), after any of {STACKED}. Name it in `trained` to train it whole"
-        )
+    return stack, [i for i in range(stack, len(names)) if names[i] != "head_dim"]
+
+
+def _sides(names: Names) -> tuple[int, int, int]:
+    """Numbers of stacked axes, input axes and output axes of a matrix."""
+    stack, starts = _starts(names)
     return stack, starts[1] - stack, len(names) - starts[1]
 
 

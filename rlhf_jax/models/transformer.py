@@ -278,14 +278,22 @@ def _is_shape(tree: Any) -> bool:
     return isinstance(tree, tuple)
 
 
-def make_transformer(config: TransformerConfig) -> Transformer:
-    """A language model of this size as pure functions; see `Transformer` for each."""
-    init, bind, axes = plain(lambda key: LanguageModel(config, nnx.Rngs(params=key)))
+def make_router_loss(
+    config: TransformerConfig, bind: Callable[[Params], Any]
+) -> Callable[..., Float[Array, ""]]:
+    """The router loss of anything with a trunk; see `Transformer`."""
 
     def router_loss(params, ids, positions, segments):
         if config.moe is None:
             raise ValueError("a model without experts (moe=None) has no router loss")
         return jnp.mean(bind(params).trunk(ids, positions, segments)[2])
+
+    return router_loss
+
+
+def make_transformer(config: TransformerConfig) -> Transformer:
+    """A language model of this size as pure functions; see `Transformer` for each."""
+    init, bind, axes = plain(lambda key: LanguageModel(config, nnx.Rngs(params=key)))
 
     def hidden(params, ids, positions, segments):
         return bind(params).trunk(ids, positions, segments)[0]
@@ -314,5 +322,13 @@ def make_transformer(config: TransformerConfig) -> Transformer:
         return bind(params).trunk.step(cache, ids, positions)
 
     return Transformer(
-        config, init, hidden, unembed, table, prefill, decode_step, axes, router_loss
+        config,
+        init,
+        hidden,
+        unembed,
+        table,
+        prefill,
+        decode_step,
+        axes,
+        make_router_loss(config, bind),
     )

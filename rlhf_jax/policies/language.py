@@ -152,7 +152,7 @@ def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
 
 
 def language_router_loss(
-    model: Transformer,
+    model: Transformer | ScalarModel,
 ) -> Callable[[Params, LanguageInputs], Float[Array, ""]]:
     """load_balance_weight times the router loss of a mixture of experts, over the real tokens.
 

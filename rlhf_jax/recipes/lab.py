@@ -34,6 +34,7 @@ from rlhf_jax.policies.language import (
     language_trajectory,
     language_value,
 )
+from rlhf_jax.recipes.experts import router_losses
 from rlhf_jax.recipes.task import Task
 from rlhf_jax.recipes.tokens import Case, TokenRow, prompt_tokens, token_rows
 from rlhf_jax.sampling.decode import SamplingConfig, sample_many
@@ -80,6 +81,7 @@ class LanguageLab(NamedTuple):
     token_logps: `(params, trajectory) -> [*B, T]`. scores: `(reward params, trajectory) -> [*B]`.
     long_prompts, long_answers: what becomes of more than P or T tokens, see `data.lengths`.
     chat: template of prompts and answers in messages, or None.
+    router_losses: of "policy", "reward" and "value" for a mixture of experts (`recipes.experts`).
     """
 
     seed: int
@@ -101,6 +103,7 @@ class LanguageLab(NamedTuple):
     long_prompts: LengthPolicy = "truncate_left"
     long_answers: LengthPolicy = "truncate_right"
     chat: ChatTemplate | None = None
+    router_losses: dict[str, Any] = {}  # noqa: RUF012  # never changed
 
 
 def make_lab(
@@ -159,6 +162,7 @@ def make_lab(
         long_prompts=long_prompts,
         long_answers=long_answers,
         chat=chat,
+        router_losses=router_losses(config, {"policy": model, "reward": scorer, "value": critic}),
     )
 
 

@@ -15,6 +15,7 @@ import jax
 
 from rlhf_jax.models import LoRA, adapt, hold, read
 from rlhf_jax.policies.language import LanguageDecoder, language_reward
+from rlhf_jax.recipes.experts import adapted_losses
 from rlhf_jax.recipes.lab import LanguageLab, make_draw
 from rlhf_jax.sharding import shard_params
 from rlhf_jax.types import Params, Trajectory
@@ -37,6 +38,7 @@ def lora_lab(
     if lab.mesh is not None:
         base = jax.device_put(base, shard_params(lab.axes[part], lab.mesh))
     held = hold(base)
+    lab = lab._replace(router_losses=adapted_losses(lab.router_losses, part, lora, held))
     if part == "value":
         return lab._replace(value=adapt(lab.value, lora, held, layerwise=True), axes=axes)
     if part == "reward":

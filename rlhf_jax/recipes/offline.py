@@ -25,6 +25,7 @@ from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.policies.language import language_preference
 from rlhf_jax.recipes.buckets import SIDES
+from rlhf_jax.recipes.experts import balance, trajectories
 from rlhf_jax.recipes.guards import check_first_loss, check_guard
 from rlhf_jax.recipes.lab import LanguageLab, start_training
 from rlhf_jax.recipes.rows import Records, Rows, halves, in_chunks, pair_batch, side_batch
@@ -72,7 +73,7 @@ def at_points(measure: Measure, *, steps: int, points: int) -> Measure:
 
 def supervised(stage: Stage, lab: LanguageLab, rows: Rows, params: Params, fit: Fit) -> Params:
     """Maximum likelihood of the answers, given their prompts."""
-    update = built(sft.make_update, lab.policy, fit.optimizer, parts=fit.parts)
+    update = built(sft.make_update, lab.policy, fit.optimizer, **step_options(lab, fit))
     return fit_rows(stage, lab, update, rows, params, fit, part="policy")
 
 
@@ -90,7 +91,7 @@ def reward_model(
     Args:
       loss: `(chosen_scores [B], rejected_scores [B]) -> [B]`.
     """
-    options = {"loss": loss, "parts": fit.parts}
+    options = {"loss": loss} | step_options(lab, fit, "reward")
     update = built(reward_update.make_update, lab.reward, fit.optimizer, **options)
     return fit_rows(stage, lab, update, rows, params, fit, part="reward")
 
@@ -100,7 +101,8 @@ def preference_model(
 ) -> Params:
     """P(first beats second) from pairs, by a model that reads both answers (`preference_of`)."""
     make_update = preference_model_update.make_update
-    update = built(make_update, preference_of(lab), fit.optimizer, parts=fit.parts)
+    options = step_options(lab, fit, "reward")
+    update = built(make_update, preference_of(lab), fit.optimizer, **options)
     return fit_rows(stage, lab, update, rows, params, fit, part="reward")
 
 
@@ -121,9 +123,14 @@ def preference(
       rows: pairs with their reference log-probs (`reference_logps`), unless `reference` is False.
       loss, logps, reference: as in `algos.preference.make_update`.
     """
-    options = {"logps": logps, "reference": reference, "parts": fit.parts}
+    options = {"logps": logps, "reference": reference} | step_options(lab, fit)
     update = built(preference_update.make_update, lab.policy, fit.optimizer, loss, **options)
     return fit_rows(stage, lab, update, rows, params, fit, part="policy")
+
+
+def step_options(lab: LanguageLab, fit: Fit, part: str = "policy") -> dict[str, Any]:
+    """What every update of params of this part is given: micro-batches, the balance of experts."""
+    return {"parts": fit.parts, "penalty": balance(lab.router_losses, part)}
 
 
 def _build(make_update: Any, *arguments: Any, **options: Any) -> Any:
@@ -168,7 +175,8 @@ def fit_state(
         state, metrics = step(state, batch)
         check_guard(stage, state, params_of(state), batch, metrics["loss"], i)
         if i == 0 and fit.first_loss is not None:
-            check_first_loss(stage, as_number(metrics["loss"]), fit.first_loss)
+            added = as_number(metrics["penalty"]) if "penalty" in metrics else 0.0
+            check_first_loss(stage, as_number(metrics["loss"]) - added, fit.first_loss)
         return state, metrics | {"tokens": counted_tokens(batch)} | fit.measure(params_of(state), i)
 
     done = train_stage(stage, one, state, steps=fit.steps, save_every=fit.save_every)
@@ -177,8 +185,7 @@ def fit_state(
 
 def counted_tokens(batch: PyTree) -> int:
     """How many tokens of its trajectories count."""
-    parts = jax.tree.leaves(batch, is_leaf=lambda part: isinstance(part, Trajectory))
-    return sum(int(np.asarray(x.mask).sum()) for x in parts if isinstance(x, Trajectory))
+    return sum(int(np.asarray(each.mask).sum()) for each in trajectories(batch))
 
 
 def on_trunk(lab: LanguageLab, policy_params: Params, key: jax.Array) -> Params:

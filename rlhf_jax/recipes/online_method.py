@@ -16,6 +16,7 @@ from rlhf_jax.ops.kl import adapted_beta
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean
 from rlhf_jax.recipes.episodes import mask_unrewarded, turn_metrics
+from rlhf_jax.recipes.experts import balance
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.rows import Rows
@@ -205,7 +206,7 @@ def make_step(
         both = loss.value() + mix_weight * other.value()
         return Mean(both, jnp.ones(())), diagnostics | {"loss/mix": other}
 
-    one = accumulate(objective, optimizer, parts=parts)
+    one = accumulate(objective, optimizer, parts=parts, penalty=balance(lab.router_losses))
 
     def step(state: TrainState, given: tuple[PyTree, PyTree], key: jax.Array):
         batch, rows = given

@@ -24,7 +24,7 @@ from rlhf_jax.data.loader import batches
 from rlhf_jax.ops.steps import step_ends, step_product, step_rewards
 from rlhf_jax.policies.language import language_step_scores
 from rlhf_jax.recipes.lab import LanguageLab, make_trajectories
-from rlhf_jax.recipes.offline import Fit, built, fit_rows
+from rlhf_jax.recipes.offline import Fit, built, fit_rows, step_options
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.rows import Records, Rows
 from rlhf_jax.training import Stage, UserError
@@ -114,9 +114,8 @@ def make_step_ends(
 
 def process_model(stage: Stage, lab: LanguageLab, rows: Rows, params: Params, fit: Fit) -> Params:
     """A score for each step from labels; params from `on_trunk`, as of a reward model."""
-    update = built(
-        process_update.make_update, scores_of(lab.scorer), fit.optimizer, parts=fit.parts
-    )
+    options = step_options(lab, fit, "reward")
+    update = built(process_update.make_update, scores_of(lab.scorer), fit.optimizer, **options)
     return fit_rows(stage, lab, update, rows, params, fit, part="reward")
 
 

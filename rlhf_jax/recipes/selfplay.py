@@ -26,6 +26,7 @@ from rlhf_jax.algos.selfplay import AnswerMethod, AnswerState, Arena
 from rlhf_jax.checks import check_range
 from rlhf_jax.policies.language import LanguageDecoder, language_trajectory, mixture_decoder
 from rlhf_jax.recipes.completions import CompletionRow, make_append
+from rlhf_jax.recipes.experts import balance
 from rlhf_jax.recipes.guards import check_guard, check_sampler
 from rlhf_jax.recipes.lab import LanguageLab, decode_texts, make_draw, make_prompts
 from rlhf_jax.recipes.offline import Fit
@@ -165,7 +166,8 @@ def make_arena(
     if lab.mesh is not None:
         draw = _game_draw(lab, lab.decoder, sampling)
     weigh = partial(sampler_weights, sampling=sampling)
-    return Arena(lab.policy, optimizer, draw, judge, ref_params, weigh=weigh)
+    penalty = balance(lab.router_losses)
+    return Arena(lab.policy, optimizer, draw, judge, ref_params, weigh=weigh, penalty=penalty)
 
 
 def _game_draw(lab: LanguageLab, decoder: LanguageDecoder, sampling: SamplingConfig | None) -> Draw:

@@ -20,7 +20,7 @@ from rlhf_jax.algos import unpaired as unpaired_update
 from rlhf_jax.algos.ppo import ActorCritic
 from rlhf_jax.data.loader import batches
 from rlhf_jax.recipes.lab import LanguageLab, start_training
-from rlhf_jax.recipes.offline import Fit, built, fit_rows, fit_state
+from rlhf_jax.recipes.offline import Fit, built, fit_rows, fit_state, step_options
 from rlhf_jax.recipes.rows import Records, Rows, check_reference, side_batch
 from rlhf_jax.training import Stage, UserError
 from rlhf_jax.types import Params, Scalar, UnpairedLoss
@@ -41,7 +41,7 @@ def unpaired(
     Args:
       loss, mismatched: as in `algos.unpaired.make_update`.
     """
-    options = {"mismatched": mismatched, "parts": fit.parts}
+    options = {"mismatched": mismatched} | step_options(lab, fit)
     update = built(unpaired_update.make_update, lab.policy, fit.optimizer, loss, **options)
     return fit_rows(stage, lab, update, rows, params, fit, part="policy")
 
@@ -50,7 +50,7 @@ def bco(
     stage: Stage, lab: LanguageLab, rows: Rows, params: Params, fit: Fit, *, beta: Scalar
 ) -> Params:
     """BCO on labelled answers; its running mean is saved with the training state."""
-    options = {"beta": beta, "parts": fit.parts}
+    options = {"beta": beta} | step_options(lab, fit)
     update = built(unpaired_update.make_bco_update, lab.policy, fit.optimizer, **options)
     axes, init = lab.axes["policy"], unpaired_update.init_bco
     state, step = start_training(lab, params, axes, fit.optimizer, update, init=init)
@@ -72,7 +72,7 @@ def dro(
     Args:
       critic: first parameters of the lab's value model, which is trained too, e.g. `critic_of`.
     """
-    options = {"beta": beta, "parts": fit.parts}
+    options = {"beta": beta} | step_options(lab, fit)
     update = built(unpaired_update.make_dro_update, lab.policy, lab.value, fit.optimizer, **options)
     axes = ActorCritic(lab.axes["policy"], lab.axes["value"])
     both = ActorCritic(params, critic)

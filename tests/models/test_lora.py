@@ -14,9 +14,11 @@ from rlhf_jax.algos.preference import make_update
 from rlhf_jax.losses import dpo_loss
 from rlhf_jax.models import (
     LoRAConfig,
+    MoEConfig,
     TransformerConfig,
     adapt,
     hold,
+    is_matrix,
     make_lora,
     make_reward_model,
     make_transformer,
@@ -249,8 +251,39 @@ def test_a_pattern_that_matches_nothing_names_its_neighbours():
 
 
 def test_a_vector_is_no_target():
-    with pytest.raises(ValueError, match=r"'trunk/norm/scale' has axes \('embed',\).*`trained`"):
+    message = r"matches no matrix: 'trunk/norm/scale' has axes \('embed',\).*`trained`"
+    with pytest.raises(ValueError, match=message):
         make_lora(config(targets=("trunk/norm/*",)), MODEL.axes())
+    assert not is_matrix(("layers", "heads", "head_dim"))  # a bias, or a norm of all heads as one
+    assert is_matrix(("layers", "embed", "heads", "head_dim"))
+
+
+def test_a_pattern_stands_for_matrices_beside_norms_and_for_each_expert():
+    """A small Qwen 3 with experts: norms of queries and keys are no targets, stacks are."""
+    moe = MoEConfig(experts=3, experts_per_token=2)
+    kind = TransformerConfig(
+        vocab_size=13,
+        d_model=8,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=4,
+        d_ff=12,
+        qk_norm="head",
+        moe=moe,
+    )
+    model = make_transformer(kind)
+    lora = make_lora(config(), model.axes())
+    names = {path.split("/layers/")[1] for path in lora.sides}
+    weights = {f"attention/{name}" for name in ("query", "key", "value", "out")}
+    assert names == weights | {f"mlp/{name}" for name in ("router", "gate", "up", "down")}
+    base = jax.eval_shape(model.init, jax.random.key(0))
+    adapter = jax.eval_shape(lora.init, jax.random.key(0), base)["trunk"]["layers"]
+    # Rank 2 for each of 2 layers and 3 experts: 8 -> 12 and back; a router is one 8 x 3 a layer.
+    shapes = jax.tree.map(lambda x: x.shape, adapter["mlp"])
+    assert shapes["up"] == {"a": (2, 3, 8, 2), "b": (2, 3, 2, 12)}
+    assert shapes["down"] == {"a": (2, 3, 12, 2), "b": (2, 3, 2, 8)}
+    assert shapes["router"] == {"a": (2, 8, 2), "b": (2, 2, 3)}
 
 
 def test_a_leaf_is_either_a_target_or_trained_whole():

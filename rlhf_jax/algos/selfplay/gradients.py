@@ -164,7 +164,9 @@ def _gradient_step(arena: Arena, beta: Scalar) -> Callable[..., tuple[TrainState
     `anchor(answer) -> (log-probs of the policy that the KL penalty pulls to, reference log-probs)`.
     """
     loss = partial(nash_md_pg_loss, beta=beta)
-    update = arena.compile(make_answer_update(arena.policy, arena.optimizer, loss))
+    update = arena.compile(
+        make_answer_update(arena.policy, arena.optimizer, loss, penalty=arena.penalty)
+    )
 
     def step(
         train: TrainState,

@@ -110,7 +110,7 @@ def iterative_dpo(arena: Arena, *, beta: Scalar, steps: int) -> AnswerMethod:
     check_range("(0, inf)", beta=beta)
     check_range("[1, inf)", steps=steps)
     loss = partial(dpo_loss, beta=beta)
-    update = arena.compile(make_pair_update(arena.policy, arena.optimizer, loss, logps=arena.logps))
+    update = arena.compile(_pair_update(arena, loss))
     logps = _answer_logps(arena)
 
     def play(state: AnswerState, prompts: Prompts, key: jax.Array) -> tuple[AnswerState, Metrics]:
@@ -255,7 +255,7 @@ def _opposed_step(
     check_range("(0, inf)", beta=beta)
     pairs = arena.draw if pair_draw is None else pair_draw
     loss = partial(online_ipo_loss, beta=beta)
-    update = arena.compile(make_pair_update(arena.policy, arena.optimizer, loss, logps=arena.logps))
+    update = arena.compile(_pair_update(arena, loss))
     logps = _answer_logps(arena)
 
     def step(
@@ -300,6 +300,12 @@ def labelled_pairs(
     return winner, loser, weights, {"prefs/mean": weighted_mean(prefs, weights)}
 
 
+def _pair_update(arena: Arena, loss: PairLoss) -> Update[TrainState, PairBatch]:
+    """The update of the arena's policy on a loss of pairs."""
+    options = {"logps": arena.logps, "penalty": arena.penalty}
+    return make_pair_update(arena.policy, arena.optimizer, loss, **options)
+
+
 def _solver(
     arena: Arena, loss: PairLoss, *, eta: Scalar, steps: int
 ) -> tuple[Update[TrainState, PairBatch], TrajectoryLogps]:
@@ -307,7 +313,7 @@ def _solver(
     optimiser state; and `_answer_logps`."""
     check_range("(0, inf)", eta=eta)
     check_range("[1, inf)", steps=steps)
-    update = make_pair_update(arena.policy, arena.optimizer, loss, logps=arena.logps)
+    update = _pair_update(arena, loss)
 
     def solve(train: TrainState, batch: PairBatch) -> tuple[TrainState, Metrics]:
         fresh = init_state(train.params, arena.optimizer)._replace(step=train.step)

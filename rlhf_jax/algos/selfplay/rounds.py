@@ -10,7 +10,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.algos.gradient import Penalise, init_state
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.rewards import checked_judge
 from rlhf_jax.types import (
@@ -51,6 +51,7 @@ class Arena(NamedTuple):
       compile: compiles the pure parts. It must not donate buffers, because methods keep old params.
       weigh: `rollout of draw -> [B, K]` weights of answers in policy gradients, for a draw that is
         not the policy itself; None for ones. Regressions take pairs as they come.
+      penalty: as in `gradient.accumulate`.
     """
 
     policy: Policy
@@ -61,6 +62,7 @@ class Arena(NamedTuple):
     logps: AnswerLogps = sequence_logps
     compile: Callable[..., Any] = jax.jit
     weigh: Weigh = equal_weights
+    penalty: Penalise | None = None
 
 
 class AnswerState(NamedTuple):

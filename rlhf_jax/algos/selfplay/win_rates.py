@@ -123,7 +123,7 @@ def _win_rate_step(
 ) -> Callable[[TrainState, Trajectory, Array, Array | None], tuple[TrainState, Metrics]]:
     """A compiled gradient step on answers [B, K], their win rates and their weights."""
     loss = partial(nash_md_pg_loss, beta=beta)
-    update = make_answer_update(arena.policy, arena.optimizer, loss)
+    update = make_answer_update(arena.policy, arena.optimizer, loss, penalty=arena.penalty)
 
     def step(
         train: TrainState,
