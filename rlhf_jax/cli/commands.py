@@ -82,7 +82,7 @@ COMMANDS = {
     "eval": Command(
         _TOOLS,
         "perplexity, rewards, win rate; accuracy of a reward model",
-        "rlhf_jax.cli.tools",
+        "rlhf_jax.cli.evaluate",
         "Evaluate",
         "evaluate",
     ),

@@ -8,13 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlhf_jax.cli.losses import NamedLoss
+from rlhf_jax.data.reward_bench import BenchItem
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.statistics import wins
 from rlhf_jax.recipes import LanguageLab, Task, measure, overall, stage_key
 from rlhf_jax.recipes.buckets import by_length
+from rlhf_jax.recipes.evaluation import Measured
 from rlhf_jax.recipes.lab import chunk_of
 from rlhf_jax.recipes.rewards import pair_prefs
 from rlhf_jax.recipes.rows import in_chunks, side_batch
+from rlhf_jax.recipes.win_rates import (
+    TIES,
+    bench_credits,
+    length_controlled_win_rate,
+    ties_score,
+)
 from rlhf_jax.reports.intervals import bootstrap_interval, mean_interval
 from rlhf_jax.rewards import ComparePairs
 from rlhf_jax.training import UserError
@@ -140,6 +148,52 @@ def answer_quality(
         **variety([text.split() for text in texts]),
         "tokens": _mean(found.lengths.mean(1)),
         "finished": _mean(found.finished.mean(1)),
+    }
+
+
+def bench_quality(items: Sequence[BenchItem], scores: Sequence[np.ndarray]) -> Numbers:
+    """Scores on the subsets of a benchmark, and "overall", their mean as of RewardBench 2."""
+    found: Numbers = {}
+    for subset in dict.fromkeys(item.subset for item in items):
+        places = [i for i, item in enumerate(items) if item.subset == subset]
+        part = [items[i] for i in places], [scores[i] for i in places]
+        found[subset] = ties_score(*part) if subset == TIES else _mean(bench_credits(*part))
+    middle = [value[0] if isinstance(value, list) else value for value in found.values()]
+    return found | {"overall": float(np.mean(middle))}
+
+
+def win_quality(
+    task: Task,
+    indices: np.ndarray,
+    found: Measured,
+    other: Measured,
+    *,
+    compare: ComparePairs | None,
+) -> Numbers:
+    """Win rates over the other answers to the same prompts, plain and at equal lengths.
+
+    By rewards every answer meets every other of its prompt, by a judge its own number only; the
+    length is that of the text.
+    """
+    lengths = [np.array([[len(text) for text in row] for row in x.texts]) for x in (found, other)]
+    if compare is None:
+        first, second = (overall(task, each.named) for each in (found, other))
+        met = np.broadcast_arrays(first[:, :, None], second[:, None, :])
+        prefs = np.asarray(wins(*(jnp.asarray(each) for each in met)))
+        gaps = lengths[0][:, :, None] - lengths[1][:, None, :]
+    else:
+        sides = ([text for row in each.texts for text in row] for each in (found, other))
+        gaps = lengths[0] - lengths[1]
+        prompts = task.texts(np.repeat(indices, gaps.shape[1]))
+        prefs = pair_prefs(compare, prompts, *sides)
+    size = len(indices)
+    prefs, gaps = prefs.reshape(size, -1).astype(float), gaps.reshape(size, -1)
+    known = prefs[np.isfinite(prefs).any(1)]
+    if len(known) < 2:
+        raise UserError("a win rate needs verdicts on two prompts at least")
+    return {
+        "win rate": _mean(np.nanmean(known, axis=1)),
+        "win rate at equal lengths": length_controlled_win_rate(prefs, gaps),
     }
 
 

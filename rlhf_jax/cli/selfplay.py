@@ -6,7 +6,7 @@ A game is its usual settings and a function that makes the method of `algos.self
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import optax
 
@@ -36,6 +36,8 @@ from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Judge, Params
 
+MakeGame = Callable[..., MakeMethod]
+
 
 class Board(NamedTuple):
     """What a game is played on; sampling is that of the policy's answers."""
@@ -46,13 +48,6 @@ class Board(NamedTuple):
     kl: float
 
 
-@runtime_checkable
-class MakeGame(Protocol):
-    """A method from its settings."""
-
-    def __call__(self, board: Board, /, **settings: Any) -> MakeMethod: ...
-
-
 class Game(NamedTuple):
     """A method by name.
 
@@ -60,7 +55,7 @@ class Game(NamedTuple):
     of its own; the learning rate is then constant.
     """
 
-    make: MakeGame
+    make: MakeGame  # (board, **settings)
     settings: dict[str, float | int]
     anew: bool = False
 

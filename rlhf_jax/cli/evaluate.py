@@ -1,0 +1,158 @@
+"""`rlhf eval`: numbers of a model on held-out data."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from rlhf_jax.cli.data import read_answers, read_pairs, read_prompts, read_steps
+from rlhf_jax.cli.measures import (
+    Numbers,
+    answer_loss,
+    answer_quality,
+    bench_quality,
+    reward_quality,
+    win_quality,
+)
+from rlhf_jax.cli.options import Model
+from rlhf_jax.cli.rewards import (
+    named_compare,
+    narrowed,
+    open_process,
+    open_reward,
+    scored_task,
+    text_scores,
+)
+from rlhf_jax.cli.session import open_lab, open_model, shown
+from rlhf_jax.cli.steps import read_separator, scored_steps, step_quality
+from rlhf_jax.data.messages import as_user
+from rlhf_jax.data.reward_bench import is_bench, read_bench
+from rlhf_jax.hf import Pretrained
+from rlhf_jax.hf.config import is_reward, read_entries
+from rlhf_jax.recipes import LanguageLab, Task, measure
+from rlhf_jax.recipes.evaluation import Measured
+from rlhf_jax.recipes.lab import stage_key
+from rlhf_jax.training import UserError, reading_input
+from rlhf_jax.types import Params
+
+BATCH = 16  # rows at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Numbers of a model on held-out data, with 95% intervals.
+
+    A language model: perplexity of the answers in --data; reward, length and variety of its answers
+    to --prompts by --reward, and its win rate --against another model. A reward model: accuracy and
+    calibration on the pairs, or the steps, in --data.
+    """
+
+    model: Model
+    data: Path | None = None
+    """Answers, or pairs for a reward model."""
+    prompts: Path | None = None
+    """Prompts to answer."""
+    reward: tuple[str, ...] = ()
+    """What scores the answers, as of `rlhf grpo`."""
+    judge: str | None = None
+    """What says which of two models' answers is better, as of `rlhf selfplay`."""
+    against: Path | None = None
+    """Model that answers the same prompts."""
+    total: int = 256
+    """Answers in all, about."""
+    out: Path | None = None
+    """A JSON file for the numbers."""
+
+
+def evaluate(command: str, options: Evaluate) -> None:
+    """Measures and prints."""
+    folder = options.model.model
+    with reading_input():
+        reward = is_reward(read_entries(folder / "config.json"))
+    found = _of_reward(options) if reward else _of_policy(options)
+    if not found:
+        raise UserError("rlhf eval needs --data FILE, or --prompts FILE with --reward")
+    for name, value in found.items():
+        print(f"{name}: {shown(value)}")
+    if options.out is not None:
+        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _of_reward(options: Evaluate) -> Numbers:
+    """Accuracy and calibration of a reward model, of answers or of steps."""
+    if options.data is None:
+        return {}
+    if read_separator(options.model.model) is not None:
+        lab, params = open_process(options.model.model)
+        records = read_steps(options.data, lab.chat)
+        narrow = narrowed(lab, records)
+        return step_quality(scored_steps(narrow, params, records, batch_size=BATCH))
+    lab, params = open_reward(options.model.model)
+    with reading_input():
+        bench = is_bench(options.data)
+    if bench:
+        return _bench(options, lab, params)
+    records = read_pairs(options.data, lab.chat)
+    return reward_quality(narrowed(lab, records), records, params, batch_size=BATCH)
+
+
+def _bench(options: Evaluate, lab: LanguageLab, params: Params) -> Numbers:
+    """A benchmark's items, scored by subset and in all."""
+    assert options.data is not None
+    with reading_input():
+        items = read_bench(options.data)
+        prompts, answers = [], []
+        for item in items:
+            prompt = item.prompt if lab.chat is None else list(as_user(item.prompt))
+            sides = (*item.chosen, *item.rejected)
+            prompts += [prompt] * len(sides)
+            answers += [answer or " " for answer in sides]
+        scores = text_scores(lab, params, prompts, answers)
+        ends = np.cumsum([len(item.chosen) + len(item.rejected) for item in items])[:-1]
+        return bench_quality(items, np.split(scores.astype(float), ends))
+
+
+def _of_policy(options: Evaluate) -> Numbers:
+    """Perplexity of a language model, rewards of its answers, and win rates."""
+    base = open_model(options.model)
+    found: Numbers = {}
+    if options.data is not None:
+        records = read_answers(options.data, base.chat)
+        lab, (records,) = open_lab(options, base, [(options.data, records)])
+        found |= answer_loss(lab, records, base.params, batch_size=BATCH)
+    if options.judge is not None and options.against is None:
+        raise UserError("--judge compares the answers of two models: give the other, --against DIR")
+    if options.prompts is None or not (options.reward or options.judge):
+        return found
+    records = read_prompts(options.prompts, base.chat)
+    lab, (records,) = open_lab(options, base, [(options.prompts, records)], answers=False)
+    task = scored_task(options.reward, records, heldout=0.0)
+    indices = np.arange(len(records))[: options.total]
+    measure_answers = partial(answer_quality, task=task, indices=indices, total=options.total)
+    found |= measure_answers(lab, ref_params=base.params, params=base.params)
+    if options.against is not None:
+        other = open_model(replace(options.model, model=options.against))
+        sides = answered(task, indices, options, (base, other), records)
+        compare = named_compare(options.judge)
+        found |= win_quality(task, indices, *sides, compare=compare)
+    return found
+
+
+def answered(
+    task: Task,
+    indices: np.ndarray,
+    options: Evaluate,
+    models: Sequence[Pretrained],
+    records: Sequence[dict],
+) -> list[Measured]:
+    """Answers of each model to the same prompts."""
+    samples, found = max(1, round(options.total / len(indices))), []
+    for model in models:
+        lab, _ = open_lab(options, model, [("--prompts", records)], answers=False)
+        key = stage_key(lab, "evaluation")
+        given = (lab, task, model.params, model.params, indices, key)
+        found.append(measure(*given, samples=samples))
+    return found
