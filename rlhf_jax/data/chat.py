@@ -90,6 +90,27 @@ def encode_prompt(
     return _ids_and_offsets(vocabulary, marked, written.text)[0]
 
 
+def encode_reply(vocabulary: Vocabulary, template: ChatTemplate, messages: Messages) -> list[int]:
+    """The ids from the assistant's stop token on to the beginning of its next message.
+
+    They are what the template writes after the stop token of any answer, for sampled ids that end
+    with one: the rest of the turn, the messages, the beginning of the next answer.
+
+    Raises:
+      ValueError: as `render_chat`, or no special token ends the assistant's turn.
+    """
+    marked, answer = _marked(vocabulary.tokenizer), "Noted"
+    before = [{"role": "user", "content": "Yes"}, {"role": "assistant", "content": answer}]
+    text = _written(marked, template, [*before, *messages], None, prompt=True).text
+    ids, offsets = _ids_and_offsets(vocabulary, marked, text)
+    end, special = text.index(answer) + len(answer), reader(vocabulary.tokenizer).special
+    places = zip(ids, offsets, strict=True)
+    stop = next((n for n, (i, (at, _)) in enumerate(places) if at >= end and i in special), None)
+    if stop is None:
+        raise ValueError("the chat template ends the assistant's turn with no special token")
+    return ids[stop + 1 :]
+
+
 def encode_dialogue(
     vocabulary: Vocabulary,
     template: ChatTemplate,

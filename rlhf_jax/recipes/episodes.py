@@ -2,16 +2,18 @@
 
     task = text_task(prompts, None, objective="return", heldout=64, step=guess, max_turns=3)
 
-An episode is one row: answer, observation, answer, ... (`sampling.turns`). Its return, the sum of
-the rewards of its turns, is the score named "return", beside those of `Task.score`, which is given
-the text of the whole episode. A turn with reward None or NaN leaves the episode out.
+An episode is one row: answer, observation, answer, ... (`sampling.turns`). After a prompt of
+messages the lab's chat template is written around an observation, a text being the user's. The
+return of an episode, the sum of the rewards of its turns, is the score named "return", beside those
+of `Task.score`, which is given the text of the whole episode. A turn with reward None or NaN leaves
+the episode out.
 
 Dr. GRPO's denominator and DAPO's penalty of long answers keep the lab's answer_length as their
 length, while the tokens they count are those of all turns.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +21,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_range
-from rlhf_jax.data.tokenizer import decode_rows
+from rlhf_jax.data.chat import encode_reply
+from rlhf_jax.data.messages import as_user
+from rlhf_jax.data.tokenizer import decode_rows, encode_observation
 from rlhf_jax.recipes.lab import LanguageLab, decode_texts
 from rlhf_jax.recipes.task import Scores, Task, score_answers
 from rlhf_jax.sampling.decode import SamplingConfig
-from rlhf_jax.sampling.turns import StepError, rollout_turns
+from rlhf_jax.sampling.turns import ReadObservation, StepError, rollout_turns
 from rlhf_jax.sharding import split_batch
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Params, Prompts, Rollout
@@ -86,7 +90,8 @@ def task_rollout(
     if episode_length is None:
         episode_length = answered + (task.max_turns - 1) * lab.prompt_length
     check_range(f"[{answered}, inf)", episode_length=episode_length)
-    play = partial(rollout_turns, vocabulary=lab.vocabulary, length=episode_length)
+    read = _reader(lab, task)
+    play = partial(rollout_turns, vocabulary=lab.vocabulary, length=episode_length, read=read)
     try:
         found = play(
             *(draw, params, prompts, key, samples, first), max_turns=task.max_turns, step=task.step
@@ -96,6 +101,21 @@ def task_rollout(
     if lab.mesh is not None:
         found = split_batch(found, lab.mesh)
     return found.rollout, Turns(found.turn_ids, found.rewards, found.truncated)
+
+
+def _reader(lab: LanguageLab, task: Task) -> ReadObservation:
+    """An observation as the lab's template writes it after messages, and as it is after a text."""
+
+    def read(index: int, observation: Any) -> list[int]:
+        (prompt,) = task.texts(np.array([index]))
+        if isinstance(prompt, str) and isinstance(observation, str):
+            return encode_observation(lab.vocabulary, observation)
+        if isinstance(prompt, str) or lab.chat is None:
+            raise ValueError("messages follow a prompt of messages, and this one is a text")
+        messages = as_user(observation) if isinstance(observation, str) else observation
+        return encode_reply(lab.vocabulary, lab.chat, list(messages))
+
+    return read
 
 
 def transcripts(rollout: Rollout, turns: Turns | None) -> Transcripts:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from rlhf_jax.data.containers import parse_rows
-from rlhf_jax.data.fields import Fields, filled_field
+from rlhf_jax.data.fields import BadRow, Fields, filled_field
+from rlhf_jax.data.messages import read_messages
 from rlhf_jax.data.preference_files import read_preferences
 from rlhf_jax.recipes.task import Task, Teacher, text_task
 from rlhf_jax.training import UserError
@@ -43,11 +44,11 @@ def jsonl_task(
       score: `(rows of the prompts, answers) -> {name: one number per answer}`; a row is the whole
         object of its prompt.
       heldout: the last so many rows, or a share of them in (0, 1), are never trained on.
-      field: name of the prompt in a row.
+      field: name of the prompt in a row, a text or a list of messages.
     Raises:
       UserError: no such file, a bad row, which is named with its file, or no rows.
     """
-    rows = _read(path, lambda fields: fields | {field: filled_field(fields, field)})
+    rows = _read(path, lambda fields: fields | {field: _prompt(fields, field)})
     count = max(1, round(heldout * len(rows))) if isinstance(heldout, float) else heldout
     prompts = [row[field] for row in rows]
 
@@ -59,6 +60,16 @@ def jsonl_task(
 
     task = text_task(prompts, unused, objective=objective, heldout=count, teacher=teacher)
     return task._replace(score=score_rows)
+
+
+def _prompt(fields: Fields, name: str) -> Any:
+    """A text that is not blank, or messages that end before an answer."""
+    if not isinstance(fields.get(name), list):
+        return filled_field(fields, name)
+    messages = list(read_messages(fields, name))
+    if messages[-1]["role"] == "assistant":
+        raise BadRow(f"field {name}: the last message is the assistant's; end with another one")
+    return messages
 
 
 def answer_records(path: Path | str) -> list[Fields]:

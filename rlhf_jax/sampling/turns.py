@@ -7,7 +7,8 @@ the sampled tokens.
 """
 
 import math
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from rlhf_jax.data.tokenizer import decode_rows, encode_observation
 from rlhf_jax.policies.language import language_trajectory
 from rlhf_jax.types import Draw, Params, Prompts, Rollout, Vocabulary
 
-History = tuple[tuple[str, str], ...]
+History = tuple[tuple[str, Any], ...]  # (answer, observation) of each turn
 
 # Prompt indices are below 2^31, so no key of a later turn is a key of the first turn's prompts.
 LATER_TURNS = 1 << 31
@@ -34,15 +35,22 @@ class Step(Protocol):
     remember, so it can be a pure function.
 
     Returns:
-      observation: the text that the policy reads before its next answer, including the text of a
-        chat template around it; None for no text.
+      observation: the text that the policy reads before its next answer; None for no text. Where
+        the prompt is messages the chat template is written around it, and it may also be messages.
       reward: of this turn; None and NaN leave the row out of training.
       done: True ends the episode; the observation is then not used.
     """
 
     def __call__(
         self, index: int, history: History, answer: str, /
-    ) -> tuple[str | None, float | None, bool]: ...
+    ) -> tuple[str | Sequence[dict[str, Any]] | None, float | None, bool]: ...
+
+
+@runtime_checkable
+class ReadObservation(Protocol):
+    """The ids of an observation, not "" or None, for the prompt with this number."""
+
+    def __call__(self, index: int, observation: Any, /) -> list[int]: ...
 
 
 class StepError(ValueError):
@@ -96,6 +104,7 @@ def rollout_turns(
     length: int,
     max_turns: int = 1,
     step: Step | None = None,
+    read: ReadObservation | None = None,
 ) -> TurnRollout:
     """Episodes of up to `max_turns` turns, numbered first .. first + samples - 1 for each prompt.
 
@@ -113,13 +122,15 @@ def rollout_turns(
         if turn_tokens columns are left for it.
       max_turns: N >= 1.
       step: the step of the task; None ends every row after one answer, with reward 0.
+      read: ids of an observation; None reads texts as they are.
     Returns:
       TurnRollout with leading axes [B, samples].
     Raises:
       ValueError: length < turn_tokens.
-      StepError: the step raised anything (chained), or did not return a text or None, a finite
-        number, NaN or None, and a bool.
+      StepError: the step raised anything (chained), or did not return a text, messages or None, a
+        finite number, NaN or None, and a bool; or an observation cannot be read.
     """
+    read = read or _reader(vocabulary)
     check_range("[1, inf)", samples=samples, length=length, max_turns=max_turns)
     rows = jax.tree.map(lambda x: np.repeat(np.asarray(x), samples, axis=0), prompts)
     numbers = first + np.tile(np.arange(samples), np.size(prompts.indices))[:, None]
@@ -132,10 +143,21 @@ def rollout_turns(
             contexts = _contexts(rows, board, length - turn_tokens)
             turn_key = jax.random.fold_in(key, LATER_TURNS + turn)
             answers = draw(params, contexts, turn_key, 1, numbers)
-        _take_turn(board, answers, turn, step or _single_turn, vocabulary)
+        _take_turn(board, answers, turn, step or _single_turn, read, vocabulary)
         if not board.going.any():
             break
     return _turn_rollout(rows, board, samples)
+
+
+def _reader(vocabulary: Vocabulary) -> ReadObservation:
+    """Reads texts as they are, and refuses messages."""
+
+    def read(index: int, observation: Any) -> list[int]:
+        if not isinstance(observation, str):
+            raise ValueError("messages need a prompt of messages, and a chat template")
+        return encode_observation(vocabulary, observation)
+
+    return read
 
 
 def _single_turn(index: int, history: History, answer: str) -> tuple[None, float, bool]:
@@ -170,7 +192,12 @@ def _contexts(rows: Prompts, board: _Board, columns: int) -> Prompts:
 
 
 def _take_turn(
-    board: _Board, answers: Rollout, turn: int, step: Step, vocabulary: Vocabulary
+    board: _Board,
+    answers: Rollout,
+    turn: int,
+    step: Step,
+    read: ReadObservation,
+    vocabulary: Vocabulary,
 ) -> None:
     """Writes the answer of every unfinished row, and the observation of the step."""
     trajectory = answers.trajectory
@@ -189,15 +216,15 @@ def _take_turn(
         board.truncated[row] = not stopped[row, 0]
         board.going[row] = not done and stopped[row, 0] and turn + 1 < board.rewards.shape[1]
         if board.going[row]:
-            _observe(board, row, (text, observation), vocabulary, room=mask.shape[1])
+            _observe(board, row, (text, observation), read, room=mask.shape[1])
 
 
 def _observe(
-    board: _Board, row: int, said: tuple[str, str], vocabulary: Vocabulary, *, room: int
+    board: _Board, row: int, said: tuple[str, Any], read: ReadObservation, *, room: int
 ) -> None:
     """Writes the observation of a row, or ends the row if no room is left after it."""
     try:
-        ids = encode_observation(vocabulary, said[1])
+        ids = read(int(board.indices[row]), said[1]) if said[1] else []
     except ValueError as error:
         where = f"prompt {board.indices[row]}, turn {len(board.histories[row])}"
         reason = str(error).removeprefix("row 0: ")
@@ -219,7 +246,7 @@ def _write(board: _Board, row: int, ids, turn: int = -1, logps=0.0, sampling_log
     board.used[row] += len(ids)
 
 
-def _ask(step: Step, index: np.integer, history: History, answer: str) -> tuple[str, float, bool]:
+def _ask(step: Step, index: np.integer, history: History, answer: str) -> tuple[Any, float, bool]:
     """Output of the step, with None as "" (text) and NaN (reward); StepError names the prompt."""
     where = f"prompt {index}, turn {len(history)}"
     try:
@@ -232,7 +259,7 @@ def _ask(step: Step, index: np.integer, history: History, answer: str) -> tuple[
     if not _is_outcome(found):
         raise StepError(
             f"the step returned {found!r:.200} at {where}; expected (observation, reward, done): "
-            "a text or None, a finite number, NaN or None, and a bool"
+            "a text, messages or None, a finite number, NaN or None, and a bool"
         )
     observation, reward, done = found
     return observation or "", math.nan if reward is None else float(reward), bool(done)
@@ -245,7 +272,11 @@ def _is_outcome(found: object) -> bool:
     observation, reward, done = found
     number = np.asarray(math.nan if reward is None else reward)
     numeric = number.ndim == 0 and number.dtype.kind in "biuf" and not np.isinf(number)
-    return numeric and isinstance(observation, str | None) and isinstance(done, bool | np.bool_)
+    messages = isinstance(observation, list | tuple) and all(
+        isinstance(each, dict) and "role" in each for each in observation
+    )
+    readable = messages or isinstance(observation, str | None)
+    return numeric and readable and isinstance(done, bool | np.bool_)
 
 
 def _turn_rollout(rows: Prompts, board: _Board, samples: int) -> TurnRollout:

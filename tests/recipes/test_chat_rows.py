@@ -1,19 +1,23 @@
 """Records with messages as batches: what counts, what is only read, and errors that name them."""
 
 import chat_templates
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from foreign_tokenizers import byte_level
 
+from rlhf_jax.data.chat import encode_reply
 from rlhf_jax.data.templates import ChatTemplate
 from rlhf_jax.data.tokenizer import separator_id
 from rlhf_jax.models import TransformerConfig
 from rlhf_jax.recipes import answer_rows, make_lab, make_prompts, pair_rows, text_task
 from rlhf_jax.recipes.buckets import token_lengths
+from rlhf_jax.recipes.episodes import task_rollout
 from rlhf_jax.recipes.lab import make_trajectories
 from rlhf_jax.recipes.tokens import Case, prompt_tokens, side_case, text_prompt, token_rows
 from rlhf_jax.training import UserError
-from rlhf_jax.types import Vocabulary
+from rlhf_jax.types import Rollout, Trajectory, Vocabulary
 
 pytest.importorskip("jinja2")
 
@@ -182,3 +186,60 @@ def test_the_ids_of_texts_and_of_dialogues():
     assert decode(counted) == "red<|im_end|>blue<|im_end|>"
     with pytest.raises(ValueError, match="messages need a chat template"):
         prompt_tokens(VOCABULARY, None, [[USER]])
+
+
+def test_an_observation_after_messages_is_what_the_template_writes_around_it():
+    """Prompt, answer, stop token and reply are the ids of the whole dialogue."""
+    (whole,) = prompt_tokens(VOCABULARY, TEMPLATE, [[USER, RED, MORE]])
+    (prompt,) = prompt_tokens(VOCABULARY, TEMPLATE, [[USER]])
+    red = TOKENIZER.encode("red").ids
+    assert [*prompt, *red, STOP, *encode_reply(VOCABULARY, TEMPLATE, [MORE])] == whole
+    endless = ChatTemplate({"default": "{% for m in messages %}{{ m.content }}{% endfor %}"})
+    with pytest.raises(ValueError, match="ends the assistant's turn with no special token"):
+        encode_reply(VOCABULARY, endless, [MORE])
+
+
+def scripted_lab(*answers):
+    """The lab, with one answer for each turn."""
+    said = [[*TOKENIZER.encode(answer).ids, STOP] for answer in answers]
+
+    def draw(params, prompts, key, samples, first=0):
+        ids = said.pop(0)
+        row = np.zeros((1, 1, LAB.answer_length), np.int32)
+        row[0, 0, : len(ids)] = ids
+        mask = np.arange(row.shape[-1]) < len(ids)
+        logps = jnp.zeros(row.shape)
+        return Rollout(Trajectory(None, row, mask[None, None]), logps, logps, np.ones((1, 1), bool))
+
+    return LAB._replace(draw=draw)
+
+
+@pytest.mark.parametrize("observation", ["One more!", [MORE]])
+def test_an_episode_after_messages_has_the_ids_of_its_dialogue(observation):
+    task = text_task(
+        [[USER], [USER]],
+        None,
+        objective="return",
+        heldout=1,
+        step=lambda index, history, answer: (observation, 1.0, len(history) == 1),
+        max_turns=2,
+    )
+    lab = scripted_lab("red", "blue")
+    prompts = make_prompts(lab, task, np.array([0]))
+    rollout, _ = task_rollout(lab, task, None, prompts, jax.random.key(0), 1, episode_length=250)
+    trajectory = jax.tree.map(lambda x: np.asarray(x)[:, 0], rollout.trajectory)
+    prompt, read, counted = texts(trajectory)
+    assert prompt == FIRST
+    assert read == f"red<|im_end|>\n{SECOND}blue<|im_end|>"
+    assert counted == "red<|im_end|>blue<|im_end|>"
+
+
+def test_messages_after_a_text_are_refused_by_the_number_of_the_prompt():
+    def step(index, history, answer):
+        return [MORE], 1.0, False
+
+    given = {"objective": "return", "heldout": 1, "step": step, "max_turns": 2}
+    task, lab = text_task(["a", "b"], None, **given), scripted_lab("red", "blue")
+    prompts = make_prompts(lab, task, np.array([0]))
+    with pytest.raises(UserError, match=r"observation at prompt 0, turn 0 .* this one is a text"):
+        task_rollout(lab, task, None, prompts, jax.random.key(0), 1, episode_length=250)

@@ -43,6 +43,17 @@ def test_a_score_reads_the_whole_row(tmp_path):
     np.testing.assert_array_equal(found["exact"], [1.0, 0.0])
 
 
+def test_prompts_may_be_messages(tmp_path):
+    asked = [{"role": "user", "content": "1 plus 1"}]
+    path = written(tmp_path / "prompts.jsonl", [{"prompt": asked, "sum": "2"}] * 2)
+    task = jsonl_task(path, exact, objective="exact", heldout=1)
+    assert task.texts(np.array([1])) == [asked]
+    answered = [*asked, {"role": "assistant", "content": "2"}]
+    path = written(tmp_path / "answered.jsonl", [{"prompt": answered, "sum": "2"}])
+    with pytest.raises(UserError, match="row 1: field prompt: the last message is the assistant's"):
+        jsonl_task(path, exact, objective="exact", heldout=1)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
