@@ -28,6 +28,7 @@ CURVES = {  # metric -> title of its panel
     "heldout/loss": "Held-out loss (nats per token)",
     "sampler/gap": "Sampler and trainer: largest difference (nats)",
     "grad_norm": "Norm of the gradient",
+    "penalty": "Load-balance loss of the experts",
 }
 
 

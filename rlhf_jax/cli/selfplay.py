@@ -22,6 +22,7 @@ from rlhf_jax.recipes import (
     Task,
     adamw_cosine,
     answer_shapes,
+    make_arena,
     mixed_draw,
     selfplay,
     stage_key,
@@ -33,7 +34,7 @@ from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.selfplay import MakeMethod
 from rlhf_jax.rewards import JudgeError
 from rlhf_jax.sampling.decode import SamplingConfig
-from rlhf_jax.training import UserError
+from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Judge, Params
 
 MakeGame = Callable[..., MakeMethod]
@@ -157,8 +158,10 @@ def train_selfplay(command: str, options: SelfPlay) -> None:
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
         board = Board(lab, task, sampling_of(lab, job.sampling), options.kl)
         try:
-            method = game.make(board, **game.settings)
-            given = (stage, lab, task, method, judge_of(lab, task), params, rows, fit)
+            method, judge = game.make(board, **game.settings), judge_of(lab, task)
+            with reading_input():  # a setting out of range, before anything is drawn
+                method(make_arena(lab, judge, params, fit.optimizer))
+            given = (stage, lab, task, method, judge, params, rows, fit)
             key, drawing = stage_key(lab, command), drawing_options(lab, job)
             return selfplay(*given, key=key, **drawing).state.train.params
         except JudgeError as error:
