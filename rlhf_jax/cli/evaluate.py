@@ -14,10 +14,10 @@ from rlhf_jax.cli.measures import (
     answer_loss,
     answer_quality,
     bench_quality,
-    reward_quality,
     win_quality,
 )
 from rlhf_jax.cli.options import Model
+from rlhf_jax.cli.reward_measures import reward_quality
 from rlhf_jax.cli.rewards import (
     named_compare,
     narrowed,
@@ -34,7 +34,7 @@ from rlhf_jax.hf import Pretrained
 from rlhf_jax.hf.config import is_reward, read_entries
 from rlhf_jax.recipes import LanguageLab, Task, measure
 from rlhf_jax.recipes.evaluation import Measured
-from rlhf_jax.recipes.lab import stage_key
+from rlhf_jax.recipes.lab import chunk_of, stage_key
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params
 
@@ -46,8 +46,9 @@ class Evaluate:
     """Numbers of a model on held-out data, with 95% intervals.
 
     A language model: perplexity of the answers in --data; reward, length and variety of its answers
-    to --prompts by --reward, and its win rate --against another model. A reward model: accuracy and
-    calibration on the pairs, or the steps, in --data.
+    to --prompts by --reward, and its win rate --against another model, by --judge or --reward, also
+    at equal lengths. A reward model: accuracy and calibration on the pairs, or the steps, in
+    --data; on a file of RewardBench its score on each subset.
     """
 
     model: Model
@@ -154,5 +155,5 @@ def answered(
         lab, _ = open_lab(options, model, [("--prompts", records)], answers=False)
         key = stage_key(lab, "evaluation")
         given = (lab, task, model.params, model.params, indices, key)
-        found.append(measure(*given, samples=samples))
+        found.append(measure(*given, samples=samples, chunk=chunk_of(lab, len(indices))))
     return found

@@ -217,8 +217,10 @@ def wins_over(
     if params is ref_params:
         return {"win rate over the start": 0.5}
     samples = max(1, round(total / len(indices)))
+    drawing = {"samples": samples, "chunk": chunk_of(lab, len(indices))}
+    key = stage_key(lab, "evaluation")
     sides = [
-        measure(lab, task, each, each, indices, stage_key(lab, "evaluation"), samples=samples).texts
+        measure(lab, task, each, each, indices, key, **drawing).texts
         for each in (params, ref_params)
     ]
     first, second = ([text for row in side for text in row] for side in sides)
