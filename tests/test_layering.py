@@ -44,9 +44,10 @@ ROOMS = {
         *("types", "ops", "losses", "algos", "models", "policies", "feedback", "rewards"),
         *("sampling", "data", "sharding", "training", "exact"),
     },
+    "serving": {"types", "ops", "models", "sampling", "data"},
     "cli": {
         *("types", "ops", "losses", "algos", "models", "policies", "rewards", "sampling", "data"),
-        *("hf", "labelling", "sharding", "training", "recipes", "reports"),
+        *("hf", "labelling", "sharding", "training", "recipes", "reports", "serving"),
     },
     "labs": {
         *("types", "ops", "losses", "algos", "models", "policies", "feedback", "envs", "sampling"),

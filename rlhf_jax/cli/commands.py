@@ -92,6 +92,11 @@ COMMANDS = {
     "convert": Command(
         _TOOLS, "another precision, other files", "rlhf_jax.cli.tools", "Convert", "convert"
     ),
+    "chat": Command(_TOOLS, "talk to a model", "rlhf_jax.cli.chat", "Chat", "chat"),
+    "serve": Command(_TOOLS, "an OpenAI-compatible server", "rlhf_jax.cli.serve", "Serve", "serve"),
+    "merge": Command(
+        _TOOLS, "an adapter into its model; several models", "rlhf_jax.cli.merge", "Merge", "merge"
+    ),
     "label": Command(
         "Give feedback",
         "a local page that asks people which answer is better",

@@ -156,8 +156,8 @@ def text_scores(
 ) -> np.ndarray:
     """A reward model's score of each answer, [N]."""
     rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, answers, strict=True)]
-    narrow = narrowed(lab, rows)
-    return in_chunks(lambda part: lab.scores(params, answer_batch(narrow, part)), rows, size=CHUNK)
+    narrow, size = narrowed(lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
+    return in_chunks(lambda part: lab.scores(params, answer_batch(narrow, part)), rows, size=size)
 
 
 def narrowed(lab: LanguageLab, rows: Sequence[dict]) -> LanguageLab:

@@ -15,8 +15,7 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.options import Dtype, Model, Sampling
 from rlhf_jax.cli.session import open_lab, open_model, sampling_of
-from rlhf_jax.hf import load_model, load_reward, save_model
-from rlhf_jax.hf.config import is_reward, read_entries
+from rlhf_jax.hf import load_any, save_model
 from rlhf_jax.recipes import (
     LanguageLab,
     make_prompts,
@@ -105,8 +104,6 @@ class Convert:
 def convert(command: str, options: Convert) -> None:
     """Reads and writes."""
     with reading_input():
-        reward = is_reward(read_entries(options.model / "config.json"))
-        load = load_reward if reward else load_model
-        found = load(options.model, dtype=options.dtype, param_dtype=options.dtype)
+        found = load_any(options.model, dtype=options.dtype, param_dtype=options.dtype)
         save_model(options.out, found, shard_bytes=int(options.shard_gigabytes * 1e9))
     print(f"model: {options.out}")

@@ -25,9 +25,12 @@ loaded.
 
 from rlhf_jax.hf.config import read_config as read_config
 from rlhf_jax.hf.families import FAMILIES as FAMILIES
+from rlhf_jax.hf.merging import add_changes as add_changes
+from rlhf_jax.hf.merging import mean_model as mean_model
 from rlhf_jax.hf.peft import read_adapter as read_adapter
 from rlhf_jax.hf.peft import save_adapter as save_adapter
 from rlhf_jax.hf.pretrained import Pretrained as Pretrained
+from rlhf_jax.hf.pretrained import load_any as load_any
 from rlhf_jax.hf.pretrained import load_model as load_model
 from rlhf_jax.hf.pretrained import load_reward as load_reward
 from rlhf_jax.hf.pretrained import random_model as random_model

@@ -124,6 +124,18 @@ def load_reward(
     return _loaded(read_reward, folder, mesh, dtype, param_dtype)
 
 
+def load_any(
+    folder: Path | str,
+    *,
+    mesh: Mesh | None = None,
+    dtype: FloatName = "float32",
+    param_dtype: FloatName = "float32",
+) -> Pretrained:
+    """A language model or a reward model of a folder, as its config.json says."""
+    reward = is_reward(read_entries(Path(folder) / CONFIG))
+    return _loaded(read_reward if reward else read_params, folder, mesh, dtype, param_dtype)
+
+
 def _loaded(
     read: Any, folder: Path | str, mesh: Mesh | None, dtype: FloatName, param_dtype: FloatName
 ) -> Pretrained:

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import tempered
+from rlhf_jax.types import Scalar
 
 
 def top_k_logits(logits: Float[Array, "*B A"], *, k: int) -> Float[Array, "*B A"]:
@@ -22,7 +23,7 @@ def top_k_logits(logits: Float[Array, "*B A"], *, k: int) -> Float[Array, "*B A"
     return jnp.where(logits >= smallest, logits, -jnp.inf)
 
 
-def top_p_logits(logits: Float[Array, "*B A"], *, p: float) -> Float[Array, "*B A"]:
+def top_p_logits(logits: Float[Array, "*B A"], *, p: Scalar) -> Float[Array, "*B A"]:
     """Keeps the smallest set of most probable actions with total probability >= p.
 
     An action is kept if the actions with higher probability hold less than p in total. So the most
@@ -30,7 +31,7 @@ def top_p_logits(logits: Float[Array, "*B A"], *, p: float) -> Float[Array, "*B 
 
     Args:
       logits: [*B, A]; -inf is allowed.
-      p: in (0, 1].
+      p: in (0, 1]. May be traced.
     """
     check_range("(0, 1]", p=p)
     probs = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
