@@ -1,53 +1,78 @@
 """Files as records of what a model reads, texts or messages, as the recipes take them."""
 
+import hashlib
 import json
 import random
-from collections import Counter
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rlhf_jax.cli.options import Rows
-from rlhf_jax.data.containers import text_lines
+from rlhf_jax.data.containers import data_files, text_lines
 from rlhf_jax.data.formats import read_rows
 from rlhf_jax.data.records import ASSISTANT, HUMAN
-from rlhf_jax.data.splits import dialogue_groups
+from rlhf_jax.data.splits import dialogue_groups, dialogue_opening
+from rlhf_jax.data.stream import stored_records
 from rlhf_jax.data.templates import ChatTemplate
+from rlhf_jax.recipes.buckets import SizedRecords
 from rlhf_jax.recipes.process import joined_steps
+from rlhf_jax.recipes.rows import Records
 from rlhf_jax.training import UserError, reading_input
 
 Chat = ChatTemplate | None  # of the model's folder
 PARTS = 10  # an opening of more than one in so many rows, a greeting, is no dialogue of its own
+IN_MEMORY = 16 << 20  # bytes of a file with records that are kept in memory
+MANY = 50_000  # records with prompts that are not kept in memory while they are split
 
 
-def read_answers(path: Path, chat: Chat) -> list[dict]:
+def read_answers(path: Path, chat: Chat, scratch: Path | None = None) -> Records:
     """Records of "prompt" and "answer"; a document of a text file answers the empty prompt."""
-    return [
-        {"prompt": row.prompt, "answer": row.answer, "tools": row.tools}
-        for row in _records(path, "answers", chat)
-    ]
+    return _rows(path, "answers", chat, scratch)
 
 
-def read_pairs(path: Path, chat: Chat) -> list[dict]:
+def read_pairs(path: Path, chat: Chat, scratch: Path | None = None) -> Records:
     """Records of "prompt", "chosen" and "rejected"."""
-    return [
-        {"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected, "tools": row.tools}
-        for row in _records(path, "pairs", chat)
-    ]
+    return _rows(path, "pairs", chat, scratch)
 
 
-def read_labelled(path: Path, chat: Chat) -> list[dict]:
+def read_labelled(path: Path, chat: Chat, scratch: Path | None = None) -> Records:
     """Records of "prompt", "answer" and "label"."""
-    return [
-        {"prompt": row.prompt, "answer": row.answer, "label": bool(row.label), "tools": row.tools}
-        for row in _records(path, "labelled", chat)
-    ]
+    return _rows(path, "labelled", chat, scratch)
 
 
-def read_steps(path: Path, chat: Chat) -> list[dict]:
+def _rows(path: Path, kind: str, chat: Chat, scratch: Path | None) -> Records:
+    """The records of a file, in memory; those of a large file on disk, next to `scratch`."""
+    with reading_input():
+        size = sum(file.stat().st_size for file in data_files(path))
+    if scratch is None or size <= IN_MEMORY:
+        return [
+            {name: value for name, value in row._asdict().items() if value is not None}
+            for row in _records(path, kind, chat)
+        ]
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{scratch.name}.rows-", dir=scratch.parent))
+    # At the latest when the program ends.
+    remove = partial(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        with reading_input():
+            found = stored_records(path, folder / kind, kind=kind)
+        _check_chat(path, found[0]["prompt"], chat)
+    except BaseException:
+        remove()
+        raise
+    weakref.finalize(found, remove)
+    counts = [f"{number} {reason}" for reason, number in found.counts.items()]
+    print(f"{path}: {', '.join([f'{len(found)} {kind}', *counts])}; read from disk as needed")
+    return found
+
+
+def read_steps(path: Path, chat: Chat, scratch: Path | None = None) -> list[dict]:
     """Records of "prompt", "steps" and "labels", and the "answer" that the steps make."""
     return [
         {
@@ -76,48 +101,86 @@ def _records(path: Path, kind: str, chat: Chat) -> Sequence[Any]:
     """
     with reading_input():
         found = read_rows(path, kind=kind)
-    if chat is None and not isinstance(found.records[0].prompt, str):
-        raise UserError(f"{path}: messages need a chat template, and the model's folder has none")
+    _check_chat(path, found.records[0].prompt, chat)
     print(f"{path}: {found.note()}")
     return found.records
 
 
-def split_rows(options: Rows, records: list[dict], *, seed: int) -> tuple[list[dict], list[dict]]:
+def _check_chat(path: Path, prompt: Any, chat: Chat) -> None:
+    if chat is None and not isinstance(prompt, str):
+        raise UserError(f"{path}: messages need a chat template, and the model's folder has none")
+
+
+def split_rows(
+    options: Rows, records: SizedRecords, *, seed: int
+) -> tuple[SizedRecords, SizedRecords]:
     """(training records, held-out records): a share of the records.
 
     Raises:
-      UserError: as `split_records`.
+      UserError: as `held_out`.
     """
     if not options.heldout:
-        return records, []
-    return split_records(records, options.heldout, seed, str(options.data))
+        return records, records.take(np.arange(0))
+    held = held_out(records, options.heldout, seed, str(options.data))
+    return records.take(np.flatnonzero(~held)), records.take(np.flatnonzero(held))
 
 
 def split_records(
     records: Sequence[dict], share: float, seed: int, name: str
 ) -> tuple[list[dict], list[dict]]:
-    """(training records, held-out records), of one dialogue on one side.
+    """The same of records in memory; see `held_out`."""
+    held = held_out(records, share, seed, name)
+    pairs = list(zip(records, held, strict=True))
+    return [row for row, out in pairs if not out], [row for row, out in pairs if out]
+
+
+def held_out(records: Records, share: float, seed: int, name: str) -> np.ndarray:
+    """[N] whether each record is held out; those of one dialogue are on one side.
 
     Args:
       share: of the records that are held out, about. name: of their file, for the error.
     Raises:
-      UserError: one side would be empty.
+      UserError: no record would be left to train on.
     """
-    keys = _dialogues(records)
-    order, sizes = sorted(set(keys)), Counter(keys)
+    groups = _digest_groups(records) if len(records) > MANY else _sorted_groups(records)
+    order = list(range(groups.max() + 1))
     random.Random(seed).shuffle(order)
-    ends = list(accumulate(sizes[key] for key in order))
-    wanted = max(1, round(share * len(records)))
-    out = {key for key, end in zip(order, ends, strict=True) if end - sizes[key] < wanted}
-    sides: tuple[list[dict], list[dict]] = ([], [])
-    for key, row in zip(keys, records, strict=True):
-        sides[key in out].append(row)
-    if not all(sides):
+    sizes = np.bincount(groups)[order]
+    out = np.empty(len(order), bool)
+    out[order] = np.cumsum(sizes) - sizes < max(1, round(share * len(records)))
+    held = out[groups]
+    if held.all():
         raise UserError(
             f"{name}: {len(records)} rows do not split into training and held-out rows; "
             "give more rows, --heldout 0 or --heldout-data FILE"
         )
-    return sides
+    return held
+
+
+def _sorted_groups(records: Records) -> np.ndarray:
+    """[N] number of the dialogue of each record, in order of their beginnings."""
+    names = _dialogues(records)
+    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+    return np.array([numbers[name] for name in names])
+
+
+def _digest_groups(records: Records) -> np.ndarray:
+    """The same groups in another order, by digests: without the texts of all prompts in memory."""
+
+    def openings(turns: int) -> np.ndarray:
+        prompts = (_as_text(records[i]["prompt"]) for i in range(len(records)))
+        texts = (dialogue_opening(prompt, turns=turns) for prompt in prompts)
+        digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+        return np.fromiter((int.from_bytes(each) for each in digests), np.uint64, len(records))
+
+    turns, groups = 1, openings(1)
+    while True:
+        _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        large = sizes[numbers] * PARTS > len(groups)
+        deeper = np.where(large, openings(turns + 1), groups) if large.any() else groups
+        if (deeper == groups).all():
+            return numbers if len(sizes) > 1 else np.arange(len(groups))
+        turns, groups = turns + 1, deeper
 
 
 def dialogue_numbers(records: Sequence[dict]) -> np.ndarray:
@@ -127,7 +190,7 @@ def dialogue_numbers(records: Sequence[dict]) -> np.ndarray:
     return np.array([numbers[name] for name in names])
 
 
-def _dialogues(records: Sequence[dict]) -> list[Any]:
+def _dialogues(records: Records) -> list[Any]:
     """The beginning of each record's dialogue, or its number if all prompts are the same."""
     prompts = [_as_text(row["prompt"]) for row in records]
     if len(set(prompts)) == 1:

@@ -1,6 +1,6 @@
 """The frame of the commands on data that is there: open, measure, train, measure, write."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from rlhf_jax.data.buckets import BucketBatches
 from rlhf_jax.data.loader import steps_in
 from rlhf_jax.hf import Pretrained
 from rlhf_jax.recipes import Fit, LanguageLab, adamw_cosine, at_points, guarded
-from rlhf_jax.recipes.rows import Rows
+from rlhf_jax.recipes.rows import Records, Rows
 from rlhf_jax.training import run_stage
 from rlhf_jax.types import Params
 
@@ -28,8 +28,8 @@ class Opened(NamedTuple):
 
     base: Pretrained
     lab: LanguageLab
-    records: list[dict]
-    held: list[dict]
+    records: Records
+    held: Records
 
 
 class Training(NamedTuple):
@@ -44,6 +44,7 @@ class Training(NamedTuple):
     compare: trained params -> more of the summary, see `finish`.
     export: trained params -> params of the model that is written.
     files: beside the model's own.
+    total: rows of an epoch, if they are neither the records nor in buckets.
     """
 
     lab: LanguageLab
@@ -56,23 +57,25 @@ class Training(NamedTuple):
     compare: Callable[[Params], dict[str, Any]] = lambda params: {}
     export: Callable[[Params], Params] = lambda params: params
     files: Mapping[str, bytes] = MappingProxyType({})
+    total: int | None = None
 
 
 def train_offline(
     command: str,
     options: Any,
-    read: Callable[[Path, Chat], list[dict]],
+    read: Callable[[Path, Chat, Path], Sequence[dict]],
     make: Callable[[Opened], Training],
 ) -> None:
     """Trains, with held-out numbers before, at POINTS of the steps and after, and writes the model.
 
     Args:
       options: with parts `model`, `rows`, `optimizer` and `output`.
-      read: the records of a file.
+      read: the records of a file; those of a large one are written next to OUT.
     """
     base = open_model(options.model)
     paths = [path for path in (options.rows.data, options.rows.heldout_data) if path is not None]
-    lab, files = open_lab(options, base, [(path, read(path, base.chat)) for path in paths])
+    out = options.output.out
+    lab, files = open_lab(options, base, [(path, read(path, base.chat, out)) for path in paths])
     whole, seed = len(files) == 1, options.model.seed
     records, held = split_rows(options.rows, *files, seed=seed) if whole else files
     training = make(Opened(base, lab, records, held))
@@ -82,8 +85,8 @@ def train_offline(
             known = run_stage(run, "reference", lambda stage: (reference(), {})).arrays
         rows = training.rows(known)
         before = measured(run, "before", lambda: training.quality(training.first))
-        size = options.optimizer.batch_size
-        total = rows.steps_per_epoch * size if isinstance(rows, BucketBatches) else len(records)
+        size, total = options.optimizer.batch_size, training.total or len(records)
+        total = rows.steps_per_epoch * size if isinstance(rows, BucketBatches) else total
         fit = make_fit(options.optimizer, total=total, quality=training.quality)
         if training.first_loss is not None:
             fit = fit._replace(first_loss=training.first_loss(rows))

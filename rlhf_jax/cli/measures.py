@@ -51,7 +51,7 @@ def side_logps(
             found[f"{side}/tokens"] = jnp.sum(batch.mask, -1)
         return found
 
-    def work(narrow: LanguageLab, part: list[dict]) -> dict[str, Any]:
+    def work(narrow: LanguageLab, part: Sequence[dict]) -> dict[str, Any]:
         return in_chunks(partial(chunk, narrow), part, size=batch_size)
 
     return by_length(work, lab, records, batch_size=batch_size)

@@ -6,11 +6,13 @@ from typing import Literal
 
 import numpy as np
 
+from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_answers, read_pairs, read_steps
 from rlhf_jax.cli.frame import Opened, Training, train_offline
+from rlhf_jax.cli.layout import bucketing, packing
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_loss, pair_accuracy
-from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Rows
+from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Padding, Rows
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
 from rlhf_jax.cli.rewards import length_file
 from rlhf_jax.cli.session import Start, start_policy, start_reward
@@ -25,7 +27,8 @@ from rlhf_jax.recipes import (
     reward_model,
     supervised,
 )
-from rlhf_jax.recipes.buckets import by_length, training_buckets
+from rlhf_jax.recipes.buckets import by_length
+from rlhf_jax.recipes.rows import Records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,18 @@ class SFT:
 
     model: Model
     rows: Rows
+    padding: Padding = field(default=Padding())
+    pack: int = 0
+    """Tokens of a row that several answers share, which --batch-size then counts; attention stays
+    within an answer. 0 for one answer a row."""
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=3e-4))
     output: Output
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "pack")
+        if self.pack and self.padding.buckets is not None:
+            raise ValueError("--pack and --buckets exclude each other; give one")
 
 
 def sft(command: str, options: SFT) -> None:
@@ -49,18 +61,19 @@ def sft(command: str, options: SFT) -> None:
 
     def make(opened: Opened) -> Training:
         lab, first, merge = start_policy(options.adapter, opened.lab, opened.base)
+        records = opened.records
+        if options.pack:
+            layout = packing(lab, records, options.pack)
+        else:
+            layout = bucketing(lab, records, options.padding, batch_size=size)
         return Training(
             lab=lab,
             first=first,
             recipe=supervised,
-            rows=lambda _: answer_rows(
-                lab,
-                opened.records,
-                batch_size=size,
-                buckets=training_buckets(lab, opened.records, batch_size=size),
-            ),
+            rows=lambda _: answer_rows(lab, records, batch_size=size, **layout),
             quality=partial(answer_loss, lab, opened.held, batch_size=size),
             export=merge,
+            total=len(layout["packs"]) if options.pack else None,
         )
 
     train_offline(command, options, read_answers, make)
@@ -79,6 +92,7 @@ class Preference:
     """Name of the loss, as in docs/losses.md without _loss."""
     loss_options: dict[str, float] = field(default_factory=dict)
     """Settings of the loss, as names and numbers: beta 0.1 label_smoothing 0.1."""
+    padding: Padding = field(default=Padding())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=5e-5))
     output: Output
@@ -92,9 +106,10 @@ def train_preference(command: str, options: Preference) -> None:
     def make(opened: Opened) -> Training:
         lab, first, merge = start_policy(options.adapter, opened.lab, opened.base)
         records = opened.records
-        buckets = training_buckets(lab, records, batch_size=size)
+        layout = bucketing(lab, records, options.padding, batch_size=size)
+        batches = partial(pair_rows, lab, records, batch_size=size, **layout)
 
-        def reference_of(narrow: LanguageLab, part: list[dict]) -> dict[str, np.ndarray]:
+        def reference_of(narrow: LanguageLab, part: Records) -> dict[str, np.ndarray]:
             return reference_logps(narrow, first, part, batch_size=size, logps=chosen.logps)
 
         def refer() -> dict[str, np.ndarray]:
@@ -104,9 +119,7 @@ def train_preference(command: str, options: Preference) -> None:
             lab=lab,
             first=first,
             recipe=partial(preference, **chosen._asdict()),
-            rows=lambda known: pair_rows(
-                lab, records, batch_size=size, reference=known, buckets=buckets
-            ),
+            rows=lambda known: batches(reference=known),
             quality=partial(pair_accuracy, lab, opened.held, chosen, first, batch_size=size),
             reference=refer if chosen.reference else None,
             first_loss=partial(known_first_loss, chosen.loss) if chosen.reference else None,
@@ -129,39 +142,41 @@ class Reward:
     rows: Rows
     kind: Literal["outcome", "process"] = "outcome"
     """What has a score: an answer, or each step of an answer."""
+    padding: Padding = field(default=Padding())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-4))
     output: Output
+
+    def __post_init__(self) -> None:
+        if self.kind == "process" and self.padding.buckets is not None:
+            raise ValueError("--buckets is for --kind outcome; leave it out")
 
 
 def reward(command: str, options: Reward) -> None:
     """Trains, measures held-out accuracy and calibration, and writes the model."""
     size, process = options.optimizer.batch_size, options.kind == "process"
-    training = step_training if process else pair_training
 
     def make(opened: Opened) -> Training:
         start = start_reward(options.adapter, opened.lab, opened.base)
-        found = training(opened, start, batch_size=size)
+        if process:
+            found = step_training(opened, start, batch_size=size)
+        else:
+            found = pair_training(opened, start, options.padding, batch_size=size)
         return found._replace(files={**found.files, **length_file(options.model)})
 
     train_offline(command, options, read_steps if process else read_pairs, make)
 
 
-def pair_training(opened: Opened, start: Start, *, batch_size: int) -> Training:
+def pair_training(opened: Opened, start: Start, padding: Padding, *, batch_size: int) -> Training:
     """A score for each answer, from pairs."""
+    lab, records = start.lab, opened.records
+    layout = bucketing(lab, records, padding, batch_size=batch_size)
     return Training(
-        lab=start.lab,
+        lab=lab,
         first=start.params,
         recipe=reward_model,
-        rows=lambda _: pair_rows(
-            start.lab,
-            opened.records,
-            batch_size=batch_size,
-            buckets=training_buckets(start.lab, opened.records, batch_size=batch_size),
-        ),
-        quality=partial(reward_quality, start.lab, opened.held, batch_size=batch_size),
-        compare=partial(
-            beside_baselines, start.lab, opened.records, opened.held, batch_size=batch_size
-        ),
+        rows=lambda _: pair_rows(lab, records, batch_size=batch_size, **layout),
+        quality=partial(reward_quality, lab, opened.held, batch_size=batch_size),
+        compare=partial(beside_baselines, lab, records, opened.held, batch_size=batch_size),
         export=start.merge,
     )

@@ -107,6 +107,19 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Padding:
+    """Columns without a token."""
+
+    buckets: int | None = None
+    """Lengths of rows, at most: rows of similar length make a batch, and the step is compiled for
+    each length. 1 pads every row to the longest; by default up to 4, where the rows are enough."""
+
+    def __post_init__(self) -> None:
+        if self.buckets is not None:
+            check_fields(self, "[1, inf)", "buckets")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How answers are drawn."""
 

@@ -50,7 +50,7 @@ def reward_margins(
 ) -> np.ndarray:
     """[N] score of the chosen answer minus that of the rejected one."""
 
-    def work(narrow: LanguageLab, part: list[dict]) -> np.ndarray:
+    def work(narrow: LanguageLab, part: Sequence[dict]) -> np.ndarray:
         return pair_scores(narrow, params, part, batch_size=batch_size)
 
     scores = by_length(work, lab, records, batch_size=batch_size).astype(float)

@@ -32,6 +32,7 @@ from rlhf_jax.recipes import (
 )
 from rlhf_jax.recipes.lab import check_batches
 from rlhf_jax.recipes.lengths import FittingRecords
+from rlhf_jax.recipes.rows import Records
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.training import (
     Run,
@@ -76,7 +77,7 @@ def open_lab(
     files: Sequence[tuple[Path | str, Sequence[dict]]],
     *,
     answers: bool = True,
-) -> tuple[LanguageLab, list[list[dict]]]:
+) -> tuple[LanguageLab, list[Records]]:
     """A lab with as many columns as the files need, and the records of each that it reads.
 
     A note for each file says how many are dropped or cut by the policies of the options.
@@ -106,7 +107,10 @@ def open_lab(
     limit = base.config.max_positions
     if limit is not None and prompt + answer > limit:
         print(f"note: rows of up to {prompt + answer} tokens; the model was made for {limit}")
-    kept = [[rows[i] for i in one.kept] for one, (_, rows) in zip(found, files, strict=True)]
+    kept: list[Records] = [one.records for one in found]
+    if not answers:
+        pairs = zip(found, files, strict=True)
+        kept = [[rows[i] for i in one.kept] for one, (_, rows) in pairs]
     return lab._replace(prompt_length=prompt, answer_length=answer), kept
 
 
@@ -206,10 +210,12 @@ def finish(
         "reference_sha256": tree_digest(base.params),
         "model_sha256": tree_digest(params),
         "seconds": run_seconds(run),
+        "compiled": run.compiles.as_json(),
         "environments": run.environments,
     }
     write_json(run.out / "summary.json", summary)
     write_report(run.out, summary, stage=stage)
+    print(run.compiles.note())
     for name, found in numbers.items():
         print(f"{name}: " + ", ".join(f"{when} {shown(x)}" for when, x in found.items()))
     print(f"model: {run.out / 'model'}\nreport: {run.out / 'report.html'}")

@@ -11,7 +11,8 @@ in which every row comes once.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -54,7 +55,7 @@ def training_buckets(
 
 
 def by_length(
-    work: Callable[[LanguageLab, list[dict]], PyTree],
+    work: Callable[[LanguageLab, Any], PyTree],
     lab: LanguageLab,
     records: Sequence[dict],
     *,
@@ -68,14 +69,15 @@ def by_length(
     Args:
       work: its result has arrays [n, ...] for the n records of the part.
     """
-    needs = row_lengths(lab, records)
+    lengths = token_lengths(lab, records)
+    needs = _needs(lab, lengths)
     order = np.argsort(needs.sum(axis=1), kind="stable")
     count = max(1, min(MOST, len(records) // (BATCHES * batch_size)))
     found = []
     for rows in np.array_split(order, count):
         prompt, answer = (int(n) for n in needs[rows].max(axis=0))
         narrow = lab._replace(prompt_length=prompt, answer_length=answer)
-        found.append(jax.device_get(work(narrow, [records[int(i)] for i in rows])))
+        found.append(jax.device_get(work(narrow, SizedRecords(records, lengths, rows))))
     back = np.argsort(order)
     return jax.tree.map(lambda *parts: np.concatenate(parts)[back], *found)
 
@@ -123,7 +125,7 @@ def token_lengths(lab: LanguageLab, records: Sequence[dict]) -> Int[np.ndarray, 
     The records are read CHUNK at a time, so they need not fit into memory.
     """
     if isinstance(records, SizedRecords):
-        return records.lengths
+        return records.lengths[records.numbers]
     sides = [side for side in SIDES if side in records[0]] or ["answer"]
     found = []
     for start in range(0, len(records), CHUNK):
@@ -137,16 +139,27 @@ def token_lengths(lab: LanguageLab, records: Sequence[dict]) -> Int[np.ndarray, 
 
 @dataclass(frozen=True)
 class SizedRecords:
-    """Records with their `token_lengths`, which are then not measured again."""
+    """Some records of a source, which may be on disk, with their `token_lengths`.
 
-    records: Sequence[dict]
+    lengths: of all records of the source. numbers: of those that these are.
+    """
+
+    source: Sequence[dict]
     lengths: Int[np.ndarray, "N K 2"]
+    numbers: Int[np.ndarray, " n"]
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.numbers)
 
     def __getitem__(self, index: int, /) -> dict:
-        return self.records[index]
+        return self.source[int(self.numbers[index])]
+
+    def take(self, places: Int[np.ndarray, " m"]) -> "SizedRecords":
+        """Those at these places."""
+        return replace(self, numbers=self.numbers[places])
+
+
+Sequence.register(SizedRecords)
 
 
 def row_lengths(lab: LanguageLab, records: Sequence[dict]) -> Int[np.ndarray, "N 2"]:

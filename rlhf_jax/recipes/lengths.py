@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rlhf_jax.recipes.buckets import token_lengths
+import numpy as np
+
+from rlhf_jax.recipes.buckets import SizedRecords, token_lengths
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.training import UserError
 
@@ -16,7 +18,7 @@ class FittingRecords(NamedTuple):
     the longest prompt and the longest answer of those kept, after truncation.
     """
 
-    records: list[dict]
+    records: SizedRecords
     kept: list[int]
     dropped: int
     prompts: int
@@ -30,7 +32,8 @@ def fitting_records(lab: LanguageLab, records: Sequence[dict]) -> FittingRecords
     Raises:
       UserError: no records left, or one that is too long under "error".
     """
-    lengths = token_lengths(lab, records).max(axis=1)
+    measured = token_lengths(lab, records)
+    lengths = measured.max(axis=1)
     sides = (
         ("prompt", lab.prompt_length, lab.long_prompts),
         ("answer", lab.answer_length, lab.long_answers),
@@ -53,7 +56,7 @@ def fitting_records(lab: LanguageLab, records: Sequence[dict]) -> FittingRecords
     prompts, answers = map(int, long[kept].sum(axis=0))
     prompt, answer = map(int, lengths[kept].max(axis=0))
     return FittingRecords(
-        records=[records[i] for i in kept],
+        records=SizedRecords(records, measured, np.array(kept)),
         kept=kept,
         dropped=len(long) - len(kept),
         prompts=prompts,

@@ -172,6 +172,7 @@ def fit_state(
 
     def one(state: PyTree, i: int) -> tuple[PyTree, dict[str, Any]]:
         batch = rows[i]
+        stage.run.compiles.see(stage.name, batch)
         state, metrics = step(state, batch)
         check_guard(stage, state, params_of(state), batch, metrics["loss"], i)
         if i == 0 and fit.first_loss is not None:

@@ -24,6 +24,7 @@ import numpy as np
 
 from rlhf_jax.training import checkpoints, origins, trees
 from rlhf_jax.training.checkpoints import Store
+from rlhf_jax.training.compiles import Compiles, counting_compiles
 from rlhf_jax.training.environment import environment
 from rlhf_jax.training.errors import DivergedError, Interrupted, ResultsError, naming_full_disk
 from rlhf_jax.training.folders import (
@@ -56,12 +57,13 @@ AGAIN = ".again"
 
 @dataclass(frozen=True)
 class Run:
-    """An open run. Only `spent`, `done` and `marks` change during the run.
+    """An open run. Only `spent`, `done`, `marks` and `compiles` change during the run.
 
     versions: of this session. environments: the distinct ones of all sessions. spent: finished
       stage
     -> seconds over all sessions. done: finished stage -> "sha256" of its result and "rows" of
-    metrics.jsonl up to its end. marks: "inside", seconds of this session spent in stages.
+    metrics.jsonl up to its end. marks: "inside", seconds of this session spent in stages. compiles:
+    of this session.
     """
 
     out: Path
@@ -76,6 +78,7 @@ class Run:
     spent: dict[str, float] = field(default_factory=dict)
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
     marks: dict[str, float] = field(default_factory=lambda: {"inside": 0.0})
+    compiles: Compiles = field(default_factory=Compiles)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ def open_run(
             writer = open_writer(out)
             held.callback(close_writer, writer)
         facts = (slug, record["config"], now["versions"], record["environments"])
-        yield Run(out, *facts, writer, stop, progress, began)
+        compiles = held.enter_context(counting_compiles())
+        yield Run(out, *facts, writer, stop, progress, began, compiles=compiles)
 
 
 def run_stage(

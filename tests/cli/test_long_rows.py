@@ -32,7 +32,7 @@ def test_rows_are_dropped_or_cut_and_counted_in_one_note(
     options = Model(model=model, long_prompts=prompts, long_answers=answers, **LENGTHS)
     given = (SimpleNamespace(model=options), open_model(options))
     lab, (rows,) = open_lab(*given, [("rows.jsonl", ROWS)])
-    assert rows == [ROWS[i] for i in kept]
+    assert list(rows) == [ROWS[i] for i in kept]
     assert (lab.prompt_length, lab.answer_length) == shape
     assert capsys.readouterr().out == f"note: rows.jsonl: 3 rows, of the too long ones {note}\n"
     # Without answers the lab has columns for the longest.

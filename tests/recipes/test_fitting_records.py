@@ -25,7 +25,7 @@ def lab_with(prompts, answers):
 def test_records_are_dropped_or_truncated_and_counted():
     found = fitting_records(lab_with("drop", "truncate_right"), RECORDS)
     assert (found.kept, found.dropped, found.prompts, found.answers) == ([0, 2], 1, 0, 1)
-    assert found.records == [RECORDS[0], RECORDS[2]]
+    assert list(found.records) == [RECORDS[0], RECORDS[2]]
     found = fitting_records(lab_with("truncate_left", "drop"), RECORDS)
     assert (found.kept, found.dropped, found.prompts, found.answers) == ([0, 1], 1, 1, 0)
     pairs = [{"prompt": "red", "chosen": "red", "rejected": "red green blue"}]

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rlhf_jax.data.fields import BadRow, Fields, described, type_name
 from rlhf_jax.data.formats.cleaning import cleaned, contradicted, repeats, without_prompts
 from rlhf_jax.data.formats.prompts import Parsed
 from rlhf_jax.data.formats.table import FORMATS, Format
-from rlhf_jax.data.records import CONVERSIONS, KINDS, Ranking, Record, in_one_form
+from rlhf_jax.data.records import CONVERSIONS, KINDS, Ranking, Record, in_one_form, with_messages
 
 # Columns that belong to the question. Leaving one out would change the question.
 CONTEXT = (
@@ -108,12 +109,24 @@ def read_rows(
 def stream_records(
     path: Path | str, tally: Tally, *, kind: str | None = None, format: str | None = None
 ) -> Iterator[Any]:
-    """The records of a file one by one, in constant memory; `tally` counts along.
+    """The records of `read_rows` one by one, in constant memory; `tally` counts along.
 
-    Rules that need the whole file (prompts that most answers repeat, contradictions) do not apply.
-    Arguments and errors are those of `read_rows`.
+    The file is read twice: first to see whether most answers repeat their prompts, and whether any
+    record has messages. Contradictions are not counted. Arguments and errors are those of
+    `read_rows`.
     """
-    yield from _finished(_parsed(path, tally, kind, format, FORMATS), tally, kind)
+    total, repeated, messages = 0, 0, False
+    for record in _parsed(path, Tally(), kind, format, FORMATS):
+        total, repeated = total + 1, repeated + repeats(record)
+        messages = messages or not isinstance(record.prompt, str)
+    records = _parsed(path, tally, kind, format, FORMATS)
+    if removed := 2 * repeated > total:
+        records = chain.from_iterable(without_prompts([x])[0] for x in records)
+    for record in _finished(records, tally, kind):
+        yield with_messages(record) if messages and isinstance(record.prompt, str) else record
+    if repeated:
+        removing, kept = "prompts removed from the answers", "answers that begin with their prompt"
+        tally.counts[removing if removed else f"{kept}, kept"] += repeated
 
 
 def _finished(records: Iterable[Record], tally: Tally, kind: str | None) -> Iterator[Record]:
