@@ -33,7 +33,7 @@ def test_sft_on_packed_rows_has_one_shape_and_says_how_often_it_compiled(tmp_pat
     rows = [{"prompt": f"{i}?", "response": "ab" * (i % 5 + 1)} for i in range(20)]
     words = ("sft", "--model", model, "--data", write(tmp_path / "rows.jsonl", rows))
     out = tmp_path / "out"
-    options = ("--pack", 32, "--batch-size", 2, "--heldout", 0.1)
+    options = ("--pack", 32, "--batch-size", 8, "--heldout", 0.1)
     assert run(*words, *options, "--out", out) == 0
     printed = capsys.readouterr().out
     # 18 answers of 3 or 4 tokens of a prompt and 3 to 11 of an answer, in rows of 32.
@@ -53,8 +53,8 @@ def test_preference_in_buckets_starts_at_log_2_and_compiles_once_for_each(tmp_pa
     ]
     path, out = write(tmp_path / "rows.jsonl", rows), tmp_path / "out"
     words = ("dpo", "--model", model, "--data", path, "--heldout", 0, "--out", out)
-    # Three rows in each bucket make two batches of two, the second one filled up.
-    assert run(*words, "--buckets", 2, "--batch-size", 2) == 0
+    # Three rows in each bucket make a batch of eight, filled up with the same rows.
+    assert run(*words, "--buckets", 2, "--batch-size", 8) == 0
     printed = capsys.readouterr().out
     assert "buckets of 3+2, 3+21 tokens: padding " in printed
     assert compiled(out)["batch_shapes"] == {"dpo": 2}
@@ -100,7 +100,7 @@ def test_records_of_a_prompt_stay_on_one_side(tmp_path, monkeypatch, many):
     sides = split_rows(options, records, seed=1)
     kept, held = ({row["prompt"] for row in side} for side in sides)
     assert len(kept) + len(held) == 7
-    assert (len(sides[0]), len(sides[1])) == (16, 12)  # 8.4 rows are 3 prompts of 4
+    assert (len(sides[0]), len(sides[1])) == (20, 8)  # 8.4 rows are 2 prompts of 4
     again = split_rows(options, records, seed=1)
     np.testing.assert_array_equal(again[1].numbers, sides[1].numbers)
     # One prompt everywhere: the rows are split.
@@ -123,7 +123,7 @@ base = open_model(options.model)
 lab, (records,) = open_lab(options, base, [(path, read_answers(path, base.chat, out))])
 records, held = split_rows(Rows(data=path), records, seed=0)
 padded = answer_rows(lab, records, batch_size=16)
-layout, total = packing(lab, records, 1024)
+layout = packing(lab, records, 1024)
 packed = answer_rows(lab, records, batch_size=4, **layout)
 for i in range(20):
     padded[i], packed[i]
