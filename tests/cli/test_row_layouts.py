@@ -108,6 +108,18 @@ def test_records_of_a_prompt_stay_on_one_side(tmp_path, monkeypatch, many):
     assert (len(kept), len(held)) == (7, 3)
 
 
+@pytest.mark.parametrize("many", [50_000, 0])
+def test_turns_of_a_dialogue_stay_on_one_side(tmp_path, monkeypatch, many):
+    """All begin with the same greeting, so the second question tells them apart."""
+    monkeypatch.setattr(data, "MANY", many)
+    start = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: {}\n\nAssistant:"
+    ends = ("", " Yes.\n\nHuman: Why?\n\nAssistant:")
+    records = sized([start.format(f"{i}?") + end for i in range(20) for end in ends])
+    kept, held = split_rows(Rows(data=tmp_path, heldout=0.25), records, seed=0)
+    assert (len(kept), len(held)) == (30, 10)
+    assert not {i // 2 for i in kept.numbers} & {i // 2 for i in held.numbers}
+
+
 PROGRAM = """
 import resource, sys
 from pathlib import Path
