@@ -135,6 +135,7 @@ def test_compiled_programs_are_kept_where_nobody_has_chosen_a_folder(monkeypatch
 def test_the_page_has_every_command_and_no_flag_that_does_not_exist():
     text = PAGE.read_text()
     assert [name for name in COMMANDS if f"`{name}`" not in text] == []
+    text += PAGE.with_name("reward_models.md").read_text()
     for line in re.findall(r"^rlhf .*$", text.replace("\\\n", " "), re.MULTILINE):
         command = line.split()[1]
         if command == "run":
