@@ -17,7 +17,7 @@ TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}<eos>{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
-FORGETFUL = TEMPLATE.replace("m.content", "'' if m.role == 'assistant' else m.content")
+FORGETFUL = TEMPLATE.replace("m.content", "m.content if loop.last or m.role == 'user' else ''")
 
 
 def reads(source=TEMPLATE):
@@ -42,8 +42,8 @@ def test_drawn_ids_stay_as_they_are(ended):
     assert second[: len(first) + 3] == first + letters
     told = "user: say red<eos>assistant: red<eos>user: again<eos>assistant: "
     assert decoded(found, second) == told
-    # The tokenizer would have made one token of it.
-    assert len(second) == len(next_prompt(found, dialogue._replace(ids=()), "again")) + 2
+    # The tokenizer would have made fewer tokens of it.
+    assert len(second) > len(next_prompt(found, dialogue._replace(ids=()), "again"))
 
 
 def test_a_template_that_changes_earlier_text_is_followed():
