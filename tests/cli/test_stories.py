@@ -2,11 +2,15 @@
 
 import importlib
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from rlhf_jax.cli import main
+from rlhf_jax.cli.arguments import parse
+from rlhf_jax.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "stories"
@@ -46,6 +50,16 @@ def test_the_rule_pairs_and_texts_by_hand(label):
     ]
     texts = label.good_texts(rows)
     assert texts[:2] == ["Tom. A dog ran. They were happy.", "Tom. The puppy ran! It was happy."]
+
+
+def test_every_command_of_the_page_can_be_parsed():
+    text = (ROOT / "docs" / "stories.md").read_text().replace("\\\n", " ")
+    lines = [shlex.split(line)[1:] for line in re.findall(r"^rlhf .*$", text, re.MULTILINE)]
+    assert {words[0] for words in lines} == {"grpo", "sample", "reward", "dpo", "sft", "eval"}
+    for name, *words in lines:
+        command = COMMANDS[name]
+        options = getattr(importlib.import_module(command.module), command.options)
+        parse(options, [*command.preset, *words], name)
 
 
 @pytest.mark.slow
