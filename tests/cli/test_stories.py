@@ -15,7 +15,7 @@ from rlhf_jax.cli.commands import COMMANDS
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "stories"
 STORIES = ROOT.parent / "shared" / "models" / "stories260k"
-REWARD = f"{EXAMPLE / 'rewards.py'}:dog_and_happy_end"
+REWARD = "rewards:dog_and_happy_end"  # `label` puts its folder on the path
 FEW = ("--steps", "2", "--batch-size", "8")  # the tests have eight devices
 
 

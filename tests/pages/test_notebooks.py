@@ -9,7 +9,6 @@ from nbclient.exceptions import CellExecutionError
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-STORIES = FOLDER.parents[1] / "shared" / "models" / "stories260k"
 STRICT = "import warnings\n\nwarnings.simplefilter('error')"
 
 
@@ -54,10 +53,7 @@ def test_a_notebook_is_committed_bare(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, tmp_path, kernel_folders, monkeypatch):
-    if path.stem.startswith("stories") and not STORIES.exists():
-        pytest.skip("needs shared/models/stories260k")
-    monkeypatch.setenv("STORIES260K", str(STORIES))
+def test_a_notebook_runs(path, tmp_path, kernel_folders):
     folder = tmp_path / "work"
     folder.mkdir()
     notebook = execute(read(path), folder)
