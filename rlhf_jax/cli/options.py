@@ -142,7 +142,7 @@ class Scoring:
     prompts: Path = field()
     """Prompts: JSON lines with a field "prompt" or "messages", or a text file, one a line."""
     reward: tuple[str, ...] = ()
-    """What scores an answer: module:function, file.py:function or a reward model's folder; several
+    """What scores an answer: module:function, a reward model's folder or a verifier; several
     are added, each as weight*reward."""
     judge: str | None = None
     """What says which of two answers is better, in place of rewards, which are then only measured:

@@ -36,6 +36,7 @@ from rlhf_jax.types import PyTree
 SIDES = ("chosen", "rejected", "answer", "mismatched")
 Bucket = tuple[int, int]
 CHUNK = 1024  # records in memory while they are measured
+SAVED = 0.1  # of the columns, at least
 MOST = 4  # buckets: each compiles a program
 BATCHES = 8  # of each bucket in an epoch, at least: compiling for fewer costs more than it saves
 
@@ -49,9 +50,13 @@ def length_buckets(lab: LanguageLab, records: Sequence[dict], *, count: int) -> 
 def training_buckets(
     lab: LanguageLab, records: Sequence[dict], *, batch_size: int
 ) -> list[Bucket] | None:
-    """Buckets for training on these records; None for so few that one shape is quicker."""
+    """Buckets for training on these records; None if they are few or of one length."""
     count = min(MOST, len(records) // (BATCHES * batch_size))
-    return length_buckets(lab, records, count=count) if count > 1 else None
+    if count < 2:
+        return None
+    buckets = length_buckets(lab, records, count=count)
+    shares = padding_shares(lab, records, buckets)
+    return buckets if shares["before"] - shares["after"] > SAVED else None
 
 
 def by_length(

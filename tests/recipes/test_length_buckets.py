@@ -44,6 +44,8 @@ def test_buckets_for_training_need_eight_batches_each():
     assert training_buckets(LAB, many[:31], batch_size=2) is None
     assert training_buckets(LAB, many[:32], batch_size=2) == length_buckets(LAB, many[:32], count=2)
     assert training_buckets(LAB, many, batch_size=2) == length_buckets(LAB, many, count=4)
+    narrow = LAB._replace(prompt_length=2, answer_length=2)
+    assert training_buckets(narrow, RECORDS[:1] * 80, batch_size=2) is None  # nothing to save
 
 
 def test_work_by_length_keeps_the_order_and_narrows_the_lab():
