@@ -158,8 +158,9 @@ def ngram_rivals(
     lab: LanguageLab, records: Sequence[dict], held: Sequence[dict]
 ) -> dict[str, np.ndarray]:
     """Margins of n-grams of the answers, and of the parts that the model reads if any is cut."""
-    config, most = Ngrams(), -(-len(records) // FITTED)
-    train, fit = records[::most], make_ngram_fit(config)
+    config, every = Ngrams(), -(-len(records) // FITTED)
+    train = [records[i] for i in range(0, len(records), every)]
+    fit = make_ngram_fit(config)
     texts = {"n-grams": whole_pairs}
     if (token_lengths(lab, [*train, *held])[..., 1] > lab.answer_length).any():
         texts["n-grams of the cut answers"] = lambda rows: seen_pairs(lab, rows)
