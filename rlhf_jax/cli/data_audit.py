@@ -133,6 +133,9 @@ class Verdict(NamedTuple):
 
 def audit(command: str, options: Audit) -> None:
     """Checks, prints and writes."""
+    for path in (options.json, options.html):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UserError(f"{path}: no folder {path.parent}; make it first")
     file = open_audit(options.file)
     print(noted(file))
     others = [open_audit(path) for path in options.others]

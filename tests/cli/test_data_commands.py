@@ -129,6 +129,7 @@ def test_bad_usage_of_data_is_one_line(tmp_path, capsys):
         (("data", "audti", "x"), "did you mean data audit?"),
         (("data", "audit"), "rlhf data audit needs FILE; see rlhf data audit --help"),
         (("data", "stats", tmp_path / "a"), "no such file"),
+        (("data", "audit", "x", "--html", tmp_path / "no" / "a.html"), "no/a.html: no folder"),
         (("data", "audit", "x", "--allow-ties", "2"), "--allow-ties must be in [0, 1], got 2"),
     ):
         assert run(*words) == 2
