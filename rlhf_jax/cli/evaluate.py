@@ -87,10 +87,10 @@ def _of_reward(options: Evaluate) -> Numbers:
     if options.data is None:
         return {}
     if read_separator(options.model.model) is not None:
-        lab, params = open_process(options.model.model)
+        lab, reward = open_process(options.model.model)
         records = read_steps(options.data, lab.chat)
         narrow = narrowed(lab, records)
-        return step_quality(scored_steps(narrow, params, records, batch_size=BATCH))
+        return step_quality(scored_steps(narrow, reward.params, records, batch_size=BATCH))
     lab, params = open_reward(options.model.model)
     with reading_input():
         bench = is_bench(options.data)

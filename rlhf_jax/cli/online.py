@@ -17,7 +17,7 @@ from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling, Scoring
 from rlhf_jax.cli.pages import write_completions
-from rlhf_jax.cli.rewards import named_compare, open_reward, scored_task
+from rlhf_jax.cli.rewards import named_compare, open_reward, paid_steps, scored_task, step_specs
 from rlhf_jax.cli.session import (
     finish,
     measured,
@@ -33,6 +33,7 @@ from rlhf_jax.recipes import (
     LanguageLab,
     OnlineMethod,
     Penalty,
+    Reward,
     Task,
     adamw_cosine,
     best_of,
@@ -40,6 +41,7 @@ from rlhf_jax.recipes import (
     critic_of,
     dapo,
     dr_grpo,
+    gae_of_steps,
     grpo,
     gspo,
     judged_reward,
@@ -176,6 +178,9 @@ class PPO:
     """Of generalised advantage estimation, in [0, 1]."""
     critic: Path | None = None
     """Folder of a reward model the critic starts from; by default the model with a new head."""
+    step_rewards: bool = False
+    """Pay each step of an answer at its end by --reward step_product:FOLDER or step_minimum:FOLDER,
+    in place of one score for all of them."""
 
 
 def train_ppo(command: str, options: PPO) -> None:
@@ -191,9 +196,13 @@ def train_ppo(command: str, options: PPO) -> None:
             critic = on_trunk(lab, params, stage_key(lab, "critic"))
         else:
             critic = critic_of(open_reward(options.critic)[1], ScoreScale(0.0, 1.0))
-        return ppo(lab, config, critic, epochs=epochs, minibatches=minibatches)
+        credit = gae_of_steps if options.step_rewards else None
+        return ppo(lab, config, critic, credit=credit, epochs=epochs, minibatches=minibatches)
 
-    train_online(command, options, options.job, make, updates=epochs * minibatches)
+    steps = step_specs(options.job.scoring.reward) if options.step_rewards else {}
+    rewarded = partial(paid_steps, steps) if steps else None
+    updates = epochs * minibatches
+    train_online(command, options, options.job, make, updates=updates, rewarded=rewarded)
 
 
 def train_online(
@@ -203,15 +212,22 @@ def train_online(
     make: Callable[[LanguageLab, Params], OnlineMethod],
     *,
     updates: int = 1,
+    rewarded: Callable[[LanguageLab, Task], Reward] | None = None,
 ) -> None:
-    """A method of `recipes.methods`; `updates` are gradient steps in each step."""
+    """A method of `recipes.methods`.
+
+    Args:
+      updates: gradient steps in each step. rewarded: what an answer is paid, by default a judge's
+        verdict or `task_reward`.
+    """
     compare = named_compare(job.scoring.judge)
 
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
         method = make(lab, params)
         if compare is not None and method.samples < 2:
             raise UserError(f"rlhf {command} has no answers for --judge to compare: use --reward")
-        reward = task_reward(lab, task) if compare is None else judged_reward(lab, task, compare)
+        judged = task_reward if compare is None else partial(judged_reward, compare=compare)
+        reward = (rewarded or judged)(lab, task)
         given = (stage, lab, task, method, reward, params, rows, fit)
         return online(*given, key=stage_key(lab, command), **drawing_options(lab, job))
 

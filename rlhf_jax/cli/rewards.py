@@ -8,13 +8,23 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.session import ATTENTION_BLOCKS
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.hf import load_reward
 from rlhf_jax.hf.vocabulary import read_object, read_vocabulary
-from rlhf_jax.recipes import LanguageLab, Task, make_lab, process_reward, text_task
+from rlhf_jax.recipes import (
+    LanguageLab,
+    Reward,
+    Task,
+    make_lab,
+    process_reward,
+    task_reward,
+    text_task,
+    weighted_reward,
+)
 from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
@@ -58,17 +68,62 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
     Raises:
       UserError: a weight that is no number, or a reward that cannot be made.
     """
-    before, star, rest = spec.partition("*")
+    weight, what = _weighed(spec)
+    kind, _, rest = what.partition(":")
     try:
-        weight, what = (float(before), rest) if star and _is_number(before) else (1.0, spec)
-        kind, _, rest = what.partition(":")
         if kind in COMBINED:
-            return weight, kind, model_score(*open_process(Path(rest), kind)), None
+            lab, reward = open_process(Path(rest), kind)
+            return weight, kind, model_score(lab, reward.params), None
         if Path(what).is_dir():
             return weight, Path(what).name, model_score(*open_reward(Path(what))), None
         return weight, *make_reward(what)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _weighed(spec: str) -> tuple[float, str]:
+    """The weight of a reward, 1 by default, and the rest of its text."""
+    before, star, rest = spec.partition("*")
+    return (float(before), rest) if star and _is_number(before) else (1.0, spec)
+
+
+def step_specs(specs: Sequence[str]) -> dict[str, tuple[float, Path]]:
+    """Name -> weight and folder of the rewards that score steps.
+
+    Raises:
+      UserError: none does.
+    """
+    found = {}
+    for weight, what in map(_weighed, specs):
+        kind, _, folder = what.partition(":")
+        if kind in COMBINED:
+            found[kind] = (weight, Path(folder))
+    if not found:
+        raise UserError(f"--step-rewards needs --reward {':FOLDER or '.join(COMBINED)}:FOLDER")
+    return found
+
+
+def paid_steps(steps: Mapping[str, tuple[float, Path]], lab: LanguageLab, task: Task) -> Reward:
+    """The rewards of `scored_task` on the device, scores of steps paid at the ends of the steps.
+
+    Args:
+      steps: `step_specs` of the task's rewards; the others are paid with the last token.
+    Raises:
+      UserError: a reward of steps has other tokens than the lab.
+    """
+    parts: dict[str, tuple[float, Reward]] = {}
+    for kind, (weight, folder) in steps.items():
+        other, reward = open_process(folder, kind, mesh=lab.mesh)
+        if other.vocabulary.tokenizer.to_str() != lab.vocabulary.tokenizer.to_str():
+            raise UserError(
+                f"--step-rewards: {folder} has another tokenizer than the model; train it from "
+                "the model, or leave --step-rewards out"
+            )
+        parts[kind] = (weight, reward)
+    assert isinstance(task.objective, Mapping)
+    if rest := {name: x for name, x in task.objective.items() if name not in parts}:
+        parts["answer"] = (1.0, task_reward(lab, task._replace(objective=rest)))
+    return weighted_reward(parts)
 
 
 def named_compare(spec: str | None) -> ComparePairs | None:
@@ -106,8 +161,10 @@ def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
     return _open(folder, seed)
 
 
-def open_process(folder: Path, combine: str = "step_product") -> tuple[LanguageLab, Params]:
-    """A process reward model's folder as a lab and its parameters.
+def open_process(
+    folder: Path, combine: str = "step_product", *, mesh: Mesh | None = None
+) -> tuple[LanguageLab, Reward]:
+    """A process reward model's folder as a lab and a reward, which has its parameters.
 
     The lab's `scores` are those of the steps of an answer, combined: a name of COMBINED.
 
@@ -120,16 +177,16 @@ def open_process(folder: Path, combine: str = "step_product") -> tuple[LanguageL
             f"{folder} has no file {PROCESS}: it is not a process reward model, which "
             "rlhf reward --kind process makes"
         )
-    lab, params = _open(folder, 0)
+    lab, params = _open(folder, 0, mesh)
     reward = process_reward(lab, params, combine=COMBINED[combine], separator=separator)
     scores = jax.jit(lambda params, trajectory: reward.scores(params, (), trajectory))
-    return lab._replace(scores=scores), params
+    return lab._replace(scores=scores), reward
 
 
-def _open(folder: Path, seed: int) -> tuple[LanguageLab, Params]:
+def _open(folder: Path, seed: int, mesh: Mesh | None = None) -> tuple[LanguageLab, Params]:
     """A sequence classifier with one label."""
     with reading_input():
-        found, vocabulary = load_reward(folder), read_vocabulary(folder)
+        found, vocabulary = load_reward(folder, mesh=mesh), read_vocabulary(folder)
         lengths = {"prompt_length": LONGEST, "answer_length": LONGEST} | read_object(
             folder / LENGTHS
         )

@@ -2,13 +2,18 @@
 
 import json
 from itertools import product
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from rlhf_jax.cli import main
-from rlhf_jax.cli.rewards import named_reward, open_process
+from rlhf_jax.cli.options import Model
+from rlhf_jax.cli.rewards import named_reward, open_process, paid_steps, scored_task, step_specs
+from rlhf_jax.cli.session import open_lab, open_model
 from rlhf_jax.cli.steps import (
     PROCESS,
     ScoredSteps,
@@ -17,9 +22,11 @@ from rlhf_jax.cli.steps import (
     step_baselines,
     step_quality,
 )
-from rlhf_jax.hf import load_model, load_reward
+from rlhf_jax.data.tokenizer import standard_vocabulary, train_bpe_tokenizer
+from rlhf_jax.hf import load_model, load_reward, save_model
 from rlhf_jax.recipes.process import joined_steps
-from rlhf_jax.training import UserError
+from rlhf_jax.recipes.rows import answer_batch
+from rlhf_jax.training import UserError, read_metrics
 
 NUMBERS = {"step accuracy", "step log loss", "step calibration error", "first wrong step found"}
 
@@ -97,18 +104,72 @@ def test_a_model_of_steps_is_trained_measured_and_read_as_a_reward(tmp_path, mod
     for name, value in json.loads((tmp_path / "numbers.json").read_text()).items():
         assert numbers[name]["after"] == pytest.approx(value, abs=1e-4)
     # Its scores of steps, as rewards of answers.
-    lab, params = open_process(out / "model")
+    lab, reward = open_process(out / "model")
     rows = [
         {"prompt": "0?", "steps": list(word), "labels": [1.0] * 3} for word in ("aaa", "aba", "bab")
     ]
     short = lab._replace(prompt_length=4, answer_length=8)
-    found = scored_steps(short, params, rows, batch_size=3)
-    probs = (1 / (1 + np.exp(-found.scores))).reshape(3, 3)
+    found = scored_steps(short, reward.params, rows, batch_size=3)
+    probs = expit(found.scores).reshape(3, 3)
     given = (["0?"] * 3, ["a\na\na", "a\nb\na", "b\na\nb"])
     for name, combine in (("step_product", np.prod), ("step_minimum", np.min)):
         weight, kind, score, _ = named_reward(f"2*{name}:{out / 'model'}")
         assert (weight, kind) == (2.0, name)
         np.testing.assert_allclose(score(*given), combine(probs, axis=1), rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory, model):
+    """A folder that scores steps, of the model's trunk with a new head."""
+    folder, base = tmp_path_factory.mktemp("scorers") / "steps", load_model(model)
+    head = {"weight": jnp.linspace(-1.0, 1.0, 8), "bias": jnp.zeros(())}
+    files = {**base.files, PROCESS: b'{"separator": "\\n"}'}
+    params = {"trunk": base.params["trunk"], "head": head}
+    save_model(folder, base._replace(params=params, files=files))
+    return folder
+
+
+@pytest.mark.long
+def test_steps_are_paid_at_their_ends_and_other_rewards_with_the_last_token(model, scorer):
+    specs, records = [f"0.5*step_minimum:{scorer}", r"2*regex:^a"], [{"prompt": "0?"}] * 2
+    task = scored_task(specs, records, heldout=0.5)
+    options = Model(model=model, prompt_length=4, answer_length=4)
+    command = SimpleNamespace(model=options)
+    lab, _ = open_lab(command, open_model(options), [("prompts", records)], answers=False)
+    reward = paid_steps(step_specs(specs), lab, task)
+    assert reward.steps is not None
+    trajectory = answer_batch(lab, [{"prompt": "0?", "answer": "a\nb"}])  # a, \n, b, <eos>
+    given = {"step_minimum": (), "answer": jnp.ones(1)}
+    found = reward.steps(reward.params, given, trajectory)
+    other, process = open_process(scorer)
+    row = {"prompt": "0?", "steps": ["a", "b"], "labels": [1.0, 1.0]}
+    short = other._replace(prompt_length=4, answer_length=4)
+    first, second = expit(scored_steps(short, process.params, [row], batch_size=1).scores)
+    # Half of each step's score; the other reward, which the test sets to 1, counts once: its
+    # weight 2 is in the objective on the host.
+    expected = [[0.0, 0.5 * first, 0.0, 0.5 * second + 1.0]]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_step_rewards_need_a_reward_of_steps_with_the_tokens_of_the_model(model, scorer):
+    with pytest.raises(UserError, match="--step-rewards needs --reward step_product:FOLDER or"):
+        step_specs(["exact"])
+    specs, records = [f"step_product:{scorer}"], [{"prompt": "0?"}] * 2
+    vocabulary = standard_vocabulary(train_bpe_tokenizer(["c d"], vocab_size=261))
+    lab = open_process(scorer)[0]._replace(vocabulary=vocabulary)
+    with pytest.raises(UserError, match="has another tokenizer than the model"):
+        paid_steps(step_specs(specs), lab, scored_task(specs, records, heldout=0.5))
+
+
+@pytest.mark.long
+def test_ppo_learns_from_scores_of_steps(tmp_path, model, files, scorer):
+    out = tmp_path / "ppo"
+    words = ("ppo", "--model", model, "--prompts", files / "prompts.txt", "--out", out)
+    options = ("--answer-length", "4", "--steps", "2", "--batch-size", "8", "--step-rewards")
+    assert run(*words, *options, "--reward", f"step_product:{scorer}") == 0
+    rows = [row for row in read_metrics(out) if row["stage"] == "ppo"]
+    assert len(rows) == 2
+    assert all(0 < row["scores/mean"] < 1 and np.isfinite(row["loss"]) for row in rows)
 
 
 @pytest.mark.long
