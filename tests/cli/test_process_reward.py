@@ -161,7 +161,7 @@ def test_step_rewards_need_a_reward_of_steps_with_the_tokens_of_the_model(model,
         paid_steps(step_specs(specs), lab, scored_task(specs, records, heldout=0.5))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_ppo_learns_from_scores_of_steps(tmp_path, model, files, scorer):
     out = tmp_path / "ppo"
     words = ("ppo", "--model", model, "--prompts", files / "prompts.txt", "--out", out)
