@@ -187,9 +187,8 @@ def _open(folder: Path, seed: int, mesh: Mesh | None = None) -> tuple[LanguageLa
     """A sequence classifier with one label."""
     with reading_input():
         found, vocabulary = load_reward(folder, mesh=mesh), read_vocabulary(folder)
-        lengths = {"prompt_length": LONGEST, "answer_length": LONGEST} | read_object(
-            folder / LENGTHS
-        )
+        lengths: dict[str, Any] = {"prompt_length": LONGEST, "answer_length": LONGEST}
+        lengths |= read_object(folder / LENGTHS)
         config = replace(found.config, attention_blocks=ATTENTION_BLOCKS)
         lab = make_lab(config, vocabulary, seed=seed, chat=found.chat, **lengths)
     return lab, found.params
