@@ -90,7 +90,10 @@ def read_prompts(path: Path, chat: Chat) -> list[dict]:
     if path.suffix != ".txt":
         return [{**row.fields, "prompt": row.prompt} for row in _records(path, "prompts", chat)]
     with reading_input():
-        return [{"prompt": line} for line in text_lines(path)]
+        lines = text_lines(path)
+    if not lines:
+        raise UserError(f"{path}: no prompts; expected one a line")
+    return [{"prompt": line} for line in lines]
 
 
 def _records(path: Path, kind: str, chat: Chat) -> Sequence[Any]:

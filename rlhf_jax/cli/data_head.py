@@ -168,7 +168,7 @@ def _reader(model: Path) -> tuple[Any, Any]:
     """Vocabulary and chat template of a folder."""
     with reading_input():
         vocabulary, chat = read_vocabulary(model), read_chat_template(model)
-    return (vocabulary if chat is None else with_turn_end(vocabulary, chat)), chat
+        return (vocabulary if chat is None else with_turn_end(vocabulary, chat)), chat
 
 
 def _prompt_sizes(model: Path | None, file: AuditFile) -> list[int]:

@@ -26,7 +26,7 @@ from rlhf_jax.cli.rewards import (
     scored_task,
     text_scores,
 )
-from rlhf_jax.cli.session import open_lab, open_model, shown
+from rlhf_jax.cli.session import new_file, open_lab, open_model, shown
 from rlhf_jax.cli.steps import read_separator, scored_steps, step_quality
 from rlhf_jax.data.messages import as_user
 from rlhf_jax.data.reward_bench import is_bench, read_bench
@@ -70,6 +70,7 @@ class Evaluate:
 
 def evaluate(command: str, options: Evaluate) -> None:
     """Measures and prints."""
+    new_file(options.out)
     folder = options.model.model
     with reading_input():
         reward = is_reward(read_entries(folder / "config.json"))

@@ -16,7 +16,7 @@ from rlhf_jax.data.loader import steps_in
 from rlhf_jax.hf import Pretrained
 from rlhf_jax.recipes import Fit, LanguageLab, adamw_cosine, at_points, guarded
 from rlhf_jax.recipes.rows import Records, Rows
-from rlhf_jax.training import run_stage
+from rlhf_jax.training import UserError, run_stage
 from rlhf_jax.types import Params
 
 POINTS = 5  # held-out measurements in a training
@@ -72,6 +72,9 @@ def train_offline(
       options: with parts `model`, `rows`, `optimizer` and `output`.
       read: the records of a file; those of a large one are written next to OUT.
     """
+    batch, parts = options.optimizer.batch_size, options.optimizer.micro_batches
+    if batch % parts:
+        raise UserError(f"--batch-size {batch} must be a multiple of --micro-batches {parts}")
     base = open_model(options.model)
     paths = [path for path in (options.rows.data, options.rows.heldout_data) if path is not None]
     out = options.output.out

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from rlhf_jax import losses
 from rlhf_jax.cli.arguments import nearest
 from rlhf_jax.ops.logprobs import mean_logps, sequence_logps
@@ -66,9 +69,15 @@ def named_loss(name: str, settings: Mapping[str, float]) -> NamedLoss:
         known = ", ".join(f"{each} {value:g}" for each, value in usual.items()) or "no settings"
         raise UserError(f"--loss {name} has no setting {unknown[0]}; it has {known}")
     function: Any = getattr(losses, f"{key}_loss")
-    columns = list(inspect.signature(function).parameters)
+    signature = inspect.signature(function)
+    columns = list(signature.parameters)
     means = "mean_logps" in columns[0]
     loss = partial(function, **{**usual, **settings})
+    arrays = sum(each.kind is not each.KEYWORD_ONLY for each in signature.parameters.values())
+    try:
+        jax.eval_shape(loss, *[jnp.zeros(2)] * arrays)  # the loss checks its settings
+    except ValueError as error:
+        raise UserError(f"--loss-options: {error}") from error
     return NamedLoss(
         loss=loss,
         logps=mean_logps if means else sequence_logps,

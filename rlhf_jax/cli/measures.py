@@ -141,6 +141,8 @@ def answer_quality(
     found = measure(*given, samples=samples, chunk=chunk_of(lab, len(indices)))
     texts = [text for answers in found.texts for text in answers]
     reward = overall(task, found.named) if task.objective else None
+    if reward is not None and not len(reward := reward[np.isfinite(reward).any(1)]):
+        raise UserError(f"the reward has no number for any of {len(texts)} answers")
     loss = token_loss(found.ref_logps.sum(1), found.lengths.sum(1))
     return ({} if reward is None else {"reward": _mean(np.nanmean(reward, axis=1))}) | {
         "KL to base (nats)": _mean(found.log_ratios.mean(1)),

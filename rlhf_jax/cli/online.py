@@ -139,6 +139,9 @@ class BestOf:
     samples: int = 8
     """Answers to each prompt."""
 
+    def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "samples")
+
 
 def best_of_n(command: str, options: BestOf) -> None:
     """Learns the best of n fresh answers."""
@@ -181,6 +184,11 @@ class PPO:
     step_rewards: bool = False
     """Pay each step of an answer at its end by --reward step_product:FOLDER or step_minimum:FOLDER,
     in place of one score for all of them."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "kl")
+        check_fields(self, "(0, inf]", "clip_eps")
+        check_fields(self, "[0, 1]", "gae_lambda")
 
 
 def train_ppo(command: str, options: PPO) -> None:
@@ -226,12 +234,24 @@ def train_online(
         method = make(lab, params)
         if compare is not None and method.samples < 2:
             raise UserError(f"rlhf {command} has no answers for --judge to compare: use --reward")
+        _check_parts(job.optimizer, method)
         judged = task_reward if compare is None else partial(judged_reward, compare=compare)
         reward = (rewarded or judged)(lab, task)
         given = (stage, lab, task, method, reward, params, rows, fit)
         return online(*given, key=stage_key(lab, command), **drawing_options(lab, job))
 
     train_rounds(command, options, job, play, updates=updates)
+
+
+def _check_parts(options: Optimizer, method: OnlineMethod) -> None:
+    """UserError unless the answers of a step split evenly."""
+    answers = options.batch_size * method.samples
+    _, minibatches = method.passes or (1, 1)
+    if answers % (minibatches * options.micro_batches):
+        raise UserError(
+            f"the {answers} answers of a step must split evenly into {minibatches} --minibatches "
+            f"of {options.micro_batches} --micro-batches; change one of them or --batch-size"
+        )
 
 
 def drawing_options(lab: LanguageLab, job: Job) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from rlhf_jax.checks import check_range
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.session import ATTENTION_BLOCKS
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
@@ -71,6 +72,7 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
     weight, what = _weighed(spec)
     kind, _, rest = what.partition(":")
     try:
+        check_range("(-inf, inf)", **{f"the weight of {spec!r}": weight})
         if kind in COMBINED:
             lab, reward = open_process(Path(rest), kind)
             return weight, kind, model_score(lab, reward.params), None

@@ -17,7 +17,7 @@ from rlhf_jax.cli.arguments import flat
 from rlhf_jax.cli.options import Adapter, Model, Output, Sampling
 from rlhf_jax.cli.pages import write_report
 from rlhf_jax.data.chat import with_turn_end
-from rlhf_jax.hf import Pretrained, load_model, save_model
+from rlhf_jax.hf import Pretrained, load_model, read_config, save_model
 from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
 from rlhf_jax.models import LoRAConfig, make_lora
 from rlhf_jax.policies.language import language_reward
@@ -59,9 +59,13 @@ def open_model(options: Model) -> Pretrained:
     """
     mesh = device_mesh(model_parallel=options.model_parallel)
     with reading_input():
+        read_config(options.model)  # of what is wrong with a folder, it says the most
         vocabulary, chat = read_vocabulary(options.model), read_chat_template(options.model)
         base = load_model(options.model, mesh=mesh, dtype=options.dtype, param_dtype=options.dtype)
-    vocabulary = vocabulary if chat is None else with_turn_end(vocabulary, chat)
+    try:
+        vocabulary = vocabulary if chat is None else with_turn_end(vocabulary, chat)
+    except ValueError as error:
+        raise UserError(f"{options.model}: {error}; repair its template or delete it") from error
     return base._replace(vocabulary=vocabulary, chat=chat)
 
 
@@ -102,6 +106,9 @@ def open_lab(
     )
     check_batches(lab, options)
     found = [_fitting(lab, name, records, answers) for name, records in files]
+    for one, (name, _) in zip(found, files, strict=True):
+        tokens = one.total if answers else one.longest[0] + lab.answer_length
+        _check_positions(base, name, tokens)
     prompt, answer = (max(each) for each in zip(*(one.longest for one in found), strict=True))
     answer = answer if answers else lab.answer_length
     limit = base.config.max_positions
@@ -134,6 +141,16 @@ def _fitting(
     return found
 
 
+def _check_positions(base: Pretrained, name: Path | str, tokens: int) -> None:
+    """UserError for a row that is longer than the model can be."""
+    limit = base.config.position_limit
+    if limit is not None and tokens > limit:
+        raise UserError(
+            f"{name}: a prompt with its answer has up to {tokens} tokens, and the model has "
+            f"{limit} positions: lower --prompt-length or --answer-length"
+        )
+
+
 def _as_flags(message: str) -> str:
     """Names of a lab's lengths and policies as those of the options."""
     return re.sub(r"\b(prompt|answer)_length|\blong_(prompts|answers)\b", _flag, message)
@@ -147,6 +164,7 @@ def _flag(found: re.Match[str]) -> str:
 def open_session(command: str, options: Any, output: Output) -> Generator[Run, None, None]:
     """The run of a command, with its config.json and trackers; signals ask it to stop."""
     facts = {name: value for name, value in flat(options).items() if name not in SESSION}
+    libraries = {name: _library(name) for name in output.log}
     with ExitStack() as held:
         stop = held.enter_context(stop_on_signals())
         run = held.enter_context(
@@ -160,19 +178,22 @@ def open_session(command: str, options: Any, output: Output) -> Generator[Run, N
             )
         )
         write_json(output.out / "config.json", {"command": command, "options": facts})
-        for name in output.log:
-            run.writer.trackers.append(_tracker(name, output.out, facts, held))
+        for library in libraries.values():
+            run.writer.trackers.append(_tracker(library, output.out, facts, held))
         yield run
 
 
-def _tracker(
-    name: str, out: Path, facts: dict[str, Any], held: ExitStack
-) -> Callable[[str, int, dict[str, float]], None]:
-    """Sends metrics to wandb or trackio, two libraries with the same interface."""
+def _library(name: str) -> Any:
     try:
-        library: Any = importlib.import_module(name)
+        return importlib.import_module(name)
     except ImportError as error:
         raise UserError(f"--log {name} needs the package {name}: pip install {name}") from error
+
+
+def _tracker(
+    library: Any, out: Path, facts: dict[str, Any], held: ExitStack
+) -> Callable[[str, int, dict[str, float]], None]:
+    """Sends metrics to wandb or trackio, two libraries with the same interface."""
     session = library.init(project="rlhf_jax", name=out.name, config=facts)
     held.callback(library.finish)
     return lambda stage, step, values: session.log(
@@ -298,6 +319,16 @@ def sampling_of(lab: LanguageLab, options: Sampling) -> SamplingConfig:
         top_k=options.top_k,
         top_p=options.top_p,
     )
+
+
+def new_file(path: Path | None) -> None:
+    """UserError unless the file of --out, if there is one, can be written and is not there yet."""
+    if path is None:
+        return
+    if path.exists():
+        raise UserError(f"{path} exists: choose another --out")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: no such folder {path.parent}: make it or choose another --out")
 
 
 def shown(value: Any) -> str:

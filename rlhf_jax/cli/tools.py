@@ -14,7 +14,7 @@ import numpy as np
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.options import Dtype, Model, Sampling
-from rlhf_jax.cli.session import open_lab, open_model, sampling_of
+from rlhf_jax.cli.session import new_file, open_lab, open_model, sampling_of
 from rlhf_jax.hf import load_any, save_model
 from rlhf_jax.recipes import (
     LanguageLab,
@@ -49,6 +49,7 @@ class Sample:
 
 def sample(command: str, options: Sample) -> None:
     """Draws and prints answers."""
+    new_file(options.out)
     base = open_model(options.model)
     files: list[tuple[Path | str, list[dict]]] = []
     if options.prompt:
@@ -57,8 +58,6 @@ def sample(command: str, options: Sample) -> None:
         files.append((options.prompts, read_prompts(options.prompts, base.chat)))
     if not files:
         raise UserError("rlhf sample needs prompts: --prompt TEXT or --prompts FILE")
-    if options.out is not None and options.out.exists():
-        raise UserError(f"{options.out} exists: choose another --out")
     lab, kept = open_lab(options, base, files, answers=False)
     records = [row for rows in kept for row in rows]
     with nullcontext(sys.stdout) if options.out is None else options.out.open("w") as file:

@@ -150,10 +150,15 @@ def with_turn_end(vocabulary: Vocabulary, template: ChatTemplate) -> Vocabulary:
     """The vocabulary, with the token that ends the assistant's messages among its stop ids.
 
     A base model may ship a template whose end of turn generation_config.json does not have.
+
+    Raises:
+      ValueError: the template refuses or leaves out a user's and an assistant's message.
     """
     marked, answer = _marked(vocabulary.tokenizer), "Noted"
     dialogue = [{"role": "user", "content": "Yes"}, {"role": "assistant", "content": answer}]
     text = _written(marked, template, dialogue, None).text
+    if answer not in text:
+        raise ValueError("the chat template writes no text of the assistant's")
     ids, offsets = _ids_and_offsets(vocabulary, marked, text)
     special, end = reader(vocabulary.tokenizer).special, text.rindex(answer) + len(answer)
     found = [i for i, (start, _) in zip(ids, offsets, strict=True) if start >= end and i in special]

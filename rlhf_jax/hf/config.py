@@ -68,8 +68,26 @@ def config_of(entries: Entries, name: str) -> TransformerConfig:
 def read_entries(path: Path) -> dict[str, Any]:
     """The entries of a config.json."""
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected the folder of a Hugging Face checkpoint")
+        raise ValueError(_no_checkpoint(path))
     return parse_entries(path.read_bytes(), str(path))
+
+
+def _no_checkpoint(path: Path) -> str:
+    """Why a folder has no config.json, as one line."""
+    folder = path.parent
+    if folder.is_file():
+        found = "a GGUF file, which is not read" if folder.suffix == ".gguf" else "a file"
+        return f"{folder}: {found}; expected the folder of a Hugging Face checkpoint in safetensors"
+    if not folder.is_dir():
+        return (
+            f"{folder}: no such folder; expected that of a Hugging Face checkpoint on this disk "
+            "(hf download NAME --local-dir FOLDER)"
+        )
+    if (folder / "adapter_config.json").is_file():
+        return f"{folder}: an adapter without its model; merge the two: rlhf merge --help"
+    if gguf := sorted(each.name for each in folder.glob("*.gguf")):
+        return f"{folder}: only {gguf[0]}, and GGUF files are not read; give the safetensors folder"
+    return f"{path}: no such file; expected the folder of a Hugging Face checkpoint"
 
 
 def parse_entries(text: bytes, name: str) -> dict[str, Any]:
@@ -110,7 +128,7 @@ def check_one_label(entries: Entries, name: str) -> None:
     if not is_reward(entries) or labels != 1:
         raise ValueError(
             f"{name}: architectures = {entries.get('architectures')!r} with {labels} labels; a "
-            f"reward model is ...{REWARD} with one label"
+            f"reward model is ...{REWARD} with one label, e.g. OUT/model of rlhf reward"
         )
 
 

@@ -75,7 +75,10 @@ def read_params(folder: Path | str, config: TransformerConfig, *, mesh: Mesh | N
     """
     entries = read_entries(Path(folder) / CONFIG)
     if is_reward(entries):
-        raise ValueError(f"{folder}: a reward model, not a language model; use load_reward")
+        raise ValueError(
+            f"{folder}: a reward model, not a language model; use load_reward, or --reward of a "
+            "command"
+        )
     return read_leaves(Path(folder), make_transformer(config), mesh)
 
 
@@ -141,7 +144,6 @@ def _loaded(
 ) -> Pretrained:
     """The parameters that `read` finds, with the tokenizer and the files of the folder."""
     config = read_config(folder, dtype=dtype, param_dtype=param_dtype)
-    params = read(folder, config, mesh=mesh)
     paths = [path for name in KEPT for path in sorted(Path(folder).glob(name))]
     files = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
     vocabulary = read_vocabulary(folder) if files.keys() & TOKENIZERS else None
@@ -152,6 +154,7 @@ def _loaded(
                 f"{folder}: the tokenizer has id {highest}, the model {config.vocab_size} ids: "
                 "this is the tokenizer of another model"
             )
+    params = read(folder, config, mesh=mesh)
     return Pretrained(config, params, vocabulary, read_chat_template(folder), files)
 
 
@@ -167,11 +170,13 @@ def save_model(folder: Path | str, model: Pretrained, *, shard_bytes: int = 5_00
         that computes the same.
       shard_bytes: largest file of weights, unless a single tensor is larger.
     Raises:
-      ValueError: the folder has files, no family of `FAMILIES` computes this model, or a reward
-        model has a bias, for which `transformers` has no place.
+      ValueError: the folder has files or is one, no family of `FAMILIES` computes this model, or a
+        reward model has a bias, for which `transformers` has no place.
     """
     folder, params = Path(folder), model.params
     reward = "head" in params
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; name a new folder for the model")
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: has files already; name a new folder for the model")
     if reward and params["head"]["bias"] != 0:

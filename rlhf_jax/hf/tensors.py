@@ -61,9 +61,9 @@ def open_tensors(folder: Path) -> dict[str, Tensor]:
     try:
         placed: dict[str, str] = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]
         files = sorted(set(placed.values()))
+        absent = [name for name in files if not (folder / name).is_file()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / INDEX}: not an index of shards ({error!r})") from error
-    absent = [name for name in files if not (folder / name).is_file()]
     if absent:
         raise ValueError(f"{folder}: {len(absent)} of {len(files)} shards missing, {absent[0]} one")
     opened = {name: open_file(folder / name) for name in files}

@@ -136,17 +136,21 @@ def _bos_id(folder: Path, tokenizer: Tokenizer) -> int | None:
 
 def _stop_ids(folder: Path, eos: int | None) -> tuple[int, ...]:
     """Ids that end an answer, the tokenizer's own first."""
-    found = None
+    found, source = None, ""
     for name in ("generation_config.json", "config.json"):
         if found is None:
-            found = read_object(folder / name).get("eos_token_id")
+            found, source = read_object(folder / name).get("eos_token_id"), name
     if found is None:
         found = eos
     if found is None:
         raise ValueError(
             f"{folder}: no token ends an answer; give generation_config.json an eos_token_id"
         )
-    ids = [found] if isinstance(found, int) else list(found)
+    ids = found if isinstance(found, list) else [found]
+    if not all(isinstance(i, int) for i in ids):
+        raise ValueError(
+            f"{folder / source}: eos_token_id must be an id or a list of ids, got {found!r}"
+        )
     own = [i for i in ids if i == eos]
     return tuple(dict.fromkeys([*own, *ids]))
 

@@ -15,7 +15,8 @@ class FittingRecords(NamedTuple):
 
     kept: number of each record among those given. dropped: how many were left out. prompts,
     answers: how many of those kept lose tokens of their prompt, or of an answer. longest: tokens of
-    the longest prompt and the longest answer of those kept, after truncation.
+    the longest prompt and the longest answer of those kept, after truncation; total: of both in one
+    record.
     """
 
     records: SizedRecords
@@ -24,6 +25,7 @@ class FittingRecords(NamedTuple):
     prompts: int
     answers: int
     longest: tuple[int, int]
+    total: int
 
 
 def fitting_records(lab: LanguageLab, records: Sequence[dict]) -> FittingRecords:
@@ -54,12 +56,14 @@ def fitting_records(lab: LanguageLab, records: Sequence[dict]) -> FittingRecords
             f"answer_length {lab.answer_length} and dropped; raise them"
         )
     prompts, answers = map(int, long[kept].sum(axis=0))
-    prompt, answer = map(int, lengths[kept].max(axis=0))
+    columns = np.minimum(lengths[kept], [most for _, most, _ in sides])
+    prompt, answer = map(int, columns.max(axis=0))
     return FittingRecords(
         records=SizedRecords(records, measured, np.array(kept)),
         kept=kept,
         dropped=len(long) - len(kept),
         prompts=prompts,
         answers=answers,
-        longest=(min(prompt, lab.prompt_length), min(answer, lab.answer_length)),
+        longest=(prompt, answer),
+        total=int(columns.sum(axis=1).max()),
     )

@@ -1,11 +1,12 @@
 """Rewards that the user wrote, and rewards as the score of a task."""
 
 import difflib
-import importlib
+import importlib.util
 import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rlhf_jax.rewards.judges import ComparePairs
@@ -15,14 +16,14 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def load_function(name: str) -> TextReward:
-    """The reward "module:function"; modules in the current folder are found.
+    """The reward "module:function" or "file.py:function"; the current folder has its modules.
 
     The function gets `(prompts, answers, **columns)`: of the columns, the fields of the prompts'
     records, those that it names, or all of them if it has a `**` argument. It returns one number
     for each answer, None to leave one out.
 
     Raises:
-      ValueError: no such module, no such function, its module fails, or it does not take the two.
+      ValueError: no such module, file or function, its module fails, or it does not take the two.
     """
     return _with_its_columns(name, _found(name))
 
@@ -43,11 +44,12 @@ def load_compare(name: str) -> ComparePairs:
 
 
 def _found(name: str) -> Any:
-    """The function "module:function"."""
-    module_name, _, function_name = name.partition(":")
+    """The function "module:function" or "file.py:function"."""
+    module_name, _, function_name = name.rpartition(":")
     if not module_name or not function_name:
         raise ValueError(f"reward {name!r}: expected module:function, e.g. my_rewards:is_short")
-    module = _import(name, module_name)
+    load = _import_file if module_name.endswith(".py") else _import
+    module = load(name, module_name)
     function = getattr(module, function_name, None)
     if function is None:
         known = [each for each, value in vars(module).items() if inspect.isfunction(value)]
@@ -112,8 +114,29 @@ def _import(name: str, module_name: str) -> Any:
             f"reward {name!r}: no module {error.name!r} in {os.getcwd()} or among the installed"
         ) from error
     except Exception as error:  # the module is the user's code and may raise anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"reward {name!r}: importing {module_name}: {reason}") from error
+        raise _import_failed(name, module_name, error) from error
+
+
+def _import_file(name: str, path: str) -> Any:
+    """The module of a file, under the name of its path: two files may have one name."""
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise ValueError(f"reward {name!r}: no such file {file}")
+    spec = importlib.util.spec_from_file_location(str(file), file)
+    assert spec is not None  # of a .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # as in _import
+        raise _import_failed(name, path, error) from error
+    return module
+
+
+def _import_failed(name: str, where: str, error: Exception) -> ValueError:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return ValueError(f"reward {name!r}: importing {where}: {reason}")
 
 
 def _with_its_columns(name: str, function: Callable[..., Any]) -> TextReward:

@@ -29,7 +29,7 @@ def make_reward(spec: str) -> NamedReward:
     | `tests`, `tests:COLUMN` | `code_reward` of the column, "tests" |
     | `regex:PATTERN` | `regex_reward` |
     | `http://ADDRESS/v1#MODEL`, `https://...` | `chat_reward` |
-    | `module:function` | `load_function` |
+    | `module:function`, `file.py:function` | `load_function` |
 
     Raises:
       ValueError: the spec is none of these, or its reward cannot be made.
@@ -49,8 +49,8 @@ def make_reward(spec: str) -> NamedReward:
         return NamedReward("judge", chat_reward(_chat_model(spec)), None)
     if not kind or not rest:
         raise ValueError(
-            f"reward {spec!r}: expected exact, math, tests, regex:PATTERN, module:function, or "
-            "http://ADDRESS/v1#MODEL"
+            f"reward {spec!r}: expected exact, math, tests, regex:PATTERN, module:function, "
+            "file.py:function, http://ADDRESS/v1#MODEL or the folder of a reward model"
         )
     return NamedReward(rest, load_function(spec), None)
 

@@ -83,7 +83,10 @@ def reading_input() -> Generator[None, None, None]:
     """
     try:
         yield
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+    except (
+        *(FileNotFoundError, PermissionError),
+        *(IsADirectoryError, NotADirectoryError),
+    ) as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
