@@ -80,8 +80,8 @@ def _no_checkpoint(path: Path) -> str:
         return f"{folder}: {found}; expected the folder of a Hugging Face checkpoint in safetensors"
     if not folder.is_dir():
         return (
-            f"{folder}: no such folder; expected that of a Hugging Face checkpoint on this disk "
-            "(hf download NAME --local-dir FOLDER)"
+            f"{path}: no such file and no such folder; expected that of a Hugging Face checkpoint "
+            "on this disk (hf download NAME --local-dir FOLDER)"
         )
     if (folder / "adapter_config.json").is_file():
         return f"{folder}: an adapter without its model; merge the two: rlhf merge --help"

@@ -20,9 +20,8 @@ import shutil
 
 import numpy as np
 import pytest
+from refusals import files_below, refused
 from safetensors.numpy import load_file, save_file
-
-from rlhf_jax.cli import main
 
 QUERY = "model.layers.0.self_attn.q_proj.weight"
 WEIGHTS = "model.safetensors"
@@ -119,7 +118,7 @@ NO_EOS = several(
 # name -> (a change of the folder, what is said of it)
 FOLDERS = {
     "an empty folder": (removed(), "config.json: no such file; expected the folder of a Hugging F"),
-    "no folder": (shutil.rmtree, "no such folder; expected that of a Hugging Face checkpoint on"),
+    "no folder": (shutil.rmtree, "no such file and no such folder; expected that of a Hugging F"),
     "a file": (in_place("model", b"x"), "model: a file; expected the folder of a Hugging Face"),
     "only a GGUF": (
         several(removed(), content("q4.gguf", b"GGUF")),
@@ -201,31 +200,17 @@ FOLDERS = {
 }
 
 
-def files(folder):
-    """Path -> content of every file below."""
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def refused(words, message, capsys):
-    """The line of a command that does nothing: exit code 2."""
-    assert main([str(word) for word in words]) == 2
-    found = capsys.readouterr().err
-    assert found.startswith("error: ")
-    assert message in found
-    assert found.count("\n") == 1
-
-
 @pytest.mark.parametrize("case", FOLDERS)
 def test_a_broken_model_is_one_line_and_loses_nothing(case, model, tmp_path, capsys):
     change, message = FOLDERS[case]
     folder = shutil.copytree(model, tmp_path / "model")
     change(folder)
-    before = files(tmp_path)
+    before = files_below(tmp_path)
     words = ("convert", "--model", folder, "--out", tmp_path / "out")
     if "token" in case or "eos" in case or "reward" in case:  # convert reads no texts
         words = ("sample", "--model", folder, "--prompt", "a", "--out", tmp_path / "out")
     refused(words, message, capsys)
-    assert files(tmp_path) == before
+    assert files_below(tmp_path) == before
 
 
 def test_a_gguf_file_is_named_as_one(tmp_path, capsys):

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from refusals import files_below, refused
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.rewards import scored_task
@@ -82,14 +83,6 @@ def here(tmp_path, monkeypatch, files):
     return tmp_path
 
 
-def files_of(folder):
-    return {
-        path: path.read_bytes()
-        for path in folder.rglob("*")
-        if path.suffix != ".pyc" and path.is_file()
-    }
-
-
 DPO = "dpo --data pairs.jsonl --out out"
 GRPO = "grpo --prompts prompts.txt --out out --answer-length 2 --batch-size 8"
 NOWHERE = "/proc/nowhere/out"
@@ -101,10 +94,13 @@ COMMANDS = {
     "learning rate NaN": (f"{DPO} --learning-rate nan", "--learning-rate must be in (0, 1], got"),
     "steps 0": (f"{DPO} --steps 0", "--steps must be in [1, inf), got 0"),
     "heldout 1": (f"{DPO} --heldout 1", "--heldout must be in [0, 0.5], got 1.0"),
-    "a negative KL": (f"{GRPO} --reward mine:fine --kl -1", "--kl must be in [0, inf), got -1"),
-    "a group of one": (f"{GRPO} --reward mine:fine --samples 1", "--samples must be in [2, inf)"),
+    "a negative KL": (f"{GRPO} --reward mine.py:fine --kl -1", "--kl must be in [0, inf), got -1"),
+    "a group of one": (
+        f"{GRPO} --reward mine.py:fine --samples 1",
+        "--samples must be in [2, inf)",
+    ),
     "lambda 2": (
-        f"ppo{GRPO[4:]} --reward mine:fine --gae-lambda 2",
+        f"ppo{GRPO[4:]} --reward mine.py:fine --gae-lambda 2",
         "--gae-lambda must be in [0, 1], got 2.0",
     ),
     "top_p 0": ("sample --prompt a --top-p 0", "--top-p must be in (0, 1], got 0.0"),
@@ -125,11 +121,11 @@ COMMANDS = {
     ),
     # Prompts and rows.
     "no prompts": (
-        "grpo --prompts empty.txt --reward mine:fine --out out",
+        "grpo --prompts empty.txt --reward mine.py:fine --out out",
         "empty.txt: no prompts; expected one a line",
     ),
     "one prompt": (
-        "grpo --prompts one.txt --reward mine:fine --out out --batch-size 8",
+        "grpo --prompts one.txt --reward mine.py:fine --out out --batch-size 8",
         "needs at least 2 prompts, one to train on and one held out, got 1",
     ),
     "one row": (
@@ -202,19 +198,9 @@ COMMANDS = {
 }
 
 
-def refused(words, message, capsys):
-    """The line of a command that does nothing: exit code 2."""
-    assert main([str(word) for word in words]) == 2
-    found = capsys.readouterr().err
-    assert found.startswith("error: ")
-    assert message in found
-    assert found.count("\n") == 1
-
-
 @pytest.mark.parametrize("case", COMMANDS)
 def test_a_broken_command_is_one_line_and_loses_nothing(case, model, here, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
-    monkeypatch.syspath_prepend(str(here))
     line, message = COMMANDS[case]
     words = [
         word.replace("MODEL", str(model)) if "#" not in word else word for word in line.split()
@@ -223,9 +209,9 @@ def test_a_broken_command_is_one_line_and_loses_nothing(case, model, here, capsy
         words += ["--model", str(model)]
     if words[0] == "dpo" and "--batch-size" not in words:
         words += ["--batch-size", "8"]
-    before = files_of(here) | files_of(model)
+    before = files_below(here) | files_below(model)
     refused(words, message, capsys)
-    assert files_of(here) | files_of(model) == before
+    assert files_below(here) | files_below(model) == before
 
 
 def templated(model, folder, text):
@@ -328,11 +314,11 @@ def test_a_reward_that_fails_in_the_middle_keeps_the_checkpoint(model, here, cap
     *_, line = capsys.readouterr().err.splitlines()
     assert "failed: RuntimeError: out of paper" in line
     # Neither another command nor other options touch what is there.
-    before = files_of(here / "out")
+    before = files_below(here / "out")
     refused(["rloo", *mine[1:]], "out holds a run of grpo, not rloo: choose another --out", capsys)
     message = "steps = 2, this one has 3: choose another --out or delete it"
     refused([*mine, "--steps", "3", "--resume"], message, capsys)
-    assert files_of(here / "out") == before
+    assert files_below(here / "out") == before
     assert main([*mine, "--resume"]) == 0
     steps = [row["step"] for row in read_metrics(here / "out") if row["stage"] == "grpo"]
     assert steps == [1, 2]

@@ -226,7 +226,7 @@ def bad_input(model, files, tmp_path):
     return {
         "no config.json": (
             ["sft", "--model", tmp_path / "bare", "--data", pairs],
-            "tokenizer.json",
+            "config.json: no such file",
         ),
         "devices": ([*dpo, "--data", pairs, "--batch-size", "4"], "must be a multiple of 8"),
         "no file": ([*dpo, "--data", "none.jsonl"], "none.jsonl"),

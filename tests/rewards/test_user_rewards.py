@@ -52,6 +52,8 @@ def test_a_function_gets_the_columns_that_it_names():
         ("paper_rewards", "expected module:function"),
         ("paper_rewards:", "expected module:function"),
         ("nowhere:f", "no module 'nowhere' in /"),
+        ("nowhere.py:f", "no such file /.*nowhere.py"),
+        ("paper_rewards.py:is_shirt", "paper_rewards.py has no is_shirt; it has is_short"),
         ("paper_rewards:is_shirt", "paper_rewards has no is_shirt; it has is_short"),
         ("paper_rewards:zzz", "has no zzz; it has alone, is_equal, is_short, strict"),
         ("paper_rewards:NUMBER", "is no function but 3"),
@@ -63,6 +65,14 @@ def test_a_function_gets_the_columns_that_it_names():
 def test_a_name_that_leads_nowhere_says_where_it_ends(name, message):
     with pytest.raises(ValueError, match=message):
         load_function(name)
+
+
+def test_a_file_is_a_module_whatever_its_name_and_folder(tmp_path):
+    """`math` is a module of Python's, too."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "math.py").write_text(MODULE)
+    for name in ("mine/math.py:is_equal", f"{tmp_path}/paper_rewards.py:is_equal"):
+        assert load_function(name)(["p"], ["a"], answer=["a"]) == [1.0]
 
 
 def test_a_column_that_no_record_has_is_named():
@@ -108,7 +118,7 @@ def test_a_spec_names_a_reward(spec, name, wanted):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("correct", "expected exact, math, tests, regex:PATTERN, module:function, or http"),
+        ("correct", "tests, regex:PATTERN, module:function, file.py:function, http://ADDRESS/v1"),
         ("regex:", "expected exact"),
         ("http://localhost:1/v1", "name the model behind the address, http://localhost:1/v1#MODEL"),
     ],
