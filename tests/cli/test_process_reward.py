@@ -94,7 +94,7 @@ def test_a_model_of_steps_is_trained_measured_and_read_as_a_reward(tmp_path, mod
     options = ("--heldout-data", steps, "--steps", "30", "--batch-size", "8")
     assert run(*words, *options, "--learning-rate", "0.05") == 0
     numbers = json.loads((out / "summary.json").read_text())["numbers"]
-    assert {name for name in numbers if "commoner" not in name} == NUMBERS
+    assert numbers.keys() >= NUMBERS
     assert numbers["step accuracy"]["after"] == [1.0, 1.0, 1.0]
     assert numbers["commoner label"]["after"][0] == 0.5
     assert numbers["step calibration error"]["after"][0] < 0.1
