@@ -64,11 +64,12 @@ def test_two_processes_train_as_one():
     options = {"env": environment, "stdout": subprocess.PIPE, "text": True}
     started = [subprocess.Popen([*command, str(host)], **options) for host in range(2)]
     try:
-        found = [json.loads(each.communicate(timeout=280)[0]) for each in started]
+        printed = [each.communicate(timeout=280)[0] for each in started]
     finally:
         for each in started:
             each.kill()
             each.communicate()
+    found = [json.loads(text.splitlines()[-1]) for text in printed]  # after a line of Gloo's
     alone = losses(None)
     for host, each in enumerate(found):
         assert each.pop("share") == [host, 2]
