@@ -36,7 +36,8 @@ def good_texts(rows):
     texts = [
         row["prompt"] + row["answer"] for row, score in zip(rows, scores, strict=True) if score
     ]
-    return [" ".join(re.match(r'.*[.!?]"?', text, re.DOTALL)[0].split()) for text in texts]
+    whole = [re.sub(r'([.!?]"?)[^.!?]*$', r"\1", text) for text in texts]
+    return [" ".join(text.split()) for text in whole]
 
 
 def _by_prompt(rows):

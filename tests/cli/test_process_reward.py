@@ -115,7 +115,9 @@ def test_a_model_of_steps_is_trained_measured_and_read_as_a_reward(tmp_path, mod
     for name, combine in (("step_product", np.prod), ("step_minimum", np.min)):
         weight, kind, score, _ = named_reward(f"2*{name}:{out / 'model'}")
         assert (weight, kind) == (2.0, name)
-        np.testing.assert_allclose(score(*given), combine(probs, axis=1), rtol=1e-4)
+        np.testing.assert_allclose(
+            np.array(score(*given), float), combine(probs, axis=1), rtol=1e-4
+        )
 
 
 @pytest.fixture(scope="module")

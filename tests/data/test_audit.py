@@ -123,10 +123,12 @@ def test_the_longer_answer_wins_as_often_as_counted():
     found = answers.length_bias(judged_pairs(file), answers.word_sizes(file), "pairs")
     assert found.share == 0.625
     assert (found.count, found.details) == (2, {"chosen longer": 0.5, "equal lengths": 0.25})
+    assert found.sample is not None
     assert found.sample.groups.tolist() == [0, 1, 2, 2]
     # Of a ranking 2 > 0 > 1: the pairs have lengths 1 : 3, 1 : 2 and 3 : 2.
     ranking = file_of("rankings", Ranking("p", ("a b c", "d e", "f"), (1.0, 0.0, 2.0)))
     found = answers.length_bias(judged_pairs(ranking), answers.word_sizes(ranking), "rankings")
+    assert found.sample is not None
     assert found.sample.hits.tolist() == [0, 0, 1]
     assert answers.length_bias([], [], "answers").inapplicable == "answers without pairs"
 

@@ -61,8 +61,10 @@ def test_two_processes_train_as_one():
     paths = os.pathsep.join([str(tests), str(tests.parent), str(tests.parents[1])])
     environment = os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", PROGRAM, address]
-    options = {"env": environment, "stdout": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen([*command, str(host)], **options) for host in range(2)]
+    started = [
+        subprocess.Popen([*command, str(host)], env=environment, stdout=subprocess.PIPE, text=True)
+        for host in range(2)
+    ]
     try:
         printed = [each.communicate(timeout=280)[0] for each in started]
     finally:
