@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 @pytest.mark.long
 def test_the_example_runs_and_prefers_what_was_preferred(capsys):
-    example, certificate, language = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example, certificate = BLOCK.findall(README)
+    language = BLOCK.findall((ROOT / "docs" / "language.md").read_text())[-1]
     names: dict = {}
     exec(example, names)
     rows = names["policy"].logits(names["state"].params, np.zeros((1, 1), int))
