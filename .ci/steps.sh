@@ -25,7 +25,8 @@ parity() {
   fresh parity
   pip install -q -c constraints.txt -e '.[test,parity]'
   RLHF_JAX_TUNIX_PYTHON="$work/tunix/bin/python" \
-    python -m pytest -m '' -n 0 tests/benchmarks/test_parity.py tests/hf tests/pages/test_coming_from.py
+    python -m pytest -m '' -n 0 tests/benchmarks/test_parity.py tests/hf \
+    tests/pages/test_coming_from.py tests/cli/test_stories.py
   deactivate
 }
 

@@ -26,6 +26,7 @@ def test_files_with_long_tests_are_found(everything):
     assert "tests/test_checks.py" not in everything
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changed", [None, {"tests/conftest.py"}])
 def test_without_a_history_or_after_a_change_to_all_tests_everything_is_due(
     monkeypatch, everything, changed

@@ -73,7 +73,10 @@ def named_loss(name: str, settings: Mapping[str, float]) -> NamedLoss:
     columns = list(signature.parameters)
     means = "mean_logps" in columns[0]
     loss = partial(function, **{**usual, **settings})
-    arrays = sum(each.kind is not each.KEYWORD_ONLY for each in signature.parameters.values())
+    arrays = sum(
+        each.kind is not each.KEYWORD_ONLY and each.default is each.empty
+        for each in signature.parameters.values()
+    )
     try:
         jax.eval_shape(loss, *[jnp.zeros(2)] * arrays)  # the loss checks its settings
     except ValueError as error:

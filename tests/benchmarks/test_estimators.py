@@ -182,6 +182,7 @@ def test_gae_buys_spread_with_lambda():
     assert stds[0][1] < 0.8 * stds[2][1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["right", "wrong"])
 def test_vtrace(kind):
     spreads = []

@@ -229,6 +229,7 @@ def test_damaged_gzip(tmp_path):
         read_preferences(path)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not HH.exists(), reason="the real file is not part of the project")
 def test_hh_file():
     found = read_preferences(HH)

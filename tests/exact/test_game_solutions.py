@@ -298,6 +298,7 @@ def test_answers_that_the_reference_never_gives_are_left_out():
     np.testing.assert_allclose(logps[:, kept], inside, atol=1e-11)
 
 
+@pytest.mark.long
 def test_a_batch_of_games_is_a_loop():
     games, refs = games_of(4)
     logps = regularised_nash(games, refs, beta=0.01)

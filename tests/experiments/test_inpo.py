@@ -156,6 +156,7 @@ def test_steps_without_kl_fail_the_rate_and_the_last_policy_that_of_the_average(
     assert verdicts[HEDGE[2][0]] == "fails"
 
 
+@pytest.mark.long
 def test_a_round_of_iterative_dpo_minimises_the_dpo_loss():
     """Stationary in the population over pairs of pi, labelled by P; not so beside it."""
     with jax.enable_x64(True):

@@ -179,6 +179,7 @@ def test_a_pickle_is_refused(folder):
         read_adapter(folder / "adapter", load_model(folder / "model"))
 
 
+@pytest.mark.long
 def test_what_peft_has_no_place_for_is_named(folder):
     model = load_model(folder / "model")
     for options, message in (

@@ -148,6 +148,7 @@ def test_self_play_gradient_is_that_of_online_ipo_v2(seed):
     assert float(jnp.max(jnp.abs(want))) > 1e-2
 
 
+@pytest.mark.long
 @SEEDS
 def test_two_anchors_in_the_reference_give_the_proximal_gradient(seed):
     """Nash-MP: -E P + beta KL(. || mu) + c KL(. || pi_k) as one reference and one weight."""

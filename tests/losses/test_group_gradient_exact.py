@@ -108,6 +108,7 @@ def test_token_sums_with_the_others_as_baseline_are_exact_on_policy(loss, size):
     np.testing.assert_allclose(mean, exact_gradient(LOGITS), rtol=0, atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [2, 3])
 def test_dr_grpo_is_exact_up_to_its_constants(size):
     """(G - 1) / G from the centred advantages, 1 / L_max from the average."""

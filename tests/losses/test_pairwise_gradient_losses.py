@@ -141,6 +141,7 @@ def test_at_ratio_one_they_are_the_pairwise_gradient(loss):
     np.testing.assert_allclose(grad, plain, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.long
 def test_without_clips_v1_and_v2_have_one_gradient_and_v1_no_value():
     groups = groups_of(1)
     losses, grad = value_and_grad(partial(p3o_v1_loss, clip_eps=INF), *groups)

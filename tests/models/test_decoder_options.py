@@ -63,6 +63,7 @@ def test_documents_are_computed_as_if_they_stood_alone(kind):
         np.testing.assert_allclose(logits, cap(want @ table.T, model.config), atol=3e-4)
 
 
+@pytest.mark.long
 @EVERY
 def test_steps_continue_a_prefill(kind):
     """Prompts of 5, 3 and 1 tokens, padded on the left: each step is that of a full forward."""
@@ -158,6 +159,7 @@ def test_bfloat16_compute_is_close(kind):
     assert jnp.quantile(difference, 0.95) < 0.1  # a token near a tie of the router may move more
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_window_of_three_ends_after_three_tokens(packed):
     """Token 5 sees tokens 3, 4, 5; its derivative by every other embedding is exactly zero."""

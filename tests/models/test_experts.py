@@ -39,6 +39,7 @@ def dense(params, x, *, chosen, normalise):
     return jnp.einsum("...e,...ef,efd->...d", weights, jax.nn.silu(gate) * up, params["down"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("normalise", [True, False])
 def test_products_in_blocks_equal_dense_ones_value_and_gradient(normalise):
     module, x = draw(normalise)

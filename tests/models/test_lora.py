@@ -104,6 +104,7 @@ def test_the_sum_written_out(stabilised):
         np.testing.assert_allclose(merged[part][name], expected, rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.long
 def test_columns_have_the_length_of_their_magnitude():
     """DoRA in NumPy: m_j V_j / |V_j|, V = W + s A B, for each column over all inputs."""
     lora = make_lora(config(magnitudes=True), MODEL.axes())
@@ -223,6 +224,7 @@ def test_a_reward_model_trains_its_head_whole():
     assert float(slope["head"]["bias"]["weight"]) == pytest.approx(2.0)  # two rows
 
 
+@pytest.mark.long
 def test_a_bfloat16_base_trains_in_float32_and_exports_what_was_trained():
     base = jax.tree.map(lambda x: x.astype(jnp.bfloat16), BASE)
     lora = make_lora(config(), MODEL.axes())

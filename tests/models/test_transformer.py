@@ -84,6 +84,7 @@ def test_remat_changes_nothing():
     assert_trees_close(got, want, 1e-4)
 
 
+@pytest.mark.long
 def test_attention_in_blocks_is_attention(monkeypatch):
     """In blocks of 3, 3 and 1 of the 7 tokens, each up to its own end."""
     monkeypatch.setattr(attention, "SHORTEST_BLOCK", 1)

@@ -77,6 +77,7 @@ def test_leave_one_out_is_each_score_minus_the_mean_of_the_others():
     np.testing.assert_allclose(found, scores - others, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_reductions():
     scores = jax.random.normal(jax.random.key(0), (4, 6))
     centred, left_out = group_centred_advantages(scores), leave_one_out_advantages(scores)

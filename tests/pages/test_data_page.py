@@ -29,6 +29,8 @@ def test_the_code_prints_what_the_page_says(capsys):
         '{"prompt": "2+2?", "chosen": "4", "rejected": "5"}',
         "FittedRows(rows=[[2, 3], [4]], kept=[0, 1], dropped=0, truncated=1)",
         "3 2",
+        "[9 7 8 6] [array([9, 7]), array([8, 6])]",
+        "4 rows, 75% filled",
     ]
 
 

@@ -35,5 +35,5 @@ def test_its_table_has_every_spec():
         *("exact_reward", "math_reward", "code_reward", "regex_reward", "chat_reward"),
         *("load_function", "https://..."),
     }
-    assert len(specs) == 9
+    assert len(specs) == 10
     assert [spec for spec in specs if f"`{spec}`" not in PAGE] == []

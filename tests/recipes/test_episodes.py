@@ -231,6 +231,7 @@ def test_a_step_that_raises_stops_with_the_number_of_the_prompt(tmp_path):
         improve(tmp_path / "run", step_task(breaks), rloo(LAB, samples=2), steps=3)
 
 
+@pytest.mark.long
 def test_wrong_options_are_named(tmp_path):
     method = rloo(LAB, samples=2)
     with pytest.raises(ValueError, match=r"episode_length must be in \[6, inf\), got 5"):

@@ -66,6 +66,7 @@ def test_a_reward_model_without_a_finite_score_names_the_prompt():
         measure(LAB, TASK, REF, REF, INDICES, KEY, reward=SCORES * jnp.nan)
 
 
+@pytest.mark.long
 def test_answers_that_the_task_left_out_do_not_count_in_means():
     mute = TASK._replace(score=lambda i, answers: {"s": [None, *range(len(answers) - 1)]})
     found = measure(LAB, mute, REF, REF, INDICES, KEY)

@@ -118,6 +118,7 @@ def test_raw_logps_are_the_policys():
     assert np.max(np.abs(rollout.sampling_token_logps - rollout.token_logps)) > 0.1
 
 
+@pytest.mark.long
 def test_without_filters_both_logps_agree_and_greedy_is_certain():
     rollout = answers()
     np.testing.assert_allclose(rollout.token_logps, rollout.sampling_token_logps, atol=1e-6)

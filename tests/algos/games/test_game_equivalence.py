@@ -136,6 +136,7 @@ def test_online_ipo_against_the_average_is_fictitious_play(seed):
     close(got, descend(prefs, ref, old, mean, eta=ETA, beta=BETA))
 
 
+@pytest.mark.long
 @SEEDS
 def test_two_steps_of_online_ipo_from_one_policy_are_egpo(seed):
     prefs, ref, old, *_ = drawn(seed)

@@ -119,6 +119,7 @@ def test_self_play_and_the_moving_average_are_policy_gradient_rows():
     close(state.memory, 0.9 * table(OTHER) + 0.1 * state.train.params)
 
 
+@pytest.mark.long
 def test_nash_md_pg_plays_the_mixture_with_the_reference():
     foe = Opponent(mix=lambda params: 0.75 * params[0][0] + 0.25 * params[1][0])
     arena = toy.arena(toy.listed(toy.ANSWERS[:, None]), foe.judge, ETA)

@@ -190,6 +190,7 @@ def test_a_queue_that_is_there_from_the_start_changes_no_round():
     same(states[1:], expected[1:])
 
 
+@pytest.mark.long
 def test_a_round_of_iterative_dpo_by_hand():
     """Two steps of DPO on one winner and one loser, the second from where the first ended.
 
