@@ -16,10 +16,10 @@ from rlhf_jax.serving.requests import prompt_text
 from rlhf_jax.serving.texts import TextStream
 
 HELP = """\
-/system TEXT   another system prompt, from the start
-/reset         from the start
+/system TEXT   start again with another system prompt
+/reset         start again
 /save FILE     add the dialogue to a file that rlhf sft reads
-/set NAME X    temperature, top_p or max_tokens
+/set NAME X    change temperature, top_p or max_tokens
 /quit          or end of file; Ctrl-C ends an answer"""
 NUMBERS = {"temperature": float, "top_p": float, "max_tokens": int}
 

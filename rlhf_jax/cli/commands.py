@@ -37,9 +37,7 @@ def _data(line: str, module: str, options: str) -> Command:
 
 
 COMMANDS = {
-    "init": Command(
-        _FITS, "a new model to train from scratch", "rlhf_jax.cli.init", "Init", "init"
-    ),
+    "init": Command(_FITS, "a new model with random weights", "rlhf_jax.cli.init", "Init", "init"),
     "sft": Command(
         _FITS, "supervised fine-tuning on answers or a text file", _OFFLINE, "SFT", "sft"
     ),
@@ -72,12 +70,12 @@ COMMANDS = {
     "selfplay": Command(
         _SAMPLES, "any preference game, by --method NAME", _GAMES, "SelfPlay", "train_selfplay"
     ),
-    "nash-md": _game("wins against a mixture with the start", "nash-md"),
+    "nash-md": _game("Nash mirror descent: wins against a mixture with the first model", "nash-md"),
     "nash-mp": _game("Nash mirror prox: two half rounds of policy gradients", "nash-mp"),
     "egpo": _game("extragradient on regressions of win rates", "egpo"),
     "inpo": _game("iterative Nash policy optimisation: a regression a round", "inpo"),
-    "mnpo": _game("the same, anchored at several past policies", "mnpo"),
-    "spo": _game("win rates over the other answers of a group", "spo"),
+    "mnpo": _game("multiplayer Nash preference optimisation: several past policies", "mnpo"),
+    "spo": _game("self-play: win rates over the other answers of a group", "spo"),
     "sample": Command(_TOOLS, "answers of a model", "rlhf_jax.cli.tools", "Sample", "sample"),
     "eval": Command(
         _TOOLS,
@@ -87,19 +85,23 @@ COMMANDS = {
         "evaluate",
     ),
     "split": Command(
-        _TOOLS, "rows to train on and rows held out", "rlhf_jax.cli.split", "Split", "split"
+        _TOOLS, "a file into training and held-out rows", "rlhf_jax.cli.split", "Split", "split"
     ),
     "convert": Command(
-        _TOOLS, "another precision, other files", "rlhf_jax.cli.tools", "Convert", "convert"
+        _TOOLS, "a model in another precision", "rlhf_jax.cli.tools", "Convert", "convert"
     ),
     "chat": Command(_TOOLS, "talk to a model", "rlhf_jax.cli.chat", "Chat", "chat"),
     "serve": Command(_TOOLS, "an OpenAI-compatible server", "rlhf_jax.cli.serve", "Serve", "serve"),
     "merge": Command(
-        _TOOLS, "an adapter into its model; several models", "rlhf_jax.cli.merge", "Merge", "merge"
+        _TOOLS,
+        "an adapter and its model, or several models",
+        "rlhf_jax.cli.merge",
+        "Merge",
+        "merge",
     ),
     "label": Command(
         "Give feedback",
-        "a local page that asks people which answer is better",
+        "a local page where people judge answers",
         "rlhf_jax.cli.label",
         "Label",
         "label",
@@ -112,6 +114,7 @@ COMMANDS = {
 EXAMPLES = """\
   rlhf sft --model Qwen2.5-0.5B --data stories.txt --out runs/sft
   rlhf dpo --model runs/sft/model --data pairs.jsonl --out runs/dpo --epochs 1
+  rlhf run runs/dpo/config.json --out runs/longer --epochs 3
   rlhf data audit pairs.jsonl test.jsonl --html audit.html
 """
 

@@ -51,7 +51,7 @@ class Init:
     vocab_size: int = 1024
     """Tokens of a new tokenizer, at most."""
     like: Path | None = None
-    """Hugging Face folder, of which no weights are read."""
+    """Hugging Face folder with the shape; its weights are not read."""
     size: Size = field(default=Size())
     seed: int = 0
     """Of the weights."""

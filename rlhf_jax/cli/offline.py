@@ -35,16 +35,16 @@ from rlhf_jax.recipes.rows import Records
 class SFT:
     """Supervised fine-tuning: maximum likelihood of the answers, given their prompts.
 
-    Data: rows of a prompt and an answer, dialogues, or a text file, the documents of which are
-    separated by blank lines or <|endoftext|>.
+    Data: rows of a prompt and an answer, dialogues, or a text file with blank lines or
+    <|endoftext|> between its documents.
     """
 
     model: Model
     rows: Rows
     padding: Padding = field(default=Padding())
     pack: int = 0
-    """Tokens of a row that several answers share, which --batch-size then counts; attention stays
-    within an answer. 0 for one answer a row."""
+    """Tokens of a row that several answers share; --batch-size then counts such rows, and attention
+    stays within an answer. 0 for one answer a row."""
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=3e-4))
     output: Output
@@ -83,7 +83,7 @@ def sft(command: str, options: SFT) -> None:
 class Preference:
     """DPO, IPO, SimPO or any other loss of pairs of answers.
 
-    Data: pairs of a chosen and a rejected answer; see docs/commands.md for the formats.
+    Data: pairs of a chosen and a rejected answer; see docs/data.md for the formats.
     """
 
     model: Model
@@ -133,9 +133,9 @@ def train_preference(command: str, options: Preference) -> None:
 class Reward:
     """A reward model: a new head on the model's trunk, exported as a classifier with one label.
 
-    --kind outcome scores whole answers, by Bradley-Terry on pairs as of preference. --kind process
-    scores each step of an answer, by binary cross-entropy on steps with labels. Numbers on
-    pairs stand beside those of two baselines: length, and n-grams fitted by the same loss.
+    --kind outcome scores whole answers, by Bradley-Terry on pairs. --kind process scores each step
+    of an answer, by binary cross-entropy on steps with labels. On pairs, two baselines are
+    measured too: length, and n-grams fitted by the same loss.
     """
 
     model: Model

@@ -74,8 +74,8 @@ class Job:
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
     completions_every: int = 10
-    """Steps from one whose answers go to completions.html and completions.jsonl to the next; 0
-    writes none."""
+    """Answers of every so many steps go to completions.html and completions.jsonl; 0 writes
+    none."""
     output: Output
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class Reuse:
     """How often a batch of answers is learned from."""
 
     passes: int = 1
-    """Over each batch."""
+    """Passes over each batch."""
     minibatches: int = 1
     """Gradient steps in each pass."""
 

@@ -24,13 +24,13 @@ class Model:
     answer_length: int = 512
     """Tokens of an answer, at most, its stop token included."""
     long_prompts: LengthPolicy = "truncate_left"
-    """What becomes of rows with a longer prompt: error, drop, or truncate on one side; counted."""
+    """Rows with a longer prompt: error, drop them, or truncate on one side; a note counts them."""
     long_answers: LengthPolicy = "truncate_right"
-    """What becomes of rows with a longer answer."""
+    """Rows with a longer answer, likewise."""
     seed: int = 0
-    """Of every draw and order."""
+    """Of all random draws and of the order of rows."""
     model_parallel: int = 1
-    """Devices that share one copy of the parameters; must divide their number."""
+    """Devices that share one copy of the parameters; must divide the number of devices."""
 
     def __post_init__(self) -> None:
         check_fields(self, "[1, inf)", "prompt_length", "answer_length", "model_parallel")
@@ -46,7 +46,7 @@ class Adapter:
     lora_alpha: float = 16.0
     """The change is scaled by alpha / rank."""
     lora_targets: tuple[str, ...] = ("*/query", "*/key", "*/value", "*/out")
-    """Patterns of the weights that get one; */gate, */up and */down are those of the MLP."""
+    """Patterns of the weights that are changed; */gate, */up and */down are the MLP's."""
 
     def __post_init__(self) -> None:
         check_fields(self, "[0, inf)", "lora_rank")
@@ -58,7 +58,7 @@ class Optimizer:
     """The optimizer: AdamW, a short warm-up, then a cosine to a tenth, gradients clipped to 1."""
 
     steps: int | None = None
-    """Updates in all; by default as many as `--epochs` take."""
+    """Updates in all; by default as many as --epochs needs."""
     epochs: float = 1.0
     """Passes over the training rows, where --steps is not given."""
     batch_size: int = 16
@@ -66,7 +66,7 @@ class Optimizer:
     micro_batches: int = 1
     """Parts of each update: the same step in less memory."""
     learning_rate: float = 1e-4
-    """The highest of the schedule, in (0, 1]."""
+    """The highest rate of the schedule, in (0, 1]."""
     save_every: int = 100
     """Updates between checkpoints; 0 saves only at the end and when stopped."""
 
@@ -88,7 +88,7 @@ class Output:
     resume: bool = False
     """Go on with the run in --out from its last checkpoint, or show a finished one again."""
     log: tuple[Tracker, ...] = ()
-    """Where metrics also go, besides metrics.jsonl and TensorBoard events in --out."""
+    """Services that get the metrics too, besides metrics.jsonl and TensorBoard events in --out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +96,11 @@ class Rows:
     """The data."""
 
     data: Path
-    """Training rows: JSON lines, an array, gz, Parquet or a folder; see docs/commands.md."""
+    """Training rows: JSON lines, an array, gz, zst, Parquet or a folder; see docs/data.md."""
     heldout: float = 0.05
-    """Share of the rows in [0, 0.5] that is not trained on, or..."""
+    """Share of the rows, in [0, 0.5], that is not trained on but measured."""
     heldout_data: Path | None = None
-    """... a file of its own."""
+    """A file of rows to measure on, in place of --heldout."""
 
     def __post_init__(self) -> None:
         check_fields(self, "[0, 0.5]", "heldout")
@@ -108,11 +108,11 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Padding:
-    """Columns without a token."""
+    """How much of a batch is padding."""
 
     buckets: int | None = None
-    """Lengths of rows, at most: rows of similar length make a batch, and the step is compiled for
-    each length. 1 pads every row to the longest; by default up to 4, where the rows are enough."""
+    """Number of lengths, at most: a batch has rows of similar length, and the step is compiled for
+    each length. 1 pads every row to the longest; by default up to 4, if there are enough rows."""
 
     def __post_init__(self) -> None:
         if self.buckets is not None:
@@ -137,18 +137,18 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """Prompts, and what answers to them are worth."""
+    """Prompts, and the scores of answers to them."""
 
     prompts: Path = field()
     """Prompts: JSON lines with a field "prompt" or "messages", or a text file, one a line."""
     reward: tuple[str, ...] = ()
-    """What scores an answer: module:function, a reward model's folder or a verifier; several
-    are added, each as weight*reward."""
+    """The score of an answer: module:function, a reward model's folder or a verifier; of several
+    the sum, with weights as in 0.5*exact."""
     judge: str | None = None
-    """What says which of two answers is better, in place of rewards, which are then only measured:
-    https://ADDRESS/v1#MODEL, asked in both orders, or module:function."""
+    """Says which of two answers is better: http://ADDRESS/v1#MODEL, asked in both orders, or
+    module:function. Rewards are then measured and not trained on."""
     heldout: float = 0.1
-    """Share of the prompts in (0, 0.5] that is not trained on, for the measurements."""
+    """Share of the prompts, in (0, 0.5], that is not trained on but measured."""
 
     def __post_init__(self) -> None:
         check_fields(self, "(0, 0.5]", "heldout")

@@ -1,4 +1,4 @@
-"""Commands that train nothing: sample, eval, convert."""
+"""Commands that train nothing: sample, convert."""
 
 import json
 import sys
