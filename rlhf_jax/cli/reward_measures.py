@@ -103,21 +103,6 @@ def _binned(margins: np.ndarray) -> _Bins:
     return _Bins(confidence.sum(-1), member, right - confidence)
 
 
-_bin_each = jax.jit(jax.vmap(lambda probs: calibration_error(probs, jnp.ones_like(probs))[1]))
-
-
-def _binned(margins: np.ndarray) -> _Bins:
-    """Each pair as a bin of its own."""
-    probs = jnp.asarray(expit(margins), jnp.float32)[:, None]
-    confidence, right, member = np.moveaxis(np.asarray(_bin_each(probs), float), -1, 0)
-    return _Bins(confidence.sum(-1), member, right - confidence)
-
-
-def _calibration(margins: np.ndarray) -> jax.Array:
-    probs = jnp.asarray(expit(margins), jnp.float32)
-    return calibration_error(probs, jnp.ones_like(probs))[1]
-
-
 def _error_if_calibrated(bins: _Bins) -> float:
     """Mean calibration error over DRAWS of the outcomes."""
     draws = np.random.default_rng(0).random((DRAWS, len(bins.confidence))) < bins.confidence
