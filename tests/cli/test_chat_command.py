@@ -74,13 +74,13 @@ def test_a_dialogue_is_answered_saved_and_begun_again(monkeypatch, capsys, tmp_p
     lines = ["/set temperature 0", "hi", "//hi", f"/save {path}", "/system Be brief.", "hi"]
     lines += [f"/save {path}", "/reset", f"/save {path}", "/nothing", "/set colour 1", "<eos>"]
     found = talk(monkeypatch, capsys, folder, [*lines, "/set top_p 2", "/quit", "unread"])
-    assert len(found.out.splitlines()) == 3
+    assert len(found.out.splitlines()) == 4
     rows = [json.loads(line)["messages"] for line in path.read_text().splitlines()]
     assert [m["role"] for m in rows[0]] == ["user", "assistant"] * 2
     assert [m["content"] for m in rows[0]][::2] == ["hi", "/hi"]
     assert [m["content"] for m in rows[0]][1::2] == found.out.splitlines()[:2]
     assert rows[1][0] == {"role": "system", "content": "Be brief."}
-    assert len(read_rows(path, kind="answers").records) == 2
+    assert read_rows(path, kind="answers").rows == 2
     for message in ("nothing has been said", "no /nothing", "/set knows", "top_p must be in"):
         assert message in found.err
 

@@ -125,8 +125,8 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path, model, prompts, mi
 def test_eval_compares_two_models_also_at_equal_lengths(tmp_path, model, prompts, mine):
     """A model against itself: the same draws, so all are ties."""
     words = ("eval", "--model", model, "--prompts", prompts, "--against", model, "--total", "12")
-    out = tmp_path / "numbers.json"
     for given in (("--judge", "my_runs:longer"), ("--reward", "my_runs:letters")):
+        out = tmp_path / f"{given[0]}.json"
         assert run(*words, *given, "--answer-length", "3", "--out", out) == 0
         found = json.loads(out.read_text())
         assert found["win rate"][0] == pytest.approx(0.5)
