@@ -53,7 +53,7 @@ def commands(page):
 
 @pytest.mark.long
 def test_every_command_of_the_pages_leaves_a_model(folder):
-    (folder / "rewards.py").write_text(blocks("from_trl.md", "python rewards.py")[0])
+    (folder / "brevity.py").write_text(blocks("from_trl.md", "python brevity.py")[0])
     lines = commands("from_trl.md")
     assert len(lines) == 6
     assert set(commands("from_tunix.md")) <= set(lines)
