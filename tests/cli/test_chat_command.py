@@ -74,6 +74,7 @@ def test_a_dialogue_is_answered_saved_and_begun_again(monkeypatch, capsys, tmp_p
     lines = ["/set temperature 0", "hi", "//hi", f"/save {path}", "/system Be brief.", "hi"]
     lines += [f"/save {path}", "/reset", f"/save {path}", "/nothing", "/set colour 1", "<eos>"]
     found = talk(monkeypatch, capsys, folder, [*lines, "/set top_p 2", "/quit", "unread"])
+    # A special token that is typed is text: <eos> is answered like the three before it.
     assert len(found.out.splitlines()) == 4
     rows = [json.loads(line)["messages"] for line in path.read_text().splitlines()]
     assert [m["role"] for m in rows[0]] == ["user", "assistant"] * 2
