@@ -252,8 +252,10 @@ def option(
 def run_one(request: Request) -> int:
     """Runs one experiment to its exit code: 0, 3, 130 or 143; expected errors end in one line."""
     config = make_config(request)
+    from rlhf_jax.training.compiles import keep_programs
     from rlhf_jax.training.errors import Interrupted, UserError
 
+    keep_programs()
     try:
         return execute(request, config, request.folder())
     except Interrupted as stopped:

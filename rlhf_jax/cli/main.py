@@ -1,7 +1,6 @@
 """From `sys.argv` to an exit code: 0 done, 2 bad usage or input, 1 a failure, 130 interrupted."""
 
 import importlib
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -46,6 +45,7 @@ def _run(command: str, flags: list[str]) -> int:
     found = COMMANDS[command]
     module = importlib.import_module(found.module)
     options = parse(getattr(module, found.options), flags, command)
+    from rlhf_jax.training.compiles import keep_programs
     from rlhf_jax.training.errors import Interrupted, UserError
 
     keep_programs()
@@ -60,21 +60,6 @@ def _run(command: str, flags: list[str]) -> int:
         print("\nstopped without saving. To go on: add --resume", file=sys.stderr)
         return 128 + next(iter(stopped.args), signal.SIGINT)
     return 0
-
-
-def keep_programs() -> None:
-    """Compiled programs are kept for the next command, unless JAX_COMPILATION_CACHE_DIR is set.
-
-    They go to $XDG_CACHE_HOME/rlhf_jax/jax, by default in ~/.cache.
-    """
-    import jax
-
-    chosen = getattr(jax.config, "jax_compilation_cache_dir", None)  # by the variable or a caller
-    if chosen is not None:
-        return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(folder / "rlhf_jax" / "jax"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def _complain(error: Exception, code: int) -> int:

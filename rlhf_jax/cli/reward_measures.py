@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from rlhf_jax.cli.data import dialogue_numbers, text_of
 from rlhf_jax.cli.measures import Numbers, bootstrapped
@@ -80,7 +80,7 @@ def margin_quality(margins: np.ndarray, groups: np.ndarray) -> Numbers:
 
 def reliability(margins: np.ndarray) -> dict[str, Any]:
     """Number of "pairs", and "bins" as of `calibration_error`."""
-    probs = jnp.asarray(expit(margins), jnp.float32)
+    probs = jnp.asarray(scipy.special.expit(margins), jnp.float32)
     bins = calibration_error(probs, jnp.ones_like(probs))[1]
     return {"pairs": len(margins), "bins": np.asarray(bins).tolist()}
 
@@ -98,7 +98,7 @@ _bin_each = jax.jit(jax.vmap(lambda probs: calibration_error(probs, jnp.ones_lik
 
 def _binned(margins: np.ndarray) -> _Bins:
     """Each pair as a bin of its own."""
-    probs = jnp.asarray(expit(margins), jnp.float32)[:, None]
+    probs = jnp.asarray(scipy.special.expit(margins), jnp.float32)[:, None]
     confidence, right, member = np.moveaxis(np.asarray(_bin_each(probs), float), -1, 0)
     return _Bins(confidence.sum(-1), member, right - confidence)
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 
 from rlhf_jax.cli.arguments import flat
 from rlhf_jax.cli.options import Adapter, Model, Output, Sampling
-from rlhf_jax.cli.pages import write_report
 from rlhf_jax.data.chat import with_turn_end
 from rlhf_jax.hf import Pretrained, load_model, read_config, save_model
 from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
@@ -217,6 +216,9 @@ def finish(
       beside: "numbers" that are measured after the training only, and "reliability": name ->
         number of "pairs" and "bins", as of `calibration_error`.
     """
+    # Here, because matplotlib takes a second to import, and the first step need not wait for it.
+    from rlhf_jax.cli.pages import write_report
+
     later = {name: {"after": value} for name, value in beside.get("numbers", {}).items()}
     numbers = {name: dict(found) for name, found in {**numbers, **later}.items()}
     folder = run.out / "model"

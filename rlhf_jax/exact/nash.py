@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float64, Int
-from scipy.optimize import linprog
 
 from rlhf_jax.envs.games import check_prefs
 
@@ -171,7 +171,7 @@ def _maximise(skew: np.ndarray, weights: np.ndarray, lead: float) -> np.ndarray:
     if lead:
         rows.append(np.hstack([skew, np.zeros((n, 1))]))
     constraints = np.vstack(rows)
-    result = linprog(
+    result = scipy.optimize.linprog(
         np.r_[np.zeros(n), -1.0],
         A_ub=constraints,
         b_ub=np.zeros(len(constraints)),

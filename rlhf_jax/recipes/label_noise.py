@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from rlhf_jax.data.audit import AuditFile, Finding
 from rlhf_jax.data.audit.findings import Sample, once
@@ -75,7 +75,7 @@ def _estimate(
     judgements: Sequence[Judgement], openings: Sequence[str], margins: np.ndarray
 ) -> LabelNoise:
     """Confident learning on P(label) = sigmoid(margin)."""
-    probs = expit(margins.astype(float))
+    probs = scipy.special.expit(margins.astype(float))
     confident, flipped = confident_labels(probs, np.array([x.label for x in judgements]))
     groups = np.unique(openings, return_inverse=True)[1]
     right = np.where(margins == 0, 0.5, margins > 0)

@@ -6,15 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from rlhf_jax.data.store import Field, build, open_source
 from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts, stage_key, wrapped
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.recipes.task import Task, check_single_turn
 from rlhf_jax.recipes.tokens import text_prompt
 from rlhf_jax.training import Run, UserError, check_stop, progress_bar, tree_digest
 from rlhf_jax.types import Params
-
-TEXT = Field("text")
 
 
 def sample_pairs(
@@ -62,16 +59,25 @@ def sample_pairs(
             f"pairs: none of the {len(indices)} {split} pairs is left: in each an answer is empty, "
             f"or the teacher has no preference; {remedy}"
         )
-    fields = dict.fromkeys((*text_prompt(prompts[0]), "chosen", "rejected"), TEXT)
-    fields |= dict.fromkeys(labels.columns, Field("float32"))
+    store = _store()
+    texts = (*text_prompt(prompts[0]), "chosen", "rejected")
+    fields = dict.fromkeys(texts, store.Field("text"))
+    fields |= dict.fromkeys(labels.columns, store.Field("float32"))
     known = {"seed": lab.seed, "prompts": len(indices), "policy": tree_digest(params), **facts}
-    build(name, {split: rows}, fields=fields, data_dir=run.out / "data", config=known)
+    store.build(name, {split: rows}, fields=fields, data_dir=run.out / "data", config=known)
     return open_pairs(run.out / "data", name, split)
 
 
 def open_pairs(folder: Path, name: str, split: str) -> Records:
     """The records that `sample_pairs` wrote."""
-    return open_source(folder, name, split)
+    return _store().open_source(folder, name, split)
+
+
+def _store() -> Any:
+    """`data.store`, imported here because TFDS is slow to import, and few recipes need it."""
+    from rlhf_jax.data import store
+
+    return store
 
 
 def _draw_two(

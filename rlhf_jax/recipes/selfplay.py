@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy.special import expit
+import scipy
 
 from rlhf_jax.algos.selfplay import AnswerMethod, AnswerState, Arena
 from rlhf_jax.checks import check_range
@@ -279,7 +279,7 @@ def task_judge(lab: LanguageLab, task: Task, *, beta: float) -> Judge:
 
     def compare(indices: np.ndarray, *sides: Sequence[str]) -> list[float | None]:
         first, second = (overall(task, score_answers(task, indices, side)) for side in sides)
-        prefs = expit(beta * (first - second))
+        prefs = scipy.special.expit(beta * (first - second))
         return [None if math.isnan(pref) else pref for pref in prefs.tolist()]
 
     return decoded_judge(lab, compare)

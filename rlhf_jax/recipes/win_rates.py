@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
+import scipy
 
 from rlhf_jax.data.reward_bench import BenchItem
 
@@ -43,16 +42,16 @@ def length_controlled_win_rate(prefs: np.ndarray, length_gaps: np.ndarray) -> li
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = features @ weights
         value = np.logaddexp(0, logits).sum() - wins @ logits + 0.5 * RIDGE * weights @ weights
-        return value, features.T @ (expit(logits) - wins) + RIDGE * weights
+        return value, features.T @ (scipy.special.expit(logits) - wins) + RIDGE * weights
 
-    weights = minimize(loss, np.zeros(2), jac=True, method="BFGS").x
-    probs = expit(features @ weights)
+    weights = scipy.optimize.minimize(loss, np.zeros(2), jac=True, method="BFGS").x
+    probs = scipy.special.expit(features @ weights)
     slopes = np.zeros((len(prefs), 2))
     np.add.at(slopes, prompts, features * (wins - probs)[:, None])
     curvature = (features * (probs * (1 - probs))[:, None]).T @ features + RIDGE * np.eye(2)
     inverse = np.linalg.inv(curvature)
     error = np.sqrt((inverse @ slopes.T @ slopes @ inverse)[0, 0])
-    return expit(weights[0] + 1.96 * error * np.array([0, -1, 1])).tolist()
+    return scipy.special.expit(weights[0] + 1.96 * error * np.array([0, -1, 1])).tolist()
 
 
 def bench_credits(items: Sequence[BenchItem], scores: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
 
 from rlhf_jax.reports.plots import Series
 
@@ -56,7 +56,7 @@ def band(
     if count == 1:
         return Series(x, middle)
     if spread == "t":
-        half = student.ppf(0.975, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
+        half = scipy.stats.t.ppf(0.975, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
         low, high = middle - half, middle + half
     else:
         low, high = np.quantile(values, QUANTILES[spread], axis=0)

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest
-from scipy.stats import t as student
 
 from rlhf_jax.reports.claims import Claim
 
@@ -23,7 +22,7 @@ def mean_interval(x: ArrayLike) -> Interval:
     x = np.ravel(np.asarray(x, float))
     if x.size < 2:
         return np.nan, np.nan
-    half = student.ppf(0.975, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size)
+    half = scipy.stats.t.ppf(0.975, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size)
     return float(x.mean() - half), float(x.mean() + half)
 
 
@@ -37,7 +36,7 @@ def grouped_mean_interval(x: ArrayLike, groups: ArrayLike) -> Interval:
     x, count = np.ravel(np.asarray(x, float)), len(np.unique(groups))
     if count < 2:
         return np.nan, np.nan
-    half = student.ppf(0.975, count - 1) * group_error(x, groups)
+    half = scipy.stats.t.ppf(0.975, count - 1) * group_error(x, groups)
     return float(x.mean() - half), float(x.mean() + half)
 
 
@@ -64,7 +63,7 @@ def share_interval(hits: ArrayLike) -> Interval:
     Reference: Clopper and Pearson 1934, Biometrika 26.
     """
     hits = np.ravel(np.asarray(hits, bool))
-    found = binomtest(int(hits.sum()), hits.size).proportion_ci(method="exact")
+    found = scipy.stats.binomtest(int(hits.sum()), hits.size).proportion_ci(method="exact")
     return float(found.low), float(found.high)
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
 
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim
@@ -133,7 +133,7 @@ def fit_rate(
     slopes, levels = fits.T
     half = np.nan
     if len(slopes) > 1:
-        half = student.ppf(0.975, len(slopes) - 1) * slopes.std(ddof=1) / np.sqrt(len(slopes))
+        half = scipy.stats.t.ppf(0.975, len(slopes) - 1) * slopes.std(ddof=1) / np.sqrt(len(slopes))
     mean = slopes.mean()
     return Rate(law, float(mean), float(mean - half), float(mean + half), slopes, levels)
 

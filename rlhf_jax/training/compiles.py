@@ -1,8 +1,13 @@
-"""How often a run compiles: XLA compiles a program anew for every shape of its arguments."""
+"""How often a run compiles, and where its programs are kept for the next one.
 
+XLA compiles a program anew for every shape of its arguments.
+"""
+
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -58,3 +63,17 @@ def counting_compiles() -> Generator[Compiles]:
         yield found
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def keep_programs() -> None:
+    """Compiled programs are kept for the next process, unless JAX_COMPILATION_CACHE_DIR is set.
+
+    They go to $XDG_CACHE_HOME/rlhf_jax/jax, by default in ~/.cache. All are kept: a first step
+    needs dozens of small ones, which together take as long as the large one.
+    """
+    config: Any = jax.config  # its fields are made at run time
+    if config.jax_compilation_cache_dir is not None:  # by the variable or a caller
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(folder / "rlhf_jax" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,9 +17,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # ty: ignore  # made at run time
-from tensorboardX.summary import scalar
 
 from rlhf_jax.training.errors import ResultsError, naming_full_disk
 
@@ -44,7 +40,7 @@ class MetricWriter:
 
     folder: Path
     rows: BinaryIO
-    events: dict[str, EventsWriter] = field(default_factory=dict)
+    events: dict[str, Any] = field(default_factory=dict)
     now: dict[str, Any] = field(
         default_factory=lambda: {"digest": hashlib.sha256(), "muted": False}
     )
@@ -72,6 +68,7 @@ def write_metrics(
     """
     if writer.now["muted"]:
         return
+    found: list[tuple[int, dict[str, float]]] = []
     with naming_full_disk(writer.folder):
         for step, metrics in rows:
             values = {name: as_number(value) for name, value in metrics.items()}
@@ -84,8 +81,10 @@ def write_metrics(
             line = (json.dumps(row, allow_nan=False) + "\n").encode()
             writer.rows.write(line)
             writer.now["digest"].update(line)
-            finite = {name: value for name, value in values.items() if math.isfinite(value)}
-            _write_event(writer, stage, step, finite)
+            found.append((step, {name: x for name, x in values.items() if math.isfinite(x)}))
+        writer.rows.flush()
+        for step, finite in found:
+            _tensorboard().write_scalars(_events(writer, stage), step, finite)
             for track in writer.trackers:
                 track(stage, step, finite)
 
@@ -147,11 +146,7 @@ def rewind(writer: MetricWriter, rows: RowsPrefix, *, stage: str, step: int) -> 
     writer.now["digest"] = _digest(writer, rows.length)
     if not (writer.folder / "tensorboard" / stage).exists():
         return
-    start = Event(
-        session_log=SessionLog(status=SessionLog.START), step=step + 1, wall_time=time.time()
-    )
-    # At a START event TensorBoard drops the events that it has read from this step on.
-    _events(writer, stage).write_event(start)
+    _tensorboard().hide_from(_events(writer, stage), step + 1)
 
 
 def close_writer(writer: MetricWriter) -> None:
@@ -178,23 +173,15 @@ def _digest(writer: MetricWriter, length: int) -> Any:
     return hasher
 
 
-def _write_event(
-    writer: MetricWriter, stage: str, step: int, values: Mapping[str, float | int]
-) -> None:
-    events = _events(writer, stage)
-    for name, value in values.items():
-        summary = scalar(name, value)
-        events.write_event(Event(summary=summary, step=step, wall_time=time.time()))
-
-
-def _events(writer: MetricWriter, stage: str) -> EventsWriter:
+def _events(writer: MetricWriter, stage: str) -> Any:
     """The event file of the stage in this session, created on first use."""
     if stage not in writer.events:
-        folder = writer.folder / "tensorboard" / stage
-        folder.mkdir(parents=True, exist_ok=True)
-        # tensorboardX names files by whole seconds, which two sessions may share.
-        suffix = f".{os.getpid()}.{time.monotonic_ns()}"
-        # It would take a relative path "gs:x" for a cloud bucket.
-        path = (folder / "events").absolute()
-        writer.events[stage] = EventsWriter(str(path), suffix)
+        writer.events[stage] = _tensorboard().open_events(writer.folder / "tensorboard" / stage)
     return writer.events[stage]
+
+
+def _tensorboard() -> Any:
+    """`training.events`, which is slow to import."""
+    from rlhf_jax.training import events
+
+    return events

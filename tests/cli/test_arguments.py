@@ -6,7 +6,6 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,7 +13,6 @@ from rlhf_jax import losses
 from rlhf_jax.cli.arguments import BadArguments, flags, flat, option_names, parse, read_config
 from rlhf_jax.cli.commands import COMMANDS
 from rlhf_jax.cli.losses import PAIR_LOSSES, named_loss
-from rlhf_jax.cli.main import keep_programs
 from rlhf_jax.cli.measures import distinct, token_loss, variety
 from rlhf_jax.cli.offline import Preference
 from rlhf_jax.cli.rewards import named_reward
@@ -116,21 +114,6 @@ def test_variety_and_perplexity_by_hand():
         for more in (0.0, 4 * np.log(2))
     )
     assert np.exp(twice - one) == pytest.approx(2.0)
-
-
-def test_compiled_programs_are_kept_where_nobody_has_chosen_a_folder(monkeypatch, tmp_path):
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    keep_programs()
-    assert [getattr(jax.config, name) for name in names] == before
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    try:
-        jax.config.update(names[0], None)
-        keep_programs()
-        assert getattr(jax.config, names[0]) == str(tmp_path / "rlhf_jax" / "jax")
-    finally:
-        for name, value in zip(names, before, strict=True):
-            jax.config.update(name, value)
 
 
 def test_the_page_has_every_command_and_no_flag_that_does_not_exist():

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import expit
 
 from rlhf_jax.envs.shop.answers import split_words
 from rlhf_jax.envs.shop.scorer import AXES, Score
@@ -111,7 +111,7 @@ def group_prefs(
         raise ValueError(f"beta must be >= 0, got {beta}")
     if np.isinf(beta):
         return majority_prefs(utilities, shares)
-    return _weighed(expit(beta * _differences(utilities)), shares)
+    return _weighed(scipy.special.expit(beta * _differences(utilities)), shares)
 
 
 def _differences(utilities: ArrayLike) -> np.ndarray:
