@@ -54,13 +54,13 @@ def _count(table: np.ndarray, sizes: Large) -> int:
 
 def _dense(states: int, sizes: Large, turns: int, grown: dict[int, float]) -> list[Goal]:
     """One MDP; a sweep reads its table once."""
-    world = dense((), states)
+    world = dense((), states, apart=True)
     table = world.transitions
     count = _count(table, sizes)
     runs = {
         ONE: library.sweeps(world, count=count, split=False),
         ALL: library.sweeps(world, count=count, split=True),
-        NUMPY: partial(peers.numpy_values, world, sweeps=count),
+        NUMPY: partial(peers.numpy_values, world, sweeps=count, shifted=True),
     }
     apart = _apart(runs)
     read = threads_reading(table, len(os.sched_getaffinity(0)))

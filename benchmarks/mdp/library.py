@@ -13,7 +13,6 @@ from rlhf_jax.exact import discounted_mdp
 from rlhf_jax.exact.value_iteration import SparseTransitions, policy_evaluation, value_iteration
 
 Run = Callable[[], np.ndarray]
-TOGETHER, APART = "library, all at once", "library, one by one"
 
 
 def mesh() -> Mesh:
@@ -36,33 +35,47 @@ def on_all_devices(solve: Callable, *arrays: np.ndarray, by_one: bool = False) -
 
 
 def plans(world: Dense, *, tolerance: float) -> dict[str, Run]:
-    """Value iteration in both orders."""
+    """Optimal values, by value iteration and by policy iteration."""
 
-    def solve(transitions, rewards):
-        found = value_iteration(transitions, rewards, gamma=GAMMA, tolerance=tolerance)
+    def swept(transitions, rewards):
+        return value_iteration(transitions, rewards, gamma=GAMMA, tolerance=tolerance).values
+
+    def solved(transitions, rewards):
+        return discounted_mdp.optimal(_mdp(transitions, rewards)).values
+
+    return _orders({"sweeps": swept, "solves": solved}, world.transitions, world.rewards)
+
+
+def evaluations(world: Dense, logps: np.ndarray, *, tolerance: float) -> dict[str, Run]:
+    """Values of a policy."""
+
+    def swept(transitions, rewards, logps):
+        found = policy_evaluation(transitions, rewards, logps, gamma=GAMMA, tolerance=tolerance)
         return found.values
 
-    arrays = (world.transitions, world.rewards)
+    def solved(transitions, rewards, logps):
+        return discounted_mdp.evaluate(_mdp(transitions, rewards), logps).values
+
+    return _orders({"sweeps": swept, "solves": solved}, world.transitions, world.rewards, logps)
+
+
+def most_sweeps(world: Dense, *, tolerance: float) -> int:
+    """Sweeps of value iteration for the slowest of the MDPs."""
+    found = value_iteration(*jax.device_put(world), gamma=GAMMA, tolerance=tolerance)
+    return int(found.sweeps)
+
+
+def _orders(solvers: dict[str, Callable], *arrays: np.ndarray) -> dict[str, Run]:
+    """Each on all MDPs at once, and on one after another."""
     return {
-        TOGETHER: on_all_devices(solve, *arrays),
-        APART: on_all_devices(solve, *arrays, by_one=True),
+        f"library, {name}, {order}": on_all_devices(solve, *arrays, by_one=by_one)
+        for name, solve in solvers.items()
+        for order, by_one in (("at once", False), ("by one", True))
     }
 
 
-def with_solves(world: Dense, logps: np.ndarray | None = None) -> dict[str, Run]:
-    """Policy evaluation of `logps`, or without one policy iteration; both by linear solves."""
-
-    def solve(transitions, rewards, *logps):
-        mdp = DiscountedMDP(transitions, rewards, None, GAMMA)  # ty: ignore[invalid-argument-type]
-        if logps:
-            return discounted_mdp.evaluate(mdp, logps[0]).values
-        return discounted_mdp.optimal(mdp).values
-
-    arrays = (world.transitions, world.rewards, *([] if logps is None else [logps]))
-    return {
-        TOGETHER: on_all_devices(solve, *arrays),
-        APART: on_all_devices(solve, *arrays, by_one=True),
-    }
+def _mdp(transitions: jax.Array, rewards: jax.Array) -> DiscountedMDP:
+    return DiscountedMDP(transitions, rewards, None, GAMMA)  # ty: ignore[invalid-argument-type]
 
 
 def sweeps(
