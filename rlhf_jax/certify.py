@@ -327,7 +327,7 @@ def _on_mesh(programs: Programs, batch: PyTree, shape: tuple[int, int], params: 
         raise NotApplicable(f"{data * model} devices are needed, {len(devices)} present")
     if rows % data:
         raise NotApplicable(f"{rows} rows do not divide over {data} devices")
-    mesh = make_mesh(model=model, devices=devices[: data * model])
+    mesh = make_mesh(data=data, model=model, devices=devices[: data * model])
     shardings = jax.tree.map(partial(_sharding, mesh=mesh), params)
     return programs.slope(jax.device_put(params, shardings), split_batch(batch, mesh))
 

@@ -22,7 +22,7 @@ ROOMS = {
     "ops": set(),
     "losses": {"ops"},
     "algos": {"types", "ops", "losses", "rewards"},
-    "models": set(),
+    "models": {"sharding"},
     "policies": set(),  # its empty door
     "policies.tabular": {"types", "ops"},
     "policies.linear": {"types", "ops"},

@@ -18,7 +18,9 @@ class Model:
     model: Path
     """Hugging Face folder of the model to start from, which is also the reference."""
     dtype: Dtype = "float32"
-    """Of the parameters and of matrix products."""
+    """Of matrix products."""
+    param_dtype: Dtype | None = None
+    """Of the parameters and the optimizer's moments; None: as dtype."""
     prompt_length: int = 512
     """Tokens of a prompt, at most."""
     answer_length: int = 512
@@ -29,11 +31,11 @@ class Model:
     """Rows with a longer answer, likewise."""
     seed: int = 0
     """Of all random draws and of the order of rows."""
-    model_parallel: int = 1
-    """Devices that share one copy of the parameters; must divide the number of devices."""
+    mesh: str | None = None
+    """Devices by axis, e.g. fsdp=8,model=4 of data, fsdp, sequence, model; None: all to fsdp."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "[1, inf)", "prompt_length", "answer_length", "model_parallel")
+        check_fields(self, "[1, inf)", "prompt_length", "answer_length")
         check_fields(self, "[0, 4294967295]", "seed")
 
 

@@ -12,13 +12,14 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from rlhf_jax.cli.arguments import flat
 from rlhf_jax.cli.options import Adapter, Model, Output, Sampling
 from rlhf_jax.data.chat import with_turn_end
 from rlhf_jax.hf import Pretrained, load_model, read_config, save_model
 from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
-from rlhf_jax.models import LoRAConfig, make_lora
+from rlhf_jax.models import LoRAConfig, TransformerConfig, make_lora
 from rlhf_jax.policies.language import language_reward
 from rlhf_jax.recipes import (
     LanguageLab,
@@ -33,6 +34,7 @@ from rlhf_jax.recipes.lab import check_batches
 from rlhf_jax.recipes.lengths import FittingRecords
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.sampling.decode import SamplingConfig
+from rlhf_jax.sharding import parse_mesh
 from rlhf_jax.training import (
     Run,
     UserError,
@@ -56,16 +58,34 @@ def open_model(options: Model) -> Pretrained:
     Raises:
       UserError: the folder has no model that can be read.
     """
-    mesh = device_mesh(model_parallel=options.model_parallel)
     with reading_input():
-        read_config(options.model)  # of what is wrong with a folder, it says the most
+        config = read_config(options.model)  # of what is wrong with a folder, it says the most
         vocabulary, chat = read_vocabulary(options.model), read_chat_template(options.model)
-        base = load_model(options.model, mesh=mesh, dtype=options.dtype, param_dtype=options.dtype)
+        base = load_model(
+            options.model,
+            mesh=open_mesh(options, config),
+            dtype=options.dtype,
+            param_dtype=options.param_dtype or options.dtype,
+        )
     try:
         vocabulary = vocabulary if chat is None else with_turn_end(vocabulary, chat)
     except ValueError as error:
         raise UserError(f"{options.model}: {error}; repair its template or delete it") from error
     return base._replace(vocabulary=vocabulary, chat=chat)
+
+
+def open_mesh(options: Model, config: TransformerConfig) -> Mesh | None:
+    """The mesh of --mesh, or one that fits the model; None on one device.
+
+    Raises:
+      UserError: the mesh is not written as one, or does not fit devices or model.
+    """
+    with reading_input():
+        ways = None if options.mesh is None else parse_mesh(options.mesh)
+    try:
+        return device_mesh(ways, config=config)
+    except UserError as error:
+        raise UserError(f"--mesh: {error}") from error
 
 
 def vocabulary_of(base: Pretrained) -> Vocabulary:
@@ -98,7 +118,7 @@ def open_lab(
         prompt_length=options.model.prompt_length,
         answer_length=options.model.answer_length,
         seed=options.model.seed,
-        mesh=device_mesh(model_parallel=options.model.model_parallel),
+        mesh=open_mesh(options.model, base.config),
         long_prompts=options.model.long_prompts,
         long_answers=options.model.long_answers,
         chat=base.chat,

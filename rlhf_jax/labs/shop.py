@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from rlhf_jax.data.store import Field, Records, build, open_source
 from rlhf_jax.data.tokenizer import save_tokenizer, standard_vocabulary, train_word_tokenizer
@@ -15,6 +16,7 @@ from rlhf_jax.feedback import teachers
 from rlhf_jax.labs.size import Size
 from rlhf_jax.recipes.lab import LanguageLab, device_mesh, make_lab
 from rlhf_jax.recipes.task import Labels, Task, Teacher
+from rlhf_jax.training import UserError
 
 TEXT = Field("text")
 
@@ -72,6 +74,20 @@ def gold_teacher(seed: int, *, beta: float, tie_gap: float) -> Teacher:
     return label
 
 
+def shop_mesh(model_parallel: int) -> Mesh | None:
+    """All devices, each copy of the parameters split over `model_parallel`; None if there is one.
+
+    Raises:
+      UserError: model_parallel does not divide the number of devices.
+    """
+    devices = jax.device_count()
+    if devices % model_parallel:
+        raise UserError(
+            f"model_parallel must divide the number of devices, {devices}, got {model_parallel}"
+        )
+    return device_mesh({"fsdp": 1, "model": model_parallel})
+
+
 def shop_lab(size: Size, folder: Path, *, seed: int, model_parallel: int = 1) -> LanguageLab:
     """A transformer with one id for each word of the world; the tokenizer is saved in `folder`."""
     tokenizer = train_word_tokenizer(shop.words())
@@ -84,7 +100,7 @@ def shop_lab(size: Size, folder: Path, *, seed: int, model_parallel: int = 1) ->
         prompt_length=shop.MAX_PROMPT_WORDS + 1,  # the <bos>
         answer_length=shop.MAX_ANSWER_WORDS + 1,  # the <eos>
         seed=seed,
-        mesh=device_mesh(model_parallel=model_parallel),
+        mesh=shop_mesh(model_parallel),
     )
 
 

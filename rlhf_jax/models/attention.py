@@ -5,11 +5,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.models.config import TransformerConfig
 from rlhf_jax.models.layers import Norm, add_bias, matmuls, output_std, softcap, weight
 from rlhf_jax.models.rotary import Rotation, rotate
+from rlhf_jax.sharding import constrain
 
 KeysValues = tuple[Float[Array, "B G S h"], Float[Array, "B G S h"]]  # one layer's cache
 
@@ -31,11 +33,11 @@ class View(NamedTuple):
 class Attention(nnx.Module):
     """softmax(scale q k^T) v of each head, and the projections around it."""
 
-    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs, mesh: Mesh | None):
         d, h = config.d_model, config.head_dim
         heads = {"heads": config.num_heads, "head_dim": h}
         shared = {"kv_heads": config.num_kv_heads, "head_dim": h}
-        self.config = config
+        self.config, self.mesh = config, mesh
         self.query = weight(rngs, config, {"embed": d} | heads, d**-0.5)
         self.key = weight(rngs, config, {"embed": d} | shared, d**-0.5)
         self.value = weight(rngs, config, {"embed": d} | shared, d**-0.5)
@@ -57,7 +59,9 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "*B G R h"], Float[Array, "*B G h"], Float[Array, "*B G h"]]:
         """Rotated and scaled queries, rotated keys, and values."""
         config = self.config
-        query, key, value = matmuls(x, self.query[...], self.key[...], self.value[...])
+        query, key, value = matmuls(
+            x, self.query[...], self.key[...], self.value[...], mesh=self.mesh
+        )
         if config.qkv_bias:
             query, key = add_bias(query, self.query_bias), add_bias(key, self.key_bias)
             value = add_bias(value, self.value_bias)
@@ -76,7 +80,7 @@ class Attention(nnx.Module):
         """The output projection."""
         out = self.out[...]
         heads = mixed.reshape(*mixed.shape[:-3], -1)
-        merged = matmuls(heads, out.reshape(-1, out.shape[-1]))[0]
+        merged = matmuls(heads, out.reshape(-1, out.shape[-1]), mesh=self.mesh)[0]
         return add_bias(merged, self.out_bias) if self.config.out_bias else merged
 
     def __call__(
@@ -84,6 +88,11 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "B L d"], tuple[Float[Array, "B L G h"], Float[Array, "B L G h"]]]:
         """Attention within the row, and the keys and values it used."""
         query, key, value = self.project(x, view.turn)
+        # Where a mesh splits the tokens of a row, each of its parts reads the keys of all.
+        query = constrain(query, self.mesh, "batch", "length", "kv_heads", None, None)
+        key, value = (
+            constrain(part, self.mesh, "batch", None, "kv_heads", None) for part in (key, value)
+        )
         size = max(SHORTEST_BLOCK, -(-x.shape[1] // self.config.attention_blocks))
         parts = []
         for start in range(0, x.shape[1], size):

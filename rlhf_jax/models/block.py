@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.models.attention import Attention, KeysValues, View
@@ -14,12 +15,12 @@ from rlhf_jax.models.layers import Norm
 class Block(nnx.Module):
     """x + attention(x), then x + mlp(x), with a norm before or after each, or both."""
 
-    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs, mesh: Mesh | None):
         self.attention_norm, self.attention_post_norm = norms(config)
-        self.attention = Attention(config, rngs)
+        self.attention = Attention(config, rngs, mesh)
         self.mlp_norm, self.mlp_post_norm = norms(config)
         moe = config.moe
-        self.mlp = Experts(config, moe, rngs) if moe else FeedForward(config, rngs)
+        self.mlp = Experts(config, moe, rngs, mesh) if moe else FeedForward(config, rngs, mesh)
 
     def __call__(self, x: Float[Array, "B L d"], view: View, real: Bool[Array, "B L"]):
         """New residual stream [B, L, d], keys and values [B, L, G, h], load-balance loss or None.

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.models.config import MoEConfig, TransformerConfig
@@ -20,9 +21,9 @@ ACTIVATIONS = {
 class FeedForward(nnx.Module):
     """(act(x W_gate) * x W_up) W_down, or act(x W_up) W_down."""
 
-    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs, mesh: Mesh | None):
         d, f = config.d_model, config.d_ff
-        self.config = config
+        self.config, self.mesh = config, mesh
         if config.gated_mlp:
             self.gate = weight(rngs, config, {"embed": d, "mlp": f}, d**-0.5)
         self.up = weight(rngs, config, {"embed": d, "mlp": f}, d**-0.5)
@@ -36,12 +37,12 @@ class FeedForward(nnx.Module):
     def __call__(self, x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
         act, biased = ACTIVATIONS[self.config.activation], self.config.mlp_bias
         weights = [self.gate, self.up] if self.config.gated_mlp else [self.up]
-        hidden = matmuls(x, *(w[...] for w in weights))
+        hidden = matmuls(x, *(w[...] for w in weights), mesh=self.mesh)
         if biased:
             biases = [self.gate_bias, self.up_bias] if self.config.gated_mlp else [self.up_bias]
             hidden = [add_bias(y, bias) for y, bias in zip(hidden, biases, strict=True)]
         inner = act(hidden[0]) * hidden[1] if self.config.gated_mlp else act(hidden[0])
-        out = matmuls(inner, self.down[...])[0]
+        out = matmuls(inner, self.down[...], mesh=self.mesh)[0]
         return add_bias(out, self.down_bias) if biased else out
 
 
@@ -55,11 +56,13 @@ class Experts(nnx.Module):
     this on TPU, but elsewhere it masks dense products with all E experts.)
     """
 
-    def __init__(self, config: TransformerConfig, moe: MoEConfig, rngs: nnx.Rngs):
+    def __init__(
+        self, config: TransformerConfig, moe: MoEConfig, rngs: nnx.Rngs, mesh: Mesh | None
+    ):
         d, f, count = config.d_model, config.d_ff, moe.experts
         into = {"experts": count, "embed": d, "mlp": f}
         out = {"experts": count, "mlp": f, "embed": d}
-        self.config, self.moe = config, moe
+        self.config, self.moe, self.mesh = config, moe, mesh
         self.router = weight(rngs, config, {"embed": d, "experts": count}, d**-0.5)
         self.gate = weight(rngs, config, into, d**-0.5)
         self.up = weight(rngs, config, into, d**-0.5)
@@ -70,7 +73,7 @@ class Experts(nnx.Module):
     ) -> tuple[Float[Array, "*B E"], Float[Array, "*B k"], Int[Array, "*B k"]]:
         """Router probabilities, weights of the k chosen experts, and their indices; float32."""
         router = self.router[...].astype(jnp.float32)
-        probs = jax.nn.softmax(matmuls(x.astype(jnp.float32), router)[0])
+        probs = jax.nn.softmax(matmuls(x.astype(jnp.float32), router, mesh=self.mesh)[0])
         weights, chosen = jax.lax.top_k(probs, self.moe.experts_per_token)
         if self.moe.normalise_weights:
             weights = weights / jnp.sum(weights, axis=-1, keepdims=True)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from rlhf_jax.models.config import TransformerConfig
@@ -51,16 +52,21 @@ class Head(nnx.Module):
 class ScalarTransformer(nnx.Module):
     """Trunk and head."""
 
-    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs, std: float):
-        self.trunk = Trunk(config, rngs)
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs, mesh: Mesh | None, std: float):
+        self.trunk = Trunk(config, rngs, mesh)
         self.head = Head(config, rngs, std)
 
 
-def make_scalar_model(config: TransformerConfig, *, head_std: float) -> ScalarModel:
-    """A scalar model; its head starts normal with standard deviation `head_std` (0: all zeros)."""
+def make_scalar_model(
+    config: TransformerConfig, *, head_std: float, mesh: Mesh | None = None
+) -> ScalarModel:
+    """A scalar model; its head starts normal with standard deviation `head_std` (0: all zeros).
+
+    mesh: as of `make_transformer`.
+    """
 
     def build(key: jax.Array) -> ScalarTransformer:
-        return ScalarTransformer(config, nnx.Rngs(params=key), head_std)
+        return ScalarTransformer(config, nnx.Rngs(params=key), mesh, head_std)
 
     init, bind, axes = plain(build)
 
@@ -71,11 +77,11 @@ def make_scalar_model(config: TransformerConfig, *, head_std: float) -> ScalarMo
     return ScalarModel(config, init, scalars, axes, make_router_loss(config, bind))
 
 
-def make_value_model(config: TransformerConfig) -> ScalarModel:
+def make_value_model(config: TransformerConfig, mesh: Mesh | None = None) -> ScalarModel:
     """A critic. All values start at 0, so the first advantages are the plain returns."""
-    return make_scalar_model(config, head_std=0.0)
+    return make_scalar_model(config, head_std=0.0, mesh=mesh)
 
 
-def make_reward_model(config: TransformerConfig) -> ScalarModel:
+def make_reward_model(config: TransformerConfig, mesh: Mesh | None = None) -> ScalarModel:
     """A reward model with head deviation 1 / (d + 1): scores start near 0 but differ."""
-    return make_scalar_model(config, head_std=1.0 / (config.d_model + 1))
+    return make_scalar_model(config, head_std=1.0 / (config.d_model + 1), mesh=mesh)

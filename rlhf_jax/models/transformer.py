@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jax.tree_util import DictKey, keystr, tree_leaves_with_path
 from jaxtyping import Array, Bool, Float, Int
 
@@ -29,6 +30,7 @@ from rlhf_jax.models.config import TransformerConfig
 from rlhf_jax.models.layers import Norm, softcap, weight
 from rlhf_jax.models.low_rank import is_low_rank, summed
 from rlhf_jax.models.rotary import rotation
+from rlhf_jax.sharding import constrain
 
 Params = Any  # nested dict of arrays
 
@@ -80,12 +82,12 @@ class Transformer(NamedTuple):
 class Trunk(nnx.Module):
     """Token embedding, scanned layers, final norm: everything below a head."""
 
-    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
-        self.config = config
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs, mesh: Mesh | None):
+        self.config, self.mesh = config, mesh
         table = {"vocab": config.vocab_size, "embed": config.d_model}
         self.embed = weight(rngs, config, table, config.d_model**-0.5)
         keys = jax.random.split(rngs.params(), config.num_layers)
-        self.layers = jax.vmap(lambda key: Block(config, nnx.Rngs(params=key)))(keys)
+        self.layers = jax.vmap(lambda key: Block(config, nnx.Rngs(params=key), mesh))(keys)
         self.norm = Norm(config, {"embed": config.d_model})
         if config.positions == "learned" and config.max_positions:
             places = {"positions": config.max_positions, "embed": config.d_model}
@@ -111,6 +113,7 @@ class Trunk(nnx.Module):
             params, local = scanned
             block = nnx.merge(graph, summed(params))
             x, kept, loss = block(x, choose_view(views, local), real)
+            x = constrain(x, self.mesh, "batch", "length", None)
             return x, (kept if keep else None, loss)
 
         # Without remat, matrix products are kept and elementwise operations are recomputed: this
@@ -120,6 +123,7 @@ class Trunk(nnx.Module):
         body = jax.checkpoint(layer, prevent_cse=False, policy=saved)
         # Padding may have any id, also one outside the vocabulary: look up token 0 there.
         start = self.lookup(jnp.where(real, ids, 0), positions)
+        start = constrain(start, self.mesh, "batch", "length", None)
         x, (kept, losses) = jax.lax.scan(body, start, (layers, np.array(self.config.local_layers)))
         return self.norm(x), kept, losses
 
@@ -132,7 +136,7 @@ class Trunk(nnx.Module):
         graph, stacked = nnx.split(self.layers)
         valid = cache.valid | (jnp.arange(cache.valid.shape[1]) == cache.slot)
         views = self.views(positions, partial(latest, valid))
-        x, layers = self.lookup(ids, positions), []
+        x, layers = constrain(self.lookup(ids, positions), self.mesh, "batch", None), []
         for i, local in enumerate(self.config.local_layers):
             block = nnx.merge(graph, summed(jax.tree.map(lambda w, i=i: w[i], stacked)))
             x, cached = block.step(x, views[local], cache.layers[i], cache.slot)
@@ -164,8 +168,8 @@ class Trunk(nnx.Module):
 class LanguageModel(nnx.Module):
     """A trunk and an unembedding (with tied embeddings, the embedding itself)."""
 
-    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
-        self.trunk = Trunk(config, rngs)
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs, mesh: Mesh | None):
+        self.trunk = Trunk(config, rngs, mesh)
         if not config.tied_embeddings:
             table = {"vocab": config.vocab_size, "embed": config.d_model}
             self.unembed = weight(rngs, config, table, config.d_model**-0.5)
@@ -179,6 +183,8 @@ class LanguageModel(nnx.Module):
         """Inner products with the rows of the table, float32, soft-capped."""
         table = self.table().astype(hidden.dtype)
         logits = jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+        inner = [None] * (logits.ndim - 2)
+        logits = constrain(logits, self.trunk.mesh, "batch", *inner, "vocab")
         return softcap(logits, self.trunk.config.final_softcap)
 
 
@@ -291,9 +297,13 @@ def make_router_loss(
     return router_loss
 
 
-def make_transformer(config: TransformerConfig) -> Transformer:
-    """A language model of this size as pure functions; see `Transformer` for each."""
-    init, bind, axes = plain(lambda key: LanguageModel(config, nnx.Rngs(params=key)))
+def make_transformer(config: TransformerConfig, mesh: Mesh | None = None) -> Transformer:
+    """A language model of this size as pure functions; see `Transformer` for each.
+
+    mesh: where rows and tokens are split as `sharding.RULES` says; the functions must then be
+      compiled, and the numbers stay the same. None: the compiler decides.
+    """
+    init, bind, axes = plain(lambda key: LanguageModel(config, nnx.Rngs(params=key), mesh))
 
     def hidden(params, ids, positions, segments):
         return bind(params).trunk(ids, positions, segments)[0]

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rlhf_jax.data.loader import WHOLE, Share, batches
 from rlhf_jax.recipes.lab import LanguageLab
+from rlhf_jax.sharding import BATCH, batch_ways
 from rlhf_jax.types import PyTree
 
 
@@ -32,22 +33,22 @@ def host_batches(
 def host_share(mesh: Mesh | None) -> Share:
     """The part of a batch for the devices of this process.
 
-    Processes with the same part of the mesh's data axis, whose copy of the parameters spans them,
+    Processes with the same part of a batch, whose copy of the parameters spans them,
     read the same rows.
     """
     if mesh is None or jax.process_count() == 1:
         return WHOLE
-    ways = mesh.shape["data"]
-    split = NamedSharding(mesh, PartitionSpec("data")).addressable_devices_indices_map((ways,))
+    ways = batch_ways(mesh)
+    split = NamedSharding(mesh, PartitionSpec(BATCH)).addressable_devices_indices_map((ways,))
     places = sorted({index[0].indices(ways)[0] for index in split.values() if index})
     return Share(places[0] // len(places), ways // len(places))
 
 
 def join_hosts(part: PyTree, mesh: Mesh | None) -> PyTree:
-    """The whole batch, of which this host holds `part`: arrays split over the data axis."""
+    """The whole batch, of which this host holds `part`: arrays split over their rows."""
     if mesh is None or jax.process_count() == 1:
         return part
-    split = NamedSharding(mesh, PartitionSpec("data"))
+    split = NamedSharding(mesh, PartitionSpec(BATCH))
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(split, np.asarray(x)), part
     )

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -39,7 +39,15 @@ from rlhf_jax.recipes.task import Task
 from rlhf_jax.recipes.tokens import Case, TokenRow, prompt_tokens, token_rows
 from rlhf_jax.sampling.decode import SamplingConfig, sample_many
 from rlhf_jax.sampling.draws import First
-from rlhf_jax.sharding import compile_update, make_mesh, shard_params, shard_state, split_batch
+from rlhf_jax.sharding import (
+    batch_ways,
+    check_mesh,
+    compile_update,
+    make_mesh,
+    shard_params,
+    shard_state,
+    split_batch,
+)
 from rlhf_jax.training import UserError
 from rlhf_jax.types import (
     Params,
@@ -131,8 +139,8 @@ def make_lab(
     check_range("[1, inf)", prompt_length=prompt_length, answer_length=answer_length)
     check_policy(long_prompts)
     check_policy(long_answers)
-    model = make_transformer(config)
-    scorer, critic = make_reward_model(config), make_value_model(config)
+    model = make_transformer(config, mesh)
+    scorer, critic = make_reward_model(config, mesh), make_value_model(config, mesh)
     policy, reward = language_policy(model), language_reward(scorer)
     decoder = language_decoder(model)
     sampling = SamplingConfig(
@@ -166,18 +174,34 @@ def make_lab(
     )
 
 
-def device_mesh(*, model_parallel: int = 1) -> Mesh | None:
-    """All devices, each copy of the parameters split over `model_parallel`; None if there is one.
+def device_mesh(
+    ways: Mapping[str, int] | None = None, *, config: TransformerConfig | None = None
+) -> Mesh | None:
+    """All devices; None if there is one.
 
+    Args:
+      ways: arguments of `make_mesh`, e.g. `parse_mesh("fsdp=8,model=4")`. None splits parameters
+        and rows over as many devices as divide the width of the model, the rows alone over others.
+      config: of the model, to which the mesh must fit.
     Raises:
-      UserError: model_parallel does not divide the number of devices.
+      UserError: another number of devices, or a parameter that does not divide.
     """
     devices = jax.device_count()
-    if devices % model_parallel:
-        raise UserError(
-            f"model_parallel must divide the number of devices, {devices}, got {model_parallel}"
+    if ways is None:
+        ways = {} if config is None else {"fsdp": math.gcd(devices, config.d_model)}
+    try:
+        mesh = make_mesh(
+            data=ways.get("data"),
+            fsdp=ways.get("fsdp"),
+            sequence=ways.get("sequence", 1),
+            model=ways.get("model", 1),
         )
-    return make_mesh(model=model_parallel) if devices > 1 else None
+        if config is not None:
+            model = make_reward_model(config)
+            check_mesh(model.axes(), jax.eval_shape(model.init, jax.random.key(0)), mesh)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return mesh if devices > 1 else None
 
 
 def make_draw(decoder: LanguageDecoder, default: SamplingConfig, mesh: Mesh | None) -> LabDraw:
@@ -336,6 +360,7 @@ def start_training(
     state = init(jax.tree.map(jnp.array, params), optimizer)
     if lab.mesh is None:
         return _placed(state), compile_update(update)
+    check_mesh(axes, params, lab.mesh)
     shardings = shard_state(state, params, shard_params(axes, lab.mesh), lab.mesh)
     compiled = compile_update(update, mesh=lab.mesh, state_shardings=shardings)
     return jax.device_put(state, shardings), compiled
@@ -352,7 +377,7 @@ def _placed(state: Any) -> Any:
 
 def check_batches(lab: LanguageLab, config: Any) -> None:
     """Raises UserError for a `batch_size` within the config that the lab's devices can't share."""
-    ways = 1 if lab.mesh is None else lab.mesh.shape["data"]
+    ways = batch_ways(lab.mesh)
     for name, part in vars(config).items():
         if getattr(part, "batch_size", 0) % ways:
             raise UserError(
@@ -363,7 +388,7 @@ def check_batches(lab: LanguageLab, config: Any) -> None:
 
 def chunk_of(lab: LanguageLab, total: int) -> int:
     """Prompts answered at a time: CHUNK, or the fewest above `total` that the devices can share."""
-    ways = 1 if lab.mesh is None else lab.mesh.shape["data"]
+    ways = batch_ways(lab.mesh)
     return min(CHUNK, ways * math.ceil(total / ways))
 
 

@@ -35,6 +35,7 @@ from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.task import Task, check_single_turn, overall, score_answers
 from rlhf_jax.rewards import ComparePairs, pairs_judge
 from rlhf_jax.sampling.decode import SamplingConfig
+from rlhf_jax.sharding import batch_ways
 from rlhf_jax.training import Stage, train_stage
 from rlhf_jax.types import Draw, Judge, Params, Prompts, Rollout, Trajectory
 
@@ -177,7 +178,7 @@ def _game_draw(lab: LanguageLab, decoder: LanguageDecoder, sampling: SamplingCon
     which need not be multiples of the devices.
     """
     whole, split = (make_draw(decoder, sampling or lab.sampling, mesh) for mesh in (None, lab.mesh))
-    ways = 1 if lab.mesh is None else lab.mesh.shape["data"]
+    ways = batch_ways(lab.mesh)
 
     def draw(
         params: Params, prompts: Prompts, key: jax.Array, samples: int, first: int = 0

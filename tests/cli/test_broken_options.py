@@ -110,7 +110,15 @@ COMMANDS = {
         f"{DPO} --batch-size 8 --micro-batches 3",
         "--batch-size 8 must be a multiple of --micro-batches 3",
     ),
-    "parts of the devices": (f"{DPO} --model-parallel 3", "model_parallel must divide the number"),
+    "parts of the devices": (
+        f"{DPO} --mesh model=3",
+        "--mesh: model=3 does not divide 8 devices",
+    ),
+    "no mesh": (f"{DPO} --mesh model:2", "a mesh is written like fsdp=8,model=4"),
+    "a mesh for another model": (
+        f"{DPO} --mesh model=8",
+        "does not divide over 8 devices of 'model'; data=",
+    ),
     "targets that match nothing": (
         f"{DPO} --lora-rank 2 --lora-targets */quary",
         "'*/quary'",

@@ -128,7 +128,7 @@ def test_devices_share_base_and_adapter(stage):
     )
     records = [{"prompt": "red", "answer": "green"}, {"prompt": "blue", "answer": "red grey"}] * 2
     found = []
-    for mesh, name in ((None, "one"), (device_mesh(model_parallel=2), "many")):
+    for mesh, name in ((None, "one"), (device_mesh({"model": 2}), "many")):
         lab = make_lab(config, VOCABULARY, prompt_length=2, answer_length=3, mesh=mesh)
         lora = make_lora(LoRAConfig(rank=2, alpha=4.0, targets=("*/mlp/*",)), lab.axes["policy"])
         small = lora_lab(lab, lora, random_params(lab.policy.init))
