@@ -197,7 +197,7 @@ def test_eight_devices_equal_one(model):
     hidden, table, actions, weights = draw((8, 6))
     run = jitted(partial(chunked_token_logps, chunk=2))
     want = run(hidden, table, actions, weights)
-    mesh = make_mesh(model=model)
+    mesh = make_mesh(fsdp=1, model=model)
     rows, words = (NamedSharding(mesh, PartitionSpec(axis)) for axis in ("data", "model"))
     placed = (
         jax.device_put(hidden, rows),

@@ -83,7 +83,7 @@ def test_plain_containers_need_no_example(tmp_path):
 
 
 def test_sharded_arrays_keep_their_sharding(tmp_path):
-    mesh = make_mesh(model=2)
+    mesh = make_mesh(fsdp=1, model=2)
     sharding = NamedSharding(mesh, PartitionSpec("data", "model"))
     tree = {"w": jax.device_put(jnp.arange(32.0).reshape(8, 4), sharding)}
     checkpoints.save(Store(tmp_path), 1, tree)
