@@ -176,3 +176,17 @@ def test_a_batch_on_the_mesh_has_its_rows_over_data_and_fsdp():
     batch = split_batch({"ids": np.zeros((8, 3)), "beta": np.float32(1)}, mesh)
     assert {s.data.shape for s in batch["ids"].addressable_shards} == {(2, 3)}
     assert batch["beta"].sharding.is_fully_replicated
+
+
+def test_a_row_that_the_devices_cannot_share_evenly_is_filled_up():
+    mesh = make_mesh(data=2, sequence=4)
+    model, alone = make_transformer(CONFIG, mesh), make_transformer(CONFIG)
+    params, inputs = drawn(model.init), answers(0).inputs
+    rows = (inputs.ids, inputs.positions, inputs.segments)
+    lowered = jax.jit(model.hidden).lower(params, *split_batch(rows, mesh))
+    text = lowered.as_text()
+    assert "tensor<8x12x64xf32>" in text  # 9 columns, 4 parts of 3
+    real = np.asarray(inputs.segments) > 0
+    found = np.asarray(jax.jit(model.hidden)(params, *split_batch(rows, mesh)))[real]
+    expected = np.asarray(jax.jit(alone.hidden)(params, *rows))[real]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -105,6 +105,10 @@ class Trunk(nnx.Module):
 
         The latter two are None without `keep` and without experts.
         """
+        length, extra = ids.shape[1], self.filling(ids.shape[1])
+        ids, positions, segments = (
+            jnp.pad(x, ((0, 0), (0, extra))) for x in (ids, positions, segments)
+        )
         real = segments > 0
         views = self.views(positions, partial(attention_mask, segments, positions))
         graph, layers = nnx.split(self.layers)
@@ -125,7 +129,12 @@ class Trunk(nnx.Module):
         start = self.lookup(jnp.where(real, ids, 0), positions)
         start = constrain(start, self.mesh, "batch", "length", None)
         x, (kept, losses) = jax.lax.scan(body, start, (layers, np.array(self.config.local_layers)))
-        return self.norm(x), kept, losses
+        kept = jax.tree.map(lambda part: part[:, :, :length], kept)
+        return self.norm(x)[:, :length], kept, losses
+
+    def filling(self, length: int) -> int:
+        """Columns of padding to add, so that the devices that split a row get equal parts."""
+        return 0 if self.mesh is None else -length % self.mesh.shape["sequence"]
 
     def step(self, cache: KVCache, ids: Int[Array, "B"], positions: Int[Array, "B"]):
         """Hidden state [B, d] of one new token per row, and the cache with that token.
