@@ -117,7 +117,7 @@ COMMANDS = {
     "no mesh": (f"{DPO} --mesh model:2", "a mesh is written like fsdp=8,model=4"),
     "a mesh for another model": (
         f"{DPO} --mesh model=8",
-        "does not divide over 8 devices of 'model'; data=",
+        "does not divide over 8 devices of 'model'; ",
     ),
     "targets that match nothing": (
         f"{DPO} --lora-rank 2 --lora-targets */quary",
