@@ -8,7 +8,8 @@ each of these layouts and measures how far its value and gradient move:
 - gradient accumulation: the same inside one jitted scan;
 - row order; two widths of padding filled with junk; padding side; packing; rows of weight zero, one
   of them empty (`layouts`);
-- meshes: the batch split over the first axis, parameters over the second if it divides them.
+- meshes: the batch and parameters split over the first axis, parameters over the second too, if
+  these divide them.
 
 A batch in one piece is differentiated as total / weight, as in a training step.
 """
@@ -318,7 +319,7 @@ def _meshes() -> list[tuple[int, int]]:
 
 
 def _on_mesh(programs: Programs, batch: PyTree, shape: tuple[int, int], params: Params) -> Slope:
-    """The batch split over the first mesh axis, parameters over the second if it divides them."""
+    """The batch and parameters split over the first axis, parameters over the second too."""
     data, model = shape
     devices, rows = jax.devices(), count_rows(batch)
     if data * model == 1:
@@ -327,17 +328,19 @@ def _on_mesh(programs: Programs, batch: PyTree, shape: tuple[int, int], params: 
         raise NotApplicable(f"{data * model} devices are needed, {len(devices)} present")
     if rows % data:
         raise NotApplicable(f"{rows} rows do not divide over {data} devices")
-    mesh = make_mesh(data=data, model=model, devices=devices[: data * model])
+    mesh = make_mesh(fsdp=data, model=model, devices=devices[: data * model])
     shardings = jax.tree.map(partial(_sharding, mesh=mesh), params)
     return programs.slope(jax.device_put(params, shardings), split_batch(batch, mesh))
 
 
 def _sharding(x: jax.Array, *, mesh: Mesh) -> NamedSharding:
-    """Splits the last axis that the mesh axis "model" divides."""
-    ways, spec = mesh.shape["model"], [None] * np.ndim(x)
-    fits = [axis for axis, size in enumerate(np.shape(x)) if size % ways == 0]
-    if fits:
-        spec[fits[-1]] = "model"
+    """Splits the last axis that "model" divides, and the last other one that "fsdp" divides."""
+    spec: list[str | None] = [None] * np.ndim(x)
+    for name in ("model", "fsdp"):
+        ways = mesh.shape[name]
+        fits = [i for i, size in enumerate(np.shape(x)) if size % ways == 0 and spec[i] is None]
+        if ways > 1 and fits:
+            spec[fits[-1]] = name
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
