@@ -44,10 +44,14 @@ ROOMS = {
         *("types", "ops", "losses", "algos", "models", "policies", "feedback", "rewards"),
         *("sampling", "data", "sharding", "training", "exact"),
     },
+    "plan": {
+        *("types", "ops", "algos", "models", "policies", "recipes", "sampling", "sharding"),
+        "training",
+    },
     "serving": {"types", "ops", "models", "sampling", "data"},
     "cli": {
         *("types", "ops", "losses", "algos", "models", "policies", "rewards", "sampling", "data"),
-        *("hf", "labelling", "sharding", "training", "recipes", "reports", "serving"),
+        *("hf", "labelling", "sharding", "training", "recipes", "plan", "reports", "serving"),
     },
     "labs": {
         *("types", "ops", "losses", "algos", "models", "policies", "feedback", "envs", "sampling"),

@@ -99,6 +99,13 @@ COMMANDS = {
         "Merge",
         "merge",
     ),
+    "plan": Command(
+        "Before the job",
+        "whether a step fits a TPU slice or GPUs, and how fast it can be",
+        "rlhf_jax.cli.plan",
+        "PlanOptions",
+        "plan",
+    ),
     "label": Command(
         "Give feedback",
         "a local page where people judge answers",
