@@ -21,19 +21,19 @@ from benchmarks.measure import Goal, resident_growth
 from rlhf_jax.losses import dpo_loss
 from rlhf_jax.models import TransformerConfig
 from rlhf_jax.ops.logprobs import sequence_logps
-from rlhf_jax.plan import Job, Pairs
+from rlhf_jax.plan import Pairs, Workload
 from rlhf_jax.plan.cost import program_cost
 from rlhf_jax.plan.estimate import held
-from rlhf_jax.plan.flops import Rows, forward_flops
+from rlhf_jax.plan.flops import TokenRows, forward_flops
 from rlhf_jax.plan.hlo import parse_module
-from rlhf_jax.plan.programs import Program, make_programs
+from rlhf_jax.plan.programs import Program, workload_programs
 from rlhf_jax.sharding import make_mesh
 
 METHODS = ("sft", "pairs", "grpo", "ppo")
 FLOPS_GOAL, MEMORY_GOAL = 0.02, 0.15
 
 
-def make_job(method: str, options: argparse.Namespace) -> Job:
+def make_job(method: str, options: argparse.Namespace) -> Workload:
     """A Llama of these sizes, half of a row the answer."""
     heads, half = options.width // 64, options.length // 2
     config = TransformerConfig(
@@ -47,16 +47,16 @@ def make_job(method: str, options: argparse.Namespace) -> Job:
     )
     pairs = Pairs(partial(dpo_loss, beta=0.1), sequence_logps, reference=True)
     samples = 4 if method == "grpo" else 1
-    return Job(method, config, options.rows // samples, half, half, samples, pairs=pairs)
+    return Workload(method, config, options.rows // samples, half, half, samples, pairs=pairs)
 
 
-def products_by_hand(job: Job) -> float | int:
+def products_by_hand(job: Workload) -> float | int:
     """Forward and twice that backward; PPO's critic has no words."""
     length = job.prompt_length + job.answer_length
     pairs = job.config.num_layers * length**2  # masked ones are computed too
     answers = job.batch * job.samples * (2 if job.method == "pairs" else 1)
-    rows = [Rows(answers, length, job.answer_length)]
-    rows += [Rows(answers, length)] if job.method == "ppo" else []
+    rows = [TokenRows(answers, length, job.answer_length)]
+    rows += [TokenRows(answers, length)] if job.method == "ppo" else []
     return sum(3 * forward_flops(job.config, each, pairs=pairs) for each in rows)
 
 
@@ -64,7 +64,7 @@ def measure(method: str, options: argparse.Namespace) -> dict[str, float | int]:
     """Predicted and measured numbers of one step."""
     job = make_job(method, options)
     mesh = make_mesh(devices=jax.devices()[:1])
-    step: Program = make_programs(job, mesh)[-1]
+    step: Program = workload_programs(job, mesh)[-1]
     compiled = step.lower().compile()
     memory = compiled.memory_analysis()
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -73,7 +73,7 @@ def measure(method: str, options: argparse.Namespace) -> dict[str, float | int]:
     def zeros(info: Any) -> jax.Array:
         return jax.jit(partial(jnp.zeros, info.shape, info.dtype))()
 
-    shapes = [info for info in jax.tree.leaves(compiled.args_info)]
+    shapes = jax.tree.leaves(compiled.args_info)
     keyed = [jax.dtypes.issubdtype(info.dtype, jax.dtypes.prng_key) for info in shapes]
     made = [
         (lambda: jax.random.key(0)) if key else partial(zeros, info)

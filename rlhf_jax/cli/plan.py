@@ -18,10 +18,10 @@ from rlhf_jax.hf import read_config
 from rlhf_jax.models import TransformerConfig
 from rlhf_jax.plan import (
     PRESETS,
-    Job,
     Pairs,
-    Plan,
+    PodPlan,
     Topology,
+    Workload,
     knobs,
     make_plan,
     plan_json,
@@ -107,7 +107,7 @@ def plan(command: str, options: PlanOptions) -> None:
         save(options, plans, swept)
 
 
-def planned(job: Job, topology: Topology, mesh: Mesh) -> Plan:
+def planned(job: Workload, topology: Topology, mesh: Mesh) -> PodPlan:
     """`make_plan`, with what the mesh does not divide as the user's error."""
     try:
         return make_plan(job, topology, mesh)
@@ -115,7 +115,7 @@ def planned(job: Job, topology: Topology, mesh: Mesh) -> Plan:
         raise UserError(f"--mesh: {error}") from error
 
 
-def make_job(options: PlanOptions) -> Job:
+def make_job(options: PlanOptions) -> Workload:
     """The method, on a model of these sizes.
 
     Raises:
@@ -133,7 +133,7 @@ def make_job(options: PlanOptions) -> Job:
         raise UserError(
             f"--batch {options.batch} must be a multiple of --micro-batches {options.micro_batches}"
         )
-    return Job(
+    return Workload(
         method=name,
         config=model_config(options),
         batch=options.batch,
@@ -171,7 +171,7 @@ def open_plan_mesh(options: PlanOptions, topology: Topology, config: Transformer
         raise UserError(f"--mesh: {error}") from error
 
 
-def save(options: PlanOptions, plans: Sequence[Plan], swept: Sequence[Plan]) -> None:
+def save(options: PlanOptions, plans: Sequence[PodPlan], swept: Sequence[PodPlan]) -> None:
     """Writes OUT/plan.json and OUT/plan.html."""
     assert options.out is not None
     options.out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from rlhf_jax.plan import Plan, knobs, verdict
+from rlhf_jax.plan import PodPlan, knobs, verdict
 from rlhf_jax.plan.chips import GIB
 from rlhf_jax.reports import html
 from rlhf_jax.reports.claims import Table, write_text
@@ -16,7 +16,7 @@ from rlhf_jax.reports.plots import Series
 BOUND = "a bound: everything overlaps, no kernel is slower than the chip's peak"
 
 
-def title(plan: Plan, model: str) -> str:
+def title(plan: PodPlan, model: str) -> str:
     """dpo of llama-8b on v5e:16x16, fsdp=256, 64 rows of 4096 tokens."""
     job = plan.job
     length = job.prompt_length + job.answer_length
@@ -25,12 +25,12 @@ def title(plan: Plan, model: str) -> str:
     )
 
 
-def ways(plan: Plan) -> str:
+def ways(plan: PodPlan) -> str:
     """fsdp=64,model=8."""
     return ",".join(f"{name}={size}" for name, size in plan.ways.items()) or "one chip"
 
 
-def plan_table(plan: Plan, model: str) -> Table:
+def plan_table(plan: PodPlan, model: str) -> Table:
     """A column for each program: memory by part, work, traffic, bound."""
     programs = plan.programs
     names = list(dict.fromkeys(name for one in programs for name in one.parts))
@@ -66,7 +66,7 @@ def plan_table(plan: Plan, model: str) -> Table:
     return Table(title(plan, model), heads, rows, note=BOUND)
 
 
-def ranking_table(plans: Sequence[Plan]) -> Table:
+def ranking_table(plans: Sequence[PodPlan]) -> Table:
     """Tried plans, best first."""
     rows = [
         (
@@ -84,11 +84,11 @@ def ranking_table(plans: Sequence[Plan]) -> Table:
     return Table("Tried", heads, rows, note=BOUND)
 
 
-def _slowest(plan: Plan) -> str:
+def _slowest(plan: PodPlan) -> str:
     return max(plan.programs, key=lambda one: one.bound.seconds).bound.limit
 
 
-def write_plans(path: Path, model: str, plans: Sequence[Plan], swept: Sequence[Plan]) -> None:
+def write_plans(path: Path, model: str, plans: Sequence[PodPlan], swept: Sequence[PodPlan]) -> None:
     """The page: verdict, table, what was tried, and the sweep."""
     best = plans[0]
     blocks = [
@@ -109,7 +109,7 @@ def write_plans(path: Path, model: str, plans: Sequence[Plan], swept: Sequence[P
     write_text(path, html.page(title(best, model), *blocks))
 
 
-def sweep_table(plans: Sequence[Plan]) -> Table:
+def sweep_table(plans: Sequence[PodPlan]) -> Table:
     """A row for each number of chips."""
     rows = [
         (
@@ -126,7 +126,7 @@ def sweep_table(plans: Sequence[Plan]) -> Table:
     return Table("Other numbers of chips", heads, rows)
 
 
-def sweep_figure(plans: Sequence[Plan]) -> Figure:
+def sweep_figure(plans: Sequence[PodPlan]) -> Figure:
     """Memory and the bound over the number of chips, both axes logarithmic."""
     chips = [plan.topology.count for plan in plans]
     memory = [plan.largest.memory / GIB for plan in plans]

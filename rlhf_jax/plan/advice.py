@@ -3,12 +3,12 @@
 import math
 
 from rlhf_jax.plan.chips import GIB
-from rlhf_jax.plan.estimate import Plan, ProgramPlan
+from rlhf_jax.plan.estimate import PodPlan, ProgramPlan
 
 MOVABLE = 0.5  # GiB; smaller parts are not worth an option
 
 
-def verdict(plan: Plan) -> str:
+def verdict(plan: PodPlan) -> str:
     """Fits or not, by how much, in which program."""
     one, hbm = plan.largest, plan.topology.chip.hbm
     used = f"{one.name} takes {one.memory / GIB:.1f} of {hbm / GIB:.1f} GiB a chip"
@@ -17,12 +17,12 @@ def verdict(plan: Plan) -> str:
     return f"does not fit: {used}, {-plan.spare / GIB:.1f} too many"
 
 
-def knobs(plan: Plan) -> list[str]:
+def knobs(plan: PodPlan) -> list[str]:
     """Options to try, the strongest first."""
     return _smaller(plan) if not plan.fits else _faster(plan)
 
 
-def _smaller(plan: Plan) -> list[str]:
+def _smaller(plan: PodPlan) -> list[str]:
     one, found = plan.largest, []
     temporaries = one.parts.get("temporaries", 0.0) / GIB
     if temporaries > MOVABLE and one.name == "step":
@@ -49,7 +49,7 @@ def _smaller(plan: Plan) -> list[str]:
     return found
 
 
-def _less_temporary(plan: Plan, temporaries: float | int) -> list[str]:
+def _less_temporary(plan: PodPlan, temporaries: float | int) -> list[str]:
     found = []
     if not plan.job.config.remat:
         found.append("--remat nothing: keeps one residual per layer and computes the rest again")
@@ -65,7 +65,7 @@ def _less_temporary(plan: Plan, temporaries: float | int) -> list[str]:
     return found
 
 
-def _faster(plan: Plan) -> list[str]:
+def _faster(plan: PodPlan) -> list[str]:
     one = max(plan.programs, key=lambda each: each.bound.seconds)
     lead = f"{one.name} is limited by {_words(one)}"
     extra = one.flops * plan.topology.count / one.useful - 1 if one.useful else 0.0

@@ -11,7 +11,7 @@ from rlhf_jax.plan.compiler import compile_program
 from rlhf_jax.plan.cost import NOTHING, program_cost
 from rlhf_jax.plan.flops import useful_flops
 from rlhf_jax.plan.hlo import parse_module
-from rlhf_jax.plan.programs import Job, Program, bytes_per_chip, make_programs
+from rlhf_jax.plan.programs import Program, Workload, bytes_per_chip, workload_programs
 from rlhf_jax.plan.roofline import Link, Roofline, Traffic, mfu, network_traffic, roofline
 
 
@@ -40,10 +40,10 @@ class ProgramPlan(NamedTuple):
         return sum(self.parts.values())
 
 
-class Plan(NamedTuple):
+class PodPlan(NamedTuple):
     """The programs of a job on a topology. ways: of the mesh, by axis."""
 
-    job: Job
+    job: Workload
     topology: Topology
     ways: dict[str, int]
     programs: list[ProgramPlan]
@@ -69,7 +69,7 @@ class Plan(NamedTuple):
         return sum(one.bound.seconds for one in self.programs)
 
 
-def make_plan(job: Job, topology: Topology, mesh: Mesh) -> Plan:
+def make_plan(job: Workload, topology: Topology, mesh: Mesh) -> PodPlan:
     """Lowers and compiles every program of a job.
 
     Args:
@@ -80,10 +80,10 @@ def make_plan(job: Job, topology: Topology, mesh: Mesh) -> Plan:
     useful = useful_flops(job)
     programs = [
         plan_program(program, topology, mesh, useful[program.name])
-        for program in make_programs(job, mesh)
+        for program in workload_programs(job, mesh)
     ]
     ways = {name: size for name, size in mesh.shape.items() if size > 1}
-    return Plan(job, topology, ways, programs)
+    return PodPlan(job, topology, ways, programs)
 
 
 def plan_program(
@@ -112,7 +112,7 @@ def held(program: Program) -> dict[str, float | int]:
     return {name: float(bytes_per_chip(tree)) for name, tree in trees.items()}
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
+def plan_json(plan: PodPlan) -> dict[str, Any]:
     """The plan as JSON values; sizes in bytes, times in seconds."""
     config = plan.job.config
     return {

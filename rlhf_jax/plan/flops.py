@@ -11,11 +11,11 @@ attention, and padding of experts.
 from typing import NamedTuple
 
 from rlhf_jax.models import TransformerConfig
-from rlhf_jax.plan.programs import Job
+from rlhf_jax.plan.programs import Workload
 
 
-class Rows(NamedTuple):
-    """Rows of L tokens, of which `predicted` get a log-prob."""
+class TokenRows(NamedTuple):
+    """TokenRows of L tokens, of which `predicted` get a log-prob."""
 
     count: int
     length: int
@@ -46,7 +46,7 @@ def causal_pairs(config: TransformerConfig, length: int) -> int:
 
 
 def forward_flops(
-    config: TransformerConfig, rows: Rows, *, pairs: int | None = None
+    config: TransformerConfig, rows: TokenRows, *, pairs: int | None = None
 ) -> float | int:
     """One pass over all rows.
 
@@ -60,16 +60,16 @@ def forward_flops(
     return rows.count * (tokens + attention + unembedding)
 
 
-def useful_flops(job: Job) -> dict[str, float | int]:
+def useful_flops(job: Workload) -> dict[str, float | int]:
     """Name of a program -> the FLOPs that it needs, on all chips together."""
     config, length = job.config, job.prompt_length + job.answer_length
     answers = job.batch * job.samples
-    policy = forward_flops(config, Rows(1, length, job.answer_length))
-    scalar = forward_flops(config, Rows(1, length))  # a head of scalars is next to nothing
-    prompts = job.batch * forward_flops(config, Rows(1, job.prompt_length))
-    answered = answers * (policy - forward_flops(config, Rows(1, job.prompt_length)))
+    policy = forward_flops(config, TokenRows(1, length, job.answer_length))
+    scalar = forward_flops(config, TokenRows(1, length))  # a head of scalars is next to nothing
+    prompts = job.batch * forward_flops(config, TokenRows(1, job.prompt_length))
+    answered = answers * (policy - forward_flops(config, TokenRows(1, job.prompt_length)))
     if job.method == "sample":
-        token = forward_flops(config, Rows(1, 1, 1), pairs=config.num_layers * length)
+        token = forward_flops(config, TokenRows(1, 1, 1), pairs=config.num_layers * length)
         return {"prefill": prompts, "decode": answers * token}
     if job.method in ("ppo", "grpo"):
         critic = scalar if job.method == "ppo" else 0.0

@@ -56,7 +56,7 @@ class Pairs(NamedTuple):
     reference: bool
 
 
-class Job(NamedTuple):
+class Workload(NamedTuple):
     """A method on a model.
 
     method: sft, reward, pairs, ppo, grpo or sample. batch: rows of a step: answers, pairs or
@@ -87,7 +87,7 @@ class Program(NamedTuple):
     beside: dict[str, PyTree] = {}  # noqa: RUF012  # never changed
 
 
-def make_programs(job: Job, mesh: Mesh) -> list[Program]:
+def workload_programs(job: Workload, mesh: Mesh) -> list[Program]:
     """The programs of one step of a method, in the order in which they run.
 
     Raises:
@@ -100,7 +100,7 @@ def make_programs(job: Job, mesh: Mesh) -> list[Program]:
     return make.get(job.method, _online)(job, lab)
 
 
-def abstract_lab(job: Job, mesh: Mesh) -> LanguageLab:
+def abstract_lab(job: Workload, mesh: Mesh) -> LanguageLab:
     """The lab of the recipes, without a tokenizer."""
     vocabulary = Vocabulary(tokenizer=None, pad_id=0, bos_id=None, stop_ids=(1,))
     return make_lab(
@@ -112,7 +112,7 @@ def abstract_lab(job: Job, mesh: Mesh) -> LanguageLab:
     )
 
 
-def abstract_answers(job: Job, *lead: int) -> Trajectory:
+def abstract_answers(job: Workload, *lead: int) -> Trajectory:
     """Shapes of answers with these leading axes."""
 
     def rows() -> Trajectory:
@@ -124,7 +124,7 @@ def abstract_answers(job: Job, *lead: int) -> Trajectory:
     return jax.eval_shape(rows)
 
 
-def _sft(job: Job, lab: LanguageLab) -> list[Program]:
+def _sft(job: Workload, lab: LanguageLab) -> list[Program]:
     optimizer = _optimizer()
     update = sft.make_update(lab.policy, optimizer, **step_options(lab, _fit(job)))
     params = _shapes(lab.policy.init)
@@ -132,7 +132,7 @@ def _sft(job: Job, lab: LanguageLab) -> list[Program]:
     return [_step(lab, update, params, lab.axes["policy"], optimizer, batch)]
 
 
-def _reward(job: Job, lab: LanguageLab) -> list[Program]:
+def _reward(job: Workload, lab: LanguageLab) -> list[Program]:
     optimizer = _optimizer()
     options = step_options(lab, _fit(job), "reward")
     update = reward_update.make_update(lab.reward, optimizer, **options)
@@ -142,7 +142,7 @@ def _reward(job: Job, lab: LanguageLab) -> list[Program]:
     return [_step(lab, update, params, lab.axes["reward"], optimizer, batch)]
 
 
-def _pairs(job: Job, lab: LanguageLab) -> list[Program]:
+def _pairs(job: Workload, lab: LanguageLab) -> list[Program]:
     assert job.pairs is not None
     loss, logps, reference = job.pairs
     optimizer = _optimizer()
@@ -156,7 +156,7 @@ def _pairs(job: Job, lab: LanguageLab) -> list[Program]:
     return [_step(lab, update, params, lab.axes["policy"], optimizer, batch)]
 
 
-def _online(job: Job, lab: LanguageLab) -> list[Program]:
+def _online(job: Workload, lab: LanguageLab) -> list[Program]:
     """Draw, score, step: a reward model of the policy's size, and the reference in memory."""
     optimizer = _optimizer()
     policy, reward_params = _shapes(lab.policy.init), _shapes(lab.reward.init)
@@ -186,7 +186,7 @@ def _online(job: Job, lab: LanguageLab) -> list[Program]:
     return [Program(*draw, beside), score, step]
 
 
-def online_method(job: Job, lab: LanguageLab) -> OnlineMethod:
+def online_method(job: Workload, lab: LanguageLab) -> OnlineMethod:
     """PPO with a critic, or GRPO with the KL in its loss, as the commands build them."""
     if job.method == "grpo":
         return grpo(lab, samples=job.samples, kl=Penalty(0.04, k3))
@@ -194,7 +194,7 @@ def online_method(job: Job, lab: LanguageLab) -> OnlineMethod:
     return ppo(lab, config, _shapes(lab.value.init))
 
 
-def _draw(job: Job, lab: LanguageLab, params: PyTree) -> tuple[Rollout, tuple]:
+def _draw(job: Workload, lab: LanguageLab, params: PyTree) -> tuple[Rollout, tuple]:
     """The rollout [B, K], and name, lowering and arguments of the program that draws it."""
     run = partial(sample_many, lab.decoder)
     shapes = [((job.batch, job.prompt_length), jnp.int32), ((job.batch, job.prompt_length), bool)]
@@ -219,7 +219,7 @@ def _draw(job: Job, lab: LanguageLab, params: PyTree) -> tuple[Rollout, tuple]:
     return _rows(lab, rollout), ("draw", lower, arguments)
 
 
-def _sample(job: Job, lab: LanguageLab) -> list[Program]:
+def _sample(job: Workload, lab: LanguageLab) -> list[Program]:
     """Reading the prompts, and one token of every answer."""
     params = _placed(lab, _shapes(lab.policy.init), "policy")
     prompt = (job.batch, job.prompt_length)
@@ -279,7 +279,7 @@ def _optimizer() -> Any:
     return guarded(adamw_cosine(1e-5, STEPS))
 
 
-def _fit(job: Job) -> Fit:
+def _fit(job: Workload) -> Fit:
     return Fit(_optimizer(), STEPS, parts=job.parts)
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from rlhf_jax.plan.chips import SHAPES, Topology, read_topology
 from rlhf_jax.plan.compiler import topology_devices
-from rlhf_jax.plan.estimate import Plan, held, make_plan
-from rlhf_jax.plan.programs import Job, make_programs
+from rlhf_jax.plan.estimate import PodPlan, held, make_plan
+from rlhf_jax.plan.programs import Workload, workload_programs
 from rlhf_jax.sharding import make_mesh
 from rlhf_jax.training import UserError
 
@@ -18,13 +18,13 @@ MOST_MODEL = 16  # ways of "model": more of it sends more for each token than it
 class Candidate(NamedTuple):
     """A job and the ways of a mesh for it."""
 
-    job: Job
+    job: Workload
     ways: dict[str, int]
 
 
 def search(
-    job: Job, topology: Topology, *, tries: int, say: Callable[[str], None] = lambda line: None
-) -> list[Plan]:
+    job: Workload, topology: Topology, *, tries: int, say: Callable[[str], None] = lambda line: None
+) -> list[PodPlan]:
     """Plans of the most promising candidates: those that fit first, then by the bound.
 
     Candidates whose parameters and optimizer alone exceed the HBM are not compiled; nor is, for a
@@ -36,7 +36,7 @@ def search(
     Raises:
       UserError: no candidate is left to compile.
     """
-    plans: list[Plan] = []
+    plans: list[PodPlan] = []
     settled: set[tuple] = set()
     for candidate in candidates(job, topology):
         mesh_key = tuple(sorted(candidate.ways.items()))
@@ -55,7 +55,7 @@ def search(
     return sorted(plans, key=lambda plan: (not plan.fits, plan.seconds))
 
 
-def candidates(job: Job, topology: Topology) -> Iterator[Candidate]:
+def candidates(job: Workload, topology: Topology) -> Iterator[Candidate]:
     """Settings in the order in which they are tried.
 
     From the one with the least recomputation and the fewest model ways to the one with the least
@@ -74,8 +74,8 @@ def candidates(job: Job, topology: Topology) -> Iterator[Candidate]:
 
 
 def sweep(
-    job: Job, topology: Topology, *, say: Callable[[str], None] = lambda line: None
-) -> list[Plan]:
+    job: Workload, topology: Topology, *, say: Callable[[str], None] = lambda line: None
+) -> list[PodPlan]:
     """Plans for the slices of 8 chips up to the topology, with the fewest model ways that divide.
 
     Slices that hold no mesh for the batch are left out.
@@ -93,11 +93,11 @@ def sweep(
     return plans
 
 
-def _tried(candidate: Candidate, topology: Topology, *, prune: bool = True) -> Plan | None:
+def _tried(candidate: Candidate, topology: Topology, *, prune: bool = True) -> PodPlan | None:
     """The plan; None if the mesh does not divide the model, or its state alone does not fit."""
     mesh = make_mesh(**candidate.ways, devices=topology_devices(topology))
     try:
-        programs = make_programs(candidate.job, mesh)
+        programs = workload_programs(candidate.job, mesh)
     except ValueError:
         return None
     resident = max(sum(held(program).values()) for program in programs)
@@ -106,7 +106,7 @@ def _tried(candidate: Candidate, topology: Topology, *, prune: bool = True) -> P
     return make_plan(candidate.job, topology, mesh)
 
 
-def _settings(job: Job) -> Iterator[tuple[bool, int]]:
+def _settings(job: Workload) -> Iterator[tuple[bool, int]]:
     """(remat, micro-batches)."""
     yield False, job.parts
     parts = job.parts

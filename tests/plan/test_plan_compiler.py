@@ -56,9 +56,9 @@ def test_a_step_compiles_for_a_slice_that_is_not_here():
     pytest.importorskip("libtpu")
     from rlhf_jax.models import TransformerConfig
     from rlhf_jax.plan.cost import program_cost
-    from rlhf_jax.plan.flops import Rows, forward_flops
+    from rlhf_jax.plan.flops import TokenRows, forward_flops
     from rlhf_jax.plan.hlo import parse_module
-    from rlhf_jax.plan.programs import Job, make_programs
+    from rlhf_jax.plan.programs import Workload, workload_programs
     from rlhf_jax.sharding import make_mesh
 
     config = TransformerConfig(
@@ -73,10 +73,10 @@ def test_a_step_compiles_for_a_slice_that_is_not_here():
     )
     topology = read_topology("v5p:2x2x1")
     mesh = make_mesh(fsdp=2, model=2, devices=topology_devices(topology))
-    job = Job("sft", config, batch=8, prompt_length=128, answer_length=128)
-    (step,) = make_programs(job, mesh)
+    job = Workload("sft", config, batch=8, prompt_length=128, answer_length=128)
+    (step,) = workload_programs(job, mesh)
     compiled = compile_program(step.lower(), topology, 0)
     cost = program_cost(parse_module(compiled.text))
-    by_hand = 3 * forward_flops(config, Rows(8, 256, 128), pairs=4 * 256**2)
+    by_hand = 3 * forward_flops(config, TokenRows(8, 256, 128), pairs=4 * 256**2)
     assert 4 * cost.flops == pytest.approx(by_hand, rel=0.02)
     assert {one.kind for one in cost.collectives} >= {"reduce-scatter"}
