@@ -14,6 +14,5 @@ from rlhf_jax.models.lora import hold as hold
 from rlhf_jax.models.lora import is_matrix as is_matrix
 from rlhf_jax.models.lora import make_lora as make_lora
 from rlhf_jax.models.lora import read as read
-from rlhf_jax.models.transformer import KVCache as KVCache
 from rlhf_jax.models.transformer import Transformer as Transformer
 from rlhf_jax.models.transformer import make_transformer as make_transformer

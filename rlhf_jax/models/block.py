@@ -6,7 +6,8 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from rlhf_jax.models.attention import Attention, KeysValues, View
+from rlhf_jax.models.attention import Attention, View
+from rlhf_jax.models.cache import KeysValues
 from rlhf_jax.models.config import TransformerConfig
 from rlhf_jax.models.feedforward import Experts, FeedForward
 from rlhf_jax.models.layers import Norm

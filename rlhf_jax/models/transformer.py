@@ -24,8 +24,9 @@ from jax.tree_util import DictKey, keystr, tree_leaves_with_path
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import rows
-from rlhf_jax.models.attention import KeysValues, View
+from rlhf_jax.models.attention import View
 from rlhf_jax.models.block import Block
+from rlhf_jax.models.cache import KVCache, filled_cache, recent
 from rlhf_jax.models.config import TransformerConfig
 from rlhf_jax.models.layers import Norm, softcap, weight
 from rlhf_jax.models.low_rank import is_low_rank, summed
@@ -35,17 +36,15 @@ from rlhf_jax.sharding import constrain
 Params = Any  # nested dict of arrays
 
 
-class KVCache(NamedTuple):
-    """Keys and values of the tokens so far, in S slots. All rows write the same slot.
+class Unstacked(NamedTuple):
+    """Parameters for decoding: `params`, and its layers one by one, low-rank changes summed up.
 
-    layers: for each layer its keys and values, [B, G, S, h] each.
-    valid: [B, S] bool, slots with a real token (padding of the prompt leaves False ones).
-    slot: int32 scalar, the slot of the next token. It must stay below S.
+    Made once for many tokens. A product with one layer of a stack would copy that layer first, so
+    every token would read and write all weights once more.
     """
 
-    layers: tuple[KeysValues, ...]
-    valid: Bool[Array, "B S"]
-    slot: Int[Array, ""]
+    params: Params
+    layers: tuple[Params, ...]
 
 
 class Transformer(NamedTuple):
@@ -58,9 +57,11 @@ class Transformer(NamedTuple):
     unembed: `(params, hidden [*B, d]) -> logits [*B, V]`, float32.
     table: `params -> [V, d]`, the unembedding; with tied embeddings this is the embedding. Logits
       are `softcap(hidden @ table^T, final_softcap)`.
-    prefill: `(params, ids, positions, segments, length) -> (hidden [B, P, d], KVCache)`; the
-      cache has `length` slots, the first P filled. One segment per row.
-    decode_step: `(params, cache, ids [B], positions [B]) -> (hidden [B, d], KVCache)`.
+    prefill: `(params, ids, positions, segments, length) -> (hidden [B, P, d], KVCache)`, one
+      segment per row. The cache is aligned and has room for `length` tokens: if all layers have a
+      sliding window, no more than that many slots.
+    unstack: `params -> Unstacked`, for `decode_step`.
+    decode_step: `(unstacked, cache, ids [B], positions [B]) -> (hidden [B, d], KVCache)`.
     axes: `() -> ` a dict like params with tuples of logical axis names as leaves, from "layers",
       "vocab", "positions", "embed", "heads", "kv_heads", "head_dim", "mlp", "experts".
     router_loss: `(params, ids, positions, segments) -> ` the load-balance loss of a mixture of
@@ -74,6 +75,7 @@ class Transformer(NamedTuple):
     unembed: Callable[..., Float[Array, "*B V"]]
     table: Callable[..., Float[Array, "V d"]]
     prefill: Callable[..., tuple[Float[Array, "B P d"], KVCache]]
+    unstack: Callable[[Params], Unstacked]
     decode_step: Callable[..., tuple[Float[Array, "B d"], KVCache]]
     axes: Callable[[], dict]
     router_loss: Callable[..., Float[Array, ""]]
@@ -136,21 +138,28 @@ class Trunk(nnx.Module):
         """Columns of padding to add, so that the devices that split a row get equal parts."""
         return 0 if self.mesh is None else -length % self.mesh.shape["sequence"]
 
-    def step(self, cache: KVCache, ids: Int[Array, "B"], positions: Int[Array, "B"]):
-        """Hidden state [B, d] of one new token per row, and the cache with that token.
+    def step(
+        self,
+        layers: tuple[Params, ...],
+        cache: KVCache,
+        ids: Int[Array, "B"],
+        positions: Int[Array, "B"],
+    ) -> tuple[Float[Array, "B d"], KVCache]:
+        """Hidden state of one new token per row, and the cache with that token.
 
         A Python loop over the layers, not a scan: each layer's cache is an array of its own, which
         XLA updates in place, while a scan would copy the whole cache for every token.
         """
-        graph, stacked = nnx.split(self.layers)
-        valid = cache.valid | (jnp.arange(cache.valid.shape[1]) == cache.slot)
-        views = self.views(positions, partial(latest, valid))
-        x, layers = constrain(self.lookup(ids, positions), self.mesh, "batch", None), []
-        for i, local in enumerate(self.config.local_layers):
-            block = nnx.merge(graph, summed(jax.tree.map(lambda w, i=i: w[i], stacked)))
-            x, cached = block.step(x, views[local], cache.layers[i], cache.slot)
-            layers.append(cached)
-        return self.norm(x), KVCache(tuple(layers), valid, cache.slot + 1)
+        graph, _ = nnx.split(self.layers)
+        seen = jax.lax.dynamic_update_slice(cache.positions, positions[:, None], (0, cache.slot))
+        views = self.views(positions, partial(recent, seen, positions))
+        x, kept = constrain(self.lookup(ids, positions), self.mesh, "batch", None), []
+        for layer, local, cached in zip(
+            layers, self.config.local_layers, cache.layers, strict=True
+        ):
+            x, cached = nnx.merge(graph, layer).step(x, views[local], cached, cache.slot)
+            kept.append(cached)
+        return self.norm(x), KVCache(tuple(kept), seen, (cache.slot + 1) % seen.shape[1])
 
     def views(
         self, positions: Int[Array, "*B"], mask: Callable[[int | None], Array]
@@ -217,17 +226,6 @@ def attention_mask(
     if window is None:
         return mask
     return mask & (positions[:, :, None] - positions[:, None, :] < window)
-
-
-def latest(valid: Bool[Array, "B S"], window: int | None) -> Bool[Array, "B S"]:
-    """The last `window` of the True entries of each row; all of them without a window.
-
-    Positions count real tokens, so these slots are those of the last `window` positions.
-    """
-    if window is None:
-        return valid
-    count = jnp.cumsum(valid, axis=-1)
-    return valid & (count[:, -1:] - count < window)
 
 
 def plain(build: Callable[[jax.Array], nnx.Module]):
@@ -325,20 +323,20 @@ def make_transformer(config: TransformerConfig, mesh: Mesh | None = None) -> Tra
 
     def prefill(params, ids, positions, segments, length):
         _check_length(config, length)
-        states, kept, _ = bind(params).trunk(ids, positions, segments, keep=True)
-        spare = length - ids.shape[1]
+        states, (keys, values), _ = bind(params).trunk(ids, positions, segments, keep=True)
+        if all(config.local_layers):
+            length = min(length, config.sliding_window)
+        return states, filled_cache(keys, values, jnp.where(segments > 0, positions, -1), length)
 
-        def slots(part):
-            return jnp.pad(jnp.moveaxis(part, 1, 2), ((0, 0), (0, 0), (0, spare), (0, 0)))
+    def unstack(params):
+        def layer(i):
+            return summed(jax.tree.map(lambda w: w[i], params["trunk"]["layers"]))
 
-        keys, values = kept
-        layers = tuple((slots(keys[i]), slots(values[i])) for i in range(config.num_layers))
-        valid = jnp.pad(segments > 0, ((0, 0), (0, spare)))
-        slot = jnp.asarray(ids.shape[1], jnp.int32)
-        return states, KVCache(layers, valid, slot)
+        return Unstacked(params, tuple(layer(i) for i in range(config.num_layers)))
 
-    def decode_step(params, cache, ids, positions):
-        return bind(params).trunk.step(cache, ids, positions)
+    def decode_step(unstacked, cache, ids, positions):
+        params, layers = unstacked
+        return bind(params).trunk.step(layers, cache, ids, positions)
 
     return Transformer(
         config,
@@ -347,6 +345,7 @@ def make_transformer(config: TransformerConfig, mesh: Mesh | None = None) -> Tra
         unembed,
         table,
         prefill,
+        unstack,
         decode_step,
         axes,
         make_router_loss(config, bind),

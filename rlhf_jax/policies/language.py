@@ -11,13 +11,12 @@ from dataclasses import field
 from typing import NamedTuple
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_ids, check_mask, check_range
-from rlhf_jax.models import KVCache, ScalarModel, Transformer
+from rlhf_jax.models import ScalarModel, Transformer
 from rlhf_jax.ops.chunked import chunked_token_logps
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.ops.masking import true_before
@@ -25,6 +24,7 @@ from rlhf_jax.types import (
     Params,
     Policy,
     PreferenceFn,
+    PyTree,
     RewardFn,
     Scalar,
     Trajectory,
@@ -57,16 +57,18 @@ class LanguageInputs:
 
 
 class LanguageDecoder(NamedTuple):
-    """The part of a language model that sampling uses. The cache is opaque to sampling.
+    """The part of a language model that sampling uses.
 
-    prefill: `(params, ids [B, P], mask [B, P], length, copies) -> cache` with room for `length`
-      tokens and B * copies rows; the copies of a row are adjacent.
-    step: `(params, cache, ids [B], positions [B]) -> (logits [B, V] float32, cache)`, with the
+    read: `params -> weights`, what the other two read; called once, before all of them.
+    prefill: `(weights, ids [B, P], mask [B, P], length) -> caches`, any tree of aligned `KVCache`s,
+      with room for `length` tokens.
+    step: `(weights, caches, ids [B], positions [B]) -> (logits [B, V] float32, caches)`, with the
       logits of the next token.
     """
 
-    prefill: Callable[..., KVCache]
-    step: Callable[..., tuple[Float[Array, "B V"], KVCache]]
+    read: Callable[[Params], PyTree]
+    prefill: Callable[..., PyTree]
+    step: Callable[..., tuple[Float[Array, "B V"], PyTree]]
 
 
 def language_inputs(
@@ -237,22 +239,17 @@ def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
 def language_decoder(model: Transformer) -> LanguageDecoder:
     """Cached decoding, one document per row; the prompt may have padding anywhere."""
 
-    def prefill(params, ids, mask, length, copies):
+    def prefill(weights, ids, mask, length):
         count = jnp.cumsum(mask, axis=-1, dtype=jnp.int32)
         positions = jnp.where(mask, count - 1, 0)
-        cache = model.prefill(params, ids, positions, mask.astype(jnp.int32), length)[1]
-        if copies == 1:
-            return cache
-        layers, valid = jax.tree.map(
-            lambda x: jnp.repeat(x, copies, axis=0), (cache.layers, cache.valid)
-        )
-        return cache._replace(layers=layers, valid=valid)
+        segments = mask.astype(jnp.int32)
+        return model.prefill(weights.params, ids, positions, segments, length)[1]
 
-    def step(params, cache, ids, positions):
-        hidden, cache = model.decode_step(params, cache, ids, positions)
-        return model.unembed(params, hidden), cache
+    def step(weights, cache, ids, positions):
+        hidden, cache = model.decode_step(weights, cache, ids, positions)
+        return model.unembed(weights.params, hidden), cache
 
-    return LanguageDecoder(prefill, step)
+    return LanguageDecoder(model.unstack, prefill, step)
 
 
 def mixture_decoder(decoder: LanguageDecoder, *, weight: Scalar) -> LanguageDecoder:
@@ -275,18 +272,21 @@ def mixture_decoder(decoder: LanguageDecoder, *, weight: Scalar) -> LanguageDeco
     """
     check_range("[0, 1]", weight=weight)
 
-    def prefill(params, *prompt):
-        return tuple(decoder.prefill(each, *prompt) for each in params)
+    def read(params):
+        return tuple(decoder.read(each) for each in params)
 
-    def step(params, caches, ids, positions):
+    def prefill(weights, *prompt):
+        return tuple(decoder.prefill(each, *prompt) for each in weights)
+
+    def step(weights, caches, ids, positions):
         steps = (
             decoder.step(each, cache, ids, positions)
-            for each, cache in zip(params, caches, strict=True)
+            for each, cache in zip(weights, caches, strict=True)
         )
         (logits, ref_logits), caches = zip(*steps, strict=True)
         return (1 - weight) * logits + weight * ref_logits, caches
 
-    return LanguageDecoder(prefill, step)
+    return LanguageDecoder(read, prefill, step)
 
 
 def _pair_row(first: LanguageInputs, second: LanguageInputs, separator: int) -> Trajectory:

@@ -68,16 +68,10 @@ def _reward_lab(lab: LanguageLab, lora: LoRA, held: Params, axes: dict[str, Any]
 
 
 def _decoder(decoder: LanguageDecoder, lora: LoRA, held: Params) -> LanguageDecoder:
-    """Decoding with the weights summed up once: they travel in the cache, next to the keys."""
+    """Decoding with the weights of an adapter summed up once."""
 
-    def prefill(adapter, *prompt):
+    def merged(adapter):
         base = read(held)
-        params = base if adapter is None else lora.merge(base, adapter)
-        return params, decoder.prefill(params, *prompt)
+        return decoder.read(base if adapter is None else lora.merge(base, adapter))
 
-    def step(adapter, cache, ids, positions):
-        params, inner = cache
-        logits, inner = decoder.step(params, inner, ids, positions)
-        return logits, (params, inner)
-
-    return LanguageDecoder(prefill, step)
+    return decoder._replace(read=merged)

@@ -4,7 +4,9 @@ Log-probs come in two kinds: under the model, and under the distribution that wa
 (after temperature, top-k and top-p).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import chex
@@ -13,10 +15,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.checks import check_entries, check_fields
+from rlhf_jax.models.cache import KVCache, chosen, resized, taken
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.policies.language import LanguageDecoder, language_trajectory
 from rlhf_jax.sampling.filters import processed_logits
-from rlhf_jax.sampling.keys import draw_actions, row_keys
+from rlhf_jax.sampling.keys import draw_actions, likeliest, row_keys
 from rlhf_jax.types import Params, PyTree, Rollout
 
 
@@ -28,6 +31,8 @@ class SamplingConfig:
     temperature: >= 0; 0 is greedy. top_k: 0 for no limit. top_p: in (0, 1], 1 for no limit.
     stop_ids: tokens that end an answer. The stop token is part of the answer; the mask counts it.
     pad_id: fills the places after the stop.
+    rows: answers that are decoded at a time. When an eighth of them has ended, others take their
+      places, so short answers do not wait for long ones; None decodes all at once.
     """
 
     max_new_tokens: int
@@ -36,28 +41,15 @@ class SamplingConfig:
     top_p: float = 1.0
     stop_ids: tuple[int, ...] = ()
     pad_id: int = 0
+    rows: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "[1, inf)", "max_new_tokens")
         check_fields(self, "[0, inf)", "temperature", "top_k", "pad_id")
         check_entries("[0, inf)", stop_ids=self.stop_ids)
         check_fields(self, "(0, 1]", "top_p")
-
-
-class _Loop(NamedTuple):
-    """State of the decoding loop for R rows.
-
-    Tables are [T, R], not [R, T]: a step then writes one contiguous line.
-    """
-
-    step: Int[Array, ""]
-    cache: PyTree  # the decoder's own
-    last_ids: Int[Array, "R"]
-    finished: Bool[Array, "R"]
-    ids: Int[Array, "T R"]
-    mask: Bool[Array, "T R"]
-    token_logps: Float[Array, "T R"]
-    sampling_token_logps: Float[Array, "T R"]
+        if self.rows is not None:
+            check_fields(self, "[1, inf)", "rows")
 
 
 def sample(
@@ -112,6 +104,8 @@ def sample_many(
 ) -> Rollout:
     """K answers per prompt; each prompt is processed once. Arguments as in `sample`.
 
+    Prompts of all rows are processed before the first token is drawn, whatever `config.rows` is.
+
     The first K answers have sample indices `jnp.broadcast_to(jnp.arange(K), (B, K))`; other indices
     draw further answers to the same prompts.
 
@@ -127,75 +121,226 @@ def sample_many(
     prompt_ids, prompt_mask = (
         jnp.take_along_axis(x, order, axis=-1) for x in (prompt_ids, prompt_mask)
     )
-    end = _decode(decoder, params, prompt_ids, prompt_mask, keys, config)
-    ids, mask, raw, drawn = (
-        table.T.reshape(*sample_indices.shape, -1)
-        for table in (end.ids, end.mask, end.token_logps, end.sampling_token_logps)
-    )
+    batch = _Batch(decoder.read(params), prompt_ids, prompt_mask, keys)
+    together = config.rows is None or config.rows >= len(keys)
+    found = (_all_at_once if together else _refilled)(decoder, batch, config)
+    found = jax.tree.map(lambda x: x.reshape(*sample_indices.shape, *x.shape[1:]), found)
     prompts = (jnp.repeat(x[:, None], copies, axis=1) for x in (prompt_ids, prompt_mask))
-    trajectory = language_trajectory(*prompts, ids, mask)
-    return Rollout(trajectory, raw, drawn, end.finished.reshape(sample_indices.shape))
+    trajectory = language_trajectory(*prompts, found.ids, found.mask)
+    return Rollout(trajectory, found.token_logps, found.sampling_token_logps, found.finished)
 
 
-def _decode(
-    decoder: LanguageDecoder,
-    params: Params,
-    prompt_ids: Int[Array, "B P"],
-    prompt_mask: Bool[Array, "B P"],
-    keys: Key[Array, "R"],
-    config: SamplingConfig,
-) -> _Loop:
-    """The decoding loop over R = B K rows: each step reads one token per row and draws the next."""
-    rows, length = keys.shape[0], config.max_new_tokens
-    copies = rows // prompt_ids.shape[0]
-    prompt_lengths = jnp.repeat(jnp.sum(prompt_mask, axis=-1, dtype=jnp.int32), copies)
-    # Prefill without the last token: the first step of the loop reads it, so that every token is
-    # drawn by the same code. The pad keeps the number of columns at P.
-    context = (jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in (prompt_ids, prompt_mask))
-    start = _Loop(
-        step=jnp.asarray(0, jnp.int32),
-        cache=decoder.prefill(params, *context, prompt_ids.shape[1] + length, copies),
-        last_ids=jnp.repeat(prompt_ids[:, -1].astype(jnp.int32), copies),
-        finished=jnp.zeros((rows,), bool),
-        ids=jnp.full((length, rows), config.pad_id, jnp.int32),
-        mask=jnp.zeros((length, rows), bool),
-        token_logps=jnp.zeros((length, rows), jnp.float32),
-        sampling_token_logps=jnp.zeros((length, rows), jnp.float32),
+class _Batch(NamedTuple):
+    """A = B K answers to be decoded, those of a prompt next to each other."""
+
+    weights: PyTree
+    prompt_ids: Int[Array, "B P"]
+    prompt_mask: Bool[Array, "B P"]
+    keys: Key[Array, "A"]
+
+    def sources(self, owners: Int[Array, "R"]) -> Int[Array, "R"]:
+        """Prompts of these answers; of the last one for A, which is none."""
+        last, copies = len(self.keys) - 1, len(self.keys) // len(self.prompt_ids)
+        return jnp.minimum(owners, last) // copies
+
+    def prefill(self, decoder: LanguageDecoder, length: int) -> PyTree:
+        """Caches of the prompts without their last token.
+
+        The first step of the loop reads that one, so that every token is drawn by the same code.
+        The pad keeps the number of columns at P.
+        """
+        parts = (self.prompt_ids, self.prompt_mask)
+        context = (jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in parts)
+        return decoder.prefill(self.weights, *context, length)
+
+
+class _Answers(NamedTuple):
+    """Answers as they are handed out; see `Rollout`."""
+
+    ids: Int[Array, "A T"]
+    mask: Bool[Array, "A T"]
+    token_logps: Float[Array, "A T"]
+    sampling_token_logps: Float[Array, "A T"]
+    finished: Bool[Array, "A"]
+
+
+class _Rows(NamedTuple):
+    """R answers on their way.
+
+    A step writes line `step` mod T of the tables. They are [T, R], not [R, T]: a line is then
+    contiguous.
+
+    start: step of a row's first token. counts: its tokens so far. last_ids, positions: the token
+    that is read next. finished: a stop token was drawn. done: finished, T tokens, or nobody's row.
+    """
+
+    step: Int[Array, ""]
+    caches: PyTree  # of KVCache
+    start: Int[Array, "R"]
+    counts: Int[Array, "R"]
+    last_ids: Int[Array, "R"]
+    positions: Int[Array, "R"]
+    finished: Bool[Array, "R"]
+    done: Bool[Array, "R"]
+    ids: Int[Array, "T R"]
+    token_logps: Float[Array, "T R"]
+    sampling_token_logps: Float[Array, "T R"]
+
+    def answers(self, pad_id: int) -> _Answers:
+        """The tables, each row from its own first token."""
+        steps = jnp.arange(len(self.ids))
+        lines = (self.start[:, None] + steps) % len(self.ids)
+        mask = steps < self.counts[:, None]
+
+        def read(table: Array, empty: float | int) -> Array:
+            return jnp.where(mask, jnp.take_along_axis(table.T, lines, axis=1), empty)
+
+        logps = (read(x, 0.0) for x in (self.token_logps, self.sampling_token_logps))
+        return _Answers(read(self.ids, pad_id), mask, *logps, self.finished)
+
+
+def _empty_rows(caches: PyTree, count: int, length: int) -> _Rows:
+    """Rows of nobody."""
+    zeros, done = jnp.zeros(count, jnp.int32), jnp.ones(count, bool)
+    tables = (jnp.zeros((length, count), dtype) for dtype in (jnp.int32, jnp.float32, jnp.float32))
+    step = jnp.asarray(0, jnp.int32)
+    return _Rows(step, caches, zeros, zeros, zeros, zeros, ~done, done, *tables)
+
+
+def _begin(rows: _Rows, batch: _Batch, owners: Int[Array, "R"]) -> _Rows:
+    """The rows that are done begin the answers of their new owners; A is nobody."""
+    sources = batch.sources(owners)
+    lengths = jnp.sum(batch.prompt_mask, axis=-1, dtype=jnp.int32)
+    last_ids = batch.prompt_ids[sources, -1].astype(jnp.int32)
+
+    def fresh(new: Array, old: Array) -> Array:
+        return jnp.where(rows.done, new, old)
+
+    return rows._replace(
+        start=fresh(rows.step, rows.start),
+        counts=jnp.where(rows.done, 0, rows.counts),
+        last_ids=fresh(last_ids, rows.last_ids),
+        positions=fresh(lengths[sources] - 1, rows.positions),
+        finished=rows.finished & ~rows.done,
+        done=owners == len(batch.keys),
     )
 
-    def body(loop: _Loop) -> _Loop:
-        positions = prompt_lengths - 1 + loop.step
-        logits, cache = decoder.step(params, loop.cache, loop.last_ids, positions)
-        return _append(loop._replace(cache=cache), logits, keys, config)
 
-    def unfinished(loop: _Loop) -> Bool[Array, ""]:
-        return (loop.step < length) & ~jnp.all(loop.finished)
+def _all_at_once(decoder: LanguageDecoder, batch: _Batch, config: SamplingConfig) -> _Answers:
+    """A row for each answer."""
+    count, length = len(batch.keys), config.max_new_tokens
+    owners = jnp.arange(count)
+    caches = batch.prefill(decoder, batch.prompt_ids.shape[1] + length)
+    if count > len(batch.prompt_ids):
+        caches = _each_cache(lambda cache: taken(cache, batch.sources(owners)), caches)
+    rows = _begin(_empty_rows(caches, count, length), batch, owners)
+    step = partial(_step, decoder, batch.weights, batch.keys, config=config)
+    return jax.lax.while_loop(lambda rows: ~jnp.all(rows.done), step, rows).answers(config.pad_id)
 
-    return jax.lax.while_loop(unfinished, body, start)
+
+def _refilled(decoder: LanguageDecoder, batch: _Batch, config: SamplingConfig) -> _Answers:
+    """`config.rows` at a time.
+
+    All rows write the same slot of their caches and the same line of the tables; both are rings, so
+    a row may begin at any step.
+    """
+    assert config.rows is not None
+    total, size, length = len(batch.keys), config.rows, config.max_new_tokens
+    columns, patience = batch.prompt_ids.shape[1], max(1, size // 8)
+    prompts = batch.prefill(decoder, columns)
+    shapes = jax.eval_shape(lambda: batch.prefill(decoder, columns + length))
+    caches = jax.tree.map(lambda x: jnp.zeros((size, *x.shape[1:])[: x.ndim], x.dtype), shapes)
+    rows = _empty_rows(caches, size, length)
+    found = jax.tree.map(
+        lambda x: jnp.zeros((total, *x.shape[1:]), x.dtype), rows.answers(config.pad_id)
+    )
+
+    def refill(rows: _Rows, owners: Array, following: Array) -> tuple[_Rows, Array]:
+        """The next answers, from number `following` on, in the rows that are done."""
+        owners = jnp.where(
+            rows.done, jnp.minimum(following + jnp.cumsum(rows.done) - 1, total), owners
+        )
+
+        def joined(cache: KVCache, prompts: KVCache) -> KVCache:
+            slots = cache.positions.shape[1]
+            new = resized(taken(prompts, batch.sources(owners)), slots)
+            return chosen(rows.done, new, resized(cache, slots))
+
+        caches = _each_cache(joined, rows.caches, prompts)
+        return _begin(rows._replace(caches=caches), batch, owners), owners
+
+    def turn(state: tuple) -> tuple:
+        rows, owners, following, found = state
+        ended = jnp.where(rows.done, owners, total)  # out of bounds for those of nobody
+        found = jax.tree.map(
+            lambda x, new: x.at[ended].set(new, mode="drop"), found, rows.answers(config.pad_id)
+        )
+        following_next = jnp.minimum(following + jnp.sum(rows.done), total)
+        rows, owners = refill(rows, owners, following)
+        going = jnp.where(following_next < total, size - patience + 1, 1)
+        keys = batch.keys[jnp.minimum(owners, total - 1)]
+        rows = jax.lax.while_loop(
+            lambda rows: jnp.sum(~rows.done) >= going,
+            partial(_step, decoder, batch.weights, keys, config=config),
+            rows,
+        )
+        return rows, owners, following_next, found
+
+    nobody = jnp.full(size, total, jnp.int32)
+    start = (rows, nobody, jnp.asarray(0, jnp.int32), found)
+    state = jax.lax.while_loop(
+        lambda state: (state[2] < total) | jnp.any(state[1] < total), turn, start
+    )
+    return state[3]
 
 
-def _append(
-    loop: _Loop, logits: Float[Array, "R V"], keys: Key[Array, "R"], config: SamplingConfig
-) -> _Loop:
-    """Draws one token per row; rows that have finished get `pad_id` and do not count."""
+def _step(
+    decoder: LanguageDecoder,
+    weights: PyTree,
+    keys: Key[Array, "R"],
+    rows: _Rows,
+    *,
+    config: SamplingConfig,
+) -> _Rows:
+    """Reads one token per row and draws the next."""
+    logits, caches = decoder.step(weights, rows.caches, rows.last_ids, rows.positions)
+    ids, drawn = _draw(logits, keys, rows.counts, config)
+    ids = jnp.where(rows.done, config.pad_id, ids)
+    raw = token_logps(logits[:, None], ids[:, None])[:, 0]
+    stops = jnp.any(ids[:, None] == jnp.asarray(config.stop_ids, jnp.int32), axis=-1)
+    counts = rows.counts + ~rows.done
+    finished = rows.finished | (stops & ~rows.done)
+    line = rows.step % config.max_new_tokens
+    return rows._replace(
+        step=rows.step + 1,
+        caches=caches,
+        counts=counts,
+        last_ids=ids,
+        positions=rows.positions + 1,
+        finished=finished,
+        done=rows.done | finished | (counts == config.max_new_tokens),
+        ids=rows.ids.at[line].set(ids),
+        token_logps=rows.token_logps.at[line].set(raw),
+        sampling_token_logps=rows.sampling_token_logps.at[line].set(drawn),
+    )
+
+
+def _draw(
+    logits: Float[Array, "R V"],
+    keys: Key[Array, "R"],
+    counts: Int[Array, "R"],
+    config: SamplingConfig,
+) -> tuple[Int[Array, "R"], Float[Array, "R"]]:
+    """One token per row, and its log-prob under the distribution that it is drawn from."""
+    if config.temperature == 0:
+        return likeliest(logits), jnp.zeros(len(logits), jnp.float32)
     processed = processed_logits(
         logits, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
     )
-    greedy = config.temperature == 0
-    ids = jnp.argmax(processed, axis=-1) if greedy else draw_actions(keys, loop.step, processed)
-    counted = ~loop.finished
-    ids = jnp.where(counted, ids, config.pad_id).astype(jnp.int32)
-    raw, drawn = (
-        jnp.where(counted, token_logps(x[:, None], ids[:, None])[:, 0], 0.0)
-        for x in (logits, processed)
-    )
-    stops = jnp.asarray(config.stop_ids, jnp.int32)
-    return loop._replace(
-        step=loop.step + 1,
-        last_ids=ids,
-        finished=loop.finished | jnp.any(ids[:, None] == stops, axis=-1),
-        ids=loop.ids.at[loop.step].set(ids),
-        mask=loop.mask.at[loop.step].set(counted),
-        token_logps=loop.token_logps.at[loop.step].set(raw),
-        sampling_token_logps=loop.sampling_token_logps.at[loop.step].set(drawn),
-    )
+    ids = draw_actions(keys, counts, processed)
+    return ids, token_logps(processed[:, None], ids[:, None])[:, 0]
+
+
+def _each_cache(change: Callable[..., KVCache], *caches: PyTree) -> PyTree:
+    """A tree of caches from trees of caches."""
+    return jax.tree.map(change, *caches, is_leaf=lambda x: isinstance(x, KVCache))

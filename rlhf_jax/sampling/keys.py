@@ -23,18 +23,29 @@ def row_keys(
     return keys.reshape(prompt_indices.shape)
 
 
+def likeliest(logits: Float[Array, "*B A"]) -> Int[Array, "*B"]:
+    """jnp.argmax over the last axis: the first of the largest, or the first NaN.
+
+    As two passes, since XLA on CPU does not vectorise a reduction of pairs.
+    """
+    best = jnp.max(logits, axis=-1, keepdims=True)
+    indices = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+    here = (logits == best) | jnp.isnan(logits)
+    return jnp.min(jnp.where(here, indices, logits.shape[-1]), axis=-1)
+
+
 def draw_actions(
-    keys: Key[Array, "B"], step: Int[Array, ""] | int, logits: Float[Array, "B A"]
+    keys: Key[Array, "B"], step: Int[Array, "*#B"] | int, logits: Float[Array, "B A"]
 ) -> Int[Array, "B"]:
     """One action per row from softmax(logits), by the Gumbel-max trick with fold_in(key, step).
 
     Args:
       keys: [B] from `row_keys`.
-      step: index t of the action within its row.
+      step: index t of the action within its row; one for all rows, or one each.
       logits: [B, A] float32; -inf excludes an action.
     """
 
-    def noise(key):
+    def noise(key, step):
         return jax.random.gumbel(jax.random.fold_in(key, step), logits.shape[-1:], jnp.float32)
 
-    return jnp.argmax(logits + jax.vmap(noise)(keys), axis=-1).astype(jnp.int32)
+    return likeliest(logits + jax.vmap(noise)(keys, jnp.broadcast_to(step, keys.shape)))

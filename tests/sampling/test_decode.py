@@ -232,15 +232,15 @@ def test_answers_form_a_trajectory_of_the_policy(four_answers):
 def counting_decoder(log):
     """Every row says 1, 1, ... and then 2 at its position; counts the steps taken."""
 
-    def prefill(params, ids, mask, length, copies):
-        return jnp.zeros(())
+    def prefill(params, ids, mask, length):
+        return ()
 
     def step(params, cache, ids, positions):
         jax.debug.callback(lambda: log.append(1))
         stop = positions >= params
         return jnp.where(jnp.arange(3) == jnp.where(stop, 2, 1)[:, None], 9.0, 0.0), cache
 
-    return LanguageDecoder(prefill, step)
+    return LanguageDecoder(lambda params: params, prefill, step)
 
 
 @pytest.mark.long
