@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 KeysValues = tuple[Float[Array, "B G h S"], Float[Array, "B G S h"]]  # one layer's cache
-SLOT_AXES = (3, 2)  # of keys and values
 
 
 class KVCache(NamedTuple):
@@ -56,10 +55,7 @@ def resized(cache: KVCache, slots: int) -> KVCache:
     def turned(x: Array, axis: int, empty: int = 0) -> Array:
         return _fitted(jnp.roll(x, -cache.slot, axis), axis, slots, empty)
 
-    layers = tuple(
-        tuple(turned(x, axis) for x, axis in zip(layer, SLOT_AXES, strict=True))
-        for layer in cache.layers
-    )
+    layers = tuple((turned(keys, 3), turned(values, 2)) for keys, values in cache.layers)
     return KVCache(layers, turned(cache.positions, 1, -1), jnp.zeros_like(cache.slot))
 
 

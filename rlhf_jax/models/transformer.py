@@ -324,7 +324,7 @@ def make_transformer(config: TransformerConfig, mesh: Mesh | None = None) -> Tra
     def prefill(params, ids, positions, segments, length):
         _check_length(config, length)
         states, (keys, values), _ = bind(params).trunk(ids, positions, segments, keep=True)
-        if all(config.local_layers):
+        if config.sliding_window is not None and all(config.local_layers):
             length = min(length, config.sliding_window)
         return states, filled_cache(keys, values, jnp.where(segments > 0, positions, -1), length)
 

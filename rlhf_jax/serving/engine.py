@@ -101,6 +101,7 @@ class Engine:
         batch: int,
     ):
         self.programs, self.params = programs, params
+        self.weights = programs.unstack(params)
         self.stop_ids, self.longest, self.batch = frozenset(stop_ids), longest, batch
         self.waiting: deque[Job] = deque()
         self.awake = threading.Event()
@@ -125,7 +126,7 @@ class Engine:
             return bool(self.fresh)
         self._arrange(going, joining)
         self.fresh = []
-        self.rows, table = self.programs.decode(self.params, self.rows, steps=CHUNK)
+        self.rows, table = self.programs.decode(self.weights, self.rows, steps=CHUNK)
         table = jax.device_get(table)
         for i, job in enumerate(self.held):
             if not job.ended:
@@ -166,8 +167,9 @@ class Engine:
         lengths = np.zeros(size, np.int32)
         for row, prompt in enumerate(prompts):
             lengths[row] = count = len(prompt) - 1
-            context[row, :count], following[row, :count] = prompt[:-1], prompt[1:]
-        hidden, caches = self.programs.prefill(self.params, context, lengths)
+            start = columns - count
+            context[row, start:], following[row, start:] = prompt[:-1], prompt[1:]
+        hidden, cache = self.programs.prefill(self.params, context, lengths)
         scores = None
         if any(job.ask.scores for job in jobs):
             scores = jax.device_get(self.programs.score(self.params, hidden, following))
@@ -175,14 +177,14 @@ class Engine:
             ask, row = job.ask, prompts.index(job.ask.prompt)
             if ask.scores:
                 assert scores is not None
-                table = TokenTable(*(x[row, : lengths[row]] for x in scores))
+                table = TokenTable(*(x[row, columns - lengths[row] :] for x in scores))
                 job.deliver(Piece(_tokens(table, likeliest=True), prompt=True))
             if ask.max_tokens == 0:
                 job.ended = True
                 job.deliver(Piece([], finish="length"))
                 continue
             job.rows = self.programs.start(
-                caches, np.int32(row), np.int32(ask.prompt[-1]), _drawing(ask)
+                cache, np.int32(row), lengths[row], np.int32(ask.prompt[-1]), _drawing(ask)
             )
 
     def _arrange(self, going: Sequence[Job], joining: Sequence[Job]) -> None:
@@ -194,7 +196,7 @@ class Engine:
         jobs = [*going, *joining]
         slots = _power(max(job.used for job in jobs) + CHUNK, FEWEST)
         if self.rows is not None and not joining:
-            _, _, held_slots = self.rows.cache.valid.shape
+            held_slots = self.rows.cache.positions.shape[1]
             if slots <= held_slots and 4 * len(jobs) > len(self.rows.last_ids):
                 return
         for i, job in enumerate(self.held):

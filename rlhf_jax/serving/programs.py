@@ -1,24 +1,27 @@
 """Answers of several requests decoded together: the compiled functions.
 
-Each row has its own prompt, its own place in the cache and its own way of drawing, all of them
-traced: one program serves every temperature. Rows are packed to the left of their slots, so that
-the position of a token is its slot. Shapes are powers of two: with R sizes of batches and C numbers
-of columns at most R C programs of each kind are compiled, C^2 of `resize`.
+Each row has its own prompt and its own way of drawing, all of them traced: one program serves every
+temperature. Rows join a batch with their newest tokens in the same slot. Shapes are powers of two:
+with R sizes of batches and C numbers of columns at most R C programs of each kind are compiled, C^2
+of `resize`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from rlhf_jax.models import KVCache, Transformer
+from rlhf_jax.models import Transformer
+from rlhf_jax.models.cache import KVCache, joined, resized, taken
+from rlhf_jax.models.transformer import Unstacked
 from rlhf_jax.ops.logprobs import tempered
 from rlhf_jax.sampling.filters import top_p_logits
-from rlhf_jax.sampling.keys import draw_actions
-from rlhf_jax.types import Params, PyTree, record
+from rlhf_jax.sampling.keys import draw_actions, likeliest
+from rlhf_jax.types import Params, record
 
 LIKELIEST = 20  # tokens whose log-probs may be asked for
 BLOCK = 128  # columns of the prompt that are scored at a time
@@ -42,13 +45,14 @@ class Drawing:
 
 @record
 class EngineRows:
-    """B answers on their way, each with a cache of its own: [B, 1, ...], and slot [B].
+    """B answers on their way.
 
-    last_ids: [B] tokens that are read next. step: [B] tokens drawn so far.
+    last_ids: [B] tokens that are read next. positions: [B] theirs. step: [B] tokens drawn so far.
     """
 
     cache: KVCache
     last_ids: Array
+    positions: Array
     step: Array
     drawing: Drawing
 
@@ -68,14 +72,16 @@ class TokenTable(NamedTuple):
 class EnginePrograms(NamedTuple):
     """Compiled functions.
 
-    prefill: `(params, ids [b, P], lengths [b]) -> (hidden [b, P, d], caches)`, ids on the left.
+    unstack: `params -> weights`, for `decode`; once for all calls.
+    prefill: `(params, ids [b, P], lengths [b]) -> (hidden [b, P, d], cache)`, ids on the right.
     score: `(params, hidden, next_ids [b, P]) -> TokenTable [b, P]`.
-    start: `(caches, i, last_id, drawing [1]) -> EngineRows [1]` after prompt i.
-    resize: `(rows, slots) -> rows` with this number of slots.
-    stack: `([rows, ...]) -> rows` side by side. take: `(rows, i) -> rows [1]`.
-    decode: `(params, rows, steps) -> (rows, TokenTable [steps, B])`; reuses the memory of rows.
+    start: `(cache, i, length, last_id, drawing [1]) -> EngineRows [1]` after prompt i.
+    resize: `(rows, slots) -> rows` with this number of slots, aligned.
+    stack: `([rows, ...]) -> rows` side by side, after `resize`. take: `(rows, i) -> rows [1]`.
+    decode: `(weights, rows, steps) -> (rows, TokenTable [steps, B])`; reuses the memory of rows.
     """
 
+    unstack: Callable[..., Unstacked]
     prefill: Callable[..., Any]
     score: Callable[..., TokenTable]
     start: Callable[..., EngineRows]
@@ -88,6 +94,7 @@ class EnginePrograms(NamedTuple):
 def make_programs(model: Transformer) -> EnginePrograms:
     """The programs of one model."""
     return EnginePrograms(
+        unstack=jax.jit(model.unstack),
         prefill=jax.jit(partial(_prefill, model)),
         score=jax.jit(partial(_score, model)),
         start=jax.jit(_start),
@@ -107,12 +114,9 @@ def _prefill(
     model: Transformer, params: Params, ids: Int[Array, "b P"], lengths: Int[Array, "b"]
 ) -> tuple[Float[Array, "b P d"], KVCache]:
     columns = ids.shape[1]
-    real = jnp.arange(columns) < lengths[:, None]
-    positions = jnp.where(real, jnp.arange(columns), 0)
-    hidden, cache = model.prefill(params, ids, positions, real.astype(jnp.int32), columns)
-    # One row is a batch of its own, so that each can write to its own slot.
-    layers, valid = jax.tree.map(lambda x: x[:, None], (cache.layers, cache.valid))
-    return hidden, KVCache(layers, valid, lengths)
+    positions = jnp.arange(columns) - (columns - lengths[:, None])
+    real = positions >= 0
+    return model.prefill(params, ids, jnp.maximum(positions, 0), real.astype(jnp.int32), columns)
 
 
 def _score(
@@ -157,47 +161,40 @@ def _described(
 
 
 def _start(
-    caches: KVCache, i: Int[Array, ""], last_id: Int[Array, ""], drawing: Drawing
+    cache: KVCache,
+    i: Int[Array, ""],
+    length: Int[Array, ""],
+    last_id: Int[Array, ""],
+    drawing: Drawing,
 ) -> EngineRows:
-    return EngineRows(_take(caches, i), last_id[None], jnp.zeros((1,), jnp.int32), drawing)
+    step = jnp.zeros((1,), jnp.int32)
+    return EngineRows(taken(cache, i[None]), last_id[None], length[None], step, drawing)
 
 
-def _take(rows: PyTree, i: Int[Array, ""]) -> PyTree:
-    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i, 1), rows)
+def _take(rows: EngineRows, i: Int[Array, ""]) -> EngineRows:
+    parts = (rows.last_ids, rows.positions, rows.step, rows.drawing)
+    return EngineRows(taken(rows.cache, i[None]), *jax.tree.map(lambda x: x[i[None]], parts))
 
 
 def _resize(rows: EngineRows, slots: int) -> EngineRows:
-    """More slots, or fewer where the last ones are empty."""
-
-    def fitted(x: Array, axis: int) -> Array:
-        short = slots - x.shape[axis]
-        if short <= 0:
-            return jax.lax.slice_in_dim(x, 0, slots, axis=axis)
-        return jnp.pad(x, [(0, short if i == axis else 0) for i in range(x.ndim)])
-
-    cache = rows.cache
-    layers = jax.tree.map(lambda x: fitted(x, 3), cache.layers)
-    cache = KVCache(layers, fitted(cache.valid, 2), cache.slot)
-    return EngineRows(cache, rows.last_ids, rows.step, rows.drawing)
+    return replace(rows, cache=resized(rows.cache, slots))
 
 
 def _stack(parts: list[EngineRows]) -> EngineRows:
-    return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    cache = joined([part.cache for part in parts])
+    fields = [(part.last_ids, part.positions, part.step, part.drawing) for part in parts]
+    return EngineRows(cache, *jax.tree.map(lambda *x: jnp.concatenate(x), *fields))
 
 
 def _decode(
-    model: Transformer, params: Params, rows: EngineRows, steps: int
+    model: Transformer, weights: Unstacked, rows: EngineRows, steps: int
 ) -> tuple[EngineRows, TokenTable]:
-    def one(cache: KVCache, last_id: Array) -> tuple[Array, KVCache]:
-        hidden, cache = model.decode_step(params, cache, last_id[None], cache.slot[None])
-        return hidden[0], cache
-
     def body(rows: EngineRows, _: None) -> tuple[EngineRows, TokenTable]:
-        hidden, cache = jax.vmap(one)(rows.cache, rows.last_ids)
-        logits = model.unembed(params, hidden)
+        hidden, cache = model.decode_step(weights, rows.cache, rows.last_ids, rows.positions)
+        logits = model.unembed(weights.params, hidden)
         ids = _draw(logits, rows)
         table = _described(logits, ids, jnp.any(rows.drawing.likeliest))
-        return EngineRows(cache, ids, rows.step + 1, rows.drawing), table
+        return EngineRows(cache, ids, rows.positions + 1, rows.step + 1, rows.drawing), table
 
     return jax.lax.scan(body, rows, None, length=steps)
 
@@ -215,9 +212,8 @@ def _draw(logits: Float[Array, "B V"], rows: EngineRows) -> Int[Array, "B"]:
 
     processed = jax.lax.cond(jnp.any(how.top_p < 1), nucleus, lambda z: z, processed)
 
-    def draw(seed: Array, sample: Array, step: Array, row: Array) -> Array:
-        key = jax.random.fold_in(jax.random.key(seed), sample)
-        return draw_actions(key[None], step, row[None])[0]
+    def key(seed: Array, sample: Array) -> Key[Array, ""]:
+        return jax.random.fold_in(jax.random.key(seed), sample)
 
-    drawn = jax.vmap(draw)(how.seed, how.sample, rows.step, processed)
-    return jnp.where(greedy, jnp.argmax(logits, axis=-1), drawn).astype(jnp.int32)
+    drawn = draw_actions(jax.vmap(key)(how.seed, how.sample), rows.step, processed)
+    return jnp.where(greedy, likeliest(logits), drawn)

@@ -4,7 +4,7 @@ Each kind of config is compiled once for a batch of packed, whole and padded doc
 """
 
 import dataclasses
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,9 @@ from decoder_oracle import KINDS, LAYERS, WINDOW, V, cap, oracle_hidden, tiny
 from random_params import random_params
 
 from rlhf_jax.models import MoEConfig, RopeScaling, make_transformer, make_value_model
+from rlhf_jax.models.cache import recent, resized
 from rlhf_jax.models.config import Activation, QKNorm, check_names
-from rlhf_jax.models.transformer import attention_mask, latest
+from rlhf_jax.models.transformer import attention_mask
 from rlhf_jax.policies.language import language_policy, language_trajectory
 from rlhf_jax.sharding import make_mesh, shard_params
 
@@ -77,19 +78,27 @@ def test_steps_continue_a_prefill(kind):
     states, kv_cache = jax.jit(model.prefill, static_argnums=4)(params, *prompt, P + T)
     real = segments[:, :P] > 0
     np.testing.assert_allclose(states[real], want[:, :P][real], atol=2e-5)
-    step = jax.jit(model.decode_step, donate_argnums=1)
+    slots = P + T if model.config.sliding_window is None else kv_cache.positions.shape[1]
+    assert int(kv_cache.slot) == 0
+    weights, step = model.unstack(params), jax.jit(model.decode_step, donate_argnums=1)
     for t in range(P, P + T):
-        state, kv_cache = step(params, kv_cache, ids[:, t], positions[:, t])
+        state, kv_cache = step(weights, kv_cache, ids[:, t], positions[:, t])
         np.testing.assert_allclose(state, want[:, t], atol=2e-5)
-    assert int(kv_cache.slot) == P + T
-    np.testing.assert_array_equal(kv_cache.valid, segments > 0)
+    held = jax.jit(resized, static_argnums=1)(kv_cache, slots)
+    last = jnp.where(segments > 0, positions, -1)[:, P + T - slots :]
+    np.testing.assert_array_equal(held.positions, last)
     assert len(kv_cache.layers) == LAYERS
-    assert kv_cache.layers[0][0].shape == (
-        4,
-        model.config.num_kv_heads,
-        P + T,
-        model.config.head_dim,
-    )
+    heads, size = model.config.num_kv_heads, model.config.head_dim
+    shapes = tuple(x.shape for x in kv_cache.layers[0])
+    assert shapes == ((4, heads, size, slots), (4, heads, slots, size))
+
+
+@pytest.mark.long
+def test_a_model_of_windows_keeps_as_many_slots_as_a_window():
+    model, params, _ = compiled("window")
+    ids, positions, segments = (x[:, :P] for x in batch())
+    kv_cache = jax.eval_shape(partial(model.prefill, length=50), params, ids, positions, segments)
+    assert kv_cache[1].positions.shape == (4, WINDOW)
 
 
 @pytest.mark.long
@@ -189,10 +198,11 @@ def test_masks_by_hand():
         [0, 0, 0, 0, 1, 1],
     ]
     np.testing.assert_array_equal(attention_mask(segments, positions, 2)[0], want)
-    # The last two real tokens, however much padding lies between them or after them.
-    valid = jnp.array([[0, 1, 1, 0, 1, 0], [1, 1, 1, 1, 0, 0], [0, 0, 1, 0, 0, 0]]) > 0
-    want = [[0, 0, 1, 0, 1, 0], [0, 0, 1, 1, 0, 0], [0, 0, 1, 0, 0, 0]]
-    np.testing.assert_array_equal(latest(valid, 2), want)
+    # The last two tokens, wherever their slots are.
+    seen = jnp.array([[-1, 0, 1, -1, 2, -1], [3, 0, 1, 2, -1, -1], [-1, -1, 0, -1, -1, -1]])
+    want = [[0, 0, 1, 0, 1, 0], [1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0]]
+    np.testing.assert_array_equal(recent(seen, jnp.array([2, 3, 0]), 2), want)
+    np.testing.assert_array_equal(recent(seen, jnp.array([2, 3, 0]), None), seen >= 0)
 
 
 @pytest.mark.parametrize("kind", ["gpt", "post-norms"])

@@ -272,9 +272,41 @@ def test_the_loop_ends_with_the_last_row():
         ({"top_k": -1}, r"top_k must be in \[0, inf\)"),
         ({"top_p": 0.0}, r"top_p must be in \(0, 1\]"),
         ({"temperature": float("nan")}, "temperature must be in"),
+        ({"rows": 0}, r"rows must be in \[1, inf\)"),
         ({"top_p": 1.5}, r"top_p must be in \(0, 1\]"),
     ],
 )
 def test_bad_options_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(SAMPLED, **change)
+
+
+@pytest.mark.long
+def test_a_bfloat16_model_has_a_bfloat16_cache_and_nearly_the_same_log_probs():
+    config = dataclasses.replace(CONFIG, dtype="bfloat16")
+    decoder = language_decoder(make_transformer(config))
+    narrow = jax.jit(partial(sample, decoder, config=SAMPLED))(
+        PARAMS, *prompts(), KEY, prompt_indices=counters()[0], sample_indices=counters()[1]
+    )
+    shapes = jax.eval_shape(
+        lambda params: decoder.prefill(decoder.read(params), *prompts(), 9), PARAMS
+    )
+    assert {x.dtype for x in jax.tree.leaves(shapes.layers)} == {jnp.dtype("bfloat16")}
+    trajectory = narrow.trajectory
+    wide = jnp.where(trajectory.mask, LOGPS(PARAMS, trajectory.inputs, trajectory.actions), 0.0)
+    np.testing.assert_allclose(narrow.token_logps, wide, atol=0.1)
+
+
+def test_one_program_for_each_length_of_prompts():
+    draw = jax.jit(partial(sample, DECODER, config=SAMPLED))
+    for seed, columns in enumerate((P, P, P)):
+        ids, mask = (x[:, -columns:] for x in prompts())
+        draw(
+            random_params(POLICY.init, seed=seed),
+            ids,
+            mask,
+            jax.random.key(seed),
+            prompt_indices=counters()[0] + seed,
+            sample_indices=counters()[1],
+        )
+    assert draw._cache_size() == 1

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from rlhf_jax.policies.tabular import tabular_policy
-from rlhf_jax.sampling.keys import draw_actions, row_keys
+from rlhf_jax.sampling.keys import draw_actions, likeliest, row_keys
 from rlhf_jax.sampling.rollout import sample_actions
 
 POLICY = tabular_policy(2, 3)
 PROBS = np.array([[0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
 PARAMS = jnp.log(jnp.asarray(PROBS, jnp.float32))
 KEY = jax.random.key(5)
+GOLDEN = [[0, 31, 49, 49], [21, 31, 17, 49], [10, 31, 17, 49]]
 
 
 def act(states, prompts, samples, key=KEY):
@@ -80,3 +81,21 @@ def test_forbidden_actions_are_never_drawn():
 def test_indices_of_the_wrong_shape_are_refused():
     with pytest.raises(ValueError, match="give one index per row"):
         act(jnp.zeros((3, 1), jnp.int32), jnp.arange(2), jnp.arange(2))
+
+
+def test_the_likeliest_is_what_argmax_says():
+    nan, inf = jnp.nan, jnp.inf
+    rows = [[0, 2, 2], [-inf, -inf, -inf], [inf, 3, inf], [1, nan, inf], [nan, nan, 0], [-1, -2, 0]]
+    got = likeliest(jnp.array(rows))
+    assert got.tolist() == [1, 0, 0, 1, 0, 2] == jnp.argmax(jnp.array(rows), axis=-1).tolist()
+    assert got.dtype == jnp.int32
+
+
+def test_draws_are_those_of_their_counters():
+    """argmax(logits + Gumbel noise from fold_in(key, step)): ids seen before, for good."""
+    logits = 3 * jax.random.normal(jax.random.key(0), (4, 50))
+    keys = row_keys(KEY, jnp.arange(4), jnp.array([0, 0, 1, 1]))
+    drawn = [draw_actions(keys, step, logits).tolist() for step in range(3)]
+    assert drawn == GOLDEN
+    each = draw_actions(keys, jnp.array([0, 1, 2, 0]), logits)
+    assert each.tolist() == [drawn[0][0], drawn[1][1], drawn[2][2], drawn[0][3]]
