@@ -30,7 +30,7 @@ ROOMS = {
     "feedback": {"types", "ops"},
     "envs": {"types", "feedback"},
     "exact": {"ops", "envs"},
-    "sampling": {"types", "ops", "models", "policies", "envs", "data"},
+    "sampling": {"types", "ops", "policies", "envs", "data"},
     "data": {"types"},
     "labelling": {"data"},
     "hf": {"types", "models", "data", "sharding"},

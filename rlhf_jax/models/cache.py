@@ -46,7 +46,7 @@ def filled_cache(
     return KVCache(layers, _fitted(positions, 1, slots, -1), jnp.asarray(0, jnp.int32))
 
 
-def resized(cache: KVCache, slots: int) -> KVCache:
+def resize_cache(cache: KVCache, slots: int) -> KVCache:
     """Aligned, with this number of slots; if there are fewer than before, the oldest are left out.
 
     With as many as before this costs a copy.
@@ -59,13 +59,13 @@ def resized(cache: KVCache, slots: int) -> KVCache:
     return KVCache(layers, turned(cache.positions, 1, -1), jnp.zeros_like(cache.slot))
 
 
-def taken(cache: KVCache, rows: Int[Array, "n"]) -> KVCache:
+def take_rows(cache: KVCache, rows: Int[Array, "n"]) -> KVCache:
     """These rows, in this order."""
     layers, positions = jax.tree.map(lambda x: x[rows], (cache.layers, cache.positions))
     return KVCache(layers, positions, cache.slot)
 
 
-def joined(caches: Sequence[KVCache]) -> KVCache:
+def join_rows(caches: Sequence[KVCache]) -> KVCache:
     """The rows of several caches, aligned and with the same number of slots."""
     layers, positions = jax.tree.map(
         lambda *x: jnp.concatenate(x), *((cache.layers, cache.positions) for cache in caches)
@@ -73,7 +73,7 @@ def joined(caches: Sequence[KVCache]) -> KVCache:
     return KVCache(layers, positions, caches[0].slot)
 
 
-def chosen(first: Bool[Array, "B"], a: KVCache, b: KVCache) -> KVCache:
+def choose_rows(first: Bool[Array, "B"], a: KVCache, b: KVCache) -> KVCache:
     """Rows of `a` where `first` is True, of `b` elsewhere; both aligned."""
 
     def pick(x: Array, y: Array) -> Array:

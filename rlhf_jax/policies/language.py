@@ -11,12 +11,14 @@ from dataclasses import field
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_ids, check_mask, check_range
 from rlhf_jax.models import ScalarModel, Transformer
+from rlhf_jax.models.cache import KVCache, choose_rows, resize_cache, take_rows
 from rlhf_jax.ops.chunked import chunked_token_logps
 from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.ops.masking import true_before
@@ -61,7 +63,7 @@ class LanguageDecoder(NamedTuple):
 
     read: `params -> weights`, what the other two read; called once, before all of them.
     prefill: `(weights, ids [B, P], mask [B, P], length) -> caches`, any tree of aligned `KVCache`s,
-      with room for `length` tokens.
+      with room for `length` tokens. To sampling they are opaque; see `take_caches`.
     step: `(weights, caches, ids [B], positions [B]) -> (logits [B, V] float32, caches)`, with the
       logits of the next token.
     """
@@ -69,6 +71,28 @@ class LanguageDecoder(NamedTuple):
     read: Callable[[Params], PyTree]
     prefill: Callable[..., PyTree]
     step: Callable[..., tuple[Float[Array, "B V"], PyTree]]
+
+
+def take_caches(caches: PyTree, rows: Int[Array, "R"]) -> PyTree:
+    """These rows of all caches of a decoder."""
+    return _each_cache(lambda cache: take_rows(cache, rows), caches)
+
+
+def refill_caches(
+    caches: PyTree, places: Bool[Array, "R"], prompts: PyTree, rows: Int[Array, "R"]
+) -> PyTree:
+    """The caches, aligned, with these rows of the prompts' caches where `places` is True."""
+
+    def refill(cache: KVCache, prompts: KVCache) -> KVCache:
+        slots = cache.positions.shape[1]
+        new = resize_cache(take_rows(prompts, rows), slots)
+        return choose_rows(places, new, resize_cache(cache, slots))
+
+    return _each_cache(refill, caches, prompts)
+
+
+def _each_cache(change: Callable[..., KVCache], *caches: PyTree) -> PyTree:
+    return jax.tree.map(change, *caches, is_leaf=lambda x: isinstance(x, KVCache))
 
 
 def language_inputs(

@@ -4,7 +4,6 @@ Log-probs come in two kinds: under the model, and under the distribution that wa
 (after temperature, top-k and top-p).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -15,9 +14,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.checks import check_entries, check_fields
-from rlhf_jax.models.cache import KVCache, chosen, resized, taken
 from rlhf_jax.ops.logprobs import token_logps
-from rlhf_jax.policies.language import LanguageDecoder, language_trajectory
+from rlhf_jax.policies.language import (
+    LanguageDecoder,
+    language_trajectory,
+    refill_caches,
+    take_caches,
+)
 from rlhf_jax.sampling.filters import processed_logits
 from rlhf_jax.sampling.keys import draw_actions, likeliest, row_keys
 from rlhf_jax.types import Params, PyTree, Rollout
@@ -232,10 +235,22 @@ def _all_at_once(decoder: LanguageDecoder, batch: _Batch, config: SamplingConfig
     owners = jnp.arange(count)
     caches = batch.prefill(decoder, batch.prompt_ids.shape[1] + length)
     if count > len(batch.prompt_ids):
-        caches = _each_cache(lambda cache: taken(cache, batch.sources(owners)), caches)
+        caches = take_caches(caches, batch.sources(owners))
     rows = _begin(_empty_rows(caches, count, length), batch, owners)
     step = partial(_step, decoder, batch.weights, batch.keys, config=config)
     return jax.lax.while_loop(lambda rows: ~jnp.all(rows.done), step, rows).answers(config.pad_id)
+
+
+class _Queue(NamedTuple):
+    """A answers that share R rows.
+
+    owners: the answer of each row, A for nobody's. following: the first answer that has no row yet.
+    """
+
+    rows: _Rows
+    owners: Int[Array, "R"]
+    following: Int[Array, ""]
+    found: _Answers
 
 
 def _refilled(decoder: LanguageDecoder, batch: _Batch, config: SamplingConfig) -> _Answers:
@@ -245,53 +260,53 @@ def _refilled(decoder: LanguageDecoder, batch: _Batch, config: SamplingConfig) -
     a row may begin at any step.
     """
     assert config.rows is not None
-    total, size, length = len(batch.keys), config.rows, config.max_new_tokens
-    columns, patience = batch.prompt_ids.shape[1], max(1, size // 8)
-    prompts = batch.prefill(decoder, columns)
-    shapes = jax.eval_shape(lambda: batch.prefill(decoder, columns + length))
+    size, patience = config.rows, max(1, config.rows // 8)
+    prompts = batch.prefill(decoder, batch.prompt_ids.shape[1])
+
+    def unfinished(queue: _Queue) -> Bool[Array, ""]:
+        return (queue.following < len(batch.keys)) | jnp.any(queue.owners < len(batch.keys))
+
+    def turn(queue: _Queue) -> _Queue:
+        queue = _next_answers(queue, batch, prompts, config.pad_id)
+        busy = jnp.where(queue.following < len(batch.keys), size - patience + 1, 1)
+        keys = batch.keys[jnp.minimum(queue.owners, len(batch.keys) - 1)]
+        rows = jax.lax.while_loop(
+            lambda rows: jnp.sum(~rows.done) >= busy,
+            partial(_step, decoder, batch.weights, keys, config=config),
+            queue.rows,
+        )
+        return queue._replace(rows=rows)
+
+    queue = jax.lax.while_loop(unfinished, turn, _first_queue(decoder, batch, config, size))
+    return queue.found
+
+
+def _first_queue(
+    decoder: LanguageDecoder, batch: _Batch, config: SamplingConfig, size: int
+) -> _Queue:
+    """Rows of nobody, and no answers yet."""
+    total, columns = len(batch.keys), batch.prompt_ids.shape[1] + config.max_new_tokens
+    shapes = jax.eval_shape(lambda: batch.prefill(decoder, columns))
     caches = jax.tree.map(lambda x: jnp.zeros((size, *x.shape[1:])[: x.ndim], x.dtype), shapes)
-    rows = _empty_rows(caches, size, length)
+    rows = _empty_rows(caches, size, config.max_new_tokens)
     found = jax.tree.map(
         lambda x: jnp.zeros((total, *x.shape[1:]), x.dtype), rows.answers(config.pad_id)
     )
+    return _Queue(rows, jnp.full(size, total, jnp.int32), jnp.asarray(0, jnp.int32), found)
 
-    def refill(rows: _Rows, owners: Array, following: Array) -> tuple[_Rows, Array]:
-        """The next answers, from number `following` on, in the rows that are done."""
-        owners = jnp.where(
-            rows.done, jnp.minimum(following + jnp.cumsum(rows.done) - 1, total), owners
-        )
 
-        def joined(cache: KVCache, prompts: KVCache) -> KVCache:
-            slots = cache.positions.shape[1]
-            new = resized(taken(prompts, batch.sources(owners)), slots)
-            return chosen(rows.done, new, resized(cache, slots))
-
-        caches = _each_cache(joined, rows.caches, prompts)
-        return _begin(rows._replace(caches=caches), batch, owners), owners
-
-    def turn(state: tuple) -> tuple:
-        rows, owners, following, found = state
-        ended = jnp.where(rows.done, owners, total)  # out of bounds for those of nobody
-        found = jax.tree.map(
-            lambda x, new: x.at[ended].set(new, mode="drop"), found, rows.answers(config.pad_id)
-        )
-        following_next = jnp.minimum(following + jnp.sum(rows.done), total)
-        rows, owners = refill(rows, owners, following)
-        going = jnp.where(following_next < total, size - patience + 1, 1)
-        keys = batch.keys[jnp.minimum(owners, total - 1)]
-        rows = jax.lax.while_loop(
-            lambda rows: jnp.sum(~rows.done) >= going,
-            partial(_step, decoder, batch.weights, keys, config=config),
-            rows,
-        )
-        return rows, owners, following_next, found
-
-    nobody = jnp.full(size, total, jnp.int32)
-    start = (rows, nobody, jnp.asarray(0, jnp.int32), found)
-    state = jax.lax.while_loop(
-        lambda state: (state[2] < total) | jnp.any(state[1] < total), turn, start
+def _next_answers(queue: _Queue, batch: _Batch, prompts: PyTree, pad_id: int) -> _Queue:
+    """Rows that are done hand over their answers and begin the next ones."""
+    rows, total = queue.rows, len(batch.keys)
+    ended = jnp.where(rows.done, queue.owners, total)  # A is out of bounds and left out
+    found = jax.tree.map(
+        lambda x, new: x.at[ended].set(new, mode="drop"), queue.found, rows.answers(pad_id)
     )
-    return state[3]
+    turns = queue.following + jnp.cumsum(rows.done, dtype=jnp.int32)
+    owners = jnp.where(rows.done, jnp.minimum(turns - 1, total), queue.owners)
+    caches = refill_caches(rows.caches, rows.done, prompts, batch.sources(owners))
+    rows = _begin(rows._replace(caches=caches), batch, owners)
+    return _Queue(rows, owners, jnp.minimum(turns[-1], total), found)
 
 
 def _step(
@@ -339,8 +354,3 @@ def _draw(
     )
     ids = draw_actions(keys, counts, processed)
     return ids, token_logps(processed[:, None], ids[:, None])[:, 0]
-
-
-def _each_cache(change: Callable[..., KVCache], *caches: PyTree) -> PyTree:
-    """A tree of caches from trees of caches."""
-    return jax.tree.map(change, *caches, is_leaf=lambda x: isinstance(x, KVCache))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.models import Transformer
-from rlhf_jax.models.cache import KVCache, joined, resized, taken
+from rlhf_jax.models.cache import KVCache, join_rows, resize_cache, take_rows
 from rlhf_jax.models.transformer import Unstacked
 from rlhf_jax.ops.logprobs import tempered
 from rlhf_jax.sampling.filters import top_p_logits
@@ -168,20 +168,20 @@ def _start(
     drawing: Drawing,
 ) -> EngineRows:
     step = jnp.zeros((1,), jnp.int32)
-    return EngineRows(taken(cache, i[None]), last_id[None], length[None], step, drawing)
+    return EngineRows(take_rows(cache, i[None]), last_id[None], length[None], step, drawing)
 
 
 def _take(rows: EngineRows, i: Int[Array, ""]) -> EngineRows:
     parts = (rows.last_ids, rows.positions, rows.step, rows.drawing)
-    return EngineRows(taken(rows.cache, i[None]), *jax.tree.map(lambda x: x[i[None]], parts))
+    return EngineRows(take_rows(rows.cache, i[None]), *jax.tree.map(lambda x: x[i[None]], parts))
 
 
 def _resize(rows: EngineRows, slots: int) -> EngineRows:
-    return replace(rows, cache=resized(rows.cache, slots))
+    return replace(rows, cache=resize_cache(rows.cache, slots))
 
 
 def _stack(parts: list[EngineRows]) -> EngineRows:
-    cache = joined([part.cache for part in parts])
+    cache = join_rows([part.cache for part in parts])
     fields = [(part.last_ids, part.positions, part.step, part.drawing) for part in parts]
     return EngineRows(cache, *jax.tree.map(lambda *x: jnp.concatenate(x), *fields))
 

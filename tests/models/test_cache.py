@@ -3,7 +3,14 @@
 import jax.numpy as jnp
 import numpy as np
 
-from rlhf_jax.models.cache import KVCache, chosen, filled_cache, joined, resized, taken
+from rlhf_jax.models.cache import (
+    KVCache,
+    choose_rows,
+    filled_cache,
+    join_rows,
+    resize_cache,
+    take_rows,
+)
 
 
 def numbered(first, positions, slot=0):
@@ -34,17 +41,17 @@ def test_a_prompt_is_aligned_at_its_end_in_any_number_of_slots():
 def test_resizing_puts_the_newest_token_last():
     # The next token would overwrite slot 1, so slot 0 holds the newest: 1, 2, 0 in order of age.
     held = numbered(0, jnp.array([[5, 3, 4]]), slot=1)
-    assert read(resized(held, 3)) == ([[1, 2, 0]], [[3, 4, 5]])
-    assert read(resized(held, 2)) == ([[2, 0]], [[4, 5]])
-    assert read(resized(held, 4)) == ([[0, 1, 2, 0]], [[-1, 3, 4, 5]])
-    assert int(resized(held, 4).slot) == 0
+    assert read(resize_cache(held, 3)) == ([[1, 2, 0]], [[3, 4, 5]])
+    assert read(resize_cache(held, 2)) == ([[2, 0]], [[4, 5]])
+    assert read(resize_cache(held, 4)) == ([[0, 1, 2, 0]], [[-1, 3, 4, 5]])
+    assert int(resize_cache(held, 4).slot) == 0
 
 
 def test_rows_are_taken_joined_and_chosen():
     first = numbered(0, jnp.array([[0, 1], [7, 8]]))
     second = numbered(10, jnp.array([[2, 3], [4, 5]]))
-    assert read(taken(first, jnp.array([1, 1]))) == ([[2, 3]] * 2, [[7, 8]] * 2)
-    both = joined([first, second])
+    assert read(take_rows(first, jnp.array([1, 1]))) == ([[2, 3]] * 2, [[7, 8]] * 2)
+    both = join_rows([first, second])
     assert read(both) == ([[0, 1], [2, 3], [10, 11], [12, 13]], [[0, 1], [7, 8], [2, 3], [4, 5]])
-    mixed = chosen(jnp.array([False, True]), first, second)
+    mixed = choose_rows(jnp.array([False, True]), first, second)
     assert read(mixed) == ([[10, 11], [2, 3]], [[2, 3], [7, 8]])

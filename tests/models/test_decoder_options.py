@@ -14,7 +14,7 @@ from decoder_oracle import KINDS, LAYERS, WINDOW, V, cap, oracle_hidden, tiny
 from random_params import random_params
 
 from rlhf_jax.models import MoEConfig, RopeScaling, make_transformer, make_value_model
-from rlhf_jax.models.cache import recent, resized
+from rlhf_jax.models.cache import recent, resize_cache
 from rlhf_jax.models.config import Activation, QKNorm, check_names
 from rlhf_jax.models.transformer import attention_mask
 from rlhf_jax.policies.language import language_policy, language_trajectory
@@ -84,7 +84,7 @@ def test_steps_continue_a_prefill(kind):
     for t in range(P, P + T):
         state, kv_cache = step(weights, kv_cache, ids[:, t], positions[:, t])
         np.testing.assert_allclose(state, want[:, t], atol=2e-5)
-    held = jax.jit(resized, static_argnums=1)(kv_cache, slots)
+    held = jax.jit(resize_cache, static_argnums=1)(kv_cache, slots)
     last = jnp.where(segments > 0, positions, -1)[:, P + T - slots :]
     np.testing.assert_array_equal(held.positions, last)
     assert len(kv_cache.layers) == LAYERS

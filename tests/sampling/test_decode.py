@@ -298,15 +298,20 @@ def test_a_bfloat16_model_has_a_bfloat16_cache_and_nearly_the_same_log_probs():
 
 
 def test_one_program_for_each_length_of_prompts():
-    draw = jax.jit(partial(sample, DECODER, config=SAMPLED))
-    for seed, columns in enumerate((P, P, P)):
-        ids, mask = (x[:, -columns:] for x in prompts())
+    lengths = []
+
+    def prefill(weights, ids, *rest):
+        lengths.append(ids.shape[1])
+        return DECODER.prefill(weights, ids, *rest)
+
+    draw = jax.jit(partial(sample, DECODER._replace(prefill=prefill), config=SAMPLED))
+    ids, mask = prompts()
+    for seed, columns in enumerate((P, P, 2, P, 2)):
         draw(
             random_params(POLICY.init, seed=seed),
-            ids,
-            mask,
+            *(ids[:, -columns:], mask[:, -columns:]),
             jax.random.key(seed),
             prompt_indices=counters()[0] + seed,
             sample_indices=counters()[1],
         )
-    assert draw._cache_size() == 1
+    assert lengths == [P, 2]
