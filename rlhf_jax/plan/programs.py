@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from rlhf_jax.algos import preference as preference_update
 from rlhf_jax.algos import reward_model as reward_update
@@ -18,8 +19,9 @@ from rlhf_jax.algos import sft
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.models import TransformerConfig
+from rlhf_jax.models.transformer import Unstacked
 from rlhf_jax.ops.kl import k3
-from rlhf_jax.policies.language import language_trajectory
+from rlhf_jax.policies.language import language_trajectory, take_caches
 from rlhf_jax.recipes import Fit, adamw_cosine, guarded
 from rlhf_jax.recipes.lab import LanguageLab, make_lab
 from rlhf_jax.recipes.methods import Penalty, grpo, ppo
@@ -225,26 +227,39 @@ def _sample(job: Workload, lab: LanguageLab) -> list[Program]:
     prompt = (job.batch, job.prompt_length)
     ids, mask = (jax.ShapeDtypeStruct(prompt, kind) for kind in (jnp.int32, bool))
     ids, mask = _rows(lab, (ids, mask))
-    length = job.prompt_length + job.answer_length
-    prefill = jax.jit(lab.decoder.prefill, static_argnums=(3, 4))
-    cache = jax.eval_shape(
-        partial(lab.decoder.prefill, length=length, copies=job.samples), params, ids, mask
-    )
-    cache = _rows(lab, cache)
+    decoder, length = lab.decoder, job.prompt_length + job.answer_length
+
+    def read_prompts(params: PyTree, ids: Any, mask: Any) -> PyTree:
+        caches = decoder.prefill(decoder.read(params), ids, mask, length)
+        return take_caches(caches, jnp.repeat(jnp.arange(job.batch), job.samples))
+
+    cache = _rows(lab, jax.eval_shape(read_prompts, params, ids, mask))
     last = _rows(lab, (jax.ShapeDtypeStruct((job.batch * job.samples,), jnp.int32),) * 2)
-    step = jax.jit(lab.decoder.step, donate_argnums=1)
+    weights = jax.eval_shape(decoder.read, params)
+    layers = tuple(_unstacked(lab, params, layer) for layer in weights.layers)
+    step = jax.jit(decoder.step, donate_argnums=1)
     return [
         Program(
             "prefill",
-            lambda: prefill.lower(params, ids, mask, length, job.samples),
+            lambda: jax.jit(read_prompts).lower(params, ids, mask),
             {"parameters": params, "batch": (ids, mask)},
         ),
         Program(
             "decode",
-            lambda: step.lower(params, cache, *last),
-            {"parameters": params, "cache": cache, "batch": last},
+            lambda: step.lower(Unstacked(params, layers), cache, *last),
+            {"parameters": params, "unstacked": layers, "cache": cache, "batch": last},
         ),
     ]
+
+
+def _unstacked(lab: LanguageLab, params: PyTree, layer: PyTree) -> PyTree:
+    """A layer, split over the devices as its stack is."""
+
+    def placed(stack: jax.ShapeDtypeStruct, one: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        assert isinstance(stack.sharding, NamedSharding)
+        return _sharded(one, NamedSharding(_mesh(lab), P(*stack.sharding.spec[1:])))
+
+    return jax.tree.map(placed, params["trunk"]["layers"], layer)
 
 
 def _step(
