@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.games import peers
-from benchmarks.games.library import BETA, ETA, both, draw
+from benchmarks.games.library import BETA, ETA, alone, both, draw
 from benchmarks.games.table import print_table
 from benchmarks.measure import Goal, Seconds, deviations, fastest, in_turns, ratio
 
@@ -37,12 +37,15 @@ def many_games(sizes: Many, turns: int) -> list[Goal]:
     checks = {name: form.run for name, form in short.items()}
     checks |= {name: partial(loop, iterations=sizes.checked) for name, loop in others.items()}
     apart = deviations(checks)
-    iterations = dict.fromkeys([*forms, FIRST, LAST], sizes.iterations)
+    parts = alone(prefs, ref, iterations=sizes.iterations)
+    iterations = dict.fromkeys([*forms, FIRST, LAST, *parts], sizes.iterations)
     iterations[TORCH] = sizes.torch_iterations
     runs = {name: form.run for name, form in forms.items()}
     runs |= {name: partial(loop, iterations=iterations[name]) for name, loop in others.items()}
-    seconds = in_turns(runs, turns)
-    scales = {name: 1e6 / iterations[name] for name in runs}
+    for part in parts.values():
+        part()
+    seconds = in_turns(runs | parts, turns)
+    scales = {name: 1e6 / iterations[name] for name in seconds}
     if TORCH in runs:
         scales[TORCH] *= sizes.games / sizes.torch_games
     times = {name: [t * scales[name] for t in taken] for name, taken in seconds.items()}

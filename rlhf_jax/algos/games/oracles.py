@@ -13,6 +13,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rlhf_jax.algos.games.many import (
+    answers_first,
+    answers_last,
+    columnwise_win_rates,
+    many_small,
+)
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.games import win_rates
 
@@ -28,9 +34,14 @@ def exact_oracle(prefs: Float[Array, "*P n n"]) -> Oracle:
       `oracle(opponent_logps [*B, n], key) -> [*B, n]` in [0, 1], multiplied at full precision on
       every device.
     """
+    # Turned here, outside the loop that calls the oracle.
+    columns = answers_first(prefs, 2) if many_small(prefs[..., 0]) else None
 
     def oracle(opponent_logps: Float[Array, "*B n"], key: jax.Array | None) -> Float[Array, "*B n"]:
         del key
+        if columns is not None and opponent_logps.shape == prefs.shape[:-1]:
+            probs = jnp.exp(answers_first(opponent_logps))
+            return answers_last(columnwise_win_rates(columns, probs))
         return win_rates(prefs, jnp.exp(opponent_logps))
 
     return oracle

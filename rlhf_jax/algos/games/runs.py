@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from rlhf_jax.algos.games.many import turns
 from rlhf_jax.algos.games.opponents import GameState
 from rlhf_jax.algos.games.oracles import Oracle
 from rlhf_jax.types import Metrics
@@ -49,9 +50,14 @@ def run_updates(
     def advance(state: GameState) -> tuple[GameState, Metrics]:
         return update(state, oracle, jax.random.fold_in(key, state.step))
 
+    turn, back = turns(state.logps)
+
+    def step(_: Array, inside: GameState) -> GameState:
+        return turn(advance(back(inside))[0])
+
     def segment(state: GameState, length: Array) -> tuple[GameState, Any]:
-        state = jax.lax.fori_loop(0, length - 1, lambda _, state: advance(state)[0], state)
-        state, metrics = advance(state)
+        inside = jax.lax.fori_loop(0, length - 1, step, turn(state))
+        state, metrics = advance(back(inside))
         return state, record(state, metrics)
 
     return jax.lax.scan(segment, state, jnp.asarray(lengths, jnp.int32))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from rlhf_jax.algos.games.many import log_softmax_of
 from rlhf_jax.checks import check_range
 from rlhf_jax.types import Scalar
 
@@ -46,8 +47,11 @@ def mirror_step(
     chex.assert_equal_shape([logps, ref_logps, win_rates])
     check_step(eta, beta)
     weight = eta * beta
-    kept = scaled(1.0 - weight, logps) + scaled(weight, ref_logps)
-    return jax.nn.log_softmax(kept + eta * win_rates, axis=-1)
+
+    def logits(logps: Array, ref_logps: Array, win_rates: Array) -> Array:
+        return scaled(1.0 - weight, logps) + scaled(weight, ref_logps) + eta * win_rates
+
+    return log_softmax_of(logits, logps, ref_logps, win_rates)
 
 
 def softmax_gradient_step(
