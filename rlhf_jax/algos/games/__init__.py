@@ -5,7 +5,8 @@
     state, metrics = method.update(state, exact_oracle(prefs), key)
 
 `init` and `update` are pure: jit, vmap and scan (`runs.run_updates`) are applied from outside, over
-games, seeds, eta and beta alike. The oracle (`oracles`) is a matrix, samples of it or a model.
+games, seeds, eta and beta alike. The oracle (`oracles`) is a matrix, samples of it or a model. Many
+small games are fastest as leading axes of one run, [*B, n]: `many` then vectorises over the games.
 
 | method | opponent | function | paper |
 |---|---|---|---|
