@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import mesh_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rlhf_jax.types import Metrics, PyTree
@@ -197,8 +197,8 @@ class MeshUpdate:
         # Does nothing from the second step on: the state already has these shardings.
         state = jax.device_put(state, self.state_shardings)
         batch = split_batch(batch, self.mesh)
-        rest = jax.device_put(rest, NamedSharding(self.mesh, PartitionSpec()))
-        return self.compiled(state, batch, *rest)
+        everywhere = NamedSharding(self.mesh, PartitionSpec())
+        return self.compiled(state, batch, *jax.tree.map(lambda x: _copied(x, everywhere), rest))
 
     def lower(self, state: PyTree, batch: PyTree, *rest: Any) -> jax.stages.Lowered:
         """The program for arguments of these shapes, which are not read."""
@@ -266,6 +266,28 @@ def check_batch(batch: PyTree, mesh: Mesh) -> None:
                 f"a batch of {x.shape[0]} does not divide over {ways} devices: "
                 f"use a multiple of {ways}; {near}"
             )
+
+
+def _copied(x: Any, sharding: NamedSharding) -> jax.Array:
+    """x on the devices of a sharding; `device_put` refuses keys where other processes have some."""
+    if not jax.dtypes.issubdtype(getattr(x, "dtype", np.dtype(float)), jax.dtypes.prng_key):
+        return jax.device_put(x, sharding)
+    words = jax.device_put(jax.random.key_data(x), sharding)
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
+
+
+def on_host(tree: PyTree) -> PyTree:
+    """`jax.device_get`, also of arrays that lie on devices of several processes.
+
+    All processes must call it, and each gets the whole arrays.
+    """
+
+    def gathered(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+            return x
+        return multihost_utils.process_allgather(x, tiled=True)
+
+    return jax.device_get(jax.tree.map(gathered, tree))
 
 
 def _mesh(shape: tuple[int, ...], devices: Sequence[jax.Device]) -> Mesh:

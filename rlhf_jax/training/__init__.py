@@ -16,13 +16,13 @@ from rlhf_jax.training.metrics import MetricWriter as MetricWriter
 from rlhf_jax.training.metrics import open_writer as open_writer
 from rlhf_jax.training.metrics import read_metrics as read_metrics
 from rlhf_jax.training.metrics import write_metrics as write_metrics
+from rlhf_jax.training.runs import Run as Run
+from rlhf_jax.training.runs import check_stop as check_stop
+from rlhf_jax.training.runs import open_run as open_run
+from rlhf_jax.training.runs import run_seconds as run_seconds
 from rlhf_jax.training.signals import stop_on_signals as stop_on_signals
-from rlhf_jax.training.stages import Run as Run
 from rlhf_jax.training.stages import Stage as Stage
 from rlhf_jax.training.stages import StageResult as StageResult
-from rlhf_jax.training.stages import check_stop as check_stop
-from rlhf_jax.training.stages import open_run as open_run
-from rlhf_jax.training.stages import run_seconds as run_seconds
 from rlhf_jax.training.stages import run_stage as run_stage
 from rlhf_jax.training.stages import run_stages as run_stages
 from rlhf_jax.training.stages import train_stage as train_stage

@@ -3,29 +3,32 @@
 A folder is filled under a temporary name and renamed when it is complete, so a killed process
 leaves no partial checkpoint. `checkpoint.json` has the size and SHA-256 of every file and the
 SHA-256 of every array; both are compared when reading, so damage is an error, never a wrong number.
+With several processes all of them write and read, in one folder that they share: the SHA-256 of an
+array is then of the parts that they hold, the files are compared by turns, and process 0 renames.
 """
 
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
-import orbax.checkpoint as ocp
 
-from rlhf_jax.training import trees
+from rlhf_jax.training import arrays, trees
 from rlhf_jax.training.errors import CheckpointError, ResultsError, naming_full_disk
+from rlhf_jax.training.processes import divided, exchange, on_first, process, together
 from rlhf_jax.types import PyTree
 
 FORMAT = 2
 TEMPORARY = ".tmp-"
+SAVES = "saves"  # what processes exchange while they save, beside the training
 REMEDY = "delete this folder, then resume: its work is repeated"
 # Array storage takes its folder for a glob pattern, splits it at backslashes and needs UTF-8.
 UNSTORABLE = re.compile(r"[*?\[\\\x00-\x1f\x7f\ud800-\udfff]")
@@ -57,11 +60,56 @@ def save(store: Store, step: int, tree: PyTree, metadata: dict[str, Any] | None 
     Raises:
       DiskFullError: the disk is full; earlier checkpoints are intact.
     """
-    folder = folder_of(store, step)
-    write(folder, tree, {"step": step, "metadata": metadata or {}})
-    for old in steps(store)[: -store.keep]:
-        _delete(folder_of(store, old))
-    return folder
+    with saving(store) as saver:
+        saver.start(step, tree, metadata)
+    return folder_of(store, step)
+
+
+@dataclass
+class Saver:
+    """Saves of one loop, of which at most one is under way. `check` and `wait` raise its errors."""
+
+    store: Store
+    thread: ThreadPoolExecutor
+    under_way: Future[None]
+
+    def start(self, step: int, tree: PyTree, metadata: dict[str, Any] | None = None) -> None:
+        """As `save`, but returns when the tree is copied: it may then be changed or donated."""
+        self.wait()
+        info = {"step": step, "metadata": metadata or {}}
+        finish = _start(folder_of(self.store, step), tree, info)
+        self.under_way = self.thread.submit(self._finish, finish)
+
+    def check(self) -> None:
+        """Raises the error of a save that has failed."""
+        if self.under_way.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Until the save is on the disk."""
+        under_way, self.under_way = self.under_way, _nothing()
+        under_way.result()
+
+    def _finish(self, finish: Callable[[], None]) -> None:
+        finish()
+        if process() == 0:
+            for old in steps(self.store)[: -self.store.keep]:
+                _delete(folder_of(self.store, old))
+
+
+@contextmanager
+def saving(store: Store) -> Generator[Saver, None, None]:
+    """Saves in the background, all of which are on the disk at the end of the block."""
+    with ThreadPoolExecutor(1, "checkpoints") as thread:
+        saver = Saver(store, thread, _nothing())
+        yield saver
+        saver.wait()
+
+
+def _nothing() -> Future[None]:
+    done: Future[None] = Future()
+    done.set_result(None)
+    return done
 
 
 def steps(store: Store) -> list[int]:
@@ -89,7 +137,7 @@ def restore(store: Store, like: PyTree, *, step: int | None = None) -> Checkpoin
     Raises:
       CheckpointError: the checkpoint is damaged, missing, or has another tree.
     """
-    present = steps(store)
+    present = on_first(lambda: steps(store))
     if step is None and not present:
         return None
     chosen = present[-1] if step is None else step
@@ -117,30 +165,58 @@ def check_path(folder: Path) -> None:
 
 def write(folder: Path, tree: PyTree, info: dict[str, Any]) -> None:
     """Writes a tree and JSON info as one folder; an existing folder is replaced at the end."""
+    _start(folder, tree, info)()
+
+
+def _start(folder: Path, tree: PyTree, info: dict[str, Any]) -> Callable[[], None]:
+    """Copies the tree; the result writes the folder, and may do so in a thread of its own."""
     check_path(folder)
     leaves = trees.describe(tree)
-    arrays = [trees.storable(leaf) for leaf in jax.tree.leaves(tree)]
-    record = {
-        "format": FORMAT,
-        **info,
-        "skeleton": trees.skeleton(tree),
-        "leaves": [
-            leaf._asdict() | {"sha256": trees.digest(array)}
-            for leaf, array in zip(leaves, arrays, strict=True)
-        ],
-    }
-    temporary = folder.parent / f"{TEMPORARY}{folder.name}-{os.getpid()}"
-    with naming_full_disk(folder), _removed_on_error(temporary):
+    held = [arrays.copy_leaf(leaf) for leaf in jax.tree.leaves(tree)]
+    number = on_first(os.getpid)
+    temporary = folder.parent / f"{TEMPORARY}{folder.name}-{number}"
+    record = {"format": FORMAT, **info, "skeleton": trees.skeleton(tree)}
+    stored = [None if arrays.is_empty(leaf) else x for leaf, x in zip(leaves, held, strict=True)]
+
+    def make_room() -> None:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        stored = {str(i): array for i, array in enumerate(arrays) if not _is_empty(leaves[i])}
-        if stored:
-            with _quiet():
-                path = (temporary / "arrays").absolute()
-                _orbax().save(path, args=ocp.args.PyTreeSave(stored))
-        record["files"] = _fingerprints(temporary)
-        write_json(temporary / "checkpoint.json", {**record, "sha256": json_digest(record)})
-        _swap_in(temporary, folder)
+        with naming_full_disk(folder):
+            temporary.mkdir(parents=True)
+
+    on_first(make_room)
+    wait = arrays.start_writing(temporary / "arrays", stored)
+
+    def finish() -> None:
+        with naming_full_disk(folder), _removed_on_error(temporary):
+            own = arrays.digests(held, whole=process() == 0)
+            wait()
+            parts = exchange(own, channel=SAVES)
+            entries = [
+                leaf._asdict() | _digests(each) for leaf, *each in zip(leaves, *parts, strict=True)
+            ]
+            complete = record | {"leaves": entries}
+            names = on_first(lambda: _files(temporary), channel=SAVES)
+            prints = divided(
+                lambda rows: _fingerprints(temporary, names[rows]), len(names), channel=SAVES
+            )
+            complete["files"] = {name: each for part in prints for name, each in part.items()}
+
+            def publish() -> None:
+                whole = complete | {"sha256": json_digest(complete)}
+                write_json(temporary / "checkpoint.json", whole)
+                _swap_in(temporary, folder)
+
+            on_first(publish, channel=SAVES)
+
+    return finish
+
+
+def _digests(found: list[dict[str, str]]) -> dict[str, Any]:
+    """Of one leaf, from the parts of all processes."""
+    parts = {region: sha256 for each in found for region, sha256 in each.items()}
+    if set(parts) == {arrays.WHOLE}:
+        return {"sha256": parts[arrays.WHOLE]}
+    return {"sha256": json_digest(parts), "parts": parts}
 
 
 def read_checkpoint(
@@ -151,6 +227,9 @@ def read_checkpoint(
 ) -> tuple[PyTree, dict[str, Any]]:
     """Reads a folder made by `write`, verifying every file and every array.
 
+    It may have been written on another mesh, by another number of processes. An array of which this
+    process holds no written part whole is verified by its files alone.
+
     Args:
       like: as in `restore`. None rebuilds a tree of dicts, lists and tuples of NumPy arrays.
       check: called with the record before any array is read; it may raise.
@@ -159,7 +238,9 @@ def read_checkpoint(
     Raises:
       CheckpointError: the checkpoint is damaged, or has another tree.
     """
-    record = read_record(folder)
+    record = on_first(lambda: read_record(folder, files=False))
+    names = sorted(record["files"])
+    divided(lambda rows: check_files(folder, record, names[rows]), len(names))
     check(record)
     leaves = [
         trees.Leaf(x["path"], x["kind"], x["dtype"], tuple(x["shape"])) for x in record["leaves"]
@@ -171,11 +252,21 @@ def read_checkpoint(
     elif record["skeleton"] is None:
         raise CheckpointError(f"{folder} can only be read with `like=`, a tree of its structure")
     examples = jax.tree.leaves(like) if like is not None else [None] * len(leaves)
-    arrays = _read_arrays(folder, leaves, examples)
-    for array, entry in zip(arrays, record["leaves"], strict=True):
-        if trees.digest(array) != entry["sha256"]:
-            raise CheckpointError(f"{folder} is damaged ({entry['path']} has changed): {REMEDY}")
-    restored = [trees.restored_leaf(*parts) for parts in zip(arrays, leaves, examples, strict=True)]
+    try:
+        found = arrays.read_arrays(folder / "arrays", leaves, examples)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        message = f"{folder} is damaged (its arrays cannot be read): {REMEDY}"
+        raise CheckpointError(message) from error
+
+    def verify() -> None:
+        for array, entry in zip(found, record["leaves"], strict=True):
+            saved = entry.get("parts", {arrays.WHOLE: entry["sha256"]})
+            if arrays.changed(array, saved):
+                fault = f"{entry['path']} has changed"
+                raise CheckpointError(f"{folder} is damaged ({fault}): {REMEDY}")
+
+    together(verify)
+    restored = [trees.restored_leaf(*parts) for parts in zip(found, leaves, examples, strict=True)]
     if like is None:
         return trees.from_skeleton(record["skeleton"], restored), record
     return jax.tree.unflatten(jax.tree.structure(like), restored), record
@@ -209,40 +300,7 @@ def write_json(path: Path, value: Any) -> None:
         raise
 
 
-def _orbax() -> ocp.Checkpointer:
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
-
-
-def _is_empty(leaf: trees.Leaf) -> bool:
-    """Whether an array has no elements. Array storage refuses those; dtype and shape suffice."""
-    return leaf.kind == "array" and 0 in leaf.shape
-
-
-def _read_arrays(folder: Path, leaves: list[trees.Leaf], examples: list[Any]) -> list[Any]:
-    """The raw arrays of a folder, with the shardings of the examples, else on the host."""
-    how = {
-        str(i): ocp.RestoreArgs(restore_type=np.ndarray)
-        if leaf.kind != "array" or trees.on_default_device(getattr(example, "sharding", None))
-        else ocp.ArrayRestoreArgs(sharding=example.sharding)
-        for i, (leaf, example) in enumerate(zip(leaves, examples, strict=True))
-        if not _is_empty(leaf)
-    }
-    found = {}
-    if how:
-        args = ocp.args.PyTreeRestore(item=dict.fromkeys(how, 0), restore_args=how)
-        try:
-            with _quiet():
-                found = _orbax().restore((folder / "arrays").absolute(), args=args)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            message = f"{folder} is damaged (its arrays cannot be read): {REMEDY}"
-            raise CheckpointError(message) from error
-    return [
-        np.zeros(leaf.shape, leaf.dtype) if _is_empty(leaf) else found[str(i)]
-        for i, leaf in enumerate(leaves)
-    ]
-
-
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path, *, files: bool = True) -> dict[str, Any]:
     """The content of checkpoint.json, after checking its digest and those of all its files."""
     try:
         record = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
@@ -259,12 +317,19 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{folder} has format {record['format']}, this version reads {FORMAT}: "
             "choose another --out"
         )
-    found = _fingerprints(folder)
-    for name, fingerprint in record["files"].items():
-        if found.get(name) != fingerprint:
-            fault = "has changed" if name in found else "is missing"
-            raise CheckpointError(f"{folder} is damaged ({name} {fault}): {REMEDY}")
+    if files:
+        check_files(folder, record, record["files"])
     return record
+
+
+def check_files(folder: Path, record: dict[str, Any], names: Iterable[str]) -> None:
+    """CheckpointError unless these files are as they were written."""
+    there = {*_files(folder)}
+    for name in names:
+        if name not in there:
+            raise CheckpointError(f"{folder} is damaged ({name} is missing): {REMEDY}")
+        if _fingerprints(folder, [name])[name] != record["files"][name]:
+            raise CheckpointError(f"{folder} is damaged ({name} has changed): {REMEDY}")
 
 
 def json_digest(value: Any) -> str:
@@ -272,14 +337,16 @@ def json_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _fingerprints(folder: Path) -> dict[str, list[Any]]:
-    """Size and SHA-256 of every file under the folder but checkpoint.json, by relative path."""
+def _files(folder: Path) -> list[str]:
+    """Every file under the folder but checkpoint.json, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(folder)): [path.stat().st_size, _file_digest(path)]
-        for path in files
-        if path != folder / "checkpoint.json"
-    }
+    return [str(path.relative_to(folder)) for path in files if path != folder / "checkpoint.json"]
+
+
+def _fingerprints(folder: Path, names: Iterable[str]) -> dict[str, list[Any]]:
+    """Size and SHA-256 of these files."""
+    paths = {name: folder / name for name in names}
+    return {name: [path.stat().st_size, _file_digest(path)] for name, path in paths.items()}
 
 
 def _file_digest(path: Path) -> str:
@@ -308,21 +375,10 @@ def _delete(folder: Path) -> None:
 
 @contextmanager
 def _removed_on_error(folder: Path) -> Generator[None, None, None]:
-    """Removes the folder if the block raises."""
+    """Removes the folder if the block raises, in process 0: others may still write into it."""
     try:
         yield
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        if process() == 0:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-@contextmanager
-def _quiet() -> Generator[None, None, None]:
-    """Silences the log of the storage library; its errors are raised as well."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -37,6 +37,12 @@ class DiskFullError(UserError):
     exit_code = 1
 
 
+class LostProcess(UserError):
+    """Another process of the run ended or does not answer."""
+
+    exit_code = 1
+
+
 class Interrupted(Exception):
     """The run was stopped by the signal `signum`, and has saved its state."""
 

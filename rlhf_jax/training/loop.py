@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.training import checkpoints, trees
-from rlhf_jax.training.checkpoints import Store
+from rlhf_jax.training.checkpoints import Saver, Store
 from rlhf_jax.training.errors import DivergedError, Interrupted
 from rlhf_jax.training.metrics import (
     MetricWriter,
@@ -23,6 +23,7 @@ from rlhf_jax.training.metrics import (
     rewind,
     write_metrics,
 )
+from rlhf_jax.training.processes import exchange
 from rlhf_jax.training.signals import Stop, never
 from rlhf_jax.types import PyTree
 
@@ -66,7 +67,8 @@ def train(
     """Runs steps 0 .. steps - 1, from the newest checkpoint of the store if there is one.
 
     If a step depends only on its state and its number (`fold_in(key, step)`), a resumed loop gives
-    the same numbers as an uninterrupted one, bit for bit.
+    the same numbers as an uninterrupted one, bit for bit. Checkpoints are copied to the host and
+    written in the background; one that fails, as on a full disk, stops the loop at its next step.
 
     Args:
       step_fn: `(state, step) -> (state, metrics)`; metrics as in `write_metrics`. May donate state.
@@ -90,8 +92,12 @@ def train(
     state, done, earlier = _resume(state, stage, store, writer, cut=not followed)
     pending: list[tuple[int, dict[str, Any]]] = []
     loss, fetched = math.nan, time.perf_counter()
-    with progress_bar(stage, steps, show=progress, done=done) as advance:
+    with (
+        progress_bar(stage, steps, show=progress, done=done) as advance,
+        checkpoints.saving(store) as saver,
+    ):
         for step in range(done, done if until(state) else steps):
+            saver.check()
             done, (state, metrics) = step + 1, step_fn(state, step)
             pending.append((done, metrics))
             asked = stop()  # called once: a signal that arrives later is handled in the next step
@@ -99,14 +105,15 @@ def train(
             saving = asked or last or (save_every and done % save_every == 0)
             late = time.perf_counter() - fetched > PENDING_SECONDS
             if saving or late or len(pending) >= PENDING_STEPS:
-                loss, tokens = _flush(pending, writer, stage, log_every, last, store=store)
+                loss, tokens = _flush(pending, writer, stage, log_every, last, saver=saver)
                 seconds, fetched = time.perf_counter() - fetched, time.perf_counter()
                 advance(done, _progress(loss, tokens / max(seconds, 1e-9)))
                 pending = []
             if saving:
                 kept = {**metadata, "stage": stage, "rows": position(writer), "last": last}
-                _save(store, done, state, kept, earlier + time.perf_counter() - began)
+                _save(saver, done, state, kept, earlier + time.perf_counter() - began)
             if asked:
+                saver.wait()
                 raise Interrupted(asked, f"{stage} after step {done} of {steps}")
             if last:
                 break
@@ -188,7 +195,7 @@ def _flush(
     log_every: int,
     last: bool,
     *,
-    store: Store,
+    saver: Saver,
 ) -> tuple[float, int]:
     """Fetches pending metrics in one transfer, checks and writes them; returns the last loss, and
     the sum of the metrics "tokens" and ".../tokens".
@@ -203,7 +210,7 @@ def _flush(
             if "loss" in name.split("/") and not _of_nothing(metrics[name]):
                 loss = as_number(metrics[name])
                 if not math.isfinite(loss):
-                    raise _diverged(f"{stage}: {name} is {loss} at step {done}", store)
+                    raise _diverged(f"{stage}: {name} is {loss} at step {done}", saver)
     end = rows[-1][0] if last else None
     write_metrics(writer, stage, [row for row in rows if row[0] % log_every == 0 or row[0] == end])
     return loss, sum(
@@ -219,16 +226,18 @@ def _of_nothing(metric: Any) -> bool:
     return isinstance(metric, tuple) and float(metric[1]) == 0
 
 
-def _save(store: Store, done: int, state: PyTree, kept: dict[str, Any], seconds: float) -> None:
+def _save(saver: Saver, done: int, state: PyTree, kept: dict[str, Any], seconds: float) -> None:
     """Saves a state; DivergedError if it is not finite."""
-    if bad := trees.first_not_finite(state):
-        raise _diverged(f"{kept['stage']}: state{bad} after step {done}", store)
-    checkpoints.save(store, done, state, {**kept, "seconds": seconds})
+    for bad in exchange(trees.first_not_finite(state)):
+        if bad:
+            raise _diverged(f"{kept['stage']}: state{bad} after step {done}", saver)
+    saver.start(done, state, {**kept, "seconds": seconds})
 
 
-def _diverged(what: str, store: Store) -> DivergedError:
+def _diverged(what: str, saver: Saver) -> DivergedError:
     """The error, with the newest checkpoint and a remedy."""
-    last = max(checkpoints.steps(store), default=None)
+    saver.wait()
+    last = max(checkpoints.steps(saver.store), default=None)
     left = "nothing is saved" if last is None else f"the newest checkpoint is of step {last}"
     return DivergedError(
         f"{what}; {left}. Lower the learning rate or clip the gradients, and choose another --out"

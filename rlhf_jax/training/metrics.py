@@ -35,6 +35,7 @@ class MetricWriter:
     """An open metrics file and its TensorBoard folder, with one event file per stage.
 
     now: "digest", the running SHA-256 of the file; "muted", whether writing is switched off.
+    silent: a process that writes nothing, because process 0 does.
     trackers: are given each row too, as (stage, step, finite numbers by name).
     """
 
@@ -45,6 +46,7 @@ class MetricWriter:
         default_factory=lambda: {"digest": hashlib.sha256(), "muted": False}
     )
     trackers: list[Callable[[str, int, dict[str, float]], None]] = field(default_factory=list)
+    silent: bool = False
 
 
 def open_writer(folder: Path) -> MetricWriter:
@@ -57,6 +59,11 @@ def open_writer(folder: Path) -> MetricWriter:
         return writer
 
 
+def silent_writer(folder: Path) -> MetricWriter:
+    """A writer that writes nothing."""
+    return MetricWriter(folder, open(os.devnull, "ab"), silent=True)
+
+
 def write_metrics(
     writer: MetricWriter, stage: str, rows: Sequence[tuple[int, Mapping[str, Any]]]
 ) -> None:
@@ -66,7 +73,7 @@ def write_metrics(
     averages micro-batches and shards correctly. Numbers that are not finite, and means with weight
     0, become null.
     """
-    if writer.now["muted"]:
+    if writer.now["muted"] or writer.silent:
         return
     found: list[tuple[int, dict[str, float]]] = []
     with naming_full_disk(writer.folder):
@@ -123,6 +130,8 @@ def position(writer: MetricWriter) -> RowsPrefix:
 
 def check_rows(writer: MetricWriter, rows: RowsPrefix, stage: str) -> None:
     """Raises ResultsError unless metrics.jsonl still begins with these rows."""
+    if writer.silent:
+        return
     size = position(writer).length
     if size >= rows.length and _digest(writer, rows.length).hexdigest() == rows.sha256:
         return
@@ -139,7 +148,7 @@ def rewind(writer: MetricWriter, rows: RowsPrefix, *, stage: str, step: int) -> 
     Raises:
       ResultsError: the file does not begin with these rows.
     """
-    if writer.now["muted"]:
+    if writer.now["muted"] or writer.silent:
         return
     check_rows(writer, rows, stage)
     os.ftruncate(writer.rows.fileno(), rows.length)

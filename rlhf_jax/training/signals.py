@@ -4,7 +4,11 @@ import os
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from itertools import count
 from threading import Event, Thread
+
+import jax
+from jax.experimental import multihost_utils
 
 Stop = Callable[[], int]  # the signal that asked to stop, or 0
 
@@ -27,8 +31,15 @@ def stop_on_signals() -> Generator[Stop, None, None]:
     Python handles no signal while compiled code runs. So a thread prints a line at the first
     signal, and ends the process if the second is not handled in time.
 
+    With several processes, SIGTERM to any of them, a notice of preemption, sets the flag of all at
+    the same step; the flag must be asked for equally often. Ctrl-C is passed on as SIGTERM.
+
     Must be entered in the main thread. The previous handlers are restored at the end.
     """
+    if jax.process_count() > 1:
+        with _stop_together() as stop:
+            yield stop
+        return
     received: list[int] = []
 
     def handler(number: int, frame: object) -> None:
@@ -53,6 +64,30 @@ def stop_on_signals() -> Generator[Stop, None, None]:
         os.close(bell)  # ends the watcher's reading
         watcher.join()
         os.close(heard)
+
+
+@contextmanager
+def _stop_together() -> Generator[Stop, None, None]:
+    """The flag of several processes. JAX itself handles SIGTERM, and finds the step."""
+    asked, received, agreed = count(), [], []
+
+    def handler(number: int, frame: object) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt(number)
+        os.write(SCREEN, STOPPING)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def stop() -> int:
+        if not agreed and multihost_utils.reached_preemption_sync_point(next(asked)):
+            agreed.append(signal.SIGTERM)
+        return agreed[0] if agreed else 0
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _watch(heard: int, left: Event) -> None:

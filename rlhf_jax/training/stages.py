@@ -13,8 +13,8 @@ rows are already in metrics.jsonl.
 
 import shutil
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,63 +22,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rlhf_jax.training import checkpoints, origins, trees
+from rlhf_jax.training import checkpoints, origins, processes, trees
 from rlhf_jax.training.checkpoints import Store
-from rlhf_jax.training.compiles import Compiles, counting_compiles
-from rlhf_jax.training.environment import environment
-from rlhf_jax.training.errors import DivergedError, Interrupted, ResultsError, naming_full_disk
-from rlhf_jax.training.folders import (
-    check_folder,
-    clear,
-    config_json,
-    files,
-    holds_work,
-    locked,
-    naming_bad_folder,
-    note_environment,
-    note_files,
-)
+from rlhf_jax.training.errors import DivergedError, ResultsError, naming_full_disk
 from rlhf_jax.training.loop import StepFn, Until, train, unending
-from rlhf_jax.training.metrics import (
-    MetricWriter,
-    RowsPrefix,
-    check_rows,
-    close_writer,
-    muted,
-    open_writer,
-    position,
-    rewind,
-)
-from rlhf_jax.training.signals import Stop, never
+from rlhf_jax.training.metrics import RowsPrefix, check_rows, muted, position, rewind
+from rlhf_jax.training.runs import Run, check_stop, say
 from rlhf_jax.types import PyTree
 
 AGAIN = ".again"
-
-
-@dataclass(frozen=True)
-class Run:
-    """An open run. Only `spent`, `done`, `marks` and `compiles` change during the run.
-
-    versions: of this session. environments: the distinct ones of all sessions. spent: finished
-      stage
-    -> seconds over all sessions. done: finished stage -> "sha256" of its result and "rows" of
-    metrics.jsonl up to its end. marks: "inside", seconds of this session spent in stages. compiles:
-    of this session.
-    """
-
-    out: Path
-    slug: str
-    config: dict[str, Any]
-    versions: dict[str, str]
-    environments: list[dict[str, Any]]
-    writer: MetricWriter
-    stop: Stop
-    progress: bool
-    began: float
-    spent: dict[str, float] = field(default_factory=dict)
-    done: dict[str, dict[str, Any]] = field(default_factory=dict)
-    marks: dict[str, float] = field(default_factory=lambda: {"inside": 0.0})
-    compiles: Compiles = field(default_factory=Compiles)
 
 
 @dataclass(frozen=True)
@@ -100,53 +52,6 @@ class StageResult(NamedTuple):
     arrays: PyTree
     info: dict[str, Any]
     seconds: float
-
-
-@contextmanager
-def open_run(
-    out: Path,
-    *,
-    slug: str,
-    config: Any,
-    resume: bool = False,
-    sources: Sequence[Path] = (),
-    stop: Stop = never,
-    progress: bool = False,
-) -> Generator[Run, None, None]:
-    """Opens a results folder for a run, or refuses it and changes nothing.
-
-    A folder is accepted if it is empty or its run has saved nothing yet; with `resume`, also if it
-    has a run with the same config. If code, packages or devices have changed, that is printed, and
-    noted in run.json and `Run.environments`.
-
-    sources: folders of Python files that can change the numbers, besides the library itself.
-
-    Raises:
-      ResultsError: the folder has another run, this run without `resume`, or other files; another
-        process uses it; it cannot be written; or array storage cannot use its path.
-      DiskFullError: the disk became full inside the block.
-    """
-    began = time.perf_counter()
-    now = environment(sources)
-    record = {"slug": slug, "config": config_json(config), "environments": [now]}
-    with naming_full_disk(out), ExitStack() as held:
-        with naming_bad_folder(out):
-            checkpoints.check_path(out)
-            check_folder(out, record, resume=resume)
-            out.mkdir(parents=True, exist_ok=True)
-            held.enter_context(locked(out))
-            if resume and holds_work(out):
-                record["environments"] = note_environment(out, now, say=progress)
-            else:
-                known = clear(out)
-                checkpoints.write_json(out / "run.json", record)
-                if known:
-                    held.callback(note_files, out, files(out))
-            writer = open_writer(out)
-            held.callback(close_writer, writer)
-        facts = (slug, record["config"], now["versions"], record["environments"])
-        compiles = held.enter_context(counting_compiles())
-        yield Run(out, *facts, writer, stop, progress, began, compiles=compiles)
 
 
 def run_stage(
@@ -174,12 +79,18 @@ def run_stage(
     check_stop(run, f"before {name}")
     folder, origin = run.out / "stages" / name, _origin(run, name)
     began = time.perf_counter()
-    for path in (folder, *_folders(folder), *_folders(folder / AGAIN)):
-        checkpoints.clean(path)
-    if (folder / "result").is_dir():
+
+    def look() -> tuple[bool, bool]:
+        for path in (folder, *_folders(folder), *_folders(folder / AGAIN)):
+            checkpoints.clean(path)
+        there = (folder / "result").is_dir()
+        return there, not there and bool(origins.later(folder, run.done))
+
+    there, again = processes.on_first(look)
+    if there:
         result = _load(run, folder, like, origin)
     else:
-        stage = Stage(run, name, again=bool(origins.later(folder, run.done)))
+        stage = Stage(run, name, again=again)
         result = _work(stage, work, like, began)
     run.spent[name] = result.seconds
     run.marks["inside"] += time.perf_counter() - began
@@ -232,9 +143,9 @@ def train_stage(
         raise ValueError(f"stage {stage.name} has a loop {part!r} already: give this one a part=")
     began = time.perf_counter()
     store = Store(_folder(stage) / part)
-    followed = _followed(stage, store, steps)
+    followed = processes.on_first(lambda: _followed(stage, store, steps))
     state, seconds = train(
-        step_fn,
+        _watched(stage, step_fn),
         state,
         stage=stage.name if part == "steps" else f"{stage.name}/{part}",
         steps=steps,
@@ -248,20 +159,23 @@ def train_stage(
         followed=followed,
         metadata={"part": part, "origin": _origin(stage.run, stage.name)},
     )
+    if watchdog := processes.watchdog():
+        watchdog.rest()
     stage.loops[part] = max(seconds - (time.perf_counter() - began), 0.0)
     return state
 
 
-def check_stop(run: Run, where: str) -> None:
-    """Raises Interrupted if the run was asked to stop: for long work outside `train_stage`."""
-    if run.stop():
-        raise Interrupted(run.stop(), where)
+def _watched(stage: Stage, step_fn: StepFn) -> StepFn:
+    """The same step; the watchdog of several processes sees it begin."""
+    watchdog = processes.watchdog()
+    if watchdog is None:
+        return step_fn
 
+    def step(state: PyTree, number: int) -> tuple[PyTree, dict[str, Any]]:
+        watchdog.see(stage.name, number)
+        return step_fn(state, number)
 
-def run_seconds(run: Run) -> float:
-    """Seconds of work: all stages over all sessions, and this session's time between stages."""
-    outside = time.perf_counter() - run.began - run.marks["inside"]
-    return sum(run.spent.values()) + outside
+    return step
 
 
 def _origin(run: Run, name: str) -> origins.Origin:
@@ -285,7 +199,7 @@ def _load(run: Run, folder: Path, like: PyTree | None, origin: origins.Origin) -
     arrays, record = checkpoints.read_checkpoint(folder / "result", like, check=check)
     check_rows(run.writer, RowsPrefix(*record["rows"]), folder.name)
     run.done[folder.name] = {"sha256": origins.result_digest(record), "rows": record["rows"]}
-    _say(run, f"{folder.name}: done before, in {record['seconds']:.1f} s")
+    say(run, f"{folder.name}: done before, in {record['seconds']:.1f} s")
     return StageResult(arrays, record["info"], record["seconds"])
 
 
@@ -298,10 +212,15 @@ def _work(
     """Runs a stage and saves its result."""
     run, folder = stage.run, _folder(stage)
     origin = _origin(run, stage.name)
-    before = _left_before(stage) if stage.again else None
-    held = origins.loops(folder)
-    for part, found in held.items():
-        origins.check(folder / part, found, origin, run.out / "stages" / stage.name)
+
+    def look() -> tuple[dict[str, Any] | None, bool]:
+        before = _left_before(stage) if stage.again else None
+        held = origins.loops(folder)
+        for part, found in held.items():
+            origins.check(folder / part, found, origin, run.out / "stages" / stage.name)
+        return before, bool(held)
+
+    before, held = processes.on_first(look)
     with muted(run.writer, stage.again):
         if not held:
             end = [done["rows"] for done in run.done.values()]
@@ -310,7 +229,10 @@ def _work(
             )
         arrays, info = work(stage)
     # An infinity may be the right number: log 0, or a bound that does not exist.
-    if bad := trees.first_not_finite({"arrays": arrays, "info": info}, allow_infinite=True):
+    faults = processes.exchange(
+        trees.first_not_finite({"arrays": arrays, "info": info}, allow_infinite=True)
+    )
+    if bad := next(filter(None, faults), None):
         raise DivergedError(
             f"{stage.name}: its result{bad}, so the stage is not finished. Change the options and "
             "choose another --out, or fix the code and resume"
@@ -321,10 +243,12 @@ def _work(
     with naming_full_disk(run.out):
         checkpoints.write(folder / "result", arrays, record)
     if not stage.loops:
-        _say(run, f"{stage.name}: {seconds:.1f} s")
+        say(run, f"{stage.name}: {seconds:.1f} s")
     # Read back, so that later stages get the same leaves as in a run that loads this stage.
     arrays, record = checkpoints.read_checkpoint(folder / "result", like)
-    _keep(stage, {"sha256": origins.result_digest(record), "rows": rows}, before)
+    left = {"sha256": origins.result_digest(record), "rows": record["rows"]}
+    processes.on_first(lambda: _keep(stage, left, before))
+    run.done[stage.name] = left
     return StageResult(arrays, record["info"], seconds)
 
 
@@ -353,7 +277,6 @@ def _keep(stage: Stage, left: dict[str, Any], before: dict[str, Any] | None) -> 
     for part in stage.loops:
         checkpoints.remove(Store(folder / part))
     shutil.rmtree(folder / AGAIN, ignore_errors=True)
-    stage.run.done[stage.name] = left
 
 
 def _followed(stage: Stage, store: Store, steps: int) -> bool:
@@ -382,8 +305,3 @@ def _ended(store: Store, step: int) -> bool:
 def _folders(folder: Path) -> list[Path]:
     """The subfolders of a folder; none if it does not exist."""
     return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-
-
-def _say(run: Run, line: str) -> None:
-    if run.progress:
-        print(line, flush=True)

@@ -1,15 +1,20 @@
 """Pytrees as a flat list of host arrays and a JSON description, and back, bit for bit."""
 
 import hashlib
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rlhf_jax.sharding import on_host
 from rlhf_jax.types import PyTree
 
 KEY = "prng key "  # prefix of the kind of a typed key, which is stored as its raw words
+
+BLOCK_BYTES = 256 << 20  # gathered from other processes at a time
 
 GENERATORS = ("threefry2x32", "rbg", "unsafe_rbg")
 
@@ -40,6 +45,13 @@ def storable(leaf: Any) -> Any:
     return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
 
 
+def is_whole_here(array: Any) -> bool:
+    """Whether this process holds every element of an array."""
+    if not isinstance(array, jax.Array):
+        return True
+    return array.is_fully_addressable or array.is_fully_replicated
+
+
 def describe(tree: PyTree) -> list[Leaf]:
     """One Leaf per leaf of a tree, in JAX's flattening order. Leaves may be abstract."""
     return [
@@ -60,16 +72,24 @@ def _describe_leaf(path: str, leaf: Any) -> Leaf:
 def first_not_finite(tree: PyTree, *, allow_infinite: bool = False) -> str | None:
     """`['w'] holds nan`: the first floating array with a NaN or, unless allowed, an infinity.
 
-    Arrays are checked on the host, where the digests of a checkpoint need them anyway.
+    Arrays are checked on the host, where the digests of a checkpoint need them anyway; of one that
+    other processes hold too, the parts that are here.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.zeros(()) if is_key(leaf) else np.asarray(leaf)
-        if not jnp.issubdtype(array.dtype, np.inexact):
-            continue
-        bad = np.isnan(array) if allow_infinite else ~np.isfinite(array)
-        if bad.any():
-            return f"{jax.tree_util.keystr(path)} holds {array[bad][0]}"
+        for array in () if is_key(leaf) else _parts_here(leaf):
+            if not jnp.issubdtype(array.dtype, np.inexact):
+                continue
+            bad = np.isnan(array) if allow_infinite else ~np.isfinite(array)
+            if bad.any():
+                return f"{jax.tree_util.keystr(path)} holds {array[bad][0]}"
     return None
+
+
+def _parts_here(leaf: Any) -> list[np.ndarray]:
+    """An array on the host, or what this process holds of it."""
+    if is_whole_here(leaf):
+        return [np.asarray(leaf)]
+    return [np.asarray(x.data) for x in leaf.addressable_shards if x.replica_id == 0]
 
 
 def first_difference(saved: list[Leaf], wanted: list[Leaf]) -> str | None:
@@ -103,22 +123,38 @@ def restored_leaf(array: Any, leaf: Leaf, like: Any) -> Any:
 
 def on_default_device(sharding: Any) -> bool:
     """Whether this sharding is where JAX puts new arrays anyway."""
-    return sharding is None or sharding.device_set == {jax.devices()[0]}
+    return sharding is None or sharding.device_set == {jax.local_devices()[0]}
 
 
 def digest(array: Any) -> str:
-    """SHA-256 of an array's dtype, shape and bytes, in row-major order."""
-    host = np.ascontiguousarray(array)
-    hasher = hashlib.sha256(f"{host.dtype} {np.shape(array)} ".encode())
-    hasher.update(host.reshape(-1).view(np.uint8).data)
+    """SHA-256 of an array's dtype, shape and bytes, in row-major order.
+
+    All processes must call it for an array that lies on devices of several; it is gathered by
+    blocks of rows.
+    """
+    array = array if hasattr(array, "dtype") else np.asarray(array)
+    hasher = hashlib.sha256(f"{array.dtype} {np.shape(array)} ".encode())
+    for block in _blocks(array):
+        hasher.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
     return hasher.hexdigest()
+
+
+def _blocks(array: Any) -> Iterator[np.ndarray]:
+    """An array on the host, in one piece or, gathered from other processes, by rows."""
+    if is_whole_here(array):
+        yield np.asarray(array)
+        return
+    rows = max(1, math.ceil(len(array) * BLOCK_BYTES / array.nbytes))
+    for start in range(0, len(array), rows):
+        size = min(rows, len(array) - start)
+        yield on_host(jax.lax.dynamic_slice_in_dim(array, start, size))
 
 
 def tree_digest(tree: PyTree) -> str:
     """SHA-256 of the arrays of a tree with their paths; equal digests mean equal numbers."""
     hasher = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        hasher.update(f"{jax.tree_util.keystr(path)} {digest(np.asarray(leaf))}\n".encode())
+        hasher.update(f"{jax.tree_util.keystr(path)} {digest(leaf)}\n".encode())
     return hasher.hexdigest()
 
 

@@ -13,7 +13,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from rlhf_jax.sharding import make_mesh
-from rlhf_jax.training import checkpoints
+from rlhf_jax.training import arrays, checkpoints, trees
 from rlhf_jax.training.checkpoints import Store
 from rlhf_jax.training.errors import CheckpointError, DiskFullError
 
@@ -234,3 +234,44 @@ def test_full_disk_keeps_what_was_saved(tiny_disk, capfd):
     assert_same(restored(store, small).tree, small)
     assert os.listdir(store.root) == ["step_0000000001"]
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+def test_a_save_in_the_background_that_fails_is_told_at_the_next_look(tiny_disk):
+    store = Store(tiny_disk / "store")
+    large = {"w": jax.random.normal(jax.random.key(0), (300_000,))}
+    message = rf"no space left on the disk of {store.root / 'step_0000000001'}.*--resume"
+    with checkpoints.saving(store) as saver:
+        saver.start(1, large)
+        saver.under_way.exception()  # until it has failed
+        with pytest.raises(DiskFullError, match=message):
+            saver.check()
+        saver.check()  # once
+    assert checkpoints.steps(store) == []
+
+
+def test_a_save_in_the_background_is_of_the_tree_as_it_was(tmp_path):
+    store, tree = Store(tmp_path), {"w": np.zeros(4), "x": jnp.zeros(4)}
+    step = jax.jit(lambda x: x + 1, donate_argnums=0)
+    with checkpoints.saving(store) as saver:
+        for number in range(1, 4):
+            saver.start(number, tree)
+            tree["w"] += 1
+            tree["x"] = step(tree["x"])
+    assert checkpoints.steps(store) == [2, 3]
+    for number in (2, 3):
+        found = restored(store, {"w": np.zeros(4), "x": jnp.zeros(4)}, step=number).tree
+        np.testing.assert_array_equal([*found["w"], *found["x"]], number - 1)
+
+
+def test_parts_of_an_array_are_compared_where_they_are_held():
+    """As saved by several processes: each region has a digest of its own."""
+    array = np.arange(8, dtype=np.float32).reshape(4, 2)
+    saved = {"0:2,0:2": trees.digest(array[:2]), "2:4,0:2": trees.digest(array[2:])}
+    mesh = make_mesh(data=2, fsdp=1, devices=jax.devices()[:2])
+    halves = jax.device_put(array, NamedSharding(mesh, PartitionSpec("data")))
+    for held in (array, jnp.asarray(array), halves):
+        assert not arrays.changed(held, saved)
+    array[3, 1] = 0
+    assert arrays.changed(array, saved)
+    assert arrays.changed(array, {arrays.WHOLE: trees.digest(array + 1)})

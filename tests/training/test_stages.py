@@ -30,7 +30,7 @@ from rlhf_jax.training.errors import (
     UserError,
 )
 from rlhf_jax.training.folders import differences
-from rlhf_jax.training.stages import check_stop
+from rlhf_jax.training.runs import check_stop
 
 
 @dataclass(frozen=True, kw_only=True)
