@@ -19,7 +19,7 @@ from rlhf_jax.hf.families import Family
 from rlhf_jax.hf.rows import SAME, Row, Shape
 from rlhf_jax.hf.tensors import Tensor, open_tensors
 from rlhf_jax.models import ScalarModel, Transformer
-from rlhf_jax.sharding import shard_params
+from rlhf_jax.sharding import on_host, shard_params
 from rlhf_jax.types import Params
 
 
@@ -78,7 +78,9 @@ def written(family: Family, params: Params) -> dict[str, tuple[int, Any]]:
         size = sum(_tensor_bytes(leaves[p.row.ours], p.row) for p in parts)
 
         def fetch(parts=parts) -> np.ndarray:
-            arrays = [p.row.layout.write(np.asarray(leaves[p.row.ours][p.at])) for p in parts]
+            arrays = [
+                p.row.layout.write(np.asarray(on_host(leaves[p.row.ours][p.at]))) for p in parts
+            ]
             return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
 
         tensors[name] = (size, fetch)
@@ -112,7 +114,7 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shardings(model: Transformer | ScalarModel, leaves: Mapping[str, Any], mesh: Mesh | None):
     if mesh is None:
-        return dict.fromkeys(leaves, SingleDeviceSharding(jax.devices()[0]))
+        return dict.fromkeys(leaves, SingleDeviceSharding(jax.local_devices()[0]))
     return dotted(shard_params(model.axes(), mesh))
 
 

@@ -161,7 +161,7 @@ def _loaded(
 def save_model(folder: Path | str, model: Pretrained, *, shard_bytes: int = 5_000_000_000) -> None:
     """Writes a folder that `transformers` and vLLM load, of the same family as the source.
 
-    A reward model becomes `AutoModelForSequenceClassification`.
+    A reward model becomes `AutoModelForSequenceClassification`. Several processes must all call it.
 
     Args:
       folder: new or empty.
@@ -177,7 +177,7 @@ def save_model(folder: Path | str, model: Pretrained, *, shard_bytes: int = 5_00
     reward = "head" in params
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; name a new folder for the model")
-    if folder.exists() and any(folder.iterdir()):
+    if jax.process_index() == 0 and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: has files already; name a new folder for the model")
     if reward and params["head"]["bias"] != 0:
         raise ValueError(
@@ -190,8 +190,12 @@ def save_model(folder: Path | str, model: Pretrained, *, shard_bytes: int = 5_00
     if model.vocabulary is not None and source is None:
         files |= tokenizer_files(model.vocabulary)
         entries |= token_ids(model.vocabulary)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = written(FAMILIES[entries["model_type"]], params)
+    if jax.process_index() > 0:  # it has a part in each tensor, and process 0 writes them
+        for _, fetch in tensors.values():
+            fetch()
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder, tensors, shard_bytes=shard_bytes)
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)

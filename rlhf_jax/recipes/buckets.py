@@ -29,6 +29,7 @@ from rlhf_jax.data.buckets import (
 from rlhf_jax.recipes.hosts import host_share, join_hosts
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.tokens import side_case, token_rows
+from rlhf_jax.sharding import on_host
 from rlhf_jax.training import UserError
 from rlhf_jax.types import PyTree
 
@@ -82,7 +83,7 @@ def by_length(
     for rows in np.array_split(order, count):
         prompt, answer = (int(n) for n in needs[rows].max(axis=0))
         narrow = lab._replace(prompt_length=prompt, answer_length=answer)
-        found.append(jax.device_get(work(narrow, SizedRecords(records, lengths, rows))))
+        found.append(on_host(work(narrow, SizedRecords(records, lengths, rows))))
     back = np.argsort(order)
     return jax.tree.map(lambda *parts: np.concatenate(parts)[back], *found)
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from rlhf_jax.checks import check_range
@@ -21,8 +20,10 @@ from rlhf_jax.recipes.episodes import transcript_texts, transcripts
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.rounds import Drawn
 from rlhf_jax.recipes.task import Scores, Task
+from rlhf_jax.sharding import on_host
 from rlhf_jax.training import ResultsError, Stage
 from rlhf_jax.training.errors import naming_full_disk
+from rlhf_jax.training.processes import process
 
 
 def make_table(
@@ -32,10 +33,10 @@ def make_table(
     append = make_append(stage, every=every)
 
     def write(i: int, drawn: Drawn, scores: Any) -> None:
-        answers = transcript_texts(lab, jax.device_get(transcripts(drawn.rollout, drawn.turns)))
+        answers = transcript_texts(lab, on_host(transcripts(drawn.rollout, drawn.turns)))
         indices = np.asarray(drawn.prompts.indices)
         prompts = list(zip(indices.tolist(), task.texts(indices), strict=True))
-        append(i, _drawn_rows(prompts, answers, jax.device_get(scores), drawn.named))
+        append(i, _drawn_rows(prompts, answers, on_host(scores), drawn.named))
 
     return write
 
@@ -56,6 +57,8 @@ def make_append(stage: Stage, *, every: int) -> Callable[[int, Iterable[Completi
     The first call of a session cuts what an earlier one wrote beyond its last checkpoint.
     """
     check_range("[1, inf)", every=every)
+    if process() != 0:
+        return lambda i, rows: None
     path = stage.run.out / "stages" / stage.name / "completions.jsonl"
     begun = False
 

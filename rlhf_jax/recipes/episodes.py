@@ -12,6 +12,7 @@ Dr. GRPO's denominator and DAPO's penalty of long answers keep the lab's answer_
 length, while the tokens they count are those of all turns.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,8 +29,9 @@ from rlhf_jax.recipes.lab import LanguageLab, decode_texts
 from rlhf_jax.recipes.task import Scores, Task, score_answers
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.sampling.turns import ReadObservation, StepError, rollout_turns
-from rlhf_jax.sharding import split_batch
+from rlhf_jax.sharding import on_host, split_batch
 from rlhf_jax.training import UserError
+from rlhf_jax.training.processes import by_rows
 from rlhf_jax.types import Params, Prompts, Rollout
 
 RETURN = "return"  # the name of an episode's own score
@@ -91,16 +93,35 @@ def task_rollout(
         episode_length = answered + (task.max_turns - 1) * lab.prompt_length
     check_range(f"[{answered}, inf)", episode_length=episode_length)
     read = _reader(lab, task)
-    play = partial(rollout_turns, vocabulary=lab.vocabulary, length=episode_length, read=read)
+    fixed = {"vocabulary": lab.vocabulary, "length": episode_length, "read": read}
+    play = partial(rollout_turns, **fixed, over_rows=_over_rows)
+
+    def draw_here(*given: Any) -> Rollout:
+        return on_host(draw(*given))
+
     try:
         found = play(
-            *(draw, params, prompts, key, samples, first), max_turns=task.max_turns, step=task.step
+            *(draw_here, params, prompts, key, samples, first),
+            max_turns=task.max_turns,
+            step=task.step,
         )
     except StepError as error:
         raise UserError(str(error)) from error
     if lab.mesh is not None:
         found = split_batch(found, lab.mesh)
     return found.rollout, Turns(found.turn_ids, found.rewards, found.truncated)
+
+
+def _over_rows(work: Callable[..., list[Any]], *columns: Any) -> list[Any]:
+    """Each process calls the step for its part of the rows."""
+
+    def own(*rows: Any) -> list[Any]:
+        try:
+            return work(*rows)
+        except StepError as error:
+            raise UserError(str(error)) from error
+
+    return by_rows(own, *columns)
 
 
 def _reader(lab: LanguageLab, task: Task) -> ReadObservation:

@@ -17,9 +17,11 @@ from jax.tree_util import keystr, tree_leaves_with_path
 from jaxtyping import Array, Int
 
 from rlhf_jax.recipes.rows import Rows
+from rlhf_jax.sharding import on_host
 from rlhf_jax.training import DivergedError, Stage, UserError, first_not_finite
 from rlhf_jax.training.errors import naming_full_disk
 from rlhf_jax.training.metrics import as_number
+from rlhf_jax.training.processes import on_first
 from rlhf_jax.types import PairLoss, PyTree
 
 FIRST_LOSS_ERROR = 5e-3  # relative to 1 + |expected|; bfloat16 rounds log-probs to three digits
@@ -71,10 +73,14 @@ def check_guard(
     if bad < 0:
         return
     path = stage.run.out / "stages" / stage.name / f"bad_batch_{step + 1}.npz"
-    arrays = {keystr(where): np.asarray(x) for where, x in tree_leaves_with_path(batch)}
-    with naming_full_disk(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, allow_pickle=False, **arrays)
+    arrays = {keystr(where): np.asarray(x) for where, x in tree_leaves_with_path(on_host(batch))}
+
+    def keep() -> None:
+        with naming_full_disk(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(path, allow_pickle=False, **arrays)
+
+    on_first(keep)
     where, _ = tree_leaves_with_path(params)[bad]
     given = {"parameters": params, "batch": batch, "loss": np.float64(as_number(loss))}
     faults = (f"{name}{found}" for name, x in given.items() if (found := first_not_finite(x)))

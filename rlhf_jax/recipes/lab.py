@@ -44,6 +44,7 @@ from rlhf_jax.sharding import (
     check_mesh,
     compile_update,
     make_mesh,
+    on_host,
     shard_params,
     shard_state,
     split_batch,
@@ -331,7 +332,7 @@ def _quoted(prompt: Any) -> str:
 
 def decode_texts(lab: LanguageLab, actions: jax.Array | np.ndarray) -> list[str]:
     """The text of each answer, from token ids [N, T]."""
-    return decode_rows(lab.vocabulary, np.asarray(actions).tolist())
+    return decode_rows(lab.vocabulary, np.asarray(on_host(actions)).tolist())
 
 
 def adamw_cosine(learning_rate: float, steps: int) -> optax.GradientTransformation:

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -31,6 +32,7 @@ from rlhf_jax.recipes.lab import LanguageLab, start_training
 from rlhf_jax.recipes.rows import Records, Rows, halves, in_chunks, pair_batch, side_batch
 from rlhf_jax.training import Stage, UserError, train_stage
 from rlhf_jax.training.metrics import as_number
+from rlhf_jax.training.trees import is_whole_here
 from rlhf_jax.types import AnswerLogps, PairLoss, Params, PreferenceFn, PyTree, Trajectory
 
 Measure = Callable[[Params, int], dict[str, Any]]
@@ -184,9 +186,12 @@ def fit_state(
     return params_of(done)
 
 
-def counted_tokens(batch: PyTree) -> int:
-    """How many tokens of its trajectories count."""
-    return sum(int(np.asarray(each.mask).sum()) for each in trajectories(batch))
+def counted_tokens(batch: PyTree) -> Any:
+    """How many tokens of its trajectories count, on the device if other processes hold some."""
+    masks = [each.mask for each in trajectories(batch)]
+    if not all(map(is_whole_here, masks)):
+        return sum(map(jnp.sum, masks))
+    return sum(int(np.asarray(mask).sum()) for mask in masks)
 
 
 def on_trunk(lab: LanguageLab, policy_params: Params, key: jax.Array) -> Params:

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from rlhf_jax.recipes.lab import CHUNK, LanguageLab, decode_texts, make_prompts, stage_key, wrapped
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.recipes.task import Task, check_single_turn
 from rlhf_jax.recipes.tokens import text_prompt
+from rlhf_jax.sharding import on_host
 from rlhf_jax.training import Run, UserError, check_stop, progress_bar, tree_digest
 from rlhf_jax.types import Params
 
@@ -101,7 +101,7 @@ def _draw_two(
             check_stop(run, f"sampling {split} pairs")
             prompts = make_prompts(lab, task, wrapped(indices, start, CHUNK))
             first = wrapped(before, start, CHUNK)[:, None]
-            actions = jax.device_get(lab.draw(params, prompts, key, 2, first).trajectory.actions)
+            actions = on_host(lab.draw(params, prompts, key, 2, first).trajectory.actions)
             for k, side in enumerate(sides):
                 side += decode_texts(lab, actions[:, k])
             advance(start + CHUNK)

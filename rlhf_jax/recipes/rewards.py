@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -19,7 +18,9 @@ from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.task import Scores, Task, overall
 from rlhf_jax.rewards import ComparePairs
+from rlhf_jax.sharding import on_host
 from rlhf_jax.training import UserError
+from rlhf_jax.training.processes import by_rows
 from rlhf_jax.types import Params, Prompts, Trajectory
 
 
@@ -55,7 +56,7 @@ def task_reward(lab: LanguageLab, task: Task) -> Reward:
 
     def host(prompts: Prompts, found: Transcripts) -> tuple[np.ndarray, Scores]:
         indices = np.asarray(prompts.indices)
-        _, named = score_transcripts(lab, task, indices, jax.device_get(found))
+        _, named = score_transcripts(lab, task, indices, on_host(found))
         return overall(task, named).astype(np.float32), named
 
     return known_reward()._replace(host=host)
@@ -69,7 +70,7 @@ def judged_reward(lab: LanguageLab, task: Task, compare: ComparePairs) -> Reward
 
     def host(prompts: Prompts, found: Transcripts) -> tuple[np.ndarray, Scores]:
         indices = np.asarray(prompts.indices)
-        texts, named = score_transcripts(lab, task, indices, jax.device_get(found))
+        texts, named = score_transcripts(lab, task, indices, on_host(found))
         size, count = len(texts), len(texts[0])
         pairs = list(combinations(range(count), 2))
         row, one, other = np.array([(i, *pair) for i in range(size) for pair in pairs]).T
@@ -93,11 +94,15 @@ def pair_prefs(
       UserError: the judge raised, or its reply is not N probabilities; it names the first prompt.
     """
     about = f"the judge, asked about {len(prompts)} pairs, the first of {str(prompts[0])!r:.60}"
-    try:
-        prefs = np.array(compare(prompts, first, second), np.float64)
-    except Exception as error:  # the user's own code, or a service
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"{about}, failed: {reason}") from error
+
+    def ask(*texts: Any) -> list[float]:
+        try:
+            return np.atleast_1d(np.array(compare(*texts), np.float64)).tolist()
+        except Exception as error:  # the user's own code, or a service
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(f"{about}, failed: {reason}") from error
+
+    prefs = np.array(by_rows(ask, prompts, first, second), np.float64)
     if prefs.shape != (len(prompts),) or ((prefs < 0) | (prefs > 1)).any():
         raise UserError(f"{about}, must give a probability or None for each, got {prefs!r:.80}")
     return prefs

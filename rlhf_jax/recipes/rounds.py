@@ -12,6 +12,7 @@ from rlhf_jax.ops.groups import informative_groups
 from rlhf_jax.recipes.episodes import Turns
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.task import Scores
+from rlhf_jax.sharding import on_host
 from rlhf_jax.types import Params, Prompts, PyTree, Rollout
 
 
@@ -62,8 +63,8 @@ def informative_batch(
     kept, graded, count, number = [], [], 0, 0
     while True:
         drawn = draw(number)
-        scores, informative = (np.array(x) for x in jax.device_get(grade(drawn)))
-        whole = jax.device_get(drawn)._replace(given=scores)
+        scores, informative = (np.array(x) for x in on_host(grade(drawn)))
+        whole = on_host(drawn)._replace(given=scores)
         kept.append(_rows(whole, informative))
         graded.append(scores)
         number, size, count = number + 1, len(informative), count + int(informative.sum())

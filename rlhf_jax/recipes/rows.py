@@ -26,6 +26,7 @@ from rlhf_jax.recipes.hosts import host_batches
 from rlhf_jax.recipes.lab import LanguageLab, make_trajectories
 from rlhf_jax.recipes.packing import packed_batch
 from rlhf_jax.recipes.tokens import side_case
+from rlhf_jax.sharding import on_host
 from rlhf_jax.training import UserError
 from rlhf_jax.types import PreferenceBatch, PyTree, Trajectory
 
@@ -165,7 +166,7 @@ def in_chunks(function: Callable[[list[dict]], PyTree], records: Records, *, siz
     for start in range(0, total, size):
         part = [records[i % total] for i in range(start, start + size)]
         parts.append(function(part))
-    columns = jax.device_get(parts)
+    columns = on_host(parts)
     return jax.tree.map(lambda *x: np.concatenate(x)[:total], *columns)
 
 

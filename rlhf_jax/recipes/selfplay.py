@@ -37,6 +37,7 @@ from rlhf_jax.rewards import ComparePairs, pairs_judge
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.sharding import batch_ways
 from rlhf_jax.training import Stage, train_stage
+from rlhf_jax.training.processes import by_rows
 from rlhf_jax.types import Draw, Judge, Params, Prompts, Rollout, Trajectory
 
 MakeMethod = Callable[[Arena], AnswerMethod]
@@ -289,7 +290,7 @@ def task_judge(lab: LanguageLab, task: Task, *, beta: float) -> Judge:
 def texts_judge(lab: LanguageLab, task: Task, compare: ComparePairs) -> Judge:
     """A judge of two answers at a time to the task's prompts, e.g. `rewards.chat_pairs`."""
     return pairs_judge(
-        compare,
+        partial(by_rows, compare),
         prompt_texts=task.texts,
         answer_texts=lambda answers: decode_texts(lab, answers.actions),
     )

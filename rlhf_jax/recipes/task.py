@@ -17,6 +17,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.rewards import ComparePairs
 from rlhf_jax.sampling.turns import Step
 from rlhf_jax.training import UserError
+from rlhf_jax.training.processes import divided
 
 Scores = Mapping[str, np.ndarray]
 _LARGEST = float(np.finfo(np.float32).max)
@@ -150,11 +151,29 @@ def compared_teacher(
 def score_answers(task: Task, indices: np.ndarray, answers: Sequence[str]) -> Scores:
     """Every named score of each answer, [N] float64, NaN where the task gave None or NaN.
 
+    With several processes each scores its part of the answers.
+
     Raises:
       UserError: the task raised anything (chained), gave no scores by name, another number of
         scores than answers, an infinite number or what is no number; it names the prompts.
     """
     indices = np.asarray(indices)
+
+    def score(rows: slice) -> dict[str, list[float]]:
+        return _part_scores(task, indices[rows], answers[rows]) if rows.start < rows.stop else {}
+
+    parts = [part for part in divided(score, len(indices)) if part]
+    if any(part.keys() != parts[0].keys() for part in parts):
+        names = sorted({name for part in parts for name in part})
+        raise UserError(f"every answer must have the same scores; only some have all of {names}")
+    return {
+        name: np.concatenate([np.array(part[name], np.float64) for part in parts])
+        for name in (parts or [{}])[0]
+    }
+
+
+def _part_scores(task: Task, indices: np.ndarray, answers: Sequence[str]) -> dict[str, list[float]]:
+    """The scores of some of the answers."""
     try:
         found = {} if task.score is None else task.score(indices, answers)
     # Everything, because scoring is the user's own code: the prompts are what its author needs.
@@ -166,7 +185,7 @@ def score_answers(task: Task, indices: np.ndarray, answers: Sequence[str]) -> Sc
             f"scoring answers to {_named(indices)} must give scores by name, "
             f'{{"name": [one number per answer]}}, got {found!r:.80}'
         )
-    return {name: _numbers(name, values, indices) for name, values in found.items()}
+    return {name: _numbers(name, values, indices).tolist() for name, values in found.items()}
 
 
 def overall(task: Task, scores: Scores) -> np.ndarray:

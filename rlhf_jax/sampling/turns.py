@@ -7,7 +7,8 @@ the sampled tokens.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -92,6 +93,11 @@ class _Board(NamedTuple):
     histories: list[History]
 
 
+def _at_once(work: Callable[..., list[Any]], *columns: Any) -> list[Any]:
+    """The rows of one process."""
+    return work(*columns)
+
+
 def rollout_turns(
     draw: Draw,
     params: Params,
@@ -105,6 +111,7 @@ def rollout_turns(
     max_turns: int = 1,
     step: Step | None = None,
     read: ReadObservation | None = None,
+    over_rows: Callable[..., list[Any]] = _at_once,
 ) -> TurnRollout:
     """Episodes of up to `max_turns` turns, numbered first .. first + samples - 1 for each prompt.
 
@@ -123,6 +130,8 @@ def rollout_turns(
       max_turns: N >= 1.
       step: the step of the task; None ends every row after one answer, with reward 0.
       read: ids of an observation; None reads texts as they are.
+      over_rows: `(work, *columns) -> work(*columns)`, one outcome for each row, which several
+        processes may share.
     Returns:
       TurnRollout with leading axes [B, samples].
     Raises:
@@ -143,7 +152,8 @@ def rollout_turns(
             contexts = _contexts(rows, board, length - turn_tokens)
             turn_key = jax.random.fold_in(key, LATER_TURNS + turn)
             answers = draw(params, contexts, turn_key, 1, numbers)
-        _take_turn(board, answers, turn, step or _single_turn, read, vocabulary)
+        ask = partial(over_rows, partial(_ask_all, step or _single_turn))
+        _take_turn(board, answers, turn, ask, read, vocabulary)
         if not board.going.any():
             break
     return _turn_rollout(rows, board, samples)
@@ -195,7 +205,7 @@ def _take_turn(
     board: _Board,
     answers: Rollout,
     turn: int,
-    step: Step,
+    ask: Callable[..., list[Any]],
     read: ReadObservation,
     vocabulary: Vocabulary,
 ) -> None:
@@ -206,11 +216,12 @@ def _take_turn(
         x.reshape(len(board.indices), -1)
         for x in jax.device_get((trajectory.mask, answers.finished, trajectory.actions, *logps))
     )
-    for row in np.flatnonzero(board.going).tolist():
+    going = np.flatnonzero(board.going).tolist()
+    texts = decode_rows(vocabulary, [columns[0][row, mask[row]].tolist() for row in going])
+    outcomes = ask(board.indices[going], [board.histories[row] for row in going], texts)
+    for row, text, (observation, reward, done) in zip(going, texts, outcomes, strict=True):
         ids, *row_logps = (x[row, mask[row]] for x in columns)
         _write(board, row, ids, turn, *row_logps)
-        (text,) = decode_rows(vocabulary, [ids.tolist()])
-        observation, reward, done = _ask(step, board.indices[row], board.histories[row], text)
         board.rewards[row, turn] = reward
         board.finished[row] = done and stopped[row, 0]
         board.truncated[row] = not stopped[row, 0]
@@ -244,6 +255,14 @@ def _write(board: _Board, row: int, ids, turn: int = -1, logps=0.0, sampling_log
     board.token_logps[row, columns] = logps
     board.sampling_token_logps[row, columns] = sampling_logps
     board.used[row] += len(ids)
+
+
+def _ask_all(
+    step: Step, indices: Any, histories: Sequence[History], answers: Sequence[str]
+) -> list[tuple[Any, float, bool]]:
+    """Output of the step for each row."""
+    rows = zip(indices, histories, answers, strict=True)
+    return [_ask(step, *row) for row in rows]
 
 
 def _ask(step: Step, index: np.integer, history: History, answer: str) -> tuple[Any, float, bool]:

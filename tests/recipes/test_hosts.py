@@ -1,82 +1,94 @@
 """Several processes share a batch: each reads its rows, and the run is that of one process."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
-import optax
 import pytest
-from word_lab import VOCABULARY, WORDS, word_lab
+from host_program import trained
+from real_processes import run_processes
+from word_lab import word_lab
 
-from rlhf_jax.algos import sft
 from rlhf_jax.data.loader import WHOLE
-from rlhf_jax.recipes import answer_rows, pack_records
+from rlhf_jax.recipes import read_completions
 from rlhf_jax.recipes.hosts import host_batches, host_share, join_hosts
-from rlhf_jax.recipes.lab import device_mesh, start_training
-from rlhf_jax.training.metrics import as_number
-
-PROGRAM = """
-import json, sys
-import jax
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
-from test_hosts import losses
-from rlhf_jax.recipes.hosts import host_share
 from rlhf_jax.recipes.lab import device_mesh
-mesh = device_mesh()
-print(json.dumps({**losses(mesh), "share": list(host_share(mesh))}), flush=True)
-"""
+from rlhf_jax.sharding import make_mesh
+from rlhf_jax.training import read_metrics
+
+PROGRAM = Path(__file__).with_name("host_program.py")
+METHODS = ["packed", "sft", "dpo", "ppo", "grpo"]
 
 
-def losses(mesh) -> dict[str, list[float]]:
-    """Three steps on padded rows and three on packed ones."""
-    records = [{"prompt": WORDS[i % 4], "answer": " ".join(WORDS[: 1 + i % 3])} for i in range(20)]
-    lab = word_lab()._replace(mesh=mesh)
-    optimizer = optax.adam(1e-1)
-    update = sft.make_update(lab.policy, optimizer)
-    packs = pack_records(lab, records, columns=12)
-    found = {}
-    for name, size, layout in (("padded", 4, {}), ("packed", 2, {"packs": packs})):
-        rows = answer_rows(lab, records, batch_size=size, **layout)
-        start = jax.numpy.zeros(VOCABULARY.size)
-        state, step = start_training(lab, start, lab.axes["policy"], optimizer, update)
-        found[name] = []
-        for i in range(3):
-            state, metrics = step(state, rows[i])
-            found[name].append(as_number(jax.device_get(metrics["loss"])))
-    return found
+def run_hosts(out, methods, count, *, devices=1, options=None):
+    """The program in `count` processes; `options`: process -> what is different there."""
+    base = {"out": str(out), "methods": methods, "coordinator": "ADDRESS", "count": count}
+    told = [base | {"index": i} | (options or {}).get(i, {}) for i in range(count)]
+    return run_processes([[str(PROGRAM), json.dumps(each)] for each in told], devices=devices)
+
+
+def assert_close(found, wanted):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6), found, wanted)
+
+
+def params_of(ended):
+    """What all processes printed, which is the same."""
+    assert [code for code, *_ in ended] == [0] * len(ended), ended
+    printed = [out.splitlines()[-1] for _, out, _ in ended]  # after a line of Gloo's
+    assert len(set(printed)) == 1
+    return json.loads(printed[0])
+
+
+@pytest.mark.long
+def test_two_processes_resume_after_one_is_killed(tmp_path):
+    out = tmp_path / "run"
+    survivor, killed = run_hosts(out, ["words"], 2, options={1: {"kill": ["words", 2]}})
+    assert killed[0] == -9
+    assert survivor[0] == 1
+    assert "process 1 (" in survivor[2]
+    assert "has not answered for 10 s" in survivor[2]
+    assert "start all processes again, with --resume" in survivor[2]
+    assert "Traceback" not in survivor[2]
+    found = params_of(run_hosts(out, ["words"], 2))
+    assert_close(found, trained(tmp_path / "alone", ["words"], mesh=None))
+    assert [row["step"] for row in read_metrics(out)] == [1, 2, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The params and completions of one process on one device."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    return trained(out, METHODS, mesh=None), read_completions(out / "stages" / "grpo")
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    tests = Path(__file__).parent
-    paths = os.pathsep.join([str(tests), str(tests.parent), str(tests.parents[1])])
-    environment = os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", PROGRAM, address]
-    started = [
-        subprocess.Popen([*command, str(host)], env=environment, stdout=subprocess.PIPE, text=True)
-        for host in range(2)
-    ]
-    try:
-        printed = [each.communicate(timeout=280)[0] for each in started]
-    finally:
-        for each in started:
-            each.kill()
-            each.communicate()
-    found = [json.loads(text.splitlines()[-1]) for text in printed]  # after a line of Gloo's
-    alone = losses(None)
-    for host, each in enumerate(found):
-        assert each.pop("share") == [host, 2]
-        for rows in ("padded", "packed"):
-            np.testing.assert_allclose(each[rows], alone[rows], rtol=1e-5)
+def test_two_processes_of_two_devices_train_as_one(tmp_path, alone):
+    out = tmp_path / "run"
+    killed = run_hosts(out, METHODS, 2, devices=2, options={1: {"kill": ["ppo", 2]}})
+    assert [code for code, *_ in killed] == [1, -9]
+    assert_close(params_of(run_hosts(out, METHODS, 2, devices=2)), alone[0])
+    rows = read_completions(out / "stages" / "grpo")
+    assert [row["answer"] for row in rows] == [row["answer"] for row in alone[1]]
+
+
+@pytest.mark.slow
+def test_a_notice_of_preemption_stops_four_processes_and_one_goes_on(tmp_path, alone):
+    out = tmp_path / "run"
+    ended = run_hosts(out, METHODS, 4, options={2: {"signal": ["dpo", 1]}})
+    assert [code for code, *_ in ended] == [143] * 4
+    stops = {text[text.index("stopped ") :].splitlines()[0] for *_, text in ended}
+    assert len(stops) == 1
+    assert_close(trained(out, METHODS, mesh=make_mesh(devices=jax.devices()[:2])), alone[0])
+
+
+@pytest.mark.slow
+def test_a_process_with_other_methods_is_named(tmp_path):
+    ended = run_hosts(tmp_path / "run", ["words"], 3, options={1: {"methods": ["sft"]}})
+    for code, _, text in ended:
+        assert code == 2
+        assert "process 1 (" in text
+        assert "differs in its run: config.methods is ['sft'], and ['words'] on process 0" in text
 
 
 def test_one_process_reads_whole_batches():
