@@ -94,7 +94,10 @@ def train_offline(
         if training.first_loss is not None:
             fit = fit._replace(first_loss=training.first_loss(rows))
         given = (training.lab, rows, training.first, fit)
-        work = run_stage(run, command, lambda stage: (training.recipe(stage, *given), {}))
+        # Read back as the first params lie, which may be split over devices of many hosts.
+        work = run_stage(
+            run, command, lambda stage: (training.recipe(stage, *given), {}), like=training.first
+        )
         after = measured(run, "after", lambda: training.quality(work.arrays))
         beside = measured(run, "beside", lambda: training.compare(work.arrays))
         params = training.export(work.arrays)

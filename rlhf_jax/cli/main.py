@@ -1,4 +1,7 @@
-"""From `sys.argv` to an exit code: 0 done, 2 bad usage or input, 1 a failure, 130 interrupted."""
+"""From `sys.argv` to an exit code: 0 done, 2 bad usage or input, 1 a failure.
+
+After Ctrl-C it is 130; after SIGTERM, or a notice of preemption to any process of several, 143.
+"""
 
 import importlib
 import signal
@@ -8,6 +11,7 @@ from pathlib import Path
 
 from rlhf_jax.cli.arguments import BadArguments, nearest, parse, read_config
 from rlhf_jax.cli.commands import COMMANDS, manual
+from rlhf_jax.cli.processes import joining
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,18 +51,20 @@ def _run(command: str, flags: list[str]) -> int:
     options = parse(getattr(module, found.options), flags, command)
     from rlhf_jax.training.compiles import keep_programs
     from rlhf_jax.training.errors import Interrupted, UserError
+    from rlhf_jax.training.processes import leave
 
     keep_programs()
     try:
-        getattr(module, found.function)(command, options)
+        with joining(options):
+            getattr(module, found.function)(command, options)
     except UserError as error:
-        return _complain(error, error.exit_code)
+        return leave(_complain(error, error.exit_code))
     except Interrupted as stopped:
         print(f"\nstopped {stopped}; saved. To go on: add --resume", file=sys.stderr)
         return 128 + stopped.signum
     except KeyboardInterrupt as stopped:
         print("\nstopped without saving. To go on: add --resume", file=sys.stderr)
-        return 128 + next(iter(stopped.args), signal.SIGINT)
+        return leave(128 + next(iter(stopped.args), signal.SIGINT))
     return 0
 
 

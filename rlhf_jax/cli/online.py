@@ -58,6 +58,7 @@ from rlhf_jax.recipes import (
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.training import UserError, run_stage
+from rlhf_jax.training.processes import process
 from rlhf_jax.types import Params
 
 SAMPLER_GAP = {"float32": 1e-2, "bfloat16": 1.0}  # nats of a token: a cache rounds in another order
@@ -297,16 +298,16 @@ def train_rounds(
         fit = make_fit(job.optimizer, total=total, quality=quality, **steps)
 
         def measure(params: Params, step: int) -> dict[str, Any]:
-            if every and step % every == 0:
+            if every and step % every == 0 and process() == 0:
                 write_completions(job.output.out, stage=command)
             return fit.measure(params, step)
 
         shown = fit._replace(measure=measure)
         rows = prompt_rows(task, batch_size=job.optimizer.batch_size, seed=job.model.seed)
         params = run_stage(
-            run, command, lambda stage: (play(stage, lab, task, first, rows, shown), {})
+            run, command, lambda stage: (play(stage, lab, task, first, rows, shown), {}), like=first
         ).arrays
         after = measured(run, "after", lambda: quality(params) | wins(params))
-        if (run.out / "completions.html").is_file():
+        if process() == 0 and (run.out / "completions.html").is_file():
             write_completions(run.out, stage=command, done=True)
         finish(run, base, merge(params), numbers=compared(before, after), stage=command)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from rlhf_jax.checks import check_fields
+from rlhf_jax.cli.processes import Processes
 from rlhf_jax.data.lengths import LengthPolicy
 
 Tracker = Literal["wandb", "trackio"]
@@ -91,6 +92,7 @@ class Output:
     """Go on with the run in --out from its last checkpoint, or show a finished one again."""
     log: tuple[Tracker, ...] = ()
     """Services that get the metrics too, besides metrics.jsonl and TensorBoard events in --out."""
+    hosts: Processes = field(default=Processes())
 
 
 @dataclass(frozen=True, kw_only=True)

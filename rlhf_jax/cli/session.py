@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from rlhf_jax.cli.arguments import flat
 from rlhf_jax.cli.options import Adapter, Model, Output, Sampling
+from rlhf_jax.cli.processes import NAMES
 from rlhf_jax.data.chat import with_turn_end
 from rlhf_jax.hf import Pretrained, load_model, read_config, save_model
 from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
@@ -46,10 +47,12 @@ from rlhf_jax.training import (
     tree_digest,
 )
 from rlhf_jax.training.checkpoints import write_json
+from rlhf_jax.training.processes import check_same, on_first, process
 from rlhf_jax.types import Params, Vocabulary
 
 ATTENTION_BLOCKS = 4
-SESSION = ("out", "resume", "log")  # options of where a run goes, not of what it computes
+# Options of where a run goes and is computed, not of what it computes.
+SESSION = ("out", "resume", "log", *NAMES)
 
 
 def open_model(options: Model) -> Pretrained:
@@ -124,6 +127,8 @@ def open_lab(
         chat=base.chat,
     )
     check_batches(lab, options)
+    rows = {str(name): len(records) for name, records in files}
+    check_same("its data or mesh", {"rows": rows, "mesh": lab.mesh and dict(lab.mesh.shape)})
     found = [_fitting(lab, name, records, answers) for name, records in files]
     for one, (name, _) in zip(found, files, strict=True):
         tokens = one.total if answers else one.longest[0] + lab.answer_length
@@ -196,9 +201,10 @@ def open_session(command: str, options: Any, output: Output) -> Generator[Run, N
                 progress=True,
             )
         )
-        write_json(output.out / "config.json", {"command": command, "options": facts})
-        for library in libraries.values():
-            run.writer.trackers.append(_tracker(library, output.out, facts, held))
+        if process() == 0:
+            write_json(output.out / "config.json", {"command": command, "options": facts})
+            for library in libraries.values():
+                run.writer.trackers.append(_tracker(library, output.out, facts, held))
         yield run
 
 
@@ -241,10 +247,7 @@ def finish(
 
     later = {name: {"after": value} for name, value in beside.get("numbers", {}).items()}
     numbers = {name: dict(found) for name, found in {**numbers, **later}.items()}
-    folder = run.out / "model"
-    if not (folder / "config.json").is_file():  # the file that is written last
-        shutil.rmtree(folder, ignore_errors=True)
-        save_model(folder, base._replace(params=jax.tree.map(jnp.asarray, params)))
+    _write_model(run.out / "model", base._replace(params=jax.tree.map(jnp.asarray, params)))
     summary = {
         "command": run.slug,
         "options": run.config,
@@ -256,12 +259,27 @@ def finish(
         "compiled": run.compiles.as_json(),
         "environments": run.environments,
     }
+    if process() != 0:
+        return
     write_json(run.out / "summary.json", summary)
     write_report(run.out, summary, stage=stage)
     print(run.compiles.note())
     for name, found in numbers.items():
         print(f"{name}: " + ", ".join(f"{when} {shown(x)}" for when, x in found.items()))
     print(f"model: {run.out / 'model'}\nreport: {run.out / 'report.html'}")
+
+
+def _write_model(folder: Path, model: Pretrained) -> None:
+    """Writes the model's folder, unless it is there."""
+
+    def is_missing() -> bool:
+        if (folder / "config.json").is_file():  # the file that is written last
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+
+    if on_first(is_missing):
+        save_model(folder, model)
 
 
 class Start(NamedTuple):
