@@ -22,11 +22,13 @@ from rlhf_jax.models import (
 )
 from rlhf_jax.ops.masking import token_mean
 from rlhf_jax.policies.language import (
+    language_decoder,
     language_policy,
     language_reward,
     language_trajectory,
     language_value,
 )
+from rlhf_jax.sampling.decode import SamplingConfig, sample
 from rlhf_jax.sharding import (
     check_mesh,
     compile_update,
@@ -190,3 +192,26 @@ def test_a_row_that_the_devices_cannot_share_evenly_is_filled_up():
     found = np.asarray(jax.jit(model.hidden)(params, *split_batch(rows, mesh)))[real]
     expected = np.asarray(jax.jit(alone.hidden)(params, *rows))[real]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_answers_on_a_mesh_are_those_of_one_device_and_gather_parameters_once():
+    mesh, config = make_mesh(fsdp=4, model=2), SamplingConfig(max_new_tokens=4)
+    rows = (np.arange(24).reshape(8, 3) % 32, np.ones((8, 3), bool), np.arange(8), np.zeros(8, int))
+    found = []
+    for where in (None, mesh):
+        model = make_transformer(CONFIG, where)
+        params = drawn(model.init)
+        if where is not None:
+            params = jax.device_put(params, shard_params(model.axes(), mesh))
+        ids, mask, prompts, samples = rows if where is None else split_batch(rows, mesh)
+        numbers = {"prompt_indices": prompts, "sample_indices": samples}
+        run = jax.jit(partial(sample, language_decoder(model), config=config))
+        compiled = run.lower(params, ids, mask, jax.random.key(1), **numbers).compile()
+        found.append(compiled(params, ids, mask, jax.random.key(1), **numbers))
+    alone, together = found
+    np.testing.assert_array_equal(alone.trajectory.actions, together.trajectory.actions)
+    np.testing.assert_allclose(alone.token_logps, together.token_logps, rtol=1e-5, atol=1e-5)
+    gathers = [line for line in compiled.as_text().splitlines() if " all-gather(" in line]
+    tokens = [line for line in gathers if "(sample)/while/body/dot" in line]
+    assert len(gathers) > 10
+    assert tokens == []

@@ -291,6 +291,24 @@ def _is_shape(tree: Any) -> bool:
     return isinstance(tree, tuple)
 
 
+def for_decoding(
+    config: TransformerConfig, mesh: Mesh | None, params: Params, axes: dict[str, Any]
+) -> Params:
+    """Parameters as decoding reads them on a mesh: split over "model" alone, in the compute dtype.
+
+    Norms and routers, which are read in float32, keep their dtype.
+    """
+    if mesh is None:
+        return params
+
+    def whole(path: tuple, w: Array, names: tuple[str, ...]) -> Array:
+        wide = any("norm" in str(key) or "router" in str(key) for key in path)
+        w = w if wide else w.astype(config.dtype)
+        return constrain(w, mesh, *(None if name == "embed" else name for name in names))
+
+    return jax.tree_util.tree_map_with_path(whole, params, axes)
+
+
 def make_router_loss(
     config: TransformerConfig, bind: Callable[[Params], Any]
 ) -> Callable[..., Float[Array, ""]]:
@@ -329,10 +347,19 @@ def make_transformer(config: TransformerConfig, mesh: Mesh | None = None) -> Tra
         return states, filled_cache(keys, values, jnp.where(segments > 0, positions, -1), length)
 
     def unstack(params):
-        def layer(i):
-            return summed(jax.tree.map(lambda w: w[i], params["trunk"]["layers"]))
+        named, layers = axes(), params["trunk"]["layers"]
+        stack = named["trunk"].pop("layers")
+        inner = jax.tree.map(lambda names: names[1:], stack, is_leaf=_is_shape)
+        # Whole over "fsdp" before the loop over tokens, which would gather them for each one.
+        read = partial(for_decoding, config, mesh)
 
-        return Unstacked(params, tuple(layer(i) for i in range(config.num_layers)))
+        def layer(i):
+            return read(summed(jax.tree.map(lambda w: w[i], layers)), inner)
+
+        trunk = {name: part for name, part in params["trunk"].items() if name != "layers"}
+        rest = read(summed({**params, "trunk": trunk}), named)
+        whole = {**rest, "trunk": {**rest["trunk"], "layers": layers}}
+        return Unstacked(whole, tuple(layer(i) for i in range(config.num_layers)))
 
     def decode_step(unstacked, cache, ids, positions):
         params, layers = unstacked

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from rlhf_jax.algos import preference as preference_update
 from rlhf_jax.algos import reward_model as reward_update
@@ -30,6 +29,7 @@ from rlhf_jax.recipes.online_method import OnlineMethod, make_prepare, make_step
 from rlhf_jax.recipes.rewards import ScoreScale, model_reward
 from rlhf_jax.sampling.decode import sample_many
 from rlhf_jax.sharding import (
+    RULES,
     batch_sharding,
     check_batch,
     check_mesh,
@@ -235,8 +235,7 @@ def _sample(job: Workload, lab: LanguageLab) -> list[Program]:
 
     cache = _rows(lab, jax.eval_shape(read_prompts, params, ids, mask))
     last = _rows(lab, (jax.ShapeDtypeStruct((job.batch * job.samples,), jnp.int32),) * 2)
-    weights = jax.eval_shape(decoder.read, params)
-    layers = tuple(_unstacked(lab, params, layer) for layer in weights.layers)
+    weights = _for_decoding(lab, jax.eval_shape(decoder.read, params))
     step = jax.jit(decoder.step, donate_argnums=1)
     return [
         Program(
@@ -246,20 +245,29 @@ def _sample(job: Workload, lab: LanguageLab) -> list[Program]:
         ),
         Program(
             "decode",
-            lambda: step.lower(Unstacked(params, layers), cache, *last),
-            {"parameters": params, "unstacked": layers, "cache": cache, "batch": last},
+            lambda: step.lower(weights, cache, *last),
+            {
+                "parameters": weights.params,
+                "unstacked": weights.layers,
+                "cache": cache,
+                "batch": last,
+            },
         ),
     ]
 
 
-def _unstacked(lab: LanguageLab, params: PyTree, layer: PyTree) -> PyTree:
-    """A layer, split over the devices as its stack is."""
-
-    def placed(stack: jax.ShapeDtypeStruct, one: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        assert isinstance(stack.sharding, NamedSharding)
-        return _sharded(one, NamedSharding(_mesh(lab), P(*stack.sharding.spec[1:])))
-
-    return jax.tree.map(placed, params["trunk"]["layers"], layer)
+def _for_decoding(lab: LanguageLab, weights: Unstacked) -> Unstacked:
+    """What `decoder.read` leaves: split over "model" alone, but for the stack of layers."""
+    axes, mesh = lab.axes["policy"], _mesh(lab)
+    stack, rules = axes["trunk"]["layers"], {**RULES, "embed": None}
+    inner = jax.tree.map(lambda names: names[1:], stack, is_leaf=lambda x: isinstance(x, tuple))
+    whole = shard_params(axes, mesh, rules)
+    whole["trunk"]["layers"] = shard_params(stack, mesh)
+    layers = shard_params(inner, mesh, rules)
+    return Unstacked(
+        _with_shardings(weights.params, whole),
+        tuple(_with_shardings(each, layers) for each in weights.layers),
+    )
 
 
 def _step(
