@@ -62,6 +62,12 @@ def _run(command: str, flags: list[str]) -> int:
     except Interrupted as stopped:
         print(f"\nstopped {stopped}; saved. To go on: add --resume", file=sys.stderr)
         return 128 + stopped.signum
+    except RuntimeError as error:  # of XLA
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        from rlhf_jax.cli.memory import out_of_memory
+
+        return _complain(out_of_memory(command, options), 1)
     except KeyboardInterrupt as stopped:
         print("\nstopped without saving. To go on: add --resume", file=sys.stderr)
         return leave(128 + next(iter(stopped.args), signal.SIGINT))

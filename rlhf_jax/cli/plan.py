@@ -12,8 +12,9 @@ from jax.sharding import Mesh
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.arguments import nearest
 from rlhf_jax.cli.losses import PAIR_LOSSES, named_loss
+from rlhf_jax.cli.memory import show
 from rlhf_jax.cli.options import Dtype
-from rlhf_jax.cli.plan_page import plan_table, ranking_table, write_plans
+from rlhf_jax.cli.plan_page import ranking_table, write_plans
 from rlhf_jax.hf import read_config
 from rlhf_jax.models import TransformerConfig
 from rlhf_jax.plan import (
@@ -22,14 +23,12 @@ from rlhf_jax.plan import (
     PodPlan,
     Topology,
     Workload,
-    knobs,
     make_plan,
     plan_json,
     read_topology,
     search,
     sweep,
     topology_devices,
-    verdict,
 )
 from rlhf_jax.reports.claims import print_table, write_text
 from rlhf_jax.sharding import make_mesh, parse_mesh
@@ -100,8 +99,7 @@ def plan(command: str, options: PlanOptions) -> None:
     else:
         found = planned(job, topology, open_plan_mesh(options, topology, job.config))
         plans = [found]
-    print_table(plan_table(found, options.model))
-    print(verdict(found), *(f"- {line}" for line in knobs(found)), sep="\n")
+    show(found, options.model)
     swept = sweep(job, topology, say=print) if options.sweep else []
     if options.out is not None:
         save(options, plans, swept)

@@ -13,6 +13,7 @@
 from rlhf_jax.plan.advice import knobs as knobs
 from rlhf_jax.plan.advice import verdict as verdict
 from rlhf_jax.plan.chips import Topology as Topology
+from rlhf_jax.plan.chips import local_topology as local_topology
 from rlhf_jax.plan.chips import read_topology as read_topology
 from rlhf_jax.plan.compiler import topology_devices as topology_devices
 from rlhf_jax.plan.estimate import PodPlan as PodPlan

@@ -29,7 +29,7 @@ def _smaller(plan: PodPlan) -> list[str]:
         found += _less_temporary(plan, temporaries)
     elif temporaries > MOVABLE:
         found.append(
-            f"a smaller --batch: {temporaries:.1f} GiB of temporaries in {one.name} grow with it"
+            f"a smaller batch: {temporaries:.1f} GiB of temporaries in {one.name} grow with it"
         )
     resident = sum(size for name, size in one.parts.items() if name != "temporaries")
     if plan.ways.get("data", 1) > 1:

@@ -51,6 +51,11 @@ SHAPES = {  # of published slices
     "v6e": ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
 }
 
+DEVICE_KINDS = {  # part of what JAX calls a device -> CHIPS; a longer name before its beginning
+    **{"TPU v5 lite": "v5e", "TPU v6 lite": "v6e", "TPU v5": "v5p"},
+    **{"A100": "a100", "H100": "h100", "H200": "h200"},
+}
+
 
 class Topology(NamedTuple):
     """A number of chips of one kind; `shape` of a TPU slice, () for GPUs."""
@@ -79,6 +84,22 @@ def read_topology(name: str) -> Topology:
         f"--topology {name} is not known; choose from {', '.join(known)}, "
         f"or N GPUs as {', '.join(gpus)}"
     )
+
+
+def local_topology(devices: Sequence[Any]) -> Topology | None:
+    """The devices of this process as a topology, with their own HBM; None if their kind is not known."""
+    kind = next(
+        (kind for name, kind in DEVICE_KINDS.items() if name in devices[0].device_kind), None
+    )
+    if kind is None:
+        return None
+    chip = CHIPS[kind]
+    limit = (devices[0].memory_stats() or {}).get("bytes_limit", chip.hbm)
+    places = (
+        np.array([device.coords for device in devices]) if chip.torus else np.zeros((1, 0), int)
+    )
+    shape = tuple(int(extent) for extent in np.ptp(places, axis=0)[: chip.torus] + 1)
+    return Topology(f"{kind}:local", chip._replace(hbm=float(limit)), len(devices), shape)
 
 
 def bandwidth(topology: Topology, members: Sequence[Any]) -> float | int:
