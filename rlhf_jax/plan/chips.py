@@ -87,7 +87,7 @@ def read_topology(name: str) -> Topology:
 
 
 def local_topology(devices: Sequence[Any]) -> Topology | None:
-    """The devices of this process as a topology, with their own HBM; None if their kind is not known."""
+    """The devices of this process as a topology, with their HBM; None for an unknown kind."""
     kind = next(
         (kind for name, kind in DEVICE_KINDS.items() if name in devices[0].device_kind), None
     )

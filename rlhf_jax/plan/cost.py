@@ -21,6 +21,7 @@ from rlhf_jax.plan.hlo import (
     numbers,
     trip_count,
 )
+from rlhf_jax.plan.kernels import kernel_flops
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 # Names and views of what is in memory already; what they stand for is counted where it is used.
@@ -117,7 +118,9 @@ def _own_cost(here: Computation, one: Instruction) -> Cost:
         payload = sum(each.nbytes for each in _operand_types(here, one))
         found = Collective(kind, groups[1] if groups else "{}")
         return Cost(0.0, 0.0, Counter({found: payload}))
-    flops = {"dot": _dot_flops, "convolution": _convolution_flops, "custom-call": _custom_flops}
+    if one.opcode == "custom-call":
+        return replace(NOTHING, flops=kernel_flops(one, _operand_types(here, one)))
+    flops = {"dot": _dot_flops, "convolution": _convolution_flops}
     return replace(NOTHING, flops=flops[kind](here, one)) if kind in flops else NOTHING
 
 
@@ -130,12 +133,6 @@ def _dot_flops(here: Computation, one: Instruction) -> float | int:
     left = _operand_types(here, one)[0]
     contracted = [left.dims[i] for i in numbers(one, "lhs_contracting_dims")]
     return 2.0 * math.prod(one.types[0].dims) * math.prod(contracted)
-
-
-def _custom_flops(here: Computation, one: Instruction) -> float | int:
-    """What the author of a kernel noted, or 0."""
-    found = re.search(r'"flops":"?(\d+)', one.attributes)
-    return float(found[1]) if found else 0.0
 
 
 def _convolution_flops(here: Computation, one: Instruction) -> float | int:

@@ -167,6 +167,25 @@ def test_a_kernel_costs_what_its_author_noted():
     assert found.flops == 640
 
 
+@pytest.mark.parametrize(("kernel", "products"), [("fwd", 2), ("dq", 3), ("dkv", 4)])
+@pytest.mark.parametrize(("most", "blocks"), [(4, 1 + 2 + 3 + 4), (2, 1 + 2 + 2 + 2)])
+def test_attention_of_the_tpu_kernel_counts_the_blocks_that_it_meets(
+    kernel, products, most, blocks
+):
+    """Two rows, two heads, 2,048 tokens in four blocks of 512; a window has fewer keys."""
+    found = cost(
+        entry(
+            f"%next = s8[1,4,{most}]{{2,1,0}} parameter(0)",
+            f"%mask = s8[1,4,{most}]{{2,1,0}} parameter(1)",
+            "%q = bf16[2,2,2048,128]{3,2,1,0} parameter(2)",
+            "%k = bf16[2,1,2048,128]{3,2,1,0} parameter(3)",
+            f"ROOT %splash_mha_{kernel}_segmented.2 = bf16[2,2,2048,128]{{3,2,1,0}} "
+            'custom-call(%next, %mask, %q, %k, %k), custom_call_target="tpu_custom_call"',
+        )
+    )
+    assert found.flops == products * 2 * 128 * (2 * 2) * blocks * 512**2
+
+
 def test_costs_add_up():
     one = Cost(1.0, 2.0, Counter({Collective("all-gather", "{}"): 3.0}))
     assert one + one.times(2) == Cost(3.0, 6.0, Counter({Collective("all-gather", "{}"): 9.0}))
