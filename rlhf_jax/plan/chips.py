@@ -95,9 +95,7 @@ def local_topology(devices: Sequence[Any]) -> Topology | None:
         return None
     chip = CHIPS[kind]
     limit = (devices[0].memory_stats() or {}).get("bytes_limit", chip.hbm)
-    places = (
-        np.array([device.coords for device in devices]) if chip.torus else np.zeros((1, 0), int)
-    )
+    places = np.array([getattr(device, "coords", ()) for device in devices])
     shape = tuple(int(extent) for extent in np.ptp(places, axis=0)[: chip.torus] + 1)
     return Topology(f"{kind}:local", chip._replace(hbm=float(limit)), len(devices), shape)
 
