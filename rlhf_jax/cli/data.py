@@ -24,6 +24,7 @@ from rlhf_jax.recipes.buckets import SizedRecords
 from rlhf_jax.recipes.process import joined_steps
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.training import UserError, reading_input
+from rlhf_jax.training.processes import on_first
 
 Chat = ChatTemplate | None  # of the model's folder
 PARTS = 10  # an opening of more than one in so many rows, a greeting, is no dialogue of its own
@@ -55,18 +56,25 @@ def _rows(path: Path, kind: str, chat: Chat, scratch: Path | None) -> Records:
             {name: value for name, value in row._asdict().items() if value is not None}
             for row in _records(path, kind, chat)
         ]
-    scratch.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{scratch.name}.rows-", dir=scratch.parent))
-    # At the latest when the program ends.
-    remove = partial(shutil.rmtree, folder, ignore_errors=True)
-    try:
-        with reading_input():
-            found = stored_records(path, folder / kind, kind=kind)
-        _check_chat(path, found[0]["prompt"], chat)
-    except BaseException:
-        remove()
-        raise
-    weakref.finalize(found, remove)
+    kept: list[Records] = []
+
+    def store() -> str:
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{scratch.name}.rows-", dir=scratch.parent))
+        # At the latest when the program ends.
+        remove = partial(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            with reading_input():
+                kept.append(stored_records(path, folder / kind, kind=kind))
+            _check_chat(path, kept[0][0]["prompt"], chat)
+        except BaseException:
+            remove()
+            raise
+        weakref.finalize(kept[0], remove)
+        return str(folder)
+
+    folder = on_first(store)  # the others read what process 0 has written
+    found = kept[0] if kept else stored_records(path, Path(folder) / kind, kind=kind)
     counts = [f"{number} {reason}" for reason, number in found.counts.items()]
     print(f"{path}: {', '.join([f'{len(found)} {kind}', *counts])}; read from disk as needed")
     return found

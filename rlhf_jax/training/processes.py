@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from itertools import count
+from threading import Timer
 from typing import Any, TypeVar
 
 import jax
@@ -26,7 +27,7 @@ from jax._src import distributed
 
 from rlhf_jax.training import errors
 from rlhf_jax.training.environment import environment
-from rlhf_jax.training.errors import Interrupted, UserError
+from rlhf_jax.training.errors import Interrupted, LostProcess, UserError
 from rlhf_jax.training.watchdog import Watchdog, watching
 
 T = TypeVar("T")
@@ -203,11 +204,14 @@ def _initialize(join: Join) -> Any:
     given = (join.coordinator, join.count, join.index)
     if None in given and given != (None, None, None):
         raise UserError("--coordinator, --processes and --process go together: give all three")
+    alarm = Timer(join.start_timeout, _give_up, (join,))
+    alarm.daemon = True
+    alarm.start()
     try:
         jax.distributed.initialize(
             *given,
-            initialization_timeout=join.start_timeout,
-            # The watchdog is quicker, and its message is one line.
+            # JAX would abort the process. The alarm and the watchdog are quicker and say more.
+            initialization_timeout=join.start_timeout + 60,
             heartbeat_timeout_seconds=3 * join.heartbeat,
             shutdown_timeout_seconds=join.heartbeat,
         )
@@ -217,13 +221,23 @@ def _initialize(join: Join) -> Any:
             "Kubernetes (with the package kubernetes); elsewhere give --coordinator HOST:PORT, "
             "--processes and --process"
         ) from error
-    except RuntimeError as error:
-        raise UserError(
-            f"the processes did not all arrive within {join.start_timeout} s: "
-            f"{' '.join(str(error).split()):.300}"
-        ) from error
+    finally:
+        alarm.cancel()
     # The service has no public door; array storage uses the same.
     return distributed.global_state.client
+
+
+def _give_up(join: Join) -> None:
+    """Ends a process that waits for others at the start."""
+    where = join.coordinator or "the place that JAX found"
+    count = "the others" if join.count is None else f"all {join.count} processes"
+    print(
+        f"error: {count} did not come to {where} within {join.start_timeout} s: look at those that "
+        "print no error, at their --coordinator and --processes, and whether hosts reach that port",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(LostProcess.exit_code)
 
 
 def _refuse_a_part_of_a_pod() -> None:
