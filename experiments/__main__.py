@@ -273,8 +273,7 @@ def run_one(request: Request) -> int:
 def execute(request: Request, config: Any, out: Path) -> int:
     """The run itself: stages, claims, summary.json, and the tables on the screen."""
     from rlhf_jax.reports.claims import claims_table, print_table, write_summary
-    from rlhf_jax.training import check_stop, open_run, stop_on_signals
-    from rlhf_jax.training import run_seconds
+    from rlhf_jax.training import check_stop, open_run, run_seconds, stop_on_signals
 
     about = importlib.import_module(f"experiments.{request.slug}")
     script = importlib.import_module(f"experiments.{request.slug}.run")
