@@ -251,7 +251,8 @@ def _refuse_a_part_of_a_pod() -> None:
 def _exchanged(client: Any, key: str, value: Any, timeout: int) -> list[Any]:
     """The JSON values of all processes under a key that is used once."""
     client.key_value_set(f"{key}/{jax.process_index():06d}", json.dumps(value, default=_plain))
-    client.wait_at_barrier(key, timeout)
+    # One barrier for each channel, used again and again: the service never forgets one.
+    client.wait_at_barrier(key.partition("/")[0], timeout)
     return [json.loads(text) for _, text in sorted(client.key_value_dir_get(f"{key}/"))]
 
 

@@ -28,7 +28,9 @@ class Service:
         self.values = {k: v for k, v in self.values.items() if not k.startswith(prefix)}
 
     def wait_at_barrier(self, key, timeout):
-        self.values[f"{key}/000001"] = self.others(self.values[f"{key}/000000"])
+        own = [name for name in self.values if name.startswith(f"{key}/")][-1]
+        assert own.endswith("/000000")
+        self.values[own[:-1] + "1"] = self.others(self.values[own])
 
 
 @pytest.fixture
