@@ -92,7 +92,8 @@ def print_case(case: str, timed: Timed, sizes: Sizes, peak: float) -> dict[str, 
         print(
             f"{case:17} {name:12} {median:7.3f} {tokens / median:9.0f} {timed.processor[name]:9.2f}"
             f" {shares[name]:5.0%} {flops / median / 1e9 / peak:5.0%}"
-            f" {ratio(timed.seconds, name, OURS):6.2f}"
+            f" {ratio(timed.seconds, name, OURS):6.2f}",
+            flush=True,
         )
     return shares
 
@@ -130,17 +131,15 @@ def measure(children: dict[str, Child], sizes: Sizes, size: int, turns: int) -> 
     read = threads_reading(np.ones((1024, -(-size // 4096)), np.float32), cores)
     reads = {"read": lambda: [read() for _ in range(READS)]}
     peak = square_product(2048 if sizes.width > 64 else 64)
-    goals, bandwidths, rows = [], [], []
+    print("case              side               s  tokens/s  processor  read  roof  ratio")
+    goals, bandwidths = [], []
     for case in sizes.cases():
         timed = time_case(children, case, turns, reads)
-        bandwidths += [READS * size / each for each in timed.seconds["read"]]
-        rows.append((case, timed))
-    bandwidth = statistics.median(bandwidths) / 1e9
-    print(f"read bandwidth {bandwidth:.1f} GB/s of {size / 1e6:.1f} MB, roof {peak:.0f} GFLOP/s")
-    print("case              side               s  tokens/s  processor  read  roof  ratio")
-    for case, timed in rows:
         share = print_case(case, timed, sizes, peak)[OURS]
+        bandwidths += [READS * size / 1e9 / each for each in timed.seconds["read"]]
         goals += goals_of(case, timed, share, sizes)
+    bandwidth = statistics.median(bandwidths)
+    print(f"read bandwidth {bandwidth:.1f} GB/s of {size / 1e6:.1f} MB, roof {peak:.0f} GFLOP/s")
     ours = {OURS: children[OURS]}
     print_queue({case: time_case(ours, case, turns, {}) for case in sizes.queues()})
     return goals

@@ -326,6 +326,11 @@ def _step(
     counts = rows.counts + ~rows.done
     finished = rows.finished | (stops & ~rows.done)
     line = rows.step % config.max_new_tokens
+
+    def written(table: Array, new: Array) -> Array:
+        # A row that waits for others keeps its own: the lines may come round again meanwhile.
+        return table.at[line].set(jnp.where(rows.done, table[line], new))
+
     return rows._replace(
         step=rows.step + 1,
         caches=caches,
@@ -334,9 +339,9 @@ def _step(
         positions=rows.positions + 1,
         finished=finished,
         done=rows.done | finished | (counts == config.max_new_tokens),
-        ids=rows.ids.at[line].set(ids),
-        token_logps=rows.token_logps.at[line].set(raw),
-        sampling_token_logps=rows.sampling_token_logps.at[line].set(drawn),
+        ids=written(rows.ids, ids),
+        token_logps=written(rows.token_logps, raw),
+        sampling_token_logps=written(rows.sampling_token_logps, drawn),
     )
 
 

@@ -45,7 +45,9 @@ def same(got, want):
 
 
 def test_refilled_rows_give_the_answers_of_rows_side_by_side():
-    model = make_transformer(CONFIG)
+    model = make_transformer(
+        dataclasses.replace(CONFIG, vocab_size=13, num_layers=1, d_model=2, head_dim=2)
+    )CONFIG)
     decoder, params = language_decoder(model), random_params(model.init, seed=5)
     want = answers(decoder, params)
     lengths = np.asarray(want.trajectory.mask.sum(-1))
@@ -56,7 +58,9 @@ def test_refilled_rows_give_the_answers_of_rows_side_by_side():
 @pytest.mark.long
 @pytest.mark.parametrize("window", [None, 4])
 def test_mixtures_and_windows_are_refilled_too(window):
-    model = make_transformer(dataclasses.replace(CONFIG, sliding_window=window))
+    model = make_transformer(
+        dataclasses.replace(CONFIG, vocab_size=13, num_layers=1, d_model=2, head_dim=2)
+    )dataclasses.replace(CONFIG, sliding_window=window))
     decoder = mixture_decoder(language_decoder(model), weight=0.3)
     params = tuple(random_params(model.init, seed=seed) for seed in (5, 6))
     same(answers(decoder, params, dataclasses.replace(SAMPLING, rows=1)), answers(decoder, params))
@@ -64,7 +68,11 @@ def test_mixtures_and_windows_are_refilled_too(window):
 
 def counting_decoder(log):
     """Row i says 1 until it has as many tokens as its prompt's last id says, then 2."""
-    model = make_transformer(dataclasses.replace(CONFIG, num_layers=1, d_model=2, head_dim=2))
+    model = make_transformer(
+        dataclasses.replace(CONFIG, vocab_size=13, num_layers=1, d_model=2, head_dim=2)
+    )
+        dataclasses.replace(CONFIG, vocab_size=13, num_layers=1, d_model=2, head_dim=2)
+    )
     inner = language_decoder(model)
 
     def step(weights, cache, ids, positions):
@@ -80,23 +88,32 @@ def counting_decoder(log):
 
 
 @pytest.mark.long
-def test_short_answers_do_not_wait_for_long_ones():
-    """Lengths 8, 1, 1, ...: two rows side by side would take 8 + 1 + 1 steps for six answers.
-
-    One row decodes the long answer, and the other the five short ones at the same time.
-    """
+@pytest.mark.parametrize(
+    ("lengths", "steps"),
+    [
+        # Side by side it would be 8 + 1 + 1. Now the long answer has one row to itself, and the
+        # short ones share the other at the same time.
+        ([8, 1, 1, 1, 1, 1], 8),
+        # The third begins in step 2 and ends in step 11, when the tables of 10 lines have come
+        # round: the first answer must still be there.
+        ([9, 1, 10], 11),
+    ],
+)
+def test_short_answers_do_not_wait_for_long_ones(lengths, steps):
     log = []
     decoder, params = counting_decoder(log)
-    lengths = jnp.array([8, 1, 1, 1, 1, 1])
+    count = len(lengths)
     config = SamplingConfig(max_new_tokens=10, temperature=0.0, stop_ids=(2,), rows=2)
     rollout = jax.jit(partial(sample_many, decoder, config=config))(
         params,
-        lengths[:, None] + 2,
-        jnp.ones((6, 1), bool),
+        jnp.array(lengths)[:, None] + 2,
+        jnp.ones((count, 1), bool),
         jax.random.key(0),
-        prompt_indices=jnp.arange(6),
-        sample_indices=jnp.zeros((6, 1), jnp.int32),
+        prompt_indices=jnp.arange(count),
+        sample_indices=jnp.zeros((count, 1), jnp.int32),
     )
     jax.effects_barrier()
+    want = [[1] * (n - 1) + [2] + [0] * (10 - n) for n in lengths]
+    np.testing.assert_array_equal(rollout.trajectory.actions[:, 0], want)
     np.testing.assert_array_equal(rollout.trajectory.mask[:, 0].sum(-1), lengths)
-    assert log == [2] * 8
+    assert log == [2] * steps
