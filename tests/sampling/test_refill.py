@@ -45,9 +45,7 @@ def same(got, want):
 
 
 def test_refilled_rows_give_the_answers_of_rows_side_by_side():
-    model = make_transformer(
-        dataclasses.replace(CONFIG, vocab_size=13, num_layers=1, d_model=2, head_dim=2)
-    )CONFIG)
+    model = make_transformer(CONFIG)
     decoder, params = language_decoder(model), random_params(model.init, seed=5)
     want = answers(decoder, params)
     lengths = np.asarray(want.trajectory.mask.sum(-1))
@@ -58,9 +56,7 @@ def test_refilled_rows_give_the_answers_of_rows_side_by_side():
 @pytest.mark.long
 @pytest.mark.parametrize("window", [None, 4])
 def test_mixtures_and_windows_are_refilled_too(window):
-    model = make_transformer(
-        dataclasses.replace(CONFIG, vocab_size=13, num_layers=1, d_model=2, head_dim=2)
-    )dataclasses.replace(CONFIG, sliding_window=window))
+    model = make_transformer(dataclasses.replace(CONFIG, sliding_window=window))
     decoder = mixture_decoder(language_decoder(model), weight=0.3)
     params = tuple(random_params(model.init, seed=seed) for seed in (5, 6))
     same(answers(decoder, params, dataclasses.replace(SAMPLING, rows=1)), answers(decoder, params))
@@ -69,8 +65,6 @@ def test_mixtures_and_windows_are_refilled_too(window):
 def counting_decoder(log):
     """Row i says 1 until it has as many tokens as its prompt's last id says, then 2."""
     model = make_transformer(
-        dataclasses.replace(CONFIG, vocab_size=13, num_layers=1, d_model=2, head_dim=2)
-    )
         dataclasses.replace(CONFIG, vocab_size=13, num_layers=1, d_model=2, head_dim=2)
     )
     inner = language_decoder(model)
