@@ -149,11 +149,18 @@ def constrain(x: jax.Array, mesh: Mesh | None, *names: str | None) -> jax.Array:
     """
     if mesh is None:
         return x
+    return jax.lax.with_sharding_constraint(
+        x, NamedSharding(mesh, partition(mesh, x.shape, *names))
+    )
+
+
+def partition(mesh: Mesh, shape: tuple[int, ...], *names: str | None) -> PartitionSpec:
+    """The mesh axes of an array with axes of these names, as `constrain` splits it."""
     spec = [
         each if size % math.prod(mesh.shape[a] for a in _tuple(each)) == 0 else None
-        for each, size in zip(_spec(names, RULES), x.shape, strict=True)
+        for each, size in zip(_spec(names, RULES), shape, strict=True)
     ]
-    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(*spec)))
+    return PartitionSpec(*spec)
 
 
 def shard_state(state: PyTree, params: PyTree, params_shardings: PyTree, mesh: Mesh) -> PyTree:

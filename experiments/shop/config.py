@@ -175,7 +175,7 @@ def pod() -> Config:
             num_heads=16,
             num_kv_heads=8,
             d_ff=2816,
-            remat=True,
+            remat="nothing",
             dtype="bfloat16",
         ),
         sft=SFT(rows=500_000, steps=4000, batch_size=512, learning_rate=3e-4),

@@ -7,6 +7,7 @@ from typing import Literal
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.processes import Processes
 from rlhf_jax.data.lengths import LengthPolicy
+from rlhf_jax.models.config import Remat
 
 Tracker = Literal["wandb", "trackio"]
 Dtype = Literal["float32", "bfloat16"]
@@ -32,6 +33,8 @@ class Model:
     """Rows with a longer answer, likewise."""
     seed: int = 0
     """Of all random draws and of the order of rows."""
+    remat: Remat = "dots"
+    """What is kept of a layer for its gradient; "nothing" needs the least memory and more time."""
     mesh: str | None = None
     """Devices by axis, e.g. fsdp=8,model=4 of data, fsdp, sequence, model; None: all to fsdp."""
 

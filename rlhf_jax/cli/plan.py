@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from jax.sharding import Mesh
@@ -17,6 +17,7 @@ from rlhf_jax.cli.options import Dtype
 from rlhf_jax.cli.plan_page import ranking_table, write_plans
 from rlhf_jax.hf import read_config
 from rlhf_jax.models import TransformerConfig
+from rlhf_jax.models.config import Remat
 from rlhf_jax.plan import (
     PRESETS,
     Pairs,
@@ -63,8 +64,8 @@ class PlanOptions:
     """Answers to each prompt, for grpo and sample."""
     micro_batches: int = 1
     """Parts of each update: the same step in less memory."""
-    remat: Literal["dots", "nothing"] = "nothing"
-    """What the forward pass of a layer keeps for the backward pass: matrix products or nothing."""
+    remat: Remat = "nothing"
+    """What the forward pass of a layer keeps for the backward pass; "dots" are matrix products."""
     dtype: Dtype = "bfloat16"
     """Of matrix products."""
     param_dtype: Dtype = "float32"
@@ -155,8 +156,9 @@ def model_config(options: PlanOptions) -> TransformerConfig:
             f"--model {options.model} is no folder and no published model"
             f"{nearest(options.model, list(PRESETS))}"
         )
-    remat = options.remat == "nothing"
-    return replace(config, dtype=options.dtype, param_dtype=options.param_dtype, remat=remat)
+    return replace(
+        config, dtype=options.dtype, param_dtype=options.param_dtype, remat=options.remat
+    )
 
 
 def open_plan_mesh(options: PlanOptions, topology: Topology, config: TransformerConfig) -> Mesh:

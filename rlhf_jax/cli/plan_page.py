@@ -71,7 +71,7 @@ def ranking_table(plans: Sequence[PodPlan]) -> Table:
     rows = [
         (
             ways(plan),
-            "nothing" if plan.job.config.remat else "dots",
+            plan.job.config.remat,
             plan.job.parts,
             _gib(plan.largest.memory),
             "fits" if plan.fits else f"{_gib(-plan.spare)} GiB too many",

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from jax.sharding import Mesh
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.cli.options import Model
-from rlhf_jax.cli.session import ATTENTION_BLOCKS
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.hf import load_reward
 from rlhf_jax.hf.vocabulary import read_object, read_vocabulary
@@ -191,8 +189,7 @@ def _open(folder: Path, seed: int, mesh: Mesh | None = None) -> tuple[LanguageLa
         found, vocabulary = load_reward(folder, mesh=mesh), read_vocabulary(folder)
         lengths: dict[str, Any] = {"prompt_length": LONGEST, "answer_length": LONGEST}
         lengths |= read_object(folder / LENGTHS)
-        config = replace(found.config, attention_blocks=ATTENTION_BLOCKS)
-        lab = make_lab(config, vocabulary, seed=seed, chat=found.chat, **lengths)
+        lab = make_lab(found.config, vocabulary, seed=seed, chat=found.chat, **lengths)
     return lab, found.params
 
 

@@ -50,7 +50,6 @@ from rlhf_jax.training.checkpoints import write_json
 from rlhf_jax.training.processes import check_same, on_first, process
 from rlhf_jax.types import Params, Vocabulary
 
-ATTENTION_BLOCKS = 4
 # Options of where a run goes and is computed, not of what it computes.
 SESSION = ("out", "resume", "log", *NAMES)
 
@@ -116,7 +115,7 @@ def open_lab(
       UserError: a record that is too long under "error", or no records left.
     """
     lab = make_lab(
-        replace(base.config, attention_blocks=ATTENTION_BLOCKS),
+        replace(base.config, remat=options.model.remat),
         vocabulary_of(base),
         prompt_length=options.model.prompt_length,
         answer_length=options.model.answer_length,

@@ -177,6 +177,6 @@ def _computes(kind: str, config: TransformerConfig) -> bool:
         found = config_of(_written(kind, config), CONFIG)
     except (ValueError, StopIteration):
         return False
-    names = ("attention_blocks", "remat", "dtype", "param_dtype")
+    names = ("remat", "dtype", "param_dtype")
     numerics = {name: getattr(config, name) for name in names}
     return replace(found, **numerics) == config

@@ -14,7 +14,7 @@ class Size:
     num_heads: int = 4
     num_kv_heads: int = 2
     d_ff: int = 192
-    remat: bool = False
+    remat: Remat = "dots"
     dtype: FloatName = "float32"
 
     def __post_init__(self):

@@ -8,25 +8,24 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.models.attend import RowView, attend
+from rlhf_jax.models.blockwise import MASKED_SCORE
 from rlhf_jax.models.cache import KeysValues
 from rlhf_jax.models.config import TransformerConfig
 from rlhf_jax.models.layers import Norm, add_bias, matmuls, output_std, softcap, weight
 from rlhf_jax.models.rotary import Rotation, rotate
 from rlhf_jax.sharding import constrain
 
-SHORTEST_BLOCK = 64  # tokens
-MASKED_SCORE = -1e30  # finite: where everything is masked, softmax gives uniform weights, not NaN
-
 
 class View(NamedTuple):
-    """What the tokens of a layer see: global and local layers differ in it and in nothing else.
+    """What the one new token of each row sees.
 
-    turn: rotations by the tokens' positions; None if positions are learned.
-    mask: True where a token (or the one token of a row) attends to a token (or a cache slot).
+    turn: rotations by its position; None if positions are learned.
+    mask: True where it attends to a cache slot.
     """
 
     turn: Rotation | None
-    mask: Bool[Array, "B *L S"]
+    mask: Bool[Array, "B S"]
 
 
 class Attention(nnx.Module):
@@ -71,7 +70,7 @@ class Attention(nnx.Module):
         return query.reshape(*x.shape[:-1], *groups), rotate(key, turn), value
 
     def weights(self, scores: Float[Array, "*B S"], mask: Bool[Array, "*#B S"]) -> Array:
-        """softmax over the tokens or slots where the mask is True."""
+        """softmax over the slots where the mask is True."""
         scores = softcap(scores, self.config.attention_softcap)
         return jax.nn.softmax(jnp.where(mask, scores, MASKED_SCORE), axis=-1)
 
@@ -83,7 +82,7 @@ class Attention(nnx.Module):
         return add_bias(merged, self.out_bias) if self.config.out_bias else merged
 
     def __call__(
-        self, x: Float[Array, "B L d"], view: View
+        self, x: Float[Array, "B L d"], view: RowView
     ) -> tuple[Float[Array, "B L d"], tuple[Float[Array, "B L G h"], Float[Array, "B L G h"]]]:
         """Attention within the row, and the keys and values it used."""
         query, key, value = self.project(x, view.turn)
@@ -92,26 +91,8 @@ class Attention(nnx.Module):
         key, value = (
             constrain(part, self.mesh, "batch", None, "kv_heads", None) for part in (key, value)
         )
-        size = max(SHORTEST_BLOCK, -(-x.shape[1] // self.config.attention_blocks))
-        parts = []
-        for start in range(0, x.shape[1], size):
-            here, seen = slice(start, start + size), slice(start + size)
-            mask = view.mask[:, here, seen]
-            parts.append(self.mix(query[:, here], key[:, seen], value[:, seen], mask))
-        mixed = jnp.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+        mixed = attend(query, key, value, view, self.config, self.mesh)
         return self.merge_heads(mixed), (key, value)
-
-    def mix(
-        self,
-        query: Float[Array, "B L G R h"],
-        key: Float[Array, "B M G h"],
-        value: Float[Array, "B M G h"],
-        mask: Bool[Array, "B L M"],
-    ) -> Float[Array, "B L G R h"]:
-        """The values that each query attends to, weighted."""
-        scores = jnp.einsum("blgrh,bmgh->bgrlm", query, key, preferred_element_type=jnp.float32)
-        weights = self.weights(scores, mask[:, None, None])
-        return jnp.einsum("bgrlm,bmgh->blgrh", weights.astype(value.dtype), value)
 
     def step(
         self, x: Float[Array, "B d"], view: View, cached: KeysValues, slot: Int[Array, ""]

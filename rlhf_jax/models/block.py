@@ -6,6 +6,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from rlhf_jax.models.attend import RowView
 from rlhf_jax.models.attention import Attention, View
 from rlhf_jax.models.cache import KeysValues
 from rlhf_jax.models.config import TransformerConfig
@@ -23,7 +24,7 @@ class Block(nnx.Module):
         moe = config.moe
         self.mlp = Experts(config, moe, rngs, mesh) if moe else FeedForward(config, rngs, mesh)
 
-    def __call__(self, x: Float[Array, "B L d"], view: View, real: Bool[Array, "B L"]):
+    def __call__(self, x: Float[Array, "B L d"], view: RowView, real: Bool[Array, "B L"]):
         """New residual stream [B, L, d], keys and values [B, L, G, h], load-balance loss or None.
 
         Only the `real` tokens count in the loss.

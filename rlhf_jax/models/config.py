@@ -25,6 +25,7 @@ NormKind = Literal["rms", "layer"]
 NormPlacement = Literal["pre", "post", "both"]
 QKNorm = Literal["head", "full"]
 Positions = Literal["rope", "learned"]
+Remat = Literal["nothing", "dots_with_no_batch_dims", "dots", "everything"]
 RopeKind = Literal["linear", "dynamic", "yarn", "llama3"]
 
 
@@ -119,9 +120,10 @@ class TransformerConfig:
     embed_scale: whether embeddings are multiplied by d^1/2 where they are read.
     tied_embeddings: whether the unembedding is the embedding, as one leaf of the parameters.
     moe: a mixture of experts in place of the MLP.
-    attention_blocks: into which the tokens of a row are cut, each of at least 64. A block attends
-      to the tokens up to its end: half the work of one, in less memory, with other rounding.
-    remat: recompute each layer in the backward pass; memory falls to one residual per layer.
+    remat: what is kept of each layer for the backward pass, which computes the rest again; the
+      policy `<remat>_saveable` of `jax.checkpoint_policies`. "nothing" keeps one residual per
+      layer, for a third more arithmetic; "dots" keeps matrix products, "dots_with_no_batch_dims"
+      those with weights only, and both keep what attention gives.
     dtype: of matrix products and the residual stream. Norms, softmax and logits are float32.
     param_dtype: of the stored parameters.
     """
@@ -156,14 +158,13 @@ class TransformerConfig:
     embed_scale: bool = False
     tied_embeddings: bool = True
     moe: MoEConfig | None = None
-    attention_blocks: int = 1
-    remat: bool = False
+    remat: Remat = "dots"
     dtype: FloatName = "float32"
     param_dtype: FloatName = "float32"
 
     def __post_init__(self) -> None:
         names = ("vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim")
-        check_fields(self, "[1, inf)", *names, "d_ff", "attention_blocks")
+        check_fields(self, "[1, inf)", *names, "d_ff")
         check_fields(self, "(0, inf)", "rope_theta", "norm_eps")
         check_names(self)
         _check_optional(self, "[1, inf)", "max_positions", "sliding_window")

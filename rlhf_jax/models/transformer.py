@@ -24,14 +24,16 @@ from jax.tree_util import DictKey, keystr, tree_leaves_with_path
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import rows
+from rlhf_jax.models.attend import RowView
 from rlhf_jax.models.attention import View
 from rlhf_jax.models.block import Block
+from rlhf_jax.models.blockwise import SAVED, Tokens
 from rlhf_jax.models.cache import KVCache, filled_cache, recent
-from rlhf_jax.models.config import TransformerConfig
+from rlhf_jax.models.config import Remat, TransformerConfig
 from rlhf_jax.models.layers import Norm, softcap, weight
 from rlhf_jax.models.low_rank import is_low_rank, summed
 from rlhf_jax.models.rotary import rotation
-from rlhf_jax.sharding import constrain
+from rlhf_jax.sharding import batch_ways, constrain
 
 Params = Any  # nested dict of arrays
 
@@ -67,6 +69,7 @@ class Transformer(NamedTuple):
     router_loss: `(params, ids, positions, segments) -> ` the load-balance loss of a mixture of
       experts, mean over the layers; padding does not count. To train with it, add
       `config.moe.load_balance_weight * router_loss(...)` to the objective.
+    ways: devices that split the rows, and those that split the tokens of each.
     """
 
     config: TransformerConfig
@@ -79,6 +82,7 @@ class Transformer(NamedTuple):
     decode_step: Callable[..., tuple[Float[Array, "B d"], KVCache]]
     axes: Callable[[], dict]
     router_loss: Callable[..., Float[Array, ""]]
+    ways: tuple[int, int] = (1, 1)
 
 
 class Trunk(nnx.Module):
@@ -112,7 +116,7 @@ class Trunk(nnx.Module):
             jnp.pad(x, ((0, 0), (0, extra))) for x in (ids, positions, segments)
         )
         real = segments > 0
-        views = self.views(positions, partial(attention_mask, segments, positions))
+        views = {local: self.row_view(positions, segments, local=local) for local in self.kinds}
         graph, layers = nnx.split(self.layers)
 
         def layer(x, scanned):
@@ -122,11 +126,7 @@ class Trunk(nnx.Module):
             x = constrain(x, self.mesh, "batch", "length", None)
             return x, (kept if keep else None, loss)
 
-        # Without remat, matrix products are kept and elementwise operations are recomputed: this
-        # needs less memory than keeping everything and is not slower.
-        policies = jax.checkpoint_policies
-        saved = policies.nothing_saveable if self.config.remat else policies.dots_saveable
-        body = jax.checkpoint(layer, prevent_cse=False, policy=saved)
+        body = jax.checkpoint(layer, prevent_cse=False, policy=remat_policy(self.config.remat))
         # Padding may have any id, also one outside the vocabulary: look up token 0 there.
         start = self.lookup(jnp.where(real, ids, 0), positions)
         start = constrain(start, self.mesh, "batch", "length", None)
@@ -152,7 +152,7 @@ class Trunk(nnx.Module):
         """
         graph, _ = nnx.split(self.layers)
         seen = jax.lax.dynamic_update_slice(cache.positions, positions[:, None], (0, cache.slot))
-        views = self.views(positions, partial(recent, seen, positions))
+        views = {local: self.view(positions, seen, local=local) for local in self.kinds}
         x, kept = constrain(self.lookup(ids, positions), self.mesh, "batch", None), []
         for layer, local, cached in zip(
             layers, self.config.local_layers, cache.layers, strict=True
@@ -161,17 +161,27 @@ class Trunk(nnx.Module):
             kept.append(cached)
         return self.norm(x), KVCache(tuple(kept), seen, (cache.slot + 1) % seen.shape[1])
 
-    def views(
-        self, positions: Int[Array, "*B"], mask: Callable[[int | None], Array]
-    ) -> dict[bool, View]:
-        """What local (True) and global layers see, as far as there are any; `mask` of a window."""
-        return {
-            local: View(
-                rotation(positions, self.config, local=local),
-                mask(self.config.sliding_window if local else None),
-            )
-            for local in set(self.config.local_layers)
-        }
+    @property
+    def kinds(self) -> set[bool]:
+        """True for local layers, False for global ones, as far as there are any."""
+        return set(self.config.local_layers)
+
+    def row_view(
+        self, positions: Int[Array, "B L"], segments: Int[Array, "B L"], *, local: bool
+    ) -> RowView:
+        """What the tokens of rows see in local or global layers."""
+        columns = jnp.broadcast_to(jnp.arange(segments.shape[1], dtype=jnp.int32), segments.shape)
+        first = None
+        if self.config.sliding_window is not None:
+            reach = self.config.sliding_window - 1 if local else jnp.iinfo(jnp.int32).max
+            first = positions - reach
+        turn = rotation(positions, self.config, local=local)
+        return RowView(turn, Tokens(segments, positions, columns, first), local)
+
+    def view(self, positions: Int[Array, "B"], seen: Int[Array, "B S"], *, local: bool) -> View:
+        """What the new token of each row sees in local or global layers."""
+        window = self.config.sliding_window if local else None
+        return View(rotation(positions, self.config, local=local), recent(seen, positions, window))
 
     def lookup(self, ids: Int[Array, "*B"], positions: Int[Array, "*B"]) -> Float[Array, "*B d"]:
         """Embeddings in the compute dtype, NaN where an id or a learned position has no row."""
@@ -206,26 +216,24 @@ class LanguageModel(nnx.Module):
         return softcap(logits, self.trunk.config.final_softcap)
 
 
-def choose_view(views: dict[bool, View], local: bool | Bool[Array, ""]) -> View:
+def remat_policy(name: Remat) -> Callable[..., bool]:
+    """What a layer keeps for its backward pass; the rest is computed again.
+
+    The output of attention that is not dense is kept where products are: no policy of JAX knows it,
+    and it would be computed twice.
+    """
+    policies = jax.checkpoint_policies
+    policy = getattr(policies, f"{name}_saveable")
+    if name == "nothing":
+        return policy
+    return policies.save_from_both_policies(policy, policies.save_only_these_names(SAVED))
+
+
+def choose_view(views: dict[bool, RowView], local: bool | Bool[Array, ""]) -> RowView:
     """The view of a layer in a scan, where `local` is traced."""
     if len(views) == 1:
         return next(iter(views.values()))
     return jax.tree.map(lambda a, b: jnp.where(local, a, b), views[True], views[False])
-
-
-def attention_mask(
-    segments: Int[Array, "B L"], positions: Int[Array, "B L"], window: int | None
-) -> Bool[Array, "B L L"]:
-    """[b, l, m] is True if token l attends to token m.
-
-    That is: same segment, not padding, m <= l and, with a window, p_l - p_m < window.
-    """
-    length = segments.shape[-1]
-    same = (segments[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
-    mask = same & jnp.tril(jnp.ones((length, length), bool))
-    if window is None:
-        return mask
-    return mask & (positions[:, :, None] - positions[:, None, :] < window)
 
 
 def plain(build: Callable[[jax.Array], nnx.Module]):
@@ -376,4 +384,5 @@ def make_transformer(config: TransformerConfig, mesh: Mesh | None = None) -> Tra
         decode_step,
         axes,
         make_router_loss(config, bind),
+        (batch_ways(mesh), 1 if mesh is None else mesh.shape["sequence"]),
     )

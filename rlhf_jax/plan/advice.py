@@ -51,7 +51,7 @@ def _smaller(plan: PodPlan) -> list[str]:
 
 def _less_temporary(plan: PodPlan, temporaries: float | int) -> list[str]:
     found = []
-    if not plan.job.config.remat:
+    if plan.job.config.remat != "nothing":
         found.append("--remat nothing: keeps one residual per layer and computes the rest again")
     rows = plan.job.batch * plan.job.samples
     share = math.prod(plan.ways.get(name, 1) for name in ("data", "fsdp"))

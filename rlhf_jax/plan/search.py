@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from rlhf_jax.models.config import Remat
 from rlhf_jax.plan.chips import SHAPES, Topology, read_topology
 from rlhf_jax.plan.compiler import topology_devices
 from rlhf_jax.plan.estimate import PodPlan, held, make_plan
@@ -106,12 +107,12 @@ def _tried(candidate: Candidate, topology: Topology, *, prune: bool = True) -> P
     return make_plan(candidate.job, topology, mesh)
 
 
-def _settings(job: Workload) -> Iterator[tuple[bool, int]]:
+def _settings(job: Workload) -> Iterator[tuple[Remat, int]]:
     """(remat, micro-batches)."""
-    yield False, job.parts
+    yield "dots", job.parts
     parts = job.parts
     while job.batch * job.samples % parts == 0:
-        yield True, parts
+        yield "nothing", parts
         parts *= 2
 
 
@@ -129,5 +130,4 @@ def _powers(most: int) -> list[int]:
 
 def _words(candidate: Candidate) -> str:
     ways = ",".join(f"{name}={size}" for name, size in candidate.ways.items() if size > 1)
-    remat = "nothing" if candidate.job.config.remat else "dots"
-    return f"{ways}, remat {remat}, {candidate.job.parts} micro-batches"
+    return f"{ways}, remat {candidate.job.config.remat}, {candidate.job.parts} micro-batches"

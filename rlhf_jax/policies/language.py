@@ -20,7 +20,6 @@ from rlhf_jax.checks import check_ids, check_mask, check_range
 from rlhf_jax.models import ScalarModel, Transformer
 from rlhf_jax.models.cache import KVCache, choose_rows, resize_cache, take_rows
 from rlhf_jax.ops.chunked import chunked_token_logps
-from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.ops.masking import true_before
 from rlhf_jax.types import (
     Params,
@@ -34,6 +33,7 @@ from rlhf_jax.types import (
     record,
 )
 
+LOGITS = 2**26  # in memory at a time: 256 MB in float32
 Host = Array | np.ndarray  # rows come from `data.padding`, which is NumPy
 
 
@@ -150,17 +150,17 @@ def language_trajectory(
     return Trajectory(inputs=inputs, actions=actions, mask=mask, valid=valid)
 
 
-def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
+def language_policy(model: Transformer, *, chunk: int | None = None) -> Policy:
     """The policy of a language model.
 
     Args:
       model: from `models.make_transformer`.
-      chunk: `logps` computes logits for this many of the T positions at a time, and again in the
-        backward pass, so at most [*B, chunk, V] float32 are in memory. If T <= chunk, they are
-        computed once and kept.
+      chunk: tokens of which `logps` computes the logits at a time, on each device; see
+        `ops.chunked_token_logps`. None: as many as have LOGITS logits.
     Returns:
       Policy over `LanguageInputs`; actions are normally `inputs.ids[..., -T:]`.
     """
+    chunk = max(LOGITS // model.config.vocab_size, 1) if chunk is None else chunk
     check_range("[1, inf)", chunk=chunk)
 
     def logits(params, inputs):
@@ -169,10 +169,14 @@ def language_policy(model: Transformer, *, chunk: int = 128) -> Policy:
     def logps(params, inputs, actions):
         chex.assert_shape(actions, (*inputs.ids.shape[:-1], inputs.completion_length))
         states = _states_before(model.hidden, params, inputs)
-        if actions.shape[-1] <= chunk:
-            return token_logps(model.unembed(params, states), actions)
-        cap = model.config.final_softcap
-        return chunked_token_logps(states, model.table(params), actions, chunk=chunk, softcap=cap)
+        return chunked_token_logps(
+            states,
+            model.table(params),
+            actions,
+            chunk=chunk,
+            softcap=model.config.final_softcap,
+            ways=model.ways,
+        )
 
     return Policy(model.init, logits, logps)
 

@@ -14,9 +14,9 @@ from decoder_oracle import KINDS, LAYERS, WINDOW, V, cap, oracle_hidden, tiny
 from random_params import random_params
 
 from rlhf_jax.models import MoEConfig, RopeScaling, make_transformer, make_value_model
+from rlhf_jax.models.blockwise import Tokens, attention_mask
 from rlhf_jax.models.cache import recent, resize_cache
 from rlhf_jax.models.config import Activation, QKNorm, check_names
-from rlhf_jax.models.transformer import attention_mask
 from rlhf_jax.policies.language import language_policy, language_trajectory
 from rlhf_jax.sharding import make_mesh, shard_params
 
@@ -197,7 +197,8 @@ def test_masks_by_hand():
         [0, 0, 0, 0, 1, 0],
         [0, 0, 0, 0, 1, 1],
     ]
-    np.testing.assert_array_equal(attention_mask(segments, positions, 2)[0], want)
+    tokens = Tokens(segments, positions, jnp.arange(6)[None], positions - 1)
+    np.testing.assert_array_equal(attention_mask(tokens, tokens)[0], want)
     # The last two tokens, wherever their slots are.
     seen = jnp.array([[-1, 0, 1, -1, 2, -1], [3, 0, 1, 2, -1, -1], [-1, -1, 0, -1, -1, -1]])
     want = [[0, 0, 1, 0, 1, 0], [1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0]]

@@ -25,7 +25,7 @@ from rlhf_jax.sharding import make_mesh, shard_params, split_batch
 def draw(normalise=True, experts=5, chosen=2):
     """An Experts module with random weights, and tokens [3, 4, d]."""
     moe = MoEConfig(experts=experts, experts_per_token=chosen, normalise_weights=normalise)
-    module = Experts(tiny(norm_placement="post"), moe, nnx.Rngs(params=0))
+    module = Experts(tiny(norm_placement="post"), moe, nnx.Rngs(params=0), None)
     return module, jax.random.normal(jax.random.key(1), (3, 4, 16))
 
 

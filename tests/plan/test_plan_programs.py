@@ -116,7 +116,7 @@ def test_products_of_a_step_are_the_count_by_hand(mesh, method, rows):
 @pytest.mark.long
 def test_remat_adds_the_layers_again_but_for_their_last_product(mesh):
     """The product into the residual stream, 64 x 32 a layer, is the input of nothing else."""
-    remat = job("sft")._replace(config=replace(CONFIG, remat=True))
+    remat = job("sft")._replace(config=replace(CONFIG, remat="nothing"))
     step = workload_programs(remat, mesh)[0]
     rows = TokenRows(8, LENGTH, 8)
     once = forward_flops(CONFIG, rows, pairs=2 * LENGTH**2)
