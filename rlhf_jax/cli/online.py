@@ -77,6 +77,9 @@ class Job:
     completions_every: int = 10
     """Answers of every so many steps go to completions.html and completions.jsonl; 0 writes
     none."""
+    overlap: bool = False
+    """Draw the answers of the next step while these are scored: they are one update old, and weigh
+    min(pi / pi_sampler, 2)."""
     output: Output
 
     def __post_init__(self) -> None:
@@ -236,10 +239,13 @@ def train_online(
         if compare is not None and method.samples < 2:
             raise UserError(f"rlhf {command} has no answers for --judge to compare: use --reward")
         _check_parts(job.optimizer, method)
+        if job.overlap and method.rounds is not None:
+            raise UserError(f"rlhf {command} draws until it has enough: leave out --overlap")
         judged = task_reward if compare is None else partial(judged_reward, compare=compare)
         reward = (rewarded or judged)(lab, task)
         given = (stage, lab, task, method, reward, params, rows, fit)
-        return online(*given, key=stage_key(lab, command), **drawing_options(lab, job))
+        drawing: dict[str, Any] = drawing_options(lab, job) | {"overlap": job.overlap}
+        return online(*given, key=stage_key(lab, command), **drawing)
 
     train_rounds(command, options, job, play, updates=updates)
 

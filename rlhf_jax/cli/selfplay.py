@@ -149,6 +149,8 @@ def train_selfplay(command: str, options: SelfPlay) -> None:
     """Plays rounds."""
     game, job = named_game(options.method, options.method_options), options.job
     compare = named_compare(job.scoring.judge)
+    if job.overlap:
+        raise UserError("a round of self-play begins after the last one: leave out --overlap")
 
     def judge_of(lab: LanguageLab, task: Task) -> Judge:
         if compare is None:

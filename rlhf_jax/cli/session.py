@@ -256,6 +256,7 @@ def finish(
         "model_sha256": tree_digest(params),
         "seconds": run_seconds(run),
         "compiled": run.compiles.as_json(),
+        "seconds_by_part": run.clock.totals,
         "environments": run.environments,
     }
     if process() != 0:
@@ -263,6 +264,7 @@ def finish(
     write_json(run.out / "summary.json", summary)
     write_report(run.out, summary, stage=stage)
     print(run.compiles.note())
+    print("\n".join(run.clock.notes()))
     for name, found in numbers.items():
         print(f"{name}: " + ", ".join(f"{when} {shown(x)}" for when, x in found.items()))
     print(f"model: {run.out / 'model'}\nreport: {run.out / 'report.html'}")

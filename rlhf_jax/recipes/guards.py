@@ -5,8 +5,12 @@
 | `guarded` | every gradient | one is not finite: parameters stay, the batch is saved |
 | `Fit.first_loss` | first step | the loss is not the one known for policy = reference |
 | `online(sampler_gap=)` | every rollout | sampler and trainer differ in the log-prob of a token |
+
+The first and the last are made one step late (`LateChecks`), so that the host prepares a step while
+the device is in the one before. Nothing is saved before its checks.
 """
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -56,6 +60,51 @@ def guarded(optimizer: optax.GradientTransformation) -> optax.GradientTransforma
     return optax.GradientTransformation(init, update)
 
 
+class _Seen(NamedTuple):
+    """What is left to check of a step."""
+
+    step: int
+    bad: list[jax.Array]
+    batch: PyTree
+    loss: Any
+    gap: Any
+
+
+@dataclass(frozen=True)
+class LateChecks:
+    """`check_guard` and `check_sampler` of each step in the next one, or before the state is saved.
+
+    bound: of the sampler; None where it is not compared. held: the newest step, if any.
+    """
+
+    stage: Stage
+    bound: float | None = None
+    held: list[_Seen] = field(default_factory=list)
+
+    def see(
+        self, state: PyTree, params: PyTree, batch: PyTree, loss: Any, step: int, gap: Any = None
+    ) -> None:
+        """Checks the step before; arguments as in `check_guard`, and the gap of `check_sampler`."""
+        self.settle(params)
+        # Copies: the next step takes the memory of this state.
+        bad = [jnp.copy(guard.bad) for guard in _guards(state)]
+        self.held.append(_Seen(step, bad, batch, loss, gap))
+
+    def settle(self, params: PyTree) -> None:
+        """Checks what is held; the params are the same since the gradient that was not finite."""
+        while self.held:
+            seen = self.held.pop()
+            if self.bound is not None and seen.gap is not None:
+                check_sampler(self.stage, seen.gap, self.bound, seen.step)
+            guards = [Guard(None, bad) for bad in seen.bad]
+            check_guard(self.stage, guards, params, seen.batch, seen.loss, seen.step)
+
+
+def _guards(state: PyTree) -> list[Guard]:
+    parts = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, Guard))
+    return [part for part in parts if isinstance(part, Guard)]
+
+
 def check_guard(
     stage: Stage, state: PyTree, params: PyTree, batch: PyTree, loss: Any, step: int
 ) -> None:
@@ -68,8 +117,7 @@ def check_guard(
       DivergedError: it names the first array that is not finite, of the parameters, the batch, the
         loss, the gradients, and the file with the batch.
     """
-    parts = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, Guard))
-    bad = max((int(part.bad) for part in parts if isinstance(part, Guard)), default=-1)
+    bad = max((int(guard.bad) for guard in _guards(state)), default=-1)
     if bad < 0:
         return
     path = stage.run.out / "stages" / stage.name / f"bad_batch_{step + 1}.npz"

@@ -367,6 +367,17 @@ def start_training(
     return jax.device_put(state, shardings), compiled
 
 
+def hold_params(lab: LanguageLab, params: Params, axes: Any) -> Params:
+    """The params on the lab's devices, for steps that read them again and again.
+
+    The result of a stage is in NumPy: as an argument of a compiled function it would be transferred
+    in each step.
+    """
+    if lab.mesh is None:
+        return jax.tree.map(jnp.asarray, params)
+    return jax.device_put(params, shard_params(axes, lab.mesh))
+
+
 def _placed(state: Any) -> Any:
     """All of the state on the device of its params, if they are bound to one, as those of `hf` are.
 

@@ -27,7 +27,8 @@ from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.policies.language import language_preference
 from rlhf_jax.recipes.buckets import SIDES
 from rlhf_jax.recipes.experts import balance, trajectories
-from rlhf_jax.recipes.guards import check_first_loss, check_guard
+from rlhf_jax.recipes.flops import fit_flops
+from rlhf_jax.recipes.guards import LateChecks, check_first_loss
 from rlhf_jax.recipes.lab import LanguageLab, start_training
 from rlhf_jax.recipes.rows import Records, Rows, halves, in_chunks, pair_batch, side_batch
 from rlhf_jax.training import Stage, UserError, train_stage
@@ -156,7 +157,8 @@ def fit_rows(
 ) -> Params:
     """One update per batch of rows; `part` names the axes of the parameters, as in `lab.axes`."""
     state, step = start_training(lab, params, lab.axes[part], fit.optimizer, update)
-    return fit_state(stage, step, state, rows, fit, lambda state: state.params)
+    flops = partial(fit_flops, lab, state.params)
+    return fit_state(stage, step, state, rows, fit, lambda state: state.params, flops=flops)
 
 
 def fit_state(
@@ -166,24 +168,37 @@ def fit_state(
     rows: Rows,
     fit: Fit,
     params_of: Callable[[PyTree], Params],
+    *,
+    flops: Callable[[PyTree], float] = lambda batch: 0.0,
 ) -> Params:
     """One compiled `step(state, batch)` per batch of rows; the params of a state are measured.
 
-    The metric "tokens" is how many of a batch are trained on.
+    The metric "tokens" is how many of a batch are trained on. flops: of a batch's step.
     """
 
+    clock, checks = stage.run.clock, LateChecks(stage)
+
     def one(state: PyTree, i: int) -> tuple[PyTree, dict[str, Any]]:
-        batch = rows[i]
+        with clock("data"):
+            batch = rows[i]
+            tokens = counted_tokens(batch)
         stage.run.compiles.see(stage.name, batch)
-        state, metrics = step(state, batch)
-        check_guard(stage, state, params_of(state), batch, metrics["loss"], i)
+        with clock("update"):
+            state, metrics = step(state, batch)
+            checks.see(state, params_of(state), batch, metrics["loss"], i)
+        clock.flops += flops(batch)
         if i == 0 and fit.first_loss is not None:
             added = as_number(metrics["penalty"]) if "penalty" in metrics else 0.0
             check_first_loss(stage, as_number(metrics["loss"]) - added, fit.first_loss)
-        return state, metrics | {"tokens": counted_tokens(batch)} | fit.measure(params_of(state), i)
+        with clock("measure"):
+            measured = fit.measure(params_of(state), i)
+        return state, metrics | {"tokens": tokens} | measured
 
-    done = train_stage(stage, one, state, steps=fit.steps, save_every=fit.save_every)
-    return params_of(done)
+    def settle(state: PyTree) -> None:
+        checks.settle(params_of(state))
+
+    schedule: dict[str, Any] = {"steps": fit.steps, "save_every": fit.save_every}
+    return params_of(train_stage(stage, one, state, settle=settle, **schedule))
 
 
 def counted_tokens(batch: PyTree) -> Any:

@@ -21,26 +21,32 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.data.loader import batches
 from rlhf_jax.recipes.completions import make_table
 from rlhf_jax.recipes.episodes import Turns, task_rollout, transcripts
-from rlhf_jax.recipes.guards import check_guard, check_sampler
-from rlhf_jax.recipes.lab import LanguageLab, make_prompts, start_training
+from rlhf_jax.recipes.flops import online_flops
+from rlhf_jax.recipes.guards import LateChecks
+from rlhf_jax.recipes.lab import LanguageLab, hold_params, make_prompts, start_training
 from rlhf_jax.recipes.offline import Fit
 from rlhf_jax.recipes.online_method import KLTarget, Mix, OnlineMethod, make_prepare, make_step
-from rlhf_jax.recipes.rewards import Reward, known_reward
+from rlhf_jax.recipes.rewards import Reward, known_reward, not_on_host
 from rlhf_jax.recipes.rounds import Drawn, informative_batch, make_grade
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.task import Scores, Task
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.sharding import split_batch
 from rlhf_jax.training import Stage, UserError, train_stage
-from rlhf_jax.types import Params, Rollout, TrainState
+from rlhf_jax.training.clock import Clock
+from rlhf_jax.types import Params, Prompts, Rollout, TrainState
 
 
 class OnlineState(NamedTuple):
-    """train: of the update. beta: KL weight of the next step. rounds: rounds of prompts drawn."""
+    """train: of the update. beta: KL weight of the next step. rounds: rounds of prompts drawn.
+
+    ahead: the answers of the next step, where they are drawn one step ahead.
+    """
 
     train: TrainState
     beta: Float[Array, ""]
     rounds: int
+    ahead: Rollout | tuple[()] = ()
 
 
 def online(
@@ -60,6 +66,7 @@ def online(
     completions_every: int = 0,
     episode_length: int | None = None,
     sampler_gap: float | None = None,
+    overlap: bool = False,
 ) -> Params:
     """Improves the reference policy on fresh answers; returns the policy's params.
 
@@ -80,70 +87,133 @@ def online(
       episode_length: of a task with a step, as in `episodes.task_rollout`.
       sampler_gap: the largest difference allowed between the sampler's and the trainer's log-prob
         of a token, which is then computed in each step and logged; None does neither.
+      overlap: the answers of the next step are drawn while the host scores these. They are then of
+        the policy before one update, the first step's aside, and weigh min(pi / pi_sampler, 2) as
+        with `sampling`; only the gap of the first step is checked. A checkpoint has them, so that a
+        resumed run is the uninterrupted one.
     Raises:
       UserError: the two differ by more.
     """
-    _check_options(method, kl_target, completions_every)
+    _check_options(method, task, kl_target, completions_every, overlap)
+    ref_params = hold_params(lab, ref_params, lab.axes["policy"])
     update = make_step(lab, method, fit.optimizer, mix_weight=mix and mix.weight, parts=fit.parts)
     start = method.start(ref_params)
     train, step = start_training(lab, start, method.axes, fit.optimizer, update)
     source = reward if method.rounds is None else known_reward()
-    options = {"sampling": sampling, "kl_target": kl_target, "keep_scores": completions_every > 0}
-    options["compare"] = sampler_gap is not None
+    options: dict[str, Any] = {"sampling": sampling, "kl_target": kl_target}
+    options |= {"keep_scores": completions_every > 0, "stale": overlap}
+    options |= {"compare": sampler_gap is not None}
     prepare = jax.jit(make_prepare(lab, method, source, **options))
     draw_some = partial(task_rollout, lab, task, sampling=sampling, episode_length=episode_length)
-    draw = _make_draw_batch(lab, task, method, reward, numbers, key, draw_some)
+    roll = _make_roll(lab, task, method, numbers, key, draw_some)
+    draw = _make_draw_batch(lab, method, reward, roll, stage.run.clock)
     table = make_table(stage, lab, task, every=completions_every) if completions_every else None
+    clock, checks = stage.run.clock, LateChecks(stage, sampler_gap)
 
     def one(state: OnlineState, i: int) -> tuple[OnlineState, dict[str, Any]]:
         params, order_key = state.train.params, _draw_keys(method, key, state.rounds)[1]
-        drawn, rounds, found = draw(params, state.rounds)
+        ahead = state.ahead
+        if overlap and i + 1 < fit.steps:
+            with clock("sample"):
+                ahead = roll(params, state.rounds + 1).rollout
+        drawn, rounds, found = draw(params, state.rounds, state.ahead)
         given = (params, ref_params, source.params, drawn.given, drawn.rollout, state.beta)
-        batch, measured, more = prepare(*given, drawn.turns)
-        if table is not None and i % completions_every == 0:
-            table(i, drawn, more["scores"])
-        if sampler_gap is not None:
-            check_sampler(stage, measured["sampler/gap"], sampler_gap, i)
-        train, metrics = step(state.train, (batch, () if mix is None else mix.rows[i]), order_key)
-        check_guard(stage, train, train.params, batch, metrics["loss"], i)
-        metrics |= measured | found | fit.measure(method.policy(train.params), i)
-        return OnlineState(train, more.get("beta", state.beta), rounds), metrics
+        with clock("update"):
+            batch, measured, more = prepare(*given, drawn.turns)
+            rows = () if mix is None else mix.rows[i]
+            train, metrics = step(state.train, (batch, rows), order_key)
+            gap = None if overlap and i > 0 else measured.get("sampler/gap")
+            checks.see(train, train.params, batch, metrics["loss"], i, gap)
+        clock.flops += online_flops(lab, drawn.rollout, epochs=(method.passes or (1,))[0])
+        with clock("measure"):
+            if table is not None and i % completions_every == 0:
+                table(i, drawn, more["scores"])
+            metrics |= measured | found | fit.measure(method.policy(train.params), i)
+        return OnlineState(train, more.get("beta", state.beta), rounds, ahead), metrics
 
     first = OnlineState(train, jnp.asarray(method.beta, jnp.float32), 0)
-    done = train_stage(stage, one, first, steps=fit.steps, save_every=fit.save_every)
+    if overlap:
+        first = first._replace(ahead=roll(train.params, 0).rollout)
+    done = train_stage(
+        stage,
+        one,
+        first,
+        steps=fit.steps,
+        save_every=fit.save_every,
+        settle=lambda state: checks.settle(state.train.params),
+    )
     return method.policy(done.train.params)
 
 
-def _check_options(method: OnlineMethod, kl_target: KLTarget | None, every: int) -> None:
-    """ValueError for a target of a method without a KL weight, or a negative number of steps."""
+def _check_options(
+    method: OnlineMethod, task: Task, kl_target: KLTarget | None, every: int, overlap: bool
+) -> None:
+    """ValueError for a target of a method without a KL weight, a negative number of steps, or
+    answers drawn ahead that depend on scores or on a task's steps."""
     check_range("[0, inf)", completions_every=every)
     if kl_target is not None and not method.beta > 0:
         raise ValueError("kl_target moves a KL weight, and this method has none: give it one > 0")
+    if overlap and (method.rounds is not None or task.step is not None):
+        cause = "dynamic sampling" if method.rounds is not None else "a task with a step"
+        raise ValueError(f"overlap draws answers before others are scored, and {cause} cannot")
+
+
+class _Rolled(NamedTuple):
+    """A round's answers on the device."""
+
+    prompts: Prompts
+    rollout: Rollout
+    turns: Turns | None
+
+
+def _make_roll(
+    lab: LanguageLab,
+    task: Task,
+    method: OnlineMethod,
+    numbers: Rows,
+    key: jax.Array,
+    draw_some: Callable[..., tuple[Rollout, Turns | None]],
+) -> Callable[..., _Rolled]:
+    """`(trained params, round) -> answers`; a third argument takes the place of drawing them."""
+
+    def roll(params: Params, number: int, known: Rollout | tuple[()] = ()) -> _Rolled:
+        prompts = make_prompts(lab, task, numbers[number])
+        if isinstance(known, Rollout):
+            return _Rolled(prompts, known, None)
+        draw_key, _ = _draw_keys(method, key, number)
+        return _Rolled(
+            prompts, *draw_some(method.policy(params), prompts, draw_key, method.samples)
+        )
+
+    return roll
 
 
 def _make_draw_batch(
     lab: LanguageLab,
-    task: Task,
     method: OnlineMethod,
     reward: Reward,
-    numbers: Rows,
-    key: jax.Array,
-    draw_some: Callable[..., tuple[Rollout, Turns | None]],
-) -> Callable[[Params, int], tuple[Drawn, int, dict[str, Any]]]:
-    """`(trained params, rounds drawn before) -> (Drawn, rounds drawn now, metrics)`."""
+    roll: Callable[..., _Rolled],
+    clock: Clock,
+) -> Callable[..., tuple[Drawn, int, dict[str, Any]]]:
+    """`(trained params, rounds before, answers if drawn) -> (Drawn, rounds now, metrics)`."""
 
-    def draw_round(params: Params, number: int) -> Drawn:
-        prompts = make_prompts(lab, task, numbers[number])
-        draw_key, _ = _draw_keys(method, key, number)
-        rollout, turns = draw_some(method.policy(params), prompts, draw_key, method.samples)
-        given, named = reward.host(prompts, transcripts(rollout, turns))
+    def draw_round(params: Params, number: int, known: Rollout | tuple[()] = ()) -> Drawn:
+        with clock("sample"):
+            prompts, rollout, turns = roll(params, number, known)
+            found = transcripts(rollout, turns)
+            if reward.host is not not_on_host:
+                found = jax.device_get(found)
+        with clock("score"):
+            given, named = reward.host(prompts, found)
         return Drawn(prompts, rollout, given, named, turns)
 
     grade = make_grade(reward)
 
-    def draw(params: Params, before: int) -> tuple[Drawn, int, dict[str, Any]]:
+    def draw(
+        params: Params, before: int, known: Rollout | tuple[()]
+    ) -> tuple[Drawn, int, dict[str, Any]]:
         if method.rounds is None:
-            drawn = draw_round(params, before)
+            drawn = draw_round(params, before, known)
             return drawn, before + 1, _named_means(drawn.named)
         drawn, count, metrics = informative_batch(
             lambda more: draw_round(params, before + more), grade, rounds=method.rounds

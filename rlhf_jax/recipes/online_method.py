@@ -104,23 +104,28 @@ def make_prepare(
     kl_target: KLTarget | None = None,
     keep_scores: bool = False,
     compare: bool = False,
+    stale: bool = False,
 ) -> Callable[..., tuple[PyTree, dict[str, Any], dict[str, Array]]]:
     """From a rollout to the method's batch, with the numbers that every method logs.
 
     Its last result holds the next "beta" if there is a target, and the "scores" to be kept: no
     other array leaves the compiled step. With `compare` "sampler/gap" is the largest difference of
-    log-probs between sampler and trainer.
+    log-probs between sampler and trainer. With `stale` the answers are of an older policy: the log-
+    probs of the one that is trained take the place of theirs, and each answer has a weight.
     """
 
     def prepare(params, ref_params, reward_params, given, rollout: Rollout, beta, turns=None):
-        trajectory = rollout.trajectory
+        trajectory, sampled = rollout.trajectory, rollout
+        if stale:
+            logps = lab.policy.logps(method.policy(params), trajectory.inputs, trajectory.actions)
+            rollout = rollout._replace(token_logps=jnp.where(trajectory.mask, logps, 0.0))
         scores = reward.scores(reward_params, given, trajectory)
         if turns is not None:
             scores = mask_unrewarded(scores, turns)
         ref = lab.policy.logps(ref_params, trajectory.inputs, trajectory.actions)
         ref = jnp.where(trajectory.mask, ref, 0.0)
         beta = method.beta if kl_target is None else beta
-        weights = sampler_weights(rollout, sampling)
+        weights = answer_weights(rollout) if stale else sampler_weights(rollout, sampling)
         scored = Scored(rollout, scores, ref, beta, weights, *(turns or ())[:2])
         if reward.steps is not None:
             steps = reward.steps(reward_params, given, trajectory)
@@ -134,7 +139,7 @@ def make_prepare(
         metrics |= answer_metrics(rollout, ref)
         metrics |= {} if turns is None else turn_metrics(turns)
         if compare:
-            metrics |= sampler_metrics(lab, method.policy(params), rollout)
+            metrics |= sampler_metrics(lab, method.policy(params), sampled)
         more = {"scores": scores} if keep_scores else {}
         if kl_target is not None:
             metrics["kl/beta"], (kl, gain) = beta, kl_target
@@ -171,6 +176,11 @@ def sampler_weights(
     """min(pi / pi_sampler, 2) of each answer; None where the policy itself is sampled."""
     if sampling is None or (sampling.temperature, sampling.top_k, sampling.top_p) == (1, 0, 1):
         return None
+    return answer_weights(rollout)
+
+
+def answer_weights(rollout: Rollout) -> Float[Array, "B K"]:
+    """min(pi / pi_sampler, 2) of each answer."""
     mask = rollout.trajectory.mask
     logps = sequence_logps(rollout.token_logps, mask)
     sampler = sequence_logps(rollout.sampling_token_logps, mask)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.ops.returns import last_step
 from rlhf_jax.recipes.episodes import Transcripts, score_transcripts
-from rlhf_jax.recipes.lab import LanguageLab
+from rlhf_jax.recipes.lab import LanguageLab, hold_params
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.task import Scores, Task, overall
 from rlhf_jax.rewards import ComparePairs
@@ -22,6 +22,11 @@ from rlhf_jax.sharding import on_host
 from rlhf_jax.training import UserError
 from rlhf_jax.training.processes import by_rows
 from rlhf_jax.types import Params, Prompts, Trajectory
+
+
+def not_on_host(prompts: Prompts, found: Transcripts) -> tuple[tuple[()], Scores]:
+    """The host's part of a reward that has none."""
+    return (), {}
 
 
 class Reward(NamedTuple):
@@ -47,8 +52,9 @@ def model_reward(lab: LanguageLab, params: Params, scale: ScoreScale) -> Reward:
     def scores(params: Any, _: Any, trajectory: Trajectory) -> Array:
         return (lab.reward.scores(params["model"], trajectory) - params["mean"]) / params["std"]
 
-    arrays = {"model": params, "mean": scale.mean, "std": scale.std}
-    return Reward(arrays, lambda prompts, found: ((), {}), scores)
+    held = hold_params(lab, params, lab.axes["reward"])
+    arrays = {"model": held, "mean": scale.mean, "std": scale.std}
+    return Reward(arrays, not_on_host, scores)
 
 
 def task_reward(lab: LanguageLab, task: Task) -> Reward:
@@ -110,7 +116,7 @@ def pair_prefs(
 
 def known_reward() -> Reward:
     """Scores that were computed before: they are given in place of the host's arrays."""
-    return Reward((), lambda prompts, found: ((), {}), lambda params, given, trajectory: given)
+    return Reward((), not_on_host, lambda params, given, trajectory: given)
 
 
 def weighted_reward(parts: dict[str, tuple[float, Reward]]) -> Reward:

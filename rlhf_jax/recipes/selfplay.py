@@ -27,7 +27,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.policies.language import LanguageDecoder, language_trajectory, mixture_decoder
 from rlhf_jax.recipes.completions import CompletionRow, make_append
 from rlhf_jax.recipes.experts import balance
-from rlhf_jax.recipes.guards import check_guard, check_sampler
+from rlhf_jax.recipes.guards import LateChecks
 from rlhf_jax.recipes.lab import LanguageLab, decode_texts, make_draw, make_prompts
 from rlhf_jax.recipes.offline import Fit
 from rlhf_jax.recipes.online_method import answer_metrics, sampler_metrics, sampler_weights
@@ -108,7 +108,8 @@ def selfplay(
     check_range("[1, inf]", budget=limit)
     if fit.parts != 1:
         raise ValueError(f"selfplay has no micro-batches: Fit.parts must be 1, got {fit.parts}")
-    seen = _Seen([], [])
+    seen, checks = _Seen([], []), LateChecks(stage, sampler_gap)
+    ref_params = jax.tree.map(jnp.asarray, ref_params)  # of a stage: NumPy, for each round anew
     arena = make_arena(lab, _seen_judge(judge, seen), ref_params, fit.optimizer, sampling=sampling)
     game = method(arena._replace(draw=_seen_draw(arena.draw, seen)))
     append = make_append(stage, every=completions_every) if completions_every else None
@@ -122,10 +123,9 @@ def selfplay(
             append(i, _judged_rows(lab, task, seen.verdicts))
         if sampler_gap is not None:
             params, rollout = seen.draws[0]
-            measured = compare(params, ref_params, rollout)
-            check_sampler(stage, measured["sampler/gap"], sampler_gap, i)
-            metrics = measured | metrics
-        check_guard(stage, state, state.train.params, _round_arrays(seen), metrics["loss"], i)
+            metrics = compare(params, ref_params, rollout) | metrics
+        given = (state, state.train.params, _round_arrays(seen), metrics["loss"], i)
+        checks.see(*given, metrics.get("sampler/gap"))
         played = Played(state, played.comparisons + sum(len(v.indices) for v in seen.verdicts))
         counted = {"judge/comparisons": played.comparisons}
         return played, metrics | counted | fit.measure(state.train.params, i)
@@ -137,6 +137,7 @@ def selfplay(
         steps=fit.steps,
         save_every=fit.save_every,
         until=lambda played: played.comparisons >= limit,
+        settle=lambda played: checks.settle(played.state.train.params),
     )
 
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rlhf_jax.checks import check_range
 from rlhf_jax.training import checkpoints, trees
 from rlhf_jax.training.checkpoints import Saver, Store
+from rlhf_jax.training.clock import Clock, rates
 from rlhf_jax.training.errors import DivergedError, Interrupted
 from rlhf_jax.training.metrics import (
     MetricWriter,
@@ -29,8 +30,10 @@ from rlhf_jax.types import PyTree
 
 StepFn = Callable[[PyTree, int], tuple[PyTree, dict[str, Any]]]
 Until = Callable[[PyTree], bool]
+Settle = Callable[[PyTree], None]
 # Metrics stay on the device for at most so many steps or seconds: fetching them after every step
-# would make the host wait for the device.
+# would make the host wait for the device. Those of the newest step, which it has just begun, are
+# not fetched before the next one unless the state is saved.
 PENDING_STEPS = 20
 PENDING_SECONDS = 0.5
 LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
@@ -39,6 +42,10 @@ LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
 def unending(state: PyTree) -> bool:
     """No state ends the loop before its steps are done."""
     return False
+
+
+def settled(state: PyTree) -> None:
+    """Steps that leave nothing to check."""
 
 
 class Trained(NamedTuple):
@@ -61,6 +68,8 @@ def train(
     progress: bool = False,
     stop: Stop = never,
     until: Until = unending,
+    settle: Settle = settled,
+    clock: Clock | None = None,
     followed: bool = False,
     metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:
@@ -80,6 +89,8 @@ def train(
       progress: show a bar on a terminal, or else a line at the end. stop: called after each step;
         if it returns the number of a signal, the loop saves and raises Interrupted.
       until: called on every state; where it is True the loop ends, as after its last step.
+      settle: called on a state before it is saved: raises for what its steps left to check.
+      clock: the parts of a step are added to it; its laps become "seconds/<part>".
       followed: True if a later loop was already checkpointed: keep the metric rows written after
         this loop. Otherwise a restored loop cuts metrics.jsonl back to its checkpoint.
     Raises:
@@ -88,10 +99,11 @@ def train(
       ValueError: steps or save_every < 0.
     """
     check_range("[0, inf)", steps=steps, save_every=save_every)
-    began = time.perf_counter()
+    began, clock = time.perf_counter(), clock or Clock()
     state, done, earlier = _resume(state, stage, store, writer, cut=not followed)
-    pending: list[tuple[int, dict[str, Any]]] = []
+    pending: list[_Step] = []
     loss, fetched = math.nan, time.perf_counter()
+    clock.lap()
     with (
         progress_bar(stage, steps, show=progress, done=done) as advance,
         checkpoints.saving(store) as saver,
@@ -99,19 +111,28 @@ def train(
         for step in range(done, done if until(state) else steps):
             saver.check()
             done, (state, metrics) = step + 1, step_fn(state, step)
-            pending.append((done, metrics))
+            pending.append(_Step(done, metrics, *clock.lap()))
             asked = stop()  # called once: a signal that arrives later is handled in the next step
             last = done == steps or bool(until(state))
             saving = asked or last or (save_every and done % save_every == 0)
             late = time.perf_counter() - fetched > PENDING_SECONDS
-            if saving or late or len(pending) >= PENDING_STEPS:
-                loss, tokens = _flush(pending, writer, stage, log_every, last, saver=saver)
+            if saving:
+                with clock("update"):
+                    settle(state)
+            ready = pending if saving else pending[:-1]
+            if ready and (saving or late or len(pending) > PENDING_STEPS):
+                with clock("update"):
+                    rows = jax.device_get(ready)
+                loss = _last_loss(rows, stage, saver, loss)
                 seconds, fetched = time.perf_counter() - fetched, time.perf_counter()
-                advance(done, _progress(loss, tokens / max(seconds, 1e-9)))
-                pending = []
+                speed = _write(writer, stage, rows, log_every, last, seconds=seconds)
+                clock.add(stage, _counts(rows))
+                advance(rows[-1].done, _progress(loss, speed.get("speed/tokens", 0.0)))
+                pending = pending[len(ready) :]
             if saving:
                 kept = {**metadata, "stage": stage, "rows": position(writer), "last": last}
-                _save(saver, done, state, kept, earlier + time.perf_counter() - began)
+                with clock("checkpoint"):
+                    _save(saver, done, state, kept, earlier + time.perf_counter() - began)
             if asked:
                 saver.wait()
                 raise Interrupted(asked, f"{stage} after step {done} of {steps}")
@@ -120,6 +141,15 @@ def train(
     seconds = earlier + time.perf_counter() - began
     _plain_line(stage, done, loss, seconds, show=progress)
     return Trained(state, seconds)
+
+
+class _Step(NamedTuple):
+    """A step that was begun: its number from 1 on, and what `Clock.lap` says of it."""
+
+    done: int
+    metrics: dict[str, Any]
+    parts: dict[str, float]
+    flops: float
 
 
 def _resume(
@@ -188,37 +218,53 @@ def _progress(loss: float, rate: float) -> str:
     return ", ".join([*shown, *([f"{rate:.0f} tokens/s"] if rate else [])])
 
 
-def _flush(
-    pending: list[tuple[int, dict[str, Any]]],
+def _last_loss(rows: list[_Step], stage: str, saver: Saver, loss: float) -> float:
+    """The newest loss of these steps, or `loss`; DivergedError if one is not finite."""
+    for row in rows:
+        for name in row.metrics:
+            if "loss" in name.split("/") and not _of_nothing(row.metrics[name]):
+                loss = as_number(row.metrics[name])
+                if not math.isfinite(loss):
+                    raise _diverged(f"{stage}: {name} is {loss} at step {row.done}", saver)
+    return loss
+
+
+def _write(
     writer: MetricWriter,
     stage: str,
+    rows: list[_Step],
     log_every: int,
     last: bool,
     *,
-    saver: Saver,
-) -> tuple[float, int]:
-    """Fetches pending metrics in one transfer, checks and writes them; returns the last loss, and
-    the sum of the metrics "tokens" and ".../tokens".
+    seconds: float,
+) -> dict[str, float]:
+    """Writes every log_every-th step, and the newest where `last` says that it ends the loop.
 
-    Rows of every log_every-th step are written, and the newest where `last` says that it ends the
-    loop.
+    Returns:
+      The rates of all these steps, which took so many seconds; the newest step has them too.
     """
-    rows = jax.device_get(pending)
-    loss = math.nan
-    for done, metrics in rows:
-        for name in metrics:
-            if "loss" in name.split("/") and not _of_nothing(metrics[name]):
-                loss = as_number(metrics[name])
-                if not math.isfinite(loss):
-                    raise _diverged(f"{stage}: {name} is {loss} at step {done}", saver)
-    end = rows[-1][0] if last else None
-    write_metrics(writer, stage, [row for row in rows if row[0] % log_every == 0 or row[0] == end])
-    return loss, sum(
-        int(value)
-        for _, metrics in rows
-        for name, value in metrics.items()
-        if name.split("/")[-1] == "tokens"
-    )
+    counts = _counts(rows)
+    speed = rates(counts["tokens"], sum(row.flops for row in rows), max(seconds, 1e-9))
+    newest = rows[-1].done
+    found = []
+    for row in rows:
+        parts = {f"seconds/{part}": x for part, x in row.parts.items()}
+        more = parts | (speed if row.done == newest else {})
+        if row.done % log_every == 0 or (last and row.done == newest):
+            found.append((row.done, row.metrics | more))
+    write_metrics(writer, stage, found)
+    return speed
+
+
+def _counts(rows: list[_Step]) -> dict[str, float]:
+    """Seconds by part, steps, and tokens: the metrics "tokens" and ".../tokens"."""
+    found: dict[str, float] = {"steps": float(len(rows)), "tokens": 0.0}
+    for row in rows:
+        for part, seconds in row.parts.items():
+            found[part] = found.get(part, 0.0) + seconds
+        named = (float(x) for name, x in row.metrics.items() if name.split("/")[-1] == "tokens")
+        found["tokens"] += sum(named)
+    return found
 
 
 def _of_nothing(metric: Any) -> bool:

@@ -1,7 +1,8 @@
 """Training metrics: `metrics.jsonl` and TensorBoard events, identical after an interruption.
 
 A row of metrics.jsonl is `{"stage": ..., "step": ..., <name>: <number or null>}`. It has no times,
-so an interrupted and resumed run ends with the same file, byte for byte, as an uninterrupted one. A
+so an interrupted and resumed run ends with the same file, byte for byte, as an uninterrupted one:
+metrics "seconds/..." and "speed/..." go to TensorBoard and the trackers only. A
 checkpoint stores the length and digest of the file at its step; resuming compares them and cuts the
 file to that length.
 """
@@ -21,6 +22,7 @@ import numpy as np
 from rlhf_jax.training.errors import ResultsError, naming_full_disk
 
 RESERVED = ("stage", "step")
+TIMES = ("seconds/", "speed/")  # beginnings of the names that metrics.jsonl leaves out
 
 
 class RowsPrefix(NamedTuple):
@@ -83,7 +85,9 @@ def write_metrics(
             if clash:
                 raise ValueError(f"a metric of stage {stage} is called {clash[0]!r}: rename it")
             row = {"stage": stage, "step": step} | {
-                name: value if math.isfinite(value) else None for name, value in values.items()
+                name: value if math.isfinite(value) else None
+                for name, value in values.items()
+                if not name.startswith(TIMES)
             }
             line = (json.dumps(row, allow_nan=False) + "\n").encode()
             writer.rows.write(line)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_jax.training import checkpoints, processes
+from rlhf_jax.training.clock import Clock
 from rlhf_jax.training.compiles import Compiles, counting_compiles
 from rlhf_jax.training.environment import environment
 from rlhf_jax.training.errors import Interrupted, naming_full_disk
@@ -28,7 +29,7 @@ from rlhf_jax.training.signals import Stop, never
 
 @dataclass(frozen=True)
 class Run:
-    """An open run. Only `spent`, `done`, `marks` and `compiles` change during the run.
+    """An open run. Only `spent`, `done`, `marks`, `compiles` and `clock` change during the run.
 
     versions, compiles: of this session. environments: the distinct ones of all sessions.
     spent: finished stage -> seconds over all sessions. done: finished stage -> "sha256" of its
@@ -49,6 +50,7 @@ class Run:
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
     marks: dict[str, float] = field(default_factory=lambda: {"inside": 0.0})
     compiles: Compiles = field(default_factory=Compiles)
+    clock: Clock = field(default_factory=Clock)
 
 
 @contextmanager

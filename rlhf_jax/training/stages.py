@@ -25,7 +25,7 @@ import numpy as np
 from rlhf_jax.training import checkpoints, origins, processes, trees
 from rlhf_jax.training.checkpoints import Store
 from rlhf_jax.training.errors import DivergedError, ResultsError, naming_full_disk
-from rlhf_jax.training.loop import StepFn, Until, train, unending
+from rlhf_jax.training.loop import Settle, StepFn, Until, settled, train, unending
 from rlhf_jax.training.metrics import RowsPrefix, check_rows, muted, position, rewind
 from rlhf_jax.training.runs import Run, check_stop, say
 from rlhf_jax.types import PyTree
@@ -128,13 +128,14 @@ def train_stage(
     log_every: int = 1,
     part: str = "steps",
     until: Until = unending,
+    settle: Settle = settled,
 ) -> PyTree:
     """`train` with the folder, writer, progress bar and stop flag of the run; returns the state.
 
     `part` is the folder of the loop's checkpoints; each further loop of a stage needs another one.
     Its rows have the name of the stage, or `<stage>/<part>` if part is given. The loops of a stage
     must come in the same order each time. `until` ends the loop early, at the first state for which
-    it is True.
+    it is True; `settle` is called on a state before it is saved.
 
     Raises:
       ResultsError: this loop is not finished, but a later one has a checkpoint.
@@ -156,6 +157,8 @@ def train_stage(
         progress=stage.run.progress,
         stop=stage.run.stop,
         until=until,
+        settle=settle,
+        clock=stage.run.clock,
         followed=followed,
         metadata={"part": part, "origin": _origin(stage.run, stage.name)},
     )

@@ -16,6 +16,7 @@ from rlhf_jax.cli.losses import PAIR_LOSSES, named_loss
 from rlhf_jax.cli.measures import distinct, token_loss, variety
 from rlhf_jax.cli.offline import Preference
 from rlhf_jax.cli.rewards import named_reward
+from rlhf_jax.cli.selfplay import SelfPlay, train_selfplay
 from rlhf_jax.training import UserError
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
@@ -127,3 +128,9 @@ def test_the_page_has_every_command_and_no_flag_that_does_not_exist():
         known = set(option_names(kind_of(command))) | {"--help"}
         used = set(re.findall(r"--[a-z-]+", line))
         assert used <= known, line
+
+
+def test_rounds_of_self_play_do_not_overlap():
+    words = ["--model", "m", "--prompts", "p", "--reward", "r", "--out", "o", "--overlap"]
+    with pytest.raises(UserError, match="leave out --overlap"):
+        train_selfplay("nash-md", parse(SelfPlay, words, "nash-md"))

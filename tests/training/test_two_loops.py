@@ -60,7 +60,7 @@ def session(out, *, kill_at=None, stop_at=None, parts=("steps", "more"), until=l
 
 
 @pytest.fixture(autouse=True)
-def rows_are_written_at_once(monkeypatch):
+def rows_are_written_after_one_more_step(monkeypatch):
     monkeypatch.setattr(loop, "PENDING_STEPS", 1)
 
 
@@ -94,7 +94,7 @@ def test_killed_in_the_second_loop(tmp_path, whole, steps):
 @pytest.mark.parametrize("lost", range(0, 90, 15))
 def test_killed_with_rows_still_in_memory(tmp_path, whole, lost):
     """A kill may leave any part of what was written since the last checkpoint, half rows too."""
-    for step in (2, 6):
+    for step in (3, 7):
         with pytest.raises(Killed):
             session(tmp_path / "r", kill_at=("more", step))
         path = tmp_path / "r" / "metrics.jsonl"
