@@ -1,6 +1,7 @@
 """This library's side: the compiled steps of its recipes, and `online` as it is."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.train.child import Turn, Work, best_rate, serve
+from benchmarks.train.child import Job, Turn, Work, best_rate, serve
 from benchmarks.train.sizes import BETA, DECAY, KL, RATE
 from rlhf_jax.algos import preference, sft
 from rlhf_jax.algos.online import AnswerBatch
@@ -75,7 +76,8 @@ def dpo(work: Work, turn: Turn) -> None:
     lab, params = open_work(work, prompt=work.sizes.prompt, answer=work.sizes.answer)
     sides = [rows(work.arrays["prompt"], work.arrays[name]) for name in ("chosen", "rejected")]
     known = [sequence_logps(lab.token_logps(params, side), side.mask) for side in sides]
-    batch = PreferenceBatch(*sides, *known)
+    (chosen, rejected), (ref_chosen, ref_rejected) = sides, known
+    batch = PreferenceBatch(chosen, rejected, ref_chosen, ref_rejected)
     update = preference.make_update(lab.policy, ADAMW, partial(dpo_loss, beta=BETA))
     state, step = start_training(lab, params, lab.axes["policy"], ADAMW, update)
     repeat(step, state, turn, batch)
@@ -148,7 +150,7 @@ def iterate(work: Work, lab: LanguageLab, params: Params, method: OnlineMethod, 
         run_stage(run, "train", work_of)
 
 
-def even_words(prompts: list[str], answers: list[str]) -> dict[str, list[float]]:
+def even_words(prompts: Sequence[Any], answers: Sequence[str], /) -> dict[str, list[float]]:
     """How many words of each answer have an even number."""
     ends = tuple(f"{i}" for i in range(0, 10, 2))
     return {"even": [float(sum(w.endswith(ends) for w in text.split())) for text in answers]}
@@ -161,7 +163,14 @@ def roof(size: int) -> float:
     return best_rate(lambda: product(x, x).block_until_ready(), size)
 
 
-JOBS = {"dpo": dpo, "sft": fine_tuning, "grpo": group_iterations, "ppo": critic_iterations}
+JOBS: dict[str, Job] = {
+    "dpo": dpo,
+    "sft": fine_tuning,
+    "grpo": group_iterations,
+    "ppo": critic_iterations,
+}
 
 if __name__ == "__main__":
+    # tensorboardX imports torch where it can, which is neither this side's time nor its memory.
+    sys.modules["torch"] = None  # ty: ignore
     serve(JOBS, roof)

@@ -99,16 +99,12 @@ def _medians(losses: list[float], rows: list[dict[str, float]], roof: float) -> 
 def _start(side: Side, job: str, folder: Path) -> subprocess.Popen[str]:
     """A side's process; idle threads sleep, so that they take nothing from the others."""
     quiet = {"JAX_PLATFORMS": "cpu", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT)}
-    log = (folder / f"{side.name}-{job}.log").open("w")
-    return subprocess.Popen(
-        [side.python, "-m", side.module, str(folder), job],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | quiet,
-    )
+    line = [side.python, "-m", side.module, str(folder), job]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with (folder / f"{side.module}-{job}.log").open("w") as log:
+        return subprocess.Popen(
+            line, **pipes, stderr=log, text=True, cwd=ROOT, env=os.environ | quiet
+        )
 
 
 def _turn(child: subprocess.Popen[str], first: bool = False) -> dict[str, float]:
@@ -128,7 +124,10 @@ def _read(child: subprocess.Popen[str]) -> dict[str, float]:
     for line in child.stdout:
         if line.startswith(MARK):
             return json.loads(line.removeprefix(MARK))
-    raise RuntimeError(f"{child.args} ended with {child.wait()}; see its log")
+    child.wait()
+    module, folder, job = list(child.args)[-3:]
+    log = (Path(folder) / f"{module}-{job}.log").read_text()
+    raise RuntimeError(f"{module} {job} ended:\n{log[-2000:]}")
 
 
 def disagreement(found: dict[str, Measured]) -> float:

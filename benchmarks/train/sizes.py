@@ -1,6 +1,6 @@
 """Sizes of the model and of the batches, and the FLOPs of a step; no other import than NumPy's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,12 +55,9 @@ class Sizes:
 
 def quick() -> Sizes:
     """For a test: the times mean nothing."""
-    rows = {"pairs": 2, "prompt": 4, "answer": 6, "prompts": 2, "samples": 2}
-    return Sizes(
-        **{"vocab": 96, "width": 16, "layers": 1, "heads": 2, "kv_heads": 1, "mlp": 32},
-        **rows,
-        **{"online_prompt": 4, "online_answer": 4},
-    )
+    shape = Sizes(vocab=96, width=16, layers=1, heads=2, kv_heads=1, mlp=32)
+    rows = replace(shape, pairs=2, prompt=4, answer=6, prompts=2, samples=2)
+    return replace(rows, online_prompt=4, online_answer=4)
 
 
 def draw_arrays(sizes: Sizes, seed: int = 0) -> dict[str, np.ndarray]:

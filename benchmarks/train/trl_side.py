@@ -17,7 +17,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
-from benchmarks.train.child import Turn, Work, best_rate, serve
+from benchmarks.train.child import Job, Turn, Work, best_rate, serve
 from benchmarks.train.sizes import BETA, DECAY, KL, RATE, Sizes
 
 SCRATCH = tempfile.TemporaryDirectory(prefix="train_")
@@ -35,7 +35,7 @@ def tokenizer(sizes: Sizes) -> transformers.PreTrainedTokenizerFast:
 
 def trainer(kind: type, config: type, work: Work, columns: dict, options: dict, **given: Any):
     """A trainer of this model, constructed for real on a few rows."""
-    quiet = {"use_cpu": True, "bf16": False, "report_to": [], "save_strategy": "no"}
+    quiet: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": [], "save_strategy": "no"}
     quiet |= {"gradient_checkpointing": False, "disable_tqdm": True, "output_dir": SCRATCH.name}
     quiet |= {"remove_unused_columns": False, "learning_rate": RATE}
     return kind(
@@ -108,12 +108,16 @@ def group_iterations(work: Work, turn: Turn) -> None:
     sizes, arrays = work.sizes, work.arrays
     rows = sizes.prompts * sizes.samples
     text = [" ".join(f"w{i}" for i in row) for row in arrays["group_prompt"][:: sizes.samples]]
-    options = {"num_generations": sizes.samples, "max_completion_length": sizes.online_answer}
+    options: dict[str, Any] = {
+        "num_generations": sizes.samples,
+        "max_completion_length": sizes.online_answer,
+    }
     options |= {"beta": KL, "loss_type": "grpo", "per_device_train_batch_size": rows}
     options |= {"temperature": 1.0, "top_k": 0, "epsilon": 0.2}
     options["generation_kwargs"] = {"min_new_tokens": sizes.online_answer}
     given = {"reward_funcs": even_words}
     owner = trainer(GRPOTrainer, GRPOConfig, work, {"prompt": text}, options, **given)
+    owner.current_gradient_accumulation_steps = 1  # its `train` loop says so
     optimizer = repeat(owner, lambda: fixed_answers(owner, arrays), turn, times=3)
     asked = [{"prompt": each} for each in text for _ in range(sizes.samples)]
     while True:
@@ -151,7 +155,7 @@ def roof(size: int) -> float:
     return best_rate(lambda: x @ x, size)
 
 
-JOBS = {"dpo": dpo, "sft": fine_tuning, "grpo": group_iterations}
+JOBS: dict[str, Job] = {"dpo": dpo, "sft": fine_tuning, "grpo": group_iterations}
 
 if __name__ == "__main__":
     serve(JOBS, roof)
