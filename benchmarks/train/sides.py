@@ -6,7 +6,7 @@ import statistics
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -100,10 +100,15 @@ def _start(side: Side, job: str, folder: Path) -> subprocess.Popen[str]:
     """A side's process; idle threads sleep, so that they take nothing from the others."""
     quiet = {"JAX_PLATFORMS": "cpu", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT)}
     line = [side.python, "-m", side.module, str(folder), job]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with (folder / f"{side.module}-{job}.log").open("w") as log:
         return subprocess.Popen(
-            line, **pipes, stderr=log, text=True, cwd=ROOT, env=os.environ | quiet
+            line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | quiet,
         )
 
 
@@ -125,7 +130,8 @@ def _read(child: subprocess.Popen[str]) -> dict[str, float]:
         if line.startswith(MARK):
             return json.loads(line.removeprefix(MARK))
     child.wait()
-    module, folder, job = list(child.args)[-3:]
+    line: Any = child.args
+    module, folder, job = line[-3:]
     log = (Path(folder) / f"{module}-{job}.log").read_text()
     raise RuntimeError(f"{module} {job} ended:\n{log[-2000:]}")
 
