@@ -31,7 +31,7 @@ from rlhf_jax.recipes.rounds import Drawn, informative_batch, make_grade
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.task import Scores, Task
 from rlhf_jax.sampling.decode import SamplingConfig
-from rlhf_jax.sharding import split_batch
+from rlhf_jax.sharding import on_host, split_batch
 from rlhf_jax.training import Stage, UserError, train_stage
 from rlhf_jax.training.clock import Clock
 from rlhf_jax.types import Params, Prompts, Rollout, TrainState
@@ -202,7 +202,7 @@ def _make_draw_batch(
             prompts, rollout, turns = roll(params, number, known)
             found = transcripts(rollout, turns)
             if reward.host is not not_on_host:
-                found = jax.device_get(found)
+                found = on_host(found)
         with clock("score"):
             given, named = reward.host(prompts, found)
         return Drawn(prompts, rollout, given, named, turns)
