@@ -7,7 +7,17 @@
 The backward pass has twice as many, or as many where the weights are frozen.
 """
 
+from typing import NamedTuple
+
 from rlhf_jax.models.config import TransformerConfig
+
+
+class TokenRows(NamedTuple):
+    """Rows of L tokens, of which `predicted` get a log-prob."""
+
+    count: int
+    length: int
+    predicted: int = 0
 
 
 def layer_weights(config: TransformerConfig) -> int:
@@ -28,13 +38,21 @@ def causal_pairs(config: TransformerConfig, length: int) -> int:
         return window * (window + 1) // 2 + (length - window) * window
 
     local = sum(config.local_layers)
-    whole = config.num_layers - local
-    return local * pairs(config.sliding_window or length) + whole * pairs(length)
+    return local * pairs(config.sliding_window or length) + (config.num_layers - local) * pairs(
+        length
+    )
 
 
-def forward_flops(config: TransformerConfig, *, rows: int, length: int, predicted: int) -> float:
-    """One pass over rows of `length` tokens, `predicted` of which get a log-prob."""
-    tokens = 2.0 * layer_weights(config) * length
-    attention = 4.0 * config.num_heads * config.head_dim * causal_pairs(config, length)
-    unembedding = 2.0 * config.d_model * config.vocab_size * predicted
-    return rows * (tokens + attention + unembedding)
+def forward_flops(
+    config: TransformerConfig, rows: TokenRows, *, pairs: int | None = None
+) -> float | int:
+    """One pass over all rows.
+
+    Args:
+      pairs: of tokens that attend in a row, summed over layers; None for `causal_pairs`.
+    """
+    pairs = causal_pairs(config, rows.length) if pairs is None else pairs
+    tokens = 2.0 * layer_weights(config) * rows.length
+    attention = 4.0 * config.num_heads * config.head_dim * pairs
+    unembedding = 2.0 * config.d_model * config.vocab_size * rows.predicted
+    return rows.count * (tokens + attention + unembedding)

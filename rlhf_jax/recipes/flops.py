@@ -7,7 +7,7 @@ import math
 
 import jax
 
-from rlhf_jax.models.flops import forward_flops, layer_weights
+from rlhf_jax.models.flops import TokenRows, forward_flops, layer_weights
 from rlhf_jax.recipes.experts import trajectories
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.training.clock import peak_flops
@@ -29,8 +29,8 @@ def _forward(lab: LanguageLab, batch: PyTree) -> float:
     found = 0.0
     for each in trajectories(batch):
         *lead, length = each.inputs.ids.shape
-        sizes = {"rows": math.prod(lead), "length": length, "predicted": each.mask.shape[-1]}
-        found += forward_flops(lab.model.config, **sizes)
+        rows = TokenRows(math.prod(lead), length, each.mask.shape[-1])
+        found += forward_flops(lab.model.config, rows)
     return found
 
 

@@ -55,8 +55,8 @@ def test_a_step_compiles_for_a_slice_that_is_not_here():
     """The products that a TPU's compiler writes as convolutions are those of the step."""
     pytest.importorskip("libtpu")
     from rlhf_jax.models import TransformerConfig
+    from rlhf_jax.models.flops import TokenRows, forward_flops
     from rlhf_jax.plan.cost import program_cost
-    from rlhf_jax.plan.flops import TokenRows, forward_flops
     from rlhf_jax.plan.hlo import parse_module
     from rlhf_jax.plan.programs import Workload, workload_programs
     from rlhf_jax.sharding import make_mesh

@@ -8,10 +8,11 @@ import pytest
 
 from rlhf_jax.losses import dpo_loss
 from rlhf_jax.models import TransformerConfig
+from rlhf_jax.models.flops import TokenRows, forward_flops
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.plan.cost import program_cost
 from rlhf_jax.plan.estimate import held
-from rlhf_jax.plan.flops import TokenRows, forward_flops, useful_flops
+from rlhf_jax.plan.flops import useful_flops
 from rlhf_jax.plan.hlo import parse_module
 from rlhf_jax.plan.programs import Pairs, Workload, workload_programs
 from rlhf_jax.sharding import make_mesh

@@ -6,7 +6,7 @@ import pytest
 
 from rlhf_jax.data.tokenizer import standard_vocabulary, train_word_tokenizer
 from rlhf_jax.models import TransformerConfig
-from rlhf_jax.models.flops import causal_pairs, forward_flops, layer_weights
+from rlhf_jax.models.flops import TokenRows, causal_pairs, forward_flops, layer_weights
 from rlhf_jax.policies.language import language_trajectory
 from rlhf_jax.recipes import flops, make_lab
 from rlhf_jax.training import clock as clocks
@@ -22,7 +22,7 @@ def test_a_forward_pass_by_hand():
     assert layer_weights(CONFIG) == 2 * (48 + 60)
     assert causal_pairs(CONFIG, 3) == 2 * (1 + 2 + 3)
     # 2 * 216 * 3 + 4 * 2 * 2 * 12 + 2 * 4 * 10 * 2 = 1296 + 192 + 160 of a row.
-    assert forward_flops(CONFIG, rows=5, length=3, predicted=2) == 5 * 1648
+    assert forward_flops(CONFIG, TokenRows(5, 3, 2)) == 5 * 1648
 
 
 def test_a_step_is_three_passes_and_two_with_frozen_weights(monkeypatch):
@@ -34,7 +34,7 @@ def test_a_step_is_three_passes_and_two_with_frozen_weights(monkeypatch):
     whole, adapter = jnp.zeros(216), jnp.zeros(16)
     assert flops.fit_flops(lab, whole, batch) == 0.0  # a CPU has no peak in the table
     monkeypatch.setattr(flops, "peak_flops", lambda: 1e12)
-    one = forward_flops(config, rows=5, length=3, predicted=2)
+    one = forward_flops(config, TokenRows(5, 3, 2))
     assert flops.fit_flops(lab, whole, batch) == 3 * one
     assert flops.fit_flops(lab, adapter, batch) == 2 * one
     rollout = Rollout(batch, jnp.zeros((5, 2)), jnp.zeros((5, 2)), real[:, 0])
