@@ -371,8 +371,10 @@ def hold_params(lab: LanguageLab, params: Params, axes: Any) -> Params:
     """The params on the lab's devices, for steps that read them again and again.
 
     The result of a stage is in NumPy: as an argument of a compiled function it would be transferred
-    in each step.
+    in each step. Shapes in place of arrays, as of a plan, stay as they are.
     """
+    if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(params)):
+        return params
     if lab.mesh is None:
         return jax.tree.map(jnp.asarray, params)
     return jax.device_put(params, shard_params(axes, lab.mesh))
