@@ -14,11 +14,10 @@ import numpy as np
 import optax
 
 from benchmarks.train.child import Job, Turn, Work, best_rate, serve
-from benchmarks.train.sizes import BETA, DECAY, KL, RATE
+from benchmarks.train.sizes import BETA, DECAY, KL, ONLINE_RATE, RATE
 from rlhf_jax.algos import preference, sft
 from rlhf_jax.algos.online import AnswerBatch
 from rlhf_jax.algos.ppo import PPOConfig
-from rlhf_jax.cli.session import ATTENTION_BLOCKS
 from rlhf_jax.data.tokenizer import standard_vocabulary, train_word_tokenizer
 from rlhf_jax.hf import load_model
 from rlhf_jax.losses.preference import dpo_loss
@@ -46,6 +45,7 @@ from rlhf_jax.training import open_run, run_stage
 from rlhf_jax.types import Params, PreferenceBatch, Trajectory
 
 ADAMW = optax.adamw(RATE, weight_decay=DECAY)
+ONLINE = optax.adamw(ONLINE_RATE, weight_decay=DECAY)
 
 
 def open_work(work: Work, *, prompt: int, answer: int) -> tuple[LanguageLab, Params]:
@@ -53,8 +53,7 @@ def open_work(work: Work, *, prompt: int, answer: int) -> tuple[LanguageLab, Par
     base = load_model(work.folder)
     words = [f"w{i}" for i in range(4, work.sizes.vocab)]
     vocabulary = standard_vocabulary(train_word_tokenizer(words))
-    config = replace(base.config, attention_blocks=ATTENTION_BLOCKS)
-    lab = make_lab(config, vocabulary, prompt_length=prompt, answer_length=answer)
+    lab = make_lab(base.config, vocabulary, prompt_length=prompt, answer_length=answer)
     return lab, base.params
 
 
@@ -105,8 +104,8 @@ def group_iterations(work: Work, turn: Turn) -> None:
     columns |= {"advantages": jnp.asarray(work.arrays["advantages"])}
     columns["betas"] = jnp.full_like(columns["advantages"], KL)
     batch = AnswerBatch(answers, columns, jnp.ones(len(known)))
-    update = make_step(lab, method, ADAMW)
-    state, step = start_training(lab, params, method.axes, ADAMW, update)
+    update = make_step(lab, method, ONLINE)
+    state, step = start_training(lab, params, method.axes, ONLINE, update)
     for _ in range(3):
         state, metrics = step(state, (batch, ()), jax.random.key(0))
         turn(loss=float(metrics["loss"].value()))
@@ -141,7 +140,7 @@ def iterate(work: Work, lab: LanguageLab, params: Params, method: OnlineMethod, 
             turn(sample=sampled)
             return {}
 
-        fit = Fit(ADAMW, steps=10_000, save_every=0, measure=measure)
+        fit = Fit(ONLINE, steps=10_000, save_every=0, measure=measure)
         batches = prompt_rows(task, batch_size=work.sizes.prompts, seed=0)
         given = (stage, lab, task, method, task_reward(lab, task), params, batches, fit)
         return online(*given, key=stage_key(lab, "train"), sampling=sampling), {}

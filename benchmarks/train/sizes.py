@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 RATE, DECAY, BETA, KL = 1e-4, 0.01, 0.1, 0.04  # AdamW; of DPO; of GRPO
+# A ratio is an exponential: at a higher rate it makes rounding large in the compared losses.
+ONLINE_RATE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)

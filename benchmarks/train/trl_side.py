@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from benchmarks.train.child import Job, Turn, Work, best_rate, serve
-from benchmarks.train.sizes import BETA, DECAY, KL, RATE, Sizes
+from benchmarks.train.sizes import BETA, DECAY, KL, ONLINE_RATE, RATE, Sizes
 
 SCRATCH = tempfile.TemporaryDirectory(prefix="train_")
 
@@ -47,10 +47,12 @@ def trainer(kind: type, config: type, work: Work, columns: dict, options: dict, 
     )
 
 
-def repeat(owner: Any, make: Callable[[], dict], turn: Turn, times: int = 10_000) -> Any:
+def repeat(
+    owner: Any, make: Callable[[], dict], turn: Turn, *, rate: float = RATE, times: int = 10_000
+) -> Any:
     """Steps of AdamW on the trainer's loss; `make` gives its inputs."""
     owner.model.train()
-    optimizer = torch.optim.AdamW(owner.model.parameters(), lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(owner.model.parameters(), lr=rate, weight_decay=DECAY)
     for _ in range(times):
         learn(owner, optimizer, make(), turn)
     return optimizer
@@ -118,7 +120,7 @@ def group_iterations(work: Work, turn: Turn) -> None:
     given = {"reward_funcs": even_words}
     owner = trainer(GRPOTrainer, GRPOConfig, work, {"prompt": text}, options, **given)
     owner.current_gradient_accumulation_steps = 1  # its `train` loop says so
-    optimizer = repeat(owner, lambda: fixed_answers(owner, arrays), turn, times=3)
+    optimizer = repeat(owner, lambda: fixed_answers(owner, arrays), turn, rate=ONLINE_RATE, times=3)
     asked = [{"prompt": each} for each in text for _ in range(sizes.samples)]
     while True:
         inputs = owner._generate_and_score_completions(asked)
