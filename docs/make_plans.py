@@ -47,13 +47,18 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """Both models and four methods on three pods: 8B over fsdp alone, 70B over model too."""
+    """Both models and four methods on three pods.
+
+    8B is split over fsdp alone and 70B over model too; sampling gathers what fsdp has split, so
+    that methods that sample have as many model ways as there are heads of keys.
+    """
     found = []
     for topology, chips in (("v5e:16x16", 256), ("v6e:16x16", 256), ("v5p:8x8x8", 512)):
-        for model, ways in (("llama-8b", 1), ("llama-70b", 4)):
-            fsdp = chips // ways
-            mesh = f"fsdp={fsdp}" if ways == 1 else f"fsdp={fsdp},model={ways}"
+        for model, fewest in (("llama-8b", 1), ("llama-70b", 4)):
             for method in ("sft", "dpo", "ppo", "grpo"):
+                ways = 8 if method in ("ppo", "grpo") else fewest
+                fsdp = chips // ways
+                mesh = f"fsdp={fsdp}" if ways == 1 else f"fsdp={fsdp},model={ways}"
                 # 4 answers to a prompt, one of them at a time in a gradient step
                 more = ("--samples", "4", "--micro-batches", "4") if method == "grpo" else ()
                 found.append(Row(method, model, topology, mesh, fsdp, more))
