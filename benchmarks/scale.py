@@ -53,7 +53,9 @@ def make_job(method: str, options: argparse.Namespace) -> Workload:
 def products_by_hand(job: Workload) -> float | int:
     """Forward and twice that backward; PPO's critic has no words."""
     length = job.prompt_length + job.answer_length
-    pairs = job.config.num_layers * length**2  # masked ones are computed too
+    pairs = (
+        job.config.num_layers * length**2
+    )  # dense; in long rows blocks of masked pairs are left out
     answers = job.batch * job.samples * (2 if job.method == "pairs" else 1)
     rows = [TokenRows(answers, length, job.answer_length)]
     rows += [TokenRows(answers, length)] if job.method == "ppo" else []
