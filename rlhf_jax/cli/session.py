@@ -263,8 +263,7 @@ def finish(
         return
     write_json(run.out / "summary.json", summary)
     write_report(run.out, summary, stage=stage)
-    print(run.compiles.note())
-    print("\n".join(run.clock.notes()))
+    print("\n".join([run.compiles.note(), *run.clock.notes()]))
     for name, found in numbers.items():
         print(f"{name}: " + ", ".join(f"{when} {shown(x)}" for when, x in found.items()))
     print(f"model: {run.out / 'model'}\nreport: {run.out / 'report.html'}")
