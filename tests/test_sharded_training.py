@@ -211,7 +211,7 @@ def test_answers_on_a_mesh_are_those_of_one_device_and_gather_parameters_once():
     alone, together = found
     np.testing.assert_array_equal(alone.trajectory.actions, together.trajectory.actions)
     np.testing.assert_allclose(alone.token_logps, together.token_logps, rtol=1e-5, atol=1e-5)
-    gathers = [line for line in compiled.as_text().splitlines() if " all-gather(" in line]
+    gathers = [line for line in str(compiled.as_text()).splitlines() if " all-gather(" in line]
     tokens = [line for line in gathers if "(sample)/while/body/dot" in line]
     assert len(gathers) > 10
     assert tokens == []

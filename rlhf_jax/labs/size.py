@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rlhf_jax.models.config import FloatName, TransformerConfig
+from rlhf_jax.models.config import FloatName, Remat, TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,7 +89,7 @@ def platform_of(mesh: Mesh | None) -> str:
     """cpu, gpu or tpu: of the mesh, or where programs without one run."""
     if mesh is not None:
         return mesh.devices.flat[0].platform
-    default = jax.config.jax_default_device  # ty: ignore[unresolved-attribute]  (made at run time)
+    default = jax.config.jax_default_device  # ty: ignore[missing-attribute]  (made at run time)
     return getattr(default, "platform", default) or jax.default_backend()
 
 

@@ -78,7 +78,8 @@ def test_parameters_arrive_in_their_shardings(folder):
     wanted = shard_params(make_transformer(CONFIG).axes(), mesh)
     assert jax.tree.map(lambda x: x.sharding, params) == wanted
     query = params["trunk"]["layers"]["attention"]["query"]
-    assert query.addressable_shards[0].data.shape == (2, 2, 2, 6)  # 8 features on 4 devices, 4 heads on 2
+    # 8 features on 4 devices, 4 heads on 2
+    assert query.addressable_shards[0].data.shape == (2, 2, 2, 6)
 
 
 @pytest.mark.parametrize("stored", ["bfloat16", "float16", "float32"])

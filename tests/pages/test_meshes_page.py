@@ -20,7 +20,7 @@ def config(kv_heads: int) -> TransformerConfig:
 
 def test_the_code_makes_a_lab_on_eight_devices():
     vocabulary = standard_vocabulary(train_word_tokenizer(("red", "green")))
-    names = {"config": config(2), "vocabulary": vocabulary}
+    names: dict = {"config": config(2), "vocabulary": vocabulary}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "docs/meshes.md", "exec"), names)
     shape = dict(names["lab"].mesh.shape)

@@ -57,6 +57,8 @@ def test_a_command_out_of_memory_ends_in_one_line(tmp_path, monkeypatch, capsys)
 def test_the_step_of_a_command_is_planned(parts):
     options = Preference(**parts, loss="simpo", optimizer=Optimizer(batch_size=8, micro_batches=2))
     job = memory.workload("simpo", options)
+    assert job is not None
+    assert job.pairs is not None
     assert (job.method, job.batch, job.parts) == ("pairs", 8, 2)
     assert (job.prompt_length, job.answer_length) == (8, 8)
     assert not job.pairs.reference
@@ -84,11 +86,14 @@ def test_local_devices_are_a_topology_if_their_kind_is_known():
         )
     ] * 4
     found = local_topology(gpus)
+    assert found is not None
     assert (found.count, found.chip.hbm, found.chip.flops) == (4, 6e10, CHIPS["h100"].flops)
     tpus = [
         SimpleNamespace(device_kind="TPU v5 lite", coords=[x, y, 0], memory_stats=lambda: None)
         for x in range(2)
         for y in range(4)
     ]
-    assert local_topology(tpus).shape == (2, 4)
-    assert local_topology(tpus).chip == CHIPS["v5e"]
+    found = local_topology(tpus)
+    assert found is not None
+    assert found.shape == (2, 4)
+    assert found.chip == CHIPS["v5e"]
