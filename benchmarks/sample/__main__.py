@@ -130,11 +130,12 @@ def measure(children: dict[str, Child], sizes: Sizes, size: int, turns: int) -> 
     cores = len(os.sched_getaffinity(0))
     read = threads_reading(np.ones((1024, -(-size // 4096)), np.float32), cores)
     reads = {"read": lambda: [read() for _ in range(READS)]}
-    peak = square_product(2048 if sizes.width > 64 else 64)
+    peak, square = 0.0, 2048 if sizes.width > 64 else 64
     print("case              side               s  tokens/s  processor  read  roof  ratio")
     goals, bandwidths = [], []
     for case in sizes.cases():
         timed = time_case(children, case, turns, reads)
+        peak = max(peak, square_product(square))
         share = print_case(case, timed, sizes, peak)[OURS]
         bandwidths += [READS * size / 1e9 / each for each in timed.seconds["read"]]
         goals += goals_of(case, timed, share, sizes)
