@@ -11,6 +11,7 @@ from random_params import random_params
 from rlhf_jax.models import TransformerConfig, attend, kernels, make_transformer
 from rlhf_jax.models.attend import choose_form, dense
 from rlhf_jax.models.blockwise import Tokens, blockwise
+from rlhf_jax.plan import read_topology, topology_devices
 from rlhf_jax.sharding import make_mesh
 
 G, R, H = 2, 2, 8
@@ -183,10 +184,7 @@ def test_the_form_suits_length_dtype_and_devices(monkeypatch):
 def test_the_kernel_compiles_for_a_tpu():
     """One mesh of rows and heads; a window and none."""
     pytest.importorskip("libtpu")
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as patch:
-        patch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-        devices = jax.experimental.topologies.get_topology_desc("v5p:2x2x1", "tpu").devices
+    devices = topology_devices(read_topology("v5p:2x2x1"))
     mesh = make_mesh(fsdp=2, model=2, devices=devices)
     model = make_transformer(
         tiny(dtype="bfloat16", sliding_window=9, layer_windows=(True, False)), mesh

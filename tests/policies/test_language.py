@@ -24,6 +24,7 @@ from rlhf_jax.policies.language import (
     language_trajectory,
     language_value,
 )
+from rlhf_jax.sharding import make_mesh, split_batch
 
 tiny = partial(
     TransformerConfig, d_model=16, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=8, d_ff=24
@@ -299,6 +300,32 @@ def test_chunked_logps_never_hold_the_whole_logits():
     text = program.lower(params).compile().as_text() or ""
     assert f"f32[1,8,{vocab}]" in text or f"f32[8,{vocab}]" in text
     assert f"{length},{vocab}]" not in text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ways", [{"fsdp": 8}, {"fsdp": 4, "sequence": 2}])
+def test_devices_keep_the_hidden_states_of_their_rows(ways):
+    """Chunks of 8 tokens on each of 8 devices; those of all rows, 16 x 6 tokens, are nowhere."""
+    mesh = make_mesh(**ways)
+    model, split = (
+        make_transformer(tiny(vocab_size=16)),
+        make_transformer(tiny(vocab_size=16), mesh),
+    )
+    params = random_params(model.init)
+    ids = jax.random.randint(jax.random.key(1), (16, 8), 0, 16)
+    mask = jnp.ones((16, 8), bool)
+    rows = split_batch(language_trajectory(ids[:, :2], mask[:, :2], ids[:, 2:], mask[:, 2:]), mesh)
+
+    def total(params, rows, model):
+        policy = language_policy(model, chunk=8)
+        return jnp.sum(jnp.sin(policy.logps(params, rows.inputs, rows.actions)))
+
+    want = jax.jit(jax.grad(partial(total, model=model)))(params, rows)
+    run = jax.jit(jax.grad(partial(total, model=split)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), run(params, rows), want)
+    text = run.lower(params, rows).compile().as_text() or ""
+    assert f"[16,6,{model.config.d_model}]" not in text
+    assert f"[16,8,{model.config.d_model}]" not in text
 
 
 def test_bad_chunk_is_refused():
