@@ -26,7 +26,7 @@ ROOMS = {
     "policies": set(),  # its empty door
     "policies.tabular": {"types", "ops"},
     "policies.linear": {"types", "ops"},
-    "policies.language": {"types", "ops", "models"},
+    "policies.language": {"types", "ops", "models", "sharding"},
     "feedback": {"types", "ops"},
     "envs": {"types", "feedback"},
     "exact": {"ops", "envs"},

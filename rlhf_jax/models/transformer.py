@@ -33,7 +33,7 @@ from rlhf_jax.models.config import Remat, TransformerConfig
 from rlhf_jax.models.layers import Norm, softcap, weight
 from rlhf_jax.models.low_rank import is_low_rank, summed
 from rlhf_jax.models.rotary import rotation
-from rlhf_jax.sharding import batch_ways, constrain
+from rlhf_jax.sharding import constrain
 
 Params = Any  # nested dict of arrays
 
@@ -69,7 +69,7 @@ class Transformer(NamedTuple):
     router_loss: `(params, ids, positions, segments) -> ` the load-balance loss of a mixture of
       experts, mean over the layers; padding does not count. To train with it, add
       `config.moe.load_balance_weight * router_loss(...)` to the objective.
-    ways: devices that split the rows, and those that split the tokens of each.
+    mesh: of `make_transformer`.
     """
 
     config: TransformerConfig
@@ -82,7 +82,7 @@ class Transformer(NamedTuple):
     decode_step: Callable[..., tuple[Float[Array, "B d"], KVCache]]
     axes: Callable[[], dict]
     router_loss: Callable[..., Float[Array, ""]]
-    ways: tuple[int, int] = (1, 1)
+    mesh: Mesh | None = None
 
 
 class Trunk(nnx.Module):
@@ -384,5 +384,5 @@ def make_transformer(config: TransformerConfig, mesh: Mesh | None = None) -> Tra
         decode_step,
         axes,
         make_router_loss(config, bind),
-        (batch_ways(mesh), 1 if mesh is None else mesh.shape["sequence"]),
+        mesh,
     )

@@ -1,5 +1,6 @@
 """Log-probabilities straight from hidden states, without [*B, T, V] logits in memory."""
 
+from collections.abc import Callable
 from functools import partial
 from math import gcd, prod
 from typing import NamedTuple
@@ -14,11 +15,21 @@ from rlhf_jax.checks import check_range, entries
 
 
 class Chunks(NamedTuple):
-    """Static: the tokens of a chunk, the soft cap, and devices over which [*B, T] is split."""
+    """Static; see `chunked_token_logps`."""
 
     chunk: int
     softcap: float | None
     ways: tuple[int, int]
+    whole: Callable[[Array], Array]
+
+    def table(self, unembedding: Array, hidden: Array) -> Array:
+        """The table as the products read it."""
+        return self.whole(unembedding.astype(hidden.dtype))
+
+
+def unsplit(table: Array) -> Array:
+    """The table as it is."""
+    return table
 
 
 def chunked_token_logps(
@@ -29,6 +40,7 @@ def chunked_token_logps(
     chunk: int,
     softcap: float | None = None,
     ways: tuple[int, int] = (1, 1),
+    whole: Callable[[Array], Array] = unsplit,
 ) -> Float[Array, "*B T"]:
     """Log-probability of each action under logits = hidden @ unembedding^T.
 
@@ -55,6 +67,8 @@ def chunked_token_logps(
       softcap: c > 0, static; None for plain logits.
       ways: devices that split the first axis, and those that split T. An axis that they do not
         divide is taken as split over their common divisor.
+      whole: applied to the table before the chunks. Where devices share its features, it gathers
+        them once and not for each chunk.
     Returns:
       [*B, T] float32 nats (float64 from float64), <= 0. Products accumulate in float32, and so
       does the gradient of the table over the chunks. No forward-mode derivative.
@@ -70,7 +84,7 @@ def chunked_token_logps(
         return jnp.zeros(actions.shape, jnp.promote_types(hidden.dtype, jnp.float32))
     rows = actions.shape[0] if actions.ndim > 1 else 1
     ways = gcd(ways[0], rows), gcd(ways[1], actions.shape[-1])
-    return _chunked(Chunks(chunk, softcap, ways), hidden, unembedding, actions)
+    return _chunked(Chunks(chunk, softcap, ways, whole), hidden, unembedding, actions)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -80,7 +94,7 @@ def _chunked(cut: Chunks, hidden: Array, unembedding: Array, actions: Array) -> 
 
 def _forward(cut: Chunks, hidden: Array, unembedding: Array, actions: Array):
     """Log-probs, and the arrays that the backward pass needs."""
-    table = unembedding.astype(hidden.dtype)
+    table = cut.table(unembedding, hidden)
     parts = _split(cut, hidden, actions.ndim), _split(cut, actions, actions.ndim)
     alone = len(parts[0]) == 1
 
@@ -100,7 +114,7 @@ def _forward(cut: Chunks, hidden: Array, unembedding: Array, actions: Array):
 def _backward(cut: Chunks, saved: tuple, cotangents: ArrayLike):
     """Adds up the gradient of one chunk after another."""
     hidden, unembedding, actions, peak, log_sum, logits = saved
-    table = unembedding.astype(hidden.dtype)
+    table = cut.table(unembedding, hidden)
     cotangents = jnp.asarray(cotangents)
 
     def one(total, part):

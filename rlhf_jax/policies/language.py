@@ -21,6 +21,7 @@ from rlhf_jax.models import ScalarModel, Transformer
 from rlhf_jax.models.cache import KVCache, choose_rows, resize_cache, take_rows
 from rlhf_jax.ops.chunked import chunked_token_logps
 from rlhf_jax.ops.masking import true_before
+from rlhf_jax.sharding import batch_ways, constrain
 from rlhf_jax.types import (
     Params,
     Policy,
@@ -163,6 +164,11 @@ def language_policy(model: Transformer, *, chunk: int | None = None) -> Policy:
     chunk = max(LOGITS // model.config.vocab_size, 1) if chunk is None else chunk
     check_range("[1, inf)", chunk=chunk)
 
+    mesh = model.mesh
+
+    def whole_table(table):
+        return constrain(table, mesh, "vocab", None)
+
     def logits(params, inputs):
         return model.unembed(params, _states_before(model.hidden, params, inputs))
 
@@ -175,7 +181,8 @@ def language_policy(model: Transformer, *, chunk: int | None = None) -> Policy:
             actions,
             chunk=chunk,
             softcap=model.config.final_softcap,
-            ways=model.ways,
+            ways=(batch_ways(mesh), 1 if mesh is None else mesh.shape["sequence"]),
+            whole=whole_table,
         )
 
     return Policy(model.init, logits, logps)

@@ -22,7 +22,6 @@ from rlhf_jax.envs.games import (
     three_types,
     tilted_reference,
 )
-from rlhf_jax.exact import nash
 from rlhf_jax.exact.nash import (
     certify_nash,
     game_name,
@@ -215,7 +214,7 @@ def test_a_program_that_fails_names_its_game(monkeypatch):
     class Failed:
         x, message = None, "out of time"
 
-    monkeypatch.setattr(nash, "linprog", lambda *args, **kwargs: Failed)
+    monkeypatch.setattr("scipy.optimize.linprog", lambda *args, **kwargs: Failed)
     with pytest.raises(RuntimeError, match=r"game 0: the linear program was not .*out of time"):
         nash_lp(np.full((2, 3, 3), 0.5))
 
@@ -224,7 +223,7 @@ def test_a_program_whose_policy_loses_names_its_game(monkeypatch):
     class Wrong:
         x = np.array([0.5, 0.5, 0.0, 0.0])
 
-    monkeypatch.setattr(nash, "linprog", lambda *args, **kwargs: Wrong)
+    monkeypatch.setattr("scipy.optimize.linprog", lambda *args, **kwargs: Wrong)
     games = np.asarray(rock_paper_scissors(jnp.array([0.5, 0.75])))
     with pytest.raises(RuntimeError, match=r"game 1: .* loses by 1.2e-01"):
         nash_lp(games)

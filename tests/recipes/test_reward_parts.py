@@ -16,7 +16,7 @@ from rlhf_jax.recipes import (
 )
 from rlhf_jax.recipes.episodes import transcripts
 from rlhf_jax.recipes.offline import ScoreScale, score_scale
-from rlhf_jax.recipes.rewards import check_scores, known_reward, pair_prefs
+from rlhf_jax.recipes.rewards import check_scores, known_reward, not_on_host, pair_prefs
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Prompts, RewardFn
 
@@ -50,7 +50,8 @@ def test_a_reward_model_is_read_in_units_of_its_scale():
     reward = model_reward(lab, jnp.ones(()), ScoreScale(mean=1.0, std=2.0))
     rollout = rollout_of(LAB, ANSWERS)
     trajectory = rollout.trajectory
-    assert reward.host(PROMPTS, transcripts(rollout, None)) == ((), {})
+    assert reward.host is not_on_host
+    assert not_on_host(PROMPTS, transcripts(rollout, None)) == ((), {})
     np.testing.assert_allclose(reward.scores(reward.params, (), trajectory), [[1.0, 0.0]])
 
 
