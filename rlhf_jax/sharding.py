@@ -98,7 +98,7 @@ def parse_mesh(text: str) -> dict[str, int]:
 
 def batch_ways(mesh: Mesh | None) -> int:
     """Devices, or groups of them, with rows of their own: batches must be multiples of it."""
-    return 1 if mesh is None else math.prod(mesh.shape[name] for name in BATCH)
+    return 1 if mesh is None else _batch_ways(mesh.shape)
 
 
 def check_mesh(axes_tree: PyTree, params: PyTree, mesh: Mesh, rules: Rules = RULES) -> None:

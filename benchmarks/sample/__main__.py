@@ -25,8 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measure import Goal, ratio, threads_reading
-from benchmarks.sample.sides import Child, Side, Timed, model_config, time_case, write_work
+from benchmarks.sample.sides import Child, Side, Timed, time_case, write_work
 from benchmarks.sample.sizes import Sizes, quick
+from benchmarks.shapes import library_config
 from rlhf_jax.plan.flops import TokenRows, forward_flops
 
 TRANSFORMERS = "pip install 'rlhf-jax[parity]'"
@@ -88,7 +89,9 @@ def print_case(case: str, timed: Timed, sizes: Sizes, peak: float) -> dict[str, 
         shares[name] = statistics.median(sizes.answer * read / READS / each for each, read in steps)
         batch = sizes.cases()[case].batch
         length = sizes.prompt + sizes.answer
-        flops = forward_flops(model_config(sizes), TokenRows(batch, length, sizes.answer))
+        flops = forward_flops(
+            library_config(sizes, max_positions=2 * length), TokenRows(batch, length, sizes.answer)
+        )
         print(
             f"{case:17} {name:12} {median:7.3f} {tokens / median:9.0f} {timed.processor[name]:9.2f}"
             f" {shares[name]:5.0%} {flops / median / 1e9 / peak:5.0%}"

@@ -15,8 +15,9 @@ import numpy as np
 from benchmarks.measure import Seconds, in_turns
 from benchmarks.sample.child import MARK
 from benchmarks.sample.sizes import Sizes
+from benchmarks.shapes import library_config
 from rlhf_jax.hf import Pretrained, save_model
-from rlhf_jax.models import TransformerConfig, make_transformer
+from rlhf_jax.models import make_transformer
 
 ROOT = Path(__file__).parents[2]
 WARM = 2  # calls before the first that counts
@@ -38,28 +39,15 @@ class Timed(NamedTuple):
     tokens: dict[str, int]
 
 
-def model_config(sizes: Sizes) -> TransformerConfig:
-    """The model of these sizes."""
-    return TransformerConfig(
-        vocab_size=sizes.vocab,
-        d_model=sizes.width,
-        num_layers=sizes.layers,
-        num_heads=sizes.heads,
-        num_kv_heads=sizes.kv_heads,
-        head_dim=sizes.head,
-        d_ff=sizes.mlp,
-        qkv_bias=True,
-        max_positions=2 * (sizes.prompt + sizes.answer),
-    )
-
-
 def write_work(folder: Path, sizes: Sizes) -> int:
     """Model and sizes for every side; the bytes of the parameters.
 
     Random weights everywhere: a new model has zeros in the last projections of its layers, and its
     answers would not depend on them.
     """
-    config, rng = model_config(sizes), np.random.default_rng(1)
+    positions = 2 * (sizes.prompt + sizes.answer)
+    config = library_config(sizes, max_positions=positions)
+    rng = np.random.default_rng(1)
     fresh = make_transformer(config).init(jax.random.key(0))
     params = jax.tree.map(lambda x: x + 0.03 * rng.standard_normal(x.shape, np.float32), fresh)
     save_model(folder / "model", Pretrained(config, params, None))

@@ -4,33 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tunix.generate.sampler import CacheConfig, Sampler
-from tunix.models.qwen2.model import ModelConfig
-from tunix.models.qwen2.params import create_model_from_safe_tensors
 
 from benchmarks.sample.child import Call, serve
 from benchmarks.sample.sizes import Case, Sizes, draw_prompts
+from benchmarks.tunix_shape import tunix_model
 
 
 def open_side(folder: Path, sizes: Sizes) -> Callable[[Case], Call]:
     """Calls of the sampler."""
-    config = ModelConfig(
-        num_layers=sizes.layers,
-        vocab_size=sizes.vocab,
-        embed_dim=sizes.width,
-        hidden_dim=sizes.mlp,
-        num_heads=sizes.heads,
-        head_dim=sizes.head,
-        num_kv_heads=sizes.kv_heads,
-        rope_theta=10_000,
-        norm_eps=1e-6,
-        use_tied_embedding=True,
-    )
-    mesh = jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
-    model = create_model_from_safe_tensors(str(folder), config, mesh, dtype=jnp.float32)
+    model = tunix_model(folder, sizes)
     slots = sizes.prompt + sizes.answer
     cache = CacheConfig(slots, sizes.layers, sizes.kv_heads, sizes.head)
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from benchmarks.shapes import library_config
 from benchmarks.train.child import MARK
 from benchmarks.train.sizes import Sizes, draw_arrays
 from rlhf_jax.hf import Pretrained, save_model
-from rlhf_jax.models import TransformerConfig, make_transformer
+from rlhf_jax.models import make_transformer
 
 COMPARED = 3  # first steps, the losses of which have to agree
 AGREE = 1e-4  # relative to 1 + |loss|
@@ -44,19 +45,7 @@ class Measured(NamedTuple):
 
 def write_work(folder: Path, sizes: Sizes) -> None:
     """The model, the tokens and the sizes, for every side."""
-    config = TransformerConfig(
-        vocab_size=sizes.vocab,
-        d_model=sizes.width,
-        num_layers=sizes.layers,
-        num_heads=sizes.heads,
-        num_kv_heads=sizes.kv_heads,
-        head_dim=sizes.head,
-        d_ff=sizes.mlp,
-        qkv_bias=True,
-        tied_embeddings=True,
-        norm_eps=1e-6,
-        max_positions=512,
-    )
+    config = library_config(sizes, max_positions=512)
     params = make_transformer(config).init(jax.random.key(0))
     save_model(folder / "model", Pretrained(config, params, None))
     np.savez(folder / "arrays.npz", allow_pickle=False, **draw_arrays(sizes))

@@ -9,35 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tunix.models.qwen2.model import ModelConfig
-from tunix.models.qwen2.params import create_model_from_safe_tensors
 from tunix.rl import common
 from tunix.sft.dpo.dpo_trainer import DPOTrainer, DPOTrainingConfig, TrainingInput
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from benchmarks.train.child import Turn, Work, best_rate, serve
 from benchmarks.train.sizes import BETA, DECAY, RATE
+from benchmarks.tunix_shape import tunix_model
 
 ADAMW = optax.adamw(RATE, weight_decay=DECAY)
-
-
-def open_model(work: Work) -> Any:
-    """The weights of the folder."""
-    sizes = work.sizes
-    config = ModelConfig(
-        num_layers=sizes.layers,
-        vocab_size=sizes.vocab,
-        embed_dim=sizes.width,
-        hidden_dim=sizes.mlp,
-        num_heads=sizes.heads,
-        head_dim=sizes.head,
-        num_kv_heads=sizes.kv_heads,
-        rope_theta=10_000,
-        norm_eps=1e-6,
-        use_tied_embedding=True,
-    )
-    mesh = jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
-    return create_model_from_safe_tensors(str(work.folder), config, mesh, dtype=jnp.float32)
 
 
 def repeat(owner: PeftTrainer, example: Any, turn: Turn) -> None:
@@ -50,8 +30,8 @@ def repeat(owner: PeftTrainer, example: Any, turn: Turn) -> None:
 def dpo(work: Work, turn: Turn) -> None:
     """`DPOTrainer`, its reference log-probs computed once."""
     config = DPOTrainingConfig(eval_every_n_steps=10_000, beta=BETA, algorithm="dpo")
-    model = open_model(work)
-    owner = DPOTrainer(model, open_model(work), ADAMW, config)
+    model, reference = (tunix_model(work.folder, work.sizes) for _ in range(2))
+    owner = DPOTrainer(model, reference, ADAMW, config)
     fields = {f"{name}_ids": work.arrays[name] for name in ("prompt", "chosen", "rejected")}
     fields |= {name.replace("_ids", "_mask"): np.ones_like(x) for name, x in fields.items()}
     example = owner._prepare_inputs(TrainingInput(**fields))
@@ -61,7 +41,9 @@ def dpo(work: Work, turn: Turn) -> None:
 
 def fine_tuning(work: Work, turn: Turn) -> None:
     """`PeftTrainer` with its default loss, on the answers."""
-    owner = PeftTrainer(open_model(work), ADAMW, TrainingConfig(eval_every_n_steps=10_000))
+    owner = PeftTrainer(
+        tunix_model(work.folder, work.sizes), ADAMW, TrainingConfig(eval_every_n_steps=10_000)
+    )
     prompts = np.tile(work.arrays["prompt"], (2, 1))
     answers = np.concatenate([work.arrays["chosen"], work.arrays["rejected"]])
     ids = np.concatenate([prompts, answers], axis=1)

@@ -31,9 +31,8 @@ from rlhf_jax.training.errors import Interrupted, LostProcess, UserError
 from rlhf_jax.training.watchdog import Watchdog, watching
 
 T = TypeVar("T")
-FOREVER = (
-    7 * 24 * 3600 * 1000
-)  # milliseconds: who waits for a dead process is ended by the watchdog
+# Milliseconds, a week: the watchdog ends a process that waits for a dead one.
+FOREVER = 7 * 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,26 +5,13 @@ from types import SimpleNamespace
 
 import jax
 import pytest
+from tiny_config import TINY
 
 from rlhf_jax.cli import main, memory
 from rlhf_jax.cli.offline import Preference
 from rlhf_jax.cli.options import Model, Optimizer, Output, Rows
 from rlhf_jax.cli.unpaired import KTO
 from rlhf_jax.plan.chips import CHIPS, local_topology, read_topology
-
-TINY = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 64,
-    "hidden_act": "silu",
-    "rms_norm_eps": 1e-6,
-    "tie_word_embeddings": False,
-}
 
 
 @pytest.fixture
