@@ -5,15 +5,18 @@
 
 A command is an indented line `python -m benchmarks.<name>`; its output replaces the next block
 between ``` lines. The peers' interpreters come from RLHF_JAX_TRL_PYTHON and RLHF_JAX_TUNIX_PYTHON.
+All sides have large pages, where the system has them.
 """
 
 import argparse
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 PAGE = Path(__file__).parent / "performance.md"
 COMMAND = re.compile(r"    python -m (benchmarks\S*)(.*)")
@@ -22,7 +25,9 @@ COMMAND = re.compile(r"    python -m (benchmarks\S*)(.*)")
 def run(module: str, options: str) -> str:
     """Output of one command; a missed goal (exit code 3) is output too."""
     line = [sys.executable, "-m", module, *shlex.split(options)]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=PAGE.parents[1], check=False)
+    environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    output: dict[str, Any] = {"capture_output": True, "text": True}
+    done = subprocess.run(line, cwd=PAGE.parents[1], env=environment, check=False, **output)
     if done.returncode not in (0, 3):
         raise RuntimeError(f"{shlex.join(line)} ended with {done.returncode}:\n{done.stderr}")
     return done.stdout.rstrip()

@@ -18,7 +18,7 @@ of a step add up to "step", but for what the loop itself does.
 """
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -43,13 +43,15 @@ class Clock:
     """Seconds by part since the last `lap`, and of each stage so far. One thread may use it.
 
     since: when the last lap ended. flops: of the model, without recomputation, since then.
-    totals: stage -> part -> seconds, of this session; "steps" and "tokens" are counts.
+    totals: stage -> part -> seconds, of this session; "steps" and "tokens" are counts. programs: of
+      XLA, so far.
     """
 
     parts: dict[str, float] = field(default_factory=dict)
     since: float = field(default_factory=time.perf_counter)
     flops: float = 0.0
     totals: dict[str, dict[str, float]] = field(default_factory=dict)
+    programs: Callable[[], int] = int
 
     @contextmanager
     def __call__(self, part: str) -> Generator[None]:

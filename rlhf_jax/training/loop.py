@@ -125,7 +125,7 @@ def train(
                     rows = jax.device_get(ready)
                 loss = _last_loss(rows, stage, saver, loss)
                 seconds, fetched = time.perf_counter() - fetched, time.perf_counter()
-                speed = _write(writer, stage, rows, log_every, last, seconds=seconds)
+                speed = _write(writer, stage, rows, log_every, last, seconds, clock)
                 clock.add(stage, _counts(rows))
                 advance(rows[-1].done, _progress(loss, speed.get("speed/tokens", 0.0)))
                 pending = pending[len(ready) :]
@@ -235,21 +235,22 @@ def _write(
     rows: list[_Step],
     log_every: int,
     last: bool,
-    *,
     seconds: float,
+    clock: Clock,
 ) -> dict[str, float]:
     """Writes every log_every-th step, and the newest where `last` says that it ends the loop.
 
     Returns:
-      The rates of all these steps, which took so many seconds; the newest step has them too.
+      The rates of all these steps, which took so many seconds; the newest step has them too, and
+      "speed/programs", the number of programs that were compiled for this run so far.
     """
     counts = _counts(rows)
     speed = rates(counts["tokens"], sum(row.flops for row in rows), max(seconds, 1e-9))
-    newest = rows[-1].done
+    newest, now = rows[-1].done, speed | {"speed/programs": clock.programs()}
     found = []
     for row in rows:
         parts = {f"seconds/{part}": x for part, x in row.parts.items()}
-        more = parts | (speed if row.done == newest else {})
+        more = parts | (now if row.done == newest else {})
         if row.done % log_every == 0 or (last and row.done == newest):
             found.append((row.done, row.metrics | more))
     write_metrics(writer, stage, found)

@@ -92,7 +92,9 @@ def open_run(
         held.callback(close_writer, writer)
         facts = (slug, record["config"], now["versions"], environments)
         compiles = held.enter_context(counting_compiles())
-        yield Run(out, *facts, writer, stop, progress, began, compiles=compiles)
+        clock = Clock(programs=lambda: compiles.programs)
+        given = (out, *facts, writer, stop, progress, began)
+        yield Run(*given, compiles=compiles, clock=clock)
 
 
 def _claim(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import step
 from benchmarks.train import __main__ as command
 from benchmarks.train import library
 from benchmarks.train.child import Work
@@ -43,6 +44,23 @@ def test_counts_of_a_step_by_hand():
         "advantages": (4,),
     }
     np.testing.assert_array_equal(arrays["group_prompt"][0], arrays["group_prompt"][1])
+
+
+def test_the_parts_of_a_step_add_up_to_it():
+    sizes = quick()
+    parts = (step.layer_weights(sizes), step.head(sizes), step.attention(sizes))
+    assert sum(flops for _, flops in parts) == sizes.flops
+    lines = step.report({"step": 4.0, "weights": 1.0, "optimizer": 0.5}, {"weights": 50e9}, 200.0)
+    assert lines[2].split() == ["weights", "1.000", "25%", "50", "25%"]
+    assert lines[-1].split() == ["rest", "2.500", "62%"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("make", [step.layer_weights, step.head, step.attention, step.optimizer])
+def test_a_part_of_a_step_runs(make):
+    call, _ = make(quick())
+    call()
+    call()
 
 
 def test_sides_take_turns(folder):

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.training import checkpoints, signals, train
+from rlhf_jax.training import checkpoints, loop, signals, train
 from rlhf_jax.training.checkpoints import Store
+from rlhf_jax.training.clock import Clock
 from rlhf_jax.training.errors import DiskFullError, DivergedError, Interrupted, ResultsError
 from rlhf_jax.training.metrics import (
     MetricWriter,
@@ -191,9 +192,19 @@ def test_tensorboard_is_told_which_steps_are_void(writer):
 def test_a_loop_without_a_checkpoint_voids_the_events_of_an_earlier_session(tmp_path, writer):
     write_metrics(writer, "s", [(0, {"x": 1.0}), (1, {"loss": 2.0})])
     train(step_fn, jnp.float32(0), stage="s", steps=1, store=Store(tmp_path / "a"), writer=writer)
-    new = [(1, False)] * 3  # loss, pair and seconds/step
+    new = [(1, False)] * 4  # loss, pair, seconds/step and speed/programs
     assert events_of(writer, "s") == [(0, False), (1, False), (1, True), *new]
     assert [row["step"] for row in rows_of(writer)] == [0, 1, 1]
+
+
+def test_the_newest_step_has_the_number_of_compiled_programs(tmp_path, writer, monkeypatch):
+    written = []
+    monkeypatch.setattr(loop, "write_metrics", lambda _, stage, rows: written.extend(rows))
+    clock = Clock(programs=lambda: 7)
+    options: dict[str, Any] = {"stage": "s", "store": Store(tmp_path / "s"), "writer": writer}
+    train(step_fn, jnp.float32(0), steps=3, clock=clock, **options)
+    counts = [metrics.get("speed/programs") for _, metrics in written]
+    assert counts == [None, None, 7]
 
 
 def test_numbers():
