@@ -136,9 +136,12 @@ class Sampling:
     """Only the k likeliest tokens; 0 for all."""
     top_p: float = 1.0
     """Only the likeliest tokens that have this probability together."""
+    decode_rows: int = 0
+    """Answers decoded at a time: when an eighth of them has ended, others take their places, which
+    pays where lengths differ much. 0 decodes all at once."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "[0, inf)", "temperature", "top_k")
+        check_fields(self, "[0, inf)", "temperature", "top_k", "decode_rows")
         check_fields(self, "(0, 1]", "top_p")
 
 

@@ -358,6 +358,7 @@ def sampling_of(lab: LanguageLab, options: Sampling) -> SamplingConfig:
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
+        rows=options.decode_rows or None,
     )
 
 

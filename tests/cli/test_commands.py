@@ -137,6 +137,10 @@ def test_sample_writes_answers_to_each_prompt(tmp_path, model, files):
     assert run(*words, "--samples", "2", "--answer-length", "3") == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["prompt"] for row in rows] == [f"{i} " for i in range(6) for _ in range(2)]
+    few = tmp_path / "few.jsonl"  # the same answers, three at a time
+    words = ("sample", "--model", model, "--prompts", files / "prompts.txt", "--out", few)
+    assert run(*words, "--samples", "2", "--answer-length", "3", "--decode-rows", "3") == 0
+    assert few.read_text() == out.read_text()
 
 
 def test_convert_writes_the_weights_in_another_precision(tmp_path, model):
