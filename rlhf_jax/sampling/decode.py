@@ -238,7 +238,12 @@ def _all_at_once(decoder: LanguageDecoder, batch: _Batch, config: SamplingConfig
         caches = take_caches(caches, batch.sources(owners))
     rows = _begin(_empty_rows(caches, count, length), batch, owners)
     step = partial(_step, decoder, batch.weights, batch.keys, config=config)
-    return jax.lax.while_loop(lambda rows: ~jnp.all(rows.done), step, rows).answers(config.pad_id)
+
+    def going(rows: _Rows) -> Bool[Array, ""]:
+        # All rows are done after T steps; the bound is for readers of the compiled program.
+        return (rows.step < length) & ~jnp.all(rows.done)
+
+    return jax.lax.while_loop(going, step, rows).answers(config.pad_id)
 
 
 class _Queue(NamedTuple):

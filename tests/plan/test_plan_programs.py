@@ -137,3 +137,12 @@ def test_products_of_sampling_are_the_count_by_hand(mesh):
     assert flops(decode) == pytest.approx(matrices, rel=0.02)
     slots = 16 * 4 * CONFIG.num_heads * CONFIG.head_dim * CONFIG.num_layers * LENGTH
     assert useful_flops(asked)["decode"] == matrices + slots
+
+
+@pytest.mark.long
+def test_drawing_counts_a_step_for_each_token_of_an_answer(mesh):
+    """8 steps read 16 rows."""
+    draw = workload_programs(job("grpo", samples=2), mesh)[0]
+    prompts = forward_flops(CONFIG, TokenRows(8, 8), pairs=2 * 8**2)
+    tokens = 8 * 16 * forward_flops(CONFIG, TokenRows(1, 1, 1), pairs=0)
+    assert flops(draw) == pytest.approx(prompts + tokens, rel=0.02)
