@@ -59,9 +59,11 @@ def rows() -> list[Row]:
                 ways = 8 if method in ("ppo", "grpo") else fewest
                 fsdp = chips // ways
                 mesh = f"fsdp={fsdp}" if ways == 1 else f"fsdp={fsdp},model={ways}"
-                # 4 answers to a prompt, one of them at a time in a gradient step
+                # 4 answers to a prompt; a gradient is summed over 4 parts of a batch
                 more = ("--samples", "4", "--micro-batches", "4") if method == "grpo" else ()
-                found.append(Row(method, model, topology, mesh, fsdp, more))
+                # Where a device has one row, libtpu 0.0.42 aborts at the choice of a minibatch.
+                batch = 2 * fsdp if method in ("ppo", "grpo") else fsdp
+                found.append(Row(method, model, topology, mesh, batch, more))
     return found
 
 

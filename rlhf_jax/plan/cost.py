@@ -210,11 +210,22 @@ def _read(module: Module, fused: Computation, name: str, whole: ArrayType) -> fl
             total += _read(module, fused, one.name, whole)
         elif one.opcode == "fusion" and (inner := called(one, "calls")):
             nested = module.computations[inner]
-            index = one.operands.index(name)
-            total += _read(module, nested, nested.parameters[index], whole)
+            given = nested.parameters[one.operands.index(name)]
+            if _is_view(nested, given):
+                total += _read(module, fused, one.name, whole)
+            else:
+                total += _read(module, nested, given, whole)
         elif one.opcode != "dynamic-update-slice" or one.operands[0] != name:
             return whole.nbytes
     return min(total, whole.nbytes)
+
+
+def _is_view(fused: Computation, name: str) -> bool:
+    """Whether the result is this array in another shape, which somebody else reads."""
+    one = fused.root
+    while one.opcode == "bitcast":
+        one = fused.instructions[one.operands[0]]
+    return one.name == name
 
 
 def _written(fused: Computation, root: Instruction, types: tuple[ArrayType, ...]) -> float | int:

@@ -124,6 +124,33 @@ def test_a_fusion_that_takes_or_writes_a_slice_moves_the_slice():
     assert found.hbm == (32 + 4 + 32) + (4 + 32 + 32)
 
 
+VIEWED = """\
+%reshaped (w: f32[64,32]) -> f32[64,32] {
+  %w = f32[64,32]{1,0} parameter(0)
+  ROOT %view = f32[64,32]{1,0} bitcast(%w)
+}
+
+%product (x: f32[2,32], whole: f32[64,32]) -> f32[2,64] {
+  %x = f32[2,32]{1,0} parameter(0)
+  %whole = f32[64,32]{1,0} parameter(1)
+  %seen = f32[64,32]{1,0} fusion(%whole), kind=kLoop, calls=%reshaped
+  ROOT %y = f32[2,64]{1,0} convolution(%x, %seen), dim_labels=bf_oi->bf
+}
+"""
+
+
+def test_a_product_with_an_array_in_another_shape_reads_the_array():
+    found = cost(
+        entry(
+            "%a = f32[2,32]{1,0} parameter(0)",
+            "%b = f32[64,32]{1,0} parameter(1)",
+            "ROOT %c = f32[2,64]{1,0} fusion(%a, %b), kind=kOutput, calls=%product",
+            before=VIEWED,
+        )
+    )
+    assert found.hbm == 4 * (2 * 32 + 64 * 32 + 2 * 64)
+
+
 def test_arrays_on_the_chip_move_no_bytes_of_hbm():
     found = cost(
         entry(
