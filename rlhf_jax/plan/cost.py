@@ -188,12 +188,18 @@ def _traffic(module: Module, here: Computation, one: Instruction) -> float | int
             if i in fused.parameters
         )
         return reads + _written(fused, fused.root, one.types)
-    if one.opcode in SLICES:
-        return sum(2 * t.nbytes for t in one.types if t.in_hbm)
+    if one.opcode in SLICES:  # from one memory, perhaps to the other
+        return _moved(one.types[0], here.instructions[one.operands[0]], one)
     if one.opcode == "dynamic-update-slice":
-        return sum(2 * t.nbytes for t in here.instructions[one.operands[1]].types if t.in_hbm)
+        update = here.instructions[one.operands[1]]
+        return _moved(update.types[0], update, one)
     results = one.types[:1] if one.opcode.endswith("-start") else one.types
     return sum(t.nbytes for t in (*_operand_types(here, one), *results) if t.in_hbm)
+
+
+def _moved(part: ArrayType, source: Instruction, target: Instruction) -> float | int:
+    """Bytes of HBM to read a part where the source is and to write it where the target is."""
+    return part.nbytes * (source.types[0].in_hbm + target.types[0].in_hbm)
 
 
 def _read(module: Module, fused: Computation, name: str, whole: ArrayType) -> float | int:

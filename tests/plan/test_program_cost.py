@@ -162,6 +162,38 @@ def test_arrays_on_the_chip_move_no_bytes_of_hbm():
     assert found.hbm == 2 * 32
 
 
+FETCHED = """\
+%fetch (all: f32[10,8]) -> f32[2,8] {
+  %all = f32[10,8]{1,0} parameter(0)
+  ROOT %rows = f32[2,8]{1,0:S(1)} slice(%all), slice={[2:4], [0:8]}
+}
+"""
+
+
+def test_a_slice_that_is_fetched_to_the_chip_is_read_once():
+    found = cost(
+        entry(
+            "%stack = f32[10,8]{1,0} parameter(0)",
+            "%begun = ((f32[10,8]), f32[2,8]{1,0:S(1)}, s32[]) async-start(%stack), calls=%fetch",
+            "ROOT %done = f32[2,8]{1,0:S(1)} async-done(%begun)",
+            before=FETCHED,
+        )
+    )
+    assert found.hbm == 4 * 2 * 8
+
+
+def test_a_slice_that_is_written_from_the_chip_is_written_once():
+    found = cost(
+        entry(
+            "%stack = f32[10,8]{1,0} parameter(0)",
+            "%row = f32[1,8]{1,0:S(1)} broadcast(), dimensions={}",
+            "%at = s32[]{:S(1)} constant(3)",
+            "ROOT %new = f32[10,8]{1,0} dynamic-update-slice(%stack, %row, %at, %at)",
+        )
+    )
+    assert found.hbm == 4 * 8
+
+
 SCATTERED = """\
 %all-reduce-scatter.1 (x: f32[16]) -> f32[8] {
   %x = f32[16]{0} parameter(0)
