@@ -51,8 +51,8 @@ def whole_step(sizes: Sizes) -> Part:
     policy = language_policy(make_transformer(library_config(sizes, max_positions=512)))
     params, arrays = policy.init(jax.random.key(0)), draw_arrays(sizes)
     known = jnp.zeros(sizes.pairs)
-    sides = (rows(arrays["prompt"], arrays[name]) for name in ("chosen", "rejected"))
-    batch = PreferenceBatch(*sides, known, known)
+    chosen, rejected = (rows(arrays["prompt"], arrays[name]) for name in ("chosen", "rejected"))
+    batch = PreferenceBatch(chosen, rejected, known, known)
     loss = partial(dpo_loss, beta=BETA)
     step = compile_update(preference.make_update(policy, ADAMW, loss))
     state = init_state(params, ADAMW)
@@ -101,7 +101,7 @@ def head(sizes: Sizes) -> Part:
         found = (
             chunked_token_logps(states[i], table, actions[i], chunk=tokens) for i in range(SIDES)
         )
-        return sum(jnp.sum(each) for each in found)
+        return jnp.sum(jnp.stack([jnp.sum(each) for each in found]))
 
     flops = 3.0 * SIDES * 2 * tokens * sizes.width * sizes.vocab
     return _waiting(jax.jit(jax.grad(total, (0, 1))), states, table), flops
@@ -117,12 +117,14 @@ def attention(sizes: Sizes) -> Part:
     columns = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (sizes.pairs, length))
     view = RowView(None, Tokens(jnp.ones_like(columns), columns, columns, None), local=False)
 
-    def total(*given: jax.Array) -> jax.Array:
-        return sum(jnp.sum(attend(*(x[i] for x in given), view, config)) for i in range(SIDES))
+    def total(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        mixed = [attend(query[i], key[i], value[i], view, config) for i in range(SIDES)]
+        return jnp.sum(jnp.stack([jnp.sum(side) for side in mixed]))
 
-    slopes = jax.jit(
-        lambda *given: jax.lax.map(lambda one: jax.grad(total, (0, 1, 2))(*one), given)
-    )
+    @jax.jit
+    def slopes(*given: jax.Array) -> Any:
+        return jax.lax.map(lambda layer: jax.grad(total, (0, 1, 2))(*layer), given)
+
     pairs = length * (length + 1) // 2
     flops = 3.0 * SIDES * sizes.pairs * sizes.layers * 4 * sizes.width * pairs
     return _waiting(slopes, query, key, value), flops
