@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -51,16 +52,32 @@ def test_the_parts_of_a_step_add_up_to_it():
     parts = (step.layer_weights(sizes), step.head(sizes), step.attention(sizes))
     assert sum(flops for _, flops in parts) == sizes.flops
     lines = step.report({"step": 4.0, "weights": 1.0, "optimizer": 0.5}, {"weights": 50e9}, 200.0)
-    assert lines[2].split() == ["weights", "1.000", "25%", "50", "25%"]
+    assert lines[0] == "roof: 200 GFLOP/s"
+    assert lines[3].split() == ["weights", "1.000", "25%", "50", "25%"]
     assert lines[-1].split() == ["rest", "2.500", "62%"]
+    # A part that is faster than the square product is the roof.
+    assert step.report({"step": 2.0, "weights": 1.0}, {"weights": 90e9}, 30.0)[0].endswith(
+        " 90 GFLOP/s"
+    )
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("make", [step.layer_weights, step.head, step.attention, step.optimizer])
-def test_a_part_of_a_step_runs(make):
+def test_a_part_of_a_step_computes_numbers(make):
     call, _ = make(quick())
     call()
-    call()
+    found = jax.tree.leaves(call())
+    assert all(jnp.all(jnp.isfinite(x)) for x in found)
+    assert any(jnp.any(x != 0) for x in found)
+
+
+@pytest.mark.long
+def test_products_with_the_weights_are_those_of_the_step():
+    """The gradient of the last weight of a layer, down, is x^T y' of its own inputs."""
+    sizes = quick()
+    call, _ = step.layer_weights(sizes)
+    *_, (_, _, slope) = call()
+    assert slope.shape == (sizes.layers, sizes.mlp, sizes.width)
 
 
 def test_sides_take_turns(folder):
