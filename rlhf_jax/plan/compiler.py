@@ -3,7 +3,8 @@
 import os
 import re
 import tempfile
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +76,8 @@ def compile_program(lowered: Any, topology: Topology, arguments: float | int) ->
     Args:
       arguments: bytes of its arguments on a chip.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    unkept = _not_kept() if topology.chip.torus else nullcontext()
+    with tempfile.TemporaryDirectory() as folder, unkept:
         # A compiled program for a TPU is read from the compiler's own notes: `as_text` of it fails
         # at asynchronous instructions (JAX 0.10).
         options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
@@ -88,6 +90,18 @@ def compile_program(lowered: Any, topology: Topology, arguments: float | int) ->
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     temporaries = memory.temp_size_in_bytes + results + memory.generated_code_size_in_bytes
     return Compiled(text, temporaries)
+
+
+@contextmanager
+def _not_kept() -> Generator[None]:
+    """The cache of compiled programs could not read those of chips that are not here."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, float("inf"))
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def _dumped(folder: Path) -> str:

@@ -15,6 +15,7 @@ class Refused:
         self.message = message
 
     def compile(self, compiler_options=None):
+        self.kept_after = jax.config.jax_persistent_cache_min_compile_time_secs
         raise jax.errors.JaxRuntimeError(self.message)
 
 
@@ -37,6 +38,18 @@ class Refused:
 def test_a_refusal_says_how_much_is_wanted(message, gib):
     found = compile_program(Refused(message), read_topology("v5e:2x2"), 8.0 * GIB)
     assert found == Compiled(None, pytest.approx(gib * GIB))
+
+
+def test_programs_of_absent_chips_are_not_kept_for_the_next_process():
+    """Only their own compiler could read them again, and it is no client of JAX's cache."""
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    seen = {}
+    for name in ("v5e:2x2", "h100:8"):
+        refused = Refused("Ran out of memory: HLO temporaries (1.00G) exceeds")
+        compile_program(refused, read_topology(name), 0)
+        seen[name] = refused.kept_after
+    assert seen == {"v5e:2x2": float("inf"), "h100:8": before}
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == before
 
 
 def test_another_failure_of_the_compiler_is_not_hidden():
