@@ -46,7 +46,8 @@ def test_a_reward_model_is_read_in_units_of_its_scale():
     def count(weight, trajectory):
         return weight * (trajectory.actions == RED).sum(-1)
 
-    lab = LAB._replace(reward=RewardFn(lambda key: jnp.ones(()), count))
+    counter = RewardFn(lambda key: jnp.ones(()), count)
+    lab = LAB._replace(reward=counter, axes=LAB.axes | {"reward": ()})
     reward = model_reward(lab, jnp.ones(()), ScoreScale(mean=1.0, std=2.0))
     rollout = rollout_of(LAB, ANSWERS)
     trajectory = rollout.trajectory
