@@ -90,8 +90,8 @@ def test_a_step_compiles_for_a_slice_that_is_not_here():
     (step,) = workload_programs(job, mesh)
     compiled = compile_program(step.lower(), topology, 0)
     cost = program_cost(parse_module(compiled.text))
-    # Rows of 256 are one block, of which the kernel skips nothing. It makes the scores again for each
-    # of two gradients: 2 + 3 + 4 products for a pair, where three passes of two are 6.
+    # Rows of 256 are one block, of which the kernel skips nothing. It makes the scores again for
+    # each of two gradients: 2 + 3 + 4 products for a pair, where three passes of two are 6.
     pairs = 4 * 256**2 * 9 // 6
     by_hand = 3 * forward_flops(config, TokenRows(8, 256, 128), pairs=pairs)
     assert 4 * cost.flops == pytest.approx(by_hand, rel=0.02)
