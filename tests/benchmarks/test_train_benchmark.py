@@ -73,8 +73,8 @@ def test_a_part_of_a_step_computes_numbers(make):
 
 
 @pytest.mark.long
-def test_products_with_the_weights_are_those_of_the_step():
-    """The gradient of the last weight of a layer, down, is x^T y' of its own inputs."""
+def test_the_last_slope_of_the_products_has_the_shape_of_the_last_weight():
+    """Of down, the last weight of a layer, in all layers."""
     sizes = quick()
     call, _ = step.layer_weights(sizes)
     slope = cast(Any, call())[-1][-1]

@@ -47,6 +47,7 @@ def test_bad_usage_is_one_line(words, message, capsys):
 @pytest.mark.skipif(not STORIES.exists(), reason="needs shared/models/stories260k")
 def test_a_real_model_is_served_until_ctrl_c():
     """The published text, and its log-probs the same whether it was written or is read."""
+    openai = pytest.importorskip("openai")
     command = [sys.executable, "-c", RUN, "serve", "--model", str(STORIES)]
     with subprocess.Popen(
         [*command, "--port", "0"],
@@ -55,19 +56,25 @@ def test_a_real_model_is_served_until_ctrl_c():
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     ) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().split()[-1]
-        openai = pytest.importorskip("openai")
-        with openai.OpenAI(base_url=address, api_key="none", timeout=600) as client:
-            body = {"model": "stories260k", "temperature": 0, "logprobs": 1, "echo": True}
-            found = client.completions.create(**body, prompt="Once upon a time", max_tokens=100)
-            assert found.choices[0].text.startswith(PUBLISHED)
-            written = found.choices[0].logprobs
-            again = client.completions.create(**body, prompt=found.choices[0].text, max_tokens=0)
-            read = again.choices[0].logprobs
-            assert read.tokens == written.tokens
-            assert read.token_logprobs[1:] == pytest.approx(written.token_logprobs[1:], abs=1e-4)
-            assert math.isfinite(sum(read.token_logprobs[1:]))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-        assert process.stdout.read().splitlines()[-1] == "stopped"
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().split()[-1]
+            with openai.OpenAI(base_url=address, api_key="none", timeout=600) as client:
+                body = {"model": "stories260k", "temperature": 0, "logprobs": 1, "echo": True}
+                found = client.completions.create(**body, prompt="Once upon a time", max_tokens=100)
+                assert found.choices[0].text.startswith(PUBLISHED)
+                written = found.choices[0].logprobs
+                again = client.completions.create(
+                    **body, prompt=found.choices[0].text, max_tokens=0
+                )
+                read = again.choices[0].logprobs
+                assert read.tokens == written.tokens
+                assert read.token_logprobs[1:] == pytest.approx(
+                    written.token_logprobs[1:], abs=1e-4
+                )
+                assert math.isfinite(sum(read.token_logprobs[1:]))
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+            assert process.stdout.read().splitlines()[-1] == "stopped"
+        finally:
+            process.kill()  # a failure must not wait for a server that nobody stops

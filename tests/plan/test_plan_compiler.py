@@ -10,7 +10,8 @@ from rlhf_jax.training import UserError
 
 def shortest_kept() -> float:
     """Seconds of compilation from which a program is kept for the next process."""
-    return jax.config.values["jax_persistent_cache_min_compile_time_secs"]
+    name = "jax_persistent_cache_min_compile_time_secs"
+    return getattr(jax.config, name)
 
 
 class Refused:
