@@ -8,7 +8,6 @@ from rlhf_jax.envs.shop.answers import MAX_ANSWER_WORDS as MAX_ANSWER_WORDS
 from rlhf_jax.envs.shop.answers import ideal_answer as ideal_answer
 from rlhf_jax.envs.shop.answers import sample_answer as sample_answer
 from rlhf_jax.envs.shop.answers import split_words as split_words
-from rlhf_jax.envs.shop.answers import words as words
 from rlhf_jax.envs.shop.judges import GROUPS as GROUPS
 from rlhf_jax.envs.shop.judges import cycle_utilities as cycle_utilities
 from rlhf_jax.envs.shop.judges import group_prefs as group_prefs
@@ -29,3 +28,4 @@ from rlhf_jax.envs.shop.scorer import score as score
 from rlhf_jax.envs.shop.styles import STYLES as STYLES
 from rlhf_jax.envs.shop.styles import style_shares as style_shares
 from rlhf_jax.envs.shop.styles import style_utilities as style_utilities
+from rlhf_jax.envs.shop.vocabulary import words as words

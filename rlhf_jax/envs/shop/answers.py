@@ -3,7 +3,7 @@
 from random import Random
 
 from rlhf_jax.envs.shop import phrases
-from rlhf_jax.envs.shop.catalogue import CATEGORIES, FEATURES, NAMES, PRICES, STARS, Product
+from rlhf_jax.envs.shop.catalogue import CATEGORIES, PRICES, Product
 from rlhf_jax.envs.shop.prompts import Prompt
 
 MAX_ANSWER_WORDS = 47  # 48 with the end token
@@ -13,19 +13,6 @@ def split_words(text: str) -> list[str]:
     """The words of a text of this world: everything is written with single spaces between words,
     punctuation included, so this is also the tokenizer's pre-tokenisation."""
     return text.split()
-
-
-def words() -> list[str]:
-    """Every word that can occur in a prompt or an answer, sorted."""
-    found = {
-        word
-        for template in phrases.PROMPT_TEMPLATES + phrases.ANSWER_TEMPLATES
-        for word in template.split()
-        if not word.startswith("{")
-    }
-    found.update(NAMES, FEATURES, CATEGORIES, phrases.STREETS)
-    found.update(str(number) for number in PRICES + STARS)
-    return sorted(found)
 
 
 def product_fit(prompt: Prompt, product: Product) -> float:
