@@ -7,13 +7,16 @@ from rlhf_jax.models.config import FloatName, Remat, TransformerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """The transformer under policy, reward model and critic; see models.TransformerConfig."""
+    """The transformer under policy, reward model and critic; see models.TransformerConfig.
 
-    d_model: int = 64
-    num_layers: int = 2
+    As it stands it is the size of the models of `labs.shop_models`.
+    """
+
+    d_model: int = 96
+    num_layers: int = 3
     num_heads: int = 4
     num_kv_heads: int = 2
-    d_ff: int = 192
+    d_ff: int = 256
     remat: Remat = "dots"
     dtype: FloatName = "float32"
 
