@@ -4,24 +4,7 @@ from dataclasses import dataclass, field
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.labs.size import Size
-
-
-@dataclass(frozen=True, kw_only=True)
-class SFT:
-    """rows: base-corpus answers, to the prompts before those of the pairs.
-
-    steps, batch_size (answers), learning_rate (at most 1): of AdamW, as in every stage.
-    """
-
-    rows: int = 8000
-    steps: int = 2000
-    batch_size: int = 16
-    learning_rate: float = 0.004
-
-    def __post_init__(self):
-        check_fields(self, "[1, inf)", "steps", "batch_size")
-        check_fields(self, "[1, 600000]", "rows")
-        check_fields(self, "(0, 1]", "learning_rate")
+from rlhf_jax.labs.train_shop import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +14,13 @@ class RewardModel:
     are a tie to the teacher, and dropped; in [0, 1), as gold scores lie in [0, 1]. batch_size:
     pairs."""
 
-    pairs: int = 8000
-    heldout_pairs: int = 1024
+    pairs: int = 6000
+    heldout_pairs: int = 2048
     teacher_beta: float = 20.0
     tie_gap: float = 0.1
-    steps: int = 400
+    steps: int = 240
     batch_size: int = 32
-    learning_rate: float = 0.002
+    learning_rate: float = 0.001
 
     def __post_init__(self):
         check_fields(self, "[2, inf)", "heldout_pairs")
@@ -53,9 +36,9 @@ class Direct:
     """A direct preference method on the reward model's pairs. batch_size: pairs."""
 
     beta: float = 0.1
-    steps: int = 120
+    steps: int = 100
     batch_size: int = 32
-    learning_rate: float = 0.0005
+    learning_rate: float = 0.0001
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "steps", "batch_size")
@@ -75,12 +58,12 @@ class PPO:
     beta: float = 0.05
     clip_eps: float = 0.2
     gae_lambda: float = 0.95
-    steps: int = 60
-    free_steps: int = 64
+    steps: int = 48
+    free_steps: int = 48
     batch_size: int = 64
     epochs: int = 2
     minibatches: int = 1
-    learning_rate: float = 0.0007
+    learning_rate: float = 0.0005
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "steps", "free_steps", "batch_size", "epochs", "minibatches")
@@ -93,16 +76,19 @@ class PPO:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """prompts: held out, for the table and the claims. curve_prompts: the first of them, measured
-    `curve_points` times along each training. best_of: n of best-of-n."""
+    """gate_prompts: held out, for the gates. prompts: the first of them, for table and claims.
+    curve_prompts: the first of those, measured `curve_points` times along each training. best_of: n
+    of best-of-n."""
 
+    gate_prompts: int = 2048
     prompts: int = 512
-    curve_prompts: int = 128
-    curve_points: int = 8
+    curve_prompts: int = 256
+    curve_points: int = 6
     best_of: int = 16
 
     def __post_init__(self):
-        check_fields(self, "[2, 100000]", "prompts")  # those of the held-out pairs follow
+        check_fields(self, "[2, 100000]", "gate_prompts")  # those of the held-out pairs follow
+        check_fields(self, f"[2, {self.gate_prompts}]", "prompts")
         check_fields(self, "[1, inf)", "curve_points", "best_of")
         check_fields(self, f"[2, {self.prompts}]", "curve_prompts")
 
@@ -110,12 +96,17 @@ class Evaluation:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole run. seed: of the world, the models and every draw. model_parallel: devices over
-    which each copy of the parameters is split; the others share out the batch."""
+    which each copy of the parameters is split; the others share out the batch.
+
+    from_scratch: trains base model and SFT policy by `pretraining` first, in place of the shipped
+      ones, which only have the default size.
+    """
 
     seed: int = 0
     model_parallel: int = 1
+    from_scratch: bool = False
     size: Size = field(default_factory=Size)
-    sft: SFT = field(default_factory=SFT)
+    pretraining: Schedule = field(default_factory=Schedule)
     reward: RewardModel = field(default_factory=RewardModel)
     dpo: Direct = field(default_factory=Direct)
     ipo: Direct = field(default_factory=lambda: Direct(beta=0.05))
@@ -128,40 +119,39 @@ class Config:
         check_fields(self, "[1, inf)", "model_parallel")
 
 
-def tiny() -> Config:
-    """About 116,000 parameters: minutes on two CPU cores."""
+def default() -> Config:
+    """About 372,000 parameters from the shipped policy: minutes on two CPU cores."""
     return Config()
 
 
-def default() -> Config:
-    """What runs when no size is named."""
-    return tiny()
-
-
 def quick() -> Config:
-    """Every stage, in about a minute: a check that all of it works."""
+    """Every stage, in less than two minutes: the gates, and a check that all of it works."""
     return Config(
-        sft=SFT(rows=2000, steps=250, batch_size=16, learning_rate=0.006),
-        reward=RewardModel(pairs=512, heldout_pairs=128, steps=50, batch_size=16),
-        dpo=Direct(steps=20, batch_size=16),
-        ipo=Direct(steps=20, batch_size=16, beta=0.05),
-        online_dpo=Direct(steps=30, batch_size=16),
-        ppo=PPO(steps=8, free_steps=8, batch_size=32),
-        evaluation=Evaluation(prompts=128, curve_prompts=128, curve_points=1, best_of=16),
+        reward=RewardModel(pairs=512, heldout_pairs=128, steps=40, batch_size=16),
+        dpo=Direct(steps=10, batch_size=16),
+        ipo=Direct(steps=10, batch_size=16, beta=0.05),
+        online_dpo=Direct(steps=10, batch_size=16),
+        ppo=PPO(steps=4, free_steps=4, batch_size=32),
+        evaluation=Evaluation(
+            gate_prompts=1024, prompts=128, curve_prompts=128, curve_points=1, best_of=4
+        ),
     )
 
 
 def laptop() -> Config:
-    """About 3 million parameters, for a laptop left alone; not timed yet."""
+    """About 3 million parameters from random weights, for a laptop left alone; not timed yet."""
     return Config(
+        from_scratch=True,
         size=Size(d_model=256, num_layers=4, num_heads=8, num_kv_heads=4, d_ff=704),
-        sft=SFT(rows=50_000, steps=6000, batch_size=32, learning_rate=0.001),
+        pretraining=Schedule(batch_size=32, learning_rate=0.001),
         reward=RewardModel(pairs=20_000, heldout_pairs=2048, steps=1200, learning_rate=5e-4),
-        dpo=Direct(steps=1000, learning_rate=2e-4),
-        ipo=Direct(steps=1000, learning_rate=2e-4, beta=0.05),
-        online_dpo=Direct(steps=600, learning_rate=2e-4),
+        dpo=Direct(steps=1000, learning_rate=5e-5),
+        ipo=Direct(steps=1000, learning_rate=5e-5, beta=0.05),
+        online_dpo=Direct(steps=600, learning_rate=5e-5),
         ppo=PPO(steps=400, free_steps=600, batch_size=128, minibatches=2, learning_rate=2e-4),
-        evaluation=Evaluation(prompts=2048, curve_prompts=512, curve_points=16, best_of=64),
+        evaluation=Evaluation(
+            gate_prompts=4096, prompts=2048, curve_prompts=512, curve_points=16, best_of=64
+        ),
     )
 
 
@@ -169,6 +159,7 @@ def pod() -> Config:
     """About 280 million parameters in bfloat16, each copy split over 4 devices; not run yet."""
     return Config(
         model_parallel=4,
+        from_scratch=True,
         size=Size(
             d_model=1024,
             num_layers=24,
@@ -178,13 +169,21 @@ def pod() -> Config:
             remat="nothing",
             dtype="bfloat16",
         ),
-        sft=SFT(rows=500_000, steps=4000, batch_size=512, learning_rate=3e-4),
+        pretraining=Schedule(
+            batch_size=256,
+            base_rows=300_000,
+            ideal_rows=300_000,
+            sft_rows=300_000,
+            learning_rate=3e-4,
+        ),
         reward=RewardModel(
             pairs=200_000, heldout_pairs=8192, steps=2000, batch_size=512, learning_rate=1e-4
         ),
-        dpo=Direct(steps=1500, batch_size=512, learning_rate=3e-5),
-        ipo=Direct(steps=1500, batch_size=512, learning_rate=3e-5, beta=0.05),
-        online_dpo=Direct(steps=1000, batch_size=512, learning_rate=3e-5),
+        dpo=Direct(steps=1500, batch_size=512, learning_rate=3e-6),
+        ipo=Direct(steps=1500, batch_size=512, learning_rate=3e-6, beta=0.05),
+        online_dpo=Direct(steps=1000, batch_size=512, learning_rate=3e-6),
         ppo=PPO(steps=800, free_steps=1200, batch_size=1024, minibatches=4, learning_rate=3e-5),
-        evaluation=Evaluation(prompts=8192, curve_prompts=1024, curve_points=16, best_of=64),
+        evaluation=Evaluation(
+            gate_prompts=8192, prompts=8192, curve_prompts=1024, curve_points=16, best_of=64
+        ),
     )

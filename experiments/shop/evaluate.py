@@ -1,14 +1,20 @@
 """Measuring a policy on held-out prompts: gold scores, reward-model scores, KL, length."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments.shop.tools import Tools, Trained
 from rlhf_jax.envs import shop
+from rlhf_jax.labs.shop_models import competence
 from rlhf_jax.recipes import evaluation, stage_key
+from rlhf_jax.recipes.evaluation import best_of_n
+from rlhf_jax.training import Run, Stage, check_stop, progress_bar, write_metrics
 from rlhf_jax.types import Params
+
+BASE_PROMPTS = 256  # of the base model, the baseline of the gates
 
 
 class Measured(NamedTuple):
@@ -48,13 +54,76 @@ def axes_of(named: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.stack([named[axis] for axis in shop.AXES], axis=-1).astype(np.float32)
 
 
-def curve_point(tools: Tools, params: Params, trained: Trained) -> dict[str, float]:
-    """What a training curve records: means over the first held-out prompts."""
+def curve_point(
+    stage: Stage, tools: Tools, params: Params, trained: Trained, step: int
+) -> dict[str, float]:
+    """What a training curve records: means over the first held-out prompts, after this step."""
     indices = heldout_indices(tools, tools.config.evaluation.curve_prompts)
     found = measure(tools, params, trained, indices)
+    folder = curve_folder(stage.run, stage.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{step + 1:06d}.npy", found.gold)
     return {
         "heldout/gold": float(found.gold.mean()),
         "heldout/score": float(found.scores.mean()),
         "heldout/kl": float(found.log_ratios.mean()),
         "heldout/length": float(found.lengths.mean()),
     }
+
+
+def curve_folder(job: Run, stage: str) -> Path:
+    """Where the gold of each prompt along a training is kept."""
+    return job.out / "data" / "curves" / stage
+
+
+def gold_path(job: Run, stage: str, start: np.ndarray) -> np.ndarray:
+    """Gold along a training, [1 + points, N]; first that of SFT, [N] or more of `start`."""
+    found = [np.load(path) for path in sorted(curve_folder(job, stage).glob("*.npy"))]
+    return np.stack([start[: len(found[0])], *found])
+
+
+def judge(
+    job: Run, tools: Tools, trained: Trained, params: dict[str, Params]
+) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
+    """One answer of every policy to each held-out prompt."""
+    indices = heldout_indices(tools, tools.config.evaluation.prompts)
+    arrays, texts = {}, {}
+    with progress_bar("evaluation", len(params), show=job.progress) as advance:
+        for name, one in params.items():
+            check_stop(job, f"evaluating {name}")
+            found = measure(tools, one, trained, indices)
+            texts[name] = found.texts
+            arrays[name] = {k: v for k, v in found._asdict().items() if k != "texts"}
+            advance(len(texts))
+    return arrays, {"texts": texts}
+
+
+def best_of(stage: Stage, tools: Tools, trained: Trained) -> tuple[dict[str, np.ndarray], dict]:
+    """n answers of the SFT policy to each held-out prompt, and which of them is chosen."""
+    lab, config = tools.lab, tools.config.evaluation
+    indices, key = heldout_indices(tools, config.prompts), stage_key(lab, "best of n")
+    models = (trained.sft, trained.reward)
+    found = best_of_n(stage.run, lab, tools.task, *models, indices, key, n=config.best_of)
+    picked = (np.arange(len(indices)), found.chosen)
+    gold = found.named["gold"]
+    arrays = {
+        "axes": axes_of(found.named)[picked],
+        "gold": gold[picked],
+        "scores": found.scores[picked],
+        "lengths": found.lengths[picked],
+        "all_gold": gold,
+        "all_scores": found.scores,
+    }
+    write_metrics(stage.run.writer, stage.name, [(1, {"heldout/gold": arrays["gold"].mean()})])
+    return arrays, {"texts": [row[i] for row, i in zip(found.texts, found.chosen, strict=True)]}
+
+
+def skills_of(tools: Tools, sft: Params, base: Params) -> dict[str, dict[str, np.ndarray]]:
+    """What the gates read of an answer to each prompt; of the base model to the first of them."""
+    world, count = tools.config.seed, tools.config.evaluation.gate_prompts
+    indices = np.array(tools.task.splits["heldout"][:count])
+    found = {}
+    for name, params, numbers in (("sft", sft, indices), ("base", base, indices[:BASE_PROMPTS])):
+        skills = competence(tools.lab, tools.task, params, numbers, world=world)
+        found[name] = {skill: x[~np.isnan(x)] for skill, x in skills.items()}
+    return found

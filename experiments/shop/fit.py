@@ -16,7 +16,6 @@ from rlhf_jax.recipes import (
     Fit,
     OnlineMethod,
     adamw_cosine,
-    answer_rows,
     at_points,
     critic_of,
     model_reward,
@@ -29,21 +28,12 @@ from rlhf_jax.recipes import (
     prompt_rows,
     reward_model,
     stage_key,
-    supervised,
 )
+from rlhf_jax.recipes.buckets import training_buckets
 from rlhf_jax.recipes.offline import Measure, pair_scores, score_scale
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.training import Stage
 from rlhf_jax.types import Params
-
-
-def fit_sft(stage: Stage, tools: Tools, corpus: Records) -> tuple[Params, dict]:
-    """Maximum likelihood on the base corpus, from random weights."""
-    config, lab = tools.config.sft, tools.lab
-    fit = Fit(adamw_cosine(config.learning_rate, config.steps), config.steps, save_every=250)
-    rows = answer_rows(lab, corpus, batch_size=config.batch_size)
-    start = lab.policy.init(stage_key(lab, "sft"))
-    return supervised(stage, lab, rows, start, fit), {"rows": len(corpus)}
 
 
 def fit_reward(
@@ -52,7 +42,8 @@ def fit_reward(
     """Bradley-Terry on the pairs, from the SFT trunk; held-out accuracy and the scores' scale."""
     config, lab = tools.config.reward, tools.lab
     fit = Fit(adamw_cosine(config.learning_rate, config.steps), config.steps)
-    rows = pair_rows(lab, pairs, batch_size=config.batch_size)
+    buckets = training_buckets(lab, pairs, batch_size=config.batch_size)
+    rows = pair_rows(lab, pairs, batch_size=config.batch_size, buckets=buckets)
     start = on_trunk(lab, sft, stage_key(lab, "reward"))
     params = reward_model(stage, lab, rows, start, fit)
     found = pair_scores(lab, params, heldout, batch_size=config.batch_size)
@@ -62,6 +53,7 @@ def fit_reward(
         "gold_accuracy": float(np.mean(wins(*jnp.asarray(found).T) == wins(*jnp.asarray(gold).T))),
         "teacher_accuracy": float(np.mean((gold @ [1, -1]) >= 0)),
         "margins": (found @ [1.0, -1.0]).tolist(),
+        "shorter": [len(r["rejected"].split()) - len(r["chosen"].split()) for r in heldout],
         **score_scale(stage.name, found)._asdict(),
     }
 
@@ -84,9 +76,10 @@ def fit_direct(
         adamw_cosine(config.learning_rate, config.steps),
         config.steps,
         save_every=50,
-        measure=curve(tools, trained, config.steps),
+        measure=curve(stage, tools, trained, config.steps),
     )
-    rows = pair_rows(lab, pairs, batch_size=config.batch_size, reference=reference)
+    buckets = training_buckets(lab, pairs, batch_size=config.batch_size)
+    rows = pair_rows(lab, pairs, batch_size=config.batch_size, reference=reference, buckets=buckets)
     loss = partial(loss, beta=config.beta)
     return preference(stage, lab, rows, trained.sft, fit, loss=loss), {}
 
@@ -109,7 +102,7 @@ def fit_online(
         adamw_cosine(config.learning_rate, updates),
         steps,
         save_every=save_every,
-        measure=curve(tools, trained, steps),
+        measure=curve(stage, tools, trained, steps),
     )
     numbers = prompt_rows(tools.task, batch_size=config.batch_size, seed=lab.seed)
     reward = model_reward(lab, trained.reward, trained.scale)
@@ -159,7 +152,11 @@ def fit_ppo(
     )
 
 
-def curve(tools: Tools, trained: Trained, steps: int) -> Measure:
-    """Held-out means at `curve_points` steps of the training."""
+def curve(stage: Stage, tools: Tools, trained: Trained, steps: int) -> Measure:
+    """Held-out means at `curve_points` steps of the training; the gold of each prompt is kept."""
     points = tools.config.evaluation.curve_points
-    return at_points(lambda p, _: curve_point(tools, p, trained), steps=steps, points=points)
+    return at_points(
+        lambda params, step: curve_point(stage, tools, params, trained, step),
+        steps=steps,
+        points=points,
+    )

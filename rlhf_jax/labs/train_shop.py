@@ -72,7 +72,7 @@ def corpus_text(seed: int, index: int) -> dict[str, str]:
 class Schedule:
     """Texts and steps of each stage.
 
-    batch_size: packed rows of a step. learning_rate: of `base` and `ideal`; a third of it for `sft`.
+    batch_size: packed rows of a step. learning_rate: of `base` and `ideal`; of `sft` a third.
     """
 
     batch_size: int = 16
