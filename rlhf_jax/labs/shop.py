@@ -88,8 +88,20 @@ def shop_mesh(model_parallel: int) -> Mesh | None:
     return device_mesh({"fsdp": 1, "model": model_parallel})
 
 
-def shop_lab(size: Size, folder: Path, *, seed: int, model_parallel: int = 1) -> LanguageLab:
-    """A transformer with one id for each word of the world; the tokenizer is saved in `folder`."""
+def shop_lab(
+    size: Size,
+    folder: Path,
+    *,
+    seed: int,
+    model_parallel: int = 1,
+    prompt_words: int = shop.MAX_PROMPT_WORDS,
+    answer_words: int = shop.MAX_ANSWER_WORDS,
+) -> LanguageLab:
+    """A transformer with one id for each word of the world; the tokenizer is saved in `folder`.
+
+    Args:
+      prompt_words, answer_words: at most, e.g. more for dialogues; parameters don't depend on them.
+    """
     tokenizer = train_word_tokenizer(shop.words())
     folder.mkdir(parents=True, exist_ok=True)
     save_tokenizer(tokenizer, folder / "tokenizer.json")
@@ -97,8 +109,8 @@ def shop_lab(size: Size, folder: Path, *, seed: int, model_parallel: int = 1) ->
     return make_lab(
         size.transformer(vocab_size=vocabulary.size),
         vocabulary,
-        prompt_length=shop.MAX_PROMPT_WORDS + 1,  # the <bos>
-        answer_length=shop.MAX_ANSWER_WORDS + 1,  # the <eos>
+        prompt_length=prompt_words + 1,  # the <bos>
+        answer_length=answer_words + 1,  # the <eos>
         seed=seed,
         mesh=shop_mesh(model_parallel),
     )

@@ -112,7 +112,8 @@ def parts(schedule: Schedule) -> dict[str, Part]:
 
 def train_models(job: Run, lab: LanguageLab, schedule: Schedule) -> dict[str, Params]:
     """The parameters after each stage, from random weights."""
-    wide = lab._replace(answer_length=COLUMNS)  # general texts are longer than answers
+    # General texts are longer than answers.
+    wide = lab._replace(prompt_length=COLUMNS // 2, answer_length=COLUMNS // 2)
     params, found = lab.policy.init(stage_key(lab, "base")), {}
     for name, part in parts(schedule).items():
 
@@ -169,7 +170,7 @@ def main(out: tyro.conf.Positional[Path], config: Config, *, resume: bool = Fals
 
 if __name__ == "__main__":
     try:
-        sys.exit(tyro.cli(main, config=tyro.conf.OMIT_ARG_PREFIXES))
+        sys.exit(tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

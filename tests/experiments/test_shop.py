@@ -14,22 +14,42 @@ import pytest
 from experiments.__main__ import BadArguments, make_config, parse_run
 from experiments.shop import config as shop_config
 from experiments.shop import run as shop_run
-from experiments.shop.claims import accuracy_claim, win_claims
-from experiments.shop.report import Method, overoptimisation
+from experiments.shop.claims import (
+    accuracy_claim,
+    axis_claims,
+    fall_claim,
+    falls,
+    gate_claims,
+    way_claims,
+)
+from experiments.shop.report import overoptimisation
+from experiments.shop.table import Method
 from experiments.shop.tools import make_tools
+from rlhf_jax.labs.shop_models import GATES
 from rlhf_jax.recipes.offline import score_scale
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.training import Interrupted, UserError, open_run, read_metrics
 
 TOY = shop_config.Config(
+    from_scratch=True,
     size=shop_config.Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16),
-    sft=shop_config.SFT(rows=40, steps=6, batch_size=8),
+    pretraining=shop_config.Schedule(
+        batch_size=8,
+        base_rows=60,
+        base_steps=2,
+        ideal_rows=60,
+        ideal_steps=3,
+        sft_rows=60,
+        sft_steps=2,
+    ),
     reward=shop_config.RewardModel(pairs=48, heldout_pairs=24, tie_gap=0.0, steps=4, batch_size=8),
     dpo=shop_config.Direct(steps=3, batch_size=8),
     ipo=shop_config.Direct(steps=3, batch_size=8),
     online_dpo=shop_config.Direct(steps=3, batch_size=8),
     ppo=shop_config.PPO(steps=3, free_steps=3, batch_size=8, minibatches=2),
-    evaluation=shop_config.Evaluation(prompts=12, curve_prompts=6, curve_points=2, best_of=4),
+    evaluation=shop_config.Evaluation(
+        gate_prompts=16, prompts=12, curve_prompts=6, curve_points=2, best_of=4
+    ),
 )
 
 
@@ -48,52 +68,97 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
 
 def test_every_method_is_in_the_table_and_every_number_is_finite(whole):
     _, outcome = whole
-    names = ["SFT", "best of 4", "DPO", "IPO", "online DPO", "PPO", "PPO, no KL"]
-    assert list(outcome.numbers["methods"]) == names
-    assert [row[0] for row in outcome.table.rows] == names
-    for numbers in outcome.numbers["methods"].values():
+    drawn = ["SFT", "best of 4", "DPO", "IPO", "online DPO", "PPO", "PPO, no KL"]
+    methods = outcome.numbers["methods"]
+    assert list(methods) == [*drawn, "ideal", "declining", "lying"]
+    assert [row[0] for row in outcome.table.rows] == list(methods)
+    for name, numbers in methods.items():
         assert 0 <= numbers["gold"] <= 1
-        assert np.isfinite([numbers["kl"], numbers["score"], numbers["length"]]).all()
+        assert np.isfinite(numbers["length"])
+        if name in drawn:
+            assert np.isfinite([numbers["kl"], numbers["score"]]).all()
+    assert methods["ideal"]["gold"] > 0.99
 
 
 def test_the_claims_name_their_size(whole):
     _, outcome = whole
-    first, *others = outcome.claims
-    assert re.fullmatch(r"reward model: accuracy on \d+ held-out pairs", first.statement)
-    assert (first.op, first.threshold) == (">=", 0.75)
-    prompts = "12 held-out prompts, one training run"
-    assert [(claim.statement, claim.op, claim.threshold) for claim in others] == [
-        (f"{name}: win rate against SFT on the gold score, {prompts}", ">=", 0.6)
-        for name in ("best of 4", "DPO", "online DPO", "PPO")
+    gates, (accuracy, *ways), axes, (fall,) = (
+        outcome.claims[i:j] for i, j in ((0, 4), (4, 9), (9, 17), (17, 18))
+    )
+    assert all(claim.statement.endswith("on 16 held-out prompts") for claim in gates)
+    assert [claim.threshold for claim in gates] == [0.9, 0.7, 0.7, 0.75]
+    assert re.fullmatch(r"reward model: accuracy on \d+ held-out pairs", accuracy.statement)
+    names = ("best of 4", "DPO", "online DPO", "PPO")
+    assert [claim.statement.split(":")[0] for claim in ways] == [*names]
+    assert [claim.statement.split(" less")[0] for claim in axes] == [
+        f"{name}: {axis}" for axis in ("helpful", "honest") for name in names
     ]
+    assert "6 held-out prompts" in fall.statement
+    assert all("12 held-out prompts, one training run" in c.statement for c in (*ways, *axes))
+    assert all(claim.baseline for claim in outcome.claims)
 
 
-def method(gold: np.ndarray) -> Method:
-    return Method(gold, np.zeros(6), np.zeros(3), 0.0, 0.0, 1.0, 1.0, [])
+def method(gold: np.ndarray, axes: np.ndarray | None = None) -> Method:
+    axes = np.zeros((len(gold), 6)) if axes is None else axes
+    return Method(gold, axes, np.zeros(3), 0.0, 0.0, 1.0, 1.0, [])
 
 
-def test_another_answer_of_sft_in_the_place_of_a_method_fails():
-    """The gold scores of other answers of SFT are higher for every second prompt."""
-    sft = np.arange(100.0)
-    again = sft + np.where(np.arange(100) % 2, 0.5, -0.5)
-    methods = {"SFT": method(sft), "DPO": method(sft + 0.1), "PPO": method(again)}
-    claims = win_claims(methods, ("DPO", "PPO"), again)
+def test_gates_are_missed_by_a_model_that_cannot_read():
+    good = {name: np.full(50, 0.95) for name in GATES}
+    bad = {name: np.full(50, 0.1) for name in GATES}
+    assert {claim.verdict for claim in gate_claims(good, bad, 50)} == {"holds"}
+    assert {claim.verdict for claim in gate_claims(bad, bad, 50)} == {"fails"}
+    assert {claim.verdict for claim in gate_claims(good, good, 50)} == {"undecided"}
+
+
+def test_another_answer_of_sft_goes_no_part_of_the_way():
+    rng = np.random.default_rng(0)
+    sft, again = rng.uniform(0.3, 0.7, (2, 400))
+    ideal = np.ones(400)
+    methods = {"SFT": method(sft), "DPO": method(sft + 0.5 * (1 - sft)), "PPO": method(again)}
+    claims = way_claims(methods, ("DPO", "PPO"), again, ideal)
     assert [claim.verdict for claim in claims] == ["holds", "fails"]
-    assert claims[0].baseline == ("other answers of SFT", 0.5)
+    np.testing.assert_allclose(claims[0].value, 0.5, atol=1e-9)
+
+
+def test_declining_everything_is_less_helpful_and_one_lie_less_honest():
+    axes = np.full((100, 6), 0.8)
+    weak = {"helpful": ("declining", np.zeros(100)), "honest": ("lying", np.full(100, 0.4))}
+    worse = axes.copy()
+    worse[:, 0] = 0.5
+    rows = {"SFT": method(axes[:, 0], axes), "DPO": method(axes[:, 0], worse)}
+    helpful, honest = axis_claims(rows, ("DPO",), weak)
+    assert (helpful.verdict, honest.verdict) == ("fails", "holds")
+
+
+def test_the_peak_of_a_path_is_found_on_the_other_prompts():
+    """Noise alone has a highest point, above its end, but not on prompts that did not choose it."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(400, 6, 40))
+    assert np.mean([(x.mean(1).max() - x[-1].mean()) for x in noise]) > 0.15
+    assert abs(np.mean([falls(x).mean() for x in noise])) < 0.02
+    risen = np.array([0.5, 0.9, 0.6])[:, None] + 0.01 * rng.normal(size=(3, 40))
+    np.testing.assert_allclose(falls(risen).mean(), 0.3, atol=0.02)
+    claim = fall_claim(risen, np.repeat([[0.5], [0.7], [0.7]], 40, axis=1))
+    assert claim.verdict == "holds"
+    assert fall_claim(risen, risen).verdict == "undecided"
 
 
 def test_a_reward_model_at_chance_fails_and_few_pairs_leave_it_undecided():
     margins = np.where(np.arange(400) % 2, 1.0, -1.0)
-    assert accuracy_claim(margins).verdict == "fails"
-    assert accuracy_claim(np.abs(margins)).verdict == "holds"
-    assert accuracy_claim([1.0, 1.0, 1.0, -1.0]).verdict == "undecided"
+    assert accuracy_claim(margins, margins).verdict == "fails"
+    assert accuracy_claim(np.abs(margins), margins).verdict == "holds"
+    assert accuracy_claim(np.abs(margins), np.abs(margins)).verdict == "undecided"
+    assert accuracy_claim([1.0, 1.0, 1.0, -1.0], [0.0] * 4).verdict == "undecided"
 
 
 def test_the_report_is_one_self_contained_page(whole):
     out, _ = whole
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 10
-    assert page.count('<div class="answer">') == 6 * 7
+    assert page.count("data:image/png;base64,") == 9
+    assert (
+        page.count('<div class="answer">') == 12 * 10
+    )  # all 12 held-out prompts, 30 in a real run
     assert "http://" not in page
     assert page.count("https://") == page.count("https://arxiv.org/abs/")
 
@@ -123,29 +188,20 @@ def test_an_interrupted_run_ends_with_the_same_numbers(whole, tmp_path, polls):
 
 
 @pytest.mark.parametrize(
-    ("gold", "proxy", "fell", "words"),
+    ("gold", "proxy", "words"),
     [
-        (
-            [0.3, 0.5, 0.4],
-            [0.1, 0.5, 0.9],
-            True,
-            "peaks at 0.500 (step 20) and then falls to 0.400",
-        ),
-        ([0.3, 0.5, 0.4], [0.1, 0.5, 0.9], True, "goes on rising"),
-        ([0.3, 0.5, 0.4], [0.1, 0.5, 0.2], True, "ends no higher"),
-        ([0.3, 0.4, 0.5], [0.1, 0.5, 0.9], False, "no over-optimisation within this run"),
-        ([0.1, 0.05, 0.0], [0.1, 0.5, 0.9], True, "peaks at 0.200 (step 0)"),
+        ([0.3, 0.5, 0.4], [0.1, 0.5, 0.9], "highest, 0.500, at step 20, and ends at 0.400"),
+        ([0.3, 0.5, 0.4], [0.1, 0.5, 0.9], "ends higher than it was there"),
+        ([0.3, 0.5, 0.4], [0.1, 0.5, 0.2], "ends no higher than it was there"),
+        ([0.1, 0.05, 0.0], [0.1, 0.5, 0.9], "highest, 0.200, at step 0"),
     ],
 )
-def test_the_panel_says_whether_gold_fell(gold, proxy, fell, words):
+def test_the_panel_says_where_gold_peaked(gold, proxy, words):
     rows = [
         {"stage": "ppo_no_kl", "step": 10 * (i + 1), "heldout/gold": g, "heldout/score": s}
         for i, (g, s) in enumerate(zip(gold, proxy, strict=True))
     ]
-    sft = method(np.array([0.1, 0.3]))
-    found = overoptimisation(rows, sft)
-    assert found["fell"] is fell
-    assert words in found["text"]
+    assert words in overoptimisation(rows, method(np.array([0.1, 0.3])))["text"]
 
 
 @pytest.mark.parametrize(
@@ -154,9 +210,10 @@ def test_the_panel_says_whether_gold_fell(gold, proxy, fell, words):
         (lambda: replace(TOY.dpo, beta=0.0), r"beta must be in \(0, inf\)"),
         (lambda: replace(TOY.ppo, clip_eps=-0.2), r"clip_eps must be in \(0, inf\)"),
         (lambda: replace(TOY.dpo, learning_rate=1e30), "learning_rate must be in"),
-        (lambda: replace(TOY.sft, rows=600_001), "rows must be in"),
+        (lambda: replace(TOY.pretraining, sft_rows=300_001), "sft_rows must be in"),
         (lambda: replace(TOY.reward, tie_gap=5.0), "tie_gap must be in"),
-        (lambda: replace(TOY.evaluation, prompts=100_001), "prompts must be in"),
+        (lambda: replace(TOY.evaluation, gate_prompts=100_001), "gate_prompts must be in"),
+        (lambda: replace(TOY.evaluation, prompts=17), "prompts must be in"),
         (lambda: replace(TOY.ppo, minibatches=3), "minibatches must divide"),
         (lambda: replace(TOY.evaluation, best_of=0), r"best_of must be in \[1, inf\)"),
         (lambda: replace(TOY.size, d_model=20, num_heads=4), "d_model must be a multiple"),
@@ -189,7 +246,7 @@ def test_a_policy_too_weak_to_leave_pairs_is_named(tmp_path):
     tools = make_tools(TOY, tmp_path)
     empty = SimpleNamespace(trajectory=SimpleNamespace(actions=np.zeros((128, 2, 3), int)))
     lab = tools.lab._replace(draw=cast(Any, lambda *_: empty))
-    message = "pairs: none of the 48 train pairs is left: .* raise sft.steps or lower tie_gap"
+    message = "pairs: none of the 48 train pairs is left: .* lower tie_gap"
     opened = open_run(tmp_path / "out", slug="shop", config=TOY)
     with opened as job, pytest.raises(UserError, match=message):
         shop_run.label(job, tools._replace(lab=lab), {})
@@ -208,6 +265,6 @@ def test_the_dtype_is_a_choice(dtype):
         make_config(parse_run(["shop", "--size.dtype", dtype]))
 
 
-@pytest.mark.parametrize("name", ["tiny", "default", "quick", "laptop", "pod"])
+@pytest.mark.parametrize("name", ["default", "quick", "laptop", "pod"])
 def test_every_size_is_valid(name):
     assert isinstance(getattr(shop_config, name)(), shop_config.Config)

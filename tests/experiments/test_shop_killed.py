@@ -13,11 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OPTIONS = """
 --size.d-model 16 --size.num-layers 1 --size.num-heads 2 --size.num-kv-heads 1 --size.d-ff 16
---sft.rows 40 --sft.steps 30 --sft.batch-size 8
+--from-scratch --pretraining.base-rows 60 --pretraining.base-steps 2 --pretraining.ideal-rows 60
+--pretraining.ideal-steps 3 --pretraining.sft-rows 60 --pretraining.sft-steps 2
+--pretraining.batch-size 8
 --reward.pairs 48 --reward.heldout-pairs 24 --reward.tie-gap 0 --reward.steps 30
 --reward.batch-size 8 --dpo.steps 3 --dpo.batch-size 8 --ipo.steps 3 --ipo.batch-size 8
 --online-dpo.steps 3 --online-dpo.batch-size 8 --ppo.steps 40 --ppo.free-steps 3
---ppo.batch-size 8 --evaluation.prompts 12 --evaluation.curve-prompts 6
+--ppo.batch-size 8 --evaluation.gate-prompts 16 --evaluation.prompts 12 --evaluation.curve-prompts 6
 --evaluation.curve-points 2 --evaluation.best-of 4
 """
 
