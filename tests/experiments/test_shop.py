@@ -158,7 +158,7 @@ def test_the_report_is_one_self_contained_page(whole):
     assert page.count("data:image/png;base64,") == 9
     assert (
         page.count('<div class="answer">') == 12 * 10
-    )  # all 12 held-out prompts, 30 in a real run
+    )  # 12 prompts are held out
     assert "http://" not in page
     assert page.count("https://") == page.count("https://arxiv.org/abs/")
 
