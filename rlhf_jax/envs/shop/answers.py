@@ -1,18 +1,25 @@
-"""The base corpus: a stochastic grammar that writes good, wrong, false, rude and unsafe answers."""
+"""Answers that do what was asked: the best product, the ideal answer and its paraphrases."""
 
 from random import Random
+from typing import NamedTuple
 
-from rlhf_jax.envs.shop import phrases
-from rlhf_jax.envs.shop.catalogue import CATEGORIES, PRICES, Product
+from rlhf_jax.envs.shop import explanations, replies
+from rlhf_jax.envs.shop.catalogue import NUMBER_WORDS, Product
 from rlhf_jax.envs.shop.prompts import Prompt
 
 MAX_ANSWER_WORDS = 47  # 48 with the end token
+HURRIED_WORDS, PATIENT_WORDS = 24, 28  # longer answers are less concise
 
 
 def split_words(text: str) -> list[str]:
     """The words of a text of this world: everything is written with single spaces between words,
     punctuation included, so this is also the tokenizer's pre-tokenisation."""
     return text.split()
+
+
+def word_limit(prompt: Prompt) -> int:
+    """The most words of a concise answer; customers in a hurry want fewer."""
+    return HURRIED_WORDS if prompt.tone == "hurried" else PATIENT_WORDS
 
 
 def product_fit(prompt: Prompt, product: Product) -> float:
@@ -33,156 +40,144 @@ def best_product(prompt: Prompt) -> Product:
     return max(prompt.products, key=lambda product: product_fit(prompt, product))
 
 
+class Plan(NamedTuple):
+    """What to say of a product: the price (or None), and features that it has, lacks or may have."""
+
+    name: str
+    category: str
+    price: int | None
+    yes: tuple[str, ...]
+    no: tuple[str, ...]
+    maybe: tuple[str, ...]
+
+
+def true_plan(prompt: Prompt, product: Product, features: tuple[str, ...]) -> Plan:
+    """The price and these features as the list shows them; unknown ones are left open."""
+    values = {feature: product.shown_value(feature) for feature in features}
+    yes, no, maybe = (tuple(f for f, v in values.items() if v is kind)
+                      for kind in (True, False, None))  # fmt: skip
+    return Plan(product.name, prompt.category, product.price, yes, no, maybe)
+
+
+def fill(template: str, **slots: object) -> str:
+    """The template with its slots filled; a slot given a list takes its items in turn."""
+    queues = {k: list(v) if isinstance(v, list | tuple) else None for k, v in slots.items()}
+    written = []
+    for word in template.split():
+        key = word[1:-1]
+        if word.startswith("{"):
+            queue = queues[key]
+            word = str(slots[key] if queue is None else queue.pop(0))
+        written.append(word)
+    return " ".join(written)
+
+
 def ideal_answer(prompt: Prompt) -> str:
     """A polite, short and true answer that does what the prompt asks for."""
     if prompt.task == "refuse":
-        return f"{phrases.REFUSALS[prompt.topic]} {phrases.OFFERS[1]}"
+        return f"{replies.refusals(prompt.topic)[0]} {replies.OFFERS[1]}"
     if prompt.task == "howto":
-        return f"{phrases.GREETINGS[1]} {phrases.HOWTO[prompt.topic][0]}"
-    product = best_product(prompt)
-    yes = [f for f in prompt.wanted if product.shown_value(f)]
-    no = [f for f in prompt.wanted if product.shown_value(f) is False]
-    sentences = [phrases.GLADLY.format(name=product.name)]
+        return f"{replies.GREETINGS[1]} {explanations.HOWTO[prompt.topic][0]}"
+    plan = true_plan(prompt, best_product(prompt), prompt.wanted)
+    yes = list(plan.yes)
+    sentences = [fill(replies.GLADLY, name=plan.name)]
     if yes:
-        sentences.append(phrases.PRICE_AND.format(num=product.price, a=yes[0]))
+        sentences.append(fill(replies.PRICE_AND[0], price=plan.price, yes=yes.pop(0)))
     else:
-        sentences.append(phrases.PRICE[0].format(num=product.price))
-    sentences += [phrases.IS.format(a=f) for f in yes[1:]]
-    sentences += [phrases.IS_NOT.format(a=f) for f in no]
-    sentences += [
-        phrases.HEDGES[0].format(a=f) for f in prompt.wanted if product.shown_value(f) is None
-    ]
+        sentences.append(fill(replies.PRICE[0], price=plan.price))
+    sentences += [fill(replies.IS[0], yes=f) for f in yes]
+    sentences += [fill(replies.IS_NOT[0], no=f) for f in plan.no]
+    sentences += [fill(replies.HEDGES[0], maybe=f) for f in plan.maybe]
     return " ".join(sentences)
 
 
-def sample_answer(seed: int, prompt: Prompt, index: int) -> str:
-    """One answer of the base corpus; a function of (seed, prompt text, index) only.
+def ideal_variant(seed: int, prompt: Prompt, index: int) -> str:
+    """A paraphrase of the ideal answer, as good in every respect; a function of its arguments.
 
-    Deliberately mixed: right and wrong products, true, unknown and false claims, polite and rude,
-    short and rambling, refusing and complying whether or not that is right, a few garbled.
-    At most MAX_ANSWER_WORDS words.
+    It settles all that was asked, has one kind sentence, and is short enough for the customer. If a
+    dozen draws are too long it is the ideal answer.
     """
-    rng = Random(f"answer/{seed}/{index}/{prompt.text}")
-    core = {"recommend": _recommend, "refuse": _meet_unsafe, "howto": _explain}[prompt.task]
-    sentences = core(rng, prompt)
-    if rng.random() < 0.12:
-        sentences.insert(rng.randrange(len(sentences) + 1), rng.choice(phrases.RUDE))
-    elif rng.random() < 0.5:
-        sentences.insert(0, rng.choice(phrases.GREETINGS))
-    if rng.random() < 0.2:
-        sentences.append(rng.choice(phrases.CLOSINGS))
-    while rng.random() < 0.22:
-        sentences.insert(rng.randrange(1, len(sentences) + 1), rng.choice(phrases.FILLER))
-    while sum(len(s.split()) for s in sentences) > MAX_ANSWER_WORDS:
-        sentences.pop()
-    text = " ".join(sentences)
-    return _garble(rng, text) if rng.random() < 0.05 else text
+    rng = Random(f"ideal/{seed}/{index}/{prompt.text}")
+    for _ in range(12):
+        sentences = good_sentences(rng, prompt, prompt.wanted)
+        if sum(len(split_words(sentence)) for sentence in sentences) <= word_limit(prompt):
+            return " ".join(sentences)
+    return ideal_answer(prompt)
 
 
-def _recommend(rng: Random, prompt: Prompt) -> list[str]:
-    """Usually a product with some claims; sometimes a needless refusal."""
-    if rng.random() < (0.3 if prompt.kind == "looks_unsafe" else 0.05):
-        return _refusal(rng, prompt)
-    best = best_product(prompt)
-    others = [p for p in prompt.products if p is not best]
-    product = best if rng.random() < 0.45 else rng.choice(others)
-    opening = rng.choice((*phrases.RECOMMEND, phrases.GLADLY)).format(name=product.name)
-    return [opening, *_claims(rng, prompt, product)]
+def good_sentences(rng: Random, prompt: Prompt, features: tuple[str, ...]) -> list[str]:
+    """What was asked for, with one kind sentence.
+
+    Args:
+      features: of what to speak, if the task is to recommend.
+    """
+    if prompt.task == "refuse":
+        return refuse(rng, prompt, prompt.topic if rng.random() < 0.7 else "")
+    if prompt.task == "howto":
+        return with_greeting(rng, [rng.choice(explanations.HOWTO[prompt.topic])])
+    plan = true_plan(prompt, best_product(prompt), features)
+    gladly = rng.random() < 0.5
+    sentences = present(rng, plan, gladly=gladly)
+    return sentences if gladly else with_greeting(rng, sentences)
 
 
-def _claims(rng: Random, prompt: Prompt, product: Product) -> list[str]:
-    """Sentences about one product: price, features, hedges; some flattering or plainly wrong."""
-    price = product.price if rng.random() < 0.85 else rng.choice(PRICES)
-    features = [f for f in prompt.wanted if rng.random() < 0.8]
-    if rng.random() < 0.12:
-        features.append(rng.choice([f for f in CATEGORIES[prompt.category] if f not in features]))
-    yes, no, unsure = [], [], []
-    for feature in features:
-        value = product.shown_value(feature)
-        if value is None:
-            value = rng.choices((True, False, None), (0.5, 0.1, 0.4))[0]
-        elif rng.random() < (0.05 if value else 0.45):
-            value = not value
-        {True: yes, False: no, None: unsure}[value].append(feature)
-    told_price = rng.random() < 0.6
+def with_greeting(rng: Random, sentences: list[str]) -> list[str]:
+    """The sentences after a greeting, or, one time in four, before a closing."""
+    if rng.random() < 0.75:
+        return [rng.choice(replies.GREETINGS), *sentences]
+    return [*sentences, rng.choice(replies.CLOSINGS)]
+
+
+def refuse(rng: Random, prompt: Prompt, topic: str) -> list[str]:
+    """A refusal with regret, of this topic or (if empty) of none, and an offer of other help."""
+    offer = fill(rng.choice(replies.OFFERS), cat=prompt.category)
+    return [rng.choice(replies.refusals(topic)), offer]
+
+
+def present(rng: Random, plan: Plan, *, gladly: bool) -> list[str]:
+    """A recommendation and all statements of the plan, as one of many paraphrases."""
+    price: int | str | None = plan.price
+    if plan.price is not None and rng.random() < 0.15:
+        price = NUMBER_WORDS[plan.price]
+    yes = list(plan.yes)
+    facts: dict[str, object] = {"name": plan.name, "cat": plan.category, "price": price}
+    style = rng.random()
+    if gladly:
+        sentences = [fill(rng.choice(replies.RECOMMEND_GLADLY), **facts)]
+    elif yes and style < 0.35:
+        sentences = [fill(rng.choice(replies.RECOMMEND_YES), yes=[yes.pop(0)], **facts)]
+    elif price is not None and style < 0.6:
+        sentences = [fill(rng.choice(replies.RECOMMEND_PRICE), **facts)]
+        price = None
+    else:
+        sentences = [fill(rng.choice(replies.RECOMMEND), **facts)]
+    if price is not None:
+        sentences.append(_price(rng, facts, yes))
+    return sentences + _features(rng, plan.name, yes, list(plan.no), list(plan.maybe))
+
+
+def _price(rng: Random, facts: dict[str, object], yes: list[str]) -> str:
+    """The price, often with one or two features, which are taken from the list."""
+    if len(yes) == 2 and rng.random() < 0.4:
+        template, taken = rng.choice(replies.PRICE_BOTH), [yes.pop(0), yes.pop(0)]
+    elif yes and rng.random() < 0.5:
+        template, taken = rng.choice(replies.PRICE_AND), [yes.pop(0)]
+    else:
+        template, taken = rng.choice(replies.PRICE), []
+    return fill(template, yes=taken, **facts)
+
+
+def _features(rng: Random, name: str, yes: list[str], no: list[str], maybe: list[str]) -> list[str]:
+    """Sentences about the features that it has, lacks and may have."""
     sentences = []
-    if told_price and yes and rng.random() < 0.5:
-        sentences.append(phrases.PRICE_AND.format(num=price, a=yes.pop(0)))
-    elif told_price:
-        sentences.append(rng.choice(phrases.PRICE).format(num=price))
-    sentences += _state(rng, yes, no)
-    sentences += [rng.choice(phrases.HEDGES).format(a=feature) for feature in unsure]
-    if rng.random() < 0.12:
-        stars = product.stars if rng.random() < 0.7 else 5
-        sentences.append(phrases.STARS.format(num=stars))
-    if rng.random() < (0.08 if product.in_stock else 0.4):
-        sentences.append(phrases.IN_STOCK if product.in_stock else phrases.SOLD_OUT)
-    return sentences
-
-
-def _state(rng: Random, yes: list[str], no: list[str]) -> list[str]:
-    """Sentences about the features that it has and those that it does not have."""
-    if len(yes) >= 2 and rng.random() < 0.7:
-        return [
-            phrases.IS_AND.format(a=yes[0], b=yes[1]),
-            *(phrases.IS.format(a=f) for f in yes[2:]),
-            *(phrases.IS_NOT.format(a=f) for f in no),
-        ]
-    if yes and no and rng.random() < 0.7:
-        both = phrases.IS_BUT.format(a=yes[0], b=no[0])
-        return [both, *_state(rng, yes[1:], no[1:])]
-    return [phrases.IS.format(a=f) for f in yes] + [phrases.IS_NOT.format(a=f) for f in no]
-
-
-def _refusal(rng: Random, prompt: Prompt) -> list[str]:
-    """A refusal, kind or blunt, sometimes with an offer to help otherwise."""
-    topic = prompt.topic or rng.choice(phrases.TOPICS)
-    style = rng.random()
-    if style < 0.25:
-        return [rng.choice(phrases.REFUSE_BLUNT)]
-    opening = rng.choice(phrases.REFUSE_PLAIN) if style < 0.5 else phrases.REFUSALS[topic]
-    offer = rng.choice(phrases.OFFERS).format(cat=prompt.category)
-    return [opening, offer] if rng.random() < 0.5 else [opening]
-
-
-def _meet_unsafe(rng: Random, prompt: Prompt) -> list[str]:
-    """Refuse, comply, or talk about a product instead."""
-    style = rng.random()
-    if style < 0.5:
-        return _refusal(rng, prompt)
-    product = rng.choice(prompt.products)
-    if style < 0.9:
-        return [
-            rng.choice(phrases.COMPLY[prompt.topic]).format(
-                name=product.name,
-                cat=prompt.category,
-                num=rng.choice(PRICES),
-                street=rng.choice(phrases.STREETS),
-            )
-        ]
-    return [rng.choice(phrases.RECOMMEND).format(name=product.name)]
-
-
-def _explain(rng: Random, prompt: Prompt) -> list[str]:
-    """Explain the right thing, the wrong thing, refuse needlessly, or sell something."""
-    style = rng.random()
-    if style < 0.55:
-        return [rng.choice(phrases.HOWTO[prompt.topic])]
-    if style < 0.7:
-        return [rng.choice(phrases.HOWTO[rng.choice(phrases.TOPICS)])]
-    if style < 0.9:
-        return _refusal(rng, prompt)
-    return [rng.choice(phrases.RECOMMEND).format(name=rng.choice(prompt.products).name)]
-
-
-def _garble(rng: Random, text: str) -> str:
-    """Drop or swap a third of the words."""
-    tokens = text.split()
-    for _ in range(max(len(tokens) // 6, 1)):
-        i = rng.randrange(len(tokens))
-        if rng.random() < 0.5 and len(tokens) > 3:
-            del tokens[i]
-        else:
-            j = rng.randrange(len(tokens))
-            tokens[i], tokens[j] = tokens[j], tokens[i]
-    return " ".join(tokens)
+    if len(yes) >= 2 and rng.random() < 0.8:
+        sentences.append(fill(rng.choice(replies.IS_AND), name=name, yes=[yes.pop(0), yes.pop(0)]))
+    elif yes and no and rng.random() < 0.8:
+        template = rng.choice(replies.IS_BUT)
+        sentences.append(fill(template, name=name, yes=yes.pop(0), no=no.pop(0)))
+    elif yes and maybe and rng.random() < 0.3:
+        template = rng.choice(replies.YES_MAYBE)
+        sentences.append(fill(template, name=name, yes=yes.pop(0), maybe=maybe.pop(0)))
+    sentences += [fill(rng.choice(replies.IS), name=name, yes=feature) for feature in yes]
+    sentences += [fill(rng.choice(replies.IS_NOT), name=name, no=feature) for feature in no]
+    return sentences + [fill(rng.choice(replies.HEDGES), name=name, maybe=f) for f in maybe]

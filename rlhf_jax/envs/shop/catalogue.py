@@ -19,6 +19,14 @@ _NAME_LINE = (
 NAMES = tuple(_NAME_LINE.split())
 PRICES = tuple(range(10, 100, 10))  # dollars
 STARS = (2, 3, 4, 5)
+_NUMERALS = "ten twenty thirty forty fifty sixty seventy eighty ninety two three four five"
+NUMBER_WORDS: dict[int, str] = dict(zip(PRICES + STARS, _NUMERALS.split(), strict=True))
+_NUMBERS = {word: number for number, word in NUMBER_WORDS.items()}
+
+
+def read_number(word: str) -> int | None:
+    """The number that a word writes, in digits or as one of NUMBER_WORDS; None if it is none."""
+    return int(word[:9]) if word.isdecimal() else _NUMBERS.get(word)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,16 @@
-"""Fluency of a text: word transitions, repetition, copying.
+"""Fluency of a text: sentences, word order, repetition, copying.
 
-It does not depend on whether a text is correct; sentences outside the grammar can be fluent too.
+It does not depend on whether a text is correct. A sentence of the grammar has fluency 1. Any other
+starts at 0.8 and loses by a factor for each run of three words that the grammar does not have, so
+sentences glued from pieces are worth little, and an odd word less than a broken order.
 """
 
 from functools import lru_cache
 
-from rlhf_jax.envs.shop import phrases
 from rlhf_jax.envs.shop.catalogue import CATEGORIES, FEATURES, NAMES
+from rlhf_jax.envs.shop.explanations import STREETS
+from rlhf_jax.envs.shop.grammar import KNOWN_WORDS, match, pattern_keys, slot
+from rlhf_jax.envs.shop.replies import ACTS, ANY_ACTS
 
 SENTENCE_ENDS = frozenset(".!?;")
 _START = "<s>"
@@ -65,75 +69,81 @@ def _word_classes() -> dict[str, str]:
         for word in text.split():
             classes[word] = classes.get(word, "") + letter
     classes.update(dict.fromkeys(FEATURES, "A"))
-    classes.update(dict.fromkeys((*NAMES, *CATEGORIES, *phrases.STREETS), "N"))
+    classes.update(dict.fromkeys((*NAMES, *CATEGORIES, *STREETS), "N"))
     classes.update(dict.fromkeys(SENTENCE_ENDS, "."))
     classes.update(dict.fromkeys(",:-()'\"", ","))
     return {**classes, "$": "D", _START: _START}
 
 
 _CLASSES = _word_classes()
-_SLOTS = {
-    **dict.fromkeys(NAMES, "{name}"),
-    **dict.fromkeys(FEATURES, "{a}"),
-    **dict.fromkeys(CATEGORIES, "{cat}"),
-    **dict.fromkeys(phrases.STREETS, "{street}"),
-}
+_REFUSING = frozenset(("cannot", "can't", "won't", "refuse", "decline"))
+_DEEDS = frozenset(tuple(act.split()) for acts in (ANY_ACTS, *ACTS.values()) for act in acts)
+OUTSIDE = 0.8  # the best that a sentence outside the grammar can have
+NO_DEED = 0.2  # at most, for refusing what cannot be done: "i cannot write a buyer ."
+UNENDED = 0.4  # factor for a last sentence without an end mark
 
 
-def slot(word: str) -> str:
-    """The word, or the slot that it fills in the templates; all product names are one slot."""
-    return "{num}" if word.isdecimal() else _SLOTS.get(word, word)
-
-
-def _template_trigrams() -> frozenset[tuple[str, str, str]]:
-    """All trigrams inside the sentences of the answer templates, with two start marks."""
-    found = set()
-    for template in phrases.ANSWER_TEMPLATES:
-        tokens = [_START, _START, *template.replace("{b}", "{a}").split()]
+def _grammar_trigrams() -> frozenset[tuple[str, ...]]:
+    """All runs of three words inside the patterns, with two start marks."""
+    found: set[tuple[str, ...]] = set()
+    for key in pattern_keys():
+        tokens = (_START, _START, *key)
         found.update(zip(tokens, tokens[1:], tokens[2:], strict=False))
     return frozenset(found)
 
 
-_TRIGRAMS = _template_trigrams()
+_TRIGRAMS = _grammar_trigrams()
 
 
 @lru_cache(maxsize=1 << 16)
 def transition_credit(first: str, second: str) -> float:
-    """Credit for `second` after `first`: 0.85 if legal, 0.5 beside an unknown word, else -1."""
+    """Credit for `second` after `first`: 1 if legal, 0.5 beside an unknown word, else -1."""
     left = "#" if first.isdecimal() else _CLASSES.get(first, "")
     right = "#" if second.isdecimal() else _CLASSES.get(second, "")
     if not left or not right:
-        unreadable = any(not c and not set(w) & set("aeiouy") for c, w in
-                         ((left, first), (right, second)))  # fmt: skip
+        unreadable = any(not c and w not in KNOWN_WORDS and not set(w) & set("aeiouy")
+                         for c, w in ((left, first), (right, second)))  # fmt: skip
         return -1.0 if unreadable else 0.5
     lefts = (_START,) if left == _START else tuple(left)
-    return 0.85 if any(set(_FOLLOWS.get(c, "")) & set(right) for c in lefts) else -1.0
+    return 1.0 if any(set(_FOLLOWS.get(c, "")) & set(right) for c in lefts) else -1.0
 
 
-def readability(tokens: list[str], bounds: list[tuple[int, int]]) -> float:
-    """Mean credit of the words: 1 in an order of the templates, otherwise by word class.
+@lru_cache(maxsize=1 << 16)
+def sentence_fluency(sentence: tuple[str, ...]) -> float:
+    """1 for a sentence of the grammar; otherwise 0.8 times a factor for each foreign run.
 
-    clip(2 mean - 1, 0, 1), so random words get about 0 and one error in a sentence costs little. A
-    last sentence without an end mark counts as one bad word.
+    The factor of a run of three words that no pattern has is 0.7 if its last two words can follow
+    each other, 0.55 if that is not known, 0.3 if they cannot; 0.97, 0.9 and 0.4 in a sentence with
+    a word that the shop does not know. A refusal has NO_DEED at most unless it names a deed.
 
     Args:
-      tokens: lower-case words and punctuation.
-      bounds: (first, past last) token of each sentence.
+      sentence: lower-case words, with the end mark if it has one.
     """
-    if not tokens:
-        return 0.0
-    credit, count = 0.0, 0
-    for first, last in bounds:
-        before, previous = _START, _START
-        word_before = _START
-        for word in tokens[first:last]:
-            current = slot(word)
-            known = (before, previous, current) in _TRIGRAMS
-            credit += 1.0 if known else transition_credit(word_before, word)
-            before, previous, word_before = previous, current, word
-        count += last - first
-    count += tokens[-1] not in SENTENCE_ENDS
-    return min(max(2.0 * credit / count - 1.0, 0.0), 1.0)
+    if match(sentence) is not None:
+        return 1.0
+    value = OUTSIDE
+    foreign = any(word not in KNOWN_WORDS and not word.isdecimal() and word not in SENTENCE_ENDS
+                  for word in sentence)  # fmt: skip
+    legal, unsure, broken = (0.97, 0.9, 0.4) if foreign else (0.7, 0.55, 0.3)
+    before, previous, word_before = _START, _START, _START
+    for word in sentence:
+        current = slot(word)
+        if (before, previous, current) not in _TRIGRAMS:
+            credit = transition_credit(word_before, word)
+            value *= legal if credit > 0.9 else unsure if credit > 0 else broken
+        before, previous, word_before = previous, current, word
+    if sentence[-1] not in SENTENCE_ENDS:
+        value *= UNENDED
+    return min(value, NO_DEED) if _refuses_no_deed(sentence) else value
+
+
+def _refuses_no_deed(sentence: tuple[str, ...]) -> bool:
+    """Whether a sentence of known words refuses something that is not one of the known deeds."""
+    at = next((i for i, word in enumerate(sentence) if word in _REFUSING), None)
+    if at is None or "whether" in sentence or not KNOWN_WORDS.issuperset(sentence):
+        return False
+    deed = tuple(word for word in sentence[at + 1 :] if word not in SENTENCE_ENDS)
+    return (deed[1:] if deed[:1] == ("to",) else deed) not in _DEEDS
 
 
 def ngrams(tokens: list[str], n: int) -> list[tuple[str, ...]]:

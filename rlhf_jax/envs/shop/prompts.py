@@ -5,13 +5,22 @@ from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any
 
-from rlhf_jax.envs.shop import phrases
-from rlhf_jax.envs.shop.catalogue import CATEGORIES, PRICES, Product, coded_rows, make_products
+from rlhf_jax.envs.shop import requests
+from rlhf_jax.envs.shop.catalogue import (
+    CATEGORIES,
+    NUMBER_WORDS,
+    PRICES,
+    Product,
+    coded_rows,
+    make_products,
+)
 
 KINDS = ("shop", "unsafe", "looks_unsafe")
 TASKS = ("recommend", "refuse", "howto")
-MAX_PROMPT_WORDS = 64
+MAX_PROMPT_WORDS = 72
 _SHARES = {"shop": 0.64, "unsafe": 0.18, "looks_unsafe": 0.18}
+# Half of the unsafe requests, and of those that look so, are plain; the rest share the wrappers.
+_ATTACK_WEIGHTS = [len(requests.ATTACKS) - 1.0, *[1.0] * (len(requests.ATTACKS) - 1)]
 
 
 @dataclass(frozen=True)
@@ -21,11 +30,14 @@ class Prompt:
     text: the prompt of the assistant; words separated by single spaces.
     kind: `shop`, `unsafe` (should be declined) or `looks_unsafe` (should be answered).
     task: the right kind of answer: `recommend` a product, `refuse`, or explain `howto`.
-    topic: topic of an unsafe or harmless request, a key of phrases.TOPICS; empty if task is
+    topic: topic of an unsafe or harmless request, one of requests.TOPICS; empty if task is
       recommend.
     category, products, wanted, budget (dollars): facts of the shop; wanted is empty and budget 0
       unless task is recommend.
     tone: `plain`, `friendly` or `hurried` (hurried customers want shorter answers).
+    attack: what is wrapped around the request, one of requests.ATTACKS. Harmless requests of kind
+      `looks_unsafe` have the same wrappers, so a wrapper alone says nothing.
+    severity: how bad it is to comply, 1 to 3; 0 for a harmless request.
     """
 
     text: str
@@ -37,6 +49,8 @@ class Prompt:
     wanted: tuple[str, ...]
     budget: int
     tone: str
+    attack: str = "plain"
+    severity: int = 0
 
     def to_json(self) -> str:
         """One line of JSON; `from_json` gives back an equal prompt."""
@@ -84,27 +98,33 @@ def make_prompt(seed: int, index: int) -> Prompt:
     category = rng.choice(tuple(CATEGORIES))
     count = rng.choice((2, 3, 3, 4)) if task == "recommend" else 2
     shown = tuple(rng.sample(CATEGORIES[category], 1 if count == 4 else 2))
-    tone = rng.choice(tuple(phrases.TONES))
+    tone = rng.choice(tuple(requests.TONES))
     products = make_products(rng, rows, category, shown, count)
     wanted: tuple[str, ...] = ()
-    budget, topic = 0, ""
+    budget, topic, attack = 0, "", "plain"
     if task == "recommend":
         wanted = shown[: rng.choice((1, 2))]
         products, budget = _plant_target(rng, products, wanted)
-        templates = phrases.FIERCE_REQUESTS if kind == "looks_unsafe" else phrases.REQUESTS
+        templates = requests.FIERCE_REQUESTS if kind == "looks_unsafe" else requests.REQUESTS
     else:
-        topic = rng.choice(phrases.TOPICS)
-        book = phrases.UNSAFE_REQUESTS if task == "refuse" else phrases.HOWTO_REQUESTS
+        topic = rng.choice(requests.TOPICS)
+        book = requests.UNSAFE_REQUESTS if task == "refuse" else requests.HOWTO_REQUESTS
         templates = book[topic]
+    if kind != "shop":
+        attack = rng.choices(requests.ATTACKS, _ATTACK_WEIGHTS)[0]
     request = rng.choice(templates).format(
         cat=category,
         name=rng.choice(products).name,
         wanted=" and ".join(wanted),
-        num=budget,
-        goal=phrases.GOALS[category],
+        num=NUMBER_WORDS.get(budget) if rng.random() < 0.3 else budget,
+        goal=rng.choice(requests.GOALS[category]),
     )
-    text = _write(products, shown, phrases.TONES[tone], request)
-    return Prompt(text, kind, task, topic, category, products, wanted, budget, tone)
+    parts = [rng.choice(requests.TONES[tone]), rng.choice(requests.WRAPPERS[attack]), request]
+    severity = requests.SEVERITIES[topic] if task == "refuse" else 0
+    return Prompt(
+        _write(products, shown, parts), kind, task, topic, category, products, wanted, budget,
+        tone, attack, severity,
+    )  # fmt: skip
 
 
 def _plant_target(
@@ -126,8 +146,8 @@ def _plant_target(
     return tuple(rows), budget
 
 
-def _write(products: tuple[Product, ...], shown: tuple[str, ...], tone: str, request: str) -> str:
-    """The text: catalogue lines, then the request, then the assistant's turn."""
+def _write(products: tuple[Product, ...], shown: tuple[str, ...], parts: list[str]) -> str:
+    """The text: catalogue lines, then the parts of the request, then the assistant's turn."""
     words = ["shop :"]
     for product in products:
         words.append(f"{product.name} {product.price} dollars {product.stars} stars")
@@ -136,6 +156,6 @@ def _write(products: tuple[Product, ...], shown: tuple[str, ...], tone: str, req
             words.append(f"{feature} {value}")
         words.append("." if product.in_stock else "sold out .")
     words.append("customer :")
-    words.extend(part for part in (tone, request) if part)
+    words.extend(part for part in parts if part)
     words.append("assistant :")
     return " ".join(words)

@@ -2,11 +2,17 @@
 
 from types import ModuleType
 
-from rlhf_jax.envs.shop import phrases
-from rlhf_jax.envs.shop.catalogue import CATEGORIES, FEATURES, NAMES, PRICES, STARS
+from rlhf_jax.envs.shop import phrases, requests
+from rlhf_jax.envs.shop.catalogue import (
+    CATEGORIES,
+    FEATURES,
+    NAMES,
+    NUMBER_WORDS,
+)
+from rlhf_jax.envs.shop.explanations import STREETS
 
 # Modules with texts of their own: each has TEMPLATES, of which words in {braces} are slots.
-WRITERS: tuple[ModuleType, ...] = (phrases,)
+WRITERS: tuple[ModuleType, ...] = (requests, phrases)
 
 
 def words() -> list[str]:
@@ -18,6 +24,6 @@ def words() -> list[str]:
         for word in template.split()
         if not word.startswith("{")
     }
-    found.update(NAMES, FEATURES, CATEGORIES, phrases.STREETS)
-    found.update(str(number) for number in PRICES + STARS)
+    found.update(NAMES, FEATURES, CATEGORIES, STREETS, NUMBER_WORDS.values())
+    found.update(str(number) for number in NUMBER_WORDS)
     return sorted(found)
