@@ -2,17 +2,19 @@
 
 from types import ModuleType
 
-from rlhf_jax.envs.shop import phrases, requests
-from rlhf_jax.envs.shop.catalogue import (
-    CATEGORIES,
-    FEATURES,
-    NAMES,
-    NUMBER_WORDS,
-)
-from rlhf_jax.envs.shop.explanations import STREETS
+from rlhf_jax.envs.shop import critiques, outcomes, phrases, spurious, turns, users, voices
+from rlhf_jax.envs.shop.catalogue import CATEGORIES, FEATURES, NAMES, PRICES, STARS
 
 # Modules with texts of their own: each has TEMPLATES, of which words in {braces} are slots.
-WRITERS: tuple[ModuleType, ...] = (requests, phrases)
+WRITERS: tuple[ModuleType, ...] = (
+    phrases,
+    voices,
+    turns,
+    critiques,
+    outcomes,
+    users,
+    spurious,
+)
 
 
 def words() -> list[str]:
@@ -24,6 +26,6 @@ def words() -> list[str]:
         for word in template.split()
         if not word.startswith("{")
     }
-    found.update(NAMES, FEATURES, CATEGORIES, STREETS, NUMBER_WORDS.values())
-    found.update(str(number) for number in NUMBER_WORDS)
+    found.update(NAMES, FEATURES, CATEGORIES, phrases.STREETS)
+    found.update(str(number) for number in PRICES + STARS)
     return sorted(found)
