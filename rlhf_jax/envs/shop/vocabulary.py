@@ -2,11 +2,29 @@
 
 from types import ModuleType
 
-from rlhf_jax.envs.shop import phrases
+from rlhf_jax.envs.shop import (
+    comparisons,
+    drills,
+    formats,
+    phrases,
+    principles,
+    reviews,
+    sums,
+    weather,
+)
 from rlhf_jax.envs.shop.catalogue import CATEGORIES, FEATURES, NAMES, PRICES, STARS
 
 # Modules with texts of their own: each has TEMPLATES, of which words in {braces} are slots.
-WRITERS: tuple[ModuleType, ...] = (phrases,)
+WRITERS: tuple[ModuleType, ...] = (
+    phrases,
+    comparisons,
+    drills,
+    formats,
+    principles,
+    reviews,
+    sums,
+    weather,
+)
 
 
 def words() -> list[str]:
