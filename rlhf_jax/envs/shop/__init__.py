@@ -3,6 +3,9 @@
 `make_prompt(seed, index)` gives a request, `sample_answer` a base-corpus answer to it, and
 `score(prompt, text)` what any text is worth. Everything is plain Python on the host. Texts and
 scores stay the same while WORLD_VERSION does; `world_hash` tells if they do.
+
+Tasks beside the assistant's, each with its truth: drills and general text, sums in steps, long
+comparisons, principles, summaries of reviews, and the formats of judges and tools.
 """
 
 from rlhf_jax.envs.shop.answers import MAX_ANSWER_WORDS as MAX_ANSWER_WORDS
@@ -10,6 +13,15 @@ from rlhf_jax.envs.shop.answers import ideal_answer as ideal_answer
 from rlhf_jax.envs.shop.answers import ideal_variant as ideal_variant
 from rlhf_jax.envs.shop.answers import split_words as split_words
 from rlhf_jax.envs.shop.axes import Reason as Reason
+from rlhf_jax.envs.shop.comparisons import Comparison as Comparison
+from rlhf_jax.envs.shop.comparisons import comparison_answer as comparison_answer
+from rlhf_jax.envs.shop.comparisons import comparison_prompt as comparison_prompt
+from rlhf_jax.envs.shop.comparisons import score_comparison as score_comparison
+from rlhf_jax.envs.shop.drills import Drill as Drill
+from rlhf_jax.envs.shop.drills import drill as drill
+from rlhf_jax.envs.shop.drills import probe as probe
+from rlhf_jax.envs.shop.drills import probe_right as probe_right
+from rlhf_jax.envs.shop.general import general_text as general_text
 from rlhf_jax.envs.shop.judges import GROUPS as GROUPS
 from rlhf_jax.envs.shop.judges import cycle_utilities as cycle_utilities
 from rlhf_jax.envs.shop.judges import group_prefs as group_prefs
@@ -22,6 +34,9 @@ from rlhf_jax.envs.shop.modes import mode_answer as mode_answer
 from rlhf_jax.envs.shop.modes import mode_shares as mode_shares
 from rlhf_jax.envs.shop.modes import sample_answer as sample_answer
 from rlhf_jax.envs.shop.modes import sample_mode as sample_mode
+from rlhf_jax.envs.shop.principles import PRINCIPLES as PRINCIPLES
+from rlhf_jax.envs.shop.principles import Principle as Principle
+from rlhf_jax.envs.shop.principles import principle_labels as principle_labels
 from rlhf_jax.envs.shop.prompts import KINDS as KINDS
 from rlhf_jax.envs.shop.prompts import MAX_PROMPT_WORDS as MAX_PROMPT_WORDS
 from rlhf_jax.envs.shop.prompts import Prompt as Prompt
@@ -31,6 +46,11 @@ from rlhf_jax.envs.shop.reading import Remark as Remark
 from rlhf_jax.envs.shop.requests import ATTACKS as ATTACKS
 from rlhf_jax.envs.shop.requests import SEVERITIES as SEVERITIES
 from rlhf_jax.envs.shop.requests import TOPICS as TOPICS
+from rlhf_jax.envs.shop.reviews import FEATURE_NAMES as FEATURE_NAMES
+from rlhf_jax.envs.shop.reviews import ReviewTask as ReviewTask
+from rlhf_jax.envs.shop.reviews import review_task as review_task
+from rlhf_jax.envs.shop.reviews import summary as summary
+from rlhf_jax.envs.shop.reviews import summary_features as summary_features
 from rlhf_jax.envs.shop.scorer import AXES as AXES
 from rlhf_jax.envs.shop.scorer import GOLD_WEIGHTS as GOLD_WEIGHTS
 from rlhf_jax.envs.shop.scorer import Score as Score
@@ -38,6 +58,11 @@ from rlhf_jax.envs.shop.scorer import score as score
 from rlhf_jax.envs.shop.styles import STYLES as STYLES
 from rlhf_jax.envs.shop.styles import style_shares as style_shares
 from rlhf_jax.envs.shop.styles import style_utilities as style_utilities
-from rlhf_jax.envs.shop.vocabulary import words as words
+from rlhf_jax.envs.shop.sum_steps import SumScore as SumScore
+from rlhf_jax.envs.shop.sum_steps import SumTask as SumTask
+from rlhf_jax.envs.shop.sum_steps import score_sum as score_sum
+from rlhf_jax.envs.shop.sums import sum_answer as sum_answer
+from rlhf_jax.envs.shop.sums import sum_task as sum_task
 from rlhf_jax.envs.shop.version import WORLD_VERSION as WORLD_VERSION
 from rlhf_jax.envs.shop.version import world_hash as world_hash
+from rlhf_jax.envs.shop.vocabulary import words as words

@@ -2,11 +2,29 @@
 
 from types import ModuleType
 
-from rlhf_jax.envs.shop import critiques, outcomes, phrases, spurious, turns, users, voices
-from rlhf_jax.envs.shop.catalogue import CATEGORIES, FEATURES, NAMES, PRICES, STARS
+from rlhf_jax.envs.shop import (
+    comparisons,
+    critiques,
+    drills,
+    formats,
+    outcomes,
+    phrases,
+    principles,
+    requests,
+    reviews,
+    spurious,
+    sums,
+    turns,
+    users,
+    voices,
+    weather,
+)
+from rlhf_jax.envs.shop.catalogue import CATEGORIES, FEATURES, NAMES, NUMBER_WORDS
+from rlhf_jax.envs.shop.explanations import STREETS
 
 # Modules with texts of their own: each has TEMPLATES, of which words in {braces} are slots.
 WRITERS: tuple[ModuleType, ...] = (
+    requests,
     phrases,
     voices,
     turns,
@@ -14,6 +32,13 @@ WRITERS: tuple[ModuleType, ...] = (
     outcomes,
     users,
     spurious,
+    comparisons,
+    drills,
+    formats,
+    principles,
+    reviews,
+    sums,
+    weather,
 )
 
 
@@ -26,6 +51,6 @@ def words() -> list[str]:
         for word in template.split()
         if not word.startswith("{")
     }
-    found.update(NAMES, FEATURES, CATEGORIES, phrases.STREETS)
-    found.update(str(number) for number in PRICES + STARS)
+    found.update(NAMES, FEATURES, CATEGORIES, STREETS, NUMBER_WORDS.values())
+    found.update(str(number) for number in NUMBER_WORDS)
     return sorted(found)

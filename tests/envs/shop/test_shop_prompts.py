@@ -36,7 +36,7 @@ def test_index_out_of_range_is_refused(index):
 
 def test_length_words_and_spacing(prompts):
     vocabulary = set(shop.words())
-    assert len(vocabulary) == len(shop.words()) <= 400
+    assert len(vocabulary) == len(shop.words()) <= 700
     lengths = [len(shop.split_words(prompt.text)) for prompt in prompts]
     assert shop.MAX_PROMPT_WORDS <= 64
     assert 50 < max(lengths) <= shop.MAX_PROMPT_WORDS
