@@ -19,10 +19,10 @@ from rlhf_jax.envs.shop.answers import (
     best_product,
     ideal_answer,
     product_fit,
-    sample_answer,
     split_words,
 )
 from rlhf_jax.envs.shop.catalogue import FEATURES
+from rlhf_jax.envs.shop.modes import sample_answer
 from rlhf_jax.envs.shop.outcomes import named_products
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
 from rlhf_jax.envs.shop.scorer import AXES, Score, score

@@ -10,8 +10,11 @@ used and their failures counted.
 
 from collections.abc import Mapping
 
-from rlhf_jax.envs.shop.answers import ideal_answer, sample_answer
+from rlhf_jax.envs.shop.answers import (
+    ideal_answer,
+)
 from rlhf_jax.envs.shop.catalogue import FEATURES, NAMES
+from rlhf_jax.envs.shop.modes import sample_answer
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
 from rlhf_jax.envs.shop.scorer import AXES, GOLD_WEIGHTS, score
 

@@ -16,8 +16,11 @@ Departs: products, claims and prices are those of the shop, and a customer may s
 from dataclasses import dataclass, replace
 from random import Random
 
-from rlhf_jax.envs.shop.answers import best_product, sample_answer
+from rlhf_jax.envs.shop.answers import (
+    best_product,
+)
 from rlhf_jax.envs.shop.catalogue import Product
+from rlhf_jax.envs.shop.modes import sample_answer
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
 from rlhf_jax.envs.shop.scorer import Score, score
 

@@ -14,8 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlhf_jax.envs.shop.answers import best_product, sample_answer
+from rlhf_jax.envs.shop.answers import (
+    best_product,
+)
 from rlhf_jax.envs.shop.catalogue import NAMES
+from rlhf_jax.envs.shop.modes import sample_answer
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
 from rlhf_jax.envs.shop.scorer import Score, score
 

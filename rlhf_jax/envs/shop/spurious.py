@@ -15,7 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from rlhf_jax.envs.shop.answers import MAX_ANSWER_WORDS, ideal_answer, sample_answer, split_words
+from rlhf_jax.envs.shop.answers import (
+    MAX_ANSWER_WORDS,
+    ideal_answer,
+    split_words,
+)
+from rlhf_jax.envs.shop.modes import sample_answer
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
 from rlhf_jax.envs.shop.scorer import score
 

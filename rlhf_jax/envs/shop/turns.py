@@ -16,7 +16,12 @@ Reference: Liu et al. 2025, "A simple 'try again' can elicit multi-turn LLM reas
 from dataclasses import dataclass
 from random import Random
 
-from rlhf_jax.envs.shop.answers import MAX_ANSWER_WORDS, ideal_answer, sample_answer, split_words
+from rlhf_jax.envs.shop.answers import (
+    MAX_ANSWER_WORDS,
+    ideal_answer,
+    split_words,
+)
+from rlhf_jax.envs.shop.modes import sample_answer
 from rlhf_jax.envs.shop.outcomes import named_products
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
 from rlhf_jax.envs.shop.scorer import Score, score

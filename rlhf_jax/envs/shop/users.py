@@ -21,8 +21,12 @@ from random import Random
 
 import numpy as np
 
-from rlhf_jax.envs.shop.answers import MAX_ANSWER_WORDS, sample_answer, split_words
+from rlhf_jax.envs.shop.answers import (
+    MAX_ANSWER_WORDS,
+    split_words,
+)
 from rlhf_jax.envs.shop.judges import GROUPS, group_shares
+from rlhf_jax.envs.shop.modes import sample_answer
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
 from rlhf_jax.envs.shop.scorer import AXES, score
 
