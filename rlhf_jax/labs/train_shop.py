@@ -53,7 +53,7 @@ def drill_text(seed: int, index: int) -> dict[str, str]:
     if index % 3 == 2:
         return {"prompt": "", "answer": shop.general_text(seed, index)}
     found = shop.drill(seed, index)
-    return {"prompt": found.prompt, "answer": found.answer}
+    return {"prompt": found.question, "answer": found.answer}
 
 
 def ideal_text(seed: int, index: int) -> dict[str, str]:
