@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -170,7 +170,7 @@ def main(out: tyro.conf.Positional[Path], config: Config, *, resume: bool = Fals
 
 if __name__ == "__main__":
     try:
-        sys.exit(tyro.cli(main))
+        sys.exit(tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
