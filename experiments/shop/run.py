@@ -44,7 +44,8 @@ def run(config: Config, job: Run) -> Outcome:
 
     run_stage(job, "pairs", lambda stage: label(stage.run, tools, sft))
     train, heldout = (
-        open_pairs(job.out / "data", f"shop_pairs_{split}", split) for split in ("train", "heldout")
+        list(open_pairs(job.out / "data", f"shop_pairs_{split}", split))
+        for split in ("train", "heldout")
     )
     reward = run_stage(
         job,
