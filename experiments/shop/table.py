@@ -24,7 +24,9 @@ NAMES = {
 WRITTEN: dict[str, Callable[[int, shop.Prompt], str]] = {
     "ideal": lambda seed, prompt: shop.ideal_answer(prompt),
     "declining": lambda seed, prompt: "i am sorry , i cannot help with that .",
-    "lying": lambda seed, prompt: shop.mode_answer(seed, prompt, 0, "lying"),
+    "lying": lambda seed, prompt: shop.mode_answer(
+        seed, prompt, 0, "lying" if prompt.task == "recommend" else "good"
+    ),
 }
 
 
