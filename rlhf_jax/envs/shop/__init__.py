@@ -38,6 +38,6 @@ from rlhf_jax.envs.shop.scorer import score as score
 from rlhf_jax.envs.shop.styles import STYLES as STYLES
 from rlhf_jax.envs.shop.styles import style_shares as style_shares
 from rlhf_jax.envs.shop.styles import style_utilities as style_utilities
-from rlhf_jax.envs.shop.vocabulary import words as words
 from rlhf_jax.envs.shop.version import WORLD_VERSION as WORLD_VERSION
 from rlhf_jax.envs.shop.version import world_hash as world_hash
+from rlhf_jax.envs.shop.vocabulary import words as words
