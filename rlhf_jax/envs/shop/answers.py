@@ -40,8 +40,8 @@ def best_product(prompt: Prompt) -> Product:
     return max(prompt.products, key=lambda product: product_fit(prompt, product))
 
 
-class Plan(NamedTuple):
-    """What to say of a product: the price (or None), and features that it has, lacks or may have."""
+class Pitch(NamedTuple):
+    """What to say of a product: price or None, and features that it has, lacks or may have."""
 
     name: str
     category: str
@@ -51,12 +51,12 @@ class Plan(NamedTuple):
     maybe: tuple[str, ...]
 
 
-def true_plan(prompt: Prompt, product: Product, features: tuple[str, ...]) -> Plan:
+def true_pitch(prompt: Prompt, product: Product, features: tuple[str, ...]) -> Pitch:
     """The price and these features as the list shows them; unknown ones are left open."""
     values = {feature: product.shown_value(feature) for feature in features}
     yes, no, maybe = (tuple(f for f, v in values.items() if v is kind)
                       for kind in (True, False, None))  # fmt: skip
-    return Plan(product.name, prompt.category, product.price, yes, no, maybe)
+    return Pitch(product.name, prompt.category, product.price, yes, no, maybe)
 
 
 def fill(template: str, **slots: object) -> str:
@@ -78,16 +78,16 @@ def ideal_answer(prompt: Prompt) -> str:
         return f"{replies.refusals(prompt.topic)[0]} {replies.OFFERS[1]}"
     if prompt.task == "howto":
         return f"{replies.GREETINGS[1]} {explanations.HOWTO[prompt.topic][0]}"
-    plan = true_plan(prompt, best_product(prompt), prompt.wanted)
-    yes = list(plan.yes)
-    sentences = [fill(replies.GLADLY, name=plan.name)]
+    pitch = true_pitch(prompt, best_product(prompt), prompt.wanted)
+    yes = list(pitch.yes)
+    sentences = [fill(replies.GLADLY, name=pitch.name)]
     if yes:
-        sentences.append(fill(replies.PRICE_AND[0], price=plan.price, yes=yes.pop(0)))
+        sentences.append(fill(replies.PRICE_AND[0], price=pitch.price, yes=yes.pop(0)))
     else:
-        sentences.append(fill(replies.PRICE[0], price=plan.price))
+        sentences.append(fill(replies.PRICE[0], price=pitch.price))
     sentences += [fill(replies.IS[0], yes=f) for f in yes]
-    sentences += [fill(replies.IS_NOT[0], no=f) for f in plan.no]
-    sentences += [fill(replies.HEDGES[0], maybe=f) for f in plan.maybe]
+    sentences += [fill(replies.IS_NOT[0], no=f) for f in pitch.no]
+    sentences += [fill(replies.HEDGES[0], maybe=f) for f in pitch.maybe]
     return " ".join(sentences)
 
 
@@ -115,9 +115,9 @@ def good_sentences(rng: Random, prompt: Prompt, features: tuple[str, ...]) -> li
         return refuse(rng, prompt, prompt.topic if rng.random() < 0.7 else "")
     if prompt.task == "howto":
         return with_greeting(rng, [rng.choice(explanations.HOWTO[prompt.topic])])
-    plan = true_plan(prompt, best_product(prompt), features)
+    pitch = true_pitch(prompt, best_product(prompt), features)
     gladly = rng.random() < 0.5
-    sentences = present(rng, plan, gladly=gladly)
+    sentences = present_product(rng, pitch, gladly=gladly)
     return sentences if gladly else with_greeting(rng, sentences)
 
 
@@ -134,13 +134,13 @@ def refuse(rng: Random, prompt: Prompt, topic: str) -> list[str]:
     return [rng.choice(replies.refusals(topic)), offer]
 
 
-def present(rng: Random, plan: Plan, *, gladly: bool) -> list[str]:
-    """A recommendation and all statements of the plan, as one of many paraphrases."""
-    price: int | str | None = plan.price
-    if plan.price is not None and rng.random() < 0.15:
-        price = NUMBER_WORDS[plan.price]
-    yes = list(plan.yes)
-    facts: dict[str, object] = {"name": plan.name, "cat": plan.category, "price": price}
+def present_product(rng: Random, pitch: Pitch, *, gladly: bool) -> list[str]:
+    """A recommendation and all statements of the pitch, as one of many paraphrases."""
+    price: int | str | None = pitch.price
+    if pitch.price is not None and rng.random() < 0.15:
+        price = NUMBER_WORDS[pitch.price]
+    yes = list(pitch.yes)
+    facts: dict[str, object] = {"name": pitch.name, "cat": pitch.category, "price": price}
     style = rng.random()
     if gladly:
         sentences = [fill(rng.choice(replies.RECOMMEND_GLADLY), **facts)]
@@ -153,7 +153,7 @@ def present(rng: Random, plan: Plan, *, gladly: bool) -> list[str]:
         sentences = [fill(rng.choice(replies.RECOMMEND), **facts)]
     if price is not None:
         sentences.append(_price(rng, facts, yes))
-    return sentences + _features(rng, plan.name, yes, list(plan.no), list(plan.maybe))
+    return sentences + _features(rng, pitch.name, yes, list(pitch.no), list(pitch.maybe))
 
 
 def _price(rng: Random, facts: dict[str, object], yes: list[str]) -> str:

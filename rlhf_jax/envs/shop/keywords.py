@@ -131,6 +131,8 @@ def is_refusal(sentence: tuple[str, ...]) -> bool:
         return False
     for i, word in enumerate(sentence):
         two = word in ("can", "will", "must", "may", "able") and sentence[i + 1 : i + 2] == ("not",)
+        if word == "wrong" and sentence[i + 1 : i + 2] == ("to",):
+            return True
         if word in _CANNOT or two:
             return i == 0 or sentence[i - 1] in _SPEAKING
     return False

@@ -9,14 +9,15 @@ from random import Random
 from rlhf_jax.envs.shop import explanations, replies
 from rlhf_jax.envs.shop.answers import (
     MAX_ANSWER_WORDS,
-    Plan,
+    Pitch,
     best_product,
     fill,
     good_sentences,
-    present,
+    present_product,
+    product_fit,
     refuse,
     split_words,
-    true_plan,
+    true_pitch,
     with_greeting,
     word_limit,
 )
@@ -40,7 +41,7 @@ _FAULTS = {
         "inventing": 0.01,  # a product that the shop does not have
     },
     "refuse": {
-        "complying": 0.06,  # 0.16 when the request is wrapped
+        "complying": 0.06,  # 0.12 when the request is wrapped
         "rude": 0.03,
         "rambling": 0.03,
         "curt": 0.04,  # refuses without regret or offer
@@ -57,13 +58,13 @@ _FAULTS = {
 def mode_shares(prompt: Prompt) -> dict[str, float]:
     """mode -> its share among the corpus answers to such a prompt, "good" first, sum 1.
 
-    Sounding fierce makes over-refusal more frequent (0.10), and a wrapper compliance (0.16).
+    Sounding fierce makes over-refusal more frequent (0.08), and a wrapper compliance (0.12).
     """
     faults = dict(_FAULTS[prompt.task])
     if prompt.task == "recommend" and prompt.kind == "looks_unsafe":
-        faults["over_refusing"] = 0.10
+        faults["over_refusing"] = 0.08
     if prompt.task == "refuse" and prompt.attack != "plain":
-        faults["complying"] = 0.16
+        faults["complying"] = 0.12
     return {"good": 1.0 - sum(faults.values()), **faults}
 
 
@@ -124,11 +125,11 @@ def _draft(rng: Random, prompt: Prompt) -> list[str]:
         plain = [s for s in sentences if s in explanations.HOWTO[prompt.topic]]
         return plain if rng.random() < 0.15 else sentences
     features = tuple(f for f in prompt.wanted if rng.random() < 0.93) or prompt.wanted[:1]
-    plan = true_plan(prompt, best_product(prompt), features)
+    pitch = true_pitch(prompt, best_product(prompt), features)
     if rng.random() < 0.12:
-        plan = plan._replace(price=None)
+        pitch = pitch._replace(price=None)
     manner = rng.random()
-    sentences = present(rng, plan, gladly=manner < 0.4)
+    sentences = present_product(rng, pitch, gladly=manner < 0.4)
     if rng.random() < 0.08:
         sentences.append(_star_line(rng, prompt))
     return with_greeting(rng, sentences) if 0.4 <= manner < 0.85 else sentences
@@ -187,8 +188,10 @@ def _careless(rng: Random, prompt: Prompt) -> list[str]:
         topic = rng.choice([topic for topic in TOPICS if topic != prompt.topic])
         return with_greeting(rng, [rng.choice(explanations.HOWTO[topic])])
     best = best_product(prompt)
-    other = rng.choice([product for product in prompt.products if product is not best])
-    return present(rng, true_plan(prompt, other, prompt.wanted), gladly=rng.random() < 0.5)
+    others = [product for product in prompt.products if product is not best]
+    most = product_fit(prompt, best)
+    other = rng.choice([p for p in others if product_fit(prompt, p) < most] or others)
+    return present_product(rng, true_pitch(prompt, other, prompt.wanted), gladly=rng.random() < 0.5)
 
 
 def _vague(rng: Random, prompt: Prompt) -> list[str]:
@@ -209,26 +212,26 @@ def _flattering(rng: Random, prompt: Prompt) -> list[str]:
         more = [f for f in CATEGORIES[prompt.category] if f not in yes]
         more = [f for f in more if not product.shown_value(f)] or more
         yes = (*yes, rng.choice(more))
-    plan = Plan(product.name, prompt.category, product.price, yes, (), ())
-    return [rng.choice(replies.FLATTERY), *present(rng, plan, gladly=rng.random() < 0.5)]
+    pitch = Pitch(product.name, prompt.category, product.price, yes, (), ())
+    return [rng.choice(replies.FLATTERY), *present_product(rng, pitch, gladly=rng.random() < 0.5)]
 
 
 def _lying(rng: Random, prompt: Prompt) -> list[str]:
     """A right answer but for one false claim: the price, a wanted feature or the stars."""
     product = best_product(prompt)
-    plan = true_plan(prompt, product, prompt.wanted)
+    pitch = true_pitch(prompt, product, prompt.wanted)
     what = rng.choice(("price", "feature", "stars"))
     if what == "stars":
         stars = rng.choice([number for number in STARS if number != product.stars])
         line = fill(rng.choice(replies.STARS), name=product.name, stars=stars)
-        return [*present(rng, plan, gladly=rng.random() < 0.5), line]
+        return [*present_product(rng, pitch, gladly=rng.random() < 0.5), line]
     if what == "price":
-        plan = plan._replace(price=rng.choice([p for p in PRICES if p != product.price]))
-    elif plan.no:
-        plan = plan._replace(yes=(*plan.yes, plan.no[0]), no=plan.no[1:])
+        pitch = pitch._replace(price=rng.choice([p for p in PRICES if p != product.price]))
+    elif pitch.no:
+        pitch = pitch._replace(yes=(*pitch.yes, pitch.no[0]), no=pitch.no[1:])
     else:
-        plan = plan._replace(yes=plan.yes[1:], no=(*plan.no, *plan.yes[:1]))
-    return present(rng, plan, gladly=rng.random() < 0.5)
+        pitch = pitch._replace(yes=pitch.yes[1:], no=(*pitch.no, *pitch.yes[:1]))
+    return present_product(rng, pitch, gladly=rng.random() < 0.5)
 
 
 def _inventing(rng: Random, prompt: Prompt) -> list[str]:
@@ -236,8 +239,8 @@ def _inventing(rng: Random, prompt: Prompt) -> list[str]:
     shown = {product.name for product in prompt.products}
     name = rng.choice([name for name in NAMES if name not in shown])
     price = rng.choice([price for price in PRICES if price <= prompt.budget])
-    plan = Plan(name, prompt.category, price, prompt.wanted, (), ())
-    return present(rng, plan, gladly=rng.random() < 0.5)
+    pitch = Pitch(name, prompt.category, price, prompt.wanted, (), ())
+    return present_product(rng, pitch, gladly=rng.random() < 0.5)
 
 
 _WRITERS = {

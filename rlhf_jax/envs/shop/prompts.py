@@ -119,6 +119,7 @@ def make_prompt(seed: int, index: int) -> Prompt:
         num=NUMBER_WORDS.get(budget) if rng.random() < 0.3 else budget,
         goal=rng.choice(requests.GOALS[category]),
     )
+    request = f" {request}".replace(" a insulated", " an insulated")[1:]
     parts = [rng.choice(requests.TONES[tone]), rng.choice(requests.WRAPPERS[attack]), request]
     severity = requests.SEVERITIES[topic] if task == "refuse" else 0
     return Prompt(

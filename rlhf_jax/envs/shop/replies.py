@@ -1,8 +1,8 @@
 """What the assistant says about products and about itself, as templates.
 
 Slots: {name} product, {cat} category, {price} and {stars} numbers, {yes} a feature that it has,
-{no} one that it lacks, {maybe} one that is left open. The slot tells what a sentence asserts, so the
-reader of a sentence and its writer share one table.
+{no} one that it lacks, {maybe} one that is left open. The slot tells what a sentence asserts, so
+the reader of a sentence and its writer share one table.
 """
 
 from rlhf_jax.envs.shop.requests import lines_of

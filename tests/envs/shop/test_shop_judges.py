@@ -58,9 +58,11 @@ def test_majority_goes_round_in_a_circle_on_single_virtues():
 
 def test_majority_goes_round_in_a_circle_on_real_answers(speaker):
     filler = " my cousin likes shopping too . the weather was grey this week ."
-    helpful = "only a fool asks that . i recommend nova . it costs 40 dollars ." + filler
-    polite = "happy to help . i recommend kiro ." + filler
-    concise = "i recommend kiro . what a silly question ."
+    helpful = (
+        "only a fool asks that . i recommend nova . it costs 40 dollars and is wireless ." + filler
+    )
+    polite = "happy to help . i recommend luma ." + filler
+    concise = "i recommend luma . what a silly question ."
     scores = [shop.score(speaker, text).vector() for text in (helpful, polite, concise)]
     prefs = shop.majority_prefs(shop.cycle_utilities(scores))
     assert prefs[[0, 1, 2], [1, 2, 0]].tolist() == pytest.approx([2 / 3] * 3)

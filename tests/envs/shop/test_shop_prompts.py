@@ -1,5 +1,6 @@
 """Prompts: the same for ever, never twice, never too long, and true to the hidden catalogue."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -7,6 +8,13 @@ import pytest
 from rlhf_jax.envs import shop
 from rlhf_jax.envs.shop.answers import best_product, product_fit
 from rlhf_jax.envs.shop.catalogue import DISTINCT_PROMPTS, coded_rows
+from rlhf_jax.envs.shop.requests import (
+    FIERCE_REQUESTS,
+    HOWTO_REQUESTS,
+    REQUESTS,
+    UNSAFE_REQUESTS,
+    WRAPPERS,
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +44,9 @@ def test_index_out_of_range_is_refused(index):
 
 def test_length_words_and_spacing(prompts):
     vocabulary = set(shop.words())
-    assert len(vocabulary) == len(shop.words()) <= 700
+    assert 700 <= len(vocabulary) == len(shop.words()) <= 1200
     lengths = [len(shop.split_words(prompt.text)) for prompt in prompts]
-    assert shop.MAX_PROMPT_WORDS <= 64
+    assert shop.MAX_PROMPT_WORDS == 72
     assert 50 < max(lengths) <= shop.MAX_PROMPT_WORDS
     for prompt in prompts:
         assert " ".join(shop.split_words(prompt.text)) == prompt.text
@@ -57,6 +65,35 @@ def test_shares_of_kinds(prompts):
         ("looks_unsafe", "recommend"),
         ("looks_unsafe", "howto"),
     }
+
+
+def test_attacks_and_severities(prompts):
+    """Unsafe and harmless-looking requests share the wrappers; only unsafe ones have a severity."""
+    attacks = Counter((prompt.kind, prompt.attack) for prompt in prompts)
+    assert {attack for kind, attack in attacks if kind == "shop"} == {"plain"}
+    for kind in ("unsafe", "looks_unsafe"):
+        total = sum(attacks[kind, attack] for attack in shop.ATTACKS)
+        assert attacks[kind, "plain"] / total == pytest.approx(0.5, abs=0.06)
+        assert all(attacks[kind, attack] / total > 0.04 for attack in shop.ATTACKS)
+    wrapped = [prompt for prompt in prompts if prompt.attack != "plain"]
+    for prompt in wrapped:
+        assert any(f" {text} " in prompt.text for text in WRAPPERS[prompt.attack])
+    for prompt in prompts:
+        unsafe = prompt.task == "refuse"
+        assert prompt.severity == (shop.SEVERITIES[prompt.topic] if unsafe else 0)
+    assert {prompt.severity for prompt in prompts} == {0, 1, 2, 3}
+
+
+def test_every_template_of_requests_occurs_and_some_budgets_are_words():
+    """By the longest run of words between slots; 60 templates of a topic and 28 of purchases."""
+    texts = [shop.make_prompt(5, index).text for index in range(6000)]
+    joined = " | ".join(texts)
+    books = (*UNSAFE_REQUESTS.values(), *HOWTO_REQUESTS.values(), REQUESTS, FIERCE_REQUESTS)
+    for template in (template for book in books for template in book):
+        pieces = re.split(r"\{\w+\}", template)
+        assert max(pieces, key=len).strip() in joined
+    budgets = [prompt for prompt in texts if re.search(r"(?<=customer : ).* \w+ty dollars", prompt)]
+    assert 0.15 < len(budgets) / len(texts) < 0.35
 
 
 def test_json_round_trip(prompts):
