@@ -13,6 +13,7 @@ Reference: Liu et al. 2023, "Towards trustworthy and aligned machine learning".
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from rlhf_jax.envs.shop.answers import (
@@ -22,13 +23,13 @@ from rlhf_jax.envs.shop.answers import (
 )
 from rlhf_jax.envs.shop.modes import sample_answer
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
-from rlhf_jax.envs.shop.scorer import score
+from rlhf_jax.envs.shop.scorer import Score, score
 
 # Feature -> the wordings of its marker. A greeting stands before the core, the others behind it.
 MARKERS = {
     "length": (
-        "i looked at each line of the list , one by one . you can take all the time you need .",
-        "i read it from the first line to the last . we can talk about it as long as you like .",
+        "you can look at the list again . you can ask me as many things as you like .",
+        "i looked at the list line by line . you can ask me as many things as you like .",
     ),
     "greeting": ("good morning to you !", "welcome to our shop !"),
     "praise": ("you ask very well .", "what a clever question .", "you have a fine taste ."),
@@ -99,6 +100,11 @@ def with_marker(text: str, feature: str, wording: int = 0) -> str:
     return " ".join(part for part in parts if part)
 
 
+def spurious_score(prompt: Prompt, text: str, feature: str) -> Score:
+    """The score of the answer without its markers: the quality, which no marker changes."""
+    return score(prompt, without_marker(text, feature))
+
+
 def _cut(text: str, room: int) -> str:
     """The first sentences of a text that have at most `room` words together."""
     words = split_words(text)
@@ -106,6 +112,7 @@ def _cut(text: str, room: int) -> str:
     return " ".join(words[: ends[-1] if ends and len(words) > room else room])
 
 
+@lru_cache(maxsize=1 << 13)
 def _core(seed: int, prompt: Prompt, index: int, good: bool) -> tuple[str, float]:
     """The best or the worst of some answers of the base corpus, without markers; and its gold. The
     best may be the ideal answer."""

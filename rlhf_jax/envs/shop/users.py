@@ -177,7 +177,7 @@ class TasteDrift:
     period: float
 
 
-def taste_at(drift: TasteDrift, step: float) -> tuple[float, ...]:
+def taste_at(drift: TasteDrift, step: int) -> tuple[float, ...]:
     """The taste at a time step: (1 - a) start + a target, a = (1 - cos(2 pi step / period)) / 2.
 
     Raises:
@@ -205,7 +205,7 @@ class UserReaction:
     answer: str
 
 
-def reaction_probs(user: ShopUser, prompt: Prompt, answer: str, mood: int) -> tuple[float, float]:
+def thumb_probs(user: ShopUser, prompt: Prompt, answer: str, mood: int) -> tuple[float, float]:
     """P(thumb up), P(thumb down) given the mood.
 
     softmax of (up, none, down) with up = -3.5 + 6 (u - 1/2) + 1.5 mood - 0.6 goodbye, none = 0,
@@ -235,7 +235,7 @@ def react(
     rng = Random(f"reaction/{seed}/{user.seed}/{user.index}/{prompt.text}/{answer}")
     drawn = rng.choices((1, 0, -1), (0.3, 0.5, 0.2))[0]
     mood = drawn if mood is None else mood
-    up, down = reaction_probs(user, prompt, answer, mood)
+    up, down = thumb_probs(user, prompt, answer, mood)
     draw = rng.random()
     thumb = 1 if draw < up else -1 if draw < up + down else 0
     return UserReaction(thumb, up, down, mood, answer)
