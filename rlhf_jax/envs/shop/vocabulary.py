@@ -5,6 +5,7 @@ from types import ModuleType
 from rlhf_jax.envs.shop import (
     comparisons,
     drills,
+    errands,
     formats,
     phrases,
     principles,
@@ -19,6 +20,7 @@ WRITERS: tuple[ModuleType, ...] = (
     phrases,
     comparisons,
     drills,
+    errands,
     formats,
     principles,
     reviews,
