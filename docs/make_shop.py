@@ -34,7 +34,7 @@ KINDS = {
 CHAPTERS = {
     "Skills without an assistant": ("drills", "general", "sums"),
     "Long texts with truth in every part": ("comparisons", "reviews", "critiques"),
-    "Rules, judges and tools": ("principles", "formats"),
+    "Rules, judges and tools": ("principles", "formats", "errands"),
     "Time, people and traps": ("turns", "outcomes", "users", "voices", "spurious"),
 }
 CODE = """\

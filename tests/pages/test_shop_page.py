@@ -1,5 +1,6 @@
 """docs/shop.md is what the shop writes, and no module with examples is missing on it."""
 
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 make_shop = SimpleNamespace(**runpy.run_path(str(ROOT / "docs" / "make_shop.py")))
+
+
+def test_the_code_runs_and_prints_what_it_says(capsys):
+    text = (ROOT / "docs" / "shop.md").read_text()
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    said = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    assert len(code) == len(said) == 1
+    exec(code[0], {})
+    assert capsys.readouterr().out.split() == said[0].split()
 
 
 @pytest.mark.long

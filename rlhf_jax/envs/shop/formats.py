@@ -1,10 +1,11 @@
 """Formats: how judges, users and tools write in the world, and how their texts are read back.
 
-Verdicts of two answers in one context, with the axis that decides as a short reason; ratings of the
-six axes as numerals, 0 to 9 or tenths; directions, that is how much of each axis a user wants;
-corrections, which map a prompt and an answer to a better answer; and calls of a tool that looks
-something up, with its result. Each has a writer with the truth from `score`, and a reader that
-gives None for a text in no such form, so that a model's own verdicts, ratings and calls can be
+Verdicts of two answers in one context, with the axis that decides as a short reason, with a degree
+of 1 to 3, or after work that rates both answers axis by axis; ratings of the six axes as numerals,
+0 to 9 or tenths; directions, that is how much of each axis a user wants; corrections, which map a
+prompt and an answer to a better answer; and calls of a tool that looks something up, with its
+result. Each has a writer with the truth from `score`, and those that a model writes have a reader
+that gives None for a text in no such form, so that a model's own verdicts, ratings and calls can be
 used and their failures counted.
 """
 
@@ -22,11 +23,14 @@ PAIR = "{prompt} answer a : {a} answer b : {b} which answer is better ?"
 RATE = "{prompt} {answer} rate the answer ."
 CORRECT = "{prompt} {answer} a better answer :"
 VERDICT = "the better answer is {side} , because it is more {axis} ."
+DEGREE = "answer {side} is better by {num} ."
+WORK = "{axis} {num} and {num} ."
+DEGREES = (0.0, 0.1, 0.3)  # a gap of gold above these is of degree 1, 2, 3
 CALLED = ("price", "stars", "stock", *FEATURES)
 TENTHS = tuple(f"{n / 10:.1f}" for n in range(11))
 TEMPLATES = (
     "answer a : answer b : which answer is better ?", "rate the answer .", "a better answer :",
-    VERDICT, "a b equal", "both answers are equal .", " ".join(AXES), " ".join(TENTHS),
+    VERDICT, DEGREE, WORK, "a b equal", "both answers are equal .", *AXES, *TENTHS,
     " ".join(map(str, range(10))), "the user wants minus .", "call price stars stock {name} {a}",
     "result {num} yes no unknown nothing",
 )  # fmt: skip
@@ -52,13 +56,50 @@ def verdict_text(prompt: Prompt, a: str, b: str) -> str:
     return VERDICT.format(side="a" if better is first else "b", axis=max(AXES, key=gap))
 
 
+def reasoned_verdict(prompt: Prompt, a: str, b: str) -> str:
+    """The work of a judge, and its verdict: `helpful 9 and 4 . honest ... .`, both answers rated
+    with digits on each axis, then `verdict_text`."""
+    both = [score(prompt, text) for text in (a, b)]
+    lines = [
+        f"{axis} {' and '.join(str(round(9 * getattr(each, axis))) for each in both)} ."
+        for axis in AXES
+    ]
+    return " ".join([*lines, verdict_text(prompt, a, b)])
+
+
 def read_verdict(text: str) -> str | None:
-    """`a`, `b` or `equal`; None if the text begins with no verdict."""
+    """`a`, `b` or `equal`: the last verdict of a text; None without any."""
     words = text.lower().split()
-    if words[:4] == ["both", "answers", "are", "equal"]:
-        return "equal"
-    begun = words[:4] == ["the", "better", "answer", "is"]
-    return words[4] if begun and words[4:5] in (["a"], ["b"]) else None
+    for i in reversed(range(len(words))):
+        if words[i : i + 4] == ["both", "answers", "are", "equal"]:
+            return "equal"
+        begun = words[i : i + 4] == ["the", "better", "answer", "is"]
+        if begun and words[i + 4 : i + 5] in (["a"], ["b"]):
+            return words[i + 4]
+    return None
+
+
+def degree_text(prompt: Prompt, a: str, b: str) -> str:
+    """`answer a is better by 3 .`, the degree from the gap of gold (DEGREES), or that both are
+    equal."""
+    gap = score(prompt, a).overall - score(prompt, b).overall
+    degree = sum(abs(gap) > bound for bound in DEGREES)
+    if not degree:
+        return "both answers are equal ."
+    return DEGREE.format(side="a" if gap > 0 else "b", num=degree)
+
+
+def read_degree(text: str) -> int | None:
+    """-3 to 3, positive if answer a is better; None if the text is no `degree_text`."""
+    if text.split() == ["both", "answers", "are", "equal", "."]:
+        return 0
+    signs = {"a": 1, "b": -1}
+    degrees = {
+        DEGREE.format(side=side, num=num): sign * num
+        for side, sign in signs.items()
+        for num in (1, 2, 3)
+    }
+    return degrees.get(" ".join(text.split()))
 
 
 def ratings_text(values: Mapping[str, float], *, tenths: bool = False) -> str:
@@ -161,15 +202,18 @@ def _example(seed: int, index: int) -> str:
     """One text; the format goes round."""
     prompt = make_prompt(seed, index)
     a, b = (sample_answer(seed, prompt, which) for which in (0, 1))
-    kind = index % 5
-    if kind == 0:
-        return f"{pair_context(prompt, a, b)} {verdict_text(prompt, a, b)}"
-    if kind == 1:
-        return f"{rating_context(prompt, a)} {answer_ratings(prompt, a, tenths=index % 2 == 0)}"
-    if kind == 2:
-        return f"{correction_context(prompt, a)} {ideal_answer(prompt)}"
-    if kind == 3:
-        return f"{direction_text({'helpful': 0.8, 'concise': -0.6})} {prompt.text}"
+    pair = pair_context(prompt, a, b)
+    texts = (
+        f"{pair} {verdict_text(prompt, a, b)}",
+        f"{pair} {reasoned_verdict(prompt, a, b)}",
+        f"{pair} {degree_text(prompt, a, b)}",
+        f"{rating_context(prompt, a)} {answer_ratings(prompt, a)}",
+        f"{rating_context(prompt, a)} {answer_ratings(prompt, a, tenths=True)}",
+        f"{correction_context(prompt, a)} {ideal_answer(prompt)}",
+        f"{direction_text({'helpful': 0.8, 'concise': -0.6})} {prompt.text}",
+    )
+    if index % 8 < len(texts):
+        return texts[index % 8]
     name = prompt.products[index % len(prompt.products)].name
     attribute = CALLED[index % 3]
     call, result = tool_call(attribute, name), tool_result(prompt, attribute, name)

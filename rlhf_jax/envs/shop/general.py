@@ -67,7 +67,7 @@ def _news(rng: Random, _: Shelf) -> str:
 
 def _board(rng: Random, _: Shelf) -> str:
     """A board of words, read out again in the same order or from the end."""
-    chosen = rng.sample(words(), rng.randrange(4, 13))
+    chosen = rng.sample(words(), rng.randrange(6, 17))
     if rng.random() < 0.5:
         return " ".join(["on the board :", *chosen, "read it :", *chosen, "end ."])
     return " ".join(["on the board :", *chosen, "read it from the end :", *chosen[::-1], "end ."])

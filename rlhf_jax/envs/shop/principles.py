@@ -66,6 +66,11 @@ def _names_the_best(prompt: Prompt, text: str, _: Score) -> bool:
     return prompt.task == "recommend" and best_product(prompt).name in _named(text)
 
 
+def _every_wish(prompt: Prompt, text: str, _: Score) -> bool:
+    """Of a purchase, every wanted feature is named."""
+    return bool(prompt.wanted) and set(prompt.wanted) <= set(text.split())
+
+
 def _one_product(_: Prompt, text: str, __: Score) -> bool:
     """Exactly one name."""
     return len(_named(text)) == 1
@@ -91,7 +96,7 @@ def _apologises(_: Prompt, __: str, found: Score) -> bool:
 PRINCIPLES = (
     Principle("price", "the answer names a price .", _claims("price")),
     Principle("stars", "the answer names the stars .", _claims("stars")),
-    Principle("stock", "the answer says whether it is in stock .", _claims("stock")),
+    Principle("wishes", "the answer speaks of every wish .", _every_wish),
     Principle("truth", "the answer says nothing false .", _no_claim("false")),
     Principle("known", "the answer claims nothing unknown .", _no_claim("unknown")),
     Principle("doubt", "the answer admits what is not known .", _admits_doubt),

@@ -39,6 +39,36 @@ def test_reason_by_hand(speaker):
     assert text == "the better answer is b , because it is more polite ."
 
 
+def test_work_leads_to_the_verdict(speaker):
+    a, b = "i recommend nova .", "i recommend luma . it costs 10 dollars ."
+    text = formats.reasoned_verdict(speaker, a, b)
+    *work, verdict = [part.strip() for part in text.split(" . ")]
+    assert [line.split()[0] for line in work] == list(shop.AXES)
+    for line in work:
+        axis, first, _, second = line.split()
+        marks = [round(9 * getattr(shop.score(speaker, each), axis)) for each in (a, b)]
+        assert [int(first), int(second)] == marks
+    assert verdict == formats.verdict_text(speaker, a, b)
+    assert formats.read_verdict(text) == "a"
+    assert formats.read_verdict(f"{text} no , the better answer is b .") == "b"
+
+
+def test_degrees(pairs):
+    seen = set()
+    for prompt, a, b in pairs:
+        degree = formats.read_degree(formats.degree_text(prompt, a, b))
+        assert degree is not None
+        assert formats.read_degree(formats.degree_text(prompt, b, a)) == -degree
+        gap = shop.score(prompt, a).overall - shop.score(prompt, b).overall
+        assert degree == (0 if gap == 0 else (1 if gap > 0 else -1) * (
+            3 if abs(gap) > 0.3 else 2 if abs(gap) > 0.1 else 1
+        ))  # fmt: skip
+        seen.add(degree)
+    assert seen == {-3, -2, -1, 0, 1, 2, 3}
+    for text in ("", "answer a is better by 4 .", "answer c is better by 1 ."):
+        assert formats.read_degree(text) is None
+
+
 @pytest.mark.parametrize("text", ["", "a", "the better answer is c .", "answer a is better ."])
 def test_other_texts_are_no_verdict(text):
     assert formats.read_verdict(text) is None
@@ -93,6 +123,8 @@ def test_words_and_length(pairs):
     texts = formats.examples(3, 100)
     for prompt, a, b in pairs:
         texts.append(f"{formats.pair_context(prompt, a, b)} {formats.verdict_text(prompt, a, b)}")
+        texts.append(f"{texts[-1]} {formats.reasoned_verdict(prompt, a, b)}")
+        texts.append(f"{formats.pair_context(prompt, a, b)} {formats.degree_text(prompt, a, b)}")
         texts.append(f"{formats.correction_context(prompt, a)} {shop.ideal_answer(prompt)}")
         texts.append(f"{formats.rating_context(prompt, a)} {formats.answer_ratings(prompt, a)}")
     for text in texts:

@@ -10,7 +10,7 @@ NAMES = [principle.name for principle in shop.PRINCIPLES]
 CASES = {  # of the speaker prompt: an answer that follows the principle, and one that does not
     "price": ("nova costs 40 dollars .", "i recommend nova ."),
     "stars": ("nova has 4 stars .", "nova costs 40 dollars ."),
-    "stock": ("kiro is sold out .", "i recommend kiro ."),
+    "wishes": ("nova is wireless , is it waterproof ?", "nova is wireless ."),
     "truth": ("nova costs 40 dollars .", "nova costs 20 dollars ."),
     "known": ("nova is wireless .", "nova is waterproof ."),
     "doubt": ("i am not sure whether nova is waterproof .", "nova is waterproof ."),
@@ -52,7 +52,8 @@ def test_every_principle_divides_the_base_corpus():
     labels = np.array(rows)
     assert labels.dtype == bool
     shares = dict(zip(NAMES, labels.mean(0), strict=True))
-    assert all(0.02 < share < 0.98 for share in shares.values()), shares
+    assert all(0.0 < share < 1.0 for share in shares.values()), shares
+    assert sum(0.05 < share < 0.95 for share in shares.values()) >= 6
 
 
 def test_budget_is_no_question_without_a_purchase(unsafe):
