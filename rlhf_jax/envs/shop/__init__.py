@@ -4,11 +4,10 @@
 `score(prompt, text)` what any text is worth. Everything is plain Python on the host. Texts and
 scores stay the same while WORLD_VERSION does; `world_hash` tells if they do.
 
-Tasks beside the assistant's, each with its truth: drills and general text, sums in steps, long
+Around one answer there are dialogues (`turns`), critiques, what a customer does with an answer
+(`outcomes`), users with tastes of their own, voices without a best one, and spurious features.
+Beside the assistant's tasks, each with its truth: drills and general text, sums in steps, long
 comparisons, principles, summaries of reviews, and the formats of judges and tools.
-`score(prompt, text)` what any text is worth. Around one answer there are dialogues (`turns`),
-critiques, what a customer does with an answer (`outcomes`), users with tastes of their own, voices
-without a best one, and spurious features. Everything is plain Python on the host.
 """
 
 from rlhf_jax.envs.shop.answers import MAX_ANSWER_WORDS as MAX_ANSWER_WORDS

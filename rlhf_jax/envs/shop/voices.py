@@ -18,9 +18,13 @@ from random import Random
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rlhf_jax.envs.shop.answers import best_product, ideal_answer, sample_answer
+from rlhf_jax.envs.shop.answers import (
+    best_product,
+    ideal_answer,
+)
 from rlhf_jax.envs.shop.catalogue import PRICES
 from rlhf_jax.envs.shop.judges import CYCLE, group_prefs
+from rlhf_jax.envs.shop.modes import sample_answer
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
 from rlhf_jax.envs.shop.scorer import Score, score
 
