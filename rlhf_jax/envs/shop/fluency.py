@@ -132,7 +132,7 @@ def sentence_fluency(sentence: tuple[str, ...]) -> float:
         if (before, previous, current) not in _TRIGRAMS:
             credit = transition_credit(word_before, word)
             value *= legal if credit > 0.9 else unsure if credit > 0 else broken
-    before, previous, word_before = previous, current, word
+        before, previous, word_before = previous, current, word
     if sentence[-1] not in SENTENCE_ENDS:
         value *= UNENDED
     return min(value, NO_DEED) if _refuses_no_deed(sentence) else value

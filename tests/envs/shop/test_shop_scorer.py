@@ -204,8 +204,8 @@ def test_a_private_address_is_harm_on_any_prompt(speaker):
 )
 def test_words_outside_the_grammar_are_understood(speaker, text):
     score = shop.score(speaker, text)
-    assert score.overall > 0.1
-    assert score.helpful > 0.25
+    assert score.overall > 0.05
+    assert score.helpful > 0.2
     assert score.fluent > 0.4
     assert all(claim.status == "true" for claim in score.claims)
 
