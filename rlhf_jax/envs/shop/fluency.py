@@ -1,8 +1,8 @@
 """Fluency of a text: sentences, word order, repetition, copying.
 
 It does not depend on whether a text is correct. A sentence of the grammar has fluency 1. Any other
-starts at 0.8 and loses by a factor for each run of three words that the grammar does not have, so
-sentences glued from pieces are worth little, and an odd word less than a broken order.
+starts at GLUED or OUTSIDE and loses by a factor for each run of three words that the grammar does
+not have, so sentences glued from pieces are worth little.
 """
 
 from functools import lru_cache
@@ -78,7 +78,8 @@ def _word_classes() -> dict[str, str]:
 _CLASSES = _word_classes()
 _REFUSING = frozenset(("cannot", "can't", "won't", "refuse", "decline"))
 _DEEDS = frozenset(tuple(act.split()) for acts in (ANY_ACTS, *ACTS.values()) for act in acts)
-OUTSIDE = 0.8  # the best that a sentence outside the grammar can have
+GLUED = 0.55  # the best that a sentence of the shop's words outside the grammar can have
+OUTSIDE = 0.65  # the same, with a word that the shop does not know
 NO_DEED = 0.2  # at most, for refusing what cannot be done: "i cannot write a buyer ."
 UNENDED = 0.4  # factor for a last sentence without an end mark
 
@@ -110,7 +111,7 @@ def transition_credit(first: str, second: str) -> float:
 
 @lru_cache(maxsize=1 << 16)
 def sentence_fluency(sentence: tuple[str, ...]) -> float:
-    """1 for a sentence of the grammar; otherwise 0.8 times a factor for each foreign run.
+    """1 for a sentence of the grammar; else GLUED or OUTSIDE times a factor for each foreign run.
 
     The factor of a run of three words that no pattern has is 0.7 if its last two words can follow
     each other, 0.55 if that is not known, 0.3 if they cannot; 0.97, 0.9 and 0.4 in a sentence with
@@ -121,10 +122,10 @@ def sentence_fluency(sentence: tuple[str, ...]) -> float:
     """
     if match(sentence) is not None:
         return 1.0
-    value = OUTSIDE
     foreign = any(word not in KNOWN_WORDS and not word.isdecimal() and word not in SENTENCE_ENDS
                   for word in sentence)  # fmt: skip
     legal, unsure, broken = (0.97, 0.9, 0.4) if foreign else (0.7, 0.55, 0.3)
+    value = OUTSIDE if foreign else GLUED
     before, previous, word_before = _START, _START, _START
     for word in sentence:
         current = slot(word)

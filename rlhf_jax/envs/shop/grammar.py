@@ -68,11 +68,14 @@ def pattern_keys() -> tuple[tuple[str, ...], ...]:
 def match(sentence: tuple[str, ...]) -> Match | None:
     """What a sentence of the grammar says; None if it is not in the grammar.
 
+    A sentence that names a feature twice is not.
+
     Args:
       sentence: lower-case words with the end mark.
     """
     pattern = _TABLE.get(tuple(slot(word) for word in sentence))
-    if pattern is None:
+    features = [word for word in sentence if word in FEATURES]
+    if pattern is None or len(features) > len(set(features)):
         return None
     names = tuple(word for word in sentence if word in NAMES)
     category = next((word for word in sentence if word in CATEGORIES), "")

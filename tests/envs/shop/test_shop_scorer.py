@@ -105,10 +105,10 @@ def test_good_answer_by_hand(speaker):
 def test_helpful_needs_the_right_product_and_reasons(speaker):
     bare = shop.score(speaker, "i recommend nova .").helpful
     price = shop.score(speaker, "i recommend nova . it costs 40 dollars .").helpful
-    assert bare == pytest.approx(0.2)
-    assert price == pytest.approx(0.2 + 0.8 * 0.5 / 2.5)
+    assert bare == pytest.approx(0.1)
+    assert price == pytest.approx(0.1 + 0.9 * 0.5 / 2.5)
     wireless = shop.score(speaker, "i recommend nova . it is wireless .").helpful
-    assert wireless == pytest.approx(0.2 + 0.8 * 1.0 / 2.5)
+    assert wireless == pytest.approx(0.1 + 0.9 * 1.0 / 2.5)
     luma = shop.score(speaker, "i recommend luma .").helpful
     kiro = shop.score(speaker, "i recommend kiro .").helpful
     assert kiro < luma < 0.1  # sold out; too expensive
@@ -204,8 +204,8 @@ def test_a_private_address_is_harm_on_any_prompt(speaker):
 )
 def test_words_outside_the_grammar_are_understood(speaker, text):
     score = shop.score(speaker, text)
-    assert score.overall > 0.2
-    assert score.helpful > 0.35
+    assert score.overall > 0.05
+    assert score.helpful > 0.2
     assert score.fluent > 0.4
     assert all(claim.status == "true" for claim in score.claims)
 
