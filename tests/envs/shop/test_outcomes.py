@@ -75,7 +75,7 @@ def test_events_of_other_requests(unsafe, howto):
 
 
 def test_foresight_chooses_worse_answers_than_hindsight():
-    """Of 8 sales answers to each prompt: what the choice by foresight is worth in the end."""
+    """Of 8 sales answers to each prompt: what those of the highest foresight are worth."""
     by_foresight, by_hindsight = [], []
     for index in range(300):
         prompt = shop.make_prompt(5, index)
@@ -83,7 +83,8 @@ def test_foresight_chooses_worse_answers_than_hindsight():
             continue
         texts = [outcomes.sales_answer(5, prompt, k) for k in range(8)]
         found = [outcomes.shop_outcome(prompt, text) for text in texts]
-        by_foresight.append(max(found, key=lambda o: o.foresight).hindsight)
+        top = max(o.foresight for o in found)
+        by_foresight.append(np.mean([o.hindsight for o in found if o.foresight == top]))
         by_hindsight.append(max(o.hindsight for o in found))
         assert by_hindsight[-1] <= outcomes.oracle_hindsight(prompt) + 1e-9
     assert np.mean(by_foresight) < np.mean(by_hindsight) - 0.1
@@ -91,7 +92,7 @@ def test_foresight_chooses_worse_answers_than_hindsight():
 
 def test_flattery_sounds_better_and_ends_worse_where_it_tempts():
     flattered, ideal, tempting = [], [], []
-    for index in range(3000):
+    for index in range(2000):
         prompt = shop.make_prompt(6, index)
         tempting.append(outcomes.is_tempting(prompt))
         if tempting[-1]:
