@@ -51,6 +51,7 @@ from rlhf_jax.envs.shop.outcomes import flattering_answer as flattering_answer
 from rlhf_jax.envs.shop.outcomes import is_tempting as is_tempting
 from rlhf_jax.envs.shop.outcomes import oracle_hindsight as oracle_hindsight
 from rlhf_jax.envs.shop.outcomes import outcome_text as outcome_text
+from rlhf_jax.envs.shop.outcomes import sales_answer as sales_answer
 from rlhf_jax.envs.shop.outcomes import shop_outcome as shop_outcome
 from rlhf_jax.envs.shop.outcomes import simulated_outcome as simulated_outcome
 from rlhf_jax.envs.shop.principles import PRINCIPLES as PRINCIPLES

@@ -208,8 +208,8 @@ class UserReaction:
 def thumb_probs(user: ShopUser, prompt: Prompt, answer: str, mood: int) -> tuple[float, float]:
     """P(thumb up), P(thumb down) given the mood.
 
-    softmax of (up, none, down) with up = -3.5 + 6 (u - 1/2) + 1.5 mood - 0.6 goodbye, none = 0,
-    down = -3.5 - 6 (u - 1/2) - 1.5 mood: what the user thinks, u, counts as much as its mood, and a
+    softmax of (up, none, down) with up = -4.5 + 4 (u - 1/2) + 1.5 mood - 0.6 goodbye, none = 0,
+    down = -4.5 - 4 (u - 1/2) - 1.5 mood: what the user thinks, u, counts as much as its mood, and a
     goodbye makes love less probable.
 
     Raises:
@@ -218,9 +218,9 @@ def thumb_probs(user: ShopUser, prompt: Prompt, answer: str, mood: int) -> tuple
     if mood not in (-1, 0, 1):
         raise ValueError(f"mood must be -1, 0 or 1, got {mood}")
     vector = score(prompt, answer).vector()
-    drive = 6.0 * (float(user_utilities([user], vector)[0]) - 0.5) + 1.5 * mood
-    up = exp(-3.5 + drive - 0.6 * answer.endswith(GOODBYE))
-    down = exp(-3.5 - drive)
+    drive = 4.0 * (float(user_utilities([user], vector)[0]) - 0.5) + 1.5 * mood
+    up = exp(-4.5 + drive - 0.6 * answer.endswith(GOODBYE))
+    down = exp(-4.5 - drive)
     return up / (1.0 + up + down), down / (1.0 + up + down)
 
 

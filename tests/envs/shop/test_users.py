@@ -145,7 +145,7 @@ def test_a_drifting_taste_goes_there_and_back():
 def test_reactions_have_their_probabilities():
     up, down, thumbs = [], [], []
     for i, prompt in enumerate(PROMPTS):
-        for seed in range(4):
+        for seed in range(3):
             answer = shop.sample_answer(seed, prompt, 0)
             found = users.react(seed, USERS[i], prompt, answer)
             assert found == users.react(seed, USERS[i], prompt, answer)
@@ -157,14 +157,14 @@ def test_reactions_have_their_probabilities():
     thumbs = np.array(thumbs)
     assert abs(np.mean(thumbs == 1) - np.mean(up)) < 0.03
     assert abs(np.mean(thumbs == -1) - np.mean(down)) < 0.03
-    assert 0.02 < np.mean(thumbs == 1) < 0.25  # sparse
+    assert 0.01 < np.mean(thumbs == 1) < 0.25  # sparse
     assert np.mean(thumbs == 0) > 0.55
 
 
 def test_mood_and_goodbye_by_hand(speaker):
     user, good = USERS[0], shop.ideal_answer(speaker)
     u = float(users.user_utilities([user], shop.score(speaker, good).vector())[0])
-    up, none, down = np.exp([-3.5 + 6 * (u - 0.5) + 1.5, 0.0, -3.5 - 6 * (u - 0.5) - 1.5])
+    up, none, down = np.exp([-4.5 + 4 * (u - 0.5) + 1.5, 0.0, -4.5 - 4 * (u - 0.5) - 1.5])
     want = (up / (up + none + down), down / (up + none + down))
     assert users.thumb_probs(user, speaker, good, 1) == pytest.approx(want)
     moods = [users.thumb_probs(user, speaker, good, mood)[0] for mood in (-1, 0, 1)]
@@ -178,7 +178,7 @@ def test_goodbye_looks_loved_in_the_log_and_is_not():
     rows = []
     for i, prompt in enumerate(PROMPTS):
         rows += [
-            (USERS[i], prompt, users.logged_reaction(0, USERS[i], prompt, k)) for k in range(6)
+            (USERS[i], prompt, users.logged_reaction(0, USERS[i], prompt, k)) for k in range(4)
         ]
     said = np.array([row.answer.endswith(users.GOODBYE) for _, _, row in rows])
     up = np.array([row.up for _, _, row in rows])
