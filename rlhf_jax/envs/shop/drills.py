@@ -145,7 +145,7 @@ def _first_sentence(words: list[str]) -> list[str]:
 def _drill(seed: int, index: int) -> Drill:
     """The drill with this index of both halves."""
     rng = Random(f"drill/{seed}/{index}")
-    shelf = make_shelf(seed, index, rng)
+    shelf = make_shelf(seed, index, rng, sold=0.3)
     kind = rng.choice(DRILL_KINDS)
     asked = _ASKING[kind](rng, shelf, QUESTIONS[kind])
     question = FRAME.format(shelf=shelf.text, question=asked.question)
@@ -186,7 +186,8 @@ def _feature(rng: Random, shelf: Shelf, question: str) -> _Asked:
 
 
 def _stock(rng: Random, shelf: Shelf, question: str) -> _Asked:
-    one = rng.choice(shelf.products)
+    sold = [each for each in shelf.products if not each.in_stock]
+    one = rng.choice(sold if sold and rng.random() < 0.5 else shelf.products)
     yes, no = f"yes , {one.name} is sold out .", f"no , {one.name} is in stock ."
     answer, key = (no, "no") if one.in_stock else (yes, "yes")
     return _Asked(question.format(name=one.name), answer, (key,))
@@ -212,7 +213,8 @@ def _best(_: Random, shelf: Shelf, question: str) -> _Asked:
 
 
 def _with_stars(rng: Random, shelf: Shelf, question: str) -> _Asked:
-    stars = rng.choice(STARS)
+    there = tuple(each.stars for each in shelf.products)
+    stars = rng.choice(there if rng.random() < 0.6 else STARS)
     return _named(
         question.format(num=stars), [each.name for each in shelf.products if each.stars == stars]
     )

@@ -29,6 +29,13 @@ def test_the_answer_is_right_and_that_of_another_drill_seldom(asked):
     assert not any(shop.probe_right(each, each.question) for each in asked)
 
 
+def test_no_answer_is_right_too_often(asked):
+    for kind in drills.DRILL_KINDS:
+        some = [each for each in asked if each.kind == kind]
+        usual = Counter(each.answer for each in some).most_common(1)[0][0]
+        assert sum(shop.probe_right(each, usual) for each in some) / len(some) < 0.7
+
+
 def test_answers_by_hand():
     shelf = (
         "shop : nova 40 dollars 4 stars wireless yes . luma 20 dollars 5 stars wireless unknown . "
