@@ -16,17 +16,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
-<<<<<<< HEAD
-from rlhf_jax.envs.shop.answers import (
-    MAX_ANSWER_WORDS,
-    ideal_answer,
-    split_words,
-)
+from rlhf_jax.envs.shop.answers import MAX_ANSWER_WORDS, ideal_answer, split_words
 from rlhf_jax.envs.shop.modes import sample_answer
-=======
-from rlhf_jax.envs.shop.answers import MAX_ANSWER_WORDS, ideal_answer, sample_answer, split_words
 from rlhf_jax.envs.shop.outcomes import sales_answer
->>>>>>> life
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
 from rlhf_jax.envs.shop.scorer import Score, score
 
