@@ -76,12 +76,12 @@ class Schedule:
     """
 
     batch_size: int = 16
-    base_rows: int = 90_000
-    base_steps: int = 2000
+    base_rows: int = 80_000
+    base_steps: int = 1600
     ideal_rows: int = 160_000
-    ideal_steps: int = 3500
+    ideal_steps: int = 3600
     sft_rows: int = 60_000
-    sft_steps: int = 1500
+    sft_steps: int = 1200
     learning_rate: float = 0.003
 
     def __post_init__(self):
