@@ -54,7 +54,18 @@ ROOMS = {
         *("hf", "labelling", "sharding", "training", "recipes", "plan", "reports", "serving"),
     },
     "labs": {
-        *("types", "ops", "losses", "algos", "models", "policies", "feedback", "envs", "sampling"),
+        *(
+            "types",
+            "ops",
+            "losses",
+            "algos",
+            "models",
+            "policies",
+            "feedback",
+            "envs",
+            "hf",
+            "sampling",
+        ),
         *("data", "sharding", "training", "recipes"),
     },
 }

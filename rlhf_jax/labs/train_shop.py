@@ -39,7 +39,7 @@ from rlhf_jax.types import Params
 COLUMNS = 256  # of a packed row: three or four prompts with their answers
 
 
-class Part(NamedTuple):
+class TextStage(NamedTuple):
     """A stage: its texts by number, how many of them, and the training."""
 
     text: Callable[[int, int], dict[str, str]]
@@ -91,7 +91,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class ShopModels:
     """seed: of the world, the weights and the order of texts. heldout: prompts to judge by."""
 
     seed: int = 0
@@ -100,13 +100,13 @@ class Config:
     heldout: int = 2048
 
 
-def parts(schedule: Schedule) -> dict[str, Part]:
+def parts(schedule: Schedule) -> dict[str, TextStage]:
     """The stages in their order."""
     rate = schedule.learning_rate
     return {
-        "base": Part(drill_text, schedule.base_rows, schedule.base_steps, rate),
-        "ideal": Part(ideal_text, schedule.ideal_rows, schedule.ideal_steps, rate),
-        "sft": Part(corpus_text, schedule.sft_rows, schedule.sft_steps, rate / 3),
+        "base": TextStage(drill_text, schedule.base_rows, schedule.base_steps, rate),
+        "ideal": TextStage(ideal_text, schedule.ideal_rows, schedule.ideal_steps, rate),
+        "sft": TextStage(corpus_text, schedule.sft_rows, schedule.sft_steps, rate / 3),
     }
 
 
@@ -130,7 +130,7 @@ def train_models(job: Run, lab: LanguageLab, schedule: Schedule) -> dict[str, Pa
     return found
 
 
-def remake(job: Run, config: Config) -> dict[str, float]:
+def remake(job: Run, config: ShopModels) -> dict[str, float]:
     """Trains and ships both models; the means of `competence` that the shipped `sft` reaches."""
     lab = shop_lab(config.size, job.out / "data", seed=config.seed)
     found = train_models(job, lab, config.schedule)
@@ -139,14 +139,16 @@ def remake(job: Run, config: Config) -> dict[str, float]:
     return _means(lab, shipped(lab, "sft", job.out), config)
 
 
-def _means(lab: LanguageLab, params: Params, config: Config) -> dict[str, float]:
+def _means(lab: LanguageLab, params: Params, config: ShopModels) -> dict[str, float]:
     indices = np.array(SPLITS["heldout"][: config.heldout])
     task = shop_task(config.seed)
     found = competence(lab, task, params, indices, world=config.seed)
     return {name: round(float(np.nanmean(values)), 4) for name, values in found.items()}
 
 
-def main(out: tyro.conf.Positional[Path], config: Config, *, resume: bool = False) -> int:
+def train_command(
+    out: tyro.conf.Positional[Path], config: ShopModels, *, resume: bool = False
+) -> int:
     """Remakes the shipped models of the shop in the folder OUT."""
     with (
         stop_on_signals() as stop,
@@ -170,7 +172,7 @@ def main(out: tyro.conf.Positional[Path], config: Config, *, resume: bool = Fals
 
 if __name__ == "__main__":
     try:
-        sys.exit(tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,)))
+        sys.exit(tyro.cli(train_command, config=(tyro.conf.OmitArgPrefixes,)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

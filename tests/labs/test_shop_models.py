@@ -12,7 +12,14 @@ from rlhf_jax.envs import shop
 from rlhf_jax.labs.shop import SPLITS, shop_lab, shop_task
 from rlhf_jax.labs.shop_models import GATES, SHIPPED, competence, ship, shipped
 from rlhf_jax.labs.size import Size
-from rlhf_jax.labs.train_shop import Config, Schedule, corpus_text, drill_text, ideal_text, remake
+from rlhf_jax.labs.train_shop import (
+    Schedule,
+    ShopModels,
+    corpus_text,
+    drill_text,
+    ideal_text,
+    remake,
+)
 from rlhf_jax.training import UserError, open_run
 
 SMALL = Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16)
@@ -70,7 +77,7 @@ def test_texts_of_every_stage_are_words_of_the_world():
 
 def test_remade_models_are_written(tmp_path):
     """And a share of answers that name listed products is known even of a model that knows none."""
-    config = Config(size=SMALL, schedule=SCHEDULE, heldout=16)
+    config = ShopModels(size=SMALL, schedule=SCHEDULE, heldout=16)
     with open_run(tmp_path / "out", slug="train_shop", config=config) as job:
         reached = remake(job, config)
     assert {*GATES} <= {*reached}
