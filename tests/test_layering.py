@@ -54,19 +54,8 @@ ROOMS = {
         *("hf", "labelling", "sharding", "training", "recipes", "plan", "reports", "serving"),
     },
     "labs": {
-        *(
-            "types",
-            "ops",
-            "losses",
-            "algos",
-            "models",
-            "policies",
-            "feedback",
-            "envs",
-            "hf",
-            "sampling",
-        ),
-        *("data", "sharding", "training", "recipes"),
+        *("types", "ops", "losses", "algos", "models", "policies", "feedback", "envs", "sampling"),
+        *("data", "hf", "sharding", "training", "recipes"),
     },
 }
 
