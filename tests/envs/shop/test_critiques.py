@@ -6,7 +6,7 @@ import pytest
 from rlhf_jax.envs import shop
 from rlhf_jax.envs.shop import critiques
 
-PROMPTS = [shop.make_prompt(41, i) for i in range(200)]
+PROMPTS = [shop.make_prompt(41, i) for i in range(100)]
 
 
 @pytest.mark.parametrize(
