@@ -23,6 +23,7 @@ from experiments.shop.claims import (
     way_claims,
 )
 from experiments.shop.report import overoptimisation
+from experiments.shop.seeds import table
 from experiments.shop.table import Method
 from experiments.shop.tools import make_tools
 from rlhf_jax.labs.shop_models import GATES
@@ -156,9 +157,7 @@ def test_the_report_is_one_self_contained_page(whole):
     out, _ = whole
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 9
-    assert (
-        page.count('<div class="answer">') == 12 * 10
-    )  # 12 prompts are held out
+    assert page.count('<div class="answer">') == 12 * 10  # 12 prompts are held out
     assert "http://" not in page
     assert page.count("https://") == page.count("https://arxiv.org/abs/")
 
@@ -268,3 +267,17 @@ def test_the_dtype_is_a_choice(dtype):
 @pytest.mark.parametrize("name", ["default", "quick", "laptop", "pod"])
 def test_every_size_is_valid(name):
     assert isinstance(getattr(shop_config, name)(), shop_config.Config)
+
+
+def test_runs_of_several_seeds_are_one_table():
+    def run_of(gold: float) -> dict:
+        row = {"gold": gold, "axes": {"helpful": gold, "honest": 1.0}, "kl": None, "length": 9.0}
+        claim = {"statement": "a claim", "value": gold, "verdict": "holds"}
+        return {"numbers": {"methods": {"SFT": row}}, "claims": [claim]}
+
+    lines = table([run_of(gold) for gold in (0.4, 0.5, 0.6)])
+    # Student's t: 0.5 +- 4.303 x 0.1 / sqrt(3)
+    assert lines[0].startswith("| SFT | 0.500 [0.252, 0.748] | 0.500")
+    assert lines[1] == "| a claim | 0.500 [0.252, 0.748] | holds, holds, holds |"
+    with pytest.raises(ValueError, match="needs two of them, got 1"):
+        table([run_of(0.5)])

@@ -1,0 +1,59 @@
+"""`python -m experiments.shop.seeds OUT OUT ...`: several runs of shop, one a seed, as one table.
+
+    for seed in 0 1 2; do python -m experiments run shop --seed $seed --out results/shop-$seed; done
+    python -m experiments.shop.seeds results/shop-0 results/shop-1 results/shop-2
+
+The mean over runs, with a 95% interval of Student's t over them: another seed is another world of
+prompts and other draws from the same shipped policy.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlhf_jax.reports.intervals import mean_interval
+
+COLUMNS = ("gold", "helpful", "honest", "kl", "length")
+
+
+def table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each method, then one for each claim with its verdicts.
+
+    Raises:
+      ValueError: fewer than two runs, or runs with other claims.
+    """
+    if len(runs) < 2:
+        raise ValueError(f"an interval over runs needs two of them, got {len(runs)}")
+    claims = [[claim["statement"] for claim in run["claims"]] for run in runs]
+    if any(each != claims[0] for each in claims):
+        raise ValueError("the runs have different claims: run all seeds at one size")
+    lines = []
+    for name in runs[0]["numbers"]["methods"]:
+        rows = [{**row, **row["axes"]} for row in (r["numbers"]["methods"][name] for r in runs)]
+        cells = [_cell([row[column] for row in rows]) for column in COLUMNS]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for i, statement in enumerate(claims[0]):
+        values = [run["claims"][i]["value"] for run in runs]
+        verdicts = ", ".join(run["claims"][i]["verdict"] for run in runs)
+        lines.append(f"| {statement} | {_cell(values)} | {verdicts} |")
+    return lines
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    found = [value for value in values if value is not None]
+    if not found:
+        return ""
+    low, high = mean_interval(found)
+    return f"{np.mean(found):.3f} [{low:.3f}, {high:.3f}]"
+
+
+if __name__ == "__main__":
+    try:
+        read = [json.loads((Path(out) / "summary.json").read_text()) for out in sys.argv[1:]]
+        print("\n".join(table(read)))
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"error: {error}")
