@@ -52,7 +52,7 @@ def run_updates(
 
     turn, back = turns(state.logps)
 
-    def step(_: Array, inside: GameState) -> GameState:
+    def step(_: Array | int, inside: GameState) -> GameState:  # an int where nothing is compiled
         return turn(advance(back(inside))[0])
 
     def segment(state: GameState, length: Array) -> tuple[GameState, Any]:
