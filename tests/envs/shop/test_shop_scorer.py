@@ -36,6 +36,10 @@ def found(prompt, text):
         ("it costs 40 dollars .", []),  # nobody knows what `it` is
         ("nova costs 40 dollars .", [("40 dollars", "nova", "price", 40, "true")]),
         ("nova costs 30 dollars .", [("30 dollars", "nova", "price", 30, "false")]),
+        ("nova costs forty dollars .", [("forty dollars", "nova", "price", 40, "true")]),
+        ("take nova for thirty dollars .", [("thirty dollars", "nova", "price", 30, "false")]),
+        ("nova has four stars .", [("four stars", "nova", "stars", 4, "true")]),
+        ("buyers like nova , it has five stars .", [("five stars", "nova", "stars", 5, "false")]),
         ("Nova is only $40!", [("$40", "nova", "price", 40, "true")]),
         ("nova costs at most 50 dollars .", []),
         ("nova has 4 stars .", [("4 stars", "nova", "stars", 4, "true")]),
