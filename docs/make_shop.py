@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import io
 import re
+import statistics
 import sys
 import textwrap
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from rlhf_jax.envs.shop.catalogue import CATEGORIES
 
 PAGE = Path(__file__).parent / "shop.md"
 SEED, COUNT, WIDTH = 0, 10, 96
+MODE_ANSWERS, MEANS = 200, ("overall", "helpful", "honest")
 REGION = re.compile(r"(<!-- shop: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # Kinds of prompts in the order of the page: (kind, task) -> title.
 KINDS = {
@@ -89,6 +91,28 @@ def prompts() -> str:
     )
 
 
+def modes() -> str:
+    """What each mode of the corpus is worth, and ten answers of each."""
+    found: dict[str, list[tuple[shop.Prompt, str]]] = {mode: [] for mode in shop.MODES}
+    index = 0
+    while any(len(cases) < MODE_ANSWERS for cases in found.values()):
+        prompt = shop.make_prompt(SEED, index)
+        for mode in shop.mode_shares(prompt):
+            if len(found[mode]) < MODE_ANSWERS:
+                found[mode].append((prompt, shop.mode_answer(SEED, prompt, index, mode)))
+        index += 1
+    lines = ["| mode | gold | helpful | honest |", "|---|---|---|---|"]
+    for mode, cases in found.items():
+        scores = [shop.score(*case) for case in cases]
+        means = [statistics.mean(getattr(one, name) for one in scores) for name in MEANS]
+        lines.append(f"| {mode} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+    lines += ["", f"Means of {MODE_ANSWERS} answers.", ""]
+    for mode, cases in found.items():
+        texts = [f"{prompt.text}\n{scored(prompt, mode, text)}" for prompt, text in cases[:COUNT]]
+        lines.append(folded(f"Mode <code>{mode}</code>", texts))
+    return "\n".join(lines)
+
+
 def catalogue() -> str:
     """Categories with their features, and the number of words."""
     lines = ["| category | features |", "|---|---|"]
@@ -134,6 +158,7 @@ REGIONS: dict[str, Callable[[], str]] = {
     "gold": gold,
     "example": example,
     "prompts": prompts,
+    "modes": modes,
     "parts": parts,
 }
 
