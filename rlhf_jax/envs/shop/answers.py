@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from rlhf_jax.envs.shop import explanations, replies
 from rlhf_jax.envs.shop.catalogue import NUMBER_WORDS, Product
+from rlhf_jax.envs.shop.fluency import freshness
 from rlhf_jax.envs.shop.prompts import Prompt
 
 MAX_ANSWER_WORDS = 47  # 48 with the end token
@@ -95,13 +96,14 @@ def ideal_variant(seed: int, prompt: Prompt, index: int) -> str:
     """A paraphrase of the ideal answer, as good in every respect; a function of its arguments.
 
     It settles all that was asked, has one kind sentence, and is short enough for the customer. If a
-    dozen draws are too long it is the ideal answer.
+    dozen draws are too long or repeat themselves it is the ideal answer.
     """
     rng = Random(f"ideal/{seed}/{index}/{prompt.text}")
     for _ in range(12):
         sentences = good_sentences(rng, prompt, prompt.wanted)
-        if sum(len(split_words(sentence)) for sentence in sentences) <= word_limit(prompt):
-            return " ".join(sentences)
+        words = split_words(" ".join(sentences))
+        if len(words) <= word_limit(prompt) and freshness(words) == 1.0:
+            return " ".join(words)
     return ideal_answer(prompt)
 
 

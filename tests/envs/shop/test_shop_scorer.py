@@ -230,8 +230,8 @@ def test_garbling_costs_by_degrees():
         means.append(np.mean(fluent))
     assert means[0] == pytest.approx(1.0)
     assert all(more > less for more, less in pairwise(means))
-    assert 0.2 < means[2] < 0.9
-    assert means[-1] < 0.1
+    assert 0.05 < means[1] < 0.3  # the worst sentence counts
+    assert means[-1] < 0.01
 
 
 def test_hindsight_by_hand(speaker):

@@ -52,7 +52,7 @@ def test_most_prompts_have_a_cycle_among_the_answers_of_the_corpus():
     texts = [[shop.sample_answer(0, p, k) for k in range(12)] for p in prompts]
     utilities = [shop.style_utilities([p] * 12, t) for p, t in zip(prompts, texts, strict=True)]
     prefs = jnp.asarray(shop.group_prefs(np.array(utilities), beta=10.0))
-    assert np.mean(has_cycle(prefs)) > 0.6
+    assert np.mean(has_cycle(prefs)) > 0.5
 
 
 def test_the_base_corpus_is_in_the_middle():
