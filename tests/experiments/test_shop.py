@@ -119,7 +119,7 @@ def test_another_answer_of_sft_goes_no_part_of_the_way():
     methods = {"SFT": method(sft), "DPO": method(sft + 0.5 * (1 - sft)), "PPO": method(again)}
     claims = way_claims(methods, ("DPO", "PPO"), again, ideal)
     assert [claim.verdict for claim in claims] == ["holds", "fails"]
-    np.testing.assert_allclose(claims[0].value, 0.5, atol=1e-9)
+    np.testing.assert_allclose(float(claims[0].value), 0.5, atol=1e-9)
 
 
 def test_declining_everything_is_less_helpful_and_one_lie_less_honest():
