@@ -2,11 +2,19 @@
 
 from types import ModuleType
 
-from rlhf_jax.envs.shop import phrases
+from rlhf_jax.envs.shop import critiques, outcomes, phrases, spurious, turns, users, voices
 from rlhf_jax.envs.shop.catalogue import CATEGORIES, FEATURES, NAMES, PRICES, STARS
 
 # Modules with texts of their own: each has TEMPLATES, of which words in {braces} are slots.
-WRITERS: tuple[ModuleType, ...] = (phrases,)
+WRITERS: tuple[ModuleType, ...] = (
+    phrases,
+    voices,
+    turns,
+    critiques,
+    outcomes,
+    users,
+    spurious,
+)
 
 
 def words() -> list[str]:
