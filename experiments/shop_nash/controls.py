@@ -10,7 +10,7 @@ from experiments.shop_nash.bits import BitCounter, bit_teacher
 from experiments.shop_nash.config import Config
 from experiments.shop_nash.config import Fit as Size
 from experiments.shop_nash.methods import counter_of, plain_adam
-from experiments.shop_nash.world import game_prompts, game_task, make_shares
+from experiments.shop_nash.world import VoiceShares, game_prompts, game_task
 from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.recipes import (
     Fit,
@@ -37,7 +37,7 @@ from rlhf_jax.types import Params
 
 
 def online_rlhf(
-    job: Run, lab: LanguageLab, config: Config, sft: Params, name: str
+    job: Run, lab: LanguageLab, config: Config, sft: Params, shares: VoiceShares, *, name: str
 ) -> tuple[dict[str, Any], int]:
     """Phases of labels, a Bradley-Terry model of all labels so far, and RLOO with KL to SFT.
 
@@ -45,7 +45,6 @@ def online_rlhf(
       {"params": of the last policy, "shares": [phases, N, 4]} and the bits asked for.
     """
     counter, policy = counter_of(config, name), sft
-    shares = make_shares(lab, game_prompts(config))
     records, seen = [], []
     for phase in range(config.control.phases):
         size = config.game.bits // config.control.phases
@@ -144,7 +143,13 @@ def improve_online(
 
 
 def improve_offline(
-    stage: Stage, *, lab: LanguageLab, config: Config, sft: Params, reward: StageResult
+    stage: Stage,
+    lab: LanguageLab,
+    config: Config,
+    sft: Params,
+    shares: VoiceShares,
+    *,
+    reward: StageResult,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """PPO on a Bradley-Terry model of SFT's answers; as `fit_method`, with one point."""
     size, scale = config.control, scale_of(reward.info)
@@ -162,8 +167,9 @@ def improve_offline(
         Fit(plain_adam(size.rate), size.ppo_steps, save_every=500),
         key=stage_key(lab, stage.name),
     )
-    shares = make_shares(lab, game_prompts(config))(params)
-    return {"params": params, "shares": np.asarray(shares)[None]}, {"bits": config.game.bits}
+    return {"params": params, "shares": np.asarray(shares(params))[None]}, {
+        "bits": config.game.bits
+    }
 
 
 def rows_of_prompts(config: Config, steps: int, count: int) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ import optax
 
 from experiments.shop_nash.bits import BitCounter, bit_judge
 from experiments.shop_nash.config import Config, Game
-from experiments.shop_nash.world import game_prompts, game_task, make_shares
+from experiments.shop_nash.world import VoiceShares, game_prompts, game_task
 from rlhf_jax.algos.selfplay import (
     AnswerMethod,
     AnswerState,
@@ -109,6 +109,8 @@ def fit_method(
     lab: LanguageLab,
     config: Config,
     sft: Params,
+    shares: VoiceShares,
+    *,
     entry: Entry,
     learned: Judge | None = None,
 ) -> tuple[PyTree, dict[str, Any]]:
@@ -121,9 +123,13 @@ def fit_method(
     game = config.game
     counter = counter_of(config, stage.name)
     judge = bit_judge(lab, counter, beta=game.judge_beta) if learned is None else learned
-    count = game.bits // (game.rounds * entry.bits)
+    count, rest = divmod(game.bits, game.rounds * entry.bits)
+    if rest:
+        raise ValueError(
+            f"{entry.name}: rounds x {entry.bits} must divide bits, got {game.rounds} rounds and "
+            f"{game.bits} bits"
+        )
     prompts = game_prompts(config)
-    shares = make_shares(lab, prompts)
 
     def record(params: Params) -> PyTree:
         return {"shares": shares(params)} | ({"policies": params} if entry.keeps else {})

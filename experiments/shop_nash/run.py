@@ -32,7 +32,14 @@ from experiments.shop_nash.methods import (
     learned_entry,
 )
 from experiments.shop_nash.report import write_report
-from experiments.shop_nash.world import game_prompts, make_shares, short_lab, start, voice_prefs
+from experiments.shop_nash.world import (
+    VoiceShares,
+    game_prompts,
+    make_shares,
+    short_lab,
+    start,
+    voice_prefs,
+)
 from rlhf_jax.labs.shop import shop_lab
 from rlhf_jax.recipes import LanguageLab, stage_key
 from rlhf_jax.recipes.lab import check_batches
@@ -53,10 +60,10 @@ def run(config: Config, job: Run) -> Outcome:
     sft = run_stage(job, "sft", lambda stage: start(stage, lab, config, first)).arrays
     shares = make_shares(lab, game_prompts(config))
 
-    methods = {BRADLEY_TERRY: online_method(job, lab, config, sft)}
-    offline, models = offline_methods(job, lab, config, sft)
+    methods = {BRADLEY_TERRY: online_method(job, lab, config, sft, shares)}
+    offline, models = offline_methods(job, lab, config, sft, shares)
     for name, entry in entries(lab, config).items():
-        methods[name] = game_method(job, lab, config, sft, name, entry)
+        methods[name] = game_method(job, lab, config, sft, shares, name=name, entry=entry)
     methods |= offline
 
     played = {name: one.params[0] for name, one in methods.items()}
@@ -81,10 +88,12 @@ def run(config: Config, job: Run) -> Outcome:
     return write_report(job, config, methods, facts, claims)
 
 
-def online_method(job: Run, lab: LanguageLab, config: Config, sft: Params) -> Method:
+def online_method(
+    job: Run, lab: LanguageLab, config: Config, sft: Params, shares: VoiceShares
+) -> Method:
     """Online RLHF on a Bradley-Terry model, refitted in phases, for every seed."""
     done = [
-        online_rlhf(job, lab, config, sft, f"{BRADLEY_TERRY}_{seed}")
+        online_rlhf(job, lab, config, sft, shares, name=f"{BRADLEY_TERRY}_{seed}")
         for seed in range(config.seeds)
     ]
     arrays = [each for each, _ in done]
@@ -100,7 +109,7 @@ def online_method(job: Run, lab: LanguageLab, config: Config, sft: Params) -> Me
 
 
 def offline_methods(
-    job: Run, lab: LanguageLab, config: Config, sft: Params
+    job: Run, lab: LanguageLab, config: Config, sft: Params, shares: VoiceShares
 ) -> tuple[dict[str, Method], Models]:
     """All bits about SFT's own answers: PPO on scores, and Nash-MD on a pairwise model of them."""
     counter = counter_of(config, "offline")
@@ -108,12 +117,14 @@ def offline_methods(
     given = {"lab": lab, "config": config.control.model, "sft": sft, "pairs": pairs}
     reward = run_stage(job, "offline_reward", partial(fit_reward, **given))
     pairwise = run_stage(job, "pairwise", partial(fit_pairwise, **given)).arrays
-    work = partial(improve_offline, lab=lab, config=config, sft=sft, reward=reward)
+    work = partial(improve_offline, lab=lab, config=config, sft=sft, shares=shares, reward=reward)
     ppo = run_stage(job, "ppo", work)
     entry = learned_entry(lab, config)
     judge = preference_judge(preference_of(lab), pairwise)
     nash = run_stage(
-        job, "learned", lambda stage: fit_method(stage, lab, config, sft, entry, judge)
+        job,
+        "learned",
+        lambda stage: fit_method(stage, lab, config, sft, shares, entry=entry, learned=judge),
     )
     spent = np.array([counter.spent])
     return {
@@ -123,14 +134,21 @@ def offline_methods(
 
 
 def game_method(
-    job: Run, lab: LanguageLab, config: Config, sft: Params, name: str, entry: Entry
+    job: Run,
+    lab: LanguageLab,
+    config: Config,
+    sft: Params,
+    shares: VoiceShares,
+    *,
+    name: str,
+    entry: Entry,
 ) -> Method:
     """Every training run of a game method."""
     done = [
         run_stage(
             job,
             f"{name}_{seed}",
-            partial(fit_method, lab=lab, config=config, sft=sft, entry=entry),
+            partial(fit_method, lab=lab, config=config, sft=sft, shares=shares, entry=entry),
         )
         for seed in range(entry.seeds)
     ]

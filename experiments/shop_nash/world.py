@@ -9,7 +9,7 @@ exploitability(shares, voice_prefs(10.0))        # [N]
 from collections.abc import Sequence
 from functools import lru_cache
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -131,10 +131,17 @@ def voice_prefs(beta: float) -> Float[np.ndarray, "4 4"]:
     return shop.group_prefs(voice_utilities(np.zeros(len(voices)), voices), beta=beta)
 
 
-def make_shares(lab: LanguageLab, indices: np.ndarray) -> Any:
-    """Compiled `params -> [N, 4]`: probability of each opening to each prompt, and of none.
+class VoiceShares(Protocol):
+    """Probability of each opening to each of N prompts, and of none of them."""
 
-    It is the product over the words of the opening, from the logits: nothing is sampled.
+    def __call__(self, params: Params, /) -> Float[Array, "N 4"]: ...
+
+
+def make_shares(lab: LanguageLab, indices: np.ndarray) -> VoiceShares:
+    """Compiled shares of the prompts with these numbers.
+
+    The probability of an opening is the product over its words, from the logits: nothing is
+    sampled.
     """
     prompts = game_task(lab.seed).texts(indices)
     rows = make_trajectories(
