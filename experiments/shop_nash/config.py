@@ -47,8 +47,8 @@ class Game:
     judge_beta: rationality of each judge, in units of 1 / utility.
     low_beta: KL weight of almost unregularised play; beta: of regularised play; in win rates per
     nat to SFT, the papers' tau.
-    rate: of Adam without momentum, which drives a game outwards.
-    regression_rate: the same of methods that solve a regression in each round.
+    low_rate, rate: of Adam without momentum, which drives a game outwards, in both kinds of play;
+    the latter falls to a tenth. regression_rate: of methods that solve a regression in each round.
     eta: step of the regressions, in nats per win rate; ONE OVER INPO's own. prox_eta: of Nash-MP.
     steps: gradient steps on a round's pairs where a round is a regression.
     inner_steps: gradient steps of each half round of Nash-MP.
@@ -62,9 +62,10 @@ class Game:
     prompts: int = 96
     judge_beta: float = 10.0
     low_beta: float = 0.005
-    beta: float = 0.1
-    rate: float = 0.002
-    regression_rate: float = 0.001
+    beta: float = 0.05
+    low_rate: float = 0.001
+    rate: float = 0.0012
+    regression_rate: float = 0.0003
     eta: float = 2.0
     prox_eta: float = 2.0
     steps: int = 4
@@ -79,7 +80,7 @@ class Game:
         check_fields(self, "[2, 100000]", "prompts")
         check_fields(self, "[2, inf)", "samples")
         check_fields(self, "[0, 1]", "mixture_weight")
-        check_fields(self, "(0, 1]", "rate", "regression_rate")
+        check_fields(self, "(0, 1]", "low_rate", "rate", "regression_rate")
         check_fields(self, "(0, inf)", "judge_beta", "low_beta", "beta", "eta", "prox_eta")
         check_fields(self, "(0, inf)", "pair_temperature")
         check_range("(0, 1]", **{"eta * beta": self.eta * self.beta})

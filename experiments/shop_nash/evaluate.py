@@ -17,6 +17,7 @@ from experiments.shop_nash.world import (
     game_prompts,
     game_task,
     population_prefs,
+    turns,
 )
 from rlhf_jax.algos.selfplay import nash_md_pg
 from rlhf_jax.envs import shop
@@ -59,6 +60,11 @@ class Method(NamedTuple):
         """Exploitability of the mixture of all policies up to each point."""
         counts = np.arange(1, self.shares.shape[1] + 1)[:, None, None]
         return exploitability(np.cumsum(self.shares, axis=1) / counts, prefs)
+
+    def turns(self, sft: np.ndarray) -> Float[np.ndarray, "S N"]:
+        """How often each run goes round the equilibrium, from SFT's shares [N, 4]."""
+        start = np.broadcast_to(sft, self.shares[:, :1].shape)
+        return turns(np.concatenate([start, self.shares], axis=1))
 
 
 class Facts(NamedTuple):
@@ -134,7 +140,7 @@ def fit_exploiter(
         sft,
         [wrapped(prompts, i * len(prompts), size.exploiter_prompts)
          for i in range(size.exploiter_rounds)],
-        Fit(plain_adam(config.game.rate), size.exploiter_rounds, save_every=500),
+        Fit(plain_adam(config.game.low_rate), size.exploiter_rounds, save_every=500),
         key=stage_key(lab, stage.name),
     )  # fmt: skip
     task, duels = game_task(lab.seed), max(1, size.duels // len(policies))

@@ -35,15 +35,15 @@ from rlhf_jax.types import Judge, Metrics, Params, Prompts, PyTree
 class Entry(NamedTuple):
     """A method.
 
-    name: printed. make: of `algos.selfplay`. bits: labels per prompt and round. rate: of Adam.
-    beta: its KL weight. seeds: training runs. keeps: whether its average is played against, which
+    name: printed. make: of `algos.selfplay`. bits: labels per prompt and round. optimizer: of its
+    gradient steps. beta: its KL weight. seeds: training runs. keeps: whether its average is played against, which
     takes the params of every point.
     """
 
     name: str
     make: MakeMethod
     bits: int
-    rate: float
+    optimizer: optax.GradientTransformation
     beta: float
     seeds: int = 1
     keeps: bool = False
@@ -69,7 +69,11 @@ def entries(lab: LanguageLab, config: Config) -> dict[str, Entry]:
     mixed = mixed_draw(lab, weight=game.mixture_weight)
     warm = tempered_draw(lab, temperature=game.pair_temperature)
     pairs = game.samples * (game.samples - 1) // 2
-    near, far = game.rate, game.regression_rate
+    # Regressions begin their optimiser anew in each round, and almost unregularised play is Hedge
+    # at a fixed step; where the last policy is to converge, the steps decrease.
+    fixed, far = plain_adam(game.low_rate), plain_adam(game.regression_rate)
+    near, prox = (plain_adam(game.rate, game.rounds * n) for n in (1, game.inner_steps))
+    dpo_adam = plain_adam(control.dpo_rate)
 
     def spo_at(weight: float) -> MakeMethod:
         return partial(spo, beta=weight, samples=game.samples)
@@ -78,8 +82,8 @@ def entries(lab: LanguageLab, config: Config) -> dict[str, Entry]:
     nash_md = partial(nash_md_pg, beta=beta, mixed_draw=mixed)
     td_mnpo = partial(td_mnpo_regression, history_weights=(0.5, 0.5), **solved)
     found = {
-        "spo_low": Entry("SPO", spo_at(low), pairs, near, low, many, True),
-        "nash_mp": Entry("Nash-MP", nash_mp, 2 * game.inner_steps, near, beta, many),
+        "spo_low": Entry("SPO", spo_at(low), pairs, fixed, low, many, True),
+        "nash_mp": Entry("Nash-MP", nash_mp, 2 * game.inner_steps, prox, beta, many),
         "nash_md": Entry("Nash-MD", nash_md, 1, near, beta, many),
         "spo": Entry("SPO", spo_at(beta), pairs, near, beta),
         "egpo": Entry("EGPO", partial(egpo, beta=beta, pair_draw=warm), 4, near, beta),
@@ -88,7 +92,7 @@ def entries(lab: LanguageLab, config: Config) -> dict[str, Entry]:
     }
     for i, weight in enumerate(control.dpo_betas):
         dpo = partial(iterative_dpo, beta=weight, steps=game.steps)
-        found[f"dpo_{i}"] = Entry("iterative DPO", dpo, 1, control.dpo_rate, weight)
+        found[f"dpo_{i}"] = Entry("iterative DPO", dpo, 1, dpo_adam, weight)
     return found
 
 
@@ -96,7 +100,8 @@ def learned_entry(lab: LanguageLab, config: Config) -> Entry:
     """Nash-MD before a learned judge, which costs no bits beyond those of its data."""
     mixed = mixed_draw(lab, weight=config.game.mixture_weight)
     make = partial(nash_md_pg, beta=config.game.beta, mixed_draw=mixed)
-    return Entry("Nash-MD on a pairwise model", make, 1, config.game.rate, config.game.beta)
+    optimizer = plain_adam(config.game.rate, config.game.rounds)
+    return Entry("Nash-MD on a pairwise model", make, 1, optimizer, config.game.beta)
 
 
 def counter_of(config: Config, stage_name: str) -> BitCounter:
@@ -143,16 +148,21 @@ def fit_method(
         judge,
         sft,
         [wrapped(prompts, i * count, count) for i in range(game.rounds)],
-        Fit(plain_adam(entry.rate), game.rounds, save_every=game.rounds),
+        Fit(entry.optimizer, game.rounds, save_every=game.rounds),
         key=stage_key(lab, stage.name),
     )
     train, memory, _ = played.state
     return {"params": train.params, **memory.history}, {"bits": int(memory.bits)}
 
 
-def plain_adam(rate: float) -> optax.GradientTransformation:
-    """Adam without momentum, which drives a game outwards, gradients clipped to norm 1."""
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b1=0.0))
+def plain_adam(rate: float, steps: int | None = None) -> optax.GradientTransformation:
+    """Adam without momentum, which drives a game outwards, gradients clipped to norm 1.
+
+    Args:
+      steps: in which the rate falls to a tenth, linearly; None keeps it.
+    """
+    schedule = rate if steps is None else optax.linear_schedule(rate, 0.1 * rate, steps)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=0.0))
 
 
 def kept(

@@ -170,6 +170,18 @@ def exploitability(
     return 2.0 * ((probs / probs.sum(-1, keepdims=True)) @ np.asarray(prefs).T).max(-1) - 1.0
 
 
+def turns(shares: Float[np.ndarray, "*B P N 4"]) -> Float[np.ndarray, "*B N"]:
+    """How often shares go round the equilibrium from point to point, 1 for a whole circle.
+
+    |sum of angles| / 2 pi of the voices' shares around (1/3, 1/3, 1/3); going back counts against
+    going on. Points must be less than half a turn apart.
+    """
+    voices = np.asarray(shares, float)[..., :3]
+    corners = np.exp(2j * np.pi * np.arange(3) / 3)
+    steps = np.diff(np.angle(voices @ corners), axis=-2)
+    return np.abs(np.sum((steps + np.pi) % (2 * np.pi) - np.pi, axis=-2)) / (2 * np.pi)
+
+
 def regularised_shares(
     shares: Float[np.ndarray, "N 4"], prefs: Float[np.ndarray, "4 4"], *, beta: float
 ) -> Float[np.ndarray, "N 4"]:
