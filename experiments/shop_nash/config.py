@@ -48,7 +48,7 @@ class Game:
     low_beta: KL weight of almost unregularised play; beta: of regularised play; in win rates per
     nat to SFT, the papers' tau.
     low_rate, rate: of Adam without momentum, which drives a game outwards, in both kinds of play;
-    the latter falls to a tenth. regression_rate: of methods that solve a regression in each round.
+    the latter falls. regression_rate: of methods that solve a regression in each round.
     eta: step of the regressions, in nats per win rate; ONE OVER INPO's own. prox_eta: of Nash-MP.
     steps: gradient steps on a round's pairs where a round is a regression.
     inner_steps: gradient steps of each half round of Nash-MP.
@@ -57,20 +57,20 @@ class Game:
     samples: answers per prompt of SPO. points: of the curves, and policies in an average.
     """
 
-    bits: int = 4608
-    rounds: int = 48
+    bits: int = 9216
+    rounds: int = 96
     prompts: int = 96
     judge_beta: float = 10.0
     low_beta: float = 0.005
     beta: float = 0.05
-    low_rate: float = 0.001
-    rate: float = 0.0012
+    low_rate: float = 0.0008
+    rate: float = 0.0008
     regression_rate: float = 0.0003
     eta: float = 2.0
     prox_eta: float = 2.0
     steps: int = 4
     inner_steps: int = 1
-    mixture_weight: float = 0.125
+    mixture_weight: float = 0.05
     pair_temperature: float = 1.3
     samples: int = 4
     points: int = 12
@@ -192,14 +192,13 @@ def quick() -> Config:
         control=Control(
             phases=2,
             steps=2,
-            batch_size=8,
-            samples=2,
+            batch_size=16,
             dpo_betas=(0.1,),
             ppo_steps=2,
             ppo_batch=16,
             model=Fit(steps=10, batch_size=16, rate=0.002),
         ),
         evaluation=Evaluation(
-            prompts=32, samples=2, pairs=64, exploiter_rounds=2, exploiter_prompts=16, duels=4
+            prompts=32, samples=2, pairs=64, exploiter_rounds=2, exploiter_prompts=16, duels=2
         ),
     )

@@ -31,13 +31,15 @@ from rlhf_jax.recipes.selfplay import MakeMethod
 from rlhf_jax.training import Stage
 from rlhf_jax.types import Judge, Metrics, Params, Prompts, PyTree
 
+DECAY = 6.0  # of the rate of methods of which the last policy is to converge
+
 
 class Entry(NamedTuple):
     """A method.
 
     name: printed. make: of `algos.selfplay`. bits: labels per prompt and round. optimizer: of its
-    gradient steps. beta: its KL weight. seeds: training runs. keeps: whether its average is played against, which
-    takes the params of every point.
+    gradient steps. beta: its KL weight. seeds: training runs. keeps: whether its average is played
+    against, which takes the params of every point.
     """
 
     name: str
@@ -159,9 +161,9 @@ def plain_adam(rate: float, steps: int | None = None) -> optax.GradientTransform
     """Adam without momentum, which drives a game outwards, gradients clipped to norm 1.
 
     Args:
-      steps: in which the rate falls to a tenth, linearly; None keeps it.
+      steps: in which the rate falls to a seventh, as rate / (1 + 6 t / steps); None keeps it.
     """
-    schedule = rate if steps is None else optax.linear_schedule(rate, 0.1 * rate, steps)
+    schedule = rate if steps is None else lambda t: rate / (1.0 + DECAY * t / steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=0.0))
 
 
