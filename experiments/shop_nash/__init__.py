@@ -1,6 +1,6 @@
-"""Nash methods, iterative DPO and PPO before judges who go round in circles, on the shop world."""
+"""Nash methods, iterative DPO and RLHF on Bradley-Terry scores before judges who go in circles."""
 
 PAPER = "Munos et al. 2023 (NLHF), Zhou et al. 2025 (EGPO), Zhang et al. 2024 (INPO) and kin"
 GROUP = "games"
-CLAIM = "before judges without a best answer, Nash methods lose less to any rival than PPO on BT"
-MINUTES = 20
+CLAIM = "at equal bits, RLHF on scores ends with one voice; Nash methods end near the equilibrium"
+MINUTES = 45

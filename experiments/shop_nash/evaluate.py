@@ -1,104 +1,252 @@
-"""All policies against each other on held-out prompts: tournament, worst case, exploitability."""
+"""What the policies are worth: exact exploitability, a trained exploiter, pairs in two voices."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import partial
+from random import Random
+from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
+from jaxtyping import Float
 
-from experiments.shop_nash.population import judged
+from experiments.shop_nash.bits import exact_judge
+from experiments.shop_nash.config import Config
+from experiments.shop_nash.methods import plain_adam
+from experiments.shop_nash.world import (
+    exploitability,
+    game_prompts,
+    game_task,
+    population_prefs,
+    turns,
+)
+from rlhf_jax.algos.selfplay import nash_md_pg
 from rlhf_jax.envs import shop
-from rlhf_jax.exact.answer_games import summarise
-from rlhf_jax.labs.shop import shop_task
-from rlhf_jax.ops.statistics import mean_with_interval
-from rlhf_jax.recipes import LanguageLab, stage_key
-from rlhf_jax.recipes.evaluation import measure
-from rlhf_jax.recipes.tournament import pool_tournament
-from rlhf_jax.types import Params
+from rlhf_jax.envs.shop.voices import VOICES, voice_answer
+from rlhf_jax.labs.shop import SPLITS
+from rlhf_jax.recipes import Fit, LanguageLab, Measured, measure, selfplay, stage_key
+from rlhf_jax.recipes.lab import wrapped
+from rlhf_jax.recipes.offline import pair_scores, preference_of
+from rlhf_jax.recipes.rows import in_chunks, pair_batch
+from rlhf_jax.training import Stage, StageResult
+from rlhf_jax.types import Draw, Params, Prompts, Rollout
 
-RESAMPLES = 2000
 
+class Method(NamedTuple):
+    """The training runs of a method.
 
-class Sampled(NamedTuple):
-    """K answers of a policy to each of N prompts.
-
-    texts: N lists of K. utilities, styles: [N, K, 3]. gold, log_ratios, lengths: [N, K], log_ratios
-    in nats to SFT.
+    name, beta: as in `methods.Entry`. bits: of each run. at: [P] bits spent at each point.
+    params: of the last policy of each seed. shares: [S, P, N, 4] at each point, see `make_shares`.
+    policies: of seed 0 with a leading axis of points, or None.
     """
 
-    texts: list[list[str]]
-    utilities: np.ndarray
-    styles: np.ndarray
-    gold: np.ndarray
-    log_ratios: np.ndarray
-    lengths: np.ndarray
+    name: str
+    beta: float
+    bits: int
+    at: np.ndarray
+    params: Sequence[Params]
+    shares: Float[np.ndarray, "S P N 4"]
+    policies: Params | None = None
+
+    @property
+    def label(self) -> str:
+        """Name and KL weight."""
+        return f"{self.name}, beta {self.beta:g}"
+
+    def last_gaps(self, prefs: np.ndarray) -> Float[np.ndarray, "S P N"]:
+        """Exploitability of the last policy at each point."""
+        return exploitability(self.shares, prefs)
+
+    def average_gaps(self, prefs: np.ndarray) -> Float[np.ndarray, "S P N"]:
+        """Exploitability of the mixture of all policies up to each point."""
+        counts = np.arange(1, self.shares.shape[1] + 1)[:, None, None]
+        return exploitability(np.cumsum(self.shares, axis=1) / counts, prefs)
+
+    def turns(self, sft: np.ndarray) -> Float[np.ndarray, "S N"]:
+        """How often each run goes round the equilibrium, from SFT's shares [N, 4]."""
+        start = np.broadcast_to(sft, self.shares[:, :1].shape)
+        return turns(np.concatenate([start, self.shares], axis=1))
 
 
-def sample_answers(
-    lab: LanguageLab, name: str, params: Params, ref: Params, indices: np.ndarray, samples: int
-) -> Sampled:
-    """Draws with a key of the policy's own name, so that no two policies share their luck."""
-    task, key = shop_task(lab.seed), stage_key(lab, f"evaluation of {name}")
-    found = measure(lab, task, params, ref, indices, key, samples=samples)
-    texts = [text for row in found.texts for text in row]
-    scored = judged(lab, np.repeat(indices, samples), texts)
-    shape = (len(indices), samples)
-    split = (x.reshape(*shape, *x.shape[1:]) for x in scored)
-    return Sampled(found.texts, *split, found.log_ratios, found.lengths)
+class Facts(NamedTuple):
+    """What claims and report are made of.
 
-
-class Tournament(NamedTuple):
-    """Every policy against every other, M policies on N prompts.
-
-    names: M. wins: [N, M, M] win rate of the row's policy over the column's on each prompt, 1/2
-      against itself. gaps: name -> [mean, low, high] of each number of `exact.answer_games`, the
-      pool being all answers of all policies.
-    crossfit_gaps: name -> [N] of each prompt.
+    prefs: [4, 4] of the voice game. sft: [N, 4] shares of SFT. measured: method -> "gold", "voice",
+    "kl" [M, K] of held-out prompts. accuracies: of `accuracies`. exploited: method and "last" or
+    "average" -> [N] gaps of a trained exploiter. seconds: stage -> seconds.
     """
 
-    names: tuple[str, ...]
-    wins: np.ndarray
-    gaps: Mapping[str, Mapping[str, np.ndarray]]
-    crossfit_gaps: Mapping[str, np.ndarray]
+    prefs: np.ndarray
+    sft: np.ndarray
+    measured: Mapping[str, Mapping[str, np.ndarray]]
+    accuracies: Mapping[str, np.ndarray]
+    exploited: Mapping[tuple[str, str], np.ndarray]
+    seconds: Mapping[str, float]
 
 
-def play(utilities: Mapping[str, np.ndarray], *, beta: float) -> Tournament:
-    """Judges every answer against every other, from utilities [N, K, 3] of each policy."""
-    pool = np.concatenate(list(utilities.values()), axis=1)
-    found = pool_tournament(tuple(utilities), shop.group_prefs(pool, beta=beta))
-    gaps = {name: summarise(one) for name, one in found.games.items()}
-    crossfit = {name: one.crossfit_gap for name, one in found.games.items()}
-    return Tournament(found.names, found.wins, gaps, crossfit)
+def as_method(name: str, beta: float, at: np.ndarray, done: list[StageResult]) -> Method:
+    """The results of stages as a method."""
+    arrays = [one.arrays for one in done]
+    points = arrays[0]["shares"].shape[0]
+    return Method(
+        name,
+        beta,
+        int(at[-1]),
+        np.broadcast_to(at, points) if len(at) == 1 else at,
+        [each["params"] for each in arrays],
+        np.stack([each["shares"] for each in arrays]),
+        arrays[0].get("policies"),
+    )
 
 
-class Standing(NamedTuple):
-    """Where a policy stands. worst: lowest mean win rate over its rivals, and the ends of its 95%
-    bootstrap interval over prompts, the minimum taken anew in each resample; rival: who holds it
-    down. gap, crossfit_gap: [mean, low, high] as in `exact.answer_games`. against_sft: likewise."""
+def measure_policy(
+    lab: LanguageLab, config: Config, name: str, params: Params, sft: Params
+) -> Measured:
+    """Answers to held-out prompts, with a key of the policy's own name."""
+    size = config.evaluation
+    indices = np.array(SPLITS["heldout"][: size.prompts])
+    key = stage_key(lab, f"evaluation of {name}")
+    task = game_task(lab.seed)
+    return measure(lab, task, params, sft, indices, key, samples=size.samples)
 
-    worst: np.ndarray
-    rival: str
-    gap: np.ndarray
-    crossfit_gap: np.ndarray
-    against_sft: np.ndarray
+
+def frozen_draw(lab: LanguageLab, policies: Sequence[Params]) -> Draw:
+    """Draws from a mixture that does not learn: each call from one of the policies."""
+
+    def draw(
+        params: Params, prompts: Prompts, key: jax.Array, samples: int, first: int = 0
+    ) -> Rollout:
+        chosen = int(jax.random.randint(key, (), 0, len(policies)))
+        return lab.draw(policies[chosen], prompts, key, samples, first)
+
+    return draw
 
 
-def standings(games: Tournament, *, seed: int) -> dict[str, Standing]:
-    """Every policy against all other trained ones; SFT is no rival."""
-    trained = [i for i, name in enumerate(games.names) if name != "SFT"]
-    sft = games.names.index("SFT")
-    found = {}
-    for player, name in enumerate(games.names):
-        rivals = [i for i in trained if i != player]
-        rates = games.wins[:, player, rivals]
-        rows = np.random.default_rng(seed).integers(len(rates), size=(RESAMPLES, len(rates)))
-        low, high = np.quantile(rates[rows].mean(1).min(-1), [0.025, 0.975])
-        means = rates.mean(0)
-        found[name] = Standing(
-            np.array([means.min(), low, high]),
-            games.names[rivals[int(means.argmin())]],
-            games.gaps[name]["gap"],
-            games.gaps[name]["crossfit_gap"],
-            np.asarray(mean_with_interval(jnp.asarray(games.wins[:, player, sft]))),
+def fit_exploiter(
+    stage: Stage, lab: LanguageLab, config: Config, sft: Params, policies: Sequence[Params]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A policy gradient against a frozen mixture, before the population's own preferences.
+
+    Returns:
+      {"gaps": [N] 2 (P(exploiter > mixture) - 1/2) of each prompt of the game, from fresh answers,
+      at most the exploitability in all answers}; {"answers": of each side}.
+    """
+    size, prompts = config.evaluation, game_prompts(config)
+    played = selfplay(
+        stage,
+        lab,
+        game_task(lab.seed),
+        partial(nash_md_pg, beta=config.game.low_beta, mixed_draw=frozen_draw(lab, policies)),
+        exact_judge(lab, beta=config.game.judge_beta),
+        sft,
+        [wrapped(prompts, i * len(prompts), size.exploiter_prompts)
+         for i in range(size.exploiter_rounds)],
+        Fit(plain_adam(config.game.low_rate), size.exploiter_rounds, save_every=500),
+        key=stage_key(lab, stage.name),
+    )  # fmt: skip
+    task, duels = game_task(lab.seed), max(1, size.duels // len(policies))
+    own_key, other_key = (stage_key(lab, f"{stage.name} {side}") for side in ("own", "other"))
+    exploiter, found = played.state.train.params, []
+    for i, policy in enumerate(policies):
+        first = i * duels
+        own, other = (
+            measure(lab, task, one, sft, prompts, key, samples=duels, first=first).texts
+            for one, key in ((exploiter, own_key), (policy, other_key))
         )
-    return found
+        numbers = np.repeat(prompts, duels)
+        sides = ([text for row in texts for text in row] for texts in (own, other))
+        prefs = population_prefs(lab.seed, numbers, *sides, beta=config.game.judge_beta)
+        found.append(prefs.reshape(len(prompts), duels).mean(1))
+    answers = len(policies) * duels * len(prompts)
+    return {"gaps": 2.0 * np.mean(found, axis=0) - 1.0}, {"answers": answers}
+
+
+def unstacked(policies: Params) -> list[Params]:
+    """Params with a leading axis of points, one by one."""
+    count = len(jax.tree.leaves(policies)[0])
+    return [jax.tree.map(lambda x, i=i: x[i], policies) for i in range(count)]
+
+
+class TwoVoices(NamedTuple):
+    """Pairs of answers in two different voices, all pairs of voices alike.
+
+    records: "prompt", "chosen" (the first) and "rejected" (the second). prefs: [N] the
+    population's preference for the first.
+    """
+
+    records: list[dict[str, str]]
+    prefs: np.ndarray
+
+
+def two_voices(config: Config) -> TwoVoices:
+    """Held-out pairs of the world's own answers."""
+    indices = np.array(SPLITS["heldout_pairs"][: config.evaluation.pairs])
+    records = []
+    for i in indices.tolist():
+        prompt = shop.make_prompt(config.seed, i)
+        voices = Random(f"shop_nash pair/{config.seed}/{i}").sample(range(len(VOICES)), 2)
+        first, second = (
+            voice_answer(config.seed, prompt, k, voice) for k, voice in enumerate(voices)
+        )
+        records.append({"prompt": prompt.text, "chosen": first, "rejected": second})
+    sides = ([row[side] for row in records] for side in ("chosen", "rejected"))
+    beta = config.game.judge_beta
+    return TwoVoices(records, population_prefs(config.seed, indices, *sides, beta=beta))
+
+
+def accuracies(
+    lab: LanguageLab, config: Config, reward: Params, pairwise: Params
+) -> dict[str, np.ndarray]:
+    """[N] chance that each is right about one judge's label: "bayes", "bradley_terry", "pairwise".
+
+    Who knows the population's preference p is right with chance max(p, 1 - p).
+    """
+    records, prefs = two_voices(config)
+    size = config.control.model.batch_size
+    scores = pair_scores(lab, reward, records, batch_size=size)
+    logits = jax.jit(preference_of(lab).logits)
+
+    def margins(part: list[dict]) -> jax.Array:
+        batch = pair_batch(lab, part)
+        return logits(pairwise, batch.chosen, batch.rejected)
+
+    found = {
+        "bayes": prefs - 0.5,
+        "bradley_terry": scores[:, 0] - scores[:, 1],
+        "pairwise": in_chunks(margins, records, size=size),
+    }
+    return {name: 0.5 + np.sign(margin) * (prefs - 0.5) for name, margin in found.items()}
+
+
+class Models(NamedTuple):
+    """Of the same pairs of SFT's answers: Bradley-Terry scores and a pairwise model."""
+
+    reward: Params
+    pairwise: Params
+
+
+def evaluate(
+    lab: LanguageLab,
+    config: Config,
+    sft: Params,
+    first: Params,
+    policies: Mapping[str, Params],
+    models: Models,
+) -> tuple[dict[str, Any], dict]:
+    """Answers of every policy to held-out prompts, and the accuracies of the two models."""
+    found = {
+        name: measure_policy(lab, config, name, params, sft)
+        for name, params in {"sft": sft, **policies}.items()
+    }
+    own = found["sft"].named
+    known = ~np.isnan(own["listed"][:, 0])
+    untrained = measure_policy(lab, config, "untrained", first, sft).named["voice"].mean()
+    return {
+        "policies": {
+            name: {"gold": one.named["gold"], "voice": one.named["voice"], "kl": one.log_ratios}
+            for name, one in found.items()
+        },
+        "voiced": own["voice"][:, 0] > 0,
+        "listed": own["listed"][known, 0] > 0,
+        "untrained": np.asarray(untrained),
+        "accuracies": accuracies(lab, config, *models),
+    }, {}

@@ -1,142 +1,176 @@
-"""The table, the plots and the page of shop_nash."""
+"""The table, the figures and the page of shop_nash."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments.shop_nash import PAPER
-from experiments.shop_nash.evaluate import Sampled, Standing, Tournament
-from rlhf_jax.envs.shop import STYLES
-from rlhf_jax.reports import plots
+from experiments.shop_nash.config import Config
+from experiments.shop_nash.evaluate import Facts, Method
+from experiments.shop_nash.world import exploitability, regularised_shares
+from rlhf_jax.envs.shop.voices import VOICE_NAMES
+from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Outcome, Table
+from rlhf_jax.reports.intervals import mean_interval
 from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
-from rlhf_jax.training import Run, StageResult, read_metrics
+from rlhf_jax.training import Run
 
 LEAD = (
-    "Three judges agree on what is good and differ in the style they like, so that of three "
-    "equally good answers of a pure style each loses to another by 2 : 1. No reward can say that. "
-    "Every method starts from the same SFT policy; PPO is given a Bradley-Terry model of the "
-    "judges, the others ask them about pairs of answers."
+    "Three judges agree on what is good and differ in the voice they like, so that of three "
+    "equally good answers, each in another voice, each loses to another by 2 : 1. No score can "
+    "say that. Every method starts from one SFT policy and gets the same number of bits, each the "
+    "verdict of one judge on one pair of answers. A voice is the opening of an answer, so its "
+    "probability is read from the logits, and exploitability in the game of voices is exact."
 )
+DRAWN = ("bradley_terry", "spo_low", "nash_mp", "nash_md")  # in the figures, with all seeds
+ALSO = ("spo", "egpo", "inpo", "td_mnpo")
 
 
 def write_report(
-    job: Run,
-    games: Tournament,
-    table: Mapping[str, Standing],
-    sampled: Mapping[str, Sampled],
-    results: Mapping[str, StageResult],
-    claims: Sequence[Claim],
-    models: tuple[Mapping[str, Any], Mapping[str, Any]],
+    job: Run, config: Config, methods: Mapping[str, Method], facts: Facts, claims: Sequence[Claim]
 ) -> Outcome:
-    """Writes plots/*.png, data/tournament.npz and report.html; returns what the screen shows."""
-    means, pool = games.wins.mean(0), games.gaps["SFT"]
-    save_stages(job.out, {"tournament": {"names": games.names, "wins": games.wins}})
-    shown = standings_table(table, sampled, results)
-    accuracy = [float(np.mean(info["correct"])) for info in models]
-    best = models[0]["best"]
+    """Writes plots/, data/curves.npz and report.html; returns what the screen shows."""
+    save_stages(
+        job.out,
+        {"curves": {name: {"bits": one.at, "shares": one.shares} for name, one in methods.items()}},
+    )
+    table = methods_table(config, methods, facts)
+    exact = regularised_shares(facts.sft, facts.prefs, beta=config.game.beta)
+    accuracy = {name: float(np.mean(x)) for name, x in facts.accuracies.items()}
     write_page(
         job.out,
         "Nash methods before judges who go round in circles",
         paper=PAPER,
         lead=LEAD,
         claims=claims,
-        table=shown,
-        text=f"Held-out accuracy on labels of one judge each: Bradley-Terry {accuracy[0]:.3f}, "
-        f"pairwise model {accuracy[1]:.3f}, the population's own preferences {best:.3f}. "
-        f"{pool['cycle'][0]:.0%} of prompts have a cycle among the pooled answers; "
-        f"{pool['condorcet'][0]:.0%} have an answer that beats all others.",
+        table=table,
+        text=f"Right about a judge's label of a pair in two voices: Bradley-Terry "
+        f"{accuracy['bradley_terry']:.3f}, pairwise model {accuracy['pairwise']:.3f}, who knows "
+        f"the population {accuracy['bayes']:.3f}.",
         figures={
-            "tournament": Shown(
-                tournament_figure(games.names, means),
-                "Tournament",
-                "Every answer of one policy against every answer of the other.",
-                "heat map of win rates of every policy over every other",
-            ),
-            "styles": show_panels(
-                style_panels(job, results),
-                "Styles in training",
-                "Mean of one answer to each of 64 validation prompts.",
-                "share of each style and gold score against answers drawn, for every method",
-            ),
+            "exploitability": exploitability_figure(methods, facts, exact),
+            "shares": shares_figure(methods, facts, exact),
         },
     )
     numbers = {
-        "accuracy": {"bradley_terry": accuracy[0], "preference": accuracy[1], "best": best},
-        "pool": {"cycle": pool["cycle"], "condorcet": pool["condorcet"]},
-        "names": games.names,
-        "tournament": means,
-        "standings": {name: one._asdict() for name, one in table.items()},
-        "styles": {name: one.styles.mean((0, 1)) for name, one in sampled.items()},
+        "accuracy": accuracy,
+        "sft": facts.sft.mean(0),
+        "regularised_nash": exact.mean(0),
+        "regularised_nash_exploitability": float(exploitability(exact, facts.prefs).mean()),
+        "shares": {name: one.shares[:, -1].mean(1) for name, one in methods.items()},
+        "seconds": facts.seconds,
     }
-    return Outcome(claims, numbers=numbers, table=shown)
+    return Outcome(claims, numbers=numbers, table=table)
 
 
-def tournament_figure(names: Sequence[str], means: np.ndarray) -> Figure:
-    """Win rates as colours, all of them written in."""
-    title = "Win rate of the row over the column"
-    return plots.heat_map(means, names, names, title=title, low=0.0, high=1.0, unit="win rate")
+def methods_table(config: Config, methods: Mapping[str, Method], facts: Facts) -> Table:
+    """Method, runs, bits, exploitability of last and average policy, exploiter, KL, gold."""
+    prefs = facts.prefs
 
+    def answers(name: str) -> tuple[str, str]:
+        found = facts.measured[name]
+        return f"{found['kl'].mean():.2f}", f"{found['gold'].mean():.3f}"
 
-def standings_table(
-    table: Mapping[str, Standing],
-    sampled: Mapping[str, Sampled],
-    results: Mapping[str, StageResult],
-) -> Table:
-    """One row for each policy, the least exploitable first."""
-    rows = []
-    for name in sorted(table, key=lambda name: table[name].crossfit_gap[0]):
-        one, answers = table[name], sampled[name]
-        result = results.get(name)
+    def exploiter(name: str, which: str) -> str:
+        gaps = facts.exploited.get((name, which))
+        return "" if gaps is None else with_interval(gaps)
+
+    def regular(beta: float) -> str:
+        exact = regularised_shares(facts.sft, prefs, beta=beta)
+        return f"{exploitability(exact, prefs).mean():.3f}"
+
+    sft = exploitability(facts.sft, prefs)
+    rows = [("SFT", "", 0, f"{sft.mean():.3f}", "", "", "", "", *answers("sft"))]
+    for name, one in methods.items():
+        last, average = one.last_gaps(prefs)[:, -1], one.average_gaps(prefs)[:, -1]
+        target = regular(one.beta) if name not in ("bradley_terry", "ppo") else ""
         rows.append(
             (
-                name,
-                interval(one.worst),
-                one.rival,
-                interval(one.crossfit_gap),
-                interval(one.gap),
-                f"{one.against_sft[0]:.2f}",
-                f"{answers.gold.mean():.3f}",
-                *(f"{share:.2f}" for share in answers.styles.mean((0, 1))),
-                f"{answers.log_ratios.mean():.1f}",
-                result.info["answers"] if result else 0,
-                f"{result.seconds:.0f}" if result else "",
+                one.label,
+                len(last),
+                one.bits,
+                over_runs(last),
+                over_runs(average),
+                target,
+                exploiter(name, "last"),
+                exploiter(name, "average"),
+                *answers(name),
             )
         )
     headers = (
-        *("policy", "worst case [95%]", "against", "exploitability [95%]", "in-sample"),
-        *("vs SFT", "gold", *STYLES, "KL", "answers", "seconds"),
+        *("method", "runs", "bits", "exploitability, last", "average", "regularised Nash"),
+        *("exploiter, last", "exploiter, average", "KL", "gold"),
     )
-    return Table(
-        "Standings, least exploitable first",
-        headers,
-        rows,
-        note="exploitability: two-sided, within the pool of all answers, cross-fitted; KL in nats",
+    note = (
+        "Exploitability is exact in the game of voices, of one voice 0.32: mean over runs (lowest "
+        "to highest). Exploiter: trained against the policy of the first run, from at least "
+        f"{config.evaluation.duels * config.game.prompts} answers, [95%] over prompts. KL to SFT "
+        "in nats and gold on held-out prompts, first run."
+    )
+    return Table("Methods at equal bits", headers, rows, note=note)
+
+
+def over_runs(gaps: np.ndarray) -> str:
+    """mean (lowest to highest) over runs, from [S, N]."""
+    means = gaps.mean(-1)
+    if len(means) == 1:
+        return f"{means[0]:.3f}"
+    return f"{means.mean():.3f} ({means.min():.3f} to {means.max():.3f})"
+
+
+def with_interval(x: np.ndarray) -> str:
+    """mean [low, high] over prompts."""
+    low, high = mean_interval(x)
+    return f"{x.mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
+def exploitability_figure(methods: Mapping[str, Method], facts: Facts, exact: np.ndarray) -> Shown:
+    """Last and average policy over bits."""
+    prefs = facts.prefs
+    target = float(exploitability(exact, prefs).mean())
+    levels = {"one voice": float(np.max(prefs[:3, :3]) * 2 - 1), "regularised Nash": target}
+    items = []
+    for title, names in (("last policy", DRAWN), ("last policy, one run", ALSO)):
+        series = {
+            methods[name].label: band(methods[name].at, methods[name].last_gaps(prefs).mean(-1))
+            for name in names
+        }
+        items.append(Panel(title, "bits", "exploitability", series, levels=levels))
+    series = {
+        methods[name].label: band(methods[name].at, methods[name].average_gaps(prefs).mean(-1))
+        for name in DRAWN
+    }
+    items.append(Panel("average of policies", "bits", "exploitability", series, levels=levels))
+    return show_panels(
+        items,
+        "Exploitability",
+        "Exact exploitability in the game of voices, mean over the prompts of the game, against "
+        "the bits that a method has asked for.",
+        "exploitability of last and average policies against bits for every method",
+        columns=3,
+        share_y=True,
     )
 
 
-def interval(x: np.ndarray) -> str:
-    """mean [low, high]."""
-    return f"{x[0]:.3f} [{x[1]:.3f}, {x[2]:.3f}]"
-
-
-def style_panels(job: Run, results: Mapping[str, StageResult]) -> list[Panel]:
-    """How the mean style moves with the answers drawn, one panel per style, and the gold score."""
-    rows, items = read_metrics(job.out), []
-    stages = list(dict.fromkeys(row["stage"] for row in rows if "heldout/brief" in row))
-    names = [name for name in results if name != "PPO on Bradley-Terry"]
-    for what in (*STYLES, "gold"):
-        series = {}
-        for name, stage in zip(names, stages, strict=True):
-            seen = [row for row in rows if row["stage"] == stage and "heldout/brief" in row]
-            per_round = results[name].info["answers"] / results[name].info["rounds"]
-            x = [row["step"] * per_round for row in seen]
-            series[name] = Series(x, [row[f"heldout/{what}"] for row in seen])
-        items.append(
-            Panel(what, "answers drawn", "gold score" if what == "gold" else "share", series)
-        )
-    return items
+def shares_figure(methods: Mapping[str, Method], facts: Facts, exact: np.ndarray) -> Shown:
+    """Shares of the three voices over bits, first run."""
+    start, items = facts.sft.mean(0), []
+    for name in (*DRAWN, *ALSO):
+        one = methods[name]
+        x = np.concatenate([[0], one.at])
+        shares = np.concatenate([[start], one.shares[0].mean(1)])
+        series = {voice: Series(x, shares[:, k]) for k, voice in enumerate(VOICE_NAMES)}
+        items.append(Panel(one.label, "bits", "share", series))
+    return show_panels(
+        items,
+        "Voices in training",
+        "Probability of each voice, mean over the prompts of the game, first run. The exact "
+        "regularised Nash policy has "
+        + ", ".join(f"{voice} {exact.mean(0)[k]:.2f}" for k, voice in enumerate(VOICE_NAMES))
+        + ".",
+        "shares of the three voices against bits for every method",
+        columns=3,
+        share_y=True,
+    )

@@ -1,174 +1,173 @@
-"""SFT, judges' pairs, PPO on Bradley-Terry, iterative DPO, eight Nash methods, and a tournament."""
+"""SFT in three voices, RLHF on Bradley-Terry scores, Nash methods, and what exploits them."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
-import jax
 import numpy as np
 
-from experiments.shop_nash.claims import BASELINES, accuracy_claim, method_claims
+from experiments.shop_nash.claims import competence_claims, conclude
 from experiments.shop_nash.config import Config
+from experiments.shop_nash.controls import (
+    fit_pairwise,
+    fit_reward,
+    improve_offline,
+    labelled,
+    online_rlhf,
+)
 from experiments.shop_nash.evaluate import (
-    Sampled,
-    play,
-    sample_answers,
-    standings,
+    Facts,
+    Method,
+    Models,
+    as_method,
+    evaluate,
+    fit_exploiter,
+    unstacked,
 )
-from experiments.shop_nash.methods import entries, fit_method, prompt_numbers
-from experiments.shop_nash.pairs import (
-    fit_bradley_terry,
-    fit_of,
-    fit_preference_model,
-    population_teacher,
+from experiments.shop_nash.methods import (
+    Entry,
+    bits_at_points,
+    counter_of,
+    entries,
+    fit_method,
+    learned_entry,
 )
-from experiments.shop_nash.population import population_judge
 from experiments.shop_nash.report import write_report
-from rlhf_jax.algos.ppo import PPOConfig
-from rlhf_jax.labs.shop import SPLITS, base_corpus, shop_lab, shop_task
-from rlhf_jax.recipes import (
-    Fit,
-    LanguageLab,
-    adamw_cosine,
-    answer_rows,
-    critic_of,
-    model_reward,
-    online,
-    ppo,
-    sample_pairs,
-    stage_key,
-    supervised,
+from experiments.shop_nash.world import (
+    VoiceShares,
+    game_prompts,
+    make_shares,
+    short_lab,
+    start,
+    voice_prefs,
 )
+from rlhf_jax.labs.shop import shop_lab
+from rlhf_jax.recipes import LanguageLab, stage_key
 from rlhf_jax.recipes.lab import check_batches
-from rlhf_jax.recipes.offline import ScoreScale, preference_of
-from rlhf_jax.recipes.pairs import open_pairs
+from rlhf_jax.recipes.offline import preference_of
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.rewards import preference_judge
-from rlhf_jax.training import Run, Stage, check_stop, progress_bar, run_stage
+from rlhf_jax.training import Run, run_stage
 from rlhf_jax.types import Params
+
+BRADLEY_TERRY = "bradley_terry"
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Trains every method and lets them all play each other."""
-    lab = shop_lab(config.size, job.out / "data", seed=config.seed)
+    """Trains every method with as many bits, and measures how exploitable each is."""
+    lab = short_lab(shop_lab(config.size, job.out / "data", seed=config.seed))
     check_batches(lab, config)
-    like_policy, like_reward = shapes(lab.policy.init), shapes(lab.reward.init)
-    sft = run_stage(job, "sft", lambda stage: learn(stage, lab, config), like=like_policy)
-    run_stage(job, "pairs", lambda stage: label(stage.run, lab, config, sft.arrays))
-    train, heldout = (
-        open_pairs(job.out / "data", f"shop_nash_pairs_{split}", split)
-        for split in ("train", "heldout")
-    )
-    given = {"lab": lab, "sft": sft.arrays, "pairs": train, "heldout": heldout}
-    reward = run_stage(
-        job,
-        "bradley_terry",
-        partial(fit_bradley_terry, config=config.reward, **given),
-        like=like_reward,
-    )
-    preference = run_stage(
-        job,
-        "preference_model",
-        partial(fit_preference_model, config=config.preference, **given),
-        like=like_reward,
-    )
+    first = lab.policy.init(stage_key(lab, "start"))
+    sft = run_stage(job, "sft", lambda stage: start(stage, lab, config, first)).arrays
+    shares = make_shares(lab, game_prompts(config))
 
-    scale = ScoreScale(reward.info["mean"], reward.info["std"])
-    start = {"sft": sft.arrays, "reward": reward.arrays, "scale": scale}
-    work = partial(improve, lab=lab, config=config, **start)
-    results = {BASELINES[0]: run_stage(job, "ppo", work, like=like_policy)}
-    world = population_judge(lab, beta=config.judge_beta)
-    learned = preference_judge(preference_of(lab), preference.arrays)
-    for stage_name, entry in entries(lab, config).items():
-        judge = learned if stage_name.endswith("learned") else world
-        given = {"lab": lab, "config": config, "judge": judge, "sft": sft.arrays}
-        fit = partial(fit_method, entry=entry, **given)
-        results[entry.name] = run_stage(job, stage_name, fit, like=like_policy)
+    methods = {BRADLEY_TERRY: online_method(job, lab, config, sft, shares)}
+    offline, models = offline_methods(job, lab, config, sft, shares)
+    for name, entry in entries(lab, config).items():
+        methods[name] = game_method(job, lab, config, sft, shares, name=name, entry=entry)
+    methods |= offline
 
-    params = {"SFT": sft.arrays} | {name: result.arrays for name, result in results.items()}
-    drawn = run_stage(job, "evaluation", lambda stage: draw(stage.run, lab, config, params))
-    sampled = {
-        name: Sampled(texts=drawn.info["texts"][name], **arrays)
-        for name, arrays in drawn.arrays.items()
-    }
-    utilities = {name: one.utilities for name, one in sampled.items()}
-    games = play(utilities, beta=config.judge_beta)
-    table = standings(games, seed=config.seed)
+    played = {name: one.params[0] for name, one in methods.items()}
+    exploited = exploit(job, lab, config, sft, methods)
+    found = run_stage(
+        job, "evaluation", lambda stage: evaluate(lab, config, sft, first, played, models)
+    )
+    facts = Facts(
+        prefs=voice_prefs(config.game.judge_beta),
+        sft=np.asarray(shares(sft)),
+        measured=found.arrays["policies"],
+        accuracies=found.arrays["accuracies"],
+        exploited=exploited,
+        seconds=dict(job.spent),
+    )
     claims = [
-        accuracy_claim(preference.info["correct"], reward.info["correct"]),
-        *method_claims(games),
+        *competence_claims(
+            found.arrays["voiced"], found.arrays["listed"], float(found.arrays["untrained"])
+        ),
+        *conclude(config, methods, facts),
     ]
-    return write_report(job, games, table, sampled, results, claims, (reward.info, preference.info))
+    return write_report(job, config, methods, facts, claims)
 
 
-def shapes(init) -> Params:
-    """The structure and shapes of a model's params, nothing computed."""
-    return jax.eval_shape(init, jax.random.key(0))
+def online_method(
+    job: Run, lab: LanguageLab, config: Config, sft: Params, shares: VoiceShares
+) -> Method:
+    """Online RLHF on a Bradley-Terry model, refitted in phases, for every seed."""
+    done = [
+        online_rlhf(job, lab, config, sft, shares, name=f"{BRADLEY_TERRY}_{seed}")
+        for seed in range(config.seeds)
+    ]
+    arrays = [each for each, _ in done]
+    phases = config.control.phases
+    return Method(
+        "Bradley-Terry RLHF",
+        config.control.beta,
+        max(bits for _, bits in done),
+        config.game.bits // phases * np.arange(1, phases + 1),
+        [each["params"] for each in arrays],
+        np.stack([each["shares"] for each in arrays]),
+    )
 
 
-def learn(stage: Stage, lab: LanguageLab, config: Config) -> tuple[Params, dict]:
-    """SFT on the base corpus."""
-    corpus = base_corpus(config.seed, config.rows, stage.run.out / "data")
-    rows = answer_rows(lab, corpus, batch_size=config.sft.batch_size)
-    start = lab.policy.init(stage_key(lab, "sft"))
-    fit = fit_of(config.sft, save_every=250)
-    return supervised(stage, lab, rows, start, fit), {"rows": len(corpus)}
+def offline_methods(
+    job: Run, lab: LanguageLab, config: Config, sft: Params, shares: VoiceShares
+) -> tuple[dict[str, Method], Models]:
+    """All bits about SFT's own answers: PPO on scores, and Nash-MD on a pairwise model of them."""
+    counter = counter_of(config, "offline")
+    pairs = labelled(job, lab, config, sft, counter, "offline_pairs", config.game.bits)
+    given = {"lab": lab, "config": config.control.model, "sft": sft, "pairs": pairs}
+    reward = run_stage(job, "offline_reward", partial(fit_reward, **given))
+    pairwise = run_stage(job, "pairwise", partial(fit_pairwise, **given)).arrays
+    work = partial(improve_offline, lab=lab, config=config, sft=sft, shares=shares, reward=reward)
+    ppo = run_stage(job, "ppo", work)
+    entry = learned_entry(lab, config)
+    judge = preference_judge(preference_of(lab), pairwise)
+    nash = run_stage(
+        job,
+        "learned",
+        lambda stage: fit_method(stage, lab, config, sft, shares, entry=entry, learned=judge),
+    )
+    spent = np.array([counter.spent])
+    return {
+        "ppo": as_method("PPO on offline Bradley-Terry", config.control.beta, spent, [ppo]),
+        "learned": as_method(entry.name, entry.beta, spent, [nash]),
+    }, Models(reward.arrays, pairwise)
 
 
-def label(job: Run, lab: LanguageLab, config: Config, sft: Params) -> tuple[Any, dict]:
-    """Pairs of both splits; the records are their own result."""
-    numbers = {
-        "train": SPLITS["pairs"][: config.pairs],
-        "heldout": SPLITS["heldout_pairs"][: config.heldout_pairs],
-    }
-    teacher = population_teacher(config.seed, beta=config.judge_beta)
-    task = shop_task(config.seed, teacher=teacher)
-    more = {"facts": {"judge_beta": config.judge_beta}, "remedy": "raise sft.steps"}
-    sample = partial(sample_pairs, job, lab, task, sft, **more)
-    return {}, {
-        split: len(sample(np.array(indices), name=f"shop_nash_pairs_{split}", split=split))
-        for split, indices in numbers.items()
-    }
-
-
-def improve(
-    stage: Stage,
-    *,
+def game_method(
+    job: Run,
     lab: LanguageLab,
     config: Config,
     sft: Params,
-    reward: Params,
-    scale: ScoreScale,
-) -> tuple[Params, dict[str, Any]]:
-    """PPO on the Bradley-Terry model of the population."""
-    size = config.ppo
-    method = ppo(lab, PPOConfig(beta=size.beta), critic_of(reward, scale), epochs=size.epochs)
-    params = online(
-        stage,
-        lab,
-        shop_task(config.seed),
-        method,
-        model_reward(lab, reward, scale),
-        sft,
-        [prompt_numbers(i, size.batch_size) for i in range(size.steps)],
-        Fit(adamw_cosine(size.rate, size.steps * size.epochs), size.steps, save_every=20),
-        key=stage_key(lab, stage.name),
-    )
-    return params, {"rounds": size.steps, "answers": size.steps * size.batch_size}
+    shares: VoiceShares,
+    *,
+    name: str,
+    entry: Entry,
+) -> Method:
+    """Every training run of a game method."""
+    done = [
+        run_stage(
+            job,
+            f"{name}_{seed}",
+            partial(fit_method, lab=lab, config=config, sft=sft, shares=shares, entry=entry),
+        )
+        for seed in range(entry.seeds)
+    ]
+    return as_method(entry.name, entry.beta, bits_at_points(config.game), done)
 
 
-def draw(
-    job: Run, lab: LanguageLab, config: Config, params: dict[str, Params]
-) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
-    """Answers of every policy to the held-out prompts."""
-    indices = np.array(SPLITS["heldout"][: config.evaluation.prompts])
-    arrays, texts = {}, {}
-    with progress_bar("evaluation", len(params), show=job.progress) as advance:
-        for name, one in params.items():
-            check_stop(job, f"drawing answers of {name}")
-            found = sample_answers(
-                lab, name, one, params["SFT"], indices, config.evaluation.samples
-            )
-            texts[name] = found.texts
-            arrays[name] = {k: v for k, v in found._asdict().items() if k != "texts"}
-            advance(len(texts))
-    return arrays, {"texts": texts}
+def exploit(
+    job: Run, lab: LanguageLab, config: Config, sft: Params, methods: Mapping[str, Method]
+) -> dict[tuple[str, str], np.ndarray]:
+    """Exploiters' gaps [N] of four policies, by method and "last" or "average"."""
+    average = methods["spo_low"].policies
+    targets = {
+        (BRADLEY_TERRY, "last"): [methods[BRADLEY_TERRY].params[0]],
+        ("spo_low", "last"): [methods["spo_low"].params[0]],
+        ("spo_low", "average"): unstacked(average),
+        ("nash_mp", "last"): [methods["nash_mp"].params[0]],
+    }
+    found = {}
+    for (name, which), policies in targets.items():
+        work = partial(fit_exploiter, lab=lab, config=config, sft=sft, policies=policies)
+        found[name, which] = run_stage(job, f"exploiter_{name}_{which}", work).arrays["gaps"]
+    return found
