@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from rlhf_jax.data.store import Field, Records, build, open_source
 from rlhf_jax.data.tokenizer import save_tokenizer, standard_vocabulary, train_word_tokenizer
 from rlhf_jax.envs import shop
 from rlhf_jax.feedback import teachers
@@ -17,8 +16,6 @@ from rlhf_jax.labs.size import Size
 from rlhf_jax.recipes.lab import LanguageLab, device_mesh, make_lab
 from rlhf_jax.recipes.task import Labels, Task, Teacher
 from rlhf_jax.training import UserError
-
-TEXT = Field("text")
 
 # Prompts are numbered; disjoint ranges are disjoint sets of texts.
 SPLITS = {
@@ -114,17 +111,3 @@ def shop_lab(
         seed=seed,
         mesh=shop_mesh(model_parallel),
     )
-
-
-def base_corpus(seed: int, rows: int, folder: Path) -> Records:
-    """One answer of the stochastic grammar to each of prompts 0 .. rows - 1, as records on disk."""
-
-    def answers():
-        for i in range(rows):
-            prompt = shop.make_prompt(seed, i)
-            yield {"prompt": prompt.text, "answer": shop.sample_answer(seed, prompt, i)}
-
-    facts = {"seed": seed, "rows": rows}
-    fields = {"prompt": TEXT, "answer": TEXT}
-    build("shop_base", {"train": answers()}, fields=fields, data_dir=folder, config=facts)
-    return open_source(folder, "shop_base", "train")

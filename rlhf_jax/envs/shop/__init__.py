@@ -84,9 +84,6 @@ from rlhf_jax.envs.shop.spurious import spurious_score as spurious_score
 from rlhf_jax.envs.shop.spurious import spurious_set as spurious_set
 from rlhf_jax.envs.shop.spurious import with_marker as with_marker
 from rlhf_jax.envs.shop.spurious import without_marker as without_marker
-from rlhf_jax.envs.shop.styles import STYLES as STYLES
-from rlhf_jax.envs.shop.styles import style_shares as style_shares
-from rlhf_jax.envs.shop.styles import style_utilities as style_utilities
 from rlhf_jax.envs.shop.sum_steps import SumScore as SumScore
 from rlhf_jax.envs.shop.sum_steps import SumTask as SumTask
 from rlhf_jax.envs.shop.sum_steps import score_sum as score_sum
