@@ -5,7 +5,7 @@
     competence(lab, shop_task(0), sft, indices)["listed"]      # a share of 0.9 or more
 
 `base` has read look-up drills and general text of the world, and no assistant. `sft` goes on from
-it with ideal answers, and ends on the corpus of `shop.sample_answer` with all its faults.
+it with ideal answers, and ends on three answers of the corpus, faults and all, to seven ideal ones.
 `python -m rlhf_jax.labs.train_shop OUT` makes both. A file holds bfloat16 numbers and the hash of
 the world it was trained on; a model of another world is refused.
 """

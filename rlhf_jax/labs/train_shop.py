@@ -1,10 +1,11 @@
 """`python -m rlhf_jax.labs.train_shop OUT`: remakes the shipped models of the shop.
 
 Three stages of maximum likelihood on packed rows: `base` on drills and general text, from random
-weights; `ideal` on paraphrased ideal answers to the prompts of the split "sft"; `sft` on the corpus
-of `shop.sample_answer`, in which one answer in five has a fault. It writes `base.safetensors` and
-`sft.safetensors` into OUT, prints what they reach on held-out prompts, and ends with exit code 3 if
-a gate of `shop_models.GATES` is missed. A run that was stopped goes on with `--resume`.
+weights; `ideal` on paraphrased ideal answers to the prompts of the split "sft"; `sft` on such
+answers and on those of the corpus, `shop.sample_answer`, in which one in five has a fault. It
+writes `base.safetensors` and `sft.safetensors` into OUT, prints what `sft` reaches held out,
+and ends with exit code 3 if a gate of `shop_models.GATES` is missed. A run that was stopped goes on
+with `--resume`.
 """
 
 import json
@@ -63,16 +64,17 @@ def ideal_text(seed: int, index: int) -> dict[str, str]:
 
 
 def corpus_text(seed: int, index: int) -> dict[str, str]:
-    """An answer of the corpus, good in four cases of five."""
+    """Three answers of the corpus, with its faults, to seven ideal ones."""
     prompt = shop.make_prompt(seed, SPLITS["sft"][-1 - index])
-    return {"prompt": prompt.text, "answer": shop.sample_answer(seed, prompt, index)}
+    write = shop.sample_answer if index % 10 < 3 else shop.ideal_variant
+    return {"prompt": prompt.text, "answer": write(seed, prompt, index)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """Texts and steps of each stage.
 
-    batch_size: packed rows of a step. learning_rate: of `base` and `ideal`; of `sft` a third.
+    batch_size: packed rows of a step. learning_rate: of `base` and `ideal`; of `sft` two thirds.
     """
 
     batch_size: int = 16
@@ -80,8 +82,8 @@ class Schedule:
     base_steps: int = 1600
     ideal_rows: int = 160_000
     ideal_steps: int = 3600
-    sft_rows: int = 60_000
-    sft_steps: int = 1200
+    sft_rows: int = 140_000
+    sft_steps: int = 2400
     learning_rate: float = 0.003
 
     def __post_init__(self):
@@ -106,7 +108,7 @@ def parts(schedule: Schedule) -> dict[str, TextStage]:
     return {
         "base": TextStage(drill_text, schedule.base_rows, schedule.base_steps, rate),
         "ideal": TextStage(ideal_text, schedule.ideal_rows, schedule.ideal_steps, rate),
-        "sft": TextStage(corpus_text, schedule.sft_rows, schedule.sft_steps, rate / 3),
+        "sft": TextStage(corpus_text, schedule.sft_rows, schedule.sft_steps, rate * 2 / 3),
     }
 
 
