@@ -14,11 +14,11 @@ class RewardModel:
     are a tie to the teacher, and dropped; in [0, 1), as gold scores lie in [0, 1]. batch_size:
     pairs."""
 
-    pairs: int = 6000
+    pairs: int = 15_000
     heldout_pairs: int = 2048
     teacher_beta: float = 20.0
     tie_gap: float = 0.1
-    steps: int = 240
+    steps: int = 400
     batch_size: int = 32
     learning_rate: float = 0.001
 
@@ -38,7 +38,7 @@ class Direct:
     beta: float = 0.1
     steps: int = 100
     batch_size: int = 32
-    learning_rate: float = 0.0001
+    learning_rate: float = 0.0003
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "steps", "batch_size")
@@ -55,11 +55,11 @@ class PPO:
     free_steps: length of the run without KL penalty, the one that is expected to over-optimise.
     """
 
-    beta: float = 0.05
+    beta: float = 0.1
     clip_eps: float = 0.2
     gae_lambda: float = 0.95
     steps: int = 48
-    free_steps: int = 48
+    free_steps: int = 32
     batch_size: int = 64
     epochs: int = 2
     minibatches: int = 1
@@ -83,7 +83,7 @@ class Evaluation:
     gate_prompts: int = 2048
     prompts: int = 512
     curve_prompts: int = 256
-    curve_points: int = 6
+    curve_points: int = 4
     best_of: int = 16
 
     def __post_init__(self):
@@ -132,9 +132,7 @@ def quick() -> Config:
         ipo=Direct(steps=10, batch_size=16, beta=0.05),
         online_dpo=Direct(steps=10, batch_size=16),
         ppo=PPO(steps=4, free_steps=4, batch_size=32),
-        evaluation=Evaluation(
-            gate_prompts=1024, prompts=128, curve_prompts=128, curve_points=1, best_of=4
-        ),
+        evaluation=Evaluation(prompts=128, curve_prompts=128, curve_points=1, best_of=4),
     )
 
 

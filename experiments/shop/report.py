@@ -70,7 +70,7 @@ def write_report(
     )
     numbers = {
         "methods": {name: summary(method) for name, method in methods.items()},
-        "reward_model": {k: v for k, v in reward_info.items() if k != "margins"},
+        "reward_model": {k: v for k, v in reward_info.items() if k not in ("margins", "shorter")},
         "over_optimisation": verdict,
     }
     return Outcome(claims, numbers=numbers, table=table)
