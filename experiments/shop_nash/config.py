@@ -115,7 +115,7 @@ class Control:
     ppo_steps: int = 60
     ppo_batch: int = 96
     epochs: int = 2
-    model: Fit = field(default_factory=lambda: Fit(steps=300, batch_size=32, rate=0.002))
+    model: Fit = field(default_factory=lambda: Fit(steps=200, batch_size=32, rate=0.002))
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "phases", "steps", "batch_size", "ppo_steps", "ppo_batch")

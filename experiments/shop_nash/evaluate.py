@@ -83,15 +83,16 @@ class Facts(NamedTuple):
     seconds: Mapping[str, float]
 
 
-def as_method(name: str, beta: float, at: np.ndarray, done: list[StageResult]) -> Method:
-    """The results of stages as a method."""
+def as_method(
+    name: str, beta: float, bits: int, at: np.ndarray, done: Sequence[StageResult]
+) -> Method:
+    """The results of a method's stages, {"params", "shares" and maybe "policies"} each."""
     arrays = [one.arrays for one in done]
-    points = arrays[0]["shares"].shape[0]
     return Method(
         name,
         beta,
-        int(at[-1]),
-        np.broadcast_to(at, points) if len(at) == 1 else at,
+        bits,
+        at,
         [each["params"] for each in arrays],
         np.stack([each["shares"] for each in arrays]),
         arrays[0].get("policies"),
