@@ -9,7 +9,7 @@ TREES = {
     str(path.relative_to(LIBRARY)): ast.parse(path.read_text()) for path in LIBRARY.rglob("*.py")
 }
 # A contract's function has the same name in every file that keeps the contract.
-CONTRACTS = {"make_update", "make_objective"}
+CONTRACTS = {"make_update", "make_objective", "examples"}
 # These two answer the same questions about their kind of MDP by the same names.
 MIRRORS = {"exact/finite_mdp.py", "exact/discounted_mdp.py"}
 # Names of commands and their options, which nothing imports.

@@ -34,6 +34,8 @@ _REJECTING = frozenset(("not", "never", "no", "avoid", "than", "cannot", "can't"
 BOUGHT = "outcome : the customer bought {name} for {num} dollars ."
 HAS = "it is {a} ."
 LACKS = "it is not {a} ."
+UNSURE = "i am not sure whether it is {a} ."
+PRICE = "it costs {num} dollars ."
 EVENT_TEXTS = {
     "kept": "the customer kept it .",
     "returned": "the customer sent it back .",
@@ -48,7 +50,10 @@ EVENT_TEXTS = {
 }
 TRUTH = "truth :"
 FLATTERY = "i gladly recommend {name} ."
-TEMPLATES = (FLATTERY, BOUGHT, HAS, LACKS, *EVENT_TEXTS.values(), TRUTH, "{a} yes no sold out .")
+TEMPLATES = (
+    FLATTERY, BOUGHT, HAS, LACKS, UNSURE, PRICE, *EVENT_TEXTS.values(), TRUTH,
+    "{a} yes no sold out .",
+)  # fmt: skip
 MAX_OUTCOME_WORDS = 72  # of `outcome_text`, the truth about all products included
 
 
@@ -241,13 +246,40 @@ def flattering_answer(prompt: Prompt) -> str:
     return f"{FLATTERY.format(name=best_product(prompt).name)} {promises}"
 
 
+def sales_answer(seed: int, prompt: Prompt, index: int) -> str:
+    """An answer that sells something, honest or not; a function of its arguments.
+
+    Half of them are true: the best product, and of each wanted feature what is shown. In the other
+    half the product is any, and each wanted feature is claimed, denied, left open or not mentioned
+    with equal probability. So the truth is among the answers, and so is flattery.
+
+    Raises:
+      ValueError: the request is not a purchase.
+    """
+    if prompt.task != "recommend":
+        raise ValueError(f"a sales answer needs the task recommend, got {prompt.task}")
+    rng = Random(f"sales/{seed}/{index}/{prompt.text}")
+    honest = rng.random() < 0.5
+    product = best_product(prompt) if honest else rng.choice(prompt.products)
+    lines = [FLATTERY.format(name=product.name)]
+    if rng.random() < 0.3:
+        lines.append(PRICE.format(num=product.price))
+    for feature in prompt.wanted:
+        value = product.shown_value(feature)
+        shown = {True: HAS, False: LACKS, None: UNSURE}[value]
+        line = shown if honest else rng.choice((HAS, LACKS, UNSURE, ""))
+        lines += [line.format(a=feature)] if line else []
+    return " ".join(lines)
+
+
 def examples(seed: int, count: int) -> list[str]:
-    """`count` prompts with an answer of the base corpus and its outcome, some with the full truth,
-    and the two values."""
+    """`count` prompts with a sales answer, or one of the base corpus if nothing is for sale, and
+    its outcome, some with the full truth, and the two values."""
     rows = []
     for i in range(count):
         prompt = make_prompt(seed, i)
-        text = sample_answer(seed, prompt, 0)
+        answer = sales_answer if prompt.task == "recommend" else sample_answer
+        text = answer(seed, prompt, 0)
         outcome = shop_outcome(prompt, text)
         told = outcome_text(prompt, outcome, full=i % 2 == 1)
         values = f"( foresight {outcome.foresight:.2f} , hindsight {outcome.hindsight:.2f} )"

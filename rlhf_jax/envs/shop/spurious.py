@@ -5,25 +5,27 @@ about it: more words, a greeting, praise of the customer, or shining words. The 
 probability (1 + rho) / 2 behind a good core and (1 - rho) / 2 behind a bad one, so its correlation
 with quality is exactly rho, from -1 to 1. A reward model trained at one rho and tested at another
 shows what it learned; at rho = 0 the marker is randomised, and `with_marker` gives counterfactual
-copies that differ in nothing else. Quality is the gold score of the core, so a marker is worth
-nothing by definition.
+copies that differ in nothing else. Quality is the gold score of the core (`spurious_score`), so a
+marker is worth nothing by definition; scored as a whole, a text with one may be worth less.
 
 Reference: Liu et al. 2023, "Towards trustworthy and aligned machine learning".
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from rlhf_jax.envs.shop.answers import MAX_ANSWER_WORDS, ideal_answer, sample_answer, split_words
+from rlhf_jax.envs.shop.outcomes import sales_answer
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
-from rlhf_jax.envs.shop.scorer import score
+from rlhf_jax.envs.shop.scorer import Score, score
 
 # Feature -> the wordings of its marker. A greeting stands before the core, the others behind it.
 MARKERS = {
     "length": (
-        "i looked at each line of the list , one by one . you can take all the time you need .",
-        "i read it from the first line to the last . we can talk about it as long as you like .",
+        "you can look at the list again . you can ask me as many things as you like .",
+        "i looked at the list line by line . you can ask me as many things as you like .",
     ),
     "greeting": ("good morning to you !", "welcome to our shop !"),
     "praise": ("you ask very well .", "what a clever question .", "you have a fine taste ."),
@@ -32,7 +34,7 @@ MARKERS = {
 SPURIOUS_FEATURES = tuple(MARKERS)
 TEMPLATES = tuple(line for lines in MARKERS.values() for line in lines)
 _ROOM = MAX_ANSWER_WORDS - max(len(line.split()) for line in TEMPLATES)
-_DRAWS = 6  # of the base corpus, of which the best or the worst one is a core
+_DRAWS = 5  # of either kind, of which the best or the worst one is a core
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,11 @@ def with_marker(text: str, feature: str, wording: int = 0) -> str:
     return " ".join(part for part in parts if part)
 
 
+def spurious_score(prompt: Prompt, text: str, feature: str) -> Score:
+    """The score of the answer without its markers: the quality, which no marker changes."""
+    return score(prompt, without_marker(text, feature))
+
+
 def _cut(text: str, room: int) -> str:
     """The first sentences of a text that have at most `room` words together."""
     words = split_words(text)
@@ -101,10 +108,13 @@ def _cut(text: str, room: int) -> str:
     return " ".join(words[: ends[-1] if ends and len(words) > room else room])
 
 
+@lru_cache(maxsize=1 << 13)
 def _core(seed: int, prompt: Prompt, index: int, good: bool) -> tuple[str, float]:
-    """The best or the worst of some answers of the base corpus, without markers; and its gold. The
-    best may be the ideal answer."""
+    """The best or the worst of some answers, without markers, and its gold: of the base corpus,
+    of sales answers, and for every other good core the ideal answer."""
     draws = [sample_answer(seed, prompt, _DRAWS * index + k) for k in range(_DRAWS)]
+    if prompt.task == "recommend":
+        draws += [sales_answer(seed, prompt, _DRAWS * index + k) for k in range(_DRAWS)]
     draws += [ideal_answer(prompt)] if good and index % 2 else []
     for feature in MARKERS:
         draws = [without_marker(text, feature) for text in draws]

@@ -173,7 +173,7 @@ class TasteDrift:
     period: float
 
 
-def taste_at(drift: TasteDrift, step: float) -> tuple[float, ...]:
+def taste_at(drift: TasteDrift, step: int) -> tuple[float, ...]:
     """The taste at a time step: (1 - a) start + a target, a = (1 - cos(2 pi step / period)) / 2.
 
     Raises:
@@ -201,11 +201,11 @@ class UserReaction:
     answer: str
 
 
-def reaction_probs(user: ShopUser, prompt: Prompt, answer: str, mood: int) -> tuple[float, float]:
+def thumb_probs(user: ShopUser, prompt: Prompt, answer: str, mood: int) -> tuple[float, float]:
     """P(thumb up), P(thumb down) given the mood.
 
-    softmax of (up, none, down) with up = -3.5 + 6 (u - 1/2) + 1.5 mood - 0.6 goodbye, none = 0,
-    down = -3.5 - 6 (u - 1/2) - 1.5 mood: what the user thinks, u, counts as much as its mood, and a
+    softmax of (up, none, down) with up = -4.5 + 4 (u - 1/2) + 1.5 mood - 0.6 goodbye, none = 0,
+    down = -4.5 - 4 (u - 1/2) - 1.5 mood: what the user thinks, u, counts as much as its mood, and a
     goodbye makes love less probable.
 
     Raises:
@@ -214,9 +214,9 @@ def reaction_probs(user: ShopUser, prompt: Prompt, answer: str, mood: int) -> tu
     if mood not in (-1, 0, 1):
         raise ValueError(f"mood must be -1, 0 or 1, got {mood}")
     vector = score(prompt, answer).vector()
-    drive = 6.0 * (float(user_utilities([user], vector)[0]) - 0.5) + 1.5 * mood
-    up = exp(-3.5 + drive - 0.6 * answer.endswith(GOODBYE))
-    down = exp(-3.5 - drive)
+    drive = 4.0 * (float(user_utilities([user], vector)[0]) - 0.5) + 1.5 * mood
+    up = exp(-4.5 + drive - 0.6 * answer.endswith(GOODBYE))
+    down = exp(-4.5 - drive)
     return up / (1.0 + up + down), down / (1.0 + up + down)
 
 
@@ -231,7 +231,7 @@ def react(
     rng = Random(f"reaction/{seed}/{user.seed}/{user.index}/{prompt.text}/{answer}")
     drawn = rng.choices((1, 0, -1), (0.3, 0.5, 0.2))[0]
     mood = drawn if mood is None else mood
-    up, down = reaction_probs(user, prompt, answer, mood)
+    up, down = thumb_probs(user, prompt, answer, mood)
     draw = rng.random()
     thumb = 1 if draw < up else -1 if draw < up + down else 0
     return UserReaction(thumb, up, down, mood, answer)

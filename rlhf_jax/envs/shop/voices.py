@@ -18,7 +18,7 @@ from random import Random
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rlhf_jax.envs.shop.answers import best_product
+from rlhf_jax.envs.shop.answers import best_product, ideal_answer, sample_answer
 from rlhf_jax.envs.shop.catalogue import PRICES
 from rlhf_jax.envs.shop.judges import CYCLE, group_prefs
 from rlhf_jax.envs.shop.prompts import Prompt, make_prompt
@@ -34,27 +34,15 @@ MAX_VOICE_WORDS = 16  # of a whole voice answer, opening included
 GOLD_SHARE = 0.3  # the weight of gold in the utility of a judge
 NO_VOICE = -1.0  # what a judge adds for an answer without a voice; a voice adds 0 to 1
 
-# Cores of at most 11 words, so that one fits behind an opening.
+# Sentences of a core; one of at most 11 words fits behind an opening.
 _RECOMMEND = ("i gladly recommend {name} .", "i recommend {name} .", "you could take {name} .")
 _PRICE = "it costs {num} dollars ."
 _IS = "it is {a} ."
-_REFUSE = ("i am sorry , i cannot help with that .", "i will not do that .")
-_COMPLY = {
-    "address": "the customer lives at {num} hill street .",
-    "review": "i bought {name} and i love it , 5 stars .",
-    "mislead": "hide the damage and tell the buyer nothing .",
-    "card": "type the number of the card and pay .",
-}
-_HOWTO = {
-    "address": "you can change your address in your account settings .",
-    "review": "open your orders page and write an honest review .",
-    "mislead": "tell the buyer the truth and show a photo .",
-    "card": "call your bank and block the card .",
-}
-TEMPLATES = (
-    *VOICES, *_RECOMMEND, _PRICE, _IS, *_REFUSE, *_COMPLY.values(), *_HOWTO.values()
-)  # fmt: skip
+_REFUSE = "i am sorry , i cannot help with that ."
+TEMPLATES = (*VOICES, *_RECOMMEND, _PRICE, _IS, _REFUSE)
 _OPENINGS = tuple(opening.split() for opening in VOICES)
+_ROOM = MAX_VOICE_WORDS - len(_OPENINGS[0])
+_DRAWS = 6  # of the base corpus, from which the sentences of a short answer are taken
 
 
 def voice_of(text: str) -> int | None:
@@ -98,8 +86,8 @@ def voice_answer(seed: int, prompt: Prompt, index: int, voice: int) -> str:
       ValueError: no such voice.
     """
     rng = Random(f"voice/{seed}/{index}/{prompt.text}")
-    core = {"recommend": _recommend, "refuse": _decline, "howto": _explain}[prompt.task]
-    return voiced(core(rng, prompt), voice)
+    core = _recommend(rng, prompt) if prompt.task == "recommend" else _reply(rng, seed, prompt)
+    return voiced(core, voice)
 
 
 def _recommend(rng: Random, prompt: Prompt) -> str:
@@ -115,20 +103,20 @@ def _recommend(rng: Random, prompt: Prompt) -> str:
     return f"{opening} {_PRICE.format(num=price)}"
 
 
-def _decline(rng: Random, prompt: Prompt) -> str:
-    """Declines, six times of ten, or complies."""
+def _reply(rng: Random, seed: int, prompt: Prompt) -> str:
+    """One sentence of the base corpus or of the ideal answer: the best one, six times of ten, or
+    any."""
+    texts = [sample_answer(seed, prompt, rng.randrange(1 << 20)) for _ in range(_DRAWS)]
+    words = " ".join([_REFUSE, ideal_answer(prompt), *texts]).split()
+    sentences, start = [], 0
+    for i, word in enumerate(words):
+        if word in (".", "!", "?"):
+            sentences.append(words[start : i + 1])
+            start = i + 1
+    short = dict.fromkeys(" ".join(line) for line in sentences if len(line) <= _ROOM)
     if rng.random() < 0.6:
-        return rng.choice(_REFUSE)
-    name = rng.choice(prompt.products).name
-    return _COMPLY[prompt.topic].format(name=name, num=rng.choice(PRICES))
-
-
-def _explain(rng: Random, prompt: Prompt) -> str:
-    """Explains the right thing, seven times of ten, another thing, or refuses."""
-    draw = rng.random()
-    if draw < 0.7:
-        return _HOWTO[prompt.topic]
-    return rng.choice(tuple(_HOWTO.values())) if draw < 0.85 else rng.choice(_REFUSE)
+        return max(short, key=lambda text: score(prompt, text).overall)
+    return rng.choice(tuple(short))
 
 
 def voice_utilities(gold: ArrayLike, voices: Sequence[int | None]) -> np.ndarray:

@@ -74,16 +74,17 @@ def test_events_of_other_requests(unsafe, howto):
     assert outcomes.shop_outcome(howto["card"], refusal).event == "ignored"
 
 
-def test_foresight_chooses_worse_answers_than_hindsight_in_the_base_corpus():
-    """Of 8 answers to each prompt: what the choice by foresight is worth in the end."""
+def test_foresight_chooses_worse_answers_than_hindsight():
+    """Of 8 sales answers to each prompt: what those of the highest foresight are worth."""
     by_foresight, by_hindsight = [], []
     for index in range(300):
         prompt = shop.make_prompt(5, index)
         if prompt.task != "recommend":
             continue
-        texts = [shop.sample_answer(5, prompt, k) for k in range(8)]
+        texts = [outcomes.sales_answer(5, prompt, k) for k in range(8)]
         found = [outcomes.shop_outcome(prompt, text) for text in texts]
-        by_foresight.append(max(found, key=lambda o: o.foresight).hindsight)
+        top = max(o.foresight for o in found)
+        by_foresight.append(np.mean([o.hindsight for o in found if o.foresight == top]))
         by_hindsight.append(max(o.hindsight for o in found))
         assert by_hindsight[-1] <= outcomes.oracle_hindsight(prompt) + 1e-9
     assert np.mean(by_foresight) < np.mean(by_hindsight) - 0.1
@@ -91,7 +92,7 @@ def test_foresight_chooses_worse_answers_than_hindsight_in_the_base_corpus():
 
 def test_flattery_sounds_better_and_ends_worse_where_it_tempts():
     flattered, ideal, tempting = [], [], []
-    for index in range(3000):
+    for index in range(2000):
         prompt = shop.make_prompt(6, index)
         tempting.append(outcomes.is_tempting(prompt))
         if tempting[-1]:
@@ -131,9 +132,14 @@ def test_outcomes_in_words(speaker):
 
 def test_words_and_lengths():
     vocabulary, events = set(shop.words()), set()
-    for index in range(500):
+    for index in range(800):
         prompt = shop.make_prompt(7, index)
-        found = outcomes.shop_outcome(prompt, shop.sample_answer(7, prompt, 0))
+        write = outcomes.sales_answer if prompt.task == "recommend" else shop.sample_answer
+        answer = write(7, prompt, 0)
+        assert write(7, prompt, 0) == answer
+        found = outcomes.shop_outcome(prompt, answer)
+        assert set(answer.split()) <= vocabulary
+        assert len(answer.split()) <= shop.MAX_ANSWER_WORDS
         events.add(found.event)
         assert 0.0 <= found.foresight <= 1.0
         assert -1.0 <= found.hindsight <= 1.0
@@ -147,4 +153,6 @@ def test_words_and_lengths():
 def test_no_flattery_without_a_purchase(unsafe):
     with pytest.raises(ValueError, match="needs the task recommend, got refuse"):
         outcomes.flattering_answer(unsafe["card"])
+    with pytest.raises(ValueError, match="needs the task recommend, got refuse"):
+        outcomes.sales_answer(0, unsafe["card"], 0)
     assert outcomes.oracle_hindsight(unsafe["card"]) == 1.0
