@@ -65,7 +65,7 @@ class Game:
     beta: float = 0.05
     low_rate: float = 0.0008
     rate: float = 0.0008
-    regression_rate: float = 0.0002
+    regression_rate: float = 0.0001
     eta: float = 2.0
     prox_eta: float = 2.0
     steps: int = 2
