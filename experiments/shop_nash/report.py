@@ -46,9 +46,10 @@ def write_report(
         lead=LEAD,
         claims=claims,
         table=table,
-        text=f"Right about a judge's label of a pair in two voices: Bradley-Terry "
-        f"{accuracy['bradley_terry']:.3f}, pairwise model {accuracy['pairwise']:.3f}, who knows "
-        f"the population {accuracy['bayes']:.3f}.",
+        text="Right about a judge's label of a pair in two voices: who knows the population "
+        f"{accuracy['bayes']:.3f}, the best score {accuracy['best_score']:.3f}, the Bradley-Terry "
+        f"model of all bits {accuracy['bradley_terry']:.3f}, the pairwise model of the same bits "
+        f"{accuracy['pairwise']:.3f}.",
         figures={
             "exploitability": exploitability_figure(methods, facts, exact),
             "shares": shares_figure(methods, facts, exact),

@@ -214,11 +214,14 @@ def test_a_frozen_mixture_ignores_who_learns(lab, params):
     assert found & of_each[1]
 
 
-def test_the_best_accuracy_is_one_half_plus_the_margin():
-    found = evaluate.two_voices(TOY)
-    assert len(found.records) == TOY.evaluation.pairs
+def test_the_best_score_is_right_about_two_thirds_of_a_circle():
+    """Of three pairs of voices at 2 : 1 a score has two in order: (2/3 + 2/3 + 1/3) / 3 = 5/9."""
+    found = evaluate.two_voices(config.default())
     assert not any(row["chosen"].split()[0] == row["rejected"].split()[0] for row in found.records)
-    assert 0.6 < np.maximum(found.prefs, 1 - found.prefs).mean() < 0.75
+    for prefs, best, score in ((found.prefs, 2 / 3, 5 / 9), (found.one_judge, 1.0, 1.0)):
+        margins = evaluate.best_scores(found.features, prefs)
+        assert abs(np.maximum(prefs, 1 - prefs).mean() - best) < 0.03
+        assert abs((0.5 + np.sign(margins) * (prefs - 0.5)).mean() - score) < 0.03
 
 
 # Claims on invented data
@@ -273,14 +276,16 @@ def test_a_regularised_policy_is_near_the_exact_one_or_not():
     assert np.isclose(float(low.value), 0.08)
 
 
-def test_bradley_terry_is_wrong_where_a_pairwise_model_is_right():
+def test_a_score_is_wrong_about_a_circle_and_right_about_one_judge():
     bayes, wrong = np.full(90, 2 / 3), np.tile([2 / 3, 2 / 3, 1 / 3], 30)
-    found = {"bayes": bayes, "bradley_terry": wrong, "pairwise": bayes}
+    found = {"bayes": bayes, "best_score": wrong}
+    found |= {"one_judge_bayes": np.ones(90), "one_judge_score": np.ones(90)}
     claim = claims.accuracy_claim(found)
     assert claim.verdict == "holds"
     assert np.isclose(float(claim.value), 1 / 9)
-    assert claims.accuracy_claim(found | {"bradley_terry": bayes}).verdict == "fails"
-    assert claims.accuracy_claim(found | {"pairwise": wrong}).verdict == "undecided"
+    assert claims.accuracy_claim(found | {"best_score": bayes}).verdict == "fails"
+    # A score that is as wrong before one judge was not fitted.
+    assert claims.accuracy_claim(found | {"one_judge_score": wrong}).verdict == "undecided"
 
 
 def test_the_gate_is_closed_to_a_model_that_cannot_play():
