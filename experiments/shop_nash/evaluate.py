@@ -201,7 +201,7 @@ def two_voices(config: Config) -> TwoVoices:
     sides = [[row[side] for row in records] for side in ("chosen", "rejected")]
     prefs, one_judge = (
         population_prefs(seed, indices, *sides, beta=beta, judges=judges)
-        for judges in (None, (1.0, 0.0, 0.0))
+        for judges in (None, np.array([1.0, 0.0, 0.0]))
     )
     return TwoVoices(records, prefs, one_judge, np.array(features))
 

@@ -102,12 +102,12 @@ def population_prefs(
     second: Sequence[str],
     *,
     beta: float,
-    judges: Sequence[float] | None = None,
+    judges: np.ndarray | None = None,
 ) -> Float[np.ndarray, "N"]:
     """P(a judge drawn from the population prefers the first answer).
 
     Args:
-      judges: shares of the three judges; None for equal shares.
+      judges: [3] shares of the three judges; None for equal shares.
     """
     sides = []
     for texts in (first, second):
