@@ -26,9 +26,9 @@ class Start:
     rows: answers. shares: of the three voices in them; equal shares would be the equilibrium.
     """
 
-    rows: int = 12_000
+    rows: int = 8000
     shares: tuple[float, ...] = (0.6, 0.2, 0.2)
-    fit: Fit = field(default_factory=lambda: Fit(steps=1200, batch_size=32, rate=0.003))
+    fit: Fit = field(default_factory=lambda: Fit(steps=1000, batch_size=32, rate=0.003))
 
     def __post_init__(self):
         check_fields(self, "[1, 600000]", "rows")  # prompts of the game follow
@@ -65,10 +65,10 @@ class Game:
     beta: float = 0.05
     low_rate: float = 0.0008
     rate: float = 0.0008
-    regression_rate: float = 0.0003
+    regression_rate: float = 0.0001
     eta: float = 2.0
     prox_eta: float = 2.0
-    steps: int = 4
+    steps: int = 2
     inner_steps: int = 1
     mixture_weight: float = 0.05
     pair_temperature: float = 1.3
@@ -115,7 +115,7 @@ class Control:
     ppo_steps: int = 60
     ppo_batch: int = 96
     epochs: int = 2
-    model: Fit = field(default_factory=lambda: Fit(steps=300, batch_size=32, rate=0.002))
+    model: Fit = field(default_factory=lambda: Fit(steps=200, batch_size=32, rate=0.002))
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "phases", "steps", "batch_size", "ppo_steps", "ppo_batch")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import scipy
 from jaxtyping import Float
 
 from experiments.shop_nash.bits import exact_judge
@@ -17,6 +18,7 @@ from experiments.shop_nash.world import (
     game_prompts,
     game_task,
     population_prefs,
+    read,
     turns,
 )
 from rlhf_jax.algos.selfplay import nash_md_pg
@@ -29,6 +31,8 @@ from rlhf_jax.recipes.offline import pair_scores, preference_of
 from rlhf_jax.recipes.rows import in_chunks, pair_batch
 from rlhf_jax.training import Stage, StageResult
 from rlhf_jax.types import Draw, Params, Prompts, Rollout
+
+RIDGE = 1e-6  # keeps the fit of a score unique: a shift of all voices changes nothing
 
 
 class Method(NamedTuple):
@@ -83,15 +87,16 @@ class Facts(NamedTuple):
     seconds: Mapping[str, float]
 
 
-def as_method(name: str, beta: float, at: np.ndarray, done: list[StageResult]) -> Method:
-    """The results of stages as a method."""
+def as_method(
+    name: str, beta: float, bits: int, at: np.ndarray, done: Sequence[StageResult]
+) -> Method:
+    """The results of a method's stages, {"params", "shares" and maybe "policies"} each."""
     arrays = [one.arrays for one in done]
-    points = arrays[0]["shares"].shape[0]
     return Method(
         name,
         beta,
-        int(at[-1]),
-        np.broadcast_to(at, points) if len(at) == 1 else at,
+        bits,
+        at,
         [each["params"] for each in arrays],
         np.stack([each["shares"] for each in arrays]),
         arrays[0].get("policies"),
@@ -169,52 +174,85 @@ def unstacked(policies: Params) -> list[Params]:
 class TwoVoices(NamedTuple):
     """Pairs of answers in two different voices, all pairs of voices alike.
 
-    records: "prompt", "chosen" (the first) and "rejected" (the second). prefs: [N] the
-    population's preference for the first.
+    records: "prompt", "chosen" (the first) and "rejected" (the second). prefs, one_judge: [N] how
+    the population and its first judge prefer the first. features: [N, 4] of the first less those of
+    the second: three voices and gold.
     """
 
     records: list[dict[str, str]]
     prefs: np.ndarray
+    one_judge: np.ndarray
+    features: np.ndarray
 
 
 def two_voices(config: Config) -> TwoVoices:
     """Held-out pairs of the world's own answers."""
+    seed, beta = config.seed, config.game.judge_beta
     indices = np.array(SPLITS["heldout_pairs"][: config.evaluation.pairs])
-    records = []
+    records, features = [], []
     for i in indices.tolist():
-        prompt = shop.make_prompt(config.seed, i)
-        voices = Random(f"shop_nash pair/{config.seed}/{i}").sample(range(len(VOICES)), 2)
-        first, second = (
-            voice_answer(config.seed, prompt, k, voice) for k, voice in enumerate(voices)
-        )
-        records.append({"prompt": prompt.text, "chosen": first, "rejected": second})
-    sides = ([row[side] for row in records] for side in ("chosen", "rejected"))
-    beta = config.game.judge_beta
-    return TwoVoices(records, population_prefs(config.seed, indices, *sides, beta=beta))
+        prompt = shop.make_prompt(seed, i)
+        voices = Random(f"shop_nash pair/{seed}/{i}").sample(range(len(VOICES)), 2)
+        both = [voice_answer(seed, prompt, k, voice) for k, voice in enumerate(voices)]
+        records.append({"prompt": prompt.text, "chosen": both[0], "rejected": both[1]})
+        gold = [read(seed, i, text).gold for text in both]
+        one, other = np.eye(len(VOICES))[voices]
+        features.append([*(one - other), gold[0] - gold[1]])
+    sides = [[row[side] for row in records] for side in ("chosen", "rejected")]
+    prefs, one_judge = (
+        population_prefs(seed, indices, *sides, beta=beta, judges=judges)
+        for judges in (None, np.array([1.0, 0.0, 0.0]))
+    )
+    return TwoVoices(records, prefs, one_judge, np.array(features))
+
+
+def best_scores(features: np.ndarray, prefs: np.ndarray) -> Float[np.ndarray, "N"]:
+    """Margins of the Bradley-Terry fit to the preferences themselves, linear in the features.
+
+    It is what infinitely many labels of these pairs would give a score of voice and gold.
+    """
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        margins = features @ weights
+        value = np.mean(np.logaddexp(0.0, margins) - prefs * margins)
+        slopes = features.T @ (scipy.special.expit(margins) - prefs) / len(prefs)
+        return value + RIDGE * weights @ weights, slopes + 2 * RIDGE * weights
+
+    start = np.zeros(features.shape[1])
+    return features @ scipy.optimize.minimize(loss, start, jac=True, method="BFGS").x
 
 
 def accuracies(
     lab: LanguageLab, config: Config, reward: Params, pairwise: Params
 ) -> dict[str, np.ndarray]:
-    """[N] chance that each is right about one judge's label: "bayes", "bradley_terry", "pairwise".
+    """[N] chance that each is right about one judge's label.
 
-    Who knows the population's preference p is right with chance max(p, 1 - p).
+    Who knows the preference p is right with chance max(p, 1 - p).
+
+    Returns:
+      "bayes", who knows p; "best_score", `best_scores`; "bradley_terry" and "pairwise", the models;
+      "one_judge_bayes" and "one_judge_score", the first two where all labels are of one judge.
     """
-    records, prefs = two_voices(config)
-    size = config.control.model.batch_size
-    scores = pair_scores(lab, reward, records, batch_size=size)
+    pairs, size = two_voices(config), config.control.model.batch_size
+    scores = pair_scores(lab, reward, pairs.records, batch_size=size)
     logits = jax.jit(preference_of(lab).logits)
 
     def margins(part: list[dict]) -> jax.Array:
         batch = pair_batch(lab, part)
         return logits(pairwise, batch.chosen, batch.rejected)
 
-    found = {
-        "bayes": prefs - 0.5,
-        "bradley_terry": scores[:, 0] - scores[:, 1],
-        "pairwise": in_chunks(margins, records, size=size),
+    def right(prefs: np.ndarray, margin: np.ndarray) -> np.ndarray:
+        return 0.5 + np.sign(margin) * (prefs - 0.5)
+
+    p, one = pairs.prefs, pairs.one_judge
+    return {
+        "bayes": right(p, p - 0.5),
+        "best_score": right(p, best_scores(pairs.features, p)),
+        "bradley_terry": right(p, scores[:, 0] - scores[:, 1]),
+        "pairwise": right(p, in_chunks(margins, pairs.records, size=size)),
+        "one_judge_bayes": right(one, one - 0.5),
+        "one_judge_score": right(one, best_scores(pairs.features, one)),
     }
-    return {name: 0.5 + np.sign(margin) * (prefs - 0.5) for name, margin in found.items()}
 
 
 class Models(NamedTuple):

@@ -46,9 +46,10 @@ def write_report(
         lead=LEAD,
         claims=claims,
         table=table,
-        text=f"Right about a judge's label of a pair in two voices: Bradley-Terry "
-        f"{accuracy['bradley_terry']:.3f}, pairwise model {accuracy['pairwise']:.3f}, who knows "
-        f"the population {accuracy['bayes']:.3f}.",
+        text="Right about a judge's label of a pair in two voices: who knows the population "
+        f"{accuracy['bayes']:.3f}, the best score {accuracy['best_score']:.3f}, the Bradley-Terry "
+        f"model of all bits {accuracy['bradley_terry']:.3f}, the pairwise model of the same bits "
+        f"{accuracy['pairwise']:.3f}.",
         figures={
             "exploitability": exploitability_figure(methods, facts, exact),
             "shares": shares_figure(methods, facts, exact),
@@ -127,22 +128,27 @@ def with_interval(x: np.ndarray) -> str:
 
 
 def exploitability_figure(methods: Mapping[str, Method], facts: Facts, exact: np.ndarray) -> Shown:
-    """Last and average policy over bits."""
+    """Last and average policy over bits, from SFT on."""
     prefs = facts.prefs
+    sft = exploitability(facts.sft, prefs).mean()
     target = float(exploitability(exact, prefs).mean())
     levels = {"one voice": float(np.max(prefs[:3, :3]) * 2 - 1), "regularised Nash": target}
+
+    def curve(one: Method, gaps: np.ndarray) -> Series:
+        means = gaps.mean(-1)
+        start = np.full((len(means), 1), sft)
+        return band(np.concatenate([[0], one.at]), np.concatenate([start, means], axis=1))
+
+    last = {name: curve(one, one.last_gaps(prefs)) for name, one in methods.items()}
+    average = {name: curve(methods[name], methods[name].average_gaps(prefs)) for name in DRAWN}
     items = []
-    for title, names in (("last policy", DRAWN), ("last policy, one run", ALSO)):
-        series = {
-            methods[name].label: band(methods[name].at, methods[name].last_gaps(prefs).mean(-1))
-            for name in names
-        }
+    for title, names, curves in (
+        ("last policy", DRAWN, last),
+        ("last policy, one run", ALSO, last),
+        ("average of policies", DRAWN, average),
+    ):
+        series = {methods[name].label: curves[name] for name in names}
         items.append(Panel(title, "bits", "exploitability", series, levels=levels))
-    series = {
-        methods[name].label: band(methods[name].at, methods[name].average_gaps(prefs).mean(-1))
-        for name in DRAWN
-    }
-    items.append(Panel("average of policies", "bits", "exploitability", series, levels=levels))
     return show_panels(
         items,
         "Exploitability",

@@ -65,6 +65,8 @@ def run(config: Config, job: Run) -> Outcome:
     for name, entry in entries(lab, config).items():
         methods[name] = game_method(job, lab, config, sft, shares, name=name, entry=entry)
     methods |= offline
+    if len(bits := {one.bits for one in methods.values()}) > 1:
+        raise ValueError(f"methods have asked for different numbers of bits: {sorted(bits)}")
 
     played = {name: one.params[0] for name, one in methods.items()}
     exploited = exploit(job, lab, config, sft, methods)
@@ -126,10 +128,12 @@ def offline_methods(
         "learned",
         lambda stage: fit_method(stage, lab, config, sft, shares, entry=entry, learned=judge),
     )
-    spent = np.array([counter.spent])
+    spent = counter.spent
+    ends, points = np.array([spent]), np.full(config.game.points, spent)
+    name, beta = "PPO on offline Bradley-Terry", config.control.beta
     return {
-        "ppo": as_method("PPO on offline Bradley-Terry", config.control.beta, spent, [ppo]),
-        "learned": as_method(entry.name, entry.beta, spent, [nash]),
+        "ppo": as_method(name, beta, spent, ends, [ppo]),
+        "learned": as_method(entry.name, entry.beta, spent, points, [nash]),
     }, Models(reward.arrays, pairwise)
 
 
@@ -152,7 +156,8 @@ def game_method(
         )
         for seed in range(entry.seeds)
     ]
-    return as_method(entry.name, entry.beta, bits_at_points(config.game), done)
+    bits = max(one.info["bits"] for one in done)
+    return as_method(entry.name, entry.beta, bits, bits_at_points(config.game), done)
 
 
 def exploit(

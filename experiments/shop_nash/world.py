@@ -96,14 +96,24 @@ def read(seed: int, index: int, text: str) -> Read:
 
 
 def population_prefs(
-    seed: int, indices: np.ndarray, first: Sequence[str], second: Sequence[str], *, beta: float
+    seed: int,
+    indices: np.ndarray,
+    first: Sequence[str],
+    second: Sequence[str],
+    *,
+    beta: float,
+    judges: np.ndarray | None = None,
 ) -> Float[np.ndarray, "N"]:
-    """P(a judge drawn from the population prefers the first answer)."""
+    """P(a judge drawn from the population prefers the first answer).
+
+    Args:
+      judges: [3] shares of the three judges; None for equal shares.
+    """
     sides = []
     for texts in (first, second):
         found = [read(seed, int(i), text) for i, text in zip(indices, texts, strict=True)]
         sides.append(voice_utilities([one.gold for one in found], [one.voice for one in found]))
-    return shop.group_prefs(np.stack(sides, axis=1), beta=beta)[:, 0, 1]
+    return shop.group_prefs(np.stack(sides, axis=1), judges, beta=beta)[:, 0, 1]
 
 
 def game_task(seed: int, *, teacher: Teacher | None = None) -> Task:
