@@ -156,11 +156,13 @@ class Config:
     """The whole run.
 
     seed: of the world, the models and every draw. seeds: training runs of Bradley-Terry RLHF, SPO,
-    Nash-MP and Nash-MD; all others have one.
+    Nash-MP and Nash-MD; all others have one. from_scratch: SFT on voices begins at random weights,
+    in place of the shipped policy, which only has the default size.
     """
 
     seed: int = 0
     seeds: int = 3
+    from_scratch: bool = False
     size: Size = field(default_factory=Size)
     start: Start = field(default_factory=Start)
     game: Game = field(default_factory=Game)
@@ -186,8 +188,7 @@ def quick() -> Config:
     """Every stage at its smallest: a check that all of it works."""
     return Config(
         seeds=1,
-        size=Size(d_model=32, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=32),
-        start=Start(rows=400, fit=Fit(steps=60, batch_size=16, rate=0.006)),
+        start=Start(rows=4000, fit=Fit(steps=100, batch_size=32, rate=0.001)),
         game=Game(bits=192, rounds=2, prompts=16, points=2),
         control=Control(
             phases=2,

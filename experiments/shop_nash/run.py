@@ -41,6 +41,7 @@ from experiments.shop_nash.world import (
     voice_prefs,
 )
 from rlhf_jax.labs.shop import shop_lab
+from rlhf_jax.labs.shop_models import shipped
 from rlhf_jax.recipes import LanguageLab, stage_key
 from rlhf_jax.recipes.lab import check_batches
 from rlhf_jax.recipes.offline import preference_of
@@ -56,7 +57,7 @@ def run(config: Config, job: Run) -> Outcome:
     """Trains every method with as many bits, and measures how exploitable each is."""
     lab = short_lab(shop_lab(config.size, job.out / "data", seed=config.seed))
     check_batches(lab, config)
-    first = lab.policy.init(stage_key(lab, "start"))
+    first = starting_params(lab, config)
     sft = run_stage(job, "sft", lambda stage: start(stage, lab, config, first)).arrays
     shares = make_shares(lab, game_prompts(config))
 
@@ -88,6 +89,11 @@ def run(config: Config, job: Run) -> Outcome:
         *conclude(config, methods, facts),
     ]
     return write_report(job, config, methods, facts, claims)
+
+
+def starting_params(lab: LanguageLab, config: Config) -> Params:
+    """The shipped SFT policy, which uses no voice, or random weights."""
+    return lab.policy.init(stage_key(lab, "start")) if config.from_scratch else shipped(lab, "sft")
 
 
 def online_method(

@@ -19,7 +19,12 @@ from rlhf_jax.recipes.lab import make_prompts, make_trajectories
 from rlhf_jax.training import open_run
 
 TINY = Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16)
-TOY = replace(config.quick(), size=TINY)
+TOY = replace(
+    config.quick(),
+    size=TINY,
+    from_scratch=True,
+    start=config.Start(rows=400, fit=config.Fit(steps=60, batch_size=16, rate=0.006)),
+)
 CIRCLE = np.array(  # each of three loses to one by 2 : 1, all beat the fourth
     [[1 / 2, 2 / 3, 1 / 3, 1], [1 / 3, 1 / 2, 2 / 3, 1], [2 / 3, 1 / 3, 1 / 2, 1], [0, 0, 0, 1 / 2]]
 )
