@@ -38,7 +38,7 @@ class Direct:
     beta: float = 0.1
     steps: int = 100
     batch_size: int = 32
-    learning_rate: float = 0.0003
+    learning_rate: float = 0.0001
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "steps", "batch_size")
