@@ -100,7 +100,8 @@ class Control:
     all labels so far and improves the policy for `steps` steps of `batch_size` prompts, `samples`
     answers each. beta: KL weight for rewards of unit variance. rate: of Adam.
     dpo_betas: KL weights of iterative DPO; dpo_rate: of its Adam.
-    ppo_steps, ppo_batch, epochs: of PPO on a Bradley-Terry model of SFT's answers.
+    ppo_steps, ppo_batch, epochs, ppo_beta, ppo_rate: of PPO on a Bradley-Terry model of SFT's
+    answers.
     model: fit of a reward model or pairwise model.
     """
 
@@ -115,14 +116,16 @@ class Control:
     ppo_steps: int = 60
     ppo_batch: int = 96
     epochs: int = 2
+    ppo_beta: float = 0.1
+    ppo_rate: float = 0.0005
     model: Fit = field(default_factory=lambda: Fit(steps=200, batch_size=32, rate=0.002))
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "phases", "steps", "batch_size", "ppo_steps", "ppo_batch")
         check_fields(self, "[1, inf)", "epochs")
         check_fields(self, "[2, inf)", "samples")
-        check_fields(self, "[0, inf)", "beta")
-        check_fields(self, "(0, 1]", "rate", "dpo_rate")
+        check_fields(self, "[0, inf)", "beta", "ppo_beta")
+        check_fields(self, "(0, 1]", "rate", "dpo_rate", "ppo_rate")
         if not self.dpo_betas:
             raise ValueError("dpo_betas must name a KL weight")
         for beta in self.dpo_betas:

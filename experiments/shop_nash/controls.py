@@ -154,7 +154,7 @@ def improve_offline(
     """PPO on a Bradley-Terry model of SFT's answers; as `fit_method`, with one point."""
     size, scale = config.control, scale_of(reward.info)
     method = ppo(
-        lab, PPOConfig(beta=size.beta), critic_of(reward.arrays, scale), epochs=size.epochs
+        lab, PPOConfig(beta=size.ppo_beta), critic_of(reward.arrays, scale), epochs=size.epochs
     )
     params = online(
         stage,
@@ -164,7 +164,7 @@ def improve_offline(
         model_reward(lab, reward.arrays, scale),
         sft,
         rows_of_prompts(config, size.ppo_steps, size.ppo_batch),
-        Fit(plain_adam(size.rate), size.ppo_steps, save_every=500),
+        Fit(plain_adam(size.ppo_rate), size.ppo_steps, save_every=500),
         key=stage_key(lab, stage.name),
     )
     return {"params": params, "shares": np.asarray(shares(params))[None]}, {

@@ -136,7 +136,7 @@ def offline_methods(
     )
     spent = counter.spent
     ends, points = np.array([spent]), np.full(config.game.points, spent)
-    name, beta = "PPO on offline Bradley-Terry", config.control.beta
+    name, beta = "PPO on offline Bradley-Terry", config.control.ppo_beta
     return {
         "ppo": as_method(name, beta, spent, ends, [ppo]),
         "learned": as_method(entry.name, entry.beta, spent, points, [nash]),
