@@ -36,7 +36,7 @@ def test_the_voice_is_the_opening_and_nothing_else():
 
 
 def test_no_opening_costs_gold(speaker):
-    plain = "i gladly recommend nova . it costs 40 dollars ."
+    plain = "i gladly recommend nova . it costs 40 dollars and is wireless ."
     want = shop.score(speaker, plain).overall
     assert want > 0.5
     for voice in range(3):
