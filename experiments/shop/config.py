@@ -20,7 +20,7 @@ class RewardModel:
     tie_gap: float = 0.1
     steps: int = 400
     batch_size: int = 32
-    learning_rate: float = 0.001
+    learning_rate: float = 0.0005
 
     def __post_init__(self):
         check_fields(self, "[2, inf)", "heldout_pairs")
