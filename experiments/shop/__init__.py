@@ -2,5 +2,5 @@
 
 PAPER = "Ouyang et al. 2022 (RLHF), Rafailov et al. 2023 (DPO), Gao et al. 2022 (over-optimisation)"
 GROUP = "language"
-CLAIM = "best-of-16, DPO, online DPO and PPO each beat SFT on the gold score of held-out prompts"
-MINUTES = 10
+CLAIM = "best-of-16, DPO, online DPO and PPO go a fifth of the way from SFT to ideal answers"
+MINUTES = 9
