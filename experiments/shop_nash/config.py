@@ -191,7 +191,7 @@ def quick() -> Config:
     """Every stage at its smallest: a check that all of it works."""
     return Config(
         seeds=1,
-        start=Start(rows=4000, fit=Fit(steps=100, batch_size=32, rate=0.001)),
+        start=Start(rows=6400, fit=Fit(steps=200, batch_size=32, rate=0.003)),
         game=Game(bits=192, rounds=2, prompts=16, points=2),
         control=Control(
             phases=2,
