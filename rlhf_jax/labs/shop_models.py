@@ -2,7 +2,7 @@
 
     lab = shop_lab(Size(), folder, seed=0)
     sft = shipped(lab, "sft")
-    competence(lab, shop_task(0), sft, indices)["listed"]      # a share of 0.9 or more
+    competence(lab, shop_task(0), sft, indices, world=0)["listed"].mean()
 
 `base` has read look-up drills and general text of the world, and no assistant. `sft` goes on from
 it with ideal answers, and ends on three answers of the corpus, faults and all, to seven ideal ones.
@@ -85,7 +85,6 @@ def competence(
     indices: np.ndarray,
     *,
     world: int,
-    samples: int = 1,
 ) -> dict[str, np.ndarray]:
     """What a policy can do, of its answers to N prompts: gold, the axes, and `listed`.
 
@@ -95,10 +94,10 @@ def competence(
     Args:
       task: from `shop_task(world)`.
     Returns:
-      [N, samples] by name.
+      [N, 1] by name.
     """
     key = stage_key(lab, "competence")
-    found = measure(lab, task, params, params, indices, key, samples=samples)
+    found = measure(lab, task, params, params, indices, key)
     prompts = [shop.make_prompt(world, int(i)) for i in indices]
     listed = [
         [_names_listed(prompt, text) for text in texts]
