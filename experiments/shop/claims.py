@@ -49,11 +49,11 @@ def gate_claims(
     ]
 
 
-def accuracy_claim(margins: ArrayLike, shorter: ArrayLike) -> Claim:
+def accuracy_claim(margins: ArrayLike, head: ArrayLike) -> Claim:
     """From [N] score of the chosen answer less that of the other; a tie counts 1/2.
 
     Args:
-      shorter: [N] words of the other answer less those of the chosen one.
+      head: [N] the same of the scalar head.
     """
     return mean_claim(
         f"reward model: accuracy on {np.size(margins)} held-out pairs",
@@ -62,7 +62,7 @@ def accuracy_claim(margins: ArrayLike, shorter: ArrayLike) -> Claim:
         0.75,
         kind="ours",
         source="half way from a coin to the teacher's labels",
-        baseline=("the shorter answer", float(_hits(shorter).mean())),
+        baseline=("a scalar head on the same pairs", float(_hits(head).mean())),
     )
 
 

@@ -8,37 +8,45 @@ from rlhf_jax.labs.train_shop import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardModel:
-    """pairs: to train on; heldout_pairs: to judge by. teacher_beta: inverse temperature of the
-    Bradley-Terry teacher that labels by gold score. tie_gap: answers closer than this in gold score
-    are a tie to the teacher, and dropped; in [0, 1), as gold scores lie in [0, 1]. batch_size:
-    pairs."""
+class Pairs:
+    """train: prompts of the pairs to train on; heldout: to judge by. teacher_beta: inverse
+    temperature of the Bradley-Terry teacher that labels by gold score. tie_gap: answers closer than
+    this in gold score are a tie to the teacher, and dropped; in [0, 1), as gold scores lie in
+    [0, 1]."""
 
-    pairs: int = 15_000
-    heldout_pairs: int = 2048
+    train: int = 12_000
+    heldout: int = 2048
     teacher_beta: float = 20.0
     tie_gap: float = 0.1
-    steps: int = 400
+
+    def __post_init__(self):
+        check_fields(self, "[2, inf)", "heldout")
+        check_fields(self, "(0, inf)", "teacher_beta")
+        check_fields(self, "[2, 250000]", "train")  # those of the RL prompts follow
+        check_fields(self, "[0, 1)", "tie_gap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A Bradley-Terry model with a scalar head. batch_size: pairs."""
+
+    steps: int = 240
     batch_size: int = 32
     learning_rate: float = 0.0005
 
     def __post_init__(self):
-        check_fields(self, "[2, inf)", "heldout_pairs")
         check_fields(self, "[1, inf)", "steps", "batch_size")
-        check_fields(self, "(0, inf)", "teacher_beta")
-        check_fields(self, "[2, 250000]", "pairs")  # those of the RL prompts follow
-        check_fields(self, "[0, 1)", "tie_gap")
         check_fields(self, "(0, 1]", "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Direct:
-    """A direct preference method on the reward model's pairs. batch_size: pairs."""
+    """A direct preference method. batch_size: pairs."""
 
-    beta: float = 0.1
-    steps: int = 100
+    beta: float = 1.0
+    steps: int = 240
     batch_size: int = 32
-    learning_rate: float = 0.0001
+    learning_rate: float = 0.0003
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "steps", "batch_size")
@@ -55,11 +63,11 @@ class PPO:
     free_steps: length of the run without KL penalty, the one that is expected to over-optimise.
     """
 
-    beta: float = 0.1
+    beta: float = 0.3
     clip_eps: float = 0.2
     gae_lambda: float = 0.95
-    steps: int = 48
-    free_steps: int = 32
+    steps: int = 60
+    free_steps: int = 60
     batch_size: int = 64
     epochs: int = 2
     minibatches: int = 1
@@ -107,10 +115,13 @@ class Config:
     from_scratch: bool = False
     size: Size = field(default_factory=Size)
     pretraining: Schedule = field(default_factory=Schedule)
-    reward: RewardModel = field(default_factory=RewardModel)
+    pairs: Pairs = field(default_factory=Pairs)
     dpo: Direct = field(default_factory=Direct)
-    ipo: Direct = field(default_factory=lambda: Direct(beta=0.05))
-    online_dpo: Direct = field(default_factory=lambda: Direct(steps=100))
+    ipo: Direct = field(default_factory=lambda: Direct(beta=0.5))
+    head: Head = field(default_factory=Head)
+    online_dpo: Direct = field(
+        default_factory=lambda: Direct(beta=0.1, steps=140, learning_rate=0.0001)
+    )
     ppo: PPO = field(default_factory=PPO)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
@@ -127,10 +138,11 @@ def default() -> Config:
 def quick() -> Config:
     """Every stage, in less than two minutes: the gates, and a check that all of it works."""
     return Config(
-        reward=RewardModel(pairs=512, heldout_pairs=128, steps=40, batch_size=16),
-        dpo=Direct(steps=10, batch_size=16),
-        ipo=Direct(steps=10, batch_size=16, beta=0.05),
-        online_dpo=Direct(steps=10, batch_size=16),
+        pairs=Pairs(train=512, heldout=128),
+        dpo=Direct(steps=20, batch_size=16),
+        ipo=Direct(steps=10, batch_size=16, beta=0.5),
+        head=Head(steps=20, batch_size=16),
+        online_dpo=Direct(steps=10, batch_size=16, beta=0.1, learning_rate=0.0001),
         ppo=PPO(steps=4, free_steps=4, batch_size=32),
         evaluation=Evaluation(prompts=128, curve_prompts=128, curve_points=1, best_of=4),
     )
@@ -142,10 +154,11 @@ def laptop() -> Config:
         from_scratch=True,
         size=Size(d_model=256, num_layers=4, num_heads=8, num_kv_heads=4, d_ff=704),
         pretraining=Schedule(batch_size=32, learning_rate=0.001),
-        reward=RewardModel(pairs=20_000, heldout_pairs=2048, steps=1200, learning_rate=5e-4),
-        dpo=Direct(steps=1000, learning_rate=5e-5),
-        ipo=Direct(steps=1000, learning_rate=5e-5, beta=0.05),
-        online_dpo=Direct(steps=600, learning_rate=5e-5),
+        pairs=Pairs(train=20_000),
+        dpo=Direct(steps=1000, learning_rate=1e-4),
+        ipo=Direct(steps=1000, learning_rate=1e-4, beta=0.5),
+        head=Head(steps=1000),
+        online_dpo=Direct(beta=0.1, steps=600, learning_rate=5e-5),
         ppo=PPO(steps=400, free_steps=600, batch_size=128, minibatches=2, learning_rate=2e-4),
         evaluation=Evaluation(
             gate_prompts=4096, prompts=2048, curve_prompts=512, curve_points=16, best_of=64
@@ -174,12 +187,11 @@ def pod() -> Config:
             sft_rows=300_000,
             learning_rate=3e-4,
         ),
-        reward=RewardModel(
-            pairs=200_000, heldout_pairs=8192, steps=2000, batch_size=512, learning_rate=1e-4
-        ),
+        pairs=Pairs(train=200_000, heldout=8192),
         dpo=Direct(steps=1500, batch_size=512, learning_rate=3e-6),
-        ipo=Direct(steps=1500, batch_size=512, learning_rate=3e-6, beta=0.05),
-        online_dpo=Direct(steps=1000, batch_size=512, learning_rate=3e-6),
+        ipo=Direct(steps=1500, batch_size=512, learning_rate=3e-6, beta=0.5),
+        head=Head(steps=1500, batch_size=512, learning_rate=1e-4),
+        online_dpo=Direct(beta=0.1, steps=1000, batch_size=512, learning_rate=3e-6),
         ppo=PPO(steps=800, free_steps=1200, batch_size=1024, minibatches=4, learning_rate=3e-5),
         evaluation=Evaluation(
             gate_prompts=8192, prompts=8192, curve_prompts=1024, curve_points=16, best_of=64

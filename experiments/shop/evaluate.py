@@ -40,7 +40,7 @@ def heldout_indices(tools: Tools, count: int) -> np.ndarray:
 
 def measure(tools: Tools, params: Params, trained: Trained, indices: np.ndarray) -> Measured:
     """Draws an answer to each prompt and scores it; the draws are the same for all policies."""
-    lab, key = tools.lab, stage_key(tools.lab, "evaluation")
+    lab, key = tools.judged, stage_key(tools.lab, "evaluation")
     found = evaluation.measure(
         lab, tools.task, params, trained.sft, indices, key, reward=trained.reward
     )
@@ -55,17 +55,19 @@ def axes_of(named: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def curve_point(
-    stage: Stage, tools: Tools, params: Params, trained: Trained, step: int
+    stage: Stage, tools: Tools, params: Params, step: int, *, sft: Params, reward: Params | None
 ) -> dict[str, float]:
     """What a training curve records: means over the first held-out prompts, after this step."""
+    lab, key = tools.judged, stage_key(tools.lab, "evaluation")
     indices = heldout_indices(tools, tools.config.evaluation.curve_prompts)
-    found = measure(tools, params, trained, indices)
+    found = evaluation.measure(lab, tools.task, params, sft, indices, key, reward=reward)
     folder = curve_folder(stage.run, stage.name)
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / f"{step + 1:06d}.npy", found.gold)
-    return {
-        "heldout/gold": float(found.gold.mean()),
-        "heldout/score": float(found.scores.mean()),
+    gold = found.named["gold"][:, 0]
+    np.save(folder / f"{step + 1:06d}.npy", gold)
+    scores = {} if found.scores is None else {"heldout/score": float(found.scores.mean())}
+    return scores | {
+        "heldout/gold": float(gold.mean()),
         "heldout/kl": float(found.log_ratios.mean()),
         "heldout/length": float(found.lengths.mean()),
     }
@@ -100,7 +102,7 @@ def judge(
 
 def best_of(stage: Stage, tools: Tools, trained: Trained) -> tuple[dict[str, np.ndarray], dict]:
     """n answers of the SFT policy to each held-out prompt, and which of them is chosen."""
-    lab, config = tools.lab, tools.config.evaluation
+    lab, config = tools.judged, tools.config.evaluation
     indices, key = heldout_indices(tools, config.prompts), stage_key(lab, "best of n")
     models = (trained.sft, trained.reward)
     found = best_of_n(stage.run, lab, tools.task, *models, indices, key, n=config.best_of)

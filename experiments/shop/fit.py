@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,10 +15,10 @@ from rlhf_jax.losses.preference import dpo_loss
 from rlhf_jax.ops.statistics import wins
 from rlhf_jax.recipes import (
     Fit,
+    LanguageLab,
     OnlineMethod,
     adamw_cosine,
     at_points,
-    critic_of,
     model_reward,
     on_trunk,
     online,
@@ -36,52 +37,58 @@ from rlhf_jax.training import Stage
 from rlhf_jax.types import Params
 
 
-def fit_reward(
+def fit_head(
     stage: Stage, tools: Tools, sft: Params, pairs: Records, heldout: Records
 ) -> tuple[Params, dict]:
-    """Bradley-Terry on the pairs, from the SFT trunk; held-out accuracy and the scores' scale."""
-    config, lab = tools.config.reward, tools.lab
+    """Bradley-Terry on the pairs with a scalar head on the SFT trunk, and what it reaches."""
+    config, lab = tools.config.head, tools.lab
     fit = Fit(adamw_cosine(config.learning_rate, config.steps), config.steps)
     buckets = training_buckets(lab, pairs, batch_size=config.batch_size)
     rows = pair_rows(lab, pairs, batch_size=config.batch_size, buckets=buckets)
-    start = on_trunk(lab, sft, stage_key(lab, "reward"))
-    params = reward_model(stage, lab, rows, start, fit)
-    found = pair_scores(lab, params, heldout, batch_size=config.batch_size)
+    params = reward_model(stage, lab, rows, on_trunk(lab, sft, stage_key(lab, "reward")), fit)
+    return params, reach(stage.name, lab, params, heldout, config.batch_size)
+
+
+def reach(
+    name: str, lab: LanguageLab, reward: Params, heldout: Records, batch_size: int
+) -> dict[str, Any]:
+    """Accuracy and scale of a reward model on held-out pairs."""
+    found = pair_scores(lab, reward, heldout, batch_size=batch_size)
     gold = np.array([[row["gold_chosen"], row["gold_rejected"]] for row in heldout])
-    return params, {
+    return {
         "accuracy": float(wins(*jnp.asarray(found).T).mean()),
         "gold_accuracy": float(np.mean(wins(*jnp.asarray(found).T) == wins(*jnp.asarray(gold).T))),
         "teacher_accuracy": float(np.mean((gold @ [1, -1]) >= 0)),
         "margins": (found @ [1.0, -1.0]).tolist(),
-        "shorter": [len(r["rejected"].split()) - len(r["chosen"].split()) for r in heldout],
-        **score_scale(stage.name, found)._asdict(),
+        **score_scale(name, found)._asdict(),
     }
 
 
 def fit_direct(
     stage: Stage,
     tools: Tools,
-    trained: Trained,
+    sft: Params,
     pairs: Records,
     reference: Mapping[str, np.ndarray],
     config: Direct,
     loss: Callable,
 ) -> tuple[Params, dict]:
-    """DPO or IPO on the pairs that the reward model was fitted to.
+    """DPO or IPO on the pairs.
 
-    reference: their log-probs under SFT.
+    Args:
+      reference: their log-probs under SFT.
     """
     lab = tools.lab
     fit = Fit(
         adamw_cosine(config.learning_rate, config.steps),
         config.steps,
         save_every=50,
-        measure=curve(stage, tools, trained, config.steps),
+        measure=curve(stage, tools, config.steps, sft=sft),
     )
     buckets = training_buckets(lab, pairs, batch_size=config.batch_size)
     rows = pair_rows(lab, pairs, batch_size=config.batch_size, reference=reference, buckets=buckets)
     loss = partial(loss, beta=config.beta)
-    return preference(stage, lab, rows, trained.sft, fit, loss=loss), {}
+    return preference(stage, lab, rows, sft, fit, loss=loss), {}
 
 
 def fit_online(
@@ -97,12 +104,12 @@ def fit_online(
     save_every: int,
 ) -> tuple[Params, dict]:
     """A method on fresh answers, scored by the reward model; `draws` names its key."""
-    lab = tools.lab
+    lab = tools.judged
     fit = Fit(
         adamw_cosine(config.learning_rate, updates),
         steps,
         save_every=save_every,
-        measure=curve(stage, tools, trained, steps),
+        measure=curve(stage, tools, steps, sft=trained.sft, reward=trained.reward),
     )
     numbers = prompt_rows(tools.task, batch_size=config.batch_size, seed=lab.seed)
     reward = model_reward(lab, trained.reward, trained.scale)
@@ -130,7 +137,7 @@ def fit_online_dpo(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params
 def fit_ppo(
     stage: Stage, tools: Tools, trained: Trained, *, beta: float, steps: int
 ) -> tuple[Params, dict]:
-    """PPO against the reward model, with a critic that starts as the reward model."""
+    """PPO against the reward model."""
     config = tools.config.ppo
     settings = PPOConfig(
         beta=beta,
@@ -138,12 +145,17 @@ def fit_ppo(
         value_clip_eps=config.clip_eps,
         gae_lambda=config.gae_lambda,
     )
-    critic = critic_of(trained.reward, trained.scale)
     return fit_online(
         stage,
         tools,
         trained,
-        ppo(tools.lab, settings, critic, epochs=config.epochs, minibatches=config.minibatches),
+        ppo(
+            tools.lab,
+            settings,
+            trained.critic,
+            epochs=config.epochs,
+            minibatches=config.minibatches,
+        ),
         draws=stage.name,
         config=config,
         steps=steps,
@@ -152,11 +164,13 @@ def fit_ppo(
     )
 
 
-def curve(stage: Stage, tools: Tools, trained: Trained, steps: int) -> Measure:
+def curve(
+    stage: Stage, tools: Tools, steps: int, *, sft: Params, reward: Params | None = None
+) -> Measure:
     """Held-out means at `curve_points` steps of the training; the gold of each prompt is kept."""
     points = tools.config.evaluation.curve_points
     return at_points(
-        lambda params, step: curve_point(stage, tools, params, trained, step),
+        lambda params, step: curve_point(stage, tools, params, step, sft=sft, reward=reward),
         steps=steps,
         points=points,
     )

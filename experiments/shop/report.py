@@ -20,7 +20,7 @@ from rlhf_jax.training import Run, read_metrics
 
 SHOWN_PROMPTS = 30
 CURVES = {
-    "reward_model": ("scores/accuracy", "accuracy on the batch"),
+    "scalar_head": ("scores/accuracy", "accuracy on the batch"),
     "dpo": ("rewards/margin", "chosen minus rejected log-ratio (nats)"),
     "ipo": ("rewards/margin", "chosen minus rejected log-ratio (nats)"),
     "online_dpo": ("scores/mean", "reward-model score of the samples"),
@@ -41,27 +41,30 @@ def write_report(
     tools: Tools,
     methods: Mapping[str, Method],
     claims: Sequence[Claim],
-    reward_info: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
     best: Mapping[str, np.ndarray],
 ) -> Outcome:
-    """Writes plots/*.png and report.html; returns what the command line prints and keeps."""
+    """Writes plots/*.png and report.html; returns what the command line prints and keeps.
+
+    models: what `fit.reach` found of the "reward_model" and of the "scalar_head".
+    """
     table = methods_table(methods)
     metrics = read_metrics(job.out)
     verdict = overoptimisation(metrics, methods["SFT"])
     figures = {
         "frontier": frontier(metrics, methods, best),
         "over_optimisation": overoptimisation_figure(metrics, methods["SFT"]),
-        "calibration": calibration(reward_info["margins"]),
+        "calibration": calibration(models["reward_model"]["margins"]),
     }
     figures |= {f"curve_{stage}": curve(metrics, stage) for stage in CURVES}
     images = {
         name: plots.save_figure(figure, job.out / "plots" / f"{name}.png")
         for name, figure in figures.items()
     }
-    blocks = page_blocks(tools, methods, claims, reward_info, table, verdict, images)
+    blocks = page_blocks(tools, methods, claims, models, table, verdict, images)
     lead = (
         "A small transformer that is a competent shop assistant answers prompts, a reward model "
-        "learns from pairs of its answers, and five methods use pairs or reward model. A gold "
+        "learns from pairs of its answers, and six methods use pairs or reward model. A gold "
         "scorer that none of them sees is the judge."
     )
     footer = ", ".join(f"{name} {version}" for name, version in job.versions.items())
@@ -70,7 +73,9 @@ def write_report(
     )
     numbers = {
         "methods": {name: summary(method) for name, method in methods.items()},
-        "reward_model": {k: v for k, v in reward_info.items() if k not in ("margins", "shorter")},
+        **{
+            name: {k: v for k, v in each.items() if k != "margins"} for name, each in models.items()
+        },
         "over_optimisation": verdict,
     }
     return Outcome(claims, numbers=numbers, table=table)
@@ -80,16 +85,19 @@ def page_blocks(
     tools: Tools,
     methods: Mapping[str, Method],
     claims: Sequence[Claim],
-    reward_info: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
     table: Table,
     verdict: Mapping[str, Any],
     images: Mapping[str, Path],
 ) -> list[html.Html]:
     """The sections of the page, in order."""
+    implied, head = models["reward_model"], models["scalar_head"]
     accuracy = (
-        f"Held-out accuracy {reward_info['accuracy']:.3f} on the teacher's labels, "
-        f"{reward_info['gold_accuracy']:.3f} on the gold order; the teacher itself agrees with "
-        f"gold on {reward_info['teacher_accuracy']:.3f}."
+        "The reward that DPO's policy implies is right on "
+        f"{implied['accuracy']:.3f} of the teacher's held-out labels and on "
+        f"{implied['gold_accuracy']:.3f} of the gold order; a scalar head, trained on the same "
+        f"pairs, on {head['accuracy']:.3f}. "
+        f"The teacher itself agrees with gold on {implied['teacher_accuracy']:.3f}."
     )
     return [
         html.section("Claims", html.claims_list(claims, PAPER)),

@@ -1,4 +1,4 @@
-"""The whole job on the shipped SFT policy: a reward model, then five ways to use it."""
+"""The whole job on the shipped SFT policy: pairs, a reward model, and six ways to use them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -17,14 +17,14 @@ from experiments.shop.claims import (
 )
 from experiments.shop.config import Config
 from experiments.shop.evaluate import best_of, gold_path, judge, skills_of
-from experiments.shop.fit import fit_direct, fit_online_dpo, fit_ppo, fit_reward
+from experiments.shop.fit import fit_direct, fit_head, fit_online_dpo, fit_ppo, reach
 from experiments.shop.report import write_report
 from experiments.shop.table import NAMES, Method, table_rows
 from experiments.shop.tools import Tools, Trained, make_tools
 from rlhf_jax import dpo_loss, ipo_loss
 from rlhf_jax.labs.shop_models import shipped
 from rlhf_jax.labs.train_shop import train_models
-from rlhf_jax.recipes import reference_logps, sample_pairs
+from rlhf_jax.recipes import critic_of, reference_logps, sample_pairs
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.pairs import open_pairs
 from rlhf_jax.recipes.rows import Records
@@ -38,7 +38,7 @@ CLAIMED = ("dpo", "online_dpo", "ppo")
 def run(config: Config, job: Run) -> Outcome:
     """Trains every method and checks which of them come nearer to ideal answers."""
     tools = make_tools(config, job.out / "data")
-    like_policy, like_reward = shapes(tools.lab.policy.init), shapes(tools.lab.reward.init)
+    like_policy = shapes(tools.lab.policy.init)
     sft, base = starting_models(job, tools)
     skills = run_stage(job, "competence", lambda _: (skills_of(tools, sft, base), {}))
 
@@ -47,27 +47,39 @@ def run(config: Config, job: Run) -> Outcome:
         list(open_pairs(job.out / "data", f"shop_pairs_{split}", split))
         for split in ("train", "heldout")
     )
-    reward = run_stage(
-        job,
-        "reward_model",
-        lambda stage: fit_reward(stage, tools, sft, train, heldout),
-        like=like_reward,
-    )
-    scale = ScoreScale(reward.info["mean"], reward.info["std"])
-    trained = Trained(sft, reward.arrays, scale)
-
     reference = run_stage(job, "reference", lambda stage: (refer(tools, sft, train), {}))
     pairs = {"pairs": train, "reference": reference.arrays}
-    direct = partial(fit_direct, tools=tools, trained=trained, **pairs)
-    online = partial(fit_ppo, tools=tools, trained=trained)
+    direct = partial(fit_direct, tools=tools, sft=sft, **pairs)
     fits: dict[str, Callable[[Stage], tuple[Params, dict]]] = {
         "dpo": partial(direct, config=config.dpo, loss=dpo_loss),
         "ipo": partial(direct, config=config.ipo, loss=ipo_loss),
+    }
+    results = {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
+
+    head = run_stage(
+        job,
+        "scalar_head",
+        lambda stage: fit_head(stage, tools, sft, train, heldout),
+        like=shapes(tools.lab.reward.init),
+    )
+    implied = {"policy": results["dpo"].arrays, "reference": sft}
+    reward = run_stage(
+        job,
+        "reward_model",
+        lambda stage: (
+            {},
+            reach(stage.name, tools.judged, implied, heldout, config.dpo.batch_size),
+        ),
+    )
+    critic = critic_of(head.arrays, scale_of(head.info))
+    trained = Trained(sft, implied, scale_of(reward.info), critic)
+    online = partial(fit_ppo, tools=tools, trained=trained)
+    fits = {
         "online_dpo": partial(fit_online_dpo, tools=tools, trained=trained),
         "ppo": partial(online, beta=config.ppo.beta, steps=config.ppo.steps),
         "ppo_no_kl": partial(online, beta=0.0, steps=config.ppo.free_steps),
     }
-    results = {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
+    results |= {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
 
     params = {"sft": sft} | {name: result.arrays for name, result in results.items()}
     measured = run_stage(job, "evaluation", lambda stage: judge(stage.run, tools, trained, params))
@@ -77,10 +89,11 @@ def run(config: Config, job: Run) -> Outcome:
     methods = table_rows(config, measured, best, trained, seconds)
     claims = [
         *gate_claims(skills.arrays["sft"], skills.arrays["base"], config.evaluation.gate_prompts),
-        accuracy_claim(reward.info["margins"], reward.info["shorter"]),
+        accuracy_claim(reward.info["margins"], head.info["margins"]),
         *method_claims(job, config, methods, best.arrays["all_gold"][:, 0]),
     ]
-    return write_report(job, tools, methods, claims, reward.info, best.arrays)
+    models = {"reward_model": reward.info, "scalar_head": head.info}
+    return write_report(job, tools, methods, claims, models, best.arrays)
 
 
 def starting_models(job: Run, tools: Tools) -> tuple[Params, Params]:
@@ -112,6 +125,11 @@ def method_claims(
     ]
 
 
+def scale_of(info: Mapping[str, Any]) -> ScoreScale:
+    """The scale of a reward model's scores, from what `reach` found."""
+    return ScoreScale(info["mean"], info["std"])
+
+
 def shapes(init) -> Params:
     """The structure and shapes of a model's params, nothing computed."""
     return jax.eval_shape(init, jax.random.key(0))
@@ -119,10 +137,10 @@ def shapes(init) -> Params:
 
 def label(job: Run, tools: Tools, params: Params) -> tuple[Any, dict]:
     """Samples and labels the pairs of both splits; the records are their own result."""
-    config, splits = tools.config.reward, tools.task.splits
+    config, splits = tools.config.pairs, tools.task.splits
     numbers = {
-        "train": splits["pairs"][: config.pairs],
-        "heldout": splits["heldout_pairs"][: config.heldout_pairs],
+        "train": splits["pairs"][: config.train],
+        "heldout": splits["heldout_pairs"][: config.heldout],
     }
     sample = partial(sample_pairs, job, tools.lab, tools.task, params, facts=asdict(config))
     remedy = "lower tie_gap"

@@ -5,27 +5,32 @@ from typing import NamedTuple
 
 from experiments.shop.config import Config
 from rlhf_jax.labs.shop import gold_teacher, shop_lab, shop_task
-from rlhf_jax.recipes import LanguageLab, Task
+from rlhf_jax.recipes import LanguageLab, Task, implicit_lab
 from rlhf_jax.recipes.lab import check_batches
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.types import Params
 
 
 class Tools(NamedTuple):
-    """The run's config, task and lab, whose compiled functions all stages share."""
+    """The run's config, task and lab, whose compiled functions all stages share.
+
+    lab: its reward is a scalar head. judged: the same, its reward implied by two policies.
+    """
 
     config: Config
     task: Task
     lab: LanguageLab
+    judged: LanguageLab
 
 
 class Trained(NamedTuple):
     """What later methods start from: the SFT policy, the reward model and its scale on the
-    held-out pairs of SFT answers."""
+    held-out pairs of SFT answers, and the first critic."""
 
     sft: Params
     reward: Params
     scale: ScoreScale
+    critic: Params
 
 
 def make_tools(config: Config, folder: Path) -> Tools:
@@ -33,7 +38,7 @@ def make_tools(config: Config, folder: Path) -> Tools:
     sizes = {"seed": config.seed, "model_parallel": config.model_parallel}
     lab = shop_lab(config.size, folder, **sizes)
     check_batches(lab, config)
-    teacher = gold_teacher(
-        config.seed, beta=config.reward.teacher_beta, tie_gap=config.reward.tie_gap
-    )
-    return Tools(config, shop_task(config.seed, teacher=teacher), lab)
+    pairs = config.pairs
+    teacher = gold_teacher(config.seed, beta=pairs.teacher_beta, tie_gap=pairs.tie_gap)
+    task = shop_task(config.seed, teacher=teacher)
+    return Tools(config, task, lab, implicit_lab(lab, beta=config.dpo.beta))

@@ -5,7 +5,8 @@
     token_logps = policy.logps(params, inputs, actions)         # [*B, T]
 
 Each is a `Policy`, `ValueFn` or `RewardFn` of `rlhf_jax.types`: pure functions, nothing inherited.
-Nothing is imported here, since `language` loads Flax.
+`implicit.implicit_reward` makes a `RewardFn` of any policy and its reference. Nothing is imported
+here, since `language` loads Flax.
 
 | file | inputs | functions |
 |---|---|---|

@@ -13,6 +13,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | supervised fine-tuning | `supervised` |
 | reward model, pairwise preference model | `reward_model`, `preference_model` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
+| a policy of pairs as a reward model | a lab by `implicit_lab` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
 | KTO, APO-zero; BCO; DRO: labelled or scored single answers | `unpaired`; `bco`; `dro` |
 | pairs of a policy's own answers | `sample_pairs` |
@@ -40,6 +41,7 @@ from rlhf_jax.recipes.files import jsonl_task as jsonl_task
 from rlhf_jax.recipes.files import pair_records as pair_records
 from rlhf_jax.recipes.guards import guarded as guarded
 from rlhf_jax.recipes.guards import known_first_loss as known_first_loss
+from rlhf_jax.recipes.implicit import implicit_lab as implicit_lab
 from rlhf_jax.recipes.lab import LanguageLab as LanguageLab
 from rlhf_jax.recipes.lab import adamw_cosine as adamw_cosine
 from rlhf_jax.recipes.lab import device_mesh as device_mesh

@@ -16,8 +16,8 @@ OPTIONS = """
 --from-scratch --pretraining.base-rows 60 --pretraining.base-steps 2 --pretraining.ideal-rows 60
 --pretraining.ideal-steps 3 --pretraining.sft-rows 60 --pretraining.sft-steps 2
 --pretraining.batch-size 8
---reward.pairs 48 --reward.heldout-pairs 24 --reward.tie-gap 0 --reward.steps 30
---reward.batch-size 8 --dpo.steps 3 --dpo.batch-size 8 --ipo.steps 3 --ipo.batch-size 8
+--pairs.train 48 --pairs.heldout 24 --pairs.tie-gap 0 --head.steps 30
+--head.batch-size 8 --dpo.steps 3 --dpo.batch-size 8 --ipo.steps 3 --ipo.batch-size 8
 --online-dpo.steps 3 --online-dpo.batch-size 8 --ppo.steps 40 --ppo.free-steps 3
 --ppo.batch-size 8 --evaluation.gate-prompts 16 --evaluation.prompts 12 --evaluation.curve-prompts 6
 --evaluation.curve-points 2 --evaluation.best-of 4
@@ -54,7 +54,7 @@ def kill_once(process: subprocess.Popen, out: Path, stage: str) -> None:
 def test_killed_twice_ends_with_the_same_numbers(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start(whole).wait() == 3, whole.with_suffix(".log").read_text()
-    kill_once(start(killed), killed, "reward_model")
+    kill_once(start(killed), killed, "scalar_head")
     kill_once(start(killed, "--resume"), killed, "ppo")
     assert start(killed, "--resume").wait() == 3, killed.with_suffix(".log").read_text()
     assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
