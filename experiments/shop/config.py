@@ -14,7 +14,7 @@ class Pairs:
     this in gold score are a tie to the teacher, and dropped; in [0, 1), as gold scores lie in
     [0, 1]."""
 
-    train: int = 12_000
+    train: int = 15_000
     heldout: int = 2048
     teacher_beta: float = 20.0
     tie_gap: float = 0.1
@@ -67,7 +67,7 @@ class PPO:
     clip_eps: float = 0.2
     gae_lambda: float = 0.95
     steps: int = 60
-    free_steps: int = 60
+    free_steps: int = 32
     batch_size: int = 64
     epochs: int = 2
     minibatches: int = 1
@@ -120,7 +120,7 @@ class Config:
     ipo: Direct = field(default_factory=lambda: Direct(beta=0.5))
     head: Head = field(default_factory=Head)
     online_dpo: Direct = field(
-        default_factory=lambda: Direct(beta=0.1, steps=140, learning_rate=0.0001)
+        default_factory=lambda: Direct(beta=0.1, steps=100, learning_rate=0.0001)
     )
     ppo: PPO = field(default_factory=PPO)
     evaluation: Evaluation = field(default_factory=Evaluation)

@@ -17,6 +17,7 @@ from rlhf_jax.recipes import (
     Fit,
     LanguageLab,
     OnlineMethod,
+    Reward,
     adamw_cosine,
     at_points,
     model_reward,
@@ -59,6 +60,7 @@ def reach(
         "accuracy": float(wins(*jnp.asarray(found).T).mean()),
         "gold_accuracy": float(np.mean(wins(*jnp.asarray(found).T) == wins(*jnp.asarray(gold).T))),
         "teacher_accuracy": float(np.mean((gold @ [1, -1]) >= 0)),
+        "gold_std": float(gold.std()),
         "margins": (found @ [1.0, -1.0]).tolist(),
         **score_scale(name, found)._asdict(),
     }
@@ -102,8 +104,9 @@ def fit_online(
     steps: int,
     updates: int,
     save_every: int,
+    reward: Reward | None = None,
 ) -> tuple[Params, dict]:
-    """A method on fresh answers, scored by the reward model; `draws` names its key."""
+    """A method on fresh answers, scored by the reward model or `reward`; `draws` names its key."""
     lab = tools.judged
     fit = Fit(
         adamw_cosine(config.learning_rate, updates),
@@ -112,7 +115,7 @@ def fit_online(
         measure=curve(stage, tools, steps, sft=trained.sft, reward=trained.reward),
     )
     numbers = prompt_rows(tools.task, batch_size=config.batch_size, seed=lab.seed)
-    reward = model_reward(lab, trained.reward, trained.scale)
+    reward = model_reward(lab, trained.reward, trained.scale) if reward is None else reward
     key = stage_key(lab, draws)
     return online(stage, lab, tools.task, method, reward, trained.sft, numbers, fit, key=key), {}
 
@@ -135,9 +138,15 @@ def fit_online_dpo(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params
 
 
 def fit_ppo(
-    stage: Stage, tools: Tools, trained: Trained, *, beta: float, steps: int
+    stage: Stage,
+    tools: Tools,
+    trained: Trained,
+    *,
+    beta: float,
+    steps: int,
+    reward: Reward | None = None,
 ) -> tuple[Params, dict]:
-    """PPO against the reward model."""
+    """PPO against the reward model, or against `reward`."""
     config = tools.config.ppo
     settings = PPOConfig(
         beta=beta,
@@ -161,6 +170,7 @@ def fit_ppo(
         steps=steps,
         updates=steps * config.epochs * config.minibatches,
         save_every=20,
+        reward=reward,
     )
 
 

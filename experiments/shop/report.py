@@ -26,6 +26,7 @@ CURVES = {
     "online_dpo": ("scores/mean", "reward-model score of the samples"),
     "ppo": ("scores/mean", "reward-model score of the samples"),
     "ppo_no_kl": ("scores/mean", "reward-model score of the samples"),
+    "ppo_gold": ("named/gold/gold", "gold score of the samples"),
 }
 PATHS = {
     "DPO": "dpo",
@@ -33,6 +34,7 @@ PATHS = {
     "online DPO": "online_dpo",
     "PPO": "ppo",
     "PPO, no KL": "ppo_no_kl",
+    "PPO on gold": "ppo_gold",
 }
 
 
@@ -65,7 +67,7 @@ def write_report(
     lead = (
         "A small transformer that is a competent shop assistant answers prompts, a reward model "
         "learns from pairs of its answers, and six methods use pairs or reward model. A gold "
-        "scorer that none of them sees is the judge."
+        "scorer that none of them sees is the judge; PPO on gold is a bound for PPO."
     )
     footer = ", ".join(f"{name} {version}" for name, version in job.versions.items())
     write_text(
@@ -131,20 +133,26 @@ def series(metrics: Sequence[Mapping[str, Any]], stage: str, x: str, y: str) -> 
 
 
 def frontier(metrics, methods: Mapping[str, Method], best: Mapping[str, np.ndarray]):
-    """Each method's path from SFT, and best-of-n for every n."""
+    """Each method's path from SFT, and best-of-n for every n; KL by its root, as in Gao et al."""
     start = float(methods["SFT"].gold.mean())
     paths = {}
     for name, stage in PATHS.items():
         path = series(metrics, stage, "heldout/kl", "heldout/gold")
-        paths[name] = plots.Series([0.0, *path.x], [start, *path.y])
+        kl = np.maximum([0.0, *path.x], 0.0)  # an estimate may be below 0
+        paths[name] = plots.Series(np.sqrt(kl), [start, *path.y])
     ns = 2 ** np.arange(int(np.log2(best["all_gold"].shape[1])) + 1)
     curve = best_of_n_curve(
         jnp.asarray(best["all_scores"], jnp.float32),
         jnp.asarray(best["all_gold"], jnp.float32),
         jnp.asarray(ns),
     )
-    paths["best of n"] = plots.Series(best_of_n_kl(jnp.asarray(ns)), curve.mean(0))
-    return plots.frontier(paths, title="How much gold score for how much KL")
+    kl = np.sqrt(best_of_n_kl(jnp.asarray(ns)))
+    paths["best of n"] = plots.Series(kl, curve.mean(0))
+    return plots.frontier(
+        paths,
+        title="How much gold score for how much KL",
+        x_label="root of the KL to SFT (nats per answer)",
+    )
 
 
 def overoptimisation(metrics, sft: Method) -> dict[str, Any]:

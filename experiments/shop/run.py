@@ -1,4 +1,4 @@
-"""The whole job on the shipped SFT policy: pairs, a reward model, and six ways to use them."""
+"""The whole job on the shipped SFT policy: pairs, a reward model, and ways to use them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -24,7 +24,16 @@ from experiments.shop.tools import Tools, Trained, make_tools
 from rlhf_jax import dpo_loss, ipo_loss
 from rlhf_jax.labs.shop_models import shipped
 from rlhf_jax.labs.train_shop import train_models
-from rlhf_jax.recipes import critic_of, reference_logps, sample_pairs
+from rlhf_jax.recipes import (
+    LanguageLab,
+    Reward,
+    Task,
+    critic_of,
+    reference_logps,
+    sample_pairs,
+    task_reward,
+    weighted_reward,
+)
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.pairs import open_pairs
 from rlhf_jax.recipes.rows import Records
@@ -78,6 +87,12 @@ def run(config: Config, job: Run) -> Outcome:
         "online_dpo": partial(fit_online_dpo, tools=tools, trained=trained),
         "ppo": partial(online, beta=config.ppo.beta, steps=config.ppo.steps),
         "ppo_no_kl": partial(online, beta=0.0, steps=config.ppo.free_steps),
+        "ppo_gold": partial(
+            online,
+            beta=config.ppo.beta,
+            steps=config.ppo.steps,
+            reward=gold_reward(tools.lab, tools.task, reward.info["gold_std"]),
+        ),
     }
     results |= {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
 
@@ -123,6 +138,11 @@ def method_claims(
         *axis_claims(methods, names, weak),
         fall_claim(*paths),
     ]
+
+
+def gold_reward(lab: LanguageLab, task: Task, std: float) -> Reward:
+    """Gold as a reward of variance 1, where its standard deviation is `std`."""
+    return weighted_reward({"gold": (1.0 / std, task_reward(lab, task))})
 
 
 def scale_of(info: Mapping[str, Any]) -> ScoreScale:

@@ -19,6 +19,7 @@ NAMES = {
     "online_dpo": "online DPO",
     "ppo": "PPO",
     "ppo_no_kl": "PPO, no KL",
+    "ppo_gold": "PPO on gold",
 }
 # Answers that no policy drew: the yardsticks of the claims.
 WRITTEN: dict[str, Callable[[int, shop.Prompt], str]] = {

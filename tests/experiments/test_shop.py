@@ -71,6 +71,7 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
 def test_every_method_is_in_the_table_and_every_number_is_finite(whole):
     _, outcome = whole
     drawn = ["SFT", "best of 4", "DPO", "IPO", "online DPO", "PPO", "PPO, no KL"]
+    drawn += ["PPO on gold"]
     methods = outcome.numbers["methods"]
     assert list(methods) == [*drawn, "ideal", "declining", "lying"]
     assert [row[0] for row in outcome.table.rows] == list(methods)
@@ -157,7 +158,7 @@ def test_a_reward_model_at_chance_fails_and_few_pairs_leave_it_undecided():
 def test_the_report_is_one_self_contained_page(whole):
     out, _ = whole
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 9
+    assert page.count("data:image/png;base64,") == 10
     assert page.count('<div class="answer">') == 12 * 10  # 12 prompts are held out
     assert "http://" not in page
     assert page.count("https://") == page.count("https://arxiv.org/abs/")
