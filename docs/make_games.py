@@ -22,6 +22,7 @@ FIGURES = {
     "updates": "nash_mp/plots/updates.png",
     "suite": "egpo/plots/suite.png",
     "histories": "mnpo/plots/grid.png",
+    "voices": "shop_nash/plots/exploitability.png",
 }
 
 
