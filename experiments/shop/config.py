@@ -14,7 +14,7 @@ class Pairs:
     this in gold score are a tie to the teacher, and dropped; in [0, 1), as gold scores lie in
     [0, 1]."""
 
-    train: int = 15_000
+    train: int = 12_000
     heldout: int = 2048
     teacher_beta: float = 20.0
     tie_gap: float = 0.1
@@ -89,7 +89,7 @@ class Evaluation:
     of best-of-n."""
 
     gate_prompts: int = 2048
-    prompts: int = 512
+    prompts: int = 768
     curve_prompts: int = 256
     curve_points: int = 4
     best_of: int = 16
@@ -108,11 +108,13 @@ class Config:
 
     from_scratch: trains base model and SFT policy by `pretraining` first, in place of the shipped
       ones, which only have the default size.
+    bound: PPO on the gold score too, a bound for the PPO that has a reward model.
     """
 
     seed: int = 0
     model_parallel: int = 1
     from_scratch: bool = False
+    bound: bool = False
     size: Size = field(default_factory=Size)
     pretraining: Schedule = field(default_factory=Schedule)
     pairs: Pairs = field(default_factory=Pairs)

@@ -58,7 +58,8 @@ def write_report(
         "over_optimisation": overoptimisation_figure(metrics, methods["SFT"]),
         "calibration": calibration(models["reward_model"]["margins"]),
     }
-    figures |= {f"curve_{stage}": curve(metrics, stage) for stage in CURVES}
+    trained = {row["stage"] for row in metrics}
+    figures |= {f"curve_{name}": curve(metrics, name) for name in CURVES if name in trained}
     images = {
         name: plots.save_figure(figure, job.out / "plots" / f"{name}.png")
         for name, figure in figures.items()
@@ -120,7 +121,11 @@ def page_blocks(
         ),
         html.section(
             "Training curves",
-            *(html.figure(images[f"curve_{s}"], alt=f"training curve of {s}") for s in CURVES),
+            *(
+                html.figure(image, alt=f"training curve of {name.removeprefix('curve_')}")
+                for name, image in images.items()
+                if name.startswith("curve_")
+            ),
         ),
         html.section("The first thirty held-out prompts", *answer_blocks(tools, methods)),
     ]
@@ -137,6 +142,8 @@ def frontier(metrics, methods: Mapping[str, Method], best: Mapping[str, np.ndarr
     start = float(methods["SFT"].gold.mean())
     paths = {}
     for name, stage in PATHS.items():
+        if name not in methods:
+            continue
         path = series(metrics, stage, "heldout/kl", "heldout/gold")
         kl = np.maximum([0.0, *path.x], 0.0)  # an estimate may be below 0
         paths[name] = plots.Series(np.sqrt(kl), [start, *path.y])

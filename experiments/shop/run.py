@@ -87,13 +87,11 @@ def run(config: Config, job: Run) -> Outcome:
         "online_dpo": partial(fit_online_dpo, tools=tools, trained=trained),
         "ppo": partial(online, beta=config.ppo.beta, steps=config.ppo.steps),
         "ppo_no_kl": partial(online, beta=0.0, steps=config.ppo.free_steps),
-        "ppo_gold": partial(
-            online,
-            beta=config.ppo.beta,
-            steps=config.ppo.steps,
-            reward=gold_reward(tools.lab, tools.task, reward.info["gold_std"]),
-        ),
     }
+    if config.bound:
+        gold = gold_reward(tools.lab, tools.task, reward.info["gold_std"])
+        steps = config.ppo.steps
+        fits["ppo_gold"] = partial(online, beta=config.ppo.beta, steps=steps, reward=gold)
     results |= {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
 
     params = {"sft": sft} | {name: result.arrays for name, result in results.items()}

@@ -73,6 +73,8 @@ def table_rows(
     kl = float(best_of_n_kl(jnp.asarray(n)))
     rows[f"best of {n}"] = method(best.arrays, best.info["texts"], kl, best.seconds)
     for name, printed in NAMES.items():
+        if name not in measured.arrays:
+            continue
         arrays = measured.arrays[name]
         kl = float(arrays["log_ratios"].mean())
         rows[printed] = method(arrays, texts[name], kl, seconds[name])

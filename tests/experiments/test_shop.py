@@ -33,6 +33,7 @@ from rlhf_jax.training import Interrupted, UserError, open_run, read_metrics
 
 TOY = shop_config.Config(
     from_scratch=True,
+    bound=True,
     size=shop_config.Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16),
     pretraining=shop_config.Schedule(
         batch_size=8,
