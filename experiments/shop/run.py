@@ -25,9 +25,6 @@ from rlhf_jax import dpo_loss, ipo_loss
 from rlhf_jax.labs.shop_models import shipped
 from rlhf_jax.labs.train_shop import train_models
 from rlhf_jax.recipes import (
-    LanguageLab,
-    Reward,
-    Task,
     critic_of,
     reference_logps,
     sample_pairs,
@@ -41,6 +38,7 @@ from rlhf_jax.reports.claims import Claim, Outcome
 from rlhf_jax.training import Run, Stage, run_stage
 from rlhf_jax.types import Params
 
+StageFit = Callable[[Stage], tuple[Params, dict]]
 CLAIMED = ("dpo", "online_dpo", "ppo")
 
 
@@ -59,7 +57,7 @@ def run(config: Config, job: Run) -> Outcome:
     reference = run_stage(job, "reference", lambda stage: (refer(tools, sft, train), {}))
     pairs = {"pairs": train, "reference": reference.arrays}
     direct = partial(fit_direct, tools=tools, sft=sft, **pairs)
-    fits: dict[str, Callable[[Stage], tuple[Params, dict]]] = {
+    fits: dict[str, StageFit] = {
         "dpo": partial(direct, config=config.dpo, loss=dpo_loss),
         "ipo": partial(direct, config=config.ipo, loss=ipo_loss),
     }
@@ -82,16 +80,7 @@ def run(config: Config, job: Run) -> Outcome:
     )
     critic = critic_of(head.arrays, scale_of(head.info))
     trained = Trained(sft, implied, scale_of(reward.info), critic)
-    online = partial(fit_ppo, tools=tools, trained=trained)
-    fits = {
-        "online_dpo": partial(fit_online_dpo, tools=tools, trained=trained),
-        "ppo": partial(online, beta=config.ppo.beta, steps=config.ppo.steps),
-        "ppo_no_kl": partial(online, beta=0.0, steps=config.ppo.free_steps),
-    }
-    if config.bound:
-        gold = gold_reward(tools.lab, tools.task, reward.info["gold_std"])
-        steps = config.ppo.steps
-        fits["ppo_gold"] = partial(online, beta=config.ppo.beta, steps=steps, reward=gold)
+    fits = online_fits(tools, trained, reward.info["gold_std"])
     results |= {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
 
     params = {"sft": sft} | {name: result.arrays for name, result in results.items()}
@@ -138,9 +127,23 @@ def method_claims(
     ]
 
 
-def gold_reward(lab: LanguageLab, task: Task, std: float) -> Reward:
-    """Gold as a reward of variance 1, where its standard deviation is `std`."""
-    return weighted_reward({"gold": (1.0 / std, task_reward(lab, task))})
+def online_fits(tools: Tools, trained: Trained, gold_std: float) -> dict[str, StageFit]:
+    """The methods on fresh answers.
+
+    Args:
+      gold_std: standard deviation of gold, which makes it a reward of variance 1.
+    """
+    config = tools.config.ppo
+    fit = partial(fit_ppo, tools=tools, trained=trained)
+    fits: dict[str, StageFit] = {
+        "online_dpo": partial(fit_online_dpo, tools=tools, trained=trained),
+        "ppo": partial(fit, beta=config.beta, steps=config.steps),
+        "ppo_no_kl": partial(fit, beta=0.0, steps=config.free_steps),
+    }
+    if tools.config.bound:
+        gold = weighted_reward({"gold": (1.0 / gold_std, task_reward(tools.lab, tools.task))})
+        fits["ppo_gold"] = partial(fit, beta=config.beta, steps=config.steps, reward=gold)
+    return fits
 
 
 def scale_of(info: Mapping[str, Any]) -> ScoreScale:
