@@ -1,0 +1,154 @@
+"""Ensembles of reward models on the same pairs, and what each way to combine them scores."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from experiments.rm_ensembles.config import Config
+from experiments.rm_ensembles.worlds import FEATURES, answers, preferences
+from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.algos.reward_ensemble import (
+    average_members,
+    make_shared_update,
+    make_update,
+    separate_trunks,
+    shared_trunk,
+)
+from rlhf_jax.models.mlp import make_mlp
+from rlhf_jax.ops.ensembles import (
+    mean_scores,
+    member_scale,
+    standardised_scores,
+    uncertainty_penalised_scores,
+    worst_case_scores,
+)
+from rlhf_jax.types import Params, RewardFn
+
+Scores = Float[Array, "N *B"]
+FAMILIES = ("separate", "shared trunk", "one start", "wide")
+
+
+def network_reward(*widths: int) -> RewardFn:
+    """A reward of the features: the last layer is its "head", those before it its "trunk"."""
+    network = make_mlp((FEATURES, *widths, 1))
+
+    def init(key: Key[Array, ""]) -> Params:
+        *trunk, head = network.init(key)
+        return {"trunk": tuple(trunk), "head": head}
+
+    def scores(params: Params, trajectory) -> Array:
+        return network.apply((*params["trunk"], params["head"]), trajectory.inputs)[..., 0]
+
+    return RewardFn(init, scores)
+
+
+def fit_families(
+    config: Config, key: Key[Array, ""], pairs: Float[Array, "P 2 12"]
+) -> Callable[[Float[Array, "*B 12"]], dict[str, Scores]]:
+    """Trains every family; `x -> raw scores of the members, by family`. All see the same pairs,
+    and as often.
+
+    separate: N members with their own start and order. shared trunk: N heads, one order. one start:
+    N members with one start and their own order, and their mean as weights. wide: one member with
+    N times the units.
+    """
+    size, init_key, order_key = config.members, *jax.random.split(key)
+    reward, wide = network_reward(config.width), network_reward(size * config.width)
+    apart, shared = separate_trunks(reward, members=size), shared_trunk(reward, members=size)
+    alone = separate_trunks(wide, members=1)
+    orders = draw_orders(order_key, config, members=size)
+    start = reward.init(jax.random.fold_in(init_key, 1))
+    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (size, *x.shape)), start)
+
+    fit = partial(fit_apart, config, pairs=pairs)
+    separate = fit(reward, apart.init(init_key), orders)
+    one_start = fit(reward, start, orders)
+    big = fit(wide, alone.init(init_key), orders[:1])
+    heads = fit_shared(config, shared, shared.init(init_key), orders[0], pairs)
+
+    def score(x: Float[Array, "*B 12"]) -> dict[str, Scores]:
+        seen = answers(x)
+        return {
+            "separate": apart.scores(separate, seen),
+            "shared trunk": shared.scores(heads, seen),
+            "one start": apart.scores(one_start, seen),
+            "averaged": reward.scores(average_members(one_start), seen)[None],
+            "wide": alone.scores(big, seen),
+        }
+
+    return score
+
+
+def fit_linear(
+    config: Config, key: Key[Array, ""], pairs: Float[Array, "P 2 12"]
+) -> Callable[[Float[Array, "*B 12"]], dict[str, Scores]]:
+    """`fit_families` of separate linear members, which all extrapolate alike."""
+    init_key, order_key = jax.random.split(key)
+    reward = network_reward()
+    ensemble = separate_trunks(reward, members=config.members)
+    orders = draw_orders(order_key, config, members=config.members)
+    params = fit_apart(config, reward, ensemble.init(init_key), orders, pairs=pairs)
+    return lambda x: {"separate": ensemble.scores(params, answers(x))}
+
+
+def draw_orders(key: Key[Array, ""], config: Config, *, members: int) -> Int[Array, "N T B"]:
+    """Which pairs each member reads at each step: every pass is a permutation of its own."""
+    steps = config.pairs // config.batch
+    keys = jax.random.split(key, (members, config.epochs))
+    orders = jax.vmap(jax.vmap(lambda k: jax.random.permutation(k, config.pairs)))(keys)
+    kept = orders[..., : steps * config.batch]
+    return kept.reshape(members, config.epochs * steps, config.batch)
+
+
+def fit_apart(
+    config: Config,
+    reward: RewardFn,
+    params: Params,
+    orders: Int[Array, "N T B"],
+    *,
+    pairs: Float[Array, "P 2 12"],
+) -> Params:
+    """Members that share nothing, from params [N]."""
+    optimizer = optax.adam(config.rate)
+    update = make_update(reward, optimizer)
+
+    def step(state, rows):
+        return update(state, preferences(pairs[rows]))[0], None
+
+    state = jax.vmap(lambda params: init_state(params, optimizer))(params)
+    return jax.lax.scan(step, state, jnp.swapaxes(orders, 0, 1))[0].params
+
+
+def fit_shared(config: Config, ensemble, params: Params, order, pairs) -> Params:
+    """Heads on one trunk, from one order [T, B]."""
+    optimizer = optax.adam(config.rate)
+    update = make_shared_update(ensemble, optimizer)
+
+    def step(state, rows):
+        return update(state, preferences(pairs[rows]))[0], None
+
+    return jax.lax.scan(step, init_state(params, optimizer), order)[0].params
+
+
+def combinations(config: Config, raw: Scores) -> dict[str, Scores]:
+    """Name -> proxies [1, *B], from the members' standardised scores; "single" is all of them
+    [N, *B], each optimised alone."""
+    scores = standardised_scores(raw, member_scale(raw))
+    found = {
+        "single": scores,
+        "mean": mean_scores(scores)[None],
+        "WCO": worst_case_scores(scores)[None],
+        "WCO, raw": worst_case_scores(raw)[None],
+    }
+    for penalty in config.penalties:
+        found[uwo(penalty)] = uncertainty_penalised_scores(scores, penalty=penalty)[None]
+    return found
+
+
+def uwo(penalty: float) -> str:
+    """The name of UWO with this lambda."""
+    return f"UWO({penalty:g})"
