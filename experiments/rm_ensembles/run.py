@@ -1,95 +1,83 @@
-"""TODO: the question, in one line. As it is: does DPO reach its closed form on a bandit?"""
+"""Reward-model ensembles: does a conservative combination of members end over-optimisation?"""
 
+from collections.abc import Mapping
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
+from experiments.rm_ensembles.claims import Worlds, all_claims, relative_drop
 from experiments.rm_ensembles.config import Config
 from experiments.rm_ensembles.report import write_report
-from rlhf_jax.algos import preference
-from rlhf_jax.algos.gradient import init_state
-from rlhf_jax.envs.bandit import (
-    Bandit,
-    all_actions,
-    bandit_trajectory,
-    preference_matrix,
-    random_bandit,
-)
-from rlhf_jax.exact.bandit import regularised_optimum, total_variation
-from rlhf_jax.losses.preference import dpo_loss
-from rlhf_jax.policies.tabular import tabular_policy
-from rlhf_jax.reports.claims import Claim, Outcome, Table
-from rlhf_jax.reports.intervals import mean_claim
-from rlhf_jax.training import Run, run_stages
-from rlhf_jax.types import PreferenceBatch
+from experiments.rm_ensembles.selection import run_world, sizes
+from rlhf_jax.reports.claims import Outcome, Table
+from rlhf_jax.training import Run, check_stop, run_stages
+
+STAGES = {  # name -> (labels are swapped, shared errors)
+    "noise": (True, False),
+    "no noise": (False, False),
+    "shared errors": (True, True),
+}
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """One stage, its claim, the report."""
-    distances = run_stages(job, {"train": lambda: {"tv": train(config)}})["train"]["tv"]
-    claims = [distance_claim(distances)]
-    table = Table(
-        f"Total variation to the closed form, {config.num_seeds} seeds",
-        ("", "mean", "worst seed"),
-        [(name, d.mean(), d.max()) for name, d in ends(distances).items()],
-    )
-    write_report(job, distances, claims, table)
-    return Outcome(claims, numbers={"worst": distances[:, -1].max()}, table=table)
+    """Worlds with and without label noise, and the control where all members err alike."""
+    work = {
+        name: partial(run_worlds, config, job, noise=config.noise if noisy else 0.0, cliff=cliff)
+        for name, (noisy, cliff) in STAGES.items()
+    }
+    stages = run_stages(job, work)
+    claims = all_claims(config, stages)
+    table = results_table(config, stages)
+    write_report(job, config, stages, claims, table)
+    return Outcome(claims, numbers=summary(stages), table=table)
 
 
-def train(config: Config) -> np.ndarray:
-    """[num_seeds, steps + 1] distance to the closed form, before each update and at the end."""
-    keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
-    return np.asarray(jax.jit(jax.vmap(partial(train_seed, config)))(keys))
+def run_worlds(config: Config, job: Run, *, noise: float, cliff: bool) -> Worlds:
+    """Every world, one after the other: curve -> name -> [seeds, ...]."""
+    one = jax.jit(partial(run_world, config, noise=noise, cliff=cliff))
+    found = []
+    for key in jax.random.split(jax.random.key(config.seed), config.num_seeds):
+        check_stop(job, "worlds")
+        found.append(jax.device_get(one(key)))
+    return jax.tree.map(lambda *each: np.stack(each), *found)
 
 
-def train_seed(config: Config, key: jax.Array) -> jax.Array:
-    """One bandit, from the reference policy."""
-    bandit = random_bandit(key, num_states=1, num_actions=config.answers)
-    policy = tabular_policy(1, config.answers)
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.rate, config.steps))
-    batch = preference.attach_reference(policy, bandit.ref_logits, every_pair(bandit))
-    update = preference.make_update(policy, optimizer, partial(dpo_loss, beta=config.beta))
+def results_table(config: Config, stages: Mapping[str, Worlds]) -> Table:
+    """Proxies as rows: best of all candidates with swapped labels, and without."""
+    noisy, clean = stages["noise"], stages["no noise"]
+    single, low = noisy["gold"]["single"][:, -1], config.betas.index(0.3)
 
-    def step(state, _):
-        return update(state, batch)[0], state.params
+    def row(name: str) -> tuple:
+        gold = noisy["gold"][name]
+        place = gold.mean(0).argmax()
+        return (
+            name,
+            gold.mean(0)[place],
+            int(sizes(config)[place]),
+            gold[:, -1].mean(),
+            relative_drop(gold),
+            float((gold[:, -1] > single).mean()),
+            noisy["kl gold"][name][:, low].mean(),
+            clean["gold"][name][:, -1].mean(),
+        )
 
-    state = init_state(bandit.ref_logits, optimizer)
-    _, logits = jax.lax.scan(step, state, None, length=config.steps + 1)
-    optimum = regularised_optimum(bandit.rewards, bandit.ref_logits, beta=config.beta)
-    logps = jax.nn.log_softmax(logits)
-    return total_variation(logps, jnp.broadcast_to(optimum, logps.shape))[:, 0]
-
-
-def every_pair(bandit: Bandit) -> PreferenceBatch:
-    """Every ordered pair of answers, weighted by the chance that the first one wins."""
-    states, actions = all_actions(*bandit.rewards.shape)
-    answers = bandit_trajectory(states, actions)
-    size = actions.shape[-1]
-    chosen, rejected = (
-        jax.tree.map(lambda x, axis=axis: jnp.repeat(jnp.expand_dims(x, axis), size, axis), answers)
-        for axis in (2, 1)
-    )
-    return PreferenceBatch(chosen, rejected, weights=preference_matrix(bandit.rewards))
-
-
-def distance_claim(distances: np.ndarray) -> Claim:
-    """Where training ends, from distances [num_seeds, steps + 1]."""
-    untrained, trained = ends(distances).values()
-    return mean_claim(
-        "DPO on every pair: mean total variation to the closed form at the end",
-        trained,
-        "<=",
-        0.01,
-        kind="theorem",
-        source="TODO: theorem, equation or table. As it is: Rafailov et al. 2023, Eq. 4",
-        baseline=("the reference policy", untrained.mean()),
+    return Table(
+        f"Gold score of the best of {config.candidates} by each proxy, {config.num_seeds} worlds",
+        ("proxy", "peak", "at n", "final", "drop", "beats single", "beta 0.3", "no noise"),
+        [row(name) for name in noisy["gold"]],
+        note=f"{config.noise:.0%} of the labels swapped, but in the last column; drop: share of "
+        "the peak's gain over the base policy that is lost at the end; beta 0.3: KL-regularised "
+        "optimum",
     )
 
 
-def ends(distances: np.ndarray) -> dict[str, np.ndarray]:
-    """The first and the last column, by name."""
-    return {"reference": distances[:, 0], "trained": distances[:, -1]}
+def summary(stages: Mapping[str, Worlds]) -> dict:
+    """Means over worlds: held-out accuracy, and correlation of the members' errors."""
+    return {
+        stage: {
+            kind: {name: float(x.mean()) for name, x in worlds[kind].items()}
+            for kind in ("accuracy", "correlation")
+        }
+        for stage, worlds in stages.items()
+    }

@@ -1,4 +1,4 @@
-"""What a proxy chooses: best of n, and the KL-regularised optimum, by its own and the gold score."""
+"""What a proxy chooses, by its own and the gold score: best of n, the KL-regularised optimum."""
 
 from dataclasses import replace
 
@@ -8,13 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from experiments.rm_ensembles.config import Config
-from experiments.rm_ensembles.members import (
-    Scores,
-    combinations,
-    fit_families,
-    fit_linear,
-    uwo,
-)
+from experiments.rm_ensembles.members import Scores, combinations, fit_families, fit_linear, uwo
 from experiments.rm_ensembles.worlds import draw_answers, draw_pairs, draw_world, gold_score
 from rlhf_jax.exact.bandit import regularised_optimum
 from rlhf_jax.ops.ensembles import (
@@ -28,6 +22,7 @@ from rlhf_jax.ops.kl import exact_kl
 from rlhf_jax.ops.statistics import best_of_n_curve, wins
 
 Arrays = dict[str, dict[str, Array]]
+CURVES = ("gold", "proxy", "variance", "kl gold", "kl")
 
 
 def sizes(config: Config) -> np.ndarray:
@@ -37,20 +32,21 @@ def sizes(config: Config) -> np.ndarray:
 
 
 def run_world(config: Config, key: Key[Array, ""], *, noise: float, cliff: bool) -> Arrays:
-    """One world: its pairs, all families, and what each proxy chooses; kind -> name -> array."""
+    """One world: its pairs, all families, and what each proxy chooses; kind -> name -> array.
+
+    Args:
+      cliff: the world and the linear members of the control, which share their errors.
+    """
     keys = jax.random.split(key, 6)
     world = draw_world(keys[0], cliff=cliff)
     pairs = draw_pairs(keys[1], config, world, noise=noise)
-    fit = fit_linear if cliff else fit_families
-    score = fit(config, keys[2], pairs)
+    score = (fit_linear if cliff else fit_families)(config, keys[2], pairs)
     x = draw_answers(keys[3], config, (config.prompts, config.candidates))
-    test = draw_pairs(keys[4], config, world, noise=0.0)
     gold, raw = gold_score(world, x), score(x)
-    proxies = every_proxy(config, raw, gold)
-    chosen = {name: choose(config, proxy, gold) for name, proxy in proxies.items()}
-    found = {kind: {name: each[kind] for name, each in chosen.items()} for kind in KINDS}
+    found = chosen(config, every_proxy(config, raw, gold), gold, disagreement(raw["separate"]))
+    test = score(draw_pairs(keys[4], config, world, noise=0.0))
     found["accuracy"] = {
-        name: wins(each[..., 0], each[..., 1]).mean() for name, each in score(test).items()
+        name: wins(each[..., 0], each[..., 1]).mean() for name, each in test.items()
     }
     off = draw_answers(keys[5], replace(config, far_share=1.0), (config.candidates,))
     places = {"base": (raw, gold), "far": (score(off), gold_score(world, off))}
@@ -60,60 +56,58 @@ def run_world(config: Config, key: Key[Array, ""], *, noise: float, cliff: bool)
         for name, each in scores.items()
         if len(each) > 1
     }
-    return found | {"variance": variances(config, raw["separate"], proxies)}
-
-
-def every_proxy(config: Config, raw: dict[str, Scores], gold: Array) -> dict[str, Scores]:
-    """Name -> proxies [M, prompts, candidates], of which the results are averaged."""
-    found = combinations(config, raw["separate"]) | {"oracle": gold[None]}
-    if "shared trunk" in raw:
-        shared, together = (
-            combinations(config, raw[name]) for name in ("shared trunk", "one start")
-        )
-        best = uwo(2.0)
-        found |= {f"shared trunk, {name}": shared[name] for name in ("mean", "WCO", best)}
-        found |= {f"one start, {name}": together[name] for name in ("mean", "WCO", best)}
-        for name in ("averaged", "wide"):
-            found[name] = standardised_scores(raw[name], member_scale(raw[name]))
     return found
 
 
-KINDS = ("gold", "proxy", "kl gold", "kl")
+def every_proxy(config: Config, raw: dict[str, Scores], gold: Array) -> dict[str, Scores]:
+    """Name -> proxies [M, S, A], of which the results are averaged."""
+    found = combinations(config, raw["separate"]) | {"oracle": gold[None]}
+    for family in {"shared trunk", "one start"} & raw.keys():
+        combined = combinations(config, raw[family])
+        found |= {f"{family}, {name}": combined[name] for name in ("mean", "WCO", uwo(2.0))}
+    for name in {"averaged", "wide"} & raw.keys():
+        found[name] = standardised_scores(raw[name], member_scale(raw[name]))
+    return dict(sorted(found.items()))
 
 
-def choose(config: Config, proxies: Scores, gold: Float[Array, "S A"]) -> dict[str, Array]:
-    """Means over prompts and proxies: gold and proxy [n] of the best of n; gold and KL [beta] of
-    the regularised optimum."""
-    ns = jnp.asarray(sizes(config))
-    everyone = jnp.broadcast_to(gold, proxies.shape)
-    zeros = jnp.zeros_like(proxies)
+def disagreement(raw: Scores) -> Float[Array, "S A"]:
+    """Variance of the members' standardised scores, beside which proxies are logged."""
+    return member_variances(standardised_scores(raw, member_scale(raw)))
+
+
+def chosen(
+    config: Config,
+    proxies: dict[str, Scores],
+    gold: Float[Array, "S A"],
+    variance: Float[Array, "S A"],
+) -> Arrays:
+    """Means over prompts, curve -> name -> array: gold score, proxy and the members' variance [n]
+    of the best of n by each proxy; gold score and KL [beta] of its regularised optimum."""
+    counts = [len(each) for each in proxies.values()]
+    one = jax.lax.map(
+        lambda proxy: choose(config, proxy, gold, variance), jnp.concatenate(list(proxies.values()))
+    )
+    edges = np.cumsum(counts)[:-1]
+    found = {}
+    for kind, values in zip(CURVES, one, strict=True):
+        parts = jnp.split(values, edges)
+        found[kind] = {name: part.mean(0) for name, part in zip(proxies, parts, strict=True)}
+    return found
+
+
+def choose(config: Config, proxy: Array, gold: Array, variance: Array) -> tuple[Array, ...]:
+    """CURVES of one proxy [S, A]."""
+    ns, zeros = jnp.asarray(sizes(config)), jnp.zeros_like(proxy)
+    seen = jnp.stack([gold, proxy, variance])
+    curves = best_of_n_curve(jnp.broadcast_to(proxy, seen.shape), seen, ns).mean(1)
 
     def regularised(beta):
-        logps = regularised_optimum(proxies, zeros, beta=beta)
-        return jnp.sum(jnp.exp(logps) * everyone, -1).mean(), exact_kl(logps, zeros).mean()
+        logps = regularised_optimum(proxy, zeros, beta=beta)
+        return jnp.sum(jnp.exp(logps) * gold, -1).mean(), exact_kl(logps, zeros).mean()
 
-    kl_gold, kl = jax.lax.map(regularised, jnp.asarray(config.betas))
-    return {
-        "gold": best_of_n_curve(proxies, everyone, ns).mean((0, 1)),
-        "proxy": best_of_n_curve(proxies, proxies, ns).mean((0, 1)),
-        "kl gold": kl_gold,
-        "kl": kl,
-    }
+    return (*curves, *jax.lax.map(regularised, jnp.asarray(config.betas)))
 
 
 def shared_errors(raw: Scores, gold: Float[Array, "*B"]) -> Array:
     """Mean correlation of two members' errors, over all answers."""
     return mean_off_diagonal(error_correlation(raw.reshape(len(raw), -1), gold.ravel()))
-
-
-def variances(config: Config, raw: Scores, proxies: dict[str, Scores]) -> dict[str, Array]:
-    """Name -> [n] disagreement of the separate members on the best of n by each proxy."""
-    scores = standardised_scores(raw, member_scale(raw))
-    ns = jnp.asarray(sizes(config))
-    several = member_variances(scores)
-
-    def curve(proxy: Scores) -> Array:
-        everyone = jnp.broadcast_to(several, proxy.shape)
-        return best_of_n_curve(proxy, everyone, ns).mean((0, 1))
-
-    return {name: curve(proxies[name]) for name in ("mean", "WCO", uwo(2.0))}

@@ -43,7 +43,7 @@ class RewardEnsemble(NamedTuple):
 
 
 class FrozenMembers(NamedTuple):
-    """What `combined_reward` reads. params: of the ensemble; scale: zero and unit of each member."""
+    """What `combined_reward` reads: params of the ensemble, zero and unit of each member."""
 
     params: Params
     scale: MemberScale

@@ -185,12 +185,10 @@ def ensemble_score(kind: str, rest: str) -> TextReward:
             f"{kind}:{rest} must be {kind}:{ENSEMBLES[kind]}, with a file of answers and two "
             "reward models at least"
         )
-    members = [model_score(*open_reward(Path(folder))) for folder in words[1:]]
-    records = read_answers(Path(words[0]), None)
-    known = (
-        [row["prompt"] for row in records[:REFERENCE]],
-        [row["answer"] for row in records[:REFERENCE]],
-    )
+    opened = [open_reward(Path(folder)) for folder in words[1:]]
+    members = [model_score(*each) for each in opened]
+    records = read_answers(Path(words[0]), opened[0][0].chat)[:REFERENCE]
+    known = ([row[name] for row in records] for name in ("prompt", "answer"))
 
     def every(prompts: Sequence[Any], answers: Sequence[str]) -> jax.Array:
         return jnp.asarray([member(prompts, answers) for member in members])

@@ -36,7 +36,7 @@ def annotator_members(records: Sequence[Mapping[str, Any]], *, least: int = 1) -
     if len(names) < 2:
         who = f"all {len(by)} pairs are by {names[0]!r}" if by else "there are no pairs"
         raise ValueError(
-            f"an ensemble with a member for each annotator needs two annotators or more, but {who}: "
+            f"an ensemble with a member for each annotator needs two annotators, but {who}: "
             "with one, train the members on the same pairs from different seeds"
         )
     few = [f"{name!r} ({n})" for name, n in zip(names, counts, strict=True) if n < least]

@@ -8,8 +8,7 @@
 
 Members trained apart differ in head and order of the pairs: rows of another seed, and another key.
 They start from one trunk, so `average_members` of them is a reward model too (WARM). `scale` is
-`member_scale` of `member_scores` on answers of the SFT policy, so that the members share a zero and a
-unit.
+`member_scale` of `member_scores` on answers of the SFT policy, so that members share zero and unit.
 """
 
 from functools import cache
