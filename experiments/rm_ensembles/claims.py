@@ -17,7 +17,7 @@ PAPER = {"kind": "paper", "source": "Coste et al. 2023, Fig. 3 and Section 5, 25
 
 def all_claims(config: Config, stages: Mapping[str, Worlds]) -> list[Claim]:
     """In the order of the stages; each names the number of candidates."""
-    noisy, clean, control = (stages[name] for name in ("noise", "no noise", "shared errors"))
+    noisy, clean, control = (stages[name] for name in ("noise", "no-noise", "shared-errors"))
     return [
         *drop_claims(config, noisy),
         *final_claims(config, noisy),

@@ -55,7 +55,7 @@ def write_report(
 def figures(config: Config, stages: Mapping[str, Worlds]) -> dict[str, Shown]:
     """Best of n, cheaper ensembles, lambda and the regularised optimum, and the control."""
     noisy = stages["noise"]
-    titles = {"noise": f"{config.noise:.0%} of the labels swapped", "no noise": "no label noise"}
+    titles = {"noise": f"{config.noise:.0%} of the labels swapped", "no-noise": "no label noise"}
     return {
         "best_of_n": show_panels(
             [
@@ -65,8 +65,8 @@ def figures(config: Config, stages: Mapping[str, Worlds]) -> dict[str, Shown]:
             ],
             "Best of n",
             f"Gold score of the best of n = 1 to {config.candidates} by each proxy, against "
-            "log n - (n - 1) / n. Below, with swapped labels: what the proxy says, in deviations of a "
-            "member above the base policy; and the members' variance on the chosen answers.",
+            "log n - (n - 1) / n. Below, with swapped labels: what the proxy says, in deviations "
+            "of a member above the base policy; and the members' variance on the chosen answers.",
             "with noise the single model falls after its peak, the mean less, UWO does not",
         ),
         "cheaper": show_panels(
@@ -81,7 +81,7 @@ def figures(config: Config, stages: Mapping[str, Worlds]) -> dict[str, Shown]:
             "separate members lead; gold rises with lambda",
         ),
         "regularised": show_panels(
-            [regularised_panel(config, noisy), control_panel(config, stages["shared errors"])],
+            [regularised_panel(config, noisy), control_panel(config, stages["shared-errors"])],
             "Regularised optimum, and shared errors",
             "Left, the policy in proportion to exp(R / beta) over the candidates at beta = "
             f"{config.betas[0]:g} to {config.betas[-1]:g}, exact. Right, the control: the gold "

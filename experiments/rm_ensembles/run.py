@@ -15,8 +15,8 @@ from rlhf_jax.training import Run, check_stop, run_stages
 
 STAGES = {  # name -> (labels are swapped, shared errors)
     "noise": (True, False),
-    "no noise": (False, False),
-    "shared errors": (True, True),
+    "no-noise": (False, False),
+    "shared-errors": (True, True),
 }
 
 
@@ -45,7 +45,7 @@ def run_worlds(config: Config, job: Run, *, noise: float, cliff: bool) -> Worlds
 
 def results_table(config: Config, stages: Mapping[str, Worlds]) -> Table:
     """Proxies as rows: best of all candidates with swapped labels, and without."""
-    noisy, clean = stages["noise"], stages["no noise"]
+    noisy, clean = stages["noise"], stages["no-noise"]
     single, low = noisy["gold"]["single"][:, -1], config.betas.index(0.3)
 
     def row(name: str) -> tuple:
