@@ -1,6 +1,6 @@
 """Reward-model ensembles: does a conservative combination of members end over-optimisation?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 from experiments.rm_ensembles.claims import Worlds, all_claims, relative_drop
 from experiments.rm_ensembles.config import Config
 from experiments.rm_ensembles.report import write_report
-from experiments.rm_ensembles.selection import run_world, sizes
+from experiments.rm_ensembles.selection import Arrays, run_world, sizes
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, check_stop, run_stages
 
@@ -22,8 +22,10 @@ STAGES = {  # name -> (labels are swapped, shared errors)
 
 def run(config: Config, job: Run) -> Outcome:
     """Worlds with and without label noise, and the control where all members err alike."""
+    # Compiled once for both levels of noise.
+    worlds = {cliff: jax.jit(partial(run_world, config, cliff=cliff)) for cliff in (False, True)}
     work = {
-        name: partial(run_worlds, config, job, noise=config.noise if noisy else 0.0, cliff=cliff)
+        name: partial(run_worlds, config, job, worlds[cliff], noise=config.noise if noisy else 0.0)
         for name, (noisy, cliff) in STAGES.items()
     }
     stages = run_stages(job, work)
@@ -33,13 +35,12 @@ def run(config: Config, job: Run) -> Outcome:
     return Outcome(claims, numbers=summary(stages), table=table)
 
 
-def run_worlds(config: Config, job: Run, *, noise: float, cliff: bool) -> Worlds:
-    """Every world, one after the other: curve -> name -> [seeds, ...]."""
-    one = jax.jit(partial(run_world, config, noise=noise, cliff=cliff))
+def run_worlds(config: Config, job: Run, one: Callable[..., Arrays], *, noise: float) -> Worlds:
+    """Every world, `one(key, noise=...)` after the other: curve -> name -> [seeds, ...]."""
     found = []
     for key in jax.random.split(jax.random.key(config.seed), config.num_seeds):
         check_stop(job, "worlds")
-        found.append(jax.device_get(one(key)))
+        found.append(jax.device_get(one(key, noise=noise)))
     return jax.tree.map(lambda *each: np.stack(each), *found)
 
 

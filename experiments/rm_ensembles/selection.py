@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Key
 from experiments.rm_ensembles.config import Config
 from experiments.rm_ensembles.members import Scores, combinations, fit_families, fit_linear, uwo
 from experiments.rm_ensembles.worlds import draw_answers, draw_pairs, draw_world, gold_score
-from rlhf_jax.exact.bandit import regularised_optimum
 from rlhf_jax.ops.ensembles import (
     error_correlation,
     mean_off_diagonal,
@@ -18,8 +17,9 @@ from rlhf_jax.ops.ensembles import (
     member_variances,
     standardised_scores,
 )
-from rlhf_jax.ops.kl import exact_kl
+from rlhf_jax.ops.logprobs import entropy, tempered
 from rlhf_jax.ops.statistics import best_of_n_curve, wins
+from rlhf_jax.types import Scalar
 
 Arrays = dict[str, dict[str, Array]]
 CURVES = ("gold", "proxy", "variance", "kl gold", "kl")
@@ -31,7 +31,7 @@ def sizes(config: Config) -> np.ndarray:
     return np.unique(np.append(np.round(2**halves), config.candidates).astype(int))
 
 
-def run_world(config: Config, key: Key[Array, ""], *, noise: float, cliff: bool) -> Arrays:
+def run_world(config: Config, key: Key[Array, ""], *, noise: Scalar, cliff: bool) -> Arrays:
     """One world: its pairs, all families, and what each proxy chooses; kind -> name -> array.
 
     Args:
@@ -41,14 +41,15 @@ def run_world(config: Config, key: Key[Array, ""], *, noise: float, cliff: bool)
     world = draw_world(keys[0], cliff=cliff)
     pairs = draw_pairs(keys[1], config, world, noise=noise)
     score = (fit_linear if cliff else fit_families)(config, keys[2], pairs)
-    x = draw_answers(keys[3], config, (config.prompts, config.candidates))
+    x = draw_answers(keys[3], config, (config.prompts, config.candidates), cliff=cliff)
     gold, raw = gold_score(world, x), score(x)
     found = chosen(config, every_proxy(config, raw, gold), gold, disagreement(raw["separate"]))
     test = score(draw_pairs(keys[4], config, world, noise=0.0))
     found["accuracy"] = {
         name: wins(each[..., 0], each[..., 1]).mean() for name, each in test.items()
     }
-    off = draw_answers(keys[5], replace(config, far_share=1.0), (config.candidates,))
+    rare = replace(config, far_share=1.0)
+    off = draw_answers(keys[5], rare, (config.candidates,), cliff=cliff)
     places = {"base": (raw, gold), "far": (score(off), gold_score(world, off))}
     found["correlation"] = {
         f"{name}, {place}": shared_errors(each, known)
@@ -97,13 +98,15 @@ def chosen(
 
 def choose(config: Config, proxy: Array, gold: Array, variance: Array) -> tuple[Array, ...]:
     """CURVES of one proxy [S, A]."""
-    ns, zeros = jnp.asarray(sizes(config)), jnp.zeros_like(proxy)
+    ns = jnp.asarray(sizes(config))
     seen = jnp.stack([gold, proxy, variance])
     curves = best_of_n_curve(jnp.broadcast_to(proxy, seen.shape), seen, ns).mean(1)
 
     def regularised(beta):
-        logps = regularised_optimum(proxy, zeros, beta=beta)
-        return jnp.sum(jnp.exp(logps) * gold, -1).mean(), exact_kl(logps, zeros).mean()
+        # The base policy is uniform over the candidates, so the KL is log A minus the entropy.
+        logits = tempered(proxy, temperature=beta)
+        kl = jnp.log(proxy.shape[-1]) - entropy(logits)
+        return jnp.sum(jax.nn.softmax(logits) * gold, -1).mean(), kl.mean()
 
     return (*curves, *jax.lax.map(regularised, jnp.asarray(config.betas)))
 

@@ -32,7 +32,8 @@ def annotator_members(records: Sequence[Mapping[str, Any]], *, least: int = 1) -
         pairs; all named.
     """
     by = [_annotator(record, number) for number, record in enumerate(records)]
-    names, places, counts = np.unique(by, return_inverse=True, return_counts=True)
+    found, places, counts = np.unique(by, return_inverse=True, return_counts=True)
+    names = found.tolist()
     if len(names) < 2:
         who = f"all {len(by)} pairs are by {names[0]!r}" if by else "there are no pairs"
         raise ValueError(
@@ -43,7 +44,7 @@ def annotator_members(records: Sequence[Mapping[str, Any]], *, least: int = 1) -
     if few:
         raise ValueError(f"annotators need {least} pairs or more, too few have {', '.join(few)}")
     weights = (places.reshape(-1) == np.arange(len(names))[:, None]).astype(np.float32)
-    return AnnotatorMembers(tuple(names.tolist()), weights)
+    return AnnotatorMembers(tuple(names), weights)
 
 
 def _annotator(record: Mapping[str, Any], number: int) -> str:

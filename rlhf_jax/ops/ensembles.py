@@ -103,9 +103,9 @@ def uncertainty_penalised_scores(
 
 
 def member_variances(scores: Float[Array, "N *B"]) -> Float[Array, "*B"]:
-    """Disagreement of the members, the number to log beside a combined score.
+    """Disagreement of the members.
 
-    v = (1/N) sum_i (R_i - R_mu)^2.
+    v = (1/N) sum_i (R_i - R_mu)^2,   the number to log beside a combined score.
 
     Needs: scores of several reward models.
     Reduces to: (`mean_scores` - `uncertainty_penalised_scores`) / penalty.
@@ -117,11 +117,12 @@ def member_variances(scores: Float[Array, "N *B"]) -> Float[Array, "*B"]:
 def error_correlation(
     scores: Float[Array, "N B"], gold_scores: Float[Array, " B"]
 ) -> Float[Array, "N N"]:
-    """Correlation of the members' errors: what they get wrong together, no combination can see.
+    """Correlation of the members' errors.
 
     C_ij = corr(e_i, e_j),   e_i = the residual of R_i after its least-squares line in the gold.
 
-    The partial correlation given the gold score: zero and unit of members and gold do not matter.
+    What all members get wrong together, no combination can see. It is the partial correlation given
+    the gold score: zero and unit of members and gold do not matter.
     Errors with correlation rho leave a mean over N members a share (1 + (N - 1) rho) / N of the
     variance of one member's error. NaN in the row of a member that is a line in the gold.
 

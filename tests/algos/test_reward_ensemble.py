@@ -217,7 +217,7 @@ def test_without_a_scale_scores_are_raw(make):
     ensemble, x = make(network(), members=2), pairs(4).chosen
     reward = combined_reward(ensemble, mean_scores)
     start = reward.init(jax.random.key(3))
-    np.testing.assert_array_equal(start.scale, MemberScale(np.zeros(2), np.ones(2)))
+    np.testing.assert_array_equal(start.scale, MemberScale(jnp.zeros(2), jnp.ones(2)))
     np.testing.assert_allclose(
         reward.scores(start, x), ensemble.scores(start.params, x).mean(0), rtol=1e-6
     )
