@@ -10,6 +10,7 @@ class Config:
     """One run.
 
     seed: of everything. num_seeds: worlds, each with its own gold score, pairs and members.
+    control_seeds: of them, those without label noise, and those with shared errors.
     pairs: comparisons of two answers of the base policy. noise: share of labels that are swapped.
     members: N. width: units of a member. rate, batch, epochs: Adam, and passes over the pairs.
     prompts, candidates: sets of answers to choose from, and answers in each.
@@ -22,6 +23,7 @@ class Config:
 
     seed: int = 0
     num_seeds: int = 40
+    control_seeds: int = 10
     pairs: int = 1500
     noise: float = 0.25
     members: int = 5
@@ -39,7 +41,7 @@ class Config:
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
-        check_fields(self, "[2, inf)", "num_seeds", "members", "candidates")
+        check_fields(self, "[2, inf)", "num_seeds", "control_seeds", "members", "candidates")
         check_fields(self, "[1, inf)", "width", "batch", "epochs", "prompts")
         check_fields(self, "[0, 1/2)", "noise")
         check_fields(self, "(0, 1]", "rate")
@@ -60,4 +62,4 @@ def default() -> Config:
 
 def quick() -> Config:
     """Few worlds, few answers: every stage."""
-    return Config(num_seeds=3, pairs=300, epochs=2, prompts=4, candidates=500)
+    return Config(num_seeds=3, control_seeds=2, pairs=500, prompts=4, candidates=500)

@@ -13,34 +13,34 @@ from experiments.rm_ensembles.selection import Arrays, run_world, sizes
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, check_stop, run_stages
 
-STAGES = {  # name -> (labels are swapped, shared errors)
-    "noise": (True, False),
-    "no-noise": (False, False),
-    "shared-errors": (True, True),
-}
+STAGES = ("noise", "no-noise", "shared-errors")
 
 
 def run(config: Config, job: Run) -> Outcome:
     """Worlds with and without label noise, and the control where all members err alike."""
     # Compiled once for both levels of noise.
-    worlds = {cliff: jax.jit(partial(run_world, config, cliff=cliff)) for cliff in (False, True)}
-    work = {
-        name: partial(run_worlds, config, job, worlds[cliff], noise=config.noise if noisy else 0.0)
-        for name, (noisy, cliff) in STAGES.items()
-    }
-    stages = run_stages(job, work)
+    apart, alike = (jax.jit(partial(run_world, config, cliff=cliff)) for cliff in (False, True))
+    draw, controls = partial(run_worlds, config, job), config.control_seeds
+    work = (
+        partial(draw, apart, noise=config.noise, worlds=config.num_seeds),
+        partial(draw, apart, noise=0.0, worlds=controls),
+        partial(draw, alike, noise=config.noise, worlds=controls),
+    )
+    stages = run_stages(job, dict(zip(STAGES, work, strict=True)))
     claims = all_claims(config, stages)
     table = results_table(config, stages)
     write_report(job, config, stages, claims, table)
     return Outcome(claims, numbers=summary(stages), table=table)
 
 
-def run_worlds(config: Config, job: Run, one: Callable[..., Arrays], *, noise: float) -> Worlds:
-    """Every world, `one(key, noise=...)` after the other: curve -> name -> [seeds, ...]."""
-    found = []
-    for key in jax.random.split(jax.random.key(config.seed), config.num_seeds):
+def run_worlds(
+    config: Config, job: Run, one: Callable[..., Arrays], *, noise: float, worlds: int
+) -> Worlds:
+    """The worlds, `one(key, noise=...)` after the other: curve -> name -> [worlds, ...]."""
+    key, found = jax.random.key(config.seed), []
+    for number in range(worlds):
         check_stop(job, "worlds")
-        found.append(jax.device_get(one(key, noise=noise)))
+        found.append(jax.device_get(one(jax.random.fold_in(key, number), noise=noise)))
     return jax.tree.map(lambda *each: np.stack(each), *found)
 
 
