@@ -12,7 +12,9 @@ class Config:
     seed: of everything. num_seeds: worlds, each with its own gold score, pairs and members.
     control_seeds: of them, those without label noise, and those with shared errors.
     pairs: comparisons of two answers of the base policy. noise: share of labels that are swapped.
-    members: N. width: units of a member. rate, batch, epochs: Adam, and passes over the pairs.
+    members: N. width: units of a member. start, narrow: factors on the first weights of `make_mlp`,
+      uniform in 1 / sqrt(inputs): 6^(1/2) is He's initialisation, 1 starts members close together.
+    rate, batch, epochs: Adam, and passes over the pairs.
     prompts, candidates: sets of answers to choose from, and answers in each.
     penalties: lambda of UWO, in units of 1 / the deviation of a member's scores; 1 and 2 are among
       them.
@@ -28,6 +30,8 @@ class Config:
     noise: float = 0.25
     members: int = 5
     width: int = 64
+    start: float = 6**0.5
+    narrow: float = 1.0
     rate: float = 3e-3
     batch: int = 32
     epochs: int = 5
@@ -46,7 +50,7 @@ class Config:
         check_fields(self, "[0, 1/2)", "noise")
         check_fields(self, "(0, 1]", "rate")
         check_fields(self, "[0, 1]", "far_share")
-        check_fields(self, "(0, inf)", "far", "near", "penalties", "betas")
+        check_fields(self, "(0, inf)", "start", "narrow", "far", "near", "penalties", "betas")
         if self.pairs < self.batch:
             raise ValueError(f"pairs must be a batch of {self.batch} at least, got {self.pairs}")
         if not {1.0, 2.0} <= set(self.penalties):

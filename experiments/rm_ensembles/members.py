@@ -29,15 +29,18 @@ from rlhf_jax.ops.ensembles import (
 from rlhf_jax.types import Params, RewardFn
 
 Scores = Float[Array, "N *B"]
-FAMILIES = ("separate", "shared trunk", "one start", "wide")
 
 
-def network_reward(*widths: int) -> RewardFn:
-    """A reward of the features: the last layer is its "head", those before it its "trunk"."""
+def network_reward(*widths: int, start: float) -> RewardFn:
+    """A reward of the features: the last layer is its "head", those before it its "trunk".
+
+    Args:
+      start: factor on the first weights.
+    """
     network = make_mlp((FEATURES, *widths, 1))
 
     def init(key: Key[Array, ""]) -> Params:
-        *trunk, head = network.init(key)
+        *trunk, head = jax.tree.map(lambda x: start * x, network.init(key))
         return {"trunk": tuple(trunk), "head": head}
 
     def scores(params: Params, trajectory) -> Array:
@@ -52,12 +55,14 @@ def fit_families(
     """Trains every family; `x -> raw scores of the members, by family`. All see the same pairs,
     and as often.
 
-    separate: N members with their own start and order. shared trunk: N heads, one order. one start:
-    N members with one start and their own order, and their mean as weights. wide: one member with
-    N times the units.
+    separate: N members with their own start and order; narrow: the same with smaller first weights.
+    shared trunk: N heads, one order. one start: N members with one start and their own order, and
+    their mean as weights. wide: one member with N times the units.
     """
     size, init_key, order_key = config.members, *jax.random.split(key)
-    reward, wide = network_reward(config.width), network_reward(size * config.width)
+    reward = network_reward(config.width, start=config.start)
+    wide = network_reward(size * config.width, start=config.start)
+    near = separate_trunks(network_reward(config.width, start=config.narrow), members=size)
     apart, shared = separate_trunks(reward, members=size), shared_trunk(reward, members=size)
     alone = separate_trunks(wide, members=1)
     orders = draw_orders(order_key, config, members=size)
@@ -66,6 +71,7 @@ def fit_families(
 
     fit = partial(fit_apart, config, pairs=pairs)
     separate = fit(reward, apart.init(init_key), orders)
+    narrow = fit(reward, near.init(init_key), orders)
     one_start = fit(reward, start, orders)
     big = fit(wide, alone.init(init_key), orders[:1])
     heads = fit_shared(config, shared, shared.init(init_key), orders[0], pairs)
@@ -74,6 +80,7 @@ def fit_families(
         seen = answers(x)
         return {
             "separate": apart.scores(separate, seen),
+            "narrow": apart.scores(narrow, seen),
             "shared trunk": shared.scores(heads, seen),
             "one start": apart.scores(one_start, seen),
             "averaged": reward.scores(average_members(one_start), seen)[None],
@@ -88,7 +95,7 @@ def fit_linear(
 ) -> Callable[[Float[Array, "*B 12"]], dict[str, Scores]]:
     """`fit_families` of separate linear members, which all extrapolate alike."""
     init_key, order_key = jax.random.split(key)
-    reward = network_reward()
+    reward = network_reward(start=config.narrow)
     ensemble = separate_trunks(reward, members=config.members)
     orders = draw_orders(order_key, config, members=config.members)
     params = fit_apart(config, reward, ensemble.init(init_key), orders, pairs=pairs)

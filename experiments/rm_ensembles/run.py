@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.rm_ensembles.claims import Worlds, all_claims, relative_drop
@@ -36,11 +37,11 @@ def run(config: Config, job: Run) -> Outcome:
 def run_worlds(
     config: Config, job: Run, one: Callable[..., Arrays], *, noise: float, worlds: int
 ) -> Worlds:
-    """The worlds, `one(key, noise=...)` after the other: curve -> name -> [worlds, ...]."""
-    key, found = jax.random.key(config.seed), []
+    """The worlds, `one(key, ns, noise=...)` after the other: curve -> name -> [worlds, ...]."""
+    key, ns, found = jax.random.key(config.seed), jnp.asarray(sizes(config)), []
     for number in range(worlds):
         check_stop(job, "worlds")
-        found.append(jax.device_get(one(jax.random.fold_in(key, number), noise=noise)))
+        found.append(jax.device_get(one(jax.random.fold_in(key, number), ns, noise=noise)))
     return jax.tree.map(lambda *each: np.stack(each), *found)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from experiments.rm_ensembles.config import Config
 from experiments.rm_ensembles.members import Scores, combinations, fit_families, fit_linear, uwo
@@ -31,10 +31,13 @@ def sizes(config: Config) -> np.ndarray:
     return np.unique(np.append(np.round(2**halves), config.candidates).astype(int))
 
 
-def run_world(config: Config, key: Key[Array, ""], *, noise: Scalar, cliff: bool) -> Arrays:
+def run_world(
+    config: Config, key: Key[Array, ""], ns: Int[Array, " M"], *, noise: Scalar, cliff: bool
+) -> Arrays:
     """One world: its pairs, all families, and what each proxy chooses; kind -> name -> array.
 
     Args:
+      ns: `sizes`, an argument so that the weights of the curves are not computed by the compiler.
       cliff: the world and the linear members of the control, which share their errors.
     """
     keys = jax.random.split(key, 6)
@@ -43,7 +46,8 @@ def run_world(config: Config, key: Key[Array, ""], *, noise: Scalar, cliff: bool
     score = (fit_linear if cliff else fit_families)(config, keys[2], pairs)
     x = draw_answers(keys[3], config, (config.prompts, config.candidates), cliff=cliff)
     gold, raw = gold_score(world, x), score(x)
-    found = chosen(config, every_proxy(config, raw, gold), gold, disagreement(raw["separate"]))
+    proxies = every_proxy(config, raw, gold)
+    found = chosen(config, proxies, ns, gold, disagreement(raw["separate"]))
     test = score(draw_pairs(keys[4], config, world, noise=0.0))
     found["accuracy"] = {
         name: wins(each[..., 0], each[..., 1]).mean() for name, each in test.items()
@@ -63,9 +67,10 @@ def run_world(config: Config, key: Key[Array, ""], *, noise: Scalar, cliff: bool
 def every_proxy(config: Config, raw: dict[str, Scores], gold: Array) -> dict[str, Scores]:
     """Name -> proxies [M, S, A], of which the results are averaged."""
     found = combinations(config, raw["separate"]) | {"oracle": gold[None]}
-    for family in {"shared trunk", "one start"} & raw.keys():
+    for family in {"narrow", "shared trunk", "one start"} & raw.keys():
         combined = combinations(config, raw[family])
-        found |= {f"{family}, {name}": combined[name] for name in ("mean", "WCO", uwo(2.0))}
+        kept = ("single", "mean", "WCO", uwo(2.0))
+        found |= {f"{family}, {name}": combined[name] for name in kept}
     for name in {"averaged", "wide"} & raw.keys():
         found[name] = standardised_scores(raw[name], member_scale(raw[name]))
     return dict(sorted(found.items()))
@@ -79,6 +84,7 @@ def disagreement(raw: Scores) -> Float[Array, "S A"]:
 def chosen(
     config: Config,
     proxies: dict[str, Scores],
+    ns: Int[Array, " M"],
     gold: Float[Array, "S A"],
     variance: Float[Array, "S A"],
 ) -> Arrays:
@@ -86,7 +92,8 @@ def chosen(
     of the best of n by each proxy; gold score and KL [beta] of its regularised optimum."""
     counts = [len(each) for each in proxies.values()]
     one = jax.lax.map(
-        lambda proxy: choose(config, proxy, gold, variance), jnp.concatenate(list(proxies.values()))
+        lambda proxy: choose(config, proxy, ns, gold, variance),
+        jnp.concatenate(list(proxies.values())),
     )
     edges = np.cumsum(counts)[:-1]
     found = {}
@@ -96,9 +103,10 @@ def chosen(
     return found
 
 
-def choose(config: Config, proxy: Array, gold: Array, variance: Array) -> tuple[Array, ...]:
+def choose(
+    config: Config, proxy: Array, ns: Array, gold: Array, variance: Array
+) -> tuple[Array, ...]:
     """CURVES of one proxy [S, A]."""
-    ns = jnp.asarray(sizes(config))
     # The same proxy three times: compiled code sorts it once.
     curves = (best_of_n_curve(proxy, seen, ns).mean(0) for seen in (gold, proxy, variance))
 

@@ -14,7 +14,8 @@ from experiments.rm_ensembles.selection import chosen, sizes
 from experiments.rm_ensembles.worlds import draw_answers, draw_pairs, draw_world, gold_score
 from rlhf_jax.training import open_run
 
-SMALL = replace(config.quick(), prompts=2, candidates=16, batch=8, pairs=20)
+SMALL = replace(config.quick(), prompts=2, candidates=16, batch=8, pairs=20, epochs=2)
+NS = jnp.asarray(sizes(SMALL))
 
 
 def test_sizes_are_two_to_an_octave_and_all():
@@ -66,7 +67,7 @@ def test_members_that_agree_are_chosen_by_alike():
         keys = jax.random.split(jax.random.key(0), 2)
         proxy, gold = (jax.random.normal(key, (2, 16)) for key in keys)
         proxies = combinations(SMALL, jnp.tile(proxy, (5, 1, 1)))
-        found = chosen(SMALL, proxies, gold, jnp.zeros_like(gold))
+        found = chosen(SMALL, proxies, NS, gold, jnp.zeros_like(gold))
         for name in ("mean", "WCO", BEST):
             for curve, rounding in (("gold", 1e-12), ("kl gold", 1e-9), ("kl", 1e-5)):
                 ours, single = (found[curve][each] for each in (name, "single"))
@@ -76,7 +77,8 @@ def test_members_that_agree_are_chosen_by_alike():
 def test_a_curve_begins_at_the_mean_and_ends_at_the_best():
     rng = np.random.default_rng(0)
     proxy, gold = (jnp.asarray(rng.standard_normal((2, 16)), jnp.float32) for _ in range(2))
-    found = chosen(SMALL, {"one": proxy[None], "two": jnp.stack([proxy, -proxy])}, gold, gold**2)
+    proxies = {"one": proxy[None], "two": jnp.stack([proxy, -proxy])}
+    found = chosen(SMALL, proxies, NS, gold, gold**2)
     best = np.take_along_axis(np.asarray(gold), np.asarray(proxy).argmax(1)[:, None], 1).mean()
     worst = np.take_along_axis(np.asarray(gold), np.asarray(proxy).argmin(1)[:, None], 1).mean()
     np.testing.assert_allclose(found["gold"]["one"][0], gold.mean(), rtol=1e-4)
