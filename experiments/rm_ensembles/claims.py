@@ -22,6 +22,7 @@ def all_claims(config: Config, stages: Mapping[str, Worlds]) -> list[Claim]:
         *drop_claims(config, noisy),
         *final_claims(config, noisy),
         *baseline_claims(config, noisy),
+        *start_claims(config, noisy),
         *regularised_claims(config, noisy),
         *clean_claims(config, noisy, clean),
         *control_claims(config, noisy, control),
@@ -113,6 +114,32 @@ def baseline_claims(config: Config, noisy: Worlds) -> list[Claim]:
             "answers off the distribution: correlation of members' errors, heads on one trunk "
             "minus separate members",
             heads - apart,
+            ">",
+            0,
+            **about,
+        ),
+    ]
+
+
+def start_claims(config: Config, noisy: Worlds) -> list[Claim]:
+    """What members must differ in: the scores that they start from, off the distribution."""
+    near = f"narrow, {BEST}"
+    apart, close = (noisy["correlation"][f"{name}, far"] for name in ("separate", "narrow"))
+    about = {"kind": "ours", "source": "off the distribution a member is what it started from"}
+    return [
+        bootstrap_claim(
+            f"{BEST}, best of {config.candidates}, {config.noise:.0%} noise: drop with first "
+            f"weights {config.start / config.narrow:.2g} times smaller, minus the usual",
+            fewer,
+            [noisy["gold"][BEST], noisy["gold"][near]],
+            ">",
+            0,
+            **about,
+        ),
+        mean_claim(
+            "answers off the distribution: correlation of members' errors, smaller first weights "
+            "minus the usual",
+            close - apart,
             ">",
             0,
             **about,

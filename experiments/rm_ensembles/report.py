@@ -23,6 +23,7 @@ CHEAPER = {
     BEST: f"{BEST}, separate",
     f"shared trunk, {BEST}": f"{BEST}, heads on one trunk",
     f"one start, {BEST}": f"{BEST}, one start",
+    f"narrow, {BEST}": f"{BEST}, small first weights",
     "averaged": "averaged weights",
     "wide": "one wide model",
 }
@@ -75,8 +76,9 @@ def figures(config: Config, stages: Mapping[str, Worlds]) -> dict[str, Shown]:
                 penalty_panel(config, noisy),
             ],
             "Cheaper ensembles, and lambda",
-            "Left, the same pairs and passes for heads on one trunk, members with one start, the "
-            "average of their weights, and one model with the units of all five. Right, the gold "
+            "Left, the same pairs and passes for heads on one trunk, members with one start or with "
+            "small first weights, averaged weights of those with one start, and one model with the "
+            "units of all five. Right, the gold "
             "score at the end against lambda, in units of 1 / deviation.",
             "separate members lead; gold rises with lambda",
         ),

@@ -67,11 +67,11 @@ def run_world(
 def every_proxy(config: Config, raw: dict[str, Scores], gold: Array) -> dict[str, Scores]:
     """Name -> proxies [M, S, A], of which the results are averaged."""
     found = combinations(config, raw["separate"]) | {"oracle": gold[None]}
-    for family in {"narrow", "shared trunk", "one start"} & raw.keys():
+    for family in (name for name in ("narrow", "shared trunk", "one start") if name in raw):
         combined = combinations(config, raw[family])
         kept = ("single", "mean", "WCO", uwo(2.0))
         found |= {f"{family}, {name}": combined[name] for name in kept}
-    for name in {"averaged", "wide"} & raw.keys():
+    for name in (name for name in ("averaged", "wide") if name in raw):
         found[name] = standardised_scores(raw[name], member_scale(raw[name]))
     return dict(sorted(found.items()))
 
@@ -91,10 +91,8 @@ def chosen(
     """Means over prompts, curve -> name -> array: gold score, proxy and the members' variance [n]
     of the best of n by each proxy; gold score and KL [beta] of its regularised optimum."""
     counts = [len(each) for each in proxies.values()]
-    one = jax.lax.map(
-        lambda proxy: choose(config, proxy, ns, gold, variance),
-        jnp.concatenate(list(proxies.values())),
-    )
+    together = jnp.concatenate(list(proxies.values()))
+    one = jax.lax.map(lambda proxy: choose(config, proxy, ns, gold, variance), together)
     edges = np.cumsum(counts)[:-1]
     found = {}
     for kind, values in zip(CURVES, one, strict=True):
