@@ -76,8 +76,8 @@ def figures(config: Config, stages: Mapping[str, Worlds]) -> dict[str, Shown]:
                 penalty_panel(config, noisy),
             ],
             "Cheaper ensembles, and lambda",
-            "Left, the same pairs and passes for heads on one trunk, members with one start or with "
-            "small first weights, averaged weights of those with one start, and one model with the "
+            "Left, the same pairs and passes for heads on one trunk, members with one start or "
+            "small first weights, averaged weights of those with one start, one model with the "
             "units of all five. Right, the gold "
             "score at the end against lambda, in units of 1 / deviation.",
             "separate members lead; gold rises with lambda",
