@@ -228,7 +228,8 @@ def test_members_trained_apart_are_stacked():
     each = [reward.init(jax.random.key(i)) for i in range(3)]
     stacked = stack_members(each)
     found = separate_trunks(reward, members=3).scores(stacked, x)
-    np.testing.assert_allclose(found, [reward.scores(one, x) for one in each], rtol=1e-6)
+    alone = [reward.scores(one, x) for one in each]
+    np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-6)
 
 
 def test_members_of_unequal_size_are_named():
