@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.cli.data import read_answers
+from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.hf import load_reward
@@ -45,9 +46,9 @@ LONGEST = 1024  # tokens of a prompt and of an answer that a reward model reads
 LENGTHS = "reward_lengths.json"  # in its folder: how many it was trained to read
 REFERENCE = 512  # answers by which the members of an ensemble get one zero and unit
 ENSEMBLES = {  # what stands after the colon
-    "mean_of": "ANSWERS,FOLDER,FOLDER,...",
-    "worst_of": "ANSWERS,FOLDER,FOLDER,...",
-    "penalised_of": "LAMBDA,ANSWERS,FOLDER,FOLDER,...",
+    "mean_of": "ANSWERS,FOLDER,...",
+    "worst_of": "ANSWERS,FOLDER,...",
+    "penalised_of": "LAMBDA,ANSWERS,FOLDER,...",
 }
 
 
@@ -171,7 +172,7 @@ def ensemble_score(kind: str, rest: str) -> TextReward:
     Args:
       kind, rest: of ENSEMBLES; ANSWERS is a file of prompts and answers, e.g. the data of SFT.
     Raises:
-      UserError: no answers, fewer than two folders, or a member that scores all answers alike.
+      UserError: no answers, fewer than two members, or one that scores all answers alike.
     """
     words = rest.split(",")
     combine: Any = {"mean_of": mean_scores, "worst_of": worst_case_scores}.get(kind)
@@ -180,18 +181,20 @@ def ensemble_score(kind: str, rest: str) -> TextReward:
             raise UserError(f"{kind}:{rest} needs a number before the answers: {ENSEMBLES[kind]}")
         check_range("[0, inf)", **{f"lambda of {kind}": float(words[0])})
         combine = partial(uncertainty_penalised_scores, penalty=float(words.pop(0)))
-    if len(words) < 3:
+    file, *folders = map(Path, words)
+    opened = [with_heads(*open_reward(folder), folder) for folder in folders]
+    if sum(map(num_heads, (params for _, params in opened))) < 2:
         raise UserError(
             f"{kind}:{rest} must be {kind}:{ENSEMBLES[kind]}, with a file of answers and two "
-            "reward models at least"
+            "reward models at least, or one of rlhf reward --kind ensemble"
         )
-    opened = [open_reward(Path(folder)) for folder in words[1:]]
-    members = [model_score(*each) for each in opened]
-    records = read_answers(Path(words[0]), opened[0][0].chat)[:REFERENCE]
+    records = read_answers(file, opened[0][0].chat)[:REFERENCE]
     known = ([row[name] for row in records] for name in ("prompt", "answer"))
 
     def every(prompts: Sequence[Any], answers: Sequence[str]) -> jax.Array:
-        return jnp.asarray([member(prompts, answers) for member in members])
+        texts = [answer or " " for answer in answers]  # as in `model_score`
+        each = [text_scores(lab, params, prompts, texts) for lab, params in opened]
+        return jnp.asarray(np.concatenate(each, axis=1).T)
 
     scale = member_scale(every(*known))
 
