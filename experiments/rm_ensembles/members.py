@@ -1,7 +1,6 @@
 """Ensembles of reward models on the same pairs, and what each way to combine them scores."""
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -55,35 +54,33 @@ def fit_families(
     """Trains every family; `x -> raw scores of the members, by family`. All see the same pairs,
     and as often.
 
-    separate: N members with their own start and order; narrow: the same with smaller first weights.
-    shared trunk: N heads, one order. one start: N members with one start and their own order, and
-    their mean as weights. wide: one member with N times the units.
+    separate: N members with their own start and order; narrow: the same with smaller first weights;
+    one start: the same with the start of the first, and averaged: the mean of their weights. shared
+    trunk: N heads, one order. wide: one member with N times the units.
     """
     size, init_key, order_key = config.members, *jax.random.split(key)
     reward = network_reward(config.width, start=config.start)
     wide = network_reward(size * config.width, start=config.start)
-    near = separate_trunks(network_reward(config.width, start=config.narrow), members=size)
     apart, shared = separate_trunks(reward, members=size), shared_trunk(reward, members=size)
     alone = separate_trunks(wide, members=1)
     orders = draw_orders(order_key, config, members=size)
-    start = reward.init(jax.random.fold_in(init_key, 1))
-    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (size, *x.shape)), start)
-
-    fit = partial(fit_apart, config, pairs=pairs)
-    separate = fit(reward, apart.init(init_key), orders)
-    narrow = fit(reward, near.init(init_key), orders)
-    one_start = fit(reward, start, orders)
-    big = fit(wide, alone.init(init_key), orders[:1])
+    first = apart.init(init_key)
+    smaller = jax.tree.map(lambda x: config.narrow / config.start * x, first)
+    same = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), first)
+    # One program for these three: members that share nothing train as they would alone.
+    starts = jax.tree.map(lambda *x: jnp.concatenate(x), first, smaller, same)
+    many = fit_apart(config, reward, starts, jnp.tile(orders, (3, 1, 1)), pairs=pairs)
     heads = fit_shared(config, shared, shared.init(init_key), orders[0], pairs)
+    big = fit_apart(config, wide, alone.init(init_key), orders[:1], pairs=pairs)
+    average = average_members(jax.tree.map(lambda x: x[-size:], many))
 
     def score(x: Float[Array, "*B 12"]) -> dict[str, Scores]:
         seen = answers(x)
+        found = jnp.split(apart.scores(many, seen), 3)
         return {
-            "separate": apart.scores(separate, seen),
-            "narrow": apart.scores(narrow, seen),
+            **dict(zip(("separate", "narrow", "one start"), found, strict=True)),
             "shared trunk": shared.scores(heads, seen),
-            "one start": apart.scores(one_start, seen),
-            "averaged": reward.scores(average_members(one_start), seen)[None],
+            "averaged": reward.scores(average, seen)[None],
             "wide": alone.scores(big, seen),
         }
 

@@ -64,10 +64,11 @@ def results_table(config: Config, stages: Mapping[str, Worlds]) -> Table:
             clean["gold"][name][:, -1].mean(),
         )
 
+    final = {name: gold[:, -1].mean() for name, gold in noisy["gold"].items()}
     return Table(
         f"Gold score of the best of {config.candidates} by each proxy, {config.num_seeds} worlds",
         ("proxy", "peak", "at n", "final", "drop", "beats single", "beta 0.3", "no noise"),
-        [row(name) for name in noisy["gold"]],
+        [row(name) for name in sorted(final, key=lambda name: final[name])],
         note=f"{config.noise:.0%} of the labels swapped, but in the last column; drop: share of "
         "the peak's gain over the base policy that is lost at the end; beta 0.3: KL-regularised "
         "optimum",

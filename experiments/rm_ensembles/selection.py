@@ -1,5 +1,6 @@
 """What a proxy chooses, by its own and the gold score: best of n, the KL-regularised optimum."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import jax
@@ -45,16 +46,16 @@ def run_world(
     pairs = draw_pairs(keys[1], config, world, noise=noise)
     score = (fit_linear if cliff else fit_families)(config, keys[2], pairs)
     x = draw_answers(keys[3], config, (config.prompts, config.candidates), cliff=cliff)
-    gold, raw = gold_score(world, x), score(x)
-    proxies = every_proxy(config, raw, gold)
-    found = chosen(config, proxies, ns, gold, disagreement(raw["separate"]))
-    test = score(draw_pairs(keys[4], config, world, noise=0.0))
-    found["accuracy"] = {
-        name: wins(each[..., 0], each[..., 1]).mean() for name, each in test.items()
-    }
+    test = draw_pairs(keys[4], config, world, noise=0.0)
     rare = replace(config, far_share=1.0)
     off = draw_answers(keys[5], rare, (config.candidates,), cliff=cliff)
-    places = {"base": (raw, gold), "far": (score(off), gold_score(world, off))}
+    raw, tested, far = score_each(score, x, test, off)
+    gold = gold_score(world, x)
+    found = chosen(config, every_proxy(config, raw, gold), ns, gold, disagreement(raw["separate"]))
+    found["accuracy"] = {
+        name: wins(each[..., 0], each[..., 1]).mean() for name, each in tested.items()
+    }
+    places = {"base": (raw, gold), "far": (far, gold_score(world, off))}
     found["correlation"] = {
         f"{name}, {place}": shared_errors(each, known)
         for place, (scores, known) in places.items()
@@ -64,12 +65,24 @@ def run_world(
     return found
 
 
+def score_each(
+    score: Callable[[Array], dict[str, Scores]], *sets: Float[Array, "*B 12"]
+) -> Iterator[dict[str, Scores]]:
+    """The scores of several sets of answers in one call, which compiles once."""
+    flat = [x.reshape(-1, x.shape[-1]) for x in sets]
+    found = score(jnp.concatenate(flat))
+    edges = np.cumsum([len(x) for x in flat])
+    for x, end in zip(sets, edges, strict=True):
+        begin = end - x[..., 0].size
+        yield {name: each[:, begin:end].reshape(-1, *x.shape[:-1]) for name, each in found.items()}
+
+
 def every_proxy(config: Config, raw: dict[str, Scores], gold: Array) -> dict[str, Scores]:
     """Name -> proxies [M, S, A], of which the results are averaged."""
     found = combinations(config, raw["separate"]) | {"oracle": gold[None]}
     for family in (name for name in ("narrow", "shared trunk", "one start") if name in raw):
         combined = combinations(config, raw[family])
-        kept = ("single", "mean", "WCO", uwo(2.0))
+        kept = ("single", "mean", "WCO", uwo(2.0)) if family == "narrow" else (uwo(2.0),)
         found |= {f"{family}, {name}": combined[name] for name in kept}
     for name in (name for name in ("averaged", "wide") if name in raw):
         found[name] = standardised_scores(raw[name], member_scale(raw[name]))
