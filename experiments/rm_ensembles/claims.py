@@ -12,7 +12,10 @@ from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim, share_claim
 
 Worlds = Mapping[str, Mapping[str, np.ndarray]]
 BEST = uwo(2.0)
-PAPER = {"kind": "paper", "source": "Coste et al. 2023, Fig. 3 and Section 5, 25% label noise"}
+PAPER = {
+    "kind": "paper",
+    "source": "Coste et al. 2023, Fig. 3 and Section 5, 25% label noise; thresholds of this world",
+}
 
 
 def all_claims(config: Config, stages: Mapping[str, Worlds]) -> list[Claim]:

@@ -80,7 +80,7 @@ def figures(config: Config, stages: Mapping[str, Worlds]) -> dict[str, Shown]:
             "small first weights, averaged weights of those with one start, one model with the "
             "units of all five. Right, the gold "
             "score at the end against lambda, in units of 1 / deviation.",
-            "separate members lead; gold rises with lambda",
+            "one start, averaged weights and one wide model fall; gold rises with lambda",
         ),
         "regularised": show_panels(
             [regularised_panel(config, noisy), control_panel(config, stages["shared-errors"])],

@@ -21,6 +21,7 @@ from rlhf_jax.cli.session import without_bias
 from rlhf_jax.ops.ensembles import mean_scores
 from rlhf_jax.recipes import LanguageLab, first_heads, pair_rows, shared_reward_model
 from rlhf_jax.recipes.ensembles import ensemble_of
+from rlhf_jax.sharding import on_host
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, Trajectory
 
@@ -52,7 +53,7 @@ def ensemble_training(
 def heads_file(params: Params) -> dict[str, bytes]:
     """The heads beside their mean."""
     found = io.BytesIO()
-    np.save(found, np.asarray(params["head"]["weight"], np.float32))
+    np.save(found, np.asarray(on_host(params["head"]["weight"]), np.float32))
     return {HEADS: found.getvalue()}
 
 
