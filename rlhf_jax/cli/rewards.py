@@ -36,6 +36,7 @@ from rlhf_jax.recipes import (
     weighted_reward,
 )
 from rlhf_jax.recipes.buckets import token_lengths
+from rlhf_jax.recipes.ensembles import num_heads
 from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
 from rlhf_jax.rewards import ComparePairs, make_compare, make_reward, record_score

@@ -104,7 +104,7 @@ def test_heads_are_trained_measured_written_and_used(tmp_path, model, files):
     """`rlhf reward --kind ensemble`, then `rlhf grpo` by the worst head."""
     out, pairs = tmp_path / "heads", files / "pairs.jsonl"
     words = ("reward", "--kind", "ensemble", "--members", "3", "--model", model, "--data", pairs)
-    options = ("--heldout-data", pairs, "--steps", "30", "--batch-size", "4")
+    options = ("--heldout-data", pairs, "--steps", "30", "--batch-size", "8")
     assert run(*words, *options, "--learning-rate", "0.05", "--out", out) == 0
     numbers = json.loads((out / "summary.json").read_text())["numbers"]
     assert numbers["accuracy"]["after"][0] > 0.9
