@@ -190,7 +190,7 @@ def control_claims(config: Config, noisy: Worlds, control: Worlds) -> list[Claim
     """Where all members err alike, the conservative proxies lose nearly what a single one does."""
 
     def kept(gold: np.ndarray, single: np.ndarray) -> float:
-        return lost(gold) / lost(single)
+        return lost(gold) / lost(single) if lost(single) else 0.0
 
     def claim(name: str) -> Claim:
         usual = kept(noisy["gold"][name], noisy["gold"]["single"])

@@ -9,8 +9,8 @@ import pytest
 
 from experiments.rm_ensembles import config, run
 from experiments.rm_ensembles.claims import BEST, all_claims, lost, relative_drop
-from experiments.rm_ensembles.members import combinations, draw_orders
-from experiments.rm_ensembles.selection import chosen, sizes
+from experiments.rm_ensembles.members import combinations, draw_orders, fit_linear
+from experiments.rm_ensembles.selection import chosen, shared_errors, sizes
 from experiments.rm_ensembles.worlds import draw_answers, draw_pairs, draw_world, gold_score
 from rlhf_jax.training import open_run
 
@@ -72,6 +72,16 @@ def test_members_that_agree_are_chosen_by_alike():
             for curve, rounding in (("gold", 1e-12), ("kl gold", 1e-9), ("kl", 1e-5)):
                 ours, single = (found[curve][each] for each in (name, "single"))
                 np.testing.assert_allclose(ours, single, rtol=rounding, atol=rounding)
+
+
+def test_linear_members_of_enough_pairs_err_alike():
+    whole = replace(SMALL, pairs=1500, batch=32, epochs=5, far_share=1.0)
+    keys = jax.random.split(jax.random.key(0), 4)
+    world = draw_world(keys[0], cliff=True)
+    near = replace(whole, far_share=config.default().far_share)
+    score = fit_linear(whole, keys[1], draw_pairs(keys[2], near, world, noise=0.25))
+    x = draw_answers(keys[3], whole, (500,), cliff=True)
+    assert shared_errors(score(x)["separate"], gold_score(world, x)) > 0.8
 
 
 def test_a_curve_begins_at_the_mean_and_ends_at_the_best():
@@ -151,16 +161,13 @@ def finished(tmp_path_factory):
         return out, run.run(config.quick(), job)
 
 
+@pytest.mark.long
 def test_the_quick_run_has_its_numbers_and_figures(finished):
     out, outcome = finished
     assert all(np.isfinite(float(claim.value)) for claim in outcome.claims)
     assert (out / "report.html").read_text().count("data:image/png;base64,") == 3
     assert {path.stem for path in (out / "data").glob("*.npz")} == set(run.STAGES)
-    # Members learn, and those of the linear control err alike.
-    accuracy = outcome.numbers["noise"]["accuracy"]
-    assert min(accuracy.values()) > 0.6
-    linear = outcome.numbers["shared-errors"]["correlation"]["separate, base"]
-    assert linear > outcome.numbers["noise"]["correlation"]["separate, base"]
+    assert min(outcome.numbers["noise"]["accuracy"].values()) > 0.6
     # The oracle is the best of all proxies, and never falls.
     with np.load(out / "data" / "noise.npz") as arrays:
         ends = {key: arrays[key][:, -1].mean() for key in arrays if key.startswith("gold/")}
