@@ -8,8 +8,8 @@ zero. Nothing here stops gradients: freeze the ensemble during training.
 from typing import NamedTuple
 
 import chex
-import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
@@ -34,7 +34,7 @@ def member_scale(scores: Float[Array, "N *M"]) -> MemberScale:
     flat = scores.reshape(scores.shape[0], -1)
     # Not std > 0: the rounding of a mean of equal numbers is no spread.
     spread = jnp.max(flat, axis=-1) > jnp.min(flat, axis=-1)
-    if not isinstance(spread, jax.core.Tracer) and not spread.all():
+    if not isinstance(spread, Tracer) and not spread.all():
         raise ValueError(
             f"member {int(jnp.argmin(spread))} of {len(flat)} scores all {flat.shape[1]} reference "
             "answers alike, so its scores have no unit: train it longer, or leave it out"

@@ -167,7 +167,9 @@ def test_a_shared_trunk_is_computed_once():
 
     def operations(ensemble):
         params = ensemble.init(jax.random.key(0))
-        return jax.jit(ensemble.scores).lower(params, x).cost_analysis()["flops"]
+        cost = jax.jit(ensemble.scores).lower(params, x).cost_analysis()
+        assert cost is not None
+        return cost["flops"]
 
     one = operations(separate_trunks(reward, members=1))
     assert operations(shared_trunk(reward, members=8)) < 4 * one

@@ -59,7 +59,7 @@ def test_members_are_standardised_over_the_answers_and_combined(members, folders
     ):
         weight, name, score, column = named_reward(f"2*{spec}")
         assert (weight, name, column) == (2.0, spec.partition(":")[0], None)
-        np.testing.assert_allclose(score(*GIVEN), expected, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(np.array(score(*GIVEN), float), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_folder_of_heads_is_their_mean_as_one_reward_model(members):
