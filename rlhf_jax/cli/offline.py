@@ -8,6 +8,7 @@ import numpy as np
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_answers, read_pairs, read_steps
+from rlhf_jax.cli.ensembles import ensemble_training
 from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.layout import bucketing, packing
 from rlhf_jax.cli.losses import named_loss
@@ -133,15 +134,18 @@ def train_preference(command: str, options: Preference) -> None:
 class Reward:
     """A reward model: a new head on the model's trunk, exported as a classifier with one label.
 
-    --kind outcome scores whole answers, by Bradley-Terry on pairs. --kind process scores each step
-    of an answer, by binary cross-entropy on steps with labels. On pairs, two baselines are
-    measured too: length, and n-grams fitted by the same loss.
+    --kind outcome scores whole answers, by Bradley-Terry on pairs; --kind ensemble does so with
+    several heads on one trunk. --kind process scores each step of an answer, by binary
+    cross-entropy on steps with labels. On pairs, two baselines are measured too: length, and
+    n-grams fitted by the same loss.
     """
 
     model: Model
     rows: Rows
-    kind: Literal["outcome", "process"] = "outcome"
-    """What has a score: an answer, or each step of an answer."""
+    kind: Literal["outcome", "process", "ensemble"] = "outcome"
+    """What has a score: an answer, or each step of an answer; an ensemble has several an answer."""
+    members: int = 5
+    """Heads of --kind ensemble."""
     padding: Padding = field(default=Padding())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-4))
@@ -149,7 +153,13 @@ class Reward:
 
     def __post_init__(self) -> None:
         if self.kind == "process" and self.padding.buckets is not None:
-            raise ValueError("--buckets is for --kind outcome; leave it out")
+            raise ValueError("--buckets is not for --kind process; leave it out")
+        check_fields(self, "[2, inf)", "members")
+        if self.kind == "ensemble" and self.adapter.lora_rank:
+            raise ValueError(
+                "--lora-rank is not for --kind ensemble; train members apart, each from another "
+                "--seed"
+            )
 
 
 def reward(command: str, options: Reward) -> None:
@@ -157,11 +167,15 @@ def reward(command: str, options: Reward) -> None:
     size, process = options.optimizer.batch_size, options.kind == "process"
 
     def make(opened: Opened) -> Training:
-        start = start_reward(options.adapter, opened.lab, opened.base)
-        if process:
-            found = step_training(opened, start, batch_size=size)
+        if options.kind == "ensemble":
+            members = options.members
+            found = ensemble_training(opened, options.padding, members=members, batch_size=size)
         else:
-            found = pair_training(opened, start, options.padding, batch_size=size)
+            start = start_reward(options.adapter, opened.lab, opened.base)
+            if process:
+                found = step_training(opened, start, batch_size=size)
+            else:
+                found = pair_training(opened, start, options.padding, batch_size=size)
         return found._replace(files={**found.files, **length_file(options.model)})
 
     train_offline(command, options, read_steps if process else read_pairs, make)

@@ -2,18 +2,29 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from rlhf_jax.checks import check_range
+from rlhf_jax.cli.data import read_answers
+from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.hf import load_reward
 from rlhf_jax.hf.vocabulary import read_object, read_vocabulary
+from rlhf_jax.ops.ensembles import (
+    mean_scores,
+    member_scale,
+    standardised_scores,
+    uncertainty_penalised_scores,
+    worst_case_scores,
+)
 from rlhf_jax.recipes import (
     LanguageLab,
     Reward,
@@ -25,6 +36,7 @@ from rlhf_jax.recipes import (
     weighted_reward,
 )
 from rlhf_jax.recipes.buckets import token_lengths
+from rlhf_jax.recipes.ensembles import num_heads
 from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
 from rlhf_jax.rewards import ComparePairs, make_compare, make_reward, record_score
@@ -33,6 +45,12 @@ from rlhf_jax.types import Params, TextReward
 
 LONGEST = 1024  # tokens of a prompt and of an answer that a reward model reads
 LENGTHS = "reward_lengths.json"  # in its folder: how many it was trained to read
+REFERENCE = 512  # answers by which the members of an ensemble get one zero and unit
+ENSEMBLES = {  # what stands after the colon
+    "mean_of": "ANSWERS,FOLDER,...",
+    "worst_of": "ANSWERS,FOLDER,...",
+    "penalised_of": "LAMBDA,ANSWERS,FOLDER,...",
+}
 
 
 def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float) -> Task:
@@ -74,6 +92,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         if kind in COMBINED:
             lab, reward = open_process(Path(rest), kind)
             return weight, kind, model_score(lab, reward.params), None
+        if kind in ENSEMBLES:
+            return weight, kind, ensemble_score(kind, rest), None
         if Path(what).is_dir():
             return weight, Path(what).name, model_score(*open_reward(Path(what))), None
         return weight, *make_reward(what)
@@ -143,6 +163,44 @@ def model_score(lab: LanguageLab, params: Params) -> TextReward:
         # An empty answer has no token to score; a space is as near to it as texts come.
         texts = [answer or " " for answer in answers]
         return text_scores(lab, params, prompts, texts).tolist()
+
+    return score
+
+
+def ensemble_score(kind: str, rest: str) -> TextReward:
+    """Scores of several reward models as one, each in its own zero and unit over given answers.
+
+    Args:
+      kind, rest: of ENSEMBLES; ANSWERS is a file of prompts and answers, e.g. the data of SFT.
+    Raises:
+      UserError: no answers, fewer than two members, or one that scores all answers alike.
+    """
+    words = rest.split(",")
+    combine: Any = {"mean_of": mean_scores, "worst_of": worst_case_scores}.get(kind)
+    if combine is None:
+        if not _is_number(words[0]):
+            raise UserError(f"{kind}:{rest} needs a number before the answers: {ENSEMBLES[kind]}")
+        check_range("[0, inf)", **{f"lambda of {kind}": float(words[0])})
+        combine = partial(uncertainty_penalised_scores, penalty=float(words.pop(0)))
+    file, *folders = map(Path, words)
+    opened = [with_heads(*open_reward(folder), folder) for folder in folders]
+    if sum(map(num_heads, (params for _, params in opened))) < 2:
+        raise UserError(
+            f"{kind}:{rest} must be {kind}:{ENSEMBLES[kind]}, with a file of answers and two "
+            "reward models at least, or one of rlhf reward --kind ensemble"
+        )
+    records = read_answers(file, opened[0][0].chat)[:REFERENCE]
+    known = ([row[name] for row in records] for name in ("prompt", "answer"))
+
+    def every(prompts: Sequence[Any], answers: Sequence[str]) -> jax.Array:
+        texts = [answer or " " for answer in answers]  # as in `model_score`
+        each = [text_scores(lab, params, prompts, texts) for lab, params in opened]
+        return jnp.asarray(np.concatenate(each, axis=1).T)
+
+    scale = member_scale(every(*known))
+
+    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
+        return combine(standardised_scores(every(prompts, answers), scale)).tolist()
 
     return score
 

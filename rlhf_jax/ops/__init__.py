@@ -22,7 +22,12 @@ steps of an answer).
 """
 
 from rlhf_jax.ops.chunked import chunked_token_logps as chunked_token_logps
+from rlhf_jax.ops.ensembles import MemberScale as MemberScale
+from rlhf_jax.ops.ensembles import error_correlation as error_correlation
 from rlhf_jax.ops.ensembles import mean_scores as mean_scores
+from rlhf_jax.ops.ensembles import member_scale as member_scale
+from rlhf_jax.ops.ensembles import member_variances as member_variances
+from rlhf_jax.ops.ensembles import standardised_scores as standardised_scores
 from rlhf_jax.ops.ensembles import uncertainty_penalised_scores as uncertainty_penalised_scores
 from rlhf_jax.ops.ensembles import worst_case_scores as worst_case_scores
 from rlhf_jax.ops.groups import group_centred_advantages as group_centred_advantages

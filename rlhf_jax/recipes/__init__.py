@@ -28,6 +28,10 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 from rlhf_jax.recipes.buckets import length_buckets as length_buckets
 from rlhf_jax.recipes.buckets import padding_shares as padding_shares
 from rlhf_jax.recipes.completions import read_completions as read_completions
+from rlhf_jax.recipes.ensembles import ensemble_reward as ensemble_reward
+from rlhf_jax.recipes.ensembles import first_heads as first_heads
+from rlhf_jax.recipes.ensembles import member_scores as member_scores
+from rlhf_jax.recipes.ensembles import shared_reward_model as shared_reward_model
 from rlhf_jax.recipes.evaluation import BestOf as BestOf
 from rlhf_jax.recipes.evaluation import Measured as Measured
 from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve

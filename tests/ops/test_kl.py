@@ -59,6 +59,21 @@ def test_k1_and_k3_are_unbiased(estimator):
     np.testing.assert_allclose(expectation(estimator, LOGITS), exact, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shift", [0.5, 1.0, 2.0])
+def test_k2_of_a_shifted_gaussian_is_above_the_divergence(shift):
+    """l = m e + m^2 / 2 for e ~ N(0, 1): E l^2 / 2 = m^2 / 2 + m^4 / 8, the divergence m^2 / 2."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(20)
+    weights = weights / weights.sum()
+    logps, ref_logps = jnp.asarray(-(nodes**2) / 2), jnp.asarray(-((nodes + shift) ** 2) / 2)
+    for estimator, expected in (
+        (k1, shift**2 / 2),
+        (k2, shift**2 / 2 + shift**4 / 8),
+        (k3, shift**2 / 2),
+    ):
+        found = np.sum(weights * np.asarray(estimator(logps, ref_logps)))
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
 def test_k2_is_biased_and_close_only_near_the_reference():
     exact = exact_kl(LOGITS, REF_LOGITS)
     assert abs(expectation(k2, LOGITS) - exact) > 0.01 * exact

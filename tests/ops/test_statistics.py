@@ -59,6 +59,14 @@ def test_best_of_n_curve_equals_brute_force():
         np.testing.assert_allclose(curve[row, n - 1], np.mean(best), rtol=1e-5, atol=1e-6)
 
 
+def test_best_of_n_curve_equals_brute_force_to_rounding_in_float64():
+    with jax.enable_x64(True):
+        proxy, gold = np.random.default_rng(1).standard_normal((2, 8))
+        found = best_of_n_curve(jnp.asarray(proxy), jnp.asarray(gold), jnp.array([3]))
+        best = [gold[list(s)][np.argmax(proxy[list(s)])] for s in combinations(range(8), 3)]
+        np.testing.assert_allclose(found, [np.mean(best)], atol=1e-12)
+
+
 def test_best_of_n_curve_ends_are_the_mean_and_the_best():
     proxy = jnp.array([0.3, -1.0, 2.0, 0.1])
     gold = jnp.array([1.0, 2.0, 5.0, 4.0])
@@ -93,6 +101,12 @@ def test_best_of_n_kl_bounds_the_discrete_divergence_and_is_its_limit(n):
     assert all(kl <= bound + 1e-5 for kl in exact)
     assert exact == sorted(exact)
     np.testing.assert_allclose(exact[-1], bound, atol=2e-3)
+
+
+def test_best_of_4_of_10_answers():
+    """0.6288 nats of ten equally likely answers, under a bound of log 4 - 3/4 = 0.6363."""
+    assert discrete_best_of_n_kl(np.full(10, 0.1), 4) == pytest.approx(0.6288, abs=5e-5)
+    assert best_of_n_kl(jnp.array(4)) == pytest.approx(0.6363, abs=5e-5)
 
 
 def test_best_of_n_kl_golden_number():
