@@ -1,0 +1,200 @@
+"""What alignment_ceiling claims of its runs, and the baselines that must fail."""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.alignment_ceiling.config import Config
+from experiments.alignment_ceiling.gradients import KINDS, LEARNERS
+from rlhf_jax.ops.mismatch import correlations_around_peak, rank_correlation
+from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.intervals import mean_claim, share_claim
+
+Arrays = Mapping[str, np.ndarray]
+INSIDE = 0.9  # a peak counts as inside before this share of the last KL
+MODEL, BLIND = "reward model", "length-blind"
+
+
+def pool_claims(config: Config, pool: Arrays, light: Arrays) -> list[Claim]:
+    """Link from score to gold and from score to the downstream metric, on exact optima."""
+    before, after = around_peak(pool[f"{MODEL}/score"], pool[f"{MODEL}/gold"])
+    falls = ~np.isnan(after)
+    gaps = {name: pool[f"{name}/off"] - pool[f"{name}/on"] for name in (MODEL, BLIND)}
+    about = {"kind": "ours", "source": "the paper names the mismatch; size set before the run"}
+    return [
+        share_claim(
+            f"reward model: share of {config.num_seeds} worlds with the gold peak inside",
+            inside(pool, MODEL),
+            ">=",
+            0.8,
+            baseline=("Gaussian length", peaks_inside(light["kl"], light["gold"]).mean()),
+            **about,
+        ),
+        mean_claim(
+            "reward model: rank correlation of score and gold up to the gold peak",
+            before[~np.isnan(before)],
+            ">=",
+            0.95,
+            baseline=("from the peak on", after[falls].mean()),
+            **about,
+        ),
+        mean_claim(
+            f"reward model: the same from the gold peak on, {falls.sum()} worlds where gold falls",
+            after[falls],
+            "<=",
+            -0.5,
+            baseline=("up to the peak", np.nanmean(before)),
+            **about,
+        ),
+        mean_claim(
+            f"reward model: order accuracy on the reference's answers minus at beta "
+            f"{config.judged:g}",
+            gaps[MODEL],
+            ">=",
+            0.3,
+            baseline=(BLIND, gaps[BLIND].mean()),
+            **about,
+        ),
+        mean_claim(
+            "reward model: ceiling of label accuracy minus held-out accuracy",
+            pool["ceiling"] - pool["validation"],
+            "<=",
+            0.01,
+            kind="ours",
+            source="the reward model is as accurate as labels allow",
+            baseline=(BLIND, (pool["ceiling"] - pool["blind"]).mean()),
+        ),
+        *downstream_claims(pool),
+    ]
+
+
+def downstream_claims(pool: Arrays) -> list[Claim]:
+    """Where the metric goes that no reward model sees."""
+    kl, rows = pool[f"{MODEL}/kl"], np.arange(len(pool["train"]))
+    gold, metric = (kl[rows, pool[f"{MODEL}/{x}"].argmax(1)] for x in ("gold", "downstream"))
+    left = {name: remaining(pool[f"{name}/downstream"]) for name in (MODEL, BLIND)}
+    return [
+        mean_claim(
+            "reward model: downstream metric at the end over its peak",
+            left[MODEL],
+            "<",
+            0.5,
+            kind="ours",
+            source="verbosity is paid by the score and hurts downstream; half set before the run",
+            baseline=(BLIND, left[BLIND].mean()),
+        ),
+        mean_claim(
+            "reward model: KL of the gold peak minus KL of the downstream peak",
+            gold - metric,
+            ">",
+            0,
+            kind="ours",
+            source="each objective of the chain peaks before the one that it stands for",
+        ),
+    ]
+
+
+def population_claims(config: Config, models: Arrays) -> list[Claim]:
+    """Link from a reward model's accuracy to the gold score of its policy."""
+    found = link(models)
+    (small, large), count = config.budgets, models["accuracy"].shape[1]
+    about = {"kind": "ours", "source": "accuracy ranks weak optimisation only; set before the run"}
+    named = f"{count} reward models: rank correlation of accuracy and gold at KL"
+    return [
+        mean_claim(
+            f"{named} {small:g}",
+            found[:, 0],
+            ">=",
+            0.5,
+            baseline=(f"KL {large:g}", found[:, 1].mean()),
+            **about,
+        ),
+        mean_claim(
+            f"{named} {large:g}",
+            found[:, 1],
+            "<=",
+            0,
+            baseline=(f"KL {small:g}", found[:, 0].mean()),
+            **about,
+        ),
+    ]
+
+
+def gradient_claims(curves: Arrays) -> list[Claim]:
+    """The same curve by GRPO, PPO and RLOO on samples: the worst of the three, by its mean."""
+    return [claim for kind in KINDS for claim in kind_claims(curves, kind)]
+
+
+def kind_claims(curves: Arrays, kind: str) -> list[Claim]:
+    """On one kind of table."""
+
+    def of(method: str, measure: str) -> np.ndarray:
+        return curves[f"{kind}/{method}/{measure}"]
+
+    def lost(method: str) -> np.ndarray:
+        return of(method, "gold").max(1) - of(method, "gold")[:, -1]
+
+    def later(method: str) -> np.ndarray:
+        kl, rows = of(method, "kl"), np.arange(len(of(method, "kl")))
+        gold, metric = (kl[rows, of(method, x).argmax(1)] for x in ("gold", "downstream"))
+        return gold - metric
+
+    def falling(method: str) -> np.ndarray:
+        after = around_peak(of(method, "score"), of(method, "gold"))[1]
+        return np.where(np.isnan(after), 1.0, after)  # gold that never falls
+
+    named = f"{', '.join(LEARNERS)}, {kind} answers, worst"
+    about = {"kind": "ours", "source": "the curve of the exact optima, through sampled gradients"}
+    return [
+        mean_claim(
+            f"{named}: gold lost from its peak to the end, in deviations",
+            min((lost(name) for name in LEARNERS), key=np.mean),
+            ">=",
+            0.25,
+            baseline=("GRPO on gold", lost("gold").mean()),
+            **about,
+        ),
+        mean_claim(
+            f"{named}: rank correlation of score and gold from the gold peak on, 1 without a fall",
+            max((falling(name) for name in LEARNERS), key=np.mean),
+            "<=",
+            -0.5,
+            **about,
+        ),
+        mean_claim(
+            f"{named}: KL of the gold peak minus KL of the downstream peak",
+            min((later(name) for name in LEARNERS), key=np.mean),
+            ">",
+            0,
+            **about,
+        ),
+    ]
+
+
+def around_peak(scores: np.ndarray, gold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rank correlations of runs [S, N] before and after the gold peak, [S] each."""
+    before, after = correlations_around_peak(jnp.asarray(scores), jnp.asarray(gold))
+    return np.asarray(before), np.asarray(after)
+
+
+def inside(pool: Arrays, name: str) -> np.ndarray:
+    """[S] whether gold of this policy peaks inside."""
+    return peaks_inside(pool[f"{name}/kl"], pool[f"{name}/gold"])
+
+
+def peaks_inside(kl: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """[S] whether gold [S, N] peaks before INSIDE of the last KL."""
+    return kl[np.arange(len(kl)), gold.argmax(1)] < INSIDE * kl[:, -1]
+
+
+def remaining(metric: np.ndarray) -> np.ndarray:
+    """[S] the end of curves [S, N] as a share of their peak."""
+    return metric[:, -1] / metric.max(1)
+
+
+def link(models: Arrays) -> np.ndarray:
+    """[S, budgets] rank correlation over reward models of accuracy and gold."""
+    gold = jnp.asarray(models["gold"])
+    accuracy = jnp.broadcast_to(jnp.asarray(models["accuracy"])[:, None], gold.shape)
+    return np.asarray(rank_correlation(accuracy, gold))

@@ -1,0 +1,196 @@
+"""The first run: exact optima of each score on the pool, from weak to strong optimisation."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from experiments.alignment_ceiling.config import Config
+from experiments.alignment_ceiling.world import (
+    Labels,
+    Pool,
+    accuracy,
+    draw_labels,
+    draw_pool,
+    fit,
+    standardise,
+)
+from rlhf_jax.exact.bandit import budget_optimum, regularised_optimum
+from rlhf_jax.ops.ensembles import mean_scores, worst_case_scores
+from rlhf_jax.ops.kl import exact_kl
+from rlhf_jax.ops.mismatch import order_accuracy
+from rlhf_jax.ops.statistics import best_of_n_curve, best_of_n_kl
+
+Arrays = dict[str, np.ndarray]
+SCORES = ("reward model", "ensemble mean", "ensemble minimum", "length-blind", "gold")
+MEASURES = ("kl", "score", "gold", "downstream", "length")
+
+
+class Models(NamedTuple):
+    """weights, blind: [d] of the reward model, and of the one that does not see the length.
+    scores: name -> [M], standardised over the pool.
+    labels, validation: what they were fitted to, and held-out labels."""
+
+    weights: Array
+    blind: Array
+    scores: dict[str, Array]
+    labels: Labels
+    validation: Labels
+
+
+def world_keys(config: Config) -> Key[Array, "S"]:
+    """One key for each world."""
+    return jax.random.split(jax.random.key(config.seed), config.num_seeds)
+
+
+def reward_models(config: Config, pool: Pool, key: Key[Array, ""]) -> Models:
+    """The reward model and its rivals, all from the same labelled pairs; and gold itself."""
+    label_key, held_key, member_key = jax.random.split(key, 3)
+    labels = draw_labels(config, pool, label_key, config.pairs)
+    validation = draw_labels(config, pool, held_key, config.validation)
+    rows = jax.random.randint(member_key, (config.members, config.pairs), 0, config.pairs)
+    counts = jax.vmap(partial(jnp.bincount, length=config.pairs))(rows).astype(jnp.float32)
+    members = jax.vmap(lambda x: fit(config, labels.pairs, counts=x))(counts)
+    weights, blind = fit(config, labels.pairs), fit(config, labels.pairs, visible=0.0)
+    ensemble = standardise(members @ pool.features.T)
+    scores = {
+        "reward model": pool.features @ weights,
+        "ensemble mean": mean_scores(ensemble),
+        "ensemble minimum": worst_case_scores(ensemble),
+        "length-blind": pool.features @ blind,
+        "gold": pool.gold,
+    }
+    found = {name: standardise(score) for name, score in scores.items()}
+    return Models(weights, blind, found, labels, validation)
+
+
+def measured(pool: Pool, scores: Float[Array, "M"], logps: Float[Array, "N M"]) -> dict[str, Array]:
+    """MEASURES of N policies on the pool, [N] each, exact."""
+    probs = jnp.exp(logps)
+    values = {
+        "score": scores,
+        "gold": pool.gold,
+        "downstream": pool.downstream,
+        "length": pool.features[:, -1],
+    }
+    found = {"kl": exact_kl(logps, jnp.zeros_like(logps))}
+    return found | {name: probs @ value for name, value in values.items()}
+
+
+def sweep(config: Config, pool: Pool, scores: Float[Array, "M"]) -> tuple[Array, dict[str, Array]]:
+    """log-probs [N, M] of the optimum at each beta, and its measures."""
+    betas = jnp.geomspace(*config.betas, config.points)
+    logps = jax.vmap(lambda b: regularised_optimum(scores, jnp.zeros_like(scores), beta=b))(betas)
+    return logps, measured(pool, scores, logps)
+
+
+def best_of_n(config: Config, pool: Pool, scores: Float[Array, "M"]) -> dict[str, Array]:
+    """MEASURES of the best of n by a score, for n = 1, 2, 4, ..."""
+    ns = 2 ** jnp.arange(int(np.log2(config.largest)) + 1)
+    values = jnp.stack([scores, pool.gold, pool.downstream, pool.features[:, -1]])
+    curves = best_of_n_curve(jnp.broadcast_to(scores, values.shape), values, ns)
+    return {"kl": best_of_n_kl(ns)} | dict(zip(MEASURES[1:], curves, strict=True))
+
+
+def order_accuracies(
+    config: Config, pool: Pool, scores: Float[Array, "M"], logps: Float[Array, "N M"], key: Array
+) -> dict[str, Array]:
+    """Accuracy against the order of gold on drawn answers: of the reference ("off"), of the policy
+    at the judged beta ("on"), and of the N policies ("along")."""
+
+    def one(key: Key[Array, ""], logits: Float[Array, "M"], draws: int) -> Array:
+        drawn = jax.random.categorical(key, logits, shape=(draws,))
+        return order_accuracy(scores[drawn], pool.gold[drawn])
+
+    off_key, on_key, along_key = jax.random.split(key, 3)
+    fewer = partial(one, draws=max(2, config.draws // 4))
+    return {
+        "off": one(off_key, 0.0 * scores, config.draws),
+        "on": one(on_key, scores / config.judged, config.draws),
+        "along": jax.lax.map(lambda x: fewer(*x), (jax.random.split(along_key, len(logps)), logps)),
+    }
+
+
+def pool_study(config: Config) -> Arrays:
+    """Every world: "<policy>/<measure>" [S, points], best-of-n [S, n] and accuracies [S]."""
+
+    def one(key: Key[Array, ""]) -> dict[str, Array]:
+        pool_key, model_key, draw_key = jax.random.split(key, 3)
+        pool = draw_pool(config, pool_key)
+        models = reward_models(config, pool, model_key)
+        found = {"weights": models.weights, "ceiling": models.validation.ceiling}
+        for name, scores in models.scores.items():
+            logps, curves = sweep(config, pool, scores)
+            curves = curves | order_accuracies(config, pool, scores, logps, draw_key)
+            found |= {f"{name}/{measure}": curve for measure, curve in curves.items()}
+        found |= {
+            f"best of n/{measure}": curve
+            for measure, curve in best_of_n(config, pool, models.scores["reward model"]).items()
+        }
+        return found | {
+            "train": accuracy(models.weights, models.labels.pairs),
+            "validation": accuracy(models.weights, models.validation.pairs),
+            "blind": accuracy(models.blind, models.validation.pairs),
+            "support": 1.0
+            / jnp.sum(jax.nn.softmax(models.scores["reward model"] / config.judged) ** 2),
+        }
+
+    return _each_world(one, world_keys(config))
+
+
+def light_study(config: Config) -> Arrays:
+    """The reward model's sweep where the length has no heavy tail."""
+
+    def one(key: Key[Array, ""]) -> dict[str, Array]:
+        pool_key, model_key, _ = jax.random.split(key, 3)
+        pool = draw_pool(config, pool_key, heavy=False)
+        models = reward_models(config, pool, model_key)
+        return sweep(config, pool, models.scores["reward model"])[1]
+
+    return _each_world(one, world_keys(config))
+
+
+def population_study(config: Config) -> Arrays:
+    """Reward models of several qualities in every world: accuracy, and gold at two KLs.
+
+    Returns:
+      "accuracy": [S, R]. "gold": [S, budgets, R]. "size", "flip", "visible": [R].
+    """
+    size, flip, visible = (
+        x.ravel() for x in jnp.meshgrid(*map(jnp.asarray, (config.sizes, config.flips, (1.0, 0.0))))
+    )
+    largest, budgets = max(config.sizes), jnp.asarray(config.budgets)
+
+    def one(key: Key[Array, ""]) -> dict[str, Array]:
+        pool_key, model_key, fit_key = jax.random.split(key, 3)
+        pool = draw_pool(config, pool_key)
+        held = draw_labels(config, pool, model_key, config.validation).pairs
+
+        def model(given: tuple[Array, ...]) -> tuple[Array, Array]:
+            key, count, share, seen = given
+            pairs = draw_labels(config, pool, key, largest, flip=share).pairs
+            counts = (jnp.arange(largest) < count).astype(jnp.float32)
+            weights = fit(config, pairs, counts=counts, visible=seen)
+            scores = standardise(pool.features @ weights)
+            both = jnp.broadcast_to(scores, (len(budgets), config.answers))
+            logps = budget_optimum(both, jnp.zeros_like(both), kl=budgets)
+            return accuracy(weights, held), jnp.exp(logps) @ pool.gold
+
+        keys = jax.random.split(fit_key, len(size))
+        found = jax.lax.map(model, (keys, size, flip, visible))
+        return {"accuracy": found[0], "gold": found[1].T}
+
+    found = _each_world(one, world_keys(config)[: config.compared])
+    return found | {
+        "size": np.asarray(size),
+        "flip": np.asarray(flip),
+        "visible": np.asarray(visible),
+    }
+
+
+def _each_world(one, keys: Key[Array, "S"]) -> Arrays:
+    """One world after another, so that memory is that of one."""
+    return jax.tree.map(np.asarray, jax.jit(partial(jax.lax.map, one))(keys))
