@@ -33,11 +33,12 @@ Columns = Callable[[Array, Array, Array], dict[str, Array]]  # of scores, old an
 
 CLIP = 0.2
 KINDS = ("uniform", "long tail")  # of the draw of answers
-LONGEST, SHARE = 100, 4  # one in LONGEST of the pool is long; one in SHARE of a long-tailed row
+SHARE = 4  # one in SHARE of a long-tailed row is among the longest of the pool
 
 
 class Table(NamedTuple):
-    """[P, A] each: standardised score of the reward model, gold, downstream metric, log pi_ref."""
+    """[P, A] each: standardised score of the reward model, gold, downstream metric, log pi_ref,
+    which is uniform."""
 
     scores: Array
     gold: Array
@@ -62,32 +63,18 @@ class Learner(NamedTuple):
 def draw_table(config: Config, pool: Pool, weights: Array, key: Key[Array, ""], kind: str) -> Table:
     """Answers of the pool for each prompt.
 
-    "uniform" draws them as the reference does, "long tail" a part from the longest of the pool,
-    with the probability that they have there: 256 draws hardly contain them.
+    "uniform" draws them as the reference of the pool does, which leaves its longest answers out of
+    most rows; in "long tail" these are a part of every row.
     """
     size = config.gradients
-    rest_key, tail_key = jax.random.split(key)
     scores = pool.features @ weights
-    if kind == "uniform":
-        rows = jax.random.randint(rest_key, (size.prompts, size.answers), 0, config.answers)
-        ref = jnp.full(rows.shape, 1.0 / size.answers)
-    else:
-        order, long = jnp.argsort(-pool.features[:, -1]), config.answers // LONGEST
-        tail = size.answers // SHARE
-        rest = size.answers - tail
-        shape = (size.prompts, rest)
-        common = jax.random.randint(rest_key, shape, long, config.answers)
-        rare = jax.random.randint(tail_key, (size.prompts, tail), 0, long)
-        rows = order[jnp.concatenate([common, rare], axis=1)]
-        mass = 1.0 / LONGEST
-        probs = jnp.repeat(
-            jnp.array([(1.0 - mass) / rest, mass / tail]),
-            jnp.array([rest, tail]),
-            total_repeat_length=size.answers,
-        )
-        ref = jnp.broadcast_to(probs, rows.shape)
     scores = (scores - scores.mean()) / scores.std()
-    return Table(scores[rows], pool.gold[rows], pool.downstream[rows], jnp.log(ref))
+    rows = jax.random.randint(key, (size.prompts, size.answers), 0, config.answers)
+    if kind == "long tail":
+        longest = jnp.argsort(-pool.features[:, -1])[: size.answers // SHARE]
+        rows = rows.at[:, : len(longest)].set(longest)
+    ref_logps = jnp.full(rows.shape, -jnp.log(size.answers))
+    return Table(scores[rows], pool.gold[rows], pool.downstream[rows], ref_logps)
 
 
 def answer_learner(size: Gradients, loss: AnswerLoss, columns: Columns) -> Learner:
@@ -233,23 +220,30 @@ def gradient_study(config: Config, weights: Float[Array, "S d"]) -> Arrays:
     "gold" among the methods is GRPO on the gold score, "optimum" the `frontier`.
     """
     size = config.gradients
+    keys = world_keys(config)[: size.num_seeds]
 
-    def one(kind: str, world_key: Key[Array, ""], row: Array) -> dict[str, Any]:
-        pool_key, *_ = jax.random.split(world_key, 3)
-        table_key, run_key = jax.random.split(jax.random.fold_in(world_key, 1))
-        table = draw_table(config, draw_pool(config, pool_key), row, table_key, kind)
-        found = {
-            name: train(size, make(size), table, table.scores, run_key)
-            for name, make in LEARNERS.items()
-        }
-        found["gold"] = train(size, grpo(size), table, table.gold, run_key)
-        return found | {"optimum": frontier(config, table)}
+    def tables(key: Key[Array, ""], row: Float[Array, "d"]) -> Table:
+        pool_key, *_ = jax.random.split(key, 3)
+        pool, table_key = draw_pool(config, pool_key), jax.random.fold_in(key, 1)
+        drawn = [draw_table(config, pool, row, table_key, kind) for kind in KINDS]
+        return jax.tree.map(lambda *x: jnp.stack(x), *drawn)
 
-    keys, rows = world_keys(config)[: size.num_seeds], jnp.asarray(weights[: size.num_seeds])
-    found = {kind: jax.jit(jax.vmap(partial(one, kind)))(keys, rows) for kind in KINDS}
+    def over_all(run: Callable[..., Any]) -> dict[str, np.ndarray]:
+        """Measures [S, kinds, ...] of `run(table, key)`."""
+        every = jax.jit(jax.vmap(jax.vmap(run, in_axes=(0, None))))
+        return jax.tree.map(np.asarray, every(drawn, run_keys))
+
+    drawn = jax.jit(jax.vmap(tables))(keys, jnp.asarray(weights[: size.num_seeds]))
+    run_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys)
+    found = {
+        name: over_all(lambda t, key, make=make: train(size, make(size), t, t.scores, key))
+        for name, make in LEARNERS.items()
+    }
+    found["gold"] = over_all(lambda t, key: train(size, grpo(size), t, t.gold, key))
+    found["optimum"] = over_all(lambda t, key: frontier(config, t))
     return {
-        f"{kind}/{method}/{name}": np.asarray(values)
-        for kind, methods in found.items()
-        for method, curves in methods.items()
+        f"{kind}/{method}/{name}": values[:, i]
+        for i, kind in enumerate(KINDS)
+        for method, curves in found.items()
         for name, values in curves.items()
     }

@@ -45,17 +45,17 @@ def write_report(
         "population": show_panels(
             population_panels(config, stages["population"]),
             "Which reward model is better?",
-            "Reward models of different data, noise and inputs. Left, gold of the exact optimum at "
-            "a small and at a large KL against the rank of the model's held-out accuracy; right, at "
-            "the large KL against the number of pairs, labels not reversed.",
+            "Reward models of different data, noise and inputs. Left, gold of the exact optimum "
+            "at a small and a large KL against the rank of the model's held-out accuracy; right, "
+            "at the large KL against the number of pairs, labels not reversed.",
             "accuracy ranks the models at the small KL and misranks them at the large one",
         ),
         "gradients": show_panels(
             gradient_panels(stages["gradients"]),
             "Policy gradients",
             f"Tables of {config.gradients.prompts} prompts x {config.gradients.answers} answers; "
-            "the exact optima bound the score at any KL. Above, answers drawn evenly from the pool; "
-            "below, with its long tail kept. KL is the mean over worlds at each measurement.",
+            "the exact optima bound the score at any KL. Above, answers drawn evenly from the "
+            "pool, below with its long tail kept. KL is the mean over worlds at a measurement.",
             "sampled methods follow the curve of the exact optima",
             columns=3,
         ),

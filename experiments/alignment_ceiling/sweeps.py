@@ -31,12 +31,12 @@ MEASURES = ("kl", "score", "gold", "downstream", "length")
 
 class Models(NamedTuple):
     """weights, blind: [d] of the reward model, and of the one that does not see the length.
-    scores: name -> [M], standardised over the pool.
+    scores: [5, M] of SCORES, standardised over the pool.
     labels, validation: what they were fitted to, and held-out labels."""
 
     weights: Array
     blind: Array
-    scores: dict[str, Array]
+    scores: Array
     labels: Labels
     validation: Labels
 
@@ -52,38 +52,30 @@ def reward_models(config: Config, pool: Pool, key: Key[Array, ""]) -> Models:
     labels = draw_labels(config, pool, label_key, config.pairs)
     validation = draw_labels(config, pool, held_key, config.validation)
     rows = jax.random.randint(member_key, (config.members, config.pairs), 0, config.pairs)
-    counts = jax.vmap(partial(jnp.bincount, length=config.pairs))(rows).astype(jnp.float32)
-    members = jax.vmap(lambda x: fit(config, labels.pairs, counts=x))(counts)
-    weights, blind = fit(config, labels.pairs), fit(config, labels.pairs, visible=0.0)
-    ensemble = standardise(members @ pool.features.T)
-    scores = {
-        "reward model": pool.features @ weights,
-        "ensemble mean": mean_scores(ensemble),
-        "ensemble minimum": worst_case_scores(ensemble),
-        "length-blind": pool.features @ blind,
-        "gold": pool.gold,
-    }
-    found = {name: standardise(score) for name, score in scores.items()}
-    return Models(weights, blind, found, labels, validation)
+    resampled = jax.vmap(partial(jnp.bincount, length=config.pairs))(rows)
+    # Once each for the reward model and the length-blind one, then the members.
+    counts = jnp.concatenate([jnp.ones((2, config.pairs)), resampled.astype(jnp.float32)])
+    visible = jnp.ones(len(counts)).at[1].set(0.0)
+    fits = jax.vmap(lambda c, v: fit(config, labels.pairs, counts=c, visible=v))(counts, visible)
+    alone = fits @ pool.features.T
+    members = standardise(alone[2:])
+    scores = [alone[0], mean_scores(members), worst_case_scores(members), alone[1], pool.gold]
+    return Models(fits[0], fits[1], standardise(jnp.stack(scores)), labels, validation)
 
 
 def measured(pool: Pool, scores: Float[Array, "M"], logps: Float[Array, "N M"]) -> dict[str, Array]:
     """MEASURES of N policies on the pool, [N] each, exact."""
     probs = jnp.exp(logps)
-    values = {
-        "score": scores,
-        "gold": pool.gold,
-        "downstream": pool.downstream,
-        "length": pool.features[:, -1],
-    }
-    found = {"kl": exact_kl(logps, jnp.zeros_like(logps))}
-    return found | {name: probs @ value for name, value in values.items()}
+    values = jnp.stack([scores, pool.gold, pool.downstream, pool.features[:, -1]])
+    ref_logits = jnp.broadcast_to(pool.ref_logits, logps.shape)
+    means = probs @ values.T
+    return {"kl": exact_kl(logps, ref_logits)} | dict(zip(MEASURES[1:], means.T, strict=True))
 
 
 def sweep(config: Config, pool: Pool, scores: Float[Array, "M"]) -> tuple[Array, dict[str, Array]]:
     """log-probs [N, M] of the optimum at each beta, and its measures."""
     betas = jnp.geomspace(*config.betas, config.points)
-    logps = jax.vmap(lambda b: regularised_optimum(scores, jnp.zeros_like(scores), beta=b))(betas)
+    logps = jax.vmap(lambda b: regularised_optimum(scores, pool.ref_logits, beta=b))(betas)
     return logps, measured(pool, scores, logps)
 
 
@@ -105,13 +97,14 @@ def order_accuracies(
         drawn = jax.random.categorical(key, logits, shape=(draws,))
         return order_accuracy(scores[drawn], pool.gold[drawn])
 
-    off_key, on_key, along_key = jax.random.split(key, 3)
+    near_key, along_key = jax.random.split(key)
+    ends = jnp.stack([pool.ref_logits, scores / config.judged])
+    off, on = jax.lax.map(
+        lambda x: one(*x, config.draws), (jax.random.split(near_key, len(ends)), ends)
+    )
     fewer = partial(one, draws=max(2, config.draws // 4))
-    return {
-        "off": one(off_key, 0.0 * scores, config.draws),
-        "on": one(on_key, scores / config.judged, config.draws),
-        "along": jax.lax.map(lambda x: fewer(*x), (jax.random.split(along_key, len(logps)), logps)),
-    }
+    along = jax.lax.map(lambda x: fewer(*x), (jax.random.split(along_key, len(logps)), logps))
+    return {"off": off, "on": on, "along": along}
 
 
 def pool_study(config: Config) -> Arrays:
@@ -121,21 +114,27 @@ def pool_study(config: Config) -> Arrays:
         pool_key, model_key, draw_key = jax.random.split(key, 3)
         pool = draw_pool(config, pool_key)
         models = reward_models(config, pool, model_key)
-        found = {"weights": models.weights, "ceiling": models.validation.ceiling}
-        for name, scores in models.scores.items():
+
+        def optimised(scores: Float[Array, "M"]) -> dict[str, Array]:
             logps, curves = sweep(config, pool, scores)
-            curves = curves | order_accuracies(config, pool, scores, logps, draw_key)
-            found |= {f"{name}/{measure}": curve for measure, curve in curves.items()}
-        found |= {
-            f"best of n/{measure}": curve
-            for measure, curve in best_of_n(config, pool, models.scores["reward model"]).items()
-        }
-        return found | {
+            return curves | order_accuracies(config, pool, scores, logps, draw_key)
+
+        curves = jax.lax.map(optimised, models.scores)
+        chosen = best_of_n(config, pool, models.scores[0])
+        judged = jax.nn.softmax(models.scores[0] / config.judged)
+        return {
+            **{
+                f"{name}/{x}": curve[i]
+                for i, name in enumerate(SCORES)
+                for x, curve in curves.items()
+            },
+            **{f"best of n/{measure}": curve for measure, curve in chosen.items()},
+            "weights": models.weights,
             "train": accuracy(models.weights, models.labels.pairs),
             "validation": accuracy(models.weights, models.validation.pairs),
             "blind": accuracy(models.blind, models.validation.pairs),
-            "support": 1.0
-            / jnp.sum(jax.nn.softmax(models.scores["reward model"] / config.judged) ** 2),
+            "ceiling": models.validation.ceiling,
+            "support": 1.0 / jnp.sum(judged**2),
         }
 
     return _each_world(one, world_keys(config))
@@ -148,7 +147,7 @@ def light_study(config: Config) -> Arrays:
         pool_key, model_key, _ = jax.random.split(key, 3)
         pool = draw_pool(config, pool_key, heavy=False)
         models = reward_models(config, pool, model_key)
-        return sweep(config, pool, models.scores["reward model"])[1]
+        return sweep(config, pool, models.scores[0])[1]
 
     return _each_world(one, world_keys(config))
 
@@ -176,12 +175,13 @@ def population_study(config: Config) -> Arrays:
             weights = fit(config, pairs, counts=counts, visible=seen)
             scores = standardise(pool.features @ weights)
             both = jnp.broadcast_to(scores, (len(budgets), config.answers))
-            logps = budget_optimum(both, jnp.zeros_like(both), kl=budgets)
+            ref_logits = jnp.broadcast_to(pool.ref_logits, both.shape)
+            logps = budget_optimum(both, ref_logits, kl=budgets)
             return accuracy(weights, held), jnp.exp(logps) @ pool.gold
 
         keys = jax.random.split(fit_key, len(size))
-        found = jax.lax.map(model, (keys, size, flip, visible))
-        return {"accuracy": found[0], "gold": found[1].T}
+        accuracies, gold = jax.lax.map(model, (keys, size, flip, visible))
+        return {"accuracy": accuracies, "gold": gold.T}
 
     found = _each_world(one, world_keys(config)[: config.compared])
     return found | {

@@ -22,15 +22,16 @@ VERBOSE = 0.4  # length downstream: a slope beyond 1
 
 
 class Pool(NamedTuple):
-    """features: [M, d + 1], the last one the length. gold, downstream: [M]."""
+    """features: [M, d + 1], the last one the length. ref_logits, gold, downstream: [M]."""
 
     features: Array
+    ref_logits: Array
     gold: Array
     downstream: Array
 
 
 class Labels(NamedTuple):
-    """pairs: winners first. ceiling: the best accuracy on such labels, from the pairs themselves."""
+    """pairs: winners first. ceiling: the best accuracy that labels of these pairs allow."""
 
     pairs: PreferenceBatch
     ceiling: Array
@@ -47,7 +48,8 @@ def draw_pool(config: Config, key: Key[Array, ""], *, heavy: bool = True) -> Poo
     gold = quality + LIKED * length - DISLIKED * jnp.maximum(length - ENOUGH, 0.0) ** 2
     downstream = jax.nn.sigmoid(2.0 * (quality - VERBOSE * jnp.maximum(length - 1.0, 0.0)))
     features = jnp.concatenate([phi, length[:, None]], axis=-1)
-    return Pool(features, standardise(gold), downstream)
+    # Uniform. Not `zeros`: a constant reference would be worked out while compiling, for seconds.
+    return Pool(features, 0.0 * gold, standardise(gold), downstream)
 
 
 def standardise(x: Float[Array, "*B M"]) -> Float[Array, "*B M"]:
