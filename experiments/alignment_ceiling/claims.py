@@ -19,7 +19,7 @@ MODEL, BLIND = "reward model", "length-blind"
 def pool_claims(config: Config, pool: Arrays, light: Arrays) -> list[Claim]:
     """Link from score to gold and from score to the downstream metric, on exact optima."""
     before, after = around_peak(pool[f"{MODEL}/score"], pool[f"{MODEL}/gold"])
-    falls = ~np.isnan(after)
+    falls = np.sum(~np.isnan(after))
     gaps = {name: pool[f"{name}/off"] - pool[f"{name}/on"] for name in (MODEL, BLIND)}
     about = {"kind": "ours", "source": "the paper names the mismatch; size set before the run"}
     return [
@@ -33,18 +33,18 @@ def pool_claims(config: Config, pool: Arrays, light: Arrays) -> list[Claim]:
         ),
         mean_claim(
             "reward model: rank correlation of score and gold up to the gold peak",
-            before[~np.isnan(before)],
+            known(before),
             ">=",
             0.95,
-            baseline=("from the peak on", after[falls].mean()),
+            baseline=("from the peak on", known(after).mean()),
             **about,
         ),
         mean_claim(
-            f"reward model: the same from the gold peak on, {falls.sum()} worlds where gold falls",
-            after[falls],
+            f"reward model: the same from the gold peak on, {falls} worlds where gold falls",
+            known(after),
             "<=",
             -0.5,
-            baseline=("up to the peak", np.nanmean(before)),
+            baseline=("up to the peak", known(before).mean()),
             **about,
         ),
         mean_claim(
@@ -176,6 +176,12 @@ def around_peak(scores: np.ndarray, gold: np.ndarray) -> tuple[np.ndarray, np.nd
     """Rank correlations of runs [S, N] before and after the gold peak, [S] each."""
     before, after = correlations_around_peak(jnp.asarray(scores), jnp.asarray(gold))
     return np.asarray(before), np.asarray(after)
+
+
+def known(x: np.ndarray) -> np.ndarray:
+    """The entries that are numbers, or one NaN if none is."""
+    there = x[~np.isnan(x)]
+    return there if there.size else np.full(1, np.nan)
 
 
 def inside(pool: Arrays, name: str) -> np.ndarray:

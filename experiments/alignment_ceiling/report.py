@@ -96,11 +96,13 @@ def sweep_panels(pool: Arrays) -> list[Panel]:
 def accuracy_panel(pool: Arrays) -> Panel:
     """Order accuracy against KL, with the accuracies on labels as lines."""
     names = ("reward model", "ensemble minimum", "length-blind")
+    along = {x: pool[f"{x}/along"] for x in names}
+    along = {x: np.where(np.isinf(values), np.nan, values) for x, values in along.items()}
     return Panel(
         "",
         NATS,
         "order accuracy",
-        {name: curve(pool[f"{name}/kl"], pool[f"{name}/along"]) for name in names},
+        {name: curve(pool[f"{name}/kl"], values) for name, values in along.items()},
         levels={
             "training labels": float(pool["train"].mean()),
             "held-out labels": float(pool["validation"].mean()),

@@ -9,6 +9,7 @@ from experiments.alignment_ceiling.claims import (
     around_peak,
     gradient_claims,
     inside,
+    known,
     link,
     pool_claims,
     population_claims,
@@ -90,7 +91,7 @@ def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
     correlations = {}
     for name in ("gold", "downstream"):
         before, after = around_peak(pool["reward model/score"], pool[f"reward model/{name}"])
-        correlations[name] = [float(np.nanmean(before)), float(np.nanmean(after))]
+        correlations[name] = [known(before).mean(), known(after).mean()]
     ends = {}
     for kind in KINDS:
         for method in (*LEARNERS, "gold", "optimum"):

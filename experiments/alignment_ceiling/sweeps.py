@@ -91,7 +91,8 @@ def order_accuracies(
     config: Config, pool: Pool, scores: Float[Array, "M"], logps: Float[Array, "N M"], key: Array
 ) -> dict[str, Array]:
     """Accuracy against the order of gold on drawn answers: of the reference ("off"), of the policy
-    at the judged beta ("on"), and of the N policies ("along")."""
+    at the judged beta ("on"), and of the N policies ("along"), where infinity stands for a policy
+    that drew one answer only."""
 
     def one(key: Key[Array, ""], logits: Float[Array, "M"], draws: int) -> Array:
         drawn = jax.random.categorical(key, logits, shape=(draws,))
@@ -104,7 +105,7 @@ def order_accuracies(
     )
     fewer = partial(one, draws=max(2, config.draws // 4))
     along = jax.lax.map(lambda x: fewer(*x), (jax.random.split(along_key, len(logps)), logps))
-    return {"off": off, "on": on, "along": along}
+    return {"off": off, "on": on, "along": jnp.where(jnp.isnan(along), jnp.inf, along)}
 
 
 def pool_study(config: Config) -> Arrays:

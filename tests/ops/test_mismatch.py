@@ -210,7 +210,7 @@ def test_gold_peaks_where_its_covariance_with_the_score_vanishes():
 def test_the_optimum_at_a_budget_has_that_divergence(x64):
     with jax.enable_x64(x64):
         rewards, ref = jnp.asarray(NUMBERS[0]), jnp.asarray(NUMBERS[1])
-        budgets = jnp.array([0.0, 0.01, 0.5, 1.0], rewards.dtype)
+        budgets = jnp.array([0.0, 0.01, 0.2, 0.5], rewards.dtype)
         logps = budget_optimum(rewards, ref, kl=budgets)
         np.testing.assert_allclose(exact_kl(logps, ref), budgets, atol=2e-5)
         np.testing.assert_allclose(jnp.exp(logps).sum(-1), 1.0, rtol=1e-5)
