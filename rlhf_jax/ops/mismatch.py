@@ -14,12 +14,14 @@ arXiv:2311.00168, name the links and give no statistic; these are the project's.
 Leading axes are free. No function stops gradients; those of ranks and orders are 0.
 """
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rlhf_jax.checks import check_mask, check_range
+from rlhf_jax.checks import check_entries, check_mask, check_range
 from rlhf_jax.ops.masking import masked_sum
 from rlhf_jax.ops.statistics import wins
 from rlhf_jax.types import Scalar
@@ -107,6 +109,7 @@ def order_accuracy(
       comparisons.
     """
     weights = jnp.ones_like(scores) if weights is None else weights
+    check_entries("[0, inf)", weights=weights)
     chex.assert_equal_shape([scores, gold, weights])
     scores, gold = (jnp.where(weights > 0, each, 0.0) for each in (scores, gold))
     # A sum of 1: products of two weights then cannot overflow.
@@ -162,6 +165,6 @@ def _all_of(x: Float[Array, "*B N"]) -> Bool[Array, "*B N"]:
     return jnp.ones(x.shape, bool)
 
 
-def _pairs(compare, x: Float[Array, "*B N"]) -> Array:
+def _pairs(compare: Callable[[Array, Array], Array], x: Float[Array, "*B N"]) -> Array:
     """compare(x_i, x_j), [*B, N, N]."""
     return compare(*jnp.broadcast_arrays(x[..., :, None], x[..., None, :]))

@@ -4,6 +4,7 @@ from itertools import product
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 import scipy
@@ -76,9 +77,21 @@ def test_no_rank_correlation_of_one_entry_of_equal_ones_or_of_nan(x, y):
     assert np.isnan(rank_correlation(jnp.array(x), jnp.array(y)))
 
 
-def test_a_mask_of_numbers_is_refused():
-    with pytest.raises(TypeError, match="mask must be bool"):
-        average_ranks(jnp.ones(3), jnp.ones(3))
+@pytest.fixture
+def checked_by_the_library_alone():
+    """Without the type checker of the test run, which users don't have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("checked_by_the_library_alone")
+def test_a_mask_of_numbers_and_negative_weights_are_refused():
+    for function in (average_ranks, lambda x, mask: rank_correlation(x, x, mask)):
+        with pytest.raises(TypeError, match="mask must be bool"):
+            function(jnp.ones(3), jnp.ones(3))
+    with pytest.raises(ValueError, match=r"weights must be in \[0, inf\), got -1.0"):
+        order_accuracy(jnp.ones(2), jnp.ones(2), jnp.array([1.0, -1.0]))
 
 
 def test_correlations_around_a_peak():
@@ -132,7 +145,8 @@ def test_order_accuracy_in_its_limits():
     spoilt = jnp.asarray(NUMBERS[1]).at[:, 4].set(jnp.nan)
     found = order_accuracy(spoilt, gold, jnp.broadcast_to(weights, gold.shape))
     kept = np.delete(np.arange(9), 4)
-    np.testing.assert_allclose(found, order_accuracy(NUMBERS[1][:, kept], gold[:, kept]), rtol=1e-5)
+    there = order_accuracy(jnp.asarray(NUMBERS[1][:, kept]), gold[:, kept])
+    np.testing.assert_allclose(found, there, rtol=1e-5)
     assert np.isnan(order_accuracy(spoilt, gold)).all()
     # A policy with one answer has no two to order.
     assert np.isnan(order_accuracy(gold[0], gold[0], jnp.zeros(9).at[2].set(1.0)))
@@ -209,9 +223,11 @@ def test_gold_peaks_where_its_covariance_with_the_score_vanishes():
 @pytest.mark.parametrize("x64", [False, True])
 def test_the_optimum_at_a_budget_has_that_divergence(x64):
     with jax.enable_x64(x64):
-        rewards, ref = jnp.asarray(NUMBERS[0]), jnp.asarray(NUMBERS[1])
+        dtype = jnp.float64 if x64 else jnp.float32
+        rewards, ref = (jnp.asarray(each, dtype) for each in NUMBERS[:2])
         budgets = jnp.array([0.0, 0.01, 0.2, 0.5], rewards.dtype)
         logps = budget_optimum(rewards, ref, kl=budgets)
+        assert logps.dtype == dtype
         np.testing.assert_allclose(exact_kl(logps, ref), budgets, atol=2e-5)
         np.testing.assert_allclose(jnp.exp(logps).sum(-1), 1.0, rtol=1e-5)
         # The best of its divergence: log pi - log pi_ref is rewards over beta, up to a constant.
