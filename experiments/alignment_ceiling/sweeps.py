@@ -95,7 +95,8 @@ def order_accuracies(
     that drew one answer only."""
 
     def one(key: Key[Array, ""], logits: Float[Array, "M"], draws: int) -> Array:
-        drawn = jax.random.categorical(key, logits, shape=(draws,))
+        # By the inverse of the distribution function: `categorical` would need draws x M numbers.
+        drawn = jax.random.choice(key, len(logits), (draws,), p=jax.nn.softmax(logits))
         return order_accuracy(scores[drawn], pool.gold[drawn])
 
     near_key, along_key = jax.random.split(key)
