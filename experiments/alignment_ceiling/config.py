@@ -41,7 +41,7 @@ class Config:
 
     seed: of everything. num_seeds: worlds, each with its own pool, gold score and labels.
     compared: the first worlds, in which many reward models are compared.
-    answers: of a pool. features: Gaussian ones, beside the length.
+    answers: of a pool. many_answers: of a larger one, with a longer tail. features: Gaussian ones, beside the length.
     sharpness: k, of the Bradley-Terry labels.
     pairs, validation: labelled pairs to fit a reward model to, and held-out ones.
     steps, rate: full batches of gradient descent.
@@ -60,6 +60,7 @@ class Config:
     num_seeds: int = 100
     compared: int = 40
     answers: int = 20_000
+    many_answers: int = 100_000
     features: int = 6
     sharpness: float = 2.0
     pairs: int = 500
@@ -84,10 +85,14 @@ class Config:
         check_fields(self, "(0, inf)", "sharpness", "betas", "judged", "budgets")
         check_fields(self, "[0, 1/2)", "flips")
         check_fields(self, "(0, 1]", "rate")
-        if self.answers <= self.largest:
-            raise ValueError(
-                f"answers must be more than largest = {self.largest}, got {self.answers}"
-            )
+        for name, value, least in (
+            ("answers", self.answers, "largest"),
+            ("many_answers", self.many_answers, "answers"),
+        ):
+            if value <= getattr(self, least):
+                raise ValueError(
+                    f"{name} must be more than {least} = {getattr(self, least)}, got {value}"
+                )
         for name, (first, last), ordered in (
             ("betas must fall", self.betas, self.betas[0] > self.betas[1]),
             ("budgets must rise", self.budgets, self.budgets[0] < self.budgets[1]),

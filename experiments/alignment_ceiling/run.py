@@ -11,6 +11,7 @@ from experiments.alignment_ceiling.claims import (
     inside,
     known,
     link,
+    peak_kl,
     pool_claims,
     population_claims,
 )
@@ -19,9 +20,9 @@ from experiments.alignment_ceiling.gradients import KINDS, LEARNERS, gradient_st
 from experiments.alignment_ceiling.report import write_report
 from experiments.alignment_ceiling.sweeps import (
     SCORES,
-    light_study,
     pool_study,
     population_study,
+    tail_study,
 )
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
@@ -35,14 +36,14 @@ def run(config: Config, job: Run) -> Outcome:
         job,
         {
             "pool": partial(pool_study, config),
-            "light": partial(light_study, config),
+            "tails": partial(tail_study, config),
             "population": partial(population_study, config),
         },
     )
     work = partial(gradient_study, config, stages["pool"]["weights"])
     stages |= run_stages(job, {"gradients": work})
     claims = [
-        *pool_claims(config, stages["pool"], stages["light"]),
+        *pool_claims(config, stages["pool"], stages["tails"]),
         *population_claims(config, stages["population"]),
         *gradient_claims(stages["gradients"]),
     ]
@@ -80,14 +81,26 @@ def policy_table(config: Config, pool: Arrays) -> Table:
     )
 
 
-def peak_kl(kl: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """[S] KL where curves [S, N] peak."""
-    return kl[np.arange(len(kl)), values.argmax(1)]
+def supported_mismatch(pool: Arrays) -> np.ndarray:
+    """[S] accuracy of the reward model on the reference's answers minus on those of its strongest
+    optimum whose effective support is above 100."""
+    rows, last = np.arange(len(pool["train"])), (pool["reward model/support"] > 100).sum(1) - 1
+    return pool["reward model/off"] - pool["reward model/along"][rows, last]
+
+
+def long_answers(pool: Arrays) -> dict[str, list[float]]:
+    """Mean length of the last optimum's answers in deviations of the pool: least and most of worlds.
+
+    Empty without such worlds.
+    """
+    length, which = pool["reward model/length"][:, -1], inside(pool, "reward model")
+    groups = {"inside": length[which], "not inside": length[~which]}
+    return {name: [x.min(), x.max()] for name, x in groups.items() if x.size}
 
 
 def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
     """Accuracies, the three links, and the ends of the sampled runs."""
-    pool, curves = stages["pool"], stages["gradients"]
+    pool, curves, models = stages["pool"], stages["gradients"], stages["population"]
     correlations = {}
     for name in ("gold", "downstream"):
         before, after = around_peak(pool["reward model/score"], pool[f"reward model/{name}"])
@@ -111,11 +124,15 @@ def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
             name: float(pool[name].mean()) for name in ("train", "validation", "ceiling", "blind")
         },
         "on policy": [pool["reward model/on"].mean(), pool["reward model/on"].std()],
-        "effective support": pool["support"].min(),
+        "effective support": np.quantile(pool["support"], [0.0, 0.5, 1.0]).tolist(),
+        "mismatch at a support of 100": supported_mismatch(pool).mean(),
         "peaks inside": {name: inside(pool, name).mean() for name in SCORES},
+        "length at the end, by whether gold peaks inside": long_answers(pool),
         "correlations around the peak": correlations,
-        "link": dict(
-            zip(map(str, config.budgets), link(stages["population"]).T.tolist(), strict=True)
-        ),
+        "link at both KLs": {
+            "all": link(models).mean(0).tolist(),
+            "length seen": link(models, models["visible"] == 1).mean(0).tolist(),
+            "length-blind": link(models, models["visible"] == 0).mean(0).tolist(),
+        },
         "gradients, end; peaks with their KL and end": ends,
     }

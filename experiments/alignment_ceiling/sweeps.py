@@ -1,5 +1,6 @@
 """The first run: exact optima of each score on the pool, from weak to strong optimisation."""
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from rlhf_jax.ops.statistics import best_of_n_curve, best_of_n_kl
 Arrays = dict[str, np.ndarray]
 SCORES = ("reward model", "ensemble mean", "ensemble minimum", "length-blind", "gold")
 MEASURES = ("kl", "score", "gold", "downstream", "length")
+TAILS = ("Gaussian length", "larger pool")
 
 
 class Models(NamedTuple):
@@ -73,10 +75,11 @@ def measured(pool: Pool, scores: Float[Array, "M"], logps: Float[Array, "N M"]) 
 
 
 def sweep(config: Config, pool: Pool, scores: Float[Array, "M"]) -> tuple[Array, dict[str, Array]]:
-    """log-probs [N, M] of the optimum at each beta, and its measures."""
+    """log-probs [N, M] of the optimum at each beta, its measures, and its effective support."""
     betas = jnp.geomspace(*config.betas, config.points)
     logps = jax.vmap(lambda b: regularised_optimum(scores, pool.ref_logits, beta=b))(betas)
-    return logps, measured(pool, scores, logps)
+    support = 1.0 / jnp.sum(jnp.exp(2.0 * logps), axis=-1)
+    return logps, measured(pool, scores, logps) | {"support": support}
 
 
 def best_of_n(config: Config, pool: Pool, scores: Float[Array, "M"]) -> dict[str, Array]:
@@ -142,16 +145,24 @@ def pool_study(config: Config) -> Arrays:
     return _each_world(one, world_keys(config))
 
 
-def light_study(config: Config) -> Arrays:
-    """The reward model's sweep where the length has no heavy tail."""
+def tail_study(config: Config) -> Arrays:
+    """The reward model's sweep on other tails of the length: "<one of TAILS>/<measure>" [S, points].
 
-    def one(key: Key[Array, ""]) -> dict[str, Array]:
+    "Gaussian length" has no heavy tail; in a "larger pool" every world has very long answers.
+    """
+
+    def one(config: Config, heavy: bool, key: Key[Array, ""]) -> dict[str, Array]:
         pool_key, model_key, _ = jax.random.split(key, 3)
-        pool = draw_pool(config, pool_key, heavy=False)
+        pool = draw_pool(config, pool_key, heavy=heavy)
         models = reward_models(config, pool, model_key)
         return sweep(config, pool, models.scores[0])[1]
 
-    return _each_world(one, world_keys(config))
+    larger = replace(config, answers=config.many_answers)
+    works = partial(one, config, False), partial(one, larger, True)
+    found = [_each_world(work, world_keys(config)) for work in works]
+    return {
+        f"{name}/{x}": v for name, each in zip(TAILS, found, strict=True) for x, v in each.items()
+    }
 
 
 def population_study(config: Config) -> Arrays:

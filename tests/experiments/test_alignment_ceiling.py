@@ -16,6 +16,7 @@ TOY = ceiling_config.Config(
     num_seeds=3,
     compared=2,
     answers=400,
+    many_answers=800,
     pairs=100,
     validation=200,
     steps=40,
@@ -26,8 +27,10 @@ TOY = ceiling_config.Config(
     largest=64,
     gradients=TABLES,
 )
+SHARE = "reward model, {} answers: share of 3 worlds with the gold peak inside"
 POOL_CLAIMS = {
-    ("reward model: share of 3 worlds with the gold peak inside", ">=", 0.8),
+    (f"{SHARE.format('20,000')}", ">=", 0.8),
+    (f"{SHARE.format('100,000')}", ">=", 0.8),
     ("reward model: rank correlation of score and gold up to the gold peak", ">=", 0.95),
     ("reward model: the same from the gold peak on, 3 worlds where gold falls", "<=", -0.5),
     ("reward model: order accuracy on the reference's answers minus at beta 0.5", ">=", 0.3),
@@ -68,21 +71,26 @@ def pool(**changes) -> dict[str, np.ndarray]:
     return found | labels | {"blind": 0.8 + noise} | changes
 
 
-LIGHT = {"kl": np.tile(RISE, (3, 1)), "gold": np.tile(RISE, (3, 1))}
+TAILS = {
+    f"{name}/{x}": np.tile(row, (3, 1))
+    for name, gold in zip(sweeps.TAILS, (RISE, FALL), strict=True)
+    for x, row in (("kl", RISE), ("gold", gold))
+}
 
 
 def test_the_claims_of_the_pool_and_what_breaks_them():
     config = ceiling_config.Config(num_seeds=3, compared=2, gradients=TABLES)
-    found = claims.pool_claims(config, pool(), LIGHT)
+    found = claims.pool_claims(config, pool(), TAILS)
     assert asked(found) == POOL_CLAIMS
     # Three worlds cannot show a share of 0.8; the other claims hold.
-    assert [claim.verdict for claim in found] == ["undecided"] + ["holds"] * 6
+    assert [claim.verdict for claim in found] == ["undecided"] * 2 + ["holds"] * 6
     rising = np.tile(RISE, (3, 1))
     honest = {"reward model/gold": rising, "reward model/downstream": 0.5 + 0.05 * rising}
     honest["reward model/on"] = 0.9 + 1e-3 * np.arange(3)
-    found = claims.pool_claims(config, pool(**honest), LIGHT)
+    found = claims.pool_claims(config, pool(**honest), TAILS)
     verdicts = {claim.statement.removeprefix("reward model: "): claim.verdict for claim in found}
-    assert verdicts.pop("share of 3 worlds with the gold peak inside") == "fails"
+    assert verdicts.pop(SHARE.format("20,000")) == "fails"
+    assert verdicts.pop(SHARE.format("100,000")) == "undecided"
     assert verdicts.pop("the same from the gold peak on, 0 worlds where gold falls") == "fails"
     assert verdicts["order accuracy on the reference's answers minus at beta 0.5"] == "fails"
     assert verdicts["downstream metric at the end over its peak"] == "fails"
@@ -94,10 +102,18 @@ def test_the_link_of_accuracy_and_gold():
     accuracy = np.tile(np.linspace(0.6, 0.8, 8), (3, 1))
     gold = np.stack([accuracy, -accuracy], axis=1)
     gold[:, :, :2] += 1e-6 * np.arange(3)[:, None, None]
-    models = {"accuracy": accuracy, "gold": gold}
+    visible = np.repeat([0.0, 1.0], 4)
+    models = {"accuracy": accuracy, "gold": gold, "visible": visible}
     np.testing.assert_allclose(claims.link(models), [[1.0, -1.0]] * 3, atol=0.1)
     found = claims.population_claims(config, models)
     assert asked(found) == LINK_CLAIMS
+    # Length-blind models are misranked too: the claim holds without telling the two apart.
+    assert [claim.verdict for claim in found] == ["holds", "undecided"]
+    # Accuracy ranks each group alike, and all of them wrongly: 1 - 6 * 8 * 4^2 / (8 * 63) = -0.52.
+    gold[:, 1] = accuracy - visible
+    found = claims.population_claims(config, models)
+    np.testing.assert_allclose(claims.link(models, visible == 0)[:, 1], 1.0, atol=0.1)
+    np.testing.assert_allclose(claims.link(models)[:, 1], 1 - 6 * 8 * 16 / (8 * 63), rtol=1e-5)
     assert [claim.verdict for claim in found] == ["holds", "holds"]
     found = claims.population_claims(config, models | {"gold": gold[:, ::-1]})
     assert [claim.verdict for claim in found] == ["fails", "fails"]
@@ -127,8 +143,10 @@ def test_the_claims_of_policy_gradients_and_what_breaks_them():
 
 
 def test_where_a_peak_is_inside():
-    kl = np.tile(RISE, (2, 1))
-    assert claims.peaks_inside(kl, np.stack([FALL, RISE])).tolist() == [True, False]
+    run = {"x/kl": np.tile(RISE, (2, 1)), "x/gold": np.stack([FALL, RISE])}
+    assert claims.inside(run, "x").tolist() == [True, False]
+    run["x/downstream"] = np.stack([RISE, FALL])
+    assert claims.peak_gap(run, "x").tolist() == [-3.0, 3.0]
     np.testing.assert_allclose(claims.remaining(np.array([[1.0, 4.0, 1.0]])), [0.25])
 
 
@@ -222,13 +240,13 @@ def test_every_method_reaches_the_best_score_of_a_table_below_the_frontier(name)
 def test_a_small_run_has_its_claims_its_figures_and_its_data(tmp_path):
     with open_run(tmp_path, slug="alignment_ceiling", config=TOY) as job:
         outcome = ceiling_run.run(TOY, job)
-    assert len(outcome.claims) == 15
+    assert len(outcome.claims) == 16
     statements = {claim.statement for claim in outcome.claims}
     assert {name for name, *_ in LINK_CLAIMS} < statements
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     kept = {path.stem: dict(np.load(path)) for path in (tmp_path / "data").glob("*.npz")}
-    assert set(kept) == {"pool", "light", "population", "gradients"}
+    assert set(kept) == {"pool", "tails", "population", "gradients"}
     found = kept["pool"]
     for name in sweeps.SCORES:
         # Divergence and score never fall along a sweep.
@@ -248,6 +266,7 @@ def test_a_small_run_has_its_claims_its_figures_and_its_data(tmp_path):
         ({"budgets": (5.0, 0.5)}, "budgets must rise"),
         ({"flips": (0.5,)}, r"flips must be in \[0, 1/2\)"),
         ({"largest": 30_000}, "answers must be more than largest = 30000, got 20000"),
+        ({"many_answers": 50}, "many_answers must be more than answers = 20000, got 50"),
         ({"compared": 101}, r"compared must be in \[2, 100\], got 101"),
         ({"num_seeds": 5, "compared": 5}, r"gradients.num_seeds must be in \[2, 5\], got 10"),
     ],
