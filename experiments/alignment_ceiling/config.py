@@ -41,7 +41,8 @@ class Config:
 
     seed: of everything. num_seeds: worlds, each with its own pool, gold score and labels.
     compared: the first worlds, in which many reward models are compared.
-    answers: of a pool. many_answers: of a larger one, with a longer tail. features: Gaussian ones, beside the length.
+    answers: of a pool. many_answers: of a larger one, with a longer tail.
+    features: Gaussian ones, beside the length.
     sharpness: k, of the Bradley-Terry labels.
     pairs, validation: labelled pairs to fit a reward model to, and held-out ones.
     steps, rate: full batches of gradient descent.

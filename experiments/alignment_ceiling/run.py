@@ -89,9 +89,9 @@ def supported_mismatch(pool: Arrays) -> np.ndarray:
 
 
 def long_answers(pool: Arrays) -> dict[str, list[float]]:
-    """Mean length of the last optimum's answers in deviations of the pool: least and most of worlds.
+    """Least and most, over worlds, of the mean length of the last optimum's answers.
 
-    Empty without such worlds.
+    In deviations of the pool; nothing for a group without a world.
     """
     length, which = pool["reward model/length"][:, -1], inside(pool, "reward model")
     groups = {"inside": length[which], "not inside": length[~which]}

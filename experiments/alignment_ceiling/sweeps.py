@@ -146,7 +146,7 @@ def pool_study(config: Config) -> Arrays:
 
 
 def tail_study(config: Config) -> Arrays:
-    """The reward model's sweep on other tails of the length: "<one of TAILS>/<measure>" [S, points].
+    """The reward model's sweep on other tails of the length: "<tail>/<measure>" [S, points].
 
     "Gaussian length" has no heavy tail; in a "larger pool" every world has very long answers.
     """
