@@ -86,14 +86,14 @@ class Config:
         check_fields(self, "(0, inf)", "sharpness", "betas", "judged", "budgets")
         check_fields(self, "[0, 1/2)", "flips")
         check_fields(self, "(0, 1]", "rate")
-        for name, value, least in (
-            ("answers", self.answers, "largest"),
-            ("many_answers", self.many_answers, "answers"),
-        ):
-            if value <= getattr(self, least):
-                raise ValueError(
-                    f"{name} must be more than {least} = {getattr(self, least)}, got {value}"
-                )
+        if self.answers <= self.largest:
+            raise ValueError(
+                f"answers must be more than largest = {self.largest}, got {self.answers}"
+            )
+        if self.many_answers < self.answers:
+            raise ValueError(
+                f"many_answers must be at least answers = {self.answers}, got {self.many_answers}"
+            )
         for name, (first, last), ordered in (
             ("betas must fall", self.betas, self.betas[0] > self.betas[1]),
             ("budgets must rise", self.budgets, self.budgets[0] < self.budgets[1]),

@@ -267,7 +267,7 @@ def test_a_small_run_has_its_claims_its_figures_and_its_data(tmp_path):
         ({"budgets": (5.0, 0.5)}, "budgets must rise"),
         ({"flips": (0.5,)}, r"flips must be in \[0, 1/2\)"),
         ({"largest": 30_000}, "answers must be more than largest = 30000, got 20000"),
-        ({"many_answers": 50}, "many_answers must be more than answers = 20000, got 50"),
+        ({"many_answers": 50}, "many_answers must be at least answers = 20000, got 50"),
         ({"compared": 101}, r"compared must be in \[2, 100\], got 101"),
         ({"num_seeds": 5, "compared": 5}, r"gradients.num_seeds must be in \[2, 5\], got 40"),
     ],
