@@ -1,13 +1,15 @@
 """Mismatch of checkpoints by hand, and of the runs of two language policies."""
 
+import re
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from one_word_lab import IDS, TASK, VOCABULARY, one_word_lab, words
+from one_word_lab import IDS, PROMPTS, TASK, VOCABULARY, one_word_lab, words
 
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.online import AnswerBatch, make_answer_update
@@ -16,7 +18,7 @@ from rlhf_jax.models import TransformerConfig, make_transformer
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.mismatch import correlations_around_peak, order_accuracy
 from rlhf_jax.policies.language import language_policy, language_trajectory
-from rlhf_jax.recipes import measure
+from rlhf_jax.recipes import measure, text_task
 from rlhf_jax.recipes.evaluation import Measured
 from rlhf_jax.recipes.mismatch import mismatch_report
 
@@ -102,6 +104,33 @@ def test_measured_checkpoints_of_a_language_model():
     assert report.correlations["score, worth, from the peak on"][0] == -1.0
     # Blue against the others is in order, green against red is not.
     assert report.mismatch[0] > 0.3
+
+
+def test_the_code_of_the_page_runs():
+    """docs/reward_models.md, on a task that scores red as gold and green as exact."""
+
+    def score(prompts, answers):
+        return {"gold": [float(x == "red") for x in answers]} | {
+            "exact": [float(x == "green") for x in answers]
+        }
+
+    names = {
+        "lab": one_word_lab(),
+        "task": text_task(PROMPTS, score, objective="gold", heldout=5),
+        "sft": words(blue=0.6, red=0.3, green=0.1),
+        "checkpoints": [words(blue=0.1, red=0.7, green=0.2), words(blue=0.1, red=0.1, green=0.8)],
+        "key": jax.random.key(0),
+        "reward": jnp.zeros(VOCABULARY.size).at[IDS["green"]].set(2.0).at[IDS["red"]].set(1.0),
+    }
+    names["indices"] = np.array(names["task"].splits["heldout"])
+    page = (Path(__file__).parents[2] / "docs" / "reward_models.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    for block in blocks:
+        exec(compile(block, "docs/reward_models.md", "exec"), names)
+    report = names["report"]
+    assert report.means["gold"].argmax() == 1
+    assert report.means["exact"].argmax() == 2
+    assert report.correlations["score, exact, up to the peak"][0] == 1.0
 
 
 @pytest.mark.long
