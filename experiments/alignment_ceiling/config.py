@@ -16,13 +16,13 @@ class Gradients:
     beta: KL weight. rate: of Adam.
     """
 
-    num_seeds: int = 10
+    num_seeds: int = 40
     prompts: int = 16
     answers: int = 256
     samples: int = 16
     updates: int = 2
-    steps: int = 300
-    points: int = 60
+    steps: int = 150
+    points: int = 50
     beta: float = 0.01
     rate: float = 0.05
 
@@ -113,4 +113,4 @@ def default() -> Config:
 
 def quick() -> Config:
     """Ten worlds and short training: every stage in seconds."""
-    return Config(num_seeds=10, compared=5, gradients=Gradients(num_seeds=3, steps=120))
+    return Config(num_seeds=10, compared=5, gradients=Gradients(num_seeds=3, steps=100))

@@ -269,7 +269,7 @@ def test_a_small_run_has_its_claims_its_figures_and_its_data(tmp_path):
         ({"largest": 30_000}, "answers must be more than largest = 30000, got 20000"),
         ({"many_answers": 50}, "many_answers must be at least answers = 20000, got 50"),
         ({"compared": 101}, r"compared must be in \[2, 100\], got 101"),
-        ({"num_seeds": 5, "compared": 5}, r"gradients.num_seeds must be in \[2, 5\], got 10"),
+        ({"num_seeds": 5, "compared": 5}, r"gradients.num_seeds must be in \[2, 5\], got 40"),
     ],
 )
 def test_values_out_of_range_are_named(change, message):
