@@ -5,9 +5,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rlhf_jax.checks import check_range
+from rlhf_jax.checks import check_entries, check_range
+from rlhf_jax.ops.kl import exact_kl
 from rlhf_jax.ops.logprobs import tempered
 from rlhf_jax.types import Scalar
+
+LOG_BETAS, HALVINGS = 16.0, 32  # of `budget_optimum`: beta / spread of rewards from e^-16 to e^16
 
 
 def regularised_optimum(
@@ -55,3 +58,49 @@ def total_variation(
     """TV(p, q) = (1/2) sum_a |p(a) - q(a)|, in [0, 1], from log-probs [*B, A]."""
     chex.assert_equal_shape([logps, other_logps])
     return 0.5 * jnp.sum(jnp.abs(jnp.exp(logps) - jnp.exp(other_logps)), axis=-1)
+
+
+def budget_optimum(
+    rewards: Float[Array, "*B A"],
+    ref_logits: Float[Array, "*B A"],
+    *,
+    kl: Scalar | Float[Array, "*B"],
+) -> Float[Array, "*B A"]:
+    """log of the policy that maximises E_pi[r] subject to KL(pi || pi_ref) <= kl.
+
+    It is `regularised_optimum` at the beta whose divergence is kl, found by bisection of log beta:
+    the divergence falls with beta. Policies of different rewards are compared at one divergence.
+
+    Args:
+      rewards: [*B, A], finite.
+      ref_logits: [*B, A] of pi_ref, unnormalised.
+      kl: nats >= 0, one number or [*B]. May be traced.
+    Returns:
+      [*B, A] log-probs in nats. Where even beta -> 0 stays below kl, which is -log pi_ref of the
+      best action, the policy is on the actions with the highest reward; where all rewards are equal
+      it is the reference.
+    """
+    check_entries("[0, inf)", kl=kl)
+    chex.assert_equal_shape([rewards, ref_logits])
+    find = jnp.vectorize(_budget_row, signature="(a),(a),()->(a)")
+    return find(rewards, ref_logits, jnp.asarray(kl, rewards.dtype))
+
+
+def _budget_row(
+    rewards: Float[Array, " A"], ref_logits: Float[Array, " A"], kl: Float[Array, ""]
+) -> Float[Array, " A"]:
+    """One row: beta between these multiples of the spread of its rewards."""
+    spread = jnp.max(rewards) - jnp.min(rewards)
+    spread = jnp.where(spread > 0, spread, 1.0)
+
+    def policy(log_beta: Float[Array, ""]) -> Float[Array, " A"]:
+        return regularised_optimum(rewards, ref_logits, beta=spread * jnp.exp(log_beta))
+
+    def halve(_, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = 0.5 * (low + high)
+        far = exact_kl(policy(middle), ref_logits) > kl
+        return jnp.where(far, middle, low), jnp.where(far, high, middle)
+
+    ends = jnp.full((), -LOG_BETAS, rewards.dtype), jnp.full((), LOG_BETAS, rewards.dtype)
+    return policy(jax.lax.fori_loop(0, HALVINGS, halve, ends)[1])
