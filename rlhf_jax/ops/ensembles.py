@@ -5,6 +5,10 @@ zero and a unit (centre and scale each one on the same answers), or the combinat
 member with the lowest zero. Nothing here stops gradients: freeze the ensemble during training.
 """
 
+from typing import NamedTuple
+
+import chex
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -55,3 +59,30 @@ def uncertainty_penalised_scores(
     """
     check_range("[0, inf)", penalty=penalty)
     return jnp.mean(scores, axis=0) - penalty * jnp.var(scores, axis=0)
+
+
+class Strengths(NamedTuple):
+    """means: mu [*B], how far the chosen answer is ahead; stds [*B], how much members differ."""
+
+    means: Float[Array, "*B"]
+    stds: Float[Array, "*B"]
+
+
+def preference_strengths(
+    chosen_scores: Float[Array, "N *B"], rejected_scores: Float[Array, "N *B"]
+) -> Strengths:
+    """Preference strength of a pair, by the vote of an ensemble.
+
+    d_i = R_i(y_w) - R_i(y_l);   mu = (1/N) sum_i d_i,   sd = sqrt( (1/N) sum_i (d_i - mu)^2 ).
+
+    mu < 0 where the members find the label wrong. A constant of one member drops out. Members are
+    trained briefly on the same pairs: those that have memorised a wrong label no longer see it.
+
+    Returns:
+      `Strengths`, constants: no gradient.
+    Needs: scores of both answers by several reward models.
+    Reference: Wang et al. 2024, arXiv:2401.06080, Eq. 3 and 4.
+    """
+    chex.assert_equal_shape([chosen_scores, rejected_scores])
+    gaps = jax.lax.stop_gradient(chosen_scores - rejected_scores)
+    return Strengths(jnp.mean(gaps, axis=0), jnp.std(gaps, axis=0))
