@@ -33,7 +33,7 @@ def write_report(
             decile_panels(repairs),
             "Strength of preference",
             f"Pairs by the vote of {config.voters} reward models, from the least to the greatest "
-            f"strength, when {config.noise:.0%} of the labels are wrong: share of right labels, and "
+            f"strength, {config.noise:.0%} of the labels wrong: share of right labels, and "
             "accuracy on clean pairs of a reward model trained on that tenth alone; right, how far "
             "the voters differ.",
             "the bottom tenths are wrong labels and train a model below chance; the top tenth is "
@@ -58,7 +58,7 @@ def write_report(
             "MetaRM in rounds",
             "In each round the reward model is retrained with unlabelled answers of the last "
             "policy, then a policy is trained against it; all on answers of the new policy.",
-            "whether the gap of scores on the policy's answers grows with MetaRM, as the paper says",
+            "whether MetaRM widens the gap of scores on the policy's answers, as the paper says",
             columns=3,
         ),
     }
