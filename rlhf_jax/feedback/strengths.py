@@ -34,7 +34,7 @@ def flipped_prefs(strengths: Float[Array, " N"], *, share: float) -> Float[Array
 
     Args:
       share: of all pairs, in [0, 1]; the paper flips 0.1 and 0.2.
-    Reference: Wang et al. 2024, arXiv:2401.06080, Section 2.3.
+    Reference: Wang et al. 2024, arXiv:2401.06080.
     """
     return 1.0 - weakest_pairs(strengths, share=share).astype(strengths.dtype)
 

@@ -30,7 +30,7 @@ def pair_items(
     H = {f(y_w), f(y_l)}; the two answers to a prompt are then told apart like any other two.
 
     Needs: features of pairs.
-    Reference: Wang et al. 2024, arXiv:2401.06080, Section 3.1.2.
+    Reference: Wang et al. 2024, arXiv:2401.06080, items of Eq. 7 to 9.
     """
     chex.assert_equal_shape([chosen_features, rejected_features])
     return jnp.concatenate([chosen_features, rejected_features], axis=-2)
@@ -44,7 +44,7 @@ def difference_items(
     H = {f(y_w) - f(y_l), f(y_l) - f(y_w)}; the two items of a pair have cosine -1.
 
     Needs: features of pairs.
-    Reference: Wang et al. 2024, arXiv:2401.06080, Section 3.1.2.
+    Reference: Wang et al. 2024, arXiv:2401.06080, items of Eq. 7 to 9.
     """
     chex.assert_equal_shape([chosen_features, rejected_features])
     gaps = chosen_features - rejected_features
@@ -63,7 +63,7 @@ def simcse_loss(
     L_i = -log( exp(cos(h_s_i, h_t_i) / tau) / sum_j exp(cos(h_s_i, h_t_j) / tau) ), all items j.
 
     Needs: two views of features.
-    Reference: Gao et al. 2021, arXiv:2104.08821, Eq. 1; on reward models Wang et al. 2024,
+    Reference: Gao et al. 2021, arXiv:2104.08821; on reward models Wang et al. 2024,
       arXiv:2401.06080, Eq. 9.
     """
     check_range("(0, inf)", temperature=temperature)
@@ -87,9 +87,9 @@ def swav_loss(
 ) -> Float[Array, "*B N"]:
     """SwAV: each view predicts the prototype that the other one is assigned to.
 
-    L_i = l(h_t, q_s) + l(h_s, q_t),   l(h, q) = -sum_k q_k log softmax_k(cos(h, c_k) / tau),
+    L_i = l(h_t, q_s) + l(h_s, q_t),   l(h, q) = -sum_k q_k log softmax_k(cos(h, c_k) / tau).
 
-    with balanced codes q (`ops.features.balanced_codes` of the cosines), which get no gradient.
+    q are balanced codes, `ops.features.balanced_codes` of the cosines; they get no gradient.
 
     Args:
       prototypes: [*B, K, d] c, trained with the model.

@@ -81,7 +81,7 @@ def preference_strengths(
     Returns:
       `Strengths`, constants: no gradient.
     Needs: scores of both answers by several reward models.
-    Reference: Wang et al. 2024, arXiv:2401.06080, Eq. 3 and 4.
+    Reference: Wang et al. 2024, arXiv:2401.06080, Eq. 4.
     """
     chex.assert_equal_shape([chosen_scores, rejected_scores])
     gaps = jax.lax.stop_gradient(chosen_scores - rejected_scores)

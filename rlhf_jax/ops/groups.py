@@ -185,7 +185,7 @@ def score_spread(
     It is least where all scores are equal, and has no slope there; 0 with fewer than two answers.
 
     Needs: groups of scores.
-    Reference: Dou et al. 2024 in Wang et al. 2024, arXiv:2401.06080, Eq. 11.
+    Reference: Wang et al. 2024, arXiv:2401.06080, Eq. 11.
     """
     counted = scored_answers(scores, mask)
     scores = jnp.where(counted, scores, 0.0)
