@@ -10,24 +10,21 @@ class Contrast:
     """The contrastive terms.
 
     epochs: of each reward model. dropout: rate of the two views. temperature: of SimCSE and SwAV.
-    simcse, swav, swav_diff: weights of the terms. prototypes, prototypes_diff: of SwAV, on answers
-      and on differences of answers.
+    simcse, swav: weights of the terms. prototypes: of SwAV, on differences of answers.
     """
 
     epochs: int = 20
     dropout: float = 0.05
     temperature: float = 0.1
     simcse: float = 1.0
-    swav: float = 0.1
-    swav_diff: float = 0.5
-    prototypes: int = 50
-    prototypes_diff: int = 20
+    swav: float = 0.5
+    prototypes: int = 20
 
     def __post_init__(self):
-        check_fields(self, "[1, inf)", "epochs", "prototypes", "prototypes_diff")
+        check_fields(self, "[1, inf)", "epochs", "prototypes")
         check_fields(self, "[0, 1)", "dropout")
         check_fields(self, "(0, inf)", "temperature")
-        check_fields(self, "[0, inf)", "simcse", "swav", "swav_diff")
+        check_fields(self, "[0, inf)", "simcse", "swav")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """MetaRM on answers that a policy has shifted: one shift, and three rounds of policy and model."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -33,7 +34,7 @@ MEASURES = ("shifted accuracy", "accuracy", "shifted gap", "J")
 
 
 def make_direct(
-    reward: RewardFn, optimizer: optax.GradientTransformation, weight: Array
+    reward: RewardFn, optimizer: optax.GradientTransformation, weight: float
 ) -> Update[TrainState, MetaBatch]:
     """L - weight J in one step: what a larger spread asks for."""
     objective = reward_model.make_objective(reward)
@@ -54,19 +55,10 @@ def fit_meta(
     pairs: PreferenceBatch,
     answers: Float[Array, "N K d"],
     config: Config,
-    *,
-    eta: Array,
-    direct: Array,
+    make_update: Callable[..., Update[TrainState, MetaBatch]],
 ) -> Params:
-    """A reward model from a fresh start: by MetaRM, or with direct > 0 on L - direct J."""
+    """A reward model from a fresh start, by `make_update(reward, optimizer)`."""
     reward, optimizer = tanh_reward(config.width), adam(config.rate)
-    meta = meta_reward.make_update(reward, optimizer, eta=eta)
-    straight = make_direct(reward, optimizer, direct)
-
-    def update(state: TrainState, batch: MetaBatch) -> tuple[TrainState, dict]:
-        return jax.lax.cond(
-            direct > 0, lambda: straight(state, batch)[0], lambda: meta(state, batch)[0]
-        ), {}
 
     def take(rows: Array, _: Array) -> MetaBatch:
         return MetaBatch(jax.tree.map(lambda x: x[rows], pairs), as_answers(answers[rows]))
@@ -74,7 +66,7 @@ def fit_meta(
     init_key, fit_key = jax.random.split(key)
     state, _ = fit_epochs(
         fit_key,
-        update,
+        make_update(reward, optimizer),
         init_state(reward.init(init_key), optimizer),
         len(answers),
         take,
@@ -129,13 +121,17 @@ def shift_once(key: Key[Array, ""], config: Config) -> Float[Array, "methods 4"]
     test_items = jax.random.normal(keys[3], (config.test_pairs, 2, FEATURES))
     test, shifted = gold_pairs(gold, test_items), cloud(keys[4], config.test_pairs)
 
-    def method(eta: Array, direct: Array) -> Array:
+    def method(make_update: Callable[..., Update[TrainState, MetaBatch]]) -> Array:
         unlabelled = cloud(keys[5], sizes.pairs)
-        params = fit_meta(keys[6], pairs, unlabelled, config, eta=eta, direct=direct)
+        params = fit_meta(keys[6], pairs, unlabelled, config, make_update)
         return measured(params, gold, test, shifted, config)
 
-    settings = jnp.array([[0.0, 0.0], [sizes.eta, 0.0], [0.0, sizes.direct]])
-    return jax.vmap(method)(*settings.T)
+    def ascent(eta: Array) -> Array:
+        return method(partial(meta_reward.make_update, eta=eta))
+
+    both = jax.vmap(ascent)(jnp.array([0.0, sizes.eta]))
+    direct = method(partial(make_direct, weight=sizes.direct))
+    return jnp.concatenate([both, direct[None]])
 
 
 def improved(key: Key[Array, ""], params: Params, config: Config) -> Float[Array, "d"]:
@@ -175,7 +171,8 @@ def rounds(key: Key[Array, ""], eta: Array, config: Config) -> dict[str, Array]:
             return mean + jax.random.normal(key, (count, sizes.answers, FEATURES))
 
         unlabelled = answers(draws[0], mean, sizes.pairs)
-        params = fit_meta(keys[4], pairs, unlabelled, config, eta=eta, direct=jnp.zeros(()))
+        ascent = partial(meta_reward.make_update, eta=eta)
+        params = fit_meta(keys[4], pairs, unlabelled, config, ascent)
         mean = improved(draws[1], params, config)
         seen = answers(draws[2], mean, config.test_pairs)
         numbers = measured(params, gold, test, seen, config)

@@ -1,12 +1,13 @@
 """Voters, the strength of each pair, and reward models trained on repaired labels."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Key
 
 from experiments.secrets_rm.config import Config
 from experiments.secrets_rm.worlds import (
@@ -61,23 +62,28 @@ def make_world(key: Key[Array, ""], config: Config) -> World:
 
 
 def fit(
-    key: Key[Array, ""], pairs: PreferenceBatch, test: PreferenceBatch, config: Config, epochs: int
-) -> tuple[Params, Float[Array, "epochs"]]:
-    """A reward model from a fresh start, and its accuracy on `test` after each pass."""
+    key: Key[Array, ""],
+    pairs: PreferenceBatch,
+    config: Config,
+    *,
+    epochs: int,
+    measure: Callable[[Params], Array] = lambda params: jnp.zeros(()),
+) -> tuple[Params, Array]:
+    """A reward model from a fresh start, and what is measured of it after each pass."""
     reward, optimizer = tanh_reward(config.width), adam(config.rate)
     update = reward_model.make_update(reward, optimizer, loss=soft_margin_bradley_terry_loss)
     init_key, fit_key = jax.random.split(key)
-    state, curve = fit_epochs(
+    state, measured = fit_epochs(
         fit_key,
         update,
         init_state(reward.init(init_key), optimizer),
         len(pairs.chosen.mask),
         lambda rows, _: jax.tree.map(lambda x: x[rows], pairs),
-        lambda state: accuracy(reward, state.params, test),
+        lambda state: measure(state.params),
         epochs=epochs,
         batch=config.batch,
     )
-    return state.params, curve
+    return state.params, measured
 
 
 def with_columns(
@@ -99,7 +105,7 @@ def vote(key: Key[Array, ""], world: World, config: Config) -> Strengths:
     reward, pairs = tanh_reward(config.width), plain(world.pairs)
 
     def voter(key: Array) -> tuple[Array, Array]:
-        params, _ = fit(key, pairs, world.test, config, config.voter_epochs)
+        params, _ = fit(key, pairs, config, epochs=config.voter_epochs)
         return reward.scores(params, pairs.chosen), reward.scores(params, pairs.rejected)
 
     return preference_strengths(*jax.vmap(voter)(jax.random.split(key, config.voters)))
@@ -139,13 +145,16 @@ def one_world(key: Key[Array, ""], config: Config) -> dict[str, Array]:
     order = jnp.argsort(strengths.means)
     tenths = order.reshape(DECILES, -1)
 
+    def right(params: Params) -> Array:
+        return accuracy(tanh_reward(config.width), params, world.test)
+
     def method(*columns: Array) -> Array:
         pairs = with_columns(world.pairs, *columns)
-        return fit(keys[2], pairs, world.test, config, config.epochs)[1]
+        return fit(keys[2], pairs, config, epochs=config.epochs, measure=right)[1]
 
     def decile(rows: Array) -> Array:
         pairs = jax.tree.map(lambda x: x[rows], plain(world.pairs))
-        return fit(keys[3], pairs, world.test, config, config.epochs)[1][-1]
+        return right(fit(keys[3], pairs, config, epochs=config.epochs)[0])
 
     found = jnp.stack([strengths.means, strengths.stds, ~world.wrong])
     by_tenth, chance = found[:, tenths].mean(-1), jax.random.permutation(keys[4], order)

@@ -60,6 +60,24 @@ class Adapter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Repair:
+    """Labels of pairs repaired by the vote of reward models, which are trained first."""
+
+    repair: Literal["none", "margin", "soft", "soft-margin", "flip", "flip-margin", "drop"] = "none"
+    """What is done with pairs that the voters doubt; margin: scores differ by the strength."""
+    voters: int = 4
+    """Reward models that vote, each trained for one pass over the pairs."""
+    repair_share: float = 0.2
+    """Of the pairs, the weakest first, that are flipped or dropped."""
+    repair_smoothing: float = 0.5
+    """Probability that the label of a pair of negative strength is wrong, for soft labels."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "voters")
+        check_fields(self, "[0, 1]", "repair_share", "repair_smoothing")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """The optimizer: AdamW, a short warm-up, then a cosine to a tenth, gradients clipped to 1."""
 

