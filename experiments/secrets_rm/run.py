@@ -12,7 +12,7 @@ from experiments.secrets_rm.meta import METHODS as META
 from experiments.secrets_rm.repairs import DECILES, METHODS, repair_study
 from experiments.secrets_rm.report import write_report
 from rlhf_jax.reports.claims import Claim, Outcome, Table
-from rlhf_jax.reports.intervals import mean_claim
+from rlhf_jax.reports.intervals import mean_claim, mean_interval
 from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
@@ -82,7 +82,7 @@ def repair_claims(repairs: Arrays, size: str) -> list[Claim]:
             baseline=(chance, (final[chance] - plain).mean()),
         ),
         Claim(
-            f"Flip, {size}: share of the worlds in which it gains 0.15",
+            f"Flip, {size}: share of the worlds of this run in which it gains 0.15",
             np.mean(gain >= 0.15),
             ">=",
             0.9,
@@ -156,6 +156,12 @@ def repair_table(config: Config, repairs: Arrays) -> Table:
     )
 
 
+def meta_lead(gold: np.ndarray) -> list[tuple[float, float, float]]:
+    """By round, the mean of MetaRM minus eta = 0 and its interval, from gold [seeds, 2, rounds]."""
+    leads = np.moveaxis(gold[:, 1] - gold[:, 0], -1, 0)
+    return [(float(each.mean()), *mean_interval(each)) for each in leads]
+
+
 def summary(found: Mapping[str, Arrays]) -> dict:
     """Means over worlds."""
     repairs, meta = found["repairs"], found["meta"]
@@ -176,4 +182,5 @@ def summary(found: Mapping[str, Arrays]) -> dict:
         "shift: worlds with a smaller gap by MetaRM": float(np.mean(gap[:, 1] < gap[:, 0])),
         "rounds": meta["rounds"].mean(0).tolist(),
         "rounds, gold": meta["gold"].mean(0).tolist(),
+        "rounds, gold: MetaRM minus eta = 0": meta_lead(meta["gold"]),
     }

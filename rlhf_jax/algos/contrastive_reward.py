@@ -81,7 +81,7 @@ def make_update(
       Pure `update(state, batch) -> (state, metrics)`: those of `reward_model.make_update` with the
       scores of the first view, and "contrast". Pairs of weight 0 are no items, others count once.
     Reference: Wang et al. 2024, arXiv:2401.06080, with Eq. 7 to 9.
-    Departs: the reward loss is the mean over the two views; the paper adds the original.
+    Departs: the views stand for the paper's original and augmented pairs, and the mean is taken.
     """
     check_range("[0, inf)", weight=weight)
 

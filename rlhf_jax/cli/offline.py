@@ -1,6 +1,7 @@
 """Commands on data that is there: sft, preference and reward."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -8,16 +9,26 @@ import numpy as np
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_answers, read_pairs, read_steps
-from rlhf_jax.cli.frame import Opened, Training, make_fit, train_offline
+from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.layout import bucketing, packing
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_loss, pair_accuracy
-from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Padding, Repair, Rows
+from rlhf_jax.cli.options import (
+    Adapter,
+    Contrast,
+    Model,
+    Optimizer,
+    Output,
+    Padding,
+    Repair,
+    Rows,
+    Unlabelled,
+)
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
+from rlhf_jax.cli.reward_terms import with_terms
 from rlhf_jax.cli.rewards import length_file
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
-from rlhf_jax.losses.reward import soft_margin_bradley_terry_loss
 from rlhf_jax.recipes import (
     LanguageLab,
     answer_rows,
@@ -29,7 +40,6 @@ from rlhf_jax.recipes import (
     supervised,
 )
 from rlhf_jax.recipes.buckets import by_length
-from rlhf_jax.recipes.repair import repaired_columns, voted_strengths
 from rlhf_jax.recipes.rows import Records
 
 
@@ -146,6 +156,8 @@ class Reward:
     """What has a score: an answer, or each step of an answer."""
     padding: Padding = field(default=Padding())
     repair: Repair = field(default=Repair())
+    contrast: Contrast = field(default=Contrast())
+    unlabelled: Unlabelled = field(default=Unlabelled())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-4))
     output: Output
@@ -153,8 +165,16 @@ class Reward:
     def __post_init__(self) -> None:
         if self.kind == "process" and self.padding.buckets is not None:
             raise ValueError("--buckets is for --kind outcome; leave it out")
-        if self.repair.repair != "none" and (self.kind == "process" or self.adapter.lora_rank):
-            raise ValueError("--repair is for --kind outcome without --lora-rank; leave it out")
+        terms = {
+            "--repair": self.repair.repair != "none",
+            "--contrast": self.contrast.contrast != "none",
+            "--unlabelled": self.unlabelled.unlabelled is not None,
+        }
+        named = [name for name, used in terms.items() if used]
+        if named and (self.kind == "process" or self.adapter.lora_rank):
+            raise ValueError(f"{named[0]} is for --kind outcome without --lora-rank; leave it out")
+        if named[-2:] == ["--contrast", "--unlabelled"]:
+            raise ValueError("--contrast and --unlabelled are two ways to train: choose one")
 
 
 def reward(command: str, options: Reward) -> None:
@@ -166,18 +186,26 @@ def reward(command: str, options: Reward) -> None:
         if process:
             found = step_training(opened, start, batch_size=size)
         else:
-            found = pair_training(opened, start, options.padding, batch_size=size)
-            if options.repair.repair != "none":
-                found = repaired_training(found, opened, options)
+            layout = bucketing(start.lab, opened.records, options.padding, batch_size=size)
+            found = with_terms(
+                pair_training(opened, start, layout, batch_size=size),
+                opened,
+                layout,
+                options.optimizer,
+                repair=options.repair,
+                contrast=options.contrast,
+                unlabelled=options.unlabelled,
+            )
         return found._replace(files={**found.files, **length_file(options.model)})
 
     train_offline(command, options, read_steps if process else read_pairs, make)
 
 
-def pair_training(opened: Opened, start: Start, padding: Padding, *, batch_size: int) -> Training:
-    """A score for each answer, from pairs."""
+def pair_training(
+    opened: Opened, start: Start, layout: Mapping[str, Any], *, batch_size: int
+) -> Training:
+    """A score for each answer, from pairs. layout: of `bucketing`."""
     lab, records = start.lab, opened.records
-    layout = bucketing(lab, records, padding, batch_size=batch_size)
     return Training(
         lab=lab,
         first=start.params,
@@ -187,30 +215,3 @@ def pair_training(opened: Opened, start: Start, padding: Padding, *, batch_size:
         compare=partial(beside_baselines, lab, records, opened.held, batch_size=batch_size),
         export=start.merge,
     )
-
-
-def repaired_training(training: Training, opened: Opened, options: Reward) -> Training:
-    """The same on labels repaired by a vote: the strengths are computed once in a run."""
-    lab, records, chosen = training.lab, opened.records, options.repair
-    size = options.optimizer.batch_size
-    layout = bucketing(lab, records, options.padding, batch_size=size)
-    one_pass = replace(options.optimizer, steps=None, epochs=1.0)
-
-    def strengths() -> dict[str, np.ndarray]:
-        fit = make_fit(one_pass, total=len(records), quality=lambda params: {})
-        sizes = {"voters": chosen.voters, "batch_size": size}
-        found = voted_strengths(lab, records, opened.base.params, fit, **sizes, **layout)
-        print(f"{np.mean(found < 0):.1%} of the pairs have negative strength")
-        return {"strengths": found}
-
-    def rows(known: Any) -> Any:
-        columns = repaired_columns(
-            known["strengths"],
-            chosen.repair,
-            share=chosen.repair_share,
-            label_smoothing=chosen.repair_smoothing,
-        )
-        return pair_rows(lab, records, batch_size=size, columns=columns, **layout)
-
-    recipe = partial(reward_model, loss=soft_margin_bradley_terry_loss)
-    return training._replace(reference=strengths, rows=rows, recipe=recipe)
