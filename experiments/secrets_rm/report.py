@@ -41,8 +41,8 @@ def write_report(
         "epochs": show_panels(
             curve_panels(repairs["curves"]),
             "Training on repaired labels",
-            "Accuracy on clean pairs after each pass over the noisy ones; the table has two methods "
-            "more. h = 1: all labels of negative strength are turned.",
+            "Accuracy on clean pairs after each pass over the noisy ones; the table has two "
+            "methods more. h = 1: all labels of negative strength are turned.",
             "flip and drop stay flat, the others fall as they learn the wrong labels by heart",
             share_y=True,
         ),
@@ -58,8 +58,8 @@ def write_report(
             "MetaRM in rounds",
             "In each round the reward model is retrained with unlabelled answers of the last "
             "policy, then a policy is trained against it. Numbers with MetaRM minus those with "
-            "eta = 0 in the same world, on answers of the new policy: mean gold score; accuracy and "
-            "mean difference of two scores of the reward model.",
+            "eta = 0 in the same world, on answers of the new policy: mean gold score; accuracy "
+            "and mean difference of two scores of the reward model.",
             "the gap of scores is smaller with MetaRM, gold and accuracy pass those of eta = 0",
             columns=3,
         ),
