@@ -11,8 +11,10 @@ import pytest
 from rlhf_jax.algos import contrastive_reward, reward_model
 from rlhf_jax.algos.contrastive_reward import ContrastiveBatch, ContrastiveParams, whole_reward
 from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.algos.preference import kept_columns
+from rlhf_jax.algos.reward_model import scored_objective
 from rlhf_jax.losses.contrastive import difference_items, pair_items, simcse_loss, swav_loss
-from rlhf_jax.losses.reward import soft_margin_bradley_terry_loss
+from rlhf_jax.losses.reward import margin_bradley_terry_loss, soft_margin_bradley_terry_loss
 from rlhf_jax.models import TransformerConfig, make_reward_model, make_reward_parts
 from rlhf_jax.ops.features import drop_features
 from rlhf_jax.policies.language import language_features, language_reward, language_trajectory
@@ -93,6 +95,19 @@ def test_the_columns_of_the_pairs_reach_the_reward_loss():
     scores = (whole_reward(model).scores(PARAMS, x) for x in (batch.chosen, batch.rejected))
     expected = jnp.mean(loss(*scores, jnp.full(ROWS, 0.7), gaps))
     np.testing.assert_allclose(metrics["loss"].value(), expected, rtol=1e-5)
+
+
+def test_columns_are_zero_where_the_weight_is_and_scores_make_the_objective():
+    weights, gaps = jnp.array([1.0, 0.0, 1.0, 1.0, 1.0, 2.0]), jnp.linspace(1.0, 2.0, ROWS)
+    batch = pairs(weights=weights, columns={"gaps": gaps})
+    np.testing.assert_array_equal(kept_columns(batch)["gaps"], jnp.where(weights > 0, gaps, 0.0))
+    assert kept_columns(pairs()) == {}
+    reward, loss = whole_reward(feature_model(0.0)), margin_bradley_terry_loss
+    scores = [reward.scores(PARAMS, x) for x in (batch.chosen, batch.rejected)]
+    found, _ = scored_objective(*scores, batch, loss=loss)
+    # Means by weight, here written out.
+    expected = jnp.sum(weights * loss(*scores, gaps)) / 6.0
+    np.testing.assert_allclose(found.value(), expected, rtol=1e-6)
 
 
 def test_pairs_of_weight_zero_are_no_items():
