@@ -31,7 +31,7 @@ PAIRS = [
     {"prompt": "grey", "chosen": "blue", "rejected": "red"} if turned else pair
     for pair, turned in zip(CLEAN, TURNED, strict=True)
 ]
-ANSWERS = [{"prompt": p, "answer": a} for p in ("red", "blue") for a in ("green", "grey grey")]
+ANSWERS = [{"prompt": p, "answer": a} for p in ("red", "grey") for a in ("red red", "blue")]
 FIT = Fit(optax.adam(0.1), steps=4)
 SOFT = partial(reward_model, loss=soft_margin_bradley_terry_loss)
 REPAIR = {"share": 0.2, "label_smoothing": 0.3}
@@ -92,10 +92,9 @@ def test_meta_reward_model_reads_answers_by_prompt(stage):
     pairs = pair_rows(LAB, PAIRS, batch_size=2)
     rows = meta_rows(LAB, pairs, ANSWERS, batch_size=2)
     assert rows[0].answers.mask.shape == (2, 2, LAB.answer_length)
-    plain = fitted(stage, "plain", reward_model, pairs)
-    zero, far = (
-        fitted(stage, f"eta {eta}", partial(meta_reward_model, eta=eta), rows) for eta in (0.0, 5.0)
-    )
+    fit = partial(fitted, stage, fit=Fit(optax.sgd(1.0), steps=4))
+    plain = fit("plain", reward_model, pairs)
+    zero, far = (fit(f"eta {x}", partial(meta_reward_model, eta=x), rows) for x in (0.0, 5.0))
     np.testing.assert_array_equal(zero["head"], plain["head"])
     assert not np.allclose(far["head"], plain["head"])
 
@@ -135,6 +134,7 @@ def test_a_transformer_with_a_contrastive_term(stage):
         (LAB._replace(router_losses={"reward": None}), FIT, "mixture of experts"),
     ],
 )
-def test_what_a_contrastive_term_cannot_have_is_named(lab, fit, message):
+def test_what_a_contrastive_term_cannot_have_is_named(stage, lab, fit, message):
+    recipe = partial(contrastive_reward_model, contrast=simcse_loss, weight=1.0)
     with pytest.raises(UserError, match=message):
-        contrastive_reward_model(None, lab, [], FIRST, fit, contrast=simcse_loss, weight=1.0)
+        recipe(stage, lab, pair_rows(LAB, CLEAN, batch_size=4), FIRST, fit)
