@@ -41,8 +41,8 @@ def write_report(
         "epochs": show_panels(
             curve_panels(repairs["curves"]),
             "Training on repaired labels",
-            "Accuracy on clean pairs after each pass over the noisy ones; the table has two "
-            "methods more. h = 1: all labels of negative strength are turned.",
+            "Accuracy on clean pairs after each pass over the noisy ones; the table has "
+            "more methods. h = 1: all labels of negative strength are turned.",
             "flip and drop stay flat, the others fall as they learn the wrong labels by heart",
             share_y=True,
         ),
@@ -128,13 +128,13 @@ def round_panels(meta: Arrays) -> list[Panel]:
     drawn = {"gold score": meta["gold"]} | {
         name: meta["rounds"][..., MEASURES.index(each)] for name, each in measures.items()
     }
-    names = [str(i + 1) for i in range(meta["gold"].shape[-1])]
+    numbers = np.arange(1, meta["gold"].shape[-1] + 1)
     return [
         Panel(
             name,
             "round",
             "MetaRM minus eta = 0",
-            {"MetaRM": band(names, values[:, 1] - values[:, 0], centre="mean", spread="t")},
+            {"MetaRM": band(numbers, values[:, 1] - values[:, 0], centre="mean", spread="t")},
             levels={"eta = 0": 0.0},
         )
         for name, values in drawn.items()
