@@ -1,7 +1,7 @@
 """Gaussian answers with a gold score, labels of which a share is wrong, and the reward model."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -107,10 +107,10 @@ def accuracy(reward: RewardFn, params: Params, pairs: PreferenceBatch) -> Float[
 
 def fit_epochs(
     key: Key[Array, ""],
-    update: Update[TrainState, PreferenceBatch],
+    update: Update[TrainState, Any],
     state: TrainState,
     count: int,
-    take: Callable[[Int[Array, "B"], Key[Array, ""]], Array],
+    take: Callable[[Int[Array, "B"], Key[Array, ""]], Any],
     measure: Callable[[TrainState], Array],
     *,
     epochs: int,

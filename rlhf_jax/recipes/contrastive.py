@@ -62,6 +62,7 @@ def contrastive_reward_model(
         return step(state, ContrastiveBatch(pairs, jax.random.fold_in(key, state.step)))
 
     first = ContrastiveParams(params, centres)
-    axes = ContrastiveParams(lab.axes["reward"], (None, None) if prototypes else None)
+    names: Any = (None, None) if prototypes else None
+    axes = ContrastiveParams(lab.axes["reward"], names)
     state, compiled = start_training(lab, first, axes, fit.optimizer, update)
     return fit_state(stage, compiled, state, rows, fit, lambda state: state.params.reward)

@@ -21,7 +21,7 @@ from rlhf_jax.recipes.offline import Fit, built, on_trunk, pair_scores, step_opt
 from rlhf_jax.recipes.rows import Records, pair_rows
 from rlhf_jax.types import Params
 
-RepairKind = Literal["margin", "soft", "soft-margin", "flip", "flip-margin", "drop"]
+RepairKind = Literal["none", "margin", "soft", "soft-margin", "flip", "flip-margin", "drop"]
 
 
 def voted_strengths(
@@ -65,7 +65,7 @@ def repaired_columns(
     share: float,
     label_smoothing: float,
 ) -> dict[str, np.ndarray]:
-    """ "prefs" and "gaps" of `soft_margin_bradley_terry_loss`, and "weights", [N] each.
+    """Columns "prefs" and "gaps" of `soft_margin_bradley_terry_loss`, and "weights", [N] each.
 
     Args:
       share: of the pairs that are flipped or dropped. label_smoothing: of pairs below 0.

@@ -15,6 +15,7 @@ OPTIONS = {"share": 0.2, "label_smoothing": 0.3}
 @pytest.mark.parametrize(
     ("kind", "prefs", "margin", "weights"),
     [
+        ("none", [1, 1, 1, 1, 1], False, [1] * 5),
         ("margin", [1, 1, 1, 1, 1], True, [1] * 5),
         ("soft", [1, 0.7, 1, 0.7, 1], False, [1] * 5),
         ("soft-margin", [1, 0.7, 1, 0.7, 1], True, [1] * 5),
