@@ -32,7 +32,7 @@ def test_columns_by_kind(kind, prefs, margin, weights):
 
 
 def pairs_file(path, turned):
-    """The good answer is "a"; these rows say "b"."""
+    """The good answer is "a"; these rows say "b". Written to `path`, which is returned."""
     rows = [{"prompt": f"{i}?", "chosen": "a", "rejected": "b"} for i in range(40)]
     for row in rows[turned]:
         row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
@@ -68,6 +68,7 @@ def test_flipped_labels_are_learnt_the_right_way_round(tmp_path, words, capsys):
 
 @pytest.mark.long
 def test_a_contrastive_term_is_trained_and_logged(tmp_path, words):
+    pairs_file(tmp_path / "train.jsonl", slice(0))  # no label is wrong
     more = ("--contrast", "swav", "--contrast-weight", "0.1", "--contrast-items", "differences")
     assert run(*words, *more) == 0
     assert accuracy(tmp_path / "out") == 1.0
@@ -76,6 +77,7 @@ def test_a_contrastive_term_is_trained_and_logged(tmp_path, words):
 
 @pytest.mark.long
 def test_unlabelled_answers_are_read_and_their_spread_is_logged(tmp_path, words):
+    pairs_file(tmp_path / "train.jsonl", slice(0))
     answers = [{"prompt": f"{i}?", "answer": text} for i in range(10) for text in ("a", "b")]
     (tmp_path / "answers.jsonl").write_text("\n".join(map(json.dumps, answers)))
     assert run(*words, "--unlabelled", tmp_path / "answers.jsonl", "--eta", "0.1") == 0
