@@ -147,7 +147,8 @@ class Reward:
 
     --kind outcome scores whole answers, by Bradley-Terry on pairs. --kind process scores each step
     of an answer, by binary cross-entropy on steps with labels. On pairs, two baselines are
-    measured too: length, and n-grams fitted by the same loss.
+    measured too: length, and n-grams fitted by the same loss. --repair mends labels by a vote
+    first, --contrast and --unlabelled train on more than the labels.
     """
 
     model: Model
