@@ -34,6 +34,7 @@ PARTS = {
         "losses.pairwise_gradient",
     ],
     "Reward models and other feedback": ["losses.reward", "losses.feedback"],
+    "Contrastive terms of reward models": ["losses.contrastive", "ops.features"],
     "Links: losses of one margin": ["losses.links"],
     "Advantages of groups": ["ops.groups"],
     "Advantages of turns": ["ops.turns"],

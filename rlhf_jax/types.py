@@ -66,6 +66,19 @@ class RewardFn(NamedTuple):
     scores: Callable[..., Float[Array, "*B"]]
 
 
+class FeatureReward(NamedTuple):
+    """A reward model in two parts, for losses that also read its features.
+
+    init: `key -> params`.
+    features: `(params, trajectory, key) -> [*B, d]`; the key draws a dropout mask, None for none.
+    head: `(params, features [*B, d]) -> [*B]`, the score.
+    """
+
+    init: Callable[..., Params]
+    features: Callable[..., Float[Array, "*B d"]]
+    head: Callable[..., Float[Array, "*B"]]
+
+
 class PreferenceFn(NamedTuple):
     """A pairwise preference model P(y beats y' | x) = sigmoid(logit), logits antisymmetric.
 
@@ -172,6 +185,8 @@ class PreferenceBatch:
       None where the method needs no reference (reward models).
     weights: [*B] float32, non-negative weight of each pair in the mean; None means 1 for each. The
       population form of a loss weights every pair of answers by its probability.
+    columns: further arrays [*B] under the names of the loss's own arguments, e.g. "gaps" and
+      "prefs"; None for none.
     """
 
     chosen: Trajectory
@@ -179,6 +194,7 @@ class PreferenceBatch:
     ref_chosen_logps: Array | None = None
     ref_rejected_logps: Array | None = None
     weights: Array | None = None
+    columns: dict[str, Array] | None = None
 
 
 class TrainState(NamedTuple):

@@ -112,7 +112,7 @@ def make_objective(
             keep_weighted(trajectory_logps(policy, params, each, logps=logps), batch.weights)
             for each in (batch.chosen, batch.rejected)
         )
-        losses = loss(chosen, rejected, *refs)
+        losses = loss(chosen, rejected, *refs, **kept_columns(batch))
         check_losses(losses, batch.chosen.mask.shape[:-1], loss=loss, per="pair")
         rewards = (chosen - refs[0], rejected - refs[1]) if refs else (chosen, rejected)
         diagnostics = {
@@ -152,7 +152,8 @@ def make_update(
         those of a micro-batch.
     Returns:
       Pure `update(state, batch) -> (state, metrics)`; the batch carries its reference log-probs
-      (`attach_reference`). Metrics: "loss", "grad_norm", "rewards/accuracy" (ties count one half),
+      (`attach_reference`) and the columns that the loss reads.
+      Metrics: "loss", "grad_norm", "rewards/accuracy" (ties count one half),
       "rewards/margin" (chosen minus rejected log-ratio, in nats; of log-probs if there is no
       reference), "logps/chosen", "logps/rejected".
       It raises ValueError at trace time if the batch has no reference log-probs, or if the loss
@@ -160,6 +161,13 @@ def make_update(
     """
     objective = make_objective(policy, loss, logps=logps, reference=reference)
     return accumulate(objective, optimizer, parts=parts, penalty=penalty)
+
+
+def kept_columns(batch: PreferenceBatch) -> dict[str, Array]:
+    """The batch's columns by name, 0 where the weight is 0."""
+    return {
+        name: keep_weighted(column, batch.weights) for name, column in (batch.columns or {}).items()
+    }
 
 
 def _reference_logps(batch: PreferenceBatch) -> tuple[Array, Array]:

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 import optax
+from jaxtyping import Array, Float
 
 from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, check_losses
+from rlhf_jax.algos.preference import kept_columns
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.ops.statistics import wins
@@ -17,17 +19,28 @@ def make_objective(
     """The objective of `make_update`: `(params, batch) -> (Mean over the pairs, diagnostics)`."""
 
     def objective(params: Params, batch: PreferenceBatch) -> tuple[Mean, Diagnostics]:
-        chosen = keep_weighted(reward.scores(params, batch.chosen), batch.weights)
-        rejected = keep_weighted(reward.scores(params, batch.rejected), batch.weights)
-        diagnostics = {
-            "scores/accuracy": weighted_mean(wins(chosen, rejected), batch.weights),
-            "scores/margin": weighted_mean(chosen - rejected, batch.weights),
-        }
-        losses = loss(chosen, rejected)
-        check_losses(losses, batch.chosen.mask.shape[:-1], loss=loss, per="pair")
-        return weighted_mean(losses, batch.weights), diagnostics
+        chosen, rejected = (reward.scores(params, x) for x in (batch.chosen, batch.rejected))
+        return scored_objective(chosen, rejected, batch, loss=loss)
 
     return objective
+
+
+def scored_objective(
+    chosen_scores: Float[Array, "*B"],
+    rejected_scores: Float[Array, "*B"],
+    batch: PreferenceBatch,
+    *,
+    loss=bradley_terry_loss,
+) -> tuple[Mean, Diagnostics]:
+    """The objective of `make_update` from the scores of the batch's answers."""
+    chosen, rejected = (keep_weighted(x, batch.weights) for x in (chosen_scores, rejected_scores))
+    diagnostics = {
+        "scores/accuracy": weighted_mean(wins(chosen, rejected), batch.weights),
+        "scores/margin": weighted_mean(chosen - rejected, batch.weights),
+    }
+    losses = loss(chosen, rejected, **kept_columns(batch))
+    check_losses(losses, batch.chosen.mask.shape[:-1], loss=loss, per="pair")
+    return weighted_mean(losses, batch.weights), diagnostics
 
 
 def make_update(
@@ -39,6 +52,9 @@ def make_update(
     penalty: Penalise | None = None,
 ) -> Update[TrainState, PreferenceBatch]:
     """Update on `loss(chosen_scores [*B], rejected_scores [*B]) -> [*B]`, averaged over the pairs.
+
+    Columns of the batch reach the loss under their names: `soft_margin_bradley_terry_loss` reads
+    "prefs" and "gaps".
 
     Args:
       parts, penalty: as in `gradient.accumulate`.

@@ -1,8 +1,9 @@
 """Commands on data that is there: sft, preference and reward."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,8 +14,19 @@ from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.layout import bucketing, packing
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_loss, pair_accuracy
-from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Padding, Rows
+from rlhf_jax.cli.options import (
+    Adapter,
+    Contrast,
+    Model,
+    Optimizer,
+    Output,
+    Padding,
+    Repair,
+    Rows,
+    Unlabelled,
+)
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
+from rlhf_jax.cli.reward_terms import with_terms
 from rlhf_jax.cli.rewards import length_file
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
@@ -137,7 +149,8 @@ class Reward:
     --kind outcome scores whole answers, by Bradley-Terry on pairs; --kind ensemble does so with
     several heads on one trunk. --kind process scores each step of an answer, by binary
     cross-entropy on steps with labels. On pairs, two baselines are measured too: length, and
-    n-grams fitted by the same loss.
+    n-grams fitted by the same loss. --repair mends labels by a vote first, --contrast and
+    --unlabelled train on more than the labels.
     """
 
     model: Model
@@ -147,6 +160,9 @@ class Reward:
     members: int = 5
     """Heads of --kind ensemble."""
     padding: Padding = field(default=Padding())
+    repair: Repair = field(default=Repair())
+    contrast: Contrast = field(default=Contrast())
+    unlabelled: Unlabelled = field(default=Unlabelled())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-4))
     output: Output
@@ -160,31 +176,62 @@ class Reward:
                 "--lora-rank is not for --kind ensemble; train members apart, each from another "
                 "--seed"
             )
+        terms = {
+            "--repair": self.repair.repair != "none",
+            "--contrast": self.contrast.contrast != "none",
+            "--unlabelled": self.unlabelled.unlabelled is not None,
+        }
+        named = [name for name, used in terms.items() if used]
+        if named and (self.kind != "outcome" or self.adapter.lora_rank):
+            raise ValueError(f"{named[0]} is for --kind outcome without --lora-rank; leave it out")
+        if named[-2:] == ["--contrast", "--unlabelled"]:
+            raise ValueError("--contrast and --unlabelled are two ways to train: choose one")
 
 
 def reward(command: str, options: Reward) -> None:
     """Trains, measures held-out accuracy and calibration, and writes the model."""
     size, process = options.optimizer.batch_size, options.kind == "process"
 
+    def start_of(opened: Opened) -> Start:
+        return start_reward(options.adapter, opened.lab, opened.base)
+
     def make(opened: Opened) -> Training:
         if options.kind == "ensemble":
             members = options.members
             found = ensemble_training(opened, options.padding, members=members, batch_size=size)
+        elif process:
+            found = step_training(
+                opened, start_reward(options.adapter, opened.lab, opened.base), batch_size=size
+            )
         else:
-            start = start_reward(options.adapter, opened.lab, opened.base)
-            if process:
-                found = step_training(opened, start, batch_size=size)
-            else:
-                found = pair_training(opened, start, options.padding, batch_size=size)
+            found = terms_training(
+                opened, start_reward(options.adapter, opened.lab, opened.base), options
+            )
         return found._replace(files={**found.files, **length_file(options.model)})
 
     train_offline(command, options, read_steps if process else read_pairs, make)
 
 
-def pair_training(opened: Opened, start: Start, padding: Padding, *, batch_size: int) -> Training:
-    """A score for each answer, from pairs."""
+def terms_training(opened: Opened, start: Start, options: Reward) -> Training:
+    """A score for each answer, from pairs and whatever else the options name."""
+    size = options.optimizer.batch_size
+    layout = bucketing(start.lab, opened.records, options.padding, batch_size=size)
+    return with_terms(
+        pair_training(opened, start, layout, batch_size=size),
+        opened,
+        layout,
+        options.optimizer,
+        repair=options.repair,
+        contrast=options.contrast,
+        unlabelled=options.unlabelled,
+    )
+
+
+def pair_training(
+    opened: Opened, start: Start, layout: Mapping[str, Any], *, batch_size: int
+) -> Training:
+    """A score for each answer, from pairs. layout: of `bucketing`."""
     lab, records = start.lab, opened.records
-    layout = bucketing(lab, records, padding, batch_size=batch_size)
     return Training(
         lab=lab,
         first=start.params,

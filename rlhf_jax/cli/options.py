@@ -60,6 +60,61 @@ class Adapter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Repair:
+    """Labels of pairs repaired by the vote of reward models, which are trained first."""
+
+    repair: Literal["none", "margin", "soft", "soft-margin", "flip", "flip-margin", "drop"] = "none"
+    """What is done with pairs that the voters doubt; margin: scores differ by the strength."""
+    voters: int = 4
+    """Reward models that vote, each trained for one pass over the pairs."""
+    repair_share: float = 0.2
+    """Of the pairs, the weakest first, that are flipped or dropped."""
+    repair_smoothing: float = 0.5
+    """Probability that the label of a pair of negative strength is wrong, for soft labels."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "voters")
+        check_fields(self, "[0, 1]", "repair_share", "repair_smoothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """A contrastive term on two dropout views of an answer's last hidden state."""
+
+    contrast: Literal["none", "simcse", "swav"] = "none"
+    """Each view finds the other one among those of the batch, or predicts its prototype."""
+    contrast_items: Literal["answers", "differences"] = "answers"
+    """What is compared: answers, or differences of the two answers to a prompt."""
+    contrast_weight: float = 1.0
+    """Of the term, beside the loss of pairs."""
+    contrast_temperature: float = 0.1
+    """Of the similarities."""
+    contrast_dropout: float = 0.05
+    """Share of the state that a view lacks."""
+    contrast_prototypes: int = 50
+    """Of swav."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "contrast_weight")
+        check_fields(self, "(0, inf)", "contrast_temperature")
+        check_fields(self, "[0, 1)", "contrast_dropout")
+        check_fields(self, "[1, inf)", "contrast_prototypes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlabelled:
+    """Answers of the policy that the reward model will judge (MetaRM)."""
+
+    unlabelled: Path | None = None
+    """A file of several answers to each prompt, e.g. of rlhf sample --samples 4 --out FILE."""
+    eta: float = 0.1
+    """Step that spreads the scores of these answers before the loss of pairs is taken."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "eta")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optimizer:
     """The optimizer: AdamW, a short warm-up, then a cosine to a tenth, gradients clipped to 1."""
 

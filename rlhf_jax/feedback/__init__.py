@@ -15,5 +15,6 @@ of what a survey of the field names, and the function for it.
 | `populations` | people who differ, and labels that lie |
 | `values` | what a teacher judges by, before any label |
 | `pairs` | labelled trajectories as a `PreferenceBatch` |
+| `strengths` | labels repaired by a vote |
 | `posteriors`, `queries`, `query_batches` | what is believed, and what to ask next |
 """

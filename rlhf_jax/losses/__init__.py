@@ -36,6 +36,10 @@ from rlhf_jax.losses.answer_policy_gradient import luspo_loss as luspo_loss
 from rlhf_jax.losses.answer_policy_gradient import off_policy_mask as off_policy_mask
 from rlhf_jax.losses.answer_policy_gradient import rloo_loss as rloo_loss
 from rlhf_jax.losses.answer_policy_gradient import vespo_loss as vespo_loss
+from rlhf_jax.losses.contrastive import difference_items as difference_items
+from rlhf_jax.losses.contrastive import pair_items as pair_items
+from rlhf_jax.losses.contrastive import simcse_loss as simcse_loss
+from rlhf_jax.losses.contrastive import swav_loss as swav_loss
 from rlhf_jax.losses.expectile import expectile_loss as expectile_loss
 from rlhf_jax.losses.feedback import binary_loss as binary_loss
 from rlhf_jax.losses.feedback import cost_model_loss as cost_model_loss
@@ -91,3 +95,6 @@ from rlhf_jax.losses.reward import regret_preference_loss as regret_preference_l
 from rlhf_jax.losses.reward import segment_regrets as segment_regrets
 from rlhf_jax.losses.reward import smoothed_bradley_terry_loss as smoothed_bradley_terry_loss
 from rlhf_jax.losses.reward import soft_bradley_terry_loss as soft_bradley_terry_loss
+from rlhf_jax.losses.reward import (
+    soft_margin_bradley_terry_loss as soft_margin_bradley_terry_loss,
+)

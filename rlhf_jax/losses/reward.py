@@ -50,8 +50,8 @@ def margin_bradley_terry_loss(
     L = -log sigmoid(s_w - s_l - m).
 
     Args:
-      gaps: [*B] m >= 0, how much better the chosen answer was judged; no gradient. If a pair's
-        label is reversed, negate its margin.
+      gaps: [*B] m, how much better the chosen answer was judged; no gradient. If a pair's label is
+        reversed, negate its margin; below 0 it lets the rejected answer be ahead by -m.
     Needs: scored pairs, strengths of preference.
     Reduces to: `bradley_terry_loss` at gaps = 0.
     Reference: Touvron et al. 2023, arXiv:2307.09288, Eq. 2.
@@ -97,6 +97,32 @@ def soft_bradley_terry_loss(
     """
     chex.assert_equal_shape([first_scores, second_scores, prefs])
     return soft_logistic(first_scores - second_scores, prefs)
+
+
+def soft_margin_bradley_terry_loss(
+    chosen_scores: Float[Array, "*B"],
+    rejected_scores: Float[Array, "*B"],
+    prefs: Float[Array, "*B"],
+    gaps: Float[Array, "*B"],
+) -> Float[Array, "*B"]:
+    """Bradley-Terry reward model with a soft label and a margin.
+
+    L = -q log sigmoid(z) - (1 - q) log sigmoid(-z),   z = s_w - s_l - m; slope sigmoid(z) - q.
+
+    A pair with q = 0 is the pair with its answers swapped and its margin negated, so wrong labels
+    are repaired in q alone; `feedback.strengths` makes q.
+
+    Args:
+      prefs: [*B] q in [0, 1], probability that the label is right; no gradient. Any other number
+        gives NaN.
+      gaps: [*B] m, strength of the preference, any sign; no gradient.
+    Needs: scored pairs, soft labels, strengths of preference.
+    Reduces to: `soft_bradley_terry_loss` at gaps = 0; `margin_bradley_terry_loss` at prefs = 1.
+    Reference: Wang et al. 2024, arXiv:2401.06080, Eq. 5 and 6.
+    Departs: Eq. 6 as printed has the margin outside the sigmoid, where its gradient is 0.
+    """
+    chex.assert_equal_shape([chosen_scores, rejected_scores, prefs, gaps])
+    return soft_logistic(chosen_scores - rejected_scores - jax.lax.stop_gradient(gaps), prefs)
 
 
 def centring_penalty(

@@ -4,7 +4,9 @@ from rlhf_jax.models.config import MoEConfig as MoEConfig
 from rlhf_jax.models.config import RopeScaling as RopeScaling
 from rlhf_jax.models.config import TransformerConfig as TransformerConfig
 from rlhf_jax.models.heads import ScalarModel as ScalarModel
+from rlhf_jax.models.heads import ScalarParts as ScalarParts
 from rlhf_jax.models.heads import make_reward_model as make_reward_model
+from rlhf_jax.models.heads import make_reward_parts as make_reward_parts
 from rlhf_jax.models.heads import make_scalar_model as make_scalar_model
 from rlhf_jax.models.heads import make_value_model as make_value_model
 from rlhf_jax.models.lora import LoRA as LoRA

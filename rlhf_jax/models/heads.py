@@ -38,6 +38,19 @@ class ScalarModel(NamedTuple):
     router_loss: Callable[..., Float[Array, ""]]
 
 
+class ScalarParts(NamedTuple):
+    """The same model cut before its head, for losses that read features.
+
+    init: `key -> params`, those of the scalar model.
+    hidden: `(params, ids, positions, segments) -> [B, L, d]`, what the head reads.
+    head: `(params, hidden [*B, d]) -> [*B]` float32.
+    """
+
+    init: Callable[..., Params]
+    hidden: Callable[..., Float[Array, "B L d"]]
+    head: Callable[..., Float[Array, "*B"]]
+
+
 class Head(nnx.Module):
     """hidden . weight + bias, in float32."""
 
@@ -85,3 +98,20 @@ def make_value_model(config: TransformerConfig, mesh: Mesh | None = None) -> Sca
 def make_reward_model(config: TransformerConfig, mesh: Mesh | None = None) -> ScalarModel:
     """A reward model with head deviation 1 / (d + 1): scores start near 0 but differ."""
     return make_scalar_model(config, head_std=1.0 / (config.d_model + 1), mesh=mesh)
+
+
+def make_reward_parts(config: TransformerConfig, mesh: Mesh | None = None) -> ScalarParts:
+    """`make_reward_model` in two parts, with the same params."""
+
+    def build(key: jax.Array) -> ScalarTransformer:
+        return ScalarTransformer(config, nnx.Rngs(params=key), mesh, 1.0 / (config.d_model + 1))
+
+    init, bind, _ = plain(build)
+
+    def hidden(params, ids, positions, segments):
+        return bind(params).trunk(ids, positions, segments)[0]
+
+    def head(params, hidden):
+        return bind(params).head(hidden)
+
+    return ScalarParts(init, hidden, head)

@@ -23,13 +23,17 @@ steps of an answer).
 
 from rlhf_jax.ops.chunked import chunked_token_logps as chunked_token_logps
 from rlhf_jax.ops.ensembles import MemberScale as MemberScale
+from rlhf_jax.ops.ensembles import Strengths as Strengths
 from rlhf_jax.ops.ensembles import error_correlation as error_correlation
 from rlhf_jax.ops.ensembles import mean_scores as mean_scores
 from rlhf_jax.ops.ensembles import member_scale as member_scale
 from rlhf_jax.ops.ensembles import member_variances as member_variances
+from rlhf_jax.ops.ensembles import preference_strengths as preference_strengths
 from rlhf_jax.ops.ensembles import standardised_scores as standardised_scores
 from rlhf_jax.ops.ensembles import uncertainty_penalised_scores as uncertainty_penalised_scores
 from rlhf_jax.ops.ensembles import worst_case_scores as worst_case_scores
+from rlhf_jax.ops.features import balanced_codes as balanced_codes
+from rlhf_jax.ops.features import drop_features as drop_features
 from rlhf_jax.ops.groups import group_centred_advantages as group_centred_advantages
 from rlhf_jax.ops.groups import group_normalised_advantages as group_normalised_advantages
 from rlhf_jax.ops.groups import informative_groups as informative_groups
@@ -37,6 +41,7 @@ from rlhf_jax.ops.groups import leave_one_out_advantages as leave_one_out_advant
 from rlhf_jax.ops.groups import overlong_penalty as overlong_penalty
 from rlhf_jax.ops.groups import pairwise_advantages as pairwise_advantages
 from rlhf_jax.ops.groups import remax_advantages as remax_advantages
+from rlhf_jax.ops.groups import score_spread as score_spread
 from rlhf_jax.ops.groups import scored_answers as scored_answers
 from rlhf_jax.ops.kl import exact_kl as exact_kl
 from rlhf_jax.ops.kl import forward_kl_surrogate as forward_kl_surrogate

@@ -8,6 +8,7 @@ zero. Nothing here stops gradients: freeze the ensemble during training.
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float
@@ -148,3 +149,30 @@ def mean_off_diagonal(matrix: Float[Array, "N N"]) -> Float[Array, ""]:
     """Mean of the N (N - 1) entries beside the diagonal; NaN for N = 1."""
     size = matrix.shape[0]
     return (jnp.sum(matrix) - jnp.trace(matrix)) / (size * (size - 1))
+
+
+class Strengths(NamedTuple):
+    """means: mu [*B], how far the chosen answer is ahead; stds [*B], how much members differ."""
+
+    means: Float[Array, "*B"]
+    stds: Float[Array, "*B"]
+
+
+def preference_strengths(
+    chosen_scores: Float[Array, "N *B"], rejected_scores: Float[Array, "N *B"]
+) -> Strengths:
+    """Preference strength of a pair, by the vote of an ensemble.
+
+    d_i = R_i(y_w) - R_i(y_l);   mu = (1/N) sum_i d_i,   sd = sqrt( (1/N) sum_i (d_i - mu)^2 ).
+
+    mu < 0 where the members find the label wrong. A constant of one member drops out. Members are
+    trained briefly on the same pairs: those that have memorised a wrong label no longer see it.
+
+    Returns:
+      `Strengths`, constants: no gradient.
+    Needs: scores of both answers by several reward models.
+    Reference: Wang et al. 2024, arXiv:2401.06080, Eq. 4.
+    """
+    chex.assert_equal_shape([chosen_scores, rejected_scores])
+    gaps = jax.lax.stop_gradient(chosen_scores - rejected_scores)
+    return Strengths(jnp.mean(gaps, axis=0), jnp.std(gaps, axis=0))

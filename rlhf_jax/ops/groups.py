@@ -12,6 +12,7 @@ divided by a tiny number. Shapes are checked at trace time.
 """
 
 import chex
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -172,6 +173,26 @@ def informative_groups(
     highest = jnp.max(jnp.where(mask, scores, -jnp.inf), axis=-1)
     lowest = jnp.min(jnp.where(mask, scores, jnp.inf), axis=-1)
     return (jnp.sum(mask, axis=-1) > 1) & (highest != lowest)
+
+
+def score_spread(
+    scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
+) -> Float[Array, "*B"]:
+    """Difference score of MetaRM: how well a reward model tells the answers to a prompt apart.
+
+    J = 2 / G^2 sum_{i < j} sigmoid(|R_i - R_j|),   in [ (G - 1) / (2 G), (G - 1) / G ].
+
+    It is least where all scores are equal, and has no slope there; 0 with fewer than two answers.
+
+    Needs: groups of scores.
+    Reference: Wang et al. 2024, arXiv:2401.06080, Eq. 11.
+    """
+    counted = scored_answers(scores, mask)
+    scores = jnp.where(counted, scores, 0.0)
+    pairs = counted[..., :, None] & counted[..., None, :] & ~jnp.eye(scores.shape[-1], dtype=bool)
+    gaps = jnp.abs(scores[..., :, None] - scores[..., None, :])
+    total = jnp.sum(jnp.where(pairs, jax.nn.sigmoid(gaps), 0.0), axis=(-2, -1))
+    return total / jnp.maximum(jnp.sum(counted, axis=-1, dtype=scores.dtype), 1.0) ** 2
 
 
 def overlong_penalty(

@@ -17,12 +17,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_ids, check_mask, check_range
-from rlhf_jax.models import ScalarModel, Transformer
+from rlhf_jax.models import ScalarModel, ScalarParts, Transformer
 from rlhf_jax.models.cache import KVCache, choose_rows, resize_cache, take_rows
 from rlhf_jax.ops.chunked import chunked_token_logps
+from rlhf_jax.ops.features import drop_features
 from rlhf_jax.ops.masking import true_before
 from rlhf_jax.sharding import batch_ways, constrain
 from rlhf_jax.types import (
+    FeatureReward,
     Params,
     Policy,
     PreferenceFn,
@@ -233,13 +235,22 @@ def language_reward(model: ScalarModel) -> RewardFn:
     """One score per row, [*B]: the scalar at its last real token (segment not 0)."""
 
     def scores(params, trajectory):
-        inputs = trajectory.inputs
-        scalars = _per_token(model.scalars, params, inputs)
-        length = inputs.ids.shape[-1]
-        last = length - 1 - jnp.argmax(inputs.segments[..., ::-1] > 0, axis=-1)
-        return jnp.take_along_axis(scalars, last[..., None], axis=-1)[..., 0]
+        return _at_last(model.scalars, params, trajectory.inputs)
 
     return RewardFn(model.init, scores)
+
+
+def language_features(model: ScalarParts, *, dropout: Scalar) -> FeatureReward:
+    """`language_reward` in two parts: the hidden state of the last real token, and the head.
+
+    A view drops entries of that state with probability `dropout`; the layers below have no dropout.
+    """
+
+    def features(params, trajectory, key):
+        hidden = _at_last(model.hidden, params, trajectory.inputs).astype(jnp.float32)
+        return drop_features(hidden, key, rate=dropout)
+
+    return FeatureReward(model.init, features, model.head)
 
 
 def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
@@ -352,6 +363,15 @@ def _per_token(run: Callable[..., Array], params: Params, inputs: LanguageInputs
     lead = inputs.ids.shape[:-1]
     out = run(params, *_rows(inputs))
     return out.reshape(*lead, *out.shape[1:])
+
+
+def _at_last(run: Callable[..., Array], params: Params, inputs: LanguageInputs) -> Array:
+    """[*B] or [*B, d]: output of `run` at the last real token of each row."""
+    out, length = _per_token(run, params, inputs), inputs.ids.shape[-1]
+    last = length - 1 - jnp.argmax(inputs.segments[..., ::-1] > 0, axis=-1)
+    last, axis = last[..., None], last.ndim
+    last = last.reshape(*last.shape, *[1] * (out.ndim - last.ndim))
+    return jnp.squeeze(jnp.take_along_axis(out, last, axis=axis), axis)
 
 
 def _states_before(run: Callable[..., Array], params: Params, inputs: LanguageInputs) -> Array:

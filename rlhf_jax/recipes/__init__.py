@@ -12,6 +12,8 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 |---|---|
 | supervised fine-tuning | `supervised` |
 | reward model, pairwise preference model | `reward_model`, `preference_model` |
+| the same on labels repaired by a vote | `voted_strengths`, then `repaired_columns` |
+| the same with a contrastive term; by MetaRM | `contrastive_reward_model`; `meta_reward_model` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
@@ -28,6 +30,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 from rlhf_jax.recipes.buckets import length_buckets as length_buckets
 from rlhf_jax.recipes.buckets import padding_shares as padding_shares
 from rlhf_jax.recipes.completions import read_completions as read_completions
+from rlhf_jax.recipes.contrastive import contrastive_reward_model as contrastive_reward_model
 from rlhf_jax.recipes.ensembles import ensemble_reward as ensemble_reward
 from rlhf_jax.recipes.ensembles import first_heads as first_heads
 from rlhf_jax.recipes.ensembles import member_scores as member_scores
@@ -54,6 +57,8 @@ from rlhf_jax.recipes.lab import make_prompts as make_prompts
 from rlhf_jax.recipes.lab import stage_key as stage_key
 from rlhf_jax.recipes.lengths import fitting_records as fitting_records
 from rlhf_jax.recipes.lora import lora_lab as lora_lab
+from rlhf_jax.recipes.meta import meta_reward_model as meta_reward_model
+from rlhf_jax.recipes.meta import meta_rows as meta_rows
 from rlhf_jax.recipes.methods import Penalty as Penalty
 from rlhf_jax.recipes.methods import answer_method as answer_method
 from rlhf_jax.recipes.methods import best_of as best_of
@@ -91,6 +96,8 @@ from rlhf_jax.recipes.pairs import sample_pairs as sample_pairs
 from rlhf_jax.recipes.process import process_model as process_model
 from rlhf_jax.recipes.process import process_reward as process_reward
 from rlhf_jax.recipes.process import step_rows as step_rows
+from rlhf_jax.recipes.repair import repaired_columns as repaired_columns
+from rlhf_jax.recipes.repair import voted_strengths as voted_strengths
 from rlhf_jax.recipes.rewards import Reward as Reward
 from rlhf_jax.recipes.rewards import judged_reward as judged_reward
 from rlhf_jax.recipes.rewards import model_reward as model_reward

@@ -102,6 +102,7 @@ def pair_rows(
     *,
     batch_size: int,
     reference: Mapping[str, np.ndarray] | None = None,
+    columns: Mapping[str, np.ndarray] | None = None,
     buckets: Sequence[Bucket] | None = None,
 ) -> Rows:
     """Batches of pairs, in an order of the lab's seed.
@@ -110,6 +111,7 @@ def pair_rows(
 
     Args:
       reference: log-probs [N] of all pairs by `reference_logps`; None for losses without one.
+      columns: [N] of all pairs, for the loss; "weights" are those of the pairs.
     Raises:
       UserError: a reference of other pairs.
     """
@@ -118,13 +120,17 @@ def pair_rows(
 
     def take(lab: LanguageLab, numbers: Any) -> PreferenceBatch:
         batch = pair_batch(lab, [pairs[int(i)] for i in numbers])
+        if columns is not None:
+            found = {name: jnp.asarray(x[np.asarray(numbers)]) for name, x in columns.items()}
+            batch = replace(batch, weights=found.pop("weights", None), columns=found)
         if reference is None:
             return batch
         refs = {f"ref_{side}_logps": jnp.asarray(x[numbers]) for side, x in reference.items()}
         return replace(batch, **refs)
 
     def take_kept(narrow: LanguageLab, batch: BucketBatch) -> PreferenceBatch:
-        return replace(take(narrow, batch.rows), weights=jnp.asarray(batch.kept, jnp.float32))
+        found, kept = take(narrow, batch.rows), jnp.asarray(batch.kept, jnp.float32)
+        return replace(found, weights=kept if found.weights is None else kept * found.weights)
 
     if buckets is not None:
         return bucket_rows(lab, pairs, buckets, take_kept, batch_size=batch_size)

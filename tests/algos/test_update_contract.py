@@ -21,6 +21,7 @@ from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.games import inpo_loss, nash_md_pg_loss
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
 from rlhf_jax.losses.preference import dpo_loss, ipo_loss
+from rlhf_jax.losses.reward import soft_margin_bradley_terry_loss
 from rlhf_jax.ops.masking import token_mean
 from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_value
 from rlhf_jax.types import PreferenceBatch, Trajectory
@@ -63,6 +64,16 @@ def reward_case():
     pair = random_trajectory(rng), random_trajectory(rng)
     batch = PreferenceBatch(*pair, weights=jnp.ones(ROWS))
     return Case(reward_model.make_update(REWARD, SGD), normal(rng, STATES, ACTIONS), batch)
+
+
+def repaired_reward_case():
+    rng = np.random.default_rng(8)
+    pair = random_trajectory(rng), random_trajectory(rng)
+    prefs = jnp.asarray(rng.uniform(size=ROWS), jnp.float32)
+    columns = {"prefs": prefs, "gaps": normal(rng, ROWS)}
+    batch = PreferenceBatch(*pair, weights=jnp.ones(ROWS), columns=columns)
+    update = reward_model.make_update(REWARD, SGD, loss=soft_margin_bradley_terry_loss)
+    return Case(update, normal(rng, STATES, ACTIONS), batch)
 
 
 def ppo_case(whiten):
@@ -120,6 +131,7 @@ CASES = {
     "dpo": pairwise_case(partial(dpo_loss, beta=0.3)),
     "ipo": pairwise_case(partial(ipo_loss, beta=0.3)),
     "reward_model": reward_case(),
+    "repaired_reward_model": repaired_reward_case(),
     "ppo": ppo_case(whiten=False),
     "ppo_whitened": ppo_case(whiten=True),
     "sft": sft_case(),

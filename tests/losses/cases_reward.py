@@ -18,6 +18,7 @@ from rlhf_jax.losses.reward import (
     segment_regrets,
     smoothed_bradley_terry_loss,
     soft_bradley_terry_loss,
+    soft_margin_bradley_terry_loss,
 )
 
 PAIR = (real(), real())
@@ -33,6 +34,9 @@ CASES = {
     ),
     "soft_bradley_terry": Case(
         soft_bradley_terry_loss, (*PAIR, prob()), (0, 1), extremes=False
+    ),  # p in [0, 1]
+    "soft_margin_bradley_terry": Case(
+        soft_margin_bradley_terry_loss, (*PAIR, prob(), real()), (0, 1), extremes=False
     ),  # p in [0, 1]
     "centring": Case(centring_penalty, PAIR, (0, 1)),
     "rao_kupper": Case(partial(rao_kupper_loss, theta=1.5), TIED, (0, 1)),

@@ -258,6 +258,28 @@ ROWS = {
     "margin Bradley-Terry | m = 0 | Bradley-Terry": Row(
         form.full(0.0)(reward.margin_bradley_terry_loss), bt, PAIR[:2]
     ),
+    "soft label and margin | m = 0 | soft Bradley-Terry": Row(
+        lambda w, v, q: reward.soft_margin_bradley_terry_loss(w, v, q, 0.0 * q),
+        reward.soft_bradley_terry_loss,
+        (*PAIR[:2], form.PREFS),
+    ),
+    "soft label and margin | q = 1 | margin": Row(
+        lambda w, v, m: reward.soft_margin_bradley_terry_loss(w, v, jnp.ones_like(m), m),
+        reward.margin_bradley_terry_loss,
+        PAIR[:3],
+    ),
+    "soft label and margin | q = 0 | margin, swapped and negated": Row(
+        lambda w, v, m: reward.soft_margin_bradley_terry_loss(w, v, jnp.zeros_like(m), m),
+        lambda w, v, m: reward.margin_bradley_terry_loss(v, w, -m),
+        PAIR[:3],
+    ),
+    "soft label and margin | q = 1 - h, m = 0 | smoothed": Row(
+        lambda w, v: reward.soft_margin_bradley_terry_loss(
+            w, v, jnp.full_like(w, 1 - H), jnp.zeros_like(w)
+        ),
+        partial(reward.smoothed_bradley_terry_loss, label_smoothing=H),
+        PAIR[:2],
+    ),
     "Plackett-Luce | K = 2 | Bradley-Terry": Row(
         form.listed(reward.plackett_luce_loss), bt, PAIR[:2]
     ),

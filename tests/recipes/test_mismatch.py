@@ -3,6 +3,7 @@
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +115,7 @@ def test_the_code_of_the_page_runs():
             "exact": [float(x == "green") for x in answers]
         }
 
-    names = {
+    names: dict[str, Any] = {
         "lab": one_word_lab(),
         "task": text_task(PROMPTS, score, objective="gold", heldout=5),
         "sft": words(blue=0.6, red=0.3, green=0.1),
