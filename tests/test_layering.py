@@ -27,6 +27,7 @@ ROOMS = {
     "policies.tabular": {"types", "ops"},
     "policies.linear": {"types", "ops"},
     "policies.language": {"types", "ops", "models", "sharding"},
+    "policies.latent": {"types", "models"},
     "feedback": {"types", "ops"},
     "envs": {"types", "feedback"},
     "exact": {"ops", "envs"},

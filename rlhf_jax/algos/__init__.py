@@ -12,6 +12,7 @@ enumerated and sampled), `planning` and `control` (MDPs).
 |---|---|---|
 | supervised fine-tuning | `sft.make_update` | |
 | reward model | `reward_model.make_update` | 2203.02155 |
+| reward models of users who differ (VPL) | `user_reward.make_update` | 2408.10075 |
 | pairwise preference model | `preference_model.make_update` | 2312.00886 |
 | DPO and every other loss of pairs | `preference.make_update` | docs/losses.md |
 | KTO, APO-zero: losses of labelled answers | `unpaired.make_update` | 2402.01306, 2408.06266 |

@@ -91,3 +91,4 @@ from rlhf_jax.losses.reward import regret_preference_loss as regret_preference_l
 from rlhf_jax.losses.reward import segment_regrets as segment_regrets
 from rlhf_jax.losses.reward import smoothed_bradley_terry_loss as smoothed_bradley_terry_loss
 from rlhf_jax.losses.reward import soft_bradley_terry_loss as soft_bradley_terry_loss
+from rlhf_jax.losses.users import vpl_loss as vpl_loss

@@ -235,11 +235,27 @@ def language_reward(model: ScalarModel) -> RewardFn:
     def scores(params, trajectory):
         inputs = trajectory.inputs
         scalars = _per_token(model.scalars, params, inputs)
-        length = inputs.ids.shape[-1]
-        last = length - 1 - jnp.argmax(inputs.segments[..., ::-1] > 0, axis=-1)
-        return jnp.take_along_axis(scalars, last[..., None], axis=-1)[..., 0]
+        return jnp.take_along_axis(scalars, _last(inputs)[..., None], axis=-1)[..., 0]
 
     return RewardFn(model.init, scores)
+
+
+def language_embedding(model: Transformer) -> Callable[[Params, Trajectory], Array]:
+    """One vector per row: `(params, trajectory) -> [*B, d]` float32, the final hidden state of its
+    last real token. What a frozen model knows of an answer, for heads trained on top."""
+
+    def embedding(params, trajectory):
+        hidden = _per_token(model.hidden, params, trajectory.inputs)
+        last = _last(trajectory.inputs)[..., None, None]
+        return jnp.take_along_axis(hidden, last, axis=-2)[..., 0, :].astype(jnp.float32)
+
+    return embedding
+
+
+def _last(inputs: LanguageInputs) -> Int[Array, "*B"]:
+    """The column of the last real token of each row."""
+    length = inputs.ids.shape[-1]
+    return length - 1 - jnp.argmax(jnp.asarray(inputs.segments)[..., ::-1] > 0, axis=-1)
 
 
 def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
