@@ -1,7 +1,7 @@
 """Losses of reward models for users who differ: one loss per user, over all of its comparisons.
 
 Shared arguments and results:
-  chosen_scores, rejected_scores: [*B, N] s_w and s_l of each comparison of a user, given its latent.
+  chosen_scores, rejected_scores: [*B, N] s_w and s_l of each comparison of a user.
   mask: [*B, N] True where a comparison is real; values under False never matter, NaN included.
 Losses are [*B], unreduced, in nats; 0 for a user without comparisons, which is padding.
 """

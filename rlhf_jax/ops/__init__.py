@@ -25,6 +25,9 @@ from rlhf_jax.ops.chunked import chunked_token_logps as chunked_token_logps
 from rlhf_jax.ops.ensembles import mean_scores as mean_scores
 from rlhf_jax.ops.ensembles import uncertainty_penalised_scores as uncertainty_penalised_scores
 from rlhf_jax.ops.ensembles import worst_case_scores as worst_case_scores
+from rlhf_jax.ops.gaussians import diagonal_normal_kl as diagonal_normal_kl
+from rlhf_jax.ops.gaussians import gaussian_draws as gaussian_draws
+from rlhf_jax.ops.gaussians import standard_normal_kl as standard_normal_kl
 from rlhf_jax.ops.groups import group_centred_advantages as group_centred_advantages
 from rlhf_jax.ops.groups import group_normalised_advantages as group_normalised_advantages
 from rlhf_jax.ops.groups import informative_groups as informative_groups

@@ -3,7 +3,7 @@
 Shared arguments, unless a function says otherwise:
   means, log_variances: [*B, k] m and lv of N(m, diag exp(lv)).
   prior_means, prior_log_variances: [*B, k] m_p and lv_p of the prior.
-Divergences are [*B], in nats, >= 0 up to rounding. Exponents stop at 40, so all of them are finite.
+Divergences are [*B], in nats, >= 0 up to rounding. Exponents stop at 40, so results are finite.
 Shapes are checked at trace time.
 """
 
@@ -53,10 +53,16 @@ def standard_normal_kl(
 def gaussian_draws(
     means: Float[Array, "*B k"], log_variances: Float[Array, "*B k"], noise: Float[Array, "*B k"]
 ) -> Float[Array, "*B k"]:
-    """z = m + exp(lv / 2) noise: draws whose gradient reaches means and log-variances.
+    """Draws from a diagonal Gaussian whose gradient reaches its means and log-variances.
+
+    z = m + exp(lv / 2) e,   e ~ N(0, I).
 
     Args:
-      noise: [*B, k] standard normal.
+      noise: [*B, k] e.
+    Returns:
+      [*B, k].
+    Needs: means, log-variances, noise.
+    Reference: Kingma and Welling 2013, arXiv:1312.6114, Section 2.4.
     """
     chex.assert_equal_shape([means, log_variances, noise])
-    return means + jnp.exp(0.5 * log_variances) * noise
+    return means + jnp.exp(jnp.minimum(0.5 * log_variances, MAX_LOG_RATIO)) * noise
