@@ -1,4 +1,4 @@
-"""The update of variational preference learning: by hand, by its limits, and on a small population."""
+"""The update of variational preference learning: by hand, by its limits, on a small population."""
 
 from dataclasses import replace
 

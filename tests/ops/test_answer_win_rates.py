@@ -154,7 +154,8 @@ def test_win_rates_of_scores_know_no_zero_and_hardly_a_unit():
     close(score_win_rates(scores + 7.0, reference + 7.0), rates)
     larger = score_win_rates(10.0 * scores, 10.0 * reference)
     np.testing.assert_array_equal(np.argsort(larger), np.argsort(scores))
-    assert 0.0 <= float(larger.min()) and float(larger.max()) <= 1.0
+    assert float(larger.min()) >= 0.0
+    assert float(larger.max()) <= 1.0
     assert 0.8 < float(np.ptp(larger) / np.ptp(rates)) < 1.25
     close(1.0 - score_win_rates(-scores, -reference), rates)
 

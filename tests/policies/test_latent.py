@@ -1,4 +1,4 @@
-"""Models with a user's latent: linear in it, one row like many, on a table, features and language."""
+"""Models with a user's latent, on a table, on features and on language; the encoder of users."""
 
 from dataclasses import replace
 from functools import partial
