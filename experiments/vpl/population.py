@@ -1,0 +1,97 @@
+"""Users who want different things, what they are asked and what they answer."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from experiments.vpl.config import Config
+from rlhf_jax.algos.user_reward import UserContext
+from rlhf_jax.feedback.populations import user_values
+from rlhf_jax.feedback.teachers import bt_labels
+from rlhf_jax.types import Trajectory
+
+GROUPS = 4  # rows of utilities; two kinds of users fill two rows each
+TWO, FOUR = (0, 1, 0, 1), (0, 1, 2, 3)  # the kind of user of each row
+
+
+class Asked(NamedTuple):
+    """groups: [U] row of each user. chosen, rejected: [U, N, d] by the user's noisy answer. gaps:
+    [U, N] utility of the chosen item over the rejected one, negative where the answer is noise."""
+
+    groups: Int[Array, " U"]
+    chosen: Float[Array, "U N d"]
+    rejected: Float[Array, "U N d"]
+    gaps: Float[Array, "U N"]
+
+
+Ask = Callable[[Key[Array, ""], int, int], Asked]  # (key, users, comparisons of each)
+
+
+def opposite_users(key: Key[Array, ""], config: Config, *, scale: float = 1.0) -> Array:
+    """[4, d] utilities u, -scale u, u, -scale u, with |u| = 1."""
+    u = unit(jax.random.normal(key, (config.features,)))
+    return jnp.stack([u, -scale * u, u, -scale * u])
+
+
+def random_users(key: Key[Array, ""], config: Config) -> Array:
+    """[4, d] utilities of norm 1 in random directions."""
+    return unit(jax.random.normal(key, (GROUPS, config.features)))
+
+
+def unit(x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
+    """x / |x|."""
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def ask(
+    key: Key[Array, ""], users: int, pairs: int, *, weights: Float[Array, "4 d"], config: Config
+) -> Asked:
+    """Random users about random items, N(0, I)."""
+    group_key, item_key, answer_key = jax.random.split(key, 3)
+    groups = jax.random.randint(group_key, (users,), 0, GROUPS)
+    items = jax.random.normal(item_key, (users, pairs, 2, config.features))
+    return answer(answer_key, groups, items, weights=weights, config=config)
+
+
+def answer(
+    key: Key[Array, ""],
+    groups: Int[Array, " U"],
+    items: Float[Array, "U N 2 d"],
+    *,
+    weights: Float[Array, "4 d"],
+    config: Config,
+) -> Asked:
+    """What users of these groups say about these items."""
+    each = jnp.broadcast_to(groups[:, None], items.shape[:2])
+    values = config.rationality * user_values(items, weights, each)
+    return sorted_pairs(key, groups, items, values)
+
+
+def sorted_pairs(
+    key: Key[Array, ""],
+    groups: Int[Array, " U"],
+    items: Float[Array, "U N 2 d"],
+    values: Float[Array, "U N 2"],
+) -> Asked:
+    """Bradley-Terry answers to pairs with these values, the preferred item first."""
+    labels = bt_labels(key, values, beta=1.0)[..., None]
+    chosen, rejected = (
+        jnp.take_along_axis(items, x[..., None], axis=2)[:, :, 0] for x in (labels, 1 - labels)
+    )
+    won, lost = (jnp.take_along_axis(values, x, axis=2)[..., 0] for x in (labels, 1 - labels))
+    return Asked(groups, chosen, rejected, won - lost)
+
+
+def shown(asked: Asked, size: int, among: int) -> UserContext:
+    """The first `among` comparisons of each user, of which the encoder sees the first `size`."""
+    first = asked.chosen[:, :among], asked.rejected[:, :among]
+    return UserContext(*first, jnp.broadcast_to(jnp.arange(among) < size, first[0].shape[:2]))
+
+
+def items_of(x: Float[Array, "*B d"]) -> Trajectory:
+    """Items as trajectories of one step."""
+    ones = jnp.ones((*x.shape[:-1], 1), bool)
+    return Trajectory(x[..., None, :], ones.astype(jnp.int32), ones)

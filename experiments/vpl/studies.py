@@ -1,0 +1,258 @@
+"""Stages of vpl: two kinds of users, four, the sweep of beta, users of different scales."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from experiments.vpl.config import Config
+from experiments.vpl.learners import (
+    Networks,
+    accuracy,
+    curve,
+    fit_given,
+    fit_vpl,
+    given,
+    identified,
+    networks,
+    unseen,
+)
+from experiments.vpl.population import (
+    FOUR,
+    GROUPS,
+    TWO,
+    answer,
+    ask,
+    opposite_users,
+    random_users,
+    shown,
+)
+from rlhf_jax.algos.user_reward import UserContext, UserParams, posterior_of
+from rlhf_jax.feedback.queries import (
+    mixture_information,
+    mutual_information,
+    random_scores,
+    variance_information,
+)
+from rlhf_jax.ops.games import score_win_rates
+
+RULES = ("random sets", "code's rule", "mixture entropy", "mutual information")
+SCATTER = 200  # users in the picture of the latents
+RANGED, ITEMS, BINS = 40, 500, 10  # users, items and bins of the picture of the scales
+
+
+@partial(jax.jit, static_argnames="config")
+def vpl(config: Config, key: Key[Array, ""], weights: Array, beta: Array):
+    """`fit_vpl` for these users: one program for all stages."""
+    people = partial(ask, weights=weights, config=config)
+    return fit_vpl(config, networks(config, config.features), people, key, beta=beta)
+
+
+@partial(jax.jit, static_argnames="config")
+def known(config: Config, key: Key[Array, ""], weights: Array, codes: Array):
+    """`fit_given` for these users."""
+    people = partial(ask, weights=weights, config=config)
+    return fit_given(config, networks(config, config.features), people, key, codes=codes)
+
+
+@partial(jax.jit, static_argnames="config")
+def measured(
+    config: Config, key: Key[Array, ""], params: UserParams, weights: Array, kinds: Array
+) -> dict[str, Array]:
+    """Accuracy by comparisons shown, identification, and latents of some users."""
+    nets = networks(config, config.features)
+    pairs = config.context + config.test_pairs
+    asked = ask(key, config.test_users, pairs, weights=weights, config=config)
+    by_size, posterior = curve(config, nets, params, asked)
+    of = kinds[asked.groups]
+    return {
+        "vpl": by_size,
+        "identified": identified(posterior.means, of, GROUPS),
+        "latents": posterior.means[:SCATTER],
+        "kinds": of[:SCATTER],
+    }
+
+
+@partial(jax.jit, static_argnames="config")
+def baseline_accuracy(
+    config: Config, key: Key[Array, ""], reward: Array, weights: Array, codes: Array
+) -> Float[Array, ""]:
+    """The same, of a reward whose latents were given; the same users and comparisons."""
+    pairs = config.context + config.test_pairs
+    asked = ask(key, config.test_users, pairs, weights=weights, config=config)
+    nets = networks(config, config.features)
+    return accuracy(nets, reward, unseen(config, asked), codes[asked.groups])
+
+
+def keys_of(config: Config, number: int) -> list[Array]:
+    """Three keys of a population: who there is, training, test."""
+    return list(jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number), 3))
+
+
+def stacked(rows: list[dict]) -> dict[str, np.ndarray]:
+    """Arrays with the seeds first."""
+    return {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
+
+
+def two_users(config: Config) -> dict[str, np.ndarray]:
+    """u and -u: VPL, Bradley-Terry, an oracle, and queries."""
+    return stacked([population(config, seed, opposite_users, TWO) for seed in seeds(config)])
+
+
+def four_users(config: Config) -> dict[str, np.ndarray]:
+    """Four random directions."""
+    return stacked([population(config, seed, random_users, FOUR) for seed in seeds(config)])
+
+
+def seeds(config: Config) -> range:
+    return range(config.num_seeds)
+
+
+def population(config: Config, seed: int, draw, kinds: tuple[int, ...]) -> dict[str, Array]:
+    """One population: three models and what they reach."""
+    who, train, test = keys_of(config, seed)
+    weights, k = draw(who, config), config.latent_dim
+    params, curves = vpl(config, train, weights, jnp.asarray(config.beta))
+    found = measured(config, test, params, weights, jnp.asarray(kinds))
+    codes = {"no latent": jnp.zeros((GROUPS, k)), "oracle": jnp.eye(GROUPS, k)}
+    for name, code in codes.items():
+        reward = known(config, train, weights, code)
+        found[name] = baseline_accuracy(config, test, reward, weights, code)
+    return found | {"training": curves["fit"]} | active(config, test, params, weights)
+
+
+def sweep(config: Config) -> dict[str, np.ndarray]:
+    """[seeds, betas]: accuracy, identification, and the KL of the posterior at the end."""
+    rows = []
+    for seed in range(config.sweep_seeds):
+        who, train, test = keys_of(config, seed)
+        weights = opposite_users(who, config)
+        each = []
+        for beta in config.betas:
+            params, curves = vpl(config, train, weights, jnp.asarray(beta))
+            found = measured(config, test, params, weights, jnp.asarray(TWO))
+            last = {"kl": curves["kl"][-min(50, config.steps) :].mean()}
+            each.append({"vpl": found["vpl"][-1], "identified": found["identified"]} | last)
+        rows.append(stacked(each))
+    return stacked(rows)
+
+
+# ---- Which comparisons to ask for.
+
+
+def active(config: Config, key: Key[Array, ""], params: UserParams, weights: Array) -> dict:
+    """Accuracy after one of the best sets of queries by each rule, [rules, asked]."""
+    found = [served(config, key, params, weights, size) for size in config.asked]
+    return {"active": jnp.stack(found, axis=1)}
+
+
+@partial(jax.jit, static_argnames=("config", "size"))
+def served(
+    config: Config, key: Key[Array, ""], params: UserParams, weights: Array, size: int
+) -> Float[Array, " rules"]:
+    """Each user answers one of the `kept` best sets of `size` queries, the same for everybody."""
+    nets = networks(config, config.features)
+    item_key, rule_key, user_key, test_key = jax.random.split(jax.random.fold_in(key, size), 4)
+    items = jax.random.normal(item_key, (config.sets, size, 2, config.features))
+    test = ask(test_key, config.test_users, config.test_pairs, weights=weights, config=config)
+    scores = set_scores(config, nets, rule_key, params, weights, items)
+    turns = jnp.arange(config.test_users) % config.kept
+
+    def one(scores):
+        best = items[jax.lax.top_k(scores, config.kept)[1]]
+        said = answer(user_key, test.groups, best[turns], weights=weights, config=config)
+        context = shown(said, size, size)
+        means = posterior_of(nets.encoder, params, context).means
+        return accuracy(nets, params.reward, test, means)
+
+    return jnp.stack([one(scores[rule]) for rule in RULES])
+
+
+def set_scores(
+    config: Config,
+    nets: Networks,
+    key: Key[Array, ""],
+    params: UserParams,
+    weights: Array,
+    items: Float[Array, "S n 2 d"],
+) -> dict[str, Float[Array, " S"]]:
+    """Every rule's score of every set, from what the model believes alone."""
+    size = items.shape[1]
+    labels = (jnp.arange(2**size)[:, None] >> jnp.arange(size)) & 1  # [L, n], every answer
+    turned = jnp.where(labels[:, None, :, None, None] == 1, items[:, :, ::-1], items)
+    chosen, rejected = turned[..., 0, :], turned[..., 1, :]  # [L, S, n, d]
+    context = UserContext(chosen, rejected, jnp.ones(chosen.shape[:-1], bool))
+    posterior = posterior_of(nets.encoder, params, context)
+    uniform = jnp.full(len(labels), 1 / len(labels))
+    random_key, earlier_key = jax.random.split(key)
+    # Earlier users, as the model knows them: their posterior means.
+    earlier = ask(earlier_key, config.members, config.context, weights=weights, config=config)
+    members = posterior_of(nets.encoder, params, shown(earlier, config.context, config.context))
+    probs = answer_probs(nets, params, members.means, items, labels)
+    even = jnp.full(config.members, 1 / config.members)
+    return {
+        "random sets": random_scores(random_key, (len(items),)),
+        "code's rule": variance_information(posterior.log_variances),
+        "mixture entropy": mixture_information(*posterior, uniform),
+        "mutual information": mutual_information(probs, even),
+    }
+
+
+def answer_probs(
+    nets: Networks,
+    params: UserParams,
+    latents: Float[Array, "M k"],
+    items: Float[Array, "S n 2 d"],
+    labels: Array,
+) -> Float[Array, "M S L"]:
+    """P(answers to a set) of each member, under the reward given its latent. Label 0: the first
+    item of a pair is preferred."""
+    flat = items.reshape(-1, items.shape[-1])
+    rows = jnp.broadcast_to(flat, (len(latents), *flat.shape))
+    scores = nets.reward.scores(params.reward, given(rows, latents))
+    scores = scores.reshape(len(latents), *items.shape[:3])
+    gaps = scores[..., 0] - scores[..., 1]  # [M, S, n]
+    signed = jnp.where(labels == 1, -gaps[:, :, None], gaps[:, :, None])  # [M, S, L, n]
+    return jnp.exp(jnp.sum(jax.nn.log_sigmoid(signed), axis=-1))
+
+
+# ---- Users of different scales.
+
+
+def scales(config: Config) -> dict[str, np.ndarray]:
+    """The second user's utilities times `scale`: ranges of raw and of win-rate rewards."""
+    rows = []
+    for seed in seeds(config):
+        who, train, test = keys_of(config, seed)
+        weights = opposite_users(who, config, scale=config.scale)
+        params, _ = vpl(config, train, weights, jnp.asarray(config.beta))
+        found = measured(config, test, params, weights, jnp.asarray(TWO))
+        rows.append({"vpl": found["vpl"][-1]} | ranges(config, test, params, weights))
+    return stacked(rows)
+
+
+@partial(jax.jit, static_argnames="config")
+def ranges(
+    config: Config, key: Key[Array, ""], params: UserParams, weights: Array
+) -> dict[str, Array]:
+    """Mean range of rewards over items, for each kind of user [2], and the rewards in the order of
+    the user's utility, in bins [2, bins]; raw, and as win rates over other items."""
+    nets = networks(config, config.features)
+    ask_key, item_key = jax.random.split(key)
+    asked = ask(ask_key, RANGED, config.context, weights=weights, config=config)
+    latents = posterior_of(nets.encoder, params, shown(asked, config.context, config.context)).means
+    items = jax.random.normal(item_key, (2 * ITEMS, config.features))
+    rows = jnp.broadcast_to(items, (RANGED, *items.shape))
+    scores = nets.reward.scores(params.reward, given(rows, latents))
+    raw, others = scores[:, :ITEMS], scores[:, ITEMS:]
+    order = jnp.argsort(items[:ITEMS] @ weights[asked.groups].T, axis=0).T
+    kinds = jax.nn.one_hot(asked.groups % 2, 2)
+    share = kinds / jnp.maximum(kinds.sum(0), 1.0)
+    found = {}
+    for name, rewards in (("raw", raw), ("win rate", score_win_rates(raw, others))):
+        ranked = jnp.take_along_axis(rewards, order, axis=1).reshape(RANGED, BINS, -1).mean(-1)
+        found[f"{name} range"] = share.T @ jnp.ptp(rewards, axis=1)
+        found[f"{name} by utility"] = share.T @ ranked
+    return found
