@@ -10,7 +10,7 @@ from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim, mean_interval
 
 Arrays = Mapping[str, np.ndarray]
-PAPER = {"kind": "paper", "source": "abstract: users' own rewards are recovered, averages are not"}
+PAPER = {"kind": "paper", "source": "a latent recovers each user's reward; Bradley-Terry averages"}
 
 
 def all_claims(config: Config, stages: Mapping[str, Arrays]) -> list[Claim]:

@@ -29,7 +29,7 @@ class Config:
 
     seed: int = 0
     num_seeds: int = 5
-    sweep_seeds: int = 2
+    sweep_seeds: int = 3
     features: int = 4
     rationality: float = 4.0
     context: int = 8
@@ -40,7 +40,7 @@ class Config:
     batch: int = 128
     rate: float = 1e-3
     beta: float = 0.01
-    betas: tuple[float, ...] = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
+    betas: tuple[float, ...] = (0.001, 0.03, 0.3, 1.0, 3.0, 10.0)
     test_users: int = 4000
     test_pairs: int = 4
     sizes: tuple[int, ...] = (1, 2, 4, 8)

@@ -67,8 +67,8 @@ def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
             f"{beta:g}": {name: sweep[name][:, i].mean() for name in ("vpl", "identified", "kl")}
             for i, beta in enumerate(config.betas)
         },
-        "ranges": {name: scaled[f"{name} range"].mean(0) for name in ("raw", "win rate")},
+        "ranges": {name: scaled[f"{name} range"].mean(0).tolist() for name in ("raw", "win rate")},
         "accuracy_of_scaled_users": scaled["vpl"].mean(),
         "active": rules,
-        "goals": {name: grid[name][:, :, -1].mean(0) for name in ("vpl", "no latent")},
+        "goals": {name: grid[name][:, :, -1].mean(0).tolist() for name in ("vpl", "no latent")},
     }

@@ -42,5 +42,7 @@ def vpl_loss(
     check_mask(mask=mask)
     chex.assert_equal_shape([chosen_scores, rejected_scores, mask])
     chex.assert_equal_shape([kl, mask[..., 0]])
-    fits = masked_sum(bradley_terry_loss(chosen_scores, rejected_scores), mask, axis=-1)
+    # Masked before the loss: the gradient of a NaN would be NaN.
+    chosen, rejected = (jnp.where(mask, x, 0.0) for x in (chosen_scores, rejected_scores))
+    fits = masked_sum(bradley_terry_loss(chosen, rejected), mask, axis=-1)
     return jnp.where(jnp.any(mask, axis=-1), fits + beta * kl, 0.0)

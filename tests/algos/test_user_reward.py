@@ -161,7 +161,7 @@ def test_a_weight_that_changes_with_the_step():
     cycles = cosine_cycles(0.4, period=10)
     update = jax.jit(make_update(encoder, reward, SGD, beta=cycles))
     state = init_state(params, SGD)._replace(step=jnp.asarray(12))
-    plain = make_update(encoder, reward, SGD, beta=float(cycles(2)))
+    plain = make_update(encoder, reward, SGD, beta=float(cycles(jnp.asarray(2))))
     np.testing.assert_allclose(
         update(state, batch)[1]["loss"], plain(state, batch)[1]["loss"], rtol=1e-5
     )
