@@ -36,8 +36,8 @@ class Config:
     targets: int = 4
     latent_dim: int = 8
     width: int = 64
-    steps: int = 1200
-    batch: int = 128
+    steps: int = 1000
+    batch: int = 64
     rate: float = 1e-3
     beta: float = 0.01
     betas: tuple[float, ...] = (0.001, 0.03, 0.3, 1.0, 3.0, 10.0)
@@ -85,12 +85,11 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """Two populations and a fifth of the training: every stage."""
+    """Two populations and a quarter of the training: every stage."""
     return Config(
         num_seeds=2,
         sweep_seeds=1,
         steps=250,
-        batch=64,
         betas=(0.01, 10.0),
         test_users=400,
         sets=32,
