@@ -24,6 +24,7 @@ from rlhf_jax.types import (
     Trajectory,
     UserEncoder,
     UserPosterior,
+    ValueFn,
     with_latents,
 )
 
@@ -56,6 +57,22 @@ def latent_policy(policy: Policy, *, latent_dim: int) -> Policy:
         return _each_row(one, inputs.latents)(inputs.latents, inputs.inputs, actions)
 
     return Policy(init, logits, logps)
+
+
+def latent_value(values: ValueFn, *, latent_dim: int) -> ValueFn:
+    """Any state values, with params that are linear in the latent, as those of `latent_policy`.
+
+    With a policy and action values of the same kind, `algos.control.iql` on the rewards of many
+    users is the offline policy of VPL.
+    """
+
+    def of(params, inputs):
+        def one(z, x):
+            return values.values(_params_of(params, z), x)
+
+        return _each_row(one, inputs.latents)(inputs.latents, inputs.inputs)
+
+    return ValueFn(_init(values.init, latent_dim), of)
 
 
 def latent_reward(reward: RewardFn, *, latent_dim: int) -> RewardFn:

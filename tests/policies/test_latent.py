@@ -11,6 +11,7 @@ import pytest
 from random_params import random_params
 
 from rlhf_jax.algos import preference
+from rlhf_jax.algos.control import iql
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.preference import dpo_loss
 from rlhf_jax.models import TransformerConfig, make_transformer
@@ -21,11 +22,12 @@ from rlhf_jax.policies.latent import (
     for_user,
     latent_policy,
     latent_reward,
+    latent_value,
     policy_for_user,
     user_encoder,
 )
 from rlhf_jax.policies.linear import linear_reward
-from rlhf_jax.policies.tabular import tabular_policy, tabular_reward
+from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_value
 from rlhf_jax.types import LatentInputs, PreferenceBatch, Trajectory, with_latents
 
 K, STATES, ACTIONS, ROWS, STEPS = 2, 3, 4, 5, 3
@@ -154,6 +156,45 @@ def test_the_decoder_counts_real_steps_only_and_reads_the_latent():
     assert not np.allclose(
         scores, reward.scores(params, with_latents(replace(given, inputs=x), -LATENTS))
     )
+
+
+def test_values_are_linear_in_the_latent():
+    params = {"base": normal(STATES), "directions": normal(K, STATES)}
+    value = latent_value(tabular_value(STATES), latent_dim=K)
+    found = value.values(params, LatentInputs(TRAJECTORY.inputs, LATENTS))
+    tables = params["base"] + LATENTS @ params["directions"]
+    expected = jnp.take_along_axis(tables, TRAJECTORY.inputs, axis=-1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.long
+def test_one_policy_learns_offline_what_two_users_want():
+    """IQL on relabelled data, the latent among the inputs: rewards +-1 of two actions, by user."""
+    users = jnp.repeat(jnp.array([[1.0], [-1.0]]), 2, axis=0)
+    states, actions = jnp.zeros((4, 1), int), jnp.array([[0], [1], [0], [1]])
+    inputs, ones = LatentInputs(states, users), jnp.ones((4, 1))
+    batch = iql.Transitions(
+        Trajectory(inputs, actions, ones.astype(bool)),
+        inputs,
+        rewards=users * jnp.where(actions == 0, 1.0, -1.0),
+        discounts=0.0 * ones,
+    )
+    policy, value = tabular_policy(1, 2), tabular_value(1)
+    models = (
+        latent_policy(policy, latent_dim=1),
+        latent_value(value, latent_dim=1),
+        latent_policy(policy, latent_dim=1),
+    )
+    optimizer = optax.adam(0.05)
+    update = iql.make_update(*models, optimizer, iql.IQLConfig(target_rate=0.1))
+    state = iql.init_iql(*(each.init(jax.random.key(0)) for each in models), optimizer)
+    state = jax.jit(
+        lambda state: jax.lax.scan(lambda s, _: (update(s, batch)[0], None), state, length=300)[0]
+    )(state)
+    for user, wanted in ((1.0, 0), (-1.0, 1)):
+        alone = policy_for_user(models[0], jnp.array([user]))
+        logits = alone.logits(state.policy.params, jnp.zeros((1, 1), int))
+        assert float(jax.nn.softmax(logits[0, 0])[wanted]) > 0.9
 
 
 # ---- The encoder.
