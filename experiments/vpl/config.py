@@ -36,12 +36,12 @@ class Config:
     targets: int = 4
     latent_dim: int = 8
     width: int = 64
-    steps: int = 1000
-    batch: int = 64
+    steps: int = 400
+    batch: int = 32
     rate: float = 1e-3
     beta: float = 0.01
     betas: tuple[float, ...] = (0.001, 0.03, 0.3, 1.0, 3.0, 10.0)
-    test_users: int = 4000
+    test_users: int = 2000
     test_pairs: int = 4
     sizes: tuple[int, ...] = (1, 2, 4, 8)
     scale: float = 10.0
@@ -85,11 +85,11 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """Two populations and a quarter of the training: every stage."""
+    """Two populations and half of the training: every stage."""
     return Config(
         num_seeds=2,
         sweep_seeds=1,
-        steps=250,
+        steps=200,
         betas=(0.01, 10.0),
         test_users=400,
         sets=32,
