@@ -93,7 +93,11 @@ def query_panel(config: Config, arrays: Arrays, title: str) -> Panel:
 
 def beta_panels(config: Config, arrays: Arrays) -> list[Panel]:
     """What the weight does to service and to the posterior."""
-    shown = {"accuracy": arrays["vpl"], "users identified": arrays["identified"]}
+    shown = {
+        "accuracy": arrays["vpl"],
+        "identified by means": arrays["identified"],
+        "identified by draws": arrays["identified by a draw"],
+    }
     curves = {name: means(config.betas, values) for name, values in shown.items()}
     kl = {"KL to the prior": means(config.betas, arrays["kl"])}
     return [

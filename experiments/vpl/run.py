@@ -14,6 +14,7 @@ from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
+SWEPT = ("vpl", "identified", "identified by a draw", "kl")
 
 
 def run(config: Config, job: Run) -> Outcome:
@@ -64,7 +65,7 @@ def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
         "identified": {name: stages[name]["identified"].mean() for name in ("two", "four")},
         "worst_identified": stages["two"]["identified"].min(),
         "sweep": {
-            f"{beta:g}": {name: sweep[name][:, i].mean() for name in ("vpl", "identified", "kl")}
+            f"{beta:g}": {name: sweep[name][:, i].mean() for name in SWEPT}
             for i, beta in enumerate(config.betas)
         },
         "ranges": {name: scaled[f"{name} range"].mean(0).tolist() for name in ("raw", "win rate")},

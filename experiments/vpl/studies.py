@@ -37,6 +37,7 @@ from rlhf_jax.feedback.queries import (
     variance_information,
 )
 from rlhf_jax.ops.games import score_win_rates
+from rlhf_jax.ops.gaussians import gaussian_draws
 
 RULES = ("random sets", "code's rule", "mixture entropy", "mutual information")
 SCATTER = 200  # users in the picture of the latents
@@ -61,15 +62,19 @@ def known(config: Config, key: Key[Array, ""], weights: Array, codes: Array):
 def measured(
     config: Config, key: Key[Array, ""], params: UserParams, weights: Array, kinds: Array
 ) -> dict[str, Array]:
-    """Accuracy by comparisons shown, identification, and latents of some users."""
+    """Accuracy by comparisons shown, identification (by posterior means and by draws), and latents
+    of some users."""
     nets = networks(config, config.features)
     pairs = config.context + config.test_pairs
     asked = ask(key, config.test_users, pairs, weights=weights, config=config)
     by_size, posterior = curve(config, nets, params, asked)
     of = kinds[asked.groups]
+    noise = jax.random.normal(jax.random.fold_in(key, 1), posterior.means.shape)
+    draws = gaussian_draws(*posterior, noise)
     return {
         "vpl": by_size,
         "identified": identified(posterior.means, of, GROUPS),
+        "identified by a draw": identified(draws, of, GROUPS),
         "latents": posterior.means[:SCATTER],
         "kinds": of[:SCATTER],
     }
@@ -134,7 +139,8 @@ def sweep(config: Config) -> dict[str, np.ndarray]:
             params, curves = vpl(config, train, weights, jnp.asarray(beta))
             found = measured(config, test, params, weights, jnp.asarray(TWO))
             last = {"kl": curves["kl"][-min(50, config.steps) :].mean()}
-            each.append({"vpl": found["vpl"][-1], "identified": found["identified"]} | last)
+            names = ("identified", "identified by a draw")
+            each.append({"vpl": found["vpl"][-1]} | {name: found[name] for name in names} | last)
         rows.append(stacked(each))
     return stacked(rows)
 

@@ -52,12 +52,17 @@ def good() -> dict:
         "vpl": noisy(0.87, 0.94, 0.97, 0.99),
         "no latent": noisy(0.5)[:, 0],
         "identified": noisy(0.99)[:, 0],
+        "identified by a draw": noisy(0.98)[:, 0],
         "active": rules,
     }
     return {
         "two": users,
         "four": users,
-        "sweep": {"vpl": noisy(0.99, 0.5)},
+        "sweep": {
+            "vpl": noisy(0.99, 0.5),
+            "identified": noisy(0.99, 0.6),
+            "identified by a draw": noisy(0.98, 0.5),
+        },
         "scales": {"raw range": noisy(8.0, 60.0), "win rate range": noisy(0.97, 0.99)},
         "grid": {
             "vpl": noisy(0.99, 0.01, 0.0)[..., None],
@@ -80,7 +85,9 @@ def test_everything_holds_where_it_should():
     [
         ("two", {"no latent": noisy(0.7)[:, 0]}, "Bradley-Terry without a latent"),
         ("two", {"vpl": noisy(0.5, 0.5, 0.5, 0.5)}, "accuracy on unseen pairs"),
-        ("two", {"identified": noisy(0.5)[:, 0]}, "identified"),
+        ("two", {"identified": noisy(0.5)[:, 0]}, "identified by posterior means"),
+        ("sweep", {"identified": noisy(0.99, 0.99)}, "identified by posterior means"),
+        ("sweep", {"identified by a draw": noisy(0.99, 0.99)}, "identified by draws"),
         ("two", {"vpl": noisy(0.87, 0.98, 0.97, 0.99)}, "least gain"),
         ("four", {"no latent": noisy(1.0)[:, 0]}, "four random users: lead"),
         ("sweep", {"vpl": noisy(0.99, 0.99)}, "beta 10"),
