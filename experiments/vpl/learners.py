@@ -8,13 +8,13 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from experiments.vpl.config import Config
-from experiments.vpl.population import Ask, Asked, items_of, shown
+from experiments.vpl.population import Ask, Asked, shown
 from rlhf_jax.algos import reward_model, user_reward
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.user_reward import UserBatch, UserParams, init_user_model, posterior_of
 from rlhf_jax.models.mlp import make_mlp
 from rlhf_jax.ops.statistics import wins
-from rlhf_jax.policies.latent import decoded_reward, user_encoder
+from rlhf_jax.policies.latent import decoded_reward, user_encoder, vector_trajectory
 from rlhf_jax.types import (
     Params,
     PreferenceBatch,
@@ -65,7 +65,7 @@ def fit_vpl(
 def user_batch(config: Config, asked: Asked, noise: Float[Array, "U k"]) -> UserBatch:
     """The first comparisons of each user are encoded, and all of them are explained."""
     context = shown(asked, config.context, config.context)
-    pairs = items_of(asked.chosen), items_of(asked.rejected)
+    pairs = vector_trajectory(asked.chosen), vector_trajectory(asked.rejected)
     return UserBatch(context, *pairs, jnp.ones(asked.gaps.shape, bool), noise)
 
 
@@ -90,7 +90,7 @@ def fit_given(
 
 def given(x: Float[Array, "U N d"], latents: Float[Array, "U k"]) -> Trajectory:
     """Items with the latents of the users who are asked about them."""
-    return with_latents(items_of(x), latents)
+    return with_latents(vector_trajectory(x), latents)
 
 
 def accuracy(
@@ -112,11 +112,14 @@ def curve(
 ) -> tuple[Float[Array, " C"], UserPosterior]:
     """Accuracy on unseen comparisons after each of `config.sizes` shown ones, and the last
     posteriors; the latent is the posterior mean."""
-    test, found = unseen(config, asked), []
-    for size in config.sizes:
+    test = unseen(config, asked)
+
+    def one(size):
         posterior = posterior_of(nets.encoder, params, shown(asked, size, config.context))
-        found.append(accuracy(nets, params.reward, test, posterior.means))
-    return jnp.stack(found), posterior
+        return accuracy(nets, params.reward, test, posterior.means), posterior
+
+    found, posteriors = jax.vmap(one)(jnp.asarray(config.sizes))
+    return found, jax.tree.map(lambda x: x[-1], posteriors)
 
 
 def identified(

@@ -11,7 +11,6 @@ from experiments.vpl.config import Config
 from rlhf_jax.algos.user_reward import UserContext
 from rlhf_jax.feedback.populations import user_values
 from rlhf_jax.feedback.teachers import bt_labels
-from rlhf_jax.types import Trajectory
 
 GROUPS = 4  # rows of utilities; two kinds of users fill two rows each
 TWO, FOUR = (0, 1, 0, 1), (0, 1, 2, 3)  # the kind of user of each row
@@ -85,13 +84,7 @@ def sorted_pairs(
     return Asked(groups, chosen, rejected, won - lost)
 
 
-def shown(asked: Asked, size: int, among: int) -> UserContext:
+def shown(asked: Asked, size: int | Int[Array, ""], among: int) -> UserContext:
     """The first `among` comparisons of each user, of which the encoder sees the first `size`."""
     first = asked.chosen[:, :among], asked.rejected[:, :among]
     return UserContext(*first, jnp.broadcast_to(jnp.arange(among) < size, first[0].shape[:2]))
-
-
-def items_of(x: Float[Array, "*B d"]) -> Trajectory:
-    """Items as trajectories of one step."""
-    ones = jnp.ones((*x.shape[:-1], 1), bool)
-    return Trajectory(x[..., None, :], ones.astype(jnp.int32), ones)

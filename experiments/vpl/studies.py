@@ -173,7 +173,7 @@ def served(
         means = posterior_of(nets.encoder, params, context).means
         return accuracy(nets, params.reward, test, means)
 
-    return jnp.stack([one(scores[rule]) for rule in RULES])
+    return jax.vmap(one)(jnp.stack([scores[rule] for rule in RULES]))
 
 
 def set_scores(

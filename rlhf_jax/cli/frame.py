@@ -43,7 +43,7 @@ class Training(NamedTuple):
     first_loss: rows -> what the loss of the first step must be.
     compare: trained params -> more of the summary, see `finish`.
     export: trained params -> params of the model that is written.
-    files: beside the model's own.
+    files: beside the model's own. trained_files: more of them, of the trained params.
     total: rows of an epoch, if they are neither the records nor in buckets.
     """
 
@@ -57,6 +57,7 @@ class Training(NamedTuple):
     compare: Callable[[Params], dict[str, Any]] = lambda params: {}
     export: Callable[[Params], Params] = lambda params: params
     files: Mapping[str, bytes] = MappingProxyType({})
+    trained_files: Callable[[Params], Mapping[str, bytes]] = lambda params: {}
     total: int | None = None
 
 
@@ -101,7 +102,8 @@ def train_offline(
         after = measured(run, "after", lambda: training.quality(work.arrays))
         beside = measured(run, "beside", lambda: training.compare(work.arrays))
         params = training.export(work.arrays)
-        base = base._replace(files={**base.files, **training.files})
+        files = {**base.files, **training.files, **training.trained_files(work.arrays)}
+        base = base._replace(files=files)
         numbers = compared(before, after)
         finish(run, base, params, numbers=numbers, beside=beside, stage=command)
 

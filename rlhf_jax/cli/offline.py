@@ -12,11 +12,12 @@ from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.layout import bucketing, packing
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_loss, pair_accuracy
-from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Padding, Rows
+from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Padding, Rows, Users
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
 from rlhf_jax.cli.rewards import length_file
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
+from rlhf_jax.cli.users import user_training
 from rlhf_jax.recipes import (
     LanguageLab,
     answer_rows,
@@ -134,37 +135,45 @@ class Reward:
     """A reward model: a new head on the model's trunk, exported as a classifier with one label.
 
     --kind outcome scores whole answers, by Bradley-Terry on pairs. --kind process scores each step
-    of an answer, by binary cross-entropy on steps with labels. On pairs, two baselines are
+    of an answer, by binary cross-entropy on steps with labels. --kind users scores answers for the
+    user who asks, by variational preference learning on pairs with a field "user": networks on the
+    model, which is frozen; --batch-size and --epochs count users. On pairs, two baselines are
     measured too: length, and n-grams fitted by the same loss.
     """
 
     model: Model
     rows: Rows
-    kind: Literal["outcome", "process"] = "outcome"
-    """What has a score: an answer, or each step of an answer."""
+    kind: Literal["outcome", "process", "users"] = "outcome"
+    """What has a score: an answer, each step of an answer, or an answer for a user."""
+    users: Users = field(default=Users())
     padding: Padding = field(default=Padding())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-4))
     output: Output
 
     def __post_init__(self) -> None:
-        if self.kind == "process" and self.padding.buckets is not None:
+        if self.kind != "outcome" and self.padding.buckets is not None:
             raise ValueError("--buckets is for --kind outcome; leave it out")
+        if self.kind == "users" and self.adapter.lora_rank:
+            raise ValueError("--kind users leaves the model as it is; leave --lora-rank out")
 
 
 def reward(command: str, options: Reward) -> None:
     """Trains, measures held-out accuracy and calibration, and writes the model."""
-    size, process = options.optimizer.batch_size, options.kind == "process"
+    size = options.optimizer.batch_size
 
     def make(opened: Opened) -> Training:
-        start = start_reward(options.adapter, opened.lab, opened.base)
-        if process:
-            found = step_training(opened, start, batch_size=size)
+        if options.kind == "users":
+            found = user_training(opened, options.users, batch_size=size)
         else:
-            found = pair_training(opened, start, options.padding, batch_size=size)
+            start = start_reward(options.adapter, opened.lab, opened.base)
+            if options.kind == "process":
+                found = step_training(opened, start, batch_size=size)
+            else:
+                found = pair_training(opened, start, options.padding, batch_size=size)
         return found._replace(files={**found.files, **length_file(options.model)})
 
-    train_offline(command, options, read_steps if process else read_pairs, make)
+    train_offline(command, options, read_steps if options.kind == "process" else read_pairs, make)
 
 
 def pair_training(opened: Opened, start: Start, padding: Padding, *, batch_size: int) -> Training:

@@ -110,6 +110,12 @@ def decoded_reward(net: MLP) -> RewardFn:
     return RewardFn(net.init, scores)
 
 
+def vector_trajectory(x: Float[Array, "*B d"]) -> Trajectory:
+    """Answers with one vector each, as `decoded_reward` and `linear_reward` read them: one step."""
+    ones = jnp.ones((*x.shape[:-1], 1), bool)
+    return Trajectory(x[..., None, :], ones.astype(jnp.int32), ones)
+
+
 def user_encoder(num_features: int, latent_dim: int, *, width: int = 64) -> UserEncoder:
     """A network for pairs, the mean over a user's pairs, and a network for the posterior.
 
