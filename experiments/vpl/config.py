@@ -11,7 +11,7 @@ class Config:
 
     seed: of everything. num_seeds: populations, each with models of its own. sweep_seeds: of them
       in the sweep of beta.
-    features: of an item, N(0, I). rationality: of all users, who like u . x.
+    features: of an item, N(0, I), two at least. rationality: of all users, who like u . x.
     context, targets: comparisons of a user that are encoded, and others that are explained too.
     latent_dim, width: k, and hidden units of all layers.
     steps, batch, rate: of Adam, with that many fresh users a step.
@@ -21,9 +21,9 @@ class Config:
     scale: by which the second user's utilities are multiplied where scales differ.
     sets, kept: candidate sets of queries, and how many of the best are asked.
     asked: queries in a set, each at most half of `context`.
-    members: earlier users that stand for the population of latents.
+    members: users of the training that stand for the population of latents.
     side, goal_steps: of the grid, an odd number, and moves allowed to reach a goal.
-    grid_users: users of a grid's policies.
+    grid_users: of the users measured, those with a policy in the grid.
     gamma, temperature: discount and KL weight of planning.
     """
 
@@ -57,7 +57,8 @@ class Config:
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
-        check_fields(self, "[1, inf)", "num_seeds", "sweep_seeds", "features", "context", "targets")
+        check_fields(self, "[1, inf)", "num_seeds", "sweep_seeds", "context", "targets")
+        check_fields(self, "[2, inf)", "features")
         check_fields(self, "[4, inf)", "latent_dim")
         check_fields(self, "[1, inf)", "width", "steps", "batch", "test_pairs", "sizes", "asked")
         check_fields(self, "[40, inf)", "test_users")
@@ -73,6 +74,12 @@ class Config:
             raise ValueError(f"sizes must hold asked and its doubles, got {self.sizes}")
         if self.sweep_seeds > self.num_seeds:
             raise ValueError(f"sweep_seeds must be at most num_seeds, got {self.sweep_seeds}")
+        if self.members > self.steps * self.batch:
+            raise ValueError(
+                f"members must be at most the users of the training, got {self.members}"
+            )
+        if self.grid_users > self.test_users:
+            raise ValueError(f"grid_users must be at most test_users, got {self.grid_users}")
         if self.kept > self.sets:
             raise ValueError(f"kept must be at most sets {self.sets}, got {self.kept}")
         if not self.side % 2:

@@ -8,16 +8,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from experiments.vpl.config import Config
-from experiments.vpl.learners import Networks, fit_given, fit_vpl, given, networks
-from experiments.vpl.population import Asked, shown, sorted_pairs
+from experiments.vpl.learners import first_params, fit_given, fit_vpl, given, networks
+from experiments.vpl.population import GROUPS, Asked, drawn, how_many, shown, sorted_pairs
 from experiments.vpl.studies import keys_of, seeds, stacked
 from rlhf_jax.algos.user_reward import posterior_of
 from rlhf_jax.envs.hazard_grid import grid_successors, slippery_transitions
 from rlhf_jax.envs.tabular_mdp import DiscountedMDP
 from rlhf_jax.exact.discounted_mdp import soft_optimal
 from rlhf_jax.ops.games import score_win_rates
-
-FEATURES = 2  # row and column
+from rlhf_jax.types import Params
 
 
 def goals(side: int) -> tuple[int, int]:
@@ -25,10 +24,11 @@ def goals(side: int) -> tuple[int, int]:
     return 0, side - 1
 
 
-def cell_features(side: int) -> Float[Array, "S 2"]:
-    """Row and column, in [-1, 1]."""
-    cells = np.stack(np.divmod(np.arange(side * side), side), axis=-1)
-    return jnp.asarray(2.0 * cells / (side - 1) - 1.0, jnp.float32)
+def cell_features(config: Config) -> Float[Array, "S d"]:
+    """Row and column, in [-1, 1], and zeros: the networks are those of the items."""
+    places = np.stack(np.divmod(np.arange(config.side**2), config.side), axis=-1)
+    features = 2.0 * places / (config.side - 1) - 1.0
+    return jnp.asarray(np.pad(features, ((0, 0), (0, config.features - 2))), jnp.float32)
 
 
 def utilities(side: int) -> Float[Array, "2 S"]:
@@ -38,48 +38,49 @@ def utilities(side: int) -> Float[Array, "2 S"]:
     return -jnp.asarray(np.stack(away), jnp.float32)
 
 
-def ask_about_cells(key: Key[Array, ""], users: int, pairs: int, *, side: int) -> Asked:
+@partial(jax.jit, static_argnames=("users", "pairs", "config"))
+def ask_about_cells(key: Key[Array, ""], users: int, pairs: int, *, config: Config) -> Asked:
     """Random users of both kinds about random pairs of cells."""
     group_key, cell_key, answer_key = jax.random.split(key, 3)
     groups = jax.random.randint(group_key, (users,), 0, 2)
-    cells = jax.random.randint(cell_key, (users, pairs, 2), 0, side * side)
-    values = utilities(side)[groups[:, None, None], cells]
-    return sorted_pairs(answer_key, groups, cell_features(side)[cells], values)
+    cells = jax.random.randint(cell_key, (users, pairs, 2), 0, config.side**2)
+    values = utilities(config.side)[groups[:, None, None], cells]
+    return sorted_pairs(answer_key, groups, cell_features(config)[cells], values)
 
 
 def grid_users(config: Config) -> dict[str, np.ndarray]:
     """Of each seed: P(its own goal is reached first) by moves, with VPL and without a latent."""
-    return stacked([in_a_grid(config, *keys_of(config, seed)[1:]) for seed in seeds(config)])
+    return stacked([in_a_grid(config, seed) for seed in seeds(config)])
 
 
-@partial(jax.jit, static_argnames="config")
-def in_a_grid(config: Config, train: Key[Array, ""], test: Key[Array, ""]) -> dict[str, Array]:
+def in_a_grid(config: Config, seed: int) -> dict[str, Array]:
     """Both rewards, from the same comparisons; the users' policies and where they lead."""
-    nets = networks(config, FEATURES)
-    people = partial(ask_about_cells, side=config.side)
-    params, _ = fit_vpl(config, nets, people, train, beta=config.beta)
-    codes = jnp.zeros((2, config.latent_dim))
-    plain = fit_given(config, nets, people, train, codes=codes)
-    asked = people(test, config.grid_users, config.context)
-    context = shown(asked, config.context, config.context)
-    latents = posterior_of(nets.encoder, params, context).means
+    _, people, start, noise = keys_of(config, seed)
+    asked = ask_about_cells(people, **how_many(config), config=config)
+    users, first = drawn(noise, asked, config), first_params(config, start)
+    params, _ = fit_vpl(config, first, users, beta=jnp.asarray(config.beta))
+    codes = jnp.zeros((GROUPS, config.latent_dim))
+    plain = fit_given(config, first, users, codes=codes)
+    test = Asked(*(x[: config.grid_users] for x in users.test))
+    context = shown(test, config.context, config.context)
+    latents = posterior_of(networks(config).encoder, params, context).means
     return {
-        "vpl": reached(config, nets, params.reward, latents, asked.groups),
-        "no latent": reached(config, nets, plain, 0.0 * latents, asked.groups),
+        "vpl": reached(config, params.reward, latents, test.groups),
+        "no latent": reached(config, plain, jnp.zeros_like(latents), test.groups),
     }
 
 
+@partial(jax.jit, static_argnames="config")
 def reached(
     config: Config,
-    nets: Networks,
-    reward: Array,
+    reward: Params,
     latents: Float[Array, "U k"],
     groups: Int[Array, " U"],
 ) -> Float[Array, "3 T"]:
     """Mean over users of P(own goal first), P(other goal first) and P(neither yet) by moves."""
-    side = config.side
-    cells = jnp.broadcast_to(cell_features(side), (len(latents), side * side, FEATURES))
-    scores = nets.reward.scores(reward, given(cells, latents))
+    features = cell_features(config)
+    cells = jnp.broadcast_to(features, (len(latents), *features.shape))
+    scores = networks(config).reward.scores(reward, given(cells, latents))
     rewards = score_win_rates(scores, scores)  # over all cells: the same scale for every user
     policies = jax.vmap(partial(plan, config))(rewards)
     found = jax.vmap(partial(hits, config))(policies)  # [U, T, 2]

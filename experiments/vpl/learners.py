@@ -1,5 +1,6 @@
 """VPL and its baselines: the same reward network, from the same comparisons, in as many steps."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from experiments.vpl.config import Config
-from experiments.vpl.population import Ask, Asked, shown
+from experiments.vpl.population import Asked, Drawn, shown
 from rlhf_jax.algos import reward_model, user_reward
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.user_reward import UserBatch, UserParams, init_user_model, posterior_of
@@ -34,31 +35,33 @@ class Networks(NamedTuple):
     reward: RewardFn
 
 
-def networks(config: Config, num_features: int) -> Networks:
+def networks(config: Config) -> Networks:
     """Two hidden layers in the reward; the encoder's are its own."""
     k, width = config.latent_dim, config.width
-    reward = decoded_reward(make_mlp((num_features + k, width, width, 1)))
-    return Networks(user_encoder(num_features, k, width=width), reward)
+    reward = decoded_reward(make_mlp((config.features + k, width, width, 1)))
+    return Networks(user_encoder(config.features, k, width=width), reward)
 
 
+@partial(jax.jit, static_argnames="config")
+def first_params(config: Config, key: Key[Array, ""]) -> UserParams:
+    """Where VPL and its baselines start."""
+    return init_user_model(key, *networks(config))
+
+
+@partial(jax.jit, static_argnames="config")
 def fit_vpl(
-    config: Config, nets: Networks, ask: Ask, key: Key[Array, ""], *, beta: Scalar
+    config: Config, first: UserParams, users: Drawn, *, beta: Scalar
 ) -> tuple[UserParams, dict[str, Array]]:
     """VPL on fresh users at each step. Returns the params and the curves [steps] of the training:
     the KL of the posterior to the prior in nats, and accuracy on the noisy labels."""
     optimizer = optax.adam(config.rate)
-    update = user_reward.make_update(*nets, optimizer, beta=beta)
-    init_key, data_key = jax.random.split(key)
+    update = user_reward.make_update(*networks(config), optimizer, beta=beta)
 
-    def step(state, number):
-        ask_key, noise_key = jax.random.split(jax.random.fold_in(data_key, number))
-        asked = ask(ask_key, config.batch, config.context + config.targets)
-        noise = jax.random.normal(noise_key, (config.batch, config.latent_dim))
-        state, metrics = update(state, user_batch(config, asked, noise))
+    def step(state, given):
+        state, metrics = update(state, user_batch(config, *given))
         return state, {"kl": metrics["users/kl"].value(), "fit": metrics["scores/accuracy"].value()}
 
-    state = init_state(init_user_model(init_key, *nets), optimizer)
-    state, curves = jax.lax.scan(step, state, jnp.arange(config.steps))
+    state, curves = jax.lax.scan(step, init_state(first, optimizer), (users.train, users.noise))
     return state.params, curves
 
 
@@ -69,23 +72,20 @@ def user_batch(config: Config, asked: Asked, noise: Float[Array, "U k"]) -> User
     return UserBatch(context, *pairs, jnp.ones(asked.gaps.shape, bool), noise)
 
 
+@partial(jax.jit, static_argnames="config")
 def fit_given(
-    config: Config, nets: Networks, ask: Ask, key: Key[Array, ""], *, codes: Float[Array, "4 k"]
+    config: Config, first: UserParams, users: Drawn, *, codes: Float[Array, "4 k"]
 ) -> Params:
     """The reward network with the latents given: `codes` of 0 are Bradley-Terry for everybody,
     rows of the identity an oracle that knows who the user is."""
     optimizer = optax.adam(config.rate)
-    update = reward_model.make_update(nets.reward, optimizer)
-    init_key, data_key = jax.random.split(key)
+    update = reward_model.make_update(networks(config).reward, optimizer)
 
-    def step(state, number):
-        key = jax.random.split(jax.random.fold_in(data_key, number))[0]  # VPL's users and items
-        asked = ask(key, config.batch, config.context + config.targets)
+    def step(state, asked):
         pairs = given(asked.chosen, codes[asked.groups]), given(asked.rejected, codes[asked.groups])
         return update(state, PreferenceBatch(*pairs))[0], None
 
-    state = init_state(nets.reward.init(init_key), optimizer)
-    return jax.lax.scan(step, state, jnp.arange(config.steps))[0].params
+    return jax.lax.scan(step, init_state(first.reward, optimizer), users.train)[0].params
 
 
 def given(x: Float[Array, "U N d"], latents: Float[Array, "U k"]) -> Trajectory:

@@ -1,6 +1,6 @@
 """Users who want different things, what they are asked and what they answer."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -26,9 +26,6 @@ class Asked(NamedTuple):
     gaps: Float[Array, "U N"]
 
 
-Ask = Callable[[Key[Array, ""], int, int], Asked]  # (key, users, comparisons of each)
-
-
 def opposite_users(key: Key[Array, ""], config: Config, *, scale: float = 1.0) -> Array:
     """[4, d] utilities u, -scale u, u, -scale u, with |u| = 1."""
     u = unit(jax.random.normal(key, (config.features,)))
@@ -45,6 +42,7 @@ def unit(x: Float[Array, "*B d"]) -> Float[Array, "*B d"]:
     return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
 
+@partial(jax.jit, static_argnames=("users", "pairs", "config"))
 def ask(
     key: Key[Array, ""], users: int, pairs: int, *, weights: Float[Array, "4 d"], config: Config
 ) -> Asked:
@@ -88,3 +86,38 @@ def shown(asked: Asked, size: int | Int[Array, ""], among: int) -> UserContext:
     """The first `among` comparisons of each user, of which the encoder sees the first `size`."""
     first = asked.chosen[:, :among], asked.rejected[:, :among]
     return UserContext(*first, jnp.broadcast_to(jnp.arange(among) < size, first[0].shape[:2]))
+
+
+class Drawn(NamedTuple):
+    """Users of a run. train: [steps, batch, N], fresh ones for each step. noise: [steps, batch, k]
+    of their latents. test, test_noise: [U, N] and [U, k]."""
+
+    train: Asked
+    noise: Float[Array, "S B k"]
+    test: Asked
+    test_noise: Float[Array, "U k"]
+
+
+def drawn(key: Key[Array, ""], asked: Asked, config: Config) -> Drawn:
+    """The users asked, split into those of the steps and `test_users`.
+
+    All are drawn before the training: a program that also draws takes far longer to compile.
+    """
+    size = config.steps * config.batch
+    noise = jax.random.normal(key, (size + config.test_users, config.latent_dim))
+
+    def steps(x):
+        return x[:size].reshape(config.steps, config.batch, *x.shape[1:])
+
+    trained = Asked(*(steps(x) for x in asked))
+    pairs = config.context + config.targets
+    train = Asked(trained.groups, *(x[:, :, :pairs] for x in trained[1:]))
+    pairs = config.context + config.test_pairs
+    test = Asked(asked.groups[size:], *(x[size:, :pairs] for x in asked[1:]))
+    return Drawn(train, steps(noise), test, noise[size:])
+
+
+def how_many(config: Config) -> dict[str, int]:
+    """Users of a run, and comparisons of each."""
+    users = config.steps * config.batch + config.test_users
+    return {"users": users, "pairs": config.context + max(config.targets, config.test_pairs)}

@@ -5,13 +5,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from experiments.vpl.config import Config
 from experiments.vpl.learners import (
     Networks,
     accuracy,
     curve,
+    first_params,
     fit_given,
     fit_vpl,
     given,
@@ -23,8 +24,12 @@ from experiments.vpl.population import (
     FOUR,
     GROUPS,
     TWO,
+    Asked,
+    Drawn,
     answer,
     ask,
+    drawn,
+    how_many,
     opposite_users,
     random_users,
     shown,
@@ -38,6 +43,7 @@ from rlhf_jax.feedback.queries import (
 )
 from rlhf_jax.ops.games import score_win_rates
 from rlhf_jax.ops.gaussians import gaussian_draws
+from rlhf_jax.types import Params
 
 RULES = ("random sets", "code's rule", "mixture entropy", "mutual information")
 SCATTER = 200  # users in the picture of the latents
@@ -45,36 +51,19 @@ RANGED, ITEMS, BINS = 40, 500, 10  # users, items and bins of the picture of the
 
 
 @partial(jax.jit, static_argnames="config")
-def vpl(config: Config, key: Key[Array, ""], weights: Array, beta: Array):
-    """`fit_vpl` for these users: one program for all stages."""
-    people = partial(ask, weights=weights, config=config)
-    return fit_vpl(config, networks(config, config.features), people, key, beta=beta)
-
-
-@partial(jax.jit, static_argnames="config")
-def known(config: Config, key: Key[Array, ""], weights: Array, codes: Array):
-    """`fit_given` for these users."""
-    people = partial(ask, weights=weights, config=config)
-    return fit_given(config, networks(config, config.features), people, key, codes=codes)
-
-
-@partial(jax.jit, static_argnames="config")
 def measured(
-    config: Config, key: Key[Array, ""], params: UserParams, weights: Array, kinds: Array
+    config: Config, params: UserParams, users: Drawn, kinds: Int[Array, " 4"]
 ) -> dict[str, Array]:
     """Accuracy by comparisons shown, identification (by posterior means and by draws), and latents
     of some users."""
-    nets = networks(config, config.features)
-    pairs = config.context + config.test_pairs
-    asked = ask(key, config.test_users, pairs, weights=weights, config=config)
-    by_size, posterior = curve(config, nets, params, asked)
-    of = kinds[asked.groups]
-    noise = jax.random.normal(jax.random.fold_in(key, 1), posterior.means.shape)
-    draws = gaussian_draws(*posterior, noise)
+    by_size, posterior = curve(config, networks(config), params, users.test)
+    of = kinds[users.test.groups]
     return {
         "vpl": by_size,
         "identified": identified(posterior.means, of, GROUPS),
-        "identified by a draw": identified(draws, of, GROUPS),
+        "identified by a draw": identified(
+            gaussian_draws(*posterior, users.test_noise), of, GROUPS
+        ),
         "latents": posterior.means[:SCATTER],
         "kinds": of[:SCATTER],
     }
@@ -82,18 +71,23 @@ def measured(
 
 @partial(jax.jit, static_argnames="config")
 def baseline_accuracy(
-    config: Config, key: Key[Array, ""], reward: Array, weights: Array, codes: Array
+    config: Config, reward: Params, users: Drawn, codes: Float[Array, "4 k"]
 ) -> Float[Array, ""]:
     """The same, of a reward whose latents were given; the same users and comparisons."""
-    pairs = config.context + config.test_pairs
-    asked = ask(key, config.test_users, pairs, weights=weights, config=config)
-    nets = networks(config, config.features)
-    return accuracy(nets, reward, unseen(config, asked), codes[asked.groups])
+    test = unseen(config, users.test)
+    return accuracy(networks(config), reward, test, codes[test.groups])
 
 
 def keys_of(config: Config, number: int) -> list[Array]:
-    """Three keys of a population: who there is, training, test."""
-    return list(jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number), 3))
+    """Four keys of a population: who there is, its users, the networks, the rest."""
+    return list(jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number), 4))
+
+
+def users_of(config: Config, key: Key[Array, ""], weights: Float[Array, "4 d"]) -> Drawn:
+    """All users of a population, from the key of its users."""
+    ask_key, noise_key = jax.random.split(key)
+    asked = ask(ask_key, **how_many(config), weights=weights, config=config)
+    return drawn(noise_key, asked, config)
 
 
 def stacked(rows: list[dict]) -> dict[str, np.ndarray]:
@@ -117,27 +111,28 @@ def seeds(config: Config) -> range:
 
 def population(config: Config, seed: int, draw, kinds: tuple[int, ...]) -> dict[str, Array]:
     """One population: three models and what they reach."""
-    who, train, test = keys_of(config, seed)
+    who, people, start, rest = keys_of(config, seed)
     weights, k = draw(who, config), config.latent_dim
-    params, curves = vpl(config, train, weights, jnp.asarray(config.beta))
-    found = measured(config, test, params, weights, jnp.asarray(kinds))
+    users, first = users_of(config, people, weights), first_params(config, start)
+    params, curves = fit_vpl(config, first, users, beta=jnp.asarray(config.beta))
+    found = measured(config, params, users, jnp.asarray(kinds))
     codes = {"no latent": jnp.zeros((GROUPS, k)), "oracle": jnp.eye(GROUPS, k)}
     for name, code in codes.items():
-        reward = known(config, train, weights, code)
-        found[name] = baseline_accuracy(config, test, reward, weights, code)
-    return found | {"training": curves["fit"]} | active(config, test, params, weights)
+        reward = fit_given(config, first, users, codes=code)
+        found[name] = baseline_accuracy(config, reward, users, code)
+    return found | {"training": curves["fit"]} | active(config, rest, params, users, weights)
 
 
 def sweep(config: Config) -> dict[str, np.ndarray]:
     """[seeds, betas]: accuracy, identification, and the KL of the posterior at the end."""
     rows = []
     for seed in range(config.sweep_seeds):
-        who, train, test = keys_of(config, seed)
-        weights = opposite_users(who, config)
-        each = []
+        who, people, start, _ = keys_of(config, seed)
+        users = users_of(config, people, opposite_users(who, config))
+        first, each = first_params(config, start), []
         for beta in config.betas:
-            params, curves = vpl(config, train, weights, jnp.asarray(beta))
-            found = measured(config, test, params, weights, jnp.asarray(TWO))
+            params, curves = fit_vpl(config, first, users, beta=jnp.asarray(beta))
+            found = measured(config, params, users, jnp.asarray(TWO))
             last = {"kl": curves["kl"][-min(50, config.steps) :].mean()}
             names = ("identified", "identified by a draw")
             each.append({"vpl": found["vpl"][-1]} | {name: found[name] for name in names} | last)
@@ -148,27 +143,40 @@ def sweep(config: Config) -> dict[str, np.ndarray]:
 # ---- Which comparisons to ask for.
 
 
-def active(config: Config, key: Key[Array, ""], params: UserParams, weights: Array) -> dict:
+def active(
+    config: Config,
+    key: Key[Array, ""],
+    params: UserParams,
+    users: Drawn,
+    weights: Float[Array, "4 d"],
+) -> dict[str, Array]:
     """Accuracy after one of the best sets of queries by each rule, [rules, asked]."""
-    found = [served(config, key, params, weights, size) for size in config.asked]
+    item_key, rule_key, user_key = jax.random.split(key, 3)
+    items = jax.random.normal(item_key, (config.sets, max(config.asked), 2, config.features))
+    found = [
+        served(config, (rule_key, user_key), params, users, weights, items[:, :size])
+        for size in config.asked
+    ]
     return {"active": jnp.stack(found, axis=1)}
 
 
-@partial(jax.jit, static_argnames=("config", "size"))
+@partial(jax.jit, static_argnames="config")
 def served(
-    config: Config, key: Key[Array, ""], params: UserParams, weights: Array, size: int
+    config: Config,
+    keys: tuple[Key[Array, ""], Key[Array, ""]],
+    params: UserParams,
+    users: Drawn,
+    weights: Float[Array, "4 d"],
+    items: Float[Array, "S n 2 d"],
 ) -> Float[Array, " rules"]:
-    """Each user answers one of the `kept` best sets of `size` queries, the same for everybody."""
-    nets = networks(config, config.features)
-    item_key, rule_key, user_key, test_key = jax.random.split(jax.random.fold_in(key, size), 4)
-    items = jax.random.normal(item_key, (config.sets, size, 2, config.features))
-    test = ask(test_key, config.test_users, config.test_pairs, weights=weights, config=config)
-    scores = set_scores(config, nets, rule_key, params, weights, items)
+    """Each user answers one of the `kept` best sets of queries, the same ones for everybody."""
+    nets, size, test = networks(config), items.shape[1], unseen(config, users.test)
+    scores = set_scores(config, nets, keys[0], params, users, items)
     turns = jnp.arange(config.test_users) % config.kept
 
     def one(scores):
         best = items[jax.lax.top_k(scores, config.kept)[1]]
-        said = answer(user_key, test.groups, best[turns], weights=weights, config=config)
+        said = answer(keys[1], test.groups, best[turns], weights=weights, config=config)
         context = shown(said, size, size)
         means = posterior_of(nets.encoder, params, context).means
         return accuracy(nets, params.reward, test, means)
@@ -181,7 +189,7 @@ def set_scores(
     nets: Networks,
     key: Key[Array, ""],
     params: UserParams,
-    weights: Array,
+    users: Drawn,
     items: Float[Array, "S n 2 d"],
 ) -> dict[str, Float[Array, " S"]]:
     """Every rule's score of every set, from what the model believes alone."""
@@ -192,14 +200,13 @@ def set_scores(
     context = UserContext(chosen, rejected, jnp.ones(chosen.shape[:-1], bool))
     posterior = posterior_of(nets.encoder, params, context)
     uniform = jnp.full(len(labels), 1 / len(labels))
-    random_key, earlier_key = jax.random.split(key)
-    # Earlier users, as the model knows them: their posterior means.
-    earlier = ask(earlier_key, config.members, config.context, weights=weights, config=config)
+    # Users of the training, as the model knows them: their posterior means.
+    earlier = Asked(*(x.reshape(-1, *x.shape[2:])[: config.members] for x in users.train))
     members = posterior_of(nets.encoder, params, shown(earlier, config.context, config.context))
     probs = answer_probs(nets, params, members.means, items, labels)
     even = jnp.full(config.members, 1 / config.members)
     return {
-        "random sets": random_scores(random_key, (len(items),)),
+        "random sets": random_scores(key, (len(items),)),
         "code's rule": variance_information(posterior.log_variances),
         "mixture entropy": mixture_information(*posterior, uniform),
         "mutual information": mutual_information(probs, even),
@@ -231,25 +238,29 @@ def scales(config: Config) -> dict[str, np.ndarray]:
     """The second user's utilities times `scale`: ranges of raw and of win-rate rewards."""
     rows = []
     for seed in seeds(config):
-        who, train, test = keys_of(config, seed)
+        who, people, start, rest = keys_of(config, seed)
         weights = opposite_users(who, config, scale=config.scale)
-        params, _ = vpl(config, train, weights, jnp.asarray(config.beta))
-        found = measured(config, test, params, weights, jnp.asarray(TWO))
-        rows.append({"vpl": found["vpl"][-1]} | ranges(config, test, params, weights))
+        users, first = users_of(config, people, weights), first_params(config, start)
+        params, _ = fit_vpl(config, first, users, beta=jnp.asarray(config.beta))
+        found = measured(config, params, users, jnp.asarray(TWO))
+        rows.append({"vpl": found["vpl"][-1]} | ranges(config, rest, params, users, weights))
     return stacked(rows)
 
 
 @partial(jax.jit, static_argnames="config")
 def ranges(
-    config: Config, key: Key[Array, ""], params: UserParams, weights: Array
+    config: Config,
+    key: Key[Array, ""],
+    params: UserParams,
+    users: Drawn,
+    weights: Float[Array, "4 d"],
 ) -> dict[str, Array]:
     """Mean range of rewards over items, for each kind of user [2], and the rewards in the order of
     the user's utility, in bins [2, bins]; raw, and as win rates over other items."""
-    nets = networks(config, config.features)
-    ask_key, item_key = jax.random.split(key)
-    asked = ask(ask_key, RANGED, config.context, weights=weights, config=config)
+    nets = networks(config)
+    asked = Asked(*(x[:RANGED] for x in users.test))
     latents = posterior_of(nets.encoder, params, shown(asked, config.context, config.context)).means
-    items = jax.random.normal(item_key, (2 * ITEMS, config.features))
+    items = jax.random.normal(key, (2 * ITEMS, config.features))
     rows = jnp.broadcast_to(items, (RANGED, *items.shape))
     scores = nets.reward.scores(params.reward, given(rows, latents))
     raw, others = scores[:, :ITEMS], scores[:, ITEMS:]

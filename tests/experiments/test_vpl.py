@@ -165,7 +165,7 @@ def test_identification_by_the_nearest_centre():
 
 
 def test_probabilities_of_answers_to_a_set_sum_to_one():
-    nets = studies.networks(TOY, TOY.features)
+    nets = studies.networks(TOY)
     params = studies.UserParams(None, nets.reward.init(jax.random.key(0)))
     latents, items = (
         jnp.ones((3, TOY.latent_dim)),
