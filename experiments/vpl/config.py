@@ -28,7 +28,7 @@ class Config:
     """
 
     seed: int = 0
-    num_seeds: int = 5
+    num_seeds: int = 10
     sweep_seeds: int = 3
     features: int = 4
     rationality: float = 4.0
@@ -36,7 +36,7 @@ class Config:
     targets: int = 4
     latent_dim: int = 8
     width: int = 64
-    steps: int = 400
+    steps: int = 1000
     batch: int = 32
     rate: float = 1e-3
     beta: float = 0.01
@@ -92,7 +92,7 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """Two populations and half of the training: every stage."""
+    """Two populations and a fifth of the training: every stage."""
     return Config(
         num_seeds=2,
         sweep_seeds=1,

@@ -230,8 +230,11 @@ def test_a_small_run_has_its_claims_numbers_and_figures(finished):
     [
         ({"sizes": (1, 2)}, "sizes must rise to context 8"),
         ({"asked": (3,)}, "sizes must hold asked and its doubles"),
-        ({"sweep_seeds": 9}, "sweep_seeds must be at most num_seeds"),
+        ({"sweep_seeds": 11}, "sweep_seeds must be at most num_seeds"),
         ({"kept": 300}, "kept must be at most sets 256"),
+        ({"members": 32001}, "members must be at most"),
+        ({"grid_users": 2001}, "grid_users must be at most test_users"),
+        ({"features": 1}, r"features must be in \[2, inf\)"),
         ({"side": 6}, "side must be odd"),
         ({"beta": -1.0}, r"beta must be in \[0, inf\)"),
         ({"latent_dim": 2}, r"latent_dim must be in \[4, inf\)"),
