@@ -2,5 +2,5 @@
 
 PAPER = "Poddar et al. 2024, 2408.10075 (VPL)"
 CLAIM = "a latent of each user, inferred from eight comparisons, serves users whose tastes differ"
-MINUTES = 3
+MINUTES = 2
 GROUP = "rewards"
