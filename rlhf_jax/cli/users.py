@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -320,7 +321,7 @@ def read_user_model(folder: Path) -> UserModel:
             units = Units(arrays["mean"], arrays["std"])
             kept = (users, arrays["latents"], arrays["references"])
             leaves = [arrays[f"params/{i}"] for i in range(len(jax.tree.leaves(empty)))]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, EOFError, BadZipFile, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: its reward of users cannot be read: {error}") from error
     params = jax.tree.unflatten(jax.tree.structure(empty), leaves)
     return UserModel(sizes, params, units, *kept)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from rlhf_jax.algos.user_reward import init_user_model
 from rlhf_jax.cli import main
@@ -21,6 +22,8 @@ from rlhf_jax.cli.users import (
     user_win_rates,
     with_two_pairs,
 )
+from rlhf_jax.hf import load_model, save_model
+from rlhf_jax.models import make_transformer
 from rlhf_jax.recipes.users import EmbeddedPairs, UserSizes, user_networks
 from rlhf_jax.training import UserError
 
@@ -111,6 +114,15 @@ def rows_of(users, numbers):
 
 
 @pytest.fixture(scope="module")
+def mixing(tmp_path_factory, model):
+    """The model with random weights throughout: at first its attention adds nothing, and the
+    vector of an answer is that of its last token."""
+    folder, base = tmp_path_factory.mktemp("mixing") / "model", load_model(model)
+    save_model(folder, base._replace(params=random_params(make_transformer(base.config).init)))
+    return folder
+
+
+@pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Pairs to train on, and others of the same users and of two new ones."""
     folder = tmp_path_factory.mktemp("users")
@@ -123,9 +135,9 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.long
-def test_opposite_users_are_served_and_their_reward_is_read(tmp_path, model, data):
+def test_opposite_users_are_served_and_their_reward_is_read(tmp_path, mixing, data):
     out = tmp_path / "users"
-    words = ("reward", "--kind", "users", "--model", model, "--data", data / "train.jsonl")
+    words = ("reward", "--kind", "users", "--model", mixing, "--data", data / "train.jsonl")
     words += ("--heldout-data", data / "held.jsonl", "--steps", "120", "--batch-size", "8")
     sizes = ("--user-context", "3", "--user-targets", "2", "--latent-dim", "2")
     assert run(*words, *sizes, "--learning-rate", "0.02", "--out", out) == 0
@@ -154,7 +166,7 @@ def test_opposite_users_are_served_and_their_reward_is_read(tmp_path, model, dat
         score(*given, user=[0, 0, 20, 1])
     with pytest.raises(UserError, match="write user_win_rate:"):
         named_reward(str(out / "model"))
-    words = ("grpo", "--model", model, "--prompts", data / "prompts.jsonl", "--answer-length", "4")
+    words = ("grpo", "--model", mixing, "--prompts", data / "prompts.jsonl", "--answer-length", "4")
     words += ("--reward", f"user_win_rate:{out / 'model'}", "--steps", "1", "--batch-size", "8")
     assert run(*words, "--out", tmp_path / "grpo") == 0
 

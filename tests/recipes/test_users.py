@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from random_params import random_params
 
 from rlhf_jax.algos.user_reward import init_user_model, posterior_of
 from rlhf_jax.data.tokenizer import standard_vocabulary, train_word_tokenizer
@@ -100,7 +101,7 @@ def test_sizes_out_of_range_are_named():
 def test_users_of_a_language_model_are_served_from_their_pairs(tmp_path):
     """Half of the users prefer red, the other half green: a tiny transformer, which is frozen,
     gives the vectors, and each user is served by the latent of its own pairs."""
-    params = LAB.policy.init(jax.random.key(0))
+    params = random_params(LAB.policy.init)
     words = ("red", "green")
     records = [
         {
@@ -121,17 +122,18 @@ def test_users_of_a_language_model_are_served_from_their_pairs(tmp_path):
     sizes = UserSizes(context=2, targets=1, latent_dim=2, width=16)
     networks = user_networks(8, sizes)
     rows = user_rows(pairs, sizes, batch_size=12, seed=0)
+    first = init_user_model(jax.random.key(0), *networks)
     work = partial(
         user_model,
         lab=LAB,
         networks=networks,
         rows=rows,
-        params=init_user_model(jax.random.key(0), *networks),
+        params=first,
         fit=Fit(optax.adam(1e-2), steps=150),
         beta=0.01,
     )
     with open_run(tmp_path, slug="users", config=sizes) as run:
-        fitted = run_stage(run, "users", lambda stage: (work(stage), {})).arrays
+        fitted = run_stage(run, "users", lambda stage: (work(stage), {}), like=first).arrays
     users, contexts = first_contexts(pairs, sizes)
     latents = posterior_of(networks.encoder, fitted, contexts).means
     unseen = vector_trajectory(jnp.asarray(pairs.vectors[2::3]))  # each user's third pair
