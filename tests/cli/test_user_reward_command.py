@@ -158,7 +158,8 @@ def test_opposite_users_are_served_and_their_reward_is_read(tmp_path, mixing, da
     for name in ("user_score", "user_win_rate"):
         weight, kind, score, column = named_reward(f"2*{name}:{out / 'model'}")
         assert (weight, kind, column) == (2.0, name, "user")
-        first, second, third, fourth = score(*given, user=[0, 0, 1, 1])
+        scores = np.array(score(*given, user=[0, 0, 1, 1]), float)
+        first, second, third, fourth = scores.tolist()
         assert first > second
         assert third < fourth
     assert 0 < fourth < 1

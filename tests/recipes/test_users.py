@@ -86,8 +86,9 @@ def test_what_is_known_of_a_user_are_its_first_pairs():
 
 
 def test_pairs_without_a_user_are_counted_and_one_is_named():
-    records = [{"prompt": "a", "chosen": "b", "rejected": "c", "user": 0}]
-    records += [{**records[0], "prompt": name, "user": None} for name in ("first", "second")]
+    pair = {"chosen": "b", "rejected": "c"}
+    known = (("a", 0), ("first", None), ("second", None))
+    records = [{"prompt": prompt, "user": user, **pair} for prompt, user in known]
     with pytest.raises(UserError, match="2 of 3 pairs have no user, the first with the prompt"):
         embedded_pairs(LAB, None, records, batch_size=2)
 
