@@ -156,7 +156,7 @@ def with_two_pairs(pairs: EmbeddedPairs) -> EmbeddedPairs:
         )
     if alone := len(rows) - len(kept):
         print(f"note: {alone} of {len(rows)} users have a single training pair and are left out")
-    order = np.sort(np.concatenate(kept))
+    order = sorted(int(row) for own in kept for row in own)
     return EmbeddedPairs(pairs.vectors[order], tuple(pairs.users[i] for i in order))
 
 
@@ -207,8 +207,8 @@ def served(model: UserModel, pairs: EmbeddedPairs) -> Served:
     new = np.arange(len(kept)) >= len(old)
     vectors = pairs.vectors[kept]
     others = _of_another(model, [pairs.users[i] for i in kept], numbers)
-    margins = [None if x is None else _margins(model, vectors, x) for x in (z, others)]
-    return Served(kept, margins[0], margins[1], new)
+    under = None if others is None else _margins(model, vectors, others)
+    return Served(kept, _margins(model, vectors, z), under, new)
 
 
 def _of_another(
@@ -291,7 +291,7 @@ def user_files(model: UserModel) -> dict[str, bytes]:
     arrays = {**model.units._asdict(), "latents": model.latents, "references": model.references}
     leaves = {f"params/{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(model.params))}
     written = io.BytesIO()
-    np.savez(written, **arrays, **leaves)
+    np.savez(written, allow_pickle=False, **arrays, **leaves)
     return {SIZES: (json.dumps(sizes) + "\n").encode(), ARRAYS: written.getvalue()}
 
 

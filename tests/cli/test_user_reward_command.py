@@ -89,6 +89,7 @@ def test_what_shows_who_a_new_user_is_is_not_measured():
     np.testing.assert_allclose(found.margins[:2], scores[:, 0] - scores[:, 1], rtol=1e-6)
     # The other one of two users.
     scores = user_scores(model, pairs.vectors[[0, 3]], model.latents[::-1])
+    assert found.others is not None
     np.testing.assert_allclose(found.others[:2], scores[:, 0] - scores[:, 1], rtol=1e-6)
     with pytest.raises(UserError, match="no held-out pair is of a trained user"):
         served(model, pairs_of("bob", "eve"))
