@@ -33,12 +33,13 @@ PARTS = {
         "losses.answer_policy_gradient",
         "losses.pairwise_gradient",
     ],
-    "Reward models and other feedback": ["losses.reward", "losses.feedback"],
+    "Reward models and other feedback": ["losses.reward", "losses.users", "losses.feedback"],
     "Contrastive terms of reward models": ["losses.contrastive", "ops.features"],
     "Links: losses of one margin": ["losses.links"],
     "Advantages of groups": ["ops.groups"],
     "Advantages of turns": ["ops.turns"],
     "Returns, ensembles, gradients of the KL": ["ops.returns", "ops.ensembles", "ops.kl"],
+    "Gaussians of a latent": ["ops.gaussians"],
     "Averages over tokens and answers": ["ops.masking"],
 }
 SECTIONS = ("Args", "Returns", "Raises", "Needs", "Reduces to", "Reference", "Departs")

@@ -6,10 +6,11 @@ Axis letters are the ones of the whole library: `*B` free leading axes, `T` comp
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -158,6 +159,47 @@ class Trajectory:
     actions: Array
     mask: Array
     valid: Array | None = None
+
+
+@record
+class LatentInputs:
+    """Inputs of a model that is conditioned on a user.
+
+    inputs: what the model without a user reads, with leading axes [*B].
+    latents: [*B, k] float32, z of the user of each row.
+    """
+
+    inputs: PyTree
+    latents: Array
+
+
+def with_latents(trajectory: Trajectory, latents: Float[Array, "*C k"]) -> Trajectory:
+    """The trajectory with the latents of its users among its inputs.
+
+    Args:
+      trajectory: leading axes [*B], by the mask [*B, T].
+      latents: [k], one for all rows, or [*C, k] where *C are the first of the axes *B.
+    """
+    rows, k = trajectory.mask.shape[:-1], latents.shape[-1]
+    latents = latents.reshape(*latents.shape[:-1], *(1,) * (len(rows) + 1 - latents.ndim), k)
+    inputs = LatentInputs(trajectory.inputs, jnp.broadcast_to(latents, (*rows, k)))
+    return replace(trajectory, inputs=inputs)
+
+
+class UserPosterior(NamedTuple):
+    """q(z | comparisons of a user), a Gaussian: means [*B, k] and log_variances [*B, k]."""
+
+    means: Float[Array, "*B k"]
+    log_variances: Float[Array, "*B k"]
+
+
+class UserEncoder(NamedTuple):
+    """A user's latent from a few of its comparisons. init: `key -> params`; posterior: `(params,
+    chosen [*B, N, d], rejected [*B, N, d], mask [*B, N]) -> UserPosterior`, from one vector for
+    each answer; comparisons with mask False never matter."""
+
+    init: Callable[..., Params]
+    posterior: Callable[..., UserPosterior]
 
 
 class Rollout(NamedTuple):

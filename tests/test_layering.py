@@ -26,7 +26,9 @@ ROOMS = {
     "policies": set(),  # its empty door
     "policies.tabular": {"types", "ops"},
     "policies.linear": {"types", "ops"},
+    "policies.implicit": {"types", "ops"},
     "policies.language": {"types", "ops", "models", "sharding"},
+    "policies.latent": {"types", "models"},
     "feedback": {"types", "ops"},
     "envs": {"types", "feedback"},
     "exact": {"ops", "envs"},

@@ -16,6 +16,7 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | the same on labels repaired by a vote | `feedback.strengths`, then the same | 2401.06080 |
 | with a contrastive term on its features | `contrastive_reward.make_update` | 2401.06080 |
 | MetaRM, with unlabelled answers of a policy | `meta_reward.make_update` | 2401.06080 |
+| reward models of users who differ (VPL) | `user_reward.make_update` | 2408.10075 |
 | pairwise preference model | `preference_model.make_update` | 2312.00886 |
 | DPO and every other loss of pairs | `preference.make_update` | docs/losses.md |
 | KTO, APO-zero: losses of labelled answers | `unpaired.make_update` | 2402.01306, 2408.06266 |

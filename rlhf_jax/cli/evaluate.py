@@ -23,11 +23,13 @@ from rlhf_jax.cli.rewards import (
     narrowed,
     open_process,
     open_reward,
+    open_users,
     scored_task,
     text_scores,
 )
 from rlhf_jax.cli.session import new_file, open_lab, open_model, shown
 from rlhf_jax.cli.steps import read_separator, scored_steps, step_quality
+from rlhf_jax.cli.users import has_users, user_quality
 from rlhf_jax.data.messages import as_user
 from rlhf_jax.data.reward_bench import is_bench, read_bench
 from rlhf_jax.hf import Pretrained
@@ -35,6 +37,7 @@ from rlhf_jax.hf.config import is_reward, read_entries
 from rlhf_jax.recipes import LanguageLab, Task, measure
 from rlhf_jax.recipes.evaluation import Measured
 from rlhf_jax.recipes.lab import chunk_of, stage_key
+from rlhf_jax.recipes.users import embedded_pairs
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params
 
@@ -74,7 +77,10 @@ def evaluate(command: str, options: Evaluate) -> None:
     folder = options.model.model
     with reading_input():
         reward = is_reward(read_entries(folder / "config.json"))
-    found = _of_reward(options) if reward else _of_policy(options)
+    if has_users(folder):
+        found = _of_users(options)
+    else:
+        found = _of_reward(options) if reward else _of_policy(options)
     if not found:
         raise UserError("rlhf eval needs --data FILE, or --prompts FILE with --reward")
     for name, value in found.items():
@@ -99,6 +105,16 @@ def _of_reward(options: Evaluate) -> Numbers:
         return _bench(options, lab, params)
     records = read_pairs(options.data, lab.chat)
     return reward_quality(narrowed(lab, records), records, params, batch_size=BATCH)
+
+
+def _of_users(options: Evaluate) -> Numbers:
+    """Accuracy and calibration of a reward of users, on pairs that its training has not seen."""
+    if options.data is None:
+        return {}
+    lab, params, model = open_users(options.model.model)
+    records = read_pairs(options.data, lab.chat)
+    pairs = embedded_pairs(narrowed(lab, records), params, records, batch_size=BATCH)
+    return user_quality(model, model.units.of(pairs), records)
 
 
 def _bench(options: Evaluate, lab: LanguageLab, params: Params) -> Numbers:

@@ -102,8 +102,8 @@ def train_offline(
         after = measured(run, "after", lambda: training.quality(work.arrays))
         beside = measured(run, "beside", lambda: training.compare(work.arrays))
         params = training.export(work.arrays)
-        more = {**training.files, **training.trained_files(work.arrays)}
-        base = base._replace(files={**base.files, **more})
+        files = {**base.files, **training.files, **training.trained_files(work.arrays)}
+        base = base._replace(files=files)
         numbers = compared(before, after)
         finish(run, base, params, numbers=numbers, beside=beside, stage=command)
 

@@ -24,12 +24,14 @@ from rlhf_jax.cli.options import (
     Repair,
     Rows,
     Unlabelled,
+    Users,
 )
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
 from rlhf_jax.cli.reward_terms import with_terms
 from rlhf_jax.cli.rewards import length_file
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
+from rlhf_jax.cli.users import user_training
 from rlhf_jax.recipes import (
     LanguageLab,
     answer_rows,
@@ -148,17 +150,21 @@ class Reward:
 
     --kind outcome scores whole answers, by Bradley-Terry on pairs; --kind ensemble does so with
     several heads on one trunk. --kind process scores each step of an answer, by binary
-    cross-entropy on steps with labels. On pairs, two baselines are measured too: length, and
-    n-grams fitted by the same loss. --repair mends labels by a vote first, --contrast and
+    cross-entropy on steps with labels. --kind users scores answers for the user who asks, by
+    variational preference learning on pairs with a field "user": networks on the model, which is
+    frozen; --batch-size and --epochs count users. On pairs, two baselines are measured too: length,
+    and n-grams fitted by the same loss. --repair mends labels by a vote first, --contrast and
     --unlabelled train on more than the labels.
     """
 
     model: Model
     rows: Rows
-    kind: Literal["outcome", "process", "ensemble"] = "outcome"
-    """What has a score: an answer, or each step of an answer; an ensemble has several an answer."""
+    kind: Literal["outcome", "process", "ensemble", "users"] = "outcome"
+    """What has a score: an answer, each step of an answer, or an answer for a user; an ensemble has
+    several scores an answer."""
     members: int = 5
     """Heads of --kind ensemble."""
+    users: Users = field(default=Users())
     padding: Padding = field(default=Padding())
     repair: Repair = field(default=Repair())
     contrast: Contrast = field(default=Contrast())
@@ -168,14 +174,16 @@ class Reward:
     output: Output
 
     def __post_init__(self) -> None:
-        if self.kind == "process" and self.padding.buckets is not None:
-            raise ValueError("--buckets is not for --kind process; leave it out")
+        if self.kind in ("process", "users") and self.padding.buckets is not None:
+            raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
         check_fields(self, "[2, inf)", "members")
         if self.kind == "ensemble" and self.adapter.lora_rank:
             raise ValueError(
                 "--lora-rank is not for --kind ensemble; train members apart, each from another "
                 "--seed"
             )
+        if self.kind == "users" and self.adapter.lora_rank:
+            raise ValueError("--kind users leaves the model as it is; leave --lora-rank out")
         terms = {
             "--repair": self.repair.repair != "none",
             "--contrast": self.contrast.contrast != "none",
@@ -190,26 +198,24 @@ class Reward:
 
 def reward(command: str, options: Reward) -> None:
     """Trains, measures held-out accuracy and calibration, and writes the model."""
-    size, process = options.optimizer.batch_size, options.kind == "process"
+    size = options.optimizer.batch_size
 
     def start_of(opened: Opened) -> Start:
         return start_reward(options.adapter, opened.lab, opened.base)
 
     def make(opened: Opened) -> Training:
-        if options.kind == "ensemble":
+        if options.kind == "users":
+            found = user_training(opened, options.users, batch_size=size)
+        elif options.kind == "ensemble":
             members = options.members
             found = ensemble_training(opened, options.padding, members=members, batch_size=size)
-        elif process:
-            found = step_training(
-                opened, start_reward(options.adapter, opened.lab, opened.base), batch_size=size
-            )
+        elif options.kind == "process":
+            found = step_training(opened, start_of(opened), batch_size=size)
         else:
-            found = terms_training(
-                opened, start_reward(options.adapter, opened.lab, opened.base), options
-            )
+            found = terms_training(opened, start_of(opened), options)
         return found._replace(files={**found.files, **length_file(options.model)})
 
-    train_offline(command, options, read_steps if process else read_pairs, make)
+    train_offline(command, options, read_steps if options.kind == "process" else read_pairs, make)
 
 
 def terms_training(opened: Opened, start: Start, options: Reward) -> Training:

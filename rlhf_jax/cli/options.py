@@ -182,6 +182,27 @@ class Padding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Users:
+    """Users who differ, for --kind users."""
+
+    user_context: int = 8
+    """Pairs of a user that show who it is, at most."""
+    user_targets: int = 4
+    """Other pairs of the user that are explained in each update, at most."""
+    latent_dim: int = 8
+    """Numbers that describe a user."""
+    latent_width: int = 64
+    """Hidden units of the encoder of users and of the reward."""
+    latent_kl: float = 0.01
+    """Weight of the KL of a user's posterior to the prior, relative to the sum over its pairs."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "user_context", "user_targets", "latent_dim")
+        check_fields(self, "[1, inf)", "latent_width")
+        check_fields(self, "[0, inf)", "latent_kl")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How answers are drawn."""
 

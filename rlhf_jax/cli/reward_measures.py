@@ -117,14 +117,23 @@ def beside_baselines(
     *,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Baselines fitted to the training records, and the model's accuracy minus theirs.
-
-    Returns:
-      "numbers" on the held-out records, and "reliability" of the model and of the n-grams.
-    """
+    """`beside_rivals` of a reward model."""
     if not held:
         return {}
     margins = reward_margins(lab, held, params, batch_size=batch_size)
+    return beside_rivals(lab, records, held, margins)
+
+
+def beside_rivals(
+    lab: LanguageLab, records: Sequence[dict], held: Sequence[dict], margins: np.ndarray
+) -> dict[str, Any]:
+    """Baselines fitted to the training records, and the model's accuracy minus theirs.
+
+    Args:
+      margins: [N] of the model on the held-out records.
+    Returns:
+      "numbers" on the held-out records, and "reliability" of the model and of the n-grams.
+    """
     groups = dialogue_numbers(held)
     rivals = {"length": length_direction(records) * length_margins(held)}
     rivals |= ngram_rivals(lab, records, held)

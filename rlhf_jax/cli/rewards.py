@@ -16,7 +16,15 @@ from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
-from rlhf_jax.hf import load_reward
+from rlhf_jax.cli.users import (
+    UserModel,
+    has_users,
+    latents_of,
+    read_user_model,
+    user_scores,
+    user_win_rates,
+)
+from rlhf_jax.hf import Pretrained, load_model, load_reward
 from rlhf_jax.hf.vocabulary import read_object, read_vocabulary
 from rlhf_jax.ops.ensembles import (
     mean_scores,
@@ -39,6 +47,7 @@ from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.ensembles import num_heads
 from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
+from rlhf_jax.recipes.users import vectors_of
 from rlhf_jax.rewards import ComparePairs, make_compare, make_reward, record_score
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, TextReward
@@ -51,6 +60,7 @@ ENSEMBLES = {  # what stands after the colon
     "worst_of": "ANSWERS,FOLDER,...",
     "penalised_of": "LAMBDA,ANSWERS,FOLDER,...",
 }
+BY_USER = ("user_score", "user_win_rate")
 
 
 def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float) -> Task:
@@ -94,6 +104,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
             return weight, kind, model_score(lab, reward.params), None
         if kind in ENSEMBLES:
             return weight, kind, ensemble_score(kind, rest), None
+        if kind in BY_USER:
+            return weight, kind, user_reward(Path(rest), kind), "user"
         if Path(what).is_dir():
             return weight, Path(what).name, model_score(*open_reward(Path(what))), None
         return weight, *make_reward(what)
@@ -209,8 +221,13 @@ def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
     """A reward model's folder as a lab and its parameters.
 
     Raises:
-      UserError: the folder has no reward model, or one of steps.
+      UserError: the folder has no reward model, or one of steps or of users.
     """
+    if has_users(folder):
+        raise UserError(
+            f"{folder} scores answers for a user: write user_win_rate:{folder} or "
+            f"user_score:{folder}"
+        )
     if read_separator(folder) is not None:
         raise UserError(
             f"{folder} scores the steps of an answer: write step_product:{folder} or "
@@ -244,11 +261,51 @@ def open_process(
 def _open(folder: Path, seed: int, mesh: Mesh | None = None) -> tuple[LanguageLab, Params]:
     """A sequence classifier with one label."""
     with reading_input():
-        found, vocabulary = load_reward(folder, mesh=mesh), read_vocabulary(folder)
-        lengths: dict[str, Any] = {"prompt_length": LONGEST, "answer_length": LONGEST}
-        lengths |= read_object(folder / LENGTHS)
-        lab = make_lab(found.config, vocabulary, seed=seed, chat=found.chat, **lengths)
-    return lab, found.params
+        found = load_reward(folder, mesh=mesh)
+        return _lab_of(folder, found, seed), found.params
+
+
+def _lab_of(folder: Path, found: Pretrained, seed: int) -> LanguageLab:
+    """A lab that reads as much of a text as the training did."""
+    lengths: dict[str, Any] = {"prompt_length": LONGEST, "answer_length": LONGEST}
+    lengths |= read_object(folder / LENGTHS)
+    vocabulary = read_vocabulary(folder)
+    return make_lab(found.config, vocabulary, seed=seed, chat=found.chat, **lengths)
+
+
+def open_users(folder: Path) -> tuple[LanguageLab, Params, UserModel]:
+    """A folder of a reward of users: a lab, the language model's parameters, and the rest.
+
+    Raises:
+      UserError: the folder has none.
+    """
+    model = read_user_model(folder)
+    with reading_input():
+        found = load_model(folder)
+        return _lab_of(folder, found, 0), found.params, model
+
+
+def user_reward(folder: Path, name: str) -> TextReward:
+    """Rewards for the user in the column "user": a name of BY_USER.
+
+    Scores of two users have no common scale, win rates over answers of the training have one.
+    """
+    lab, params, model = open_users(folder)
+
+    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
+        users, texts = columns["user"], [answer or " " for answer in answers]
+        latents = latents_of(model, users)
+        rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, texts, strict=True)]
+        narrow, size = narrowed(lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
+        found = in_chunks(
+            lambda part: vectors_of(narrow, params, answer_batch(narrow, part)), rows, size=size
+        )
+        vectors = (found - model.units.mean) / model.units.std
+        if name == "user_win_rate":
+            return user_win_rates(model, vectors, users).tolist()
+        return user_scores(model, vectors[:, None], latents)[:, 0].tolist()
+
+    return score
 
 
 def length_file(options: Model) -> dict[str, bytes]:

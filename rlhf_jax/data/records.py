@@ -22,6 +22,7 @@ class Pair(NamedTuple):
 
     margin: how much better, in the file's own units (difference of scores), or None.
     tools: JSON schemas of the tools that the assistant has.
+    user: who judged, or None.
     """
 
     prompt: Text
@@ -29,6 +30,7 @@ class Pair(NamedTuple):
     rejected: Text
     margin: float | None = None
     tools: tuple[Any, ...] = ()
+    user: str | int | None = None
 
 
 class Answer(NamedTuple):

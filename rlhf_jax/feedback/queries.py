@@ -78,6 +78,45 @@ def mutual_information(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
     return jnp.tensordot(weights, gain, axes=1)
 
 
+def mixture_information(
+    means: Float[Array, "M *B k"], log_variances: Float[Array, "M *B k"], weights: Weights
+) -> Float[Array, "*B"]:
+    """Information about a user's latent in the answers to queries, if the encoder's posterior after
+    each possible set of answers is a diagonal Gaussian.
+
+    1/2 sum_j [ log Var_j - sum_i w_i lv_ij ],   Var_j = sum_i w_i (exp(lv_ij) + (m_ij - m_j)^2).
+
+    The entropy of the mixture as if it were a Gaussian with the same variances, minus the expected
+    entropy after the answers; >= 0, and 0 if all answers lead to the same posterior.
+
+    Args:
+      means, log_variances: [M, *B, k] posterior after each of M answers to each set of queries.
+      weights: [M] probability of each answer, or a guess of it.
+    Reference: Poddar et al. 2024, arXiv:2408.10075, for information gain as the rule.
+    Departs: their code is `variance_information`.
+    """
+    centre = jnp.tensordot(weights, means, axes=1)
+    spread = jnp.tensordot(weights, jnp.exp(log_variances) + (means - centre) ** 2, axes=1)
+    within = jnp.tensordot(weights, log_variances, axes=1)
+    return 0.5 * jnp.sum(jnp.log(spread) - within, axis=-1)
+
+
+def variance_information(log_variances: Float[Array, "M *B k"]) -> Float[Array, "*B"]:
+    """The rule in the code of VPL: all answers alike, and the means of the posteriors left out.
+
+    log(2 pi mean_i sum_j v_ij) - mean_i sum_j log(2 pi v_ij),   v = exp(lv).
+
+    It prefers queries after which the encoder is certain, whatever it is certain of.
+
+    Args:
+      log_variances: [M, *B, k] lv of the posterior after each of M answers to each set of queries.
+    Reference: Poddar et al. 2024, arXiv:2408.10075, their code for control.
+    """
+    total = jnp.mean(jnp.sum(jnp.exp(log_variances), axis=-1), axis=0)
+    logs = jnp.sum(jnp.log(2 * jnp.pi) + log_variances, axis=-1)
+    return jnp.log(2 * jnp.pi * total) - jnp.mean(logs, axis=0)
+
+
 def volume_removal(probs: Probs, weights: Weights) -> Float[Array, "*B"]:
     """Expected share of the posterior removed by the answer: 1 - sum_c P_bar(c)^2.
 

@@ -98,3 +98,4 @@ from rlhf_jax.losses.reward import soft_bradley_terry_loss as soft_bradley_terry
 from rlhf_jax.losses.reward import (
     soft_margin_bradley_terry_loss as soft_margin_bradley_terry_loss,
 )
+from rlhf_jax.losses.users import vpl_loss as vpl_loss

@@ -34,6 +34,9 @@ from rlhf_jax.ops.ensembles import uncertainty_penalised_scores as uncertainty_p
 from rlhf_jax.ops.ensembles import worst_case_scores as worst_case_scores
 from rlhf_jax.ops.features import balanced_codes as balanced_codes
 from rlhf_jax.ops.features import drop_features as drop_features
+from rlhf_jax.ops.gaussians import diagonal_normal_kl as diagonal_normal_kl
+from rlhf_jax.ops.gaussians import gaussian_draws as gaussian_draws
+from rlhf_jax.ops.gaussians import standard_normal_kl as standard_normal_kl
 from rlhf_jax.ops.groups import group_centred_advantages as group_centred_advantages
 from rlhf_jax.ops.groups import group_normalised_advantages as group_normalised_advantages
 from rlhf_jax.ops.groups import informative_groups as informative_groups

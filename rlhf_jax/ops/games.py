@@ -62,6 +62,25 @@ def answer_win_rates(
     return 0.5 + masked_mean(prefs - 0.5, mask, axis=-1)
 
 
+def score_win_rates(
+    scores: Float[Array, "*B K"], reference_scores: Float[Array, "*B M"]
+) -> Float[Array, "*B K"]:
+    """Win rate of each answer over a reference set, under a Bradley-Terry model of the scores.
+
+    r_i = mean_j sigmoid(s_i - s_j).
+
+    In [0, 1] whatever the unit of the scores, and blind to a constant added to all of them: one
+    scale for all users, as a policy that is conditioned on the user needs.
+
+    Args:
+      scores, reference_scores: [*B, K] s_i and [*B, M] s_j, e.g. of answers from the data.
+    Reference: Poddar et al. 2024, arXiv:2408.10075 (VPL-SPO).
+    Departs: the paper learns P(i beats j | z) by a classifier of both answers.
+    """
+    prefs = jax.nn.sigmoid(scores[..., :, None] - reference_scores[..., None, :])
+    return answer_win_rates(prefs, jnp.ones_like(prefs, bool))
+
+
 def win_rate(
     prefs: Float[Array, "*P n n"], probs: Float[Array, "*B n"], other_probs: Float[Array, "*D n"]
 ) -> Float[Array, "*C"]:

@@ -12,5 +12,6 @@ here, since `language` loads Flax.
 |---|---|---|
 | `tabular` | state ids [*B, T] | `tabular_policy`, `tabular_value`, `tabular_reward` |
 | `linear` | the same state ids | `linear_policy`, `linear_value`, `linear_reward` |
+| `latent` | any, with a user's latent | `latent_policy`, `latent_reward`, `user_encoder` |
 | `language` | tokens (`language_inputs`) | `language_policy`, `_value`, `_reward`, `_decoder` |
 """

@@ -253,6 +253,16 @@ def language_features(model: ScalarParts, *, dropout: Scalar) -> FeatureReward:
     return FeatureReward(model.init, features, model.head)
 
 
+def language_embedding(model: Transformer) -> Callable[[Params, Trajectory], Array]:
+    """One vector per row: `(params, trajectory) -> [*B, d]` float32, the final hidden state of its
+    last real token. What a frozen model knows of an answer, for heads trained on top."""
+
+    def embedding(params, trajectory):
+        return _at_last(model.hidden, params, trajectory.inputs).astype(jnp.float32)
+
+    return embedding
+
+
 def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
     """A pairwise preference model that reads both answers at once, so preferences may be cyclic.
 

@@ -130,3 +130,8 @@ from rlhf_jax.recipes.unpaired import dro as dro
 from rlhf_jax.recipes.unpaired import labelled_rows as labelled_rows
 from rlhf_jax.recipes.unpaired import unpaired as unpaired
 from rlhf_jax.recipes.unpaired import with_mismatched as with_mismatched
+from rlhf_jax.recipes.users import UserSizes as UserSizes
+from rlhf_jax.recipes.users import embedded_pairs as embedded_pairs
+from rlhf_jax.recipes.users import user_model as user_model
+from rlhf_jax.recipes.users import user_networks as user_networks
+from rlhf_jax.recipes.users import user_rows as user_rows

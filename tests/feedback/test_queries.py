@@ -120,6 +120,33 @@ def test_sure_members_have_finite_scores():
     np.testing.assert_allclose(queries.mutual_information(probs[:1], half[:1] * 2), 0.0)
 
 
+def test_information_of_a_mixture_of_posteriors():
+    half = jnp.array([0.5, 0.5])
+    # Answers lead to N(1, 1) and N(-1, 1): variance 1 + 1, so 1/2 log 2 - 0; then variances 1 and
+    # 4 around one mean: 1/2 (log 2.5 - log(4) / 2).
+    means = jnp.array([[[1.0], [0.0]], [[-1.0], [0.0]]])
+    log_variances = jnp.log(jnp.array([[[1.0], [1.0]], [[1.0], [4.0]]]))
+    found = queries.mixture_information(means, log_variances, half)
+    expected = [0.5 * np.log(2.0), 0.5 * (np.log(2.5) - np.log(2.0))]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    # The published rule sees no means: log(2 pi) - log(2 pi) = 0, then log(2.5) - log(4) / 2.
+    found = queries.variance_information(log_variances)
+    np.testing.assert_allclose(found, [0.0, np.log(2.5) - np.log(2.0)], atol=1e-6)
+
+
+def test_a_mixture_of_one_posterior_has_nothing_to_tell():
+    means, log_variances = normal(8, 1, B, D), normal(9, 1, B, D)
+    same = [jnp.repeat(x, M, axis=0) for x in (means, log_variances)]
+    np.testing.assert_allclose(queries.mixture_information(*same, WEIGHTS), 0.0, atol=1e-5)
+    others = normal(10, M, B, D), normal(11, M, B, D)
+    assert np.min(queries.mixture_information(*others, WEIGHTS)) > 0.1
+    # An answer of weight 0 never matters, and the order of answers and of dimensions does not.
+    first = jnp.zeros(M).at[2].set(1.0)
+    np.testing.assert_allclose(queries.mixture_information(*others, first), 0.0, atol=1e-5)
+    turned = queries.mixture_information(*(x[::-1, :, ::-1] for x in others), WEIGHTS[::-1])
+    np.testing.assert_allclose(turned, queries.mixture_information(*others, WEIGHTS), rtol=1e-4)
+
+
 def test_disagreement_is_the_standard_deviation_and_volumes_order_alike():
     probs = queries.member_probs(OPTIONS, THETAS, beta=BETA)
     even = jnp.full(M, 1 / M)

@@ -32,9 +32,9 @@ from reduction_forms import (
 from rlhf_jax.envs.bandit import preference_matrix
 from rlhf_jax.exact.bandit import regularised_optimum
 from rlhf_jax.losses import answer_policy_gradient as answer
-from rlhf_jax.losses import feedback, links, pairwise_gradient, policy_gradient, reward
+from rlhf_jax.losses import feedback, links, pairwise_gradient, policy_gradient, reward, users
 from rlhf_jax.losses import preference as p
-from rlhf_jax.ops import ensembles, groups, kl
+from rlhf_jax.ops import ensembles, gaussians, groups, kl
 from rlhf_jax.ops.logprobs import mean_logps, sequence_logps
 
 dpo = partial(p.dpo_loss, beta=BETA)
@@ -252,6 +252,18 @@ ROWS = {
         value=False,
     ),
     # Reward models.
+    "VPL | beta 0, one comparison of a user | Bradley-Terry": Row(
+        lambda w, v: users.vpl_loss(
+            w[:, None], v[:, None], 0.0 * w, jnp.ones((6, 1), bool), beta=0.0
+        ),
+        bt,
+        PAIR[:2],
+    ),
+    "KL of Gaussians | prior N(0, I) | its KL to N(0, I)": Row(
+        lambda m, lv: gaussians.diagonal_normal_kl(m, lv, jnp.zeros_like(m), jnp.zeros_like(m)),
+        gaussians.standard_normal_kl,
+        LISTS[:2],
+    ),
     "soft Bradley-Terry | q = 1 | Bradley-Terry": Row(
         form.full(1.0)(reward.soft_bradley_terry_loss), bt, PAIR[:2]
     ),

@@ -13,7 +13,7 @@ from jaxtyping import TypeCheckError
 from rlhf_jax.losses.games import nash_md_pg_loss
 from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss, p3o_v2_loss, pairwise_gradient_loss
 from rlhf_jax.losses.policy_gradient import reinforce_loss
-from rlhf_jax.ops.games import answer_win_rates, win_rates
+from rlhf_jax.ops.games import answer_win_rates, score_win_rates, win_rates
 from rlhf_jax.ops.groups import leave_one_out_advantages
 
 GOLDEN = np.array(
@@ -135,6 +135,29 @@ def test_leading_axes_and_no_mask_for_other_columns():
         answer_win_rates(prefs[..., :3])
     with pytest.raises((AssertionError, TypeCheckError)):
         answer_win_rates(prefs, jnp.ones((5, 5), bool))
+
+
+# ---- Win rates of scores over a reference set.
+
+
+def test_win_rates_of_scores_by_hand():
+    # sigmoid(0), sigmoid(log 3) and their mean; sigmoid(-log 3), sigmoid(0)
+    scores = jnp.array([np.log(3.0), 0.0])
+    close(score_win_rates(scores, jnp.array([np.log(3.0), 0.0])), [0.625, 0.375])
+
+
+def test_win_rates_of_scores_know_no_zero_and_hardly_a_unit():
+    """A shift changes nothing; scores ten times as large range over [0, 1] as much."""
+    rng = np.random.default_rng(0)
+    scores, reference = jnp.asarray(4 * rng.normal(size=50)), jnp.asarray(4 * rng.normal(size=1000))
+    rates = score_win_rates(scores, reference)
+    close(score_win_rates(scores + 7.0, reference + 7.0), rates)
+    larger = score_win_rates(10.0 * scores, 10.0 * reference)
+    np.testing.assert_array_equal(np.argsort(larger), np.argsort(scores))
+    assert float(larger.min()) >= 0.0
+    assert float(larger.max()) <= 1.0
+    assert 0.8 < float(np.ptp(larger) / np.ptp(rates)) < 1.25
+    close(1.0 - score_win_rates(-scores, -reference), rates)
 
 
 # ---- What the win rates of two answers give to a policy gradient.

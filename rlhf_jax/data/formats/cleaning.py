@@ -2,7 +2,7 @@
 
 | record | dropped | kept and counted |
 |---|---|---|
-| pair | blank answer, equal answers, tie | the same pair the other way round; chosen scored lower |
+| pair | blank answer, equal answers, tie | a pair of one user reversed; chosen scored lower |
 | answer, labelled | blank answer | the same answer with both labels |
 | ranking | blank answers; fewer than two left; all scores equal | |
 | steps | no steps, a blank step | |
@@ -62,8 +62,8 @@ def contradicted(records: Iterable[Any]) -> int:
     for record in records:
         if isinstance(record, Pair):
             prompt, *sides = map(text_key, record[:3])
-            keys.append((prompt, *reversed(sides)))
-            present.add((prompt, *sides))
+            keys.append((prompt, *reversed(sides), record.user))
+            present.add((prompt, *sides, record.user))
         elif isinstance(record, Labelled):
             keys.append((text_key(record.prompt), text_key(record.answer), not record.label))
             present.add((*keys[-1][:2], record.label))

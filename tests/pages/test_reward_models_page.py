@@ -1,0 +1,20 @@
+"""docs/reward_models.md: its code of users who differ runs."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reward_models.md").read_text()
+
+
+@pytest.mark.long
+def test_the_code_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    found: dict = {}
+    exec(compile(block, "docs/reward_models.md", "exec"), found)
+    assert found["sets"].users == tuple(f"user {i}" for i in range(8))
+    assert found["scores"].shape == (96,)
+    assert np.isfinite(found["scores"]).all()
+    assert float(found["metrics"]["loss"].value()) > 0
