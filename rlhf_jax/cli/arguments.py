@@ -126,7 +126,9 @@ def _one_line(framed: str, kind: Any, command: str) -> str:
     if found is None:
         return f"rlhf {command}: {text}"
     where, fault = found.groups()
-    return f"rlhf {command}: {where} {fault}" if where.startswith("--") else f"--{_dashed(fault)}"
+    if where.startswith("--"):
+        return f"rlhf {command}: {where} {fault}"
+    return fault if fault.startswith("--") else f"--{_dashed(fault)}"
 
 
 def _dashed(fault: str) -> str:

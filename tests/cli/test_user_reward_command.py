@@ -176,7 +176,7 @@ def test_opposite_users_are_served_and_their_reward_is_read(tmp_path, mixing, da
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--buckets", "2"), "--buckets is for --kind outcome"),
+        (("--buckets", "2"), "error: --buckets is not for --kind users"),
         (("--lora-rank", "2"), "--kind users leaves the model as it is"),
         (("--latent-kl", "-1"), "--latent-kl must be in [0, inf)"),
         ((), "12 of 12 pairs have no user"),
