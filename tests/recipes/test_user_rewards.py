@@ -18,6 +18,7 @@ from rlhf_jax.recipes.rows import answer_batch
 from rlhf_jax.recipes.users import (
     EmbeddedPairs,
     UserSizes,
+    context_of,
     embedded_pairs,
     first_contexts,
     rows_by_user,
@@ -45,6 +46,14 @@ SIZES = UserSizes(context=2, targets=1, latent_dim=3, width=4)
 def numbers(vectors):
     """The numbers of the pairs whose chosen answers these are."""
     return (np.asarray(vectors)[..., 0] / 4).astype(int)
+
+
+def test_the_first_answer_of_a_pair_is_the_chosen_one():
+    mask = np.array([[True, False]])
+    found = context_of(PAIRS.vectors[None, :2], mask)
+    np.testing.assert_array_equal(found.chosen, PAIRS.vectors[None, :2, 0])
+    np.testing.assert_array_equal(found.rejected, PAIRS.vectors[None, :2, 1])
+    np.testing.assert_array_equal(found.mask, mask)
 
 
 def test_batches_have_pairs_of_one_user_in_each_row_and_none_twice():
