@@ -12,6 +12,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 |---|---|
 | supervised fine-tuning | `supervised` |
 | reward model, pairwise preference model | `reward_model`, `preference_model` |
+| pairs kept, flipped or dropped by two reward models and judges | `curate`, `relabel_doubted` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
@@ -28,6 +29,11 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 from rlhf_jax.recipes.buckets import length_buckets as length_buckets
 from rlhf_jax.recipes.buckets import padding_shares as padding_shares
 from rlhf_jax.recipes.completions import read_completions as read_completions
+from rlhf_jax.recipes.curation import PairConfidence as PairConfidence
+from rlhf_jax.recipes.curation import curate as curate
+from rlhf_jax.recipes.curation import judge_labels as judge_labels
+from rlhf_jax.recipes.curation import lab_confidences as lab_confidences
+from rlhf_jax.recipes.curation import relabel_doubted as relabel_doubted
 from rlhf_jax.recipes.evaluation import BestOf as BestOf
 from rlhf_jax.recipes.evaluation import Measured as Measured
 from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
