@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
 
 from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.data.records import Pair
@@ -56,7 +57,7 @@ class Curation(NamedTuple):
 
 
 def pair_confidences(
-    chosen_scores: Float[np.ndarray, " N"], rejected_scores: Float[np.ndarray, " N"]
+    chosen_scores: ArrayLike, rejected_scores: ArrayLike
 ) -> Float[np.ndarray, " N"]:
     """p = sigmoid(s_w - s_l): how sure a reward model is of a label.
 
@@ -70,9 +71,7 @@ def pair_confidences(
     return scipy.special.expit(chosen - rejected)
 
 
-def retrieval_counts(
-    confidences: Float[np.ndarray, " N"], *, most: int = 8
-) -> Int[np.ndarray, " N"]:
+def retrieval_counts(confidences: ArrayLike, *, most: int = 8) -> Int[np.ndarray, " N"]:
     """k(p) = k_max if p <= 1/2, else ceil(k_max (1 - p)), at least 1: errors get most neighbours.
 
     Args:
@@ -87,9 +86,9 @@ def retrieval_counts(
 
 
 def cosine_neighbours(
-    keys: Float[np.ndarray, "N d"],
-    pool_keys: Float[np.ndarray, "M d"],
-    counts: Int[np.ndarray, " N"],
+    keys: ArrayLike,
+    pool_keys: ArrayLike,
+    counts: ArrayLike,
 ) -> list[Int[np.ndarray, " k"]]:
     """For each key, its counts[i] pool rows of highest cosine, the most similar first.
 
@@ -109,7 +108,7 @@ def cosine_neighbours(
     return [row[:count] for row, count in zip(order, np.asarray(counts), strict=True)]
 
 
-def nested_majority(prefs: Float[np.ndarray, "M S N"]) -> Float[np.ndarray, " N"]:
+def nested_majority(prefs: ArrayLike) -> Float[np.ndarray, " N"]:
     """Each judge's majority over its samples, then the majority over judges: 1, 0, or NaN at a tie.
 
     Args:
@@ -118,7 +117,7 @@ def nested_majority(prefs: Float[np.ndarray, "M S N"]) -> Float[np.ndarray, " N"
     prefs = np.asarray(prefs, np.float64)
     if prefs.ndim != 3:
         raise ValueError(f"prefs must be [judges, samples, N], got {prefs.shape}")
-    known = np.isfinite(prefs)
+    known = ~np.isnan(prefs)
     check_entries("[0, 1]", prefs=prefs[known])
     votes = np.where(known, np.sign(np.where(known, prefs, 0.5) - 0.5), 0.0)
     majority = np.sign(np.sign(votes.sum(1)).sum(0))
@@ -126,9 +125,9 @@ def nested_majority(prefs: Float[np.ndarray, "M S N"]) -> Float[np.ndarray, " N"
 
 
 def consistency_filter(
-    gold_confidences: Float[np.ndarray, " N"],
-    confidences: Float[np.ndarray, " N"],
-    verdicts: Float[np.ndarray, " N"],
+    gold_confidences: ArrayLike,
+    confidences: ArrayLike,
+    verdicts: ArrayLike,
     *,
     flip_discarded: bool = False,
 ) -> Curation:
@@ -151,9 +150,7 @@ def consistency_filter(
     return Curation(keep, flip, relabel, relabel & np.isnan(judged))
 
 
-def judge_relabel(
-    confidences: Float[np.ndarray, " N"], verdicts: Float[np.ndarray, " N"]
-) -> Curation:
+def judge_relabel(confidences: ArrayLike, verdicts: ArrayLike) -> Curation:
     """Keep where b agrees with the label; elsewhere the judge labels the pair anew.
 
     keep = p_b > 1/2 or verdict > 1/2;   flip = p_b <= 1/2 and verdict < 1/2.
@@ -201,7 +198,7 @@ def agreement_precision(right: float, *accuracies: float) -> float:
     return float(agree / total) if total > 0 else float("nan")
 
 
-def _checked(*arrays: Float[np.ndarray, " N"]) -> list[Float[np.ndarray, " N"]]:
+def _checked(*arrays: ArrayLike) -> list[Float[np.ndarray, " N"]]:
     """Confidences, and verdicts last, of one length and in [0, 1]; a verdict may be NaN."""
     checked = [np.asarray(x, np.float64) for x in arrays]
     if {x.ndim for x in checked} != {1} or len({x.shape for x in checked}) > 1:
