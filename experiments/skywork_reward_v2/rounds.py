@@ -65,7 +65,7 @@ def draw_world(config: Config, draws: np.random.Generator) -> World:
 @partial(jax.jit, static_argnames="ridge")
 def fit_signs(features: np.ndarray, signs: np.ndarray, *, ridge: float) -> jax.Array:
     """[d] Bradley-Terry weights; a pair has the label 1 or -1, 0 leaves it out."""
-    chosen = features * signs[:, None]
+    chosen = jnp.asarray(features * signs[:, None])
     used = jnp.abs(signs).astype(chosen.dtype)
     return fit_rewards(chosen, jnp.zeros_like(chosen), used, beta=1.0, ridge=ridge).params
 
