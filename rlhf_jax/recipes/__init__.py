@@ -14,6 +14,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | reward model, pairwise preference model | `reward_model`, `preference_model` |
 | the same on labels repaired by a vote | `voted_strengths`, then `repaired_columns` |
 | the same with a contrastive term; by MetaRM | `contrastive_reward_model`; `meta_reward_model` |
+| pairs kept, flipped or dropped by two reward models and judges | `curate`, `relabel_doubted` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
@@ -31,6 +32,11 @@ from rlhf_jax.recipes.buckets import length_buckets as length_buckets
 from rlhf_jax.recipes.buckets import padding_shares as padding_shares
 from rlhf_jax.recipes.completions import read_completions as read_completions
 from rlhf_jax.recipes.contrastive import contrastive_reward_model as contrastive_reward_model
+from rlhf_jax.recipes.curation import PairConfidence as PairConfidence
+from rlhf_jax.recipes.curation import curate as curate
+from rlhf_jax.recipes.curation import judge_labels as judge_labels
+from rlhf_jax.recipes.curation import lab_confidences as lab_confidences
+from rlhf_jax.recipes.curation import relabel_doubted as relabel_doubted
 from rlhf_jax.recipes.ensembles import ensemble_reward as ensemble_reward
 from rlhf_jax.recipes.ensembles import first_heads as first_heads
 from rlhf_jax.recipes.ensembles import member_scores as member_scores
