@@ -71,10 +71,10 @@ def test_the_page_has_its_figures(finished):
 
 def test_numbers_that_show_nothing_fail_the_claims():
     shape = (3, 2)
-    found = {
-        f"{kind}/{name}": np.full(shape, 0.8) for kind in ("all", "hard") for name in rounds.RECIPES
-    }
-    found |= {f"{kind}/gold only": np.full(3, 0.9) for kind in ("all", "hard")}
+    found: dict[str, np.ndarray] = {}
+    for kind in ("all", "hard"):
+        found |= {f"{kind}/{name}": np.full(shape, 0.8) for name in rounds.RECIPES}
+        found[f"{kind}/gold only"] = np.full(3, 0.9)
     found["all/raw"] = np.array([[0.7, 0.8]] * 3)
     claims = run.raw_claims(TOY, found) + run.curated_claims(TOY, found)
     # The fifth, no gap between all and hard pairs, holds of both and tells nothing apart.
