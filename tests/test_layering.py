@@ -27,6 +27,8 @@ ROOMS = {
     "policies.tabular": {"types", "ops"},
     "policies.linear": {"types", "ops"},
     "policies.language": {"types", "ops", "models", "sharding"},
+    "policies.implicit": {"types", "ops"},
+    "policies.features": {"types", "models"},
     "feedback": {"types", "ops"},
     "envs": {"types", "feedback"},
     "exact": {"ops", "envs"},
