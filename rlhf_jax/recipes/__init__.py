@@ -28,6 +28,8 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 from rlhf_jax.recipes.buckets import length_buckets as length_buckets
 from rlhf_jax.recipes.buckets import padding_shares as padding_shares
 from rlhf_jax.recipes.completions import read_completions as read_completions
+from rlhf_jax.recipes.corrections import correction_model as correction_model
+from rlhf_jax.recipes.corrections import correction_reward as correction_reward
 from rlhf_jax.recipes.evaluation import BestOf as BestOf
 from rlhf_jax.recipes.evaluation import Measured as Measured
 from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
