@@ -1,6 +1,6 @@
-"""TODO: method, and the question that this experiment answers, in one line."""
+"""Seq2seq reward model: it writes the better answer, and tokens are paid where it agrees."""
 
-PAPER = "TODO: authors, year, arXiv number"
-CLAIM = "TODO: the claim in one line"
+PAPER = "Zhou et al. 2024, arXiv:2409.00162 (sequence-to-sequence reward model)"
+GROUP = "rewards"
+CLAIM = "Few pairs teach a rewriting model more than a score; by length, it does not pay for length"
 MINUTES = 1
-GROUP = "TODO: one of the groups that `python -m experiments list` prints"
