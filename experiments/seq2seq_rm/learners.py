@@ -33,6 +33,7 @@ from rlhf_jax.types import PreferenceBatch, Trajectory
 RULE, MATCH, IGNORES = "paper's rule", "every token", "paper's rule, input ignored"
 SCALAR, DENSE = "scalar", "scalar, by token"
 ARMS = (RULE, MATCH, IGNORES, SCALAR, DENSE)
+IGNORING = 1e6  # a back-off that leaves nothing of the answer that was read
 MODELS = ("both maps", "identity alone", "input ignored")
 
 
@@ -81,8 +82,6 @@ def fit_models(pairs: PreferenceBatch, config: Config) -> RewardModels:
         num_states=states,
         num_actions=size,
     )
-    # Weights of 0 on both maps leave the counts of chosen answers alone.
-    ignored = fit(replace(pairs, rejected=blank(pairs.rejected)), backoff=1.0, identity_weight=0.0)
     reward, optimizer = tabular_reward(states, size), optax.adam(config.fit_rate)
     update = reward_model.make_update(
         reward, optimizer, penalty=lambda params, batch: config.l2 * jnp.sum(params**2)
@@ -94,14 +93,9 @@ def fit_models(pairs: PreferenceBatch, config: Config) -> RewardModels:
     return RewardModels(
         fit(pairs, backoff=config.backoff),
         fit(only_identity(pairs), backoff=config.backoff),
-        ignored,
+        fit(pairs, backoff=IGNORING),
         state.params,
     )
-
-
-def blank(answers: Trajectory) -> Trajectory:
-    """Answers of which nothing can be read."""
-    return replace(answers, actions=jnp.full_like(answers.actions, -1))
 
 
 def agreements(table: Array, answers: Trajectory, config: Config) -> Array:

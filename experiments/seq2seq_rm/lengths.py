@@ -26,7 +26,7 @@ FLAT_FROM = 2
 
 def length_study(config: Config) -> dict[str, np.ndarray]:
     """returns, summed: [seeds, tails] by the paper's rule, divided by length and not; backoff: the
-    same as returns with the back-off counted over both maps; weight, even: [seeds] Bradley-Terry
+    same as returns with the back-off of the policies' panel; weight, even: [seeds] Bradley-Terry
     weight of a tail token, and the same where both tails have one law."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1), config.num_seeds)
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(partial(run_lengths, config)))(keys))
@@ -50,11 +50,11 @@ def run_lengths(config: Config, key: Key[Array, ""]) -> dict[str, Array]:
         rule = partial(seq2seq_token_rewards, by_length=by_length)
         return make_token_rewards(policy, rewrite, rule=rule)(table, asked).sum(-1)
 
-    table = fit(backoff=config.backoff)
+    table = fit()  # every position was seen: nothing to back off to
     return {
         "returns": returns(table, True),
         "summed": returns(table, False),
-        "backoff": returns(fit(backoff=2 * config.backoff), True),
+        "backoff": returns(fit(backoff=config.backoff), True),
         "weight": length_weight(chosen, rejected),
         "even": length_weight(other, rejected),
     }

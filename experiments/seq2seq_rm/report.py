@@ -56,8 +56,8 @@ def write_report(
         job.out,
         "Seq2seq reward model: corrections in place of scores",
         lead="A reward model is trained to write the chosen answer where it has read either. "
-        "Tokens of a sampled answer are paid until its rewriting diverges, and fined where they differ "
-        "from then on.",
+        "Tokens of a sampled answer are paid until its rewriting diverges, and fined where they "
+        "differ from then on.",
         paper=PAPER,
         claims=claims,
         figures=figures,

@@ -111,7 +111,7 @@ def fit_correction_table(
     pi(v | s, u) = (n(s, u, v) + k n(s, v)) / sum over v; uniform where nothing was counted.
 
     n(s, u, v): how often v was to be written in state s where u was read, over both maps;
-    n(s, v): how often the chosen answers have v in s.
+    n(s, v) = sum_u n(s, u, v).
 
     Args:
       pairs: their inputs are states [*B, T], the same for both answers.
@@ -125,9 +125,8 @@ def fit_correction_table(
     maps = correction_maps(pairs, rewrite)
     weights = token_weights(maps.mask, _map_weights(pairs, maps, identity_weight))
     seen = _count(maps.inputs, maps.actions, weights, num_states * num_actions, num_actions)
-    plain = token_weights(pairs.chosen.mask, pairs.weights)
-    chosen = _count(pairs.chosen.inputs, pairs.chosen.actions, plain, num_states, num_actions)
-    counts = seen + backoff * jnp.repeat(chosen, num_actions, axis=0)
+    plain = seen.reshape(num_states, num_actions, num_actions).sum(1)
+    counts = seen + backoff * jnp.repeat(plain, num_actions, axis=0)
     empty = counts.sum(-1, keepdims=True) == 0
     return jnp.log(jnp.where(empty, 1.0, counts))
 
