@@ -69,7 +69,7 @@ HEADS = {
     "praise": SegmentHead(clauses, 0.5, score=praise),
     "short": SegmentHead(whole_answer, 0.25, score=shortness),
 }
-ANSWERS = ["good ; bad bad ; good", "bad", ""]
+ANSWERS = ["good ; bad bad ; good", "bad"]
 
 
 def placed(heads, answers=ANSWERS):
@@ -88,29 +88,29 @@ def placed(heads, answers=ANSWERS):
 def test_heads_are_paid_at_the_last_tokens_of_their_segments():
     scores, steps, named, _ = placed(HEADS)
     # good ; bad bad ; good <eos>: the clauses end at tokens 1, 4 and 5; the answer at 5.
-    # 0.5, -0.5, 0.5 - 0.25 * 6 words; bad <eos>: -0.5 - 0.25; <eos>: nothing
-    expected = np.zeros((1, 3, 7))
+    # 0.5, -0.5, 0.5 - 0.25 * 6 words; bad <eos>: -0.5 - 0.25
+    expected = np.zeros((1, 2, 7))
     expected[0, 0, [1, 4, 5]] = [0.5, -0.5, 0.5 - 1.5]
     expected[0, 1, 0] = -0.75
     np.testing.assert_allclose(steps, expected)
-    np.testing.assert_allclose(scores, [[-1.0, -0.75, 0.0]])
-    np.testing.assert_allclose(named["segments/praise"], [[1 / 3, -1.0, 0.0]])
-    np.testing.assert_allclose(named["good"], [[2.0, 0.0, 0.0]])
+    np.testing.assert_allclose(scores, [[-1.0, -0.75]])
+    np.testing.assert_allclose(named["segments/praise"], [[1 / 3, -1.0]])
+    np.testing.assert_allclose(named["good"], [[2.0, 0.0]])
 
 
 def test_a_segment_without_a_number_leaves_the_answer_out():
     head = SegmentHead(
         clauses, 1.0, score=lambda p, a, s: [np.nan if "bad" in x else 1.0 for x in s]
     )
-    np.testing.assert_array_equal(placed({"one": head})[0], [[np.nan, np.nan, 0.0]])
+    np.testing.assert_array_equal(placed({"one": head})[0], [[np.nan, np.nan]])
 
 
 def test_a_model_pays_its_sign_at_the_ends_of_segments():
     params = LAB.reward.init(jax.random.key(3))
     _, steps, _, rows = placed({"model": SegmentHead(clauses, 2.0, params=params)})
     read = np.asarray(language_step_scores(LAB.scorer)(params, rows))
-    ends = [[1, 4, 5], [0], []]
-    expected = np.zeros((1, 3, 7))
+    ends = [[1, 4, 5], [0]]
+    expected = np.zeros((1, 2, 7))
     for row, places in enumerate(ends):
         expected[0, row, places] = np.where(read[row, places] > 0, 2.0, -2.0)
     np.testing.assert_array_equal(steps, expected)
