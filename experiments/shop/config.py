@@ -142,7 +142,7 @@ def quick() -> Config:
     return Config(
         pairs=Pairs(train=512, heldout=128),
         dpo=Direct(steps=20, batch_size=16),
-        ipo=Direct(steps=10, batch_size=16, beta=0.5),
+        ipo=Direct(steps=20, batch_size=16, beta=0.5),
         head=Head(steps=20, batch_size=16),
         online_dpo=Direct(steps=10, batch_size=16, beta=0.1, learning_rate=0.0001),
         ppo=PPO(steps=4, free_steps=4, batch_size=32),

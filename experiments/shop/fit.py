@@ -47,10 +47,10 @@ def fit_head(
     buckets = training_buckets(lab, pairs, batch_size=config.batch_size)
     rows = pair_rows(lab, pairs, batch_size=config.batch_size, buckets=buckets)
     params = reward_model(stage, lab, rows, on_trunk(lab, sft, stage_key(lab, "reward")), fit)
-    return params, reach(stage.name, lab, params, heldout, config.batch_size)
+    return params, pair_quality(stage.name, lab, params, heldout, config.batch_size)
 
 
-def reach(
+def pair_quality(
     name: str, lab: LanguageLab, reward: Params, heldout: Records, batch_size: int
 ) -> dict[str, Any]:
     """Accuracy and scale of a reward model on held-out pairs."""

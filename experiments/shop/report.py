@@ -48,7 +48,7 @@ def write_report(
 ) -> Outcome:
     """Writes plots/*.png and report.html; returns what the command line prints and keeps.
 
-    models: what `fit.reach` found of the "reward_model" and of the "scalar_head".
+    models: what `fit.pair_quality` found of the "reward_model" and of the "scalar_head".
     """
     table = methods_table(methods)
     metrics = read_metrics(job.out)
@@ -68,8 +68,10 @@ def write_report(
     lead = (
         "A small transformer that is a competent shop assistant answers prompts, a reward model "
         "learns from pairs of its answers, and six methods use pairs or reward model. A gold "
-        "scorer that none of them sees is the judge; PPO on gold is a bound for PPO."
+        "scorer that none of them sees is the judge."
     )
+    if tools.config.bound:
+        lead += " PPO on gold does see it: a bound for PPO."
     footer = ", ".join(f"{name} {version}" for name, version in job.versions.items())
     write_text(
         job.out / "report.html", html.page("The shop job", *blocks, lead=lead, footer=footer)

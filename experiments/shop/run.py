@@ -17,7 +17,7 @@ from experiments.shop.claims import (
 )
 from experiments.shop.config import Config
 from experiments.shop.evaluate import best_of, gold_path, judge, skills_of
-from experiments.shop.fit import fit_direct, fit_head, fit_online_dpo, fit_ppo, reach
+from experiments.shop.fit import fit_direct, fit_head, fit_online_dpo, fit_ppo, pair_quality
 from experiments.shop.report import write_report
 from experiments.shop.table import NAMES, Method, table_rows
 from experiments.shop.tools import Tools, Trained, make_tools
@@ -75,7 +75,7 @@ def run(config: Config, job: Run) -> Outcome:
         "reward_model",
         lambda stage: (
             {},
-            reach(stage.name, tools.judged, implied, heldout, config.dpo.batch_size),
+            pair_quality(stage.name, tools.judged, implied, heldout, config.dpo.batch_size),
         ),
     )
     critic = critic_of(head.arrays, scale_of(head.info))
@@ -147,7 +147,7 @@ def online_fits(tools: Tools, trained: Trained, gold_std: float) -> dict[str, St
 
 
 def scale_of(info: Mapping[str, Any]) -> ScoreScale:
-    """The scale of a reward model's scores, from what `reach` found."""
+    """The scale of a reward model's scores, from what `pair_quality` found."""
     return ScoreScale(info["mean"], info["std"])
 
 
