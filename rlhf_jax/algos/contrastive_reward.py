@@ -42,7 +42,7 @@ class ContrastiveParams(NamedTuple):
 
 @record
 class ContrastiveBatch:
-    """pairs: leading axis [B]. key: of the two dropout masks, another one at every step."""
+    """pairs: leading axis [B]. key: of the two dropout masks, a new one at each step."""
 
     pairs: PreferenceBatch
     key: Array

@@ -69,7 +69,7 @@ def make_update(
       at theta', and "spread", J(theta). It raises ValueError at trace time with fewer than two
       answers to a prompt.
     Reference: Wang et al. 2024, arXiv:2401.06080, Eq. 11 to 14, Algorithm 1.
-    Departs: the paper's Eq. 15 and 17 also have eta H_J grad L; its Algorithm 1 has not.
+    Departs: the paper's Eq. 15 and 17 also have eta H_J grad L; its Algorithm 1 does not.
     """
     check_range("[0, inf)", eta=eta)
     objective = reward_model.make_objective(reward, loss=loss)

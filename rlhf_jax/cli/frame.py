@@ -15,6 +15,7 @@ from rlhf_jax.data.buckets import BucketBatches
 from rlhf_jax.data.loader import steps_in
 from rlhf_jax.hf import Pretrained
 from rlhf_jax.recipes import Fit, LanguageLab, adamw_cosine, at_points, guarded
+from rlhf_jax.recipes.meta import MetaRows
 from rlhf_jax.recipes.rows import Records, Rows
 from rlhf_jax.training import UserError, run_stage
 from rlhf_jax.types import Params
@@ -90,7 +91,7 @@ def train_offline(
         rows = training.rows(known)
         before = measured(run, "before", lambda: training.quality(training.first))
         size, total = options.optimizer.batch_size, training.total or len(records)
-        total = rows.steps_per_epoch * size if isinstance(rows, BucketBatches) else total
+        total = epoch_size(rows, total, batch_size=size)
         fit = make_fit(options.optimizer, total=total, quality=training.quality)
         if training.first_loss is not None:
             fit = fit._replace(first_loss=training.first_loss(rows))
@@ -106,6 +107,12 @@ def train_offline(
         base = base._replace(files=files)
         numbers = compared(before, after)
         finish(run, base, params, numbers=numbers, beside=beside, stage=command)
+
+
+def epoch_size(rows: Rows, total: int, *, batch_size: int) -> int:
+    """Rows of an epoch: `total`, or all of its batches if the rows, or their pairs, are in buckets."""
+    counted = rows.pairs if isinstance(rows, MetaRows) else rows
+    return counted.steps_per_epoch * batch_size if isinstance(counted, BucketBatches) else total
 
 
 def make_fit(

@@ -8,6 +8,7 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.processes import Processes
 from rlhf_jax.data.lengths import LengthPolicy
 from rlhf_jax.models.config import Remat
+from rlhf_jax.recipes.repair import RepairKind
 
 Tracker = Literal["wandb", "trackio"]
 Dtype = Literal["float32", "bfloat16"]
@@ -63,7 +64,7 @@ class Adapter:
 class Repair:
     """Labels of pairs repaired by the vote of reward models, which are trained first."""
 
-    repair: Literal["none", "margin", "soft", "soft-margin", "flip", "flip-margin", "drop"] = "none"
+    repair: RepairKind = "none"
     """What is done with pairs that the voters doubt; margin: scores differ by the strength."""
     voters: int = 4
     """Reward models that vote, each trained for one pass over the pairs."""

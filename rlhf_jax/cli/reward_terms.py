@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_jax.cli.data import read_answers
-from rlhf_jax.cli.frame import Opened, Training, make_fit
+from rlhf_jax.cli.frame import Opened, Training, epoch_size, make_fit
 from rlhf_jax.cli.options import Contrast, Optimizer, Repair, Unlabelled
 from rlhf_jax.losses.contrastive import difference_items, pair_items, simcse_loss, swav_loss
 from rlhf_jax.losses.reward import bradley_terry_loss, soft_margin_bradley_terry_loss
@@ -63,12 +63,14 @@ def repaired_training(
     optimizer: Optimizer,
     repair: Repair,
 ) -> Training:
-    """The same on labels repaired by a vote: the strengths are computed once in a run."""
+    """The same training on labels repaired by a vote; strengths are computed once in a run."""
     lab, records, size = training.lab, opened.records, optimizer.batch_size
     one_pass = replace(optimizer, steps=None, epochs=1.0)
 
     def strengths() -> dict[str, np.ndarray]:
-        fit = make_fit(one_pass, total=len(records), quality=lambda params: {})
+        plain = pair_rows(lab, records, batch_size=size, **layout)
+        total = epoch_size(plain, len(records), batch_size=size)
+        fit = make_fit(one_pass, total=total, quality=lambda params: {})
         sizes = {"voters": repair.voters, "batch_size": size}
         found = voted_strengths(lab, records, opened.base.params, fit, **sizes, **layout)
         print(f"{np.mean(found < 0):.1%} of the pairs have negative strength")

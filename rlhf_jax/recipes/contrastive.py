@@ -45,7 +45,8 @@ def contrastive_reward_model(
       contrast, weight, items, loss: as in `algos.contrastive_reward.make_update`.
       dropout: rate of the views. prototypes: K of `swav_loss`, 0 for `simcse_loss`.
     Raises:
-      UserError: micro-batches, which would be the items of others, or a mixture of experts.
+      UserError: micro-batches, since items are compared across the whole batch, or a mixture of
+        experts.
     """
     if fit.parts > 1:
         raise UserError("a contrastive term compares all pairs of a batch: no micro-batches")

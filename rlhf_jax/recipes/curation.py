@@ -53,7 +53,7 @@ def judge_labels(
     Each judge sees each pair `samples` times, its answers in random order; see `nested_majority`.
 
     Raises:
-      UserError: a judge failed or returned something else than probabilities and None.
+      UserError: a judge failed or returned anything other than probabilities and None.
     """
     check_range("[1, inf)", samples=samples)
     if not judges:

@@ -54,7 +54,7 @@ def answer_groups(answers: Records) -> list[list[dict]]:
     """Records with the same prompt, in the order of the first one.
 
     Raises:
-      UserError: prompts with another number of answers, or with a single one.
+      UserError: prompts with different numbers of answers, or with a single answer.
     """
     groups: dict[str, list[dict]] = {}
     for record in answers:
@@ -62,8 +62,8 @@ def answer_groups(answers: Records) -> list[list[dict]]:
     sizes = {len(group) for group in groups.values()}
     if len(sizes) != 1 or min(sizes) < 2:
         raise UserError(
-            "unlabelled answers must be as many to each prompt, two at least; found prompts with "
-            + ", ".join(map(str, sorted(sizes)))
+            "each prompt needs the same number of unlabelled answers, at least two; found prompts "
+            "with " + (", ".join(map(str, sorted(sizes))) or "none")
         )
     return list(groups.values())
 

@@ -7,7 +7,7 @@ params = reward_model(stage, lab, rows, params, fit, loss=soft_margin_bradley_te
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,7 +69,11 @@ def repaired_columns(
 
     Args:
       share: of the pairs that are flipped or dropped. label_smoothing: of pairs below 0.
+    Raises:
+      ValueError: no such kind.
     """
+    if kind not in get_args(RepairKind):
+        raise ValueError(f"kind must be in {list(get_args(RepairKind))}, got {kind!r}")
     mu = jnp.asarray(strengths, jnp.float32)
     ones = jnp.ones_like(mu)
     prefs = {

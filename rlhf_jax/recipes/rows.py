@@ -113,10 +113,13 @@ def pair_rows(
       reference: log-probs [N] of all pairs by `reference_logps`; None for losses without one.
       columns: [N] of all pairs, for the loss; "weights" are those of the pairs.
     Raises:
-      UserError: a reference of other pairs.
+      UserError: a reference or columns of other pairs.
     """
     if reference is not None:
         check_reference(reference, pairs, ("chosen", "rejected"))
+    for name, column in (columns or {}).items():
+        if len(column) != len(pairs):
+            raise UserError(f"column {name!r} must be of {len(pairs)} pairs, got {len(column)}")
 
     def take(lab: LanguageLab, numbers: Any) -> PreferenceBatch:
         batch = pair_batch(lab, [pairs[int(i)] for i in numbers])

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from rlhf_jax.cli import main
+from rlhf_jax.cli.frame import epoch_size
+from rlhf_jax.data.buckets import BucketBatches
+from rlhf_jax.recipes.meta import MetaRows
 from rlhf_jax.recipes.repair import repaired_columns
 
 STRENGTHS = np.array([0.5, -1.0, 2.0, -0.1, 1.0])
@@ -29,6 +32,14 @@ def test_columns_by_kind(kind, prefs, margin, weights):
     np.testing.assert_allclose(found["prefs"], prefs, rtol=1e-6)
     np.testing.assert_allclose(found["gaps"], STRENGTHS if margin else 0.0, rtol=1e-6)
     np.testing.assert_array_equal(found["weights"], weights)
+
+
+def test_an_epoch_in_buckets_is_all_batches_also_beside_unlabelled_answers():
+    # 7 rows in two buckets fill 3 batches of 4, which are 12 rows
+    rows = BucketBatches(lambda number: [], lambda batch: batch, 3)
+    for each in (rows, MetaRows(rows, [])):
+        assert epoch_size(each, 7, batch_size=4) == 12
+    assert epoch_size(MetaRows([], []), 7, batch_size=4) == 7
 
 
 def pairs_file(path, turned):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxtyping import TypeCheckError
 from word_lab import VOCABULARY, transformer_lab, word_lab
 
 from rlhf_jax.losses.contrastive import difference_items, simcse_loss, swav_loss
@@ -88,6 +89,15 @@ def test_dropped_pairs_have_no_weight():
     assert batch.columns.keys() == {"prefs", "gaps"}
 
 
+def test_unknown_repairs_and_columns_of_other_pairs_are_named():
+    with pytest.raises((ValueError, TypeCheckError)):
+        repaired_columns(np.ones(3), "drop-margin", **REPAIR)
+    for count in (19, 21):
+        columns = {"prefs": np.ones(20), "gaps": np.ones(count)}
+        with pytest.raises(UserError, match=f"column 'gaps' must be of 20 pairs, got {count}"):
+            pair_rows(LAB, PAIRS, batch_size=5, columns=columns)
+
+
 def test_meta_reward_model_reads_answers_by_prompt(stage):
     pairs = pair_rows(LAB, PAIRS, batch_size=2)
     rows = meta_rows(LAB, pairs, ANSWERS, batch_size=2)
@@ -105,8 +115,8 @@ def test_answers_are_grouped_by_prompt_and_groups_of_other_sizes_are_named():
         ["a", "b"],
         ["c", "d"],
     ]
-    for wrong, sizes in ((rows[:3], "1, 2"), (rows[:2], "1")):
-        with pytest.raises(UserError, match=f"two at least; found prompts with {sizes}$"):
+    for wrong, sizes in ((rows[:3], "1, 2"), (rows[:2], "1"), ([], "none")):
+        with pytest.raises(UserError, match=f"at least two; found prompts with {sizes}$"):
             answer_groups(wrong)
 
 
