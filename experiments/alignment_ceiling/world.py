@@ -105,10 +105,7 @@ def fit(
     return state.params * seen
 
 
-def accuracy(
-    weights: Float[Array, "d"], pairs: PreferenceBatch, counts: Float[Array, "P"] | None = None
-) -> Float[Array, ""]:
+def accuracy(weights: Float[Array, "d"], pairs: PreferenceBatch) -> Float[Array, ""]:
     """On labelled pairs, as a reward model's accuracy is always measured."""
     scores = linear_reward(weights.shape[-1]).scores
-    right = wins(scores(weights, pairs.chosen), scores(weights, pairs.rejected))
-    return jnp.average(right, weights=counts)
+    return jnp.mean(wins(scores(weights, pairs.chosen), scores(weights, pairs.rejected)))

@@ -108,7 +108,7 @@ class Config:
 
     from_scratch: trains base model and SFT policy by `pretraining` first, in place of the shipped
       ones, which only have the default size.
-    bound: PPO on the gold score too, a bound for the PPO that has a reward model.
+    bound: PPO on the gold score too, to compare PPO on the reward model with.
     """
 
     seed: int = 0

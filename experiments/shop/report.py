@@ -68,7 +68,7 @@ def write_report(
     lead = (
         "A small transformer that is a competent shop assistant answers prompts, a reward model "
         "learns from pairs of its answers, and six methods use pairs or reward model. A gold "
-        "scorer that none of them sees is the judge; PPO on gold is a bound for PPO."
+        "scorer that none of them sees is the judge; PPO on gold, if it was run, is trained on it."
     )
     footer = ", ".join(f"{name} {version}" for name, version in job.versions.items())
     write_text(

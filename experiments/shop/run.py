@@ -131,7 +131,7 @@ def online_fits(tools: Tools, trained: Trained, gold_std: float) -> dict[str, St
     """The methods on fresh answers.
 
     Args:
-      gold_std: standard deviation of gold, which makes it a reward of variance 1.
+      gold_std: standard deviation of gold, which makes it a reward of variance 1, not centred.
     """
     config = tools.config.ppo
     fit = partial(fit_ppo, tools=tools, trained=trained)

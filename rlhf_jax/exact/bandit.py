@@ -70,6 +70,7 @@ def budget_optimum(
 
     It is `regularised_optimum` at the beta whose divergence is kl, found by bisection of log beta:
     the divergence falls with beta. Policies of different rewards are compared at one divergence.
+    Gradients are those at a fixed beta, not those of the optimum.
 
     Args:
       rewards: [*B, A], finite.
