@@ -66,31 +66,32 @@ def rank_pairs(
     scores: Float[Array, "B K"],
     ref_logps: Float[Array, "B K"] | None = None,
 ) -> PreferenceBatch:
-    """Pairs from two answers to each prompt: the one with the higher score is chosen.
+    """Pairs from K answers to each prompt: the highest score is chosen, the lowest rejected.
 
     Args:
-      trajectory: leading axes [B, 2].
-      scores: [B, 2] from a reward model or judge.
-      ref_logps: [B, 2] log-probs of the answers under the reference; None adds none to the batch.
+      trajectory: leading axes [B, K], K >= 2.
+      scores: [B, K] from a reward model or judge; one that is not finite leaves its answer out.
+      ref_logps: [B, K] log-probs of the answers under the reference; None adds none to the batch.
     Returns:
-      PreferenceBatch with leading axis [B]. A pair has weight 0 if its scores are equal or one is
-      not finite, else 1; the mean weight is the share of decided pairs.
+      PreferenceBatch with leading axis [B]. A pair has weight 0 if its scores are equal or none is
+      finite, else 1; the mean weight is the share of decided pairs.
     Raises:
       ValueError: the trajectory or the scores have other leading axes.
     """
     shape = trajectory.mask.shape[:-1]
-    if not (len(shape) == 2 and shape[1] == 2 and scores.shape == shape):
+    if not (len(shape) == 2 and shape[1] >= 2 and scores.shape == shape):
         raise ValueError(
-            "rank_pairs needs two answers to each prompt, trajectory and scores [B, 2]; got "
-            f"trajectory {list(shape)} and scores {list(scores.shape)}"
+            "rank_pairs needs two or more answers to each prompt, trajectory and scores [B, K]; "
+            f"got trajectory {list(shape)} and scores {list(scores.shape)}"
         )
-    decided = jnp.isfinite(scores).all(axis=1) & (scores[:, 0] != scores[:, 1])
-    best = (scores[:, 1] > scores[:, 0]).astype(jnp.int32)
-    rows = jnp.arange(shape[0])
-    refs = (None, None) if ref_logps is None else (ref_logps[rows, best], ref_logps[rows, 1 - best])
+    finite, rows = jnp.isfinite(scores), jnp.arange(shape[0])
+    best = jnp.argmax(jnp.where(finite, scores, -jnp.inf), axis=1)
+    worst = jnp.argmin(jnp.where(finite, scores, jnp.inf), axis=1)
+    decided = finite.any(axis=1) & (scores[rows, best] > scores[rows, worst])
+    refs = (None, None) if ref_logps is None else (ref_logps[rows, best], ref_logps[rows, worst])
     return PreferenceBatch(
         chosen=jax.tree.map(lambda x: x[rows, best], trajectory),
-        rejected=jax.tree.map(lambda x: x[rows, 1 - best], trajectory),
+        rejected=jax.tree.map(lambda x: x[rows, worst], trajectory),
         ref_chosen_logps=refs[0],
         ref_rejected_logps=refs[1],
         weights=decided.astype(jnp.float32),

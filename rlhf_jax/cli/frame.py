@@ -110,7 +110,7 @@ def train_offline(
 
 
 def epoch_size(rows: Rows, total: int, *, batch_size: int) -> int:
-    """Rows of an epoch: `total`, or all of its batches if the rows, or their pairs, are in buckets."""
+    """Rows of an epoch: `total`, or all batches if the rows, or their pairs, have buckets."""
     counted = rows.pairs if isinstance(rows, MetaRows) else rows
     return counted.steps_per_epoch * batch_size if isinstance(counted, BucketBatches) else total
 

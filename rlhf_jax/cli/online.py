@@ -155,19 +155,24 @@ def best_of_n(command: str, options: BestOf) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineDPO:
-    """A loss of pairs on two fresh answers to each prompt, the one with the higher score chosen."""
+    """A loss of pairs on fresh answers: of each prompt's, the best score against the worst."""
 
     job: Job
+    samples: int = 2
+    """Answers to each prompt."""
     loss: str = "dpo"
     """Name of the loss, as of `rlhf preference`."""
     loss_options: dict[str, float] = field(default_factory=dict)
     """Settings of the loss, as names and numbers: beta 0.1."""
 
+    def __post_init__(self) -> None:
+        check_fields(self, "[2, inf)", "samples")
+
 
 def online_dpo(command: str, options: OnlineDPO) -> None:
     """Online DPO, or with any other loss of pairs."""
     chosen = named_loss(options.loss, options.loss_options)
-    make = partial(online_pairs, **chosen._asdict())
+    make = partial(online_pairs, samples=options.samples, **chosen._asdict())
     train_online(command, options, options.job, lambda lab, params: make(lab))
 
 

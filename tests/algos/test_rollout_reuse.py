@@ -85,15 +85,28 @@ def test_rank_pairs_chooses_the_higher_score_and_leaves_out_what_is_undecided():
     assert pairs.ref_chosen_logps is None
 
 
+def test_rank_pairs_takes_the_best_and_the_worst_of_several_answers():
+    actions = jnp.array([[0, 1, 2], [3, 1, 2], [0, 1, 2], [0, 1, 2]])
+    trajectory = bandit_trajectory(jnp.zeros_like(actions), actions)
+    scores = [[0.5, 0.1, 0.9], [2.0, 2.0, 1.0], [jnp.nan, 2.0, 1.0], [1.0, 1.0, jnp.nan]]
+    refs = -jnp.arange(12.0).reshape(4, 3)
+    pairs = preference.rank_pairs(trajectory, jnp.array(scores), refs)
+    assert pairs.chosen.actions[:3, 0].tolist() == [2, 3, 1]
+    assert pairs.rejected.actions[:3, 0].tolist() == [1, 2, 2]
+    assert pairs.ref_chosen_logps[:3].tolist() == [-2.0, -3.0, -7.0]
+    assert pairs.ref_rejected_logps[:3].tolist() == [-1.0, -5.0, -8.0]
+    assert np.asarray(pairs.weights).tolist() == [1, 1, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("rows", "scores", "message"),
     [
         ((4, 2), (4, 3), r"trajectory \[4, 2\] and scores \[4, 3\]"),
-        ((4, 3), (4, 3), r"trajectory \[4, 3\]"),
+        ((4, 1), (4, 1), r"trajectory \[4, 1\]"),
         ((4, 2), (1, 2), r"scores \[1, 2\]"),
     ],
 )
-def test_rank_pairs_wants_two_answers_to_each_prompt(rows, scores, message):
+def test_rank_pairs_wants_two_or_more_answers_to_each_prompt(rows, scores, message):
     trajectory = bandit_trajectory(jnp.zeros(rows, int), jnp.zeros(rows, int))
     with pytest.raises(ValueError, match=message):
         preference.rank_pairs(trajectory, jnp.zeros(scores))

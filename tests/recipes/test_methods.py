@@ -55,6 +55,7 @@ METHODS = {
     "cispo": cispo(LAB, samples=4, epochs=2, minibatches=1),
     "best_of": best_of(LAB, samples=4),
     "online_pairs": online_pairs(LAB, partial(dpo_loss, beta=0.1)),
+    "online_pairs, best and worst": online_pairs(LAB, partial(dpo_loss, beta=0.1), samples=4),
     "p3o": p3o(LAB, beta=0.01),
     "p3o, separate clips": p3o(LAB, joint=False, epochs=2, minibatches=2),
 }

@@ -1,4 +1,4 @@
-"""Methods on two fresh answers to each prompt: online DPO with any loss of pairs, and P3O."""
+"""Methods on pairs of fresh answers to a prompt: online DPO with any loss of pairs, and P3O."""
 
 from functools import partial
 from typing import Any
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.algos import preference
 from rlhf_jax.algos.online import PairBatch, make_pair_objective
+from rlhf_jax.checks import check_range
 from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss, p3o_v2_loss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.recipes.lab import LanguageLab
@@ -21,17 +22,21 @@ def online_pairs(
     lab: LanguageLab,
     loss: PairLoss,
     *,
+    samples: int = 2,
     logps: AnswerLogps = sequence_logps,
     reference: bool = True,
     epochs: int = 1,
     minibatches: int = 1,
 ) -> OnlineMethod:
-    """Any loss of pairs on two fresh answers to each prompt, the one with the higher score chosen.
+    """Any loss of pairs on fresh answers: of each prompt's, the best score against the worst.
 
     Args:
+      samples: answers to each prompt, >= 2.
       loss, logps, reference: as in `algos.preference.make_update`; `dpo_loss` gives online DPO.
       epochs, minibatches: as in `answer_method`.
     """
+
+    check_range("[2, inf)", samples=samples)
 
     def prepare(params: Params, scored: Scored) -> tuple[Any, dict[str, Any]]:
         trajectory = scored.rollout.trajectory
@@ -40,7 +45,8 @@ def online_pairs(
         return pairs, {"pairs/decided": jnp.asarray(pairs.weights).mean()}
 
     objective = preference.make_objective(lab.policy, loss, logps=logps, reference=reference)
-    return _pair_method(lab, prepare, objective, epochs=epochs, minibatches=minibatches)
+    method = _pair_method(lab, prepare, objective, epochs=epochs, minibatches=minibatches)
+    return method._replace(samples=samples)
 
 
 def p3o(
