@@ -55,6 +55,24 @@ class Direct:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnlineDPO:
+    """batch_size: prompts, with `samples` answers each, the best and the worst of which are a
+    pair."""
+
+    beta: float = 0.3
+    samples: int = 4
+    steps: int = 70
+    batch_size: int = 32
+    learning_rate: float = 0.0002
+
+    def __post_init__(self):
+        check_fields(self, "[2, inf)", "samples")
+        check_fields(self, "[1, inf)", "steps", "batch_size")
+        check_fields(self, "(0, inf)", "beta")
+        check_fields(self, "(0, 1]", "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PPO:
     """steps: rollouts, of batch_size answers each, reused for `epochs` passes in `minibatches`.
 
@@ -121,9 +139,7 @@ class Config:
     dpo: Direct = field(default_factory=Direct)
     ipo: Direct = field(default_factory=lambda: Direct(beta=0.5))
     head: Head = field(default_factory=Head)
-    online_dpo: Direct = field(
-        default_factory=lambda: Direct(beta=0.1, steps=100, learning_rate=0.0001)
-    )
+    online_dpo: OnlineDPO = field(default_factory=OnlineDPO)
     ppo: PPO = field(default_factory=PPO)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
@@ -144,7 +160,7 @@ def quick() -> Config:
         dpo=Direct(steps=20, batch_size=16),
         ipo=Direct(steps=20, batch_size=16, beta=0.5),
         head=Head(steps=20, batch_size=16),
-        online_dpo=Direct(steps=10, batch_size=16, beta=0.1, learning_rate=0.0001),
+        online_dpo=OnlineDPO(steps=5, batch_size=16),
         ppo=PPO(steps=4, free_steps=4, batch_size=32),
         evaluation=Evaluation(prompts=128, curve_prompts=128, curve_points=1, best_of=4),
     )
@@ -160,7 +176,7 @@ def laptop() -> Config:
         dpo=Direct(steps=1000, learning_rate=1e-4),
         ipo=Direct(steps=1000, learning_rate=1e-4, beta=0.5),
         head=Head(steps=1000),
-        online_dpo=Direct(beta=0.1, steps=600, learning_rate=5e-5),
+        online_dpo=OnlineDPO(steps=600, learning_rate=1e-4),
         ppo=PPO(steps=400, free_steps=600, batch_size=128, minibatches=2, learning_rate=2e-4),
         evaluation=Evaluation(
             gate_prompts=4096, prompts=2048, curve_prompts=512, curve_points=16, best_of=64
@@ -193,7 +209,7 @@ def pod() -> Config:
         dpo=Direct(steps=1500, batch_size=512, learning_rate=3e-6),
         ipo=Direct(steps=1500, batch_size=512, learning_rate=3e-6, beta=0.5),
         head=Head(steps=1500, batch_size=512, learning_rate=1e-4),
-        online_dpo=Direct(beta=0.1, steps=1000, batch_size=512, learning_rate=3e-6),
+        online_dpo=OnlineDPO(steps=1000, batch_size=512, learning_rate=3e-6),
         ppo=PPO(steps=800, free_steps=1200, batch_size=1024, minibatches=4, learning_rate=3e-5),
         evaluation=Evaluation(
             gate_prompts=8192, prompts=8192, curve_prompts=1024, curve_points=16, best_of=64

@@ -60,7 +60,7 @@ def pair_quality(
         "accuracy": float(wins(*jnp.asarray(found).T).mean()),
         "gold_accuracy": float(np.mean(wins(*jnp.asarray(found).T) == wins(*jnp.asarray(gold).T))),
         "teacher_accuracy": float(np.mean((gold @ [1, -1]) >= 0)),
-        "gold_std": float(gold.std()),
+        "gold": {"mean": float(gold.mean()), "std": float(gold.std())},
         "margins": (found @ [1.0, -1.0]).tolist(),
         **score_scale(name, found)._asdict(),
     }
@@ -121,9 +121,9 @@ def fit_online(
 
 
 def fit_online_dpo(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params, dict]:
-    """DPO on two fresh answers to each prompt, the better one by the reward model chosen."""
+    """DPO on fresh answers: of each prompt's, the best by the reward model against the worst."""
     config = tools.config.online_dpo
-    method = online_pairs(tools.lab, partial(dpo_loss, beta=config.beta))
+    method = online_pairs(tools.lab, partial(dpo_loss, beta=config.beta), samples=config.samples)
     return fit_online(
         stage,
         tools,
@@ -161,7 +161,7 @@ def fit_ppo(
         ppo(
             tools.lab,
             settings,
-            trained.critic,
+            on_trunk(tools.lab, trained.sft, stage_key(tools.lab, "critic")),
             epochs=config.epochs,
             minibatches=config.minibatches,
         ),

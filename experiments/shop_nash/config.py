@@ -134,13 +134,15 @@ class Control:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """prompts: held out. samples: answers of each policy to each of them.
+    """gate_prompts: held out, for the gate, one answer each. prompts: held out too, with
+    `samples` answers of each policy.
 
     pairs: of answers in two voices, for the accuracy of the models.
     exploiter_rounds, exploiter_prompts: of the policy gradient against a frozen policy.
     duels: answers of each side to a prompt of the game in an exploiter's win rate.
     """
 
+    gate_prompts: int = 2048
     prompts: int = 256
     samples: int = 4
     pairs: int = 1024
@@ -150,7 +152,7 @@ class Evaluation:
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "samples", "exploiter_rounds", "exploiter_prompts", "duels")
-        check_fields(self, "[2, 100000]", "prompts")
+        check_fields(self, "[2, 100000]", "gate_prompts", "prompts")
         check_fields(self, "[2, 250000]", "pairs")
 
 
@@ -203,6 +205,12 @@ def quick() -> Config:
             model=Fit(steps=10, batch_size=16, rate=0.002),
         ),
         evaluation=Evaluation(
-            prompts=32, samples=2, pairs=64, exploiter_rounds=2, exploiter_prompts=16, duels=2
+            gate_prompts=256,
+            prompts=32,
+            samples=2,
+            pairs=64,
+            exploiter_rounds=2,
+            exploiter_prompts=16,
+            duels=2,
         ),
     )

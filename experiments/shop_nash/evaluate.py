@@ -114,6 +114,24 @@ def measure_policy(
     return measure(lab, task, params, sft, indices, key, samples=size.samples)
 
 
+def competence(
+    lab: LanguageLab, config: Config, sft: Params, first: Params
+) -> tuple[dict[str, np.ndarray], dict]:
+    """What the gate reads of SFT's answers: "voiced", "listed" of recommendations, "untrained"."""
+    indices = np.array(SPLITS["heldout"][: config.evaluation.gate_prompts])
+    task = game_task(lab.seed)
+    own, before = (
+        measure(lab, task, params, sft, indices, stage_key(lab, f"competence of {name}")).named
+        for name, params in (("sft", sft), ("untrained", first))
+    )
+    listed = own["listed"][:, 0]
+    return {
+        "voiced": own["voice"][:, 0] > 0,
+        "listed": listed[~np.isnan(listed)] > 0,
+        "untrained": np.asarray(before["voice"].mean()),
+    }, {}
+
+
 def frozen_draw(lab: LanguageLab, policies: Sequence[Params]) -> Draw:
     """Draws from a mixture that does not learn: each call from one of the policies."""
 
@@ -266,7 +284,6 @@ def evaluate(
     lab: LanguageLab,
     config: Config,
     sft: Params,
-    first: Params,
     policies: Mapping[str, Params],
     models: Models,
 ) -> tuple[dict[str, Any], dict]:
@@ -275,16 +292,10 @@ def evaluate(
         name: measure_policy(lab, config, name, params, sft)
         for name, params in {"sft": sft, **policies}.items()
     }
-    own = found["sft"].named
-    known = ~np.isnan(own["listed"][:, 0])
-    untrained = measure_policy(lab, config, "untrained", first, sft).named["voice"].mean()
     return {
         "policies": {
             name: {"gold": one.named["gold"], "voice": one.named["voice"], "kl": one.log_ratios}
             for name, one in found.items()
         },
-        "voiced": own["voice"][:, 0] > 0,
-        "listed": own["listed"][known, 0] > 0,
-        "untrained": np.asarray(untrained),
         "accuracies": accuracies(lab, config, *models),
     }, {}

@@ -19,6 +19,7 @@ from experiments.shop_nash.evaluate import (
     Method,
     Models,
     as_method,
+    competence,
     evaluate,
     fit_exploiter,
     unstacked,
@@ -59,6 +60,7 @@ def run(config: Config, job: Run) -> Outcome:
     check_batches(lab, config)
     first = starting_params(lab, config)
     sft = run_stage(job, "sft", lambda stage: start(stage, lab, config, first)).arrays
+    gate = run_stage(job, "competence", lambda _: competence(lab, config, sft, first)).arrays
     shares = make_shares(lab, game_prompts(config))
 
     methods = {BRADLEY_TERRY: online_method(job, lab, config, sft, shares)}
@@ -71,9 +73,7 @@ def run(config: Config, job: Run) -> Outcome:
 
     played = {name: one.params[0] for name, one in methods.items()}
     exploited = exploit(job, lab, config, sft, methods)
-    found = run_stage(
-        job, "evaluation", lambda stage: evaluate(lab, config, sft, first, played, models)
-    )
+    found = run_stage(job, "evaluation", lambda stage: evaluate(lab, config, sft, played, models))
     facts = Facts(
         prefs=voice_prefs(config.game.judge_beta),
         sft=np.asarray(shares(sft)),
@@ -83,9 +83,7 @@ def run(config: Config, job: Run) -> Outcome:
         seconds=dict(job.spent),
     )
     claims = [
-        *competence_claims(
-            found.arrays["voiced"], found.arrays["listed"], float(found.arrays["untrained"])
-        ),
+        *competence_claims(gate["voiced"], gate["listed"], float(gate["untrained"])),
         *conclude(config, methods, facts),
     ]
     return write_report(job, config, methods, facts, claims)

@@ -93,8 +93,8 @@ def test_rank_pairs_takes_the_best_and_the_worst_of_several_answers():
     pairs = preference.rank_pairs(trajectory, jnp.array(scores), refs)
     assert pairs.chosen.actions[:3, 0].tolist() == [2, 3, 1]
     assert pairs.rejected.actions[:3, 0].tolist() == [1, 2, 2]
-    assert pairs.ref_chosen_logps[:3].tolist() == [-2.0, -3.0, -7.0]
-    assert pairs.ref_rejected_logps[:3].tolist() == [-1.0, -5.0, -8.0]
+    assert np.asarray(pairs.ref_chosen_logps)[:3].tolist() == [-2.0, -3.0, -7.0]
+    assert np.asarray(pairs.ref_rejected_logps)[:3].tolist() == [-1.0, -5.0, -8.0]
     assert np.asarray(pairs.weights).tolist() == [1, 1, 1, 0]
 
 

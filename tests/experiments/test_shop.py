@@ -48,7 +48,7 @@ TOY = shop_config.Config(
     head=shop_config.Head(steps=4, batch_size=8),
     dpo=shop_config.Direct(steps=3, batch_size=8),
     ipo=shop_config.Direct(steps=3, batch_size=8),
-    online_dpo=shop_config.Direct(steps=3, batch_size=8),
+    online_dpo=shop_config.OnlineDPO(steps=3, batch_size=8),
     ppo=shop_config.PPO(steps=3, free_steps=3, batch_size=8, minibatches=2),
     evaluation=shop_config.Evaluation(
         gate_prompts=16, prompts=12, curve_prompts=6, curve_points=2, best_of=4
