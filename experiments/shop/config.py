@@ -81,15 +81,15 @@ class PPO:
     free_steps: length of the run without KL penalty, the one that is expected to over-optimise.
     """
 
-    beta: float = 0.2
+    beta: float = 0.3
     clip_eps: float = 0.2
     gae_lambda: float = 0.95
-    steps: int = 48
+    steps: int = 60
     free_steps: int = 32
-    batch_size: int = 128
-    epochs: int = 1
-    minibatches: int = 2
-    learning_rate: float = 0.0003
+    batch_size: int = 64
+    epochs: int = 2
+    minibatches: int = 1
+    learning_rate: float = 0.0005
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "steps", "free_steps", "batch_size", "epochs", "minibatches")

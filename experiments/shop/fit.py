@@ -60,7 +60,7 @@ def pair_quality(
         "accuracy": float(wins(*jnp.asarray(found).T).mean()),
         "gold_accuracy": float(np.mean(wins(*jnp.asarray(found).T) == wins(*jnp.asarray(gold).T))),
         "teacher_accuracy": float(np.mean((gold @ [1, -1]) >= 0)),
-        "gold": {"mean": float(gold.mean()), "std": float(gold.std())},
+        "gold_std": float(gold.std()),
         "margins": (found @ [1.0, -1.0]).tolist(),
         **score_scale(name, found)._asdict(),
     }
@@ -161,7 +161,7 @@ def fit_ppo(
         ppo(
             tools.lab,
             settings,
-            on_trunk(tools.lab, trained.sft, stage_key(tools.lab, "critic")),
+            trained.critic,
             epochs=config.epochs,
             minibatches=config.minibatches,
         ),

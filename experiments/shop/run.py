@@ -25,10 +25,11 @@ from rlhf_jax import dpo_loss, ipo_loss
 from rlhf_jax.labs.shop_models import shipped
 from rlhf_jax.labs.train_shop import train_models
 from rlhf_jax.recipes import (
-    Reward,
+    critic_of,
     reference_logps,
     sample_pairs,
     task_reward,
+    weighted_reward,
 )
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.pairs import open_pairs
@@ -77,8 +78,9 @@ def run(config: Config, job: Run) -> Outcome:
             pair_quality(stage.name, tools.judged, implied, heldout, config.dpo.batch_size),
         ),
     )
-    trained = Trained(sft, implied, scale_of(reward.info))
-    fits = online_fits(tools, trained, scale_of(reward.info["gold"]))
+    critic = critic_of(head.arrays, scale_of(head.info))
+    trained = Trained(sft, implied, scale_of(reward.info), critic)
+    fits = online_fits(tools, trained, reward.info["gold_std"])
     results |= {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
 
     params = {"sft": sft} | {name: result.arrays for name, result in results.items()}
@@ -125,11 +127,11 @@ def method_claims(
     ]
 
 
-def online_fits(tools: Tools, trained: Trained, gold: ScoreScale) -> dict[str, StageFit]:
+def online_fits(tools: Tools, trained: Trained, gold_std: float) -> dict[str, StageFit]:
     """The methods on fresh answers.
 
     Args:
-      gold: mean and deviation of gold scores, which PPO on gold is paid in.
+      gold_std: standard deviation of gold, which makes it a reward of variance 1, not centred.
     """
     config = tools.config.ppo
     fit = partial(fit_ppo, tools=tools, trained=trained)
@@ -139,19 +141,13 @@ def online_fits(tools: Tools, trained: Trained, gold: ScoreScale) -> dict[str, S
         "ppo_no_kl": partial(fit, beta=0.0, steps=config.free_steps),
     }
     if tools.config.bound:
-        paid = gold_reward(tools, gold)
-        fits["ppo_gold"] = partial(fit, beta=config.beta, steps=config.steps, reward=paid)
+        gold = weighted_reward({"gold": (1.0 / gold_std, task_reward(tools.lab, tools.task))})
+        fits["ppo_gold"] = partial(fit, beta=config.beta, steps=config.steps, reward=gold)
     return fits
 
 
-def gold_reward(tools: Tools, scale: ScoreScale) -> Reward:
-    """The gold score in units of `scale`."""
-    gold = task_reward(tools.lab, tools.task)
-    return gold._replace(scores=lambda *given: (gold.scores(*given) - scale.mean) / scale.std)
-
-
 def scale_of(info: Mapping[str, Any]) -> ScoreScale:
-    """The scale of scores, from what `pair_quality` found."""
+    """The scale of a reward model's scores, from what `pair_quality` found."""
     return ScoreScale(info["mean"], info["std"])
 
 
