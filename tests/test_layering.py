@@ -29,6 +29,7 @@ ROOMS = {
     "policies.implicit": {"types", "ops"},
     "policies.language": {"types", "ops", "models", "sharding"},
     "policies.latent": {"types", "models"},
+    "policies.features": {"types", "models"},
     "feedback": {"types", "ops"},
     "envs": {"types", "feedback"},
     "exact": {"ops", "envs"},

@@ -5,8 +5,9 @@
     token_logps = policy.logps(params, inputs, actions)         # [*B, T]
 
 Each is a `Policy`, `ValueFn` or `RewardFn` of `rlhf_jax.types`: pure functions, nothing inherited.
-`implicit.implicit_reward` makes a `RewardFn` of any policy and its reference. Nothing is imported
-here, since `language` loads Flax.
+`implicit.implicit_reward` makes a `RewardFn` of any policy and its reference,
+`features.bottleneck_reward` one of named features. Nothing is imported here, since `language` and
+`features` load Flax.
 
 | file | inputs | functions |
 |---|---|---|
