@@ -1,4 +1,4 @@
-"""Worlds with seven qualities in 512 dimensions, and reward models fitted to comparisons in them."""
+"""Worlds where a few of many dimensions decide, and reward models fitted to comparisons."""
 
 from functools import partial
 from typing import NamedTuple
@@ -135,9 +135,7 @@ def fit_network(key: Key[Array, ""], pairs: Pairs, size: int, config: Config) ->
     init_key, row_key = jax.random.split(key)
     steps = config.epochs * (size // config.batch)
     rates = optax.warmup_cosine_decay_schedule(0.0, config.rate, int(WARMUP * steps), steps)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(CLIP), optax.adamw(rates, weight_decay=DECAY)
-    )
+    optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.adamw(rates, weight_decay=DECAY))
     reward = network_reward(config)
     update = make_update(reward, optimizer)
     state = init_state(reward.init(init_key), optimizer)

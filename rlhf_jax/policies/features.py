@@ -4,9 +4,9 @@
     batch = PreferenceBatch(feature_trajectory(chosen), feature_trajectory(rejected))
     update = reward_model.make_update(reward, optimizer)           # Bradley-Terry
 
-Features v are [*B, d], best in [0, 1]. They come from a table (`given_features`), from frozen reward
-models (`model_features`), or from a Python function over texts (`rewards.features`). No gradient
-flows into them, so only the small network f is trained.
+Features v are [*B, d], best in [0, 1]. They come from a table (`given_features`), from frozen
+reward models (`model_features`), or from a Python function over texts (`rewards.features`). No
+gradient flows into them, so only the small network f is trained.
 
 Reference: Nath et al. 2024, arXiv:2402.15473.
 """
@@ -34,7 +34,7 @@ class FeatureFn(Protocol):
 def bottleneck_reward(features: FeatureFn, network: MLP) -> RewardFn:
     """score = f(v(x, y)), v without gradient; params are those of f.
 
-    With one layer, `make_mlp((d, 1))`, the log of the Bradley-Terry loss is convex, the weight of a
+    With one layer, `make_mlp((d, 1))`, the Bradley-Terry loss is convex, the weight of a
     feature is the log-odds that it adds when it rises from 0 to 1, and the bias cancels in pairs.
 
     Args:

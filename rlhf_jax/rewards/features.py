@@ -18,7 +18,8 @@ import numpy as np
 
 from rlhf_jax.types import TextReward
 
-Ratings = Mapping[str, Sequence[float | None]]
+Rating = float | int | None
+Ratings = Mapping[str, Sequence[Rating]]
 Combine = Callable[[np.ndarray], Any]  # [N, d] -> N scores
 
 
@@ -105,7 +106,7 @@ def remember_ratings(rate: RateTexts) -> RateTexts:
     One call is made with what is new, each pair once. Ratings are kept in memory, as long as the
     rater; those that are None are asked for again. Columns must depend on the prompt alone.
     """
-    known: dict[tuple[str, str], dict[str, float | None]] = {}
+    known: dict[tuple[str, str], dict[str, Rating]] = {}
 
     def remembered(
         prompts: Sequence[Any], answers: Sequence[str], /, **columns: Sequence[Any]
@@ -160,12 +161,12 @@ def feature_text_reward(
     return score
 
 
-def _incomplete(ratings: Mapping[str, float | None] | None) -> bool:
+def _incomplete(ratings: Mapping[str, Rating] | None) -> bool:
     """Whether an answer has never been rated, or not under each name."""
     return ratings is None or None in ratings.values()
 
 
-def _scaled(ratings: Sequence[float | None], feature: Feature) -> np.ndarray:
+def _scaled(ratings: Sequence[Rating], feature: Feature) -> np.ndarray:
     """One column of `scale_ratings`."""
     given = np.array([np.nan if x is None else x for x in ratings], float)
     rows = (given - feature.worst) / (feature.best - feature.worst)
