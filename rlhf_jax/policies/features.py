@@ -65,7 +65,7 @@ def bounded_reward(reward: RewardFn) -> RewardFn:
     )
 
 
-def equal_weights(num_features: int) -> Params:
+def mean_weights(num_features: int) -> Params:
     """Params of `make_mlp((d, 1))` that score an answer by the mean of its features.
 
     The baseline that needs no comparisons; all features must point the same way.

@@ -78,7 +78,8 @@ def test_no_saving_is_no_claim():
     raw = [0.554, 0.575, 0.9, 0.9, 0.9, 0.9, 0.9, 0.905, 0.955]
     found = verdicts(**{"accuracy/raw": raw})
     assert found[:4] == ["fails"] * 4
-    assert found[4:6] == ["holds", "holds"]
+    # Where all features do no better than the raw vector, some of them tell nothing.
+    assert found[4:6] == ["holds", "undecided"]
 
 
 def test_no_crossover_and_harmless_omissions_fail():

@@ -17,9 +17,9 @@ from rlhf_jax.policies.features import (
     FeatureFn,
     bottleneck_reward,
     bounded_reward,
-    equal_weights,
     feature_trajectory,
     given_features,
+    mean_weights,
     model_features,
 )
 from rlhf_jax.policies.language import language_inputs, language_reward
@@ -91,14 +91,12 @@ def test_a_weight_is_the_log_odds_that_a_feature_adds():
     np.testing.assert_allclose(odds, [1.9], rtol=1e-6)
 
 
-def test_equal_weights_are_the_mean_of_the_features():
+def test_mean_weights_are_the_mean_of_the_features():
     rows = drawn((5, 7))
     reward = bottleneck_reward(given_features, make_mlp((7, 1)))
-    scores = reward.scores(equal_weights(7), feature_trajectory(rows))
+    scores = reward.scores(mean_weights(7), feature_trajectory(rows))
     np.testing.assert_allclose(scores, rows.mean(-1), rtol=1e-6)
-    assert jax.tree.structure(equal_weights(7)) == jax.tree.structure(
-        reward.init(jax.random.key(0))
-    )
+    assert jax.tree.structure(mean_weights(7)) == jax.tree.structure(reward.init(jax.random.key(0)))
 
 
 @pytest.mark.parametrize("lead", [(), (4,), (2, 3)])

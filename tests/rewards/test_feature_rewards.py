@@ -7,9 +7,9 @@ import pytest
 from rlhf_jax.models.mlp import make_mlp
 from rlhf_jax.policies.features import (
     bottleneck_reward,
-    equal_weights,
     feature_trajectory,
     given_features,
+    mean_weights,
 )
 from rlhf_jax.rewards import (
     SUMMARY_FEATURES,
@@ -77,7 +77,7 @@ def test_the_reward_leaves_out_what_has_no_rating():
 
 
 def test_a_trained_network_over_ratings_scores_the_answers_of_a_task():
-    model, params = bottleneck_reward(given_features, make_mlp((2, 1))), equal_weights(2)
+    model, params = bottleneck_reward(given_features, make_mlp((2, 1))), mean_weights(2)
     scores = jax.jit(lambda rows: model.scores(params, feature_trajectory(rows)))
     reward = feature_text_reward(rate, SCALE, scores)
     score = record_score({"features": reward}, [{"prompt": "p0"}, {"prompt": "p1"}])
