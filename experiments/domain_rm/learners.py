@@ -142,8 +142,8 @@ def fit_network(key: Key[Array, ""], pairs: Pairs, size: int, config: Config) ->
 
     def step(state, key):
         rows = jax.random.randint(key, (config.batch,), 0, size)
-        answers = (feature_trajectory(x[rows]) for x in (pairs.first, pairs.second))
-        return update(state, PreferenceBatch(*answers))[0], None
+        chosen, rejected = (feature_trajectory(x[rows]) for x in (pairs.first, pairs.second))
+        return update(state, PreferenceBatch(chosen, rejected))[0], None
 
     return jax.lax.scan(step, state, jax.random.split(row_key, steps))[0].params
 

@@ -38,7 +38,7 @@ def at(config: Config, found: Arrays, name: str, size: int) -> np.ndarray:
 def saving_claims(config: Config, found: Arrays) -> list[Claim]:
     """Few pairs for the features against many for the raw vector."""
     features, raw = (partial(at, config, found, name) for name in ("features", "raw"))
-    paper = {"kind": "paper", "source": "abstract: 21 times fewer comparisons"}
+    paper: dict[str, Any] = {"kind": "paper", "source": "abstract: 21 times fewer comparisons"}
     claims = []
     for size, share in ((MANY, 1.0), (MORE, 0.8)):
         lead, worse = features(FEW) - raw(size), raw(FEW) - raw(size)
@@ -99,7 +99,7 @@ def best_of_claims(config: Config, found: Arrays) -> list[Claim]:
     features, raw = found["best/features, few"], found["best/raw, many"]
     lead, worse = features - raw, found["best/raw, few"] - raw
     name = f"best of n by features from {FEW} pairs, above the raw model's from {MANY}"
-    paper = {"kind": "paper", "source": "its rewards give better summaries"}
+    paper: dict[str, Any] = {"kind": "paper", "source": "its rewards give better summaries"}
     weak = f"the raw model from {FEW}"
     least = lead[:, lead.mean(0).argmin()]
     return [

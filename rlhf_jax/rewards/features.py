@@ -148,7 +148,7 @@ def feature_text_reward(
         if not answers:
             return []
         rows = rate_answers(rate, prompts, answers, features, **columns)
-        rated = ~np.isnan(rows).any(-1)
+        rated = np.asarray(~np.isnan(rows).any(-1))
         scores: list[float | None] = [None] * len(answers)
         if rated.any():
             # One shape for a compiled `combine`: rows without a rating are put at 0 and dropped.
