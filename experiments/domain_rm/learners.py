@@ -14,7 +14,8 @@ from rlhf_jax.algos.reward_model import make_update
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.models.mlp import make_mlp
 from rlhf_jax.ops.statistics import best_of_n_curve, wins
-from rlhf_jax.policies.features import bottleneck_reward, feature_trajectory, given_features
+from rlhf_jax.policies.features import bottleneck_reward, given_features
+from rlhf_jax.policies.latent import vector_trajectory
 from rlhf_jax.types import Params, PreferenceBatch, RewardFn
 
 HIDDEN = (6, 4, 2)  # of the network that the paper uses in RL
@@ -142,7 +143,7 @@ def fit_network(key: Key[Array, ""], pairs: Pairs, size: int, config: Config) ->
 
     def step(state, key):
         rows = jax.random.randint(key, (config.batch,), 0, size)
-        chosen, rejected = (feature_trajectory(x[rows]) for x in (pairs.first, pairs.second))
+        chosen, rejected = (vector_trajectory(x[rows]) for x in (pairs.first, pairs.second))
         return update(state, PreferenceBatch(chosen, rejected))[0], None
 
     return jax.lax.scan(step, state, jax.random.split(row_key, steps))[0].params
@@ -201,7 +202,7 @@ def network_accuracy(key: Key[Array, ""], train: Pairs, test: Pairs, config: Con
 
     def tested(size: int) -> Array:
         params = fit_network(key, train, size, config)
-        scores = (reward.scores(params, feature_trajectory(x)) for x in (test.first, test.second))
+        scores = (reward.scores(params, vector_trajectory(x)) for x in (test.first, test.second))
         first, second = scores
         return accuracy(first - second, test.logits)
 

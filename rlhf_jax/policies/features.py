@@ -1,7 +1,7 @@
 """Reward models that see an answer through a few named features, and nothing else of it.
 
     reward = bottleneck_reward(given_features, make_mlp((7, 1)))   # linear in seven features
-    batch = PreferenceBatch(feature_trajectory(chosen), feature_trajectory(rejected))
+    batch = PreferenceBatch(vector_trajectory(chosen), vector_trajectory(rejected))
     update = reward_model.make_update(reward, optimizer)           # Bradley-Terry
 
 Features v are [*B, d], best in [0, 1]. They come from a table (`given_features`), from frozen
@@ -74,14 +74,8 @@ def mean_weights(num_features: int) -> Params:
     return ({"weight": weight, "bias": jnp.zeros(1, jnp.float32)},)
 
 
-def feature_trajectory(rows: Float[Array, "*B d"]) -> Trajectory:
-    """Answers described by one vector each, as `given_features` and `linear_reward` read them."""
-    ones = jnp.ones((*rows.shape[:-1], 1), bool)
-    return Trajectory(rows[..., None, :], jnp.zeros(ones.shape, jnp.int32), ones)
-
-
 def given_features(trajectory: Trajectory) -> Float[Array, "*B d"]:
-    """The inputs [*B, 1, d] of `feature_trajectory`.
+    """The inputs [*B, 1, d] of `latent.vector_trajectory`.
 
     Raises:
       ValueError: more than one step.

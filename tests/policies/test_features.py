@@ -17,12 +17,12 @@ from rlhf_jax.policies.features import (
     FeatureFn,
     bottleneck_reward,
     bounded_reward,
-    feature_trajectory,
     given_features,
     mean_weights,
     model_features,
 )
 from rlhf_jax.policies.language import language_inputs, language_reward
+from rlhf_jax.policies.latent import vector_trajectory
 from rlhf_jax.policies.linear import linear_reward
 from rlhf_jax.types import PreferenceBatch, Trajectory
 
@@ -38,12 +38,12 @@ def drawn(shape, seed: int = 0):
 
 
 def pairs(rows: int = 40) -> PreferenceBatch:
-    return PreferenceBatch(*(feature_trajectory(drawn((rows, 2), seed)) for seed in (1, 2)))
+    return PreferenceBatch(*(vector_trajectory(drawn((rows, 2), seed)) for seed in (1, 2)))
 
 
 def test_golden_numbers():
     # scores 2 * 0.8 - 1 * 0.2 = 1.4 and 2 * 0.4 - 1 * 0.6 = 0.2; -log sigmoid(1.2) = 0.2632825
-    chosen, rejected = (feature_trajectory(jnp.array([x])) for x in ([0.8, 0.2], [0.4, 0.6]))
+    chosen, rejected = (vector_trajectory(jnp.array([x])) for x in ([0.8, 0.2], [0.4, 0.6]))
     scores = [LINEAR.scores(weights(2.0, -1.0), x) for x in (chosen, rejected)]
     np.testing.assert_allclose(scores, [[1.4], [0.2]], rtol=1e-6)
     np.testing.assert_allclose(bradley_terry_loss(*scores), [0.2632825], rtol=1e-6)
@@ -85,7 +85,7 @@ def test_the_loss_of_one_layer_is_convex():
 
 
 def test_a_weight_is_the_log_odds_that_a_feature_adds():
-    low, high = (feature_trajectory(jnp.array([[0.3, x]])) for x in (0.0, 1.0))
+    low, high = (vector_trajectory(jnp.array([[0.3, x]])) for x in (0.0, 1.0))
     params = weights(0.7, 1.9)
     odds = LINEAR.scores(params, high) - LINEAR.scores(params, low)
     np.testing.assert_allclose(odds, [1.9], rtol=1e-6)
@@ -94,7 +94,7 @@ def test_a_weight_is_the_log_odds_that_a_feature_adds():
 def test_mean_weights_are_the_mean_of_the_features():
     rows = drawn((5, 7))
     reward = bottleneck_reward(given_features, make_mlp((7, 1)))
-    scores = reward.scores(mean_weights(7), feature_trajectory(rows))
+    scores = reward.scores(mean_weights(7), vector_trajectory(rows))
     np.testing.assert_allclose(scores, rows.mean(-1), rtol=1e-6)
     assert jax.tree.structure(mean_weights(7)) == jax.tree.structure(reward.init(jax.random.key(0)))
 
@@ -103,16 +103,16 @@ def test_mean_weights_are_the_mean_of_the_features():
 def test_leading_axes_are_free(lead):
     reward = bottleneck_reward(given_features, make_mlp((7, 6, 4, 2, 1)))
     params, rows = reward.init(jax.random.key(0)), drawn((*lead, 7))
-    scores = jax.jit(reward.scores)(params, feature_trajectory(rows))
+    scores = jax.jit(reward.scores)(params, vector_trajectory(rows))
     assert scores.shape == lead
-    one = [reward.scores(params, feature_trajectory(row)) for row in rows.reshape(-1, 7)]
+    one = [reward.scores(params, vector_trajectory(row)) for row in rows.reshape(-1, 7)]
     np.testing.assert_allclose(scores.ravel(), one, rtol=1e-5, atol=1e-6)
 
 
 def test_the_last_layer_is_linear():
     """Scores of both signs, and a gradient everywhere; the authors' code has a ReLU there."""
     reward = bottleneck_reward(given_features, make_mlp((7, 6, 4, 2, 1)))
-    trajectory = feature_trajectory(drawn((50, 7)))
+    trajectory = vector_trajectory(drawn((50, 7)))
     params = reward.init(jax.random.key(3))
     last = {"weight": jnp.array([[1.0], [-1.0]]), "bias": jnp.array([-5.0])}
     params = (*params[:-1], last)
@@ -123,7 +123,7 @@ def test_the_last_layer_is_linear():
 
 def test_no_gradient_flows_into_the_features():
     def scores(rows):
-        return LINEAR.scores(weights(2.0, 1.0), feature_trajectory(rows)).sum()
+        return LINEAR.scores(weights(2.0, 1.0), vector_trajectory(rows)).sum()
 
     np.testing.assert_array_equal(jax.grad(scores)(drawn((3, 2))), np.zeros((3, 2)))
 
@@ -132,8 +132,8 @@ def test_an_update_finds_the_feature_that_decides():
     chosen, rejected = drawn((200, 2), 1), drawn((200, 2), 2)
     won = (chosen[:, :1] > rejected[:, :1]).astype(jnp.float32)
     batch = PreferenceBatch(
-        feature_trajectory(won * chosen + (1 - won) * rejected),
-        feature_trajectory(won * rejected + (1 - won) * chosen),
+        vector_trajectory(won * chosen + (1 - won) * rejected),
+        vector_trajectory(won * rejected + (1 - won) * chosen),
     )
     optimizer = optax.adam(0.1)
     update = jax.jit(make_update(LINEAR, optimizer))
@@ -195,7 +195,7 @@ def test_bad_input_is_named():
         model_features({})
     with pytest.raises(ValueError, match="must have one output, it has 3"):
         bottleneck_reward(given_features, make_mlp((2, 3))).scores(
-            make_mlp((2, 3)).init(jax.random.key(0)), feature_trajectory(drawn((4, 2)))
+            make_mlp((2, 3)).init(jax.random.key(0)), vector_trajectory(drawn((4, 2)))
         )
     steps = Trajectory(drawn((4, 3, 2)), jnp.zeros((4, 3), int), jnp.ones((4, 3), bool))
     with pytest.raises(ValueError, match="are one step, got 3 steps"):

@@ -7,10 +7,10 @@ import pytest
 from rlhf_jax.models.mlp import make_mlp
 from rlhf_jax.policies.features import (
     bottleneck_reward,
-    feature_trajectory,
     given_features,
     mean_weights,
 )
+from rlhf_jax.policies.latent import vector_trajectory
 from rlhf_jax.rewards import (
     SUMMARY_FEATURES,
     Feature,
@@ -78,7 +78,7 @@ def test_the_reward_leaves_out_what_has_no_rating():
 
 def test_a_trained_network_over_ratings_scores_the_answers_of_a_task():
     model, params = bottleneck_reward(given_features, make_mlp((2, 1))), mean_weights(2)
-    scores = jax.jit(lambda rows: model.scores(params, feature_trajectory(rows)))
+    scores = jax.jit(lambda rows: model.scores(params, vector_trajectory(rows)))
     reward = feature_text_reward(rate, SCALE, scores)
     score = record_score({"features": reward}, [{"prompt": "p0"}, {"prompt": "p1"}])
     found = score([1, 0], ["a b c d", "e !!"])["features"]
