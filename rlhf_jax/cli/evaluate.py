@@ -1,14 +1,23 @@
 """`rlhf eval`: numbers of a model on held-out data."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rlhf_jax.cli.data import read_answers, read_pairs, read_prompts, read_steps
+from rlhf_jax.cli.features import (
+    feature_quality,
+    feature_reward,
+    has_features,
+    open_rater,
+    rate_records,
+    read_feature_model,
+)
 from rlhf_jax.cli.measures import (
     Numbers,
     answer_loss,
@@ -20,6 +29,7 @@ from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.reward_measures import reward_quality
 from rlhf_jax.cli.rewards import (
     named_compare,
+    named_reward,
     narrowed,
     open_process,
     open_reward,
@@ -32,16 +42,19 @@ from rlhf_jax.cli.steps import read_separator, scored_steps, step_quality
 from rlhf_jax.cli.users import has_users, user_quality
 from rlhf_jax.data.messages import as_user
 from rlhf_jax.data.reward_bench import is_bench, read_bench
+from rlhf_jax.data.templates import ChatTemplate
 from rlhf_jax.hf import Pretrained
 from rlhf_jax.hf.config import is_reward, read_entries
-from rlhf_jax.recipes import LanguageLab, Task, measure
+from rlhf_jax.hf.vocabulary import read_chat_template
+from rlhf_jax.recipes import Task, measure
 from rlhf_jax.recipes.evaluation import Measured
 from rlhf_jax.recipes.lab import chunk_of, stage_key
 from rlhf_jax.recipes.users import embedded_pairs
 from rlhf_jax.training import UserError, reading_input
-from rlhf_jax.types import Params
+from rlhf_jax.types import TextReward
 
 BATCH = 16  # rows at a time
+Score = Callable[[Sequence[Any], Sequence[str]], np.ndarray]  # prompts, answers -> [N]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +92,8 @@ def evaluate(command: str, options: Evaluate) -> None:
         reward = is_reward(read_entries(folder / "config.json"))
     if has_users(folder):
         found = _of_users(options)
+    elif has_features(folder):
+        found = _of_features(options)
     else:
         found = _of_reward(options) if reward else _of_policy(options)
     if not found:
@@ -102,7 +117,7 @@ def _of_reward(options: Evaluate) -> Numbers:
     with reading_input():
         bench = is_bench(options.data)
     if bench:
-        return _bench(options, lab, params)
+        return _bench(options.data, lab.chat, partial(text_scores, lab, params))
     records = read_pairs(options.data, lab.chat)
     return reward_quality(narrowed(lab, records), records, params, batch_size=BATCH)
 
@@ -117,18 +132,46 @@ def _of_users(options: Evaluate) -> Numbers:
     return user_quality(model, model.units.of(pairs), records)
 
 
-def _bench(options: Evaluate, lab: LanguageLab, params: Params) -> Numbers:
-    """A benchmark's items, scored by subset and in all."""
-    assert options.data is not None
+def _of_features(options: Evaluate) -> Numbers:
+    """Accuracy and calibration of a reward of named features; of RewardBench its score."""
+    if options.data is None:
+        return {}
+    folder = options.model.model
+    model = read_feature_model(folder)
     with reading_input():
-        items = read_bench(options.data)
+        bench, chat = is_bench(options.data), read_chat_template(folder)
+    if bench:
+        return _bench(options.data, chat, partial(_every, feature_reward(folder, named_reward)))
+    records = read_pairs(options.data, chat)
+    rated = rate_records(open_rater(folder, model, named_reward), records, model.features)
+    if not len(rated.rows):
+        raise UserError(f"none of the {rated.total} pairs has all ratings of both answers")
+    return feature_quality(model, rated, records)
+
+
+def _every(reward: TextReward, prompts: Sequence[Any], answers: Sequence[str]) -> np.ndarray:
+    """Scores of all answers.
+
+    Raises:
+      UserError: an answer has none.
+    """
+    scores = reward(prompts, answers)
+    if missing := sum(score is None for score in scores):
+        raise UserError(f"{missing} of {len(scores)} answers of the benchmark have no score")
+    return np.array(scores, float)
+
+
+def _bench(data: Path, chat: ChatTemplate | None, score: Score) -> Numbers:
+    """A benchmark's items, scored by subset and in all."""
+    with reading_input():
+        items = read_bench(data)
         prompts, answers = [], []
         for item in items:
-            prompt = item.prompt if lab.chat is None else list(as_user(item.prompt))
+            prompt = item.prompt if chat is None else list(as_user(item.prompt))
             sides = (*item.chosen, *item.rejected)
             prompts += [prompt] * len(sides)
             answers += [answer or " " for answer in sides]
-        scores = text_scores(lab, params, prompts, answers)
+        scores = score(prompts, answers)
         ends = np.cumsum([len(item.chosen) + len(item.rejected) for item in items])[:-1]
         return bench_quality(items, np.split(scores.astype(float), ends))
 

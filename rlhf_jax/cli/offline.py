@@ -10,6 +10,7 @@ import numpy as np
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_answers, read_pairs, read_steps
 from rlhf_jax.cli.ensembles import ensemble_training
+from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
 from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.layout import bucketing, packing
 from rlhf_jax.cli.losses import named_loss
@@ -17,6 +18,7 @@ from rlhf_jax.cli.measures import answer_loss, pair_accuracy
 from rlhf_jax.cli.options import (
     Adapter,
     Contrast,
+    Features,
     Model,
     Optimizer,
     Output,
@@ -28,7 +30,7 @@ from rlhf_jax.cli.options import (
 )
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
 from rlhf_jax.cli.reward_terms import with_terms
-from rlhf_jax.cli.rewards import length_file
+from rlhf_jax.cli.rewards import absolute_scorer, length_file, named_reward
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
 from rlhf_jax.cli.users import user_training
@@ -152,19 +154,21 @@ class Reward:
     several heads on one trunk. --kind process scores each step of an answer, by binary
     cross-entropy on steps with labels. --kind users scores answers for the user who asks, by
     variational preference learning on pairs with a field "user": networks on the model, which is
-    frozen; --batch-size and --epochs count users. On pairs, two baselines are measured too: length,
-    and n-grams fitted by the same loss. --repair mends labels by a vote first, --contrast and
-    --unlabelled train on more than the labels.
+    frozen; --batch-size and --epochs count users. --kind features scores answers by a few ratings
+    that --features names, and nothing else of them; the model is not read. On pairs, two baselines
+    are measured too: length, and n-grams fitted by the same loss. --repair mends labels by a vote
+    first, --contrast and --unlabelled train on more than the labels.
     """
 
     model: Model
     rows: Rows
-    kind: Literal["outcome", "process", "ensemble", "users"] = "outcome"
-    """What has a score: an answer, each step of an answer, or an answer for a user; an ensemble has
-    several scores an answer."""
+    kind: Literal["outcome", "process", "ensemble", "users", "features"] = "outcome"
+    """What has a score: an answer, each step of an answer, an answer for a user, or features of an
+    answer; an ensemble has several scores an answer."""
     members: int = 5
     """Heads of --kind ensemble."""
     users: Users = field(default=Users())
+    features: Features = field(default=Features())
     padding: Padding = field(default=Padding())
     repair: Repair = field(default=Repair())
     contrast: Contrast = field(default=Contrast())
@@ -174,7 +178,7 @@ class Reward:
     output: Output
 
     def __post_init__(self) -> None:
-        if self.kind in ("process", "users") and self.padding.buckets is not None:
+        if self.kind in ("process", "users", "features") and self.padding.buckets is not None:
             raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
         check_fields(self, "[2, inf)", "members")
         if self.kind == "ensemble" and self.adapter.lora_rank:
@@ -182,8 +186,10 @@ class Reward:
                 "--lora-rank is not for --kind ensemble; train members apart, each from another "
                 "--seed"
             )
-        if self.kind == "users" and self.adapter.lora_rank:
-            raise ValueError("--kind users leaves the model as it is; leave --lora-rank out")
+        if self.kind in ("users", "features") and self.adapter.lora_rank:
+            raise ValueError(f"--kind {self.kind} leaves the model as it is; leave --lora-rank out")
+        if self.features.features and self.kind != "features":
+            raise ValueError("--features is for --kind features; leave it out")
         terms = {
             "--repair": self.repair.repair != "none",
             "--contrast": self.contrast.contrast != "none",
@@ -206,6 +212,8 @@ def reward(command: str, options: Reward) -> None:
     def make(opened: Opened) -> Training:
         if options.kind == "users":
             found = user_training(opened, options.users, batch_size=size)
+        elif options.kind == "features":
+            found = features_training(opened, options.features, batch_size=size)
         elif options.kind == "ensemble":
             members = options.members
             found = ensemble_training(opened, options.padding, members=members, batch_size=size)
@@ -216,6 +224,16 @@ def reward(command: str, options: Reward) -> None:
         return found._replace(files={**found.files, **length_file(options.model)})
 
     train_offline(command, options, read_steps if options.kind == "process" else read_pairs, make)
+
+
+def features_training(opened: Opened, options: Features, *, batch_size: int) -> Training:
+    """A score for each answer by the features that the options name."""
+    named = named_features(options.features)
+    features, scorers = zip(*named.values(), strict=True)
+    scorers = tuple(map(absolute_scorer, scorers))
+    rate = feature_rater(dict(zip(named, scorers, strict=True)), named_reward)
+    first = FeatureModel(features, scorers, options.feature_layers, ())
+    return feature_training(opened, first, rate, batch_size=batch_size)
 
 
 def terms_training(opened: Opened, start: Start, options: Reward) -> Training:

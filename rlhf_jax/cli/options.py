@@ -204,6 +204,20 @@ class Users:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Features:
+    """Named features of an answer, for --kind features."""
+
+    features: tuple[str, ...] = ()
+    """NAME=SCORER or NAME:WORST:BEST=SCORER, each a reward as of --reward that rates answers from
+    WORST to BEST, 0 to 1 by default; best may be the lower one."""
+    feature_layers: tuple[int, ...] = ()
+    """Hidden layers of the network that reads them; without any, each feature has a weight."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "feature_layers")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How answers are drawn."""
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from rlhf_jax.checks import check_range
 from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
+from rlhf_jax.cli.features import feature_reward, has_features
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.cli.users import (
@@ -48,7 +49,13 @@ from rlhf_jax.recipes.ensembles import num_heads
 from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
 from rlhf_jax.recipes.users import vectors_of
-from rlhf_jax.rewards import ComparePairs, make_compare, make_reward, record_score
+from rlhf_jax.rewards import (
+    ComparePairs,
+    make_compare,
+    make_reward,
+    record_score,
+    sigmoid_reward,
+)
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, TextReward
 
@@ -61,6 +68,7 @@ ENSEMBLES = {  # what stands after the colon
     "penalised_of": "LAMBDA,ANSWERS,FOLDER,...",
 }
 BY_USER = ("user_score", "user_win_rate")
+SIGMOID = "sigmoid_of"  # of any other reward
 
 
 def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float) -> Task:
@@ -106,6 +114,11 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
             return weight, kind, ensemble_score(kind, rest), None
         if kind in BY_USER:
             return weight, kind, user_reward(Path(rest), kind), "user"
+        if kind == SIGMOID:
+            _, name, reward, column = named_reward(rest)
+            return weight, name, sigmoid_reward(reward), column
+        if has_features(Path(what)):
+            return weight, Path(what).name, feature_reward(Path(what), named_reward), None
         if Path(what).is_dir():
             return weight, Path(what).name, model_score(*open_reward(Path(what))), None
         return weight, *make_reward(what)
@@ -221,8 +234,10 @@ def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
     """A reward model's folder as a lab and its parameters.
 
     Raises:
-      UserError: the folder has no reward model, or one of steps or of users.
+      UserError: the folder has no reward model, or one of steps, of users or of features.
     """
+    if has_features(folder):
+        raise UserError(f"{folder} has no scores of a language model, it reads ratings of features")
     if has_users(folder):
         raise UserError(
             f"{folder} scores answers for a user: write user_win_rate:{folder} or "
@@ -306,6 +321,21 @@ def user_reward(folder: Path, name: str) -> TextReward:
         return user_scores(model, vectors[:, None], latents)[:, 0].tolist()
 
     return score
+
+
+def absolute_scorer(spec: str) -> str:
+    """The scorer with whole paths, so that what names it can be read from anywhere."""
+    kind, _, rest = spec.partition(":")
+    if Path(spec).is_dir():
+        return str(Path(spec).resolve())
+    if kind == SIGMOID:
+        return f"{kind}:{absolute_scorer(rest)}"
+    if kind.endswith(".py"):
+        return f"{Path(kind).resolve()}:{rest}"
+    if kind in (*COMBINED, *ENSEMBLES, *BY_USER):
+        words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]
+        return f"{kind}:{','.join(words)}"
+    return spec
 
 
 def length_file(options: Model) -> dict[str, bytes]:

@@ -19,10 +19,13 @@ from rlhf_jax.rewards.checked import checked_judge as checked_judge
 from rlhf_jax.rewards.features import SUMMARY_FEATURES as SUMMARY_FEATURES
 from rlhf_jax.rewards.features import Feature as Feature
 from rlhf_jax.rewards.features import RateTexts as RateTexts
+from rlhf_jax.rewards.features import Ratings as Ratings
 from rlhf_jax.rewards.features import feature_text_reward as feature_text_reward
 from rlhf_jax.rewards.features import rate_answers as rate_answers
 from rlhf_jax.rewards.features import remember_ratings as remember_ratings
 from rlhf_jax.rewards.features import scale_ratings as scale_ratings
+from rlhf_jax.rewards.features import separate_ratings as separate_ratings
+from rlhf_jax.rewards.features import sigmoid_reward as sigmoid_reward
 from rlhf_jax.rewards.functions import load_compare as load_compare
 from rlhf_jax.rewards.functions import load_function as load_function
 from rlhf_jax.rewards.functions import record_score as record_score

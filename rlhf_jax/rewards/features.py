@@ -1,11 +1,12 @@
 """Named features of answers, rated on the host, and rewards made of them.
 
-    scale = (Feature("faithfulness", 0, 5), Feature("invented facts", worst=5, best=0))
+    scale = (Feature("faithfulness", 0, 5), Feature("invented facts", worst=4, best=0))
     rows = rate_answers(rate, prompts, answers, scale)               # [N, 2] in [0, 1]
     reward = feature_text_reward(rate, scale, combine)               # a TextReward
 
-`rate` is any function over texts: a rubric put to a chat model once per feature, a counter, a
-classifier. `combine` maps rows to scores, e.g. the trained net of `policies.features`.
+`rate` is any function over texts: a rubric put to a chat model, a counter, a classifier.
+`separate_ratings` makes it of a reward for each feature. `combine` maps rows to scores, e.g. the
+trained network of `policies.features`.
 
 Reference: Nath et al. 2024, arXiv:2402.15473, seven features rated 0 to 5 by a language model.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import scipy.special
 
 from rlhf_jax.types import TextReward
 
@@ -42,7 +44,7 @@ class Feature:
 
     name: str
     worst: float | int = 0
-    best: float | int = 5
+    best: float | int = 1
 
     def __post_init__(self):
         if not self.name:
@@ -55,7 +57,7 @@ class Feature:
 
 
 SUMMARY_FEATURES = tuple(
-    Feature(name)
+    Feature(name, 0, 5)
     for name in (
         *("aspect coverage", "opinion faithfulness", "opinion coverage", "conciseness"),
         *("relevance", "hallucination", "language correctness"),
@@ -100,11 +102,29 @@ def rate_answers(
     return rows
 
 
-def remember_ratings(rate: RateTexts) -> RateTexts:
+def separate_ratings(rewards: Mapping[str, TextReward]) -> RateTexts:
+    """Each feature rated by a reward of its own: a judge with its rubric, a function, a model.
+
+    Args:
+      rewards: name of the feature -> the reward that rates it.
+    """
+
+    def rate(
+        prompts: Sequence[Any], answers: Sequence[str], /, **columns: Sequence[Any]
+    ) -> Ratings:
+        return {name: reward(prompts, answers, **columns) for name, reward in rewards.items()}
+
+    return rate
+
+
+def remember_ratings(rate: RateTexts, *, size: int = 100_000) -> RateTexts:
     """The same rater, asked once for each pair of prompt and answer.
 
-    One call is made with what is new, each pair once. Ratings are kept in memory, as long as the
-    rater; those that are None are asked for again. Columns must depend on the prompt alone.
+    One call is made with what is new, each pair once. Ratings that are None are asked for again.
+    Columns must depend on the prompt alone.
+
+    Args:
+      size: pairs that are remembered between calls, the latest ones.
     """
     known: dict[tuple[str, str], dict[str, Rating]] = {}
 
@@ -124,7 +144,10 @@ def remember_ratings(rate: RateTexts) -> RateTexts:
             for place, row in enumerate(new):
                 known[keys[row]] = {name: column[place] for name, column in found.items()}
         names = known[keys[0]] if keys else {}
-        return {name: [known[key][name] for key in keys] for name in names}
+        ratings = {name: [known[key][name] for key in keys] for name in names}
+        for key in list(known)[: max(0, len(known) - size)]:
+            del known[key]
+        return ratings
 
     return remembered
 
@@ -161,6 +184,16 @@ def feature_text_reward(
     return score
 
 
+def sigmoid_reward(reward: TextReward) -> TextReward:
+    """score = sigmoid(r), in (0, 1): a model's score as a rating, or as what is handed to PPO."""
+
+    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> Any:
+        found = reward(prompts, answers, **columns)
+        return [None if x is None else float(scipy.special.expit(x)) for x in found]
+
+    return score
+
+
 def _incomplete(ratings: Mapping[str, Rating] | None) -> bool:
     """Whether an answer has never been rated, or not under each name."""
     return ratings is None or None in ratings.values()
@@ -168,7 +201,10 @@ def _incomplete(ratings: Mapping[str, Rating] | None) -> bool:
 
 def _scaled(ratings: Sequence[Rating], feature: Feature) -> np.ndarray:
     """One column of `scale_ratings`."""
-    given = np.array([np.nan if x is None else x for x in ratings], float)
+    try:
+        given = np.array([np.nan if x is None else x for x in ratings], float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"feature {feature.name!r}: a rating is no number: {error}") from error
     rows = (given - feature.worst) / (feature.best - feature.worst)
     outside = (rows < 0) | (rows > 1)
     if outside.any():
