@@ -13,7 +13,7 @@ class Config:
 
     seed: of everything. num_seeds: worlds, each with its own features, weights and pairs.
     dims: of the raw representation of an answer, a standard normal vector.
-    features: directions in it that decide. kept: of them, for the model with wrong knowledge.
+    features: directions in it that decide. kept: of them, for models with wrong knowledge.
     noise: standard deviation of a rater's error, fixed for each answer and feature.
     strength: log-odds of a preference per unit of quality.
     sizes: numbers of pairs, each set holding the smaller ones.

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
@@ -43,6 +44,7 @@ class Pairs(NamedTuple):
     logits: Array
 
 
+@partial(jax.jit, static_argnames="config")
 def draw_world(key: Key[Array, ""], config: Config) -> World:
     """Random directions and positive weights."""
     keys = jax.random.split(key)
@@ -51,6 +53,7 @@ def draw_world(key: Key[Array, ""], config: Config) -> World:
     return World(directions, weights / jnp.linalg.norm(weights))
 
 
+@partial(jax.jit, static_argnames=("config", "size"))
 def draw_pairs(key: Key[Array, ""], world: World, config: Config, size: int) -> Pairs:
     """Standard normal answers. Their gap and their mean are independent, so that only the gap is
     drawn in all dimensions: a linear model sees nothing else."""
@@ -63,6 +66,7 @@ def draw_pairs(key: Key[Array, ""], world: World, config: Config, size: int) -> 
     return Pairs(raw, first, second, config.strength * (gaps @ world.weights))
 
 
+@partial(jax.jit, static_argnames="config")
 def draw_labelled(key: Key[Array, ""], world: World, config: Config) -> Pairs:
     """The largest training set, labels drawn from the logistic, winners first."""
     keys = jax.random.split(key)
@@ -87,10 +91,28 @@ def fit_linear(
     Reference: Bohning and Lindsay 1988, "Monotonicity of quadratic-approximation algorithms";
       O'Donoghue and Candes 2012, arXiv:1204.3982, for the restart.
     """
-    counted = (jnp.arange(len(gaps)) < counts[:, None]).astype(gaps.dtype)
+    # Two programs: with all of a run in one, it hung on two threads.
+    return _momentum(gaps, counts, ridges, _inverses(gaps, counts, ridges), steps)
+
+
+@jax.jit
+def _inverses(gaps: Array, counts: Array, ridges: Array) -> Float[Array, "M R d d"]:
+    """(X^T X / 4 + ridge)^-1, X the first gaps."""
+    counted = _counted(gaps, counts)
     grams = jnp.stack([(gaps * one[:, None]).T @ gaps for one in counted])
     eye = jnp.eye(gaps.shape[-1])
-    inverses = jnp.linalg.inv(grams[:, None] / 4 + ridges[:, None, None] * eye)
+    return jnp.linalg.inv(grams[:, None] / 4 + ridges[:, None, None] * eye)
+
+
+def _counted(gaps: Array, counts: Array) -> Float[Array, "M N"]:
+    """1 for the first gaps."""
+    return (jnp.arange(len(gaps)) < counts[:, None]).astype(gaps.dtype)
+
+
+@partial(jax.jit, static_argnames="steps")
+def _momentum(gaps: Array, counts: Array, ridges: Array, inverses: Array, steps: int) -> Fits:
+    """The steps of `fit_linear`."""
+    counted = _counted(gaps, counts)
 
     def objective(weights: Float[Array, "M R d"]) -> Array:
         margins = weights @ gaps.T
@@ -131,6 +153,7 @@ def network_reward(config: Config) -> RewardFn:
     return bottleneck_reward(given_features, make_mlp((config.features, *HIDDEN, 1)))
 
 
+@partial(jax.jit, static_argnames=("size", "config"))
 def fit_network(key: Key[Array, ""], pairs: Pairs, size: int, config: Config) -> Params:
     """The network fitted to the first `size` pairs, as the paper trains it."""
     init_key, row_key = jax.random.split(key)
@@ -162,28 +185,33 @@ def study(config: Config, key: Key[Array, ""]) -> dict[str, Array]:
     train = draw_labelled(keys[1], world, config)
     test = draw_pairs(keys[2], world, config, config.test_pairs)
     gaps, tested = train.first - train.second, test.first - test.second
-    kept = config.kept
     fits = {
         "raw": fit_sizes(train.raw, config.ridges, config),
         "features": fit_sizes(gaps, (config.ridge,), config),
-        "some features": fit_sizes(gaps[:, :kept], (config.ridge,), config),
     }
-    seen = {"raw": test.raw, "features": tested, "some features": tested[:, :kept]}
     right = {
-        name: accuracy(fit["weights"] @ seen[name].T, test.logits) for name, fit in fits.items()
+        "raw": accuracy(fits["raw"]["weights"] @ test.raw.T, test.logits),
+        "features": accuracy(fits["features"]["weights"] @ tested.T, test.logits),
     }
+    # A feature that is left out has weight 0, as its gaps are.
+    some = [fit_sizes(gaps * kept, (config.ridge,), config) for kept in kept_features(config)]
+    each = [accuracy(fit["weights"] @ tested.T, test.logits) for fit in some]
+    right["some features"] = jnp.mean(jnp.stack(each), axis=0)
     best = jnp.argmax(right["raw"], axis=-1)
     raw = jnp.take_along_axis(fits["raw"]["weights"], best[:, None, None], axis=1)[:, 0]
-    seven, four = (fits[name]["weights"][:, 0] for name in ("features", "some features"))
+    seven = fits["features"]["weights"][:, 0]
     few, many = (config.sizes.index(n) for n in (FEW, MANY))
     picked = {
         "features, few": (seven[few], None),
         "features, many": (seven[many], None),
-        "some features, many": (jnp.pad(four[many], (0, config.features - kept)), None),
         "raw, few": (None, raw[few]),
         "raw, many": (None, raw[many]),
         "truth": (None, world.directions @ world.weights),
+        **{f"some {i}": (fit["weights"][many, 0], None) for i, fit in enumerate(some)},
     }
+    chosen = best_of(keys[4], world, picked, config)
+    parts = [chosen.pop(f"some {i}") for i in range(len(some))]
+    chosen["some features, many"] = jnp.mean(jnp.stack(parts), axis=0)
     return {
         **{f"accuracy/{name}": each.max(-1) for name, each in right.items()},
         **{f"residual/{name}": fit["residual"].max(-1) for name, fit in fits.items()},
@@ -192,8 +220,15 @@ def study(config: Config, key: Key[Array, ""]) -> dict[str, Array]:
         "accuracy/true weights": accuracy(tested @ world.weights, test.logits),
         "accuracy/network": network_accuracy(keys[3], train, test, config),
         "cosine": seven @ world.weights / jnp.linalg.norm(seven, axis=-1),
-        **{f"best/{name}": each for name, each in best_of(keys[4], world, picked, config).items()},
+        **{f"best/{name}": each for name, each in chosen.items()},
     }
+
+
+def kept_features(config: Config) -> Float[Array, "F F"]:
+    """1 for the features that a model with wrong knowledge is given: as many sets as features, each
+    feature in `kept` of them. Results are means over the sets."""
+    first = jnp.arange(config.features) < config.kept
+    return jnp.stack([jnp.roll(first, i) for i in range(config.features)]).astype(float)
 
 
 def network_accuracy(key: Key[Array, ""], train: Pairs, test: Pairs, config: Config) -> Array:
@@ -209,6 +244,7 @@ def network_accuracy(key: Key[Array, ""], train: Pairs, test: Pairs, config: Con
     return jnp.stack([tested(size) for size in (FEW, MANY)])
 
 
+@partial(jax.jit, static_argnames="config")
 def best_of(key: Key[Array, ""], world: World, models: dict, config: Config) -> Fits:
     """True log-odds over an average answer of the best of n by each model, means over prompts [ns].
 
@@ -233,7 +269,8 @@ def best_of(key: Key[Array, ""], world: World, models: dict, config: Config) -> 
     return found
 
 
-def study_all(config: Config) -> dict[str, Array]:
+def study_all(config: Config) -> dict[str, np.ndarray]:
     """`study` of every seed, one after the other, seeds first."""
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
-    return jax.jit(lambda keys: jax.lax.map(partial(study, config), keys))(keys)
+    found = [jax.tree.map(np.asarray, study(config, key)) for key in keys]
+    return jax.tree.map(lambda *each: np.stack(each), *found)

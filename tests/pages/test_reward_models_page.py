@@ -1,4 +1,4 @@
-"""docs/reward_models.md: its code of users who differ runs."""
+"""docs/reward_models.md: its code of users who differ and of named features runs."""
 
 import re
 from pathlib import Path
@@ -19,3 +19,12 @@ def test_the_code_runs():
     assert found["scores"].shape == (96,)
     assert np.isfinite(found["scores"]).all()
     assert float(found["metrics"]["loss"].value()) > 0
+
+
+def test_the_code_of_named_features_runs():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (block,) = [each for each in blocks if "feature_network" in each]
+    found: dict = {}
+    exec(compile(block, "docs/reward_models.md", "exec"), found)
+    short, long = found["scores"]
+    assert short > long
