@@ -33,7 +33,7 @@ class Config:
     strength: float = 2.5
     sizes: tuple[int, ...] = (25, 50, 100, 200, 400, 940, 2000, 5000, 20000)
     test_pairs: int = 4000
-    ridges: tuple[float, ...] = (1.0, 10.0, 100.0)
+    ridges: tuple[float, ...] = (10.0, 100.0, 1000.0)
     ridge: float = 1.0
     fit_steps: int = 60
     epochs: int = 100

@@ -20,6 +20,8 @@ from rlhf_jax.rewards import (
     record_score,
     remember_ratings,
     scale_ratings,
+    separate_ratings,
+    sigmoid_reward,
 )
 
 SCALE = (Feature("length", 0, 10), Feature("errors", worst=4, best=0))
@@ -108,6 +110,40 @@ def test_ratings_are_asked_for_once():
     assert remembered([], []) == {}
 
 
+def test_old_ratings_are_forgotten():
+    asked = []
+
+    def counted(prompts, answers, **columns):
+        asked.extend(answers)
+        return rate(prompts, answers)
+
+    remembered = remember_ratings(counted, size=2)
+    remembered(["p"] * 3, ["a", "b", "c"])
+    assert remembered(["p"] * 2, ["b", "c"]) == rate(["p"] * 2, ["b", "c"])
+    assert asked == ["a", "b", "c"]
+    remembered(["p"], ["a"])
+    assert asked == ["a", "b", "c", "a"]
+
+
+def test_each_feature_may_have_a_reward_of_its_own():
+    separate = separate_ratings(
+        {
+            "length": lambda prompts, answers, **columns: [len(x.split()) for x in answers],
+            "errors": lambda prompts, answers, errors: errors,
+        }
+    )
+    assert isinstance(separate, RateTexts)
+    rows = rate_answers(separate, ["p", "p"], ["a", "a b"], SCALE, errors=[4, None])
+    np.testing.assert_allclose(rows[0], [0.1, 0.0], rtol=1e-6)
+    assert np.isnan(rows[1]).all()
+
+
+def test_a_sigmoid_is_a_rating_from_0_to_1():
+    reward = sigmoid_reward(lambda prompts, answers, **columns: [0.0, 1.4, -800.0, None])
+    # sigmoid(1.4) = 0.8021839
+    assert reward(["p"] * 4, ["a"] * 4) == [0.5, pytest.approx(0.8021839), 0.0, None]
+
+
 @pytest.mark.parametrize(
     ("ratings", "message"),
     [
@@ -116,6 +152,7 @@ def test_ratings_are_asked_for_once():
         ({"length": [1, 11], "errors": [0, 0]}, r"'length' is rated from 0 .* answer 1 has 11"),
         ({"length": [1], "errors": [5]}, r"'errors' is rated from 4 \(worst\) to 0"),
         ({"length": [1], "errors": [float("inf")]}, "answer 0 has inf"),
+        ({"length": ["long"], "errors": [0]}, "feature 'length': a rating is no number"),
     ],
 )
 def test_ratings_off_the_scale_are_named(ratings, message):
