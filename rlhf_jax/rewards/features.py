@@ -201,10 +201,7 @@ def _incomplete(ratings: Mapping[str, Rating] | None) -> bool:
 
 def _scaled(ratings: Sequence[Rating], feature: Feature) -> np.ndarray:
     """One column of `scale_ratings`."""
-    try:
-        given = np.array([np.nan if x is None else x for x in ratings], float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"feature {feature.name!r}: a rating is no number: {error}") from error
+    given = np.array([np.nan if x is None else x for x in ratings], float)
     rows = (given - feature.worst) / (feature.best - feature.worst)
     outside = (rows < 0) | (rows > 1)
     if outside.any():

@@ -152,7 +152,6 @@ def test_a_sigmoid_is_a_rating_from_0_to_1():
         ({"length": [1, 11], "errors": [0, 0]}, r"'length' is rated from 0 .* answer 1 has 11"),
         ({"length": [1], "errors": [5]}, r"'errors' is rated from 4 \(worst\) to 0"),
         ({"length": [1], "errors": [float("inf")]}, "answer 0 has inf"),
-        ({"length": ["long"], "errors": [0]}, "feature 'length': a rating is no number"),
     ],
 )
 def test_ratings_off_the_scale_are_named(ratings, message):
