@@ -3,4 +3,4 @@
 PAPER = "Nath et al. 2024 (domain knowledge for reward modelling), arXiv:2402.15473"
 GROUP = "rewards"
 CLAIM = "A reward of seven features needs a twentieth of the pairs, and is overtaken in the end"
-MINUTES = 3
+MINUTES = 2
