@@ -117,6 +117,10 @@ def feature_training(
     def finished(params: Params) -> FeatureModel:
         return first._replace(params=params)
 
+    def files(params: Params) -> dict[str, bytes]:
+        note_dead(finished(params), train)
+        return feature_files(finished(params))
+
     def quality(params: Params) -> Numbers:
         return {} if held is None else feature_quality(finished(params), held, opened.held)
 
@@ -141,7 +145,7 @@ def feature_training(
         quality=quality,
         compare=compare,
         export=lambda _: opened.base.params,
-        trained_files=lambda params: feature_files(finished(params)),
+        trained_files=files,
         total=len(train.rows),
     )
 
@@ -162,6 +166,15 @@ def rate_records(rate: RateTexts, records: Records, features: tuple[Feature, ...
     if left := len(found) - len(rows):
         print(f"note: {left} of {len(found)} pairs lack a rating of an answer and are left out")
     return Rated(rows, len(found), found[rows])
+
+
+def note_dead(model: FeatureModel, rated: Rated) -> None:
+    """A note if hidden layers of ReLU units have died, so that all answers have one score."""
+    if not feature_margins(model, rated).any():
+        print(
+            "note: the network has one score for all answers, its hidden units are dead; choose wider "
+            "--feature-layers, none, or another --seed"
+        )
 
 
 def feature_margins(model: FeatureModel, rated: Rated) -> np.ndarray:

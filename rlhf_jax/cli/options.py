@@ -214,7 +214,8 @@ class Features:
     """Hidden layers of the network that reads them; without any, each feature has a weight."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "[1, inf)", "feature_layers")
+        if self.feature_layers:
+            check_fields(self, "[1, inf)", "feature_layers")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from rlhf_jax.cli.features import (
     has_features,
     mean_margins,
     named_features,
+    note_dead,
     open_rater,
     rate_records,
     read_feature_model,
@@ -173,6 +174,10 @@ def test_pairs_without_ratings_are_counted_and_ties_count_one_half(folder, capsy
     assert np.ravel(found["accuracy"])[0] == pytest.approx(0.5)
     assert found["pairs without all ratings"] == 1.0
     assert (found["weight of words"], found["weight of shouts"]) == (2.0, 1.0)
+    note_dead(model, rated)
+    assert not capsys.readouterr().out
+    note_dead(model._replace(params=jax.tree.map(np.zeros_like, model.params)), rated)
+    assert "note: the network has one score for all answers" in capsys.readouterr().out
     long = [pair("?", "a " * 12, "b")]
     with pytest.raises(UserError, match=r"'words' is rated from 0 .* answer 0 has 12"):
         rate_records(rate, long, model.features)

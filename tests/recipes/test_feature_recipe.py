@@ -1,7 +1,6 @@
 """Reward models of named features by a recipe: rated pairs, batches, a small network, a score."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -58,7 +57,7 @@ def test_rows_keep_the_two_sides_of_a_pair():
     np.testing.assert_array_equal(sides[1], rated[numbers, 1])
 
 
-@pytest.mark.parametrize("hidden", [(), (6, 4, 2)])
+@pytest.mark.parametrize("hidden", [(), (8,)])
 def test_a_fitted_network_scores_texts(tmp_path, hidden):
     base = load_model(write_folder(tmp_path / "model"))
     assert base.vocabulary is not None
@@ -83,5 +82,5 @@ def test_a_fitted_network_scores_texts(tmp_path, hidden):
     direct = feature_scores(reward, params)(rated)
     assert direct.shape == (12, 2)
     np.testing.assert_allclose(
-        float(bad), feature_scores(reward, params)(jnp.array([0.75, 0.5])), rtol=1e-5
+        float(bad), feature_scores(reward, params)(np.array([0.75, 0.5])), rtol=1e-5
     )
