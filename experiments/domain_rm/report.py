@@ -29,8 +29,8 @@ def write_report(
             "Accuracy against pairs",
             f"Agreement with the noise-free preference on {config.test_pairs} held-out pairs. "
             f"Features are rated with noise {config.noise:g}; the raw model sees the whole vector, "
-            "with the best of its ridges on the held-out pairs. A network may die: one score for all, "
-            "accuracy 0.5.",
+            "with the best of its ridges on the held-out pairs. A network may die: it has one "
+            "score for all answers and an accuracy of 0.5.",
             "features lead up to some thousand pairs, then the raw model overtakes them",
         ),
         "best_of_n": show_panels(

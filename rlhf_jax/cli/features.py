@@ -172,8 +172,8 @@ def note_dead(model: FeatureModel, rated: Rated) -> None:
     """A note if hidden layers of ReLU units have died, so that all answers have one score."""
     if not feature_margins(model, rated).any():
         print(
-            "note: the network has one score for all answers, its hidden units are dead; choose wider "
-            "--feature-layers, none, or another --seed"
+            "note: the network has one score for all answers, its hidden units are dead; choose "
+            "wider --feature-layers, none, or another --seed"
         )
 
 
