@@ -76,11 +76,12 @@ def test_a_fitted_network_scores_texts(tmp_path, hidden):
 
         params = run_stage(run, "features", work).arrays
     score = feature_text_reward(rate, SCALE, feature_scores(reward, params))
-    good, bad, empty = score(["?"] * 3, ["a b", "a b !", ""])
+    scores = score(["?"] * 3, ["a b", "a b !", ""])
+    assert scores[2] is None
+    good, bad = np.array(scores[:2], float)
     assert good > bad + 1
-    assert empty is None
     direct = feature_scores(reward, params)(rated)
     assert direct.shape == (12, 2)
     np.testing.assert_allclose(
-        float(bad), feature_scores(reward, params)(np.array([0.75, 0.5])), rtol=1e-5
+        bad, feature_scores(reward, params)(np.array([0.75, 0.5])), rtol=1e-5
     )
