@@ -13,7 +13,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import clipped_value_loss, ppo_clip_loss
 from rlhf_jax.ops.kl import k1
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean, whiten
-from rlhf_jax.ops.returns import answer_discounts, answer_rewards, gae
+from rlhf_jax.ops.returns import answer_discounts, gae, last_step, penalised_rewards
 from rlhf_jax.types import Params, Policy, Scalar, TrainState, Trajectory, Update, ValueFn, record
 
 
@@ -95,17 +95,50 @@ def make_batch(
       PPOBatch; without `weights`, the mean of its weights is the share of answers with a score.
     Reference: Ziegler et al. 2019, arXiv:1909.08593; Schulman et al. 2015, arXiv:1506.02438.
     """
-    mask = trajectory.mask
     finite = jnp.isfinite(scores).astype(jnp.float32)
-    scores = keep_weighted(scores, finite)
+    final = jnp.where(last_step(trajectory.mask), keep_weighted(scores, finite)[..., None], 0.0)
+    return make_token_batch(
+        trajectory,
+        final,
+        old_logps=old_logps,
+        ref_logps=ref_logps,
+        old_values=old_values,
+        config=config,
+        weights=finite if weights is None else keep_weighted(weights, finite),
+    )
+
+
+def make_token_batch(
+    trajectory: Trajectory,
+    rewards: Float[Array, "*B T"],
+    *,
+    old_logps: Float[Array, "*B T"],
+    ref_logps: Float[Array, "*B T"],
+    old_values: Float[Array, "*B T"],
+    config: PPOConfig,
+    weights: Float[Array, "*B"] | None = None,
+) -> PPOBatch:
+    """Advantages and returns of answers that are paid at any of their tokens.
+
+    r_t = R_t - beta (log pi_old - log pi_ref), then GAE; returns = advantages + values.
+
+    Args:
+      rewards: [*B, T] R, before the KL penalty, e.g. from `ops.segments.token_rewards`; an answer
+        with a counted reward that is not finite gets weight 0.
+      The others are those of `make_batch`, which is this with the score at the last counted token.
+    Reference: Wu et al. 2023, arXiv:2306.01693.
+    """
+    mask = trajectory.mask
+    finite = jnp.all(jnp.isfinite(rewards) | ~mask, axis=-1).astype(jnp.float32)
+    known = jnp.where((finite > 0)[..., None], rewards, 0.0)
     weights = finite if weights is None else keep_weighted(weights, finite)
-    rewards = answer_rewards(scores, k1(old_logps, ref_logps), mask, beta=config.beta)
+    paid = penalised_rewards(known, k1(old_logps, ref_logps), mask, beta=config.beta)
     values = jnp.where(mask, old_values, 0.0)
     advantages = gae(
-        rewards,
+        paid,
         values,
         answer_discounts(mask, gamma=config.gamma),
-        jnp.zeros_like(scores),
+        jnp.zeros_like(paid[..., 0]),
         gae_lambda=config.gae_lambda,
         mask=mask,
     )

@@ -93,6 +93,11 @@ def read_steps(path: Path, chat: Chat, scratch: Path | None = None) -> list[dict
     ]
 
 
+def read_marked(path: Path, chat: Chat, scratch: Path | None = None) -> list[dict]:
+    """Records of "prompt", "answer" and "spans"."""
+    return [row._asdict() for row in _records(path, "spans", chat)]
+
+
 def read_prompts(path: Path, chat: Chat) -> list[dict]:
     """Records with a "prompt", and the other fields of their rows; lines of a text file."""
     if path.suffix != ".txt":

@@ -18,7 +18,7 @@ from rlhf_jax.data.chat import with_turn_end
 from rlhf_jax.data.fields import BadRow
 from rlhf_jax.data.formats import Tally
 from rlhf_jax.data.formats.reading import parsed_rows
-from rlhf_jax.data.records import Labelled, Pair, Ranking, Record, Steps
+from rlhf_jax.data.records import Labelled, Marked, Pair, Ranking, Record, Steps
 from rlhf_jax.hf.vocabulary import read_chat_template, read_vocabulary
 from rlhf_jax.recipes.tokens import Case, prompt_tokens, token_rows
 from rlhf_jax.reports.claims import Table, print_table
@@ -218,5 +218,7 @@ def _traits(record: Record) -> Iterable[str]:
         yield from (
             "steps marked right" if x > 0.5 else "steps marked wrong" for x in record.labels
         )
+    elif isinstance(record, Marked):
+        yield from (f"spans of {span.kind}" for span in record.spans)
     elif isinstance(record, Pair) and record.margin is not None:
         yield "pairs with scores"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_jax.cli.data import read_answers, read_pairs, read_prompts, read_steps
+from rlhf_jax.cli.data import read_answers, read_marked, read_pairs, read_prompts, read_steps
 from rlhf_jax.cli.features import (
     feature_quality,
     feature_reward,
@@ -33,10 +33,12 @@ from rlhf_jax.cli.rewards import (
     narrowed,
     open_process,
     open_reward,
+    open_segments,
     open_users,
     scored_task,
     text_scores,
 )
+from rlhf_jax.cli.segments import has_segments, segment_quality
 from rlhf_jax.cli.session import new_file, open_lab, open_model, shown
 from rlhf_jax.cli.steps import read_separator, scored_steps, step_quality
 from rlhf_jax.cli.users import has_users, user_quality
@@ -63,7 +65,7 @@ class Evaluate:
 
     A language model: perplexity of the answers in --data; reward, length and variety of its answers
     to --prompts by --reward, and its win rate --against another model, by --judge or --reward, also
-    at equal lengths. A reward model: accuracy and calibration on the pairs, or the steps, in
+    at equal lengths. A reward model: accuracy and calibration on the pairs, steps or spans in
     --data; on a file of RewardBench its score on each subset.
     """
 
@@ -105,7 +107,7 @@ def evaluate(command: str, options: Evaluate) -> None:
 
 
 def _of_reward(options: Evaluate) -> Numbers:
-    """Accuracy and calibration of a reward model, of answers or of steps."""
+    """Accuracy and calibration of a reward model, of answers, of steps or of segments."""
     if options.data is None:
         return {}
     if read_separator(options.model.model) is not None:
@@ -113,6 +115,11 @@ def _of_reward(options: Evaluate) -> Numbers:
         records = read_steps(options.data, lab.chat)
         narrow = narrowed(lab, records)
         return step_quality(scored_steps(narrow, reward.params, records, batch_size=BATCH))
+    if has_segments(options.model.model):
+        lab, params, labels = open_segments(options.model.model)
+        records = read_marked(options.data, lab.chat)
+        narrow = narrowed(lab, records)
+        return segment_quality(narrow, labels, records, params, batch_size=BATCH)
     lab, params = open_reward(options.model.model)
     with reading_input():
         bench = is_bench(options.data)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rlhf_jax.checks import check_fields
-from rlhf_jax.cli.data import read_answers, read_pairs, read_steps
+from rlhf_jax.cli.data import read_answers, read_marked, read_pairs, read_steps
 from rlhf_jax.cli.ensembles import ensemble_training
 from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
 from rlhf_jax.cli.frame import Opened, Training, train_offline
@@ -25,12 +25,14 @@ from rlhf_jax.cli.options import (
     Padding,
     Repair,
     Rows,
+    Spans,
     Unlabelled,
     Users,
 )
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
 from rlhf_jax.cli.reward_terms import with_terms
 from rlhf_jax.cli.rewards import absolute_scorer, length_file, named_reward
+from rlhf_jax.cli.segments import segment_training
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
 from rlhf_jax.cli.users import user_training
@@ -152,21 +154,24 @@ class Reward:
 
     --kind outcome scores whole answers, by Bradley-Terry on pairs; --kind ensemble does so with
     several heads on one trunk. --kind process scores each step of an answer, by binary
-    cross-entropy on steps with labels. --kind users scores answers for the user who asks, by
-    variational preference learning on pairs with a field "user": networks on the model, which is
-    frozen; --batch-size and --epochs count users. --kind features scores answers by a few ratings
-    that --features names, and nothing else of them; the model is not read. On pairs, two baselines
-    are measured too: length, and n-grams fitted by the same loss. --repair mends labels by a vote
+    cross-entropy on steps with labels; --kind spans does so for each segment of an answer, by
+    several heads on one trunk, on answers with marked spans. --kind users scores answers for the
+    user who asks, by variational preference learning on pairs with a field "user": networks on the
+    model, which is frozen; --batch-size and --epochs count users. --kind features scores answers by
+    a few ratings that --features names, and nothing else of them; the model is not read. On pairs,
+    two baselines are measured too: length, and n-grams fitted by the same loss. --repair mends
+    labels by a vote
     first, --contrast and --unlabelled train on more than the labels.
     """
 
     model: Model
     rows: Rows
-    kind: Literal["outcome", "process", "ensemble", "users", "features"] = "outcome"
-    """What has a score: an answer, each step of an answer, an answer for a user, or features of an
-    answer; an ensemble has several scores an answer."""
+    kind: Literal["outcome", "process", "spans", "ensemble", "users", "features"] = "outcome"
+    """What has a score: an answer, each step or segment of an answer, an answer for a user, or
+    features of an answer; an ensemble has several scores an answer."""
     members: int = 5
     """Heads of --kind ensemble."""
+    spans: Spans = field(default=Spans())
     users: Users = field(default=Users())
     features: Features = field(default=Features())
     padding: Padding = field(default=Padding())
@@ -178,7 +183,8 @@ class Reward:
     output: Output
 
     def __post_init__(self) -> None:
-        if self.kind in ("process", "users", "features") and self.padding.buckets is not None:
+        unpadded = ("process", "spans", "users", "features")
+        if self.kind in unpadded and self.padding.buckets is not None:
             raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
         check_fields(self, "[2, inf)", "members")
         if self.kind == "ensemble" and self.adapter.lora_rank:
@@ -190,6 +196,10 @@ class Reward:
             raise ValueError(f"--kind {self.kind} leaves the model as it is; leave --lora-rank out")
         if self.features.features and self.kind != "features":
             raise ValueError("--features is for --kind features; leave it out")
+        if self.kind == "spans" and self.adapter.lora_rank:
+            raise ValueError("--lora-rank is not for --kind spans; leave it out")
+        if self.spans.heads and self.kind != "spans":
+            raise ValueError("--heads is for --kind spans; leave it out")
         terms = {
             "--repair": self.repair.repair != "none",
             "--contrast": self.contrast.contrast != "none",
@@ -219,11 +229,14 @@ def reward(command: str, options: Reward) -> None:
             found = ensemble_training(opened, options.padding, members=members, batch_size=size)
         elif options.kind == "process":
             found = step_training(opened, start_of(opened), batch_size=size)
+        elif options.kind == "spans":
+            found = segment_training(opened, options.spans.heads, batch_size=size)
         else:
             found = terms_training(opened, start_of(opened), options)
         return found._replace(files={**found.files, **length_file(options.model)})
 
-    train_offline(command, options, read_steps if options.kind == "process" else read_pairs, make)
+    read = {"process": read_steps, "spans": read_marked}.get(options.kind, read_pairs)
+    train_offline(command, options, read, make)
 
 
 def features_training(opened: Opened, options: Features, *, batch_size: int) -> Training:

@@ -17,7 +17,7 @@ from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling, Scoring
 from rlhf_jax.cli.pages import write_completions
-from rlhf_jax.cli.rewards import named_compare, open_reward, paid_steps, scored_task, step_specs
+from rlhf_jax.cli.rewards import named_compare, open_reward, scored_task
 from rlhf_jax.cli.session import (
     finish,
     measured,
@@ -27,6 +27,7 @@ from rlhf_jax.cli.session import (
     sampling_of,
     start_policy,
 )
+from rlhf_jax.cli.step_rewards import paid_steps, step_specs
 from rlhf_jax.ops.kl import k3
 from rlhf_jax.recipes import (
     Fit,
@@ -192,7 +193,7 @@ class PPO:
     """Folder of a reward model the critic starts from; by default the model with a new head."""
     step_rewards: bool = False
     """Pay each step of an answer at its end by --reward step_product:FOLDER or step_minimum:FOLDER,
-    in place of one score for all of them."""
+    or each segment by segments:HEAD,FOLDER, in place of one score for all of them."""
 
     def __post_init__(self) -> None:
         check_fields(self, "[0, inf)", "kl")

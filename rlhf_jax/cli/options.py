@@ -219,6 +219,17 @@ class Features:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spans:
+    """Heads for the segments of an answer, for --kind spans."""
+
+    heads: dict[str, str] = field(default_factory=dict)
+    """Names and what each learns, SEGMENTS:KIND,KIND, as in: relevance subsentences:off_topic style
+    sentences:rude,vague. SEGMENTS is subsentences, sentences or answer; a segment that meets a span
+    of these kinds has the error. After a second colon, kinds of spans that leave a segment out. By
+    default every kind of span has a head on subsentences."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How answers are drawn."""
 

@@ -16,6 +16,7 @@ from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.features import feature_reward, has_features
 from rlhf_jax.cli.options import Model
+from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.cli.users import (
     UserModel,
@@ -37,12 +38,12 @@ from rlhf_jax.ops.ensembles import (
 from rlhf_jax.recipes import (
     LanguageLab,
     Reward,
+    SegmentHead,
     Task,
+    head_of,
     make_lab,
     process_reward,
-    task_reward,
     text_task,
-    weighted_reward,
 )
 from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.ensembles import num_heads
@@ -69,6 +70,7 @@ ENSEMBLES = {  # what stands after the colon
 }
 BY_USER = ("user_score", "user_win_rate")
 SIGMOID = "sigmoid_of"  # of any other reward
+HEAD = "segments"  # segments:HEAD,FOLDER
 
 
 def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float) -> Task:
@@ -103,13 +105,16 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
     Raises:
       UserError: a weight that is no number, or a reward that cannot be made.
     """
-    weight, what = _weighed(spec)
+    weight, what = weighed(spec)
     kind, _, rest = what.partition(":")
     try:
         check_range("(-inf, inf)", **{f"the weight of {spec!r}": weight})
         if kind in COMBINED:
             lab, reward = open_process(Path(rest), kind)
             return weight, kind, model_score(lab, reward.params), None
+        if kind == HEAD:
+            name, folder = head_and_folder(rest)
+            return weight, name, head_score(name, folder), None
         if kind in ENSEMBLES:
             return weight, kind, ensemble_score(kind, rest), None
         if kind in BY_USER:
@@ -126,49 +131,10 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         raise UserError(str(error)) from error
 
 
-def _weighed(spec: str) -> tuple[float, str]:
+def weighed(spec: str) -> tuple[float, str]:
     """The weight of a reward, 1 by default, and the rest of its text."""
     before, star, rest = spec.partition("*")
     return (float(before), rest) if star and _is_number(before) else (1.0, spec)
-
-
-def step_specs(specs: Sequence[str]) -> dict[str, tuple[float, Path]]:
-    """Name -> weight and folder of the rewards that score steps.
-
-    Raises:
-      UserError: none does.
-    """
-    found = {}
-    for weight, what in map(_weighed, specs):
-        kind, _, folder = what.partition(":")
-        if kind in COMBINED:
-            found[kind] = (weight, Path(folder))
-    if not found:
-        raise UserError(f"--step-rewards needs --reward {':FOLDER or '.join(COMBINED)}:FOLDER")
-    return found
-
-
-def paid_steps(steps: Mapping[str, tuple[float, Path]], lab: LanguageLab, task: Task) -> Reward:
-    """The rewards of `scored_task` on the device, scores of steps paid at the ends of the steps.
-
-    Args:
-      steps: `step_specs` of the task's rewards; the others are paid with the last token.
-    Raises:
-      UserError: a reward of steps has other tokens than the lab.
-    """
-    parts: dict[str, tuple[float, Reward]] = {}
-    for kind, (weight, folder) in steps.items():
-        other, reward = open_process(folder, kind, mesh=lab.mesh)
-        if other.vocabulary.tokenizer.to_str() != lab.vocabulary.tokenizer.to_str():
-            raise UserError(
-                f"--step-rewards: {folder} has another tokenizer than the model; train it from "
-                "the model, or leave --step-rewards out"
-            )
-        parts[kind] = (weight, reward)
-    assert isinstance(task.objective, Mapping)
-    if rest := {name: x for name, x in task.objective.items() if name not in parts}:
-        parts["answer"] = (1.0, task_reward(lab, task._replace(objective=rest)))
-    return weighted_reward(parts)
 
 
 def named_compare(spec: str | None) -> ComparePairs | None:
@@ -234,7 +200,7 @@ def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
     """A reward model's folder as a lab and its parameters.
 
     Raises:
-      UserError: the folder has no reward model, or one of steps, of users or of features.
+      UserError: the folder has no reward model, or one of steps, segments, users or features.
     """
     if has_features(folder):
         raise UserError(f"{folder} has no scores of a language model, it reads ratings of features")
@@ -243,12 +209,63 @@ def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
             f"{folder} scores answers for a user: write user_win_rate:{folder} or "
             f"user_score:{folder}"
         )
+    if has_segments(folder):
+        raise UserError(
+            f"{folder} scores the segments of an answer: write {HEAD}:NAME,{folder}, with the name "
+            "of a head"
+        )
     if read_separator(folder) is not None:
         raise UserError(
             f"{folder} scores the steps of an answer: write step_product:{folder} or "
             f"step_minimum:{folder}"
         )
     return _open(folder, seed)
+
+
+def head_and_folder(rest: str) -> tuple[str, Path]:
+    """What stands after the colon of HEAD."""
+    name, comma, folder = rest.partition(",")
+    if not (name and comma and folder):
+        raise UserError(f"{HEAD}:{rest} must be {HEAD}:HEAD,FOLDER")
+    return name, Path(folder)
+
+
+def open_head(
+    name: str, folder: Path, *, mesh: Mesh | None = None
+) -> tuple[LanguageLab, SegmentHead]:
+    """One head of a folder of heads of segments, which pays 1 or -1 for each.
+
+    Raises:
+      UserError: the folder has no such head.
+    """
+    lab, params, labels = open_segments(folder, mesh=mesh)
+    if name not in labels:
+        raise UserError(f"{folder} has no head {name!r}; its heads are {', '.join(labels)}")
+    params = head_of(params, list(labels).index(name))
+    return lab, SegmentHead(labels[name].segments, 1.0, params=params)
+
+
+def head_score(name: str, folder: Path) -> TextReward:
+    """What a head pays for an answer in all."""
+    lab, head = open_head(name, folder)
+
+    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
+        texts = [answer or " " for answer in answers]  # as in `model_score`
+        rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, texts, strict=True)]
+        size = min(CHUNK, 1 << (len(rows) - 1).bit_length())
+        return segment_sums(narrowed(lab, rows), head, rows, batch_size=size)
+
+    return score
+
+
+def open_segments(folder: Path, *, mesh: Mesh | None = None) -> tuple[LanguageLab, Params, Labels]:
+    """A folder of heads of segments: a lab, the params of all heads, and what each was taught.
+
+    Raises:
+      UserError: the folder has no such heads.
+    """
+    lab, params = _open(folder, 0, mesh)
+    return lab, *with_segment_heads(params, folder)
 
 
 def open_process(

@@ -21,7 +21,9 @@ class Split:
     """Any file of the other commands."""
     out: Path
     """New folder."""
-    kind: Literal["pairs", "answers", "labelled", "steps", "rankings", "prompts"] | None = None
+    kind: (
+        Literal["pairs", "answers", "labelled", "steps", "spans", "rankings", "prompts"] | None
+    ) = None
     """What the rows are, where it is not as detected: prompts keep all of their columns."""
     heldout: float = 0.2
     """Share of the rows in heldout.jsonl."""

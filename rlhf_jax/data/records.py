@@ -1,4 +1,4 @@
-"""What a row of feedback becomes: one of six records, with texts or with lists of messages.
+"""What a row of feedback becomes: one of seven records, with texts or with lists of messages.
 
 Prompt and answer are both text or both messages. As text, prompt + answer is the document; as
 messages, prompt + answer is the dialogue, and the answer is what is learned: in `Answer` everything
@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rlhf_jax.data.messages import Message, Messages, as_assistant, as_user
+from rlhf_jax.data.spans import MarkedSpan
 
 # str or Messages. A file has one of them throughout, so code for either needs no cast.
 Text = Any
@@ -58,6 +59,14 @@ class Steps(NamedTuple):
     labels: tuple[float, ...]
 
 
+class Marked(NamedTuple):
+    """A text with marked spans, such as its errors; without spans, nothing was found in it."""
+
+    prompt: Text
+    answer: str
+    spans: tuple[MarkedSpan, ...]
+
+
 class Ranking(NamedTuple):
     """Several answers to a prompt; a higher score is better, equal scores are ties."""
 
@@ -77,12 +86,13 @@ class PromptRecord(NamedTuple):
     fields: Mapping[str, Any] = MappingProxyType({})
 
 
-Record = Pair | Answer | Labelled | Steps | Ranking | PromptRecord
+Record = Pair | Answer | Labelled | Steps | Marked | Ranking | PromptRecord
 KINDS = {
     "pairs": Pair,
     "answers": Answer,
     "labelled": Labelled,
     "steps": Steps,
+    "spans": Marked,
     "rankings": Ranking,
     "prompts": PromptRecord,
 }
@@ -116,7 +126,7 @@ CONVERSIONS: dict[tuple[str, str], Callable[[Any], list[Any]]] = {
     ("labelled", "answers"): lambda x: [Answer(x.prompt, x.answer, x.tools)] if x.label else [],
     **{
         (kind, "prompts"): lambda record: [PromptRecord(record.prompt)]
-        for kind in ("pairs", "rankings", "labelled")
+        for kind in ("pairs", "rankings", "labelled", "spans")
     },
 }
 
@@ -138,6 +148,8 @@ def with_messages(record: Any) -> Any:
         if name == "prompt" and isinstance(value, str):
             changed[name] = dialogue_messages(value)
         elif name in ("answer", "chosen", "rejected") and isinstance(value, str):
+            if isinstance(record, Marked):
+                continue  # spans count the characters of the text
             changed[name] = as_assistant(value.strip())
         elif name == "answers":
             changed[name] = tuple(

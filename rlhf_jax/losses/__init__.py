@@ -93,6 +93,7 @@ from rlhf_jax.losses.reward import plackett_luce_loss as plackett_luce_loss
 from rlhf_jax.losses.reward import rao_kupper_loss as rao_kupper_loss
 from rlhf_jax.losses.reward import regret_preference_loss as regret_preference_loss
 from rlhf_jax.losses.reward import segment_regrets as segment_regrets
+from rlhf_jax.losses.reward import signed_bradley_terry_loss as signed_bradley_terry_loss
 from rlhf_jax.losses.reward import smoothed_bradley_terry_loss as smoothed_bradley_terry_loss
 from rlhf_jax.losses.reward import soft_bradley_terry_loss as soft_bradley_terry_loss
 from rlhf_jax.losses.reward import (

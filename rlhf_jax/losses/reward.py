@@ -148,6 +148,31 @@ def _log_or_floor(x: Scalar) -> Float[Array, ""]:
     return jnp.log(jnp.maximum(x, jnp.finfo(jnp.float32).tiny))
 
 
+def signed_bradley_terry_loss(
+    first_scores: Float[Array, "*B"],
+    second_scores: Float[Array, "*B"],
+    outcomes: Int[Array, "*B"],
+) -> Float[Array, "*B"]:
+    """Bradley-Terry reward model in which a tie says nothing.
+
+    L = -log sigmoid(l (s_1 - s_2)),   l the outcome.
+
+    A tie costs log 2 without gradient, where `soft_bradley_terry_loss` at 1/2 pulls the scores
+    together.
+
+    Needs: scored pairs, ties.
+    Reduces to: `bradley_terry_loss` without ties.
+    Reference: Wu et al. 2023, arXiv:2306.01693, the authors' code (completeness and preference
+      reward models).
+    """
+    check_ids(outcomes=outcomes)
+    chex.assert_equal_shape([first_scores, second_scores, outcomes])
+    margins = first_scores - second_scores
+    first, second = logistic(margins), logistic(-margins)
+    # The tie is a product, so that it is NaN where the scores are.
+    return _of_outcome(outcomes, first, logistic(0.0 * margins), second)
+
+
 def rao_kupper_loss(
     first_scores: Float[Array, "*B"],
     second_scores: Float[Array, "*B"],

@@ -77,7 +77,16 @@ from rlhf_jax.ops.returns import discounted_sum as discounted_sum
 from rlhf_jax.ops.returns import gae as gae
 from rlhf_jax.ops.returns import lambda_returns as lambda_returns
 from rlhf_jax.ops.returns import last_step as last_step
+from rlhf_jax.ops.returns import penalised_rewards as penalised_rewards
 from rlhf_jax.ops.returns import vtrace as vtrace
+from rlhf_jax.ops.segments import SegmentRewards as SegmentRewards
+from rlhf_jax.ops.segments import level_changes as level_changes
+from rlhf_jax.ops.segments import paid_at_the_end as paid_at_the_end
+from rlhf_jax.ops.segments import place_rewards as place_rewards
+from rlhf_jax.ops.segments import scaled_rewards as scaled_rewards
+from rlhf_jax.ops.segments import sign_rewards as sign_rewards
+from rlhf_jax.ops.segments import token_rewards as token_rewards
+from rlhf_jax.ops.statistics import area_under_curve as area_under_curve
 from rlhf_jax.ops.statistics import best_of_n_curve as best_of_n_curve
 from rlhf_jax.ops.statistics import best_of_n_kl as best_of_n_kl
 from rlhf_jax.ops.statistics import calibration_error as calibration_error

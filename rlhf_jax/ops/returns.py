@@ -227,11 +227,31 @@ def answer_rewards(
     Departs: the TRL trainer pays R one step after the last token where a padding slot exists; here
       R is always paid with the last counted token, so padding never changes an advantage.
     """
-    check_range("[0, inf)", beta=beta)
-    chex.assert_equal_shape([token_kl, mask])
     chex.assert_equal_shape([token_kl[..., 0], scores])
     final = jnp.where(last_step(mask), scores[..., None], 0.0)
-    return final - beta * jnp.where(mask, token_kl, 0.0)
+    return penalised_rewards(final, token_kl, mask, beta=beta)
+
+
+def penalised_rewards(
+    rewards: Float[Array, "*B T"],
+    token_kl: Float[Array, "*B T"],
+    mask: Bool[Array, "*B T"],
+    *,
+    beta: Scalar,
+) -> Float[Array, "*B T"]:
+    """Rewards per step of an answer that is paid at any of them, with a KL penalty at each.
+
+    r_t = R_t - beta kl_t.
+
+    Args:
+      rewards: [*B, T] R, e.g. from `ops.segments.token_rewards`.
+      token_kl, beta: as in `answer_rewards`, which is this with R at the last counted step alone.
+    Reference: Wu et al. 2023, arXiv:2306.01693.
+    """
+    check_range("[0, inf)", beta=beta)
+    check_mask(mask=mask)
+    chex.assert_equal_shape([rewards, token_kl, mask])
+    return jnp.where(mask, rewards, 0.0) - beta * jnp.where(mask, token_kl, 0.0)
 
 
 def answer_discounts(mask: Bool[Array, "*B T"], *, gamma: Scalar = 1.0) -> Float[Array, "*B T"]:

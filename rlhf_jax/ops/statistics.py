@@ -3,9 +3,9 @@
 import chex
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from rlhf_jax.checks import check_entries, check_ids, check_range
+from rlhf_jax.checks import check_entries, check_ids, check_mask, check_range
 
 Z95 = 1.959963984540054
 
@@ -30,6 +30,34 @@ def mean_with_interval(x: Float[Array, "N"]) -> Float[Array, "3"]:
         raise ValueError(f"an interval needs at least two numbers, got {x.shape[0]}")
     half = Z95 * jnp.std(x, ddof=1) / jnp.sqrt(x.shape[0])
     return jnp.stack([jnp.mean(x), jnp.mean(x) - half, jnp.mean(x) + half])
+
+
+def area_under_curve(
+    scores: Float[Array, "N"],
+    positive: Bool[Array, "N"],
+    mask: Bool[Array, "N"] | None = None,
+) -> Float[Array, ""]:
+    """P(a positive scores above a negative), the area under the ROC curve; 1/2 by chance.
+
+    mean over positive i and negative j of 1(s_i > s_j) + (1/2) 1(s_i = s_j).
+
+    Args:
+      mask: [N] True where an entry counts; None for all. Values under False never matter.
+    Returns:
+      NaN without a positive or without a negative, and where a score is NaN.
+    Reference: Hanley and McNeil 1982, "The meaning and use of the area under a receiver operating
+      characteristic (ROC) curve".
+    """
+    mask = jnp.ones_like(positive) if mask is None else mask
+    check_mask(positive=positive, mask=mask)
+    chex.assert_equal_shape([scores, positive, mask])
+    first, second = mask & positive, mask & ~positive
+    # What does not count lies above every score, where it is not found.
+    others = jnp.sort(jnp.where(second, scores, jnp.inf))
+    below = sum(jnp.searchsorted(others, scores, side=side) for side in ("left", "right")) / 2
+    counts = jnp.sum(first, dtype=scores.dtype) * jnp.sum(second, dtype=scores.dtype)
+    found = jnp.sum(jnp.where(first, below, 0.0)) / counts
+    return jnp.where((jnp.isnan(scores) & mask).any(), jnp.nan, found)
 
 
 def best_of_n_curve(

@@ -16,6 +16,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | the same with a contrastive term; by MetaRM | `contrastive_reward_model`; `meta_reward_model` |
 | pairs kept, flipped or dropped by two reward models and judges | `curate`, `relabel_doubted` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
+| fine-grained rewards, heads on their own segments | `segment_model`, then `segment_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
 | KTO, APO-zero; BCO; DRO: labelled or scored single answers | `unpaired`; `bco`; `dro` |
@@ -112,6 +113,13 @@ from rlhf_jax.recipes.rewards import weighted_reward as weighted_reward
 from rlhf_jax.recipes.rows import answer_rows as answer_rows
 from rlhf_jax.recipes.rows import array_rows as array_rows
 from rlhf_jax.recipes.rows import pair_rows as pair_rows
+from rlhf_jax.recipes.segments import HeadLabels as HeadLabels
+from rlhf_jax.recipes.segments import SegmentHead as SegmentHead
+from rlhf_jax.recipes.segments import head_of as head_of
+from rlhf_jax.recipes.segments import segment_model as segment_model
+from rlhf_jax.recipes.segments import segment_reward as segment_reward
+from rlhf_jax.recipes.segments import segment_rows as segment_rows
+from rlhf_jax.recipes.segments import whole_answer as whole_answer
 from rlhf_jax.recipes.selfplay import Played as Played
 from rlhf_jax.recipes.selfplay import answer_shapes as answer_shapes
 from rlhf_jax.recipes.selfplay import decoded_judge as decoded_judge

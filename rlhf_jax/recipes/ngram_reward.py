@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Bool
 
 from rlhf_jax.algos import reward_model
 from rlhf_jax.algos.gradient import init_state
@@ -23,6 +24,7 @@ from rlhf_jax.training import reading_input
 from rlhf_jax.types import PreferenceBatch, Trajectory
 
 NgramFit = Callable[[PreferenceBatch], jax.Array]
+INTERCEPT = "\0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,30 @@ def make_ngram_fit(config: Ngrams) -> NgramFit:
         return compiled(state, batch)[0].params
 
     return fit
+
+
+def ngram_logits(
+    fit: NgramFit,
+    texts: Sequence[str],
+    labels: Bool[np.ndarray, " N"],
+    test: Sequence[str],
+    config: Ngrams,
+    rows: int,
+) -> np.ndarray:
+    """[N] logits of True for the test texts: logistic regression on n-grams, with an intercept.
+
+    Args:
+      fit, config, rows: as of `ngram_margins`; rows is at least len(texts).
+    """
+    # The loss of a pair with an empty text is the logistic loss; a word of every text, which
+    # cannot be in one, is the intercept.
+    shown = [f"{INTERCEPT} {text}" for text in texts]
+    train = [
+        Pair("", text, "") if label else Pair("", "", text)
+        for text, label in zip(shown, labels, strict=True)
+    ]
+    held = [Pair("", f"{INTERCEPT} {text}", "") for text in test]
+    return ngram_margins(fit, train, held, config, rows)
 
 
 def ngram_margins(

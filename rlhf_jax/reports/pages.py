@@ -48,6 +48,7 @@ def write_page(
     claims: Sequence[Claim],
     figures: Mapping[str, Shown],
     table: Table | None = None,
+    tables: Sequence[Table] = (),
     text: str = "",
 ) -> None:
     """Saves out/plots/<name>.png and .svg of each figure, and out/report.html with all of them.
@@ -58,10 +59,10 @@ def write_page(
       lead: the question and the method, under the title.
       claims: shown first.
       figures: file name -> Shown, one section each, in this order, after table and text.
-      table, text: measured numbers and a paragraph about them, if there are any.
+      table, tables, text: measured numbers and a paragraph about them, if there are any.
     """
     blocks = [html.section("Claims", html.papers(paper), html.claims_list(claims, paper))]
-    measured = [html.table(table)] if table else []
+    measured = [html.table(each) for each in ([table] if table else []) + [*tables]]
     measured += [html.paragraph(text)] if text else []
     if measured:
         blocks.append(html.section("Measured", *measured))

@@ -13,6 +13,7 @@ from rlhf_jax.algos import ppo
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.policy_gradient import reinforce_loss
 from rlhf_jax.ops.masking import masked_mean
+from rlhf_jax.ops.segments import SegmentRewards, token_rewards
 from rlhf_jax.policies.tabular import tabular_policy, tabular_value
 from rlhf_jax.types import Trajectory
 
@@ -55,6 +56,43 @@ def test_make_batch_golden_numbers():
     # advantages 0 + 0.5 * 1.5, 1.5; returns are these plus the values
     np.testing.assert_allclose(batch.advantages, [[0.75, 1.5, 0.0]])
     np.testing.assert_allclose(batch.returns, [[1.25, 2.5, 0.0]])
+
+
+def test_rewards_of_tokens_golden_numbers():
+    mask, nan = jnp.array([[1, 1, 1, 0]], bool), jnp.nan
+    ids = jnp.zeros((1, 4), jnp.int32)
+    batch = ppo.make_token_batch(
+        Trajectory(ids, ids, mask),
+        jnp.array([[1.0, 0.0, -2.0, nan]]),
+        old_logps=jnp.array([[-1.0, -1.0, -1.0, nan]]),
+        ref_logps=jnp.array([[-1.5, -1.0, -1.0, nan]]),
+        old_values=jnp.array([[0.0, 0.5, 1.0, nan]]),
+        config=replace(PLAIN, beta=1.0, gae_lambda=0.5),
+    )
+    # rewards 1 - 0.5, 0, -2; deltas 0.5 + 0.5, 1 - 0.5, -2 - 1
+    # advantages 1 + 0.5 * -1, 0.5 + 0.5 * -3, -3
+    np.testing.assert_allclose(batch.advantages, [[0.5, -1.0, -3.0, 0.0]])
+    np.testing.assert_allclose(batch.returns, [[0.5, -0.5, -2.0, 0.0]])
+    np.testing.assert_array_equal(batch.weights, [1.0])
+
+
+def test_one_head_on_the_whole_answer_is_the_score_at_the_end_bit_for_bit():
+    _, trajectory, scores, data = rollout()
+    last = trajectory.mask.sum(-1, keepdims=True) - 1
+    head = SegmentRewards(last, scores[:, None], jnp.ones(last.shape, bool))
+    placed = token_rewards({"whole": head}, {"whole": 1.0}, length=STEPS)
+    one = ppo.make_token_batch(trajectory, placed, **data, config=ppo.PPOConfig())
+    other = ppo.make_batch(trajectory, scores, **data, config=ppo.PPOConfig())
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_an_answer_with_a_token_reward_that_is_not_finite_has_weight_0():
+    _, trajectory, _, data = rollout()
+    rewards = jnp.zeros((6, STEPS)).at[2, 0].set(jnp.nan).at[0, 2].set(jnp.nan)
+    batch = ppo.make_token_batch(trajectory, rewards, **data, config=ppo.PPOConfig())
+    # Answer 0 has one counted token: its NaN is padding.
+    np.testing.assert_array_equal(batch.weights, [1, 1, 0, 1, 1, 1])
+    assert np.isfinite(batch.advantages).all()
 
 
 @pytest.mark.long

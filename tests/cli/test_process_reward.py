@@ -12,8 +12,9 @@ from scipy.special import expit
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.options import Model
-from rlhf_jax.cli.rewards import named_reward, open_process, paid_steps, scored_task, step_specs
+from rlhf_jax.cli.rewards import named_reward, open_process, scored_task
 from rlhf_jax.cli.session import open_lab, open_model
+from rlhf_jax.cli.step_rewards import paid_steps, step_specs
 from rlhf_jax.cli.steps import (
     PROCESS,
     ScoredSteps,
@@ -154,7 +155,9 @@ def test_steps_are_paid_at_their_ends_and_other_rewards_with_the_last_token(mode
 
 
 def test_step_rewards_need_a_reward_of_steps_with_the_tokens_of_the_model(model, scorer):
-    with pytest.raises(UserError, match="--step-rewards needs --reward step_product:FOLDER or"):
+    with pytest.raises(
+        UserError, match="--step-rewards needs --reward step_product:FOLDER, step_m"
+    ):
         step_specs(["exact"])
     specs, records = [f"step_product:{scorer}"], [{"prompt": "0?"}] * 2
     vocabulary = standard_vocabulary(train_bpe_tokenizer(["c d"], vocab_size=261))

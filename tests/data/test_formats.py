@@ -7,7 +7,8 @@ import pytest
 
 from rlhf_jax.data.formats import FORMATS, Tally, read_rows, stream_records
 from rlhf_jax.data.formats.reading import fits
-from rlhf_jax.data.records import Answer, Labelled, Pair, PromptRecord, Ranking, Steps
+from rlhf_jax.data.records import Answer, Labelled, Marked, Pair, PromptRecord, Ranking, Steps
+from rlhf_jax.data.spans import MarkedSpan
 
 FILES = Path(__file__).parent / "format_files"
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "formats"
@@ -188,6 +189,18 @@ EXPECTED = {
         ],
     ),
     "label_pairs.jsonl": ("label_pairs", [Pair("2+2?", "4", "5", margin=2.0)]),
+    "qa_feedback_spans.jsonl": (
+        "qa_feedback_spans",
+        [
+            Marked(
+                QA, "A dog ran.", (MarkedSpan(0, 6, "Irrelevant"), MarkedSpan(3, 8, "Unverifiable"))
+            )
+        ],
+    ),
+    "marked_spans.jsonl": (
+        "marked_spans",
+        [Marked("1+1+1?", "1+1=2. 2+1=4.", (MarkedSpan(7, 13, "wrong"),)), Marked("2?", "2", ())],
+    ),
     "label_spans.jsonl": ("label_spans", [Steps("1+1+1?", ("1+1=2.", "2+1=4."), (1.0, 0.0))]),
     "prompt_completion.jsonl": ("prompt_completion", [Answer("The sky is", " blue.")]),
     "text.jsonl": ("text", [Answer("", "Once upon a time.")]),
@@ -315,3 +328,39 @@ def test_real_files_of_llama_factory():
     labelled = read_rows(SHARED / "messages_with_label.json")
     assert labelled.note() == "labelled_messages: 60 labelled of 60 rows"
     assert {record.label for record in labelled.records} == {True, False}
+
+
+def test_answers_with_marked_spans(tmp_path):
+    """Of QA-feedback, of `rlhf label` and of plain rows, where spans are asked for."""
+    (found,) = read_rows(FILES / "qa_feedback_spans.jsonl", kind="spans").records
+    spans = (MarkedSpan(0, 6, "Irrelevant"), MarkedSpan(3, 8, "Unverifiable"))
+    assert found == Marked(QA, "A dog ran.", spans)
+    (found,) = read_rows(FILES / "label_spans.jsonl", kind="spans").records
+    assert found == Marked("1+1+1?", "1+1=2. 2+1=4.", (MarkedSpan(11, 12, "facts"),))
+    path = tmp_path / "rows.jsonl"
+    row = {"prompt": [user("Hi")], "answer": " Bye. ", "spans": []}
+    path.write_text(json.dumps(row))
+    # Spans count the characters of the answer, so it stays as it is.
+    assert list(read_rows(path).records) == [Marked((user("Hi"),), " Bye. ", ())]
+    mixed = [row, row | {"prompt": "Hi"}]
+    path.write_text("\n".join(map(json.dumps, mixed)))
+    assert list(read_rows(path).records) == [Marked((user("Hi"),), " Bye. ", ())] * 2
+    assert read_rows(path, kind="prompts").records[0].prompt == (user("Hi"),)
+
+
+@pytest.mark.parametrize(
+    ("span", "message"),
+    [
+        ({"start": 2, "end": 9, "kind": "wrong"}, "a span must lie in the 4 characters"),
+        ({"start": 2, "end": 2, "kind": "wrong"}, "a span must lie in the 4 characters"),
+        ({"start": 0.5, "end": 2, "kind": "wrong"}, "start and end must be whole numbers"),
+        ({"start": 0, "end": 2, "kind": " "}, "kind is empty"),
+        ({"start": 0, "end": 2}, "field kind is missing"),
+        ("wrong", "expected objects, found text"),
+    ],
+)
+def test_a_span_that_marks_nothing_is_named_with_its_row(tmp_path, span, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "Hi", "answer": "Bye.", "spans": [span]}))
+    with pytest.raises(ValueError, match=rf"row 1: (field spans: )?{message}"):
+        read_rows(path)

@@ -16,6 +16,7 @@ from rlhf_jax.losses.reward import (
     rao_kupper_loss,
     regret_preference_loss,
     segment_regrets,
+    signed_bradley_terry_loss,
     smoothed_bradley_terry_loss,
     soft_bradley_terry_loss,
     soft_margin_bradley_terry_loss,
@@ -39,6 +40,7 @@ CASES = {
         soft_margin_bradley_terry_loss, (*PAIR, prob(), real()), (0, 1), extremes=False
     ),  # p in [0, 1]
     "centring": Case(centring_penalty, PAIR, (0, 1)),
+    "signed_bradley_terry": Case(signed_bradley_terry_loss, TIED, (0, 1)),
     "rao_kupper": Case(partial(rao_kupper_loss, theta=1.5), TIED, (0, 1)),
     "davidson": Case(partial(davidson_loss, nu=0.7), TIED, (0, 1)),
     "plackett_luce": Case(

@@ -298,6 +298,9 @@ ROWS = {
     "Rao-Kupper | theta = 1, a win | Bradley-Terry": Row(
         lambda w, v: reward.rao_kupper_loss(w, v, jnp.ones(6, jnp.int32), theta=1.0), bt, PAIR[:2]
     ),
+    "signed | a win | Bradley-Terry": Row(
+        lambda w, v: reward.signed_bradley_terry_loss(w, v, jnp.ones(6, jnp.int32)), bt, PAIR[:2]
+    ),
     "Davidson | nu = 0, a win | Bradley-Terry": Row(
         lambda w, v: reward.davidson_loss(w, v, jnp.ones(6, jnp.int32), nu=0.0), bt, PAIR[:2]
     ),

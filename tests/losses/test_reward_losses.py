@@ -18,6 +18,7 @@ from rlhf_jax.losses.reward import (
     margin_bradley_terry_loss,
     plackett_luce_loss,
     rao_kupper_loss,
+    signed_bradley_terry_loss,
     smoothed_bradley_terry_loss,
     soft_bradley_terry_loss,
 )
@@ -38,6 +39,23 @@ def test_golden_numbers():
     # log(1 + e^-1) = log 1.3678794, log 2, log(1 + e^2) = log 8.3890561
     expected = [0.3132617, 0.6931472, 2.1269280]
     np.testing.assert_allclose(bradley_terry_loss(chosen, rejected), expected, rtol=1e-6)
+
+
+def test_a_signed_tie_costs_log_2_and_has_no_gradient():
+    first, second = jnp.array([1.0, 1.0, 1.0, 1.0]), jnp.array([0.0, 0.0, 0.0, 0.0])
+    outcomes = jnp.array([1, -1, 0, 2])
+    # log(1 + e^-1), log(1 + e), log 2, and an outcome that is none
+    expected = [0.3132617, 1.3132617, 0.6931472, np.nan]
+    np.testing.assert_allclose(signed_bradley_terry_loss(first, second, outcomes), expected, 1e-6)
+
+    def total(first, loss, labels):
+        return jnp.sum(loss(first, second[:3], labels))
+
+    signed = jax.grad(total)(first[:3], signed_bradley_terry_loss, outcomes[:3])
+    soft = jax.grad(total)(first[:3], soft_bradley_terry_loss, jnp.array([1.0, 0.0, 0.5]))
+    # sigmoid(1) = 0.7310586; the soft tie pulls by sigmoid(1) - 1/2.
+    np.testing.assert_allclose(signed, [-0.2689414, 0.7310586, 0.0], atol=1e-6)
+    np.testing.assert_allclose(soft, [-0.2689414, 0.7310586, 0.2310586], atol=1e-6)
 
 
 def test_golden_gradient():

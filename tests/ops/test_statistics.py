@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rlhf_jax.ops.statistics import (
+    area_under_curve,
     best_of_n_curve,
     best_of_n_kl,
     calibration_error,
@@ -19,6 +20,38 @@ from rlhf_jax.ops.statistics import (
 def test_wins():
     scores, others = jnp.array([1.0, 0.0, 2.0]), jnp.array([0.0, 1.0, 2.0])
     np.testing.assert_array_equal(wins(scores, others), [1.0, 0.0, 0.5])
+
+
+def test_area_under_curve_by_hand():
+    scores = jnp.array([2.0, 0.5, 3.0, -1.0, 1.0, 0.5])
+    positive = jnp.array([True, True, True, False, False, False])
+    # Of nine pairs 0.5 loses to 1 and ties with 0.5: 7.5 are in order.
+    np.testing.assert_allclose(area_under_curve(scores, positive), 7.5 / 9, rtol=1e-6)
+    np.testing.assert_allclose(area_under_curve(-scores, positive), 1.5 / 9, rtol=1e-6)
+    assert area_under_curve(jnp.zeros(6), positive) == 0.5
+    mask = jnp.array([True, True, True, True, True, False])
+    hidden = jnp.where(mask, scores, jnp.nan)
+    found = jax.jit(area_under_curve)(hidden, positive, mask)
+    np.testing.assert_allclose(found, 5 / 6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_area_under_curve_is_the_share_of_pairs_in_order(dtype):
+    rng = np.random.default_rng(0)
+    scores, positive = rng.integers(0, 9, 60), rng.random(60) < 0.3
+    with jax.enable_x64(dtype == jnp.float64):
+        found = area_under_curve(jnp.asarray(scores, dtype), jnp.asarray(positive))
+        assert found.dtype == dtype
+    pairs = product(scores[positive], scores[~positive])
+    order = [0.5 * (1 + np.sign(first - second)) for first, second in pairs]
+    np.testing.assert_allclose(found, np.mean(order), rtol=1e-6)
+
+
+def test_area_under_curve_of_one_kind_or_of_nan_is_nan():
+    assert np.isnan(area_under_curve(jnp.arange(3.0), jnp.ones(3, bool)))
+    assert np.isnan(area_under_curve(jnp.arange(3.0), jnp.zeros(3, bool)))
+    nan = jnp.array([jnp.nan, 0.0])
+    assert np.isnan(area_under_curve(nan, jnp.array([True, False])))
 
 
 def test_infinite_scores_win_lose_and_tie():

@@ -10,7 +10,7 @@ from rlhf_jax.data.fields import BadRow
 from rlhf_jax.data.formats import Tally
 from rlhf_jax.data.formats.cleaning import cleaned, text_key, without_prompts
 from rlhf_jax.data.formats.reading import joined_rankings, parsed_rows
-from rlhf_jax.data.records import Labelled, Pair, Ranking, Record, Steps, Text, pairs_of
+from rlhf_jax.data.records import Labelled, Marked, Pair, Ranking, Record, Steps, Text, pairs_of
 
 
 class AuditEntry(NamedTuple):
@@ -109,6 +109,8 @@ def label_of(record: Record) -> Any:
         return record.label
     if isinstance(record, Steps):
         return record.labels
+    if isinstance(record, Marked):
+        return record.spans
     return record.scores if isinstance(record, Ranking) else None
 
 

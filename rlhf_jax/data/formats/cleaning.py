@@ -3,7 +3,7 @@
 | record | dropped | kept and counted |
 |---|---|---|
 | pair | blank answer, equal answers, tie | a pair of one user reversed; chosen scored lower |
-| answer, labelled | blank answer | the same answer with both labels |
+| answer, labelled, marked | blank answer | the same answer with both labels |
 | ranking | blank answers; fewer than two left; all scores equal | |
 | steps | no steps, a blank step | |
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from rlhf_jax.data.formats.text_pairs import repeats_prompt, without_prompt
 from rlhf_jax.data.messages import is_blank
-from rlhf_jax.data.records import Answer, Labelled, Pair, Ranking, Record, Steps, Text
+from rlhf_jax.data.records import Answer, Labelled, Marked, Pair, Ranking, Record, Steps, Text
 
 
 def cleaned(record: Record, counts: Counter[str]) -> Record | None:
@@ -33,7 +33,7 @@ def cleaned(record: Record, counts: Counter[str]) -> Record | None:
             reason = "equal answers"
         elif record.margin is not None and record.margin < 0:
             counts["chosen scored lower, kept"] += 1
-    elif isinstance(record, Answer | Labelled) and is_blank(record.answer):
+    elif isinstance(record, Answer | Labelled | Marked) and is_blank(record.answer):
         reason = "blank answers"
     elif isinstance(record, Steps) and not all(step.strip() for step in record.steps or ("",)):
         reason = "blank steps"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rlhf_jax.data.fields import Fields
-from rlhf_jax.data.formats import answers, labels, pairs, rankings, steps
+from rlhf_jax.data.formats import answers, labels, marked, pairs, rankings, steps
 from rlhf_jax.data.formats.prompts import Parsed
 from rlhf_jax.data.formats.text_pairs import PREDICTIONS, qa_row
 
@@ -68,6 +68,19 @@ FORMATS = (
             **{f"prediction {i}": f"Answer {i}." for i in range(1, 5)},
             "preference": [1, 2, 0, 1, 0, 2],
         },
+    ),
+    Format(
+        "qa_feedback_spans",
+        "spans",
+        ("question", "passages", marked.MARKED, "feedback"),
+        marked.qa_spans,
+        {
+            "question": "Who?",
+            "passages": [["Title", "Text."]],
+            marked.MARKED: "Answer 1.",
+            "feedback": {"errors": [{"error type": "Irrelevant", "start": 0, "end": 9}]},
+        },
+        skipped=(*PREDICTIONS[1:], "preference", "gold"),
     ),
     Format(
         "openai_preference",
@@ -246,6 +259,19 @@ FORMATS = (
             "answer": "1+1=2. 2+1=4.",
             "spans": [{"start": 7, "end": 13, "quality": "bad"}],
         },
+    ),
+    Format(
+        "marked_spans",
+        "spans",
+        (ASKED, ANSWERED, "spans"),
+        marked.marked_answer,
+        {
+            "prompt": "1+1+1?",
+            "answer": "1+1=2. 2+1=4.",
+            "spans": [{"start": 7, "end": 13, "kind": "wrong"}],
+        },
+        beside=BESIDE,
+        skipped=("judgement",),
     ),
     Format(
         "rated_steps",

@@ -58,7 +58,7 @@ def without_prompt(pair: Pair) -> Pair:
 
 def qa_row(fields: Fields) -> Parsed:
     """QA-feedback: up to six pairs, and the number of ties."""
-    prompt = _qa_prompt(fields)
+    prompt = qa_prompt(fields)
     predictions = [text_field(fields, name) for name in PREDICTIONS]
     labels = field_of(fields, "preference", list)
     orders = list(combinations(predictions, 2))
@@ -72,7 +72,7 @@ def qa_row(fields: Fields) -> Parsed:
     return Parsed(pairs, ties=labels.count(0))
 
 
-def _qa_prompt(fields: Fields) -> str:
+def qa_prompt(fields: Fields) -> str:
     """Passages first and the question last, because a prompt that is too long keeps its end."""
     passages = field_of(fields, "passages", list)
     blocks = []

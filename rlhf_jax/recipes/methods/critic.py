@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.algos import ppo as ppo_update
 from rlhf_jax.algos.ppo import ActorCritic, PPOBatch, PPOConfig
 from rlhf_jax.ops.kl import k1
-from rlhf_jax.ops.returns import answer_discounts, gae
+from rlhf_jax.ops.returns import answer_discounts, gae, penalised_rewards
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, flat
@@ -88,9 +88,9 @@ def gae_of_steps(
     if scored.step_rewards is None:
         raise ValueError("credit for steps needs a reward of steps, e.g. process_reward")
     mask = scored.rollout.trajectory.mask
-    known = mask & jnp.isfinite(scored.scores)[..., None]
+    known = jnp.where(jnp.isfinite(scored.scores)[..., None], scored.step_rewards, 0.0)
     kl = k1(scored.rollout.token_logps, scored.ref_token_logps)
-    rewards = jnp.where(known, scored.step_rewards, 0.0) - config.beta * jnp.where(mask, kl, 0.0)
+    rewards = penalised_rewards(known, kl, mask, beta=config.beta)
     advantages = gae(
         rewards,
         values,

@@ -1,0 +1,72 @@
+"""Rewards of --reward that are paid within an answer: of its steps, or of its segments."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rlhf_jax.cli.rewards import HEAD, head_and_folder, open_head, open_process, weighed
+from rlhf_jax.cli.steps import COMBINED
+from rlhf_jax.recipes import (
+    LanguageLab,
+    Reward,
+    Task,
+    segment_reward,
+    task_reward,
+    weighted_reward,
+)
+from rlhf_jax.training import UserError
+
+
+class StepSpec(NamedTuple):
+    """A reward of steps or of segments: its weight, name of COMBINED or HEAD, and folder."""
+
+    weight: float
+    kind: str
+    folder: Path
+
+
+def step_specs(specs: Sequence[str]) -> dict[str, StepSpec]:
+    """The rewards that score steps or segments, by name.
+
+    Raises:
+      UserError: none does.
+    """
+    found = {}
+    for weight, what in map(weighed, specs):
+        kind, _, rest = what.partition(":")
+        if kind in COMBINED:
+            found[kind] = StepSpec(weight, kind, Path(rest))
+        elif kind == HEAD:
+            name, folder = head_and_folder(rest)
+            found[name] = StepSpec(weight, kind, folder)
+    if not found:
+        kinds = ":FOLDER, ".join(COMBINED)
+        raise UserError(f"--step-rewards needs --reward {kinds}:FOLDER or {HEAD}:HEAD,FOLDER")
+    return found
+
+
+def paid_steps(steps: Mapping[str, StepSpec], lab: LanguageLab, task: Task) -> Reward:
+    """The rewards of `scored_task` on the device, steps and segments paid at their ends.
+
+    Args:
+      steps: `step_specs` of the task's rewards; the others are paid with the last token.
+    Raises:
+      UserError: a reward of steps has other tokens than the lab.
+    """
+    parts: dict[str, tuple[float, Reward]] = {}
+    for name, (weight, kind, folder) in steps.items():
+        if kind == HEAD:
+            other, head = open_head(name, folder, mesh=lab.mesh)
+            reward = segment_reward(other, task._replace(score=None), {name: head})
+        else:
+            other, reward = open_process(folder, kind, mesh=lab.mesh)
+        if other.vocabulary.tokenizer.to_str() != lab.vocabulary.tokenizer.to_str():
+            raise UserError(
+                f"--step-rewards: {folder} has another tokenizer than the model; train it from "
+                "the model, or leave --step-rewards out"
+            )
+        parts[name] = (weight, reward)
+    assert isinstance(task.objective, Mapping)
+    if rest := {name: x for name, x in task.objective.items() if name not in parts}:
+        parts["answer"] = (1.0, task_reward(lab, task._replace(objective=rest)))
+    return weighted_reward(parts)
