@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rlhf_jax.cli.corrections import correction_quality, has_corrections, open_corrections
 from rlhf_jax.cli.data import read_answers, read_marked, read_pairs, read_prompts, read_steps
 from rlhf_jax.cli.features import (
     feature_quality,
@@ -49,6 +50,7 @@ from rlhf_jax.hf import Pretrained
 from rlhf_jax.hf.config import is_reward, read_entries
 from rlhf_jax.hf.vocabulary import read_chat_template
 from rlhf_jax.recipes import Task, measure
+from rlhf_jax.recipes.corrections import map_losses
 from rlhf_jax.recipes.evaluation import Measured
 from rlhf_jax.recipes.lab import chunk_of, stage_key
 from rlhf_jax.recipes.users import embedded_pairs
@@ -96,6 +98,8 @@ def evaluate(command: str, options: Evaluate) -> None:
         found = _of_users(options)
     elif has_features(folder):
         found = _of_features(options)
+    elif has_corrections(folder):
+        found = _of_corrections(options)
     else:
         found = _of_reward(options) if reward else _of_policy(options)
     if not found:
@@ -137,6 +141,20 @@ def _of_users(options: Evaluate) -> Numbers:
     records = read_pairs(options.data, lab.chat)
     pairs = embedded_pairs(narrowed(lab, records), params, records, batch_size=BATCH)
     return user_quality(model, model.units.of(pairs), records)
+
+
+def _of_corrections(options: Evaluate) -> Numbers:
+    """Of a model that rewrites answers: as of a reward model, and the losses of its maps."""
+    if options.data is None:
+        return {}
+    lab, reward = open_corrections(options.model.model)
+    with reading_input():
+        bench = is_bench(options.data)
+    if bench:
+        return _bench(options.data, lab.chat, partial(text_scores, lab, reward.params))
+    records = read_pairs(options.data, lab.chat)
+    given = narrowed(lab, records), map_losses(lab), records, reward.params
+    return correction_quality(*given, batch_size=BATCH)
 
 
 def _of_features(options: Evaluate) -> Numbers:

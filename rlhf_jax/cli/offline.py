@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rlhf_jax.checks import check_fields
+from rlhf_jax.cli.corrections import correction_training
 from rlhf_jax.cli.data import read_answers, read_marked, read_pairs, read_steps
 from rlhf_jax.cli.ensembles import ensemble_training
 from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
@@ -29,9 +30,10 @@ from rlhf_jax.cli.options import (
     Unlabelled,
     Users,
 )
+from rlhf_jax.cli.reward_lab import length_file
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
 from rlhf_jax.cli.reward_terms import with_terms
-from rlhf_jax.cli.rewards import absolute_scorer, length_file, named_reward
+from rlhf_jax.cli.rewards import absolute_scorer, named_reward
 from rlhf_jax.cli.segments import segment_training
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
@@ -158,19 +160,25 @@ class Reward:
     several heads on one trunk, on answers with marked spans. --kind users scores answers for the
     user who asks, by variational preference learning on pairs with a field "user": networks on the
     model, which is frozen; --batch-size and --epochs count users. --kind features scores answers by
-    a few ratings that --features names, and nothing else of them; the model is not read. On pairs,
-    two baselines are measured too: length, and n-grams fitted by the same loss. --repair mends
-    labels by a vote
-    first, --contrast and --unlabelled train on more than the labels.
+    a few ratings that --features names, and nothing else of them; the model is not read. --kind
+    correction trains the model itself to write the chosen answer of a pair where it has read
+    either: tokens that it would write too are paid. On pairs, two baselines are measured too:
+    length, and n-grams fitted by the same loss. --repair mends labels by a vote first, --contrast
+    and --unlabelled train on more than the labels.
     """
 
     model: Model
     rows: Rows
-    kind: Literal["outcome", "process", "spans", "ensemble", "users", "features"] = "outcome"
-    """What has a score: an answer, each step or segment of an answer, an answer for a user, or
-    features of an answer; an ensemble has several scores an answer."""
+    kind: Literal["outcome", "process", "spans", "ensemble", "users", "features", "correction"] = (
+        "outcome"
+    )
+    """What has a score: an answer, each step, segment or token of an answer, an answer for a user,
+    or features of an answer; an ensemble has several scores an answer."""
     members: int = 5
     """Heads of --kind ensemble."""
+    identity_weight: float = 1.0
+    """Of writing the chosen answer where it was read itself, in --kind correction; that of
+    correcting the rejected one is 1."""
     spans: Spans = field(default=Spans())
     users: Users = field(default=Users())
     features: Features = field(default=Features())
@@ -187,6 +195,7 @@ class Reward:
         if self.kind in unpadded and self.padding.buckets is not None:
             raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
         check_fields(self, "[2, inf)", "members")
+        check_fields(self, "[0, inf)", "identity_weight")
         if self.kind == "ensemble" and self.adapter.lora_rank:
             raise ValueError(
                 "--lora-rank is not for --kind ensemble; train members apart, each from another "
@@ -227,6 +236,10 @@ def reward(command: str, options: Reward) -> None:
         elif options.kind == "ensemble":
             members = options.members
             found = ensemble_training(opened, options.padding, members=members, batch_size=size)
+        elif options.kind == "correction":
+            start = start_policy(options.adapter, opened.lab, opened.base)
+            sizes = {"identity_weight": options.identity_weight, "batch_size": size}
+            found = correction_training(opened, start, options.padding, **sizes)
         elif options.kind == "process":
             found = step_training(opened, start_of(opened), batch_size=size)
         elif options.kind == "spans":

@@ -1,6 +1,5 @@
 """What answers are worth, from --reward: functions, verifiers, judges and reward models."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rlhf_jax.checks import check_range
+from rlhf_jax.cli.corrections import RULES, has_corrections, open_corrections
 from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.features import feature_reward, has_features
-from rlhf_jax.cli.options import Model
+from rlhf_jax.cli.reward_lab import reward_lab
 from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.cli.users import (
@@ -26,8 +26,7 @@ from rlhf_jax.cli.users import (
     user_scores,
     user_win_rates,
 )
-from rlhf_jax.hf import Pretrained, load_model, load_reward
-from rlhf_jax.hf.vocabulary import read_object, read_vocabulary
+from rlhf_jax.hf import load_model, load_reward
 from rlhf_jax.ops.ensembles import (
     mean_scores,
     member_scale,
@@ -41,7 +40,6 @@ from rlhf_jax.recipes import (
     SegmentHead,
     Task,
     head_of,
-    make_lab,
     process_reward,
     text_task,
 )
@@ -60,8 +58,6 @@ from rlhf_jax.rewards import (
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, TextReward
 
-LONGEST = 1024  # tokens of a prompt and of an answer that a reward model reads
-LENGTHS = "reward_lengths.json"  # in its folder: how many it was trained to read
 REFERENCE = 512  # answers by which the members of an ensemble get one zero and unit
 ENSEMBLES = {  # what stands after the colon
     "mean_of": "ANSWERS,FOLDER,...",
@@ -71,6 +67,7 @@ ENSEMBLES = {  # what stands after the colon
 BY_USER = ("user_score", "user_win_rate")
 SIGMOID = "sigmoid_of"  # of any other reward
 HEAD = "segments"  # segments:HEAD,FOLDER
+STEPWISE = (*COMBINED, *RULES)  # score steps or tokens
 
 
 def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float) -> Task:
@@ -109,8 +106,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
     kind, _, rest = what.partition(":")
     try:
         check_range("(-inf, inf)", **{f"the weight of {spec!r}": weight})
-        if kind in COMBINED:
-            lab, reward = open_process(Path(rest), kind)
+        if kind in STEPWISE:
+            lab, reward = open_stepwise(Path(rest), kind)
             return weight, kind, model_score(lab, reward.params), None
         if kind == HEAD:
             name, folder = head_and_folder(rest)
@@ -200,7 +197,8 @@ def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
     """A reward model's folder as a lab and its parameters.
 
     Raises:
-      UserError: the folder has no reward model, or one of steps, segments, users or features.
+      UserError: the folder has no reward model, or one of steps, segments, users, features or
+        corrections.
     """
     if has_features(folder):
         raise UserError(f"{folder} has no scores of a language model, it reads ratings of features")
@@ -218,6 +216,10 @@ def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
         raise UserError(
             f"{folder} scores the steps of an answer: write step_product:{folder} or "
             f"step_minimum:{folder}"
+        )
+    if has_corrections(folder):
+        raise UserError(
+            f"{folder} rewrites answers: write correction:{folder} or correction_sum:{folder}"
         )
     return _open(folder, seed)
 
@@ -268,6 +270,13 @@ def open_segments(folder: Path, *, mesh: Mesh | None = None) -> tuple[LanguageLa
     return lab, *with_segment_heads(params, folder)
 
 
+def open_stepwise(
+    folder: Path, kind: str, *, mesh: Mesh | None = None
+) -> tuple[LanguageLab, Reward]:
+    """`open_corrections` or `open_process` of this folder. kind: a name of STEPWISE."""
+    return (open_corrections if kind in RULES else open_process)(folder, kind, mesh=mesh)
+
+
 def open_process(
     folder: Path, combine: str = "step_product", *, mesh: Mesh | None = None
 ) -> tuple[LanguageLab, Reward]:
@@ -294,15 +303,7 @@ def _open(folder: Path, seed: int, mesh: Mesh | None = None) -> tuple[LanguageLa
     """A sequence classifier with one label."""
     with reading_input():
         found = load_reward(folder, mesh=mesh)
-        return _lab_of(folder, found, seed), found.params
-
-
-def _lab_of(folder: Path, found: Pretrained, seed: int) -> LanguageLab:
-    """A lab that reads as much of a text as the training did."""
-    lengths: dict[str, Any] = {"prompt_length": LONGEST, "answer_length": LONGEST}
-    lengths |= read_object(folder / LENGTHS)
-    vocabulary = read_vocabulary(folder)
-    return make_lab(found.config, vocabulary, seed=seed, chat=found.chat, **lengths)
+        return reward_lab(folder, found, seed), found.params
 
 
 def open_users(folder: Path) -> tuple[LanguageLab, Params, UserModel]:
@@ -314,7 +315,7 @@ def open_users(folder: Path) -> tuple[LanguageLab, Params, UserModel]:
     model = read_user_model(folder)
     with reading_input():
         found = load_model(folder)
-        return _lab_of(folder, found, 0), found.params, model
+        return reward_lab(folder, found, 0), found.params, model
 
 
 def user_reward(folder: Path, name: str) -> TextReward:
@@ -349,23 +350,10 @@ def absolute_scorer(spec: str) -> str:
         return f"{kind}:{absolute_scorer(rest)}"
     if kind.endswith(".py"):
         return f"{Path(kind).resolve()}:{rest}"
-    if kind in (*COMBINED, *ENSEMBLES, *BY_USER):
+    if kind in (*STEPWISE, *ENSEMBLES, *BY_USER):
         words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]
         return f"{kind}:{','.join(words)}"
     return spec
-
-
-def length_file(options: Model) -> dict[str, bytes]:
-    """The file by which `open_reward` reads as much of a text as the training did."""
-    lengths: dict[str, Any] = {
-        "prompt_length": options.prompt_length,
-        "answer_length": options.answer_length,
-    }
-    # Under another policy no row of the training was cut; a text to score has to be.
-    for name in ("long_prompts", "long_answers"):
-        if (policy := getattr(options, name)).startswith("truncate"):
-            lengths[name] = policy
-    return {LENGTHS: (json.dumps(lengths) + "\n").encode()}
 
 
 def text_scores(

@@ -1,11 +1,18 @@
-"""Rewards of --reward that are paid within an answer: of its steps, or of its segments."""
+"""Rewards of --reward that are paid within an answer: of its steps, segments or tokens."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rlhf_jax.cli.rewards import HEAD, head_and_folder, open_head, open_process, weighed
-from rlhf_jax.cli.steps import COMBINED
+from rlhf_jax.cli.corrections import RULES, check_positions
+from rlhf_jax.cli.rewards import (
+    HEAD,
+    STEPWISE,
+    head_and_folder,
+    open_head,
+    open_stepwise,
+    weighed,
+)
 from rlhf_jax.recipes import (
     LanguageLab,
     Reward,
@@ -18,7 +25,7 @@ from rlhf_jax.training import UserError
 
 
 class StepSpec(NamedTuple):
-    """A reward of steps or of segments: its weight, name of COMBINED or HEAD, and folder."""
+    """A reward of steps, segments or tokens: its weight, name of STEPWISE or HEAD, and folder."""
 
     weight: float
     kind: str
@@ -26,7 +33,7 @@ class StepSpec(NamedTuple):
 
 
 def step_specs(specs: Sequence[str]) -> dict[str, StepSpec]:
-    """The rewards that score steps or segments, by name.
+    """The rewards that score steps, segments or tokens, by name.
 
     Raises:
       UserError: none does.
@@ -34,13 +41,13 @@ def step_specs(specs: Sequence[str]) -> dict[str, StepSpec]:
     found = {}
     for weight, what in map(weighed, specs):
         kind, _, rest = what.partition(":")
-        if kind in COMBINED:
+        if kind in STEPWISE:
             found[kind] = StepSpec(weight, kind, Path(rest))
         elif kind == HEAD:
             name, folder = head_and_folder(rest)
             found[name] = StepSpec(weight, kind, folder)
     if not found:
-        kinds = ":FOLDER, ".join(COMBINED)
+        kinds = ":FOLDER, ".join(STEPWISE)
         raise UserError(f"--step-rewards needs --reward {kinds}:FOLDER or {HEAD}:HEAD,FOLDER")
     return found
 
@@ -51,7 +58,7 @@ def paid_steps(steps: Mapping[str, StepSpec], lab: LanguageLab, task: Task) -> R
     Args:
       steps: `step_specs` of the task's rewards; the others are paid with the last token.
     Raises:
-      UserError: a reward of steps has other tokens than the lab.
+      UserError: a reward of steps has other tokens than the lab, or too few positions for it.
     """
     parts: dict[str, tuple[float, Reward]] = {}
     for name, (weight, kind, folder) in steps.items():
@@ -59,12 +66,14 @@ def paid_steps(steps: Mapping[str, StepSpec], lab: LanguageLab, task: Task) -> R
             other, head = open_head(name, folder, mesh=lab.mesh)
             reward = segment_reward(other, task._replace(score=None), {name: head})
         else:
-            other, reward = open_process(folder, kind, mesh=lab.mesh)
+            other, reward = open_stepwise(folder, kind, mesh=lab.mesh)
         if other.vocabulary.tokenizer.to_str() != lab.vocabulary.tokenizer.to_str():
             raise UserError(
                 f"--step-rewards: {folder} has another tokenizer than the model; train it from "
                 "the model, or leave --step-rewards out"
             )
+        if kind in RULES:
+            check_positions(other.model.config, lab)
         parts[name] = (weight, reward)
     assert isinstance(task.objective, Mapping)
     if rest := {name: x for name, x in task.objective.items() if name not in parts}:

@@ -4,6 +4,9 @@ Params may be NumPy arrays, e.g. from a file. A state outside the table gives Na
 shape raise AssertionError.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -58,3 +61,18 @@ def tabular_reward(num_states: int, num_actions: int) -> RewardFn:
         return jnp.sum(jnp.where(trajectory.mask, rewards, 0.0), axis=-1)
 
     return RewardFn(init, scores)
+
+
+def tabular_rewriting(num_actions: int) -> Callable[[Trajectory, Trajectory], Trajectory]:
+    """`rewrite(read, write)` of `algos.correction_model`, for `tabular_policy(S A, A)`.
+
+    Step t is shown its state and the action that `read` has there, as the state s_t A + u_t; an
+    action outside [0, A) is a state outside the table.
+    """
+
+    def rewrite(read: Trajectory, write: Trajectory) -> Trajectory:
+        chex.assert_equal_shape([read.inputs, read.actions, write.actions])
+        known = (read.actions >= 0) & (read.actions < num_actions)
+        return replace(write, inputs=jnp.where(known, read.inputs * num_actions + read.actions, -1))
+
+    return rewrite

@@ -33,6 +33,8 @@ from rlhf_jax.recipes.buckets import length_buckets as length_buckets
 from rlhf_jax.recipes.buckets import padding_shares as padding_shares
 from rlhf_jax.recipes.completions import read_completions as read_completions
 from rlhf_jax.recipes.contrastive import contrastive_reward_model as contrastive_reward_model
+from rlhf_jax.recipes.corrections import correction_model as correction_model
+from rlhf_jax.recipes.corrections import correction_reward as correction_reward
 from rlhf_jax.recipes.curation import PairConfidence as PairConfidence
 from rlhf_jax.recipes.curation import curate as curate
 from rlhf_jax.recipes.curation import judge_labels as judge_labels

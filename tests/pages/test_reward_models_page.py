@@ -1,4 +1,4 @@
-"""docs/reward_models.md: its code of users who differ and of named features runs."""
+"""docs/reward_models.md: its code of users, of named features and of corrections runs."""
 
 import re
 from pathlib import Path
@@ -28,3 +28,11 @@ def test_the_code_of_named_features_runs():
     exec(compile(block, "docs/reward_models.md", "exec"), found)
     short, long = found["scores"]
     assert short > long
+
+
+def test_the_code_of_corrections_runs():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (block,) = [each for each in blocks if "seq2seq_token_rewards" in each]
+    found: dict = {}
+    exec(compile(block, "docs/reward_models.md", "exec"), found)
+    assert found["rewards"].tolist() == [0.25, -0.25, 0.0, 0.0]
