@@ -179,7 +179,7 @@ def test_other_folders_are_named(mixing, rewriter):
             named_reward(spec)
     with pytest.raises(UserError, match="rewrites answers: write correction:"):
         named_reward(str(rewriter))
-    with pytest.raises(UserError, match="or correction:FOLDER or correction_sum:FOLDER"):
+    with pytest.raises(UserError, match="correction:FOLDER, correction_sum:FOLDER or seg"):
         step_specs(["exact"])
 
 

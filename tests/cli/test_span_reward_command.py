@@ -4,6 +4,7 @@ import json
 from itertools import product
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_heads_are_trained_measured_and_read_as_rewards(tmp_path, model, spans):
         assert numbers[name]["after"] == pytest.approx(value, abs=1e-4)
     weight, name, score, column = named_reward(f"0.5*segments:clean,{out / 'model'}")
     assert (weight, name, column) == (0.5, "clean", None)
-    found = np.array(score(["0?"] * 3, ["a. a. a.", "a. b. a.", ""]), float)
+    found = np.array(score(["0?", "2?", "0?"], ["a. a. a.", "a. b. a.", ""]), float)
     assert found[0] > found[1]
     assert found[2] in (0.0, 1.0, -1.0)  # a space is one sentence at most
 
@@ -130,17 +131,17 @@ def test_segments_are_paid_at_their_ends_and_other_rewards_with_the_last_token(m
     signs = np.sign(
         scored_segments(short, labels, [marked("a. b.")], params, batch_size=1)["clean"][0]
     )
-    one = {"clean": heads_given([1, 4]), "answer": jnp.ones(1)}
-    found = reward.steps(reward.params, one, trajectory)
-    expected = np.zeros((1, 8))
-    expected[0, [1, 4]] = 0.5 * signs
-    expected[0, 5] += 1.0
+    one = {"clean": heads_given([1, 4]), "answer": jnp.ones((1, 1))}
+    found = reward.steps(reward.params, one, jax.tree.map(lambda x: x[:, None], trajectory))
+    expected = np.zeros((1, 1, 8))
+    expected[..., [1, 4]] = 0.5 * signs
+    expected[..., 5] += 1.0
     np.testing.assert_allclose(found, expected)
 
 
 def heads_given(ends):
     """What the host gives of one answer whose segments end there."""
-    places = jnp.array([ends])
+    places = jnp.array([[ends]])
     arrays = SegmentRewards(places, jnp.zeros(places.shape), jnp.ones(places.shape, bool))
     return {"clean": arrays}
 
