@@ -24,7 +24,7 @@ from rlhf_jax.models import TransformerConfig
 from rlhf_jax.ops.corrections import seq2seq_token_rewards
 from rlhf_jax.recipes import LanguageLab, Reward, correction_model, correction_reward, pair_rows
 from rlhf_jax.recipes.buckets import by_length
-from rlhf_jax.recipes.corrections import MapLosses, map_losses, token_rewards
+from rlhf_jax.recipes.corrections import MapLosses, correction_token_rewards, map_losses
 from rlhf_jax.recipes.rows import Records, in_chunks, pair_batch
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params
@@ -62,7 +62,7 @@ def correction_training(
 
 def scoring_lab(lab: LanguageLab, name: str = "correction") -> LanguageLab:
     """The lab with the sum of an answer's rewards as its score. name: of RULES."""
-    rewards = token_rewards(lab, RULES[name])
+    rewards = correction_token_rewards(lab, RULES[name])
     return lab._replace(scores=jax.jit(lambda *given: rewards(*given).sum(-1)))
 
 

@@ -65,7 +65,7 @@ def correction_reward(
     Args:
       rule: as in `algos.correction_model.make_token_rewards`; by the default a score is in [-1, 1].
     """
-    rewards = token_rewards(lab, rule)
+    rewards = correction_token_rewards(lab, rule)
 
     def scores(params: Params, _: Any, trajectory: Trajectory) -> jax.Array:
         return rewards(params, trajectory).sum(-1)
@@ -76,7 +76,7 @@ def correction_reward(
     return Reward(hold_params(lab, params, lab.axes["policy"]), not_on_host, scores, steps)
 
 
-def token_rewards(
+def correction_token_rewards(
     lab: LanguageLab, rule: TokenRule = seq2seq_token_rewards
 ) -> Callable[[Params, Trajectory], Float[Array, "*B T"]]:
     """`make_token_rewards` of the lab's policy."""

@@ -25,7 +25,7 @@ from rlhf_jax.cli.session import open_lab, open_model
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
 from rlhf_jax.hf import load_model, save_model
 from rlhf_jax.models import make_transformer
-from rlhf_jax.recipes.corrections import map_losses, token_rewards
+from rlhf_jax.recipes.corrections import correction_token_rewards, map_losses
 from rlhf_jax.recipes.rows import answer_batch, pair_batch
 from rlhf_jax.training import UserError, read_metrics
 
@@ -138,7 +138,7 @@ def test_tokens_are_paid_and_other_rewards_with_the_last_token(mixing, rewriter)
     given = {"correction": (), "answer": jnp.ones(1)}
     found = reward.steps(reward.params, given, trajectory)
     alone, whole = open_corrections(rewriter)
-    each = token_rewards(alone)(whole.params, trajectory)
+    each = correction_token_rewards(alone)(whole.params, trajectory)
     np.testing.assert_allclose(found, 0.5 * each + np.array([[0, 0, 1, 0]]), rtol=1e-6)
     # Its score is their sum, by either rule.
     for name, scale in (("correction", 1.0), ("correction_sum", 3.0)):
