@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from rlhf_jax.cli.features import (
     rate_records,
     read_feature_model,
 )
+from rlhf_jax.cli.judging import pairs_quality
 from rlhf_jax.cli.measures import (
     Numbers,
     answer_loss,
@@ -68,7 +69,8 @@ class Evaluate:
     A language model: perplexity of the answers in --data; reward, length and variety of its answers
     to --prompts by --reward, and its win rate --against another model, by --judge or --reward, also
     at equal lengths. A reward model: accuracy and calibration on the pairs, steps or spans in
-    --data; on a file of RewardBench its score on each subset.
+    --data; on a file of RewardBench its score on each subset. With --verdicts, a language model is
+    measured as a judge of the pairs in --data.
     """
 
     model: Model
@@ -82,6 +84,8 @@ class Evaluate:
     """What says which of two models' answers is better, as of `rlhf selfplay`."""
     against: Path | None = None
     """Model that answers the same prompts."""
+    verdicts: Literal["binary", "graded"] | None = None
+    """Verdicts of a judge that thinks in text, as of rlhf reward --kind judge."""
     total: int = 256
     """Answers in all, about."""
     out: Path | None = None
@@ -94,7 +98,9 @@ def evaluate(command: str, options: Evaluate) -> None:
     folder = options.model.model
     with reading_input():
         reward = is_reward(read_entries(folder / "config.json"))
-    if has_users(folder):
+    if options.verdicts is not None:
+        found = _of_judge(options, is_reward=reward)
+    elif has_users(folder):
         found = _of_users(options)
     elif has_features(folder):
         found = _of_features(options)
@@ -155,6 +161,13 @@ def _of_corrections(options: Evaluate) -> Numbers:
     records = read_pairs(options.data, lab.chat)
     given = narrowed(lab, records), map_losses(lab), records, reward.params
     return correction_quality(*given, batch_size=BATCH)
+
+
+def _of_judge(options: Evaluate, *, is_reward: bool) -> Numbers:
+    """Accuracy of a language model's verdicts."""
+    if is_reward or options.verdicts is None:
+        raise UserError("--verdicts is for a language model, and this is a reward model")
+    return {} if options.data is None else pairs_quality(options, options.verdicts)
 
 
 def _of_features(options: Evaluate) -> Numbers:

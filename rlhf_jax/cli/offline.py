@@ -13,6 +13,7 @@ from rlhf_jax.cli.data import read_answers, read_marked, read_pairs, read_steps
 from rlhf_jax.cli.ensembles import ensemble_training
 from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
 from rlhf_jax.cli.frame import Opened, Training, train_offline
+from rlhf_jax.cli.judging import judge_training
 from rlhf_jax.cli.layout import bucketing, packing
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_loss, pair_accuracy
@@ -20,6 +21,7 @@ from rlhf_jax.cli.options import (
     Adapter,
     Contrast,
     Features,
+    Judging,
     Model,
     Optimizer,
     Output,
@@ -162,18 +164,21 @@ class Reward:
     model, which is frozen; --batch-size and --epochs count users. --kind features scores answers by
     a few ratings that --features names, and nothing else of them; the model is not read. --kind
     correction trains the model itself to write the chosen answer of a pair where it has read
-    either: tokens that it would write too are paid. On pairs, two baselines are measured too:
+    either: tokens that it would write too are paid. --kind judge trains a language model, which
+    writes what it thinks and then a verdict, on its own right judgements of the pairs; rlhf grpo
+    goes on with --reward verdict. On pairs, two baselines are measured too:
     length, and n-grams fitted by the same loss. --repair mends labels by a vote first, --contrast
     and --unlabelled train on more than the labels.
     """
 
     model: Model
     rows: Rows
-    kind: Literal["outcome", "process", "spans", "ensemble", "users", "features", "correction"] = (
-        "outcome"
-    )
+    kind: Literal[
+        "outcome", "process", "spans", "ensemble", "users", "features", "correction", "judge"
+    ] = "outcome"
     """What has a score: an answer, each step, segment or token of an answer, an answer for a user,
-    or features of an answer; an ensemble has several scores an answer."""
+    or features of an answer; an ensemble has several scores an answer, a judge compares two answers
+    in text."""
     members: int = 5
     """Heads of --kind ensemble."""
     identity_weight: float = 1.0
@@ -182,6 +187,7 @@ class Reward:
     spans: Spans = field(default=Spans())
     users: Users = field(default=Users())
     features: Features = field(default=Features())
+    judging: Judging = field(default=Judging())
     padding: Padding = field(default=Padding())
     repair: Repair = field(default=Repair())
     contrast: Contrast = field(default=Contrast())
@@ -191,7 +197,7 @@ class Reward:
     output: Output
 
     def __post_init__(self) -> None:
-        unpadded = ("process", "spans", "users", "features")
+        unpadded = ("process", "spans", "users", "features", "judge")
         if self.kind in unpadded and self.padding.buckets is not None:
             raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
         check_fields(self, "[2, inf)", "members")
@@ -209,6 +215,8 @@ class Reward:
             raise ValueError("--lora-rank is not for --kind spans; leave it out")
         if self.spans.heads and self.kind != "spans":
             raise ValueError("--heads is for --kind spans; leave it out")
+        if self.kind == "judge" and self.adapter.lora_rank:
+            raise ValueError("--lora-rank is not for --kind judge; leave it out")
         terms = {
             "--repair": self.repair.repair != "none",
             "--contrast": self.contrast.contrast != "none",
@@ -233,6 +241,8 @@ def reward(command: str, options: Reward) -> None:
             found = user_training(opened, options.users, batch_size=size)
         elif options.kind == "features":
             found = features_training(opened, options.features, batch_size=size)
+        elif options.kind == "judge":
+            found = judge_training(opened, options)
         elif options.kind == "ensemble":
             members = options.members
             found = ensemble_training(opened, options.padding, members=members, batch_size=size)

@@ -45,10 +45,12 @@ from rlhf_jax.recipes import (
     gae_of_steps,
     grpo,
     gspo,
+    judged_advantages,
     judged_reward,
     on_trunk,
     online,
     online_pairs,
+    pairwise_grpo,
     ppo,
     prompt_rows,
     reinforce,
@@ -110,6 +112,8 @@ class Group:
     """Answers to each prompt."""
     kl: float = 0.04
     """Weight of the KL to the model at the start, added to the loss (the estimator k3)."""
+    pairwise: bool = False
+    """Advantages straight from the matrix of --judge's comparisons, in place of win rates; grpo."""
 
     def __post_init__(self) -> None:
         check_fields(self, "[2, inf)", "samples")
@@ -131,9 +135,16 @@ def train_group(command: str, options: Group) -> None:
     """GRPO and its relatives."""
     penalty = Penalty(options.kl, k3) if options.kl else None
     reuse = {"epochs": options.reuse.passes, "minibatches": options.reuse.minibatches}
-    make = partial(METHODS[command], samples=options.samples, kl=penalty, **reuse)
+    method, rewarded = METHODS[command], None
+    if options.pairwise:
+        compare = named_compare(options.job.scoring.judge)
+        if command != "grpo" or compare is None:
+            raise UserError("--pairwise is for rlhf grpo with --judge")
+        method, rewarded = pairwise_grpo, partial(judged_advantages, compare=compare)
+    make = partial(method, samples=options.samples, kl=penalty, **reuse)
     updates = options.reuse.passes * options.reuse.minibatches
-    train_online(command, options, options.job, lambda lab, params: make(lab), updates=updates)
+    run = partial(train_online, command, options, options.job, updates=updates)
+    run(lambda lab, params: make(lab), rewarded=rewarded)
 
 
 @dataclass(frozen=True, kw_only=True)

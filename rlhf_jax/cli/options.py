@@ -230,6 +230,21 @@ class Spans:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judging:
+    """A judge that thinks in text and ends with a verdict, for --kind judge."""
+
+    verdicts: Literal["binary", "graded"] = "binary"
+    """<answer>A</answer> or B; or -3 to 3 without 0, for pairs with a margin."""
+    judgements: int = 8
+    """That the model writes of each training pair before it is trained."""
+    keep_judgement: Literal["longest", "shortest", "random"] = "longest"
+    """Which one of those with the right verdict is learned."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "judgements")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How answers are drawn."""
 
@@ -258,8 +273,9 @@ class Scoring:
     """The score of an answer: module:function, a reward model's folder or a verifier; of several
     the sum, with weights as in 0.5*exact."""
     judge: str | None = None
-    """Says which of two answers is better: http://ADDRESS/v1#MODEL, asked in both orders, or
-    module:function. Rewards are then measured and not trained on."""
+    """Says which of two answers is better: http://ADDRESS/v1#MODEL or binary:FOLDER and
+    graded:FOLDER of a language model, asked in both orders, or module:function. Rewards are then
+    measured and not trained on."""
     heldout: float = 0.1
     """Share of the prompts, in (0, 0.5], that is not trained on but measured."""
 

@@ -15,6 +15,7 @@ from rlhf_jax.cli.corrections import RULES, has_corrections, open_corrections
 from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.features import feature_reward, has_features
+from rlhf_jax.cli.judging import folder_judge
 from rlhf_jax.cli.reward_lab import reward_lab
 from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
@@ -42,6 +43,7 @@ from rlhf_jax.recipes import (
     head_of,
     process_reward,
     text_task,
+    verdict_reward,
 )
 from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.ensembles import num_heads
@@ -121,6 +123,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
             return weight, name, sigmoid_reward(reward), column
         if has_features(Path(what)):
             return weight, Path(what).name, feature_reward(Path(what), named_reward), None
+        if kind == "verdict":
+            return weight, kind, verdict_reward(column=rest or "label"), rest or "label"
         if Path(what).is_dir():
             return weight, Path(what).name, model_score(*open_reward(Path(what))), None
         return weight, *make_reward(what)
@@ -140,8 +144,12 @@ def named_compare(spec: str | None) -> ComparePairs | None:
     Raises:
       UserError: a judge that cannot be made.
     """
+    if spec is None:
+        return None
+    if (judge := folder_judge(spec)) is not None:
+        return judge
     with reading_input():
-        return None if spec is None else make_compare(spec)
+        return make_compare(spec)
 
 
 def model_score(lab: LanguageLab, params: Params) -> TextReward:

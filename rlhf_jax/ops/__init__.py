@@ -97,3 +97,7 @@ from rlhf_jax.ops.turns import per_step as per_step
 from rlhf_jax.ops.turns import turn_credit as turn_credit
 from rlhf_jax.ops.turns import turn_gae as turn_gae
 from rlhf_jax.ops.turns import turn_starts as turn_starts
+from rlhf_jax.ops.verdicts import majority_verdicts as majority_verdicts
+from rlhf_jax.ops.verdicts import verdict_credits as verdict_credits
+from rlhf_jax.ops.verdicts import verdict_gaps as verdict_gaps
+from rlhf_jax.ops.verdicts import verdict_rewards as verdict_rewards

@@ -125,10 +125,11 @@ def pairwise_advantages(
     mask: Bool[Array, "*B K"] | None = None,
     *,
     eps: Scalar = 1e-4,
+    root_eps: Scalar = 0.0,
 ) -> Float[Array, "*B K"]:
-    """GRPO's advantages from comparisons instead of scores.
+    """GRPO's advantages from comparisons instead of scores (pairwise RLHF of Think-RM).
 
-    A_i = (1/G) sum_j D_ij / (sqrt( sum_ij D_ij^2 / (2 G (G - 1)) ) + eps).
+    A_i = (1/G) sum_j D_ij / (sqrt( sum_ij D_ij^2 / (2 G (G - 1)) + eps' ) + eps).
 
     They are also 0 where all comparisons are even, and where each answer wins as much as it loses
     (a cycle).
@@ -138,11 +139,14 @@ def pairwise_advantages(
         difference of scores or P(i beats j) - 1/2. The diagonal and comparisons that are not finite
         count as 0; an answer without any finite comparison is missing.
       eps: added to the deviation, >= 0; it keeps rounding errors of even comparisons small.
+      root_eps: eps' >= 0, added to the variance; the paper's code has 1e-6 here, and eps = 0. It
+        shrinks advantages where |D| is near 1e-3, as that code's verdicts of long judgements are.
     Needs: groups of pairwise comparisons.
-    Reduces to: `group_normalised_advantages` with the same eps at D_ij = R_i - R_j.
-    Reference: none; the denominator is the one that makes it GRPO's where D_ij = R_i - R_j.
+    Reduces to: `group_normalised_advantages` with the same eps at D_ij = R_i - R_j and eps' = 0.
+    Reference: Hong et al. 2025, arXiv:2505.16265 (Think-RM), read in its code.
+    Departs: eps stands outside the root, so that it is GRPO's; comparisons that are missing.
     """
-    check_range("[0, inf)", eps=eps)
+    check_range("[0, inf)", eps=eps, root_eps=root_eps)
     counted = jnp.isfinite(gaps) & ~jnp.eye(gaps.shape[-1], dtype=bool)
     chex.assert_equal_shape([gaps, counted])
     if mask is not None:
@@ -154,7 +158,7 @@ def pairwise_advantages(
     pairs = jnp.maximum(2.0 * count * (count - 1.0), 1.0)
     variance = jnp.sum(gaps**2, axis=(-2, -1))[..., None] / pairs
     spread = variance != 0
-    std = jnp.sqrt(jnp.where(spread, variance, 1.0))
+    std = jnp.sqrt(jnp.where(spread, variance + root_eps, 1.0))
     row_means = jnp.sum(gaps, axis=-1) / jnp.maximum(count, 1.0)
     return jnp.where(spread, row_means / (std + eps), 0.0)
 

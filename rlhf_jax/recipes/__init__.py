@@ -15,6 +15,9 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | the same on labels repaired by a vote | `voted_strengths`, then `repaired_columns` |
 | the same with a contrastive term; by MetaRM | `contrastive_reward_model`; `meta_reward_model` |
 | pairs kept, flipped or dropped by two reward models and judges | `curate`, `relabel_doubted` |
+| a language model as a judge: SFT on its right judgements | `judge_records`, `trace_records` |
+| the same by a rule in `online`; its use | `verdict_reward`; `generative_judge` |
+| advantages straight from comparisons | `judged_advantages` with `pairwise_grpo` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
 | fine-grained rewards, heads on their own segments | `segment_model`, then `segment_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
@@ -58,6 +61,12 @@ from rlhf_jax.recipes.files import pair_records as pair_records
 from rlhf_jax.recipes.guards import guarded as guarded
 from rlhf_jax.recipes.guards import known_first_loss as known_first_loss
 from rlhf_jax.recipes.implicit import implicit_lab as implicit_lab
+from rlhf_jax.recipes.judges import generative_judge as generative_judge
+from rlhf_jax.recipes.judges import judge_records as judge_records
+from rlhf_jax.recipes.judges import judge_verdicts as judge_verdicts
+from rlhf_jax.recipes.judges import sample_traces as sample_traces
+from rlhf_jax.recipes.judges import trace_records as trace_records
+from rlhf_jax.recipes.judges import verdict_reward as verdict_reward
 from rlhf_jax.recipes.lab import LanguageLab as LanguageLab
 from rlhf_jax.recipes.lab import adamw_cosine as adamw_cosine
 from rlhf_jax.recipes.lab import device_mesh as device_mesh
@@ -81,6 +90,7 @@ from rlhf_jax.recipes.methods import grpo as grpo
 from rlhf_jax.recipes.methods import gspo as gspo
 from rlhf_jax.recipes.methods import online_pairs as online_pairs
 from rlhf_jax.recipes.methods import p3o as p3o
+from rlhf_jax.recipes.methods import pairwise_grpo as pairwise_grpo
 from rlhf_jax.recipes.methods import ppo as ppo
 from rlhf_jax.recipes.methods import reinforce as reinforce
 from rlhf_jax.recipes.methods import reinforce_turns as reinforce_turns
@@ -108,6 +118,7 @@ from rlhf_jax.recipes.process import step_rows as step_rows
 from rlhf_jax.recipes.repair import repaired_columns as repaired_columns
 from rlhf_jax.recipes.repair import voted_strengths as voted_strengths
 from rlhf_jax.recipes.rewards import Reward as Reward
+from rlhf_jax.recipes.rewards import judged_advantages as judged_advantages
 from rlhf_jax.recipes.rewards import judged_reward as judged_reward
 from rlhf_jax.recipes.rewards import model_reward as model_reward
 from rlhf_jax.recipes.rewards import task_reward as task_reward

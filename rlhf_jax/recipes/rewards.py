@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from rlhf_jax.ops.groups import pairwise_advantages
 from rlhf_jax.ops.returns import last_step
 from rlhf_jax.recipes.episodes import Transcripts, score_transcripts
 from rlhf_jax.recipes.lab import LanguageLab, hold_params
@@ -75,20 +76,54 @@ def judged_reward(lab: LanguageLab, task: Task, compare: ComparePairs) -> Reward
     """
 
     def host(prompts: Prompts, found: Transcripts) -> tuple[np.ndarray, Scores]:
-        indices = np.asarray(prompts.indices)
-        texts, named = score_transcripts(lab, task, indices, on_host(found))
-        size, count = len(texts), len(texts[0])
-        pairs = list(combinations(range(count), 2))
-        row, one, other = np.array([(i, *pair) for i in range(size) for pair in pairs]).T
-        sides = ([texts[i][k] for i, k in zip(row, side, strict=True)] for side in (one, other))
-        prefs = np.full((size, count, count), np.nan)
-        prefs[row, one, other] = pair_prefs(compare, task.texts(indices[row]), *sides)
-        prefs[row, other, one] = 1.0 - prefs[row, one, other]
+        prefs, named = _judged_prefs(lab, task, compare, prompts, found)
         known = np.isfinite(prefs).sum(-1)
         wins = np.nansum(prefs, -1) / np.maximum(known, 1)
         return np.where(known > 0, wins, np.nan).astype(np.float32), named
 
     return known_reward()._replace(host=host)
+
+
+def judged_advantages(
+    lab: LanguageLab, task: Task, compare: ComparePairs, *, eps: float = 1e-4
+) -> Reward:
+    """`pairwise_advantages` of all comparisons in place of scores, for `methods.pairwise_grpo`.
+
+    An answer without any verdict is NaN, a comparison without one is left out. The task's own
+    scores are logged, and the share of "judge/verdicts".
+
+    Args:
+      eps: as in `pairwise_advantages`.
+    """
+
+    def host(prompts: Prompts, found: Transcripts) -> tuple[np.ndarray, Scores]:
+        prefs, named = _judged_prefs(lab, task, compare, prompts, found)
+        known = np.isfinite(prefs)
+        advantages = pairwise_advantages(jnp.asarray(prefs - 0.5), eps=eps)
+        shares = known.sum(-1) / (prefs.shape[-1] - 1)
+        kept = np.where(known.any(-1), np.asarray(advantages), np.nan)
+        return kept.astype(np.float32), {**named, "judge/verdicts": shares}
+
+    return known_reward()._replace(host=host)
+
+
+def _judged_prefs(
+    lab: LanguageLab, task: Task, compare: ComparePairs, prompts: Prompts, found: Transcripts
+) -> tuple[np.ndarray, Scores]:
+    """P(row beats column) [B, K, K], NaN on the diagonal and without a verdict; the task's scores.
+
+    Each pair is compared once, the earlier answer shown first.
+    """
+    indices = np.asarray(prompts.indices)
+    texts, named = score_transcripts(lab, task, indices, on_host(found))
+    size, count = len(texts), len(texts[0])
+    pairs = list(combinations(range(count), 2))
+    row, one, other = np.array([(i, *pair) for i in range(size) for pair in pairs]).T
+    sides = ([texts[i][k] for i, k in zip(row, side, strict=True)] for side in (one, other))
+    prefs = np.full((size, count, count), np.nan)
+    prefs[row, one, other] = pair_prefs(compare, task.texts(indices[row]), *sides)
+    prefs[row, other, one] = 1.0 - prefs[row, one, other]
+    return prefs, named
 
 
 def pair_prefs(

@@ -42,6 +42,13 @@ from rlhf_jax.rewards.sandbox import run_tests as run_tests
 from rlhf_jax.rewards.specs import NamedReward as NamedReward
 from rlhf_jax.rewards.specs import make_compare as make_compare
 from rlhf_jax.rewards.specs import make_reward as make_reward
+from rlhf_jax.rewards.verdicts import BINARY as BINARY
+from rlhf_jax.rewards.verdicts import GRADED as GRADED
+from rlhf_jax.rewards.verdicts import QUESTIONS as QUESTIONS
+from rlhf_jax.rewards.verdicts import JudgeQuestion as JudgeQuestion
+from rlhf_jax.rewards.verdicts import VerdictScale as VerdictScale
+from rlhf_jax.rewards.verdicts import verdict_in as verdict_in
+from rlhf_jax.rewards.verdicts import verdicts_in as verdicts_in
 from rlhf_jax.rewards.verifiers import code_reward as code_reward
 from rlhf_jax.rewards.verifiers import exact_reward as exact_reward
 from rlhf_jax.rewards.verifiers import regex_reward as regex_reward

@@ -1,4 +1,4 @@
-"""docs/reward_models.md: its code of users, of named features and of corrections runs."""
+"""docs/reward_models.md: its code of users, of features, of corrections and of judges runs."""
 
 import re
 from pathlib import Path
@@ -36,3 +36,17 @@ def test_the_code_of_corrections_runs():
     found: dict = {}
     exec(compile(block, "docs/reward_models.md", "exec"), found)
     assert found["rewards"].tolist() == [0.25, -0.25, 0.0, 0.0]
+
+
+@pytest.mark.long
+def test_the_code_of_judges_runs():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (block,) = [each for each in blocks if "select_traces" in each]
+    found: dict = {}
+    exec(compile(block, "docs/reward_models.md", "exec"), found)
+    np.testing.assert_array_equal(found["z"], [-1.0, -1.0, 1.0, np.nan])
+    np.testing.assert_array_equal(found["rewards"], [1.0, 1.0, 0.0, 0.0])
+    assert found["kept"] == found["texts"][:1]
+    # Answer 0 beats 1, 2 beats 1, and the pair (0, 2) has no verdict.
+    first, second, third = found["advantages"].tolist()
+    assert first == third == pytest.approx(-second / 2)

@@ -13,6 +13,7 @@
 | DAPO | `dapo` | normalised | `dapo_loss`, token mean; dynamic sampling |
 | GSPO | `gspo` | normalised | `gspo_loss` |
 | CISPO | `cispo` | normalised | `cispo_loss`, token mean |
+| pairwise RLHF | `pairwise_grpo` | of comparisons | `dapo_loss`, one clip, token mean |
 | best-of-K fine-tuning | `best_of` | 1 for the best answer | `reinforce_loss`, token mean |
 | online DPO, IPO, SimPO, ... | `online_pairs` | | any loss of pairs |
 | P3O | `p3o` | differences of scores | `p3o_v2_loss`, `p3o_v1_loss` |
@@ -35,6 +36,7 @@ from rlhf_jax.recipes.methods.groups import dapo as dapo
 from rlhf_jax.recipes.methods.groups import dr_grpo as dr_grpo
 from rlhf_jax.recipes.methods.groups import grpo as grpo
 from rlhf_jax.recipes.methods.groups import gspo as gspo
+from rlhf_jax.recipes.methods.groups import pairwise_grpo as pairwise_grpo
 from rlhf_jax.recipes.methods.groups import reinforce as reinforce
 from rlhf_jax.recipes.methods.groups import rloo as rloo
 from rlhf_jax.recipes.methods.pairs import online_pairs as online_pairs

@@ -165,6 +165,34 @@ def cispo(
     )
 
 
+def pairwise_grpo(
+    lab: LanguageLab, *, samples: int, clip_eps: float = 0.2, **options: Any
+) -> OnlineMethod:
+    """Pairwise RLHF of Think-RM: GRPO for `judged_advantages`, which are taken as they are.
+
+    A KL penalty needs a surrogate, e.g. Penalty(1e-4, k3): advantages are not scores to subtract
+    from.
+
+    Reference: Hong et al. 2025, arXiv:2505.16265.
+    Departs: without the second clip of its code where A < 0.
+    """
+    kl = options.get("kl")
+    if kl is not None and kl.surrogate is None:
+        raise ValueError("pairwise_grpo has no scores to subtract a KL from: give its Penalty k3")
+
+    def known(scores: Float[Array, "B K"]) -> Float[Array, "B K"]:
+        return jnp.where(jnp.isfinite(scores), scores, 0.0)
+
+    return _group_method(
+        lab,
+        partial(dapo_loss, clip_eps_low=clip_eps, clip_eps_high=clip_eps),
+        samples=samples,
+        advantages=known,
+        reduction=token_mean,
+        **options,
+    )
+
+
 def _group_method(
     lab: LanguageLab, loss: AnswerLoss, *, samples: int, **options: Any
 ) -> OnlineMethod:
