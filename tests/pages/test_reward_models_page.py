@@ -1,4 +1,4 @@
-"""docs/reward_models.md: its code of users, of named features and of corrections runs."""
+"""docs/reward_models.md: its code runs."""
 
 import re
 from pathlib import Path
@@ -36,3 +36,12 @@ def test_the_code_of_corrections_runs():
     found: dict = {}
     exec(compile(block, "docs/reward_models.md", "exec"), found)
     assert found["rewards"].tolist() == [0.25, -0.25, 0.0, 0.0]
+
+
+def test_comments_become_rows_as_the_page_says():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (block,) = [each for each in blocks if "FeedbackComment" in each]
+    found: dict = {}
+    exec(compile(block, "docs/reward_models.md", "exec"), found)
+    assert found["rows"][0]["prompt"] == "a lamp ?"
+    assert found["found"].counts == {"kept": 1, "merged": 2}
