@@ -27,6 +27,7 @@ ROOMS = {
     "policies.tabular": {"types", "ops"},
     "policies.linear": {"types", "ops"},
     "policies.implicit": {"types", "ops"},
+    "policies.entailment": {"types", "ops"},
     "policies.language": {"types", "ops", "models", "sharding"},
     "policies.latent": {"types", "models"},
     "policies.features": {"types", "models"},

@@ -10,7 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from rlhf_jax.cli.corrections import correction_quality, has_corrections, open_corrections
-from rlhf_jax.cli.data import read_answers, read_marked, read_pairs, read_prompts, read_steps
+from rlhf_jax.cli.data import (
+    read_answers,
+    read_labelled,
+    read_marked,
+    read_pairs,
+    read_prompts,
+    read_steps,
+)
 from rlhf_jax.cli.features import (
     feature_quality,
     feature_reward,
@@ -28,6 +35,7 @@ from rlhf_jax.cli.measures import (
     win_quality,
 )
 from rlhf_jax.cli.options import Model
+from rlhf_jax.cli.principles import principle_quality, read_principles
 from rlhf_jax.cli.reward_measures import reward_quality
 from rlhf_jax.cli.rewards import (
     named_compare,
@@ -68,9 +76,9 @@ class Evaluate:
 
     A language model: perplexity of the answers in --data; reward, length and variety of its answers
     to --prompts by --reward, and its win rate --against another model, by --judge or --reward, also
-    at equal lengths. A reward model: accuracy and calibration on the pairs, steps or spans in
-    --data; on a file of RewardBench its score on each subset. With --verdicts, a language model is
-    measured as a judge of the pairs in --data.
+    at equal lengths. A reward model: accuracy and calibration on the pairs, steps, spans or answers
+    with a principle in --data; on a file of RewardBench its score on each subset. With --verdicts,
+    a language model is measured as a judge of the pairs in --data.
     """
 
     model: Model
@@ -117,7 +125,7 @@ def evaluate(command: str, options: Evaluate) -> None:
 
 
 def _of_reward(options: Evaluate) -> Numbers:
-    """Accuracy and calibration of a reward model, of answers, of steps or of segments."""
+    """Accuracy and calibration of a reward model: of answers, steps, segments or principles."""
     if options.data is None:
         return {}
     if read_separator(options.model.model) is not None:
@@ -130,6 +138,10 @@ def _of_reward(options: Evaluate) -> Numbers:
         records = read_marked(options.data, lab.chat)
         narrow = narrowed(lab, records)
         return segment_quality(narrow, labels, records, params, batch_size=BATCH)
+    if (known := read_principles(options.model.model)) is not None:
+        lab, params = open_reward(options.model.model, told=True)
+        records = read_labelled(options.data, lab.chat)
+        return principle_quality(lab, params, records, known, batch_size=BATCH)
     lab, params = open_reward(options.model.model)
     with reading_input():
         bench = is_bench(options.data)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.corrections import correction_training
-from rlhf_jax.cli.data import read_answers, read_marked, read_pairs, read_steps
+from rlhf_jax.cli.data import read_answers, read_labelled, read_marked, read_pairs, read_steps
 from rlhf_jax.cli.ensembles import ensemble_training
 from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
 from rlhf_jax.cli.frame import Opened, Training, train_offline
@@ -32,6 +32,7 @@ from rlhf_jax.cli.options import (
     Unlabelled,
     Users,
 )
+from rlhf_jax.cli.principles import principle_training
 from rlhf_jax.cli.reward_lab import length_file
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
 from rlhf_jax.cli.reward_terms import with_terms
@@ -166,19 +167,29 @@ class Reward:
     correction trains the model itself to write the chosen answer of a pair where it has read
     either: tokens that it would write too are paid. --kind judge trains a language model, which
     writes what it thinks and then a verdict, on its own right judgements of the pairs; rlhf grpo
-    goes on with --reward verdict. On pairs, two baselines are measured too:
-    length, and n-grams fitted by the same loss. --repair mends labels by a vote first, --contrast
-    and --unlabelled train on more than the labels.
+    goes on with --reward verdict. --kind principles scores whether an answer follows a principle,
+    by binary cross-entropy on answers with a label and a field "principle", which is chosen when
+    the reward is used. On pairs, two baselines are measured too: length, and n-grams fitted by the
+    same loss. --repair mends labels by a vote first, --contrast and --unlabelled train on more than
+    the labels.
     """
 
     model: Model
     rows: Rows
     kind: Literal[
-        "outcome", "process", "spans", "ensemble", "users", "features", "correction", "judge"
+        "outcome",
+        "process",
+        "spans",
+        "ensemble",
+        "users",
+        "features",
+        "correction",
+        "judge",
+        "principles",
     ] = "outcome"
     """What has a score: an answer, each step, segment or token of an answer, an answer for a user,
-    or features of an answer; an ensemble has several scores an answer, a judge compares two answers
-    in text."""
+    features of an answer, or an answer under a principle; an ensemble has several scores an answer,
+    a judge compares two answers in text."""
     members: int = 5
     """Heads of --kind ensemble."""
     identity_weight: float = 1.0
@@ -197,7 +208,7 @@ class Reward:
     output: Output
 
     def __post_init__(self) -> None:
-        unpadded = ("process", "spans", "users", "features", "judge")
+        unpadded = ("process", "spans", "users", "features", "judge", "principles")
         if self.kind in unpadded and self.padding.buckets is not None:
             raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
         check_fields(self, "[2, inf)", "members")
@@ -254,11 +265,18 @@ def reward(command: str, options: Reward) -> None:
             found = step_training(opened, start_of(opened), batch_size=size)
         elif options.kind == "spans":
             found = segment_training(opened, options.spans.heads, batch_size=size)
+        elif options.kind == "principles":
+            longest = options.model.prompt_length
+            found = principle_training(
+                opened, start_of(opened), prompt_length=longest, batch_size=size
+            )
         else:
             found = terms_training(opened, start_of(opened), options)
         return found._replace(files={**found.files, **length_file(options.model)})
 
-    read = {"process": read_steps, "spans": read_marked}.get(options.kind, read_pairs)
+    read = {"process": read_steps, "spans": read_marked, "principles": read_labelled}.get(
+        options.kind, read_pairs
+    )
     train_offline(command, options, read, make)
 
 

@@ -16,6 +16,7 @@ from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.features import feature_reward, has_features
 from rlhf_jax.cli.judging import folder_judge
+from rlhf_jax.cli.principles import COMBINED_PRINCIPLES, read_principles, told_folder, told_reward
 from rlhf_jax.cli.reward_lab import reward_lab
 from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
@@ -121,6 +122,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         if kind == SIGMOID:
             _, name, reward, column = named_reward(rest)
             return weight, name, sigmoid_reward(reward), column
+        if kind in COMBINED_PRINCIPLES:
+            return weight, *principle_reward(kind, rest)
         if has_features(Path(what)):
             return weight, Path(what).name, feature_reward(Path(what), named_reward), None
         if kind == "verdict":
@@ -201,12 +204,11 @@ def ensemble_score(kind: str, rest: str) -> TextReward:
     return score
 
 
-def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
-    """A reward model's folder as a lab and its parameters.
+def open_reward(folder: Path, *, seed: int = 0, told: bool = False) -> tuple[LanguageLab, Params]:
+    """A reward model's folder as a lab and its parameters; with `told`, one of principles too.
 
     Raises:
-      UserError: the folder has no reward model, or one of steps, segments, users, features or
-        corrections.
+      UserError: the folder has no reward model, or one that has a name of its own in --reward.
     """
     if has_features(folder):
         raise UserError(f"{folder} has no scores of a language model, it reads ratings of features")
@@ -220,6 +222,8 @@ def open_reward(folder: Path, *, seed: int = 0) -> tuple[LanguageLab, Params]:
             f"{folder} scores the segments of an answer: write {HEAD}:NAME,{folder}, with the name "
             "of a head"
         )
+    if not told and read_principles(folder) is not None:
+        raise UserError(f"{folder} is told a principle: write principle_score:{folder}#PRINCIPLE")
     if read_separator(folder) is not None:
         raise UserError(
             f"{folder} scores the steps of an answer: write step_product:{folder} or "
@@ -361,7 +365,17 @@ def absolute_scorer(spec: str) -> str:
     if kind in (*STEPWISE, *ENSEMBLES, *BY_USER):
         words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]
         return f"{kind}:{','.join(words)}"
+    if kind in COMBINED_PRINCIPLES:
+        folder, mark, names = rest.partition("#")
+        return f"{kind}:{Path(folder).resolve()}{mark}{names}"
     return spec
+
+
+def principle_reward(kind: str, rest: str) -> tuple[str, TextReward, str | None]:
+    """Name, reward and column of `FOLDER#NAME#NAME`; UserError names a principle never seen."""
+    folder, names, known = told_folder(rest)
+    scores = partial(text_scores, *open_reward(folder, told=True))
+    return kind, *told_reward(kind, names, known, scores)
 
 
 def text_scores(

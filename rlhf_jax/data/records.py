@@ -43,12 +43,16 @@ class Answer(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """An answer marked good (True) or bad (False) on its own."""
+    """An answer marked good (True) or bad (False) on its own.
+
+    principle: what it is good or bad at, or None.
+    """
 
     prompt: Text
     answer: Text
     label: bool
     tools: tuple[Any, ...] = ()
+    principle: str | None = None
 
 
 class Steps(NamedTuple):

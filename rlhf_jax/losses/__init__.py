@@ -43,6 +43,7 @@ from rlhf_jax.losses.contrastive import swav_loss as swav_loss
 from rlhf_jax.losses.expectile import expectile_loss as expectile_loss
 from rlhf_jax.losses.feedback import binary_loss as binary_loss
 from rlhf_jax.losses.feedback import cost_model_loss as cost_model_loss
+from rlhf_jax.losses.feedback import entailment_loss as entailment_loss
 from rlhf_jax.losses.feedback import ordinal_loss as ordinal_loss
 from rlhf_jax.losses.feedback import process_loss as process_loss
 from rlhf_jax.losses.feedback import rating_loss as rating_loss

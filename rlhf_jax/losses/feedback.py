@@ -15,12 +15,16 @@ Losses are unreduced, >= 0, and 0 under the mask; all but `rating_loss` are in n
 to scores and logits only. Shapes are checked at trace time.
 """
 
+from collections.abc import Sequence
+
 import chex
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_ids, check_mask
 from rlhf_jax.losses.links import logistic, soft_logistic, squared
+from rlhf_jax.ops.entailment import check_verdict_ids
 from rlhf_jax.ops.logprobs import log1mexp
 
 
@@ -39,6 +43,37 @@ def binary_loss(scores: Float[Array, "*B"], labels: Bool[Array, "*B"]) -> Float[
     check_mask(labels=labels)
     chex.assert_equal_shape([scores, labels])
     return logistic(jnp.where(labels, scores, -scores))
+
+
+def entailment_loss(
+    logits: Float[Array, "*B V"],
+    labels: Bool[Array, "*B"],
+    *,
+    yes: Sequence[int],
+    no: Sequence[int],
+) -> Float[Array, "*B"]:
+    """Entailment of a principle, generative form, one value per answer.
+
+    L = -log sum_{v in yes} P(v) if the answer follows the principle, else the same of no.
+
+    The softmax is over the whole vocabulary: L = `binary_loss` of `entailment_log_odds`
+    - log P(yes or no), and the last term vanishes once the mass is on the verdicts.
+
+    Args:
+      logits: [*B, V] where the verdict is to be written.
+      labels: [*B] True where the answer follows the principle; data.
+      yes, no: ids of the tokens that say so, all spellings of each.
+    Needs: logits of a verdict, binary labels.
+    Reduces to: `binary_loss` where V has no other tokens.
+    Reference: Wang et al. 2025, arXiv:2509.21319.
+    Departs: several spellings of a verdict count as one.
+    """
+    check_mask(labels=labels)
+    chex.assert_equal_shape([logits[..., 0], labels])
+    said = check_verdict_ids(logits.shape[-1], yes=yes, no=no)
+    total = jax.nn.logsumexp(logits, axis=-1)
+    each = (total - jax.nn.logsumexp(logits[..., ids], axis=-1) for ids in said)
+    return jnp.where(labels, *each)
 
 
 def rating_loss(scores: Float[Array, "*B"], ratings: Float[Array, "*B"]) -> Float[Array, "*B"]:

@@ -32,6 +32,9 @@ from rlhf_jax.ops.ensembles import preference_strengths as preference_strengths
 from rlhf_jax.ops.ensembles import standardised_scores as standardised_scores
 from rlhf_jax.ops.ensembles import uncertainty_penalised_scores as uncertainty_penalised_scores
 from rlhf_jax.ops.ensembles import worst_case_scores as worst_case_scores
+from rlhf_jax.ops.entailment import entailment_log_odds as entailment_log_odds
+from rlhf_jax.ops.entailment import scores_under as scores_under
+from rlhf_jax.ops.entailment import signed_log_odds as signed_log_odds
 from rlhf_jax.ops.features import balanced_codes as balanced_codes
 from rlhf_jax.ops.features import drop_features as drop_features
 from rlhf_jax.ops.gaussians import diagonal_normal_kl as diagonal_normal_kl

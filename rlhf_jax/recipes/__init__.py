@@ -18,6 +18,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | a language model as a judge: SFT on its right judgements | `judge_records`, `trace_records` |
 | the same by a rule in `online`; its use | `verdict_reward`; `generative_judge` |
 | advantages straight from comparisons | `judged_advantages` with `pairwise_grpo` |
+| reward under a principle, from yes and no | `principle_model`, then `scores_by_principle` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
 | fine-grained rewards, heads on their own segments | `segment_model`, then `segment_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
@@ -112,6 +113,10 @@ from rlhf_jax.recipes.online_method import OnlineMethod as OnlineMethod
 from rlhf_jax.recipes.online_method import Scored as Scored
 from rlhf_jax.recipes.packing import pack_records as pack_records
 from rlhf_jax.recipes.pairs import sample_pairs as sample_pairs
+from rlhf_jax.recipes.principles import asked_records as asked_records
+from rlhf_jax.recipes.principles import principle_model as principle_model
+from rlhf_jax.recipes.principles import principle_rows as principle_rows
+from rlhf_jax.recipes.principles import scores_by_principle as scores_by_principle
 from rlhf_jax.recipes.process import process_model as process_model
 from rlhf_jax.recipes.process import process_reward as process_reward
 from rlhf_jax.recipes.process import step_rows as step_rows

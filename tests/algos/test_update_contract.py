@@ -16,7 +16,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from rlhf_jax.algos import online, ppo, preference, reward_model, sft, unpaired
+from rlhf_jax.algos import entailment, online, ppo, preference, reward_model, sft, unpaired
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.games import inpo_loss, nash_md_pg_loss
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
@@ -76,6 +76,13 @@ def repaired_reward_case():
     return Case(update, normal(rng, STATES, ACTIONS), batch)
 
 
+def entailment_case():
+    rng = np.random.default_rng(9)
+    labels, answers = jnp.asarray(rng.random(ROWS) < 0.5), random_trajectory(rng)
+    batch = entailment.EntailmentBatch(answers, labels, weights=jnp.ones(ROWS))
+    return Case(entailment.make_update(REWARD, SGD), normal(rng, STATES, ACTIONS), batch)
+
+
 def ppo_case(whiten):
     rng = np.random.default_rng(2)
     numbers = (normal(rng, ROWS, STEPS) for _ in range(4))
@@ -132,6 +139,7 @@ CASES = {
     "ipo": pairwise_case(partial(ipo_loss, beta=0.3)),
     "reward_model": reward_case(),
     "repaired_reward_model": repaired_reward_case(),
+    "entailment": entailment_case(),
     "ppo": ppo_case(whiten=False),
     "ppo_whitened": ppo_case(whiten=True),
     "sft": sft_case(),

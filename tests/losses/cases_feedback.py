@@ -8,6 +8,7 @@ from loss_cases import Case, Sweep, integer, label, lengths_mask, prob, real
 from rlhf_jax.losses.feedback import (
     binary_loss,
     cost_model_loss,
+    entailment_loss,
     ordinal_loss,
     process_loss,
     rating_loss,
@@ -20,6 +21,7 @@ THRESHOLDS = jnp.array([-1.0, -0.2, 0.4, 1.5])
 
 CASES = {
     "binary": Case(binary_loss, (real(), label()), (0,)),
+    "entailment": Case(partial(entailment_loss, yes=(1, 4), no=(0,)), (real(5), label()), (0,)),
     "rating": Case(rating_loss, (real(), real()), (0,)),
     "ordinal": Case(partial(ordinal_loss, thresholds=THRESHOLDS), (real(), integer(0, 5)), (0,)),
     "cost_model": Case(cost_model_loss, (real(), real(), label(), label()), (0, 1)),

@@ -1,4 +1,4 @@
-"""docs/reward_models.md: its code of users, of features, of corrections and of judges runs."""
+"""docs/reward_models.md: its code runs."""
 
 import re
 from pathlib import Path
@@ -50,3 +50,12 @@ def test_the_code_of_judges_runs():
     # Answer 0 beats 1, 2 beats 1, and the pair (0, 2) has no verdict.
     first, second, third = found["advantages"].tolist()
     assert first == third == pytest.approx(-second / 2)
+
+
+def test_comments_become_rows_as_the_page_says():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (block,) = [each for each in blocks if "FeedbackComment" in each]
+    found: dict = {}
+    exec(compile(block, "docs/reward_models.md", "exec"), found)
+    assert found["rows"][0]["prompt"] == "a lamp ?"
+    assert found["found"].counts == {"kept": 1, "merged": 2}

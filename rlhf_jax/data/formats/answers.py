@@ -47,13 +47,13 @@ def labelled_dialogue(fields: Fields) -> Parsed:
     name = present(fields, DIALOGUE) or DIALOGUE[0]
     asked, given = last_answer(dialogue_of(fields, name), f"field {name}")
     label = label_field(fields, present(fields, LABEL) or LABEL[0])
-    return Parsed([Labelled(asked, given, label, read_tools(fields))])
+    return Parsed([Labelled(asked, given, label, read_tools(fields), _principle(fields))])
 
 
 def labelled_completion(fields: Fields) -> Parsed:
     """A prompt, an answer and whether it is good."""
     label = label_field(fields, present(fields, LABEL) or LABEL[0])
-    return Parsed([Labelled(*_asked_given(fields), label, read_tools(fields))])
+    return Parsed([Labelled(*_asked_given(fields), label, read_tools(fields), _principle(fields))])
 
 
 def prompt_only(fields: Fields) -> Parsed:
@@ -71,6 +71,12 @@ def prompt_only(fields: Fields) -> Parsed:
     if isinstance(asked, tuple) and asked[-1]["role"] == "assistant":
         raise BadRow("the prompt ends with an assistant message; remove it, or train on it by sft")
     return Parsed([PromptRecord(asked, reference, fields)])
+
+
+def _principle(fields: Fields) -> str | None:
+    """The column principle; None for any other value, since most uses of labels know none."""
+    principle = fields.get("principle")
+    return principle if isinstance(principle, str) and principle.strip() else None
 
 
 def _asked_given(fields: Fields) -> tuple[Text, Text]:

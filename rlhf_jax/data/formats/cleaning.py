@@ -65,8 +65,9 @@ def contradicted(records: Iterable[Any]) -> int:
             keys.append((prompt, *reversed(sides), record.user))
             present.add((prompt, *sides, record.user))
         elif isinstance(record, Labelled):
-            keys.append((text_key(record.prompt), text_key(record.answer), not record.label))
-            present.add((*keys[-1][:2], record.label))
+            about = (text_key(record.prompt), text_key(record.answer), record.principle)
+            keys.append((*about, not record.label))
+            present.add((*about, record.label))
     return sum(key in present for key in keys)
 
 

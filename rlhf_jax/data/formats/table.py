@@ -315,7 +315,7 @@ FORMATS = (
         (TURNS, "label|kto_tag"),
         answers.labelled_dialogue,
         {"messages": [USER, FOUR], "label": True},
-        beside=("system", "system_prompt", "tools"),
+        beside=("system", "system_prompt", "tools", "principle"),
     ),
     Format(
         "labelled",
@@ -323,7 +323,7 @@ FORMATS = (
         (ASKED, ANSWERED, "label|kto_tag"),
         answers.labelled_completion,
         {"prompt": "2+2?", "completion": "4", "label": True},
-        beside=BESIDE,
+        beside=(*BESIDE, "principle"),
     ),
     Format(
         "prompt_completion",

@@ -1,0 +1,233 @@
+"""Rewards that are told a principle: training on yes and no, held-out numbers, and their folder.
+
+Their folder is that of a reward model with a file PRINCIPLES beside it.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlhf_jax.cli.data import dialogue_numbers
+from rlhf_jax.cli.frame import Opened, Training
+from rlhf_jax.cli.measures import Numbers
+from rlhf_jax.cli.reward_measures import grouped_mean, margin_quality
+from rlhf_jax.cli.session import Start
+from rlhf_jax.data.principles import principle_numbers
+from rlhf_jax.hf.vocabulary import read_object
+from rlhf_jax.ops.ensembles import mean_scores, worst_case_scores
+from rlhf_jax.recipes import LanguageLab, principle_model, principle_rows
+from rlhf_jax.recipes.buckets import token_lengths
+from rlhf_jax.recipes.principles import TEMPLATE, asked_prompt, asked_records
+from rlhf_jax.recipes.rows import Records, answer_batch, in_chunks
+from rlhf_jax.training import UserError, reading_input
+from rlhf_jax.types import Params, TextReward
+
+PRINCIPLES = "principle_reward.json"  # {"names": of principles, "template": of a prompt}
+LARGEST = 10.0  # log-odds: a verdict that is nearly certain does not outweigh all others
+COMBINED_PRINCIPLES: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "principle_score": mean_scores,
+    "principle_mean": mean_scores,
+    "principle_min": worst_case_scores,
+}
+
+
+class Principles(NamedTuple):
+    """names: that a reward was trained on. template: of a prompt with one of them."""
+
+    names: tuple[str, ...]
+    template: str
+
+
+def principle_training(
+    opened: Opened, start: Start, *, prompt_length: int, batch_size: int
+) -> Training:
+    """The log-odds that an answer follows a principle, from labelled answers.
+
+    Args:
+      prompt_length: tokens of a prompt with its principle, at most.
+    Raises:
+      UserError: a row without a principle, a held-out one that is in no training row, or prompts
+        that would lose it.
+    """
+    lab = start.lab
+    if lab.long_prompts == "truncate_right":
+        raise UserError(
+            "--long-prompts truncate_right cuts the principle, which stands at the end of the "
+            "prompt: choose error, drop or truncate_left"
+        )
+    records = asked_records(opened.records)
+    # The lab is as wide as the prompts without principles.
+    asked = [*records, *asked_records(opened.held)]
+    longest = int(token_lengths(lab, asked)[..., 0].max())
+    lab = lab._replace(prompt_length=min(max(lab.prompt_length, longest), prompt_length))
+    names = tuple(dict.fromkeys(record["principle"] for record in records))
+    known = Principles(names, TEMPLATE)
+    given = {"names": list(names), "template": TEMPLATE}
+
+    def quality(params: Params) -> Numbers:
+        if not opened.held:
+            return {}
+        numbers = principle_quality(lab, params, opened.held, known, batch_size=batch_size)
+        return numbers | commoner_labels(opened.held, records)
+
+    with reading_input():
+        principle_numbers([record.get("principle") for record in opened.held], names)
+    return Training(
+        lab=lab,
+        first=start.params,
+        recipe=principle_model,
+        rows=lambda _: principle_rows(lab, records, batch_size=batch_size),
+        quality=quality,
+        export=start.merge,
+        files={PRINCIPLES: (json.dumps(given, ensure_ascii=False) + "\n").encode()},
+    )
+
+
+def principle_quality(
+    lab: LanguageLab, params: Params, records: Records, known: Principles, *, batch_size: int
+) -> Numbers:
+    """Accuracy and calibration of yes and no, on rows of labelled answers with their principles.
+
+    "accuracy, another principle" asks about one that stands elsewhere in the list: as high as the
+    accuracy, the reward ignores what it is asked.
+
+    Raises:
+      UserError: a principle that the reward has never seen.
+    """
+    asked = asked_records(records, template=known.template)
+    with reading_input():
+        places = principle_numbers([record["principle"] for record in asked], known.names)
+    labels, groups = np.array([record["label"] for record in asked]), dialogue_numbers(records)
+    margins = np.where(labels, 1.0, -1.0) * _log_odds(lab, params, asked, batch_size)
+    numbers = margin_quality(margins, groups)
+    if len(known.names) > 1:
+        others = [known.names[(place + 1) % len(known.names)] for place in places]
+        rows = [
+            {**record, "principle": other} for record, other in zip(records, others, strict=True)
+        ]
+        moved = _log_odds(lab, params, asked_records(rows, template=known.template), batch_size)
+        right = ((moved > 0) == labels).astype(float)
+        numbers["accuracy, another principle"] = grouped_mean(right, groups)
+    return numbers
+
+
+def _log_odds(
+    lab: LanguageLab, params: Params, asked: Sequence[dict], batch_size: int
+) -> np.ndarray:
+    """[N] scores of asked records."""
+    score = partial(lab.scores, params)
+    found = in_chunks(lambda part: score(answer_batch(lab, part)), asked, size=batch_size)
+    return np.asarray(found, float)
+
+
+def commoner_labels(records: Records, train: Sequence[dict]) -> Numbers:
+    """Accuracy of the commoner label of a principle in the training rows."""
+    counts: dict[str, list[bool]] = defaultdict(list)
+    for record in train:
+        counts[record["principle"]].append(record["label"])
+    guesses = {name: np.mean(labels) >= 0.5 for name, labels in counts.items()}
+    right = [bool(row["label"]) == guesses[row["principle"]] for row in records]
+    groups = dialogue_numbers(records)
+    return {"commoner label of the principle": grouped_mean(np.array(right, float), groups)}
+
+
+def read_principles(folder: Path) -> Principles | None:
+    """What a reward of principles was trained on, None of another model.
+
+    Raises:
+      UserError: the file does not say it.
+    """
+    with reading_input():
+        found = read_object(folder / PRINCIPLES)
+    if not found:
+        return None
+    names, template = found.get("names"), found.get("template")
+    texts = isinstance(names, list) and names and all(isinstance(each, str) for each in names)
+    if not (texts and isinstance(template, str) and _is_template(template)):
+        raise UserError(
+            f'{folder / PRINCIPLES}: expected {{"names": texts, "template": a text with '
+            '"{prompt}" and "{principle}"}'
+        )
+    return Principles(tuple(names), template)
+
+
+def _is_template(text: str) -> bool:
+    """Whether a prompt and a principle can be written into it, and both are."""
+    try:
+        return all(word in text.format(prompt="\0", principle="\1") for word in "\0\1")
+    except (KeyError, ValueError, IndexError):
+        return False
+
+
+def told_folder(rest: str) -> tuple[Path, tuple[str, ...], Principles]:
+    """FOLDER and names of `FOLDER#NAME#NAME`, and what the reward was trained on.
+
+    Raises:
+      UserError: the folder has no reward of principles.
+    """
+    place, *names = rest.split("#")
+    folder = Path(place)
+    known = read_principles(folder)
+    if known is None:
+        raise UserError(
+            f"{folder} has no file {PRINCIPLES}: it is not a reward of principles, which "
+            "rlhf reward --kind principles makes"
+        )
+    return folder, tuple(names), known
+
+
+def told_reward(
+    kind: str,
+    names: Sequence[str],
+    known: Principles,
+    scores: Callable[[Sequence[Any], Sequence[str]], np.ndarray],
+) -> tuple[TextReward, str | None]:
+    """Log-odds of yes, at most LARGEST in size, and the column that they need.
+
+    principle_score has one principle for all prompts, or that of the column "principle"; the
+    others have several, or all that the reward knows.
+
+    Args:
+      kind: of COMBINED_PRINCIPLES. names: chosen, none for the default.
+      scores: `(prompts with their principles [N], answers [N]) -> [N]`.
+    Raises:
+      UserError: a principle that the reward has never seen, or several where one is needed.
+    """
+    single = kind == "principle_score"
+    if single and len(names) > 1:
+        raise UserError(
+            f"{kind} has one principle, got {', '.join(names)}: principle_mean and principle_min "
+            "have several"
+        )
+    chosen = tuple(names) or (() if single else known.names)
+    asked_texts(known, [""] * len(chosen), chosen)  # now, not at the first answer
+
+    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
+        texts = [answer or " " for answer in answers]  # an empty one has no token to score
+        each = [[name] * len(texts) for name in chosen] or [columns["principle"]]
+        found = [scores(asked_texts(known, prompts, asked), texts) for asked in each]
+        bounded = jnp.clip(jnp.asarray(np.stack(found)), -LARGEST, LARGEST)
+        return COMBINED_PRINCIPLES[kind](bounded).tolist()
+
+    return score, None if chosen else "principle"
+
+
+def asked_texts(known: Principles, prompts: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """Prompts, each with its principle.
+
+    Raises:
+      UserError: a principle that the reward has never seen.
+    """
+    with reading_input():
+        principle_numbers(names, known.names)
+    return [
+        asked_prompt(prompt, name, template=known.template)
+        for prompt, name in zip(prompts, names, strict=True)
+    ]
