@@ -29,6 +29,7 @@ from rlhf_jax.cli.options import (
     Spans,
     Unlabelled,
     Users,
+    Verdicts,
 )
 from rlhf_jax.cli.reward_lab import length_file
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
@@ -38,6 +39,7 @@ from rlhf_jax.cli.segments import segment_training
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
 from rlhf_jax.cli.users import user_training
+from rlhf_jax.cli.verdicts import verdict_training
 from rlhf_jax.recipes import (
     LanguageLab,
     answer_rows,
@@ -162,16 +164,17 @@ class Reward:
     model, which is frozen; --batch-size and --epochs count users. --kind features scores answers by
     a few ratings that --features names, and nothing else of them; the model is not read. --kind
     correction trains the model itself to write the chosen answer of a pair where it has read
-    either: tokens that it would write too are paid. On pairs, two baselines are measured too:
-    length, and n-grams fitted by the same loss. --repair mends labels by a vote first, --contrast
-    and --unlabelled train on more than the labels.
+    either: tokens that it would write too are paid. --kind pairwise trains it to say which of two
+    answers is better, in both orders. On pairs, two baselines are measured too: length, and n-grams
+    fitted by the same loss. --repair mends labels by a vote first, --contrast and --unlabelled
+    train on more than the labels.
     """
 
     model: Model
     rows: Rows
-    kind: Literal["outcome", "process", "spans", "ensemble", "users", "features", "correction"] = (
-        "outcome"
-    )
+    kind: Literal[
+        "outcome", "process", "spans", "ensemble", "users", "features", "correction", "pairwise"
+    ] = "outcome"
     """What has a score: an answer, each step, segment or token of an answer, an answer for a user,
     or features of an answer; an ensemble has several scores an answer."""
     members: int = 5
@@ -182,6 +185,7 @@ class Reward:
     spans: Spans = field(default=Spans())
     users: Users = field(default=Users())
     features: Features = field(default=Features())
+    judge: Verdicts = field(default=Verdicts())
     padding: Padding = field(default=Padding())
     repair: Repair = field(default=Repair())
     contrast: Contrast = field(default=Contrast())
@@ -209,6 +213,8 @@ class Reward:
             raise ValueError("--lora-rank is not for --kind spans; leave it out")
         if self.spans.heads and self.kind != "spans":
             raise ValueError("--heads is for --kind spans; leave it out")
+        if self.kind == "pairwise" and self.adapter.lora_rank:
+            raise ValueError("--lora-rank is not for --kind pairwise; leave it out")
         terms = {
             "--repair": self.repair.repair != "none",
             "--contrast": self.contrast.contrast != "none",
@@ -233,6 +239,8 @@ def reward(command: str, options: Reward) -> None:
             found = user_training(opened, options.users, batch_size=size)
         elif options.kind == "features":
             found = features_training(opened, options.features, batch_size=size)
+        elif options.kind == "pairwise":
+            found = verdict_training(opened, options.judge, options.padding, batch_size=size)
         elif options.kind == "ensemble":
             members = options.members
             found = ensemble_training(opened, options.padding, members=members, batch_size=size)
