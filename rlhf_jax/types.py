@@ -90,6 +90,17 @@ class PreferenceFn(NamedTuple):
     logits: Callable[..., Float[Array, "*B"]]
 
 
+class VerdictFn(NamedTuple):
+    """A generative judge of two answers: what it says next is A ("the first is better") or B.
+
+    init: `key -> params`; logps: `(params, first, second) -> [*B, 2, 2]`, float32 log-probs of
+    verdicts among all that the judge could say, from two trajectories that answer the same prompts.
+    First axis: the order (y, y'), then (y', y); second: A, then B."""
+
+    init: Callable[..., Params]
+    logps: Callable[..., Float[Array, "*B 2 2"]]
+
+
 class TimeStep(NamedTuple):
     """What an environment shows after an action. observation: what a policy reads; reward: scalar;
     discount: scalar, 1 while the episode goes on, 0 from its last step on."""

@@ -27,6 +27,7 @@ from rlhf_jax.cli.features import (
     read_feature_model,
 )
 from rlhf_jax.cli.judging import pairs_quality
+from rlhf_jax.cli.layout import narrowed
 from rlhf_jax.cli.measures import (
     Numbers,
     answer_loss,
@@ -40,7 +41,6 @@ from rlhf_jax.cli.reward_measures import reward_quality
 from rlhf_jax.cli.rewards import (
     named_compare,
     named_reward,
-    narrowed,
     open_process,
     open_reward,
     open_segments,
@@ -52,8 +52,9 @@ from rlhf_jax.cli.segments import has_segments, segment_quality
 from rlhf_jax.cli.session import new_file, open_lab, open_model, shown
 from rlhf_jax.cli.steps import read_separator, scored_steps, step_quality
 from rlhf_jax.cli.users import has_users, user_quality
+from rlhf_jax.cli.verdicts import bench_scores, has_verdicts, judge_quality, open_verdicts
 from rlhf_jax.data.messages import as_user
-from rlhf_jax.data.reward_bench import is_bench, read_bench
+from rlhf_jax.data.reward_bench import BenchItem, is_bench, read_bench
 from rlhf_jax.data.templates import ChatTemplate
 from rlhf_jax.hf import Pretrained
 from rlhf_jax.hf.config import is_reward, read_entries
@@ -114,6 +115,8 @@ def evaluate(command: str, options: Evaluate) -> None:
         found = _of_features(options)
     elif has_corrections(folder):
         found = _of_corrections(options)
+    elif has_verdicts(folder):
+        found = _of_verdicts(options)
     else:
         found = _of_reward(options) if reward else _of_policy(options)
     if not found:
@@ -159,6 +162,29 @@ def _of_users(options: Evaluate) -> Numbers:
     records = read_pairs(options.data, lab.chat)
     pairs = embedded_pairs(narrowed(lab, records), params, records, batch_size=BATCH)
     return user_quality(model, model.units.of(pairs), records)
+
+
+def _of_verdicts(options: Evaluate) -> Numbers:
+    """Accuracy and calibration of a pairwise judge, or its score on a benchmark."""
+    if options.data is None:
+        return {}
+    found = open_verdicts(options.model.model)
+    with reading_input():
+        if is_bench(options.data):
+            items = read_bench(options.data)
+            return bench_quality(
+                items, bench_scores(found, items, _bench_prompts(items, found.lab.chat))
+            )
+    records = read_pairs(options.data, found.lab.chat)
+    narrow = found._replace(lab=narrowed(found.lab, records))
+    return judge_quality(narrow, records, batch_size=BATCH)
+
+
+def _bench_prompts(items: Sequence[BenchItem], chat: ChatTemplate | None) -> list[Any]:
+    """The prompt of each item as the model reads it."""
+    if chat is None:
+        return [item.prompt for item in items]
+    return [list(as_user(item.prompt)) for item in items]
 
 
 def _of_corrections(options: Evaluate) -> Numbers:

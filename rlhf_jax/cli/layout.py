@@ -5,7 +5,7 @@ from typing import Any
 
 from rlhf_jax.cli.options import Padding
 from rlhf_jax.recipes import LanguageLab, length_buckets, pack_records, padding_shares
-from rlhf_jax.recipes.buckets import training_buckets
+from rlhf_jax.recipes.buckets import token_lengths, training_buckets
 from rlhf_jax.training import UserError
 
 
@@ -39,3 +39,12 @@ def packing(lab: LanguageLab, records: Sequence[dict], columns: int) -> dict[str
     rows, filled = len(packs), packs.filled
     print(f"packed: {len(records)} answers in {rows} rows of {columns} tokens, {filled:.0%} filled")
     return {"packs": packs}
+
+
+def narrowed(lab: LanguageLab, rows: Sequence[dict]) -> LanguageLab:
+    """The lab with columns for these rows, in powers of two: few shapes are compiled."""
+    longest = token_lengths(lab, rows).max(axis=(0, 1))
+    prompt, answer = (1 << int(n - 1).bit_length() for n in longest)
+    return lab._replace(
+        prompt_length=min(prompt, lab.prompt_length), answer_length=min(answer, lab.answer_length)
+    )

@@ -31,6 +31,7 @@ from rlhf_jax.cli.options import (
     Spans,
     Unlabelled,
     Users,
+    Verdicts,
 )
 from rlhf_jax.cli.principles import principle_training
 from rlhf_jax.cli.reward_lab import length_file
@@ -41,6 +42,7 @@ from rlhf_jax.cli.segments import segment_training
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
 from rlhf_jax.cli.users import user_training
+from rlhf_jax.cli.verdicts import verdict_training
 from rlhf_jax.recipes import (
     LanguageLab,
     answer_rows,
@@ -169,9 +171,10 @@ class Reward:
     writes what it thinks and then a verdict, on its own right judgements of the pairs; rlhf grpo
     goes on with --reward verdict. --kind principles scores whether an answer follows a principle,
     by binary cross-entropy on answers with a label and a field "principle", which is chosen when
-    the reward is used. On pairs, two baselines are measured too: length, and n-grams fitted by the
-    same loss. --repair mends labels by a vote first, --contrast and --unlabelled train on more than
-    the labels.
+    the reward is used. --kind pairwise trains the model to say which of two answers is better, in
+    both orders. On pairs, two baselines are measured too: length, and n-grams fitted by the same
+    loss. --repair mends labels by a vote first, --contrast and --unlabelled train on more than the
+    labels.
     """
 
     model: Model
@@ -186,6 +189,7 @@ class Reward:
         "correction",
         "judge",
         "principles",
+        "pairwise",
     ] = "outcome"
     """What has a score: an answer, each step, segment or token of an answer, an answer for a user,
     features of an answer, or an answer under a principle; an ensemble has several scores an answer,
@@ -199,6 +203,7 @@ class Reward:
     users: Users = field(default=Users())
     features: Features = field(default=Features())
     judging: Judging = field(default=Judging())
+    judge: Verdicts = field(default=Verdicts())
     padding: Padding = field(default=Padding())
     repair: Repair = field(default=Repair())
     contrast: Contrast = field(default=Contrast())
@@ -228,6 +233,8 @@ class Reward:
             raise ValueError("--heads is for --kind spans; leave it out")
         if self.kind == "judge" and self.adapter.lora_rank:
             raise ValueError("--lora-rank is not for --kind judge; leave it out")
+        if self.kind == "pairwise" and self.adapter.lora_rank:
+            raise ValueError("--lora-rank is not for --kind pairwise; leave it out")
         terms = {
             "--repair": self.repair.repair != "none",
             "--contrast": self.contrast.contrast != "none",
@@ -254,6 +261,8 @@ def reward(command: str, options: Reward) -> None:
             found = features_training(opened, options.features, batch_size=size)
         elif options.kind == "judge":
             found = judge_training(opened, options)
+        elif options.kind == "pairwise":
+            found = verdict_training(opened, options.judge, options.padding, batch_size=size)
         elif options.kind == "ensemble":
             members = options.members
             found = ensemble_training(opened, options.padding, members=members, batch_size=size)

@@ -245,6 +245,21 @@ class Judging:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """The judge of --kind pairwise."""
+
+    verdict_tokens: tuple[str, str] = ("A", "B")
+    """What it says if the first answer is better, and if the second one is; a token each."""
+    verdict_norm: Literal["binary", "full"] = "binary"
+    """Cross-entropy of the verdict between the two tokens, or among all tokens."""
+    consistency: float = 0.0
+    """Weight of the penalty (g + g')^2 on the log-odds of "the first is better" in both orders."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "consistency")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How answers are drawn."""
 
@@ -273,9 +288,9 @@ class Scoring:
     """The score of an answer: module:function, a reward model's folder or a verifier; of several
     the sum, with weights as in 0.5*exact."""
     judge: str | None = None
-    """Says which of two answers is better: http://ADDRESS/v1#MODEL or binary:FOLDER and
-    graded:FOLDER of a language model, asked in both orders, or module:function. Rewards are then
-    measured and not trained on."""
+    """Says which of two answers is better, asked in both orders: http://ADDRESS/v1#MODEL, the
+    folder of a pairwise judge, or binary:FOLDER and graded:FOLDER of a language model; or
+    module:function. Rewards are then measured and not trained on."""
     heldout: float = 0.1
     """Share of the prompts, in (0, 0.5], that is not trained on but measured."""
 

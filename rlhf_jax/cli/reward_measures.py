@@ -35,7 +35,11 @@ def reward_quality(
     """Accuracy, also where the longer answer is and is not the chosen one, and calibration."""
     if not records:
         return {}
-    margins = reward_margins(lab, records, params, batch_size=batch_size)
+    return pair_quality(reward_margins(lab, records, params, batch_size=batch_size), records)
+
+
+def pair_quality(margins: np.ndarray, records: Sequence[dict]) -> Numbers:
+    """`margin_quality` of pairs, and accuracy by which of the answers is longer."""
     groups = dialogue_numbers(records)
     longer = length_margins(records)
     found = margin_quality(margins, groups)

@@ -16,6 +16,7 @@ from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.features import feature_reward, has_features
 from rlhf_jax.cli.judging import folder_judge
+from rlhf_jax.cli.layout import narrowed
 from rlhf_jax.cli.principles import COMBINED_PRINCIPLES, read_principles, told_folder, told_reward
 from rlhf_jax.cli.reward_lab import reward_lab
 from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
@@ -27,6 +28,13 @@ from rlhf_jax.cli.users import (
     read_user_model,
     user_scores,
     user_win_rates,
+)
+from rlhf_jax.cli.verdicts import (
+    ANCHORED,
+    anchor_reward,
+    has_verdicts,
+    judge_compare,
+    open_verdicts,
 )
 from rlhf_jax.hf import load_model, load_reward
 from rlhf_jax.ops.ensembles import (
@@ -46,7 +54,6 @@ from rlhf_jax.recipes import (
     text_task,
     verdict_reward,
 )
-from rlhf_jax.recipes.buckets import token_lengths
 from rlhf_jax.recipes.ensembles import num_heads
 from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
@@ -128,6 +135,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
             return weight, Path(what).name, feature_reward(Path(what), named_reward), None
         if kind == "verdict":
             return weight, kind, verdict_reward(column=rest or "label"), rest or "label"
+        if kind in ANCHORED:
+            return weight, kind, anchor_reward(open_verdicts(Path(rest)), kind), "answer"
         if Path(what).is_dir():
             return weight, Path(what).name, model_score(*open_reward(Path(what))), None
         return weight, *make_reward(what)
@@ -142,13 +151,15 @@ def weighed(spec: str) -> tuple[float, str]:
 
 
 def named_compare(spec: str | None) -> ComparePairs | None:
-    """The judge of --judge, None without one.
+    """The judge of --judge, which may be the folder of a pairwise one; None without one.
 
     Raises:
       UserError: a judge that cannot be made.
     """
     if spec is None:
         return None
+    if has_verdicts(Path(spec)):
+        return judge_compare(open_verdicts(Path(spec)))
     if (judge := folder_judge(spec)) is not None:
         return judge
     with reading_input():
@@ -212,6 +223,10 @@ def open_reward(folder: Path, *, seed: int = 0, told: bool = False) -> tuple[Lan
     """
     if has_features(folder):
         raise UserError(f"{folder} has no scores of a language model, it reads ratings of features")
+    if has_verdicts(folder):
+        raise UserError(
+            f"{folder} compares two answers: write anchor_win:{folder}, or --judge {folder}"
+        )
     if has_users(folder):
         raise UserError(
             f"{folder} scores answers for a user: write user_win_rate:{folder} or "
@@ -385,15 +400,6 @@ def text_scores(
     rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, answers, strict=True)]
     narrow, size = narrowed(lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
     return in_chunks(lambda part: lab.scores(params, answer_batch(narrow, part)), rows, size=size)
-
-
-def narrowed(lab: LanguageLab, rows: Sequence[dict]) -> LanguageLab:
-    """The lab with columns for these rows, in powers of two: few shapes are compiled."""
-    longest = token_lengths(lab, rows).max(axis=(0, 1))
-    prompt, answer = (1 << int(n - 1).bit_length() for n in longest)
-    return lab._replace(
-        prompt_length=min(prompt, lab.prompt_length), answer_length=min(answer, lab.answer_length)
-    )
 
 
 def _unused(prompts: list[str], answers: Sequence[str]) -> Mapping[str, Sequence[Any]]:

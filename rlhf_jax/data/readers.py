@@ -20,11 +20,13 @@ class Reader(NamedTuple):
     continuing: of a text after other tokens: `decode(a) + decode(b)` is the text of both, and no
       space is added or lost between them.
     special: ids of special tokens, which no text may contain; all but that of unknown characters.
+    unknown: the id of what the tokenizer does not know, if it has one.
     """
 
     whole: Tokenizer
     continuing: Tokenizer
     special: frozenset[int]
+    unknown: int | None
 
 
 @lru_cache(maxsize=16)
@@ -36,7 +38,7 @@ def reader(tokenizer: Tokenizer) -> Reader:
     unknown = _unknown_id(tokenizer, state["model"])
     added = tokenizer.get_added_tokens_decoder()
     special = {i for i, token in added.items() if token.special and i != unknown}
-    return Reader(_copy(state), _copy(continuing), frozenset(special))
+    return Reader(_copy(state), _copy(continuing), frozenset(special), unknown)
 
 
 def _copy(state: dict[str, Any]) -> Tokenizer:

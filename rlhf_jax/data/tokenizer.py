@@ -213,6 +213,24 @@ def separator_id(vocabulary: Vocabulary) -> int | None:
     return min(free, default=None)
 
 
+def verdict_ids(vocabulary: Vocabulary, words: tuple[str, str]) -> tuple[int, int]:
+    """The ids of two verdicts, one token each, that follow other text.
+
+    Raises:
+      ValueError: a word that is no single token or is unknown, or two words with one id.
+    """
+    known = reader(vocabulary.tokenizer)
+    rows = _encode(vocabulary, known.continuing, list(words))
+    for word, ids in zip(words, rows, strict=True):
+        if known.unknown in ids:
+            raise ValueError(f"the verdict {word!r} is unknown to the tokenizer; choose another")
+        if len(ids) != 1:
+            raise ValueError(f"the verdict {word!r} must be one token, is {len(ids)}")
+    if rows[0] == rows[1]:
+        raise ValueError(f"the verdicts {words[0]!r} and {words[1]!r} are the same token")
+    return rows[0][0], rows[1][0]
+
+
 def encode_observation(vocabulary: Vocabulary, text: str) -> list[int]:
     """The tokens of a text that a tool or an environment writes after an answer.
 

@@ -44,12 +44,14 @@ from rlhf_jax.losses.expectile import expectile_loss as expectile_loss
 from rlhf_jax.losses.feedback import binary_loss as binary_loss
 from rlhf_jax.losses.feedback import cost_model_loss as cost_model_loss
 from rlhf_jax.losses.feedback import entailment_loss as entailment_loss
+from rlhf_jax.losses.feedback import order_bias as order_bias
 from rlhf_jax.losses.feedback import ordinal_loss as ordinal_loss
 from rlhf_jax.losses.feedback import process_loss as process_loss
 from rlhf_jax.losses.feedback import rating_loss as rating_loss
 from rlhf_jax.losses.feedback import soft_process_loss as soft_process_loss
 from rlhf_jax.losses.feedback import verdict_loss as verdict_loss
 from rlhf_jax.losses.feedback import verdict_margins as verdict_margins
+from rlhf_jax.losses.feedback import verdict_token_loss as verdict_token_loss
 from rlhf_jax.losses.games import anchor_gaps as anchor_gaps
 from rlhf_jax.losses.games import inpo_loss as inpo_loss
 from rlhf_jax.losses.games import mnpo_loss as mnpo_loss
@@ -64,6 +66,9 @@ from rlhf_jax.losses.group_policy_gradient import dapo_loss as dapo_loss
 from rlhf_jax.losses.group_policy_gradient import dr_grpo_loss as dr_grpo_loss
 from rlhf_jax.losses.group_policy_gradient import grpo_loss as grpo_loss
 from rlhf_jax.losses.group_policy_gradient import high_entropy_mask as high_entropy_mask
+from rlhf_jax.losses.pairwise_gradient import (
+    binary_pairwise_rewards as binary_pairwise_rewards,
+)
 from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss as p3o_v1_loss
 from rlhf_jax.losses.pairwise_gradient import p3o_v2_loss as p3o_v2_loss
 from rlhf_jax.losses.pairwise_gradient import pairwise_gradient_loss as pairwise_gradient_loss

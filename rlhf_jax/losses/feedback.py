@@ -209,6 +209,22 @@ def verdict_margins(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"
     return 0.5 * (forward - backward)
 
 
+def order_bias(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"]:
+    """Bias of a generative pairwise judge towards the answer that it reads first, one value a pair.
+
+    b(y, y') = [g(y, y') + g(y', y)] / 2,   g = z_A - z_B.
+
+    The rest of `verdict_margins`: s + b and b - s are the margins of the two orders. 0 for a judge
+    to whom the order is nothing; where |b| > |s| its two verdicts contradict each other.
+
+    Needs: a judge's verdict logits in both orders.
+    Reference: Xu et al. 2025, arXiv:2504.04950.
+    Departs: as `verdict_margins`.
+    """
+    forward, backward = _order_margins(verdict_logits)
+    return 0.5 * (forward + backward)
+
+
 def verdict_loss(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"]:
     """Generative pairwise reward model, both orders, one value per labelled pair.
 
@@ -225,3 +241,23 @@ def verdict_loss(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"]:
     """
     forward, backward = _order_margins(verdict_logits)
     return 0.5 * (logistic(forward) + logistic(-backward))
+
+
+def verdict_token_loss(verdict_logps: Float[Array, "*B 2 2"]) -> Float[Array, "*B"]:
+    """Generative pairwise reward model over the whole vocabulary, both orders, one value per pair.
+
+    L = -[log p(A | y_w, y_l) + log p(B | y_l, y_w)] / 2.
+
+    `verdict_loss` plus -log p(A or B): the cross-entropy of the verdict as a next token, by which
+    other tokens become improbable too.
+
+    Args:
+      verdict_logps: [*B, 2, 2] log-probs of A and B among all tokens, (y_w, y_l) first.
+    Needs: a judge's verdict log-probs in both orders, pairs.
+    Reduces to: `verdict_loss` where p(A) + p(B) = 1.
+    Reference: Xu et al. 2025, arXiv:2504.04950.
+    Departs: as `verdict_margins`.
+    """
+    chex.assert_axis_dimension(verdict_logps, -1, 2)
+    chex.assert_axis_dimension(verdict_logps, -2, 2)
+    return -0.5 * (verdict_logps[..., 0, 0] + verdict_logps[..., 1, 1])

@@ -138,6 +138,23 @@ def pairwise_rewards(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
     return 0.5 * jnp.tanh(0.5 * jax.lax.stop_gradient(margins))
 
 
+def binary_pairwise_rewards(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Pairwise reward of a judge that gives a verdict without a probability (Pairwise-RL).
+
+    R = sign(s) / 2.
+
+    Args:
+      margins: as in `pairwise_rewards`.
+    Returns:
+      [*B] 1/2, -1/2, or 0 at a tie; data, no gradient.
+    Needs: pairwise margins.
+    Reduces to: `pairwise_rewards` as |s| -> infinity.
+    Reference: Xu et al. 2025, arXiv:2504.04950.
+    Departs: as `pairwise_rewards`.
+    """
+    return 0.5 * jnp.sign(jax.lax.stop_gradient(margins))
+
+
 def _pairs(x: Float[Array, "*B K"]) -> tuple[Float[Array, "*B K K"], Float[Array, "*B K K"]]:
     """x_i and x_j of every ordered pair: two [*B, K, K]."""
     shape = (*x.shape, x.shape[-1])

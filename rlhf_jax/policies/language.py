@@ -285,7 +285,7 @@ def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
 
     def logits(params, first, second):
         forward, backward = (
-            _pair_row(a.inputs, b.inputs, separator) for a, b in ((first, second), (second, first))
+            pair_row(a.inputs, b.inputs, separator) for a, b in ((first, second), (second, first))
         )
         return scores(params, forward) - scores(params, backward)
 
@@ -368,7 +368,7 @@ def mixture_decoder(decoder: LanguageDecoder, *, weight: Scalar) -> LanguageDeco
     return LanguageDecoder(read, prefill, step)
 
 
-def _pair_row(first: LanguageInputs, second: LanguageInputs, separator: int) -> Trajectory:
+def pair_row(first: LanguageInputs, second: LanguageInputs, separator: int) -> Trajectory:
     """Rows of the prompt, with `first answer, separator, second answer` as the completion."""
     chex.assert_equal_shape([first.ids[..., 0], second.ids[..., 0]])
     start, other = (each.ids.shape[-1] - each.completion_length for each in (first, second))

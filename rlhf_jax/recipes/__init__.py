@@ -19,6 +19,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | the same by a rule in `online`; its use | `verdict_reward`; `generative_judge` |
 | advantages straight from comparisons | `judged_advantages` with `pairwise_grpo` |
 | reward under a principle, from yes and no | `principle_model`, then `scores_by_principle` |
+| pairwise judge (Pairwise-RL); as a reward | `verdict_model`; `anchored_reward` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
 | fine-grained rewards, heads on their own segments | `segment_model`, then `segment_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
@@ -167,3 +168,7 @@ from rlhf_jax.recipes.users import embedded_pairs as embedded_pairs
 from rlhf_jax.recipes.users import user_model as user_model
 from rlhf_jax.recipes.users import user_networks as user_networks
 from rlhf_jax.recipes.users import user_rows as user_rows
+from rlhf_jax.recipes.verdicts import anchored_reward as anchored_reward
+from rlhf_jax.recipes.verdicts import verdict_logps as verdict_logps
+from rlhf_jax.recipes.verdicts import verdict_model as verdict_model
+from rlhf_jax.recipes.verdicts import verdicts_of as verdicts_of

@@ -9,12 +9,14 @@ from rlhf_jax.losses.feedback import (
     binary_loss,
     cost_model_loss,
     entailment_loss,
+    order_bias,
     ordinal_loss,
     process_loss,
     rating_loss,
     soft_process_loss,
     verdict_loss,
     verdict_margins,
+    verdict_token_loss,
 )
 
 THRESHOLDS = jnp.array([-1.0, -0.2, 0.4, 1.5])
@@ -43,6 +45,8 @@ CASES = {
         masked=(0, 1),
     ),
     "verdict_margins": Case(verdict_margins, (real(2, 2),), (0,)),
+    "order_bias": Case(order_bias, (real(2, 2),), (0,)),
     "verdict": Case(verdict_loss, (real(2, 2),), (0,)),
+    "verdict_token": Case(verdict_token_loss, (real(2, 2),), (0,)),
 }
 SWEPT: dict[str, Sweep] = {}

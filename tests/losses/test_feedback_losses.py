@@ -12,12 +12,14 @@ from rlhf_jax.feedback.teachers import rating_loglik
 from rlhf_jax.losses.feedback import (
     binary_loss,
     cost_model_loss,
+    order_bias,
     ordinal_loss,
     process_loss,
     rating_loss,
     soft_process_loss,
     verdict_loss,
     verdict_margins,
+    verdict_token_loss,
 )
 from rlhf_jax.losses.reward import bradley_terry_loss
 from rlhf_jax.ops.groups import group_normalised_advantages, pairwise_advantages
@@ -201,6 +203,31 @@ def test_verdict_margins_by_hand():
     np.testing.assert_allclose(jax.nn.sigmoid(margin), 0.6791787, rtol=1e-6)
     # [log(1 + e^-1.3) + log(1 + e^-0.2)] / 2
     np.testing.assert_allclose(verdict_loss(logits), 0.4195737, rtol=1e-6)
+
+
+def test_what_the_order_adds_by_hand():
+    logits = logits_of(jnp.float32(1.3), jnp.float32(-0.2))
+    np.testing.assert_allclose(order_bias(logits), 0.55, rtol=1e-6)  # (1.3 - 0.2) / 2
+    np.testing.assert_allclose(order_bias(logits[::-1]), 0.55, rtol=1e-6)  # the same, exchanged
+    assert float(order_bias(logits_of(jnp.float32(0.7), jnp.float32(-0.7)))) == 0.0
+
+
+def test_averaging_probabilities_leaves_part_of_the_bias():
+    # s = 0.75 and b = 0.55: sigmoid(1.3) = 0.7858350, sigmoid(-0.2) = 0.4501660
+    probs = jax.nn.sigmoid(jnp.array([1.3, -0.2]))
+    np.testing.assert_allclose(0.5 * (probs[0] + 1 - probs[1]), 0.6678345, rtol=1e-6)
+    unbiased = jax.nn.sigmoid(verdict_margins(logits_of(jnp.float32(0.75), jnp.float32(-0.75))))
+    np.testing.assert_allclose(unbiased, 0.6791787, rtol=1e-6)
+
+
+def test_other_tokens_cost_what_they_are_given():
+    # p(A) = 0.5, p(B) = 0.25 in one order, 0.125 and 0.75 in the other, a quarter or an eighth left
+    probs = jnp.array([[0.5, 0.25], [0.125, 0.75]])
+    # -(log 0.5 + log 0.75) / 2
+    np.testing.assert_allclose(verdict_token_loss(jnp.log(probs)), 0.4904147, rtol=1e-6)
+    # and -(log 0.75 + log 0.875) / 2 of it for words that are no verdict
+    rest = verdict_token_loss(jnp.log(probs)) - verdict_loss(jnp.log(probs))
+    np.testing.assert_allclose(rest, -0.5 * np.log(0.75 * 0.875), rtol=1e-5)
 
 
 @given(score, score, score)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_jax.losses.pairwise_gradient import (
+    binary_pairwise_rewards,
     p3o_v1_loss,
     p3o_v2_loss,
     pairwise_gradient_loss,
@@ -285,6 +286,22 @@ def test_pairwise_reward_golden_numbers():
     rewards = pairwise_rewards(jnp.array([0.75, -0.75, 0.0, 1e4, -1e4]))
     np.testing.assert_allclose(rewards, [0.1791787, -0.1791787, 0.0, 0.5, -0.5], atol=1e-8)
     assert float(rewards[0]) == -float(rewards[1])
+
+
+def test_a_verdict_alone_is_the_limit_of_large_margins():
+    margins = jnp.array([1e-3, -2.0, 0.0])
+    np.testing.assert_array_equal(binary_pairwise_rewards(margins), [0.5, -0.5, 0.0])
+    np.testing.assert_array_equal(pairwise_rewards(1e6 * margins), [0.5, -0.5, 0.0])
+    grad = jax.grad(lambda x: jnp.sum(binary_pairwise_rewards(x)))(margins)
+    np.testing.assert_array_equal(grad, 0.0)
+
+
+def test_a_constant_for_each_prompt_leaves_the_margins_to_the_last_bit():
+    """r -> r + delta(x) in binary fractions: s = r(y) - r(a) is the same number."""
+    rewards, anchor, delta = jnp.array([0.25, -1.5, 3.0]), jnp.float32(0.75), jnp.float32(512.0)
+    margins = (rewards + delta) - (anchor + delta)
+    np.testing.assert_array_equal(margins, rewards - anchor)
+    np.testing.assert_array_equal(pairwise_rewards(margins), pairwise_rewards(rewards - anchor))
 
 
 def test_pairwise_rewards_are_data_and_a_quarter_of_small_margins():

@@ -319,6 +319,13 @@ ROWS = {
         bt,
         PAIR[:2],
     ),
+    "pairwise judge | says A or B alone | the binary form": Row(
+        lambda w, v: feedback.verdict_token_loss(
+            jax.nn.log_softmax(jnp.stack([jnp.stack([w, v], -1), jnp.stack([v, w], -1)], -2))
+        ),
+        bt,
+        PAIR[:2],
+    ),
     "comparisons | D = r - r' | GRPO's advantages": Row(
         lambda r: groups.pairwise_advantages(r[:, :, None] - r[:, None, :], eps=0.0),
         partial(groups.group_normalised_advantages, eps=0.0),
