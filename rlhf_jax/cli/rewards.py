@@ -15,6 +15,7 @@ from rlhf_jax.cli.corrections import RULES, has_corrections, open_corrections
 from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.features import feature_reward, has_features
+from rlhf_jax.cli.implicit import IMPLICIT, open_implicit
 from rlhf_jax.cli.judging import folder_judge
 from rlhf_jax.cli.layout import narrowed
 from rlhf_jax.cli.principles import COMBINED_PRINCIPLES, read_principles, told_folder, told_reward
@@ -122,6 +123,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         if kind == HEAD:
             name, folder = head_and_folder(rest)
             return weight, name, head_score(name, folder), None
+        if kind == IMPLICIT:
+            return weight, kind, model_score(*open_implicit(rest)), None
         if kind in ENSEMBLES:
             return weight, kind, ensemble_score(kind, rest), None
         if kind in BY_USER:
