@@ -71,7 +71,7 @@ def faulty_extractor(seed: int, sizes: ShopSizes) -> ExtractPrinciples:
     def extract(comments, /):
         replies = []
         for comment, points in zip(comments, exact(comments), strict=True):
-            reply = [(*point[:2], _misquoted(point[2], rng, sizes)) for point in points]
+            reply = [(*point[:2], _misquoted(point[2], rng, sizes)) for point in points or ()]
             if rng.random() < sizes.invented:
                 reply.append(_invented(comment, rng))
             replies.append(reply)

@@ -153,7 +153,7 @@ def stacked(worlds: list[np.ndarray]) -> np.ndarray:
     return np.stack([np.pad(x, [(0, most - len(x)), *[(0, 0)] * (x.ndim - 1)]) for x in worlds])
 
 
-def shop_scores(arrays: dict[str, np.ndarray], config: Config) -> jax.Array:
+def shop_scores(arrays: dict[str, jax.Array], config: Config) -> jax.Array:
     """[R, K, N] scores of the pool by REWARDS under each principle, of one world."""
     told = {}
     for name in ("merged", "checked"):

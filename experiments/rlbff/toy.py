@@ -63,7 +63,7 @@ def draw_pairs(
     k = jax.random.randint(keys[1], (count,), 0, len(u))
     prefs = jax.nn.sigmoid(jnp.sum(u[k] * (both[0] - both[1]), -1))
     first = jax.random.bernoulli(keys[2], prefs)[:, None]
-    return jnp.where(first, *both), jnp.where(first, *both[::-1])
+    return jnp.where(first, both[0], both[1]), jnp.where(first, both[1], both[0])
 
 
 def one_seed(key: Key[Array, ""], config: Config) -> dict[str, Array]:

@@ -55,17 +55,17 @@ class JudgeSizes:
     """
 
     num_seeds: int = 3
-    columns: int = 4
+    columns: int = 3
     base: int = 4
     pairs: int = 1024
     traces: int = 8
     slip: float = 0.01
-    width: int = 32
-    layers: int = 2
+    width: int = 64
+    layers: int = 1
     heads: int = 4
-    steps: int = 300
-    batch: int = 48
-    rate: float = 3e-3
+    steps: int = 400
+    batch: int = 64
+    rate: float = 5e-3
     rl_steps: int = 40
     rl_pairs: int = 16
     samples: int = 8

@@ -268,15 +268,7 @@ def _same_meaning(
 ) -> _SameMeaning:
     """Whether two of the points' principles mean the same."""
     check_range("[-1, 1)", threshold=threshold)
-    units: dict[str, np.ndarray] = {}
-    for name in dict.fromkeys(point.principle for point in points) if vectors is not None else ():
-        if name not in vectors:
-            raise ValueError(f"the principle {name!r} has no vector")
-        vector = np.asarray(vectors[name], np.float64)
-        length = np.linalg.norm(vector)
-        if not (np.isfinite(length) and length > 0):
-            raise ValueError(f"the vector of the principle {name!r} must be finite and not 0")
-        units[name] = vector / length
+    units = {} if vectors is None else _unit_vectors(points, vectors)
 
     def same(one: str, other: str, /) -> bool:
         if _plain(one) == _plain(other):
@@ -284,6 +276,22 @@ def _same_meaning(
         return bool(units) and bool(units[one] @ units[other] > threshold)
 
     return same
+
+
+def _unit_vectors(
+    points: Sequence[PrinciplePoint], vectors: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Vectors of the points' principles, of length 1."""
+    units = {}
+    for name in dict.fromkeys(point.principle for point in points):
+        if name not in vectors:
+            raise ValueError(f"the principle {name!r} has no vector")
+        vector = np.asarray(vectors[name], np.float64)
+        length = np.linalg.norm(vector)
+        if not (np.isfinite(length) and length > 0):
+            raise ValueError(f"the vector of the principle {name!r} must be finite and not 0")
+        units[name] = vector / length
+    return units
 
 
 def _kept(points: Sequence[PrinciplePoint], counts: Counter[str]) -> KeptPoints:

@@ -72,8 +72,8 @@ def entailment_loss(
     chex.assert_equal_shape([logits[..., 0], labels])
     said = check_verdict_ids(logits.shape[-1], yes=yes, no=no)
     total = jax.nn.logsumexp(logits, axis=-1)
-    each = (total - jax.nn.logsumexp(logits[..., ids], axis=-1) for ids in said)
-    return jnp.where(labels, *each)
+    follows, breaks = (total - jax.nn.logsumexp(logits[..., ids], axis=-1) for ids in said)
+    return jnp.where(labels, follows, breaks)
 
 
 def rating_loss(scores: Float[Array, "*B"], ratings: Float[Array, "*B"]) -> Float[Array, "*B"]:

@@ -123,9 +123,9 @@ def test_a_reward_reads_its_principle_and_is_used(tmp_path, model, data):
     each = np.array(
         [named_reward(f"principle_score:{out / 'model'}#{name}")[2](*given) for name in ("a", "b")]
     )
-    np.testing.assert_allclose(score(*given), each[0])
+    np.testing.assert_allclose(np.array(score(*given)), each[0])
     for kind, expected in (("principle_mean", each.mean(0)), ("principle_min", each.min(0))):
-        found = named_reward(f"{kind}:{out / 'model'}")[2](*given)
+        found = np.array(named_reward(f"{kind}:{out / 'model'}")[2](*given))
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     with pytest.raises(UserError, match="write principle_score:"):
         named_reward(str(out / "model"))

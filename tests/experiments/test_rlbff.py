@@ -101,6 +101,7 @@ def test_invented_points_are_not_in_their_comment():
     sizes = replace(TOY.shop, invented=1.0, misquoted=1.0)
     texts = ["well . a polite answer .", "hm . it names the price ."]
     for text, points in zip(texts, comments.faulty_extractor(0, sizes)(texts), strict=True):
+        assert points is not None
         *quoted, invented = points
         assert invented[2] not in text
         assert [len(point[2]) for point in quoted] == [len(text.split(" . ")[1]) - 3]

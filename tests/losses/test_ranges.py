@@ -7,9 +7,9 @@ raised before any computation.
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 import jax
@@ -107,13 +107,15 @@ def filled(annotation) -> Any:
 
 
 def arguments_of(function: Callable, **changed) -> dict:
-    """Arrays of ones, scalars inside their ranges, and what is changed."""
-    arguments = {}
+    """Arrays of ones, scalars inside their ranges, sets of ids, and what is changed."""
+    arguments, ids = {}, count()
     for name, parameter in inspect.signature(function).parameters.items():
         if name in changed:
             arguments[name] = changed[name]
         elif name in scalars(function):
             arguments[name] = sides(stated(function, name))[0][0]
+        elif parameter.annotation == Sequence[int]:
+            arguments[name] = (next(ids),)  # sets of tokens without a common one
         elif parameter.default is parameter.empty:
             arguments[name] = filled(parameter.annotation)
     return arguments

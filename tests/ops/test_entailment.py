@@ -1,5 +1,7 @@
 """Log-odds of yes and no by hand, their zero, and scores under one of several principles."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +40,7 @@ def test_a_known_verdict_signs_the_odds_and_bounds_them():
     with pytest.raises(ValueError, match="clip"):
         signed_log_odds(odds, labels, clip=0.0)
     with pytest.raises(TypeError, match="labels must be bool"):
-        jax.eval_shape(signed_log_odds.__wrapped__, odds, jnp.ones(4))
+        jax.eval_shape(inspect.unwrap(signed_log_odds), odds, jnp.ones(4))
 
 
 def test_each_answer_has_the_score_of_its_own_principle():
