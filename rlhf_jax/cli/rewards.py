@@ -120,6 +120,11 @@ def named_compare(spec: str | None) -> ComparePairs | None:
         return judge_compare(open_verdicts(Path(spec)))
     if (judge := folder_judge(spec)) is not None:
         return judge
+    if Path(spec).is_dir():
+        raise UserError(
+            f"--judge {spec}: the folder has no pairwise judge; of a language model write "
+            f"binary:{spec} or graded:{spec}"
+        )
     with reading_input():
         return make_compare(spec)
 
