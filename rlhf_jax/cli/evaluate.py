@@ -37,17 +37,15 @@ from rlhf_jax.cli.measures import (
 )
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.principles import principle_quality, read_principles
-from rlhf_jax.cli.reward_measures import reward_quality
-from rlhf_jax.cli.rewards import (
-    named_compare,
-    named_reward,
+from rlhf_jax.cli.reward_folders import (
     open_process,
     open_reward,
     open_segments,
     open_users,
-    scored_task,
     text_scores,
 )
+from rlhf_jax.cli.reward_measures import reward_quality
+from rlhf_jax.cli.rewards import named_compare, named_reward, scored_task
 from rlhf_jax.cli.segments import has_segments, segment_quality
 from rlhf_jax.cli.session import new_file, open_lab, open_model, shown
 from rlhf_jax.cli.steps import read_separator, scored_steps, step_quality

@@ -227,14 +227,10 @@ class Reward:
             raise ValueError(f"--kind {self.kind} leaves the model as it is; leave --lora-rank out")
         if self.features.features and self.kind != "features":
             raise ValueError("--features is for --kind features; leave it out")
-        if self.kind == "spans" and self.adapter.lora_rank:
-            raise ValueError("--lora-rank is not for --kind spans; leave it out")
+        if self.kind in ("spans", "judge", "pairwise") and self.adapter.lora_rank:
+            raise ValueError(f"--lora-rank is not for --kind {self.kind}; leave it out")
         if self.spans.heads and self.kind != "spans":
             raise ValueError("--heads is for --kind spans; leave it out")
-        if self.kind == "judge" and self.adapter.lora_rank:
-            raise ValueError("--lora-rank is not for --kind judge; leave it out")
-        if self.kind == "pairwise" and self.adapter.lora_rank:
-            raise ValueError("--lora-rank is not for --kind pairwise; leave it out")
         terms = {
             "--repair": self.repair.repair != "none",
             "--contrast": self.contrast.contrast != "none",

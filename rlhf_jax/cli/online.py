@@ -17,7 +17,8 @@ from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling, Scoring
 from rlhf_jax.cli.pages import write_completions
-from rlhf_jax.cli.rewards import named_compare, open_reward, scored_task
+from rlhf_jax.cli.reward_folders import open_reward
+from rlhf_jax.cli.rewards import named_compare, scored_task
 from rlhf_jax.cli.session import (
     finish,
     measured,

@@ -1,34 +1,28 @@
 """What answers are worth, from --reward: functions, verifiers, judges and reward models."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
-
 from rlhf_jax.checks import check_range
-from rlhf_jax.cli.corrections import RULES, has_corrections, open_corrections
-from rlhf_jax.cli.data import read_answers
-from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.features import feature_reward, has_features
 from rlhf_jax.cli.implicit import IMPLICIT, open_implicit
 from rlhf_jax.cli.judging import folder_judge
-from rlhf_jax.cli.layout import narrowed
-from rlhf_jax.cli.principles import COMBINED_PRINCIPLES, read_principles, told_folder, told_reward
-from rlhf_jax.cli.reward_lab import reward_lab
-from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
-from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
-from rlhf_jax.cli.users import (
-    UserModel,
-    has_users,
-    latents_of,
-    read_user_model,
-    user_scores,
-    user_win_rates,
+from rlhf_jax.cli.principles import COMBINED_PRINCIPLES
+from rlhf_jax.cli.reward_folders import (
+    BY_USER,
+    ENSEMBLES,
+    HEAD,
+    STEPWISE,
+    ensemble_score,
+    head_and_folder,
+    head_score,
+    is_number,
+    model_score,
+    open_reward,
+    open_stepwise,
+    principle_reward,
+    user_reward,
 )
 from rlhf_jax.cli.verdicts import (
     ANCHORED,
@@ -37,48 +31,12 @@ from rlhf_jax.cli.verdicts import (
     judge_compare,
     open_verdicts,
 )
-from rlhf_jax.hf import load_model, load_reward
-from rlhf_jax.ops.ensembles import (
-    mean_scores,
-    member_scale,
-    standardised_scores,
-    uncertainty_penalised_scores,
-    worst_case_scores,
-)
-from rlhf_jax.recipes import (
-    LanguageLab,
-    Reward,
-    SegmentHead,
-    Task,
-    head_of,
-    process_reward,
-    text_task,
-    verdict_reward,
-)
-from rlhf_jax.recipes.ensembles import num_heads
-from rlhf_jax.recipes.lab import CHUNK
-from rlhf_jax.recipes.rows import answer_batch, in_chunks
-from rlhf_jax.recipes.users import vectors_of
-from rlhf_jax.rewards import (
-    ComparePairs,
-    make_compare,
-    make_reward,
-    record_score,
-    sigmoid_reward,
-)
+from rlhf_jax.recipes import Task, text_task, verdict_reward
+from rlhf_jax.rewards import ComparePairs, make_compare, make_reward, record_score, sigmoid_reward
 from rlhf_jax.training import UserError, reading_input
-from rlhf_jax.types import Params, TextReward
+from rlhf_jax.types import TextReward
 
-REFERENCE = 512  # answers by which the members of an ensemble get one zero and unit
-ENSEMBLES = {  # what stands after the colon
-    "mean_of": "ANSWERS,FOLDER,...",
-    "worst_of": "ANSWERS,FOLDER,...",
-    "penalised_of": "LAMBDA,ANSWERS,FOLDER,...",
-}
-BY_USER = ("user_score", "user_win_rate")
 SIGMOID = "sigmoid_of"  # of any other reward
-HEAD = "segments"  # segments:HEAD,FOLDER
-STEPWISE = (*COMBINED, *RULES)  # score steps or tokens
 
 
 def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float) -> Task:
@@ -150,7 +108,7 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
 def weighed(spec: str) -> tuple[float, str]:
     """The weight of a reward, 1 by default, and the rest of its text."""
     before, star, rest = spec.partition("*")
-    return (float(before), rest) if star and _is_number(before) else (1.0, spec)
+    return (float(before), rest) if star and is_number(before) else (1.0, spec)
 
 
 def named_compare(spec: str | None) -> ComparePairs | None:
@@ -165,210 +123,13 @@ def named_compare(spec: str | None) -> ComparePairs | None:
         return judge_compare(open_verdicts(Path(spec)))
     if (judge := folder_judge(spec)) is not None:
         return judge
+    if Path(spec).is_dir():
+        raise UserError(
+            f"--judge {spec}: the folder has no pairwise judge; of a language model write "
+            f"binary:{spec} or graded:{spec}"
+        )
     with reading_input():
         return make_compare(spec)
-
-
-def model_score(lab: LanguageLab, params: Params) -> TextReward:
-    """Scores of a reward model. It reads texts, so its tokenizer may be another one."""
-
-    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
-        # An empty answer has no token to score; a space is as near to it as texts come.
-        texts = [answer or " " for answer in answers]
-        return text_scores(lab, params, prompts, texts).tolist()
-
-    return score
-
-
-def ensemble_score(kind: str, rest: str) -> TextReward:
-    """Scores of several reward models as one, each in its own zero and unit over given answers.
-
-    Args:
-      kind, rest: of ENSEMBLES; ANSWERS is a file of prompts and answers, e.g. the data of SFT.
-    Raises:
-      UserError: no answers, fewer than two members, or one that scores all answers alike.
-    """
-    words = rest.split(",")
-    combine: Any = {"mean_of": mean_scores, "worst_of": worst_case_scores}.get(kind)
-    if combine is None:
-        if not _is_number(words[0]):
-            raise UserError(f"{kind}:{rest} needs a number before the answers: {ENSEMBLES[kind]}")
-        check_range("[0, inf)", **{f"lambda of {kind}": float(words[0])})
-        combine = partial(uncertainty_penalised_scores, penalty=float(words.pop(0)))
-    file, *folders = map(Path, words)
-    opened = [with_heads(*open_reward(folder), folder) for folder in folders]
-    if sum(map(num_heads, (params for _, params in opened))) < 2:
-        raise UserError(
-            f"{kind}:{rest} must be {kind}:{ENSEMBLES[kind]}, with a file of answers and two "
-            "reward models at least, or one of rlhf reward --kind ensemble"
-        )
-    records = read_answers(file, opened[0][0].chat)[:REFERENCE]
-    known = ([row[name] for row in records] for name in ("prompt", "answer"))
-
-    def every(prompts: Sequence[Any], answers: Sequence[str]) -> jax.Array:
-        texts = [answer or " " for answer in answers]  # as in `model_score`
-        each = [text_scores(lab, params, prompts, texts) for lab, params in opened]
-        return jnp.asarray(np.concatenate(each, axis=1).T)
-
-    scale = member_scale(every(*known))
-
-    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
-        return combine(standardised_scores(every(prompts, answers), scale)).tolist()
-
-    return score
-
-
-def open_reward(folder: Path, *, seed: int = 0, told: bool = False) -> tuple[LanguageLab, Params]:
-    """A reward model's folder as a lab and its parameters; with `told`, one of principles too.
-
-    Raises:
-      UserError: the folder has no reward model, or one that has a name of its own in --reward.
-    """
-    if has_features(folder):
-        raise UserError(f"{folder} has no scores of a language model, it reads ratings of features")
-    if has_verdicts(folder):
-        raise UserError(
-            f"{folder} compares two answers: write anchor_win:{folder}, or --judge {folder}"
-        )
-    if has_users(folder):
-        raise UserError(
-            f"{folder} scores answers for a user: write user_win_rate:{folder} or "
-            f"user_score:{folder}"
-        )
-    if has_segments(folder):
-        raise UserError(
-            f"{folder} scores the segments of an answer: write {HEAD}:NAME,{folder}, with the name "
-            "of a head"
-        )
-    if not told and read_principles(folder) is not None:
-        raise UserError(f"{folder} is told a principle: write principle_score:{folder}#PRINCIPLE")
-    if read_separator(folder) is not None:
-        raise UserError(
-            f"{folder} scores the steps of an answer: write step_product:{folder} or "
-            f"step_minimum:{folder}"
-        )
-    if has_corrections(folder):
-        raise UserError(
-            f"{folder} rewrites answers: write correction:{folder} or correction_sum:{folder}"
-        )
-    return _open(folder, seed)
-
-
-def head_and_folder(rest: str) -> tuple[str, Path]:
-    """What stands after the colon of HEAD."""
-    name, comma, folder = rest.partition(",")
-    if not (name and comma and folder):
-        raise UserError(f"{HEAD}:{rest} must be {HEAD}:HEAD,FOLDER")
-    return name, Path(folder)
-
-
-def open_head(
-    name: str, folder: Path, *, mesh: Mesh | None = None
-) -> tuple[LanguageLab, SegmentHead]:
-    """One head of a folder of heads of segments, which pays 1 or -1 for each.
-
-    Raises:
-      UserError: the folder has no such head.
-    """
-    lab, params, labels = open_segments(folder, mesh=mesh)
-    if name not in labels:
-        raise UserError(f"{folder} has no head {name!r}; its heads are {', '.join(labels)}")
-    params = head_of(params, list(labels).index(name))
-    return lab, SegmentHead(labels[name].segments, 1.0, params=params)
-
-
-def head_score(name: str, folder: Path) -> TextReward:
-    """What a head pays for an answer in all."""
-    lab, head = open_head(name, folder)
-
-    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
-        texts = [answer or " " for answer in answers]  # as in `model_score`
-        rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, texts, strict=True)]
-        size = min(CHUNK, 1 << (len(rows) - 1).bit_length())
-        return segment_sums(narrowed(lab, rows), head, rows, batch_size=size)
-
-    return score
-
-
-def open_segments(folder: Path, *, mesh: Mesh | None = None) -> tuple[LanguageLab, Params, Labels]:
-    """A folder of heads of segments: a lab, the params of all heads, and what each was taught.
-
-    Raises:
-      UserError: the folder has no such heads.
-    """
-    lab, params = _open(folder, 0, mesh)
-    return lab, *with_segment_heads(params, folder)
-
-
-def open_stepwise(
-    folder: Path, kind: str, *, mesh: Mesh | None = None
-) -> tuple[LanguageLab, Reward]:
-    """`open_corrections` or `open_process` of this folder. kind: a name of STEPWISE."""
-    return (open_corrections if kind in RULES else open_process)(folder, kind, mesh=mesh)
-
-
-def open_process(
-    folder: Path, combine: str = "step_product", *, mesh: Mesh | None = None
-) -> tuple[LanguageLab, Reward]:
-    """A process reward model's folder as a lab and a reward, which has its parameters.
-
-    The lab's `scores` are those of the steps of an answer, combined: a name of COMBINED.
-
-    Raises:
-      UserError: the folder has no process reward model.
-    """
-    separator = read_separator(folder)
-    if separator is None:
-        raise UserError(
-            f"{folder} has no file {PROCESS}: it is not a process reward model, which "
-            "rlhf reward --kind process makes"
-        )
-    lab, params = _open(folder, 0, mesh)
-    reward = process_reward(lab, params, combine=COMBINED[combine], separator=separator)
-    scores = jax.jit(lambda params, trajectory: reward.scores(params, (), trajectory))
-    return lab._replace(scores=scores), reward
-
-
-def _open(folder: Path, seed: int, mesh: Mesh | None = None) -> tuple[LanguageLab, Params]:
-    """A sequence classifier with one label."""
-    with reading_input():
-        found = load_reward(folder, mesh=mesh)
-        return reward_lab(folder, found, seed), found.params
-
-
-def open_users(folder: Path) -> tuple[LanguageLab, Params, UserModel]:
-    """A folder of a reward of users: a lab, the language model's parameters, and the rest.
-
-    Raises:
-      UserError: the folder has none.
-    """
-    model = read_user_model(folder)
-    with reading_input():
-        found = load_model(folder)
-        return reward_lab(folder, found, 0), found.params, model
-
-
-def user_reward(folder: Path, name: str) -> TextReward:
-    """Rewards for the user in the column "user": a name of BY_USER.
-
-    Scores of two users have no common scale, win rates over answers of the training have one.
-    """
-    lab, params, model = open_users(folder)
-
-    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
-        users, texts = columns["user"], [answer or " " for answer in answers]
-        latents = latents_of(model, users)
-        rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, texts, strict=True)]
-        narrow, size = narrowed(lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
-        found = in_chunks(
-            lambda part: vectors_of(narrow, params, answer_batch(narrow, part)), rows, size=size
-        )
-        vectors = (found - model.units.mean) / model.units.std
-        if name == "user_win_rate":
-            return user_win_rates(model, vectors, users).tolist()
-        return user_scores(model, vectors[:, None], latents)[:, 0].tolist()
-
-    return score
 
 
 def absolute_scorer(spec: str) -> str:
@@ -380,7 +141,10 @@ def absolute_scorer(spec: str) -> str:
         return f"{kind}:{absolute_scorer(rest)}"
     if kind.endswith(".py"):
         return f"{Path(kind).resolve()}:{rest}"
-    if kind in (*STEPWISE, *ENSEMBLES, *BY_USER):
+    if kind == HEAD:
+        name, folder = head_and_folder(rest)
+        return f"{kind}:{name},{folder.resolve()}"
+    if kind in (*STEPWISE, *ENSEMBLES, *BY_USER, *ANCHORED):
         words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]
         return f"{kind}:{','.join(words)}"
     if kind in COMBINED_PRINCIPLES:
@@ -389,29 +153,5 @@ def absolute_scorer(spec: str) -> str:
     return spec
 
 
-def principle_reward(kind: str, rest: str) -> tuple[str, TextReward, str | None]:
-    """Name, reward and column of `FOLDER#NAME#NAME`; UserError names a principle never seen."""
-    folder, names, known = told_folder(rest)
-    scores = partial(text_scores, *open_reward(folder, told=True))
-    return kind, *told_reward(kind, names, known, scores)
-
-
-def text_scores(
-    lab: LanguageLab, params: Params, prompts: Sequence[Any], answers: Sequence[str]
-) -> np.ndarray:
-    """A reward model's score of each answer, [N]."""
-    rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, answers, strict=True)]
-    narrow, size = narrowed(lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
-    return in_chunks(lambda part: lab.scores(params, answer_batch(narrow, part)), rows, size=size)
-
-
 def _unused(prompts: list[str], answers: Sequence[str]) -> Mapping[str, Sequence[Any]]:
     return {}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

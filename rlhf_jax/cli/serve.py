@@ -10,8 +10,8 @@ import jax
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.options import Dtype
+from rlhf_jax.cli.reward_folders import open_reward, text_scores
 from rlhf_jax.cli.reward_lab import LONGEST
-from rlhf_jax.cli.rewards import open_reward, text_scores
 from rlhf_jax.data.chat import with_turn_end
 from rlhf_jax.hf import load_model
 from rlhf_jax.labelling import is_loopback

@@ -5,14 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlhf_jax.cli.corrections import RULES, check_positions
-from rlhf_jax.cli.rewards import (
-    HEAD,
-    STEPWISE,
-    head_and_folder,
-    open_head,
-    open_stepwise,
-    weighed,
-)
+from rlhf_jax.cli.reward_folders import HEAD, STEPWISE, head_and_folder, open_head, open_stepwise
+from rlhf_jax.cli.rewards import weighed
 from rlhf_jax.recipes import (
     LanguageLab,
     Reward,

@@ -20,7 +20,8 @@ from rlhf_jax.cli.corrections import (
     scoring_lab,
 )
 from rlhf_jax.cli.options import Model
-from rlhf_jax.cli.rewards import named_reward, open_stepwise, scored_task
+from rlhf_jax.cli.reward_folders import open_stepwise
+from rlhf_jax.cli.rewards import named_reward, scored_task
 from rlhf_jax.cli.session import open_lab, open_model
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
 from rlhf_jax.hf import load_model, save_model

@@ -9,7 +9,8 @@ import pytest
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.ensembles import HEADS
-from rlhf_jax.cli.rewards import model_score, named_reward, open_reward
+from rlhf_jax.cli.reward_folders import model_score, open_reward
+from rlhf_jax.cli.rewards import named_reward
 from rlhf_jax.hf import load_model, save_model
 from rlhf_jax.training import UserError, read_metrics
 

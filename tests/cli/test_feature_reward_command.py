@@ -23,7 +23,8 @@ from rlhf_jax.cli.features import (
     rate_records,
     read_feature_model,
 )
-from rlhf_jax.cli.rewards import absolute_scorer, named_reward, open_reward
+from rlhf_jax.cli.reward_folders import open_reward
+from rlhf_jax.cli.rewards import absolute_scorer, named_reward
 from rlhf_jax.rewards import Feature
 from rlhf_jax.training import UserError
 
@@ -103,6 +104,8 @@ def test_scorers_have_whole_paths(tmp_path, monkeypatch):
     assert absolute_scorer("rm") == f"{tmp_path}/rm"
     assert absolute_scorer("sigmoid_of:rm") == f"sigmoid_of:{tmp_path}/rm"
     assert absolute_scorer("worst_of:no.jsonl,rm") == f"worst_of:no.jsonl,{tmp_path}/rm"
+    assert absolute_scorer("segments:rm,rm") == f"segments:rm,{tmp_path}/rm"
+    assert absolute_scorer("anchor_win:rm") == f"anchor_win:{tmp_path}/rm"
     for spec in ("rm:function", "exact:rm", "http://x/v1#m", "regex:."):
         assert absolute_scorer(spec) == spec
 

@@ -30,6 +30,8 @@ def test_a_judge_that_is_no_folder_is_named(tmp_path):
     assert named_compare(None) is None
     with pytest.raises(UserError, match=r"expected binary:FOLDER of a language model"):
         folder_judge(f"binary:{tmp_path / 'none'}")
+    with pytest.raises(UserError, match=r"no pairwise judge; of a language model write binary:"):
+        named_compare(str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from scipy.special import expit
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.options import Model
-from rlhf_jax.cli.rewards import named_reward, open_process, scored_task
+from rlhf_jax.cli.reward_folders import open_process
+from rlhf_jax.cli.rewards import named_reward, scored_task
 from rlhf_jax.cli.session import open_lab, open_model
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
 from rlhf_jax.cli.steps import (

@@ -11,7 +11,8 @@ import pytest
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.options import Model
-from rlhf_jax.cli.rewards import named_reward, open_head, open_reward, open_segments, scored_task
+from rlhf_jax.cli.reward_folders import open_head, open_reward, open_segments
+from rlhf_jax.cli.rewards import named_reward, scored_task
 from rlhf_jax.cli.segments import (
     HEADS,
     WEIGHTS,

@@ -31,7 +31,7 @@ from rlhf_jax.recipes import (
 from rlhf_jax.recipes.ensembles import first_heads
 from rlhf_jax.recipes.episodes import Transcripts
 from rlhf_jax.recipes.lab import make_trajectories
-from rlhf_jax.recipes.segments import heads_scores, segment_batch
+from rlhf_jax.recipes.segments import head_examples, heads_scores, segment_batch
 from rlhf_jax.training import UserError, open_run, run_stage
 
 VOCABULARY = standard_vocabulary(train_word_tokenizer(["good bad sum ;"]))
@@ -140,6 +140,15 @@ def test_a_score_with_another_number_of_values_is_named():
 
 def record(answer, *spans):
     return {"prompt": "sum", "answer": answer, "spans": list(spans)}
+
+
+def test_examples_of_a_head_are_its_labelled_segments():
+    records = [record("good ; bad bad ; good", (8, 11, "false"), (0, 3, "dull")), record("bad")]
+    head = HeadLabels(clauses, ["false"], unless=["dull"])
+    texts, free, rows = head_examples(head, records)
+    assert texts == [" bad bad ;", " good", "bad"]  # not the dull one, which has no error
+    assert free.tolist() == [False, True, True]
+    assert rows.tolist() == [0, 0, 1]
 
 
 def test_labels_are_at_the_ends_of_segments():
