@@ -107,6 +107,15 @@ def baseline_claims(config: Config, bandit: Arrays) -> list[Claim]:
             source="a baseline per prompt removes no scale; the tolerance above",
             baseline=(f"over {SHIFTED}", np.mean(wins[MARGIN] - wins[SHIFTED])),
         ),
+        mean_claim(
+            f"Win rate over the anchor, {MARGIN} away from {CALIBRATED}, {size}",
+            np.abs(wins[MARGIN] - wins[CALIBRATED]),
+            "<=",
+            0.006,
+            kind="ours",
+            source="the margin is the score less the anchor's, a shift; the tolerance above",
+            baseline=(TWO, np.abs(wins[TWO] - wins[CALIBRATED]).mean()),
+        ),
     ]
 
 
