@@ -60,7 +60,7 @@ def test_every_figure_and_number_is_there(finished):
     out, outcome = finished
     assert (out / "report.html").read_text().count("data:image/png;base64,") == 3
     assert [row[0] for row in outcome.table.rows] == list(SOURCES)
-    assert len(outcome.claims) == 13
+    assert len(outcome.claims) == 14
     assert outcome.numbers["judges"].keys() == set(TRAINED)
     assert outcome.numbers["judges"]["both orders"]["bias"] == 0.0
     assert outcome.numbers["errors of P"]["mean margin"] < 1e-5
@@ -126,7 +126,7 @@ def test_policies_are_compared_at_the_budget():
 def test_a_budget_out_of_reach_has_no_win_rate():
     """By hand: the verdict alone ends on answer 1, KL log 2 from the uniform reference."""
     worlds = jax.tree.map(lambda x: x[None], by_hand())
-    size = replace(TINY, prompts=1, answers=2)
+    size = replace(TINY, answers=2)
     near, far = (facts(replace(size, budget=kl), worlds)["exact wins"][0] for kl in (0.5, 0.8))
     assert np.isfinite(near).all()
     assert np.isnan(far).all()
@@ -163,7 +163,8 @@ def test_claims_hold_where_scores_without_calibration_lose():
     assert verdicts(wins)[:5] == ["holds"] * 5
     # here the exact optima are equal, and a baseline did not help the shifted score
     assert verdicts(wins)[5:7] == ["fails", "fails"]
-    assert verdicts({"shifted and scaled score": 0.67})[7:] == ["holds", "holds"]
+    wins = {"two orders": 0.71, "shifted and scaled score": 0.67}
+    assert verdicts(wins)[7:] == ["holds", "holds"]
 
 
 def test_claims_fail_where_every_reward_is_as_good():
