@@ -107,6 +107,15 @@ def baseline_claims(config: Config, bandit: Arrays) -> list[Claim]:
             source="a baseline per prompt removes no scale; the tolerance above",
             baseline=(f"over {SHIFTED}", np.mean(wins[MARGIN] - wins[SHIFTED])),
         ),
+        mean_claim(
+            f"Win rate over the anchor, {MARGIN} away from {CALIBRATED}, {size}",
+            np.abs(wins[MARGIN] - wins[CALIBRATED]),
+            "<=",
+            0.006,
+            kind="ours",
+            source="the margin is the score less the anchor's, a shift; the tolerance above",
+            baseline=(TWO, np.abs(wins[TWO] - wins[CALIBRATED]).mean()),
+        ),
     ]
 
 
@@ -150,13 +159,16 @@ def order_claims(config: Config, bandit: Arrays, judges: Arrays) -> list[Claim]:
 
 
 def string_claims(config: Config, strings: Arrays) -> list[Claim]:
-    """The verdict of a transformer beside a scalar head on the same trunk and pairs."""
+    """The verdict of a transformer beside a scalar head on the same trunk and pairs.
+
+    The judge reads both answers in both orders, so that it is also compared on as many tokens.
+    """
     sizes, found = config.strings, strings["accuracy"]
-    judge, score = (found[:, :, MODELS.index(name)] for name in (MODELS[0], MODELS[2]))
+    judge, *scores = (found[:, :, i] for i in (0, 2, 3))
     return [
         mean_claim(
-            f"Accuracy on held-out pairs, verdict minus score, {size} pairs, {sizes.steps} steps "
-            f"of {sizes.batch} pairs, transformer of width {sizes.width}",
+            f"Accuracy on held-out pairs, verdict minus {name}, {size} training pairs, "
+            f"{sizes.steps} steps of {sizes.batch} pairs, transformer of width {sizes.width}",
             judge[:, i] - score[:, i],
             ">",
             0.0,
@@ -164,5 +176,6 @@ def string_claims(config: Config, strings: Arrays) -> list[Claim]:
             source="abstract: generative pairwise models are better reward models",
             baseline=("a coin", np.mean(0.5 - score[:, i])),
         )
+        for name, score in zip(MODELS[2:], scores, strict=True)
         for i, size in enumerate(sizes.sizes)
     ]

@@ -141,8 +141,9 @@ def facts(config: Config, worlds: World) -> dict[str, Array]:
     """What is known without training, by world.
 
     prompt share [N, R]; reference wins [N]; exact wins [N, R] of pi_ref exp(r / beta) / Z at the
-    budget; errors [N, 3] of P(beats the anchor) from one order, from two averaged probabilities,
-    from two averaged margins; one order right [N], how often it is right about answer and anchor.
+    budget, not a number where every beta stays below it; errors [N, 3] of P(beats the anchor) from
+    one order, from two averaged probabilities, from two averaged margins; one order right [N], how
+    often it is right about answer and anchor.
     """
 
     def one(world: World) -> dict[str, Array]:
@@ -152,12 +153,13 @@ def facts(config: Config, worlds: World) -> dict[str, Array]:
         guesses = (one_order, 0.5 * (one_order + other), jax.nn.sigmoid(margins))
         share = partial(share_of_prompts, ref_logits=world.ref_logits)
         exact = jax.vmap(partial(exact_policy, config, world))(all_rewards(world))
+        kl, exact_wins = jax.vmap(partial(reached, world))(exact)
         apart = jnp.arange(config.answers) != world.anchors[:, None]
         right = (margins + bias > 0) == (margins > 0)
         return {
             "prompt share": jax.vmap(share)(all_rewards(world)),
             "reference wins": reached(world, world.ref_logits)[1],
-            "exact wins": jax.vmap(lambda logits: reached(world, logits)[1])(exact),
+            "exact wins": jnp.where(kl > 0.99 * config.budget, exact_wins, jnp.nan),
             "errors": jnp.stack([jnp.mean(jnp.abs(guess - wins)) for guess in guesses]),
             "one order right": jnp.sum(right & apart) / jnp.sum(apart),
         }

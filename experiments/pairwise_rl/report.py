@@ -39,8 +39,8 @@ def write_report(
             f"{config.batch} answers, by the reward that it is given: true win rate over the "
             "anchor and KL to the reference, both exact; the dashed line is the best policy of KL "
             f"{config.budget:g}.",
-            "two orders lie highest; on the left scores fall with their calibration, on the right "
-            "only the scaled one lies lower",
+            "two orders lie highest at the budget; on the left scores fall with their calibration, "
+            "on the right only the scaled one lies lower",
             share_y=True,
         ),
         "losses": show_panels(
@@ -87,11 +87,14 @@ def frontier(bandit: Arrays, baseline: str, title: str) -> Panel:
 
 
 def loss_panel(config: Config, bandit: Arrays, baseline: str, title: str) -> Panel:
-    """One point for each reward."""
+    """One point for each reward that reaches the budget in every world."""
     shares, exact = bandit["prompt share"].mean(0), bandit["exact wins"].mean(0)
     wins = at_budget(config, bandit, baseline)
+    lost = {name: exact[i] - wins[name].mean() for i, name in enumerate(SOURCES)}
     points = {
-        name: Series([shares[i]], [exact[i] - wins[name].mean()]) for i, name in enumerate(SOURCES)
+        name: Series([shares[i]], [lost[name]])
+        for i, name in enumerate(SOURCES)
+        if np.isfinite(lost[name])
     }
     return Panel(title, "variance by prompt", "win rate lost to the optimum", points)
 

@@ -35,8 +35,8 @@ def budget_table(config: Config, bandit: Arrays) -> Table:
     rows = [
         (
             source,
-            *(f"{wins[name][source].mean():.4f}" for name in BASELINES),
-            f"{bandit['exact wins'][:, i].mean():.4f}",
+            *(_win_rate(wins[name][source]) for name in BASELINES),
+            _win_rate(bandit["exact wins"][:, i]),
             f"{bandit['prompt share'][:, i].mean():.2f}",
         )
         for i, source in enumerate(SOURCES)
@@ -46,8 +46,14 @@ def budget_table(config: Config, bandit: Arrays) -> Table:
         ("reward", "no baseline", "mean of the others", "exact optimum", "variance by prompt"),
         rows,
         note=f"reference policy {bandit['reference wins'].mean():.4f}; the exact optimum of the "
-        "pairwise reward in two orders is the best policy of this KL",
+        "pairwise reward in two orders is the best policy of this KL; a dash: in some worlds every "
+        "policy stays below this KL",
     )
+
+
+def _win_rate(found: np.ndarray) -> str | None:
+    """Mean over worlds, or None if one of them lacks a policy at the budget."""
+    return f"{found.mean():.4f}" if np.isfinite(found).all() else None
 
 
 def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:

@@ -10,7 +10,7 @@ import pytest
 from experiments.pairwise_rl import claims, config, run
 from experiments.pairwise_rl.config import Config, Judges, Strings
 from experiments.pairwise_rl.judges import TRAINED
-from experiments.pairwise_rl.optimise import at_budget
+from experiments.pairwise_rl.optimise import at_budget, facts
 from experiments.pairwise_rl.strings import MODELS, batches, draw_pairs, row_tokens
 from experiments.pairwise_rl.world import (
     SOURCES,
@@ -60,7 +60,7 @@ def test_every_figure_and_number_is_there(finished):
     out, outcome = finished
     assert (out / "report.html").read_text().count("data:image/png;base64,") == 3
     assert [row[0] for row in outcome.table.rows] == list(SOURCES)
-    assert len(outcome.claims) == 13
+    assert len(outcome.claims) == 14
     assert outcome.numbers["judges"].keys() == set(TRAINED)
     assert outcome.numbers["judges"]["both orders"]["bias"] == 0.0
     assert outcome.numbers["errors of P"]["mean margin"] < 1e-5
@@ -123,6 +123,24 @@ def test_policies_are_compared_at_the_budget():
     assert np.isnan(at_budget(replace(TINY, budget=3.0), found, "none")["one order"]).all()
 
 
+def test_a_budget_out_of_reach_has_no_win_rate():
+    """By hand: the verdict alone ends on answer 1, KL log 2 from the uniform reference."""
+    worlds = jax.tree.map(lambda x: x[None], by_hand())
+    size = replace(TINY, answers=2)
+    near, far = (facts(replace(size, budget=kl), worlds)["exact wins"][0] for kl in (0.5, 0.8))
+    assert np.isfinite(near).all()
+    assert np.isnan(far).all()
+    found = {"exact wins": np.array([[0.7] * 6 + [np.nan]] * 2), "prompt share": np.zeros((2, 7))}
+    for name in ("none", "others"):
+        found[f"kl, {name}"] = np.tile([0.1, 0.3], (2, 7, 1))
+        found[f"wins, {name}"] = np.ones((2, 7, 2))
+    found["kl, none"][1, 0] = [0.1, 0.15]  # one world stays below the budget of 0.2
+    found["reference wins"] = np.zeros(2)
+    rows = run.budget_table(TINY, found).rows
+    assert rows[0][1:] == (None, "1.0000", "0.7000", "0.00")
+    assert rows[-1][1:] == ("1.0000", "1.0000", None, "0.00")
+
+
 def bandit_of(wins: dict[str, float]) -> dict[str, np.ndarray]:
     """Curves that are flat at these win rates, 0.7 for other sources, on both baselines."""
     heights = np.array([wins.get(name, 0.7) for name in SOURCES])
@@ -145,12 +163,14 @@ def test_claims_hold_where_scores_without_calibration_lose():
     assert verdicts(wins)[:5] == ["holds"] * 5
     # here the exact optima are equal, and a baseline did not help the shifted score
     assert verdicts(wins)[5:7] == ["fails", "fails"]
-    assert verdicts({"shifted and scaled score": 0.67})[7] == "holds"
+    wins = {"two orders": 0.71, "shifted and scaled score": 0.67}
+    assert verdicts(wins)[7:] == ["holds", "holds"]
 
 
 def test_claims_fail_where_every_reward_is_as_good():
     assert verdicts({})[:4] == ["fails"] * 4
     assert verdicts({})[7] == "fails"
+    assert verdicts({"two orders, margin": 0.71})[8] == "fails"
     assert verdicts({"two orders": 0.71})[4:6] == ["fails", "holds"]
 
 
