@@ -1,0 +1,6 @@
+"""Kinds of reward model on the same pairs of shop answers: clean, wrongly labelled, spurious."""
+
+PAPER = "Lambert et al. 2024 (RewardBench), Coste et al. 2023 (ensembles), Gao et al. 2022 and kin"
+GROUP = "rewards"
+CLAIM = "WCO and UWO lose less gold under wrong labels; separate trunks share fewer errors"
+MINUTES = 40

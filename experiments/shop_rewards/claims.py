@@ -1,0 +1,45 @@
+"""What shop_rewards claims. Seeds are the units of every interval: each has pairs of its own.
+
+A reading that is not competent, below `GATE` on held-out pairs with clean labels, is not compared:
+its claims are left out, and its gate claim fails.
+"""
+
+from experiments.shop_rewards.ensemble_claims import best_of_claims, error_claims, fall_claims
+from experiments.shop_rewards.findings import GATE, Findings, gate_form
+from experiments.shop_rewards.kind_claims import curation_claims, user_claims
+from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.intervals import mean_claim
+
+
+def all_claims(found: Findings, pairs: int) -> list[Claim]:
+    """Gates first; then the comparisons of what passed.
+
+    Args:
+      pairs: of a training, for the statements.
+    """
+    size = f"{pairs} pairs"
+    return [
+        *gate_claims(found, size),
+        *best_of_claims(found, size),
+        *fall_claims(found, size),
+        *error_claims(found, size),
+        *curation_claims(found, size),
+        *user_claims(found),
+    ]
+
+
+def gate_claims(found: Findings, size: str) -> list[Claim]:
+    """Each reading is right on enough held-out pairs."""
+    readings = dict.fromkeys(reading for _, reading in found.numbers)
+    return [
+        mean_claim(
+            f"{reading}, {size}, {form}: accuracy on held-out pairs with clean labels",
+            found.each(form, reading, "accuracy"),
+            ">=",
+            GATE,
+            kind="ours",
+            source="the gate: a reward that cannot tell answers apart is not compared",
+            baseline=("a coin", 0.5),
+        )
+        for reading, form in ((each, gate_form(found, each)) for each in readings)
+    ]

@@ -1,0 +1,52 @@
+"""What is claimed of single kinds, each against the scalar head or a variant that must fail."""
+
+import numpy as np
+
+from experiments.shop_rewards.findings import SHARED, SINGLE, Findings, competent
+from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.intervals import mean_claim
+
+SERVED = 0.6
+
+
+def curation_claims(found: Findings, size: str) -> list[Claim]:
+    """Curation beats raw pairs where the marks point the wrong way."""
+    if not competent(found, "spurious", "curated", SINGLE):
+        return []
+    raw, curated = (found.each("spurious", name, "shifted") for name in (SINGLE, "curated"))
+    baseline = None
+    if ("spurious", SHARED) in found.numbers:
+        other = found.each("spurious", SHARED, "shifted")
+        baseline = ("several heads on the raw pairs", float((other - raw).mean()))
+    return [
+        mean_claim(
+            f"curated, {size}, spurious: accuracy on shifted pairs less that of the raw pairs",
+            curated - raw,
+            ">",
+            0.0,
+            kind="paper",
+            source="Liu et al. 2025 (Skywork-Reward-V2), Section 5: curated data beat as many raw",
+            baseline=baseline,
+        )
+    ]
+
+
+def user_claims(found: Findings) -> list[Claim]:
+    """The minority is served, and not by Bradley-Terry."""
+    if not found.users:
+        return []
+    mine, other = (
+        np.array([one[model]["minority"] for one in found.users])
+        for model in ("users", "Bradley-Terry")
+    )
+    return [
+        mean_claim(
+            "users (VPL), two opposite tastes: accuracy for new users of the minority",
+            mine,
+            ">=",
+            SERVED,
+            kind="ours",
+            source="the gate, asked of the minority; one reward for all can serve one taste only",
+            baseline=("Bradley-Terry", float(other.mean())),
+        )
+    ]

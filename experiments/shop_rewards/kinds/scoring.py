@@ -1,0 +1,94 @@
+"""What a kind gives back, and scores of records by any compiled model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+from experiments.shop_rewards.world import SIDES, Part, Tools
+from rlhf_jax.recipes import LanguageLab, Reward
+from rlhf_jax.recipes.buckets import by_length
+from rlhf_jax.recipes.rows import answer_batch, in_chunks
+from rlhf_jax.training import Run, Stage, StageResult, run_stage
+from rlhf_jax.types import Params, Trajectory
+
+BATCH = 128  # answers scored at a time
+
+
+class Scored(NamedTuple):
+    """Scores of R records. readings: name of a reward -> [R], whose differences are log-odds.
+
+    members: [N, R] in units of their own, of an ensemble; None of everything else.
+    """
+
+    readings: dict[str, np.ndarray]
+    members: np.ndarray | None = None
+
+
+class Fitted(NamedTuple):
+    """A trained kind. scores: records of a prompt and an answer -> `Scored`.
+
+    rewards: what a policy can be trained on, by the name of a reading; made when it is called.
+    seconds: of its training. info: counts to report.
+    """
+
+    scores: Callable[[list[dict]], Scored]
+    rewards: Mapping[str, Callable[[], Reward]]
+    seconds: float
+    info: Mapping[str, Any] = {}
+
+
+@runtime_checkable
+class FitKind(Protocol):
+    """Trains a kind on the pairs of a part, in stages of its own."""
+
+    def __call__(self, job: Run, tools: Tools, part: Part, /) -> Fitted: ...
+
+
+@runtime_checkable
+class ScoreBatch(Protocol):
+    """Scores of answers, [B] or [B, N]."""
+
+    def __call__(self, lab: LanguageLab, answers: Trajectory, /) -> jax.Array: ...
+
+
+def trained(
+    job: Run, tools: Tools, name: str, work: Callable[[Stage], tuple[Params, dict]], init: Any
+) -> StageResult:
+    """Params of a stage, which is done once however many kinds use it.
+
+    Args:
+      init: `key -> params` of the same shapes.
+    """
+    if name not in tools.kept:
+        like = jax.eval_shape(init, jax.random.key(0))
+        tools.kept[name] = run_stage(job, name, work, like=like)
+    return tools.kept[name]
+
+
+def scored(score: ScoreBatch, lab: LanguageLab, records: Sequence[dict]) -> np.ndarray:
+    """[R] or [R, N]; an answer that comes again is scored once, a short one in few columns."""
+    numbers: dict[tuple[str, str], int] = {}
+    places = [numbers.setdefault((row["prompt"], row["answer"]), len(numbers)) for row in records]
+    unique = [{"prompt": prompt, "answer": answer} for prompt, answer in numbers]
+
+    def work(narrow: LanguageLab, part: Sequence[dict]) -> np.ndarray:
+        return in_chunks(lambda rows: score(narrow, answer_batch(narrow, rows)), part, size=BATCH)
+
+    return by_length(work, lab, unique, batch_size=BATCH)[np.array(places)]
+
+
+def answers_of(pairs: Sequence[dict]) -> list[dict]:
+    """Chosen answers of all pairs, then the others."""
+    rows = [(row, side) for side in SIDES for row in pairs]
+    return [
+        {"prompt": row["prompt"], "answer": row[side], "index": row.get("index")}
+        for row, side in rows
+    ]
+
+
+def margins(scores: np.ndarray) -> np.ndarray:
+    """[..., N] chosen less rejected, from scores [..., 2 N] of `answers_of`."""
+    chosen, rejected = np.split(scores, 2, axis=-1)
+    return chosen - rejected

@@ -1,0 +1,166 @@
+"""The table, the figures and the page of shop_rewards."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.shop_rewards import PAPER
+from experiments.shop_rewards.claims import all_claims
+from experiments.shop_rewards.findings import Findings
+from experiments.shop_rewards.measure import sizes
+from experiments.shop_rewards.policies import Path, fall
+from experiments.shop_rewards.sets import Sets
+from rlhf_jax.reports.bands import band
+from rlhf_jax.reports.claims import Outcome, Table
+from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
+from rlhf_jax.reports.plots import Series
+from rlhf_jax.training import Run
+
+LEAD = (
+    "Every kind of reward model learns from the same pairs of answers of the shipped SFT policy, "
+    "in as many steps: as they were labelled, with wrong labels among them, and with marks that go "
+    "with the label and mean nothing. A gold scorer that none of them sees is the judge."
+)
+ENSEMBLES = ("mean", "WCO", "UWO", "shared trunk")
+
+
+def write_report(job: Run, found: Findings, sets: Sets, pairs: int) -> Outcome:
+    """Writes plots/, data/*.npz and report.html; returns what the screen shows."""
+    claims, table = all_claims(found, pairs), kinds_table(found)
+    curves = {
+        reading: {"gold": found.each(form, reading, "best_of")}
+        for form, reading in found.numbers
+        if form == "flipped"
+    }
+    save_stages(job.out, {"best_of": {"n": sizes(sets.gold), **curves}})
+    figures = {"best_of_n": best_of_figure(found, sizes(sets.gold))} if curves else {}
+    if found.policies:
+        figures["policies"] = policies_figure(found.policies)
+    write_page(
+        job.out,
+        "Kinds of reward model on the same pairs",
+        paper=PAPER,
+        lead=LEAD,
+        claims=claims,
+        table=table,
+        text=text_of(found),
+        figures=figures,
+    )
+    return Outcome(claims, numbers=numbers_of_run(found), table=table)
+
+
+def kinds_table(found: Findings) -> Table:
+    """A row for each reading; means over seeds."""
+
+    def cell(form: str, reading: str, name: str, place: int | None = None) -> str:
+        if (form, reading) not in found.numbers:
+            return ""
+        values = found.each(form, reading, name)
+        mean = np.mean(values if place is None else values[:, place])
+        return "" if np.isnan(mean) else f"{mean:.3f}"
+
+    rows = []
+    for reading in dict.fromkeys(reading for _, reading in found.numbers):
+        falls = [fall(path.gold) for path in found.policies.get(reading, ())]
+        rows.append(
+            (
+                reading,
+                cell("clean", reading, "accuracy"),
+                cell("flipped", reading, "accuracy"),
+                cell("spurious", reading, "shifted"),
+                cell("flipped", reading, "calibration"),
+                cell("flipped", reading, "best_of", -1),
+                cell("flipped", reading, "mismatch"),
+                f"{np.mean(falls):.3f}" if falls else "",
+                f"{np.mean(found.seconds[reading]):.0f}",
+            )
+        )
+    headers = (
+        *("reward", "clean", "flipped", "shifted", "ECE", "best of n", "mismatch", "fall"),
+        "s",
+    )
+    note = (
+        "Accuracy on held-out pairs with clean labels after clean and flipped pairs, and on "
+        "shifted pairs after spurious ones. After flipped pairs: calibration error; gold of the "
+        "best of all answers of the pool; how much less often two answers are in gold's order "
+        "among those of best-of-16; fall of gold from its peak under GRPO. Seconds of the training "
+        "of one seed and form, voters and members included. Means over seeds."
+    )
+    return Table("Kinds of reward model", headers, rows, note=note)
+
+
+def text_of(found: Findings) -> str:
+    """What the table has no column for."""
+    parts = [
+        f"Correlation of two members' errors, {name}: {np.mean(values):.3f}."
+        for name, values in found.errors.items()
+        if name != "halves"
+    ]
+    for model in ("users", "Bradley-Terry") if found.users else ():
+        each = {
+            group: np.mean([one[model][group] for one in found.users])
+            for group in ("majority", "minority")
+        }
+        parts.append(
+            f"Two tastes, {model}: accuracy {each['majority']:.3f} for the majority and "
+            f"{each['minority']:.3f} for the minority."
+        )
+    return " ".join(parts)
+
+
+def best_of_figure(found: Findings, ns: np.ndarray) -> Shown:
+    """Gold against n, single models and ensembles."""
+    titles: dict[str, dict[str, Series]] = {"one model": {}, "ensembles": {}}
+    for form, reading in found.numbers:
+        if form == "flipped":
+            several = reading.split(",")[0] in ENSEMBLES
+            curve = band(ns, found.each(form, reading, "best_of"), centre="mean")
+            titles["ensembles" if several else "one model"][reading] = curve
+    items = [
+        Panel(title, "n", "gold of the best of n", series, log_x=True)
+        for title, series in titles.items()
+        if series
+    ]
+    return show_panels(
+        items,
+        "Best of n",
+        "Gold of the best of n samples of SFT by each reward, after flipped pairs.",
+        "curves of gold against n for each reward",
+    )
+
+
+def policies_figure(paths: Mapping[str, Sequence[Path]]) -> Shown:
+    """Gold against KL along GRPO."""
+    series = {}
+    for reading, runs in paths.items():
+        kl = np.mean([path.kl for path in runs], axis=0)
+        gold = np.array([path.gold.mean(-1) for path in runs])
+        series[reading] = band(np.sqrt(np.maximum(kl, 0.0)), gold, centre="mean")
+    item = Panel("GRPO", "root of the KL to SFT (nats per answer)", "gold", series)
+    return show_panels(
+        [item],
+        "GRPO",
+        "Gold of held-out prompts against KL along GRPO on each reward, after flipped pairs.",
+        "curves of gold against KL for each reward",
+    )
+
+
+def numbers_of_run(found: Findings) -> dict[str, Any]:
+    """What summary.json keeps."""
+    return {
+        "numbers": {
+            f"{form}, {reading}": [
+                {name: np.asarray(x).tolist() for name, x in one._asdict().items()} for one in each
+            ]
+            for (form, reading), each in found.numbers.items()
+        },
+        "errors": {name: list(map(float, each)) for name, each in found.errors.items()},
+        "policies": {
+            reading: [{"kl": x.kl.tolist(), "gold": x.gold.mean(-1).tolist()} for x in runs]
+            for reading, runs in found.policies.items()
+        },
+        "users": list(found.users),
+        "seconds": {name: float(np.mean(each)) for name, each in found.seconds.items()},
+    }

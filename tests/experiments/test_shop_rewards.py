@@ -1,0 +1,292 @@
+"""Reward models on the shop: forms of the pairs, measures by hand, claims, the run at toy size."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiments.shop_rewards import (
+    claims,
+    config,
+    ensemble_claims,
+    findings,
+    measure,
+    policies,
+    users,
+    world,
+)
+from experiments.shop_rewards import run as rewards_run
+from experiments.shop_rewards.kinds import KINDS, curated
+from rlhf_jax.envs.shop.spurious import has_marker, without_marker
+from rlhf_jax.labs.size import Size
+from rlhf_jax.training import open_run
+
+TOY = replace(
+    config.quick(),
+    size=Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16),
+    from_scratch=True,
+    data=config.Data(prompts=64, pairs=16, heldout=64, pool_prompts=2, pool_answers=8, tie_gap=0.0),
+    training=config.Training(steps=2, batch_size=8),
+    kind=config.Kinds(members=2, verified=8),
+    users=config.Users(count=4, each=4, heldout=2, steps=2, batch_size=2),
+    policy=config.Policy(steps=1, prompts=2, samples=2, points=1, measured=4),
+)
+
+
+def pairs(count):
+    return [
+        {"prompt": f"p {i}", "chosen": "good .", "rejected": "bad .", "index": i}
+        for i in range(count)
+    ]
+
+
+# Forms
+
+
+def test_flipped_pairs_are_swapped_in_their_share_and_marked_as_wrong():
+    found = world.in_form(pairs(2000), "flipped", 0.25, 0)
+    wrong = np.array([row["wrong"] for row in found])
+    assert abs(wrong.mean() - 0.25) < 0.03  # three standard errors
+    for row in found:
+        assert row["chosen"] == ("bad ." if row["wrong"] else "good .")
+        assert {row["chosen"], row["rejected"]} == {"good .", "bad ."}
+    assert found == world.in_form(pairs(2000), "flipped", 0.25, 0)
+    assert found != world.in_form(pairs(2000), "flipped", 0.25, 1)
+
+
+@pytest.mark.parametrize("rho", [0.8, -0.8, 0.0])
+def test_marks_go_with_the_label_as_often_as_asked(rho):
+    """P(mark at the chosen) - P(mark at the other) = rho, in both features; texts are the same."""
+    found = world.in_form(pairs(2000), "spurious", rho, 0)
+    for i, feature in enumerate(world.FEATURES):
+        rows = found[i::2]
+        shares = [np.mean([has_marker(r[side], feature) for r in rows]) for side in world.SIDES]
+        assert abs(shares[0] - shares[1] - rho) < 0.1
+        assert without_marker(rows[0]["chosen"], feature) == "good ."
+    assert not any(row["wrong"] for row in found)
+
+
+def test_clean_pairs_are_what_they_were():
+    assert world.in_form(pairs(3), "clean", 0.8, 0) == [{**r, "wrong": False} for r in pairs(3)]
+
+
+def test_config_names_a_kind_that_does_not_exist():
+    with pytest.raises(ValueError, match=r"kinds must be of scalar, .*, got 'forest'"):
+        config.Config(kinds="scalar,forest")
+    assert config.Config(kinds="scalar,users").chosen() == ("scalar", "users")
+    assert {*config.KINDS} == {*KINDS, "users"}
+
+
+# Curation
+
+
+def test_the_judge_is_right_in_its_share_whatever_is_shown_first():
+    prompts, good, bad = [f"p {i}" for i in range(1000)], ["a"] * 1000, ["b"] * 1000
+    gold = {(p, a): x for p in prompts for a, x in (("a", 1.0), ("b", 0.0))}
+    first = np.array(curated.judged(0.9, gold, prompts, good, bad), float)
+    second = np.array(curated.judged(0.9, gold, prompts, bad, good), float)
+    assert abs(first.mean() - 0.9) < 0.03
+    assert (first == 1.0 - second).all()
+    assert curated.judged(1.0, gold, prompts[:2], bad[:2], good[:2]) == [0.0, 0.0]
+
+
+def test_gold_of_marked_and_flipped_answers_is_that_of_the_answers_they_were():
+    clean = [{**row, "gold_chosen": 0.9, "gold_rejected": 0.2} for row in pairs(40)]
+    for form, level in (("flipped", 0.5), ("spurious", 0.8)):
+        part = world.Part(form, 0, None, world.in_form(clean, form, level, 0), clean)
+        gold = curated.answers_gold(part)
+        for row in part.pairs:
+            expected = [0.2, 0.9] if row["wrong"] else [0.9, 0.2]
+            assert [gold[row["prompt"], row[side]] for side in world.SIDES] == expected
+
+
+# Measures
+
+
+def test_numbers_by_hand():
+    """Two of three margins are right, one is a tie; best of 2 of gold 0, 1 in the right order."""
+    gold = np.array([[0.0, 1.0], [1.0, 0.0]])
+    scores = {"heldout": np.array([2.0, 1.0, 0.0]), "pool": np.array([[1.0, 2.0], [2.0, 1.0]])}
+    found = measure.numbers_of(scores, gold)
+    assert found.accuracy == pytest.approx(2.5 / 3)
+    assert np.isnan(found.shifted)
+    # Confidences of the three: 0.881, 0.731 and 0.5, the last half right.
+    assert found.calibration == pytest.approx((0.119203 + 0.268941) / 3, abs=1e-4)
+    np.testing.assert_allclose(found.best_of, [0.5, 1.0])
+    assert found.mismatch == pytest.approx(0.0)
+    turned = measure.numbers_of({**scores, "pool": -scores["pool"]}, gold)
+    np.testing.assert_allclose(turned.best_of, [0.5, 0.0])
+
+
+def test_a_score_that_is_wrong_at_its_top_has_a_mismatch():
+    """In order but for the two highest: among the best of 16 that is most of the pairs."""
+    gold = np.arange(32.0)[None] / 32
+    score = np.arange(32.0)[None]
+    score[0, [30, 31]] = score[0, [31, 30]]
+    assert measure.mismatch(score, gold) > 0.1
+    assert measure.mismatch(np.arange(32.0)[None], gold) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_members_that_err_alike_share_their_errors():
+    draws = np.random.default_rng(0)
+    gold, both, own = (draws.normal(size=shape) for shape in ((4, 200), (4, 200), (2, 4, 200)))
+    assert measure.shared_errors(gold + both + 0.0 * own, gold) == pytest.approx(1.0, abs=1e-5)
+    assert measure.shared_errors(gold + own, gold) == pytest.approx(0.0, abs=0.1)
+    assert measure.shared_errors(gold + both + own, gold) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_peak_is_read_where_the_other_half_has_it():
+    """Halves peak at points 1 and 2: 0.5 - 0.3 of the second, 0.7 - 0.4 of the first."""
+    gold = np.array([[0.4, 0.4], [0.8, 0.5], [0.7, 0.9], [0.4, 0.3]])
+    assert policies.fall(gold) == pytest.approx(((0.7 - 0.4) + (0.5 - 0.3)) / 2)
+    assert policies.fall(np.array([[0.4, 0.4], [0.5, 0.6]])) == 0.0
+
+
+# Users
+
+
+def test_tastes_are_opposite_and_labels_noisy():
+    gaps = np.full(400, 0.2)
+    rows = pairs(400)
+    liked = [users.judged(rows, gaps, who, "u", 8.0) for who in (True, False)]
+    shares = [np.mean([row["chosen"] == "good ." for row in each]) for each in liked]
+    expected = 1 / (1 + np.exp(-8.0 * 0.2))
+    assert abs(shares[0] - expected) < 0.06
+    assert abs(shares[1] - (1 - expected)) < 0.06
+    for who, each in zip((True, False), liked, strict=True):
+        assert all(row["right"] == ((row["chosen"] == "good .") == who) for row in each)
+
+
+def test_every_fourth_user_is_of_the_minority_and_gaps_of_zero_are_left_out():
+    sizes = config.Users(count=8, each=3, heldout=2, minority=0.25)
+    gaps = np.where(np.arange(40) % 2, 0.3, 0.0)
+    found = users.make_users(sizes, pairs(40), gaps, both=False, most=8, name="t/0")
+    names = list(dict.fromkeys(row["user"] for row in found))
+    assert len(names) == 6
+    assert sum("minority" in name for name in names) == 1
+    assert len(found) == 18
+    both = users.make_users(sizes, pairs(40), gaps, both=True, most=2, name="t/0")
+    assert [row["user"].split("/")[2] for row in both[::3]] == ["majority", "minority"] * 2
+
+
+# Claims on invented data
+
+
+def numbers(accuracy=0.7, shifted=np.nan, gold=0.8):
+    return measure.Numbers(accuracy, shifted, 0.1, np.array([0.7, gold]), 0.0)
+
+
+def three_seeds(**changes):
+    """Three seeds in which everything holds."""
+    small = np.array([-0.001, 0.0, 0.001])
+    found = findings.Findings(
+        {
+            ("flipped", "scalar"): [numbers(gold=0.80 + x) for x in small],
+            ("flipped", "another scalar"): [numbers(gold=0.79 + x) for x in small],
+            ("flipped", "WCO"): [numbers(gold=0.85 - x) for x in small],
+            ("flipped", "UWO"): [numbers(gold=0.86 - x) for x in small],
+            ("spurious", "scalar"): [numbers(shifted=0.5 + x) for x in small],
+            ("spurious", "curated"): [numbers(shifted=0.6 - x) for x in small],
+        },
+        {
+            "separate": [0.4, 0.41, 0.39],
+            "shared": [0.9, 0.92, 0.91],
+            "halves": [0.01, -0.03, 0.0],
+        },
+        {},
+        [{"users": {"minority": 0.8 + x}, "Bradley-Terry": {"minority": 0.4}} for x in small],
+        {},
+    )
+    return found._replace(**changes)
+
+
+def test_claims_hold_where_they_should_and_name_their_size():
+    found = claims.all_claims(three_seeds(), 2048)
+    assert {claim.verdict for claim in found} == {"holds"}
+    assert len(found) == 6 - 1 + 2 + 1 + 1 + 1  # five readings pass the gate
+    assert all("2048 pairs" in claim.statement for claim in found[:-1])
+
+
+def test_claims_fail_and_stay_undecided():
+    worse = three_seeds()
+    worse.numbers["flipped", "WCO"] = [numbers(gold=0.7 + x) for x in (0.0, 0.001, 0.002)]
+    worse.numbers["flipped", "UWO"] = [numbers(gold=0.8 + x) for x in (-0.05, 0.0, 0.05)]
+    found = [claim.verdict for claim in ensemble_claims.best_of_claims(worse, "")]
+    assert found == ["fails", "undecided"]
+    # Another single model that is as far ahead: the measurement tells nothing.
+    worse.numbers["flipped", "another scalar"] = [numbers(gold=0.95)] * 3
+    worse.numbers["flipped", "UWO"] = [numbers(gold=0.9)] * 3
+    assert ensemble_claims.best_of_claims(worse, "")[1].verdict == "undecided"
+
+
+def test_a_reading_below_the_gate_is_not_compared():
+    found = three_seeds()
+    found.numbers["flipped", "WCO"] = [numbers(accuracy=0.55, gold=0.99)] * 3
+    assert len(ensemble_claims.best_of_claims(found, "")) == 1
+    gates = {
+        claim.statement.split(",")[0]: claim.verdict for claim in claims.gate_claims(found, "")
+    }
+    assert gates["WCO"] == "fails"
+    assert gates["UWO"] == "holds"
+
+
+def test_a_policy_on_a_worse_reward_falls_further():
+    def path(end):
+        gold = np.array([[0.7, 0.7], [0.8, 0.8], [end, end]])
+        return policies.Path(np.arange(3.0), gold)
+
+    runs = {
+        "scalar": [path(0.60), path(0.61), path(0.62)],
+        "another scalar": [path(0.59), path(0.61), path(0.61)],
+        "WCO": [path(0.75), path(0.77), path(0.76)],
+        "UWO": [path(0.60), path(0.61), path(0.62)],
+    }
+    found = three_seeds(policies=runs)
+    verdicts = [claim.verdict for claim in ensemble_claims.fall_claims(found, "")]
+    assert verdicts == ["holds", "fails"]
+    runs["another scalar"] = [path(0.79)] * 3  # falls as little: the measurement tells nothing
+    assert ensemble_claims.fall_claims(found, "")[0].verdict == "undecided"
+
+
+# The whole run
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    with open_run(out, slug="shop_rewards", config=TOY, progress=False) as job:
+        outcome = rewards_run.run(TOY, job)
+    return out, outcome
+
+
+def test_every_kind_is_measured(whole):
+    out, outcome = whole
+    found = outcome.numbers["numbers"]
+    readings = {name.split(", ", 1)[1] for name in found}
+    assert {"scalar", "mean", "WCO", "UWO", "mean, shared trunk", "implicit"} <= readings
+    assert {"repaired labels", "curated", "another scalar"} <= readings
+    assert {name.split(", ")[0] for name in found} == set(world.FORMS)
+    assert {*outcome.numbers["policies"]} == {*policies.POLICIES}
+    assert {*outcome.numbers["errors"]} == {"separate", "shared", "halves"}
+    assert [*outcome.numbers["users"][0]] == list(users.MODELS)
+    assert len(outcome.table.rows) == len(readings)
+    for name in ("report.html", "plots/best_of_n.png", "plots/policies.png", "data/best_of.npz"):
+        assert (out / name).stat().st_size > 0
+
+
+def test_the_pool_of_one_answer_is_the_same_for_all_readings(whole):
+    _, outcome = whole
+    found = outcome.numbers["numbers"]
+    firsts = {each[0]["best_of"][0] for name, each in found.items() if name.startswith("flipped")}
+    assert np.ptp(list(firsts)) < 1e-6
+
+
+def test_a_finished_run_is_read_again_and_trains_nothing(whole):
+    out, outcome = whole
+    with open_run(out, slug="shop_rewards", config=TOY, progress=False, resume=True) as job:
+        again = rewards_run.run(TOY, job)
+    for before, after in zip(
+        outcome.numbers["numbers"].values(), again.numbers["numbers"].values(), strict=True
+    ):
+        for name, value in before[0].items():
+            np.testing.assert_array_equal(value, after[0][name])
