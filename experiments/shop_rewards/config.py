@@ -25,7 +25,7 @@ class Data:
     tie_gap: float = 0.1
     flipped: float = 0.25
     rho: float = 0.8
-    pool_prompts: int = 32
+    pool_prompts: int = 24
     pool_answers: int = 256
 
     def __post_init__(self):
@@ -103,13 +103,13 @@ class Policy:
     points: of a run at which gold and KL are measured, on `measured` held-out prompts.
     """
 
-    steps: int = 30
+    steps: int = 20
     prompts: int = 16
     samples: int = 4
     beta: float = 0.0
     learning_rate: float = 0.0005
-    points: int = 5
-    measured: int = 192
+    points: int = 4
+    measured: int = 160
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "steps", "prompts", "points")
@@ -156,9 +156,9 @@ def quick() -> Config:
     """Every stage with one seed, in less than three minutes: a check that all of it works."""
     return Config(
         seeds=1,
-        data=Data(prompts=256, pairs=80, heldout=96, pool_prompts=4, pool_answers=16),
+        data=Data(prompts=256, pairs=80, heldout=96, pool_prompts=8, pool_answers=16),
         training=Training(steps=6, batch_size=16),
         kind=Kinds(members=2, verified=32),
-        users=Users(count=12, each=4, heldout=4, steps=20, batch_size=6),
-        policy=Policy(steps=2, prompts=4, samples=2, points=1, measured=16),
+        users=Users(count=12, each=4, heldout=4, steps=20, batch_size=8),
+        policy=Policy(steps=2, prompts=8, samples=2, points=1, measured=16),
     )

@@ -10,7 +10,7 @@ from experiments.shop_rewards.kinds.scoring import Fitted, answers_of, margins
 from experiments.shop_rewards.sets import Sets
 from experiments.shop_rewards.world import Part
 from rlhf_jax.ops.ensembles import error_correlation, mean_off_diagonal
-from rlhf_jax.ops.mismatch import order_accuracy
+from rlhf_jax.ops.mismatch import order_accuracy, rank_correlation
 from rlhf_jax.ops.statistics import best_of_n_curve, calibration_error, wins
 from rlhf_jax.training import Stage
 
@@ -23,7 +23,8 @@ class Numbers(NamedTuple):
     accuracy: on held-out pairs with clean labels. shifted: where marks point the wrong way, NaN but
     for the form "spurious". calibration: expected calibration error. best_of: [M] gold of the best
     of n answers, for n of `sizes`; NaN where the pool was not scored. mismatch: order accuracy on
-    the pool minus that among answers of best-of-16.
+    the pool minus that among answers of best-of-16. length: rank correlation with the length of an
+    answer within prompts of the pool, less that of gold.
     """
 
     accuracy: float
@@ -31,6 +32,7 @@ class Numbers(NamedTuple):
     calibration: float
     best_of: np.ndarray
     mismatch: float
+    length: float
 
 
 def sizes(gold: np.ndarray) -> np.ndarray:
@@ -60,7 +62,7 @@ def score_sets(stage: Stage, fitted: Fitted, part: Part, sets: Sets) -> tuple[An
     return {"readings": found, **members}, dict(fitted.info)
 
 
-def numbers_of(scores: Mapping[str, np.ndarray], gold: np.ndarray) -> Numbers:
+def numbers_of(scores: Mapping[str, np.ndarray], gold: np.ndarray, lengths: np.ndarray) -> Numbers:
     """From what `score_sets` keeps of a reading."""
     heldout = np.asarray(scores["heldout"])
     probs = jnp.asarray(1.0 / (1.0 + np.exp(-heldout)), jnp.float32)
@@ -68,10 +70,13 @@ def numbers_of(scores: Mapping[str, np.ndarray], gold: np.ndarray) -> Numbers:
     shifted = accuracy(scores["shifted"]) if "shifted" in scores else np.nan
     ns = sizes(gold)
     if "pool" not in scores:
-        return Numbers(accuracy(heldout), shifted, calibration, np.full(len(ns), np.nan), np.nan)
-    pool, truth = (jnp.asarray(x, jnp.float32) for x in (scores["pool"], gold))
+        lost = np.full(len(ns), np.nan)
+        return Numbers(accuracy(heldout), shifted, calibration, lost, np.nan, np.nan)
+    pool, truth, words = (jnp.asarray(x, jnp.float32) for x in (scores["pool"], gold, lengths))
     curve = np.asarray(best_of_n_curve(pool, truth, jnp.asarray(ns))).mean(0)
-    return Numbers(accuracy(heldout), shifted, calibration, curve, mismatch(pool, truth))
+    paid = jnp.nanmean(rank_correlation(pool, words) - rank_correlation(truth, words))
+    found = (accuracy(heldout), shifted, calibration, curve, mismatch(pool, truth))
+    return Numbers(*found, float(paid))
 
 
 def accuracy(found: np.ndarray) -> float:

@@ -77,8 +77,12 @@ def heldout_numbers(tools: Tools, lab: LanguageLab, params: Params) -> dict[str,
 def start_numbers(job: Run, tools: Tools) -> dict[str, Any]:
     """Those of SFT."""
     short = tools.lab._replace(answer_length=tools.lab.answer_length - ROOM)
-    work = lambda _: ({}, heldout_numbers(tools, short, tools.sft))  # noqa: E731
-    return run_stage(job, "policy_start", work).info
+    name = "policy_start"
+    if name not in tools.kept:
+        tools.kept[name] = run_stage(
+            job, name, lambda _: ({}, heldout_numbers(tools, short, tools.sft))
+        )
+    return tools.kept[name].info
 
 
 def path_of(job: Run, stage: str, start: dict[str, Any]) -> Path:

@@ -1,12 +1,12 @@
 """Kinds of reward model on the same pairs of the shop, in three forms, with several seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from experiments.shop_rewards.config import Config
 from experiments.shop_rewards.findings import Findings
-from experiments.shop_rewards.kinds import KINDS
+from experiments.shop_rewards.kinds import KINDS, Kind
 from experiments.shop_rewards.kinds.scoring import Fitted
 from experiments.shop_rewards.measure import Numbers, numbers_of, score_sets, shared_errors
 from experiments.shop_rewards.policies import (
@@ -20,7 +20,8 @@ from experiments.shop_rewards.policies import (
 from experiments.shop_rewards.report import write_report
 from experiments.shop_rewards.sets import Sets, make_sets
 from experiments.shop_rewards.users import fit_users
-from experiments.shop_rewards.world import FORMS, Part, Tools, make_parts, make_tools
+from experiments.shop_rewards.world import Part, Tools, make_parts, make_tools
+from rlhf_jax.recipes import Reward
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.training import Run, run_stage
 
@@ -30,19 +31,28 @@ def run(config: Config, job: Run) -> Outcome:
     tools = make_tools(config, job)
     parts, sets = make_parts(job, tools), make_sets(job, tools)
     found = Findings({}, {}, {}, [], {})
-    for seed in range(config.seeds):
-        for form in FORMS:
-            part = parts[form, seed]
-            fitted = {
-                name: measured(job, tools, sets, part, name, found)
-                for name, kind in KINDS.items()
-                if name in config.chosen() and form in kind.forms
-            }
-            if config.policies and form == "flipped":
-                train_policies(job, tools, part, fitted, found)
-        if "users" in config.chosen():
+    rewards: dict[int, dict[str, Callable[[], Reward]]] = {}
+    chosen = [name for name in config.chosen() if name in KINDS]
+    for name, part in trainings(KINDS, chosen, parts):
+        fitted = measured(job, tools, sets, part, name, found)
+        if part.form == "flipped":
+            rewards.setdefault(part.seed, {}).update(fitted.rewards)
+    if config.policies:
+        for seed, named in rewards.items():
+            train_policies(job, tools, parts["flipped", seed], named, found)
+    if "users" in config.chosen():
+        for seed in range(config.seeds):
             found.users.append(fit_users(job, tools, parts["clean", seed], sets))
     return write_report(job, found, sets, config.data.pairs)
+
+
+def trainings(
+    kinds: Mapping[str, Kind], chosen: Sequence[str], parts: Mapping[tuple[str, int], Part]
+) -> Iterator[tuple[str, Part]]:
+    """Each chosen kind with each part of its forms."""
+    for name in chosen:
+        for form in kinds[name].forms:
+            yield from ((name, part) for (of, _), part in parts.items() if of == form)
 
 
 def measured(
@@ -58,7 +68,7 @@ def measured(
     work = partial(score_sets, fitted=fitted, part=part, sets=sets)
     arrays = run_stage(job, f"{part.name}_{name}_scores", work).arrays
     for reading, scores in arrays["readings"].items():
-        add(found.numbers, (part.form, reading), numbers_of(scores, sets.gold))
+        add(found.numbers, (part.form, reading), numbers_of(scores, sets.gold, sets.lengths))
         add(found.seconds, reading, fitted.seconds)
     if "members" in arrays:
         members, half = arrays["members"], len(arrays["members"]) // 2
@@ -70,14 +80,15 @@ def measured(
 
 
 def train_policies(
-    job: Run, tools: Tools, part: Part, fitted: Mapping[str, Fitted], found: Findings
+    job: Run,
+    tools: Tools,
+    part: Part,
+    rewards: Mapping[str, Callable[[], Reward]],
+    found: Findings,
 ) -> None:
     """GRPO on the rewards of this part that are compared."""
-    rewards = {name: make for kind in fitted.values() for name, make in kind.rewards.items()}
     chosen = [name for name in POLICIES if name in rewards]
-    if not chosen:
-        return
-    start = start_numbers(job, tools)
+    start = start_numbers(job, tools) if chosen else {}
     for name in chosen:
         train_policy(job, tools, part, name, rewards[name]())
         add(found.policies, name, path_of(job, stage_name(part, name), start))

@@ -9,17 +9,19 @@ from rlhf_jax.recipes import stage_key
 from rlhf_jax.recipes.evaluation import measure
 from rlhf_jax.training import Run, run_stage
 
-CHUNK = 2  # prompts of the pool at a time
+CHUNK = 8  # prompts of the pool at a time
 
 
 class Sets(NamedTuple):
     """What is measured. heldout, shifted: pairs with the teacher's labels, the latter with marks
-    that point the wrong way. pool: P x K answers as records; gold: [P, K] their scores."""
+    that point the wrong way. pool: P x K answers as records; gold, lengths: [P, K] their scores
+    and words."""
 
     heldout: list[dict[str, Any]]
     shifted: list[dict[str, Any]]
     pool: list[dict[str, Any]]
     gold: np.ndarray
+    lengths: np.ndarray
 
 
 def make_sets(job: Run, tools: Tools) -> Sets:
@@ -29,7 +31,9 @@ def make_sets(job: Run, tools: Tools) -> Sets:
     heldout = labelled(job, tools, indices, "heldout")
     shifted = in_form(heldout, "spurious", -config.data.rho, -1)
     pool = run_stage(job, "pool", lambda stage: draw_pool(tools)).info
-    return Sets(heldout, shifted, pool["records"], np.array(pool["gold"]))
+    gold = np.array(pool["gold"])
+    lengths = np.array([len(row["answer"].split()) for row in pool["records"]])
+    return Sets(heldout, shifted, pool["records"], gold, lengths.reshape(gold.shape))
 
 
 def draw_pool(tools: Tools) -> tuple[Any, dict]:

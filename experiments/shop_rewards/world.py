@@ -22,6 +22,7 @@ from rlhf_jax.recipes import (
     sample_pairs,
     stage_key,
 )
+from rlhf_jax.recipes.buckets import Bucket, length_buckets
 from rlhf_jax.recipes.lab import check_batches
 from rlhf_jax.recipes.pairs import open_pairs
 from rlhf_jax.recipes.task import Labels, Teacher
@@ -32,6 +33,7 @@ FORMS = ("clean", "flipped", "spurious")
 FEATURES = ("length", "greeting")
 SIDES = ("chosen", "rejected")
 ROOM = max(len(line.split()) for feature in FEATURES for line in MARKERS[feature])
+BUCKETS = 2  # and one for what is longer
 READ = 1 << 16  # answers whose scores are remembered
 
 
@@ -57,6 +59,7 @@ class Part(NamedTuple):
     """What a kind is trained on. lab: of this seed, so that heads and orders are its own.
 
     pairs: in this form; "index" is the number of the prompt. clean: the same as they were.
+    buckets: columns of a batch, the same for all seeds, so that a step compiles once for each.
     """
 
     form: str
@@ -64,6 +67,7 @@ class Part(NamedTuple):
     lab: LanguageLab
     pairs: list[dict[str, Any]]
     clean: list[dict[str, Any]]
+    buckets: list[Bucket]
 
     @property
     def name(self) -> str:
@@ -103,7 +107,7 @@ def make_parts(job: Run, tools: Tools) -> dict[tuple[str, int], Part]:
     data, splits = config.data, tools.task.splits
     indices = np.array(splits["pairs"][: data.prompts * config.seeds])
     rows = labelled(job, tools, indices, "train")
-    parts = {}
+    parts, buckets = {}, {}
     for seed in range(config.seeds):
         low, high = (splits["pairs"].start + data.prompts * (seed + i) for i in (0, 1))
         clean = [row for row in rows if low <= row["index"] < high][: data.pairs]
@@ -115,7 +119,9 @@ def make_parts(job: Run, tools: Tools) -> dict[tuple[str, int], Part]:
         lab = tools.lab._replace(seed=1000 * (1 + seed) + config.seed)
         for form in FORMS:
             pairs = in_form(clean, form, data.flipped if form == "flipped" else data.rho, seed)
-            parts[form, seed] = Part(form, seed, lab, pairs, clean)
+            if form not in buckets:
+                buckets[form] = length_buckets(lab, pairs, count=BUCKETS)
+            parts[form, seed] = Part(form, seed, lab, pairs, clean, buckets[form])
     return parts
 
 

@@ -25,11 +25,11 @@ TOY = replace(
     config.quick(),
     size=Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16),
     from_scratch=True,
-    data=config.Data(prompts=64, pairs=16, heldout=64, pool_prompts=2, pool_answers=8, tie_gap=0.0),
+    data=config.Data(prompts=64, pairs=16, heldout=64, pool_prompts=8, pool_answers=8, tie_gap=0.0),
     training=config.Training(steps=2, batch_size=8),
     kind=config.Kinds(members=2, verified=8),
-    users=config.Users(count=4, each=4, heldout=2, steps=2, batch_size=2),
-    policy=config.Policy(steps=1, prompts=2, samples=2, points=1, measured=4),
+    users=config.Users(count=4, each=4, heldout=2, steps=2, batch_size=8),
+    policy=config.Policy(steps=1, prompts=8, samples=2, points=1, measured=8),
 )
 
 
@@ -93,7 +93,7 @@ def test_the_judge_is_right_in_its_share_whatever_is_shown_first():
 def test_gold_of_marked_and_flipped_answers_is_that_of_the_answers_they_were():
     clean = [{**row, "gold_chosen": 0.9, "gold_rejected": 0.2} for row in pairs(40)]
     for form, level in (("flipped", 0.5), ("spurious", 0.8)):
-        part = world.Part(form, 0, None, world.in_form(clean, form, level, 0), clean)
+        part = world.Part(form, 0, None, world.in_form(clean, form, level, 0), clean, [])
         gold = curated.answers_gold(part)
         for row in part.pairs:
             expected = [0.2, 0.9] if row["wrong"] else [0.9, 0.2]
@@ -106,15 +106,19 @@ def test_gold_of_marked_and_flipped_answers_is_that_of_the_answers_they_were():
 def test_numbers_by_hand():
     """Two of three margins are right, one is a tie; best of 2 of gold 0, 1 in the right order."""
     gold = np.array([[0.0, 1.0], [1.0, 0.0]])
+    words = np.array(
+        [[3, 5], [3, 5]]
+    )  # long answers score higher in one prompt, lower in the other
     scores = {"heldout": np.array([2.0, 1.0, 0.0]), "pool": np.array([[1.0, 2.0], [2.0, 1.0]])}
-    found = measure.numbers_of(scores, gold)
+    found = measure.numbers_of(scores, gold, words)
     assert found.accuracy == pytest.approx(2.5 / 3)
     assert np.isnan(found.shifted)
     # Confidences of the three: 0.881, 0.731 and 0.5, the last half right.
     assert found.calibration == pytest.approx((0.119203 + 0.268941) / 3, abs=1e-4)
     np.testing.assert_allclose(found.best_of, [0.5, 1.0])
     assert found.mismatch == pytest.approx(0.0)
-    turned = measure.numbers_of({**scores, "pool": -scores["pool"]}, gold)
+    assert found.length == pytest.approx(0.0)  # as gold does
+    turned = measure.numbers_of({**scores, "pool": -scores["pool"]}, gold, words)
     np.testing.assert_allclose(turned.best_of, [0.5, 0.0])
 
 
@@ -173,7 +177,7 @@ def test_every_fourth_user_is_of_the_minority_and_gaps_of_zero_are_left_out():
 
 
 def numbers(accuracy=0.7, shifted=np.nan, gold=0.8):
-    return measure.Numbers(accuracy, shifted, 0.1, np.array([0.7, gold]), 0.0)
+    return measure.Numbers(accuracy, shifted, 0.1, np.array([0.7, gold]), 0.0, 0.0)
 
 
 def three_seeds(**changes):

@@ -25,7 +25,7 @@ def fit_curated(job: Run, tools: Tools, part: Part) -> Fitted:
     raw = head(job, tools, part)
     gold = trained(
         *(job, tools, f"{part.name}_gold_set"),
-        lambda stage: (fit_head(stage, tools, part.lab, verified), {}),
+        lambda stage: (fit_head(stage, tools, part, verified), {}),
         tools.lab.reward.init,
     )
 
@@ -34,7 +34,7 @@ def fit_curated(job: Run, tools: Tools, part: Part) -> Fitted:
         models = (partial(confidences, tools, one.arrays) for one in (gold, raw))
         found = curate(pool, *models, [partial(judged, config.judge, answers_gold(part))])
         kept = [pair._asdict() for pair in curated_pairs(pool, found)]
-        return fit_head(stage, tools, part.lab, [*verified, *kept]), found.counts
+        return fit_head(stage, tools, part, [*verified, *kept]), found.counts
 
     found = trained(job, tools, f"{part.name}_curated", work, tools.lab.reward.init)
     seconds = found.seconds + raw.seconds + gold.seconds

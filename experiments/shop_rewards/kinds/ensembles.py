@@ -75,7 +75,7 @@ def fit_shared(job: Run, tools: Tools, part: Part) -> Fitted:
     ensemble = ensemble_of(tools.lab, first, shared=True)
 
     def work(stage: Stage) -> tuple[Params, dict]:
-        rows = rows_of(tools, part.lab, part.pairs)
+        rows = rows_of(tools, part, part.pairs)
         return shared_reward_model(stage, part.lab, rows, first, tools.heads), {}
 
     found = trained(job, tools, f"{part.name}_shared", work, ensemble.init)

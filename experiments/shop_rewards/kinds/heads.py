@@ -16,7 +16,6 @@ from rlhf_jax.recipes import (
     reward_model,
     stage_key,
 )
-from rlhf_jax.recipes.buckets import training_buckets
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.training import Run, Stage, StageResult
@@ -26,27 +25,39 @@ PLAIN = ScoreScale(0.0, 1.0)  # GRPO divides by the deviation within a group any
 
 
 def rows_of(
-    tools: Tools, lab: LanguageLab, pairs: list[dict], **given: dict[str, np.ndarray] | None
+    tools: Tools,
+    part: Part,
+    pairs: list[dict],
+    *,
+    seed: int = 0,
+    **given: dict[str, np.ndarray] | None,
 ) -> Rows:
-    """Batches of pairs of similar length, in the order of the lab's seed.
+    """Batches of pairs of similar length.
 
     Args:
+      pairs: those of the part, or what was made of them. seed: of the order, beside the part's.
       given: reference or columns, as in `pair_rows`.
     """
-    size = tools.config.training.batch_size
-    buckets = training_buckets(lab, pairs, batch_size=size)
-    return pair_rows(lab, pairs, batch_size=size, buckets=buckets, **given)
+    size, lab = tools.config.training.batch_size, seeded(part, seed)
+    return pair_rows(lab, pairs, batch_size=size, buckets=part.buckets, **given)
+
+
+def seeded(part: Part, seed: int) -> LanguageLab:
+    """The part's lab with another head and order for each seed."""
+    return part.lab._replace(seed=part.lab.seed + seed)
 
 
 def fit_head(
     stage: Stage,
     tools: Tools,
-    lab: LanguageLab,
+    part: Part,
     pairs: list[dict],
+    *,
+    seed: int = 0,
     columns: dict[str, np.ndarray] | None = None,
 ) -> Params:
     """A new head on the SFT trunk, by Bradley-Terry, or on the repaired labels in columns."""
-    rows = rows_of(tools, lab, pairs, columns=columns)
+    rows, lab = rows_of(tools, part, pairs, seed=seed, columns=columns), seeded(part, seed)
     first = on_trunk(lab, tools.sft, stage_key(lab, "reward"))
     options = {} if columns is None else {"loss": soft_margin_bradley_terry_loss}
     return reward_model(stage, lab, rows, first, tools.heads, **options)
@@ -54,10 +65,9 @@ def fit_head(
 
 def head(job: Run, tools: Tools, part: Part, number: int = 0) -> StageResult:
     """A reward model with a head and an order of its own; number 0 is the single one."""
-    lab = part.lab._replace(seed=part.lab.seed + number)
     return trained(
         *(job, tools, f"{part.name}_head_{number}"),
-        lambda stage: (fit_head(stage, tools, lab, part.pairs), {}),
+        lambda stage: (fit_head(stage, tools, part, part.pairs, seed=number), {}),
         tools.lab.reward.init,
     )
 

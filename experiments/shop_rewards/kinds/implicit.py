@@ -24,7 +24,7 @@ def fit_implicit(job: Run, tools: Tools, part: Part) -> Fitted:
     def work(stage: Stage) -> tuple[Params, dict]:
         size = training.batch_size
         reference = reference_logps(part.lab, tools.sft, part.pairs, batch_size=size)
-        rows = rows_of(tools, part.lab, part.pairs, reference=reference)
+        rows = rows_of(tools, part, part.pairs, reference=reference)
         loss = loss_of(training.beta)
         return preference(stage, part.lab, rows, tools.sft, tools.direct, loss=loss), {}
 

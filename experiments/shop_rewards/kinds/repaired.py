@@ -29,7 +29,7 @@ def fit_repaired(job: Run, tools: Tools, part: Part) -> Fitted:
             "turned": int(turned.sum()),
             "rightly turned": int(wrong[turned].sum()),
         }
-        return fit_head(stage, tools, part.lab, part.pairs, columns), info
+        return fit_head(stage, tools, part, part.pairs, columns=columns), info
 
     found = trained(job, tools, f"{part.name}_repaired", work, tools.lab.reward.init)
     seconds = found.seconds + sum(one.seconds for one in voters)

@@ -11,9 +11,10 @@ from rlhf_jax.recipes import LanguageLab, Reward
 from rlhf_jax.recipes.buckets import by_length
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
 from rlhf_jax.training import Run, Stage, StageResult, run_stage
-from rlhf_jax.types import Params, Trajectory
+from rlhf_jax.types import Params, PyTree
 
 BATCH = 128  # answers scored at a time
+COLUMNS = 16
 
 
 class Scored(NamedTuple):
@@ -48,9 +49,16 @@ class FitKind(Protocol):
 
 @runtime_checkable
 class ScoreBatch(Protocol):
-    """Scores of answers, [B] or [B, N]."""
+    """Scores [B] or [B, N] of a batch that `MakeBatch` made."""
 
-    def __call__(self, lab: LanguageLab, answers: Trajectory, /) -> jax.Array: ...
+    def __call__(self, lab: LanguageLab, batch: Any, /) -> jax.Array: ...
+
+
+@runtime_checkable
+class MakeBatch(Protocol):
+    """What is scored of B records."""
+
+    def __call__(self, lab: LanguageLab, rows: list[dict], /) -> PyTree: ...
 
 
 def trained(
@@ -67,16 +75,30 @@ def trained(
     return tools.kept[name]
 
 
-def scored(score: ScoreBatch, lab: LanguageLab, records: Sequence[dict]) -> np.ndarray:
+def scored(
+    score: ScoreBatch,
+    lab: LanguageLab,
+    records: Sequence[dict],
+    *,
+    batch: MakeBatch = answer_batch,
+) -> np.ndarray:
     """[R] or [R, N]; an answer that comes again is scored once, a short one in few columns."""
     numbers: dict[tuple[str, str], int] = {}
     places = [numbers.setdefault((row["prompt"], row["answer"]), len(numbers)) for row in records]
-    unique = [{"prompt": prompt, "answer": answer} for prompt, answer in numbers]
+    first = dict(zip(reversed(places), reversed(records), strict=True))
+    unique = [first[number] for number in range(len(first))]
 
     def work(narrow: LanguageLab, part: Sequence[dict]) -> np.ndarray:
-        return in_chunks(lambda rows: score(narrow, answer_batch(narrow, rows)), part, size=BATCH)
+        own = rounded(narrow)
+        return in_chunks(lambda rows: score(own, batch(own, rows)), part, size=BATCH)
 
     return by_length(work, lab, unique, batch_size=BATCH)[np.array(places)]
+
+
+def rounded(lab: LanguageLab) -> LanguageLab:
+    """The lab with columns in multiples of COLUMNS: few shapes, and so few programs."""
+    prompt, answer = (-(-x // COLUMNS) * COLUMNS for x in (lab.prompt_length, lab.answer_length))
+    return lab._replace(prompt_length=prompt, answer_length=answer)
 
 
 def answers_of(pairs: Sequence[dict]) -> list[dict]:
