@@ -128,6 +128,7 @@ def best_of_figure(found: Findings, ns: np.ndarray) -> Shown:
         "Best of n",
         "Gold of the best of n samples of SFT by each reward, after flipped pairs.",
         "curves of gold against n for each reward",
+        share_y=True,
     )
 
 
