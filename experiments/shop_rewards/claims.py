@@ -5,8 +5,8 @@ its claims are left out, and its gate claim fails.
 """
 
 from experiments.shop_rewards.ensemble_claims import best_of_claims, error_claims, fall_claims
-from experiments.shop_rewards.findings import GATE, Findings, gate_form
-from experiments.shop_rewards.kind_claims import curation_claims, user_claims
+from experiments.shop_rewards.findings import CONTROLS, GATE, Findings, gate_form
+from experiments.shop_rewards.kind_claims import curation_claims, feature_claims, user_claims
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
@@ -25,12 +25,13 @@ def all_claims(found: Findings, pairs: int) -> list[Claim]:
         *error_claims(found, size),
         *curation_claims(found, size),
         *user_claims(found),
+        *feature_claims(found, size),
     ]
 
 
 def gate_claims(found: Findings, size: str) -> list[Claim]:
     """Each reading is right on enough held-out pairs."""
-    readings = dict.fromkeys(reading for _, reading in found.numbers)
+    readings = dict.fromkeys(name for _, name in found.numbers if name not in CONTROLS)
     return [
         mean_claim(
             f"{reading}, {size}, {form}: accuracy on held-out pairs with clean labels",

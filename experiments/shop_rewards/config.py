@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from rlhf_jax.checks import check_fields
 from rlhf_jax.labs.size import Size
 
-KINDS = ("scalar", "separate", "repaired", "shared", "implicit", "curated", "users")
+KINDS = ("scalar", "separate", "repaired", "shared", "implicit", "curated", "users", "features")
 
 
 @dataclass(frozen=True, kw_only=True)

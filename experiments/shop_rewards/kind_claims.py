@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from experiments.shop_rewards.findings import SHARED, SINGLE, Findings, competent
+from experiments.shop_rewards.findings import SHARED, SINGLE, WRONG, Findings, competent
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
 SERVED = 0.6
+FEATURES_TENTH = "features, a tenth of the pairs"
 
 
 def curation_claims(found: Findings, size: str) -> list[Claim]:
@@ -48,5 +49,26 @@ def user_claims(found: Findings) -> list[Claim]:
             kind="ours",
             source="the gate, asked of the minority; one reward for all can serve one taste only",
             baseline=("Bradley-Terry", float(other.mean())),
+        )
+    ]
+
+
+def feature_claims(found: Findings, size: str) -> list[Claim]:
+    """A tenth of the pairs is enough for a few named features."""
+    if not competent(found, "clean", FEATURES_TENTH, SINGLE):
+        return []
+    raw, mine, wrong = (
+        found.each("clean", name, "accuracy") for name in (SINGLE, FEATURES_TENTH, WRONG)
+    )
+    return [
+        mean_claim(
+            f"named features from a tenth of {size}, clean: held-out accuracy less that of a "
+            "scalar head on all",
+            mine - raw,
+            ">=",
+            0.0,
+            kind="paper",
+            source="Nath et al. 2024: named features need a fraction of the comparisons",
+            baseline=("features that say nothing, all pairs", float((wrong - raw).mean())),
         )
     ]

@@ -23,7 +23,8 @@ LEAD = (
     "in as many steps: as they were labelled, with wrong labels among them, and with marks that go "
     "with the label and mean nothing. A gold scorer that none of them sees is the judge."
 )
-ENSEMBLES = ("mean", "WCO", "UWO", "shared trunk")
+ENSEMBLES = ("mean", "WCO", "UWO")
+HEADS = ("scalar", "another scalar", "repaired labels")
 
 
 def write_report(job: Run, found: Findings, sets: Sets, pairs: int) -> Outcome:
@@ -112,12 +113,14 @@ def text_of(found: Findings) -> str:
 
 def best_of_figure(found: Findings, ns: np.ndarray) -> Shown:
     """Gold against n, single models and ensembles."""
-    titles: dict[str, dict[str, Series]] = {"one model": {}, "ensembles": {}}
+    titles: dict[str, dict[str, Series]] = {"scalar heads": {}, "ensembles": {}, "others": {}}
     for form, reading in found.numbers:
         if form == "flipped":
-            several = reading.split(",")[0] in ENSEMBLES
+            first = reading.split(",")[0]
+            title = "ensembles" if first in ENSEMBLES else "scalar heads"
+            title = title if first in (*ENSEMBLES, *HEADS) else "others"
             curve = band(ns, found.each(form, reading, "best_of"), centre="mean")
-            titles["ensembles" if several else "one model"][reading] = curve
+            titles[title][reading] = curve
     items = [
         Panel(title, "n", "gold of the best of n", series, log_x=True)
         for title, series in titles.items()
@@ -128,6 +131,7 @@ def best_of_figure(found: Findings, ns: np.ndarray) -> Shown:
         "Best of n",
         "Gold of the best of n samples of SFT by each reward, after flipped pairs.",
         "curves of gold against n for each reward",
+        columns=3,
         share_y=True,
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.shop_rewards.config import Config
 from experiments.shop_rewards.findings import Findings
-from experiments.shop_rewards.kinds import KINDS, Kind
+from experiments.shop_rewards.kinds import KINDS, OTHERS, Kind
 from experiments.shop_rewards.kinds.scoring import Fitted
 from experiments.shop_rewards.measure import Numbers, numbers_of, score_sets, shared_errors
 from experiments.shop_rewards.policies import (
@@ -43,6 +43,9 @@ def run(config: Config, job: Run) -> Outcome:
     if "users" in config.chosen():
         for seed in range(config.seeds):
             found.users.append(fit_users(job, tools, parts["clean", seed], sets))
+    others = [name for name in config.chosen() if name in OTHERS]
+    for name, part in trainings(OTHERS, others, parts):
+        measured(job, tools, sets, part, name, found)
     return write_report(job, found, sets, config.data.pairs)
 
 
@@ -64,7 +67,7 @@ def measured(
     found: Findings,
 ) -> Fitted:
     """A trained kind, with what is measured of it added to the findings."""
-    fitted = KINDS[name].fit(job, tools, part)
+    fitted = (KINDS | OTHERS)[name].fit(job, tools, part)
     work = partial(score_sets, fitted=fitted, part=part, sets=sets)
     arrays = run_stage(job, f"{part.name}_{name}_scores", work).arrays
     for reading, scores in arrays["readings"].items():

@@ -16,7 +16,8 @@ from experiments.shop_rewards import (
     world,
 )
 from experiments.shop_rewards import run as rewards_run
-from experiments.shop_rewards.kinds import KINDS, curated
+from experiments.shop_rewards.kinds import KINDS, OTHERS, curated, features
+from rlhf_jax.envs import shop
 from rlhf_jax.envs.shop.spurious import has_marker, without_marker
 from rlhf_jax.labs.size import Size
 from rlhf_jax.training import open_run
@@ -74,7 +75,7 @@ def test_config_names_a_kind_that_does_not_exist():
     with pytest.raises(ValueError, match=r"kinds must be of scalar, .*, got 'forest'"):
         config.Config(kinds="scalar,forest")
     assert config.Config(kinds="scalar,users").chosen() == ("scalar", "users")
-    assert {*config.KINDS} == {*KINDS, "users"}
+    assert {*config.KINDS} == {*KINDS, *OTHERS, "users"}
 
 
 # Curation
@@ -98,6 +99,24 @@ def test_gold_of_marked_and_flipped_answers_is_that_of_the_answers_they_were():
         for row in part.pairs:
             expected = [0.2, 0.9] if row["wrong"] else [0.9, 0.2]
             assert [gold[row["prompt"], row[side]] for side in world.SIDES] == expected
+
+
+# Named features
+
+
+def test_a_rating_is_the_same_each_time_and_near_the_axis():
+    prompts = range(40)
+    texts = [shop.ideal_answer(shop.make_prompt(0, i)) for i in prompts]
+    found = features.rate(0, prompts, texts)
+    assert found == features.rate(0, prompts, texts)
+    assert [*found] == list(shop.AXES)
+    assert np.mean(found["helpful"]) > 4.0  # ideal answers, of 5
+    assert all(0 <= x <= 5 for column in found.values() for x in column)
+
+
+def test_counts_say_nothing_of_the_quality():
+    found = features.count([0], ["it costs 50 dollars . it is light !"])
+    assert found == {"words": [9], "sentences": [2], "numbers": [1]}
 
 
 # Measures
