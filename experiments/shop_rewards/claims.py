@@ -6,7 +6,12 @@ its claims are left out, and its gate claim fails.
 
 from experiments.shop_rewards.ensemble_claims import best_of_claims, error_claims, fall_claims
 from experiments.shop_rewards.findings import CONTROLS, GATE, Findings, gate_form
-from experiments.shop_rewards.kind_claims import curation_claims, feature_claims, user_claims
+from experiments.shop_rewards.kind_claims import (
+    curation_claims,
+    feature_claims,
+    length_claims,
+    user_claims,
+)
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
@@ -26,6 +31,7 @@ def all_claims(found: Findings, pairs: int) -> list[Claim]:
         *curation_claims(found, size),
         *user_claims(found),
         *feature_claims(found, size),
+        *length_claims(found, size),
     ]
 
 

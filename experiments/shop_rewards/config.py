@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from rlhf_jax.checks import check_fields
 from rlhf_jax.labs.size import Size
 
-KINDS = ("scalar", "separate", "repaired", "shared", "implicit", "curated", "users", "features")
+KINDS = (
+    "scalar",
+    "separate",
+    "repaired",
+    "shared",
+    "implicit",
+    "curated",
+    "users",
+    "features",
+    "corrections",
+    "spans",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

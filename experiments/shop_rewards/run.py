@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.shop_rewards.config import Config
 from experiments.shop_rewards.findings import Findings
-from experiments.shop_rewards.kinds import KINDS, OTHERS, Kind
+from experiments.shop_rewards.kinds import KINDS, WAVES, Kind
 from experiments.shop_rewards.kinds.scoring import Fitted
 from experiments.shop_rewards.measure import Numbers, numbers_of, score_sets, shared_errors
 from experiments.shop_rewards.policies import (
@@ -31,21 +31,17 @@ def run(config: Config, job: Run) -> Outcome:
     tools = make_tools(config, job)
     parts, sets = make_parts(job, tools), make_sets(job, tools)
     found = Findings({}, {}, {}, [], {})
-    rewards: dict[int, dict[str, Callable[[], Reward]]] = {}
-    chosen = [name for name in config.chosen() if name in KINDS]
-    for name, part in trainings(KINDS, chosen, parts):
-        fitted = measured(job, tools, sets, part, name, found)
-        if part.form == "flipped":
-            rewards.setdefault(part.seed, {}).update(fitted.rewards)
-    if config.policies:
-        for seed, named in rewards.items():
-            train_policies(job, tools, parts["flipped", seed], named, found)
-    if "users" in config.chosen():
-        for seed in range(config.seeds):
-            found.users.append(fit_users(job, tools, parts["clean", seed], sets))
-    others = [name for name in config.chosen() if name in OTHERS]
-    for name, part in trainings(OTHERS, others, parts):
-        measured(job, tools, sets, part, name, found)
+    for number, wave in enumerate(WAVES):
+        rewards: dict[int, dict[str, Callable[[], Reward]]] = {}
+        for name, part in trainings(wave, config.chosen(), parts):
+            fitted = measured(job, tools, sets, part, name, found)
+            if part.form == "flipped":
+                rewards.setdefault(part.seed, {}).update(fitted.rewards)
+        if number == 0 and "users" in config.chosen():
+            clean = [parts["clean", seed] for seed in range(config.seeds)]
+            found.users.extend(fit_users(job, tools, part, sets) for part in clean)
+        if config.policies:
+            train_policies(job, tools, parts, rewards, found)
     return write_report(job, found, sets, config.data.pairs)
 
 
@@ -53,8 +49,8 @@ def trainings(
     kinds: Mapping[str, Kind], chosen: Sequence[str], parts: Mapping[tuple[str, int], Part]
 ) -> Iterator[tuple[str, Part]]:
     """Each chosen kind with each part of its forms."""
-    for name in chosen:
-        for form in kinds[name].forms:
+    for name in kinds:
+        for form in kinds[name].forms if name in chosen else ():
             yield from ((name, part) for (of, _), part in parts.items() if of == form)
 
 
@@ -67,7 +63,7 @@ def measured(
     found: Findings,
 ) -> Fitted:
     """A trained kind, with what is measured of it added to the findings."""
-    fitted = (KINDS | OTHERS)[name].fit(job, tools, part)
+    fitted = KINDS[name].fit(job, tools, part)
     work = partial(score_sets, fitted=fitted, part=part, sets=sets)
     arrays = run_stage(job, f"{part.name}_{name}_scores", work).arrays
     for reading, scores in arrays["readings"].items():
@@ -85,16 +81,17 @@ def measured(
 def train_policies(
     job: Run,
     tools: Tools,
-    part: Part,
-    rewards: Mapping[str, Callable[[], Reward]],
+    parts: Mapping[tuple[str, int], Part],
+    rewards: Mapping[int, Mapping[str, Callable[[], Reward]]],
     found: Findings,
 ) -> None:
-    """GRPO on the rewards of this part that are compared."""
-    chosen = [name for name in POLICIES if name in rewards]
-    start = start_numbers(job, tools) if chosen else {}
-    for name in chosen:
-        train_policy(job, tools, part, name, rewards[name]())
-        add(found.policies, name, path_of(job, stage_name(part, name), start))
+    """GRPO on those rewards of each seed that are compared."""
+    for name in POLICIES:
+        for seed, named in rewards.items():
+            if name in named:
+                start, part = start_numbers(job, tools), parts["flipped", seed]
+                train_policy(job, tools, part, name, named[name]())
+                add(found.policies, name, path_of(job, stage_name(part, name), start))
 
 
 def add(found: dict[Any, list], name: Any, value: float | Path | Numbers) -> None:
