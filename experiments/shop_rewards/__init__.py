@@ -2,5 +2,5 @@
 
 PAPER = "Lambert et al. 2024 (RewardBench), Coste et al. 2023 (ensembles), Gao et al. 2022 and kin"
 GROUP = "rewards"
-CLAIM = "WCO and UWO lose less gold under wrong labels; separate trunks share fewer errors"
-MINUTES = 40
+CLAIM = "members on separate trunks share fewer errors, and WCO and UWO then lose less gold"
+MINUTES = 60
