@@ -132,7 +132,6 @@ def best_of_figure(found: Findings, ns: np.ndarray) -> Shown:
         "Gold of the best of n samples of SFT by each reward, after flipped pairs.",
         "curves of gold against n for each reward",
         columns=3,
-        share_y=True,
     )
 
 
