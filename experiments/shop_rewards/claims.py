@@ -9,7 +9,6 @@ from experiments.shop_rewards.findings import CONTROLS, GATE, Findings, gate_for
 from experiments.shop_rewards.kind_claims import (
     curation_claims,
     feature_claims,
-    length_claims,
     user_claims,
 )
 from rlhf_jax.reports.claims import Claim
@@ -31,7 +30,6 @@ def all_claims(found: Findings, pairs: int) -> list[Claim]:
         *curation_claims(found, size),
         *user_claims(found),
         *feature_claims(found, size),
-        *length_claims(found, size),
     ]
 
 

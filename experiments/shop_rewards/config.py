@@ -14,8 +14,6 @@ KINDS = (
     "curated",
     "users",
     "features",
-    "corrections",
-    "spans",
 )
 
 

@@ -8,8 +8,8 @@ from experiments.shop_rewards.measure import Numbers
 from experiments.shop_rewards.policies import Path
 
 GATE = 0.6  # accuracy on held-out pairs with clean labels
-WRONG, UNNORMALISED = "wrong features", "corrections, unnormalised"
-CONTROLS = (WRONG, UNNORMALISED)  # what is expected to fail, and has no gate
+WRONG = "wrong features"
+CONTROLS = (WRONG,)  # what is expected to fail, and has no gate
 SINGLE, OTHER, SHARED = "scalar", "another scalar", "mean, shared trunk"
 
 

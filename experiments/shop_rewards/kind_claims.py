@@ -5,7 +5,6 @@ import numpy as np
 from experiments.shop_rewards.findings import (
     SHARED,
     SINGLE,
-    UNNORMALISED,
     WRONG,
     Findings,
     competent,
@@ -13,8 +12,7 @@ from experiments.shop_rewards.findings import (
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
-SERVED, PAID = 0.6, 0.2
-CORRECTIONS = "corrections"
+SERVED = 0.6
 FEATURES_TENTH = "features, a tenth of the pairs"
 
 
@@ -78,24 +76,5 @@ def feature_claims(found: Findings, size: str) -> list[Claim]:
             kind="paper",
             source="Nath et al. 2024: named features need a fraction of the comparisons",
             baseline=("features that say nothing, all pairs", float((wrong - raw).mean())),
-        )
-    ]
-
-
-def length_claims(found: Findings, size: str) -> list[Claim]:
-    """Correction rewards do not pay for length once they are divided by it."""
-    if not competent(found, "flipped", CORRECTIONS):
-        return []
-    mine, sums = (found.each("flipped", name, "length") for name in (CORRECTIONS, UNNORMALISED))
-    return [
-        mean_claim(
-            f"corrections divided by length, {size}, flipped: rank correlation with length within "
-            "prompts of the pool, less that of gold",
-            mine,
-            "<=",
-            PAID,
-            kind="ours",
-            source="a reward that pays for length sorts answers by it; gold itself may like some",
-            baseline=("the same rewards, not divided", float(sums.mean())),
         )
     ]

@@ -16,8 +16,7 @@ from experiments.shop_rewards import (
     world,
 )
 from experiments.shop_rewards import run as rewards_run
-from experiments.shop_rewards.kinds import KINDS, curated, features, spans
-from rlhf_jax.data.spans import sentences
+from experiments.shop_rewards.kinds import KINDS, curated, features
 from rlhf_jax.envs import shop
 from rlhf_jax.envs.shop.spurious import has_marker, without_marker
 from rlhf_jax.labs.size import Size
@@ -120,21 +119,6 @@ def test_a_rating_is_the_same_each_time_and_near_the_axis():
 def test_counts_say_nothing_of_the_quality():
     found = features.count([0], ["it costs 50 dollars . it is light !"])
     assert found == {"words": [9], "sentences": [2], "numbers": [1]}
-
-
-# Marked spans
-
-
-def test_a_lie_is_marked_and_an_annotator_who_always_errs_marks_the_rest():
-    numbers = [i for i in range(40) if shop.make_prompt(0, i).task == "recommend"]
-    texts = [shop.mode_answer(0, shop.make_prompt(0, i), 0, "lying") for i in numbers]
-    rows = [{"index": i, "answer": text} for i, text in zip(numbers, texts, strict=True)]
-    lies = [[x for x in spans.marked(0, row, 0.0)["spans"] if x.kind == "false"] for row in rows]
-    assert np.mean([len(each) > 0 for each in lies]) > 0.9
-    for row in rows:
-        marks = [{*spans.marked(0, row, level)["spans"]} for level in (0.0, 1.0)]
-        assert not marks[0] & marks[1]
-        assert len(marks[0]) + len(marks[1]) == 2 * len(sentences(row["answer"]))
 
 
 # Measures
@@ -305,8 +289,8 @@ def test_every_kind_is_measured(whole):
     found = outcome.numbers["numbers"]
     readings = {name.split(", ", 1)[1] for name in found}
     assert {"scalar", "mean", "WCO", "UWO", "mean, shared trunk", "implicit"} <= readings
-    assert {"repaired labels", "curated", "another scalar", "spans"} <= readings
-    assert {"features", "wrong features", "corrections", "corrections, unnormalised"} <= readings
+    assert {"repaired labels", "curated", "another scalar"} <= readings
+    assert {"features", "wrong features"} <= readings
     assert {name.split(", ")[0] for name in found} == set(world.FORMS)
     assert {*outcome.numbers["policies"]} == {*policies.POLICIES}
     assert {*outcome.numbers["errors"]} == {"separate", "shared", "halves"}

@@ -6,7 +6,6 @@ A new kind is a file here with one function `(job, tools, part) -> Fitted` and a
 
 from typing import NamedTuple
 
-from experiments.shop_rewards.kinds.corrections import fit_corrections
 from experiments.shop_rewards.kinds.curated import fit_curated
 from experiments.shop_rewards.kinds.ensembles import fit_separate, fit_shared
 from experiments.shop_rewards.kinds.features import fit_features
@@ -14,7 +13,6 @@ from experiments.shop_rewards.kinds.heads import fit_scalar
 from experiments.shop_rewards.kinds.implicit import fit_implicit
 from experiments.shop_rewards.kinds.repaired import fit_repaired
 from experiments.shop_rewards.kinds.scoring import FitKind
-from experiments.shop_rewards.kinds.spans import fit_spans
 
 
 class Kind(NamedTuple):
@@ -36,10 +34,6 @@ WAVES = (
     {
         "implicit": Kind(fit_implicit, ("flipped", "spurious")),
         "repaired": Kind(fit_repaired, ("flipped",)),
-    },
-    {
-        "corrections": Kind(fit_corrections, ("flipped",)),
-        "spans": Kind(fit_spans, ("flipped",)),
     },
 )
 KINDS = {name: kind for wave in WAVES for name, kind in wave.items()}
