@@ -47,6 +47,7 @@ class Config:
         check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "num_seeds", "features", "prompts", "pool")
         check_fields(self, "[1, inf)", "sizes", "test_pairs", "fit_steps", "epochs", "kept", "ns")
+        check_fields(self, "[2, inf)", "dims")
         check_fields(self, f"[1, {FEW}]", "batch")
         check_fields(self, "(0, inf)", "strength", "ridges", "ridge")
         check_fields(self, "[0, inf)", "noise")

@@ -33,7 +33,8 @@ class BanditSizes:
     def __post_init__(self):
         check_fields(self, "[2, inf)", "num_seeds", "arms", "group")
         check_fields(self, "[1, inf)", "groups", "wide_groups", "steps", "length")
-        check_fields(self, "(0, inf)", "rate", "slope")
+        check_fields(self, "(0, inf)", "slope")
+        check_fields(self, "(0, 1]", "rate")
         check_fields(self, "[0, inf)", "beta", "noise")
         check_fields(self, "[0, 1)", "lost")
         if self.wide_groups < self.groups:
