@@ -78,6 +78,18 @@ def bandit_claims(config: Config, found: Arrays) -> list[Claim]:
             kind="ours",
             source="asked of this bandit before it was run here",
         ),
+        *lesser_claims(config, last),
+    ]
+
+
+def lesser_claims(config: Config, last: Arrays) -> list[Claim]:
+    """What is lost to the length of judgements, and to verdicts that are missing.
+
+    Args:
+      last: regret at the end by method, one number for each bandit.
+    """
+    steps = config.bandit.steps
+    return [
         mean_claim(
             f"step {steps}, binary verdicts over {config.bandit.length:,.0f} characters, 1e-6 in "
             "the root: regret above that without the length",
@@ -111,9 +123,6 @@ def judge_claims(config: Config, found: Arrays) -> list[Claim]:
     voted, votes = found["shortest/sft/vote"], config.judge.votes
     gain = found["longest/rl/accuracy"] - single
     control = found[f"{SHUFFLED}/rl/accuracy"] - single
-    forced = found["longest/rl/forced"]
-    blind = found["shortest/sft/forced"]
-    longer = found["random/rl/thinking"] - found["random/sft/thinking"]
     paper = {
         "kind": "paper",
         "source": "the longest right judgements; abstract: thinking beats votes",
@@ -144,6 +153,15 @@ def judge_claims(config: Config, found: Arrays) -> list[Claim]:
             baseline=("the same with shuffled labels", control.mean()),
             **rule,
         ),
+        *thinking_claims(config, found),
+    ]
+
+
+def thinking_claims(config: Config, found: Arrays) -> list[Claim]:
+    """What more thinking is worth, and whether the rule makes judges think more."""
+    forced, blind = found["longest/rl/forced"], found["shortest/sft/forced"]
+    longer = found["random/rl/thinking"] - found["random/sft/thinking"]
+    return [
         mean_claim(
             f"the same judge, made to think 0 to {config.judge.columns} columns: gain in accuracy "
             "from first to last",
