@@ -14,6 +14,7 @@ Each is a `Policy`, `ValueFn` or `RewardFn` of `rlhf_jax.types`: pure functions,
 | `tabular` | state ids [*B, T] | `tabular_policy`, `tabular_value`, `tabular_reward` |
 | `linear` | the same state ids | `linear_policy`, `linear_value`, `linear_reward` |
 | `latent` | any, with a user's latent | `latent_policy`, `latent_reward`, `user_encoder` |
+| `rewriting` | two answers in tokens | `language_rewriting`: reads one, writes the other |
 | `verdicts` | two answers in tokens | `language_verdicts`: the next token is a verdict |
 | `language` | tokens (`language_inputs`) | `language_policy`, `_value`, `_reward`, `_decoder` |
 """

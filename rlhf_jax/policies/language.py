@@ -292,29 +292,6 @@ def language_preference(model: ScalarModel, *, separator: int) -> PreferenceFn:
     return PreferenceFn(model.init, logits)
 
 
-def language_rewriting(*, separator: int) -> Callable[[Trajectory, Trajectory], Trajectory]:
-    """`rewrite(read, write)` of `algos.correction_model`: rows `x read separator write`.
-
-    `write` is the completion; one document per row.
-
-    Args:
-      separator: as in `language_preference`.
-    """
-    check_range("[0, inf)", separator=separator)
-
-    def rewrite(read: Trajectory, write: Trajectory) -> Trajectory:
-        first, real = read.inputs, jnp.asarray(read.inputs.segments) > 0
-        chex.assert_equal_shape([first.ids[..., 0], write.actions[..., 0]])
-        mark = jnp.full_like(real[..., :1], separator, dtype=jnp.int32)
-        ids, shown = (
-            jnp.concatenate(parts, axis=-1)
-            for parts in ((first.ids, mark), (real, jnp.ones_like(mark, bool)))
-        )
-        return language_trajectory(ids, shown, write.actions, write.mask, write.valid)
-
-    return rewrite
-
-
 def language_decoder(model: Transformer) -> LanguageDecoder:
     """Cached decoding, one document per row; the prompt may have padding anywhere."""
 

@@ -20,7 +20,7 @@ from rlhf_jax.algos import correction_model as correction_update
 from rlhf_jax.algos.correction_model import TokenRule, correction_maps, make_token_rewards
 from rlhf_jax.data.tokenizer import separator_id
 from rlhf_jax.ops.corrections import seq2seq_token_rewards
-from rlhf_jax.policies.language import language_rewriting
+from rlhf_jax.policies.rewriting import language_rewriting
 from rlhf_jax.recipes.lab import LanguageLab, hold_params
 from rlhf_jax.recipes.offline import Fit, built, fit_rows, step_options
 from rlhf_jax.recipes.rewards import Reward, not_on_host

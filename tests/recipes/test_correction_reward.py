@@ -10,7 +10,7 @@ import pytest
 from word_lab import VOCABULARY, transformer_lab
 
 from rlhf_jax.data.readers import reader
-from rlhf_jax.policies.language import language_rewriting
+from rlhf_jax.policies.rewriting import language_rewriting
 from rlhf_jax.recipes import Fit, correction_model, correction_reward, pair_rows
 from rlhf_jax.recipes.lab import make_trajectories
 from rlhf_jax.training import UserError, open_run, run_stage
