@@ -23,6 +23,7 @@ from rlhf_jax.ops.coverage import design_matrix
 from rlhf_jax.ops.elliptical import elliptical_norms
 from rlhf_jax.ops.kl import exact_kl
 from rlhf_jax.ops.linear_systems import invert
+from rlhf_jax.types import Scalar
 
 
 def first_two(features: Array, rewards: Array, inverse: Array) -> tuple[Array, Array]:
@@ -54,11 +55,11 @@ class Method(NamedTuple):
     labels without noise. fixed: the reference is pi_0 and all data count; else it is the last
     policy, and its round's data count. eta: KL weight."""
 
-    choice: int
-    eta: float
-    online: bool = True
-    sure: bool = False
-    fixed: bool = True
+    choice: int | Array
+    eta: float | Array
+    online: bool | Array = True
+    sure: bool | Array = False
+    fixed: bool | Array = True
 
 
 def methods(config: Config) -> dict[str, Method]:
@@ -129,7 +130,7 @@ def play_one(config: Config, method: Method, key: Key[Array, ""]) -> dict[str, A
 
 
 def measure(
-    config: Config, world: World, params: Float[Array, " d"], *, eta: Array
+    config: Config, world: World, params: Float[Array, " d"], *, eta: Scalar
 ) -> dict[str, Array]:
     """Distance of a policy to the best one in J, its KL to pi_0 and its share of rare answers."""
     logps = policy_logps(world, params, eta=eta)

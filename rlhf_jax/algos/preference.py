@@ -7,9 +7,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, check_losses
+from rlhf_jax.ops.elliptical import elliptical_norms, initial_inverse, rank_one_inverse
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.ops.statistics import wins
@@ -19,6 +20,7 @@ from rlhf_jax.types import (
     Params,
     Policy,
     PreferenceBatch,
+    Scalar,
     TrainState,
     Trajectory,
     Update,
@@ -78,16 +80,80 @@ def rank_pairs(
     Raises:
       ValueError: the trajectory or the scores have other leading axes.
     """
+    _check_answers("rank_pairs", trajectory, scores)
+    finite = jnp.isfinite(scores)
+    best = jnp.argmax(jnp.where(finite, scores, -jnp.inf), axis=1)
+    worst = jnp.argmin(jnp.where(finite, scores, jnp.inf), axis=1)
+    return _pairs_of(trajectory, scores, ref_logps, best, worst, finite.any(axis=1))
+
+
+def exploring_pairs(
+    trajectory: Trajectory,
+    scores: Float[Array, "B K"],
+    features: Float[Array, "B K d"],
+    ref_logps: Float[Array, "B K"] | None = None,
+    *,
+    ridge: Scalar,
+) -> PreferenceBatch:
+    """Pairs of the first answer to a prompt and the one whose reward beside it is least known.
+
+    argmax_k ||x_k - x_0||_{A^-1}, A = ridge I + sum of (x - x_0)(x - x_0)^T over the pairs of the
+    prompts before it in the batch.
+
+    Args:
+      trajectory, scores, ref_logps: as in `rank_pairs`; the higher score of the two is chosen. A
+        pair with a score that is not finite has weight 0 and adds nothing to A; no other answer
+        without a score is taken.
+      features: [B, K, d] x of the answers, in which a reward is linear: of an answer's last token
+        in a language model, or given ones.
+      ridge: > 0, in the unit of x^2.
+    Returns:
+      as of `rank_pairs`.
+    Reference: Dong et al. 2024, arXiv:2405.07863, Sec. 3: the enhancer.
+    Departs: its policy is replaced by a choice among K answers, and A has the pairs of this batch.
+    """
+    _check_answers("exploring_pairs", trajectory, scores)
+    known = jnp.where(jnp.isfinite(scores)[..., None], features, 0.0).astype(jnp.float32)
+
+    def choose(inverse, row):
+        x, counts = row
+        differences = x - x[0]
+        norms = jnp.where(counts, elliptical_norms(differences, inverse), -jnp.inf)
+        partner = jnp.argmax(norms)
+        weight = (counts[0] & counts[partner]).astype(inverse.dtype)
+        return rank_one_inverse(inverse, differences[partner], weight=weight), partner
+
+    finite, rows = jnp.isfinite(scores), jnp.arange(scores.shape[0])
+    inverse = initial_inverse(features.shape[-1], ridge=ridge)
+    _, partners = jax.lax.scan(choose, inverse, (known, finite))
+    ahead = scores[:, 0] >= scores[rows, partners]
+    best, worst = jnp.where(ahead, 0, partners), jnp.where(ahead, partners, 0)
+    return _pairs_of(
+        trajectory, scores, ref_logps, best, worst, finite[:, 0] & finite[rows, partners]
+    )
+
+
+def _check_answers(name: str, trajectory: Trajectory, scores: Float[Array, "B K"]) -> None:
+    """ValueError unless both are [B, K] with K >= 2."""
     shape = trajectory.mask.shape[:-1]
     if not (len(shape) == 2 and shape[1] >= 2 and scores.shape == shape):
         raise ValueError(
-            "rank_pairs needs two or more answers to each prompt, trajectory and scores [B, K]; "
+            f"{name} needs two or more answers to each prompt, trajectory and scores [B, K]; "
             f"got trajectory {list(shape)} and scores {list(scores.shape)}"
         )
-    finite, rows = jnp.isfinite(scores), jnp.arange(shape[0])
-    best = jnp.argmax(jnp.where(finite, scores, -jnp.inf), axis=1)
-    worst = jnp.argmin(jnp.where(finite, scores, jnp.inf), axis=1)
-    decided = finite.any(axis=1) & (scores[rows, best] > scores[rows, worst])
+
+
+def _pairs_of(
+    trajectory: Trajectory,
+    scores: Float[Array, "B K"],
+    ref_logps: Float[Array, "B K"] | None,
+    best: Int[Array, "B"],
+    worst: Int[Array, "B"],
+    known: Bool[Array, "B"],
+) -> PreferenceBatch:
+    """Answers `best` against `worst`, of weight 1 where known and their scores differ."""
+    rows = jnp.arange(scores.shape[0])
+    decided = known & (scores[rows, best] > scores[rows, worst])
     refs = (None, None) if ref_logps is None else (ref_logps[rows, best], ref_logps[rows, worst])
     return PreferenceBatch(
         chosen=jax.tree.map(lambda x: x[rows, best], trajectory),

@@ -23,6 +23,7 @@ from rlhf_jax.data.audit.duplicates import (
 )
 from rlhf_jax.data.audit.rows import judged_pairs
 from rlhf_jax.recipes.label_noise import LabelNoise, label_noise
+from rlhf_jax.recipes.pair_coverage import thin_coverage
 from rlhf_jax.reports.claims import Table, print_table, write_text
 from rlhf_jax.reports.intervals import grouped_mean_interval
 from rlhf_jax.training import UserError
@@ -62,6 +63,8 @@ class Limits:
     """Estimated share of labels that are wrong."""
     allow_intransitive_triples: float = 0.05
     """A over B over C over A, of triples with all three judgements."""
+    allow_thin_coverage: float = 0.2
+    """Pairs that differ in words of which the other pairs say less than they would themselves."""
     allow_template_drift: float = 0.0
     """Records with a prompt of another shape than most."""
     allow_stray_markers: float = 0.0
@@ -96,7 +99,7 @@ class Audit:
     similarity: float = 0.8
     """Of near duplicates: Jaccard similarity of their sets of three words in a row."""
     noise_rows: int = 10_000
-    """Judgements that the estimate of wrong labels reads, drawn from all."""
+    """Judgements that the estimates of wrong labels and coverage read, drawn from all."""
     noise_accuracy: float = 0.7
     """Accuracy of the model of n-grams below which its estimate is only shown."""
     limits: Limits = field(default=Limits())
@@ -178,6 +181,7 @@ def checked(
         answers.length_bias(pairs, sizes, file.kind),
         noise.finding,
         intransitive_triples(pairs, file.kind),
+        thin_coverage(file.kind, pairs, most=options.noise_rows),
         texts.template_drift(file),
         texts.stray_markers(file),
         texts.personal_strings(file),

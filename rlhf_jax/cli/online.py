@@ -177,15 +177,22 @@ class OnlineDPO:
     """Name of the loss, as of `rlhf preference`."""
     loss_options: dict[str, float] = field(default_factory=dict)
     """Settings of the loss, as names and numbers: beta 0.1."""
+    explore: float | None = None
+    """Pair the first answer with the one whose last hidden state is least like those of the pairs
+    before it in the batch, in place of best and worst; the number, near 1, is the ridge of that
+    norm."""
 
     def __post_init__(self) -> None:
         check_fields(self, "[2, inf)", "samples")
+        if self.explore is not None:
+            check_fields(self, "(0, inf)", "explore")
 
 
 def online_dpo(command: str, options: OnlineDPO) -> None:
     """Online DPO, or with any other loss of pairs."""
     chosen = named_loss(options.loss, options.loss_options)
-    make = partial(online_pairs, samples=options.samples, **chosen._asdict())
+    pairing = {"samples": options.samples, "explore": options.explore}
+    make = partial(online_pairs, **pairing, **chosen._asdict())
     train_online(command, options, options.job, lambda lab, params: make(lab))
 
 

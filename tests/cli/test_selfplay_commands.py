@@ -89,6 +89,17 @@ def test_a_judge_labels_the_pairs_of_online_dpo(tmp_path, model, files, mine):
     assert 1.0 in {a + b for a, b in pairs if a is not None}
 
 
+@pytest.mark.long
+def test_online_dpo_pairs_what_is_least_known(tmp_path, model, files, mine):
+    out = tmp_path / "explored"
+    words = ("online-dpo", "--model", model, "--prompts", files / "prompts.txt", "--out", out, *FEW)
+    words = (*words, "--judge", "my_judges:longer", "--samples", "4", "--explore", "1.0")
+    assert play(*words) == 0
+    rows = rows_of(out, "online-dpo")
+    assert 0 < np.mean([row["pairs/decided"] for row in rows]) < 1
+    assert np.isfinite([row["grad_norm"] for row in rows]).all()
+
+
 def test_settings_of_a_game_replace_its_usual_ones_and_are_checked():
     assert named_game("mnpo", {"history": 3.0}).settings == {"eta": 1.0, "history": 3, "steps": 4}
     for name, settings, message in (

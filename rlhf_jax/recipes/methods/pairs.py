@@ -12,6 +12,7 @@ from rlhf_jax.algos.online import PairBatch, make_pair_objective
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss, p3o_v2_loss
 from rlhf_jax.ops.logprobs import sequence_logps
+from rlhf_jax.policies.language import language_embedding
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.methods.answers import passes
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, same
@@ -25,6 +26,7 @@ def online_pairs(
     samples: int = 2,
     logps: AnswerLogps = sequence_logps,
     reference: bool = True,
+    explore: float | None = None,
     epochs: int = 1,
     minibatches: int = 1,
 ) -> OnlineMethod:
@@ -32,16 +34,26 @@ def online_pairs(
 
     Args:
       samples: answers to each prompt, >= 2.
+      explore: ridge of `preference.exploring_pairs` on the policy's last states, which then chooses
+        the two in place of their scores. A state's coordinates are near 1, and so should it be.
       loss, logps, reference: as in `algos.preference.make_update`; `dpo_loss` gives online DPO.
       epochs, minibatches: as in `answer_method`.
     """
 
     check_range("[2, inf)", samples=samples)
+    if explore is not None:
+        check_range("(0, inf)", explore=explore)
+    embedding = language_embedding(lab.model)
 
     def prepare(params: Params, scored: Scored) -> tuple[Any, dict[str, Any]]:
         trajectory = scored.rollout.trajectory
         ref_logps = logps(scored.ref_token_logps, trajectory.mask)
-        pairs = preference.rank_pairs(trajectory, scored.scores, ref_logps)
+        given = (trajectory, scored.scores)
+        if explore is None:
+            pairs = preference.rank_pairs(*given, ref_logps)
+        else:
+            states = embedding(params, trajectory)
+            pairs = preference.exploring_pairs(*given, states, ref_logps, ridge=explore)
         return pairs, {"pairs/decided": jnp.asarray(pairs.weights).mean()}
 
     objective = preference.make_objective(lab.policy, loss, logps=logps, reference=reference)
