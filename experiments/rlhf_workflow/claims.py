@@ -67,9 +67,9 @@ def round_claims(config: Config, paths: Paths) -> list[Claim]:
 def trap_claims(config: Config, paths: Paths) -> list[Claim]:
     """Labels without noise, and a reference that moves."""
     rising = paths["online, best and worst, sure labels"]["gap"]
-    calm = paths["online, best and worst"]["gap"]
-    moved, fixed = (paths[name]["kl"] for name in ("online, last policy as reference", "online"))
-    best = paths["online"]["best_kl"]
+    calm = paths["online, best and worst"]["gap"][: len(rising)]
+    moved = paths["online, last policy as reference"]["kl"]
+    fixed, best = (paths["online"][key][: len(moved)] for key in ("kl", "best_kl"))
     return [
         mean_claim(
             "online DPO on best and worst with sure labels: gap at the end less that after a round",
@@ -99,7 +99,8 @@ def promise_claims(config: Config, found: Mapping[str, np.ndarray]) -> list[Clai
     source = "Zhu et al. 2023, arXiv:2301.11270, Theorem 3.2"
     return [
         share_claim(
-            f"bandits where pessimism loses no more than the bound, {few} to {many} pairs",
+            f"bandits where pessimism loses no more than the bound, {few} to {many} pairs of the "
+            f"reference, weights times {config.guarantee_scale:g}",
             (found["loss"] <= found["bound"]).all(0),
             ">=",
             0.8,
@@ -111,7 +112,8 @@ def promise_claims(config: Config, found: Mapping[str, np.ndarray]) -> list[Clai
             ),
         ),
         share_claim(
-            f"bandits where the bound is vacuous, {few} pairs of the reference",
+            f"bandits where the bound is vacuous, {few} pairs of the reference, weights times "
+            f"{config.guarantee_scale:g}",
             found["vacuous"][0],
             ">=",
             0.8,

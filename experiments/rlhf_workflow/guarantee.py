@@ -1,5 +1,6 @@
 """What pairs of the reference promise about a pessimistic policy, and what it loses in fact."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -41,7 +42,11 @@ def promise(config: Config) -> dict[str, Array]:
 def promise_one(config: Config, size: int, key: Key[Array, ""]) -> dict[str, Array]:
     """One bandit, `size` labelled pairs of the reference policy."""
     world_key, x_key, a_key, y_key = jax.random.split(key, 4)
-    world, eta = draw_world(config, world_key), config.eta
+    scale = config.guarantee_scale
+    gentle = replace(
+        config, common_norm=scale * config.common_norm, rare_norm=scale * config.rare_norm
+    )
+    world, eta = draw_world(gentle, world_key), config.eta
     prompts = jax.random.randint(x_key, (size,), 0, config.prompts)
     ref = policy_logps(world, jnp.zeros_like(world.weights), eta=eta)
     answers = draw_answers(a_key, ref, prompts, answers=2)

@@ -63,28 +63,33 @@ class Method(NamedTuple):
 
 
 def methods(config: Config) -> dict[str, Method]:
-    """All of them by name; those of another KL weight end with it."""
-    eta, soft = config.eta, config.soft_eta
+    """Those that are compared, by name."""
+    eta = config.eta
     return {
         "offline": Method(0, eta, online=False),
         "offline, best and worst": Method(1, eta, online=False),
         "online": Method(0, eta),
         "online, best and worst": Method(1, eta),
         "enhancer": Method(2, eta),
-        "offline, sure labels": Method(0, eta, online=False, sure=True),
-        "online, best and worst, sure labels": Method(1, eta, sure=True),
-        "online, last policy as reference": Method(0, eta, fixed=False),
-        "offline, soft": Method(0, soft, online=False),
-        "online, soft": Method(0, soft),
-        "online, best and worst, soft": Method(1, soft),
-        "enhancer, soft": Method(2, soft),
     }
 
 
-def play(config: Config) -> dict[str, dict[str, np.ndarray]]:
-    """Every bandit with every method: gap, KL and share of rare answers [seeds, rounds + 1]."""
-    keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
-    named = methods(config)
+def variants(config: Config) -> dict[str, Method]:
+    """Another KL weight, called soft, and what goes wrong: labels without noise, and a reference
+    that moves."""
+    soft = {f"{name}, soft": x._replace(eta=config.soft_eta) for name, x in methods(config).items()}
+    return soft | {
+        "offline, sure labels": Method(0, config.eta, online=False, sure=True),
+        "online, best and worst, sure labels": Method(1, config.eta, sure=True),
+        "online, last policy as reference": Method(0, config.eta, fixed=False),
+    }
+
+
+def play(
+    config: Config, named: dict[str, Method], *, num_seeds: int
+) -> dict[str, dict[str, np.ndarray]]:
+    """Bandits with every method: gap, KL and share of rare answers [num_seeds, rounds + 1]."""
+    keys = jax.random.split(jax.random.key(config.seed), num_seeds)
     table = Method(*(jnp.array(column) for column in zip(*named.values(), strict=True)))
     seeds = jax.vmap(partial(play_one, config), (None, 0))
     found = jax.jit(lambda: jax.lax.map(lambda method: seeds(method, keys), table))()
@@ -116,11 +121,12 @@ def play_one(config: Config, method: Method, key: Key[Array, ""]) -> dict[str, A
         chosen = jax.lax.switch(method.choice, CHOICES, seen, gold, inverse)
         two = (jnp.take_along_axis(seen, c[:, None, None], axis=1)[:, 0] for c in chosen)
         new = label(y_key, world, *two, sure=method.sure)
-        rows, start = jnp.arange(total), i * config.pairs
-        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=0)
+        rows, before = jnp.arange(total), i * config.pairs
+        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=before, axis=0)
         pairs = Pairs(*(put(old, rows) for old, rows in zip(pairs, new, strict=True)))
-        counted = (rows < start + config.pairs) & ((rows >= start) | method.fixed)
-        found = fit(pairs, counted.astype(float), origin, eta=eta, ridge=config.ridge)
+        counted = (rows < before + config.pairs) & ((rows >= before) | method.fixed)
+        start = jnp.where(method.fixed, params, origin)
+        found = fit(pairs, counted.astype(float), start, eta=eta, ridge=config.ridge)
         params = found + jnp.where(method.fixed, 0.0, params)
         return (pairs, params), measure(config, world, params, eta=eta)
 

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.rlhf_workflow.claims import promise_claims, round_claims, trap_claims
 from experiments.rlhf_workflow.config import Config
 from experiments.rlhf_workflow.guarantee import promise
-from experiments.rlhf_workflow.methods import play
+from experiments.rlhf_workflow.methods import methods, play, variants
 from experiments.rlhf_workflow.report import write_report
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
@@ -16,10 +16,12 @@ from rlhf_jax.training import Run, run_stages
 def run(config: Config, job: Run) -> Outcome:
     """Rounds of every method, and the offline guarantee."""
     works = {
-        "rounds": partial(play, config),
+        "rounds": partial(play, config, methods(config), num_seeds=config.num_seeds),
+        "variants": partial(play, config, variants(config), num_seeds=config.few_seeds),
         "promise": lambda: {k: np.asarray(v) for k, v in promise(config).items()},
     }
-    paths, found = run_stages(job, works, x64=True).values()
+    compared, varied, found = run_stages(job, works).values()
+    paths = compared | varied
     claims = [
         *round_claims(config, paths),
         *trap_claims(config, paths),
@@ -36,11 +38,12 @@ def gap_table(config: Config, paths: dict) -> Table:
     rows = []
     for name, path in paths.items():
         offline = paths["offline, soft" if name.endswith("soft") else "offline"]
-        wins = path["gap"][:, -1] < offline["gap"][:, -1]
+        wins = path["gap"][:, -1] < offline["gap"][: len(path["gap"]), -1]
         ends = [path[key][:, -1].mean() for key in ("gap", "kl", "rare")]
         rows.append((name, *ends, "" if path is offline else wins.mean()))
     return Table(
-        f"After {config.rounds * config.pairs} labels, means of {config.num_seeds} bandits",
+        f"After {config.rounds * config.pairs} labels, means of {config.num_seeds} bandits, of the "
+        f"variants {config.few_seeds}",
         ("pairs", "gap in J", "KL", "rare", "below offline"),
         rows,
         note=f"eta {config.eta:g}; of those called soft {config.soft_eta:g}",

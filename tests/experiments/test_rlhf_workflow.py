@@ -9,12 +9,19 @@ import pytest
 
 from experiments.rlhf_workflow import claims, config, run
 from experiments.rlhf_workflow.bandits import Pairs, draw_world, fit, objective, policy_logps
-from experiments.rlhf_workflow.methods import methods
+from experiments.rlhf_workflow.methods import methods, variants
 from rlhf_jax.losses.preference import dpo_loss
 from rlhf_jax.training import open_run
 
 SMALL = replace(
-    config.quick(), num_seeds=3, prompts=12, rounds=3, pairs=20, sizes=(60, 240), guarantee_seeds=2
+    config.quick(),
+    num_seeds=3,
+    few_seeds=2,
+    prompts=12,
+    rounds=3,
+    pairs=20,
+    sizes=(60, 240),
+    guarantee_seeds=2,
 )
 
 
@@ -74,7 +81,7 @@ def test_a_small_run_draws_and_claims_everything(finished):
     out, outcome = finished
     assert (out / "report.html").read_text().count("data:image/png;base64,") == 2
     assert [claim.op for claim in outcome.claims] == [">=", ">=", ">=", "<=", *[">="] * 4]
-    assert [row[0] for row in outcome.table.rows] == list(methods(SMALL))
+    assert [row[0] for row in outcome.table.rows] == list(methods(SMALL) | variants(SMALL))
     assert np.isfinite([row[1] for row in outcome.table.rows]).all()
 
 
@@ -83,7 +90,7 @@ def paths(**gaps):
     steps = np.linspace(1, 0, 5)[None, :]
     noise = 1 + 0.01 * np.arange(3)[:, None]
     made = {}
-    for name in methods(SMALL):
+    for name in methods(SMALL) | variants(SMALL):
         end = gaps.get(name, 0.5)
         made[name] = {"gap": (end + 0.3 * steps) * noise, "kl": noise * steps[:, ::-1] + 0.1}
         made[name]["best_kl"] = np.ones((3, 5))
