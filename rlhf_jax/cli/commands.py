@@ -62,7 +62,7 @@ COMMANDS = {
     "gspo": _group("GRPO with one ratio for a whole answer"),
     "cispo": _group("clipped importance weights: every token keeps its gradient"),
     "best-of-n": Command(
-        _SAMPLES, "likelihood of the best of n answers", _ONLINE, "BestOf", "best_of_n"
+        _SAMPLES, "RAFT: likelihood of the best of n answers", _ONLINE, "BestOf", "best_of_n"
     ),
     "online-dpo": Command(
         _SAMPLES, "any loss of pairs on two answers", _ONLINE, "OnlineDPO", "online_dpo"

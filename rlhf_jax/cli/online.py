@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optax
@@ -58,6 +58,7 @@ from rlhf_jax.recipes import (
     rloo,
     stage_key,
     task_reward,
+    top_of_batch,
 )
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.rows import Rows
@@ -150,20 +151,37 @@ def train_group(command: str, options: Group) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class BestOf:
-    """Best-of-n fine-tuning: maximum likelihood of the answer with the highest score."""
+    """Best-of-n fine-tuning (RAFT): maximum likelihood of the answers with the highest scores."""
 
     job: Job
+    reuse: Reuse = field(default=Reuse())
     samples: int = 8
-    """Answers to each prompt."""
+    """n: one answer in so many is learned."""
+    ranking: Literal["local", "global"] = "local"
+    """local: n answers to each prompt, of which the best is kept. global: one answer to each, of
+    which the best 1/n of the batch is kept, so that easy prompts are kept more often."""
+    kl: float = 0.0
+    """Weight of log pi - log pi_start, subtracted from a score before the answers are ranked."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "[1, inf)", "samples")
+        check_fields(self, "[2, inf)", "samples")
+        check_fields(self, "[0, inf)", "kl")
 
 
 def best_of_n(command: str, options: BestOf) -> None:
     """Learns the best of n fresh answers."""
-    make = partial(best_of, samples=options.samples)
-    train_online(command, options, options.job, lambda lab, params: make(lab))
+    batch, few = options.job.optimizer.batch_size, options.ranking == "global"
+    if few and batch % options.samples:
+        raise UserError(
+            f"--ranking global keeps one prompt in {options.samples}: --batch-size must be a "
+            f"multiple of --samples, got {batch}"
+        )
+    method = top_of_batch if few else best_of
+    reuse = {"epochs": options.reuse.passes, "minibatches": options.reuse.minibatches}
+    make = partial(method, samples=options.samples, kl=options.kl, **reuse)
+    numbers = {"updates": options.reuse.passes * options.reuse.minibatches}
+    numbers["rows"] = batch // options.samples if few else batch
+    train_online(command, options, options.job, lambda lab, params: make(lab), **numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,13 +261,14 @@ def train_online(
     make: Callable[[LanguageLab, Params], OnlineMethod],
     *,
     updates: int = 1,
+    rows: int | None = None,
     rewarded: Callable[[LanguageLab, Task], Reward] | None = None,
 ) -> None:
     """A method of `recipes.methods`.
 
     Args:
-      updates: gradient steps in each step. rewarded: what an answer is paid, by default a judge's
-        verdict or `task_reward`.
+      updates: gradient steps in each step. rows: those of a batch, by default all answers.
+      rewarded: what an answer is paid, by default a judge's verdict or `task_reward`.
     """
     compare = named_compare(job.scoring.judge)
 
@@ -257,7 +276,7 @@ def train_online(
         method = make(lab, params)
         if compare is not None and method.samples < 2:
             raise UserError(f"rlhf {command} has no answers for --judge to compare: use --reward")
-        _check_parts(job.optimizer, method)
+        _check_parts(job.optimizer, method, rows)
         if job.overlap and method.rounds is not None:
             raise UserError(f"rlhf {command} draws until it has enough: leave out --overlap")
         judged = task_reward if compare is None else partial(judged_reward, compare=compare)
@@ -269,9 +288,9 @@ def train_online(
     train_rounds(command, options, job, play, updates=updates)
 
 
-def _check_parts(options: Optimizer, method: OnlineMethod) -> None:
-    """UserError unless the answers of a step split evenly."""
-    answers = options.batch_size * method.samples
+def _check_parts(options: Optimizer, method: OnlineMethod, rows: int | None) -> None:
+    """UserError unless the answers that a step learns from split evenly."""
+    answers = options.batch_size * method.samples if rows is None else rows
     _, minibatches = method.passes or (1, 1)
     if answers % (minibatches * options.micro_batches):
         raise UserError(

@@ -1,0 +1,105 @@
+"""Fine-tuning on selected answers: tables, linear policies, a transformer; what is not kept."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rlhf_jax.algos import sft
+from rlhf_jax.algos.best_of import best_rows, selected_answers, top_rows
+from rlhf_jax.algos.gradient import init_state
+from rlhf_jax.envs.bandit import bandit_trajectory
+from rlhf_jax.exact.best_of import best_of_law
+from rlhf_jax.models import TransformerConfig, make_transformer
+from rlhf_jax.ops.selection import Best, Top, best_answers, top_answers
+from rlhf_jax.policies.language import language_policy, language_trajectory
+from rlhf_jax.policies.linear import linear_policy
+from rlhf_jax.policies.tabular import tabular_policy
+
+STATES, ACTIONS = jnp.array([[0, 0, 0], [1, 1, 1]]), jnp.array([[2, 0, 1], [1, 2, 0]])
+SCORES = jnp.array([[0.0, 2.0, 1.0], [jnp.nan, jnp.nan, jnp.nan]])
+
+
+def test_the_selected_answer_of_each_prompt():
+    best = best_answers(SCORES)
+    batch = selected_answers(bandit_trajectory(STATES, ACTIONS), best)
+    assert batch.actions[:, 0].tolist() == [0, 1]
+    assert batch.mask[:, 0].tolist() == [True, False]
+    assert batch.valid[:, 0].tolist() == [True, True]
+    rows = best_rows({"scores": SCORES, "tokens": jnp.arange(12).reshape(2, 3, 2)}, best)
+    assert rows["scores"][0] == 2.0
+    assert rows["tokens"].tolist() == [[2, 3], [6, 7]]
+
+
+def test_the_selected_answers_of_a_batch():
+    answers = bandit_trajectory(STATES[:, 0], ACTIONS[:, 0])
+    batch = top_rows(answers, top_answers(jnp.array([1.0, jnp.nan]), count=2))
+    assert batch.inputs[:, 0].tolist() == [0, 1]
+    assert batch.mask[:, 0].tolist() == [True, False]
+    kept = top_rows(answers, Top(jnp.array([1]), jnp.array([True])))
+    assert kept.actions.tolist() == [[1]]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [tabular_policy(2, 3), linear_policy(jax.random.normal(jax.random.key(1), (2, 3, 4)))],
+    ids=["table", "linear"],
+)
+def test_a_prompt_without_a_selected_answer_has_no_gradient(policy):
+    optimizer = optax.sgd(1.0)
+    update = sft.make_update(policy, optimizer)
+    state = init_state(policy.init(jax.random.key(0)), optimizer)
+    answers = bandit_trajectory(STATES, ACTIONS)
+    both, _ = update(state, selected_answers(answers, best_answers(SCORES)))
+    alone = bandit_trajectory(STATES[:1, 1], ACTIONS[:1, 1])
+    one, metrics = update(state, alone)
+    np.testing.assert_allclose(both.params, one.params, atol=1e-6)
+    assert float(metrics["loss"].value()) == pytest.approx(np.log(3.0))
+    none = Best(jnp.zeros(2, int), jnp.zeros(2, bool), jnp.zeros(2, int))
+    still, metrics = update(state, selected_answers(answers, none))
+    np.testing.assert_array_equal(still.params, state.params)
+    assert float(metrics["loss"].value()) == 0.0
+
+
+def test_likelihood_of_the_best_of_many_answers_reaches_their_law():
+    """A table, 20,000 answers to one prompt in groups of 4: the minimum is the empirical law."""
+    logits, scores = jnp.array([[0.0, 1.0, -0.5]]), jnp.array([0.3, -1.0, 2.0])
+    draws = jax.random.categorical(jax.random.key(0), logits[0], shape=(20_000, 4))
+    batch = selected_answers(
+        bandit_trajectory(jnp.zeros_like(draws), draws), best_answers(scores[draws])
+    )
+    policy, optimizer = tabular_policy(1, 3), optax.sgd(2.0)
+    update = jax.jit(sft.make_update(policy, optimizer))
+    state = init_state(logits, optimizer)
+    for _ in range(200):
+        state, _ = update(state, batch)
+    law = best_of_law(jax.nn.softmax(logits[0]), scores, n=4)
+    np.testing.assert_allclose(jax.nn.softmax(state.params[0]), law, atol=0.01)
+
+
+def test_a_transformer_learns_the_selected_answers():
+    config = TransformerConfig(
+        vocab_size=11, dim=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=4, mlp_dim=16
+    )
+    policy, optimizer = language_policy(make_transformer(config)), optax.adam(0.03)
+    ids = jax.random.randint(jax.random.key(0), (3, 2, 4), 0, 11)
+    mask = jnp.ones((3, 2, 4), bool).at[:, 1, 3].set(False)
+    prompts = jnp.full((3, 2, 2), 1)
+    answers = language_trajectory(prompts, jnp.ones_like(prompts, bool), ids, mask)
+    best = best_answers(jnp.array([[1.0, 0.0], [0.0, 1.0], [jnp.nan, jnp.nan]]))
+    batch = selected_answers(answers, best)
+    assert batch.inputs.ids[:, 2:].tolist() == ids[jnp.arange(3), jnp.array([0, 1, 0])].tolist()
+    update = jax.jit(sft.make_update(policy, optimizer))
+    state = init_state(policy.init(jax.random.key(1)), optimizer)
+
+    def logps(params):
+        return policy.logps(params, answers.inputs, answers.actions).sum(-1)
+
+    before = logps(state.params)
+    for _ in range(30):
+        state, metrics = update(state, batch)
+    gain = logps(state.params) - before
+    assert np.isfinite(float(metrics["loss"].value()))
+    assert gain[0, 0] > gain[0, 1]
+    assert gain[1, 1] > gain[1, 0]
