@@ -80,7 +80,7 @@ def test_likelihood_of_the_best_of_many_answers_reaches_their_law():
 
 def test_a_transformer_learns_the_selected_answers():
     config = TransformerConfig(
-        vocab_size=11, dim=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=4, mlp_dim=16
+        vocab_size=11, d_model=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=4, d_ff=8
     )
     policy, optimizer = language_policy(make_transformer(config)), optax.adam(0.03)
     ids = jax.random.randint(jax.random.key(0), (3, 2, 4), 0, 11)
