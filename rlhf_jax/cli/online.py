@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optax
@@ -38,7 +38,6 @@ from rlhf_jax.recipes import (
     Reward,
     Task,
     adamw_cosine,
-    best_of,
     cispo,
     critic_of,
     dapo,
@@ -58,7 +57,6 @@ from rlhf_jax.recipes import (
     rloo,
     stage_key,
     task_reward,
-    top_of_batch,
 )
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.rows import Rows
@@ -147,41 +145,6 @@ def train_group(command: str, options: Group) -> None:
     updates = options.reuse.passes * options.reuse.minibatches
     run = partial(train_online, command, options, options.job, updates=updates)
     run(lambda lab, params: make(lab), rewarded=rewarded)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BestOf:
-    """Best-of-n fine-tuning (RAFT): maximum likelihood of the answers with the highest scores."""
-
-    job: Job
-    reuse: Reuse = field(default=Reuse())
-    samples: int = 8
-    """n: one answer in so many is learned."""
-    ranking: Literal["local", "global"] = "local"
-    """local: n answers to each prompt, of which the best is kept. global: one answer to each, of
-    which the best 1/n of the batch is kept, so that easy prompts are kept more often."""
-    kl: float = 0.0
-    """Weight of log pi - log pi_start, subtracted from a score before the answers are ranked."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "[2, inf)", "samples")
-        check_fields(self, "[0, inf)", "kl")
-
-
-def best_of_n(command: str, options: BestOf) -> None:
-    """Learns the best of n fresh answers."""
-    batch, few = options.job.optimizer.batch_size, options.ranking == "global"
-    if few and batch % options.samples:
-        raise UserError(
-            f"--ranking global keeps one prompt in {options.samples}: --batch-size must be a "
-            f"multiple of --samples, got {batch}"
-        )
-    method = top_of_batch if few else best_of
-    reuse = {"epochs": options.reuse.passes, "minibatches": options.reuse.minibatches}
-    make = partial(method, samples=options.samples, kl=options.kl, **reuse)
-    numbers = {"updates": options.reuse.passes * options.reuse.minibatches}
-    numbers["rows"] = batch // options.samples if few else batch
-    train_online(command, options, options.job, lambda lab, params: make(lab), **numbers)
 
 
 @dataclass(frozen=True, kw_only=True)

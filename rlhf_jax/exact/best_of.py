@@ -9,6 +9,7 @@ Precision is that of the arguments.
 """
 
 import chex
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -33,6 +34,76 @@ def best_of_law(
     chex.assert_equal_shape([probs, scores])
     law = jnp.vectorize(_best_of_row, signature="(a),(a),()->(a)")
     return law(probs, scores, jnp.asarray(n, probs.dtype))
+
+
+def prior_mixture(
+    law: Float[Array, "*B A"], ref_probs: Float[Array, "*B A"], *, beta: Scalar
+) -> Float[Array, "*B A"]:
+    """What `superhf_loss` with the forward KL converges to on answers from a fixed law.
+
+    argmin_p  -E_q log p + beta KL(pi_0 || p) = (q + beta pi_0) / (1 + beta).
+
+    Args:
+      law: q, e.g. `best_of_law` of the reference.
+      beta: weight of the prior, >= 0.
+    Reference: Mukobi et al. 2023, arXiv:2310.16763; the form is elementary.
+    """
+    check_range("[0, inf)", beta=beta)
+    chex.assert_equal_shape([law, ref_probs])
+    return (law + beta * ref_probs) / (1.0 + beta)
+
+
+def prior_fixed_point(
+    ref_probs: Float[Array, "*B A"],
+    scores: Float[Array, "*B A"],
+    *,
+    n: Scalar,
+    beta: Scalar,
+    steps: int = 400,
+) -> Float[Array, "*B A"]:
+    """Where rounds of SuperHF end on a table: p = (BoN(p) + beta pi_0) / (1 + beta).
+
+    Found by `steps` iterations from the reference, each half of the way; the last one moves less
+    than 2^-steps where the best answer has mass, slowly near beta = n - 1, its critical value.
+
+    Returns:
+      [*B, A] p, each row sums to 1.
+    """
+    check_range("[1, inf)", steps=steps)
+
+    def half(probs: Array, _: None) -> tuple[Array, None]:
+        law = best_of_law(probs, scores, n=n)
+        return 0.5 * (probs + prior_mixture(law, ref_probs, beta=beta)), None
+
+    return jax.lax.scan(half, ref_probs, length=steps)[0]
+
+
+def top_mass(
+    ref_mass: Float[Array, "*B"], *, n: Scalar, beta: Scalar, halvings: int = 60
+) -> Float[Array, "*B"]:
+    """Mass h of the answer with the highest score at `prior_fixed_point`, from its reference's h_0.
+
+    (1 + beta) h = 1 - (1 - h)^n + beta h_0.
+
+    For h_0 -> 0 it is beta h_0 / (1 + beta - n) where beta > n - 1, and else a positive constant:
+    the best answer is amplified to order 1 however rare it was, unless beta > n - 1.
+
+    Args:
+      ref_mass: h_0 in (0, 1].
+      beta: > 0; at 0 the mass is 1.
+      halvings: steps of the bisection.
+    """
+    check_range("[1, inf)", n=n)
+    check_range("[0, inf)", beta=beta)
+
+    def halve(_: Scalar, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = 0.5 * (low + high)
+        above = 1.0 - (1.0 - middle) ** n + beta * ref_mass > (1.0 + beta) * middle
+        return jnp.where(above, middle, low), jnp.where(above, high, middle)
+
+    ends = jnp.zeros_like(ref_mass), jnp.ones_like(ref_mass)
+    return jax.lax.fori_loop(0, halvings, halve, ends)[1]
 
 
 def _best_of_row(

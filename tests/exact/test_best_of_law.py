@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.exact.best_of import best_of_law
+from rlhf_jax.exact.best_of import best_of_law, prior_fixed_point, prior_mixture, top_mass
 from rlhf_jax.ops.kl import exact_kl
 from rlhf_jax.ops.selection import best_answers
 
@@ -59,3 +59,37 @@ def test_answers_without_mass_get_none_and_leading_axes_are_free():
     np.testing.assert_allclose(best_of_law(probs, scores, n=5), probs, atol=1e-6)
     with pytest.raises(ValueError, match="n must be in"):
         best_of_law(probs, scores, n=0)
+
+
+def test_the_minimum_with_a_prior_by_hand():
+    # (0.8 + 0.5 * 0.2) / 1.5, (0.2 + 0.5 * 0.8) / 1.5
+    found = prior_mixture(jnp.array([0.8, 0.2]), jnp.array([0.2, 0.8]), beta=0.5)
+    np.testing.assert_allclose(found, [0.6, 0.4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n", "beta", "mass"),
+    [
+        (4, 1.0, 0.45705),
+        (4, 2.5, 0.09348),
+        (4, 3.5, 0.006496),
+        (4, 6.0, 0.001992),
+        (16, 0.35, 0.741),
+    ],
+)
+def test_a_rare_best_answer_is_amplified_unless_the_prior_is_strong(n, beta, mass):
+    """(1 + beta) h = 1 - (1 - h)^n + beta h_0 with h_0 = 0.001, and the fixed point itself."""
+    with jax.enable_x64(True):
+        found = float(top_mass(jnp.asarray(1e-3), n=n, beta=beta))
+        assert found == pytest.approx(mass, rel=1e-3)
+        assert (1 + beta) * found == pytest.approx(1 - (1 - found) ** n + beta * 1e-3, abs=1e-12)
+        ref, scores = jnp.array([1e-3, 0.4, 0.599]), jnp.array([9.0, 1.0, 0.0])
+        point = prior_fixed_point(ref, scores, n=n, beta=beta, steps=1000)
+        assert float(point[0]) == pytest.approx(found, abs=1e-6)
+        np.testing.assert_allclose(
+            point, prior_mixture(best_of_law(point, scores, n=n), ref, beta=beta), atol=1e-6
+        )
+
+
+def test_without_a_prior_the_best_answer_takes_all_mass():
+    assert float(top_mass(jnp.asarray(0.01), n=4, beta=0.0)) == pytest.approx(1.0)

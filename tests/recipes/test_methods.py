@@ -29,6 +29,7 @@ from rlhf_jax.recipes import (
     prompt_rows,
     reinforce,
     rloo,
+    superhf,
     task_reward,
     top_of_batch,
 )
@@ -57,6 +58,7 @@ METHODS = {
     "best_of": best_of(LAB, samples=4),
     "best_of, KL in the ranking": best_of(LAB, samples=4, kl=0.1, epochs=2, minibatches=2),
     "top_of_batch": top_of_batch(LAB, samples=2),
+    "superhf": superhf(LAB, samples=4, beta=0.1),
     "online_pairs": online_pairs(LAB, partial(dpo_loss, beta=0.1)),
     "online_pairs, best and worst": online_pairs(LAB, partial(dpo_loss, beta=0.1), samples=4),
     "p3o": p3o(LAB, beta=0.01),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from unigram_lab import VOCABULARY, rollout_of, unigram_lab
 
+from rlhf_jax.ops.kl import exact_kl, forward_kl
 from rlhf_jax.ops.selection import best_answers
-from rlhf_jax.recipes import Scored, best_of, top_of_batch
+from rlhf_jax.recipes import Scored, best_of, superhf, top_of_batch
 from rlhf_jax.recipes.methods.selection import ranking_scores, tie_metrics
 from rlhf_jax.types import Trajectory
 
@@ -107,3 +108,55 @@ def test_shares_of_prompts_that_are_tied():
         "groups/tied": 1.0,
         "groups/equal": 0.5,
     }
+
+
+def given_reference(scores, logits=START):
+    """Scored answers with a reference of one logit per word."""
+    return scored(scores)._replace(
+        reference=lambda answers: LAB.policy.logits(logits, answers.inputs)
+    )
+
+
+SCORES = np.array([[1.0, 6.0, np.nan], [np.nan] * 3], np.float32)
+
+
+def test_superhf_reads_the_reference_on_selected_answers_alone():
+    method = superhf(LAB, samples=3, beta=0.5)
+    batch, metrics = method.prepare(START, given_reference(SCORES))
+    assert batch.answers.actions[0].tolist() == [5, 6]
+    assert batch.weights.tolist() == [1, 0]
+    assert batch.columns["ref_logits"].shape == (2, 2, VOCABULARY.size)
+    assert float(metrics["scores/best"]) == 6.0
+    assert float(metrics["groups/kept"]) == 0.5
+    loss, _ = method.objective(START, batch)  # at the reference the prior is 0
+    assert float(loss) == pytest.approx(np.log(8.0))
+
+
+@pytest.mark.parametrize("divergence", [forward_kl, exact_kl])
+def test_the_prior_is_weighed_by_beta_in_either_direction(divergence):
+    ref = 0.3 * jnp.arange(8.0)
+    given = given_reference(SCORES, ref)
+    with_prior, without = (
+        superhf(LAB, samples=3, beta=beta, divergence=divergence) for beta in (0.5, 0.0)
+    )
+    batch, _ = with_prior.prepare(START, given)
+    added = float(with_prior.objective(START, batch)[0]) - float(without.objective(START, batch)[0])
+    assert added == pytest.approx(0.5 * float(divergence(START, ref)), rel=1e-5)
+
+
+def test_without_a_prior_superhf_is_best_of():
+    params = 0.1 * jnp.arange(8.0)
+    slopes = []
+    for method in (superhf(LAB, samples=3, beta=0.0), best_of(LAB, samples=3)):
+        batch, _ = method.prepare(params, given_reference(SCORES))
+        slopes.append(jax.grad(lambda p, m=method, b=batch: m.objective(p, b)[0].value())(params))
+    np.testing.assert_allclose(*slopes, atol=1e-6)
+
+
+def test_superhf_refuses_what_it_cannot_use():
+    with pytest.raises(ValueError, match=r"samples must be in \[2, inf\), got 1"):
+        superhf(LAB, samples=1, beta=0.1)
+    with pytest.raises(ValueError, match="beta must be in"):
+        superhf(LAB, samples=2, beta=-0.1)
+    with pytest.raises(ValueError, match=r"needs Scored\.reference"):
+        superhf(LAB, samples=3, beta=0.1).prepare(START, scored(SCORES))
