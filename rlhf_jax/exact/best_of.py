@@ -113,6 +113,8 @@ def _best_of_row(
     order = jnp.argsort(scores)
     ordered = scores[order]
     sums = jnp.concatenate([jnp.zeros(1, probs.dtype), jnp.cumsum(probs[order])])
+    # Rounding of the sum would grow n-fold in each round of an iteration.
+    sums = sums / sums[-1]
     below, upto = (jnp.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
     level, total = sums[upto] - sums[below], sums[upto]
     share = jnp.where(total > 0, level / jnp.where(total > 0, total, 1.0), 0.0)
