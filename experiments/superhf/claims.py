@@ -30,8 +30,8 @@ def exact_claims(config: Config, found: Mapping[str, Mapping]) -> list[Claim]:
     size = f"{config.prompts} prompts, {config.answers} answers, B = {config.samples}"
     return [
         Claim(
-            f"Fixed points, {size}, {len(config.betas)} betas to {config.betas[-1]:g}: share of the "
-            "worlds of this run in which each step of beta lowers proxy and collision across "
+            f"Fixed points, {size}, {len(config.betas)} betas to {config.betas[-1]:g}: share of "
+            "the worlds of this run in which each step of beta lowers proxy and collision across "
             "prompts and raises gold",
             np.mean(monotone(points)),
             ">=",
@@ -85,7 +85,7 @@ def calibration_claim(config: Config, points: Mapping[str, np.ndarray]) -> Claim
         ">",
         0.0,
         kind="ours",
-        source="fine-tuning for reward makes a policy overconfident; the paper compares calibration",
+        source="fine-tuning for reward makes a policy overconfident",
         baseline=("beta = 0 minus itself", 0.0),
     )
 
@@ -155,8 +155,8 @@ def cost_claims(config: Config, rates: Runs, absent: Runs, early: Runs) -> list[
     end = early["forward"]["gold"][..., -1]
     return [
         mean_claim(
-            f"Gold of SuperHF minus PPO where the overrated answer is never met, mean of rates from "
-            f"{CLAIMED_RATE} on, {config.superbatches} superbatches",
+            "Gold of SuperHF minus PPO where the overrated answer is never met, mean of rates "
+            f"from {CLAIMED_RATE} on, {config.superbatches} superbatches",
             gold["never met"].mean(1),
             ">",
             0.0,

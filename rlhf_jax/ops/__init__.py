@@ -100,6 +100,7 @@ from rlhf_jax.ops.statistics import best_of_n_curve as best_of_n_curve
 from rlhf_jax.ops.statistics import best_of_n_kl as best_of_n_kl
 from rlhf_jax.ops.statistics import calibration_error as calibration_error
 from rlhf_jax.ops.statistics import choice_calibration_error as choice_calibration_error
+from rlhf_jax.ops.statistics import confidence_error as confidence_error
 from rlhf_jax.ops.statistics import cross_prompt_collision as cross_prompt_collision
 from rlhf_jax.ops.statistics import mean_with_interval as mean_with_interval
 from rlhf_jax.ops.statistics import wins as wins

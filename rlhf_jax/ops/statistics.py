@@ -147,7 +147,16 @@ def choice_calibration_error(
     chex.assert_equal_shape([probs, outcomes])
     first = jnp.argmax(probs, axis=-1)[:, None]
     confidence, correct = (jnp.take_along_axis(x, first, axis=-1)[:, 0] for x in (probs, outcomes))
-    return _binned_error(confidence, correct, confidence, num_bins)
+    return confidence_error(confidence, correct, num_bins=num_bins)
+
+
+def confidence_error(
+    confidence: Float[Array, "N"], outcomes: Float[Array, "N"], *, num_bins: int = 10
+) -> tuple[Float[Array, ""], Float[Array, "K 3"]]:
+    """`choice_calibration_error` from the confidence c and the outcome y of each choice."""
+    check_range("[1, inf)", num_bins=num_bins)
+    chex.assert_equal_shape([confidence, outcomes])
+    return _binned_error(confidence, outcomes, confidence, num_bins)
 
 
 def _binned_error(

@@ -13,6 +13,7 @@ from rlhf_jax.ops.statistics import (
     best_of_n_kl,
     calibration_error,
     choice_calibration_error,
+    confidence_error,
     cross_prompt_collision,
     mean_with_interval,
     wins,
@@ -186,6 +187,14 @@ def test_calibration_of_a_choice_by_hand():
     # (1/3) |1 - 0.6| + (2/3) |0.25 - 0.725|
     assert float(error) == pytest.approx(0.4 / 3 + 2 * 0.475 / 3, abs=1e-5)
     np.testing.assert_allclose(bins[7], [0.725, 0.25, 2 / 3], rtol=1e-5)
+
+
+def test_confidence_and_outcome_are_enough():
+    error, bins = confidence_error(jnp.array([0.95, 0.95]), jnp.array([1.0, 0.0]))
+    assert float(error) == pytest.approx(0.45)
+    np.testing.assert_allclose(bins[9], [0.95, 0.5, 1.0], rtol=1e-5)
+    with pytest.raises(ValueError, match="num_bins must be in"):
+        confidence_error(jnp.ones(2), jnp.ones(2), num_bins=0)
 
 
 def test_a_law_is_its_own_calibrated_forecast():
