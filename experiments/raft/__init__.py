@@ -2,5 +2,5 @@
 
 PAPER = "Dong et al. 2023 (RAFT: Reward rAnked FineTuning), arXiv:2304.06767"
 CLAIM = "Rounds of best-of-K are one round of a power of K, and depend on the order of rewards only"
-MINUTES = 2
+MINUTES = 1
 GROUP = "language"

@@ -2,5 +2,5 @@
 
 PAPER = "Mukobi et al. 2023 (SuperHF: Supervised Iterative Learning from HF), arXiv:2310.16763"
 CLAIM = "Best-of-B with a forward-KL prior bears a wide range of rates; hacking needs beta > B - 1"
-MINUTES = 2
+MINUTES = 1
 GROUP = "language"

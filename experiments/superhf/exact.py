@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from experiments.superhf.config import Config
+from experiments.superhf.learners import repeat
 from experiments.superhf.worlds import draw_world, measure, world_keys
 from rlhf_jax.algos.best_of import make_prior_update
 from rlhf_jax.algos.gradient import init_state
@@ -82,8 +83,7 @@ def run_frozen(config: Config) -> Arrays:
         ref_logits = policy.logits(world.ref_logps, answers.inputs)
         batch = AnswerBatch(answers, {"ref_logits": ref_logits}, law)
         state = init_state(world.ref_logps, optimizer)
-        step = lambda state, _: (update(state, batch)[0], None)  # noqa: E731
-        state, _ = jax.lax.scan(step, state, length=config.solve_steps)
+        state = repeat(update, state, batch, config.solve_steps)
         probs = jax.nn.softmax(state.params)
         wanted = {"loss": prior_mixture(law, ref, beta=config.beta), "no prior": law}
         return {name: jnp.max(jnp.abs(probs - each)) for name, each in wanted.items()}

@@ -21,7 +21,7 @@ from rlhf_jax.ops.kl import exact_kl, forward_kl, k1
 from rlhf_jax.ops.masking import token_mean, whiten
 from rlhf_jax.ops.selection import best_answers
 from rlhf_jax.policies.tabular import tabular_policy
-from rlhf_jax.types import TrainState
+from rlhf_jax.types import PyTree, TrainState, Update
 
 CLIP_EPS, REWARD_KL = 0.2, 0.1
 DIRECTIONS = {"forward": forward_kl, "reverse": exact_kl}
@@ -46,6 +46,11 @@ def draw(config: Config, logits: Array, key: jax.Array, samples: int) -> tuple[A
     shape = (config.prompts, samples)
     states = jnp.broadcast_to(jnp.arange(config.prompts)[:, None], shape)
     return states, jax.random.categorical(key, logits[:, None], shape=shape)
+
+
+def repeat(update: Update, state: TrainState, batch: PyTree, count: int) -> TrainState:
+    """The state after this many updates on the same batch."""
+    return jax.lax.scan(lambda s, _: (update(s, batch)[0], None), state, length=count)[0]
 
 
 def superhf_learn(
@@ -84,8 +89,7 @@ def ppo_learn(config: Config, world: World, rate: Array) -> Learn:
             "advantages": whiten(rewards, jnp.ones_like(rewards, bool)),
         }
         batch = online.AnswerBatch(bandit_trajectory(states, actions), columns)
-        step = lambda state, _: (update(state, batch)[0], None)  # noqa: E731
-        return jax.lax.scan(step, state, length=config.epochs)[0]
+        return repeat(update, state, batch, config.epochs)
 
     return learn
 

@@ -78,9 +78,10 @@ def flat(arrays: Mapping) -> dict[str, np.ndarray]:
 def point_panels(points: Mapping[str, np.ndarray]) -> list[Panel]:
     """Rewards and the calibration error against collision, traced by beta."""
     collision = points["collision"].mean(0)
+    order = np.argsort(collision)
 
     def traced(name: str) -> Series:
-        return band(collision, points[name], **MEAN)
+        return band(collision[order], points[name][:, order], **MEAN)
 
     return [
         Panel(

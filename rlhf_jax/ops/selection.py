@@ -42,6 +42,8 @@ class Top(NamedTuple):
 def best_answers(scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None) -> Best:
     """Local ranking of RAFT: of each prompt's K answers the one with the highest score.
 
+    k* = argmax_k R_k.
+
     Args:
       scores: [*B, K].
       mask: [*B, K] True where the answer may be selected; None for all.
@@ -58,6 +60,8 @@ def top_answers(
     scores: Float[Array, "B"], mask: Bool[Array, "B"] | None = None, *, count: int
 ) -> Top:
     """Global ranking of RAFT: the `count` highest scores of a batch, whatever their prompts.
+
+    i_1, ..., i_M = the M largest of R_1, ..., R_B.
 
     It prefers easy prompts, those with high scores, over good answers to hard ones.
 
@@ -82,7 +86,9 @@ def kl_ranking_scores(
     *,
     beta: Scalar,
 ) -> Float[Array, "*B"]:
-    """KL-penalised ranking: r - beta (log pi - log pi_0), the scores to be ranked.
+    """KL-penalised ranking of RAFT.
+
+    R = r - beta (log pi - log pi_0), the scores to be ranked.
 
     An answer that the policy has made likely must be better to be selected again. The supervised
     step on the selected answers has no penalty of its own.
