@@ -96,7 +96,7 @@ def top_mass(
     check_range("[1, inf)", n=n)
     check_range("[0, inf)", beta=beta)
 
-    def halve(_: Scalar, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = 0.5 * (low + high)
         above = 1.0 - (1.0 - middle) ** n + beta * ref_mass > (1.0 + beta) * middle
