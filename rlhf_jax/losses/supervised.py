@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rlhf_jax.checks import check_mask, check_range
+from rlhf_jax.checks import check_mask, check_range, entries
 from rlhf_jax.ops.kl import forward_kl
-from rlhf_jax.ops.logprobs import token_logps
 from rlhf_jax.types import Scalar
 
 
@@ -57,6 +56,9 @@ def superhf_loss(
     # Masked before the logarithms: NaN under the mask would reach the gradient through one after.
     logits = jnp.where(counted, logits, 0.0)
     ref_logits = jnp.where(counted, jax.lax.stop_gradient(ref_logits), 0.0)
-    likelihood = token_logps(logits, jnp.where(mask, actions, 0))
+    # Not `token_logps`: in float64 it would be less precise than the prior.
+    wide = jnp.promote_types(logits.dtype, jnp.float32)
+    logps = jax.nn.log_softmax(logits.astype(wide), axis=-1)
+    likelihood = entries(logps, actions=jnp.where(mask, actions, 0))
     prior = divergence(logits, ref_logits)
     return jnp.where(mask, beta * prior - likelihood, 0.0)
