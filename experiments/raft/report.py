@@ -1,6 +1,7 @@
 """The plots and the page of raft."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
 Runs = Mapping[str, Mapping[str, np.ndarray]]
-MEAN = {"centre": "mean", "spread": "t", "units": "worlds"}
+MEAN: dict[str, Any] = {"centre": "mean", "spread": "t", "units": "worlds"}
 
 
 def write_report(

@@ -224,13 +224,13 @@ def train_online(
     make: Callable[[LanguageLab, Params], OnlineMethod],
     *,
     updates: int = 1,
-    rows: int | None = None,
+    learned: int | None = None,
     rewarded: Callable[[LanguageLab, Task], Reward] | None = None,
 ) -> None:
     """A method of `recipes.methods`.
 
     Args:
-      updates: gradient steps in each step. rows: those of a batch, by default all answers.
+      updates: gradient steps in each step. learned: answers in a batch, by default all drawn.
       rewarded: what an answer is paid, by default a judge's verdict or `task_reward`.
     """
     compare = named_compare(job.scoring.judge)
@@ -239,7 +239,7 @@ def train_online(
         method = make(lab, params)
         if compare is not None and method.samples < 2:
             raise UserError(f"rlhf {command} has no answers for --judge to compare: use --reward")
-        _check_parts(job.optimizer, method, rows)
+        _check_parts(job.optimizer, method, learned)
         if job.overlap and method.rounds is not None:
             raise UserError(f"rlhf {command} draws until it has enough: leave out --overlap")
         judged = task_reward if compare is None else partial(judged_reward, compare=compare)
@@ -251,9 +251,9 @@ def train_online(
     train_rounds(command, options, job, play, updates=updates)
 
 
-def _check_parts(options: Optimizer, method: OnlineMethod, rows: int | None) -> None:
+def _check_parts(options: Optimizer, method: OnlineMethod, learned: int | None) -> None:
     """UserError unless the answers that a step learns from split evenly."""
-    answers = options.batch_size * method.samples if rows is None else rows
+    answers = options.batch_size * method.samples if learned is None else learned
     _, minibatches = method.passes or (1, 1)
     if answers % (minibatches * options.micro_batches):
         raise UserError(

@@ -41,8 +41,8 @@ def best_of_n(command: str, options: BestOf) -> None:
         )
     method = top_of_batch if few else best_of
     given = {"samples": options.samples, "kl": options.kl}
-    rows = batch // options.samples if few else batch
-    _train(command, options, partial(method, **given), rows=rows)
+    learned = batch // options.samples if few else batch
+    _train(command, options, partial(method, **given), learned=learned)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +67,13 @@ def train_superhf(command: str, options: SuperHF) -> None:
     """SuperHF."""
     divergence = forward_kl if options.direction == "forward" else exact_kl
     method = partial(superhf, samples=options.samples, beta=options.prior, divergence=divergence)
-    _train(command, options, method, rows=options.job.optimizer.batch_size)
+    _train(command, options, method, learned=options.job.optimizer.batch_size)
 
 
 def _train(
-    command: str, options: BestOf | SuperHF, method: Callable[..., OnlineMethod], *, rows: int
+    command: str, options: BestOf | SuperHF, method: Callable[..., OnlineMethod], *, learned: int
 ) -> None:
-    """The passes over each batch, and `train_online`; rows: of a batch."""
+    """The passes over each batch, and `train_online`; learned: answers in a batch."""
     reuse = options.reuse
     make = partial(method, epochs=reuse.passes, minibatches=reuse.minibatches)
     train_online(
@@ -82,5 +82,5 @@ def _train(
         options.job,
         lambda lab, params: make(lab),
         updates=reuse.passes * reuse.minibatches,
-        rows=rows,
+        learned=learned,
     )

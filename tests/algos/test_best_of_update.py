@@ -39,7 +39,7 @@ def test_the_selected_answer_of_each_prompt():
     batch = selected_answers(bandit_trajectory(STATES, ACTIONS), best)
     assert batch.actions[:, 0].tolist() == [0, 1]
     assert batch.mask[:, 0].tolist() == [True, False]
-    assert batch.valid[:, 0].tolist() == [True, True]
+    assert np.asarray(batch.valid)[:, 0].tolist() == [True, True]
     rows = best_rows({"scores": SCORES, "tokens": jnp.arange(12).reshape(2, 3, 2)}, best)
     assert rows["scores"][0] == 2.0
     assert rows["tokens"].tolist() == [[2, 3], [6, 7]]
