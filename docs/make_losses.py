@@ -33,6 +33,7 @@ PARTS = {
         "losses.answer_policy_gradient",
         "losses.pairwise_gradient",
     ],
+    "Selected answers": ["losses.supervised", "ops.selection"],
     "Reward models and other feedback": ["losses.reward", "losses.users", "losses.feedback"],
     "Contrastive terms of reward models": ["losses.contrastive", "ops.features"],
     "Links: losses of one margin": ["losses.links"],

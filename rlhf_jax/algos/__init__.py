@@ -27,6 +27,8 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | any of them in micro-batches | `gradient.accumulate`, or `parts=` | |
 | PPO | `ppo.make_update` | 1707.06347 |
 | GRPO, RLOO, GSPO and every loss of single answers | `online.make_answer_update` | docs/losses.md |
+| RAFT, from `algos.best_of.selected_answers` | `sft.make_update` | 2304.06767 |
+| SuperHF, with a prior over the vocabulary | `best_of.make_prior_update` | 2310.16763 |
 | every loss of pairs with columns of data | `online.make_pair_update` | docs/losses.md |
 | passes over a batch in minibatches, for any of them | `epochs.make_epochs` | |
 """

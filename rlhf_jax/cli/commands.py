@@ -15,7 +15,7 @@ class Command(NamedTuple):
 
 
 _OFFLINE, _ONLINE = "rlhf_jax.cli.offline", "rlhf_jax.cli.online"
-_GAMES = "rlhf_jax.cli.selfplay"
+_GAMES, _SELECTED = "rlhf_jax.cli.selfplay", "rlhf_jax.cli.selected"
 _FITS, _SAMPLES = "Train on data", "Train on fresh answers, scored by --reward or --judge"
 _TOOLS, _DATA = "Use a model", "Look at data"
 
@@ -62,7 +62,14 @@ COMMANDS = {
     "gspo": _group("GRPO with one ratio for a whole answer"),
     "cispo": _group("clipped importance weights: every token keeps its gradient"),
     "best-of-n": Command(
-        _SAMPLES, "likelihood of the best of n answers", _ONLINE, "BestOf", "best_of_n"
+        _SAMPLES, "RAFT: likelihood of the best of n answers", _SELECTED, "BestOf", "best_of_n"
+    ),
+    "superhf": Command(
+        _SAMPLES,
+        "the same with a KL prior to the first model",
+        _SELECTED,
+        "SuperHF",
+        "train_superhf",
     ),
     "online-dpo": Command(
         _SAMPLES, "any loss of pairs on two answers", _ONLINE, "OnlineDPO", "online_dpo"

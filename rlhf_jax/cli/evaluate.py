@@ -33,6 +33,7 @@ from rlhf_jax.cli.measures import (
     answer_loss,
     answer_quality,
     bench_quality,
+    calibration,
     win_quality,
 )
 from rlhf_jax.cli.options import Model
@@ -93,6 +94,8 @@ class Evaluate:
     """Model that answers the same prompts."""
     verdicts: Literal["binary", "graded"] | None = None
     """Verdicts of a judge that thinks in text, as of rlhf reward --kind judge."""
+    calibration: bool = False
+    """Also whether a language model is as sure of the next token of --data as it is right."""
     total: int = 256
     """Answers in all, about."""
     out: Path | None = None
@@ -258,6 +261,10 @@ def _of_policy(options: Evaluate) -> Numbers:
         records = read_answers(options.data, base.chat)
         lab, (records,) = open_lab(options, base, [(options.data, records)])
         found |= answer_loss(lab, records, base.params, batch_size=BATCH)
+        if options.calibration and records:
+            found |= calibration(lab, records, base.params, batch_size=BATCH)
+    elif options.calibration:
+        raise UserError("--calibration is of the tokens of answers: give them by --data")
     if options.judge is not None and options.against is None:
         raise UserError("--judge compares the answers of two models: give the other, --against DIR")
     if options.prompts is None or not (options.reward or options.judge):

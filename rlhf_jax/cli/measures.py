@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlhf_jax.cli.losses import NamedLoss
+from rlhf_jax.data.meteor import prompt_similarity
 from rlhf_jax.data.reward_bench import BenchItem
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.statistics import wins
 from rlhf_jax.recipes import LanguageLab, Task, measure, overall, stage_key
 from rlhf_jax.recipes.buckets import by_length
+from rlhf_jax.recipes.calibration import token_calibration
 from rlhf_jax.recipes.evaluation import Measured
 from rlhf_jax.recipes.lab import chunk_of
 from rlhf_jax.recipes.rewards import pair_prefs
@@ -66,6 +68,18 @@ def answer_loss(
     found = side_logps(lab, params, records, ["answer"], batch_size=batch_size)
     loss = token_loss(found["answer"], found["answer/tokens"])
     return {"loss": loss, "perplexity": np.exp(loss).tolist()}
+
+
+def calibration(
+    lab: LanguageLab, records: Sequence[dict], params: Params, *, batch_size: int
+) -> Numbers:
+    """How far the probability of the most likely next token is from how often it is right."""
+    found = token_calibration(lab, params, records, batch_size=batch_size)
+    return {
+        "calibration error": found.error,
+        "confidence": found.confidence,
+        "right tokens": found.accuracy,
+    }
 
 
 def token_loss(logps: np.ndarray, tokens: np.ndarray) -> list[float] | float:
@@ -133,7 +147,8 @@ def answer_quality(
     """Reward, KL, length and variety of about `total` answers to these prompts.
 
     "base perplexity" is that of the reference on the answers: it grows where they leave its
-    language. Distinct openings and 3-grams are shares of all of them.
+    language. Distinct openings and 3-grams are shares of all of them; the similarity is the METEOR
+    of answers to different prompts, which grows where a policy collapses to one answer.
     """
     samples = max(1, round(total / len(indices)))
     key = stage_key(lab, "evaluation")
@@ -148,6 +163,7 @@ def answer_quality(
         "KL to base (nats)": _mean(found.log_ratios.mean(1)),
         "base perplexity": np.exp(loss).tolist(),
         **variety([text.split() for text in texts]),
+        "similarity across prompts": prompt_similarity(found.texts) if len(indices) > 1 else 0.0,
         "tokens": _mean(found.lengths.mean(1)),
         "finished": _mean(found.finished.mean(1)),
     }

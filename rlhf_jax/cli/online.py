@@ -38,7 +38,6 @@ from rlhf_jax.recipes import (
     Reward,
     Task,
     adamw_cosine,
-    best_of,
     cispo,
     critic_of,
     dapo,
@@ -149,24 +148,6 @@ def train_group(command: str, options: Group) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BestOf:
-    """Best-of-n fine-tuning: maximum likelihood of the answer with the highest score."""
-
-    job: Job
-    samples: int = 8
-    """Answers to each prompt."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "[1, inf)", "samples")
-
-
-def best_of_n(command: str, options: BestOf) -> None:
-    """Learns the best of n fresh answers."""
-    make = partial(best_of, samples=options.samples)
-    train_online(command, options, options.job, lambda lab, params: make(lab))
-
-
-@dataclass(frozen=True, kw_only=True)
 class OnlineDPO:
     """A loss of pairs on fresh answers: of each prompt's, the best score against the worst."""
 
@@ -250,13 +231,14 @@ def train_online(
     make: Callable[[LanguageLab, Params], OnlineMethod],
     *,
     updates: int = 1,
+    learned: int | None = None,
     rewarded: Callable[[LanguageLab, Task], Reward] | None = None,
 ) -> None:
     """A method of `recipes.methods`.
 
     Args:
-      updates: gradient steps in each step. rewarded: what an answer is paid, by default a judge's
-        verdict or `task_reward`.
+      updates: gradient steps in each step. learned: answers in a batch, by default all drawn.
+      rewarded: what an answer is paid, by default a judge's verdict or `task_reward`.
     """
     compare = named_compare(job.scoring.judge)
 
@@ -264,7 +246,7 @@ def train_online(
         method = make(lab, params)
         if compare is not None and method.samples < 2:
             raise UserError(f"rlhf {command} has no answers for --judge to compare: use --reward")
-        _check_parts(job.optimizer, method)
+        _check_parts(job.optimizer, method, learned)
         if job.overlap and method.rounds is not None:
             raise UserError(f"rlhf {command} draws until it has enough: leave out --overlap")
         judged = task_reward if compare is None else partial(judged_reward, compare=compare)
@@ -276,9 +258,9 @@ def train_online(
     train_rounds(command, options, job, play, updates=updates)
 
 
-def _check_parts(options: Optimizer, method: OnlineMethod) -> None:
-    """UserError unless the answers of a step split evenly."""
-    answers = options.batch_size * method.samples
+def _check_parts(options: Optimizer, method: OnlineMethod, learned: int | None) -> None:
+    """UserError unless the answers that a step learns from split evenly."""
+    answers = options.batch_size * method.samples if learned is None else learned
     _, minibatches = method.passes or (1, 1)
     if answers % (minibatches * options.micro_batches):
         raise UserError(

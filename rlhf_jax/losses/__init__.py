@@ -105,4 +105,5 @@ from rlhf_jax.losses.reward import soft_bradley_terry_loss as soft_bradley_terry
 from rlhf_jax.losses.reward import (
     soft_margin_bradley_terry_loss as soft_margin_bradley_terry_loss,
 )
+from rlhf_jax.losses.supervised import superhf_loss as superhf_loss
 from rlhf_jax.losses.users import vpl_loss as vpl_loss

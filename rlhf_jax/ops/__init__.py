@@ -51,6 +51,7 @@ from rlhf_jax.ops.groups import remax_advantages as remax_advantages
 from rlhf_jax.ops.groups import score_spread as score_spread
 from rlhf_jax.ops.groups import scored_answers as scored_answers
 from rlhf_jax.ops.kl import exact_kl as exact_kl
+from rlhf_jax.ops.kl import forward_kl as forward_kl
 from rlhf_jax.ops.kl import forward_kl_surrogate as forward_kl_surrogate
 from rlhf_jax.ops.kl import k1 as k1
 from rlhf_jax.ops.kl import k2 as k2
@@ -90,10 +91,18 @@ from rlhf_jax.ops.segments import place_rewards as place_rewards
 from rlhf_jax.ops.segments import scaled_rewards as scaled_rewards
 from rlhf_jax.ops.segments import sign_rewards as sign_rewards
 from rlhf_jax.ops.segments import token_rewards as token_rewards
+from rlhf_jax.ops.selection import Best as Best
+from rlhf_jax.ops.selection import Top as Top
+from rlhf_jax.ops.selection import best_answers as best_answers
+from rlhf_jax.ops.selection import kl_ranking_scores as kl_ranking_scores
+from rlhf_jax.ops.selection import top_answers as top_answers
 from rlhf_jax.ops.statistics import area_under_curve as area_under_curve
 from rlhf_jax.ops.statistics import best_of_n_curve as best_of_n_curve
 from rlhf_jax.ops.statistics import best_of_n_kl as best_of_n_kl
 from rlhf_jax.ops.statistics import calibration_error as calibration_error
+from rlhf_jax.ops.statistics import choice_calibration_error as choice_calibration_error
+from rlhf_jax.ops.statistics import confidence_error as confidence_error
+from rlhf_jax.ops.statistics import cross_prompt_collision as cross_prompt_collision
 from rlhf_jax.ops.statistics import mean_with_interval as mean_with_interval
 from rlhf_jax.ops.statistics import wins as wins
 from rlhf_jax.ops.turns import episode_credit as episode_credit

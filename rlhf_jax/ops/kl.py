@@ -46,6 +46,14 @@ def exact_kl(logits: Float[Array, "*B A"], ref_logits: Float[Array, "*B A"]) -> 
     return jnp.sum(probs * gap, axis=-1)
 
 
+def forward_kl(
+    logits: Float[Array, "*B A"], ref_logits: Float[Array, "*B A"]
+) -> Float[Array, "*B"]:
+    """KL(pi_ref || pi) = sum_a pi_ref(a) (log pi_ref(a) - log pi(a)), in nats: `exact_kl` turned
+    round, infinite where pi_ref has mass and pi has none."""
+    return exact_kl(ref_logits, logits)
+
+
 def k1(logps: Float[Array, "*S"], ref_logps: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """k1 = log pi - log pi_ref at samples from pi: unbiased for KL(pi || pi_ref), may be negative.
 

@@ -121,12 +121,69 @@ def calibration_error(
     confidence = jnp.maximum(probs, 1.0 - probs)
     correct = jnp.where(probs >= 0.5, outcomes, 1.0 - outcomes)
     correct = jnp.where(probs == 0.5, 0.5, correct)
-    bins = jnp.clip(jnp.floor((confidence - 0.5) * 2 * num_bins), 0, num_bins - 1).astype(int)
-    member = jax.nn.one_hot(bins, num_bins)
+    return _binned_error(confidence, correct, 2.0 * confidence - 1.0, num_bins)
+
+
+def choice_calibration_error(
+    probs: Float[Array, "N A"], outcomes: Float[Array, "N A"], *, num_bins: int = 10
+) -> tuple[Float[Array, ""], Float[Array, "K 3"]]:
+    """Expected calibration error of a choice among A answers, over equal-width bins of confidence.
+
+    ECE = sum_b (n_b / N) |mean y - mean c|,   c = max_a p_a in [0, 1], y = the outcome of argmax_a.
+
+    For next tokens the outcomes are one-hot; for a table they may be the law that draws the tokens,
+    and the error is that of infinitely many of them. The policy is its own calibrated forecast.
+
+    Args:
+      probs: [N, A] p, each row sums to 1.
+      outcomes: [N, A] in [0, 1], 1 for the right answer.
+      num_bins: K, number of bins over [0, 1].
+    Returns:
+      The error, and [K, 3]: mean confidence, mean outcome, share of rows (0 in an empty bin).
+    Reference: Guo et al. 2017, arXiv:1706.04599, Eq. 3; SuperHF (arXiv:2310.16763) compares it
+      before and after fine-tuning.
+    """
+    check_range("[1, inf)", num_bins=num_bins)
+    chex.assert_equal_shape([probs, outcomes])
+    first = jnp.argmax(probs, axis=-1)[:, None]
+    confidence, correct = (jnp.take_along_axis(x, first, axis=-1)[:, 0] for x in (probs, outcomes))
+    return confidence_error(confidence, correct, num_bins=num_bins)
+
+
+def confidence_error(
+    confidence: Float[Array, "N"], outcomes: Float[Array, "N"], *, num_bins: int = 10
+) -> tuple[Float[Array, ""], Float[Array, "K 3"]]:
+    """`choice_calibration_error` from the confidence c and the outcome y of each choice."""
+    check_range("[1, inf)", num_bins=num_bins)
+    chex.assert_equal_shape([confidence, outcomes])
+    return _binned_error(confidence, outcomes, confidence, num_bins)
+
+
+def _binned_error(
+    confidence: Float[Array, "N"], correct: Float[Array, "N"], place: Float[Array, "N"], bins: int
+) -> tuple[Float[Array, ""], Float[Array, "K 3"]]:
+    """The error and its bins, of equal width in `place`, which is in [0, 1]."""
+    found = jnp.clip(jnp.floor(place * bins), 0, bins - 1).astype(int)
+    member = jax.nn.one_hot(found, bins)
     count = jnp.sum(member, axis=0)
     safe = jnp.maximum(count, 1.0)
     mean_confidence = confidence @ member / safe
     mean_correct = correct @ member / safe
-    share = count / probs.shape[0]
+    share = count / confidence.shape[0]
     error = jnp.sum(share * jnp.abs(mean_correct - mean_confidence))
     return error, jnp.stack([mean_confidence, mean_correct, share], axis=-1)
+
+
+def cross_prompt_collision(probs: Float[Array, "*B S A"]) -> Float[Array, "*B"]:
+    """How alike the answers to different prompts are: the chance that two of them are the same.
+
+    sum_a (mean_x pi(a | x))^2,   in [1 / A, 1]: 1 where every prompt gets the same answer.
+
+    On a table it is what the similarity of texts to different prompts is for language
+    (`data.meteor.prompt_similarity`): it rises where a policy collapses to one mode.
+
+    Args:
+      probs: [*B, S, A] of A answers that are the same for all S prompts.
+    Reference: Mukobi et al. 2023, arXiv:2310.16763 (METEOR similarity across prompts).
+    """
+    return jnp.sum(jnp.mean(probs, axis=-2) ** 2, axis=-1)

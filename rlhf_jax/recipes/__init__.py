@@ -97,6 +97,8 @@ from rlhf_jax.recipes.methods import ppo as ppo
 from rlhf_jax.recipes.methods import reinforce as reinforce
 from rlhf_jax.recipes.methods import reinforce_turns as reinforce_turns
 from rlhf_jax.recipes.methods import rloo as rloo
+from rlhf_jax.recipes.methods import superhf as superhf
+from rlhf_jax.recipes.methods import top_of_batch as top_of_batch
 from rlhf_jax.recipes.methods import turn_advantages as turn_advantages
 from rlhf_jax.recipes.offline import Fit as Fit
 from rlhf_jax.recipes.offline import at_points as at_points

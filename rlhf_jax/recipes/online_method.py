@@ -1,7 +1,8 @@
 """An online method as data, and what is compiled of it: from rollout to batch, and the update."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,16 @@ from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.sampling.decode import SamplingConfig
-from rlhf_jax.types import Params, PyTree, Rollout, Scalar, TrainState
+from rlhf_jax.types import Params, PyTree, Rollout, Scalar, TrainState, Trajectory
 
 MAX_SAMPLER_RATIO = 2.0  # of an answer's pi / pi_sampler, where the two differ
+
+
+@runtime_checkable
+class ReferenceLogits(Protocol):
+    """Logits of the reference at the steps of answers."""
+
+    def __call__(self, answers: Trajectory, /) -> Float[Array, "*B T V"]: ...
 
 
 class Scored(NamedTuple):
@@ -37,6 +45,7 @@ class Scored(NamedTuple):
     turn_ids, turn_rewards: [B, K, T] and [B, K, N] of episodes as in `episodes.Turns`, or None; the
       scores are those of whole episodes, so the rewards need not sum to them.
     step_rewards: [B, K, T] of tokens, where the reward has `steps`.
+    reference: for methods that read the reference's whole vocabulary; call it on few answers.
     """
 
     rollout: Rollout
@@ -47,6 +56,7 @@ class Scored(NamedTuple):
     turn_ids: Int[Array, "B K T"] | None = None
     turn_rewards: Float[Array, "B K N"] | None = None
     step_rewards: Float[Array, "B K T"] | None = None
+    reference: ReferenceLogits | None = None
 
 
 class OnlineMethod(NamedTuple):
@@ -127,6 +137,7 @@ def make_prepare(
         beta = method.beta if kl_target is None else beta
         weights = answer_weights(rollout) if stale else sampler_weights(rollout, sampling)
         scored = Scored(rollout, scores, ref, beta, weights, *(turns or ())[:2])
+        scored = scored._replace(reference=partial(_reference_logits, lab, ref_params))
         if reward.steps is not None:
             steps = reward.steps(reward_params, given, trajectory)
             scored = scored._replace(step_rewards=steps)
@@ -158,6 +169,13 @@ def answer_metrics(rollout: Rollout, ref_token_logps: Array) -> dict[str, Array]
         "answers/length": jnp.sum(trajectory.mask, -1).mean(),
         "answers/finished": rollout.finished.mean(),
     }
+
+
+def _reference_logits(
+    lab: LanguageLab, ref_params: Params, answers: Trajectory
+) -> Float[Array, "*B T V"]:
+    """Of `Scored.reference`."""
+    return lab.policy.logits(ref_params, answers.inputs)
 
 
 def sampler_metrics(lab: LanguageLab, params: Params, rollout: Rollout) -> dict[str, Array]:

@@ -102,6 +102,30 @@ def test_a_reward_model_is_trained_beside_baselines_and_read_as_a_reward(tmp_pat
 
 
 @pytest.mark.long
+def test_selected_answers_are_learned_by_any_ranking_and_with_a_prior(
+    tmp_path, model, files, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_choice.py").write_text(VOWELS)
+    given = ("--model", model, "--prompts", files / "prompts.txt", "--answer-length", "3")
+    given = (*given, "--steps", "2", "--batch-size", "32", "--reward", "my_choice:vowels")
+    for name, words in {
+        "global": ("best-of-n", "--samples", "4", "--ranking", "global", "--kl", "0.1"),
+        "prior": ("superhf", "--samples", "4", "--direction", "reverse", "--minibatches", "2"),
+    }.items():
+        out = tmp_path / name
+        assert run(*words, *given, "--out", out) == 0
+        rows = [row for row in read_metrics(out) if row["stage"] == words[0]]
+        assert {"groups/kept", "scores/best", "kl/ref"} <= set(rows[0])
+        assert np.isfinite([row["loss"] for row in rows]).all()
+        assert 0 <= numbers(out)["similarity across prompts"]["after"] < 1
+    assert "groups/tied" in rows[0]
+    capsys.readouterr()
+    assert run("best-of-n", *given, "--samples", "3", "--ranking", "global", "--out", out) == 2
+    assert "must be a multiple of --samples" in capsys.readouterr().err
+
+
+@pytest.mark.long
 def test_grpo_learns_from_a_python_reward(tmp_path, model, files, monkeypatch):
     out = tmp_path / "grpo"
     monkeypatch.syspath_prepend(str(tmp_path))

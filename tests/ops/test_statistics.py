@@ -12,6 +12,9 @@ from rlhf_jax.ops.statistics import (
     best_of_n_curve,
     best_of_n_kl,
     calibration_error,
+    choice_calibration_error,
+    confidence_error,
+    cross_prompt_collision,
     mean_with_interval,
     wins,
 )
@@ -174,3 +177,36 @@ def test_calibration_error_of_a_calibrated_and_of_an_overconfident_model():
     assert calibration_error(confident, outcomes, num_bins=num_bins)[0] > 0.1
     certain, _ = calibration_error(outcomes, outcomes)
     assert certain == 0.0
+
+
+def test_calibration_of_a_choice_by_hand():
+    # Confidence 0.6 (right), 0.7 (wrong), 0.75 (outcome 0.5): bins [0.6, 0.7) and [0.7, 0.8).
+    probs = jnp.array([[0.6, 0.4], [0.3, 0.7], [0.25, 0.75]])
+    outcomes = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]])
+    error, bins = choice_calibration_error(probs, outcomes)
+    # (1/3) |1 - 0.6| + (2/3) |0.25 - 0.725|
+    assert float(error) == pytest.approx(0.4 / 3 + 2 * 0.475 / 3, abs=1e-5)
+    np.testing.assert_allclose(bins[7], [0.725, 0.25, 2 / 3], rtol=1e-5)
+
+
+def test_confidence_and_outcome_are_enough():
+    error, bins = confidence_error(jnp.array([0.95, 0.95]), jnp.array([1.0, 0.0]))
+    assert float(error) == pytest.approx(0.45)
+    np.testing.assert_allclose(bins[9], [0.95, 0.5, 1.0], rtol=1e-5)
+    with pytest.raises(ValueError, match="num_bins must be in"):
+        confidence_error(jnp.ones(2), jnp.ones(2), num_bins=0)
+
+
+def test_a_law_is_its_own_calibrated_forecast():
+    law = jax.nn.softmax(jax.random.normal(jax.random.key(0), (50, 6)))
+    assert float(choice_calibration_error(law, law)[0]) == pytest.approx(0.0, abs=1e-6)
+    sharp = jax.nn.softmax(5.0 * jnp.log(law))
+    assert float(choice_calibration_error(sharp, law)[0]) > 0.1
+
+
+def test_collision_across_prompts_by_hand():
+    # Means (0.75, 0.25): 0.5625 + 0.0625.
+    probs = jnp.array([[1.0, 0.0], [0.5, 0.5]])
+    assert float(cross_prompt_collision(probs)) == pytest.approx(0.625)
+    assert float(cross_prompt_collision(jnp.eye(4))) == pytest.approx(0.25)
+    assert float(cross_prompt_collision(jnp.eye(4)[:1].repeat(3, 0))) == 1.0

@@ -29,7 +29,9 @@ from rlhf_jax.recipes import (
     prompt_rows,
     reinforce,
     rloo,
+    superhf,
     task_reward,
+    top_of_batch,
 )
 from rlhf_jax.recipes.methods.answers import (
     passes,
@@ -54,6 +56,9 @@ METHODS = {
     "gspo": gspo(LAB, samples=4, kl=Penalty(0.01, k2)),
     "cispo": cispo(LAB, samples=4, epochs=2, minibatches=1),
     "best_of": best_of(LAB, samples=4),
+    "best_of, KL in the ranking": best_of(LAB, samples=4, kl=0.1, epochs=2, minibatches=2),
+    "top_of_batch": top_of_batch(LAB, samples=2),
+    "superhf": superhf(LAB, samples=4, beta=0.1),
     "online_pairs": online_pairs(LAB, partial(dpo_loss, beta=0.1)),
     "online_pairs, best and worst": online_pairs(LAB, partial(dpo_loss, beta=0.1), samples=4),
     "p3o": p3o(LAB, beta=0.01),
@@ -163,18 +168,7 @@ def test_overlong_answers_are_punished_before_they_are_compared():
     assert float(metrics["groups/informative"]) == 0.0
 
 
-@pytest.mark.long
-def test_best_of_takes_the_best_scored_answer():
-    scores = jnp.array([[1.0, 6.0, jnp.nan], [jnp.nan, jnp.nan, jnp.nan]])
-    batch, metrics = prepared(best_of(LAB, samples=3), scored(scores))
-    assert batch.answers.actions[0].tolist() == [5, 6]
-    assert batch.weights.tolist() == [1, 0]
-    assert float(metrics["scores/best"]) == 6.0
-    loss, _ = best_of(LAB, samples=3).objective(START, batch)
-    assert float(loss) == pytest.approx(np.log(8.0))  # nats per token of a uniform policy
-
-
-@pytest.mark.parametrize("make", [rloo, grpo, dr_grpo, dapo, gspo, cispo])
+@pytest.mark.parametrize("make", [rloo, grpo, dr_grpo, dapo, gspo, cispo, best_of, top_of_batch])
 def test_a_group_of_one_answer_is_refused(make):
     with pytest.raises(ValueError, match=r"samples must be in \[2, inf\), got 1"):
         make(LAB, samples=1)
@@ -186,10 +180,9 @@ def test_a_batch_of_one_answer_has_no_baseline():
         method.prepare(START, scored(SCORES[:1, :1], ANSWERS[:1, :1]))
 
 
-@pytest.mark.parametrize("make", [reinforce, best_of])
-def test_no_answers_are_refused(make):
+def test_no_answers_are_refused():
     with pytest.raises(ValueError, match=r"samples must be in \[1, inf\), got 0"):
-        make(LAB, samples=0)
+        reinforce(LAB, samples=0)
 
 
 def test_one_pass_is_a_step_on_the_whole_batch():

@@ -14,7 +14,9 @@
 | GSPO | `gspo` | normalised | `gspo_loss` |
 | CISPO | `cispo` | normalised | `cispo_loss`, token mean |
 | pairwise RLHF | `pairwise_grpo` | of comparisons | `dapo_loss`, one clip, token mean |
-| best-of-K fine-tuning | `best_of` | 1 for the best answer | `reinforce_loss`, token mean |
+| RAFT, best-of-K fine-tuning | `best_of` | 1 for the best answer | `reinforce_loss`, token mean |
+| RAFT, global ranking | `top_of_batch` | 1 for the best of a batch | `reinforce_loss`, token mean |
+| SuperHF | `superhf` | of the best answer | `superhf_loss`, token mean |
 | online DPO, IPO, SimPO, ... | `online_pairs` | | any loss of pairs |
 | P3O | `p3o` | differences of scores | `p3o_v2_loss`, `p3o_v1_loss` |
 
@@ -30,7 +32,6 @@ from rlhf_jax.recipes.methods.critic import CriticCredit as CriticCredit
 from rlhf_jax.recipes.methods.critic import critic_of as critic_of
 from rlhf_jax.recipes.methods.critic import gae_of_steps as gae_of_steps
 from rlhf_jax.recipes.methods.critic import ppo as ppo
-from rlhf_jax.recipes.methods.groups import best_of as best_of
 from rlhf_jax.recipes.methods.groups import cispo as cispo
 from rlhf_jax.recipes.methods.groups import dapo as dapo
 from rlhf_jax.recipes.methods.groups import dr_grpo as dr_grpo
@@ -41,6 +42,9 @@ from rlhf_jax.recipes.methods.groups import reinforce as reinforce
 from rlhf_jax.recipes.methods.groups import rloo as rloo
 from rlhf_jax.recipes.methods.pairs import online_pairs as online_pairs
 from rlhf_jax.recipes.methods.pairs import p3o as p3o
+from rlhf_jax.recipes.methods.selection import best_of as best_of
+from rlhf_jax.recipes.methods.selection import superhf as superhf
+from rlhf_jax.recipes.methods.selection import top_of_batch as top_of_batch
 from rlhf_jax.recipes.methods.turns import gae_of_turns as gae_of_turns
 from rlhf_jax.recipes.methods.turns import reinforce_turns as reinforce_turns
 from rlhf_jax.recipes.methods.turns import turn_advantages as turn_advantages

@@ -1,4 +1,4 @@
-"""The policy gradients of K answers by name, and best-of-K fine-tuning.
+"""The policy gradients of K answers by name.
 
 `options` are those of `answer_method`: kl, epochs, minibatches, rounds.
 """
@@ -7,11 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rlhf_jax.algos.online import AnswerBatch, make_answer_objective
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.answer_policy_gradient import gspo_loss, rloo_loss
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
@@ -26,18 +24,15 @@ from rlhf_jax.ops.masking import (
     constant_denominator,
     sequence_mean_of_token_mean,
     token_mean,
-    weighted_mean,
 )
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.methods.answers import (
     answer_method,
-    passes,
     per_token,
     reinforce_answers,
-    reinforce_steps,
 )
-from rlhf_jax.recipes.online_method import OnlineMethod, Scored, same
-from rlhf_jax.types import AnswerLoss, Params
+from rlhf_jax.recipes.online_method import OnlineMethod
+from rlhf_jax.types import AnswerLoss
 
 
 def reinforce(lab: LanguageLab, *, samples: int = 1, **options: Any) -> OnlineMethod:
@@ -199,37 +194,3 @@ def _group_method(
     """An `answer_method` that compares the answers to each prompt: two at least."""
     check_range("[2, inf)", samples=samples)
     return answer_method(lab, loss, samples=samples, **options)
-
-
-def best_of(
-    lab: LanguageLab, *, samples: int, epochs: int = 1, minibatches: int = 1
-) -> OnlineMethod:
-    """Best-of-K fine-tuning: maximum likelihood of the answer with the highest score."""
-    check_range("[1, inf)", samples=samples)
-
-    def prepare(params: Params, scored: Scored) -> tuple[AnswerBatch, dict[str, Any]]:
-        finite = jnp.isfinite(scored.scores)
-        best = jnp.argmax(jnp.where(finite, scored.scores, -jnp.inf), axis=-1)
-        rows = jnp.arange(len(best))
-        answers, old = (
-            jax.tree.map(lambda x: x[rows, best], tree)
-            for tree in (scored.rollout.trajectory, scored.rollout.token_logps)
-        )
-        weights = finite.any(axis=-1).astype(jnp.float32)
-        columns = {"old_token_logps": old, "advantages": jnp.ones_like(weights)}
-        highest = jnp.where(weights > 0, scored.scores[rows, best], 0.0)
-        return AnswerBatch(answers, columns, weights), {
-            "scores/best": weighted_mean(highest, weights)
-        }
-
-    return OnlineMethod(
-        samples=samples,
-        start=same,
-        policy=same,
-        axes=lab.axes["policy"],
-        prepare=prepare,
-        objective=make_answer_objective(
-            lab.policy, per_token(reinforce_steps), reduction=token_mean
-        ),
-        passes=passes(epochs, minibatches),
-    )
