@@ -27,6 +27,7 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | any of them in micro-batches | `gradient.accumulate`, or `parts=` | |
 | PPO | `ppo.make_update` | 1707.06347 |
 | GRPO, RLOO, GSPO and every loss of single answers | `online.make_answer_update` | docs/losses.md |
+| P3O, and every loss of a group of answers | `online.make_group_update` | 2310.00212 |
 | every loss of pairs with columns of data | `online.make_pair_update` | docs/losses.md |
 | passes over a batch in minibatches, for any of them | `epochs.make_epochs` | |
 """
