@@ -18,7 +18,7 @@ def patchy(prompts, answers):
 def nothing(prompts, answers):
     return [None for _ in answers]
 """
-FEW = ("--batch-size", "6", "--answer-length", "3", "--steps", "2")
+FEW = ("--batch-size", "16", "--answer-length", "3", "--steps", "2")
 
 
 def run(*words):
@@ -70,7 +70,7 @@ def test_no_score_at_all_leaves_the_model_as_it_was(tmp_path, words):
         (("--samples", "1"), "samples must be in [2, inf), got 1"),
         (("--clip-eps", "0"), "clip-eps must be in (0, inf]"),
         (("--kl", "-1"), "kl must be in [0, inf)"),
-        (("--minibatches", "4"), "the 6 prompts of a step must split evenly into 4 --minibatches"),
+        (("--minibatches", "3"), "the 16 prompts of a step must split evenly into 3 --minibatches"),
         (("--clip", "separate", "--weight-clip-eps", "1"), "--weight-clip-eps is for --clip joint"),
     ],
 )
