@@ -103,7 +103,6 @@ def level_claims(config: Config, bandit: Arrays) -> list[Claim]:
         *((name, ">=", 1.15, np.min) for name in P3O),
     ):
         other = (f"{name}, s = 0", plain[name]) if op == "<=" else (WHITENED, shifted[WHITENED])
-        about = {"kind": "ours", "source": SPEC}
         found += [
             mean_claim(
                 f"{name}, {size}",
@@ -111,7 +110,8 @@ def level_claims(config: Config, bandit: Arrays) -> list[Claim]:
                 op,
                 level,
                 baseline=(other[0], other[1].mean()),
-                **about,
+                kind="ours",
+                source=SPEC,
             ),
             Claim(
                 f"{name}, {size}, in the worst of these worlds for the claim",
@@ -119,7 +119,8 @@ def level_claims(config: Config, bandit: Arrays) -> list[Claim]:
                 op,
                 level,
                 baseline=(other[0], worst(other[1])),
-                **about,
+                kind="ours",
+                source=SPEC,
             ),
         ]
     return found

@@ -29,7 +29,8 @@ class Strings:
 
     def __post_init__(self):
         check_fields(self, "[2, inf)", "num_seeds", "symbols", "length", "width")
-        check_fields(self, "[1, inf)", "iterations", "batch", "epochs", "layers")
+        check_fields(self, "[10, inf)", "iterations")
+        check_fields(self, "[1, inf)", "batch", "epochs", "layers")
         check_fields(self, "(0, 1]", "rate")
         check_fields(self, "[0, inf)", "beta")
         if self.width % 2:
