@@ -50,7 +50,7 @@ def write_report(
         "frontier": show_panels(
             [frontier_panel(config, bandit, i) for i in range(2)],
             "Reward against KL",
-            "Policies at the end of training under different KL weights, and the exact optima.",
+            "Policies at the end of training under different KL weights.",
             "with a shift PPO has less reward at the same KL",
             share_y=True,
         ),

@@ -71,7 +71,6 @@ from rlhf_jax.losses.pairwise_gradient import (
 )
 from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss as p3o_v1_loss
 from rlhf_jax.losses.pairwise_gradient import p3o_v2_loss as p3o_v2_loss
-from rlhf_jax.losses.pairwise_gradient import pair_measures as pair_measures
 from rlhf_jax.losses.pairwise_gradient import pairwise_gradient_loss as pairwise_gradient_loss
 from rlhf_jax.losses.pairwise_gradient import pairwise_rewards as pairwise_rewards
 from rlhf_jax.losses.policy_gradient import asymmetric_clip_loss as asymmetric_clip_loss

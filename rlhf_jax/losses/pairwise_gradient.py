@@ -112,41 +112,10 @@ def p3o_v2_loss(
     weights = jnp.clip(jnp.exp(first + second), 1.0 - weight_clip_eps, 1.0 + weight_clip_eps)
     weights = _score_gaps(scores) * weights
     own, other = _pairs(log_ratios)
-    clipped = jnp.clip(own - other, *_joint_bounds(clip_eps))
+    # log 0 = -inf for clip_eps >= 1: no lower clip.
+    lowest, highest = jnp.log(jnp.maximum(1.0 - clip_eps, 0.0)), jnp.log1p(clip_eps)
+    clipped = jnp.clip(own - other, lowest, highest)
     return -0.5 * _mean_over_pairs(jnp.minimum(weights * (own - other), weights * clipped), scores)
-
-
-def pair_measures(
-    logps: Float[Array, "*B K"],
-    old_logps: Float[Array, "*B K"],
-    scores: Float[Array, "*B K"],
-    *,
-    clip_eps: Scalar,
-) -> dict[str, Float[Array, "*B"]]:
-    """What the value of P3O does not say, one number per prompt.
-
-    Returns:
-      Means over the pairs of a prompt. "ratios/mean": (rho_i + rho_j) / 2. "ratios/separate_clip":
-      share of answers with rho outside 1 - eps, 1 + eps, the range of V1. "ratios/joint_clip":
-      share of pairs with g outside it, the range of V2. "pairs/agreement": (r_i - r_j) log g, which
-      rises as the better answers become likelier than the worse ones.
-    Needs: groups of scored answers, old policy.
-    Reference: Wu et al. 2023, arXiv:2310.00212.
-    """
-    check_range("(0, inf]", clip_eps=clip_eps)
-    chex.assert_equal_shape([logps, old_logps, scores])
-    first, second = _pairs(_log_ratios(logps, old_logps, scores))
-    ratios = jnp.exp(jnp.minimum(first, MAX_LOG_RATIO)), jnp.exp(jnp.minimum(second, MAX_LOG_RATIO))
-    outside = [(jnp.abs(ratio - 1.0) > clip_eps).astype(ratio.dtype) for ratio in ratios]
-    lowest, highest = _joint_bounds(clip_eps)
-    joint = (first - second < lowest) | (first - second > highest)
-    found = {
-        "ratios/mean": 0.5 * (ratios[0] + ratios[1]),
-        "ratios/separate_clip": 0.5 * (outside[0] + outside[1]),
-        "ratios/joint_clip": joint.astype(first.dtype),
-        "pairs/agreement": _score_gaps(scores) * (first - second),
-    }
-    return {name: _mean_over_pairs(x, scores) for name, x in found.items()}
 
 
 def pairwise_rewards(margins: Float[Array, "*B"]) -> Float[Array, "*B"]:
@@ -213,11 +182,6 @@ def _log_ratios(
     half of MAX_LOG_RATIO is the limit of each exponent."""
     gap = logps - jax.lax.stop_gradient(old_logps)
     return jnp.where(jnp.isfinite(scores), gap, 0.0)
-
-
-def _joint_bounds(clip_eps: Scalar) -> tuple[Array, Array]:
-    """log(1 - eps), which is -inf for eps >= 1, and log(1 + eps)."""
-    return jnp.log(jnp.maximum(1.0 - clip_eps, 0.0)), jnp.log1p(clip_eps)
 
 
 def _mean_over_pairs(x: Float[Array, "*B K K"], scores: Float[Array, "*B K"]) -> Float[Array, "*B"]:

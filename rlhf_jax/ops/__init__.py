@@ -52,6 +52,7 @@ from rlhf_jax.ops.groups import group_normalised_advantages as group_normalised_
 from rlhf_jax.ops.groups import informative_groups as informative_groups
 from rlhf_jax.ops.groups import leave_one_out_advantages as leave_one_out_advantages
 from rlhf_jax.ops.groups import overlong_penalty as overlong_penalty
+from rlhf_jax.ops.groups import pair_measures as pair_measures
 from rlhf_jax.ops.groups import pairwise_advantages as pairwise_advantages
 from rlhf_jax.ops.groups import remax_advantages as remax_advantages
 from rlhf_jax.ops.groups import score_spread as score_spread

@@ -20,9 +20,10 @@ from rlhf_jax.algos import entailment, online, ppo, preference, reward_model, sf
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.games import inpo_loss, nash_md_pg_loss
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
-from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss, pair_measures
+from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss
 from rlhf_jax.losses.preference import dpo_loss, ipo_loss
 from rlhf_jax.losses.reward import soft_margin_bradley_terry_loss
+from rlhf_jax.ops.groups import pair_measures
 from rlhf_jax.ops.masking import token_mean
 from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_value
 from rlhf_jax.types import PreferenceBatch, Trajectory

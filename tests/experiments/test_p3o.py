@@ -40,7 +40,7 @@ def finished(tmp_path_factory):
 def test_every_figure_and_number_is_there(finished):
     out, outcome = finished
     assert (out / "report.html").read_text().count("data:image/png;base64,") == 4
-    assert len(outcome.claims) == 16
+    assert len(outcome.claims) == 20
     assert [row[0] for row in outcome.table.rows] == list(LEARNERS)
     assert outcome.table.headers == ("method", "s = 0", "s = 1", "s = 5")
 
@@ -80,6 +80,25 @@ def test_claims_about_levels_fail_where_the_shift_does_nothing_or_hurts_p3o():
     assert [claim.verdict for claim in flat[:4]] == ["fails"] * 4
     hurt = claims.level_claims(wide, bandit_arrays(shift | {"P3O-V1": 0.9, "P3O-V2": 0.9}))
     assert [claim.verdict for claim in hurt[4:]] == ["fails"] * 4
+
+
+def test_claims_about_shares_of_the_optimum():
+    shift = {"PPO, batch mean": 0.5, "PPO, whitened": 0.9}
+    good = claims.share_claims(TINY, bandit_arrays(shift))
+    assert [claim.verdict for claim in good] == ["holds"] * 4
+    hurt = claims.share_claims(TINY, bandit_arrays({"P3O-V1": 0.9, "P3O-V2": 0.9}))
+    assert [claim.verdict for claim in hurt] == ["fails"] * 4
+
+
+def test_what_the_shift_costs_a_transformer():
+    found = {}
+    for name, cost in (("P3O-V2", 0.0), ("RLOO", 0.0), ("PPO, whitened", 0.5)):
+        reward = np.ones((3, 2, 10)) + 0.1 * np.arange(3)[:, None, None]
+        reward[:, 1] -= cost + (0.01 * np.arange(3)[:, None] if cost else 0.0)
+        found |= {f"{name}/reward": reward, f"{name}/kl": np.zeros_like(reward)}
+    assert claims.string_claim(TINY, found).verdict == "holds"
+    found["PPO, whitened/reward"] = found["P3O-V2/reward"]
+    assert claims.string_claim(TINY, found).verdict == "fails"
 
 
 def test_a_change_by_the_shift_fails():

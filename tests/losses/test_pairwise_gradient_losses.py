@@ -14,12 +14,11 @@ from rlhf_jax.losses.pairwise_gradient import (
     binary_pairwise_rewards,
     p3o_v1_loss,
     p3o_v2_loss,
-    pair_measures,
     pairwise_gradient_loss,
     pairwise_rewards,
 )
 from rlhf_jax.losses.policy_gradient import ppo_clip_loss, reinforce_loss
-from rlhf_jax.ops.groups import leave_one_out_advantages
+from rlhf_jax.ops.groups import leave_one_out_advantages, pair_measures
 from rlhf_jax.ops.returns import answer_discounts, answer_rewards, gae
 
 INF = jnp.inf

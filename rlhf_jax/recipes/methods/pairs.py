@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from rlhf_jax.algos import preference
 from rlhf_jax.algos.online import GroupBatch, make_group_objective
 from rlhf_jax.checks import check_range
-from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss, p3o_v2_loss, pair_measures
-from rlhf_jax.ops.groups import informative_groups
+from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss, p3o_v2_loss
+from rlhf_jax.ops.groups import informative_groups, pair_measures
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.methods.answers import passes
