@@ -27,6 +27,7 @@ SIGNS = tuple(product(range(3), repeat=2))
 ANSWERS = tuple(product(ORDERS, SIGNS))
 INPUTS = 10  # three digits in their order, two operators, the target
 SCALE = 20.0  # of targets
+REWARDS = ("reward model", "verifier")
 
 
 class Puzzle(NamedTuple):
@@ -87,8 +88,8 @@ def sheet_of(puzzles: list[Puzzle]) -> Sheet:
 
 
 def puzzle_study(config: Config) -> dict[str, np.ndarray]:
-    """gold [N, filters, I + 1], r2, informative [N, filters]; accuracy [N] of the reward model on
-    right against wrong answers; start [N] share of right answers before PPO."""
+    """gold [N, rewards, filters, I + 1]; r2, informative [N, rewards, filters]; accuracy [N] of the
+    reward model on right against wrong answers; start [N] share of right answers before PPO."""
     sizes = config.puzzles
     rngs = [np.random.default_rng([config.seed, i]) for i in range(sizes.num_seeds)]
     sheets = [sheet_of(draw_puzzles(sizes, rng)) for rng in rngs]
@@ -117,7 +118,7 @@ def one_seed(config: Config, sheet: Sheet, key: Key[Array, ""]) -> dict[str, Arr
     shape = sizes.iterations, sizes.count, config.samples, len(ANSWERS)
     noise = jax.random.gumbel(noise_key, shape)
 
-    def run(kind: Array) -> dict[str, Array]:
+    def run(scores: Array, kind: Array) -> dict[str, Array]:
         rules = Rules(
             beta=config.beta,
             clip_eps=config.clip_eps,
@@ -131,7 +132,9 @@ def one_seed(config: Config, sheet: Sheet, key: Key[Array, ""]) -> dict[str, Arr
             rules, start, logits_of, optimizer, scores, sheet.right, noise, own_key
         )
 
-    found = jax.vmap(run)(jnp.arange(len(NAMES)))
+    over_filters = jax.vmap(run, (None, 0))
+    rewards = jnp.stack([scores, sheet.right])
+    found = jax.vmap(over_filters, (0, None))(rewards, jnp.arange(len(NAMES)))
     accuracy = ordered_share(scores, sheet.right)
     return found | {"accuracy": accuracy, "start": mean_gold(logits_of(start), sheet.right)}
 

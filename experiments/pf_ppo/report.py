@@ -8,6 +8,7 @@ from experiments.pf_ppo import CLAIM, PAPER
 from experiments.pf_ppo.claims import ORDERS, final, leads
 from experiments.pf_ppo.config import Config
 from experiments.pf_ppo.filtered import NAMES
+from experiments.pf_ppo.puzzles import REWARDS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
@@ -30,8 +31,8 @@ def write_report(
             "Training",
             f"A reward model that is right within {config.edge:g} of the ends of gold. Advantages "
             "are whitened over the answers that the filter keeps, or before it over all.",
-            "best and random and best and worst end above no filter in both; best alone is last in "
-            "the one and first in the other",
+            "best and random and best and worst end above no filter in both; best alone is near no "
+            "filter in the one and first in the other",
             share_y=True,
         ),
         "r2": show_panels(
@@ -52,13 +53,18 @@ def write_report(
         ),
         "puzzles": show_panels(
             [
-                training_panel("share of right answers", puzzles["gold"], "seeds"),
+                *(
+                    training_panel(reward, puzzles["gold"][:, i], "seeds")
+                    for i, reward in enumerate(REWARDS)
+                ),
                 puzzle_r2_panel(puzzles),
             ],
             "Number puzzles",
-            "Three digits, two operators, a target. A verifier says what is right; policies learn "
-            "from a reward model that was trained on pairs of answers.",
+            "Three digits, two operators, a target. Gold is the share of right answers. Policies "
+            "learn from a reward model that was trained on pairs of answers, or from the verifier; "
+            "R^2 is that of the reward model.",
             "share of right answers by iteration, and R^2 of each filter",
+            columns=3,
         ),
     }
     write_page(
@@ -94,7 +100,7 @@ def r2_panel(title: str, bandit: Arrays, setting: int) -> Panel:
 def puzzle_r2_panel(puzzles: Arrays) -> Panel:
     """The same of the puzzles."""
     points = {
-        name: Series([puzzles["r2"][:, i].mean()], [puzzles["gold"][:, i, -1].mean()])
+        name: Series([puzzles["r2"][:, 0, i].mean()], [puzzles["gold"][:, 0, i, -1].mean()])
         for i, name in enumerate(NAMES)
     }
     return Panel("R^2", "R^2", "gold at the end", points)
@@ -113,6 +119,6 @@ def amplitude_panel(config: Config, bandit: Arrays) -> Panel:
             spread="t",
             units="worlds",
         )
-        for name in NAMES[1:]
+        for name in NAMES
     }
-    return Panel("", "amplitude", "lead in gold", curves, levels={"no filter": 0.0})
+    return Panel("", "amplitude", "lead in gold", curves)

@@ -9,7 +9,7 @@ from experiments.pf_ppo.bandit import bandit_study
 from experiments.pf_ppo.claims import all_claims, final, leads
 from experiments.pf_ppo.config import Config
 from experiments.pf_ppo.filtered import NAMES
-from experiments.pf_ppo.puzzles import puzzle_study
+from experiments.pf_ppo.puzzles import REWARDS, puzzle_study
 from experiments.pf_ppo.report import write_report
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.reports.intervals import mean_interval
@@ -37,12 +37,21 @@ def filter_table(config: Config, stages: Mapping[str, Arrays]) -> Table:
             bandit["r2"][:, 0, i].mean(),
             final(bandit, 0, name).mean(),
             final(bandit, 1, name).mean(),
-            puzzles["r2"][:, i].mean(),
-            puzzles["gold"][:, i, -1].mean(),
+            puzzles["r2"][:, 0, i].mean(),
+            puzzles["gold"][:, 0, i, -1].mean(),
+            puzzles["gold"][:, 1, i, -1].mean(),
         )
         for i, name in enumerate(NAMES)
     ]
-    headers = ("filter", "R^2", "gold, whitened after", "before", "puzzles: R^2", "share right")
+    headers = (
+        "filter",
+        "R^2",
+        "gold, whitened after",
+        "before",
+        "puzzles: R^2",
+        "right",
+        "by verifier",
+    )
     return Table(
         f"After {config.iterations} iterations, mean of {config.num_seeds} worlds",
         headers,
@@ -59,9 +68,7 @@ def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
         f"edge {edge:g}, amplitude {amplitude:g}": i + 2
         for i, (edge, amplitude) in enumerate(config.models()[1:])
     }
-    lead_of = {
-        name: puzzles["gold"][:, i, -1] - puzzles["gold"][:, 0, -1] for i, name in enumerate(NAMES)
-    }
+    right = puzzles["gold"][..., -1]
     return {
         "gold": {
             model: {name: final(bandit, i, name).mean() for name in NAMES}
@@ -84,8 +91,16 @@ def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
         },
         "groups that differ": bandit["informative"].mean((0, 2)).tolist(),
         "puzzles: lead": {
-            name: [x.mean(), *mean_interval(x)] for name, x in lead_of.items() if name != "none"
+            reward: {
+                name: [x.mean(), *mean_interval(x)]
+                for name, x in zip(NAMES[1:], (right[:, i, 1:] - right[:, i, :1]).T, strict=True)
+            }
+            for i, reward in enumerate(REWARDS)
         },
-        "puzzles: groups that differ": puzzles["informative"].mean(0).tolist(),
+        "puzzles: change by PPO": {
+            reward: dict(zip(NAMES, (right[:, i].T - puzzles["start"]).mean(-1), strict=True))
+            for i, reward in enumerate(REWARDS)
+        },
+        "puzzles: groups that differ": puzzles["informative"].mean((0, 2)).tolist(),
         "puzzles: accuracy": puzzles["accuracy"].mean(),
     }
