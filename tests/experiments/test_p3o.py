@@ -60,11 +60,11 @@ def test_gradients_are_exact_and_the_clip_is_not():
 
 
 def bandit_arrays(shifted):
-    """Objectives 1.2 of all methods without a shift, and these with it; KL 0."""
-    found = {"optimum": np.full((2, 5), 1.25)}
+    """Objectives 1.3 of all methods without a shift, and these with it; KL 0."""
+    found = {"optimum": np.full((2, 5), 1.35)}
     for name in LEARNERS:
-        reward = np.full((2, 5, 3), 1.2) + 0.01 * np.arange(2)[:, None, None]
-        reward[:, 1] = shifted.get(name, 1.2) + 0.01 * np.arange(2)[:, None]
+        reward = np.full((2, 5, 3), 1.3) + 0.01 * np.arange(2)[:, None, None]
+        reward[:, 1] = shifted.get(name, 1.3) + 0.01 * np.arange(2)[:, None]
         found[f"{name}/reward"], found[f"{name}/kl"] = reward, np.zeros_like(reward)
         found[f"{name}/shifted"] = np.full(2, 1e-16 if name[0] == "P" and "3O" in name else 0.5)
     return found

@@ -11,6 +11,7 @@ from unigram_lab import LENGTH, rollout_of, unigram_lab
 from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.ops.filtration import best_weights, best_worst_weights, uniform_weights
 from rlhf_jax.recipes import AnswerFilter, Scored, grpo, ppo, rloo
+from rlhf_jax.recipes.methods.answers import filtered_weights
 from rlhf_jax.types import ValueFn
 
 
@@ -127,6 +128,16 @@ def test_too_few_answers_are_named(options, message):
 def test_an_order_of_whitening_needs_whitening():
     with pytest.raises(ValueError, match="whiten_first is an order of whitening"):
         ppo(LAB, PPOConfig(whiten_advantages=False), CRITIC, whiten_first=True)
+
+
+def test_weights_of_a_sampler_are_multiplied():
+    given = scored()._replace(weights=jnp.array([[2.0, 1.0, 0.5], [1.0, 0.5, 2.0]]))
+    plain, kept = filtered_weights(given, None)
+    np.testing.assert_array_equal(plain, [[2.0, 1.0, 0.5], [1.0, 0.5, 0.0]])
+    assert kept == {}
+    weights, kept = filtered_weights(given, best_worst_weights)
+    np.testing.assert_allclose(weights, [[3.0, 0.0, 0.75], [1.0, 0.5, 0.0]])
+    assert float(kept["filter/kept"]) == pytest.approx(4 / 6)
 
 
 def test_every_filter_is_a_function_of_scores():
