@@ -309,6 +309,29 @@ class AnswerLoss(Protocol):
 
 
 @runtime_checkable
+class GroupLoss(Protocol):
+    """An objective of all answers to a prompt, e.g. `partial(p3o_v2_loss, clip_eps=0.2)`."""
+
+    def __call__(self, logps: Array, /, *args: Any, **columns: Any) -> Array:
+        """One loss per group, [*B].
+
+        Args:
+          logps: [*B, K] summed log-probs in nats.
+          columns: further arrays [*B, K] or [*B, ...] under the names of the loss's own arguments.
+        """
+        ...
+
+
+@runtime_checkable
+class GroupMeasures(Protocol):
+    """What a `GroupLoss` does not say of itself: name -> a number for each group, [*B]."""
+
+    def __call__(self, logps: Array, /, *args: Any, **columns: Any) -> dict[str, Array]:
+        """The arguments are those of the loss."""
+        ...
+
+
+@runtime_checkable
 class UnpairedLoss(Protocol):
     """An objective of labelled answers, e.g. `partial(kto_loss, beta=0.1)`."""
 

@@ -29,6 +29,7 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | GRPO, RLOO, GSPO and every loss of single answers | `online.make_answer_update` | docs/losses.md |
 | RAFT, from `algos.best_of.selected_answers` | `sft.make_update` | 2304.06767 |
 | SuperHF, with a prior over the vocabulary | `best_of.make_prior_update` | 2310.16763 |
+| P3O, and every loss of a group of answers | `online.make_group_update` | 2310.00212 |
 | every loss of pairs with columns of data | `online.make_pair_update` | docs/losses.md |
 | passes over a batch in minibatches, for any of them | `epochs.make_epochs` | |
 """

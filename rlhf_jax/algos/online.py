@@ -1,4 +1,4 @@
-"""Updates on sampled answers: in pairs (log-ratio regressions) or singly (policy gradients).
+"""Updates on sampled answers: in pairs (log-ratio regressions), singly or in groups (gradients).
 
 Every other input of a loss (reference log-probs, win rates, gaps of older policies) is a column of
 the batch; the name of the column is the name of the loss's keyword argument.
@@ -19,6 +19,8 @@ from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_me
 from rlhf_jax.types import (
     AnswerLogps,
     AnswerLoss,
+    GroupLoss,
+    GroupMeasures,
     PairLoss,
     Params,
     Policy,
@@ -54,6 +56,20 @@ class AnswerBatch:
 
     answers: trajectory with leading axes [*B].
     columns, weights: as in `PairBatch`; columns are [*B, T] per token or [*B] per answer.
+    """
+
+    answers: Trajectory
+    columns: dict[str, Array]
+    weights: Array | None = None
+
+
+@record
+class GroupBatch:
+    """K answers to each prompt, and the other inputs of a loss of the whole group.
+
+    answers: trajectory with leading axes [*B, K].
+    columns: keyword argument of the loss -> [*B, K] or [*B, ...]. Data: no gradient flows to it.
+    weights: [*B] float32, non-negative weight of each group in the mean; None means 1.
     """
 
     answers: Trajectory
@@ -168,7 +184,55 @@ def make_answer_update(
     return accumulate(objective, optimizer, penalty=penalty)
 
 
-def _columns(batch: PairBatch | AnswerBatch, like: Float[Array, "*B"]) -> dict[str, Array]:
+def make_group_objective(
+    policy: Policy, loss: GroupLoss, *, measures: GroupMeasures | None = None
+) -> Callable[[Params, GroupBatch], tuple[Mean, Diagnostics]]:
+    """The objective of `make_group_update`: `(params, batch) -> (Mean of groups, diagnostics)`."""
+
+    def objective(params: Params, batch: GroupBatch) -> tuple[Mean, Diagnostics]:
+        logps = trajectory_logps(policy, params, batch.answers)
+        if batch.weights is not None:
+            logps = _kept_rows(logps, batch.weights)
+        columns = _columns(batch, logps[..., 0])
+        losses = loss(logps, **columns)
+        check_losses(losses, logps.shape[:-1], loss=loss, per="group")
+        found = {} if measures is None else measures(jax.lax.stop_gradient(logps), **columns)
+        diagnostics = {name: weighted_mean(x, batch.weights) for name, x in found.items()}
+        return weighted_mean(losses, batch.weights), diagnostics
+
+    return objective
+
+
+def make_group_update(
+    policy: Policy,
+    optimizer: optax.GradientTransformation,
+    loss: GroupLoss,
+    *,
+    measures: GroupMeasures | None = None,
+    penalty: Penalise | None = None,
+) -> Update[TrainState, GroupBatch]:
+    """Update on a loss of the answers to a prompt together, averaged over prompts.
+
+    Args:
+      policy: any parametrisation.
+      optimizer: optax.
+      loss: `(logps [*B, K], **columns) -> [*B]`, e.g. `partial(p3o_v2_loss, clip_eps=0.2)` on the
+        columns old_logps and scores.
+      measures: numbers of each group to log, e.g. `partial(pair_measures, clip_eps=0.2)`.
+      penalty: as in `gradient.accumulate`.
+    Returns:
+      Pure `update(state, batch) -> (state, metrics)`. Metrics: "loss", "grad_norm" and the means
+      of the measures. Groups of weight 0 have no effect, even if they are NaN.
+      It raises the same errors as the update of `make_pair_update`.
+    """
+    return accumulate(
+        make_group_objective(policy, loss, measures=measures), optimizer, penalty=penalty
+    )
+
+
+def _columns(
+    batch: PairBatch | AnswerBatch | GroupBatch, like: Float[Array, "*B"]
+) -> dict[str, Array]:
     """The columns without gradient, and 0 in rows of weight 0."""
     columns = {name: jax.lax.stop_gradient(x) for name, x in batch.columns.items()}
     for x in columns.values():

@@ -58,6 +58,13 @@ COMMANDS = {
     "dr-grpo": _group("GRPO without its biases of length and difficulty"),
     "rloo": _group("REINFORCE, leave-one-out baseline"),
     "reinforce": _group("REINFORCE, baseline over the batch"),
+    "p3o": Command(
+        _SAMPLES,
+        "pairs of answers: no shift of scores matters",
+        "rlhf_jax.cli.p3o",
+        "P3O",
+        "train_p3o",
+    ),
     "dapo": _group("GRPO with clip-higher, token mean and dynamic sampling"),
     "gspo": _group("GRPO with one ratio for a whole answer"),
     "cispo": _group("clipped importance weights: every token keeps its gradient"),

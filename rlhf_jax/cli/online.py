@@ -15,7 +15,15 @@ from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.frame import make_fit
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
-from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling, Scoring
+from rlhf_jax.cli.options import (
+    Adapter,
+    Filtering,
+    Model,
+    Optimizer,
+    Output,
+    Sampling,
+    Scoring,
+)
 from rlhf_jax.cli.pages import write_completions
 from rlhf_jax.cli.reward_folders import open_reward
 from rlhf_jax.cli.rewards import named_compare, scored_task
@@ -29,8 +37,15 @@ from rlhf_jax.cli.session import (
     start_policy,
 )
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
+from rlhf_jax.ops.filtration import (
+    best_random_weights,
+    best_weights,
+    best_worst_weights,
+    power_weights,
+)
 from rlhf_jax.ops.kl import k3
 from rlhf_jax.recipes import (
+    AnswerFilter,
     Fit,
     LanguageLab,
     OnlineMethod,
@@ -108,6 +123,7 @@ class Group:
 
     job: Job
     reuse: Reuse = field(default=Reuse())
+    filtering: Filtering = field(default=Filtering())
     samples: int = 8
     """Answers to each prompt."""
     kl: float = 0.04
@@ -118,6 +134,20 @@ class Group:
     def __post_init__(self) -> None:
         check_fields(self, "[2, inf)", "samples")
         check_fields(self, "[0, inf)", "kl")
+
+
+FILTERS: dict[str, AnswerFilter] = {
+    "best": best_weights,
+    "best-random": best_random_weights,
+    "best-worst": best_worst_weights,
+}
+
+
+def named_filter(options: Filtering) -> AnswerFilter | None:
+    """The filter that the options name."""
+    if options.filter == "power":
+        return partial(power_weights, power=options.filter_power)
+    return FILTERS.get(options.filter)
 
 
 METHODS: dict[str, Callable[..., OnlineMethod]] = {
@@ -141,7 +171,8 @@ def train_group(command: str, options: Group) -> None:
         if command != "grpo" or compare is None:
             raise UserError("--pairwise is for rlhf grpo with --judge")
         method, rewarded = pairwise_grpo, partial(judged_advantages, compare=compare)
-    make = partial(method, samples=options.samples, kl=penalty, **reuse)
+    keep = named_filter(options.filtering)
+    make = partial(method, samples=options.samples, kl=penalty, keep=keep, **reuse)
     updates = options.reuse.passes * options.reuse.minibatches
     run = partial(train_online, command, options, options.job, updates=updates)
     run(lambda lab, params: make(lab), rewarded=rewarded)
@@ -183,6 +214,11 @@ class PPO:
 
     job: Job
     reuse: Reuse = field(default=Reuse(passes=2, minibatches=2))
+    filtering: Filtering = field(default=Filtering())
+    samples: int = 1
+    """Answers to each prompt; a --filter needs 2."""
+    whiten_first: bool = False
+    """Whiten advantages over all answers, before the filter, in place of over the kept ones."""
     kl: float = 0.05
     """Weight of the KL to the model at the start, >= 0."""
     clip_eps: float = 0.2
@@ -197,6 +233,7 @@ class PPO:
     for all of them."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "[1, inf)", "samples")
         check_fields(self, "[0, inf)", "kl")
         check_fields(self, "(0, inf]", "clip_eps")
         check_fields(self, "[0, 1]", "gae_lambda")
@@ -206,7 +243,9 @@ def train_ppo(command: str, options: PPO) -> None:
     """PPO."""
     config = PPOConfig(beta=options.kl, clip_eps=options.clip_eps, gae_lambda=options.gae_lambda)
     epochs, minibatches = options.reuse.passes, options.reuse.minibatches
-
+    keep = named_filter(options.filtering)
+    if keep is not None and options.samples < 2:
+        raise UserError("--filter compares the answers to a prompt: it needs --samples 2 or more")
     if options.job.adapter.lora_rank and options.critic is None:
         raise UserError("rlhf ppo with --lora-rank needs a critic: --critic FOLDER")
 
@@ -216,7 +255,17 @@ def train_ppo(command: str, options: PPO) -> None:
         else:
             critic = critic_of(open_reward(options.critic)[1], ScoreScale(0.0, 1.0))
         credit = gae_of_steps if options.step_rewards else None
-        return ppo(lab, config, critic, credit=credit, epochs=epochs, minibatches=minibatches)
+        return ppo(
+            lab,
+            config,
+            critic,
+            samples=options.samples,
+            keep=keep,
+            whiten_first=options.whiten_first,
+            credit=credit,
+            epochs=epochs,
+            minibatches=minibatches,
+        )
 
     steps = step_specs(options.job.scoring.reward) if options.step_rewards else {}
     rewarded = partial(paid_steps, steps) if steps else None

@@ -279,6 +279,20 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Filtering:
+    """Which of the answers to a prompt are learned from (policy filtration), by their scores."""
+
+    filter: Literal["none", "best", "best-random", "best-worst", "power"] = "none"
+    """The best; half of the weight to the best and half to the others or to the worst; or weights
+    in proportion to |score|^power."""
+    filter_power: float = 2.0
+    """Of --filter power."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "filter_power")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scoring:
     """Prompts, and the scores of answers to them."""
 

@@ -1,5 +1,7 @@
 """Optima of regularised bandits, in closed form."""
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -50,6 +52,39 @@ def ipo_rewards(
     Reference: Azar et al. 2023, arXiv:2310.12036, Eqs. 6 and 12.
     """
     return jnp.einsum("...ab,...b->...a", prefs, behaviour_probs)
+
+
+def ranked_law(
+    probs: Float[Array, "*B A"], rewards: Float[Array, "*B A"], rank_weights: Float[Array, "K"]
+) -> Float[Array, "*B A"]:
+    """Law of an answer that is drawn by its rank among K samples (policy filtration).
+
+    mu(y) = sum_k w_k P(the k-th best of K samples is y),   k = 1 the best, and
+    P(k-th best <= v) = sum_{j < k} C(K, j) (1 - F(v))^j F(v)^(K - j),   F(v) = P(r <= v).
+
+    Args:
+      probs: [*B, A] pi, sums to 1. rewards: [*B, A]; equal rewards share the mass of their level
+        in proportion to pi.
+      rank_weights: [K] w, sums to 1.
+    Returns:
+      [*B, A]: pi itself for uniform weights, the best-of-K law for (1, 0, ..., 0).
+    Reference: Zhang et al. 2024, arXiv:2409.06957; derived.
+    """
+    chex.assert_equal_shape([probs, rewards])
+    size = rank_weights.shape[-1]
+    chances = jnp.array([math.comb(size, j) for j in range(size)], probs.dtype)
+    exceeding = jnp.arange(size)
+
+    def weighted(below: Array) -> Array:
+        """sum_k w_k P(k-th best within a set of chance `below` under the top)."""
+        below = below[..., None]
+        terms = chances * (1.0 - below) ** exceeding * below ** (size - exceeding)
+        return jnp.sum(rank_weights * jnp.cumsum(terms, axis=-1), axis=-1)
+
+    lower = jnp.sum(probs[..., None, :] * (rewards[..., None, :] < rewards[..., :, None]), axis=-1)
+    level = jnp.sum(probs[..., None, :] * (rewards[..., None, :] == rewards[..., :, None]), axis=-1)
+    mass = weighted(jnp.minimum(lower + level, 1.0)) - weighted(lower)
+    return mass * probs / jnp.where(level > 0, level, 1.0)
 
 
 def total_variation(

@@ -7,7 +7,8 @@ beta (log pi_old - log pi_ref) of each answer.
 Shared arguments and results, unless a function says otherwise:
   logps: [*B, K] summed log pi(y_i | x) of K >= 2 answers, in nats; K < 2 raises ValueError.
   old_logps: [*B, K] the same under the policy that sampled; data, no gradient.
-  scores: [*B, K] r; data. An answer without a finite score is in no pair.
+  scores: [*B, K] r; data. An answer without a finite score is in no pair, and its log-probs never
+    matter, NaN included.
   clip_eps: eps > 0; infinity switches the clip off.
 Losses are [*B], unreduced. Gradient flows to logps only. Shapes are checked at trace time. Keyword
 numbers may be traced.
@@ -41,7 +42,7 @@ def pairwise_gradient_loss(
     Departs: the paper has K = 2; the mean over pairs is the extension to more.
     """
     chex.assert_equal_shape([logps, scores])
-    first, second = _pairs(logps)
+    first, second = _pairs(jnp.where(jnp.isfinite(scores), logps, 0.0))
     return -0.5 * _mean_over_pairs(_score_gaps(scores) * (first - second), scores)
 
 
@@ -69,7 +70,7 @@ def p3o_v1_loss(
     """
     check_range("(0, inf]", clip_eps=clip_eps)
     chex.assert_equal_shape([logps, old_logps, scores])
-    log_ratios = _log_ratios(logps, old_logps)
+    log_ratios = jnp.minimum(_log_ratios(logps, old_logps, scores), MAX_LOG_RATIO / 2)
     first, second = _pairs(log_ratios)
     gaps = _score_gaps(scores)
     none = jnp.zeros_like(first)
@@ -106,10 +107,11 @@ def p3o_v2_loss(
     """
     check_range("(0, inf]", clip_eps=clip_eps, weight_clip_eps=weight_clip_eps)
     chex.assert_equal_shape([logps, old_logps, scores])
-    first, second = _pairs(jax.lax.stop_gradient(_log_ratios(logps, old_logps)))
+    log_ratios = _log_ratios(logps, old_logps, scores)
+    first, second = _pairs(jax.lax.stop_gradient(jnp.minimum(log_ratios, MAX_LOG_RATIO / 2)))
     weights = jnp.clip(jnp.exp(first + second), 1.0 - weight_clip_eps, 1.0 + weight_clip_eps)
     weights = _score_gaps(scores) * weights
-    own, other = _pairs(logps - jax.lax.stop_gradient(old_logps))
+    own, other = _pairs(log_ratios)
     # log 0 = -inf for clip_eps >= 1: no lower clip.
     lowest, highest = jnp.log(jnp.maximum(1.0 - clip_eps, 0.0)), jnp.log1p(clip_eps)
     clipped = jnp.clip(own - other, lowest, highest)
@@ -174,10 +176,12 @@ def _scored_pairs(scores: Float[Array, "*B K"]) -> Bool[Array, "*B K K"]:
 
 
 def _log_ratios(
-    logps: Float[Array, "*B K"], old_logps: Float[Array, "*B K"]
+    logps: Float[Array, "*B K"], old_logps: Float[Array, "*B K"], scores: Float[Array, "*B K"]
 ) -> Float[Array, "*B K"]:
-    """log pi - log pi_old, at most 20: ratios of two answers are multiplied."""
-    return jnp.minimum(logps - jax.lax.stop_gradient(old_logps), 0.5 * MAX_LOG_RATIO)
+    """log pi - log pi_old, 0 for answers without a score. Ratios of two answers are multiplied, so
+    half of MAX_LOG_RATIO is the limit of each exponent."""
+    gap = logps - jax.lax.stop_gradient(old_logps)
+    return jnp.where(jnp.isfinite(scores), gap, 0.0)
 
 
 def _mean_over_pairs(x: Float[Array, "*B K K"], scores: Float[Array, "*B K"]) -> Float[Array, "*B"]:

@@ -38,6 +38,13 @@ from rlhf_jax.ops.entailment import scores_under as scores_under
 from rlhf_jax.ops.entailment import signed_log_odds as signed_log_odds
 from rlhf_jax.ops.features import balanced_codes as balanced_codes
 from rlhf_jax.ops.features import drop_features as drop_features
+from rlhf_jax.ops.filtration import best_random_weights as best_random_weights
+from rlhf_jax.ops.filtration import best_weights as best_weights
+from rlhf_jax.ops.filtration import best_worst_weights as best_worst_weights
+from rlhf_jax.ops.filtration import filter_r2 as filter_r2
+from rlhf_jax.ops.filtration import power_weights as power_weights
+from rlhf_jax.ops.filtration import resampled as resampled
+from rlhf_jax.ops.filtration import uniform_weights as uniform_weights
 from rlhf_jax.ops.gaussians import diagonal_normal_kl as diagonal_normal_kl
 from rlhf_jax.ops.gaussians import gaussian_draws as gaussian_draws
 from rlhf_jax.ops.gaussians import standard_normal_kl as standard_normal_kl
@@ -46,6 +53,7 @@ from rlhf_jax.ops.groups import group_normalised_advantages as group_normalised_
 from rlhf_jax.ops.groups import informative_groups as informative_groups
 from rlhf_jax.ops.groups import leave_one_out_advantages as leave_one_out_advantages
 from rlhf_jax.ops.groups import overlong_penalty as overlong_penalty
+from rlhf_jax.ops.groups import pair_measures as pair_measures
 from rlhf_jax.ops.groups import pairwise_advantages as pairwise_advantages
 from rlhf_jax.ops.groups import remax_advantages as remax_advantages
 from rlhf_jax.ops.groups import score_spread as score_spread

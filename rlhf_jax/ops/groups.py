@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_mask, check_range
-from rlhf_jax.ops.masking import centred
+from rlhf_jax.ops.logprobs import ratios
+from rlhf_jax.ops.masking import centred, masked_mean
 from rlhf_jax.types import Scalar
 
 
@@ -197,6 +198,52 @@ def score_spread(
     gaps = jnp.abs(scores[..., :, None] - scores[..., None, :])
     total = jnp.sum(jnp.where(pairs, jax.nn.sigmoid(gaps), 0.0), axis=(-2, -1))
     return total / jnp.maximum(jnp.sum(counted, axis=-1, dtype=scores.dtype), 1.0) ** 2
+
+
+def pair_measures(
+    logps: Float[Array, "*B K"],
+    old_logps: Float[Array, "*B K"],
+    scores: Float[Array, "*B K"],
+    *,
+    clip_eps: Scalar,
+) -> dict[str, Float[Array, "*B"]]:
+    """What the value of P3O does not say: means over the pairs of a prompt's scored answers.
+
+    rho = pi / pi_old of an answer, g = rho_i / rho_j of a pair i < j. "ratios/mean" is that of
+    rho; "ratios/separate_clip" the share of rho outside 1 - eps, 1 + eps, "ratios/joint_clip" that
+    of g; "pairs/agreement" that of (R_i - R_j) log g, which rises as better answers become likelier
+    than worse ones. All are 0 in a group without a pair.
+
+    Args:
+      logps, old_logps: [*B, K] of whole answers, in nats.
+      clip_eps: eps > 0 of the loss.
+    Needs: groups of scored answers, old policy.
+    Reference: Wu et al. 2023, arXiv:2310.00212.
+    """
+    check_range("(0, inf]", clip_eps=clip_eps)
+    chex.assert_equal_shape([logps, old_logps, scores])
+    scored = scored_answers(scores)
+    gaps = jnp.where(scored, logps - old_logps, 0.0)
+    scores = jnp.where(scored, scores, 0.0)
+    pairs = jnp.triu(scored[..., :, None] & scored[..., None, :], 1)
+    log_g = gaps[..., :, None] - gaps[..., None, :]
+    outside = jnp.abs(ratios(gaps, jnp.zeros_like(gaps)) - 1.0) > clip_eps
+    joint = (log_g < jnp.log(jnp.maximum(1.0 - clip_eps, 0.0))) | (log_g > jnp.log1p(clip_eps))
+
+    def over_pairs(x: Array) -> Array:
+        return masked_mean(x.astype(gaps.dtype), pairs, axis=(-2, -1))
+
+    def of_answers(x: Array) -> Array:
+        """Every scored answer is in as many pairs."""
+        known = scored & (jnp.sum(scored, axis=-1, keepdims=True) > 1)
+        return masked_mean(x.astype(gaps.dtype), known, axis=-1)
+
+    return {
+        "ratios/mean": of_answers(ratios(gaps, jnp.zeros_like(gaps))),
+        "ratios/separate_clip": of_answers(outside),
+        "ratios/joint_clip": over_pairs(joint),
+        "pairs/agreement": over_pairs((scores[..., :, None] - scores[..., None, :]) * log_g),
+    }
 
 
 def overlong_penalty(

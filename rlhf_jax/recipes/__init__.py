@@ -79,6 +79,7 @@ from rlhf_jax.recipes.lengths import fitting_records as fitting_records
 from rlhf_jax.recipes.lora import lora_lab as lora_lab
 from rlhf_jax.recipes.meta import meta_reward_model as meta_reward_model
 from rlhf_jax.recipes.meta import meta_rows as meta_rows
+from rlhf_jax.recipes.methods import AnswerFilter as AnswerFilter
 from rlhf_jax.recipes.methods import Penalty as Penalty
 from rlhf_jax.recipes.methods import answer_method as answer_method
 from rlhf_jax.recipes.methods import best_of as best_of

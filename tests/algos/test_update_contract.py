@@ -20,8 +20,10 @@ from rlhf_jax.algos import entailment, online, ppo, preference, reward_model, sf
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.games import inpo_loss, nash_md_pg_loss
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
+from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss
 from rlhf_jax.losses.preference import dpo_loss, ipo_loss
 from rlhf_jax.losses.reward import soft_margin_bradley_terry_loss
+from rlhf_jax.ops.groups import pair_measures
 from rlhf_jax.ops.masking import token_mean
 from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_value
 from rlhf_jax.types import PreferenceBatch, Trajectory
@@ -120,6 +122,19 @@ def game_tokens_case():
     return Case(update, normal(rng, STATES, ACTIONS), batch)
 
 
+def group_case():
+    """Four answers to each prompt."""
+    rng = np.random.default_rng(10)
+    size, params = 4, normal(rng, STATES, ACTIONS)
+    answers = jax.tree.map(
+        lambda *x: jnp.stack(x, axis=1), *(random_trajectory(rng) for _ in range(size))
+    )
+    columns = {"old_logps": normal(rng, ROWS, size) - 4.0, "scores": normal(rng, ROWS, size)}
+    batch = online.GroupBatch(answers, columns, jnp.ones(ROWS))
+    loss, measures = (partial(x, clip_eps=0.9) for x in (p3o_v1_loss, pair_measures))
+    return Case(online.make_group_update(POLICY, SGD, loss, measures=measures), params, batch)
+
+
 def dro_case():
     rng = np.random.default_rng(7)
     numbers = normal(rng, ROWS), normal(rng, ROWS)
@@ -147,6 +162,7 @@ CASES = {
     "game_pairs": game_pairs_case(),
     "game_answers": game_answers_case(),
     "game_tokens": game_tokens_case(),
+    "groups": group_case(),
 }
 CASES = {name: case._replace(update=jax.jit(case.update)) for name, case in CASES.items()}
 WEIGHTED = {name: case for name, case in CASES.items() if name != "sft"}
@@ -242,7 +258,8 @@ def test_padding_never_matters(case, junk_id):
         if x.ndim < 2:
             return x
         junk = {"b": False, "f": jnp.nan, "i": junk_id}[x.dtype.kind]
-        return jnp.asarray(np.pad(x, ((0, 0), (0, 2)), constant_values=junk))
+        widths = [(0, 2 * (axis == 1)) for axis in range(x.ndim)]  # of groups: answers
+        return jnp.asarray(np.pad(x, widths, constant_values=junk))
 
     assert_same(case, case.batch, jax.tree.map(pad, case.batch))
 

@@ -18,7 +18,7 @@ from rlhf_jax.losses.pairwise_gradient import (
     pairwise_rewards,
 )
 from rlhf_jax.losses.policy_gradient import ppo_clip_loss, reinforce_loss
-from rlhf_jax.ops.groups import leave_one_out_advantages
+from rlhf_jax.ops.groups import leave_one_out_advantages, pair_measures
 from rlhf_jax.ops.returns import answer_discounts, answer_rewards, gae
 
 INF = jnp.inf
@@ -184,6 +184,38 @@ def test_an_answer_without_a_finite_score_is_in_no_pair(loss, bad):
     np.testing.assert_allclose(value, [expected[0], loss(logps, old_logps, scores)[1]], rtol=1e-12)
     np.testing.assert_allclose(slope[0, kept], expected[1], rtol=1e-12)
     assert slope[0, 1] == 0.0
+
+
+@pytest.mark.parametrize("loss", [V1, V2, lambda x, _, r: pairwise_gradient_loss(x, r)])
+def test_log_probs_of_an_answer_without_a_score_never_matter(loss):
+    logps, old_logps, scores = groups_of(3, rows=2)
+    scores = scores.at[0, 1].set(jnp.nan)
+    found = value_and_grad(loss, logps, old_logps, scores)
+    spoiled = (x.at[0, 1].set(jnp.nan) for x in (logps, old_logps))
+    for x, y in zip(value_and_grad(loss, *spoiled, scores), found, strict=True):
+        np.testing.assert_array_equal(x, y)
+    nothing = jnp.full_like(scores, jnp.nan)
+    for x in value_and_grad(loss, nothing, nothing, nothing):
+        np.testing.assert_array_equal(x, 0.0)
+
+
+def test_pair_measures_golden_numbers():
+    """rho = (1.5, 1.25, 1), g = (1.2, 1.5, 1.25) for the pairs 12, 13, 23; the last answer has no
+    score in the second row, which leaves the pair 12."""
+    logps = jnp.log(jnp.array([[1.5, 1.25, 1.0]] * 2))
+    scores = jnp.array([[3.0, 1.0, 2.0], [3.0, 1.0, jnp.nan]])
+    found = pair_measures(logps, jnp.zeros((2, 3)), scores, clip_eps=0.22)
+    agreement = (2 * np.log(1.2) + np.log(1.5) - np.log(1.25)) / 3
+    wanted = {
+        "ratios/mean": [1.25, 1.375],
+        # Answers 1 and 2 are outside 1.22, as are the pairs 13 and 23.
+        "ratios/separate_clip": [2 / 3, 1.0],
+        "ratios/joint_clip": [2 / 3, 0.0],
+        "pairs/agreement": [agreement, 2 * np.log(1.2)],
+    }
+    assert set(found) == set(wanted)
+    for name, values in wanted.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-12, err_msg=name)
 
 
 def all_losses(groups):

@@ -62,6 +62,7 @@ METHODS = {
     "online_pairs": online_pairs(LAB, partial(dpo_loss, beta=0.1)),
     "online_pairs, best and worst": online_pairs(LAB, partial(dpo_loss, beta=0.1), samples=4),
     "p3o": p3o(LAB, beta=0.01),
+    "p3o of groups": p3o(LAB, samples=4, weight_clip_eps=0.5),
     "p3o, separate clips": p3o(LAB, joint=False, epochs=2, minibatches=2),
 }
 
@@ -275,13 +276,66 @@ def test_dr_grpo_is_rloo_up_to_the_group_and_the_length():
 
 
 @pytest.mark.long
-def test_rloo_of_two_answers_is_p3o():
-    two = Scored(rollout_of(LAB, ANSWERS[:, :2]), SCORES[:, :2], jnp.zeros((2, 2, 2)))
-    one, pair = rloo(LAB, samples=2), p3o(LAB)
-    got = gradient(one, START, prepared(one, two)[0])
-    want = gradient(pair, START, prepared(pair, two)[0])
+@pytest.mark.parametrize("samples", [2, 3])
+@pytest.mark.parametrize("joint", [False, True])
+def test_rloo_is_p3o_on_policy(samples, joint):
+    answers, scores = ANSWERS[:, :samples], jnp.nan_to_num(SCORES)[:, :samples]
+    gap = jnp.linspace(-0.2, 0.3, answers.size).reshape(answers.shape)
+    one = rloo(LAB, samples=samples, kl=Penalty(0.3))
+    pairs = p3o(LAB, samples=samples, joint=joint, beta=0.3)
+    given = scored(scores, answers, gap=gap, beta=0.3)
+    got = gradient(one, START, prepared(one, given)[0])
+    want = gradient(pairs, START, prepared(pairs, given)[0])
     assert float(jnp.abs(got).max()) > 0.1
     np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_shift_of_a_prompts_scores_changes_no_step_of_p3o(joint):
+    method = p3o(LAB, samples=3, joint=joint, clip_eps=0.5, beta=0.3)
+    given = scored(gap=0.1, beta=0.3)
+    shifted = given._replace(scores=given.scores + jnp.array([[512.0], [-64.0]]))
+    grads = [gradient(method, MOVED, prepared(method, x)[0]) for x in (given, shifted)]
+    assert float(jnp.abs(grads[0]).max()) > 0.01
+    np.testing.assert_allclose(*grads, atol=1e-4)
+
+
+def test_p3o_counts_groups_that_teach_nothing():
+    """Equal scores, one score alone, and no score at all."""
+    scores = jnp.array([[1.0, 1.0, 1.0], [2.0, jnp.nan, jnp.nan]])
+    method = p3o(LAB, samples=3)
+    for given, scored_pairs in ((scores, 0.5), (jnp.full_like(scores, jnp.nan), 0.0)):
+        batch, metrics = prepared(method, scored(given))
+        assert float(metrics["groups/informative"]) == 0.0
+        assert float(metrics["pairs/scored"]) == scored_pairs
+        loss, _ = method.objective(MOVED, batch)
+        assert float(loss) == 0.0
+        np.testing.assert_array_equal(gradient(method, MOVED, batch), 0.0)
+
+
+def test_p3o_logs_its_clips():
+    method = p3o(LAB, samples=3, clip_eps=0.05)
+    _, logged = method.objective(MOVED, prepared(method, scored())[0])
+    assert set(logged) == {
+        "ratios/mean",
+        "ratios/separate_clip",
+        "ratios/joint_clip",
+        "pairs/agreement",
+    }
+    assert 0 < float(logged["ratios/separate_clip"]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 1}, r"samples must be in \[2, inf\), got 1"),
+        ({"beta": -0.1}, r"beta must be in \[0, inf\)"),
+        ({"joint": False, "weight_clip_eps": 0.5}, "V1 has no such weight"),
+    ],
+)
+def test_p3o_names_what_it_cannot_use(options, message):
+    with pytest.raises(ValueError, match=message):
+        p3o(LAB, **options)
 
 
 GROUPS = [name for name in METHODS if METHODS[name].samples in (2, 4)]

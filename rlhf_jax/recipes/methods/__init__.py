@@ -5,6 +5,7 @@
 | method | function | advantages | loss and average |
 |---|---|---|---|
 | PPO with a critic | `ppo` | GAE | `ppo_clip_loss`, `clipped_value_loss` per token |
+| PF-PPO | `ppo(keep=best_worst_weights)` | GAE | the same, weighted by a filter |
 | turn credit | `reinforce_turns` | leave-one-out of each turn | `reinforce_loss` per token |
 | REINFORCE | `reinforce` | leave-one-out over the batch | `reinforce_loss` per answer |
 | RLOO | `rloo` | leave-one-out | `rloo_loss` |
@@ -20,10 +21,11 @@
 | online DPO, IPO, SimPO, ... | `online_pairs` | | any loss of pairs |
 | P3O | `p3o` | differences of scores | `p3o_v2_loss`, `p3o_v1_loss` |
 
-`reinforce` to `cispo` take the options of `answer_method`: the KL penalty, epochs, minibatches and
-rounds of dynamic sampling.
+`reinforce` to `cispo` take the options of `answer_method`: the KL penalty, a filter, epochs,
+minibatches and rounds of dynamic sampling.
 """
 
+from rlhf_jax.recipes.methods.answers import AnswerFilter as AnswerFilter
 from rlhf_jax.recipes.methods.answers import Credit as Credit
 from rlhf_jax.recipes.methods.answers import Penalty as Penalty
 from rlhf_jax.recipes.methods.answers import answer_method as answer_method

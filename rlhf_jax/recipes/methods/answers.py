@@ -58,6 +58,14 @@ class Credit(Protocol):
     def __call__(self, scored: Scored, advantages: GroupAdvantages, /) -> Float[Array, "B K T"]: ...
 
 
+@runtime_checkable
+class AnswerFilter(Protocol):
+    """Weights [B, K] of scores [B, K], 0 for answers that are not learned from, such as
+    `best_worst_weights` and the others of `ops.filtration`."""
+
+    def __call__(self, scores: Float[Array, "B K"], /) -> Float[Array, "B K"]: ...
+
+
 def answer_method(
     lab: LanguageLab,
     loss: AnswerLoss,
@@ -68,6 +76,7 @@ def answer_method(
     reduction: Callable[..., Mean] | None = None,
     kl: Penalty | None = None,
     shaping: Callable[[Bool[Array, "B K T"]], Float[Array, "B K"]] | None = None,
+    keep: AnswerFilter | None = None,
     epochs: int = 1,
     minibatches: int = 1,
     rounds: int | None = None,
@@ -82,6 +91,8 @@ def answer_method(
         loss gets [N, T], e.g. one of `per_token`.
       kl: None for no penalty.
       shaping: mask -> what is added to the scores after dynamic sampling has looked at them.
+      keep: a filter on the scores of each group; advantages are those of all its answers. None
+        keeps them all.
       epochs, minibatches: as in `algos.epochs.make_epochs`; a minibatch is of answers. 1 and 1 is
         one step on all of them.
       rounds: as in `OnlineMethod`.
@@ -103,8 +114,9 @@ def answer_method(
         if surrogate is not None:
             columns["ref_token_logps"] = scored.ref_token_logps
             columns["betas"] = jnp.full_like(scores, scored.beta)
-        batch = AnswerBatch(*flat((rollout.trajectory, columns, _answer_weights(scored))))
-        return batch, {"groups/informative": informative_groups(scored.scores).mean()}
+        weights, kept = filtered_weights(scored, keep)
+        batch = AnswerBatch(*flat((rollout.trajectory, columns, weights)))
+        return batch, kept | {"groups/informative": informative_groups(scored.scores).mean()}
 
     penalised = loss if surrogate is None else _with_kl(loss, surrogate)
     return OnlineMethod(
@@ -120,10 +132,18 @@ def answer_method(
     )
 
 
-def _answer_weights(scored: Scored) -> Float[Array, "B K"]:
-    """Weight of each answer in the mean, 0 where it has no score."""
+def filtered_weights(
+    scored: Scored, keep: AnswerFilter | None
+) -> tuple[Float[Array, "B K"], dict[str, Any]]:
+    """Weight of each answer in the mean, 0 where it has no score, and "filter/kept": the share of
+    answers that a filter leaves any weight. Its weights are times the answers with a score, so that
+    a uniform one changes none."""
     finite = jnp.isfinite(scored.scores).astype(jnp.float32)
-    return finite if scored.weights is None else keep_weighted(scored.weights, finite)
+    weights = finite if scored.weights is None else keep_weighted(scored.weights, finite)
+    if keep is None:
+        return weights, {}
+    weights = weights * keep(scored.scores) * jnp.sum(finite, axis=-1, keepdims=True)
+    return weights, {"filter/kept": jnp.mean(weights > 0)}
 
 
 def passes(epochs: int, minibatches: int) -> tuple[int, int] | None:

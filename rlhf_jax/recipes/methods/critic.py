@@ -8,9 +8,13 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.algos import ppo as ppo_update
 from rlhf_jax.algos.ppo import ActorCritic, PPOBatch, PPOConfig
+from rlhf_jax.checks import check_range
+from rlhf_jax.ops.groups import informative_groups
 from rlhf_jax.ops.kl import k1
+from rlhf_jax.ops.masking import keep_weighted, token_weights, whiten
 from rlhf_jax.ops.returns import answer_discounts, gae, penalised_rewards
 from rlhf_jax.recipes.lab import LanguageLab
+from rlhf_jax.recipes.methods.answers import AnswerFilter, filtered_weights
 from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, flat
 from rlhf_jax.types import Params
@@ -30,18 +34,33 @@ def ppo(
     config: PPOConfig,
     critic: Params,
     *,
+    samples: int = 1,
+    keep: AnswerFilter | None = None,
+    whiten_first: bool = False,
     credit: CriticCredit | None = None,
     epochs: int = 1,
     minibatches: int = 1,
 ) -> OnlineMethod:
-    """PPO with a critic, one answer to each prompt, the KL penalty in the reward of each token.
+    """PPO with a critic, the KL penalty in the reward of each token.
+
+    With a filter it is PF-PPO: the policy and the critic learn from the answers that it keeps.
 
     Args:
       critic: first parameters of the value model, e.g. `critic_of` a reward model.
+      samples: answers to each prompt; a filter needs 2.
+      keep: a filter on the scores of each prompt's answers, of `ops.filtration`; None keeps all.
+      whiten_first: advantages are whitened over all answers, before the filter, and not over the
+        kept ones in each minibatch; for a config that whitens.
       credit: `gae_of_turns` of episodes, `gae_of_steps` of a reward of steps; None is GAE over
         tokens, the score at the last of them.
       epochs, minibatches: as in `algos.epochs.make_epochs`; the order is shuffled even at 1 and 1.
+    Reference: Zhang et al. 2024, arXiv:2409.06957, for the filter.
+    Departs: weights in place of answers drawn with replacement by them, which is their mean.
     """
+    check_range("[1, inf)" if keep is None else "[2, inf)", samples=samples)
+    if whiten_first and not config.whiten_advantages:
+        raise ValueError("whiten_first is an order of whitening: it needs whiten_advantages")
+    own = replace(config, whiten_advantages=config.whiten_advantages and not whiten_first)
 
     def prepare(params: ActorCritic, scored: Scored) -> tuple[PPOBatch, dict[str, Any]]:
         rollout = scored.rollout
@@ -60,18 +79,27 @@ def ppo(
             values = batch.old_values.reshape(rollout.token_logps.shape)
             advantages, returns = flat(credit(scored, values, now))
             batch = replace(batch, advantages=advantages, returns=returns)
-        return batch, {}
+        if whiten_first:
+            mask = trajectory.mask
+            weights = token_weights(mask, batch.weights)
+            advantages = whiten(keep_weighted(batch.advantages, weights), mask, weights=weights)
+            batch = replace(batch, advantages=advantages)
+        if keep is None:
+            return batch, {}
+        weights, kept = filtered_weights(scored, keep)
+        kept["groups/informative"] = informative_groups(scored.scores).mean()
+        return replace(batch, weights=flat(weights)), kept
 
     return OnlineMethod(
-        samples=1,
+        samples=samples,
         start=lambda params: ActorCritic(params, critic),
         policy=lambda params: params.policy,
         axes=ActorCritic(lab.axes["policy"], lab.axes["value"]),
         prepare=prepare,
-        objective=ppo_update.make_objective(lab.policy, lab.value, config),
+        objective=ppo_update.make_objective(lab.policy, lab.value, own),
         beta=config.beta,
         passes=(epochs, minibatches),
-        divisible=not config.whiten_advantages,
+        divisible=not own.whiten_advantages,
     )
 
 

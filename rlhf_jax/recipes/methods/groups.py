@@ -1,6 +1,6 @@
 """The policy gradients of K answers by name.
 
-`options` are those of `answer_method`: kl, epochs, minibatches, rounds.
+`options` are those of `answer_method`: kl, keep, epochs, minibatches, rounds.
 """
 
 from collections.abc import Callable

@@ -3,14 +3,13 @@
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from rlhf_jax.algos import preference
-from rlhf_jax.algos.online import PairBatch, make_pair_objective
+from rlhf_jax.algos.online import GroupBatch, make_group_objective
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.pairwise_gradient import p3o_v1_loss, p3o_v2_loss
+from rlhf_jax.ops.groups import informative_groups, pair_measures
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.policies.language import language_embedding
 from rlhf_jax.recipes.lab import LanguageLab
@@ -57,66 +56,67 @@ def online_pairs(
         return pairs, {"pairs/decided": jnp.asarray(pairs.weights).mean()}
 
     objective = preference.make_objective(lab.policy, loss, logps=logps, reference=reference)
-    method = _pair_method(lab, prepare, objective, epochs=epochs, minibatches=minibatches)
-    return method._replace(samples=samples)
-
-
-def p3o(
-    lab: LanguageLab,
-    *,
-    clip_eps: float = 0.2,
-    joint: bool = True,
-    beta: float = 0.0,
-    epochs: int = 1,
-    minibatches: int = 1,
-) -> OnlineMethod:
-    """P3O on two answers: the difference of their scores moves the difference of their log-probs.
-
-    Args:
-      joint: clips the ratio of the two ratios (`p3o_v2_loss`), or each by itself (`p3o_v1_loss`).
-      beta: of the KL penalty that is subtracted from the scores, >= 0.
-    """
-    surrogate = partial(p3o_v2_loss if joint else p3o_v1_loss, clip_eps=clip_eps)
-
-    def loss(
-        first: Float[Array, "B"],
-        second: Float[Array, "B"],
-        old_logps: Float[Array, "B 2"],
-        scores: Float[Array, "B 2"],
-    ) -> Float[Array, "B"]:
-        return surrogate(jnp.stack([first, second], axis=-1), old_logps, scores)
-
-    def prepare(params: Params, scored: Scored) -> tuple[PairBatch, dict[str, Any]]:
-        trajectory = scored.rollout.trajectory
-        old, ref = (
-            sequence_logps(x, trajectory.mask)
-            for x in (scored.rollout.token_logps, scored.ref_token_logps)
-        )
-        columns = {"old_logps": old, "scores": scored.scores - scored.beta * (old - ref)}
-        weights = jnp.isfinite(scored.scores).all(axis=-1).astype(jnp.float32)
-        sides = (jax.tree.map(lambda x, k=k: x[:, k], trajectory) for k in (0, 1))
-        return PairBatch(*sides, columns, weights), {"pairs/scored": weights.mean()}
-
-    method = _pair_method(
-        lab,
-        prepare,
-        make_pair_objective(lab.policy, loss),
-        epochs=epochs,
-        minibatches=minibatches,
-    )
-    return method._replace(beta=beta)
-
-
-def _pair_method(
-    lab: LanguageLab, prepare: Any, objective: Any, *, epochs: int, minibatches: int
-) -> OnlineMethod:
-    """A method that trains the policy on batches of pairs [B]."""
     return OnlineMethod(
-        samples=2,
+        samples=samples,
         start=same,
         policy=same,
         axes=lab.axes["policy"],
         prepare=prepare,
         objective=objective,
+        passes=passes(epochs, minibatches),
+    )
+
+
+def p3o(
+    lab: LanguageLab,
+    *,
+    samples: int = 2,
+    clip_eps: float = 0.2,
+    weight_clip_eps: float = jnp.inf,
+    joint: bool = True,
+    beta: float = 0.0,
+    epochs: int = 1,
+    minibatches: int = 1,
+) -> OnlineMethod:
+    """P3O: the difference of two answers' scores moves the difference of their log-probs.
+
+    A shift of all scores of a prompt changes nothing. Of more than two answers every pair counts.
+
+    Args:
+      samples: answers to each prompt, >= 2.
+      joint: clips the ratio of the two ratios (`p3o_v2_loss`), or each by itself (`p3o_v1_loss`).
+      weight_clip_eps: of `p3o_v2_loss`; infinity switches it off.
+      beta: of the KL penalty that is subtracted from the scores, >= 0.
+      epochs, minibatches: as in `answer_method`, but a minibatch is of prompts.
+    """
+    check_range("[2, inf)", samples=samples)
+    check_range("[0, inf)", beta=beta)
+    if not joint and jnp.isfinite(weight_clip_eps):
+        raise ValueError("weight_clip_eps is of the joint clip: V1 has no such weight")
+    loss = partial(p3o_v1_loss, clip_eps=clip_eps)
+    if joint:
+        loss = partial(p3o_v2_loss, clip_eps=clip_eps, weight_clip_eps=weight_clip_eps)
+
+    def prepare(params: Params, scored: Scored) -> tuple[GroupBatch, dict[str, Any]]:
+        trajectory, finite = scored.rollout.trajectory, jnp.isfinite(scored.scores)
+        old, ref = (
+            sequence_logps(x, trajectory.mask)
+            for x in (scored.rollout.token_logps, scored.ref_token_logps)
+        )
+        scores = jnp.where(finite, scored.scores - scored.beta * (old - ref), jnp.nan)
+        weights = (jnp.sum(finite, axis=-1) > 1).astype(jnp.float32)
+        batch = GroupBatch(trajectory, {"old_logps": old, "scores": scores}, weights)
+        informative = informative_groups(scored.scores)
+        return batch, {"groups/informative": informative.mean(), "pairs/scored": weights.mean()}
+
+    measures = partial(pair_measures, clip_eps=clip_eps)
+    return OnlineMethod(
+        samples=samples,
+        start=same,
+        policy=same,
+        axes=lab.axes["policy"],
+        prepare=prepare,
+        objective=make_group_objective(lab.policy, loss, measures=measures),
+        beta=beta,
         passes=passes(epochs, minibatches),
     )
