@@ -24,6 +24,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | fine-grained rewards, heads on their own segments | `segment_model`, then `segment_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
+| PRO, Plackett-Luce, RRHF and others on ranked answers | `ranked_records`, then `ranking` |
 | KTO, APO-zero; BCO; DRO: labelled or scored single answers | `unpaired`; `bco`; `dro` |
 | pairs of a policy's own answers | `sample_pairs` |
 | PPO, GRPO, RLOO, online DPO and others on fresh answers | `online`, a method of `methods` |
@@ -121,6 +122,13 @@ from rlhf_jax.recipes.principles import scores_by_principle as scores_by_princip
 from rlhf_jax.recipes.process import process_model as process_model
 from rlhf_jax.recipes.process import process_reward as process_reward
 from rlhf_jax.recipes.process import step_rows as step_rows
+from rlhf_jax.recipes.rankings import ScoreRange as ScoreRange
+from rlhf_jax.recipes.rankings import ranked_records as ranked_records
+from rlhf_jax.recipes.rankings import ranking as ranking
+from rlhf_jax.recipes.rankings import ranking_reference as ranking_reference
+from rlhf_jax.recipes.rankings import ranking_rows as ranking_rows
+from rlhf_jax.recipes.rankings import score_range as score_range
+from rlhf_jax.recipes.rankings import tied_answers as tied_answers
 from rlhf_jax.recipes.repair import repaired_columns as repaired_columns
 from rlhf_jax.recipes.repair import voted_strengths as voted_strengths
 from rlhf_jax.recipes.rewards import Reward as Reward
