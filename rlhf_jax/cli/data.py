@@ -92,8 +92,8 @@ def read_rankings(
     rows = [row._asdict() for row in _records(path, "rankings", chat)]
     found = ranked_records(rows, most=most)
     lengths = Counter(sum(row["kept"]) for row in found)
-    told = ", ".join(f"{count} of {length}" for length, count in sorted(lengths.items()))
-    print(f"{path}: rankings by length {told}; {tied_answers(found)} answers tie with a better one")
+    told = ", ".join(f"{count} of {length} answers" for length, count in sorted(lengths.items()))
+    print(f"{path}: {told}; {tied_answers(found)} answers tie with a better one")
     return found
 
 
