@@ -30,6 +30,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | PPO, GRPO, RLOO, online DPO and others on fresh answers | `online`, a method of `methods` |
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
+| OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
 | any of these on low-rank adapters of a frozen base | a lab by `lora_lab` |
 | exploitability, policies against each other | `tournament` |
@@ -92,6 +93,7 @@ from rlhf_jax.recipes.methods import gae_of_turns as gae_of_turns
 from rlhf_jax.recipes.methods import grpo as grpo
 from rlhf_jax.recipes.methods import gspo as gspo
 from rlhf_jax.recipes.methods import online_pairs as online_pairs
+from rlhf_jax.recipes.methods import osp as osp
 from rlhf_jax.recipes.methods import p3o as p3o
 from rlhf_jax.recipes.methods import pairwise_grpo as pairwise_grpo
 from rlhf_jax.recipes.methods import ppo as ppo
@@ -147,6 +149,11 @@ from rlhf_jax.recipes.segments import segment_model as segment_model
 from rlhf_jax.recipes.segments import segment_reward as segment_reward
 from rlhf_jax.recipes.segments import segment_rows as segment_rows
 from rlhf_jax.recipes.segments import whole_answer as whole_answer
+from rlhf_jax.recipes.self_preference import judged_prefs as judged_prefs
+from rlhf_jax.recipes.self_preference import list_prefs as list_prefs
+from rlhf_jax.recipes.self_preference import self_judged as self_judged
+from rlhf_jax.recipes.self_preference import self_prefs as self_prefs
+from rlhf_jax.recipes.self_preference import soft_pairs as soft_pairs
 from rlhf_jax.recipes.selfplay import Played as Played
 from rlhf_jax.recipes.selfplay import answer_shapes as answer_shapes
 from rlhf_jax.recipes.selfplay import decoded_judge as decoded_judge

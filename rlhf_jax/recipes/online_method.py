@@ -37,6 +37,7 @@ class Scored(NamedTuple):
     turn_ids, turn_rewards: [B, K, T] and [B, K, N] of episodes as in `episodes.Turns`, or None; the
       scores are those of whole episodes, so the rewards need not sum to them.
     step_rewards: [B, K, T] of tokens, where the reward has `steps`.
+    prefs: [B, K, K] P(row beats column), where the reward has `prefs`.
     """
 
     rollout: Rollout
@@ -47,6 +48,7 @@ class Scored(NamedTuple):
     turn_ids: Int[Array, "B K T"] | None = None
     turn_rewards: Float[Array, "B K N"] | None = None
     step_rewards: Float[Array, "B K T"] | None = None
+    prefs: Float[Array, "B K K"] | None = None
 
 
 class OnlineMethod(NamedTuple):
@@ -130,6 +132,8 @@ def make_prepare(
         if reward.steps is not None:
             steps = reward.steps(reward_params, given, trajectory)
             scored = scored._replace(step_rewards=steps)
+        if reward.prefs is not None:
+            scored = scored._replace(prefs=reward.prefs(reward_params, given, trajectory))
         batch, metrics = method.prepare(params, scored)
         finite = jnp.isfinite(scores)
         metrics |= {

@@ -16,6 +16,7 @@
 | pairwise RLHF | `pairwise_grpo` | of comparisons | `dapo_loss`, one clip, token mean |
 | best-of-K fine-tuning | `best_of` | 1 for the best answer | `reinforce_loss`, token mean |
 | online DPO, IPO, SimPO, ... | `online_pairs` | | any loss of pairs |
+| OSP: ranked pairs with soft labels | `osp` | | `soft_preference_loss` |
 | P3O | `p3o` | differences of scores | `p3o_v2_loss`, `p3o_v1_loss` |
 
 `reinforce` to `cispo` take the options of `answer_method`: the KL penalty, epochs, minibatches and
@@ -41,6 +42,7 @@ from rlhf_jax.recipes.methods.groups import reinforce as reinforce
 from rlhf_jax.recipes.methods.groups import rloo as rloo
 from rlhf_jax.recipes.methods.pairs import online_pairs as online_pairs
 from rlhf_jax.recipes.methods.pairs import p3o as p3o
+from rlhf_jax.recipes.methods.soft_pairs import osp as osp
 from rlhf_jax.recipes.methods.turns import gae_of_turns as gae_of_turns
 from rlhf_jax.recipes.methods.turns import reinforce_turns as reinforce_turns
 from rlhf_jax.recipes.methods.turns import turn_advantages as turn_advantages
