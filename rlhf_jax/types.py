@@ -297,13 +297,13 @@ class PairLoss(Protocol):
 class RankingLoss(Protocol):
     """An objective of ranked lists, e.g. `pro_loss`."""
 
-    def __call__(self, logps: Array, /, *, mask: Array, **columns: Array) -> Array:
+    def __call__(self, logps: Array, /, *args: Any, **columns: Any) -> Array:
         """One loss per list, [*B].
 
         Args:
           logps: [*B, K] nats, summed or averaged over tokens, of candidates sorted best first.
-          mask: [*B, K] bool, True where the candidate is real.
-          columns: "scores" or "ref_logps" [*B, K], if the loss has such arguments.
+          columns: mask [*B, K] bool, True where the candidate is real; scores and ref_logps
+            [*B, K], if the loss has such arguments.
         """
         ...
 

@@ -62,7 +62,7 @@ def rise_claim(config: Config, found: Found, name: str, what: str) -> Claim:
 
 def rises(runs: np.ndarray, what: str) -> np.ndarray:
     """[num_seeds] whether the measure rises at every step of n."""
-    return (np.diff(runs[..., MEASURES.index(what)], axis=1) > 0).all(axis=1)
+    return np.all(np.diff(runs[..., MEASURES.index(what)], axis=1) > 0, axis=1)
 
 
 def lead_claim(config: Config, found: Found, name: str, what: str) -> Claim:
@@ -81,29 +81,18 @@ def lead_claim(config: Config, found: Found, name: str, what: str) -> Claim:
 
 
 def string_claims(config: Config, found: Found) -> list[Claim]:
-    """A transformer on strings: the longest ranking beside the shortest and beside SFT."""
+    """A transformer on strings: the longest ranking beside the shortest."""
     short, longest = config.lengths[0], config.lengths[-1]
-    shuffled = found[SHUFFLED]
     gains = {name: runs[:, 1, 0] - runs[:, 0, 0] for name, runs in found.items()}
-    about = {"kind": "ours", "source": "the order of the log-linear policies; 0 is no change"}
-    gained = [
+    return [
         mean_claim(
             f"{NAMES[name]}, transformer: accuracy at n = {longest} minus that at n = {short}",
             gains[name],
             ">",
             0.0,
+            kind="ours",
+            source="the order of the log-linear policies; 0 is no change",
             baseline=("shuffled rankings", gains[SHUFFLED].mean()),
-            **about,
         )
         for name in NAMES
     ]
-    lead = found[PLAIN][:, 1, 0] - found[SFT][:, 1, 0]
-    beside = mean_claim(
-        f"{NAMES[PLAIN]} minus SFT, transformer, n = {longest}: accuracy",
-        lead,
-        ">",
-        0.0,
-        baseline=("shuffled rankings", (shuffled - found[SFT])[:, 1, 0].mean()),
-        **about,
-    )
-    return [*gained, beside]

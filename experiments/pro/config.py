@@ -16,14 +16,14 @@ class Strings:
     width: of the transformer. steps, adam_rate: of Adam.
     """
 
-    num_seeds: int = 5
+    num_seeds: int = 4
     symbols: int = 4
     length: int = 8
-    lists: int = 32
-    test_lists: int = 64
-    samples: int = 64
+    lists: int = 16
+    test_lists: int = 32
+    samples: int = 32
     width: int = 16
-    steps: int = 120
+    steps: int = 100
     adam_rate: float = 0.003
 
     def __post_init__(self):
@@ -82,5 +82,5 @@ def quick() -> Config:
         num_seeds=4,
         test_prompts=50,
         steps=200,
-        strings=Strings(num_seeds=2, lists=16, test_lists=32, samples=16, steps=60),
+        strings=Strings(num_seeds=2, test_lists=16, samples=16, steps=40),
     )

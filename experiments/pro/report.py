@@ -57,8 +57,8 @@ def figures(config: Config, stages: Stages) -> dict[str, Shown]:
         ),
         "strings": show_panels(
             [
-                panel(ends, strings, (PRO, PLAIN, SFT, SHUFFLED), 0, "pairs in order"),
-                panel(ends, strings, (PRO, PLAIN, SFT, SHUFFLED), 1, "reward of samples"),
+                panel(ends, strings, (PRO, PLAIN, SHUFFLED), 0, "pairs in order"),
+                panel(ends, strings, (PRO, PLAIN, SHUFFLED), 1, "reward of samples"),
             ],
             "A transformer on strings",
             "The reward is the share of the prompt's symbol; strings have unequal lengths, and "

@@ -12,7 +12,6 @@ from experiments.pro.config import Config, Strings
 from experiments.pro.methods import (
     PLAIN,
     PRO,
-    SFT,
     SHUFFLED,
     Method,
     Setting,
@@ -27,7 +26,7 @@ from rlhf_jax.ops.rankings import order_accuracy
 from rlhf_jax.policies.language import language_policy, language_trajectory
 from rlhf_jax.types import Params, Policy, Trajectory
 
-NAMES = (PRO, PLAIN, SFT, SHUFFLED)
+NAMES = (PRO, PLAIN, SHUFFLED)
 TEST_LENGTH = 8  # of a ranking that is measured
 
 

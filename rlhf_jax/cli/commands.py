@@ -78,6 +78,13 @@ COMMANDS = {
     "online-dpo": Command(
         _SAMPLES, "any loss of pairs on two answers", _ONLINE, "OnlineDPO", "online_dpo"
     ),
+    "osp": Command(
+        _SAMPLES,
+        "self-preferring: soft labels on ranked pairs",
+        "rlhf_jax.cli.self_preference",
+        "SelfPreference",
+        "train_osp",
+    ),
     "selfplay": Command(
         _SAMPLES, "any preference game, by --method NAME", _GAMES, "SelfPlay", "train_selfplay"
     ),

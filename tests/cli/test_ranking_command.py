@@ -10,6 +10,7 @@ from rlhf_jax.cli import main
 from rlhf_jax.cli.options import Model, Output, Rows
 from rlhf_jax.cli.rankings import RANKING_LOSSES, Ranking, named_ranking_loss, scored_records
 from rlhf_jax.hf import load_model
+from rlhf_jax.ops.logprobs import mean_logps
 from rlhf_jax.training import UserError, read_metrics
 
 
@@ -65,7 +66,7 @@ def test_every_named_loss_has_its_settings():
         "lipo": ("ref_logps", "scores"),
         "lire": ("scores",),
     }
-    means = {name for name, loss in found.items() if loss.logps.__name__ == "mean_logps"}
+    means = {name for name, loss in found.items() if loss.logps is mean_logps}
     assert means == {"pro", "plackett_luce", "rrhf"}
     assert found["pro"].sft_weight == 0.05
     assert named_ranking_loss("pro", {"sft_weight": 0.0}).sft_weight == 0.0

@@ -1,0 +1,37 @@
+"""OSP: do soft labels of a calibrated judge stay where hard labels over-fit, on policy?"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from experiments.osp.claims import osp_claims
+from experiments.osp.config import Config
+from experiments.osp.report import write_report
+from experiments.osp.world import MEASURES, train_all
+from rlhf_jax.reports.claims import Outcome, Table
+from rlhf_jax.training import Run, run_stages
+
+
+def run(config: Config, job: Run) -> Outcome:
+    """One stage, its claims, the report."""
+    found = run_stages(job, {"train": lambda: train_all(config)})["train"]
+    claims = osp_claims(config, found)
+    means = ends(found)
+    table = Table(
+        f"Means over {config.num_seeds} worlds after {config.updates} updates",
+        ("labels, judge", *MEASURES),
+        [(name, *row) for name, row in means.items()],
+        note="reward and KL of the policy, J = reward - beta KL, distance: total variation to "
+        "pi_ref exp(r / beta) / Z",
+    )
+    write_report(job, config, found, claims, table)
+    numbers = {name: dict(zip(MEASURES, row, strict=True)) for name, row in means.items()}
+    return Outcome(claims, numbers, table)
+
+
+def ends(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    """Mean of each measure at the end."""
+    return {
+        name: (runs if runs.ndim == 2 else runs[:, -1]).mean(axis=0).tolist()
+        for name, runs in found.items()
+    }
