@@ -37,15 +37,18 @@ def osp_claims(config: Config, found: Found) -> list[Claim]:
             source="hard labels have their optimum at infinity; threshold from trials",
             baseline=(BASELINE, kl_ratios(found, UNKNOWING).min()),
         ),
-        mean_claim(
-            f"soft, judge tempered by {config.temperature:g}, beta over it: total variation to the "
-            "same optimum",
-            last(found, "soft, tempered, beta / tau", "distance"),
-            "<=",
-            0.02,
-            kind="theorem",
-            source="temperature and beta enter as their product",
-            baseline=("the same beta", last(found, "soft, tempered", "distance").mean()),
+        *(
+            mean_claim(
+                f"soft, judge tempered by {config.temperature:g}, beta over it{words}: total "
+                "variation to the same optimum",
+                last(found, f"soft, tempered, beta / tau{steps}", "distance"),
+                "<=",
+                0.02,
+                kind="theorem",
+                source="temperature and beta enter as their product",
+                baseline=("the same beta", last(found, "soft, tempered", "distance").mean()),
+            )
+            for words, steps in (("", ""), (", steps times its square", ", steps tau^2"))
         ),
     ]
 

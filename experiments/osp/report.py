@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.osp import CLAIM, PAPER
 from experiments.osp.config import Config
-from experiments.osp.world import JUDGES, LABELS, MEASURES
+from experiments.osp.world import JUDGES, LABELS, MEASURES, ROWS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
@@ -42,11 +42,11 @@ def write_report(
 
 def figures(config: Config, found: Found) -> dict[str, Shown]:
     """Training under both judges, and the temperature."""
-    tempered = ("soft, calibrated", "soft, tempered, beta / tau", "soft, tempered")
+    tempered = [name for name in ROWS if name == "soft, calibrated" or "tempered" in name]
     return {
         "training": show_panels(
             [
-                panel(config, found, {x: f"{x}, {judge}" for x in LABELS}, what, judge)
+                panel(config, found, {x: f"{x}, {judge}" for x in LABELS}, what, f"{judge} judge")
                 for judge in JUDGES[:2]
                 for what in ("KL", "J")
             ],

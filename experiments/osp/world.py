@@ -17,7 +17,7 @@ from rlhf_jax.losses.preference import soft_preference_loss
 from rlhf_jax.ops.kl import exact_kl
 from rlhf_jax.ops.pairings import ranked_pairing, tempered_prefs
 from rlhf_jax.policies.tabular import tabular_policy
-from rlhf_jax.types import PreferenceBatch
+from rlhf_jax.types import PairLoss, PreferenceBatch, Scalar
 
 MEASURES = ("reward", "KL", "J", "distance")
 SOFT, HARD, SMOOTH = "soft", "hard", "smooth"
@@ -26,18 +26,21 @@ JUDGES = ("calibrated", "imperfect", "unknowing")
 
 
 class Row(NamedTuple):
-    """A run: its labels, its judge, the temperature of the judge and beta over the config's."""
+    """A run: its labels and its judge, whether the judge is tempered, beta is over the temperature,
+    and the step is times its square, as the slope in a log-ratio is in beta^2."""
 
     labels: str
     judge: str
     tempered: bool = False
-    beta_ratio: float = 1.0
+    smaller_beta: bool = False
+    longer_steps: bool = False
 
 
 ROWS: dict[str, Row] = {
     **{f"{labels}, {judge}": Row(labels, judge) for judge in JUDGES[:2] for labels in LABELS},
     "soft, unknowing": Row(SOFT, "unknowing"),
-    "soft, tempered, beta / tau": Row(SOFT, "calibrated", True, -1.0),
+    "soft, tempered, beta / tau": Row(SOFT, "calibrated", True, True),
+    "soft, tempered, beta / tau, steps tau^2": Row(SOFT, "calibrated", True, True, True),
     "soft, tempered": Row(SOFT, "calibrated", True),
 }
 
@@ -68,21 +71,18 @@ def train_all(config: Config) -> dict[str, np.ndarray]:
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
     worlds = jax.vmap(partial(make_world, config=config))(keys)
     rows = list(ROWS.values())
+    tau = config.temperature
     settings = (
         jnp.array([LABELS.index(row.labels) for row in rows]),
         jnp.array([JUDGES.index(row.judge) for row in rows]),
-        jnp.array([config.temperature if row.tempered else 1.0 for row in rows]),
-        jnp.array([config.beta * ratio(row, config) for row in rows]),
+        jnp.array([tau if row.tempered else 1.0 for row in rows]),
+        jnp.array([config.beta / tau if row.smaller_beta else config.beta for row in rows]),
+        jnp.array([tau**2 if row.longer_steps else 1.0 for row in rows]),
     )
     run = jax.vmap(partial(train, config), in_axes=(None, 0, 0))
     found = np.asarray(jax.jit(jax.vmap(run, in_axes=(0, None, None)))(settings, worlds, keys))
     best = jax.vmap(lambda world: measure(config, world, optimum(config, world)))(worlds)
     return {**dict(zip(ROWS, found, strict=True)), "optimum": np.asarray(best)}
-
-
-def ratio(row: Row, config: Config) -> float:
-    """beta of the run over the config's; -1 in a row stands for 1 / temperature."""
-    return 1.0 / config.temperature if row.beta_ratio < 0 else row.beta_ratio
 
 
 def optimum(config: Config, world: World) -> jax.Array:
@@ -92,14 +92,14 @@ def optimum(config: Config, world: World) -> jax.Array:
 
 def train(config: Config, setting: tuple, world: World, key: jax.Array) -> jax.Array:
     """[points + 1, measures] of one run."""
-    labels, judge, temperature, beta = setting
+    labels, judge, temperature, beta, gain = setting
     policy = tabular_policy(config.prompts, config.answers)
     late = {int(config.late * config.updates): config.late_rate / config.rate}
     schedule = optax.piecewise_constant_schedule(config.rate, late)
     optimizer = optax.sgd(schedule)
     # The mean over all pairs times their number of prompts: a step per prompt.
-    loss = partial(soft_preference_loss, beta=beta)
-    update = preference.make_update(policy, optimizer, partial(_per_prompt, config, loss))
+    loss = partial(_scaled, partial(soft_preference_loss, beta=beta), gain * config.prompts)
+    update = preference.make_update(policy, optimizer, loss)
     ref_logps = jax.nn.log_softmax(world.ref_logits)
     gaps = jnp.take(world.gaps, judge, axis=0)
 
@@ -117,8 +117,8 @@ def train(config: Config, setting: tuple, world: World, key: jax.Array) -> jax.A
     return jnp.concatenate([measure(config, world, ref_logps)[None], curve])
 
 
-def _per_prompt(config: Config, loss, *logps, **columns) -> jax.Array:
-    return config.prompts * loss(*logps, **columns)
+def _scaled(loss: PairLoss, scale: Scalar, *logps: jax.Array, **columns: jax.Array) -> jax.Array:
+    return scale * loss(*logps, **columns)
 
 
 def draw_pairs(

@@ -9,22 +9,22 @@ from rlhf_jax.checks import check_fields
 class Strings:
     """A small transformer on strings of unequal length.
 
-    num_seeds: of strings and weights. symbols: of the alphabet; a prompt is one of them, and the
-      reward is its share of an answer. length: of the longest answer; the shortest has half.
-    lists: rankings to train on. test_lists: rankings of 8 to measure. samples: answers to each
-      prompt, of the trained policy.
+    num_seeds: of strings, values and weights. symbols: of the alphabet; the reward of a string
+      grows with the mean value of its symbols. length: of the longest; the shortest has half.
+    lists: rankings to train on. test_lists: rankings of 8 to measure. samples: strings of the
+      trained policy.
     width: of the transformer. steps, adam_rate: of Adam.
     """
 
     num_seeds: int = 4
-    symbols: int = 4
+    symbols: int = 8
     length: int = 8
     lists: int = 16
     test_lists: int = 32
-    samples: int = 32
+    samples: int = 128
     width: int = 16
     steps: int = 100
-    adam_rate: float = 0.003
+    adam_rate: float = 0.01
 
     def __post_init__(self):
         check_fields(self, "[2, inf)", "num_seeds", "symbols", "length", "lists", "test_lists")
@@ -82,5 +82,5 @@ def quick() -> Config:
         num_seeds=4,
         test_prompts=50,
         steps=200,
-        strings=Strings(num_seeds=2, test_lists=16, samples=16, steps=40),
+        strings=Strings(num_seeds=2, test_lists=16, samples=32, steps=40),
     )

@@ -58,11 +58,11 @@ def figures(config: Config, stages: Stages) -> dict[str, Shown]:
         "strings": show_panels(
             [
                 panel(ends, strings, (PRO, PLAIN, SHUFFLED), 0, "pairs in order"),
-                panel(ends, strings, (PRO, PLAIN, SHUFFLED), 1, "reward of samples"),
+                panel(ends, strings, (PRO, PLAIN, SHUFFLED), 1, "value of its own symbols"),
             ],
             "A transformer on strings",
-            "The reward is the share of the prompt's symbol; strings have unequal lengths, and "
-            "log-probs are averaged over tokens.",
+            "Symbols have values, the reward is the sigmoid of twice the mean value of a string; "
+            "strings have unequal lengths, and log-probs are averaged over tokens.",
             "both rise with n, but not on shuffled rankings",
         ),
     }

@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.pro.claims import string_claims, world_claims
 from experiments.pro.config import Config
+from experiments.pro.methods import METHODS
 from experiments.pro.report import write_report
 from experiments.pro.strings import train_strings
 from experiments.pro.world import MEASURES, train_all
@@ -28,9 +29,7 @@ def run(config: Config, job: Run) -> Outcome:
 def measure_table(config: Config, worlds: Mapping[str, np.ndarray]) -> Table:
     """Accuracy and reward of each method for each n."""
     heads = [f"{what}, n = {n}" for what in MEASURES for n in config.lengths]
-    rows = [
-        (name, *(float(x) for x in runs.mean(axis=0).T.ravel())) for name, runs in worlds.items()
-    ]
+    rows = [(name, *(float(x) for x in worlds[name].mean(axis=0).T.ravel())) for name in METHODS]
     return Table(
         f"Pairs of held-out answers in gold's order, and gold of the policy, {config.num_seeds} "
         "worlds",

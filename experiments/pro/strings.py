@@ -44,25 +44,30 @@ def make_policy(strings: Strings) -> Policy:
     return language_policy(make_transformer(size))
 
 
-def shown(prompts: Array, ids: Array, mask: Array) -> Trajectory:
-    """Answers [*B, K, T] to prompts [*B] of one symbol."""
-    asked = jnp.broadcast_to(prompts[..., None, None], (*ids.shape[:-1], 1))
+def shown(ids: Array, mask: Array) -> Trajectory:
+    """Answers [*B, T] to a prompt of one symbol, the same for all."""
+    asked = jnp.zeros((*ids.shape[:-1], 1), jnp.int32)
     return language_trajectory(asked, jnp.ones_like(asked, bool), ids, mask)
 
 
+def draw_values(key: jax.Array, strings: Strings) -> Array:
+    """[symbols] what each is worth, with mean 0 and variance 1."""
+    values = jax.random.normal(key, (strings.symbols,))
+    return (values - values.mean()) / values.std()
+
+
 def draw_lists(
-    key: jax.Array, strings: Strings, *, lists: int, size: int
+    key: jax.Array, strings: Strings, values: Array, *, lists: int, size: int
 ) -> tuple[Trajectory, Array]:
-    """Random strings [lists, size, T], and their rewards: the share of the prompt's symbol."""
-    prompt_key, id_key, length_key = jax.random.split(key, 3)
-    prompts = jax.random.randint(prompt_key, (lists,), 0, strings.symbols)
+    """Random strings [lists, size, T], and their rewards: sigmoid of twice the mean value."""
+    id_key, length_key = jax.random.split(key)
     shape = (lists, size)
     ids = jax.random.randint(id_key, (*shape, strings.length), 0, strings.symbols)
     shortest = -(-strings.length // 2)
     lengths = jax.random.randint(length_key, (*shape, 1), shortest, strings.length + 1)
     mask = jnp.arange(strings.length) < lengths
-    rewards = jnp.mean(ids == prompts[:, None, None], axis=-1, where=mask)
-    return shown(prompts, ids, mask), rewards
+    rewards = jax.nn.sigmoid(2.0 * jnp.mean(values[ids], axis=-1, where=mask))
+    return shown(ids, mask), rewards
 
 
 def train_strings(config: Config) -> dict[str, np.ndarray]:
@@ -76,8 +81,10 @@ def train_strings(config: Config) -> dict[str, np.ndarray]:
 def fit(config: Config, method: Method, setting: Setting, key: jax.Array) -> jax.Array:
     """[2] measures of the policy that was trained on the first strings of each list."""
     strings = config.strings
-    keys = jax.random.split(key, 5)
-    answers, rewards = draw_lists(keys[0], strings, lists=strings.lists, size=config.lengths[-1])
+    keys = jax.random.split(key, 6)
+    values = draw_values(keys[5], strings)
+    shape = {"lists": strings.lists, "size": config.lengths[-1]}
+    answers, rewards = draw_lists(keys[0], strings, values, **shape)
     unknowing = jax.random.uniform(keys[1], rewards.shape)
     rewards = jnp.where(setting.shuffled > 0, unknowing, rewards)
     counted = jnp.broadcast_to(jnp.arange(rewards.shape[1]) < setting.length, rewards.shape)
@@ -86,9 +93,9 @@ def fit(config: Config, method: Method, setting: Setting, key: jax.Array) -> jax
     update = make_update(policy, optimizer, method, setting, sft_weight=config.sft_weight)
     state = init_state(policy.init(keys[2]), optimizer)
     state, _ = jax.lax.scan(lambda x, _: (update(x, batch)[0], None), state, length=strings.steps)
-    test = draw_lists(keys[3], strings, lists=strings.test_lists, size=TEST_LENGTH)
+    test = draw_lists(keys[3], strings, values, lists=strings.test_lists, size=TEST_LENGTH)
     accuracy = list_accuracy(policy, state.params, *test)
-    return jnp.stack([accuracy, sampled_reward(policy, strings, state.params, keys[4])])
+    return jnp.stack([accuracy, sampled_value(policy, strings, values, state.params, keys[4])])
 
 
 def list_accuracy(policy: Policy, params: Params, answers: Trajectory, rewards: Array) -> jax.Array:
@@ -99,18 +106,18 @@ def list_accuracy(policy: Policy, params: Params, answers: Trajectory, rewards: 
     return jnp.sum(found.total) / jnp.sum(found.weight)
 
 
-def sampled_reward(policy: Policy, strings: Strings, params: Params, key: jax.Array) -> jax.Array:
-    """Mean reward of the policy's own strings of the full length."""
-    prompts = jnp.arange(strings.symbols)
-    ids = jnp.zeros((strings.symbols, strings.samples, strings.length), jnp.int32)
-    full = jnp.ones(ids.shape, bool)
+def sampled_value(
+    policy: Policy, strings: Strings, values: Array, params: Params, key: jax.Array
+) -> jax.Array:
+    """Mean value of a symbol in the policy's own strings of the full length."""
+    ids = jnp.zeros((strings.samples, strings.length), jnp.int32)
 
     def draw(ids: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         t, each = step
-        logits = policy.logits(params, shown(prompts, ids, full).inputs)
+        logits = policy.logits(params, shown(ids, jnp.ones(ids.shape, bool)).inputs)
         drawn = jax.random.categorical(each, jnp.take(logits, t, axis=-2))
-        return ids.at[..., t].set(drawn), None
+        return ids.at[:, t].set(drawn), None
 
     steps = (jnp.arange(strings.length), jax.random.split(key, strings.length))
     ids, _ = jax.lax.scan(draw, ids, steps)
-    return jnp.mean(ids == prompts[:, None, None])
+    return jnp.mean(values[ids])

@@ -34,8 +34,9 @@ def test_every_figure_and_number_is_there(finished):
     out, outcome = finished
     assert (out / "report.html").read_text().count("data:image/png;base64,") == 2
     assert [row[0] for row in outcome.table.rows] == [*ROWS, "optimum"]
-    assert len(outcome.claims) == 7
-    numbers = outcome.numbers
+    assert len(outcome.claims) == 8
+    numbers = dict(outcome.numbers)
+    assert set(numbers.pop("worlds ahead in J").values()) <= {0, 1, 2}
     assert numbers["optimum"]["distance"] == pytest.approx(0.0, abs=1e-6)
     assert max(row["J"] for row in numbers.values()) == numbers["optimum"]["J"]
 
@@ -97,6 +98,7 @@ GOOD = {
     "smooth, imperfect": ended(1.28, 1.76, 0.39),
     "soft, unknowing": ended(0.0, 1.0, 0.6),
     "soft, tempered, beta / tau": ended(1.17, 0.98, 0.01),
+    "soft, tempered, beta / tau, steps tau^2": ended(1.17, 0.98, 0.01),
     "soft, tempered": ended(0.6, 0.3, 0.3),
 }
 
@@ -108,7 +110,7 @@ def verdicts(**changed):
 
 
 def test_claims_hold_where_soft_labels_stay():
-    assert verdicts() == ["holds"] * 7
+    assert verdicts() == ["holds"] * 8
     assert len(MEASURES) == GOOD["soft, calibrated"].shape[-1]
 
 
@@ -116,6 +118,9 @@ def test_claims_fail_where_they_do_not():
     found = verdicts(soft_calibrated=GOOD["hard, calibrated"])
     assert found[0] == "fails"
     assert found[4:6] == ["fails"] * 2
+    assert run.worlds_ahead(GOOD | {"optimum": GOOD["soft, calibrated"]}) == dict.fromkeys(
+        ("calibrated, hard", "calibrated, smooth", "imperfect, hard", "imperfect, smooth"), 10
+    )
     assert verdicts(soft_imperfect=ended(0.0, 1.0, 0.5))[2:4] == ["fails"] * 2
     # A judge that knows nothing must not do as well.
     assert verdicts(soft_unknowing=GOOD["soft, calibrated"])[:4] == ["undecided"] * 4

@@ -8,7 +8,7 @@ import pytest
 from experiments.pro import claims, config, run
 from experiments.pro.config import Config, Strings
 from experiments.pro.methods import METHODS, PLAIN, PRO, RRHF, SFT, SHUFFLED, Setting, fit_all
-from experiments.pro.strings import draw_lists
+from experiments.pro.strings import draw_lists, draw_values
 from experiments.pro.world import World, fit, make_world, measure
 from rlhf_jax.training import open_run
 
@@ -38,7 +38,7 @@ def finished(tmp_path_factory):
 def test_every_figure_and_number_is_there(finished):
     out, outcome = finished
     assert (out / "report.html").read_text().count("data:image/png;base64,") == 3
-    assert {row[0] for row in outcome.table.rows} == set(METHODS)
+    assert [row[0] for row in outcome.table.rows] == list(METHODS)
     assert len(outcome.claims) == 11
     assert outcome.numbers["strings"].keys() == {PRO, PLAIN, SHUFFLED}
     assert 0 <= outcome.numbers["worlds"][PRO]["n = 3"]["accuracy"] <= 1
@@ -83,12 +83,14 @@ def test_a_longer_ranking_contains_the_shorter_and_every_method_has_a_row():
 
 
 def test_rewards_of_strings_by_hand():
-    answers, rewards = draw_lists(jax.random.key(0), TINY.strings, lists=8, size=3)
-    asked = answers.inputs.ids[..., 0]
+    values = jnp.array([1.0, -1.0])
+    answers, rewards = draw_lists(jax.random.key(0), TINY.strings, values, lists=8, size=3)
     lengths = answers.mask.sum(-1)
     assert set(np.unique(lengths)) == {1, 2}
-    hits = jnp.sum((answers.actions == asked[..., None]) & answers.mask, axis=-1)
-    np.testing.assert_allclose(rewards, hits / lengths, rtol=1e-6)
+    total = jnp.sum(jnp.where(answers.mask, values[answers.actions], 0.0), axis=-1)
+    np.testing.assert_allclose(rewards, jax.nn.sigmoid(2 * total / lengths), rtol=1e-6)
+    drawn = draw_values(jax.random.key(1), TINY.strings)
+    np.testing.assert_allclose([drawn.mean(), drawn.std()], [0.0, 1.0], atol=1e-6)
 
 
 def runs(lengths, accuracy, reward):
