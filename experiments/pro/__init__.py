@@ -2,5 +2,5 @@
 
 PAPER = "Song et al. 2023 (PRO), arXiv:2306.17492"
 CLAIM = "Longer rankings order answers better; more reward with n comes without temperatures alone"
-MINUTES = 2
+MINUTES = 1
 GROUP = "language"

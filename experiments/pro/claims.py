@@ -78,21 +78,3 @@ def lead_claim(config: Config, found: Found, name: str, what: str) -> Claim:
         source="Table 2: PRO above SFT",
         baseline=("shuffled rankings", chance.min()),
     )
-
-
-def string_claims(config: Config, found: Found) -> list[Claim]:
-    """A transformer on strings: the longest ranking beside the shortest."""
-    short, longest = config.lengths[0], config.lengths[-1]
-    gains = {name: runs[:, 1, 0] - runs[:, 0, 0] for name, runs in found.items()}
-    return [
-        mean_claim(
-            f"{NAMES[name]}, transformer: accuracy at n = {longest} minus that at n = {short}",
-            gains[name],
-            ">",
-            0.0,
-            kind="ours",
-            source="the order of the log-linear policies; 0 is no change",
-            baseline=("shuffled rankings", gains[SHUFFLED].mean()),
-        )
-        for name in NAMES
-    ]

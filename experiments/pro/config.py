@@ -1,37 +1,8 @@
 """Sizes of the pro experiment."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rlhf_jax.checks import check_fields
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strings:
-    """A small transformer on strings of unequal length.
-
-    num_seeds: of strings, values and weights. symbols: of the alphabet; the reward of a string
-      grows with the mean value of its symbols. length: of the longest; the shortest has half.
-    lists: rankings to train on. test_lists: rankings of 8 to measure. samples: strings of the
-      trained policy.
-    width: of the transformer. steps, adam_rate: of Adam.
-    """
-
-    num_seeds: int = 4
-    symbols: int = 8
-    length: int = 8
-    lists: int = 16
-    test_lists: int = 32
-    samples: int = 128
-    width: int = 16
-    steps: int = 100
-    adam_rate: float = 0.01
-
-    def __post_init__(self):
-        check_fields(self, "[2, inf)", "num_seeds", "symbols", "length", "lists", "test_lists")
-        check_fields(self, "[1, inf)", "samples", "width", "steps")
-        check_fields(self, "(0, 1]", "adam_rate")
-        if self.width % 8:
-            raise ValueError(f"width must be a multiple of 8, got {self.width}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +28,6 @@ class Config:
     steps: int = 400
     rate: float = 0.3
     sft_weight: float = 0.05
-    strings: Strings = field(default=Strings())
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -77,10 +47,5 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """The same worlds, four of them, and strings for two seeds."""
-    return Config(
-        num_seeds=4,
-        test_prompts=50,
-        steps=200,
-        strings=Strings(num_seeds=2, test_lists=16, samples=32, steps=40),
-    )
+    """Four of the worlds, fewer test prompts and steps."""
+    return Config(num_seeds=4, test_prompts=50, steps=200)

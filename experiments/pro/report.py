@@ -13,17 +13,17 @@ from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.training import Run
 
-Stages = Mapping[str, Mapping[str, np.ndarray]]
+Found = Mapping[str, np.ndarray]  # method -> [num_seeds, lengths, measures]
 MAIN = (PRO, PLAIN, SFT, RRHF, SHUFFLED)
 TERM = (PRO, PRO + ALONE, PLAIN, PLAIN + ALONE)
 LABELS = ("pairs in gold's order", "gold of the policy")
 
 
 def write_report(
-    job: Run, config: Config, stages: Stages, claims: Sequence[Claim], table: Table
+    job: Run, config: Config, found: Found, claims: Sequence[Claim], table: Table
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
-    save_stages(job.out, stages)
+    save_stages(job.out, {"worlds": found})
     write_page(
         job.out,
         CLAIM,
@@ -33,51 +33,33 @@ def write_report(
         "size; the loss is divided by n - 1.",
         claims=claims,
         table=table,
-        figures=figures(config, stages),
+        figures=figures(config, found),
     )
 
 
-def figures(config: Config, stages: Stages) -> dict[str, Shown]:
-    """What n does, the supervised term, and strings."""
-    worlds, strings = stages["worlds"], stages["strings"]
-    ends = (config.lengths[0], config.lengths[-1])
+def figures(config: Config, found: Found) -> dict[str, Shown]:
+    """What n does, and the supervised term."""
     return {
         "length": show_panels(
-            [panel(config.lengths, worlds, MAIN, k) for k in (0, 1)],
+            [panel(config.lengths, found, MAIN, k) for k in (0, 1)],
             "Length of the ranking",
             f"Held-out prompts with {config.answers} answers, log-linear policies. RRHF is a hinge "
             "on all pairs and the likelihood of the best; shuffled rankings have random scores.",
             "accuracy rises with n; with temperatures reward does not",
         ),
         "supervised": show_panels(
-            [panel(config.lengths, worlds, TERM, k) for k in (0, 1)],
+            [panel(config.lengths, found, TERM, k) for k in (0, 1)],
             "The likelihood of the best answer",
             f"The same with and without the term of weight {config.sft_weight:g} (n - 1)^2.",
             "reward with temperatures falls with n without the term too",
         ),
-        "strings": show_panels(
-            [
-                panel(ends, strings, (PRO, PLAIN, SHUFFLED), 0, "pairs in order"),
-                panel(ends, strings, (PRO, PLAIN, SHUFFLED), 1, "value of its own symbols"),
-            ],
-            "A transformer on strings",
-            "Symbols have values, the reward is the sigmoid of twice the mean value of a string; "
-            "strings have unequal lengths, and log-probs are averaged over tokens.",
-            "both rise with n, but not on shuffled rankings",
-        ),
     }
 
 
-def panel(
-    lengths: Sequence[int],
-    found: Mapping[str, np.ndarray],
-    names: Sequence[str],
-    place: int,
-    label: str | None = None,
-) -> Panel:
+def panel(lengths: Sequence[int], found: Found, names: Sequence[str], place: int) -> Panel:
     """A measure against n."""
     curves = {
         name: band(np.array(lengths), found[name][..., place], centre="mean", spread="t")
         for name in names
     }
-    return Panel("", "n, answers of a ranking", label or LABELS[place], curves)
+    return Panel("", "n, answers of a ranking", LABELS[place], curves)

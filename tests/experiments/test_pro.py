@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.pro import claims, config, run
-from experiments.pro.config import Config, Strings
+from experiments.pro.config import Config
 from experiments.pro.methods import METHODS, PLAIN, PRO, RRHF, SFT, SHUFFLED, Setting, fit_all
-from experiments.pro.strings import draw_lists, draw_values
 from experiments.pro.world import World, fit, make_world, measure
 from rlhf_jax.training import open_run
 
@@ -20,9 +19,6 @@ TINY = Config(
     features=3,
     lengths=(2, 3),
     steps=5,
-    strings=Strings(
-        num_seeds=2, symbols=2, length=2, lists=4, test_lists=4, samples=2, width=8, steps=2
-    ),
 )
 
 
@@ -37,17 +33,16 @@ def finished(tmp_path_factory):
 @pytest.mark.long
 def test_every_figure_and_number_is_there(finished):
     out, outcome = finished
-    assert (out / "report.html").read_text().count("data:image/png;base64,") == 3
+    assert (out / "report.html").read_text().count("data:image/png;base64,") == 2
     assert [row[0] for row in outcome.table.rows] == list(METHODS)
-    assert len(outcome.claims) == 11
-    assert outcome.numbers["strings"].keys() == {PRO, PLAIN, SHUFFLED}
-    assert 0 <= outcome.numbers["worlds"][PRO]["n = 3"]["accuracy"] <= 1
+    assert len(outcome.claims) == 9
+    assert 0 <= outcome.numbers[PRO]["n = 3"]["accuracy"] <= 1
 
 
 @pytest.mark.slow
 def test_the_quick_size_orders_the_methods(tmp_path):
     with open_run(tmp_path, slug="pro", config=config.quick()) as job:
-        found = run.run(config.quick(), job).numbers["worlds"]
+        found = run.run(config.quick(), job).numbers
     last = {name: found[name]["n = 5"]["accuracy"] for name in found}
     assert last[PLAIN] > last[SFT] > last[SHUFFLED]
 
@@ -80,17 +75,6 @@ def test_a_longer_ranking_contains_the_shorter_and_every_method_has_a_row():
     assert found[SHUFFLED][1].tolist() == [[2.0, 1.0, 6.0], [3.0, 1.0, 6.0]]
     assert found[PLAIN][0].tolist() == [[2.0, 0.0, 5.0], [3.0, 0.0, 5.0]]
     assert len(asked) == 3  # one program for each loss
-
-
-def test_rewards_of_strings_by_hand():
-    values = jnp.array([1.0, -1.0])
-    answers, rewards = draw_lists(jax.random.key(0), TINY.strings, values, lists=8, size=3)
-    lengths = answers.mask.sum(-1)
-    assert set(np.unique(lengths)) == {1, 2}
-    total = jnp.sum(jnp.where(answers.mask, values[answers.actions], 0.0), axis=-1)
-    np.testing.assert_allclose(rewards, jax.nn.sigmoid(2 * total / lengths), rtol=1e-6)
-    drawn = draw_values(jax.random.key(1), TINY.strings)
-    np.testing.assert_allclose([drawn.mean(), drawn.std()], [0.0, 1.0], atol=1e-6)
 
 
 def runs(lengths, accuracy, reward):
@@ -128,14 +112,6 @@ def test_claims_fail_where_it_does_not():
     assert verdicts(pro=GOOD[PLAIN])[-1] == "fails"
     # Shuffled rankings that do as well leave the claims open.
     assert verdicts(shuffled=GOOD[PLAIN])[:3] == ["undecided"] * 3
-
-
-def test_claims_of_strings():
-    few = {name: value[:, [0, 2]] for name, value in GOOD.items()}
-    good = claims.string_claims(Config(), few)
-    assert [claim.verdict for claim in good] == ["holds"] * 2
-    bad = claims.string_claims(Config(), dict.fromkeys(few, LEVEL[:, :2]))
-    assert [claim.verdict for claim in bad] == ["fails"] * 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from unigram_lab import TASK, keyed, probability_of_red, rollout_of, unigram_lab
 
 from rlhf_jax.losses.feedback import verdict_prefs
 from rlhf_jax.losses.preference import dpo_loss, soft_preference_loss
+from rlhf_jax.ops.pairings import ranked_pairing
 from rlhf_jax.recipes import (
     Fit,
     Scored,
@@ -24,7 +25,7 @@ from rlhf_jax.recipes import (
     soft_pairs,
     task_reward,
 )
-from rlhf_jax.recipes.methods.soft_pairs import sequence_lengths
+from rlhf_jax.recipes.methods.soft_pairs import labelled_pairs, length_gaps
 from rlhf_jax.recipes.rewards import judged_matrix
 from rlhf_jax.training import UserError, open_run, run_stage
 from rlhf_jax.types import VerdictFn
@@ -81,7 +82,7 @@ def test_a_batch_by_hand():
     entropy = [-p * np.log(p) - (1 - p) * np.log(1 - p) for p in (0.6, 0.9)]
     np.testing.assert_allclose(metrics["pairs/entropy"].value(), np.mean(entropy), rtol=1e-5)
     assert float(metrics["pairs/longer"].value()) == 0.0
-    lengths = sequence_lengths(jnp.array([[[1, 1], [1, 0]]], bool), *jnp.array([[[0]], [[1]]]))
+    lengths = length_gaps(jnp.array([[[1, 1], [1, 0]]], bool), *jnp.array([[[0]], [[1]]]))
     assert lengths.tolist() == [[1.0]]
 
 
@@ -110,6 +111,8 @@ def test_hard_labels_are_online_dpo_and_a_missing_verdict_has_no_weight():
     assert batch.weights.tolist() == [1.0, 0.0]
     assert float(metrics["pairs/decided"]) == 0.5
     assert bool(jnp.isfinite(soft.objective(params, batch)[0].value()))
+    sure = ranked_pairing(PREFS)
+    assert labelled_pairs(scored(), sure, hard=True)[0].columns["prefs"].tolist() == [1.0, 1.0]
     tied, _ = hard.prepare(START, scored(jnp.full((1, 4, 4), 0.5)))
     assert tied.weights.tolist() == [0.0, 0.0]
 

@@ -12,7 +12,13 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.losses.preference import soft_preference_loss
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import weighted_mean
-from rlhf_jax.ops.pairings import Pairing, label_entropy, ranked_pairing, tempered_prefs
+from rlhf_jax.ops.pairings import (
+    Pairing,
+    RankedPairs,
+    label_entropy,
+    ranked_pairing,
+    tempered_prefs,
+)
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.methods.answers import passes
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, flat, same
@@ -59,27 +65,7 @@ def osp(
             raise ValueError("osp needs comparisons: a reward by judged_prefs or self_judged")
         pairs = ranked_pairing(prefs, pairing=pairing)
         labels = tempered_prefs(pairs.prefs, temperature=temperature)
-        weights = jnp.isfinite(labels).astype(jnp.float32)
-        entropy = label_entropy(labels)
-        if hard:
-            weights *= labels != 0.5
-            labels = 0.5 + 0.5 * jnp.sign(labels - 0.5)
-        ref_logps = sequence_logps(scored.ref_token_logps, trajectory.mask)
-        batch = PreferenceBatch(
-            chosen=_taken(trajectory, pairs.first),
-            rejected=_taken(trajectory, pairs.second),
-            ref_chosen_logps=_taken(ref_logps, pairs.first),
-            ref_rejected_logps=_taken(ref_logps, pairs.second),
-            weights=weights,
-            columns={"prefs": jnp.where(weights > 0, labels, 0.5)},
-        )
-        lengths = sequence_lengths(trajectory.mask, pairs.first, pairs.second)
-        return flat(batch), {
-            "pairs/decided": weights.mean(),
-            "pairs/strength": weighted_mean(labels, weights),
-            "pairs/entropy": weighted_mean(entropy, weights),
-            "pairs/longer": weighted_mean(lengths, weights),
-        }
+        return labelled_pairs(scored, pairs._replace(prefs=labels), hard=hard)
 
     loss = partial(soft_preference_loss, beta=beta)
     return OnlineMethod(
@@ -93,7 +79,34 @@ def osp(
     )
 
 
-def sequence_lengths(mask: Array, first: Array, second: Array) -> Float[Array, "B M"]:
+def labelled_pairs(
+    scored: Scored, pairs: RankedPairs, *, hard: bool
+) -> tuple[PreferenceBatch, dict[str, Any]]:
+    """The pairs [B K / 2] with their labels, and numbers of them; weight 0 without a label."""
+    trajectory, labels = scored.rollout.trajectory, pairs.prefs
+    weights, entropy = jnp.isfinite(labels).astype(jnp.float32), label_entropy(labels)
+    if hard:
+        weights *= labels != 0.5
+        labels = 0.5 + 0.5 * jnp.sign(labels - 0.5)
+    ref_logps = sequence_logps(scored.ref_token_logps, trajectory.mask)
+    batch = PreferenceBatch(
+        chosen=_taken(trajectory, pairs.first),
+        rejected=_taken(trajectory, pairs.second),
+        ref_chosen_logps=_taken(ref_logps, pairs.first),
+        ref_rejected_logps=_taken(ref_logps, pairs.second),
+        weights=weights,
+        columns={"prefs": jnp.where(weights > 0, labels, 0.5)},
+    )
+    longer = length_gaps(trajectory.mask, pairs.first, pairs.second)
+    return flat(batch), {
+        "pairs/decided": weights.mean(),
+        "pairs/strength": weighted_mean(labels, weights),
+        "pairs/entropy": weighted_mean(entropy, weights),
+        "pairs/longer": weighted_mean(longer, weights),
+    }
+
+
+def length_gaps(mask: Array, first: Array, second: Array) -> Float[Array, "B M"]:
     """Tokens of the first answer of a pair minus those of the second."""
     lengths = jnp.sum(mask, axis=-1, dtype=jnp.float32)
     return _taken(lengths, first) - _taken(lengths, second)
