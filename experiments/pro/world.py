@@ -13,7 +13,7 @@ from experiments.pro.methods import METHODS, Method, Setting, fit_all, make_upda
 from rlhf_jax.algos import ranking
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.envs.bandit import bandit_trajectory
-from rlhf_jax.ops.rankings import order_accuracy
+from rlhf_jax.ops.mismatch import order_accuracy
 from rlhf_jax.policies.linear import linear_policy
 
 MEASURES = ("accuracy", "reward")
@@ -81,5 +81,5 @@ def measure(world: World, params: jax.Array, skipped: int) -> jax.Array:
     """Pairs in gold's order by log pi, and E_pi[gold], on the prompts after the first ones."""
     gold = world.gold[skipped:]
     logps = jax.nn.log_softmax(world.features[skipped:] @ params)
-    accuracy = order_accuracy(logps, gold, jnp.ones(gold.shape, bool)).total
+    accuracy = order_accuracy(logps, gold)
     return jnp.stack([jnp.mean(accuracy), jnp.mean(jnp.sum(jnp.exp(logps) * gold, axis=1))])

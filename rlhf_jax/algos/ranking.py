@@ -17,7 +17,7 @@ from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, check_los
 from rlhf_jax.losses.preference import pro_sft_loss
 from rlhf_jax.ops.logprobs import mean_logps, sequence_logps
 from rlhf_jax.ops.masking import Mean, weighted_mean
-from rlhf_jax.ops.rankings import best_first, order_accuracy, tied_with_better
+from rlhf_jax.ops.rankings import best_first, ranking_accuracy, tied_with_better
 from rlhf_jax.types import (
     AnswerLogps,
     Params,
@@ -87,7 +87,7 @@ def rank_lists(
     scores, real = reorder(jnp.where(real, scores, 0.0)), reorder(real)
     if not ties:
         real &= ~tied_with_better(scores, real)
-    differ = order_accuracy(scores, scores, real).weight
+    differ = ranking_accuracy(scores, scores, real).weight
     refs = None if ref_logps is None else reorder(ref_logps)
     return RankingBatch(jax.tree.map(reorder, answers), scores, real, refs, differ)
 
@@ -122,7 +122,7 @@ def make_objective(
         losses = loss(values, mask=batch.mask, **columns)
         check_losses(losses, batch.mask.shape[:-1], loss=loss, per="list")
         sft = pro_sft_loss(sums, batch.mask, sft_weight=sft_weight)
-        accuracy = order_accuracy(values, batch.scores, batch.mask)
+        accuracy = ranking_accuracy(values, batch.scores, batch.mask)
         weights = jnp.ones_like(losses) if batch.weights is None else batch.weights
         ranked = batch.mask & (weights[..., None] > 0)
         tied = tied_with_better(batch.scores, ranked).astype(jnp.float32)

@@ -19,7 +19,7 @@ from rlhf_jax.cli.measures import Numbers, side_logps, with_interval
 from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Rows
 from rlhf_jax.cli.session import start_policy
 from rlhf_jax.ops.logprobs import mean_logps, sequence_logps
-from rlhf_jax.ops.rankings import order_accuracy
+from rlhf_jax.ops.rankings import ranking_accuracy
 from rlhf_jax.recipes import (
     LanguageLab,
     ScoreRange,
@@ -175,7 +175,7 @@ def ranking_quality(
         found = found - values(ref_params)
     scores, kept = (np.array([row[name] for row in rows]) for name in ("scores", "kept"))
     lists = (jnp.asarray(found), jnp.asarray(scores, jnp.float32), jnp.asarray(kept))
-    order = np.asarray(order_accuracy(*lists).total)
+    order = np.asarray(ranking_accuracy(*lists).total)
     top = np.where(kept, found, -np.inf).argmax(axis=1)[:, None]
     best = np.take_along_axis(scores, top, axis=1)[:, 0] == scores[:, 0]
     return {

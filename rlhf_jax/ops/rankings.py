@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.checks import check_mask
 from rlhf_jax.ops.masking import Mean
+from rlhf_jax.ops.mismatch import order_accuracy
 
 
 def best_first(scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]) -> Int[Array, "*B K"]:
@@ -39,19 +40,19 @@ def tied_with_better(
     return real & jnp.any(equal & before & real[..., None, :], axis=-1)
 
 
-def order_accuracy(
+def ranking_accuracy(
     values: Float[Array, "*B K"], scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]
 ) -> Mean:
-    """Share of the pairs with different scores whose values have the same order, as a Mean [*B].
+    """`ops.mismatch.order_accuracy` of the values among the real candidates, as a Mean [*B].
 
-    Equal values count one half. The weight is 1 for a list with such a pair, else 0.
+    Equal values count one half. The weight is 1 for a list with two different scores, else 0.
     """
     check_mask(mask=mask)
     chex.assert_equal_shape([values, scores, mask])
     real = mask & jnp.isfinite(scores)
-    better = scores[..., :, None] > scores[..., None, :]
-    pairs = better & real[..., :, None] & real[..., None, :]
-    right = 0.5 + 0.5 * jnp.sign(values[..., :, None] - values[..., None, :])
-    count = jnp.sum(pairs, axis=(-2, -1))
-    total = jnp.sum(jnp.where(pairs, right, 0.0), axis=(-2, -1))
-    return Mean(total / jnp.maximum(count, 1), (count > 0).astype(values.dtype))
+    values, scores = (jnp.where(real, x, 0.0) for x in (values, scores))
+    # An empty list takes weights of 1, which its equal scores make nothing of.
+    weights = jnp.where(jnp.any(real, axis=-1, keepdims=True), real, True)
+    found = order_accuracy(values, scores, weights.astype(values.dtype))
+    known = jnp.isfinite(found)
+    return Mean(jnp.where(known, found, 0.0), known.astype(values.dtype))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rlhf_jax.ops.rankings import best_first, order_accuracy, tied_with_better
+from rlhf_jax.ops.rankings import best_first, ranking_accuracy, tied_with_better
 
 SCORES = jnp.array([0.2, 0.9, jnp.nan, 0.2, 0.5])
 MASK = jnp.array([True, True, True, True, False])
@@ -24,10 +24,10 @@ def test_ties_are_with_a_better_one():
 def test_accuracy_counts_pairs_with_different_scores():
     # pairs 1 over 0 and 1 over 3: values 1 > 0 right, 1 = 1 one half
     values = jnp.array([0.0, 1.0, 9.0, 1.0, 9.0])
-    found = order_accuracy(values, SCORES, MASK)
+    found = ranking_accuracy(values, SCORES, MASK)
     np.testing.assert_allclose(found.total, 0.75)
     assert float(found.weight) == 1.0
-    equal = order_accuracy(values, jnp.ones(5), MASK)
+    equal = ranking_accuracy(values, jnp.ones(5), MASK)
     assert (float(equal.total), float(equal.weight)) == (0.0, 0.0)
 
 
@@ -36,4 +36,4 @@ def test_leading_axes_are_free():
     mask = jnp.ones((2, 3, 4), bool)
     each = jax.vmap(jax.vmap(best_first))(scores, mask)
     np.testing.assert_array_equal(best_first(scores, mask), each)
-    np.testing.assert_array_equal(order_accuracy(scores, scores, mask).total, np.ones((2, 3)))
+    np.testing.assert_array_equal(ranking_accuracy(scores, scores, mask).total, np.ones((2, 3)))

@@ -25,7 +25,7 @@ from rlhf_jax.recipes import (
     soft_pairs,
     task_reward,
 )
-from rlhf_jax.recipes.methods.soft_pairs import labelled_pairs, length_gaps
+from rlhf_jax.recipes.methods.soft_pairs import length_gaps, ranked_pair_batch
 from rlhf_jax.recipes.rewards import judged_matrix
 from rlhf_jax.training import UserError, open_run, run_stage
 from rlhf_jax.types import VerdictFn
@@ -112,7 +112,7 @@ def test_hard_labels_are_online_dpo_and_a_missing_verdict_has_no_weight():
     assert float(metrics["pairs/decided"]) == 0.5
     assert bool(jnp.isfinite(soft.objective(params, batch)[0].value()))
     sure = ranked_pairing(PREFS)
-    assert labelled_pairs(scored(), sure, hard=True)[0].columns["prefs"].tolist() == [1.0, 1.0]
+    assert ranked_pair_batch(scored(), sure, hard=True)[0].columns["prefs"].tolist() == [1.0, 1.0]
     tied, _ = hard.prepare(START, scored(jnp.full((1, 4, 4), 0.5)))
     assert tied.weights.tolist() == [0.0, 0.0]
 

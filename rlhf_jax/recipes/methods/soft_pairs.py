@@ -65,7 +65,7 @@ def osp(
             raise ValueError("osp needs comparisons: a reward by judged_prefs or self_judged")
         pairs = ranked_pairing(prefs, pairing=pairing)
         labels = tempered_prefs(pairs.prefs, temperature=temperature)
-        return labelled_pairs(scored, pairs._replace(prefs=labels), hard=hard)
+        return ranked_pair_batch(scored, pairs._replace(prefs=labels), hard=hard)
 
     loss = partial(soft_preference_loss, beta=beta)
     return OnlineMethod(
@@ -79,7 +79,7 @@ def osp(
     )
 
 
-def labelled_pairs(
+def ranked_pair_batch(
     scored: Scored, pairs: RankedPairs, *, hard: bool
 ) -> tuple[PreferenceBatch, dict[str, Any]]:
     """The pairs [B K / 2] with their labels, and numbers of them; weight 0 without a label."""
