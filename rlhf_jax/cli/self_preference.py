@@ -29,8 +29,8 @@ class SelfPreference:
     """Answers to each prompt, an even number."""
     beta: float = 0.1
     """KL weight."""
-    temperature: float = 1.0
-    """Of the labels: above 1 for a judge that is too sure."""
+    label_temperature: float = 1.0
+    """Of the judge's odds: above 1 for a judge that is too sure."""
     pairing: Pairing = "halves"
     """Of K answers by rank: i with i + K/2, or the ends: i with K + 1 - i."""
     hard: bool = False
@@ -40,7 +40,7 @@ class SelfPreference:
 
     def __post_init__(self) -> None:
         check_fields(self, "[2, inf)", "samples")
-        check_fields(self, "(0, inf)", "beta", "temperature")
+        check_fields(self, "(0, inf)", "beta", "label_temperature")
         if self.samples % 2:
             raise ValueError(f"samples must be even, to be paired, got {self.samples}")
 
@@ -56,9 +56,9 @@ def train_osp(command: str, options: SelfPreference) -> None:
         raise UserError("--refresh is not for --lora-rank: leave one of them out")
     words = read_verdicts(options.job.model.model) if options.refresh else None
     settings: dict[str, Any] = {
-        name: getattr(options, name)
-        for name in ("samples", "beta", "temperature", "pairing", "hard")
+        name: getattr(options, name) for name in ("samples", "beta", "pairing", "hard")
     }
+    settings["temperature"] = options.label_temperature
 
     def make(lab: LanguageLab, params: Params) -> OnlineMethod:
         judge = None if words is None else verdicts_of(lab, words)

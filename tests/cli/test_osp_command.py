@@ -40,7 +40,7 @@ def play(model, files, out, *words):
 def test_a_judge_of_the_user_labels_ranked_pairs(tmp_path, model, files):
     path, out = tmp_path / "judges.py", tmp_path / "out"
     path.write_text(JUDGE)
-    words = ("--judge", f"{path}:longer", "--pairing", "ends", "--temperature", "2")
+    words = ("--judge", f"{path}:longer", "--pairing", "ends", "--label-temperature", "2")
     assert play(model, files, out, *words) == 0
     rows = [row for row in read_metrics(out) if "pairs/strength" in row]
     assert len(rows) == 2
