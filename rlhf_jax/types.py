@@ -294,6 +294,21 @@ class PairLoss(Protocol):
 
 
 @runtime_checkable
+class RankingLoss(Protocol):
+    """An objective of ranked lists, e.g. `pro_loss`."""
+
+    def __call__(self, logps: Array, /, *args: Any, **columns: Any) -> Array:
+        """One loss per list, [*B].
+
+        Args:
+          logps: [*B, K] nats, summed or averaged over tokens, of candidates sorted best first.
+          columns: mask [*B, K] bool, True where the candidate is real; scores and ref_logps
+            [*B, K], if the loss has such arguments.
+        """
+        ...
+
+
+@runtime_checkable
 class AnswerLoss(Protocol):
     """An objective of single answers, e.g. `partial(nash_md_pg_loss, beta=0.1)`."""
 

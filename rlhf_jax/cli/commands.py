@@ -16,6 +16,7 @@ class Command(NamedTuple):
 
 _OFFLINE, _ONLINE = "rlhf_jax.cli.offline", "rlhf_jax.cli.online"
 _GAMES, _SELECTED = "rlhf_jax.cli.selfplay", "rlhf_jax.cli.selected"
+_RANKED = ("rlhf_jax.cli.rankings", "Ranking")
 _FITS, _SAMPLES = "Train on data", "Train on fresh answers, scored by --reward or --judge"
 _TOOLS, _DATA = "Use a model", "Look at data"
 
@@ -50,6 +51,16 @@ COMMANDS = {
     "simpo": _pairs("simple preference optimisation, without a reference", "simpo"),
     "orpo": _pairs("odds-ratio preference optimisation, without a reference", "orpo"),
     "cpo": _pairs("contrastive preference optimisation, without a reference", "cpo"),
+    "ranking": Command(
+        _FITS, "any loss of ranked answers, by --loss NAME", *_RANKED, "train_ranking"
+    ),
+    "pro": Command(
+        _FITS,
+        "preference ranking optimisation, without a reference",
+        *_RANKED,
+        "train_ranking",
+        ("--loss", "pro"),
+    ),
     "kto": Command(_FITS, "answers marked good or bad", "rlhf_jax.cli.unpaired", "KTO", "kto"),
     "ppo": Command(
         _SAMPLES, "proximal policy optimisation with a critic", _ONLINE, "PPO", "train_ppo"
@@ -80,6 +91,13 @@ COMMANDS = {
     ),
     "online-dpo": Command(
         _SAMPLES, "any loss of pairs on two answers", _ONLINE, "OnlineDPO", "online_dpo"
+    ),
+    "osp": Command(
+        _SAMPLES,
+        "self-preferring: soft labels on ranked pairs",
+        "rlhf_jax.cli.self_preference",
+        "SelfPreference",
+        "train_osp",
     ),
     "selfplay": Command(
         _SAMPLES, "any preference game, by --method NAME", _GAMES, "SelfPlay", "train_selfplay"

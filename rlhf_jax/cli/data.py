@@ -6,6 +6,7 @@ import random
 import shutil
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from rlhf_jax.data.stream import stored_records
 from rlhf_jax.data.templates import ChatTemplate
 from rlhf_jax.recipes.buckets import SizedRecords
 from rlhf_jax.recipes.process import joined_steps
+from rlhf_jax.recipes.rankings import ranked_records, tied_answers
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.training.processes import on_first
@@ -77,6 +79,21 @@ def _rows(path: Path, kind: str, chat: Chat, scratch: Path | None) -> Records:
     found = kept[0] if kept else stored_records(path, Path(folder) / kind, kind=kind)
     counts = [f"{number} {reason}" for reason, number in found.counts.items()]
     print(f"{path}: {', '.join([f'{len(found)} {kind}', *counts])}; read from disk as needed")
+    return found
+
+
+def read_rankings(
+    path: Path, chat: Chat, scratch: Path | None = None, *, most: int | None = None
+) -> list[dict]:
+    """Records of "prompt", "answers", "scores" and "kept", as `ranked_records` makes them.
+
+    most: answers of a row that stay; None for all.
+    """
+    rows = [row._asdict() for row in _records(path, "rankings", chat)]
+    found = ranked_records(rows, most=most)
+    lengths = Counter(sum(row["kept"]) for row in found)
+    told = ", ".join(f"{count} of {length} answers" for length, count in sorted(lengths.items()))
+    print(f"{path}: {told}; {tied_answers(found)} answers tie with a better one")
     return found
 
 

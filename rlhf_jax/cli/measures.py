@@ -109,7 +109,7 @@ def pair_accuracy(
         found = {side: found[side] - refs[side] for side in sides}
     ahead = np.asarray(wins(*(jnp.asarray(found[side]) for side in sides)))
     margin = found["chosen"] - found["rejected"]
-    return {"accuracy": _mean(ahead), "margin": _mean(margin)}
+    return {"accuracy": with_interval(ahead), "margin": with_interval(margin)}
 
 
 def label_accuracy(
@@ -130,7 +130,7 @@ def label_accuracy(
     gains, good = sides[0] - sides[1], np.array([row["label"] for row in records])
     right = np.where(gains == 0, 0.5, (gains > 0) == good)
     return {
-        "accuracy": _mean(right),
+        "accuracy": with_interval(right),
         "gain of good": float(gains[good].mean()) if good.any() else 0.0,
     }
 
@@ -159,13 +159,13 @@ def answer_quality(
     if reward is not None and not len(reward := reward[np.isfinite(reward).any(1)]):
         raise UserError(f"the reward has no number for any of {len(texts)} answers")
     loss = token_loss(found.ref_logps.sum(1), found.lengths.sum(1))
-    return ({} if reward is None else {"reward": _mean(np.nanmean(reward, axis=1))}) | {
-        "KL to base (nats)": _mean(found.log_ratios.mean(1)),
+    return ({} if reward is None else {"reward": with_interval(np.nanmean(reward, axis=1))}) | {
+        "KL to base (nats)": with_interval(found.log_ratios.mean(1)),
         "base perplexity": np.exp(loss).tolist(),
         **variety([text.split() for text in texts]),
         "similarity across prompts": prompt_similarity(found.texts) if len(indices) > 1 else 0.0,
-        "tokens": _mean(found.lengths.mean(1)),
-        "finished": _mean(found.finished.mean(1)),
+        "tokens": with_interval(found.lengths.mean(1)),
+        "finished": with_interval(found.finished.mean(1)),
     }
 
 
@@ -175,7 +175,7 @@ def bench_quality(items: Sequence[BenchItem], scores: Sequence[np.ndarray]) -> N
     for subset in dict.fromkeys(item.subset for item in items):
         places = [i for i, item in enumerate(items) if item.subset == subset]
         part = [items[i] for i in places], [scores[i] for i in places]
-        found[subset] = ties_score(*part) if subset == TIES else _mean(bench_credits(*part))
+        found[subset] = ties_score(*part) if subset == TIES else with_interval(bench_credits(*part))
     middle = [value[0] if isinstance(value, list) else value for value in found.values()]
     return found | {"overall": float(np.mean(middle))}
 
@@ -210,7 +210,7 @@ def win_quality(
     if len(known) < 2:
         raise UserError("a win rate needs verdicts on two prompts at least")
     return {
-        "win rate": _mean(np.nanmean(known, axis=1)),
+        "win rate": with_interval(np.nanmean(known, axis=1)),
         "win rate at equal lengths": length_controlled_win_rate(prefs, gaps),
     }
 
@@ -247,7 +247,7 @@ def wins_over(
     known = prefs[np.isfinite(prefs).any(1)]
     if not len(known):
         raise UserError(f"the judge gave no verdict on any of {prefs.size} pairs")
-    return {"win rate over the start": _mean(np.nanmean(known, axis=1))}
+    return {"win rate over the start": with_interval(np.nanmean(known, axis=1))}
 
 
 def variety(texts: Sequence[list[str]]) -> Numbers:
@@ -280,7 +280,7 @@ def middles(numbers: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _mean(x: np.ndarray) -> list[float] | float:
+def with_interval(x: np.ndarray) -> list[float] | float:
     """[mean, low, high]; the mean alone of one row, which has no interval."""
     return [float(x.mean()), *mean_interval(x)] if len(x) > 1 else float(x.mean())
 

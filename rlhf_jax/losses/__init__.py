@@ -51,6 +51,7 @@ from rlhf_jax.losses.feedback import rating_loss as rating_loss
 from rlhf_jax.losses.feedback import soft_process_loss as soft_process_loss
 from rlhf_jax.losses.feedback import verdict_loss as verdict_loss
 from rlhf_jax.losses.feedback import verdict_margins as verdict_margins
+from rlhf_jax.losses.feedback import verdict_prefs as verdict_prefs
 from rlhf_jax.losses.feedback import verdict_token_loss as verdict_token_loss
 from rlhf_jax.losses.games import anchor_gaps as anchor_gaps
 from rlhf_jax.losses.games import inpo_loss as inpo_loss

@@ -225,6 +225,24 @@ def order_bias(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"]:
     return 0.5 * (forward + backward)
 
 
+def verdict_prefs(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"]:
+    """Two-order probability that the first answer is better, one value a pair; no gradient.
+
+    p(y, y') = [sigmoid(g(y, y')) + sigmoid(-g(y', y))] / 2,   g = z_A - z_B.
+
+    The mean of the probabilities of both orders, where `verdict_margins` has the mean of their
+    margins: p(y, y') + p(y', y) = 1 exactly, and where two orders contradict each other p is
+    near 1/2.
+
+    Needs: a judge's verdict logits in both orders.
+    Reduces to: sigmoid of `verdict_margins` where g is antisymmetric.
+    Reference: Zhai et al. 2024, arXiv:2405.14103 (OSP).
+    Departs: the paper's formula was not available; this is the usual form.
+    """
+    forward, backward = _order_margins(jax.lax.stop_gradient(verdict_logits))
+    return 0.5 * (jax.nn.sigmoid(forward) + jax.nn.sigmoid(-backward))
+
+
 def verdict_loss(verdict_logits: Float[Array, "*B 2 2"]) -> Float[Array, "*B"]:
     """Generative pairwise reward model, both orders, one value per labelled pair.
 

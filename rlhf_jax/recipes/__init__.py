@@ -24,11 +24,13 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | fine-grained rewards, heads on their own segments | `segment_model`, then `segment_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
+| PRO, Plackett-Luce, RRHF and others on ranked answers | `ranked_records`, then `ranking` |
 | KTO, APO-zero; BCO; DRO: labelled or scored single answers | `unpaired`; `bco`; `dro` |
 | pairs of a policy's own answers | `sample_pairs` |
 | PPO, GRPO, RLOO, online DPO and others on fresh answers | `online`, a method of `methods` |
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
+| OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
 | any of these on low-rank adapters of a frozen base | a lab by `lora_lab` |
 | exploitability, policies against each other | `tournament` |
@@ -92,6 +94,7 @@ from rlhf_jax.recipes.methods import gae_of_turns as gae_of_turns
 from rlhf_jax.recipes.methods import grpo as grpo
 from rlhf_jax.recipes.methods import gspo as gspo
 from rlhf_jax.recipes.methods import online_pairs as online_pairs
+from rlhf_jax.recipes.methods import osp as osp
 from rlhf_jax.recipes.methods import p3o as p3o
 from rlhf_jax.recipes.methods import pairwise_grpo as pairwise_grpo
 from rlhf_jax.recipes.methods import ppo as ppo
@@ -124,6 +127,13 @@ from rlhf_jax.recipes.principles import scores_by_principle as scores_by_princip
 from rlhf_jax.recipes.process import process_model as process_model
 from rlhf_jax.recipes.process import process_reward as process_reward
 from rlhf_jax.recipes.process import step_rows as step_rows
+from rlhf_jax.recipes.rankings import ScoreRange as ScoreRange
+from rlhf_jax.recipes.rankings import ranked_records as ranked_records
+from rlhf_jax.recipes.rankings import ranking as ranking
+from rlhf_jax.recipes.rankings import ranking_reference as ranking_reference
+from rlhf_jax.recipes.rankings import ranking_rows as ranking_rows
+from rlhf_jax.recipes.rankings import score_range as score_range
+from rlhf_jax.recipes.rankings import tied_answers as tied_answers
 from rlhf_jax.recipes.repair import repaired_columns as repaired_columns
 from rlhf_jax.recipes.repair import voted_strengths as voted_strengths
 from rlhf_jax.recipes.rewards import Reward as Reward
@@ -142,6 +152,11 @@ from rlhf_jax.recipes.segments import segment_model as segment_model
 from rlhf_jax.recipes.segments import segment_reward as segment_reward
 from rlhf_jax.recipes.segments import segment_rows as segment_rows
 from rlhf_jax.recipes.segments import whole_answer as whole_answer
+from rlhf_jax.recipes.self_preference import judged_prefs as judged_prefs
+from rlhf_jax.recipes.self_preference import list_prefs as list_prefs
+from rlhf_jax.recipes.self_preference import self_judged as self_judged
+from rlhf_jax.recipes.self_preference import self_prefs as self_prefs
+from rlhf_jax.recipes.self_preference import soft_pairs as soft_pairs
 from rlhf_jax.recipes.selfplay import Played as Played
 from rlhf_jax.recipes.selfplay import answer_shapes as answer_shapes
 from rlhf_jax.recipes.selfplay import decoded_judge as decoded_judge

@@ -128,15 +128,23 @@ def bucket_rows(
 def token_lengths(lab: LanguageLab, records: Sequence[dict]) -> Int[np.ndarray, "N K 2"]:
     """Tokens of the prompt and of each of its K answers in a record.
 
-    The records are read CHUNK at a time, so they need not fit into memory.
+    The records are read CHUNK at a time, so they need not fit into memory. Those with "answers",
+    a list, have K of them each.
     """
     if isinstance(records, SizedRecords):
         return records.lengths[records.numbers]
+    listed = "answers" in records[0]
     sides = [side for side in SIDES if side in records[0]] or ["answer"]
+    if listed:
+        sides = ["answer"] * len(records[0]["answers"])
     found = []
     for start in range(0, len(records), CHUNK):
         part = [records[i] for i in range(start, min(start + CHUNK, len(records)))]
-        cases = [side_case(row, side) for row in part for side in sides]
+        if listed:
+            part = [{**row, "answer": answer} for row in part for answer in row["answers"]]
+            cases = [side_case(row, "answer") for row in part]
+        else:
+            cases = [side_case(row, side) for row in part for side in sides]
         rows = token_rows(lab.vocabulary, lab.chat, cases)
         lengths = [(len(row.prompt), len(row.answer)) for row in rows]
         found.append(np.array(lengths, np.int32).reshape(-1, len(sides), 2))

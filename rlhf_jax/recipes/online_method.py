@@ -46,6 +46,7 @@ class Scored(NamedTuple):
       scores are those of whole episodes, so the rewards need not sum to them.
     step_rewards: [B, K, T] of tokens, where the reward has `steps`.
     reference: for methods that read the reference's whole vocabulary; call it on few answers.
+    prefs: [B, K, K] P(row beats column), where the reward has `prefs`.
     """
 
     rollout: Rollout
@@ -57,6 +58,7 @@ class Scored(NamedTuple):
     turn_rewards: Float[Array, "B K N"] | None = None
     step_rewards: Float[Array, "B K T"] | None = None
     reference: ReferenceLogits | None = None
+    prefs: Float[Array, "B K K"] | None = None
 
 
 class OnlineMethod(NamedTuple):
@@ -141,6 +143,8 @@ def make_prepare(
         if reward.steps is not None:
             steps = reward.steps(reward_params, given, trajectory)
             scored = scored._replace(step_rewards=steps)
+        if reward.prefs is not None:
+            scored = scored._replace(prefs=reward.prefs(reward_params, given, trajectory))
         batch, metrics = method.prepare(params, scored)
         finite = jnp.isfinite(scores)
         metrics |= {

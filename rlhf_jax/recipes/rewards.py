@@ -39,12 +39,15 @@ class Reward(NamedTuple):
     scores: pure `(params, host's arrays, trajectory [B, K]) -> [B, K]`; NaN leaves an answer out.
     steps: the same with rewards of tokens, [B, K, T], for credit by steps; None for the score at
       the last token.
+    prefs: the same with P(row beats column) of all answers to a prompt, [B, K, K], NaN without a
+      verdict, for methods that read comparisons.
     """
 
     params: Params
     host: Callable[[Prompts, Transcripts], tuple[Any, Scores]]
     scores: Callable[[Params, Any, Trajectory], Float[Array, "B K"]]
     steps: Callable[[Params, Any, Trajectory], Float[Array, "B K T"]] | None = None
+    prefs: Callable[[Params, Any, Trajectory], Float[Array, "B K K"]] | None = None
 
 
 def model_reward(lab: LanguageLab, params: Params, scale: ScoreScale) -> Reward:
@@ -105,6 +108,22 @@ def judged_advantages(
         return kept.astype(np.float32), {**named, "judge/verdicts": shares}
 
     return known_reward()._replace(host=host)
+
+
+def judged_matrix(
+    lab: LanguageLab, task: Task, compare: ComparePairs
+) -> Callable[[Prompts, Transcripts], tuple[np.ndarray, Scores]]:
+    """The host's part of a reward that compares all answers: P(row beats column) [B, K, K].
+
+    The task's own scores are logged, and the share of "judge/verdicts".
+    """
+
+    def host(prompts: Prompts, found: Transcripts) -> tuple[np.ndarray, Scores]:
+        prefs, named = _judged_prefs(lab, task, compare, prompts, found)
+        shares = np.isfinite(prefs).sum(-1) / (prefs.shape[-1] - 1)
+        return prefs.astype(np.float32), {**named, "judge/verdicts": shares}
+
+    return host
 
 
 def _judged_prefs(

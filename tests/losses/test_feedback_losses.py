@@ -19,6 +19,7 @@ from rlhf_jax.losses.feedback import (
     soft_process_loss,
     verdict_loss,
     verdict_margins,
+    verdict_prefs,
     verdict_token_loss,
 )
 from rlhf_jax.losses.reward import bradley_terry_loss
@@ -203,6 +204,19 @@ def test_verdict_margins_by_hand():
     np.testing.assert_allclose(jax.nn.sigmoid(margin), 0.6791787, rtol=1e-6)
     # [log(1 + e^-1.3) + log(1 + e^-0.2)] / 2
     np.testing.assert_allclose(verdict_loss(logits), 0.4195737, rtol=1e-6)
+
+
+def test_two_order_probabilities_by_hand():
+    logits = logits_of(jnp.float32(1.3), jnp.float32(-0.2))
+    # (0.7858350 + 0.5498340) / 2, the sigmoids of 1.3 and of 0.2
+    np.testing.assert_allclose(verdict_prefs(logits), 0.6678345, rtol=1e-6)
+    np.testing.assert_allclose(verdict_prefs(logits[::-1]), 1 - 0.6678345, rtol=1e-6)
+    # Antisymmetric margins: the sigmoid of them. A judge of one place alone: 1/2.
+    alike = logits_of(jnp.float32(0.9), jnp.float32(-0.9))
+    np.testing.assert_allclose(verdict_prefs(alike), jax.nn.sigmoid(0.9), rtol=1e-6)
+    np.testing.assert_allclose(verdict_prefs(logits_of(jnp.float32(3.0), jnp.float32(3.0))), 0.5)
+    slope = jax.grad(verdict_prefs)(logits)
+    np.testing.assert_array_equal(slope, 0.0)
 
 
 def test_what_the_order_adds_by_hand():

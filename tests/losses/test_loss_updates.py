@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from loss_cases import Case, draw, every_case
 
-from rlhf_jax.algos import online, preference, preference_model, reward_model
+from rlhf_jax.algos import online, preference, preference_model, ranking, reward_model
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
 from rlhf_jax.ops.masking import Mean, token_mean
 from rlhf_jax.types import Policy, PreferenceBatch, PreferenceFn, RewardFn, Trajectory
@@ -60,6 +60,16 @@ def through_pairs(case: Given) -> Iterator[Mean]:
         yield objective(0.0, PreferenceBatch(*pair, *columns.values()))[0]
 
 
+def through_lists(case: Given) -> Mean:
+    """The update of a loss of ranked lists, in the order they come."""
+    first, *more = (name for name in case.arrays if name != "mask")
+    values, mask = case.arrays[first], case.arrays["mask"]
+    scores = case.arrays.get("scores", jnp.zeros(values.shape))
+    refs = case.arrays.get("ref_logps")
+    objective = ranking.make_objective(POLICY, case.loss, reads=tuple(more))
+    return objective(0.0, ranking.RankingBatch(one_step(values), scores, mask, refs))[0]
+
+
 def through_answers(case: Given, *, reduction: Callable | None) -> Mean:
     """The update of a loss of tokens and their mask."""
     first, *more = (name for name in case.arrays if name != "mask")
@@ -77,6 +87,8 @@ def through_every_update(case: Given) -> Iterator[Mean]:
         yield from through_pairs(case)
     if names[0] == "token_logps" and "mask" in names:
         yield through_answers(case, reduction=token_mean if case.out else None)
+    if names[0] in ("logps", "mean_logps") and names[-1] == "mask":
+        yield through_lists(case)
     if names == ["chosen_scores", "rejected_scores"]:
         pair = PreferenceBatch(*(one_step(case.arrays[name]) for name in names))
         yield reward_model.make_objective(REWARD, loss=case.loss)(0.0, pair)[0]
@@ -105,6 +117,7 @@ def test_a_loss_goes_through_the_updates_it_fits_and_no_other(name):
 def test_every_update_has_its_losses():
     fitted = {name: len(list(through_every_update(given(case)))) for name, case in CASES.items()}
     some = {"dpo": 2, "simpo": 2, "inpo": 1, "dapo": 1, "grpo": 1, "bradley_terry": 1, "hinge": 1}
+    some |= {"pro": 1, "lipo": 1}
     assert {name: fitted[name] for name in some} == some
 
 

@@ -22,9 +22,11 @@ from rlhf_jax.recipes import (
     Fit,
     anchored_reward,
     online,
+    osp,
     pair_rows,
     ppo,
     prompt_rows,
+    self_judged,
     text_task,
     verdict_logps,
     verdict_model,
@@ -120,6 +122,30 @@ def test_pairwise_ppo_beats_the_anchor(trained, tmp_path):
     means = [row["scores/mean"] for row in read_metrics(tmp_path / "run")]
     assert np.mean(means[-3:]) > np.mean(means[:3]) + 0.05
     assert -0.5 <= min(means) <= max(means) <= 0.5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("refreshed", [False, True])
+def test_a_policy_that_judges_itself_says_red_more_often(trained, tmp_path, refreshed):
+    """OSP: one transformer answers and compares, frozen or with its current weights."""
+    params, _ = trained
+    reward = self_judged(LAB, JUDGE, params)
+    method = osp(LAB, samples=4, beta=0.1, judge=JUDGE if refreshed else None)
+    numbers, fit = prompt_rows(TASK, batch_size=16, seed=0), Fit(optax.adam(0.01), steps=12)
+    with open_run(tmp_path / "run", slug="recipes", config={}) as run:
+        given = (Stage(run, "osp"), LAB, TASK, method, reward, params, numbers, fit)
+        after = online(*given, key=jax.random.key(2))
+    rows = read_metrics(tmp_path / "run")
+    assert np.mean([row["scores/mean"] for row in rows]) == pytest.approx(0.5, abs=1e-3)
+    assert all(row["pairs/decided"] == 1.0 for row in rows)
+    assert all(0 < row["pairs/entropy"] <= np.log(2) + 1e-5 for row in rows)
+    assert rows[0]["loss"] == pytest.approx(np.log(2), abs=1e-5)  # the policy is the reference
+    batch = pair_batch(LAB, [{"prompt": p, "chosen": "red", "rejected": "blue"} for p in PROMPTS])
+    first, second = (
+        [LAB.token_logps(x, side).sum(-1).mean() for x in (params, after)]
+        for side in (batch.chosen, batch.rejected)
+    )
+    assert first[1] - second[1] > first[0] - second[0]
 
 
 def test_a_prompt_without_an_anchor_is_named():

@@ -46,6 +46,7 @@ from rlhf_jax.losses.preference.ranking import lipo_loss as lipo_loss
 from rlhf_jax.losses.preference.ranking import lire_loss as lire_loss
 from rlhf_jax.losses.preference.ranking import pl_dpo_loss as pl_dpo_loss
 from rlhf_jax.losses.preference.ranking import pro_loss as pro_loss
+from rlhf_jax.losses.preference.ranking import pro_sft_loss as pro_sft_loss
 from rlhf_jax.losses.preference.ranking import rrhf_loss as rrhf_loss
 from rlhf_jax.losses.preference.reference_free import alpha_po_loss as alpha_po_loss
 from rlhf_jax.losses.preference.reference_free import cpo_loss as cpo_loss

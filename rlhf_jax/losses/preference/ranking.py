@@ -64,8 +64,7 @@ def pro_loss(
     Reduces to: `bradley_terry_loss` of (r_1 - r_2) a at K = 2; `simpo_loss` with beta = r_1 - r_2
       and gamma = 0 at K = 2.
     Reference: Song et al. 2023, arXiv:2306.17492.
-    Departs: logsumexp instead of a log of a sum plus 1e-10. The paper adds 0.05 (K - 1)^2 times the
-      summed NLL of the best answer, see `sft_loss`.
+    Departs: logsumexp instead of a log of a sum plus 1e-10. The paper adds `pro_sft_loss`.
     """
     check_mask(mask=mask)
     chex.assert_equal_shape([mean_logps, scores, mask])
@@ -82,6 +81,32 @@ def pro_loss(
     weights = jnp.where(own, largest[..., :, None], jnp.where(worse, gaps, 0.0))
     contrasts = jax.nn.logsumexp(weights * mean_logps[..., None, :], axis=-1, where=worse | own)
     return jnp.sum(jnp.where(mask, contrasts - largest * mean_logps, 0.0), axis=-1)
+
+
+def pro_sft_loss(
+    logps: Float[Array, "*B K"], mask: Bool[Array, "*B K"], *, sft_weight: Scalar = 0.05
+) -> Float[Array, "*B"]:
+    """Supervised term of PRO, for candidates sorted best first.
+
+    L = -h (n - 1)^2 log pi(y_1 | x),   n real candidates, log pi summed over tokens.
+
+    The factor follows `pro_loss`, which has n - 1 contrasts of growing gaps. The sum over tokens
+    makes this term the larger one for long answers. 0 for a list of one.
+
+    Args:
+      sft_weight: h >= 0. May be traced.
+    Needs: rankings; no reference.
+    Reduces to: h `sft_loss` of the summed log-prob at n = 2.
+    Reference: Song et al. 2023, arXiv:2306.17492.
+    """
+    check_range("[0, inf)", sft_weight=sft_weight)
+    check_mask(mask=mask)
+    chex.assert_equal_shape([logps, mask])
+    first = jnp.argmax(mask, axis=-1)[..., None]
+    best = jnp.take_along_axis(jnp.where(mask, logps, 0.0), first, axis=-1)[..., 0]
+    # An empty list has n - 1 = -1, and its log-prob is 0.
+    contrasts = jnp.sum(mask, axis=-1, dtype=logps.dtype) - 1.0
+    return -sft_weight * contrasts**2 * best
 
 
 def rrhf_loss(

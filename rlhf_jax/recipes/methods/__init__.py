@@ -19,6 +19,7 @@
 | RAFT, global ranking | `top_of_batch` | 1 for the best of a batch | `reinforce_loss`, token mean |
 | SuperHF | `superhf` | of the best answer | `superhf_loss`, token mean |
 | online DPO, IPO, SimPO, ... | `online_pairs` | | any loss of pairs |
+| OSP: ranked pairs with soft labels | `osp` | | `soft_preference_loss` |
 | P3O | `p3o` | differences of scores | `p3o_v2_loss`, `p3o_v1_loss` |
 
 `reinforce` to `cispo` take the options of `answer_method`: the KL penalty, a filter, epochs,
@@ -47,6 +48,7 @@ from rlhf_jax.recipes.methods.pairs import p3o as p3o
 from rlhf_jax.recipes.methods.selection import best_of as best_of
 from rlhf_jax.recipes.methods.selection import superhf as superhf
 from rlhf_jax.recipes.methods.selection import top_of_batch as top_of_batch
+from rlhf_jax.recipes.methods.soft_pairs import osp as osp
 from rlhf_jax.recipes.methods.turns import gae_of_turns as gae_of_turns
 from rlhf_jax.recipes.methods.turns import reinforce_turns as reinforce_turns
 from rlhf_jax.recipes.methods.turns import turn_advantages as turn_advantages
