@@ -110,14 +110,17 @@ def _best_of_row(
     probs: Float[Array, " A"], scores: Float[Array, " A"], n: Float[Array, ""]
 ) -> Float[Array, " A"]:
     """One row, by sorting."""
-    order = jnp.argsort(scores)
-    ordered = scores[order]
-    sums = jnp.concatenate([jnp.zeros(1, probs.dtype), jnp.cumsum(probs[order])])
+    # Ties are found among the outputs of the sort: a compiler may compute the scores again for each
+    # use of them, and round differently.
+    ordered, order = jax.lax.sort_key_val(scores, jnp.arange(scores.size))
+    sorted_probs = probs[order]
+    sums = jnp.concatenate([jnp.zeros(1, probs.dtype), jnp.cumsum(sorted_probs)])
     # Rounding of the sum would grow n-fold in each round of an iteration.
     sums = sums / sums[-1]
-    below, upto = (jnp.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
+    below, upto = (jnp.searchsorted(ordered, ordered, side=side) for side in ("left", "right"))
     level, total = sums[upto] - sums[below], sums[upto]
     share = jnp.where(total > 0, level / jnp.where(total > 0, total, 1.0), 0.0)
     # F^n (1 - (1 - m / F)^n), not a difference of two numbers that are nearly equal.
     chosen = -(total**n) * jnp.expm1(n * jnp.log1p(-jnp.minimum(share, 1.0)))
-    return jnp.where(level > 0, probs / jnp.where(level > 0, level, 1.0) * chosen, 0.0)
+    law = jnp.where(level > 0, sorted_probs / jnp.where(level > 0, level, 1.0) * chosen, 0.0)
+    return jnp.zeros_like(law).at[order].set(law)
