@@ -19,10 +19,11 @@ FEW = ("--steps", "2", "--batch-size", "8", "--answer-length", "3", "--completio
 JUDGE = """
 def longer(prompts, first, second):
     # No verdict on different answers that begin alike.
-    return [
-        None if a != b and a[:1] == b[:1] else 0.5 + 0.4 * (len(a) > len(b)) - 0.4 * (len(a) < len(b))
-        for a, b in zip(first, second)
-    ]
+    found = []
+    for a, b in zip(first, second):
+        alike = a != b and a[:1] == b[:1]
+        found.append(None if alike else 0.5 + 0.4 * ((len(a) > len(b)) - (len(a) < len(b))))
+    return found
 """
 
 
