@@ -18,7 +18,12 @@ from rlhf_jax.training import read_metrics
 FEW = ("--steps", "2", "--batch-size", "8", "--answer-length", "3", "--completions-every", "0")
 JUDGE = """
 def longer(prompts, first, second):
-    return [None if a == b else 0.5 + 0.4 * (len(a) > len(b)) for a, b in zip(first, second)]
+    # No verdict on different answers that begin alike.
+    found = []
+    for a, b in zip(first, second):
+        alike = a != b and a[:1] == b[:1]
+        found.append(None if alike else 0.5 + 0.4 * ((len(a) > len(b)) - (len(a) < len(b))))
+    return found
 """
 
 
