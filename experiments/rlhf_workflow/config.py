@@ -22,7 +22,7 @@ class Config:
     """
 
     seed: int = 0
-    num_seeds: int = 400
+    num_seeds: int = 250
     few_seeds: int = 20
     prompts: int = 300
     common: int = 48
