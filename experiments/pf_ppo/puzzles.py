@@ -44,7 +44,7 @@ class Sheet(NamedTuple):
     right: Array
 
 
-def worked(digits: tuple[int, ...], order: tuple[int, ...], signs: tuple[int, int]) -> str:
+def worked(digits: tuple[int, ...], order: tuple[int, ...], signs: tuple[int, ...]) -> str:
     """The answer as a text that ends with its result: "3 * 4 - 2 = 10"."""
     first, second, third = (digits[i] for i in order)
     partial_result = apply(OPERATORS[signs[0]], first, second)
@@ -84,7 +84,7 @@ def sheet_of(puzzles: list[Puzzle]) -> Sheet:
     ]
     shape = len(puzzles), len(ANSWERS)
     inputs = np.array(rows, np.float32).reshape(*shape, INPUTS)
-    return Sheet(jnp.asarray(inputs), jnp.asarray(np.reshape(verdicts, shape), jnp.float32))
+    return Sheet(jnp.asarray(inputs), jnp.asarray(np.array(verdicts).reshape(shape), jnp.float32))
 
 
 def puzzle_study(config: Config) -> dict[str, np.ndarray]:
