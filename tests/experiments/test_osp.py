@@ -60,6 +60,7 @@ def test_pairs_and_labels_by_hand():
         for seed in range(8):
             args = (size, jax.random.key(seed), *given, jnp.array(number), jnp.array(1.0))
             batch = draw_pairs(*args)
+            assert batch.columns is not None
             for row in range(2):
                 pair = tuple(int(x.actions[row, 0, 0]) for x in (batch.chosen, batch.rejected))
                 seen[labels, pair] = float(np.asarray(batch.columns["prefs"])[row, 0])

@@ -16,7 +16,6 @@ from rlhf_jax.losses.feedback import (
     soft_process_loss,
     verdict_loss,
     verdict_margins,
-    verdict_prefs,
     verdict_token_loss,
 )
 
@@ -46,7 +45,6 @@ CASES = {
         masked=(0, 1),
     ),
     "verdict_margins": Case(verdict_margins, (real(2, 2),), (0,)),
-    "verdict_prefs": Case(verdict_prefs, (real(2, 2),), ()),
     "order_bias": Case(order_bias, (real(2, 2),), (0,)),
     "verdict": Case(verdict_loss, (real(2, 2),), (0,)),
     "verdict_token": Case(verdict_token_loss, (real(2, 2),), (0,)),

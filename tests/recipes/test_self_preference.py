@@ -112,7 +112,8 @@ def test_hard_labels_are_online_dpo_and_a_missing_verdict_has_no_weight():
     assert float(metrics["pairs/decided"]) == 0.5
     assert bool(jnp.isfinite(soft.objective(params, batch)[0].value()))
     sure = ranked_pairing(PREFS)
-    assert ranked_pair_batch(scored(), sure, hard=True)[0].columns["prefs"].tolist() == [1.0, 1.0]
+    columns = ranked_pair_batch(scored(), sure, hard=True)[0].columns or {}
+    assert columns["prefs"].tolist() == [1.0, 1.0]
     tied, _ = hard.prepare(START, scored(jnp.full((1, 4, 4), 0.5)))
     assert tied.weights.tolist() == [0.0, 0.0]
 
@@ -161,6 +162,7 @@ def test_comparisons_of_all_answers_by_hand():
 def test_a_frozen_judge_gives_win_rates_and_comparisons():
     reward = self_judged(LAB._replace(mesh=None), TOY, jnp.float32(0.5))
     trajectory = rollout_of(LAB, ANSWERS).trajectory
+    assert reward.prefs is not None
     prefs = reward.prefs(reward.params, (), trajectory)
     scores = reward.scores(reward.params, (), trajectory)
     np.testing.assert_allclose(scores, (prefs.sum(-1) - 0.5) / 3, rtol=1e-5)
