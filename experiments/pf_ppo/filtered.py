@@ -72,7 +72,8 @@ def train_filtered(
     noise: Float[Array, "I S N A"],
     key: Key[Array, ""],
 ) -> dict[str, Array]:
-    """gold: [I + 1] exact mean. r2: mean of the first iterations. informative: share of groups.
+    """gold: [I + 1] exact mean. r2: mean of the first iterations, 0 where
+    none of them has different verdicts. informative: share of groups.
 
     The starting policy is the reference. Answers are drawn by the Gumbel noise.
     """
@@ -115,7 +116,7 @@ def train_filtered(
     last = mean_gold(logits_of(carried.train.params), gold)
     return {
         "gold": jnp.append(curves["gold"], last),
-        "r2": jnp.nanmean(curves["r2"][:FIRST]),
+        "r2": jnp.nan_to_num(jnp.nanmean(curves["r2"][:FIRST])),
         "informative": jnp.mean(curves["informative"]),
     }
 

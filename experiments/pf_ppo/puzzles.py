@@ -88,14 +88,16 @@ def sheet_of(puzzles: list[Puzzle]) -> Sheet:
 
 
 def puzzle_study(config: Config) -> dict[str, np.ndarray]:
-    """gold [N, rewards, filters, I + 1]; r2, informative [N, rewards, filters]; accuracy [N] of the
-    reward model on right against wrong answers; start [N] share of right answers before PPO."""
+    """gold [N, rewards, filters, I + 1]; informative [N, rewards, filters]; r2 [N, filters] of the
+    reward model, accuracy [N] of it on right against wrong answers; start [N] share of right
+    answers before PPO."""
     sizes = config.puzzles
     rngs = [np.random.default_rng([config.seed, i]) for i in range(sizes.num_seeds)]
     sheets = [sheet_of(draw_puzzles(sizes, rng)) for rng in rngs]
     both = jax.tree.map(lambda *x: jnp.stack(x), *sheets)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1), sizes.num_seeds)
     found = jax.jit(jax.vmap(partial(one_seed, config)))(both, keys)
+    found["r2"] = found["r2"][:, 0]  # of the verifier it is 1, or nothing where all are right
     return {name: np.asarray(x) for name, x in found.items()}
 
 

@@ -100,7 +100,7 @@ def r2_panel(title: str, bandit: Arrays, setting: int) -> Panel:
 def puzzle_r2_panel(puzzles: Arrays) -> Panel:
     """The same of the puzzles."""
     points = {
-        name: Series([puzzles["r2"][:, 0, i].mean()], [puzzles["gold"][:, 0, i, -1].mean()])
+        name: Series([puzzles["r2"][:, i].mean()], [puzzles["gold"][:, 0, i, -1].mean()])
         for i, name in enumerate(NAMES)
     }
     return Panel("R^2", "R^2", "gold at the end", points)

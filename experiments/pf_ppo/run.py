@@ -37,7 +37,7 @@ def filter_table(config: Config, stages: Mapping[str, Arrays]) -> Table:
             bandit["r2"][:, 0, i].mean(),
             final(bandit, 0, name).mean(),
             final(bandit, 1, name).mean(),
-            puzzles["r2"][:, 0, i].mean(),
+            puzzles["r2"][:, i].mean(),
             puzzles["gold"][:, 0, i, -1].mean(),
             puzzles["gold"][:, 1, i, -1].mean(),
         )

@@ -57,11 +57,11 @@ def test_a_run_leaves_out_answers_without_a_score(tmp_path, words, options):
 
 
 @pytest.mark.long
-def test_no_score_at_all_leaves_the_model_as_it_was(tmp_path, words):
+def test_no_score_at_all_is_refused_before_training(tmp_path, words, capsys):
     out = tmp_path / "out"
-    assert run(*words, "--out", out, "--reward", "patchy_rewards:nothing") == 0
-    rows = [row for row in read_metrics(out) if row["stage"] == "p3o"]
-    assert [(row["loss"], row["grad_norm"], row["pairs/scored"]) for row in rows] == [(0, 0, 0)] * 2
+    assert run(*words, "--out", out, "--reward", "patchy_rewards:nothing") == 2
+    assert "the reward has no number for any of" in capsys.readouterr().err
+    assert not [row for row in read_metrics(out) if row["stage"] == "p3o"]
 
 
 @pytest.mark.parametrize(
