@@ -42,7 +42,6 @@ def online_pairs(
     check_range("[2, inf)", samples=samples)
     if explore is not None:
         check_range("(0, inf)", explore=explore)
-    embedding = language_embedding(lab.model)
 
     def prepare(params: Params, scored: Scored) -> tuple[Any, dict[str, Any]]:
         trajectory = scored.rollout.trajectory
@@ -51,7 +50,7 @@ def online_pairs(
         if explore is None:
             pairs = preference.rank_pairs(*given, ref_logps)
         else:
-            states = embedding(params, trajectory)
+            states = language_embedding(lab.model)(params, trajectory)
             pairs = preference.exploring_pairs(*given, states, ref_logps, ridge=explore)
         return pairs, {"pairs/decided": jnp.asarray(pairs.weights).mean()}
 
