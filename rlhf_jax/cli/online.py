@@ -12,10 +12,19 @@ import optax
 from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_prompts
+from rlhf_jax.cli.directions import check_directed, directed, longest_prompts
 from rlhf_jax.cli.frame import make_fit
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
-from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling, Scoring
+from rlhf_jax.cli.options import (
+    Adapter,
+    Directions,
+    Model,
+    Optimizer,
+    Output,
+    Sampling,
+    Scoring,
+)
 from rlhf_jax.cli.pages import write_completions
 from rlhf_jax.cli.reward_folders import open_reward
 from rlhf_jax.cli.rewards import named_compare, scored_task
@@ -27,6 +36,7 @@ from rlhf_jax.cli.session import (
     open_session,
     sampling_of,
     start_policy,
+    vocabulary_of,
 )
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
 from rlhf_jax.ops.kl import k3
@@ -75,6 +85,7 @@ class Job:
 
     model: Model
     scoring: Scoring
+    directions: Directions = field(default=Directions())
     sampling: Sampling = field(default=Sampling())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
@@ -157,7 +168,7 @@ class BestOf:
     """Answers to each prompt."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "[1, inf)", "samples")
+        check_fields(self, "[2, inf)", "samples")
 
 
 def best_of_n(command: str, options: BestOf) -> None:
@@ -252,6 +263,8 @@ def train_online(
         verdict or `task_reward`.
     """
     compare = named_compare(job.scoring.judge)
+    if job.directions.directions and rewarded is not None:
+        raise UserError("--directions weigh whole answers: leave out --step-rewards")
 
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
         method = make(lab, params)
@@ -307,12 +320,16 @@ def train_rounds(
     scoring, every = job.scoring, job.completions_every
     if not (scoring.reward or scoring.judge):
         raise UserError(f"rlhf {command} needs --reward or --judge")
+    check_directed(job.directions, scoring, job.model.long_prompts)
     compare = named_compare(scoring.judge)
     base = open_model(job.model)
-    records = read_prompts(scoring.prompts, base.chat)
-    lab, (records,) = open_lab(job, base, [(scoring.prompts, records)], answers=False)
+    found = read_prompts(scoring.prompts, base.chat)
+    shown = longest_prompts(job.directions, found, vocabulary_of(base))
+    lab, (shown,) = open_lab(job, base, [(scoring.prompts, shown)], answers=False)
+    records = [row["record"] for row in shown]
     lab, first, merge = start_policy(job.adapter, lab, base)
     task = scored_task(scoring.reward, records, heldout=scoring.heldout)
+    task = directed(job.directions, task)
     indices = np.asarray(task.splits["heldout"][:MEASURED])
     quality = partial(answer_quality, lab, task, first, indices, total=MEASURED)
     wins = partial(wins_over, lab, task, compare, first, indices, total=MEASURED)

@@ -205,7 +205,7 @@ def best_of(
     lab: LanguageLab, *, samples: int, epochs: int = 1, minibatches: int = 1
 ) -> OnlineMethod:
     """Best-of-K fine-tuning: maximum likelihood of the answer with the highest score."""
-    check_range("[1, inf)", samples=samples)
+    check_range("[2, inf)", samples=samples)
 
     def prepare(params: Params, scored: Scored) -> tuple[AnswerBatch, dict[str, Any]]:
         finite = jnp.isfinite(scored.scores)
