@@ -93,8 +93,8 @@ def round_claims(config: Config, runs: Arrays) -> list[Claim]:
             ("K = 1", grows["K = 1"]),
         ),
         mean_claim(
-            f"Support value gained from round 1 to round {config.rounds}: DPA minus the same rounds "
-            f"with K = 1, {size(config)}",
+            f"Support value gained from round 1 to {config.rounds}: DPA minus the same with K = 1, "
+            f"{size(config)}",
             later["DPA"] - later["K = 1"],
             ">",
             0.0,

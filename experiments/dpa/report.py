@@ -1,6 +1,7 @@
 """The plots and the page of dpa."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
 Arrays = Mapping[str, np.ndarray]
-MEAN = {"centre": "mean", "spread": "t", "units": "worlds"}
+MEAN: dict[str, Any] = {"centre": "mean", "spread": "t", "units": "worlds"}
 
 
 def write_report(
@@ -30,13 +31,13 @@ def write_report(
             f"Means over worlds. Each curve is one policy asked for {config.asked} directions from "
             f"-{config.angle:g} to {config.angle:g} degrees, left to right. Single points are "
             "policies without directions.",
-            "curves of later rounds lie further out; single policies lie on or within the last one",
+            "curves of later rounds lie further out; the policy of one direction is near the last",
         ),
         "support": show_panels(
             support_panels(config, runs),
             "Support value and control",
             "Left: mean over directions v of the highest E[v . r] that any direction asked for "
-            "gives. Right: the second reward by the angle that is asked for, after each round.",
+            "gives. Right: the second reward by the angle asked for, minus that at 0 degrees.",
             "the support value rises steeply at first and the curves of the second reward steepen",
         ),
     }
@@ -83,9 +84,10 @@ def support_panels(config: Config, runs: Arrays) -> list[Panel]:
         "K = 1": support(config, runs["K = 1"]),
     }
     angles = np.linspace(-config.angle, config.angle, config.asked)
+    second = runs["DPA"][..., 1]
+    turned = second - second[..., config.asked // 2, None]
     control = {
-        f"DPA, round {t}": band(angles, runs["DPA"][:, t, :, 1], **MEAN)
-        for t in range(1, config.rounds + 1)
+        f"DPA, round {t}": band(angles, turned[:, t], **MEAN) for t in range(1, config.rounds + 1)
     }
     level = support(config, runs["labels"])[:, -1].mean()
     return [
@@ -96,7 +98,7 @@ def support_panels(config: Config, runs: Arrays) -> list[Panel]:
             {name: band(times, x, **MEAN) for name, x in found.items()},
             levels={"labels of their own, 1 round": level},
         ),
-        Panel("control", "angle asked for (degrees)", "mean second reward", control),
+        Panel("control", "angle asked for (degrees)", "second reward minus that at 0", control),
     ]
 
 

@@ -13,8 +13,8 @@ to a reward does not matter, since answers to one prompt are compared.
 """
 
 import jax
+import jax.core
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from rlhf_jax.checks import Numbers, check_entries, check_range
@@ -46,13 +46,13 @@ def check_directions(directions: Numbers, *, rewards: int) -> None:
     Raises:
       ValueError: another number of entries, or a length that is not 1 within 0.001.
     """
-    shape = np.shape(directions)
+    shape = jnp.shape(directions)
     if shape[-1:] != (rewards,):
         got = shape[-1] if shape else "a number"
         raise ValueError(f"directions must have one entry for each of {rewards} rewards, got {got}")
     if isinstance(directions, jax.core.Tracer):
         return
-    lengths = np.linalg.norm(np.asarray(directions, float), axis=-1)
+    lengths = jnp.linalg.norm(jnp.asarray(directions), axis=-1)
     check_entries(f"[{1 - NORM}, {1 + NORM}]", **{"the length of directions": lengths})
 
 

@@ -71,7 +71,7 @@ def test_everything_holds_where_it_should():
     ("method", "change", "broken"),
     [
         ("DPA", front([0, 3, 4, 4.3, 4.2]), "rises in each of 4 rounds"),
-        ("DPA", front([0, 3, 3, 3, 2.9]), "gained from round 1 to round 4"),
+        ("DPA", front([0, 3, 3, 3, 2.9]), "gained from round 1 to 4"),
         ("DPA", front([0, 3, 4, 4.2, 4.3])[:, :, ::-1], "rises at every step of the angle"),
         ("DPA", front([0, 3, 4, 4.2, 4.3])[:, :, ::-1], "is itself or a neighbour"),
         ("DPA", front([0, 3, 4, 4.2, 4.3])[:, :, ::-1], "second reward asked for at 45"),

@@ -138,7 +138,7 @@ def test_rewards_of_the_wrong_length_are_named(scores, message):
 
 def test_tasks_that_have_no_directions_are_named():
     grid = direction_grid(3, 45.0)
-    with pytest.raises(UserError, match=r"directions have 2 entries, .* the scores \['red'\]"):
+    with pytest.raises(UserError, match=r"directions have 2 entries, .* is of \['red'\]"):
         directed_task(two_rewards(objective="red"), grid)
     with pytest.raises(UserError, match="scaled by numbers > 0"):
         directed_task(two_rewards(objective={"red": 1.0, "short": -1.0}), grid)
