@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rlhf_jax.cli.options import Directions, Scoring
 from rlhf_jax.data.lengths import LengthPolicy
-from rlhf_jax.recipes import Task, directed_prompt, directed_task, direction_grid, direction_text
+from rlhf_jax.recipes import Task, directed_prompt, directed_task, direction_grid, write_direction
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Vocabulary
 
@@ -21,9 +21,7 @@ def check_directed(options: Directions, scoring: Scoring, long_prompts: LengthPo
             f"--directions needs two names for two --reward, got {len(names)} for {len(rewards)}"
         )
     if long_prompts == "truncate_right":
-        raise UserError(
-            "--directions are at the end of a prompt: not --long-prompts truncate_right"
-        )
+        raise UserError("--directions end a prompt: leave out --long-prompts truncate_right")
 
 
 def direction_texts(options: Directions) -> list[str]:
@@ -31,7 +29,7 @@ def direction_texts(options: Directions) -> list[str]:
     if not options.directions:
         return []
     grid = direction_grid(options.direction_count, options.direction_angle)
-    return [direction_text(options.directions, direction) for direction in grid]
+    return [write_direction(options.directions, direction) for direction in grid]
 
 
 def longest_prompts(

@@ -50,8 +50,8 @@ from rlhf_jax.recipes.directions import directed_prompt as directed_prompt
 from rlhf_jax.recipes.directions import directed_scores as directed_scores
 from rlhf_jax.recipes.directions import directed_task as directed_task
 from rlhf_jax.recipes.directions import direction_grid as direction_grid
-from rlhf_jax.recipes.directions import direction_text as direction_text
 from rlhf_jax.recipes.directions import read_direction as read_direction
+from rlhf_jax.recipes.directions import write_direction as write_direction
 from rlhf_jax.recipes.ensembles import ensemble_reward as ensemble_reward
 from rlhf_jax.recipes.ensembles import first_heads as first_heads
 from rlhf_jax.recipes.ensembles import member_scores as member_scores

@@ -47,10 +47,10 @@ def direction_grid(count: int, angle: float) -> Float[np.ndarray, "D 2"]:
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
 
 
-def direction_text(names: Sequence[str], direction: Float[np.ndarray, " k"]) -> str:
+def write_direction(names: Sequence[str], direction: Float[np.ndarray, " k"]) -> str:
     """The weights of a direction as whole numbers, 100 for 1.
 
-    >>> direction_text(["helpful", "short"], np.array([0.8, -0.6]))
+    >>> write_direction(["helpful", "short"], np.array([0.8, -0.6]))
     'helpful 80 short -60'
 
     Raises:
@@ -91,7 +91,7 @@ def read_direction(text: str, names: Sequence[str]) -> Float[np.ndarray, " k"]:
 
 
 def directed_prompt(prompt: Any, weights: str) -> Any:
-    """The prompt with the weights of `direction_text` at its end; of messages, in the last one.
+    """The prompt with the weights of `write_direction` at its end; of messages, in the last one.
 
     >>> directed_prompt("2 + 2 ?", "helpful 80 short -60")
     '2 + 2 ? weights : helpful 80 short -60'
@@ -126,7 +126,7 @@ def directed_task(
     names = names or scored
     if min(factors.values()) <= 0:
         raise UserError(f"rewards are scaled by numbers > 0 before directions, got {factors}")
-    texts = [direction_text(names, direction) for direction in directions]
+    texts = [write_direction(names, direction) for direction in directions]
     if len(set(texts)) < len(texts):
         twice = next(text for text in texts if texts.count(text) > 1)
         raise UserError(f"two directions are both written {twice!r}: give fewer")

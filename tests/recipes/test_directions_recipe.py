@@ -10,16 +10,17 @@ from word_lab import transformer_lab
 from rlhf_jax.recipes import (
     Fit,
     best_of,
+    directed_prompt,
     directed_scores,
     directed_task,
     direction_grid,
-    direction_text,
     online,
     prompt_rows,
     read_direction,
     score_answers,
     task_reward,
     text_task,
+    write_direction,
 )
 from rlhf_jax.recipes.task import overall
 from rlhf_jax.training import UserError, open_run, read_metrics, run_stage
@@ -53,13 +54,15 @@ def test_the_grid_by_hand():
 
 def test_numerals_are_written_and_read():
     # 100 cos 30 = 86.6, 100 sin 30 = 50
-    assert direction_text(NAMES, direction_grid(3, 30.0)[2]) == "red 87 short 50"
+    assert write_direction(NAMES, direction_grid(3, 30.0)[2]) == "red 87 short 50"
     for direction in direction_grid(31, 90.0):
-        found = read_direction(f"a prompt weights : {direction_text(NAMES, direction)}", NAMES)
+        shown = directed_prompt("a prompt", write_direction(NAMES, direction))
+        assert shown.startswith("a prompt weights : red ")
+        found = read_direction(shown, NAMES)
         assert np.linalg.norm(found) == pytest.approx(1.0)
         assert np.degrees(np.arccos(min(found @ direction, 1.0))) < 0.5  # of rounding
     three = np.array([2.0, -1.0, 2.0]) / 3
-    text = direction_text(["a", "b", "c"], three)
+    text = write_direction(["a", "b", "c"], three)
     assert text == "a 67 b -33 c 67"
     np.testing.assert_allclose(read_direction(text, ["a", "b", "c"]), three, atol=0.01)
 
@@ -83,12 +86,12 @@ def test_weights_that_are_no_direction_are_named(text, message):
 
 def test_directions_that_cannot_be_written_are_named():
     with pytest.raises(ValueError, match="the length of directions must be"):
-        direction_text(NAMES, np.array([1.0, 1.0]))
+        write_direction(NAMES, np.array([1.0, 1.0]))
     with pytest.raises(ValueError, match="one entry for each of 2 rewards, got 3"):
-        direction_text(NAMES, np.array([1.0, 0.0, 0.0]))
+        write_direction(NAMES, np.array([1.0, 0.0, 0.0]))
     for names in (["red", "red"], ["very red", "short"]):
         with pytest.raises(UserError, match="different names of one word"):
-            direction_text(names, np.array([1.0, 0.0]))
+            write_direction(names, np.array([1.0, 0.0]))
 
 
 def test_prompts_and_scores_of_a_directed_task():
