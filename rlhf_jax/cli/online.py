@@ -12,12 +12,14 @@ import optax
 from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_prompts
+from rlhf_jax.cli.directions import check_directed, directed, longest_prompts
 from rlhf_jax.cli.frame import make_fit
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.options import (
     Adapter,
     Filtering,
+    Directions,
     Model,
     Optimizer,
     Output,
@@ -35,6 +37,7 @@ from rlhf_jax.cli.session import (
     open_session,
     sampling_of,
     start_policy,
+    vocabulary_of,
 )
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
 from rlhf_jax.ops.filtration import (
@@ -89,6 +92,7 @@ class Job:
 
     model: Model
     scoring: Scoring
+    directions: Directions = field(default=Directions())
     sampling: Sampling = field(default=Sampling())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
@@ -176,6 +180,24 @@ def train_group(command: str, options: Group) -> None:
     updates = options.reuse.passes * options.reuse.minibatches
     run = partial(train_online, command, options, options.job, updates=updates)
     run(lambda lab, params: make(lab), rewarded=rewarded)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestOf:
+    """Best-of-n fine-tuning: maximum likelihood of the answer with the highest score."""
+
+    job: Job
+    samples: int = 8
+    """Answers to each prompt."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[2, inf)", "samples")
+
+
+def best_of_n(command: str, options: BestOf) -> None:
+    """Learns the best of n fresh answers."""
+    make = partial(best_of, samples=options.samples)
+    train_online(command, options, options.job, lambda lab, params: make(lab))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,6 +312,8 @@ def train_online(
       rewarded: what an answer is paid, by default a judge's verdict or `task_reward`.
     """
     compare = named_compare(job.scoring.judge)
+    if job.directions.directions and rewarded is not None:
+        raise UserError("--directions weigh whole answers: leave out --step-rewards")
 
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
         method = make(lab, params)
@@ -345,12 +369,16 @@ def train_rounds(
     scoring, every = job.scoring, job.completions_every
     if not (scoring.reward or scoring.judge):
         raise UserError(f"rlhf {command} needs --reward or --judge")
+    check_directed(job.directions, scoring, job.model.long_prompts)
     compare = named_compare(scoring.judge)
     base = open_model(job.model)
-    records = read_prompts(scoring.prompts, base.chat)
-    lab, (records,) = open_lab(job, base, [(scoring.prompts, records)], answers=False)
+    found = read_prompts(scoring.prompts, base.chat)
+    shown = longest_prompts(job.directions, found, vocabulary_of(base))
+    lab, (shown,) = open_lab(job, base, [(scoring.prompts, shown)], answers=False)
+    records = [row["record"] for row in shown]
     lab, first, merge = start_policy(job.adapter, lab, base)
     task = scored_task(scoring.reward, records, heldout=scoring.heldout)
+    task = directed(job.directions, task)
     indices = np.asarray(task.splits["heldout"][:MEASURED])
     quality = partial(answer_quality, lab, task, first, indices, total=MEASURED)
     wins = partial(wins_over, lab, task, compare, first, indices, total=MEASURED)

@@ -310,3 +310,21 @@ class Scoring:
 
     def __post_init__(self) -> None:
         check_fields(self, "(0, 0.5]", "heldout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directions:
+    """One model for every trade-off between two rewards (DPA)."""
+
+    directions: tuple[str, ...] = ()
+    """Names of the two rewards of --reward in the prompts, one word each: helpful short. A prompt
+    then ends with the weights of a direction, as in "weights : helpful 80 short -60", and an answer
+    is worth the sum of its rewards with these weights."""
+    direction_count: int = 9
+    """Directions of each prompt, at equal angles; each is a prompt of its own."""
+    direction_angle: float = 45.0
+    """The largest angle of a direction to the first reward, in degrees, in (0, 90]."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[2, 180]", "direction_count")
+        check_fields(self, "(0, 90]", "direction_angle")

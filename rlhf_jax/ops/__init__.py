@@ -23,6 +23,11 @@ steps of an answer).
 """
 
 from rlhf_jax.ops.chunked import chunked_token_logps as chunked_token_logps
+from rlhf_jax.ops.directions import check_directions as check_directions
+from rlhf_jax.ops.directions import directed_features as directed_features
+from rlhf_jax.ops.directions import draw_directions as draw_directions
+from rlhf_jax.ops.directions import scalarise as scalarise
+from rlhf_jax.ops.directions import unit_directions as unit_directions
 from rlhf_jax.ops.ensembles import MemberScale as MemberScale
 from rlhf_jax.ops.ensembles import Strengths as Strengths
 from rlhf_jax.ops.ensembles import error_correlation as error_correlation

@@ -29,6 +29,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | pairs of a policy's own answers | `sample_pairs` |
 | PPO, GRPO, RLOO, online DPO and others on fresh answers | `online`, a method of `methods` |
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
+| one policy for every trade-off between rewards (DPA) | `online` on a `directed_task` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
@@ -47,6 +48,12 @@ from rlhf_jax.recipes.curation import curate as curate
 from rlhf_jax.recipes.curation import judge_labels as judge_labels
 from rlhf_jax.recipes.curation import lab_confidences as lab_confidences
 from rlhf_jax.recipes.curation import relabel_doubted as relabel_doubted
+from rlhf_jax.recipes.directions import directed_prompt as directed_prompt
+from rlhf_jax.recipes.directions import directed_scores as directed_scores
+from rlhf_jax.recipes.directions import directed_task as directed_task
+from rlhf_jax.recipes.directions import direction_grid as direction_grid
+from rlhf_jax.recipes.directions import read_direction as read_direction
+from rlhf_jax.recipes.directions import write_direction as write_direction
 from rlhf_jax.recipes.ensembles import ensemble_reward as ensemble_reward
 from rlhf_jax.recipes.ensembles import first_heads as first_heads
 from rlhf_jax.recipes.ensembles import member_scores as member_scores
