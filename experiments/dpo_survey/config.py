@@ -18,8 +18,8 @@ class Config:
     beta: KL weight of the optimum, and of every loss that has one and no other number here.
     steps, rate: updates on all pairs at once, and the learning rate of Adam.
     rounds: of the methods that ask for pairs themselves, which share the same number of labels.
-    simpo_beta, simpo_gamma, odds_weight, penalty, length_price, follow: of SimPO, of ORPO's odds
-      ratio, of DPOP, of a token in R-DPO, and of TR-DPO, whose reference moves by this share a step.
+    simpo_beta, simpo_gamma, odds_weight, penalty, length_price: of SimPO, of ORPO's odds ratio, of
+      DPOP, of a token in R-DPO. follow: share by which TR-DPO's reference moves each step.
     """
 
     seed: int = 0

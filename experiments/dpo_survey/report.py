@@ -24,7 +24,7 @@ MAPS = {
         "accuracy",
         1.0,
         "share",
-        "Pairs of answers that log pi - log pi_ref orders right",
+        "Pairs that log pi - log pi_ref orders right",
     ),
 }
 DRAWN = ("DPO", "rDPO", "KTO", "SimPO", "R-DPO", "chi2-PO", "ORPO", "online DPO")
