@@ -2,5 +2,5 @@
 
 PAPER = "Liu et al. 2025, 2503.11701 (survey of direct preference optimisation)"
 CLAIM = "each correction of DPO helps under the fault that it is for, on labels from one bandit"
-MINUTES = 1
+MINUTES = 2
 GROUP = "language"

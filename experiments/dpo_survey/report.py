@@ -27,7 +27,7 @@ MAPS = {
         "Pairs that log pi - log pi_ref orders right",
     ),
 }
-DRAWN = ("DPO", "rDPO", "KTO", "SimPO", "R-DPO", "chi2-PO", "ORPO", "online DPO")
+DRAWN = ("DPO", "rDPO", "KTO", "SimPO", "R-DPO", "chi2-PO", "ORPO", "TR-DPO")
 FRONTIER = np.geomspace(0.15, 20.0, 30)  # multiples of beta
 
 

@@ -14,7 +14,6 @@ from rlhf_jax.cli.losses import PAIR_LOSSES, named_loss
 from rlhf_jax.hf import load_model
 from rlhf_jax.training import read_metrics
 
-
 # They take a function too, which a command line has no words for.
 WITH_A_FUNCTION = {"f_dpo_loss", "gpo_loss"}
 
