@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
     family: str
     method: str
-    function: Callable[..., Any]
+    function: Any
     settings: Mapping[str, Any] = {}
     paper: str = ""
     command: str = ""
@@ -237,6 +237,6 @@ def example(name: str, annotation: Any) -> jax.Array:
     return jnp.asarray(-values if "logps" in name else values, jnp.float32)
 
 
-def place(function: Callable[..., Any]) -> str:
+def place(function: Any) -> str:
     """Module and name below rlhf_jax."""
     return f"{function.__module__}.{function.__name__}".removeprefix("rlhf_jax.")

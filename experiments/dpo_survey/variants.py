@@ -183,7 +183,7 @@ def tr_dpo(config: Config) -> Trainer:
 def kto(config: Config) -> Trainer:
     """KTO at z0 = 0: a pair is one good and one bad answer."""
     policy, optimizer = tabular_policy(config.prompts, config.answers), optax.adam(config.rate)
-    loss = partial(losses.kto_loss, kl=0.0, beta=config.beta)
+    loss: Any = partial(losses.kto_loss, kl=0.0, beta=config.beta)
     update = unpaired.make_update(policy, optimizer, loss)
 
     def step(state, batch: PreferenceBatch):

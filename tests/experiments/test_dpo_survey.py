@@ -169,7 +169,7 @@ def test_rows_of_the_batch_are_chosen():
     assert float(batch.columns["chosen_lengths"][1, 2, 0]) == 7.0
     assert float(batch.columns["rejected_lengths"][1, 2, 0]) == 5.0
     rows = preference.attach_reference(tabular_policy(2, 3), jnp.zeros((2, 3)), batch)
-    np.testing.assert_allclose(rows.ref_chosen_logps, -np.log(3), rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(rows.ref_chosen_logps), -np.log(3), rtol=1e-6)
 
 
 def test_kto_on_both_answers_of_a_pair_is_half_of_apo_zero():
