@@ -23,6 +23,7 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | sequence-to-sequence reward model | `correction_model.make_update` | 2409.00162 |
 | DPO and every other loss of pairs | `preference.make_update` | docs/losses.md |
 | PRO and every other loss of ranked lists | `ranking.make_update` | 2306.17492 |
+| the same, the reference moving (TR-DPO) | `make_moving_reference_update` | 2404.09656 |
 | KTO, APO-zero: losses of labelled answers | `unpaired.make_update` | 2402.01306, 2408.06266 |
 | BCO, DRO | `unpaired.make_bco_update`, `unpaired.make_dro_update` | 2404.04656, 2405.19107 |
 | any of them in micro-batches | `gradient.accumulate`, or `parts=` | |
