@@ -18,8 +18,8 @@ from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.options import (
     Adapter,
-    Filtering,
     Directions,
+    Filtering,
     Model,
     Optimizer,
     Output,
@@ -180,24 +180,6 @@ def train_group(command: str, options: Group) -> None:
     updates = options.reuse.passes * options.reuse.minibatches
     run = partial(train_online, command, options, options.job, updates=updates)
     run(lambda lab, params: make(lab), rewarded=rewarded)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BestOf:
-    """Best-of-n fine-tuning: maximum likelihood of the answer with the highest score."""
-
-    job: Job
-    samples: int = 8
-    """Answers to each prompt."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "[2, inf)", "samples")
-
-
-def best_of_n(command: str, options: BestOf) -> None:
-    """Learns the best of n fresh answers."""
-    make = partial(best_of, samples=options.samples)
-    train_online(command, options, options.job, lambda lab, params: make(lab))
 
 
 @dataclass(frozen=True, kw_only=True)

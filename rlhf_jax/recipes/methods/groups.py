@@ -194,37 +194,3 @@ def _group_method(
     """An `answer_method` that compares the answers to each prompt: two at least."""
     check_range("[2, inf)", samples=samples)
     return answer_method(lab, loss, samples=samples, **options)
-
-
-def best_of(
-    lab: LanguageLab, *, samples: int, epochs: int = 1, minibatches: int = 1
-) -> OnlineMethod:
-    """Best-of-K fine-tuning: maximum likelihood of the answer with the highest score."""
-    check_range("[2, inf)", samples=samples)
-
-    def prepare(params: Params, scored: Scored) -> tuple[AnswerBatch, dict[str, Any]]:
-        finite = jnp.isfinite(scored.scores)
-        best = jnp.argmax(jnp.where(finite, scored.scores, -jnp.inf), axis=-1)
-        rows = jnp.arange(len(best))
-        answers, old = (
-            jax.tree.map(lambda x: x[rows, best], tree)
-            for tree in (scored.rollout.trajectory, scored.rollout.token_logps)
-        )
-        weights = finite.any(axis=-1).astype(jnp.float32)
-        columns = {"old_token_logps": old, "advantages": jnp.ones_like(weights)}
-        highest = jnp.where(weights > 0, scored.scores[rows, best], 0.0)
-        return AnswerBatch(answers, columns, weights), {
-            "scores/best": weighted_mean(highest, weights)
-        }
-
-    return OnlineMethod(
-        samples=samples,
-        start=same,
-        policy=same,
-        axes=lab.axes["policy"],
-        prepare=prepare,
-        objective=make_answer_objective(
-            lab.policy, per_token(reinforce_steps), reduction=token_mean
-        ),
-        passes=passes(epochs, minibatches),
-    )
