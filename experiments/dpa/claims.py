@@ -42,13 +42,13 @@ def lost(config: Config, rewards: np.ndarray) -> np.ndarray:
 
 def rises(rewards: np.ndarray) -> np.ndarray:
     """Whether E[r_2] rises at every step of the angle, [seeds]."""
-    return (np.diff(rewards[..., 1], axis=-1) > 0).all(-1)
+    return np.all(np.diff(rewards[..., 1], axis=-1) > 0, axis=-1)
 
 
 def matches(config: Config, rewards: np.ndarray) -> np.ndarray:
     """Whether the best direction for every v is v or next to it, [seeds]."""
     best = values(config, rewards).argmax(-1)
-    return (np.abs(best - np.arange(config.asked)) <= 1).all(-1)
+    return np.all(np.abs(best - np.arange(config.asked)) <= 1, axis=-1)
 
 
 def all_claims(config: Config, runs: Arrays) -> list[Claim]:
@@ -84,7 +84,7 @@ def size(config: Config) -> str:
 def round_claims(config: Config, runs: Arrays) -> list[Claim]:
     """Each round moves the front outwards."""
     found = {name: support(config, runs[name]) for name in ("DPA", "K = 1")}
-    grows = {name: (np.diff(x) > 0).all(-1) for name, x in found.items()}
+    grows = {name: np.all(np.diff(x) > 0, axis=-1) for name, x in found.items()}
     later = {name: x[:, -1] - x[:, 1] for name, x in found.items()}
     return [
         share(

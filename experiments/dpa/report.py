@@ -31,7 +31,7 @@ def write_report(
             f"Means over worlds. Each curve is one policy asked for {config.asked} directions from "
             f"-{config.angle:g} to {config.angle:g} degrees, left to right. Single points are "
             "policies without directions.",
-            "curves of later rounds lie further out; the policy of one direction is near the last",
+            "curves of later rounds lie further out; one direction gives a point beyond the last",
         ),
         "support": show_panels(
             support_panels(config, runs),
