@@ -216,7 +216,7 @@ def pair_measures(
 
     Args:
       logps, old_logps: [*B, K] of whole answers, in nats.
-      clip_eps: eps > 0 of the loss.
+      clip_eps: eps > 0 of the loss; inf allowed.
     Needs: groups of scored answers, old policy.
     Reference: Wu et al. 2023, arXiv:2310.00212.
     """

@@ -95,6 +95,8 @@ def arrays(function: Callable, kind: str) -> list[str]:
 def filled(annotation) -> Any:
     """A value that an argument takes: arrays are of size 2 along each named axis."""
     text = str(annotation)
+    if annotation is int:
+        return 1
     if annotation is Mean:
         return Mean(jnp.zeros(()), jnp.zeros(()))
     if "Callable" in text:
