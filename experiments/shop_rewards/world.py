@@ -169,4 +169,9 @@ def in_form(
 @lru_cache(maxsize=READ)
 def axes_of(seed: int, index: int, text: str) -> np.ndarray:
     """[6] the axes of an answer to the prompt with this number; the same answer is read once."""
-    return np.asarray(shop.score(shop.make_prompt(seed, index), text).vector())
+    return np.asarray(score_of(seed, index, text).vector())
+
+
+def score_of(seed: int, index: int, text: str) -> shop.Score:
+    """All that the gold scorer says of an answer to the prompt with this number."""
+    return shop.score(shop.make_prompt(seed, index), text)
