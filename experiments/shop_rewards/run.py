@@ -21,7 +21,7 @@ from experiments.shop_rewards.policies import (
 from experiments.shop_rewards.report import write_report
 from experiments.shop_rewards.sets import Sets, make_sets
 from experiments.shop_rewards.users import fit_users
-from experiments.shop_rewards.world import Part, Tools, make_parts, make_tools
+from experiments.shop_rewards.world import FORMS, Part, Tools, make_parts, make_tools
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.training import Run, run_stage
 
@@ -32,13 +32,14 @@ def run(config: Config, job: Run) -> Outcome:
     parts, sets = make_parts(job, tools), make_sets(job, tools)
     found = Findings({}, {}, {}, [], {}, [])
     rewards: dict[int, dict[str, MakeReward]] = {seed: {} for seed in range(config.seeds)}
-    for name, part in trainings(config.chosen(), parts):
-        fitted = measured(job, tools, sets, part, name, found)
-        if part.form == "flipped":
-            rewards[part.seed].update(fitted.rewards)
-    if "users" in config.chosen():
-        clean = [parts["clean", seed] for seed in range(config.seeds)]
-        found.users.extend(fit_users(job, tools, part, sets) for part in clean)
+    for form in FORMS:
+        for name, part in trainings(config.chosen(), parts, form):
+            fitted = measured(job, tools, sets, part, name, found)
+            if form == "flipped":
+                rewards[part.seed].update(fitted.rewards)
+        if form == "clean" and "users" in config.chosen():
+            clean = [parts["clean", seed] for seed in range(config.seeds)]
+            found.users.extend(fit_users(job, tools, part, sets) for part in clean)
     if config.policies:
         flipped = [parts["flipped", seed] for seed in range(config.seeds)]
         if "spans" in config.chosen():
@@ -50,11 +51,11 @@ def run(config: Config, job: Run) -> Outcome:
 
 
 def trainings(
-    chosen: Sequence[str], parts: Mapping[tuple[str, int], Part]
+    chosen: Sequence[str], parts: Mapping[tuple[str, int], Part], form: str
 ) -> Iterator[tuple[str, Part]]:
-    """Each chosen kind with each part of its forms."""
+    """Each chosen kind with each part of the form, if it is trained on that."""
     for name, kind in KINDS.items():
-        for form in kind.forms if name in chosen else ():
+        if name in chosen and form in kind.forms:
             yield from ((name, part) for (of, _), part in parts.items() if of == form)
 
 

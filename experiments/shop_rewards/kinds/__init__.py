@@ -27,18 +27,18 @@ class Kind(NamedTuple):
     forms: tuple[str, ...]
 
 
-# In the order in which they run.
+# In the order in which they run, within a form.
 KINDS = {
     "scalar": Kind(fit_scalar, ("clean", "flipped", "spurious")),
-    "separate": Kind(fit_separate, ("flipped",)),
-    "repaired": Kind(fit_repaired, ("flipped",)),
-    "shared": Kind(fit_shared, ("flipped",)),
-    "implicit": Kind(fit_implicit, ("flipped",)),
-    "curated": Kind(fit_curated, ("spurious",)),
     "features": Kind(fit_features, ("clean", "flipped")),
-    "spans": Kind(fit_spans, ("flipped",)),
+    "separate": Kind(fit_separate, ("flipped",)),
+    "shared": Kind(fit_shared, ("flipped",)),
     "corrections": Kind(fit_corrections, ("flipped",)),
-    "principles": Kind(fit_principles, ("flipped",)),
+    "spans": Kind(fit_spans, ("flipped",)),
+    "implicit": Kind(fit_implicit, ("flipped",)),
+    "repaired": Kind(fit_repaired, ("flipped",)),
     "pairwise": Kind(fit_pairwise, ("flipped",)),
+    "principles": Kind(fit_principles, ("flipped",)),
     "judge": Kind(fit_judge, ("flipped",)),
+    "curated": Kind(fit_curated, ("spurious",)),
 }

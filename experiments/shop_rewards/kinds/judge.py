@@ -126,9 +126,8 @@ def log_odds(
 ) -> np.ndarray:
     """[N] of "yes" to each question, after what the judge writes; 0 without a verdict, counted."""
     vocabulary = lab.vocabulary
-    sampling = SamplingConfig(
-        LONGEST, temperature=0.0, stop_ids=vocabulary.stop_ids, pad_id=vocabulary.pad_id
-    )
+    stops, pad = vocabulary.stop_ids, vocabulary.pad_id
+    sampling = SamplingConfig(max_new_tokens=LONGEST, temperature=0.0, stop_ids=stops, pad_id=pad)
     yes, no = verdict_ids(vocabulary, WORDS)
     key = stage_key(lab, "judge")
 
@@ -143,7 +142,7 @@ def log_odds(
             found.append(last_verdicts(drawn, yes, no))
         return np.concatenate(found)[: len(texts)]
 
-    records = [{"prompt": text, "answer": ""} for text in asked]
+    records = [{"prompt": text, "answer": WORDS[0]} for text in asked]  # for their lengths
     each = by_length(chunk, lab, records, batch_size=BATCH)
     counts["judgements"] += len(each)
     counts["unread"] += int(np.isnan(each).sum())
