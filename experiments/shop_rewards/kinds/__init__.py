@@ -35,10 +35,10 @@ KINDS = {
     "shared": Kind(fit_shared, ("flipped",)),
     "corrections": Kind(fit_corrections, ("flipped",)),
     "spans": Kind(fit_spans, ("flipped",)),
+    "principles": Kind(fit_principles, ("flipped",)),
+    "pairwise": Kind(fit_pairwise, ("flipped",)),
+    "judge": Kind(fit_judge, ("flipped",)),
     "implicit": Kind(fit_implicit, ("flipped",)),
     "repaired": Kind(fit_repaired, ("flipped",)),
-    "pairwise": Kind(fit_pairwise, ("flipped",)),
-    "principles": Kind(fit_principles, ("flipped",)),
-    "judge": Kind(fit_judge, ("flipped",)),
     "curated": Kind(fit_curated, ("spurious",)),
 }
