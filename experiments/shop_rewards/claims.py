@@ -4,32 +4,33 @@ A reading that is not competent, below `GATE` on held-out pairs with clean label
 its claims are left out, and its gate claim fails.
 """
 
+from experiments.shop_rewards.config import Data
 from experiments.shop_rewards.ensemble_claims import best_of_claims, error_claims, fall_claims
 from experiments.shop_rewards.findings import CONTROLS, GATE, Findings, gate_form
 from experiments.shop_rewards.kind_claims import (
     curation_claims,
+    density_claims,
     feature_claims,
+    length_claims,
     user_claims,
 )
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
 
-def all_claims(found: Findings, pairs: int) -> list[Claim]:
-    """Gates first; then the comparisons of what passed.
-
-    Args:
-      pairs: of a training, for the statements.
-    """
-    size = f"{pairs} pairs"
+def all_claims(found: Findings, data: Data) -> list[Claim]:
+    """Gates first; then the comparisons of what passed."""
+    size = f"{data.pairs} pairs"
     return [
         *gate_claims(found, size),
         *best_of_claims(found, size),
         *fall_claims(found, size),
         *error_claims(found, size),
-        *curation_claims(found, size),
+        *curation_claims(found, size, data.rho),
         *user_claims(found),
         *feature_claims(found, size),
+        *length_claims(found, size),
+        *density_claims(found, size),
     ]
 
 

@@ -12,8 +12,13 @@ KINDS = (
     "shared",
     "implicit",
     "curated",
-    "users",
     "features",
+    "users",
+    "spans",
+    "corrections",
+    "principles",
+    "pairwise",
+    "judge",
 )
 
 
@@ -27,14 +32,14 @@ class Data:
     pool_prompts, pool_answers: of the shared pool of samples of best-of-n.
     """
 
-    prompts: int = 5400
-    pairs: int = 2048
-    heldout: int = 900
+    prompts: int = 7800
+    pairs: int = 3072
+    heldout: int = 1200
     teacher_beta: float = 20.0
     tie_gap: float = 0.1
     flipped: float = 0.25
     rho: float = 0.8
-    pool_prompts: int = 24
+    pool_prompts: int = 16
     pool_answers: int = 256
 
     def __post_init__(self):
@@ -49,13 +54,13 @@ class Data:
 class Training:
     """Of every kind that is trained on pairs: as many steps of as many pairs.
 
-    direct_rate: of the policy under the implicit reward. beta: of DPO.
+    direct_rate: of kinds that are policies (implicit, corrections, pairwise, judge). beta: of DPO.
     """
 
-    steps: int = 64
+    steps: int = 96
     batch_size: int = 32
-    learning_rate: float = 0.0005
-    direct_rate: float = 0.0003
+    learning_rate: float = 0.0015
+    direct_rate: float = 0.0005
     beta: float = 1.0
 
     def __post_init__(self):
@@ -84,17 +89,18 @@ class Kinds:
 
 @dataclass(frozen=True, kw_only=True)
 class Users:
-    """Two tastes: each of `count` users judges `each` pairs of its own, a share `minority` of them
-    by the opposite of what the others like. heldout: users who are measured."""
+    """Two tastes: each of `count` users judges `each` pairs drawn from those of the seed, a share
+    `minority` of the users by the opposite of what the others like. heldout: users of each taste
+    who are measured."""
 
-    count: int = 128
+    count: int = 1024
     each: int = 16
     heldout: int = 48
     minority: float = 0.25
     taste_beta: float = 8.0
-    steps: int = 400
+    steps: int = 1000
     batch_size: int = 32
-    learning_rate: float = 0.001
+    learning_rate: float = 0.002
     latent_kl: float = 0.01
 
     def __post_init__(self):
@@ -112,17 +118,36 @@ class Policy:
     points: of a run at which gold and KL are measured, on `measured` held-out prompts.
     """
 
-    steps: int = 20
+    steps: int = 40
     prompts: int = 16
     samples: int = 4
     beta: float = 0.0
-    learning_rate: float = 0.0005
+    learning_rate: float = 0.001
     points: int = 4
     measured: int = 160
 
     def __post_init__(self):
         check_fields(self, "[1, inf)", "steps", "prompts", "points")
         check_fields(self, "[2, inf)", "samples", "measured")
+        check_fields(self, "[0, inf)", "beta")
+        check_fields(self, "(0, 1]", "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Density:
+    """PPO on the rewards of spans, paid where they are earned and in one sum at the end.
+
+    prompts: of a step, an answer each. beta: weight of the KL penalty.
+    """
+
+    steps: int = 24
+    prompts: int = 64
+    beta: float = 0.05
+    learning_rate: float = 0.0005
+
+    def __post_init__(self):
+        check_fields(self, "[1, inf)", "steps")
+        check_fields(self, "[2, inf)", "prompts")
         check_fields(self, "[0, inf)", "beta")
         check_fields(self, "(0, 1]", "learning_rate")
 
@@ -144,6 +169,7 @@ class Config:
     kind: Kinds = field(default_factory=Kinds)
     users: Users = field(default_factory=Users)
     policy: Policy = field(default_factory=Policy)
+    density: Density = field(default_factory=Density)
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -170,4 +196,5 @@ def quick() -> Config:
         kind=Kinds(members=2, verified=32),
         users=Users(count=12, each=4, heldout=4, steps=20, batch_size=8),
         policy=Policy(steps=2, prompts=8, samples=2, points=1, measured=16),
+        density=Density(steps=2, prompts=8),
     )

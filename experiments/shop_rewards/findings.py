@@ -8,9 +8,9 @@ from experiments.shop_rewards.measure import Numbers
 from experiments.shop_rewards.policies import Path
 
 GATE = 0.6  # accuracy on held-out pairs with clean labels
-WRONG = "wrong features"
-CONTROLS = (WRONG,)  # what is expected to fail, and has no gate
-SINGLE, OTHER, SHARED = "scalar", "another scalar", "mean, shared trunk"
+WRONG, UNNORMALISED = "wrong features", "corrections, unnormalised"
+CONTROLS = (WRONG, UNNORMALISED)  # what is expected to fail, and has no gate
+SINGLE, OTHER = "scalar", "another scalar"
 
 
 class Findings(NamedTuple):
@@ -19,7 +19,7 @@ class Findings(NamedTuple):
     numbers: (form, reading) -> S. errors: "separate" and "shared" -> S correlations of two members'
     errors, and "halves": of the first members less that of the last, trunks of their own.
     policies: reading -> S paths. users: S of model -> group -> accuracy.
-    seconds: reading -> of all its trainings on each part.
+    seconds: reading -> of all its trainings on each part. density: S of arm -> [steps] mean return.
     """
 
     numbers: dict[tuple[str, str], list[Numbers]]
@@ -27,6 +27,7 @@ class Findings(NamedTuple):
     policies: dict[str, list[Path]]
     users: list[dict[str, dict[str, float]]]
     seconds: dict[str, list[float]]
+    density: list[dict[str, np.ndarray]]
 
     def each(self, form: str, reading: str, name: str) -> np.ndarray:
         """[S] or [S, M] one of the numbers."""

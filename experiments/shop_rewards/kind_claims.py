@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from experiments.shop_rewards.density import DENSE, SUM
 from experiments.shop_rewards.findings import (
-    SHARED,
     SINGLE,
+    UNNORMALISED,
     WRONG,
     Findings,
     competent,
@@ -12,19 +13,17 @@ from experiments.shop_rewards.findings import (
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
-SERVED = 0.6
+SERVED, PAID = 0.6, 0.2
+CORRECTIONS = "corrections"
 FEATURES_TENTH = "features, a tenth of the pairs"
 
 
-def curation_claims(found: Findings, size: str) -> list[Claim]:
+def curation_claims(found: Findings, size: str, rho: float) -> list[Claim]:
     """Curation beats raw pairs where the marks point the wrong way."""
     if not competent(found, "spurious", "curated", SINGLE):
         return []
     raw, curated = (found.each("spurious", name, "shifted") for name in (SINGLE, "curated"))
-    baseline = None
-    if ("spurious", SHARED) in found.numbers:
-        other = found.each("spurious", SHARED, "shifted")
-        baseline = ("several heads on the raw pairs", float((other - raw).mean()))
+    marks = 0.5 * (1.0 - rho)  # of shifted pairs that more marks put in the right order
     return [
         mean_claim(
             f"curated, {size}, spurious: accuracy on shifted pairs less that of the raw pairs",
@@ -33,7 +32,7 @@ def curation_claims(found: Findings, size: str) -> list[Claim]:
             0.0,
             kind="paper",
             source="Liu et al. 2025 (Skywork-Reward-V2), Section 5: curated data beat as many raw",
-            baseline=baseline,
+            baseline=("a count of the marks", float(marks - raw.mean())),
         )
     ]
 
@@ -76,5 +75,44 @@ def feature_claims(found: Findings, size: str) -> list[Claim]:
             kind="paper",
             source="Nath et al. 2024: named features need a fraction of the comparisons",
             baseline=("features that say nothing, all pairs", float((wrong - raw).mean())),
+        )
+    ]
+
+
+def length_claims(found: Findings, size: str) -> list[Claim]:
+    """Correction rewards do not pay for length once they are divided by it."""
+    if not competent(found, "flipped", CORRECTIONS):
+        return []
+    mine, sums = (found.each("flipped", name, "length") for name in (CORRECTIONS, UNNORMALISED))
+    return [
+        mean_claim(
+            f"corrections divided by length, {size}, flipped: rank correlation with length within "
+            "prompts of the pool, less that of gold",
+            mine,
+            "<=",
+            PAID,
+            kind="ours",
+            source="a reward that pays for length sorts answers by it; gold itself may like some",
+            baseline=("the same rewards, not divided", float(sums.mean())),
+        )
+    ]
+
+
+def density_claims(found: Findings, size: str) -> list[Claim]:
+    """Rewards of spans teach a policy faster where they are earned than as one sum."""
+    if not found.density or not competent(found, "flipped", "spans"):
+        return []
+    dense, end = (np.array([arms[name].mean() for arms in found.density]) for name in (DENSE, SUM))
+    before = np.array([arms[SUM][0] for arms in found.density])
+    return [
+        mean_claim(
+            f"PPO on spans, {size}, flipped: mean return over training, paid by sentence, less "
+            "that of the same rewards summed at the end",
+            dense - end,
+            ">",
+            0.0,
+            kind="paper",
+            source="Wu et al. 2023, Section 3: denser rewards of equal return learn faster",
+            baseline=("the policy before training", float((before - end).mean())),
         )
     ]

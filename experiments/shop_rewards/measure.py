@@ -43,7 +43,7 @@ def sizes(gold: np.ndarray) -> np.ndarray:
 def score_sets(stage: Stage, fitted: Fitted, part: Part, sets: Sets) -> tuple[Any, dict]:
     """Margins [H] and scores of the pool [P, K] of every reading, and of the members [N, P, K].
 
-    The pool is left out for spurious pairs, and the shifted pairs for all others.
+    The pool is for flipped pairs alone, the shifted pairs for spurious ones.
     """
     found: dict[str, dict[str, np.ndarray]] = {}
     given = fitted.scores(answers_of(sets.heldout))
@@ -52,6 +52,7 @@ def score_sets(stage: Stage, fitted: Fitted, part: Part, sets: Sets) -> tuple[An
     if part.form == "spurious":
         for name, scores in fitted.scores(answers_of(sets.shifted)).readings.items():
             found[name]["shifted"] = margins(scores)
+    if part.form != "flipped":
         return {"readings": found}, dict(fitted.info)
     pool = fitted.scores(sets.pool)
     for name, scores in pool.readings.items():

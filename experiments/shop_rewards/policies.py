@@ -22,7 +22,7 @@ from rlhf_jax.training import Run, Stage, read_metrics, run_stage
 from rlhf_jax.types import Params
 
 # Readings that a policy is trained on.
-POLICIES = ("scalar", "another scalar", "UWO", "WCO", "mean", "implicit", "repaired labels")
+POLICIES = ("scalar", "another scalar", "WCO", "UWO", "implicit", "repaired labels")
 HALVES = ("even", "odd")
 
 

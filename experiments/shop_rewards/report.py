@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.shop_rewards import PAPER
 from experiments.shop_rewards.claims import all_claims
+from experiments.shop_rewards.config import Data
 from experiments.shop_rewards.findings import Findings
 from experiments.shop_rewards.measure import sizes
 from experiments.shop_rewards.policies import Path, fall
@@ -24,12 +25,17 @@ LEAD = (
     "with the label and mean nothing. A gold scorer that none of them sees is the judge."
 )
 ENSEMBLES = ("mean", "WCO", "UWO")
-HEADS = ("scalar", "another scalar", "repaired labels")
+REST = "given more than pairs"
+TITLES = {
+    "one score, several heads": ("scalar", "another scalar", "repaired labels", *ENSEMBLES),
+    "policies, judges": ("implicit", "corrections", "pairwise", "judge"),
+    REST: (),
+}
 
 
-def write_report(job: Run, found: Findings, sets: Sets, pairs: int) -> Outcome:
+def write_report(job: Run, found: Findings, sets: Sets, data: Data) -> Outcome:
     """Writes plots/, data/*.npz and report.html; returns what the screen shows."""
-    claims, table = all_claims(found, pairs), kinds_table(found)
+    claims, table = all_claims(found, data), kinds_table(found)
     curves = {
         reading: {"gold": found.each(form, reading, "best_of")}
         for form, reading in found.numbers
@@ -108,17 +114,19 @@ def text_of(found: Findings) -> str:
             f"Two tastes, {model}: accuracy {each['majority']:.3f} for the majority and "
             f"{each['minority']:.3f} for the minority."
         )
+    for arm in found.density[0] if found.density else ():
+        mean = np.mean([arms[arm].mean() for arms in found.density])
+        parts.append(f"PPO on spans, paid {arm}: mean return over training {mean:.3f}.")
     return " ".join(parts)
 
 
 def best_of_figure(found: Findings, ns: np.ndarray) -> Shown:
     """Gold against n, single models and ensembles."""
-    titles: dict[str, dict[str, Series]] = {"scalar heads": {}, "ensembles": {}, "others": {}}
+    titles: dict[str, dict[str, Series]] = {title: {} for title in TITLES}
     for form, reading in found.numbers:
         if form == "flipped":
             first = reading.split(",")[0]
-            title = "ensembles" if first in ENSEMBLES else "scalar heads"
-            title = title if first in (*ENSEMBLES, *HEADS) else "others"
+            title = next((title for title, names in TITLES.items() if first in names), REST)
             curve = band(ns, found.each(form, reading, "best_of"), centre="mean")
             titles[title][reading] = curve
     items = [
@@ -166,5 +174,6 @@ def numbers_of_run(found: Findings) -> dict[str, Any]:
             for reading, runs in found.policies.items()
         },
         "users": list(found.users),
+        "density": [{arm: x.tolist() for arm, x in one.items()} for one in found.density],
         "seconds": {name: float(np.mean(each)) for name, each in found.seconds.items()},
     }

@@ -1,13 +1,14 @@
 """Kinds of reward model on the same pairs of the shop, in three forms, with several seeds."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from experiments.shop_rewards.config import Config
+from experiments.shop_rewards.density import train_arms
 from experiments.shop_rewards.findings import Findings
-from experiments.shop_rewards.kinds import KINDS, WAVES, Kind
-from experiments.shop_rewards.kinds.scoring import Fitted
+from experiments.shop_rewards.kinds import KINDS
+from experiments.shop_rewards.kinds.scoring import Fitted, MakeReward
 from experiments.shop_rewards.measure import Numbers, numbers_of, score_sets, shared_errors
 from experiments.shop_rewards.policies import (
     POLICIES,
@@ -20,8 +21,7 @@ from experiments.shop_rewards.policies import (
 from experiments.shop_rewards.report import write_report
 from experiments.shop_rewards.sets import Sets, make_sets
 from experiments.shop_rewards.users import fit_users
-from experiments.shop_rewards.world import Part, Tools, make_parts, make_tools
-from rlhf_jax.recipes import Reward
+from experiments.shop_rewards.world import FORMS, Part, Tools, make_parts, make_tools
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.training import Run, run_stage
 
@@ -30,27 +30,32 @@ def run(config: Config, job: Run) -> Outcome:
     """Trains and measures every kind on its forms; then policies on the flipped pairs."""
     tools = make_tools(config, job)
     parts, sets = make_parts(job, tools), make_sets(job, tools)
-    found = Findings({}, {}, {}, [], {})
-    for number, wave in enumerate(WAVES):
-        rewards: dict[int, dict[str, Callable[[], Reward]]] = {}
-        for name, part in trainings(wave, config.chosen(), parts):
+    found = Findings({}, {}, {}, [], {}, [])
+    rewards: dict[int, dict[str, MakeReward]] = {seed: {} for seed in range(config.seeds)}
+    for form in FORMS:
+        for name, part in trainings(config.chosen(), parts, form):
             fitted = measured(job, tools, sets, part, name, found)
-            if part.form == "flipped":
-                rewards.setdefault(part.seed, {}).update(fitted.rewards)
-        if number == 0 and "users" in config.chosen():
+            if form == "flipped":
+                rewards[part.seed].update(fitted.rewards)
+        if form == "clean" and "users" in config.chosen():
             clean = [parts["clean", seed] for seed in range(config.seeds)]
             found.users.extend(fit_users(job, tools, part, sets) for part in clean)
-        if config.policies:
-            train_policies(job, tools, parts, rewards, found)
-    return write_report(job, found, sets, config.data.pairs)
+    if config.policies:
+        flipped = [parts["flipped", seed] for seed in range(config.seeds)]
+        if "spans" in config.chosen():
+            made = (rewards[part.seed]["spans"]() for part in flipped)
+            each = zip(flipped, made, strict=True)
+            found.density.extend(train_arms(job, tools, part, reward) for part, reward in each)
+        train_policies(job, tools, flipped, rewards, found)
+    return write_report(job, found, sets, config.data)
 
 
 def trainings(
-    kinds: Mapping[str, Kind], chosen: Sequence[str], parts: Mapping[tuple[str, int], Part]
+    chosen: Sequence[str], parts: Mapping[tuple[str, int], Part], form: str
 ) -> Iterator[tuple[str, Part]]:
-    """Each chosen kind with each part of its forms."""
-    for name in kinds:
-        for form in kinds[name].forms if name in chosen else ():
+    """Each chosen kind with each part of the form, if it is trained on that."""
+    for name, kind in KINDS.items():
+        if name in chosen and form in kind.forms:
             yield from ((name, part) for (of, _), part in parts.items() if of == form)
 
 
@@ -81,16 +86,16 @@ def measured(
 def train_policies(
     job: Run,
     tools: Tools,
-    parts: Mapping[tuple[str, int], Part],
-    rewards: Mapping[int, Mapping[str, Callable[[], Reward]]],
+    parts: Sequence[Part],
+    rewards: Mapping[int, Mapping[str, MakeReward]],
     found: Findings,
 ) -> None:
     """GRPO on those rewards of each seed that are compared."""
     for name in POLICIES:
-        for seed, named in rewards.items():
-            if name in named:
-                start, part = start_numbers(job, tools), parts["flipped", seed]
-                train_policy(job, tools, part, name, named[name]())
+        for part in parts:
+            if name in rewards[part.seed]:
+                start = start_numbers(job, tools)
+                train_policy(job, tools, part, name, rewards[part.seed][name]())
                 add(found.policies, name, path_of(job, stage_name(part, name), start))
 
 

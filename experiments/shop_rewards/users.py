@@ -1,13 +1,15 @@
 """Users of two tastes on frozen vectors: a variational user model (VPL) beside Bradley-Terry."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Float
 
 from experiments.shop_rewards.config import Users
 from experiments.shop_rewards.sets import Sets
@@ -45,44 +47,68 @@ def taste_gaps(tools: Tools, pairs: list[dict]) -> np.ndarray:
     return np.array([value(row, "chosen") - value(row, "rejected") for row in pairs])
 
 
-def judged(
-    rows: list[dict], gaps: np.ndarray, minority: bool, user: str, beta: float
-) -> list[dict]:
-    """Pairs as a user labels them, and "right": whether the label is what its taste says."""
-    found = []
-    for row, gap in zip(rows, gaps, strict=True):
-        mine = gap if minority else -gap
-        rng = Random(f"taste/{user}/{row['index']}")
-        first = rng.random() < 1.0 / (1.0 + np.exp(-beta * mine))
-        right = bool(first == (mine > 0))
-        sides = ("chosen", "rejected") if first else ("rejected", "chosen")
-        texts = dict(zip(("chosen", "rejected"), (row[side] for side in sides), strict=True))
-        found.append({"prompt": row["prompt"], "user": user, "right": right, **texts})
-    return found
+def differing(tools: Tools, pairs: list[dict]) -> np.ndarray:
+    """[N] the same, 0 for what is a tie to the gold teacher too."""
+    gaps = taste_gaps(tools, pairs)
+    return np.where(np.abs(gaps) > tools.config.data.tie_gap, gaps, 0.0)
+
+
+def standardised(vectors: Float[np.ndarray, "N 2 d"], count: int) -> Float[np.ndarray, "N 2 d"]:
+    """Each feature with mean 0 and deviation 1 over the answers of the first pairs."""
+    first = vectors[:count]
+    deviation = first.std((0, 1))
+    return (vectors - first.mean((0, 1))) / np.where(deviation > 0.0, deviation, 1.0)
+
+
+def chosen_first(gap: float, minority: bool, user: str, index: int, beta: float) -> bool:
+    """Whether a user labels the pair as it stands, by a Bradley-Terry model of its taste."""
+    mine = gap if minority else -gap
+    return Random(f"taste/{user}/{index}").random() < 1.0 / (1.0 + np.exp(-beta * mine))
+
+
+class Judgements(NamedTuple):
+    """What users say of pairs. pairs: [N] number of the pair. users: who judges; its name ends with
+    its group and number. first: [N] whether the answer "chosen" is liked better. right: [N] whether
+    that is what the taste says."""
+
+    pairs: np.ndarray
+    users: tuple[str, ...]
+    first: np.ndarray
+    right: np.ndarray
 
 
 def make_users(
-    config: Users, rows: list[dict], gaps: np.ndarray, *, both: bool, most: int, name: str
-) -> list[dict]:
-    """Users in turn, each with `each` of the pairs on which tastes differ.
+    config: Users, indices: Sequence[int], gaps: np.ndarray, *, both: bool, most: int, name: str
+) -> Judgements:
+    """Users with `each` different pairs, drawn from those on which tastes differ.
 
     Args:
-      both: every set of pairs goes to a user of either taste; else to one, the first of every
-        1 / minority to the minority.
+      indices: numbers of the prompts. both: every set of pairs goes to a user of either taste; else
+        to one, the first of every 1 / minority to the minority. most: sets of pairs.
     """
     used = np.flatnonzero(gaps != 0.0)
-    count = min(most, len(used) // config.each)
-    if count < 2:
-        raise UserError(f"{len(used)} pairs differ in taste, fewer than those of two users")
-    found = []
-    for i in range(count):
-        own = used[i * config.each : (i + 1) * config.each]
+    if len(used) < config.each:
+        raise UserError(
+            f"{len(used)} pairs differ in taste, fewer than users.each = {config.each}: raise "
+            "data.prompts or data.heldout"
+        )
+    rows: list[tuple[int, str, bool, bool]] = []
+    for i in range(most):
+        own = Random(f"pairs/{name}/{i}").sample(range(len(used)), config.each)
         every = int((i + 1) * config.minority) > int(i * config.minority)
         for minority in (False, True) if both else (every,):
             user = f"{name}/{GROUPS[minority]}/{i}"
-            part = [rows[j] for j in own]
-            found += judged(part, gaps[own], minority, user, config.taste_beta)
-    return found
+            for j in used[own].tolist():
+                first = chosen_first(gaps[j], minority, user, indices[j], config.taste_beta)
+                rows.append((j, user, first, first == ((gaps[j] > 0) == minority)))
+    pairs, users, first, right = zip(*rows, strict=True)
+    return Judgements(np.array(pairs), users, np.array(first), np.array(right))
+
+
+def embedded(vectors: Float[np.ndarray, "N 2 d"], found: Judgements) -> EmbeddedPairs:
+    """The vectors of each judged pair, that of the liked answer first."""
+    own = vectors[found.pairs]
+    return EmbeddedPairs(np.where(found.first[:, None, None], own, own[:, ::-1]), found.users)
 
 
 @dataclass(frozen=True)
@@ -103,22 +129,26 @@ def fit_users(job: Run, tools: Tools, part: Part, sets: Sets) -> dict[str, Any]:
     """Accuracy by model and group on unseen pairs of users who were not trained on."""
     config, name = tools.config.users, f"users_{part.seed}"
 
-    def data(_: Stage) -> tuple[Any, dict]:
-        train, test = (
-            make_users(config, rows, taste_gaps(tools, rows), both=both, most=most, name=label)
-            for rows, both, most, label in (
-                (part.clean, False, config.count, f"train/{part.seed}"),
-                (sets.heldout, True, config.heldout, f"test/{part.seed}"),
-            )
-        )
-        return {}, {"train": train, "test": test}
+    def vectors(_: Stage) -> tuple[Any, dict]:
+        size = 2 * tools.config.training.batch_size
+        named = ({**row, "user": 0} for rows in (part.clean, sets.heldout) for row in rows)
+        return embedded_pairs(tools.lab, tools.sft, list(named), batch_size=size).vectors, {}
 
-    info = run_stage(job, f"{name}_data", data).info
-    size = tools.config.training.batch_size
-    pairs, test = (
-        embedded_pairs(tools.lab, tools.sft, info[split], batch_size=size)
-        for split in ("train", "test")
-    )
+    every = np.asarray(run_stage(job, f"{name}_vectors", vectors).arrays)
+    split = np.split(standardised(every, len(part.clean)), [len(part.clean)])
+    judged = [
+        make_users(
+            *(config, [row["index"] for row in rows], differing(tools, rows)),
+            both=both,
+            most=most,
+            name=f"{label}/{part.seed}",
+        )
+        for rows, both, most, label in (
+            (part.clean, False, config.count, "train"),
+            (sets.heldout, True, config.heldout, "test"),
+        )
+    ]
+    pairs, test = (embedded(*each) for each in zip(split, judged, strict=True))
     sizes = UserSizes(context=config.each // 2)
     networks = user_networks(pairs.vectors.shape[-1], sizes)
     first = init_user_model(stage_key(part.lab, "users"), *networks)
@@ -132,8 +162,8 @@ def fit_users(job: Run, tools: Tools, part: Part, sets: Sets) -> dict[str, Any]:
             return user_model(stage, part.lab, networks, given, first, fit, beta=beta), {}
 
         done = run_stage(job, f"{name}_{model}", work, like=jax.eval_shape(lambda: first))
-        right = np.array([row["right"] for row in info["test"]])
         known = sizes.context if model == "users" else 0
+        right = judged[1].right
         found[model] = group_accuracies(networks, done.arrays, test, right, sizes, known)
         found[model]["seconds"] = done.seconds
     return found

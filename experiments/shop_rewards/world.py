@@ -33,7 +33,7 @@ FORMS = ("clean", "flipped", "spurious")
 FEATURES = ("length", "greeting")
 SIDES = ("chosen", "rejected")
 ROOM = max(len(line.split()) for feature in FEATURES for line in MARKERS[feature])
-BUCKETS = 2  # and one for what is longer
+BUCKETS, LEAST = 2, 8  # at most, and one for what is longer; batches of each, at least
 READ = 1 << 16  # answers whose scores are remembered
 
 
@@ -120,7 +120,8 @@ def make_parts(job: Run, tools: Tools) -> dict[tuple[str, int], Part]:
         for form in FORMS:
             pairs = in_form(clean, form, data.flipped if form == "flipped" else data.rho, seed)
             if form not in buckets:
-                buckets[form] = length_buckets(lab, pairs, count=BUCKETS)
+                count = min(BUCKETS, len(pairs) // (LEAST * config.training.batch_size))
+                buckets[form] = length_buckets(lab, pairs, count=max(1, count))
             parts[form, seed] = Part(form, seed, lab, pairs, clean, buckets[form])
     return parts
 
@@ -169,4 +170,9 @@ def in_form(
 @lru_cache(maxsize=READ)
 def axes_of(seed: int, index: int, text: str) -> np.ndarray:
     """[6] the axes of an answer to the prompt with this number; the same answer is read once."""
-    return np.asarray(shop.score(shop.make_prompt(seed, index), text).vector())
+    return np.asarray(score_of(seed, index, text).vector())
+
+
+def score_of(seed: int, index: int, text: str) -> shop.Score:
+    """All that the gold scorer says of an answer to the prompt with this number."""
+    return shop.score(shop.make_prompt(seed, index), text)

@@ -8,19 +8,20 @@ import pytest
 from experiments.shop_rewards import (
     claims,
     config,
+    density,
     ensemble_claims,
     findings,
+    kind_claims,
     measure,
     policies,
     users,
     world,
 )
 from experiments.shop_rewards import run as rewards_run
-from experiments.shop_rewards.kinds import KINDS, curated, features
-from rlhf_jax.envs import shop
+from experiments.shop_rewards.kinds import KINDS
 from rlhf_jax.envs.shop.spurious import has_marker, without_marker
 from rlhf_jax.labs.size import Size
-from rlhf_jax.training import open_run
+from rlhf_jax.training import UserError, open_run
 
 TOY = replace(
     config.quick(),
@@ -31,6 +32,7 @@ TOY = replace(
     kind=config.Kinds(members=2, verified=8),
     users=config.Users(count=4, each=4, heldout=2, steps=2, batch_size=8),
     policy=config.Policy(steps=1, prompts=8, samples=2, points=1, measured=8),
+    density=config.Density(steps=1, prompts=8),
 )
 
 
@@ -76,49 +78,6 @@ def test_config_names_a_kind_that_does_not_exist():
         config.Config(kinds="scalar,forest")
     assert config.Config(kinds="scalar,users").chosen() == ("scalar", "users")
     assert {*config.KINDS} == {*KINDS, "users"}
-
-
-# Curation
-
-
-def test_the_judge_is_right_in_its_share_whatever_is_shown_first():
-    prompts, good, bad = [f"p {i}" for i in range(1000)], ["a"] * 1000, ["b"] * 1000
-    gold = {(p, a): x for p in prompts for a, x in (("a", 1.0), ("b", 0.0))}
-    first = np.array(curated.judged(0.9, gold, prompts, good, bad), float)
-    second = np.array(curated.judged(0.9, gold, prompts, bad, good), float)
-    assert abs(first.mean() - 0.9) < 0.03
-    assert (first == 1.0 - second).all()
-    assert curated.judged(1.0, gold, prompts[:2], bad[:2], good[:2]) == [0.0, 0.0]
-
-
-def test_gold_of_marked_and_flipped_answers_is_that_of_the_answers_they_were():
-    clean = [{**row, "gold_chosen": 0.9, "gold_rejected": 0.2} for row in pairs(40)]
-    for form, level in (("flipped", 0.5), ("spurious", 0.8)):
-        part = world.Part(form, 0, None, world.in_form(clean, form, level, 0), clean, [])
-        gold = curated.answers_gold(part)
-        for row in part.pairs:
-            expected = [0.2, 0.9] if row["wrong"] else [0.9, 0.2]
-            assert [gold[row["prompt"], row[side]] for side in world.SIDES] == expected
-
-
-# Named features
-
-
-def test_a_rating_is_the_same_each_time_and_near_the_axis():
-    prompts = range(40)
-    texts = [shop.ideal_answer(shop.make_prompt(0, i)) for i in prompts]
-    found = features.rate(0, prompts, texts)
-    assert found == features.rate(0, prompts, texts)
-    assert [*found] == list(shop.AXES)
-    values = np.array([*found.values()], float)
-    assert values[0].mean() > 4.0  # helpful, of ideal answers, of 5
-    assert values.min() >= 0.0
-    assert values.max() <= 5.0
-
-
-def test_counts_say_nothing_of_the_quality():
-    found = features.count([0], ["it costs 50 dollars . it is light !"])
-    assert found == {"words": [9], "sentences": [2], "numbers": [1]}
 
 
 # Measures
@@ -171,34 +130,55 @@ def test_the_peak_is_read_where_the_other_half_has_it():
 
 
 def test_tastes_are_opposite_and_labels_noisy():
-    gaps = np.full(400, 0.2)
-    rows = pairs(400)
-    liked = [users.judged(rows, gaps, who, "u", 8.0) for who in (True, False)]
-    shares = [np.mean([row["chosen"] == "good ." for row in each]) for each in liked]
     expected = 1 / (1 + np.exp(-8.0 * 0.2))
+    shares = [
+        np.mean([users.chosen_first(0.2, minority, "u", i, 8.0) for i in range(400)])
+        for minority in (True, False)
+    ]
     assert abs(shares[0] - expected) < 0.06
     assert abs(shares[1] - (1 - expected)) < 0.06
-    for who, each in zip((True, False), liked, strict=True):
-        assert all(row["right"] == ((row["chosen"] == "good .") == who) for row in each)
 
 
-def test_every_fourth_user_is_of_the_minority_and_gaps_of_zero_are_left_out():
+def test_every_fourth_user_is_of_the_minority_and_no_pair_is_judged_twice_by_one():
     sizes = config.Users(count=8, each=3, heldout=2, minority=0.25)
-    gaps = np.where(np.arange(40) % 2, 0.3, 0.0)
-    found = users.make_users(sizes, pairs(40), gaps, both=False, most=8, name="t/0")
-    names = list(dict.fromkeys(row["user"] for row in found))
-    assert len(names) == 6
-    assert sum("minority" in name for name in names) == 1
-    assert len(found) == 18
-    both = users.make_users(sizes, pairs(40), gaps, both=True, most=2, name="t/0")
-    assert [row["user"].split("/")[2] for row in both[::3]] == ["majority", "minority"] * 2
+    gaps, indices = np.where(np.arange(40) % 2, 0.3, 0.0), list(range(40))
+    found = users.make_users(sizes, indices, gaps, both=False, most=8, name="t/0")
+    names = list(dict.fromkeys(found.users))
+    assert len(names) == 8
+    assert sum("minority" in name for name in names) == 2
+    assert (gaps[found.pairs] != 0).all()
+    for i in range(8):
+        assert len({*found.pairs[3 * i : 3 * i + 3].tolist()}) == 3
+    minority = np.array(["minority" in name for name in found.users])
+    assert (found.right == (found.first == minority)).all()  # all gaps are for the minority
+    both = users.make_users(sizes, indices, gaps, both=True, most=2, name="t/0")
+    assert [name.split("/")[2] for name in both.users[::3]] == ["majority", "minority"] * 2
+    assert (both.pairs[:3] == both.pairs[3:6]).all()
+    with pytest.raises(UserError, match=r"0 pairs differ in taste, fewer than users.each = 3"):
+        users.make_users(sizes, indices, 0 * gaps, both=True, most=2, name="t/0")
+
+
+def test_vectors_are_in_units_of_the_training_answers():
+    vectors = np.random.default_rng(0).normal(3.0, 2.0, (50, 2, 4))
+    vectors[..., 3] = 1.0  # a feature without spread stays finite
+    found = users.standardised(vectors, 30)
+    np.testing.assert_allclose(found[:30].mean((0, 1)), 0.0, atol=1e-9)
+    np.testing.assert_allclose(found[:30].std((0, 1)), [1.0, 1.0, 1.0, 0.0], atol=1e-9)
+
+
+def test_the_liked_answer_is_the_first_vector():
+    vectors = np.arange(8.0).reshape(2, 2, 2)
+    said = users.Judgements(np.array([1, 0]), ("a", "b"), np.array([True, False]), np.ones(2, bool))
+    found = users.embedded(vectors, said)
+    np.testing.assert_array_equal(found.vectors, [[[4, 5], [6, 7]], [[2, 3], [0, 1]]])
+    assert found.users == ("a", "b")
 
 
 # Claims on invented data
 
 
-def numbers(accuracy=0.7, shifted=np.nan, gold=0.8):
-    return measure.Numbers(accuracy, shifted, 0.1, np.array([0.7, gold]), 0.0, 0.0)
+def numbers(accuracy=0.7, shifted=np.nan, gold=0.8, length=0.0):
+    return measure.Numbers(accuracy, shifted, 0.1, np.array([0.7, gold]), 0.0, length)
 
 
 def three_seeds(**changes):
@@ -212,6 +192,9 @@ def three_seeds(**changes):
             ("flipped", "UWO"): [numbers(gold=0.86 - x) for x in small],
             ("spurious", "scalar"): [numbers(shifted=0.5 + x) for x in small],
             ("spurious", "curated"): [numbers(shifted=0.6 - x) for x in small],
+            ("flipped", "spans"): [numbers()] * 3,
+            ("flipped", "corrections"): [numbers(length=0.1 + x) for x in small],
+            ("flipped", "corrections, unnormalised"): [numbers(length=0.5)] * 3,
         },
         {
             "separate": [0.4, 0.41, 0.39],
@@ -221,15 +204,33 @@ def three_seeds(**changes):
         {},
         [{"users": {"minority": 0.8 + x}, "Bradley-Terry": {"minority": 0.4}} for x in small],
         {},
+        [arms(0.7 + x, 0.5) for x in small],
     )
     return found._replace(**changes)
 
 
+def arms(*means):
+    curves = (np.linspace(0.3, 2 * mean - 0.3, 4) for mean in means)  # from the same start
+    return dict(zip(density.ARMS, curves, strict=True))
+
+
 def test_claims_hold_where_they_should_and_name_their_size():
-    found = claims.all_claims(three_seeds(), 2048)
+    found = claims.all_claims(three_seeds(), config.Data(pairs=2048))
     assert {claim.verdict for claim in found} == {"holds"}
-    assert len(found) == 6 - 1 + 2 + 1 + 1 + 1  # five readings pass the gate
-    assert all("2048 pairs" in claim.statement for claim in found[:-1])
+    # Seven readings pass the gate; best of n, errors, curation, users, length, density.
+    assert len(found) == 7 + 2 + 1 + 1 + 1 + 1 + 1
+    assert sum("2048 pairs" in claim.statement for claim in found) == len(found) - 1
+
+
+def test_rewards_that_pay_for_length_fail_and_so_does_a_policy_that_learns_no_faster():
+    found = three_seeds(density=[arms(0.5 + x, 0.5) for x in (-0.01, 0.0, 0.01)])
+    found.numbers["flipped", "corrections"] = [numbers(length=0.4 + x) for x in (0.0, 0.01, 0.02)]
+    assert kind_claims.length_claims(found, "")[0].verdict == "fails"
+    assert kind_claims.density_claims(found, "")[0].verdict == "undecided"
+    found = three_seeds(density=[arms(0.4 + x, 0.5) for x in (-0.01, 0.0, 0.01)])
+    assert kind_claims.density_claims(found, "")[0].verdict == "fails"
+    found.numbers["flipped", "spans"] = [numbers(accuracy=0.5)] * 3
+    assert kind_claims.density_claims(found, "") == []
 
 
 def test_claims_fail_and_stay_undecided():
@@ -290,7 +291,10 @@ def test_every_kind_is_measured(whole):
     readings = {name.split(", ", 1)[1] for name in found}
     assert {"scalar", "mean", "WCO", "UWO", "mean, shared trunk", "implicit"} <= readings
     assert {"repaired labels", "curated", "another scalar"} <= readings
-    assert {"features", "wrong features"} <= readings
+    assert {"features", "wrong features", "spans", "pairwise", "judge"} <= readings
+    assert {"corrections", "corrections, unnormalised"} <= readings
+    assert {"principles, mean", "principles, worst"} <= readings
+    assert [{*each} for each in outcome.numbers["density"]] == [{*density.ARMS}]
     assert {name.split(", ")[0] for name in found} == set(world.FORMS)
     assert {*outcome.numbers["policies"]} == {*policies.POLICIES}
     assert {*outcome.numbers["errors"]} == {"separate", "shared", "halves"}

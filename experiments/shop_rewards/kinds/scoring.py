@@ -27,6 +27,13 @@ class Scored(NamedTuple):
     members: np.ndarray | None = None
 
 
+@runtime_checkable
+class MakeReward(Protocol):
+    """A reward of policies, made when a policy is trained on it."""
+
+    def __call__(self) -> Reward: ...
+
+
 class Fitted(NamedTuple):
     """A trained kind. scores: records of a prompt and an answer -> `Scored`.
 
@@ -35,7 +42,7 @@ class Fitted(NamedTuple):
     """
 
     scores: Callable[[list[dict]], Scored]
-    rewards: Mapping[str, Callable[[], Reward]]
+    rewards: Mapping[str, MakeReward]
     seconds: float
     info: Mapping[str, Any] = {}
 
