@@ -23,7 +23,7 @@ class Config:
     """
 
     seed: int = 0
-    num_seeds: int = 5
+    num_seeds: int = 20
     prompts: int = 8
     answers: int = 6
     shortest: int = 2
