@@ -21,7 +21,8 @@ def run(config: Config, job: Run) -> Outcome:
         "promise": lambda: {k: np.asarray(v) for k, v in promise(config).items()},
     }
     compared, varied, found = run_stages(job, works).values()
-    paths = compared | varied
+    stored = compared | varied  # in alphabetical order
+    paths = {name: stored[name] for name in methods(config) | variants(config)}
     claims = [
         *round_claims(config, paths),
         *trap_claims(config, paths),
