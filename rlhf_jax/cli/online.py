@@ -295,7 +295,7 @@ def train_online(
     """
     compare = named_compare(job.scoring.judge)
     if job.directions.directions and rewarded is not None:
-        raise UserError("--directions weigh whole answers: leave out --step-rewards")
+        raise UserError("--directions weigh --reward of whole answers: not --judge, --step-rewards")
 
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
         method = make(lab, params)
