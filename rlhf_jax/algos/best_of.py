@@ -25,7 +25,7 @@ from jaxtyping import Array
 from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, check_losses
 from rlhf_jax.algos.online import AnswerBatch, Reduction
 from rlhf_jax.ops.masking import Mean, token_mean
-from rlhf_jax.ops.selection import Best, Top
+from rlhf_jax.ops.selection import Best, Top, answers_at
 from rlhf_jax.types import Params, Policy, PyTree, TrainState, Trajectory, Update
 
 
@@ -41,14 +41,8 @@ def top_rows(answers: Trajectory, top: Top) -> Trajectory:
 
 def best_rows(tree: PyTree, best: Best) -> PyTree:
     """Of every array [*B, K, ...] the entry of the selected answer, [*B, ...]."""
-    axes = best.index.ndim
-
-    def row(x: jax.Array) -> jax.Array:
-        x = jnp.asarray(x)
-        index = best.index.reshape(*best.index.shape, *(1,) * (x.ndim - axes))
-        return jnp.squeeze(jnp.take_along_axis(x, index, axis=axes), axes)
-
-    return jax.tree.map(row, tree)
+    rows = answers_at(tree, best.index[..., None])
+    return jax.tree.map(lambda x: jnp.squeeze(x, best.index.ndim), rows)
 
 
 def _counted(answers: Trajectory, chosen: Best | Top) -> Trajectory:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from rlhf_jax.algos.gradient import Diagnostics, accumulate, init_state
 from rlhf_jax.algos.preference import attach_reference, make_objective
@@ -82,12 +83,14 @@ def make_moving_reference_update(
         anchored = attach_reference(policy, state.ref_params, bare, logps=logps)
         train, metrics = step(state.train, anchored)
         share = jnp.where(train.step % every == 0, rate, 0.0)
-        # Not ref + share (params - ref): at share 1 the sum would round.
-        moved = jax.tree.map(
-            lambda new, ref: (share * new + (1.0 - share) * ref).astype(ref.dtype),
-            train.params,
-            state.ref_params,
-        )
-        return MovingReference(train, moved), metrics
+
+        def move(new: Array, ref: Array) -> Array:
+            # In bfloat16 the two shares would not sum to 1, and the reference would shrink.
+            wide = jnp.promote_types(ref.dtype, jnp.float32)
+            kept = (1.0 - share).astype(wide)
+            # Not ref + share (params - ref): at share 1 the sum would round.
+            return (share.astype(wide) * new + kept * ref).astype(ref.dtype)
+
+        return MovingReference(train, jax.tree.map(move, train.params, state.ref_params)), metrics
 
     return update

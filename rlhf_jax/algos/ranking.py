@@ -8,16 +8,17 @@ state, metrics = update(state, batch)
 from collections.abc import Callable
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, check_losses
 from rlhf_jax.losses.preference import pro_sft_loss
+from rlhf_jax.ops.groups import informative_groups, scored_answers
 from rlhf_jax.ops.logprobs import mean_logps, sequence_logps
 from rlhf_jax.ops.masking import Mean, weighted_mean
 from rlhf_jax.ops.rankings import best_first, ranking_accuracy, tied_with_better
+from rlhf_jax.ops.selection import answers_at
 from rlhf_jax.types import (
     AnswerLogps,
     Params,
@@ -77,19 +78,13 @@ def rank_lists(
             "a ranking needs two or more answers to each prompt, answers and scores [*B, K]; "
             f"got answers {list(shape)} and scores {list(scores.shape)}"
         )
-    mask = jnp.ones(shape, bool) if mask is None else mask
-    real, order = mask & jnp.isfinite(scores), best_first(scores, mask)
-
-    def reorder(x: Array) -> Array:
-        places = order.reshape(*shape, *(1,) * (x.ndim - len(shape)))
-        return jnp.take_along_axis(x, places, axis=len(shape) - 1)
-
-    scores, real = reorder(jnp.where(real, scores, 0.0)), reorder(real)
+    real, order = scored_answers(scores, mask), best_first(scores, mask)
+    given = (answers, jnp.where(real, scores, 0.0), real, ref_logps)
+    answers, scores, real, refs = answers_at(given, order)
     if not ties:
         real &= ~tied_with_better(scores, real)
-    differ = ranking_accuracy(scores, scores, real).weight
-    refs = None if ref_logps is None else reorder(ref_logps)
-    return RankingBatch(jax.tree.map(reorder, answers), scores, real, refs, differ)
+    differ = informative_groups(scores, real).astype(jnp.float32)
+    return RankingBatch(answers, scores, real, refs, differ)
 
 
 def ranking_logps(

@@ -28,7 +28,7 @@ from rlhf_jax.recipes import (
     ranking_rows,
     score_range,
 )
-from rlhf_jax.recipes.rankings import flat_answers
+from rlhf_jax.recipes.tokens import flat_answers
 from rlhf_jax.training import UserError
 from rlhf_jax.types import AnswerLogps, Params, RankingLoss
 
@@ -160,7 +160,10 @@ def ranking_quality(
     *,
     batch_size: int,
 ) -> Numbers:
-    """Pairs in the right order, and lists with a best answer on top, by what the loss reads."""
+    """Pairs in the right order, and lists with a best answer on top, by what the loss reads.
+
+    Of the lists with two different scores; {} without any.
+    """
     if not records:
         return {}
     rows = [records[i] for i in range(len(records))]
@@ -175,10 +178,13 @@ def ranking_quality(
         found = found - values(ref_params)
     scores, kept = (np.array([row[name] for row in rows]) for name in ("scores", "kept"))
     lists = (jnp.asarray(found), jnp.asarray(scores, jnp.float32), jnp.asarray(kept))
-    order = np.asarray(ranking_accuracy(*lists).total)
+    order, weights = (np.asarray(x) for x in ranking_accuracy(*lists))
+    decided = weights > 0
+    if not decided.any():
+        return {}
     top = np.where(kept, found, -np.inf).argmax(axis=1)[:, None]
     best = np.take_along_axis(scores, top, axis=1)[:, 0] == scores[:, 0]
     return {
-        "pairs in order": with_interval(order),
-        "best on top": with_interval(best.astype(float)),
+        "pairs in order": with_interval(order[decided]),
+        "best on top": with_interval(best[decided].astype(float)),
     }

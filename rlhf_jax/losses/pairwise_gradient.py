@@ -178,8 +178,10 @@ def _scored_pairs(scores: Float[Array, "*B K"]) -> Bool[Array, "*B K K"]:
 def _log_ratios(
     logps: Float[Array, "*B K"], old_logps: Float[Array, "*B K"], scores: Float[Array, "*B K"]
 ) -> Float[Array, "*B K"]:
-    """log pi - log pi_old, 0 for answers without a score. Ratios of two answers are multiplied, so
-    half of MAX_LOG_RATIO is the limit of each exponent."""
+    """log pi - log pi_old, 0 for answers without a score; not limited.
+
+    Where ratios of two answers are multiplied, MAX_LOG_RATIO / 2 limits each exponent.
+    """
     gap = logps - jax.lax.stop_gradient(old_logps)
     return jnp.where(jnp.isfinite(scores), gap, 0.0)
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.groups import informative_groups, scored_answers
+from rlhf_jax.ops.rankings import best_first
 from rlhf_jax.types import Scalar
 
 
@@ -144,9 +145,8 @@ def _places(scores: Float[Array, "*B K"]) -> tuple[Int[Array, "*B K"], Int[Array
     """The rank of each answer, 0 for the best and missing ones last, and G."""
     if scores.shape[-1] < 2:
         raise ValueError(f"a filter ranks at least 2 answers to a prompt, got {scores.shape[-1]}")
-    scored = scored_answers(scores)
-    order = jnp.argsort(jnp.where(scored, -scores, jnp.inf), axis=-1, stable=True)
-    return jnp.argsort(order, axis=-1), jnp.sum(scored, axis=-1, keepdims=True)
+    count = jnp.sum(scored_answers(scores), axis=-1, keepdims=True)
+    return jnp.argsort(best_first(scores), axis=-1), count
 
 
 def _filtered(scores: Float[Array, "*B K"], sizes: Array) -> Float[Array, "*B K"]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from rlhf_jax.checks import check_entries, check_range
+from rlhf_jax.ops.rankings import best_first
 from rlhf_jax.types import Scalar
 
 Pairing = Literal["halves", "ends"]
@@ -59,8 +60,7 @@ def ranked_pairing(prefs: Float[Array, "*B K K"], *, pairing: Pairing = "halves"
         )
     if pairing not in ("halves", "ends"):
         raise ValueError(f"pairing must be halves or ends, got {pairing!r}")
-    wins = mean_wins(prefs)
-    order = jnp.argsort(-jnp.where(jnp.isnan(wins), -jnp.inf, wins), axis=-1, stable=True)
+    order = best_first(mean_wins(prefs))
     first, second = order[..., : size // 2], order[..., size // 2 :]
     if pairing == "ends":
         second = jnp.flip(second, axis=-1)

@@ -9,19 +9,19 @@ import chex
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rlhf_jax.checks import check_mask
+from rlhf_jax.ops.groups import scored_answers
 from rlhf_jax.ops.masking import Mean
 from rlhf_jax.ops.mismatch import order_accuracy
 
 
-def best_first(scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"]) -> Int[Array, "*B K"]:
+def best_first(
+    scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
+) -> Int[Array, "*B K"]:
     """[*B, K] places of the candidates from the highest score to the lowest, missing ones last.
 
-    Candidates with equal scores stay in the order of the row.
+    Candidates with equal scores stay in the order of the row. A mask of None counts all.
     """
-    check_mask(mask=mask)
-    chex.assert_equal_shape([scores, mask])
-    real = mask & jnp.isfinite(scores)
+    real = scored_answers(scores, mask)
     return jnp.argsort(-jnp.where(real, scores, -jnp.inf), axis=-1, stable=True)
 
 
@@ -32,9 +32,7 @@ def tied_with_better(
 
     A list without these has a strict order; of equal scores the first stays.
     """
-    check_mask(mask=mask)
-    chex.assert_equal_shape([scores, mask])
-    real = mask & jnp.isfinite(scores)
+    real = scored_answers(scores, mask)
     equal = scores[..., :, None] == scores[..., None, :]
     before = jnp.tril(jnp.ones(equal.shape[-2:], bool), k=-1)
     return real & jnp.any(equal & before & real[..., None, :], axis=-1)
@@ -47,9 +45,8 @@ def ranking_accuracy(
 
     Equal values count one half. The weight is 1 for a list with two different scores, else 0.
     """
-    check_mask(mask=mask)
-    chex.assert_equal_shape([values, scores, mask])
-    real = mask & jnp.isfinite(scores)
+    chex.assert_equal_shape([values, scores])
+    real = scored_answers(scores, mask)
     values, scores = (jnp.where(real, x, 0.0) for x in (values, scores))
     # An empty list takes weights of 1, which its equal scores make nothing of.
     weights = jnp.where(jnp.any(real, axis=-1, keepdims=True), real, True)

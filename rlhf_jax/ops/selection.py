@@ -8,12 +8,14 @@ the earliest answer; answers are drawn independently, so that is a draw among th
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.groups import scored_answers
 from rlhf_jax.ops.kl import k1
+from rlhf_jax.ops.rankings import best_first
 from rlhf_jax.types import Scalar
 
 
@@ -75,8 +77,19 @@ def top_answers(
     chex.assert_rank(scores, 1)
     check_range(f"[1, {scores.size}]", count=count)
     counted = scored_answers(scores, mask)
-    index = jnp.argsort(jnp.where(counted, -scores, jnp.inf), stable=True)[:count]
+    index = best_first(scores, mask)[:count]
     return Top(index, counted[index])
+
+
+def answers_at(tree: PyTree, places: Int[Array, "*B M"]) -> PyTree:
+    """Of every array [*B, K, ...] the entries at these places along K, [*B, M, ...]."""
+
+    def take(x: Array) -> Array:
+        x = jnp.asarray(x)
+        index = places.reshape(*places.shape, *(1,) * (x.ndim - places.ndim))
+        return jnp.take_along_axis(x, index, axis=places.ndim - 1)
+
+    return jax.tree.map(take, tree)
 
 
 def kl_ranking_scores(

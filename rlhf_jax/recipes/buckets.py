@@ -28,7 +28,7 @@ from rlhf_jax.data.buckets import (
 )
 from rlhf_jax.recipes.hosts import host_share, join_hosts
 from rlhf_jax.recipes.lab import LanguageLab
-from rlhf_jax.recipes.tokens import side_case, token_rows
+from rlhf_jax.recipes.tokens import flat_answers, side_case, token_rows
 from rlhf_jax.sharding import on_host
 from rlhf_jax.training import UserError
 from rlhf_jax.types import PyTree
@@ -129,20 +129,19 @@ def token_lengths(lab: LanguageLab, records: Sequence[dict]) -> Int[np.ndarray, 
     """Tokens of the prompt and of each of its K answers in a record.
 
     The records are read CHUNK at a time, so they need not fit into memory. Those with "answers",
-    a list, have K of them each.
+    a list, and none of `SIDES`, have K of them each.
     """
     if isinstance(records, SizedRecords):
         return records.lengths[records.numbers]
-    listed = "answers" in records[0]
     sides = [side for side in SIDES if side in records[0]] or ["answer"]
+    listed = "answers" in records[0] and not any(side in records[0] for side in SIDES)
     if listed:
         sides = ["answer"] * len(records[0]["answers"])
     found = []
     for start in range(0, len(records), CHUNK):
         part = [records[i] for i in range(start, min(start + CHUNK, len(records)))]
         if listed:
-            part = [{**row, "answer": answer} for row in part for answer in row["answers"]]
-            cases = [side_case(row, "answer") for row in part]
+            cases = [side_case(row, "answer") for row in flat_answers(part)]
         else:
             cases = [side_case(row, side) for row in part for side in sides]
         rows = token_rows(lab.vocabulary, lab.chat, cases)

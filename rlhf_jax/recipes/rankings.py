@@ -9,7 +9,7 @@ Records are {"prompt", "answers", "scores"}: K texts, or lists of messages, and 
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from rlhf_jax.recipes.hosts import host_batches
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.offline import Fit, built, fit_rows, reference_logps, step_options
 from rlhf_jax.recipes.rows import Records, Rows, answer_batch
+from rlhf_jax.recipes.tokens import flat_answers
 from rlhf_jax.training import Stage, UserError
 from rlhf_jax.types import AnswerLogps, Params, RankingLoss
 
@@ -173,8 +174,3 @@ def ranking_reference(
     rows = [records[i] for i in range(len(records))]
     found = reference_logps(lab, params, flat_answers(rows), batch_size=batch_size, logps=logps)
     return found["answer"].reshape(len(rows), -1)
-
-
-def flat_answers(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Records of one answer each, those of a list side by side."""
-    return [{**row, "answer": answer} for row in rows for answer in row["answers"]]

@@ -39,6 +39,8 @@ def self_prefs(judge: VerdictFn, params: Params, trajectory: Trajectory) -> Floa
     1/2 on the diagonal; prefs + their transpose is 1.
     """
     size = trajectory.mask.shape[1]
+    if size < 2:
+        raise ValueError(f"comparisons need two or more answers to each prompt, got {size}")
     one, other = np.array(list(combinations(range(size), 2))).T
     sides = (jax.tree.map(lambda x, at=at: x[:, at], trajectory) for at in (one, other))
     found = verdict_prefs(judge.logps(jax.lax.stop_gradient(params), *sides))

@@ -33,6 +33,11 @@ class TokenRow(NamedTuple):
     counted: list[bool]
 
 
+def flat_answers(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records of one "answer" each from records of "answers", those of a list side by side."""
+    return [{**row, "answer": answer} for row in rows for answer in row["answers"]]
+
+
 def side_case(record: Mapping[str, Any], side: str) -> Case:
     """This field of a record as the answer to its prompt.
 

@@ -54,6 +54,17 @@ def test_one_move_by_hand():
     np.testing.assert_allclose(metrics["rewards/margin"].value(), 0.3, rtol=1e-5)
 
 
+def test_a_reference_in_bfloat16_does_not_shrink():
+    """Where policy and reference are equal, a move changes nothing."""
+    logits = jnp.full((1, 2), 3.859375, jnp.bfloat16)
+    optimizer = optax.sgd(0.0)
+    update = jax.jit(make_moving_reference_update(POLICY, optimizer, LOSS, rate=0.01))
+    state = init_moving_reference(logits, logits, optimizer)
+    for _ in range(20):
+        state, _ = update(state, pair())
+    np.testing.assert_array_equal(state.ref_params, logits)
+
+
 def test_a_reference_at_rest_is_plain_dpo():
     state, _ = run(5, rate=0.0)
     plain = init_state(jnp.zeros((1, 2)), SGD)

@@ -22,7 +22,8 @@ from rlhf_jax.recipes import (
     tied_answers,
 )
 from rlhf_jax.recipes.buckets import token_lengths
-from rlhf_jax.recipes.rankings import ScoreRange, flat_answers
+from rlhf_jax.recipes.rankings import ScoreRange
+from rlhf_jax.recipes.tokens import flat_answers
 from rlhf_jax.training import UserError
 
 RECORDS = [

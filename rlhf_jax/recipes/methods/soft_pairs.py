@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -19,6 +18,7 @@ from rlhf_jax.ops.pairings import (
     ranked_pairing,
     tempered_prefs,
 )
+from rlhf_jax.ops.selection import answers_at
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.methods.answers import passes
 from rlhf_jax.recipes.online_method import OnlineMethod, Scored, flat, same
@@ -90,10 +90,10 @@ def ranked_pair_batch(
         labels = 0.5 + 0.5 * jnp.sign(labels - 0.5)
     ref_logps = sequence_logps(scored.ref_token_logps, trajectory.mask)
     batch = PreferenceBatch(
-        chosen=_taken(trajectory, pairs.first),
-        rejected=_taken(trajectory, pairs.second),
-        ref_chosen_logps=_taken(ref_logps, pairs.first),
-        ref_rejected_logps=_taken(ref_logps, pairs.second),
+        chosen=answers_at(trajectory, pairs.first),
+        rejected=answers_at(trajectory, pairs.second),
+        ref_chosen_logps=answers_at(ref_logps, pairs.first),
+        ref_rejected_logps=answers_at(ref_logps, pairs.second),
         weights=weights,
         columns={"prefs": jnp.where(weights > 0, labels, 0.5)},
     )
@@ -109,13 +109,4 @@ def ranked_pair_batch(
 def length_gaps(mask: Array, first: Array, second: Array) -> Float[Array, "B M"]:
     """Tokens of the first answer of a pair minus those of the second."""
     lengths = jnp.sum(mask, axis=-1, dtype=jnp.float32)
-    return _taken(lengths, first) - _taken(lengths, second)
-
-
-def _taken(tree: Any, places: Array) -> Any:
-    """[B, M, ...] of [B, K, ...] at places [B, M]."""
-
-    def take(x: Array) -> Array:
-        return jnp.take_along_axis(x, places.reshape(*places.shape, *(1,) * (x.ndim - 2)), axis=1)
-
-    return jax.tree.map(take, tree)
+    return answers_at(lengths, first) - answers_at(lengths, second)
