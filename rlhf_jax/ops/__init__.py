@@ -106,7 +106,6 @@ from rlhf_jax.ops.segments import sign_rewards as sign_rewards
 from rlhf_jax.ops.segments import token_rewards as token_rewards
 from rlhf_jax.ops.selection import Best as Best
 from rlhf_jax.ops.selection import Top as Top
-from rlhf_jax.ops.selection import answers_at as answers_at
 from rlhf_jax.ops.selection import best_answers as best_answers
 from rlhf_jax.ops.selection import kl_ranking_scores as kl_ranking_scores
 from rlhf_jax.ops.selection import top_answers as top_answers

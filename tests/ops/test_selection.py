@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.ops.selection import best_answers, kl_ranking_scores, top_answers
+from rlhf_jax.ops.selection import answers_at, best_answers, kl_ranking_scores, top_answers
 
 SCORES = jnp.array([[1.0, 3.0, 2.0], [2.0, 2.0, 1.0], [5.0, 5.0, 5.0], [jnp.nan, -jnp.inf, 0.0]])
 
@@ -83,3 +83,11 @@ def test_the_penalty_of_the_ranking_by_hand():
     np.testing.assert_array_equal(kl_ranking_scores(scores, logps, ref, beta=0.0), scores)
     with pytest.raises(ValueError, match="beta must be in"):
         kl_ranking_scores(scores, logps, ref, beta=-1.0)
+
+
+def test_answers_at_takes_places_of_every_array():
+    tree = {"a": jnp.arange(6).reshape(2, 3), "b": jnp.arange(12.0).reshape(2, 3, 2), "none": None}
+    found = answers_at(tree, jnp.array([[2, 0], [1, 1]]))
+    assert found["a"].tolist() == [[2, 0], [4, 4]]
+    assert found["b"].tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
+    assert found["none"] is None
