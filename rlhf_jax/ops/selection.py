@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from rlhf_jax.checks import check_range
+from rlhf_jax.checks import check_ids, check_range
 from rlhf_jax.ops.groups import scored_answers
 from rlhf_jax.ops.kl import k1
 from rlhf_jax.ops.rankings import best_first
@@ -83,6 +83,7 @@ def top_answers(
 
 def answers_at(tree: PyTree, places: Int[Array, "*B M"]) -> PyTree:
     """Of every array [*B, K, ...] the entries at these places along K, [*B, M, ...]."""
+    check_ids(places=places)
 
     def take(x: Array) -> Array:
         x = jnp.asarray(x)

@@ -97,6 +97,8 @@ def filled(annotation) -> Any:
     text = str(annotation)
     if annotation is int:
         return 1
+    if "PyTree" in text:
+        return jnp.ones((2, 2))
     if annotation is Mean:
         return Mean(jnp.zeros(()), jnp.zeros(()))
     if "Callable" in text:
