@@ -338,15 +338,6 @@ class GroupLoss(Protocol):
 
 
 @runtime_checkable
-class GroupMeasures(Protocol):
-    """What a `GroupLoss` does not say of itself: name -> a number for each group, [*B]."""
-
-    def __call__(self, logps: Array, /, *args: Any, **columns: Any) -> dict[str, Array]:
-        """The arguments are those of the loss."""
-        ...
-
-
-@runtime_checkable
 class UnpairedLoss(Protocol):
     """An objective of labelled answers, e.g. `partial(kto_loss, beta=0.1)`."""
 

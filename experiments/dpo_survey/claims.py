@@ -1,6 +1,7 @@
 """What dpo_survey claims, from policy -> metric -> [C, N]; bandits are the units."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,13 +17,15 @@ RESCALED = ("cDPO", "rDPO", "IPO")  # other links of the margin of DPO
 
 def all_claims(config: Config, numbers: Numbers) -> list[Claim]:
     """In the order of the page."""
-    return [
+    claims = [
         *clean_claims(config, numbers),
         *noise_claims(config, numbers),
         *order_claims(config, numbers),
         *length_claims(config, numbers),
         *excess_claims(config, numbers),
     ]
+    size = f"{config.num_seeds} bandits"
+    return [replace(claim, statement=f"{claim.statement}, {size}") for claim in claims]
 
 
 def of(config: Config, numbers: Numbers, name: str, metric: str, condition: str) -> np.ndarray:

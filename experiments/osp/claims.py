@@ -1,6 +1,7 @@
 """Claims of the osp experiment."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ WORDS = {HARD: "hard labels (online DPO)", SMOOTH: "label smoothing (cDPO)"}
 
 def osp_claims(config: Config, found: Found) -> list[Claim]:
     """Soft labels beside hard and smoothed ones; the optimum; temperature times beta."""
-    return [
+    claims = [
         *(lead_claim(found, judge, rival) for judge in JUDGES[:2] for rival in (HARD, SMOOTH)),
         mean_claim(
             "soft, calibrated judge: total variation to pi_ref exp(r / beta) / Z",
@@ -51,6 +52,8 @@ def osp_claims(config: Config, found: Found) -> list[Claim]:
             for words, steps in (("", ""), (", steps times its square", ", steps tau^2"))
         ),
     ]
+    size = f"{config.num_seeds} tables of {config.prompts} prompts"
+    return [replace(claim, statement=f"{claim.statement}, {size}") for claim in claims]
 
 
 def lead_claim(found: Found, judge: str, rival: str) -> Claim:

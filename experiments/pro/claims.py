@@ -15,6 +15,11 @@ SECTION = "Section 4 and Table 2: longer rankings help; sizes and thresholds are
 NAMES = {PRO: "PRO", PLAIN: "PRO without temperatures"}
 
 
+def size_of(config: Config) -> str:
+    """What the claims read, in words."""
+    return f"{config.num_seeds} log-linear worlds, {config.prompts} prompts"
+
+
 def world_claims(config: Config, found: Found) -> list[Claim]:
     """What n does to a log-linear policy, beside SFT and RRHF with the same steps."""
     longest = config.lengths[-1]
@@ -26,7 +31,7 @@ def world_claims(config: Config, found: Found) -> list[Claim]:
         rise_claim(config, found, PLAIN, "reward"),
         *(lead_claim(config, found, name, what) for name in NAMES for what in MEASURES),
         mean_claim(
-            f"{NAMES[PLAIN]} minus RRHF, n = {longest}: reward",
+            f"{NAMES[PLAIN]} minus RRHF, n = {longest}, {size_of(config)}: reward",
             plain - rrhf,
             ">",
             0.0,
@@ -35,7 +40,8 @@ def world_claims(config: Config, found: Found) -> list[Claim]:
             baseline=("shuffled rankings", (shuffled - rrhf).mean()),
         ),
         mean_claim(
-            f"PRO: reward at n = {longest} minus that at n = {config.lengths[0]}",
+            f"PRO, {size_of(config)}: reward at n = {longest} minus that at n = "
+            f"{config.lengths[0]}",
             changes[PRO],
             "<=",
             0.0,
@@ -50,7 +56,8 @@ def rise_claim(config: Config, found: Found, name: str, what: str) -> Claim:
     """In how many worlds a measure rises at every step of n."""
     lengths = ", ".join(map(str, config.lengths))
     return Claim(
-        f"{NAMES[name]}: share of worlds in which {what} rises at each n of {lengths}",
+        f"{NAMES[name]}, {size_of(config)}: share of the worlds of this run in which {what} rises "
+        f"at each n of {lengths}",
         rises(found[name], what).mean(),
         ">=",
         0.9,
@@ -70,7 +77,8 @@ def lead_claim(config: Config, found: Found, name: str, what: str) -> Claim:
     place = MEASURES.index(what)
     leads, chance = ((found[x] - found[SFT])[..., place] for x in (name, SHUFFLED))
     return Claim(
-        f"{NAMES[name]} minus SFT on the best of n: {what}, the least over n and worlds",
+        f"{NAMES[name]} minus SFT on the best of n, {size_of(config)}: {what}, the least over n "
+        "and the worlds of this run",
         leads.min(),
         ">",
         0.0,

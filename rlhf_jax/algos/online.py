@@ -5,6 +5,7 @@ the batch; the name of the column is the name of the loss's keyword argument.
 """
 
 from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import chex
 import jax
@@ -20,7 +21,6 @@ from rlhf_jax.types import (
     AnswerLogps,
     AnswerLoss,
     GroupLoss,
-    GroupMeasures,
     PairLoss,
     Params,
     Policy,
@@ -32,6 +32,15 @@ from rlhf_jax.types import (
 
 # `(losses [*B, T], mask [*B, T], weights [*B] or None) -> Mean`
 Reduction = Callable[[Array, Array, Array | None], Mean]
+
+
+@runtime_checkable
+class GroupMeasures(Protocol):
+    """What a `GroupLoss` does not say of itself: name -> a number for each group, [*B]."""
+
+    def __call__(self, logps: Array, /, *args: Any, **columns: Any) -> dict[str, Array]:
+        """The arguments are those of the loss."""
+        ...
 
 
 @record

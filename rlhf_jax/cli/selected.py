@@ -55,7 +55,7 @@ class SuperHF:
     """Answers to each prompt, of which the best is learned."""
     prior: float = 0.35
     """Weight of the KL divergence over the whole vocabulary, at each token of those answers."""
-    direction: Literal["forward", "reverse"] = "forward"
+    divergence: Literal["forward", "reverse"] = "forward"
     """forward: KL(start || policy), a pull of fixed strength. reverse: KL(policy || start)."""
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class SuperHF:
 
 def train_superhf(command: str, options: SuperHF) -> None:
     """SuperHF."""
-    divergence = forward_kl if options.direction == "forward" else exact_kl
+    divergence = forward_kl if options.divergence == "forward" else exact_kl
     method = partial(superhf, samples=options.samples, beta=options.prior, divergence=divergence)
     _train(command, options, method, learned=options.job.optimizer.batch_size)
 

@@ -92,7 +92,7 @@ def ranked_records(records: Records, *, most: int | None = None) -> list[dict]:
 
 def _check_ranking(row: dict, number: int) -> None:
     """UserError unless this is a record of answers and their scores."""
-    answers, scores = row.get("answers", ()), row.get("scores", ())
+    answers, scores = (row.get(name) or () for name in ("answers", "scores"))
     if len(answers) < 2:
         raise UserError(f"record {number}: a ranking needs two or more answers, got {len(answers)}")
     if len(scores) != len(answers):

@@ -81,8 +81,11 @@ def list_prefs(
     """P(row beats column) of the answers of each record, K >= 2 of them.
 
     Raises:
-      UserError: a record with fewer than two answers, or with another number than the first.
+      UserError: no record, one with fewer than two answers, or with another number than the
+        first.
     """
+    if not rows:
+        raise UserError("comparisons need one record at least, got none")
     size = len(rows[0]["answers"])
     for i, row in enumerate(rows):
         if not len(row["answers"]) == size >= 2:

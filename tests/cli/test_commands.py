@@ -111,7 +111,7 @@ def test_selected_answers_are_learned_by_any_ranking_and_with_a_prior(
     given = (*given, "--steps", "2", "--batch-size", "32", "--reward", "my_choice:vowels")
     for name, words in {
         "global": ("best-of-n", "--samples", "4", "--ranking", "global", "--kl", "0.1"),
-        "prior": ("superhf", "--samples", "4", "--direction", "reverse", "--minibatches", "2"),
+        "prior": ("superhf", "--samples", "4", "--divergence", "reverse", "--minibatches", "2"),
     }.items():
         out = tmp_path / name
         assert run(*words, *given, "--out", out) == 0

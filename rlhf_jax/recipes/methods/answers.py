@@ -101,13 +101,8 @@ def answer_method(
     surrogate = None if kl is None else kl.surrogate
 
     def prepare(params: Params, scored: Scored) -> tuple[AnswerBatch, dict[str, Any]]:
-        rollout, scores = scored.rollout, scored.scores
-        mask = rollout.trajectory.mask
-        if shaping is not None:
-            scores = scores + shaping(mask)
-        if kl is not None and surrogate is None:
-            gap = rollout.token_logps - scored.ref_token_logps
-            scores = scores - scored.beta * sequence_logps(gap, mask)
+        rollout = scored.rollout
+        scores = _graded(scored, shaping, penalised=kl is not None and surrogate is None)
         graded = scored._replace(scores=scores)
         found = advantages(scores) if credit is None else credit(graded, advantages)
         columns = {"old_token_logps": rollout.token_logps, "advantages": found}
@@ -130,6 +125,23 @@ def answer_method(
         passes=passes(epochs, minibatches),
         rounds=rounds,
     )
+
+
+def _graded(
+    scored: Scored,
+    shaping: Callable[[Bool[Array, "B K T"]], Float[Array, "B K"]] | None,
+    *,
+    penalised: bool,
+) -> Float[Array, "B K"]:
+    """Scores with what `shaping` adds and, if penalised, less beta (log pi_old - log pi_ref)."""
+    rollout, scores = scored.rollout, scored.scores
+    mask = rollout.trajectory.mask
+    if shaping is not None:
+        scores = scores + shaping(mask)
+    if not penalised:
+        return scores
+    gap = rollout.token_logps - scored.ref_token_logps
+    return scores - scored.beta * sequence_logps(gap, mask)
 
 
 def filtered_weights(

@@ -63,24 +63,9 @@ def ppo(
     own = replace(config, whiten_advantages=config.whiten_advantages and not whiten_first)
 
     def prepare(params: ActorCritic, scored: Scored) -> tuple[PPOBatch, dict[str, Any]]:
-        rollout = scored.rollout
-        trajectory = flat(rollout.trajectory)
-        now = replace(config, beta=scored.beta)
-        batch = ppo_update.make_batch(
-            trajectory,
-            flat(scored.scores),
-            old_logps=flat(rollout.token_logps),
-            ref_logps=flat(scored.ref_token_logps),
-            old_values=lab.value.values(params.value, trajectory.inputs),
-            config=now,
-            weights=flat(scored.weights),
-        )
-        if credit is not None:
-            values = batch.old_values.reshape(rollout.token_logps.shape)
-            advantages, returns = flat(credit(scored, values, now))
-            batch = replace(batch, advantages=advantages, returns=returns)
+        batch = _batch_of(lab, config, params, scored, credit)
         if whiten_first:
-            mask = trajectory.mask
+            mask = batch.trajectory.mask
             weights = token_weights(mask, batch.weights)
             advantages = whiten(keep_weighted(batch.advantages, weights), mask, weights=weights)
             batch = replace(batch, advantages=advantages)
@@ -101,6 +86,33 @@ def ppo(
         passes=(epochs, minibatches),
         divisible=not own.whiten_advantages,
     )
+
+
+def _batch_of(
+    lab: LanguageLab,
+    config: PPOConfig,
+    params: ActorCritic,
+    scored: Scored,
+    credit: CriticCredit | None,
+) -> PPOBatch:
+    """All scored answers, with the advantages of GAE or of `credit`."""
+    rollout = scored.rollout
+    trajectory = flat(rollout.trajectory)
+    now = replace(config, beta=scored.beta)
+    batch = ppo_update.make_batch(
+        trajectory,
+        flat(scored.scores),
+        old_logps=flat(rollout.token_logps),
+        ref_logps=flat(scored.ref_token_logps),
+        old_values=lab.value.values(params.value, trajectory.inputs),
+        config=now,
+        weights=flat(scored.weights),
+    )
+    if credit is None:
+        return batch
+    values = batch.old_values.reshape(rollout.token_logps.shape)
+    advantages, returns = flat(credit(scored, values, now))
+    return replace(batch, advantages=advantages, returns=returns)
 
 
 def gae_of_steps(
