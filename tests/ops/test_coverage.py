@@ -67,6 +67,10 @@ def test_radius_by_hand():
     found = logistic_radius(jnp.zeros((D, D)), ridge=0.5, slope=0.25, bound=3.0)
     expected = np.sqrt(np.log(20)) / (np.sqrt(2) / 4) + np.sqrt(2) * 3
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # 6 and 2 over ridge / slope = 2: log det V - log det 2 I = log 4 + log 2 = log 8.
+    found = logistic_radius(jnp.diag(jnp.array([6.0, 2.0])), ridge=0.5, slope=0.25, bound=0.0)
+    expected = np.sqrt(np.log(8) / 2 + np.log(20)) / (np.sqrt(2) / 4)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_lower_rewards_are_the_least_in_the_confidence_set():
