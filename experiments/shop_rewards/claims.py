@@ -1,7 +1,7 @@
 """What shop_rewards claims. Seeds are the units of every interval: each has pairs of its own.
 
-A reading that is not competent, below `GATE` on held-out pairs with clean labels, is not compared:
-its claims are left out, and its gate claim fails.
+A reading that is not competent, below `GATE` on held-out pairs with clean labels, is not compared
+by gold: its claims are left out, and its gate claim fails.
 """
 
 from experiments.shop_rewards.config import Data

@@ -229,8 +229,16 @@ def test_rewards_that_pay_for_length_fail_and_so_does_a_policy_that_learns_no_fa
     assert kind_claims.density_claims(found, "")[0].verdict == "undecided"
     found = three_seeds(density=[arms(0.4 + x, 0.5) for x in (-0.01, 0.0, 0.01)])
     assert kind_claims.density_claims(found, "")[0].verdict == "fails"
-    found.numbers["flipped", "spans"] = [numbers(accuracy=0.5)] * 3
-    assert kind_claims.density_claims(found, "") == []
+
+
+def test_the_gate_of_curation_is_asked_of_the_curated_model_alone():
+    found = three_seeds()
+    found.numbers["spurious", "scalar"] = [numbers(shifted=0.5, accuracy=0.5)] * 3
+    assert kind_claims.curation_claims(found, "", 0.8)[0].verdict == "holds"
+    found.numbers["spurious", "curated"] = [numbers(shifted=0.6, accuracy=0.5)] * 3
+    assert kind_claims.curation_claims(found, "", 0.8) == []
+    del found.numbers["spurious", "scalar"]
+    assert kind_claims.curation_claims(found, "", 0.8) == []
 
 
 def test_claims_fail_and_stay_undecided():
