@@ -6,9 +6,8 @@ import numpy as np
 
 from experiments.pairwise_rl.config import Config
 from experiments.pairwise_rl.judges import MEASURES, TRAINED
-from experiments.pairwise_rl.optimise import at_budget
+from experiments.pairwise_rl.optimise import at_budget, exact_at_budget
 from experiments.pairwise_rl.strings import MODELS
-from experiments.pairwise_rl.world import SOURCES
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
@@ -76,7 +75,7 @@ def budget_claims(config: Config, bandit: Arrays) -> list[Claim]:
 def baseline_claims(config: Config, bandit: Arrays) -> list[Claim]:
     """The suspected causes taken away: sampling, then shifts, by the other answers to a prompt."""
     wins, plain = (at_budget(config, bandit, name) for name in ("others", "none"))
-    exact = {name: bandit["exact wins"][:, i] for i, name in enumerate(SOURCES)}
+    exact = exact_at_budget(bandit)
     size = f"the same with the mean of the other {config.group - 1} answers as a baseline"
     return [
         mean_claim(

@@ -141,9 +141,9 @@ def facts(config: Config, worlds: World) -> dict[str, Array]:
     """What is known without training, by world.
 
     prompt share [N, R]; reference wins [N]; exact wins [N, R] of pi_ref exp(r / beta) / Z at the
-    budget, not a number where every beta stays below it; errors [N, 3] of P(beats the anchor) from
-    one order, from two averaged probabilities, from two averaged margins; one order right [N], how
-    often it is right about answer and anchor.
+    budget, and within reach [N, R], False where every beta stays below the budget; errors [N, 3] of
+    P(beats the anchor) from one order, from two averaged probabilities, from two averaged margins;
+    one order right [N], how often it is right about answer and anchor.
     """
 
     def one(world: World) -> dict[str, Array]:
@@ -159,7 +159,8 @@ def facts(config: Config, worlds: World) -> dict[str, Array]:
         return {
             "prompt share": jax.vmap(share)(all_rewards(world)),
             "reference wins": reached(world, world.ref_logits)[1],
-            "exact wins": jnp.where(kl > 0.99 * config.budget, exact_wins, jnp.nan),
+            "exact wins": exact_wins,
+            "within reach": kl > 0.99 * config.budget,
             "errors": jnp.stack([jnp.mean(jnp.abs(guess - wins)) for guess in guesses]),
             "one order right": jnp.sum(right & apart) / jnp.sum(apart),
         }
@@ -197,6 +198,12 @@ def at_budget(
         name: np.array([_between(kl[i, j], wins[i, j], config.budget) for i in range(len(kl))])
         for j, name in enumerate(SOURCES)
     }
+
+
+def exact_at_budget(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """name of a source -> [N] win rate of its exact optimum; not a number if out of reach."""
+    wins = np.where(found["within reach"], found["exact wins"], np.nan)
+    return {name: wins[:, i] for i, name in enumerate(SOURCES)}
 
 
 def _between(kl: np.ndarray, wins: np.ndarray, budget: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.pairwise_rl import PAPER
 from experiments.pairwise_rl.config import Config
-from experiments.pairwise_rl.optimise import at_budget
+from experiments.pairwise_rl.optimise import at_budget, exact_at_budget
 from experiments.pairwise_rl.strings import MODELS
 from experiments.pairwise_rl.world import SOURCES
 from rlhf_jax.reports.bands import band
@@ -82,15 +82,15 @@ def frontier(bandit: Arrays, baseline: str, title: str) -> Panel:
         "KL to the reference, nats",
         "win rate over the anchor",
         curves,
-        levels={"best at the budget": float(bandit["exact wins"][:, 0].mean())},
+        levels={"best at the budget": float(exact_at_budget(bandit)[SOURCES[0]].mean())},
     )
 
 
 def loss_panel(config: Config, bandit: Arrays, baseline: str, title: str) -> Panel:
     """One point for each reward that reaches the budget in every world."""
-    shares, exact = bandit["prompt share"].mean(0), bandit["exact wins"].mean(0)
+    shares, exact = bandit["prompt share"].mean(0), exact_at_budget(bandit)
     wins = at_budget(config, bandit, baseline)
-    lost = {name: exact[i] - wins[name].mean() for i, name in enumerate(SOURCES)}
+    lost = {name: (exact[name] - wins[name]).mean() for name in SOURCES}
     points = {
         name: Series([shares[i]], [lost[name]])
         for i, name in enumerate(SOURCES)

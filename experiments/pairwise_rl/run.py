@@ -8,7 +8,12 @@ import numpy as np
 from experiments.pairwise_rl.claims import all_claims
 from experiments.pairwise_rl.config import Config
 from experiments.pairwise_rl.judges import MEASURES, judge_study
-from experiments.pairwise_rl.optimise import BASELINES, at_budget, bandit_study
+from experiments.pairwise_rl.optimise import (
+    BASELINES,
+    at_budget,
+    bandit_study,
+    exact_at_budget,
+)
 from experiments.pairwise_rl.report import write_report
 from experiments.pairwise_rl.strings import MODELS, string_study
 from experiments.pairwise_rl.world import SOURCES
@@ -32,11 +37,12 @@ def run(config: Config, job: Run) -> Outcome:
 def budget_table(config: Config, bandit: Arrays) -> Table:
     """Win rate of each reward at the KL budget."""
     wins = {name: at_budget(config, bandit, name) for name in BASELINES}
+    exact = exact_at_budget(bandit)
     rows = [
         (
             source,
             *(_win_rate(wins[name][source]) for name in BASELINES),
-            _win_rate(bandit["exact wins"][:, i]),
+            _win_rate(exact[source]),
             f"{bandit['prompt share'][:, i].mean():.2f}",
         )
         for i, source in enumerate(SOURCES)
@@ -66,7 +72,7 @@ def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
         },
         "worst and best world": {source: [x.min(), x.max()] for source, x in wins["none"].items()},
         "reference wins": bandit["reference wins"].mean(),
-        "exact wins": dict(zip(SOURCES, bandit["exact wins"].mean(0).tolist(), strict=True)),
+        "exact wins": {name: x.mean() for name, x in exact_at_budget(bandit).items()},
         "variance by prompt": dict(
             zip(SOURCES, bandit["prompt share"].mean(0).tolist(), strict=True)
         ),

@@ -127,10 +127,12 @@ def test_a_budget_out_of_reach_has_no_win_rate():
     """By hand: the verdict alone ends on answer 1, KL log 2 from the uniform reference."""
     worlds = jax.tree.map(lambda x: x[None], by_hand())
     size = replace(TINY, answers=2)
-    near, far = (facts(replace(size, budget=kl), worlds)["exact wins"][0] for kl in (0.5, 0.8))
-    assert np.isfinite(near).all()
-    assert np.isnan(far).all()
-    found = {"exact wins": np.array([[0.7] * 6 + [np.nan]] * 2), "prompt share": np.zeros((2, 7))}
+    near, far = (facts(replace(size, budget=kl), worlds) for kl in (0.5, 0.8))
+    assert near["within reach"].all()
+    assert not far["within reach"].any()
+    assert all(np.isfinite(x).all() for x in far.values())  # a stage saves no NaN
+    found = {"exact wins": np.full((2, 7), 0.7), "prompt share": np.zeros((2, 7))}
+    found["within reach"] = np.array([[True] * 6 + [False]] * 2)
     for name in ("none", "others"):
         found[f"kl, {name}"] = np.tile([0.1, 0.3], (2, 7, 1))
         found[f"wins, {name}"] = np.ones((2, 7, 2))
@@ -147,7 +149,7 @@ def bandit_of(wins: dict[str, float]) -> dict[str, np.ndarray]:
     noise = 1e-4 * np.arange(5)[:, None, None]
     kl = np.tile([0.5, 1.5], (5, len(SOURCES), 1))
     flat = np.tile(heights[:, None], (5, 1, 2)) + noise
-    found = {"exact wins": flat[..., 0]}
+    found = {"exact wins": flat[..., 0], "within reach": np.ones(flat.shape[:2], bool)}
     for name in ("none", "others"):
         found |= {f"kl, {name}": kl, f"wins, {name}": flat}
     return found
