@@ -37,7 +37,7 @@ from rlhf_jax.cli.measures import (
     win_quality,
 )
 from rlhf_jax.cli.options import Model
-from rlhf_jax.cli.principles import principle_quality, read_principles
+from rlhf_jax.cli.principles import principle_quality, read_principles, told_reward
 from rlhf_jax.cli.reward_folders import (
     open_process,
     open_reward,
@@ -77,8 +77,8 @@ class Evaluate:
     A language model: perplexity of the answers in --data; reward, length and variety of its answers
     to --prompts by --reward, and its win rate --against another model, by --judge or --reward, also
     at equal lengths. A reward model: accuracy and calibration on the pairs, steps, spans or answers
-    with a principle in --data; on a file of RewardBench its score on each subset. With --verdicts,
-    a language model is measured as a judge of the pairs in --data.
+    with a principle in --data; on a file of RewardBench its score on each subset, by --reward if
+    that is given. With --verdicts, a language model is measured as a judge of the pairs in --data.
     """
 
     model: Model
@@ -87,7 +87,7 @@ class Evaluate:
     prompts: Path | None = None
     """Prompts to answer."""
     reward: tuple[str, ...] = ()
-    """What scores the answers, as of `rlhf grpo`."""
+    """What scores the answers, as of `rlhf grpo`; without --prompts those of a benchmark."""
     judge: str | None = None
     """What says which of two models' answers is better, as of `rlhf selfplay`."""
     against: Path | None = None
@@ -110,6 +110,8 @@ def evaluate(command: str, options: Evaluate) -> None:
         reward = is_reward(read_entries(folder / "config.json"))
     if options.verdicts is not None:
         found = _of_judge(options, is_reward=reward)
+    elif options.reward and options.prompts is None and _is_bench(options.data):
+        found = _of_rewards(options)
     elif has_users(folder):
         found = _of_users(options)
     elif has_features(folder):
@@ -144,12 +146,13 @@ def _of_reward(options: Evaluate) -> Numbers:
         return segment_quality(narrow, labels, records, params, batch_size=BATCH)
     if (known := read_principles(options.model.model)) is not None:
         lab, params = open_reward(options.model.model, told=True)
+        if _is_bench(options.data):
+            every, _ = told_reward("principle_mean", (), known, partial(text_scores, lab, params))
+            return _bench(options.data, lab.chat, partial(_every, every))
         records = read_labelled(options.data, lab.chat)
         return principle_quality(lab, params, records, known, batch_size=BATCH)
     lab, params = open_reward(options.model.model)
-    with reading_input():
-        bench = is_bench(options.data)
-    if bench:
+    if _is_bench(options.data):
         return _bench(options.data, lab.chat, partial(text_scores, lab, params))
     records = read_pairs(options.data, lab.chat)
     return reward_quality(narrowed(lab, records), records, params, batch_size=BATCH)
@@ -193,9 +196,7 @@ def _of_corrections(options: Evaluate) -> Numbers:
     if options.data is None:
         return {}
     lab, reward = open_corrections(options.model.model)
-    with reading_input():
-        bench = is_bench(options.data)
-    if bench:
+    if _is_bench(options.data):
         return _bench(options.data, lab.chat, partial(text_scores, lab, reward.params))
     records = read_pairs(options.data, lab.chat)
     given = narrowed(lab, records), map_losses(lab), records, reward.params
@@ -216,14 +217,41 @@ def _of_features(options: Evaluate) -> Numbers:
     folder = options.model.model
     model = read_feature_model(folder)
     with reading_input():
-        bench, chat = is_bench(options.data), read_chat_template(folder)
-    if bench:
+        chat = read_chat_template(folder)
+    if _is_bench(options.data):
         return _bench(options.data, chat, partial(_every, feature_reward(folder, named_reward)))
     records = read_pairs(options.data, chat)
     rated = rate_records(open_rater(folder, model, named_reward), records, model.features)
     if not len(rated.rows):
         raise UserError(f"none of the {rated.total} pairs has all ratings of both answers")
     return feature_quality(model, rated, records)
+
+
+def _of_rewards(options: Evaluate) -> Numbers:
+    """A benchmark's score by the rewards that are named, each with its weight.
+
+    Raises:
+      UserError: a reward reads a field, which the rows of a benchmark lack.
+    """
+    assert options.data is not None
+    found = [named_reward(spec) for spec in options.reward]
+    for spec, (*_, column) in zip(options.reward, found, strict=True):
+        if column is not None:
+            raise UserError(f"{spec} reads the field {column!r}, which a benchmark lacks")
+    with reading_input():
+        chat = read_chat_template(options.model.model)
+
+    def score(prompts: Sequence[Any], answers: Sequence[str]) -> np.ndarray:
+        each = [weight * _every(reward, prompts, answers) for weight, _, reward, _ in found]
+        return np.sum(each, axis=0)
+
+    return _bench(options.data, chat, score)
+
+
+def _is_bench(data: Path | None) -> bool:
+    """Whether it is a file of RewardBench."""
+    with reading_input():
+        return data is not None and is_bench(data)
 
 
 def _every(reward: TextReward, prompts: Sequence[Any], answers: Sequence[str]) -> np.ndarray:

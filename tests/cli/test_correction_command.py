@@ -94,6 +94,27 @@ def test_a_model_learns_to_correct_and_its_rewards_are_read(tmp_path, mixing, da
         assert round(wrong, 4) in (-1.0, -2.0, -3.0)
 
 
+def test_a_benchmark_is_scored_by_rewards_of_corrections(tmp_path, data, rewriter):
+    """Of the model, and of the reward that is named: each pair as the scores say."""
+    pairs = [("ab", "bb"), ("ba", "ab"), ("b", "aab")]
+    rows = [{"prompt": "7?", "chosen": a, "rejected": b, "subset": a} for a, b in pairs]
+    bench, found = tmp_path / "bench.jsonl", tmp_path / "numbers.json"
+    bench.write_text("\n".join(map(json.dumps, rows)))
+    words = ("eval", "--model", rewriter, "--data", bench, "--out", found)
+    for name, options in (
+        ("correction", ()),
+        ("correction_sum", ("--reward", f"2*correction_sum:{rewriter}")),
+    ):
+        score = named_reward(f"{name}:{rewriter}")[2]
+        gaps = [-np.diff(np.array(score(["7?"] * 2, pair), float))[0] for pair in pairs]
+        found.unlink(missing_ok=True)
+        assert run(*words, *options) == 0
+        numbers = json.loads(found.read_text())
+        credits = [0.5 + 0.5 * np.sign(gap) for gap in gaps]
+        assert [np.ravel(numbers[a])[0] for a, _ in pairs] == credits
+        assert numbers["overall"] == pytest.approx(np.mean(credits))
+
+
 @pytest.mark.long
 def test_ppo_pays_tokens_and_grpo_answers(tmp_path, mixing, data, rewriter):
     job = ("--model", mixing, "--prompts", data / "prompts.txt", "--answer-length", "4")

@@ -41,6 +41,10 @@ def data(tmp_path_factory):
     unseen = [{"prompt": "9?", "answer": "a", "principle": "c", "label": True}]
     files = {"train": rows_of(range(6)), "held": rows_of((7, 8)), "unseen": unseen}
     files["bare"] = [{"prompt": "9?", "answer": "a", "label": True}] * 4
+    files["bench"] = [
+        {"prompt": "7?", "chosen": side * 3, "rejected": other * 3, "subset": f"likes {side}"}
+        for side, other in ("ab", "ba")
+    ]
     files["prompts"] = [{"prompt": f"{n}?", "principle": "ab"[n % 2]} for n in range(4)]
     for name, rows in files.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -136,6 +140,36 @@ def test_a_reward_reads_its_principle_and_is_used(tmp_path, model, data):
     words = ("grpo", "--model", model, "--prompts", data / "prompts.jsonl", "--answer-length", "4")
     words += ("--reward", f"principle_score:{out / 'model'}", "--steps", "1", "--batch-size", "8")
     assert run(*words, "--out", tmp_path / "grpo") == 0
+
+
+@pytest.mark.long
+def test_a_benchmark_is_scored_by_the_mean_principle_or_by_named_ones(
+    tmp_path, model, data, capsys
+):
+    words = ("reward", "--kind", "principles", "--model", model, "--data", data / "train.jsonl")
+    words += ("--steps", "2", "--batch-size", "8")
+    assert run(*words, "--out", tmp_path / "out") == 0
+    folder, found = tmp_path / "out" / "model", tmp_path / "numbers.json"
+    words = ("eval", "--model", folder, "--data", data / "bench.jsonl", "--out", found)
+
+    def scored(*options):
+        found.unlink(missing_ok=True)
+        assert run(*words, *options) == 0
+        return {name: np.ravel(x)[0] for name, x in json.loads(found.read_text()).items()}
+
+    def hits(name):
+        """By hand: aaa over bbb, then bbb over aaa; a tie counts one half."""
+        gap = np.diff(np.array(named_reward(name)[2](["7?"] * 2, ["bbb", "aaa"]), float))[0]
+        right = 0.5 + 0.5 * np.sign(gap)
+        return {"likes a": right, "likes b": 1 - right, "overall": 0.5}
+
+    assert scored() == hits(f"principle_mean:{folder}")
+    for spec in (f"principle_score:{folder}#a", f"principle_min:{folder}#a#b"):
+        assert scored("--reward", spec) == hits(spec)
+        assert scored("--reward", f"-1*{spec}")["likes a"] == hits(spec)["likes b"] != 0.5
+    found.unlink()
+    assert run(*words, "--reward", f"principle_score:{folder}") == 2
+    assert "reads the field 'principle', which a benchmark lacks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
