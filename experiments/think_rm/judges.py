@@ -174,39 +174,60 @@ def measured_judge(
     labels: Float[Array, "N"],
     key: Key[Array, ""],
 ) -> dict[str, Array]:
-    """Strict accuracy of one judgement and of a vote, thinking, and by forced thinking [L + 1]."""
+    """Strict accuracy of one judgement and of a vote, thinking, and by forced thinking [L + 1].
+
+    borrowed: the same with the columns that the judge has written for another comparison, which
+      are as long and as likely, and say nothing about this one.
+    """
     judge = make_judge(sizes)
     rollout = judgements(judge, params, prompts, key, sizes.votes)
     verdicts = read(rollout)
     each = jnp.broadcast_to(labels[:, None], verdicts.shape)
-    forced = forced_verdicts(sizes, judge.policy, params, prompts)
-    every = jnp.broadcast_to(labels[:, None], forced.shape)
+    thoughts = forced_thoughts(sizes, judge.policy, params, prompts)
+    forced, borrowed = (
+        verdict_credits(found, jnp.broadcast_to(labels[:, None], found.shape))
+        for found in (
+            verdicts_after(judge.policy, params, prompts, given)
+            for given in (thoughts, jnp.roll(thoughts, 1, axis=0))
+        )
+    )
     return {
         "accuracy": jnp.mean(verdict_credits(verdicts, each)),
         "vote": jnp.mean(verdict_credits(majority_verdicts(verdicts), labels)),
         "thinking": thinking(rollout),
         "unread": jnp.mean(jnp.isnan(verdicts).astype(float)),
-        "forced": jnp.mean(verdict_credits(forced, every), axis=0),
+        "forced": jnp.mean(forced, axis=0),
+        "borrowed": jnp.mean(borrowed, axis=0),
     }
 
 
-def forced_verdicts(
-    sizes: JudgeSizes, policy: Policy, params: Params, prompts: Int[Array, "N P"]
-) -> Float[Array, "N C"]:
-    """The likeliest verdict after 0, 1, ..., L columns of the judge's own likeliest sums."""
-    size, longest = len(prompts), answer_length(sizes)
-    seen, mask = jnp.ones(prompts.shape, bool), jnp.ones((size, longest), bool)
+def answer_logits(
+    policy: Policy, params: Params, prompts: Int[Array, "N P"], tokens: Int[Array, "N T"]
+) -> Float[Array, "N T V"]:
+    """Logits of each token of these judgements."""
+    seen, mask = jnp.ones(prompts.shape, bool), jnp.ones(tokens.shape, bool)
+    return policy.logits(params, language_trajectory(prompts, seen, tokens, mask).inputs)
 
-    def logits(tokens: Int[Array, "N T"]) -> Float[Array, "N T V"]:
-        return policy.logits(params, language_trajectory(prompts, seen, tokens, mask).inputs)
+
+def forced_thoughts(
+    sizes: JudgeSizes, policy: Policy, params: Params, prompts: Int[Array, "N P"]
+) -> Int[Array, "N T"]:
+    """The judge's likeliest sums of all columns, then one place for a verdict."""
+    longest = answer_length(sizes)
 
     def write(place: Int[Array, ""], tokens: Int[Array, "N T"]) -> Int[Array, "N T"]:
-        sums = logits(tokens)[:, place, : PAD - 1]
+        sums = answer_logits(policy, params, prompts, tokens)[:, place, : PAD - 1]
         return tokens.at[:, place].set(jnp.argmax(sums, axis=-1))
 
-    tokens = jax.lax.fori_loop(0, longest - 1, write, jnp.zeros((size, longest), int))
-    found = jnp.argmax(logits(tokens)[:, ::2, FIRST:], axis=-1)
-    return jnp.asarray(VALUES, jnp.float32)[found]
+    return jax.lax.fori_loop(0, longest - 1, write, jnp.zeros((len(prompts), longest), int))
+
+
+def verdicts_after(
+    policy: Policy, params: Params, prompts: Int[Array, "N P"], thoughts: Int[Array, "N T"]
+) -> Float[Array, "N C"]:
+    """The likeliest verdict after 0, 1, ..., L columns of these thoughts."""
+    logits = answer_logits(policy, params, prompts, thoughts)
+    return jnp.asarray(VALUES, jnp.float32)[jnp.argmax(logits[:, ::2, FIRST:], axis=-1)]
 
 
 def padded(sizes: JudgeSizes, rows: Demonstrations) -> tuple[Array, Array, Array, int]:

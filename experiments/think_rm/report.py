@@ -50,8 +50,9 @@ def write_report(
             judge_panels(config, stages["judges"]),
             "Judges that think",
             "Which of two sums modulo 4 is larger. Left: accuracy where a judge is made to think "
-            "so many columns. Middle, right: rule-based RL, reward and tokens before the verdict.",
-            "accuracy rises with the last columns of thinking; the rule lengthens thinking",
+            "so many columns, or reads as many that it wrote for another comparison. "
+            "Middle, right: rule-based RL, reward and tokens before the verdict.",
+            "accuracy rises with the last columns of its own thinking; the rule lengthens thinking",
             columns=3,
         ),
     }
@@ -89,6 +90,7 @@ def judge_panels(config: Config, found: Arrays) -> list[Panel]:
     columns = np.arange(config.judge.columns + 1)
     forced = {f"{name}, SFT": means(columns, found[f"{name}/sft/forced"]) for name in KEPT}
     forced["longest, RL"] = means(columns, found["longest/rl/forced"])
+    forced["longest, RL, columns of another"] = means(columns, found["longest/rl/borrowed"])
     steps = np.arange(config.judge.rl_steps)
     names = (*KEPT, SHUFFLED)
     rewards, thinking = (

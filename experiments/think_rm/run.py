@@ -65,6 +65,8 @@ def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
         "shrunk": stages["identities"]["shrunk"].mean(),
         "judges": {name: judges[name].mean() for name in names},
         "forced": {
-            name: x.mean(0).tolist() for name, x in judges.items() if name.endswith("/forced")
+            name: x.mean(0).tolist()
+            for name, x in judges.items()
+            if name.endswith(("/forced", "/borrowed"))
         },
     }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.think_rm import bandits, claims, config, run
-from experiments.think_rm.judges import KEPT, SHUFFLED, read
+from experiments.think_rm.judges import KEPT, SHUFFLED, forced_thoughts, read, verdicts_after
 from experiments.think_rm.sums import (
     BASE,
     FIRST,
@@ -22,7 +22,7 @@ from experiments.think_rm.sums import (
 )
 from rlhf_jax.policies.language import language_trajectory
 from rlhf_jax.training import open_run
-from rlhf_jax.types import Rollout
+from rlhf_jax.types import Policy, Rollout
 
 SIZES = config.JudgeSizes(columns=3, pairs=400, traces=8, slip=0.0)
 TOY = config.Config(
@@ -117,6 +117,36 @@ def test_verdicts_are_read_at_the_end_and_nan_without_one():
     )
 
 
+def adding_judge() -> Policy:
+    """It writes true running sums, and reads a verdict off the last two sums written."""
+
+    def logits(params, inputs):
+        prompts, longest = 2 * SIZES.columns + 1, 2 * SIZES.columns + 1
+        digits = inputs.ids[:, : prompts - 1].reshape(-1, SIZES.columns, 2)
+        sums = (digits.cumsum(1) % BASE).reshape(-1, longest - 1)
+        tokens = inputs.ids[:, prompts : prompts + longest]
+        gaps = tokens[:, 1 : longest - 1] - tokens[:, : longest - 2]  # before place 2 and later
+        written = jax.nn.one_hot(jnp.pad(sums, ((0, 0), (0, 1))), FIRST)
+        said = (gaps[..., None] == jnp.asarray(VALUES)).astype(float)
+        return jnp.concatenate([written, jnp.pad(said, ((0, 0), (2, 0), (0, 0)))], axis=-1)
+
+    return Policy(init=lambda key: (), logits=logits, logps=lambda *_: jnp.zeros(()))
+
+
+def test_columns_of_another_comparison_say_nothing_about_this_one():
+    asked = draw_comparisons(SIZES, np.random.default_rng(4), 400)
+    policy, prompts = adding_judge(), jnp.asarray(asked.prompts)
+    thoughts = forced_thoughts(SIZES, policy, (), prompts)
+    assert thoughts.shape == (400, 2 * SIZES.columns + 1)
+    np.testing.assert_array_equal(thoughts[:, :-1], sums_of(asked).reshape(400, -1))
+    own = verdicts_after(policy, (), prompts, thoughts)
+    np.testing.assert_array_equal(own[:, -1], asked.labels)
+    borrowed = verdicts_after(policy, (), prompts, jnp.roll(thoughts, 1, axis=0))
+    np.testing.assert_array_equal(borrowed[:, -1], np.roll(asked.labels, 1))
+    # Winners agree in one half by symmetry; 4 standard errors are 0.1.
+    assert abs(np.mean(np.sign(borrowed[:, -1]) == np.sign(asked.labels)) - 0.5) < 0.1
+
+
 def test_a_noiseless_judge_by_hand():
     sizes = config.BanditSizes(noise=0.0)
     gaps = jnp.array([0.0, 0.5, -0.5, 1.0, 5.0])
@@ -172,11 +202,12 @@ def good() -> dict:
             judges[f"{name}/{stage}/thinking"] = near(10 * accuracy)[:, 0]
             rise = 0.5 if name != "shortest" else 0.0
             judges[f"{name}/{stage}/forced"] = near(0.5, 0.5 + rise)
+            judges[f"{name}/{stage}/borrowed"] = near(0.5, 0.5)
     judges[f"{SHUFFLED}/rl/accuracy"] = near(0.7)[:, 0]
     judges[f"{SHUFFLED}/rl/thinking"] = near(7.0)[:, 0]
     return {
         "identities": {"error": np.full(4, 1e-7), "shrunk": np.full(4, 0.09)},
-        "bandits": {name: near(1.0, end, size=20) for name, end in ends.items()},
+        "bandits": {name: near(1.0, end, size=40) for name, end in ends.items()},
         "judges": judges,
     }
 
