@@ -119,5 +119,5 @@ def quick() -> Config:
         num_seeds=3,
         betas=6,
         judges=Judges(pairs=5_000, steps=100),
-        strings=Strings(num_seeds=2, sizes=(500,), steps=60, test_pairs=500),
+        strings=Strings(num_seeds=2, sizes=(500,), steps=40, layers=1, test_pairs=500),
     )
