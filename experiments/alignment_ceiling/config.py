@@ -112,5 +112,10 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """Ten worlds and short training: every stage in seconds."""
-    return Config(num_seeds=10, compared=5, gradients=Gradients(num_seeds=3, steps=100))
+    """Four worlds, no larger pool and short training: every stage in seconds."""
+    return Config(
+        num_seeds=4,
+        compared=2,
+        many_answers=20_000,
+        gradients=Gradients(num_seeds=2, steps=50),
+    )
