@@ -50,6 +50,7 @@ from rlhf_jax.ops.filtration import filter_r2 as filter_r2
 from rlhf_jax.ops.filtration import power_weights as power_weights
 from rlhf_jax.ops.filtration import resampled as resampled
 from rlhf_jax.ops.filtration import uniform_weights as uniform_weights
+from rlhf_jax.ops.filtration import widest_weights as widest_weights
 from rlhf_jax.ops.gaussians import diagonal_normal_kl as diagonal_normal_kl
 from rlhf_jax.ops.gaussians import gaussian_draws as gaussian_draws
 from rlhf_jax.ops.gaussians import standard_normal_kl as standard_normal_kl
@@ -88,6 +89,11 @@ from rlhf_jax.ops.masking import sequence_mean_of_token_mean as sequence_mean_of
 from rlhf_jax.ops.masking import token_mean as token_mean
 from rlhf_jax.ops.masking import weighted_mean as weighted_mean
 from rlhf_jax.ops.masking import whiten as whiten
+from rlhf_jax.ops.retries import distinct_count as distinct_count
+from rlhf_jax.ops.retries import first_success as first_success
+from rlhf_jax.ops.retries import independent_success as independent_success
+from rlhf_jax.ops.retries import retry_return as retry_return
+from rlhf_jax.ops.retries import success_within as success_within
 from rlhf_jax.ops.returns import VTrace as VTrace
 from rlhf_jax.ops.returns import answer_discounts as answer_discounts
 from rlhf_jax.ops.returns import answer_rewards as answer_rewards

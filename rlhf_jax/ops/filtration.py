@@ -79,6 +79,27 @@ def power_weights(scores: Float[Array, "*B K"], *, power: Scalar = 2.0) -> Float
     return _filtered(scores, sizes**power)
 
 
+def widest_weights(scores: Float[Array, "B K"], *, share: Scalar = 0.25) -> Float[Array, "B K"]:
+    """Widest groups (rollout filter): uniform in the groups with the largest deviation, else 0.
+
+    ceil(q B) of the B groups are kept, of equal deviations the earlier; unlike the filters above it
+    compares prompts, so the leading axis is that of a whole batch. It leaves out easy and hopeless
+    prompts, which changes the objective.
+
+    Args:
+      share: q in (0, 1].
+    Reduces to: `uniform_weights` at q = 1.
+    Reference: Liu et al. 2025, arXiv:2507.14295 (UFO), in its code, q = 0.25.
+    """
+    check_range("(0, 1]", share=share)
+    weights = uniform_weights(scores)
+    away = jnp.where(weights > 0, scores, 0.0)
+    mean = jnp.sum(weights * away, axis=-1, keepdims=True)
+    spread = jnp.sum(weights * jnp.where(weights > 0, away - mean, 0.0) ** 2, axis=-1)
+    kept = jnp.argsort(best_first(spread)) < jnp.ceil(share * spread.shape[-1])
+    return jax.lax.stop_gradient(jnp.where(kept[..., None], weights, 0.0))
+
+
 def resampled(
     weights: Float[Array, "*B K"], key: Key[Array, ""], *, size: int
 ) -> tuple[Int[Array, "*B N"], Bool[Array, "*B"]]:

@@ -29,6 +29,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | pairs of a policy's own answers | `sample_pairs` |
 | PPO, GRPO, RLOO, online DPO and others on fresh answers | `online`, a method of `methods` |
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
+| several tries at a task of single answers (UFO) | `online` on a `retry_task` |
 | one policy for every trade-off between rewards (DPA) | `online` on a `directed_task` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
@@ -143,6 +144,8 @@ from rlhf_jax.recipes.rankings import score_range as score_range
 from rlhf_jax.recipes.rankings import tied_answers as tied_answers
 from rlhf_jax.recipes.repair import repaired_columns as repaired_columns
 from rlhf_jax.recipes.repair import voted_strengths as voted_strengths
+from rlhf_jax.recipes.retries import retry_task as retry_task
+from rlhf_jax.recipes.retries import solved_within as solved_within
 from rlhf_jax.recipes.rewards import Reward as Reward
 from rlhf_jax.recipes.rewards import judged_advantages as judged_advantages
 from rlhf_jax.recipes.rewards import judged_reward as judged_reward

@@ -160,7 +160,7 @@ def score_answers(task: Task, indices: np.ndarray, answers: Sequence[str]) -> Sc
     indices = np.asarray(indices)
 
     def score(rows: slice) -> dict[str, list[float]]:
-        return _part_scores(task, indices[rows], answers[rows]) if rows.start < rows.stop else {}
+        return local_scores(task, indices[rows], answers[rows]) if rows.start < rows.stop else {}
 
     parts = [part for part in divided(score, len(indices)) if part]
     if any(part.keys() != parts[0].keys() for part in parts):
@@ -172,8 +172,8 @@ def score_answers(task: Task, indices: np.ndarray, answers: Sequence[str]) -> Sc
     }
 
 
-def _part_scores(task: Task, indices: np.ndarray, answers: Sequence[str]) -> dict[str, list[float]]:
-    """The scores of some of the answers."""
+def local_scores(task: Task, indices: np.ndarray, answers: Sequence[str]) -> dict[str, list[float]]:
+    """`score_answers` in this process alone, as lists."""
     try:
         found = {} if task.score is None else task.score(indices, answers)
     # Everything, because scoring is the user's own code: the prompts are what its author needs.

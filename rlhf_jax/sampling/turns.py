@@ -8,7 +8,9 @@ the sampled tokens.
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
+from threading import Thread
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -157,6 +159,34 @@ def rollout_turns(
         if not board.going.any():
             break
     return _turn_rollout(rows, board, samples)
+
+
+def time_limited(step: Step, seconds: float) -> Step:
+    """The same step, which fails if it takes longer than `seconds` > 0: a tool that hangs.
+
+    The call goes on in a thread of its own, which Python cannot end; it dies with the process.
+
+    Raises:
+      TimeoutError: inside the rollout, where it becomes a StepError that names the prompt.
+    """
+    check_range("(0, inf)", seconds=seconds)
+
+    def step_in_time(index: int, history: History, answer: str) -> tuple[Any, float | None, bool]:
+        found: Future[tuple[Any, float | None, bool]] = Future()
+
+        def call() -> None:
+            try:
+                found.set_result(step(index, history, answer))
+            # Whatever the step raises is raised where its result is read.
+            except BaseException as error:
+                found.set_exception(error)
+
+        Thread(target=call, daemon=True).start()
+        if not wait([found], timeout=seconds).done:
+            raise TimeoutError(f"no outcome within {seconds:g} s")
+        return found.result()
+
+    return step_in_time
 
 
 def _reader(vocabulary: Vocabulary) -> ReadObservation:
