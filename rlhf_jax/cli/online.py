@@ -11,6 +11,7 @@ import optax
 
 from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.checks import check_fields
+from rlhf_jax.cli.curricula import check_difficulty, staged_rows
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.directions import check_directed, directed, longest_prompts
 from rlhf_jax.cli.frame import make_fit
@@ -18,15 +19,18 @@ from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.options import (
     Adapter,
+    Curriculum,
     Directions,
     Filtering,
     Model,
     Optimizer,
     Output,
+    Retries,
     Sampling,
     Scoring,
 )
 from rlhf_jax.cli.pages import write_completions
+from rlhf_jax.cli.retries import check_retries, retried
 from rlhf_jax.cli.reward_folders import open_reward
 from rlhf_jax.cli.rewards import named_compare, scored_task
 from rlhf_jax.cli.session import (
@@ -45,6 +49,7 @@ from rlhf_jax.ops.filtration import (
     best_weights,
     best_worst_weights,
     power_weights,
+    widest_weights,
 )
 from rlhf_jax.ops.kl import k3
 from rlhf_jax.recipes import (
@@ -70,7 +75,6 @@ from rlhf_jax.recipes import (
     online_pairs,
     pairwise_grpo,
     ppo,
-    prompt_rows,
     reinforce,
     rloo,
     stage_key,
@@ -93,6 +97,8 @@ class Job:
     model: Model
     scoring: Scoring
     directions: Directions = field(default=Directions())
+    retries: Retries = field(default=Retries())
+    curriculum: Curriculum = field(default=Curriculum())
     sampling: Sampling = field(default=Sampling())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
@@ -151,6 +157,8 @@ def named_filter(options: Filtering) -> AnswerFilter | None:
     """The filter that the options name."""
     if options.filter == "power":
         return partial(power_weights, power=options.filter_power)
+    if options.filter == "widest":
+        return partial(widest_weights, share=options.filter_share)
     return FILTERS.get(options.filter)
 
 
@@ -297,6 +305,10 @@ def train_online(
     if job.directions.directions and rewarded is not None:
         raise UserError("--directions weigh --reward of whole answers: not --judge, --step-rewards")
 
+    check_retries(
+        job.retries, judge=job.scoring.judge, overlap=job.overlap, paid_within=rewarded is not None
+    )
+
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
         method = make(lab, params)
         if compare is not None and method.samples < 2:
@@ -358,11 +370,12 @@ def train_rounds(
     shown = longest_prompts(job.directions, found, vocabulary_of(base))
     lab, (shown,) = open_lab(job, base, [(scoring.prompts, shown)], answers=False)
     records = [row["record"] for row in shown]
+    hardness = check_difficulty(job.curriculum, job.directions, records)
     lab, first, merge = start_policy(job.adapter, lab, base)
-    task = scored_task(scoring.reward, records, heldout=scoring.heldout)
-    task = directed(job.directions, task)
+    one = directed(job.directions, scored_task(scoring.reward, records, heldout=scoring.heldout))
+    task, asked = (retried(job.retries, one, terms=terms) for terms in (True, False))
     indices = np.asarray(task.splits["heldout"][:MEASURED])
-    quality = partial(answer_quality, lab, task, first, indices, total=MEASURED)
+    quality = partial(answer_quality, lab, asked, first, indices, total=MEASURED)
     wins = partial(wins_over, lab, task, compare, first, indices, total=MEASURED)
     with open_session(command, options, job.output) as run:
         before = measured(run, "before", lambda: quality(first) | wins(first))
@@ -376,7 +389,8 @@ def train_rounds(
             return fit.measure(params, step)
 
         shown = fit._replace(measure=measure)
-        rows = prompt_rows(task, batch_size=job.optimizer.batch_size, seed=job.model.seed)
+        order = {"batch_size": job.optimizer.batch_size, "seed": job.model.seed}
+        rows = staged_rows(job.curriculum, task, hardness, steps=fit.steps, **order)
         params = run_stage(
             run, command, lambda stage: (play(stage, lab, task, first, rows, shown), {}), like=first
         ).arrays

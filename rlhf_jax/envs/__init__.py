@@ -15,5 +15,6 @@ Import the module: `control` needs packages of the extra `control`.
 | `gridworlds`, `random_boards`, `hazard_grid`, `walled_grid` | grids |
 | `pendulum`, `point_robot`, `control` | continuous control |
 | `table_formats` | tables of other packages |
+| `gui` | a phone in text: screens, actions, tasks of 1 to 8 actions |
 | `shop` | a language world: requests to a shop, answers, gold scores |
 """

@@ -64,6 +64,7 @@ from rlhf_jax.ops.groups import pairwise_advantages as pairwise_advantages
 from rlhf_jax.ops.groups import remax_advantages as remax_advantages
 from rlhf_jax.ops.groups import score_spread as score_spread
 from rlhf_jax.ops.groups import scored_answers as scored_answers
+from rlhf_jax.ops.groups import signal_probability as signal_probability
 from rlhf_jax.ops.kl import exact_kl as exact_kl
 from rlhf_jax.ops.kl import forward_kl as forward_kl
 from rlhf_jax.ops.kl import forward_kl_surrogate as forward_kl_surrogate
@@ -89,6 +90,9 @@ from rlhf_jax.ops.masking import sequence_mean_of_token_mean as sequence_mean_of
 from rlhf_jax.ops.masking import token_mean as token_mean
 from rlhf_jax.ops.masking import weighted_mean as weighted_mean
 from rlhf_jax.ops.masking import whiten as whiten
+from rlhf_jax.ops.operations import graded_return as graded_return
+from rlhf_jax.ops.operations import operation_reward as operation_reward
+from rlhf_jax.ops.operations import understanding_reward as understanding_reward
 from rlhf_jax.ops.retries import distinct_count as distinct_count
 from rlhf_jax.ops.retries import first_success as first_success
 from rlhf_jax.ops.retries import independent_success as independent_success

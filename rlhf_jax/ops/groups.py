@@ -180,6 +180,24 @@ def informative_groups(
     return (jnp.sum(mask, axis=-1) > 1) & (highest != lowest)
 
 
+def signal_probability(success: Float[Array, "*B"], samples: int | Scalar) -> Float[Array, "*B"]:
+    """Probability that K answers, each right with probability p, are not all alike.
+
+    S = 1 - p^K - (1 - p)^K,   the expected share of `informative_groups` under a reward of 0 and 1.
+
+    It is largest at p = 1/2; a chain of L steps, each right with a, has p = a^L. Which groups carry
+    a signal is all it says: normalised advantages are as large for 1 right answer of 8 as for 4.
+
+    Args:
+      success: [*B] p in [0, 1]. samples: K >= 1; may be traced.
+    Needs: success rates.
+    """
+    check_range("[1, inf)", samples=samples)
+    # 1 - (1 - p)^K for small p without cancellation.
+    any_right = -jnp.expm1(samples * jnp.log1p(-jnp.minimum(success, 1.0 - 1e-7)))
+    return jnp.where(success < 1.0, any_right - success**samples, 0.0)
+
+
 def score_spread(
     scores: Float[Array, "*B K"], mask: Bool[Array, "*B K"] | None = None
 ) -> Float[Array, "*B"]:

@@ -43,10 +43,8 @@ def retry_return(
     check_range("[0, 1]", decay=decay)
     check_range("[0, inf)", repetition=repetition)
     check_range("(-inf, 0]", malformed_reward=malformed_reward)
-    counts = [jnp.asarray(x) for x in (solved_at, valid, distinct, malformed)]
-    check_ids(solved_at=counts[0], valid=counts[1], distinct=counts[2], malformed=counts[3])
-    chex.assert_equal_shape(counts)
-    solved_at, valid, distinct, malformed = counts
+    check_ids(solved_at=solved_at, valid=valid, distinct=distinct, malformed=malformed)
+    chex.assert_equal_shape([solved_at, valid, distinct, malformed])
     tries = jnp.maximum(solved_at, 0)
     reward = jnp.where(solved_at >= 0, jnp.asarray(decay, float) ** tries, 0.0)
     repeated = jnp.where(valid > 0, 1.0 - distinct / jnp.maximum(valid, 1), 0.0)

@@ -29,6 +29,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | pairs of a policy's own answers | `sample_pairs` |
 | PPO, GRPO, RLOO, online DPO and others on fresh answers | `online`, a method of `methods` |
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
+| prompts from easy to hard (CRAFT-GUI) | `online` on `curriculum_rows` |
 | several tries at a task of single answers (UFO) | `online` on a `retry_task` |
 | one policy for every trade-off between rewards (DPA) | `online` on a `directed_task` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
@@ -49,6 +50,8 @@ from rlhf_jax.recipes.curation import curate as curate
 from rlhf_jax.recipes.curation import judge_labels as judge_labels
 from rlhf_jax.recipes.curation import lab_confidences as lab_confidences
 from rlhf_jax.recipes.curation import relabel_doubted as relabel_doubted
+from rlhf_jax.recipes.curriculum import CurriculumRows as CurriculumRows
+from rlhf_jax.recipes.curriculum import curriculum_rows as curriculum_rows
 from rlhf_jax.recipes.directions import directed_prompt as directed_prompt
 from rlhf_jax.recipes.directions import directed_scores as directed_scores
 from rlhf_jax.recipes.directions import directed_task as directed_task

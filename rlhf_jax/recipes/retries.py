@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -118,7 +119,8 @@ def _known_return(
 ) -> float:
     """`retry_return` rounded to a multiple of 2^-20: differences and their sums are then exact in
     float32, and episodes of equal worth have equal returns."""
-    found = retry_return(solved_at, valid, distinct, malformed, **terms._asdict())
+    counts = (jnp.asarray(x) for x in (solved_at, valid, distinct, malformed))
+    found = retry_return(*counts, **terms._asdict())
     return round(float(found) * 2**20) / 2**20
 
 

@@ -171,8 +171,8 @@ def time_limited(step: Step, seconds: float) -> Step:
     """
     check_range("(0, inf)", seconds=seconds)
 
-    def step_in_time(index: int, history: History, answer: str) -> tuple[Any, float | None, bool]:
-        found: Future[tuple[Any, float | None, bool]] = Future()
+    def step_in_time(index: int, history: History, answer: str) -> Any:
+        found: Future[Any] = Future()
 
         def call() -> None:
             try:

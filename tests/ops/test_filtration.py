@@ -16,6 +16,7 @@ from rlhf_jax.ops.filtration import (
     power_weights,
     resampled,
     uniform_weights,
+    widest_weights,
 )
 
 RANKED = (best_weights, best_random_weights, best_worst_weights)
@@ -206,3 +207,18 @@ def test_r2_chooses_the_filter_that_drops_noise():
     r2 = partial(filter_r2, jnp.asarray(scores), jnp.asarray(gold))
     found = {weigh: float(r2(weigh(jnp.asarray(scores)))) for weigh in FILTERS}
     assert found[best_worst_weights] > found[best_random_weights] > found[uniform_weights]
+
+
+def test_the_widest_groups_by_hand():
+    """Deviations 0, 1, 2, 1 and none: half of the five groups is three, of equal ones the first."""
+    nan = jnp.nan
+    scores = jnp.array([[3.0, 3.0], [0.0, 2.0], [5.0, 1.0], [4.0, 2.0], [nan, nan]])
+    third = [[0, 0], [0, 0], [0.5, 0.5], [0, 0], [0, 0]]
+    np.testing.assert_array_equal(widest_weights(scores, share=0.2), third)
+    half = [[0, 0], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0, 0]]
+    np.testing.assert_array_equal(widest_weights(scores, share=0.5), half)
+    np.testing.assert_array_equal(widest_weights(scores, share=1.0), uniform_weights(scores))
+    lost = jnp.array([[1.0, nan, 3.0], [1.0, 1.5, 2.0]])
+    np.testing.assert_array_equal(widest_weights(lost, share=0.5), [[0.5, 0, 0.5], [0, 0, 0]])
+    with pytest.raises(ValueError, match="share must be in"):
+        widest_weights(scores, share=0.0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from threading import Event
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from rlhf_jax.models import TransformerConfig, make_transformer
 from rlhf_jax.policies.language import language_decoder, language_policy
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.sampling.draws import language_draw
-from rlhf_jax.sampling.turns import StepError, rollout_turns
+from rlhf_jax.sampling.turns import StepError, rollout_turns, time_limited
 from rlhf_jax.types import Prompts, Rollout, Trajectory
 
 WORDS = list("abcdefg")
@@ -274,3 +275,29 @@ def test_a_task_without_a_step_has_the_single_answers_of_the_draw(turns):
 def test_two_programs_are_compiled_whatever_the_number_of_turns(turns):
     episodes(ragged_prompts(), max_turns=3)
     assert SHAPES == [(B, P), (B * K, P + T - TURN)]
+
+
+def test_a_step_that_hangs_is_an_error_that_names_the_prompt():
+    free = Event()
+
+    def hangs(index, history, answer):
+        if index == 8:
+            free.wait()
+        return None, 1.0, True
+
+    with pytest.raises(StepError, match=r"prompt 8, turn 0: TimeoutError: no outcome within 0.2"):
+        play(SCRIPT, time_limited(hangs, 0.2))
+    free.set()
+
+
+def test_a_step_in_time_is_the_step_itself_and_its_errors_are_its_own():
+    found, limited = play(SCRIPT, table_step), play(SCRIPT, time_limited(table_step, 60.0))
+    np.testing.assert_array_equal(found.rewards, limited.rewards)
+
+    def breaks(index, history, answer):
+        raise KeyError("paper")
+
+    with pytest.raises(StepError, match="KeyError: 'paper'"):
+        play(SCRIPT, time_limited(breaks, 60.0))
+    with pytest.raises(ValueError, match="seconds must be in"):
+        time_limited(table_step, 0.0)
