@@ -80,8 +80,8 @@ def equal_figure(full: Arrays) -> Shown:
         found,
         "Groups that teach nothing",
         f"Share of groups in which all rewards are equal, means of {SMOOTH} updates.",
-        "under the outcome hard only has nothing else, and the curriculum far fewer than mixed in the "
-        "first hundred updates",
+        "under the outcome hard only has nothing else, and the curriculum far fewer than mixed in "
+        "the first hundred updates",
         share_y=True,
     )
 

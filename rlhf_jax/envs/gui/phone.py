@@ -31,7 +31,7 @@ SCREEN_TYPES = (
 )
 
 
-class Row(NamedTuple):
+class GuiRow(NamedTuple):
     """label: what is read. kind: "open" a screen, "set" a fact to a value, "field" to type into,
     "save" the fields to a fact and go back, "text". target: the screen, the fact or the field."""
 
@@ -46,7 +46,7 @@ class Screen(NamedTuple):
 
     type: str
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[GuiRow, ...]
     parent: str
 
 
@@ -69,19 +69,19 @@ def make_phone(seed: int, layout: int) -> Phone:
     for make in makers:
         for name, screen in make(rng):
             title = titles.get(name, screen.title)
-            rows = (Row("back", "open", screen.parent), *screen.rows)
+            rows = (GuiRow("back", "open", screen.parent), *screen.rows)
             screens[name] = screen._replace(title=title, rows=rows)
     return Phone(screens, facts)
 
 
-def _opens(rng: Random, labels: Mapping[str, str]) -> tuple[Row, ...]:
+def _opens(rng: Random, labels: Mapping[str, str]) -> tuple[GuiRow, ...]:
     """Rows that open screens, in the layout's order."""
-    rows = [Row(label, "open", screen) for screen, label in labels.items()]
+    rows = [GuiRow(label, "open", screen) for screen, label in labels.items()]
     return tuple(rng.sample(rows, len(rows)))
 
 
 def _list(
-    rng: Random, app: str, kind: str, names: Sequence[str], first: Sequence[Row] = ()
+    rng: Random, app: str, kind: str, names: Sequence[str], first: Sequence[GuiRow] = ()
 ) -> tuple[str, Screen]:
     """An app's first screen, a row for each of its things."""
     rows = _opens(rng, {f"{kind} {name}": name for name in names})
@@ -90,8 +90,8 @@ def _list(
 
 def _form(kind: str, parent: str, fields: Sequence[str], fact: str) -> Screen:
     """Fields to type into, and a row that saves them."""
-    rows = [Row(field, "field", field) for field in fields]
-    return Screen(kind, kind, (*rows, Row("save", "save", fact)), parent)
+    rows = [GuiRow(field, "field", field) for field in fields]
+    return Screen(kind, kind, (*rows, GuiRow("save", "save", fact)), parent)
 
 
 def _mail(rng: Random) -> Sequence[tuple[str, Screen]]:
@@ -102,14 +102,17 @@ def _mail(rng: Random) -> Sequence[tuple[str, Screen]]:
             Screen(
                 "message",
                 f"from {name}",
-                (Row(f"says {rng.choice(SAYINGS)}"), Row("delete", "set", f"mail {name}", "gone")),
+                (
+                    GuiRow(f"says {rng.choice(SAYINGS)}"),
+                    GuiRow("delete", "set", f"mail {name}", "gone"),
+                ),
                 "inbox",
             ),
         )
         for name in senders
     ]
     compose = _form("compose", "inbox", ("to", "text"), "sent")
-    new = [Row("compose", "open", "compose")]
+    new = [GuiRow("compose", "open", "compose")]
     return [
         _list(rng, "inbox", "message", senders, new),
         ("compose", compose),
@@ -121,7 +124,7 @@ def _people(rng: Random) -> Sequence[tuple[str, Screen]]:
     cards = []
     for name in PEOPLE:
         number = " ".join(str(rng.randrange(10)) for _ in range(3))
-        rows = (Row(f"number {number}"), Row("call", "set", "called", name))
+        rows = (GuiRow(f"number {number}"), GuiRow("call", "set", "called", name))
         cards.append((f"contact {name}", Screen("contact", name, rows, "contacts")))
     return [_list(rng, "contacts", "contact", PEOPLE), *cards]
 
@@ -129,17 +132,20 @@ def _people(rng: Random) -> Sequence[tuple[str, Screen]]:
 def _calendar(rng: Random) -> Sequence[tuple[str, Screen]]:
     days = []
     for day, event in zip(DAYS, rng.sample(EVENTS, len(DAYS)), strict=True):
-        rows = (Row(f"{event} at {rng.choice(TIMES)}"), Row("add event", "open", f"event {day}"))
+        rows = (
+            GuiRow(f"{event} at {rng.choice(TIMES)}"),
+            GuiRow("add event", "open", f"event {day}"),
+        )
         days.append((f"day {day}", Screen("day", day, rows, "calendar")))
         days.append((f"event {day}", _form("event", f"day {day}", ("title",), f"event {day}")))
-    week = [Row(day, "open", f"day {day}") for day in DAYS]
+    week = [GuiRow(day, "open", f"day {day}") for day in DAYS]
     return [("calendar", Screen("calendar", "calendar", tuple(week), HOME)), *days]
 
 
 def _settings(rng: Random) -> Sequence[tuple[str, Screen]]:
     pages = []
     for name in SETTINGS:
-        rows = [Row(value, "set", name, value) for value in rng.sample(("on", "off"), 2)]
+        rows = [GuiRow(value, "set", name, value) for value in rng.sample(("on", "off"), 2)]
         pages.append((f"setting {name}", Screen("setting", name, tuple(rows), "settings")))
     return [_list(rng, "settings", "setting", SETTINGS), *pages]
 
@@ -148,11 +154,11 @@ def _notes(rng: Random) -> Sequence[tuple[str, Screen]]:
     pages = [
         (
             f"note {name}",
-            Screen("note", name, (Row(rng.choice(SAYINGS)),), "notes"),
+            Screen("note", name, (GuiRow(rng.choice(SAYINGS)),), "notes"),
         )
         for name in NOTES
     ]
-    new = [Row("new note", "open", "editor")]
+    new = [GuiRow("new note", "open", "editor")]
     editor = _form("editor", "notes", ("text",), "noted")
     return [_list(rng, "notes", "note", NOTES, new), ("editor", editor), *pages]
 
@@ -161,21 +167,21 @@ def _shop(rng: Random) -> Sequence[tuple[str, Screen]]:
     pages = []
     for name in PRODUCTS:
         rows = (
-            Row(f"price {rng.randrange(2, 60)}"),
-            Row(f"stars {rng.randrange(1, 6)}"),
-            Row("buy", "set", f"cart {name}", "in"),
+            GuiRow(f"price {rng.randrange(2, 60)}"),
+            GuiRow(f"stars {rng.randrange(1, 6)}"),
+            GuiRow("buy", "set", f"cart {name}", "in"),
         )
         pages.append((f"product {name}", Screen("product", name, rows, "shop")))
     return [_list(rng, "shop", "product", PRODUCTS), *pages]
 
 
 def _clock(rng: Random) -> Sequence[tuple[str, Screen]]:
-    known = tuple(Row(f"alarm at {time}") for time in rng.sample(TIMES, 2))
-    rows = (*known, Row("new alarm", "open", "alarm"))
+    known = tuple(GuiRow(f"alarm at {time}") for time in rng.sample(TIMES, 2))
+    rows = (*known, GuiRow("new alarm", "open", "alarm"))
     alarm = _form("alarm", "clock", ("time",), "alarm")
     return [("clock", Screen("clock", "clock", rows, HOME)), ("alarm", alarm)]
 
 
 def _games(rng: Random) -> Sequence[tuple[str, Screen]]:
     del rng
-    return [("games", Screen("games", "games", (Row("nothing new"),), HOME))]
+    return [("games", Screen("games", "games", (GuiRow("nothing new"),), HOME))]

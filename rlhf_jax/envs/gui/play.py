@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from rlhf_jax.envs.gui.actions import DIRECTIONS, GuiAction
-from rlhf_jax.envs.gui.phone import Phone, Row
+from rlhf_jax.envs.gui.phone import GuiRow, Phone
 
 WINDOW = 6  # rows that are shown at a time
 
@@ -24,7 +24,7 @@ class GuiState(NamedTuple):
     answer: str | None = None
 
 
-def shown_rows(phone: Phone, state: GuiState) -> tuple[Row, ...]:
+def shown_rows(phone: Phone, state: GuiState) -> tuple[GuiRow, ...]:
     """The rows in the window; "tap 0" is the first."""
     return phone.screens[state.screen].rows[state.offset : state.offset + WINDOW]
 
@@ -64,7 +64,7 @@ def _scrolled(phone: Phone, state: GuiState, direction: str) -> GuiState:
     return state._replace(offset=min(max(offset, 0), last))
 
 
-def _tapped(phone: Phone, state: GuiState, row: Row) -> GuiState:
+def _tapped(phone: Phone, state: GuiState, row: GuiRow) -> GuiState:
     if row.kind == "open":
         return GuiState(row.target, facts=state.facts, answer=state.answer)
     if row.kind == "field":

@@ -20,6 +20,12 @@ SAID = {  # of a screen with a row that sets a fact
     "message": "delete the message {title}",
     "contact": "call {title}",
 }
+ASKED = {  # of a screen with a row that answers
+    "message": "read the message {title}",
+    "contact": "find the {asked} of {title}",
+    "day": "find when {asked} is on {title}",
+    "product": "find the {asked} of {title}",
+}
 
 
 class Wish(NamedTuple):
@@ -88,9 +94,10 @@ def _wishes(seed: int, layout: int) -> tuple[Wish, ...]:
             if row.kind == "set":
                 text = SAID[screen.type].format(title=screen.title, value=row.value)
                 found.append(Wish(text, name, row.target, row.value))
-            elif row.kind == "text" and screen.type in ("message", "contact", "day", "product"):
+            elif row.kind == "text" and screen.type in ASKED:
                 asked, _, value = row.label.partition(" at " if screen.type == "day" else " ")
-                found.append(Wish(f"find {asked} of {screen.title}", name, "", value))
+                text = ASKED[screen.type].format(asked=asked, title=screen.title)
+                found.append(Wish(text, name, "", value))
         found += _forms(name)
     facts = _phone(seed, layout).facts
     return tuple(wish for wish in found if facts.get(wish.fact) != wish.value)

@@ -147,9 +147,11 @@ def test_the_solver_is_right_and_no_step_too_many():
 
 
 def shortest(task, limit):
-    """Actions of the shortest way, by search over all taps, scrolls, and the words of the task."""
-    words = [GuiAction("type", text) for wish in task.wishes for _, text in wish.fields]
-    words += [GuiAction("answer", wish.value) for wish in task.wishes if not wish.fact]
+    """Actions of the shortest way, by search over all taps, scrolls, and the words of the task.
+
+    An answer is given only where it can be read; a guess would be shorter.
+    """
+    typed = [GuiAction("type", text) for wish in task.wishes for _, text in wish.fields]
     first = gui.first_state(task)
     queue, seen = deque([(first, 0)]), {first}
     while queue:
@@ -159,9 +161,11 @@ def shortest(task, limit):
         rows = range(len(shown_rows(task.phone, state)))
         taps = [GuiAction("tap", str(i)) for i in rows]
         scrolls = [GuiAction("scroll", way) for way in ("up", "down")]
-        for action in [*taps, *scrolls, *words] if steps < limit else []:
+        known = [w for w in task.wishes if not w.fact and w.screen == state.screen]
+        words = [*typed, *(GuiAction("answer", wish.value) for wish in known)]
+        for action in [*taps, *scrolls, *words] if steps < limit and state.answer is None else []:
             new = gui.act(task.phone, state, action)
-            if new not in seen and new.answer in (None, *(wish.value for wish in task.wishes)):
+            if new not in seen:
                 seen.add(new)
                 queue.append((new, steps + 1))
     return None
