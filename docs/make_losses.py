@@ -39,6 +39,7 @@ PARTS = {
     "Links: losses of one margin": ["losses.links"],
     "Advantages of groups": ["ops.groups"],
     "Advantages of turns": ["ops.turns"],
+    "Rewards of tries and of operations": ["ops.retries", "ops.operations"],
     "Returns, ensembles, gradients of the KL": ["ops.returns", "ops.ensembles", "ops.kl"],
     "Gaussians of a latent": ["ops.gaussians"],
     "Averages over tokens and answers": ["ops.masking"],

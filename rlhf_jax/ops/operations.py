@@ -41,7 +41,9 @@ def operation_reward(
 def understanding_reward(
     form: Mark, judged: Mark, *, form_weight: Scalar = 0.1
 ) -> Float[Array, "*B"]:
-    """Reward of an answer about a screen: w_f f + (1 - w_f) J.
+    """Reward of an answer about a screen.
+
+    r = w_f f + (1 - w_f) f J.
 
     Args:
       judged: J in [0, 1] of a judge or a rule; counted only where the form is valid.
@@ -55,10 +57,12 @@ def understanding_reward(
 
 
 def graded_return(done: Mark, right: Mark, *, dense: Scalar) -> Float[Array, "*B"]:
-    """Return of an episode of several steps: (1 - c) [done] + c (share of right steps).
+    """Return of an episode of several steps, from the outcome to every step.
+
+    R = (1 - c) [done] + c s,   s the share of right steps.
 
     Args:
-      right: share of steps that are right, in [0, 1], or the mean `operation_reward` of them.
+      right: s, share of steps that are right, in [0, 1], or the mean `operation_reward` of them.
       dense: c in [0, 1]; 0 is the outcome alone.
     Needs: marks of episodes.
     """

@@ -126,12 +126,12 @@ def test_answers_without_feedback_in_context_are_independent():
     task = retry_task(TASK, turns=3, feedback="grey", solved=1.0)
     params = jnp.zeros(lab.vocabulary.size)
     prompts = make_prompts(lab, TASK, np.arange(len(PROMPTS) - 8))
-    _, turns = task_rollout(lab, task, params, prompts, keyed(lab), 64)
+    _, turns = task_rollout(lab, task, params, prompts, keyed(lab), 256)
     assert turns is not None
     found = solved_within(np.asarray(turns.rewards)).reshape(-1, 3)
     # An episode ends where an answer is cut: of those that are not, each try is a fresh one.
     kept = found[~np.asarray(turns.truncated).reshape(-1)]
-    assert len(kept) > 200
+    assert len(kept) > 300
     assert (np.diff(kept.mean(0)) >= 0).all()
     whole = np.asarray(turns.rewards).reshape(-1, 3)
     taken = np.asarray(turns.turn_ids).max(-1).reshape(-1) + 1
