@@ -16,7 +16,7 @@ MODULE = """
 def first_letter(prompts, answers):
     return [float(sum(map(ord, answer)) % 3 == 0) for answer in answers]
 """
-FEW = ("--batch-size", "4", "--answer-length", "3", "--prompt-length", "24", "--steps", "2")
+FEW = ("--batch-size", "8", "--answer-length", "3", "--prompt-length", "24", "--steps", "2")
 
 
 def run(*words):
