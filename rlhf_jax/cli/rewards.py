@@ -8,6 +8,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.cli.features import feature_reward, has_features
 from rlhf_jax.cli.implicit import IMPLICIT, open_implicit
 from rlhf_jax.cli.judging import folder_judge
+from rlhf_jax.cli.options import Scoring
 from rlhf_jax.cli.principles import COMBINED_PRINCIPLES
 from rlhf_jax.cli.reward_folders import (
     BY_USER,
@@ -32,7 +33,15 @@ from rlhf_jax.cli.verdicts import (
     open_verdicts,
 )
 from rlhf_jax.recipes import Task, text_task, verdict_reward
-from rlhf_jax.rewards import ComparePairs, make_compare, make_reward, record_score, sigmoid_reward
+from rlhf_jax.rewards import (
+    ComparePairs,
+    hindsight_pairs,
+    load_outcomes,
+    make_compare,
+    make_reward,
+    record_score,
+    sigmoid_reward,
+)
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import TextReward
 
@@ -130,6 +139,21 @@ def named_compare(spec: str | None) -> ComparePairs | None:
         )
     with reading_input():
         return make_compare(spec)
+
+
+def scoring_compare(scoring: Scoring) -> ComparePairs | None:
+    """The judge of --judge, which reads the outcomes of --outcomes; None without a judge.
+
+    Raises:
+      UserError: a judge or a simulator that cannot be made, or outcomes and no judge.
+    """
+    compare = named_compare(scoring.judge)
+    if scoring.outcomes is None:
+        return compare
+    if compare is None:
+        raise UserError("--outcomes are for a judge to read: give one by --judge")
+    with reading_input():
+        return hindsight_pairs(compare, load_outcomes(scoring.outcomes))
 
 
 def absolute_scorer(spec: str) -> str:
