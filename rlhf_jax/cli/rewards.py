@@ -14,6 +14,7 @@ from rlhf_jax.cli.reward_folders import (
     BY_USER,
     ENSEMBLES,
     HEAD,
+    SCALED,
     STEPWISE,
     ensemble_score,
     head_and_folder,
@@ -23,6 +24,8 @@ from rlhf_jax.cli.reward_folders import (
     open_reward,
     open_stepwise,
     principle_reward,
+    scaled_name,
+    scaled_score,
     user_reward,
 )
 from rlhf_jax.cli.verdicts import (
@@ -94,6 +97,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
             return weight, kind, model_score(*open_implicit(rest)), None
         if kind in ENSEMBLES:
             return weight, kind, ensemble_score(kind, rest), None
+        if kind == SCALED:
+            return weight, scaled_name(rest), scaled_score(rest), None
         if kind in BY_USER:
             return weight, kind, user_reward(Path(rest), kind), "user"
         if kind == SIGMOID:
@@ -168,7 +173,7 @@ def absolute_scorer(spec: str) -> str:
     if kind == HEAD:
         name, folder = head_and_folder(rest)
         return f"{kind}:{name},{folder.resolve()}"
-    if kind in (*STEPWISE, *ENSEMBLES, *BY_USER, *ANCHORED):
+    if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, *ANCHORED):
         words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]
         return f"{kind}:{','.join(words)}"
     if kind in COMBINED_PRINCIPLES:
