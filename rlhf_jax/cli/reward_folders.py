@@ -219,7 +219,7 @@ def ensemble_score(kind: str, rest: str) -> TextReward:
             f"{kind}:{rest} must be {kind}:{ENSEMBLES[kind]}, with a file of answers and two "
             "reward models at least, or one of rlhf reward --kind ensemble"
         )
-    every = standardised_by(file, opened)
+    every = _standardised_by(file, opened)
 
     def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
         return combine(every(prompts, answers)).tolist()
@@ -238,7 +238,7 @@ def scaled_score(rest: str) -> TextReward:
     file, comma, folder = rest.partition(",")
     if not comma:
         raise UserError(f"{SCALED}:{rest} must be {SCALED}:ANSWERS,FOLDER")
-    every = standardised_by(Path(file), [open_reward(Path(folder))])
+    every = _standardised_by(Path(file), [open_reward(Path(folder))])
 
     def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
         return every(prompts, answers)[0].tolist()
@@ -252,7 +252,7 @@ def scaled_name(rest: str) -> str:
     return folder.parent.name if folder.name == "model" and folder.parent.name else folder.name
 
 
-def standardised_by(
+def _standardised_by(
     file: Path, opened: Sequence[tuple[LanguageLab, Params]]
 ) -> Callable[[Sequence[Any], Sequence[str]], jax.Array]:
     """`(prompts, answers) -> [N, B]`: each member in its zero and unit over the answers of a file,

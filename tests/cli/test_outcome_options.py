@@ -3,6 +3,8 @@
 import pytest
 
 from rlhf_jax.cli import main
+from rlhf_jax.cli.options import Scoring
+from rlhf_jax.cli.rewards import scoring_compare
 from rlhf_jax.recipes import read_completions
 
 MODULE = """
@@ -79,3 +81,17 @@ def test_a_simulator_that_raises_stops_the_run_with_its_prompt(words, capsys):
     said = capsys.readouterr().err
     assert "simulating the outcomes of" in said
     assert "OSError: the shop is closed" in said
+
+
+def test_without_outcomes_it_is_the_judge(tmp_path):
+    (tmp_path / "my_outcomes.py").write_text(MODULE)
+    judge = f"{tmp_path / 'my_outcomes.py'}:judge"
+    prompts = tmp_path / "prompts.txt"
+    assert scoring_compare(Scoring(prompts=prompts)) is None
+    answers = ["p", "p"], ["aaa", "aa"], ["bb", "bbb"]
+    plain = scoring_compare(Scoring(prompts=prompts, judge=judge))
+    assert plain(*answers) == [0.5, 0.5]
+    told = scoring_compare(
+        Scoring(prompts=prompts, judge=judge, outcomes=judge.replace(":judge", ":after"))
+    )
+    assert told(*answers) == [1.0, 0.0]

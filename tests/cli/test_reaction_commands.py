@@ -1,11 +1,12 @@
 """`rlhf reward --kind reactions`, `scaled_of:`, and both as parts of a reward."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from rlhf_jax.cli import main
-from rlhf_jax.cli.reactions import reacted_records, reaction_quality
+from rlhf_jax.cli.reactions import reacted_records, reaction_quality, reaction_training
 from rlhf_jax.cli.reward_folders import scaled_name, scaled_score
 from rlhf_jax.cli.rewards import absolute_scorer, named_reward
 from rlhf_jax.training import UserError
@@ -24,10 +25,7 @@ def data(tmp_path_factory):
         for n in range(8)
         for side in "ab"
     ]
-    files = {"hearts": rows, "none": [row | {"label": False} for row in rows]}
-    files["odd"] = [*rows, {"prompt": "9?", "answer": "a", "label": True}]
-    for name, each in files.items():
-        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, each)))
+    (folder / "hearts.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
 
 
@@ -66,10 +64,11 @@ def test_labels_are_bools_and_nothing_held_out_is_no_number():
     assert reaction_quality(None, [], None, batch_size=2) == {}
 
 
-def test_answers_without_a_heart_are_refused(tmp_path, model, data, capsys):
-    given = ("--model", model, "--data", data / "none.jsonl", "--out", tmp_path / "out")
-    assert run("reward", "--kind", "reactions", *given, "--heldout", "0") == 2
-    assert "training rows have the label False" in capsys.readouterr().err
+def test_answers_without_a_heart_are_refused():
+    rows = [{"prompt": f"{n}?", "answer": "a", "label": False} for n in range(3)]
+    opened = SimpleNamespace(records=rows, held=[])
+    with pytest.raises(UserError, match="all 3 training rows have the label False"):
+        reaction_training(opened, None, batch_size=2)
 
 
 def test_a_scaled_reward_has_the_name_of_its_run(tmp_path):
