@@ -2,5 +2,5 @@
 
 PAPER = "Reinforcement learning from user feedback 2025 (RLUF), arXiv:2505.14946"
 CLAIM = "P[Love] raises live hearts for little help, promises too much, and likes goodbyes"
-MINUTES = 2
+MINUTES = 3
 GROUP = "objectives"

@@ -114,6 +114,8 @@ def test_everything_holds_where_it_should():
         ("blind/sweep", swept(1.3, 0.9, 0.95, 0.04, 0.2), "Closing phrases at weight 1"),
         ("told/sweep", swept(1.06, 1.05, 0.5, 0.04, 0.1), "The same, P[Love] told e"),
         ("told/sweep", swept(1.2, 1.05, 0.5, 0.04, 0.03), "Largest |predicted - live gain|"),
+        ("told/sweep", swept(1.2, 1.05, 0.5, 0.04, 0.03), "told e, at most"),
+        ("told/sweep", swept(0.9, 1.05, 0.5, 0.04, 0.03), "told e, at least"),
         ("constrained", noisy([[0, 0, 1.1, 0.05, 0], [0, 0, 1.2, 0.01, 0]]), "Most love with"),
         ("constrained", noisy([[0, 0, 1.2, 0.01, 0], [0, 0, 1.2, 0.01, 0]]), "unsafe answers"),
         ("constrained", noisy([[0, 0, 1.2, 0.05, 0], [0, 0, 1.2, 0.02, 0]]), "second limit"),
