@@ -146,10 +146,6 @@ def confounding_claims(config: Config, products: Arrays) -> list[Claim]:
     """Closing phrases are credited with the end of the conversation."""
     coefficient = {name: products[f"{name}/closer"] for name in ("blind", "told")}
     closers = {name: 1 + gains(products[f"{name}/sweep"], "closer") for name in ("blind", "told")}
-    gap = {name: np.abs(promised(products[f"{name}/sweep"])).max(-1) for name in ("blind", "told")}
-    signed = {name: promised(products[f"{name}/sweep"])[:, -1] for name in ("blind", "told")}
-    words = "Mean of predicted minus live gain at weight 1, P[Love] told e"
-    about = {"kind": "ours", "source": f"{SPEC}: 106% and 106%; a quarter of the gap without e"}
     return [
         Claim(
             f"Smallest coefficient of the closing phrase in P[Love], {config.num_seeds} products",
@@ -188,6 +184,17 @@ def confounding_claims(config: Config, products: Arrays) -> list[Claim]:
             source=f"{SPEC}: 0.44",
             baseline=("P[Love]", closers["blind"][:, -1].mean()),
         ),
+        *told_claims(products),
+    ]
+
+
+def told_claims(products: Arrays) -> list[Claim]:
+    """What P[Love] promises if it is told e."""
+    gap = {name: np.abs(promised(products[f"{name}/sweep"])).max(-1) for name in ("blind", "told")}
+    signed = {name: promised(products[f"{name}/sweep"])[:, -1] for name in ("blind", "told")}
+    words = "Mean of predicted minus live gain at weight 1, P[Love] told e"
+    about = {"kind": "ours", "source": f"{SPEC}: 106% and 106%; a quarter of the gap without e"}
+    return [
         mean_claim(
             "Largest |predicted - live gain| of all weights, P[Love] told e",
             gap["told"],
