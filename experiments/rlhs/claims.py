@@ -5,6 +5,7 @@ chains: {"mean", "largest", "accuracy": [chains, horizons]}.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def chain_claims(config: Config, chains: Arrays) -> list[Claim]:
     rate = fit_rate(steps, chains["mean"], law="linear")
     words = "Slope of the log mean |error of the utility gap| against steps seen, "
     words += f"{config.chain_pairs:,} pairs in each of {config.chains} chains"
-    about = {"kind": "theorem", "interval": (rate.low, rate.high)}
+    about: dict[str, Any] = {"kind": "theorem", "interval": (rate.low, rate.high)}
     about["source"] = f"bound of the paper by 2 gamma^n / (1 - gamma): log gamma = {log_gamma:.4f}"
     still = np.tile(chains["largest"][:, :1], (1, len(steps)))
     first, last = chains["accuracy"][:, 0], chains["accuracy"][:, -1]

@@ -99,7 +99,8 @@ def accuracy_panel(config: Config, algorithm: str, runs: np.ndarray) -> Panel:
 
 def chain_panels(config: Config, chains: Arrays) -> list[Panel]:
     """Errors and accuracy by steps seen."""
-    steps, about = np.array(config.horizons, float), {**MEAN, "units": "chains"}
+    steps = np.array(config.horizons, float)
+    about: dict[str, Any] = {**MEAN, "units": "chains"}
     errors = {
         "largest of all pairs": band(steps, chains["largest"], **about),
         "mean": band(steps, chains["mean"], **about),

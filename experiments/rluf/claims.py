@@ -4,6 +4,7 @@ products, trolls: the arrays of `studies.product_study` and `troll_study`, produ
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -53,12 +54,16 @@ def model_claims(config: Config, products: Arrays) -> list[Claim]:
     """P[Love] as a classifier and as an offline evaluator."""
     auroc = products["blind/auroc"]
     words = f"AUROC of P[Love] on fresh messages, {config.messages:,} messages of logs"
-    about = {"kind": "paper", "interval": mean_interval(auroc)}
+    about: dict[str, Any] = {"kind": "paper", "interval": mean_interval(auroc)}
     about["source"] = "0.85 in its summary; 0.80 to 0.88 in this design"
     r = {name: products[f"{name}/correlations"][..., 0] for name in ("blind", "told", "shuffled")}
     chance = ("P[Love] of shuffled hearts", r["shuffled"][:, 0].mean())
     arms = f"Pearson's r of mean P[Love] and live rate, {config.arms} random policies"
-    paper = {"kind": "paper", "source": "0.95 in its summary, over live tests", "baseline": chance}
+    paper: dict[str, Any] = {
+        "kind": "paper",
+        "source": "0.95 in its summary, over live tests",
+        "baseline": chance,
+    }
     plain, shifted, full = products["intercepts"].T
     return [
         Claim(
@@ -193,7 +198,10 @@ def told_claims(products: Arrays) -> list[Claim]:
     gap = {name: np.abs(promised(products[f"{name}/sweep"])).max(-1) for name in ("blind", "told")}
     signed = {name: promised(products[f"{name}/sweep"])[:, -1] for name in ("blind", "told")}
     words = "Mean of predicted minus live gain at weight 1, P[Love] told e"
-    about = {"kind": "ours", "source": f"{SPEC}: 106% and 106%; a quarter of the gap without e"}
+    about: dict[str, Any] = {
+        "kind": "ours",
+        "source": f"{SPEC}: 106% and 106%; a quarter of the gap without e",
+    }
     return [
         mean_claim(
             "Largest |predicted - live gain| of all weights, P[Love] told e",

@@ -1,5 +1,6 @@
 """P[Love] of a product, what policies do with it, and how well it predicts them."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
+from numpy.typing import ArrayLike
 
 from experiments.rluf.config import Config
 from experiments.rluf.product import (
@@ -258,7 +260,7 @@ def study_trolls(config: Config, key: Key[Array, ""], share: float) -> dict[str,
     return found
 
 
-def stacked(found: list[dict[str, Array]]) -> dict[str, np.ndarray]:
+def stacked(found: Sequence[Mapping[str, ArrayLike]]) -> dict[str, np.ndarray]:
     """One array of each name, runs first."""
     return {name: np.stack([np.asarray(each[name]) for each in found]) for name in found[0]}
 
