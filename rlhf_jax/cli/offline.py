@@ -34,6 +34,7 @@ from rlhf_jax.cli.options import (
     Verdicts,
 )
 from rlhf_jax.cli.principles import principle_training
+from rlhf_jax.cli.reactions import reaction_training
 from rlhf_jax.cli.reward_lab import length_file
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
 from rlhf_jax.cli.reward_terms import with_terms
@@ -171,10 +172,11 @@ class Reward:
     writes what it thinks and then a verdict, on its own right judgements of the pairs; rlhf grpo
     goes on with --reward verdict. --kind principles scores whether an answer follows a principle,
     by binary cross-entropy on answers with a label and a field "principle", which is chosen when
-    the reward is used. --kind pairwise trains the model to say which of two answers is better, in
-    both orders. On pairs, two baselines are measured too: length, and n-grams fitted by the same
-    loss. --repair mends labels by a vote first, --contrast and --unlabelled train on more than the
-    labels.
+    the reward is used. --kind reactions scores the log-odds that a user reacts to an answer, say by
+    a heart, on answers with a label. --kind pairwise trains the model to say which of two answers
+    is better, in both orders. On pairs, two baselines are measured too: length, and n-grams fitted
+    by the same loss. --repair mends labels by a vote first, --contrast and --unlabelled train on
+    more than the labels.
     """
 
     model: Model
@@ -189,11 +191,12 @@ class Reward:
         "correction",
         "judge",
         "principles",
+        "reactions",
         "pairwise",
     ] = "outcome"
     """What has a score: an answer, each step, segment or token of an answer, an answer for a user,
-    features of an answer, or an answer under a principle; an ensemble has several scores an answer,
-    a judge compares two answers in text."""
+    features of an answer, an answer under a principle, or the odds of a reaction; an ensemble has
+    several scores an answer, a judge compares two answers in text."""
     members: int = 5
     """Heads of --kind ensemble."""
     identity_weight: float = 1.0
@@ -213,7 +216,7 @@ class Reward:
     output: Output
 
     def __post_init__(self) -> None:
-        unpadded = ("process", "spans", "users", "features", "judge", "principles")
+        unpadded = ("process", "spans", "users", "features", "judge", "principles", "reactions")
         if self.kind in unpadded and self.padding.buckets is not None:
             raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
         check_fields(self, "[2, inf)", "members")
@@ -270,6 +273,8 @@ def reward(command: str, options: Reward) -> None:
             found = step_training(opened, start_of(opened), batch_size=size)
         elif options.kind == "spans":
             found = segment_training(opened, options.spans.heads, batch_size=size)
+        elif options.kind == "reactions":
+            found = reaction_training(opened, start_of(opened), batch_size=size)
         elif options.kind == "principles":
             longest = options.model.prompt_length
             found = principle_training(
@@ -279,9 +284,9 @@ def reward(command: str, options: Reward) -> None:
             found = terms_training(opened, start_of(opened), options)
         return found._replace(files={**found.files, **length_file(options.model)})
 
-    read = {"process": read_steps, "spans": read_marked, "principles": read_labelled}.get(
-        options.kind, read_pairs
-    )
+    readers = {"process": read_steps, "spans": read_marked}
+    readers |= dict.fromkeys(("principles", "reactions"), read_labelled)
+    read = readers.get(options.kind, read_pairs)
     train_offline(command, options, read, make)
 
 

@@ -32,7 +32,7 @@ from rlhf_jax.cli.options import (
 from rlhf_jax.cli.pages import write_completions
 from rlhf_jax.cli.retries import check_retries, retried
 from rlhf_jax.cli.reward_folders import open_reward
-from rlhf_jax.cli.rewards import named_compare, scored_task
+from rlhf_jax.cli.rewards import scored_task, scoring_compare
 from rlhf_jax.cli.session import (
     finish,
     measured,
@@ -179,7 +179,7 @@ def train_group(command: str, options: Group) -> None:
     reuse = {"epochs": options.reuse.passes, "minibatches": options.reuse.minibatches}
     method, rewarded = METHODS[command], None
     if options.pairwise:
-        compare = named_compare(options.job.scoring.judge)
+        compare = scoring_compare(options.job.scoring)
         if command != "grpo" or compare is None:
             raise UserError("--pairwise is for rlhf grpo with --judge")
         method, rewarded = pairwise_grpo, partial(judged_advantages, compare=compare)
@@ -301,7 +301,7 @@ def train_online(
       updates: gradient steps in each step. learned: answers in a batch, by default all drawn.
       rewarded: what an answer is paid, by default a judge's verdict or `task_reward`.
     """
-    compare = named_compare(job.scoring.judge)
+    compare = scoring_compare(job.scoring)
     if job.directions.directions and rewarded is not None:
         raise UserError("--directions weigh --reward of whole answers: not --judge, --step-rewards")
 
@@ -364,7 +364,7 @@ def train_rounds(
     if not (scoring.reward or scoring.judge):
         raise UserError(f"rlhf {command} needs --reward or --judge")
     check_directed(job.directions, scoring, job.model.long_prompts)
-    compare = named_compare(scoring.judge)
+    compare = scoring_compare(scoring)
     base = open_model(job.model)
     found = read_prompts(scoring.prompts, base.chat)
     shown = longest_prompts(job.directions, found, vocabulary_of(base))

@@ -309,6 +309,9 @@ class Scoring:
     """Says which of two answers is better, asked in both orders: http://ADDRESS/v1#MODEL, the
     folder of a pairwise judge, or binary:FOLDER and graded:FOLDER of a language model; or
     module:function. Rewards are then measured and not trained on."""
+    outcomes: str | None = None
+    """Says what came of each answer, for the judge to read below it (RLHS): module:function, given
+    (prompts, answers). The policy never reads it; answers without an outcome are not compared."""
     heldout: float = 0.1
     """Share of the prompts, in (0, 0.5], that is not trained on but measured."""
 

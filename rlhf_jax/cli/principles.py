@@ -6,7 +6,6 @@ Their folder is that of a reward model with a file PRINCIPLES beside it.
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +23,8 @@ from rlhf_jax.hf.vocabulary import read_object
 from rlhf_jax.ops.ensembles import mean_scores, worst_case_scores
 from rlhf_jax.recipes import LanguageLab, principle_model, principle_rows
 from rlhf_jax.recipes.buckets import token_lengths
-from rlhf_jax.recipes.principles import TEMPLATE, asked_prompt, asked_records
-from rlhf_jax.recipes.rows import Records, answer_batch, in_chunks
+from rlhf_jax.recipes.principles import TEMPLATE, asked_prompt, asked_records, log_odds
+from rlhf_jax.recipes.rows import Records
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, TextReward
 
@@ -105,26 +104,19 @@ def principle_quality(
     with reading_input():
         places = principle_numbers([record["principle"] for record in asked], known.names)
     labels, groups = np.array([record["label"] for record in asked]), dialogue_numbers(records)
-    margins = np.where(labels, 1.0, -1.0) * _log_odds(lab, params, asked, batch_size)
+    margins = np.where(labels, 1.0, -1.0) * log_odds(lab, params, asked, batch_size=batch_size)
     numbers = margin_quality(margins, groups)
     if len(known.names) > 1:
         others = [known.names[(place + 1) % len(known.names)] for place in places]
         rows = [
             {**record, "principle": other} for record, other in zip(records, others, strict=True)
         ]
-        moved = _log_odds(lab, params, asked_records(rows, template=known.template), batch_size)
+        moved = log_odds(
+            lab, params, asked_records(rows, template=known.template), batch_size=batch_size
+        )
         right = ((moved > 0) == labels).astype(float)
         numbers["accuracy, another principle"] = grouped_mean(right, groups)
     return numbers
-
-
-def _log_odds(
-    lab: LanguageLab, params: Params, asked: Sequence[dict], batch_size: int
-) -> np.ndarray:
-    """[N] scores of asked records."""
-    score = partial(lab.scores, params)
-    found = in_chunks(lambda part: score(answer_batch(lab, part)), asked, size=batch_size)
-    return np.asarray(found, float)
 
 
 def commoner_labels(records: Records, train: Sequence[dict]) -> Numbers:

@@ -1,6 +1,6 @@
 """Folders of reward models: what opens them, and their scores of texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ ENSEMBLES = {  # what stands after the colon
     "worst_of": "ANSWERS,FOLDER,...",
     "penalised_of": "LAMBDA,ANSWERS,FOLDER,...",
 }
+SCALED = "scaled_of"  # scaled_of:ANSWERS,FOLDER
 BY_USER = ("user_score", "user_win_rate")
 HEAD = "segments"  # segments:HEAD,FOLDER
 STEPWISE = (*COMBINED, *RULES)  # score steps or tokens
@@ -218,6 +219,44 @@ def ensemble_score(kind: str, rest: str) -> TextReward:
             f"{kind}:{rest} must be {kind}:{ENSEMBLES[kind]}, with a file of answers and two "
             "reward models at least, or one of rlhf reward --kind ensemble"
         )
+    every = _standardised_by(file, opened)
+
+    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
+        return combine(every(prompts, answers)).tolist()
+
+    return score
+
+
+def scaled_score(rest: str) -> TextReward:
+    """The score of one reward model in its zero and unit over given answers.
+
+    Args:
+      rest: "ANSWERS,FOLDER", see `ensemble_score`.
+    Raises:
+      UserError: no answers, or all scored alike.
+    """
+    file, comma, folder = rest.partition(",")
+    if not comma:
+        raise UserError(f"{SCALED}:{rest} must be {SCALED}:ANSWERS,FOLDER")
+    every = _standardised_by(Path(file), [open_reward(Path(folder))])
+
+    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
+        return every(prompts, answers)[0].tolist()
+
+    return score
+
+
+def scaled_name(rest: str) -> str:
+    """The name of such a score: that of the folder of the run, "love" of runs/love/model."""
+    folder = Path(rest.partition(",")[2])
+    return folder.parent.name if folder.name == "model" and folder.parent.name else folder.name
+
+
+def _standardised_by(
+    file: Path, opened: Sequence[tuple[LanguageLab, Params]]
+) -> Callable[[Sequence[Any], Sequence[str]], jax.Array]:
+    """`(prompts, answers) -> [N, B]`: each member in its zero and unit over the answers of a file,
+    which are frozen."""
     records = read_answers(file, opened[0][0].chat)[:REFERENCE]
     known = ([row[name] for row in records] for name in ("prompt", "answer"))
 
@@ -227,11 +266,7 @@ def ensemble_score(kind: str, rest: str) -> TextReward:
         return jnp.asarray(np.concatenate(each, axis=1).T)
 
     scale = member_scale(every(*known))
-
-    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
-        return combine(standardised_scores(every(prompts, answers), scale)).tolist()
-
-    return score
+    return lambda prompts, answers: standardised_scores(every(prompts, answers), scale)
 
 
 def head_score(name: str, folder: Path) -> TextReward:

@@ -8,11 +8,13 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.cli.features import feature_reward, has_features
 from rlhf_jax.cli.implicit import IMPLICIT, open_implicit
 from rlhf_jax.cli.judging import folder_judge
+from rlhf_jax.cli.options import Scoring
 from rlhf_jax.cli.principles import COMBINED_PRINCIPLES
 from rlhf_jax.cli.reward_folders import (
     BY_USER,
     ENSEMBLES,
     HEAD,
+    SCALED,
     STEPWISE,
     ensemble_score,
     head_and_folder,
@@ -22,6 +24,8 @@ from rlhf_jax.cli.reward_folders import (
     open_reward,
     open_stepwise,
     principle_reward,
+    scaled_name,
+    scaled_score,
     user_reward,
 )
 from rlhf_jax.cli.verdicts import (
@@ -32,7 +36,15 @@ from rlhf_jax.cli.verdicts import (
     open_verdicts,
 )
 from rlhf_jax.recipes import Task, text_task, verdict_reward
-from rlhf_jax.rewards import ComparePairs, make_compare, make_reward, record_score, sigmoid_reward
+from rlhf_jax.rewards import (
+    ComparePairs,
+    hindsight_pairs,
+    load_outcomes,
+    make_compare,
+    make_reward,
+    record_score,
+    sigmoid_reward,
+)
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import TextReward
 
@@ -85,6 +97,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
             return weight, kind, model_score(*open_implicit(rest)), None
         if kind in ENSEMBLES:
             return weight, kind, ensemble_score(kind, rest), None
+        if kind == SCALED:
+            return weight, scaled_name(rest), scaled_score(rest), None
         if kind in BY_USER:
             return weight, kind, user_reward(Path(rest), kind), "user"
         if kind == SIGMOID:
@@ -132,6 +146,21 @@ def named_compare(spec: str | None) -> ComparePairs | None:
         return make_compare(spec)
 
 
+def scoring_compare(scoring: Scoring) -> ComparePairs | None:
+    """The judge of --judge, which reads the outcomes of --outcomes; None without a judge.
+
+    Raises:
+      UserError: a judge or a simulator that cannot be made, or outcomes and no judge.
+    """
+    compare = named_compare(scoring.judge)
+    if scoring.outcomes is None:
+        return compare
+    if compare is None:
+        raise UserError("--outcomes are for a judge to read: give one by --judge")
+    with reading_input():
+        return hindsight_pairs(compare, load_outcomes(scoring.outcomes))
+
+
 def absolute_scorer(spec: str) -> str:
     """The scorer with whole paths, so that what names it can be read from anywhere."""
     kind, _, rest = spec.partition(":")
@@ -144,7 +173,7 @@ def absolute_scorer(spec: str) -> str:
     if kind == HEAD:
         name, folder = head_and_folder(rest)
         return f"{kind}:{name},{folder.resolve()}"
-    if kind in (*STEPWISE, *ENSEMBLES, *BY_USER, *ANCHORED):
+    if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, *ANCHORED):
         words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]
         return f"{kind}:{','.join(words)}"
     if kind in COMBINED_PRINCIPLES:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.online import Job, train_online
-from rlhf_jax.cli.rewards import named_compare
+from rlhf_jax.cli.rewards import scoring_compare
 from rlhf_jax.cli.verdicts import read_verdicts
 from rlhf_jax.ops.pairings import Pairing
 from rlhf_jax.recipes import LanguageLab, OnlineMethod, judged_prefs, osp, verdicts_of
@@ -47,7 +47,7 @@ class SelfPreference:
 
 def train_osp(command: str, options: SelfPreference) -> None:
     """Online self-preferring."""
-    compare = named_compare(options.job.scoring.judge)
+    compare = scoring_compare(options.job.scoring)
     if compare is None:
         raise UserError(
             "rlhf osp needs --judge: the folder of a pairwise judge, which may be that of --model"

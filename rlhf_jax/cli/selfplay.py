@@ -14,7 +14,7 @@ from rlhf_jax.algos import selfplay as methods
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.arguments import nearest
 from rlhf_jax.cli.online import Job, drawing_options, train_rounds
-from rlhf_jax.cli.rewards import named_compare
+from rlhf_jax.cli.rewards import scoring_compare
 from rlhf_jax.cli.session import sampling_of
 from rlhf_jax.recipes import (
     Fit,
@@ -148,7 +148,7 @@ class SelfPlay:
 def train_selfplay(command: str, options: SelfPlay) -> None:
     """Plays rounds."""
     game, job = named_game(options.method, options.method_options), options.job
-    compare = named_compare(job.scoring.judge)
+    compare = scoring_compare(job.scoring)
     if job.overlap:
         raise UserError("a round of self-play begins after the last one: leave out --overlap")
 

@@ -112,6 +112,27 @@ def hindsight_values(
     return jnp.take_along_axis(outcomes, drawn[..., None], axis=-1)[..., 0]
 
 
+def simulated_facts(
+    key: Key[Array, ""], facts: Bool[Array, "*B"], *, accuracy: Scalar
+) -> Bool[Array, "*B"]:
+    """What a world model says of the facts on which outcomes depend: each is right with P = q.
+
+    Its errors depend on the facts alone and never on what was said of them, so simulated hindsight
+    errs by at most (max u - min u) TV(model, truth) for every answer, however persuasive. Draw
+    the facts of a prompt once for all its answers, which are then judged in one imagined world.
+
+    Args:
+      key: one key for the whole batch.
+      facts: [*B] the truth.
+      accuracy: q in [0, 1]; 1 is the truth, 1/2 is independent of it. May be traced.
+    Reference: Liang et al. 2025, arXiv:2501.08617 (outcomes simulated by a model).
+    """
+    check_range("[0, 1]", accuracy=accuracy)
+    check_mask(facts=facts)
+    right = jax.random.uniform(key, facts.shape) < accuracy
+    return jnp.where(right, facts, ~facts)
+
+
 def partly_seen_values(
     utilities: Float[Array, "*B T"],
     mask: Bool[Array, "*B T"],

@@ -86,6 +86,17 @@ def principle_model(stage: Stage, lab: LanguageLab, rows: Rows, params: Params, 
     return fit_rows(stage, lab, update, rows, params, fit, part="reward")
 
 
+def log_odds(
+    lab: LanguageLab, params: Params, records: Sequence[dict], *, batch_size: int
+) -> np.ndarray:
+    """[N] scores of records with prompts as they were learned."""
+
+    def score(part: Sequence[dict]) -> Any:
+        return lab.scores(params, answer_batch(lab, part))
+
+    return np.asarray(in_chunks(score, records, size=batch_size), float)
+
+
 def scores_by_principle(
     lab: LanguageLab,
     params: Params,
@@ -105,7 +116,5 @@ def scores_by_principle(
         for principle in principles
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    found = in_chunks(
-        lambda part: lab.scores(params, answer_batch(lab, part)), rows, size=batch_size
-    )
-    return np.asarray(found).reshape(len(principles), len(prompts))
+    found = log_odds(lab, params, rows, batch_size=batch_size)
+    return found.reshape(len(principles), len(prompts))

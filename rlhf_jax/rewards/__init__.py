@@ -28,6 +28,7 @@ from rlhf_jax.rewards.features import separate_ratings as separate_ratings
 from rlhf_jax.rewards.features import sigmoid_reward as sigmoid_reward
 from rlhf_jax.rewards.functions import load_compare as load_compare
 from rlhf_jax.rewards.functions import load_function as load_function
+from rlhf_jax.rewards.functions import load_outcomes as load_outcomes
 from rlhf_jax.rewards.functions import record_score as record_score
 from rlhf_jax.rewards.judges import ComparePairs as ComparePairs
 from rlhf_jax.rewards.judges import judge_matrix as judge_matrix
@@ -36,6 +37,8 @@ from rlhf_jax.rewards.judges import preference_judge as preference_judge
 from rlhf_jax.rewards.judges import reward_judge as reward_judge
 from rlhf_jax.rewards.judges import text_judge as text_judge
 from rlhf_jax.rewards.mathematics import math_reward as math_reward
+from rlhf_jax.rewards.outcomes import SimulateOutcomes as SimulateOutcomes
+from rlhf_jax.rewards.outcomes import hindsight_pairs as hindsight_pairs
 from rlhf_jax.rewards.sandbox import Limits as Limits
 from rlhf_jax.rewards.sandbox import SandboxError as SandboxError
 from rlhf_jax.rewards.sandbox import run_tests as run_tests

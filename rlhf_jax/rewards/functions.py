@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_jax.rewards.judges import ComparePairs
+from rlhf_jax.rewards.outcomes import SimulateOutcomes
 from rlhf_jax.types import TextReward
 
 Records = Sequence[Mapping[str, Any]]
@@ -40,6 +41,20 @@ def load_compare(name: str) -> ComparePairs:
         inspect.signature(function).bind([], [], [])
     except TypeError as error:
         raise ValueError(f"judge {name!r} must take (prompts, first, second): {error}") from None
+    return function
+
+
+def load_outcomes(name: str) -> SimulateOutcomes:
+    """What simulates outcomes, "module:function": `(prompts, answers) -> N texts` or None.
+
+    Raises:
+      ValueError: as `load_function`.
+    """
+    function = _found(name)
+    try:
+        inspect.signature(function).bind([], [])
+    except TypeError as error:
+        raise ValueError(f"outcomes {name!r} must take (prompts, answers): {error}") from None
     return function
 
 

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rlhf_jax.envs.bandit import bandit_trajectory
 from rlhf_jax.feedback import values
 from rlhf_jax.feedback.choices import choice_loglik, expected_options
-from rlhf_jax.feedback.teachers import bt_prefs
+from rlhf_jax.feedback.pairs import labels_to_pairs
+from rlhf_jax.feedback.teachers import bt_labels, bt_prefs
 from rlhf_jax.losses.links import soft_logistic
 from rlhf_jax.losses.reward import deterministic_regrets, segment_regrets
 
@@ -185,3 +187,63 @@ def test_shapes_that_differ_are_refused():
         values.similarity_values(jnp.zeros(3), jnp.zeros((2, 4)))
     with pytest.raises((AssertionError, TypeError)):
         values.observed_values(jnp.zeros((5, 3)), jnp.zeros(3), jnp.ones(2, bool))
+
+
+def test_a_world_model_is_as_accurate_as_it_says():
+    facts = jnp.asarray(np.random.default_rng(0).random((20_000, 3)) < 0.4)
+    simulate = jax.jit(values.simulated_facts)
+    for accuracy in (0.0, 0.5, 0.9, 1.0):
+        right = np.asarray(simulate(KEY, facts, accuracy=accuracy) == facts)
+        assert right.mean() == pytest.approx(accuracy, abs=0.01)
+        # Errors do not depend on the truth, nor on each other.
+        assert right[np.asarray(facts)].mean() == pytest.approx(accuracy, abs=0.01)
+        both = (right[:, 0] & right[:, 1]).mean()
+        assert both == pytest.approx(accuracy**2, abs=0.015)
+    with pytest.raises(ValueError, match=r"accuracy must be in \[0, 1\], got nan"):
+        values.simulated_facts(KEY, facts, accuracy=float("nan"))
+    with pytest.raises(TypeError, match="facts"):
+        values.simulated_facts(KEY, facts.astype(int), accuracy=0.5)
+
+
+def test_simulated_hindsight_errs_by_the_total_variation_of_the_model():
+    """|E_model u - E_truth u| <= (max u - min u) TV, and outcomes that persuade change nothing."""
+    draws = np.random.default_rng(1)
+    truth, model = jnp.asarray(draws.dirichlet(np.ones(6), (2, 200)), jnp.float32)
+    utilities = jnp.asarray(draws.normal(size=(200, 6)), jnp.float32)
+    simulated, real = (values.believed_values(each, utilities) for each in (model, truth))
+    error, distance = jnp.abs(simulated - real), 0.5 * jnp.abs(truth - model).sum(-1)
+    assert (error <= jnp.ptp(utilities, axis=-1) * distance + 1e-6).all()
+    assert error.max() > 0.1
+    # The bound is met where the model moves mass from the best outcome to the worst.
+    ends = jnp.array([1.0, 0.0, -1.0])
+    before, moved = jnp.array([0.75, 0.0, 0.25]), jnp.array([0.25, 0.0, 0.75])
+    assert values.believed_values(before, ends) - values.believed_values(moved, ends) == 1.0
+
+
+def test_labels_are_right_beyond_twice_the_error_of_hindsight():
+    """A gap of the truth above 2 gamma^n (max u - min u) / (1 - gamma) keeps its sign."""
+    gamma, seen = 0.7, 7
+    draws = np.random.default_rng(2)
+    utilities = jnp.asarray(draws.random((500, 2, 60)), jnp.float32)
+    truth = utilities @ gamma ** jnp.arange(60)
+    mask = jnp.broadcast_to(jnp.arange(60) < seen, utilities.shape)
+    beliefs = jnp.asarray(draws.random((500, 2)) / (1 - gamma), jnp.float32)
+    judged = values.partly_seen_values(utilities, mask, beliefs, gamma=gamma)
+    gap = truth[:, 1] - truth[:, 0]
+    right = (bt_prefs(judged, beta=5.0) > 0.5) == (gap > 0)
+    sure = jnp.abs(gap) > 2 * gamma**seen / (1 - gamma)
+    assert right[sure].all()
+    assert int(sure.sum()) > 20
+    assert not right.all()
+
+
+def test_an_unknown_outcome_leaves_its_pair_out():
+    """NaN is no winner, and the gradient is that of the other pairs."""
+    judged = jnp.array([[0.0, 1.0], [jnp.nan, 1.0], [1.0, 0.0]])
+    labels = bt_labels(KEY, judged, beta=jnp.inf)
+    assert labels.tolist() == [1, -1, 0]
+    states = jnp.zeros((3, 2), int)
+    both = bandit_trajectory(states, jnp.tile(jnp.arange(2), (3, 1)))
+    pairs = labels_to_pairs(both, labels)
+    assert pairs.weights.tolist() == [1.0, 0.0, 1.0]
+    assert float(jnp.mean(pairs.weights == 0)) == pytest.approx(1 / 3)

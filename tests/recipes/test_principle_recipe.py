@@ -17,7 +17,7 @@ from rlhf_jax.recipes import (
     principle_rows,
     scores_by_principle,
 )
-from rlhf_jax.recipes.principles import asked_prompt, principle_batch
+from rlhf_jax.recipes.principles import asked_prompt, log_odds, principle_batch
 from rlhf_jax.training import UserError, open_run, run_stage
 
 VOCABULARY = standard_vocabulary(train_word_tokenizer(["ask principle : red blue"]))
@@ -88,3 +88,20 @@ def test_a_model_learns_to_read_the_principle(tmp_path):
     np.testing.assert_array_equal(scores.argmax(1), [0, 1])
     assert (worst_case_scores(jnp.asarray(scores)) < 0).all()
     np.testing.assert_allclose(mean_scores(jnp.asarray(scores)), scores.mean(0), rtol=1e-6)
+
+
+def test_without_a_principle_it_is_the_chance_of_a_reaction(tmp_path):
+    """P[Love]: three of four red answers have a heart, one of four blue ones."""
+    rows = [
+        {"prompt": "ask", "answer": colour, "label": (n < 3) == (colour == "red")}
+        for colour in ("red", "blue")
+        for n in range(4)
+    ]
+    first, fit = LAB.reward.init(jax.random.key(0)), Fit(optax.adam(0.03), steps=60)
+    batches = principle_rows(LAB, rows, batch_size=8)
+    with open_run(tmp_path / "run", slug="reactions", config={}) as run:
+        params = run_stage(
+            run, "reactions", lambda stage: (principle_model(stage, LAB, batches, first, fit), {})
+        ).arrays
+    scores = log_odds(LAB, params, rows, batch_size=8)
+    np.testing.assert_allclose(scores[::4], [np.log(3), -np.log(3)], atol=0.1)

@@ -1,0 +1,114 @@
+"""The plots and the page of rlhs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.rlhs import CLAIM, PAPER
+from experiments.rlhs.chains import gap_bound
+from experiments.rlhs.claims import NAMES, ORACLE, SATISFACTION, UTILITY, final, hindsight
+from experiments.rlhs.config import Config
+from experiments.rlhs.learners import label_kinds
+from rlhf_jax.reports.bands import band
+from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
+from rlhf_jax.reports.plots import Series
+from rlhf_jax.training import Run
+
+Arrays = Mapping[str, np.ndarray]
+MEAN: dict[str, Any] = {"centre": "mean", "spread": "t"}
+DRAWN = ("foresight", "hindsight, q = 1", "hindsight, q = 0.75", "hindsight, q = 0.5")
+
+
+def write_report(
+    job: Run, config: Config, stages: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
+) -> None:
+    """Saves the data and the figures, and writes report.html."""
+    save_stages(job.out, stages)
+    market, chains = stages["market"], stages["chains"]
+    figures = {
+        "training": show_panels(
+            [panel for name in NAMES for panel in training_panels(config, name, market[name])],
+            "Utility and satisfaction while training",
+            f"Exact means over states. Labels of {config.pairs:,} pairs of the reference's "
+            "messages.",
+            "by foresight satisfaction climbs to 1 and utility falls; by hindsight they meet",
+        ),
+        "accuracy": show_panels(
+            [accuracy_panel(config, name, market[name]) for name in NAMES],
+            "How good must the world model be?",
+            "At the end of training. q is the probability that the model is right about a fact; "
+            "1/2 knows nothing. Outcomes are simulated for each message alone, or for both "
+            "messages of a pair in one imagined world.",
+            "from q = 3/4 on utility is that of the oracle",
+        ),
+        "chains": show_panels(
+            chain_panels(config, chains),
+            "Steps seen",
+            f"{config.chain_pairs:,} pairs of paths in each of {config.chains} chains of "
+            f"{config.states} states, discount {config.gamma:g}. Beliefs about what is not seen "
+            "are uniform.",
+            "the error falls by the discount at each step, below the bound of the theorem",
+        ),
+    }
+    write_page(
+        job.out,
+        CLAIM,
+        lead="A customer judges two messages before the purchase, or after an outcome that a world "
+        "model simulates; DPO and PPO learn from the labels.",
+        paper=PAPER,
+        claims=claims,
+        figures=figures,
+        table=table,
+    )
+
+
+def training_panels(config: Config, algorithm: str, runs: np.ndarray) -> list[Panel]:
+    """Utility and satisfaction against steps."""
+    places = {name: i for i, (name, _, _) in enumerate(label_kinds(config))}
+    times = np.arange(runs.shape[2])
+    label = "step" if algorithm == "dpo" else "iteration"
+
+    def curves(column: int) -> dict[str, Series]:
+        return {name: band(times, runs[:, places[name], :, column], **MEAN) for name in DRAWN}
+
+    short = algorithm.upper()
+    return [
+        Panel(
+            f"{short}: true utility", label, "utility", curves(UTILITY), levels={"oracle": ORACLE}
+        ),
+        Panel(f"{short}: satisfaction", label, "satisfaction", curves(SATISFACTION)),
+    ]
+
+
+def accuracy_panel(config: Config, algorithm: str, runs: np.ndarray) -> Panel:
+    """Final utility and satisfaction by the accuracy of the world model."""
+    found = final(config, runs, UTILITY)
+    shared = np.stack([found[f"one imagined world, q = {q:g}"] for q in config.accuracies], -1)
+    qs = np.array(config.accuracies)
+    series = {
+        "utility": band(qs, hindsight(config, runs, UTILITY), **MEAN),
+        "satisfaction": band(qs, hindsight(config, runs, SATISFACTION), **MEAN),
+        "utility, one imagined world": band(qs, shared, **MEAN),
+    }
+    levels = {"utility by foresight": found["foresight"].mean(), "oracle": ORACLE}
+    return Panel(algorithm.upper(), "accuracy q", "mean", series, levels=levels)
+
+
+def chain_panels(config: Config, chains: Arrays) -> list[Panel]:
+    """Errors and accuracy by steps seen."""
+    steps = np.array(config.horizons, float)
+    about: dict[str, Any] = {**MEAN, "units": "chains"}
+    errors = {
+        "largest of all pairs": band(steps, chains["largest"], **about),
+        "mean": band(steps, chains["mean"], **about),
+    }
+    accuracy = {"accuracy": band(steps, chains["accuracy"], **about)}
+    bound = {"theorem": Series(steps, gap_bound(config))}
+    label = "steps seen"
+    return [
+        Panel("error of the gap", label, "|error|", errors, bounds=bound, log_y=True),
+        Panel("labels", label, "right labels", accuracy, levels={"chance": 0.5}),
+    ]
