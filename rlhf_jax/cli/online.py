@@ -25,6 +25,7 @@ from rlhf_jax.cli.options import (
     Output,
     Sampling,
     Scoring,
+    Watch,
 )
 from rlhf_jax.cli.pages import write_completions
 from rlhf_jax.cli.reward_folders import open_reward
@@ -40,6 +41,7 @@ from rlhf_jax.cli.session import (
     vocabulary_of,
 )
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
+from rlhf_jax.cli.watch import corpus_quality, watched
 from rlhf_jax.ops.filtration import (
     best_random_weights,
     best_weights,
@@ -96,6 +98,7 @@ class Job:
     sampling: Sampling = field(default=Sampling())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
+    watch: Watch = field(default=Watch())
     completions_every: int = 10
     """Answers of every so many steps go to completions.html and completions.jsonl; 0 writes
     none."""
@@ -362,7 +365,10 @@ def train_rounds(
     task = scored_task(scoring.reward, records, heldout=scoring.heldout)
     task = directed(job.directions, task)
     indices = np.asarray(task.splits["heldout"][:MEASURED])
-    quality = partial(answer_quality, lab, task, first, indices, total=MEASURED)
+    quality = watched(
+        partial(answer_quality, lab, task, first, indices, total=MEASURED),
+        corpus_quality(job, base, lab),
+    )
     wins = partial(wins_over, lab, task, compare, first, indices, total=MEASURED)
     with open_session(command, options, job.output) as run:
         before = measured(run, "before", lambda: quality(first) | wins(first))

@@ -170,6 +170,15 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What a training forgets."""
+
+    watch_corpus: Path | None = None
+    """Texts, as for rlhf sft, the loss on which is measured before, along and after the training:
+    it rises where the model forgets them. The first 256 rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Padding:
     """How much of a batch is padding."""
 

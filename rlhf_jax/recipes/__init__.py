@@ -33,6 +33,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
+| what a training forgets, by the loss on earlier texts | `corpus_loss` |
 | any of these on low-rank adapters of a frozen base | a lab by `lora_lab` |
 | exploitability, policies against each other | `tournament` |
 """
@@ -62,6 +63,7 @@ from rlhf_jax.recipes.evaluation import BestOf as BestOf
 from rlhf_jax.recipes.evaluation import Measured as Measured
 from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
 from rlhf_jax.recipes.evaluation import best_of_n as best_of_n
+from rlhf_jax.recipes.evaluation import corpus_loss as corpus_loss
 from rlhf_jax.recipes.evaluation import heldout_means as heldout_means
 from rlhf_jax.recipes.evaluation import measure as measure
 from rlhf_jax.recipes.evaluation import paired_win_rate as paired_win_rate
