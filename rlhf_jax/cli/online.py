@@ -76,6 +76,7 @@ from rlhf_jax.recipes import (
     reinforce,
     rloo,
     stage_key,
+    stopped_lab,
     task_reward,
 )
 from rlhf_jax.recipes.offline import ScoreScale
@@ -362,6 +363,7 @@ def train_rounds(
     lab, (shown,) = open_lab(job, base, [(scoring.prompts, shown)], answers=False)
     records = [row["record"] for row in shown]
     lab, first, merge = start_policy(job.adapter, lab, base)
+    lab = stopped_lab(lab, job.sampling.stop)
     task = scored_task(scoring.reward, records, heldout=scoring.heldout)
     task = directed(job.directions, task)
     indices = np.asarray(task.splits["heldout"][:MEASURED])

@@ -278,6 +278,9 @@ class Sampling:
     """Only the k likeliest tokens; 0 for all."""
     top_p: float = 1.0
     """Only the likeliest tokens that have this probability together."""
+    stop: tuple[str, ...] = ()
+    """Strings that end an answer, e.g. "Human:" where a base model goes on with the next turn. What
+    follows is neither scored nor trained on."""
     decode_rows: int = 0
     """Answers decoded at a time: when an eighth of them has ended, others take their places, which
     pays where lengths differ much. 0 decodes all at once."""
@@ -285,6 +288,8 @@ class Sampling:
     def __post_init__(self) -> None:
         check_fields(self, "[0, inf)", "temperature", "top_k", "decode_rows")
         check_fields(self, "(0, 1]", "top_p")
+        if not all(self.stop):
+            raise ValueError("stop must be strings that are not empty")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
 | what a training forgets, by the loss on earlier texts | `corpus_loss` |
+| answers of a base model, cut at stop strings | a lab by `stopped_lab` |
 | any of these on low-rank adapters of a frozen base | a lab by `lora_lab` |
 | exploitability, policies against each other | `tournament` |
 """
@@ -175,6 +176,7 @@ from rlhf_jax.recipes.selfplay import selfplay as selfplay
 from rlhf_jax.recipes.selfplay import task_judge as task_judge
 from rlhf_jax.recipes.selfplay import tempered_draw as tempered_draw
 from rlhf_jax.recipes.selfplay import texts_judge as texts_judge
+from rlhf_jax.recipes.stops import stopped_lab as stopped_lab
 from rlhf_jax.recipes.task import Labels as Labels
 from rlhf_jax.recipes.task import Task as Task
 from rlhf_jax.recipes.task import compared_teacher as compared_teacher

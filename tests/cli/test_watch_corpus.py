@@ -41,7 +41,7 @@ def test_the_corpus_of_sft_is_that_of_another_training(tmp_path, model, files, c
     assert found["loss"]["after"][0] < found["loss"]["before"][0]
     assert found["corpus loss"]["after"][0] != found["corpus loss"]["before"][0]
     rows = [row for row in read_metrics(out) if row["stage"] == "sft"]
-    assert [row["step"] for row in rows if "heldout/corpus loss" in row] == [0, 1, 2]
+    assert [row["step"] for row in rows if "heldout/corpus loss" in row] == [1, 2, 3]
     as_held = ("--data", files / "text.txt", "--heldout-data", corpus)
     assert run(*given, *as_held, "--out", tmp_path / "held") == 0
     before = numbers(tmp_path / "held")["loss"]["before"]
