@@ -56,7 +56,7 @@ def test_methods_of_pairs_and_of_fresh_answers_watch_too(
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "watch_rewards.py").write_text(MODULE)
     fresh = ("--prompts", files / "prompts.txt", "--reward", "watch_rewards:letters")
-    fresh += ("--answer-length", "3", "--samples", "2")
+    fresh += ("--answer-length", "24", "--samples", "2")  # texts are cut to that, too
     commands = {"preference": ("--data", files / "pairs.jsonl"), "grpo": fresh}
     found = {}
     for command, given in commands.items():
