@@ -23,12 +23,12 @@ from experiments.mistral_plus.learners import (
     rl_objective,
 )
 from experiments.mistral_plus.report import crossed
-from experiments.mistral_plus.shop import curves, labelled_pairs, open_shop
+from experiments.mistral_plus.shop import KEPT, READ, curves, labelled_pairs, open_shop
 from experiments.mistral_plus.world import World, answer_rewards, chat_shares, draw_worlds, measure
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.exact.bandit import regularised_optimum
 from rlhf_jax.ops.kl import exact_kl
-from rlhf_jax.training import open_run, read_metrics
+from rlhf_jax.training import open_run
 
 TINY = Config(
     num_seeds=2,
@@ -84,7 +84,7 @@ def tabular(rewards: list[float], logits: list[list[float]]) -> World:
 
 
 def test_what_is_measured_by_hand():
-    """Chats of 0.5, 0.25, 0.25 and the reverse, the base uniform; the general logits are the sum."""
+    """Chats of 0.5, 0.25, 0.25 and the reverse, a uniform base; general logits are the sum."""
     world = tabular([1.0, -1.0, 0.0], [[0.0] * 3] * 2)
     probs = np.array([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]])
     found = measure(world, jnp.log(probs))
@@ -111,7 +111,7 @@ def test_the_base_is_at_no_distance_to_itself():
 
 
 def test_the_mean_gradient_is_that_of_the_regularised_reward():
-    """(K - 1) / K of the gradient of E r - beta KL, as the mean of the K answers is the baseline."""
+    """(K - 1) / K of the gradient of E r - beta KL: the mean of the K answers is the baseline."""
     config = replace(TINY, samples=4)
     world = tabular([1.0, -1.0, 0.0], [[0.0, 0.5, -0.5], [1.0, 0.0, 0.0]])
     weights, beta = jnp.array([[0.3, 0.0, -0.4], [0.0, 0.8, 0.2]]), 0.5
@@ -308,7 +308,7 @@ def test_the_panel_measures_each_method_from_the_same_base(tmp_path):
         outcome = run.run(SHOP, job)
         place = open_shop(SHOP, job)
         pairs = labelled_pairs(place, "pairs", 8)
-        again = curves(job, ["shop/SFT"], {**dict.fromkeys(read_metrics(tmp_path)[-1], 0.0)})
+        again = curves(job, ["shop/SFT"], dict.fromkeys((*READ.values(), *KEPT), 0.0))
     found = outcome.numbers["shop"]
     assert set(found) == {"direct RL", "SFT", "SFT + RL"}
     assert [found[name]["step"] for name in found] == [[0, 1], [0, 2], [0, 1, 2]]
