@@ -175,7 +175,7 @@ class Watch:
 
     watch_corpus: Path | None = None
     """Texts, as for rlhf sft, the loss on which is measured before, along and after the training:
-    it rises where the model forgets them. The first 256 rows."""
+    it rises where the model forgets them. The first 256 rows, each cut to --answer-length."""
 
 
 @dataclass(frozen=True, kw_only=True)
