@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from experiments.mistral_plus.config import Config
 from experiments.mistral_plus.world import World, draw_worlds, label_loss, measure, soft_loss
@@ -71,33 +71,31 @@ def direct_rl(config: Config, optimizer: optax.GradientTransformation, *, beta: 
 
 
 def supervised(
-    optimizer: optax.GradientTransformation, target: Callable[[World], Callable[[Array], Mean]]
+    optimizer: optax.GradientTransformation, loss: Callable[[World, Array], Mean]
 ) -> Learn:
-    """Likelihood of something."""
+    """Likelihood of something; loss: of a world and of logits in its chats."""
 
     def learn(world: World, carried: Carried, key: Key[Array, ""]) -> Carried:
-        loss = target(world)
-        state, _ = gradient_step(
-            carried.train, lambda weights: (loss(world.chats @ weights), {}), optimizer
-        )
-        return carried._replace(train=state)
+        def objective(weights: Array) -> tuple[Mean, dict]:
+            return loss(world, world.chats @ weights), {}
+
+        return carried._replace(train=gradient_step(carried.train, objective, optimizer)[0])
 
     return learn
 
 
-def demonstrations(config: Config, world: World, number: int) -> Callable[[Array], Mean]:
-    """One good answer to each chat, picked without a look at the base. number: of the annotator."""
-    # The weights stand for the seed of the world, so that each world has its own annotator.
+def demonstrations(config: Config, world: World, annotator: int) -> Int[Array, "C"]:
+    """One good answer to each chat, picked without a look at the base."""
+    # The weights stand for the seed of the world, so that each world has annotators of its own.
     seed = jax.lax.bitcast_convert_type(world.base[0, 0], jnp.int32)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), seed), number)
-    demos = jax.random.randint(key, (len(world.chats),), 0, config.good)
-    return partial(label_loss, labels=demos)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), seed), annotator)
+    return jax.random.randint(key, (len(world.chats),), 0, config.good)
 
 
-def kept_answers(world: World) -> Callable[[Array], Mean]:
-    """Rejection sampling: the base's own answers, those that are paid."""
+def kept_answers(world: World) -> Float[Array, "C V"]:
+    """Rejection sampling: the law of the base's own answers that are paid."""
     logits = jnp.where(world.rewards > 0, world.chats @ world.base, -jnp.inf)
-    return partial(soft_loss, shares=jax.nn.softmax(logits))
+    return jax.nn.softmax(logits)
 
 
 def sft_then_rl(config: Config, sft: Learn, rl: Learn) -> Learn:
@@ -118,16 +116,22 @@ def learners(config: Config) -> dict[str, Learn]:
     """Every method, by its name in tables and figures."""
     optimizer = optax.sgd(config.rate)
     rl = direct_rl(config, optimizer, beta=config.beta)
-    sft, other = (
-        supervised(optimizer, lambda world, i=i: demonstrations(config, world, i)) for i in (0, 1)
-    )
+
+    def imitation(annotator: int) -> Learn:
+        return supervised(
+            optimizer,
+            lambda world, logits: label_loss(logits, demonstrations(config, world, annotator)),
+        )
+
+    sft = imitation(0)
+    own = supervised(optimizer, lambda world, logits: soft_loss(logits, kept_answers(world)))
     return {
         "direct RL": rl,
         "SFT": sft,
         "SFT + RL": sft_then_rl(config, sft, rl),
         "direct RL, no KL": direct_rl(config, optimizer, beta=0.0),
-        "rejection sampling": supervised(optimizer, kept_answers),
-        "SFT, other annotator": other,
+        "rejection sampling": own,
+        "SFT, other annotator": imitation(1),
     }
 
 

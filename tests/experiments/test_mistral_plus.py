@@ -159,14 +159,14 @@ def test_targets_of_likelihood():
     worlds, _ = draw_worlds(TINY, [0.3], toxic_share=0.2)
     first, second = (jax.tree.map(lambda x, i=i: x[i], worlds) for i in range(2))
     demos = [
-        demonstrations(TINY, world, number).keywords["labels"]
+        demonstrations(TINY, world, number)
         for world, number in ((first, 0), (first, 0), (first, 1), (second, 0))
     ]
     np.testing.assert_array_equal(demos[0], demos[1])
     assert all(np.all(each < TINY.good) for each in demos)
     assert not np.array_equal(demos[0], demos[2])
     assert not np.array_equal(demos[0], demos[3])
-    shares = kept_answers(first).keywords["shares"]
+    shares = kept_answers(first)
     probs = jax.nn.softmax(first.chats @ first.base)[:, : TINY.good]
     np.testing.assert_allclose(
         shares[:, : TINY.good], probs / probs.sum(-1, keepdims=True), rtol=1e-5
