@@ -193,7 +193,7 @@ def first_reaching(curve: Float[np.ndarray, "N T"], level: float) -> Float[np.nd
 
 
 def at_stop(
-    curves: dict[str, np.ndarray], level: float, *, rule: str = "reward"
+    curves: Mapping[str, np.ndarray], level: float, *, rule: str = "reward"
 ) -> dict[str, np.ndarray]:
     """[N] of each curve, and "steps", at the first step whose `rule` is at least `level`; NaN
     where it never is."""
