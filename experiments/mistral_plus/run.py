@@ -21,11 +21,12 @@ def run(config: Config, job: Run) -> Outcome:
     """Every method from the base, cold starts, and with `panel` the shop."""
     works = {"chat": partial(chat_study, config), "cold": partial(cold_study, config)}
     stages = run_stages(job, works)
-    shop = shop_study(config, job) if config.panel else {}
+    shop, cold = shop_study(config, job) if config.panel else ({}, {})
     claims = all_claims(config, stages["chat"], stages["cold"])
     table = stop_table(config, stages)
     write_report(job, config, stages, shop, claims, table)
-    return Outcome(claims, numbers=summary(config, stages, shop), table=table)
+    numbers = summary(config, stages, shop) | {"shop cold start": cold}
+    return Outcome(claims, numbers=numbers, table=table)
 
 
 def stop_table(config: Config, stages: Stages) -> Table:

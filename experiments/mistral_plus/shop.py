@@ -69,12 +69,23 @@ def open_shop(config: Config, job: Run) -> Shop:
     return Shop(config.seed, sizes, lab, task, shipped(lab, "base"), watch)
 
 
-def shop_study(config: Config, job: Run) -> dict[str, dict[str, np.ndarray]]:
-    """method -> curves [points + 1]; the first point is `base`.
+def cold_start(place: Shop) -> dict[str, float]:
+    """Gold of four answers of `base` to each held-out prompt: mean, highest, and the share of
+    prompts whose answers differ by more than 0.02."""
+    numbers, key = np.array(SPLITS["heldout"][: place.sizes.prompts]), stage_key(place.lab, "cold")
+    given = (place.lab, place.task, place.base, place.base, numbers, key)
+    gold = measure(*given, samples=4).named["gold"]
+    differ = np.mean(np.ptp(gold, axis=1) > 0.02)
+    return {"gold": float(gold.mean()), "highest": float(gold.max()), "differ": float(differ)}
+
+
+def shop_study(config: Config, job: Run) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
+    """method -> curves [points + 1], the first point of which is `base`; and its `cold_start`.
 
     step; reward, of the head in units of its spread on pairs; gold; kl to `base`; `KEPT`.
     """
     place, sizes = open_shop(config, job), config.shop
+    cold = run_stage(job, "shop/cold start", lambda _: ({}, cold_start(place))).info
     head = run_stage(job, "shop/head", partial(fit_head, place))
     scale = ScoreScale(head.info["mean"], head.info["std"])
     looks = partial(seen, place, head.arrays, scale)
@@ -91,7 +102,7 @@ def shop_study(config: Config, job: Run) -> dict[str, dict[str, np.ndarray]]:
     stage("shop/direct RL", lambda each: rl(each, place.base))
     stage("shop/SFT + RL", lambda each: rl(each, warm))
     found = {name: curves(job, [f"shop/{name}"], first) for name in ("direct RL", "SFT")}
-    return found | {"SFT + RL": curves(job, ["shop/warm", "shop/SFT + RL"], first)}
+    return found | {"SFT + RL": curves(job, ["shop/warm", "shop/SFT + RL"], first)}, dict(cold)
 
 
 def seen(
