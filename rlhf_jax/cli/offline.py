@@ -32,6 +32,7 @@ from rlhf_jax.cli.options import (
     Unlabelled,
     Users,
     Verdicts,
+    Watch,
 )
 from rlhf_jax.cli.principles import principle_training
 from rlhf_jax.cli.reactions import reaction_training
@@ -44,6 +45,7 @@ from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
 from rlhf_jax.cli.users import user_training
 from rlhf_jax.cli.verdicts import verdict_training
+from rlhf_jax.cli.watch import corpus_quality, watched
 from rlhf_jax.recipes import (
     LanguageLab,
     answer_rows,
@@ -74,6 +76,7 @@ class SFT:
     stays within an answer. 0 for one answer a row."""
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=3e-4))
+    watch: Watch = field(default=Watch())
     output: Output
 
     def __post_init__(self) -> None:
@@ -88,7 +91,7 @@ def sft(command: str, options: SFT) -> None:
 
     def make(opened: Opened) -> Training:
         lab, first, merge = start_policy(options.adapter, opened.lab, opened.base)
-        records = opened.records
+        records, corpus = opened.records, corpus_quality(options, opened.base, lab)
         if options.pack:
             layout = packing(lab, records, options.pack)
         else:
@@ -98,7 +101,7 @@ def sft(command: str, options: SFT) -> None:
             first=first,
             recipe=supervised,
             rows=lambda _: answer_rows(lab, records, batch_size=size, **layout),
-            quality=partial(answer_loss, lab, opened.held, batch_size=size),
+            quality=watched(partial(answer_loss, lab, opened.held, batch_size=size), corpus),
             export=merge,
             total=len(layout["packs"]) if options.pack else None,
         )
@@ -122,6 +125,7 @@ class Preference:
     padding: Padding = field(default=Padding())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=5e-5))
+    watch: Watch = field(default=Watch())
     output: Output
 
 
@@ -132,8 +136,9 @@ def train_preference(command: str, options: Preference) -> None:
 
     def make(opened: Opened) -> Training:
         lab, first, merge = start_policy(options.adapter, opened.lab, opened.base)
-        records = opened.records
+        records, corpus = opened.records, corpus_quality(options, opened.base, lab)
         layout = bucketing(lab, records, options.padding, batch_size=size)
+        accuracy = partial(pair_accuracy, lab, opened.held, chosen, first, batch_size=size)
         batches = partial(pair_rows, lab, records, batch_size=size, **layout)
 
         def reference_of(narrow: LanguageLab, part: Records) -> dict[str, np.ndarray]:
@@ -147,7 +152,7 @@ def train_preference(command: str, options: Preference) -> None:
             first=first,
             recipe=partial(preference, **chosen._asdict()),
             rows=lambda known: batches(reference=known),
-            quality=partial(pair_accuracy, lab, opened.held, chosen, first, batch_size=size),
+            quality=watched(accuracy, corpus),
             reference=refer if chosen.reference else None,
             first_loss=partial(known_first_loss, chosen.loss) if chosen.reference else None,
             export=merge,

@@ -28,6 +28,7 @@ from rlhf_jax.cli.options import (
     Retries,
     Sampling,
     Scoring,
+    Watch,
 )
 from rlhf_jax.cli.pages import write_completions
 from rlhf_jax.cli.retries import check_retries, retried
@@ -44,6 +45,7 @@ from rlhf_jax.cli.session import (
     vocabulary_of,
 )
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
+from rlhf_jax.cli.watch import corpus_quality, watched
 from rlhf_jax.ops.filtration import (
     best_random_weights,
     best_weights,
@@ -78,6 +80,7 @@ from rlhf_jax.recipes import (
     reinforce,
     rloo,
     stage_key,
+    stopped_lab,
     task_reward,
 )
 from rlhf_jax.recipes.offline import ScoreScale
@@ -102,6 +105,7 @@ class Job:
     sampling: Sampling = field(default=Sampling())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
+    watch: Watch = field(default=Watch())
     completions_every: int = 10
     """Answers of every so many steps go to completions.html and completions.jsonl; 0 writes
     none."""
@@ -372,10 +376,14 @@ def train_rounds(
     records = [row["record"] for row in shown]
     hardness = check_difficulty(job.curriculum, job.directions, records)
     lab, first, merge = start_policy(job.adapter, lab, base)
+    lab = stopped_lab(lab, job.sampling.stop)
     one = directed(job.directions, scored_task(scoring.reward, records, heldout=scoring.heldout))
     task, asked = (retried(job.retries, one, terms=terms) for terms in (True, False))
     indices = np.asarray(task.splits["heldout"][:MEASURED])
-    quality = partial(answer_quality, lab, asked, first, indices, total=MEASURED)
+    quality = watched(
+        partial(answer_quality, lab, asked, first, indices, total=MEASURED),
+        corpus_quality(job, base, lab),
+    )
     wins = partial(wins_over, lab, task, compare, first, indices, total=MEASURED)
     with open_session(command, options, job.output) as run:
         before = measured(run, "before", lambda: quality(first) | wins(first))

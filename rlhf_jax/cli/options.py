@@ -171,6 +171,15 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What a training forgets."""
+
+    watch_corpus: Path | None = None
+    """Texts, as for rlhf sft, the loss on which is measured before, along and after the training:
+    it rises where the model forgets them. The first 256 rows, each cut to --answer-length."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Padding:
     """How much of a batch is padding."""
 
@@ -270,6 +279,9 @@ class Sampling:
     """Only the k likeliest tokens; 0 for all."""
     top_p: float = 1.0
     """Only the likeliest tokens that have this probability together."""
+    stop: tuple[str, ...] = ()
+    """Strings that end an answer, e.g. "Human:" where a base model goes on with the next turn. What
+    follows is neither scored nor trained on."""
     decode_rows: int = 0
     """Answers decoded at a time: when an eighth of them has ended, others take their places, which
     pays where lengths differ much. 0 decodes all at once."""
@@ -277,6 +289,8 @@ class Sampling:
     def __post_init__(self) -> None:
         check_fields(self, "[0, inf)", "temperature", "top_k", "decode_rows")
         check_fields(self, "(0, 1]", "top_p")
+        if not all(self.stop):
+            raise ValueError("stop must be strings that are not empty")
 
 
 @dataclass(frozen=True, kw_only=True)

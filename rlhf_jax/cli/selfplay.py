@@ -151,6 +151,8 @@ def train_selfplay(command: str, options: SelfPlay) -> None:
     compare = scoring_compare(job.scoring)
     if job.overlap:
         raise UserError("a round of self-play begins after the last one: leave out --overlap")
+    if job.sampling.stop:
+        raise UserError("self-play draws whole answers: leave out --stop")
 
     def judge_of(lab: LanguageLab, task: Task) -> Judge:
         if compare is None:

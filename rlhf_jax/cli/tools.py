@@ -19,6 +19,7 @@ from rlhf_jax.hf import load_any, save_model
 from rlhf_jax.recipes import (
     LanguageLab,
     make_prompts,
+    stopped_lab,
     text_task,
 )
 from rlhf_jax.recipes.lab import chunk_of, decode_texts, stage_key, wrapped
@@ -59,6 +60,7 @@ def sample(command: str, options: Sample) -> None:
     if not files:
         raise UserError("rlhf sample needs prompts: --prompt TEXT or --prompts FILE")
     lab, kept = open_lab(options, base, files, answers=False)
+    lab = stopped_lab(lab, options.sampling.stop)
     records = [row for rows in kept for row in rows]
     with nullcontext(sys.stdout) if options.out is None else options.out.open("w") as file:
         for prompt, answer in drawn(lab, base.params, records, options):

@@ -160,16 +160,23 @@ def encode_completions(
     return [[*ids, vocabulary.stop_ids[0]] for ids in rows]
 
 
-def decode_rows(vocabulary: Vocabulary, rows: Iterable[Sequence[int]]) -> list[str]:
+def decode_rows(
+    vocabulary: Vocabulary, rows: Iterable[Sequence[int]], stops: Sequence[str] = ()
+) -> list[str]:
     """The text of each answer up to its first stop id, without other special tokens.
 
     The first space of an answer is kept: the text of its prompt and this one are the whole text.
+
+    Args:
+      stops: the text also ends before the first of these strings.
     """
     decode, texts = reader(vocabulary.tokenizer).continuing.decode, []
     for row in rows:
         ids = [int(i) for i in row]
         end = next((at for at, i in enumerate(ids) if i in vocabulary.stop_ids), None)
-        texts.append(decode(ids[:end], skip_special_tokens=True))
+        text = decode(ids[:end], skip_special_tokens=True)
+        places = [at for stop in stops if (at := text.find(stop)) >= 0]
+        texts.append(text[: min(places, default=None)])
     return texts
 
 

@@ -21,6 +21,7 @@ import tyro
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.envs import shop
+from rlhf_jax.labs.forgetting import TEXT_WORDS, drill_text, wide_lab
 from rlhf_jax.labs.shop import SPLITS, shop_lab, shop_task
 from rlhf_jax.labs.shop_models import GATES, SHIPPED, competence, ship, shipped
 from rlhf_jax.labs.size import Size
@@ -37,7 +38,7 @@ from rlhf_jax.training import (
 )
 from rlhf_jax.types import Params
 
-COLUMNS = 256  # of a packed row: three or four prompts with their answers
+COLUMNS = 2 * TEXT_WORDS  # of a packed row: three or four prompts with their answers
 
 
 class TextStage(NamedTuple):
@@ -47,14 +48,6 @@ class TextStage(NamedTuple):
     rows: int
     steps: int
     learning_rate: float
-
-
-def drill_text(seed: int, index: int) -> dict[str, str]:
-    """Two drills to one general text."""
-    if index % 3 == 2:
-        return {"prompt": "", "answer": shop.general_text(seed, index)}
-    found = shop.drill(seed, index)
-    return {"prompt": found.question, "answer": found.answer}
 
 
 def ideal_text(seed: int, index: int) -> dict[str, str]:
@@ -114,8 +107,7 @@ def parts(schedule: Schedule) -> dict[str, TextStage]:
 
 def train_models(job: Run, lab: LanguageLab, schedule: Schedule) -> dict[str, Params]:
     """The parameters after each stage, from random weights."""
-    # General texts are longer than answers.
-    wide = lab._replace(prompt_length=COLUMNS // 2, answer_length=COLUMNS // 2)
+    wide = wide_lab(lab)
     params, found = lab.policy.init(stage_key(lab, "base")), {}
     for name, part in parts(schedule).items():
 

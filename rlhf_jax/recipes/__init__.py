@@ -35,6 +35,8 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
+| what a training forgets, by the loss on earlier texts | `corpus_loss` |
+| answers of a base model, cut at stop strings | a lab by `stopped_lab` |
 | any of these on low-rank adapters of a frozen base | a lab by `lora_lab` |
 | exploitability, policies against each other | `tournament` |
 """
@@ -66,6 +68,7 @@ from rlhf_jax.recipes.evaluation import BestOf as BestOf
 from rlhf_jax.recipes.evaluation import Measured as Measured
 from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
 from rlhf_jax.recipes.evaluation import best_of_n as best_of_n
+from rlhf_jax.recipes.evaluation import corpus_loss as corpus_loss
 from rlhf_jax.recipes.evaluation import heldout_means as heldout_means
 from rlhf_jax.recipes.evaluation import measure as measure
 from rlhf_jax.recipes.evaluation import paired_win_rate as paired_win_rate
@@ -179,6 +182,7 @@ from rlhf_jax.recipes.selfplay import selfplay as selfplay
 from rlhf_jax.recipes.selfplay import task_judge as task_judge
 from rlhf_jax.recipes.selfplay import tempered_draw as tempered_draw
 from rlhf_jax.recipes.selfplay import texts_judge as texts_judge
+from rlhf_jax.recipes.stops import stopped_lab as stopped_lab
 from rlhf_jax.recipes.task import Labels as Labels
 from rlhf_jax.recipes.task import Task as Task
 from rlhf_jax.recipes.task import compared_teacher as compared_teacher

@@ -80,13 +80,16 @@ def task_rollout(
         leaves room for an observation of the lab's prompt_length between two of them.
     Raises:
       UserError: the step failed (chained); it names the prompt.
-      ValueError: episode_length is too small, or the task has no step.
+      ValueError: episode_length is too small, or the task has no step, or the lab has stop strings
+        and the task has a step.
     """
     draw = lab.draw if sampling is None else partial(lab.draw, sampling=sampling)
     if task.step is None:
         if episode_length is not None:
             raise ValueError("episode_length is of a task with a step, and this one has none")
         return draw(params, prompts, key, samples, first), None
+    if lab.stops:
+        raise ValueError("stop strings end single answers, and this task has a step")
     turn_tokens = lab.answer_length if sampling is None else sampling.max_new_tokens
     answered = task.max_turns * turn_tokens
     if episode_length is None:

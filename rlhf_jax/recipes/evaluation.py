@@ -190,11 +190,13 @@ def best_of_curve(best: BestOf, name: str, ns: np.ndarray) -> dict[str, np.ndarr
     return {"kl": np.asarray(best_of_n_kl(jnp.asarray(ns))), "mean": mean, "low": low, "high": high}
 
 
-def perplexity(lab: LanguageLab, params: Params, records: Records, *, batch_size: int) -> float:
-    """exp of the mean negative log-prob of a token, over all tokens of the records' answers.
+def corpus_loss(lab: LanguageLab, params: Params, records: Records, *, batch_size: int) -> float:
+    """Mean negative log-prob of a token, over all tokens of the records' answers, in nats.
+
+    Its rise on texts that a model was trained on before measures what a training forgets.
 
     Args:
-      records: of "prompt" and "answer".
+      records: of "prompt" and "answer"; a plain text has the prompt "".
     """
 
     def columns(part: list[dict]) -> tuple[jax.Array, jax.Array]:
@@ -203,7 +205,12 @@ def perplexity(lab: LanguageLab, params: Params, records: Records, *, batch_size
         return logps, jnp.sum(batch.mask, -1)
 
     logps, lengths = in_chunks(columns, records, size=batch_size)
-    return float(np.exp(-logps.astype(float).sum() / lengths.sum()))
+    return float(-logps.astype(float).sum() / lengths.sum())
+
+
+def perplexity(lab: LanguageLab, params: Params, records: Records, *, batch_size: int) -> float:
+    """exp of the `corpus_loss`."""
+    return float(np.exp(corpus_loss(lab, params, records, batch_size=batch_size)))
 
 
 def _drawn_columns(

@@ -91,6 +91,7 @@ class LanguageLab(NamedTuple):
     long_prompts, long_answers: what becomes of more than P or T tokens, see `data.lengths`.
     chat: template of prompts and answers in messages, or None.
     router_losses: of "policy", "reward" and "value" for a mixture of experts (`recipes.experts`).
+    stops: strings that end an answer, by `recipes.stops.stopped_lab`.
     """
 
     seed: int
@@ -113,6 +114,7 @@ class LanguageLab(NamedTuple):
     long_answers: LengthPolicy = "truncate_right"
     chat: ChatTemplate | None = None
     router_losses: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    stops: tuple[str, ...] = ()
 
 
 def make_lab(
@@ -332,7 +334,7 @@ def _quoted(prompt: Any) -> str:
 
 def decode_texts(lab: LanguageLab, actions: jax.Array | np.ndarray) -> list[str]:
     """The text of each answer, from token ids [N, T]."""
-    return decode_rows(lab.vocabulary, np.asarray(on_host(actions)).tolist())
+    return decode_rows(lab.vocabulary, np.asarray(on_host(actions)).tolist(), lab.stops)
 
 
 def adamw_cosine(learning_rate: float, steps: int) -> optax.GradientTransformation:

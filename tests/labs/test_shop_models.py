@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rlhf_jax.envs import shop
+from rlhf_jax.labs.forgetting import drill_text
 from rlhf_jax.labs.shop import SPLITS, shop_lab, shop_task
 from rlhf_jax.labs.shop_models import GATES, SHIPPED, competence, ship, shipped
 from rlhf_jax.labs.size import Size
@@ -16,7 +17,6 @@ from rlhf_jax.labs.train_shop import (
     Schedule,
     ShopModels,
     corpus_text,
-    drill_text,
     ideal_text,
     remake,
 )

@@ -9,6 +9,7 @@ from one_word_lab import IDS, TASK, VOCABULARY, one_word_lab, words
 from rlhf_jax.recipes import (
     best_of_curve,
     best_of_n,
+    corpus_loss,
     evaluation,
     heldout_means,
     measure,
@@ -122,6 +123,8 @@ def test_the_perplexity_of_given_answers():
     records = [{"prompt": "blue", "answer": word} for word in ("red", "green", "green")]
     found = perplexity(LAB, REF, records, batch_size=2)
     assert found == pytest.approx((64 / 9) ** (1 / 3))
+    loss = corpus_loss(LAB, REF, records, batch_size=2)
+    assert loss == pytest.approx(np.log(64 / 9) / 3)
 
 
 @pytest.mark.long
