@@ -13,6 +13,8 @@ from rlhf_jax.cli.data import read_answers, read_labelled, read_marked, read_pai
 from rlhf_jax.cli.ensembles import ensemble_training
 from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
 from rlhf_jax.cli.frame import Opened, Training, train_offline
+from rlhf_jax.cli.gaps import gap_training
+from rlhf_jax.cli.improvement import read_improvements
 from rlhf_jax.cli.judging import judge_training
 from rlhf_jax.cli.layout import bucketing, packing
 from rlhf_jax.cli.losses import named_loss
@@ -71,6 +73,9 @@ class SFT:
     pack: int = 0
     """Tokens of a row that several answers share; --batch-size then counts such rows, and attention
     stays within an answer. 0 for one answer a row."""
+    improve: bool = False
+    """Train a model that improves answers, on --data of pairs: the prompt shows the rejected
+    answer, and the chosen one is learned."""
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=3e-4))
     output: Output
@@ -102,7 +107,8 @@ def sft(command: str, options: SFT) -> None:
             total=len(layout["packs"]) if options.pack else None,
         )
 
-    train_offline(command, options, read_answers, make)
+    read = read_improvements if options.improve else read_answers
+    train_offline(command, options, read, make)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +178,8 @@ class Reward:
     goes on with --reward verdict. --kind principles scores whether an answer follows a principle,
     by binary cross-entropy on answers with a label and a field "principle", which is chosen when
     the reward is used. --kind pairwise trains the model to say which of two answers is better, in
-    both orders. On pairs, two baselines are measured too: length, and n-grams fitted by the same
+    both orders. --kind gap scores an answer beside a reference answer, by four comparisons of each
+    pair. On pairs, two baselines are measured too: length, and n-grams fitted by the same
     loss. --repair mends labels by a vote first, --contrast and --unlabelled train on more than the
     labels.
     """
@@ -190,10 +197,11 @@ class Reward:
         "judge",
         "principles",
         "pairwise",
+        "gap",
     ] = "outcome"
     """What has a score: an answer, each step, segment or token of an answer, an answer for a user,
     features of an answer, or an answer under a principle; an ensemble has several scores an answer,
-    a judge compares two answers in text."""
+    a judge compares two answers in text, a gap model an answer with a reference."""
     members: int = 5
     """Heads of --kind ensemble."""
     identity_weight: float = 1.0
@@ -266,6 +274,8 @@ def reward(command: str, options: Reward) -> None:
             start = start_policy(options.adapter, opened.lab, opened.base)
             sizes = {"identity_weight": options.identity_weight, "batch_size": size}
             found = correction_training(opened, start, options.padding, **sizes)
+        elif options.kind == "gap":
+            found = gap_training(opened, start_of(opened), options.padding, batch_size=size)
         elif options.kind == "process":
             found = step_training(opened, start_of(opened), batch_size=size)
         elif options.kind == "spans":

@@ -14,12 +14,14 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.directions import check_directed, directed, longest_prompts
 from rlhf_jax.cli.frame import make_fit
+from rlhf_jax.cli.improvement import course_rows, open_improving
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.options import (
     Adapter,
     Directions,
     Filtering,
+    Improvement,
     Model,
     Optimizer,
     Output,
@@ -40,6 +42,7 @@ from rlhf_jax.cli.session import (
     vocabulary_of,
 )
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
+from rlhf_jax.hf import Pretrained
 from rlhf_jax.ops.filtration import (
     best_random_weights,
     best_weights,
@@ -70,7 +73,6 @@ from rlhf_jax.recipes import (
     online_pairs,
     pairwise_grpo,
     ppo,
-    prompt_rows,
     reinforce,
     rloo,
     stage_key,
@@ -93,6 +95,7 @@ class Job:
     model: Model
     scoring: Scoring
     directions: Directions = field(default=Directions())
+    improvement: Improvement = field(default=Improvement())
     sampling: Sampling = field(default=Sampling())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
@@ -294,8 +297,11 @@ def train_online(
       rewarded: what an answer is paid, by default a judge's verdict or `task_reward`.
     """
     compare = named_compare(job.scoring.judge)
-    if job.directions.directions and rewarded is not None:
-        raise UserError("--directions weigh --reward of whole answers: not --judge, --step-rewards")
+    if (job.directions.directions or job.improvement.improve) and rewarded is not None:
+        raise UserError(
+            "--directions and --improve are of --reward of whole answers: not --judge, "
+            "--step-rewards"
+        )
 
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
         method = make(lab, params)
@@ -333,6 +339,17 @@ def drawing_options(lab: LanguageLab, job: Job) -> dict[str, Any]:
     }
 
 
+def open_task(job: Job, base: Pretrained) -> tuple[LanguageLab, Task]:
+    """A lab, and the prompts with their rewards, in all directions where there are any."""
+    scoring = job.scoring
+    found = read_prompts(scoring.prompts, base.chat)
+    shown = longest_prompts(job.directions, found, vocabulary_of(base))
+    lab, (shown,) = open_lab(job, base, [(scoring.prompts, shown)], answers=False)
+    records = [row["record"] for row in shown]
+    task = scored_task(scoring.reward, records, heldout=scoring.heldout)
+    return lab, directed(job.directions, task)
+
+
 def train_rounds(
     command: str,
     options: Any,
@@ -354,13 +371,8 @@ def train_rounds(
     check_directed(job.directions, scoring, job.model.long_prompts)
     compare = named_compare(scoring.judge)
     base = open_model(job.model)
-    found = read_prompts(scoring.prompts, base.chat)
-    shown = longest_prompts(job.directions, found, vocabulary_of(base))
-    lab, (shown,) = open_lab(job, base, [(scoring.prompts, shown)], answers=False)
-    records = [row["record"] for row in shown]
+    lab, task = (open_improving if job.improvement.improve else open_task)(job, base)
     lab, first, merge = start_policy(job.adapter, lab, base)
-    task = scored_task(scoring.reward, records, heldout=scoring.heldout)
-    task = directed(job.directions, task)
     indices = np.asarray(task.splits["heldout"][:MEASURED])
     quality = partial(answer_quality, lab, task, first, indices, total=MEASURED)
     wins = partial(wins_over, lab, task, compare, first, indices, total=MEASURED)
@@ -376,7 +388,8 @@ def train_rounds(
             return fit.measure(params, step)
 
         shown = fit._replace(measure=measure)
-        rows = prompt_rows(task, batch_size=job.optimizer.batch_size, seed=job.model.seed)
+        order = {"batch_size": job.optimizer.batch_size, "seed": job.model.seed}
+        rows = course_rows(task, job.improvement, steps=fit.steps, **order)
         params = run_stage(
             run, command, lambda stage: (play(stage, lab, task, first, rows, shown), {}), like=first
         ).arrays

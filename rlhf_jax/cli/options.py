@@ -313,6 +313,24 @@ class Scoring:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Improvement:
+    """A model that improves an answer (PIT)."""
+
+    improve: bool = False
+    """Prompts show an answer to improve: each of the fields chosen and rejected of --prompts."""
+    own_answers: Path | None = None
+    """Prompts and answers of the policy that is to be improved, e.g. of rlhf sample --out FILE:
+    they are shown in the second part of the training, and held-out prompts have them."""
+    own_share: float = 0.5
+    """Of the steps, that second part, in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "(0, 1]", "own_share")
+        if self.own_answers is not None and not self.improve:
+            raise ValueError("--own-answers are improved: give --improve too")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Directions:
     """One model for every trade-off between two rewards (DPA)."""
 
