@@ -1,7 +1,7 @@
 """Commands on data that is there: sft, preference and reward."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -107,8 +107,13 @@ def sft(command: str, options: SFT) -> None:
             total=len(layout["packs"]) if options.pack else None,
         )
 
-    read = read_improvements if options.improve else read_answers
-    train_offline(command, options, read, make)
+    if not options.improve:
+        train_offline(command, options, read_answers, make)
+        return
+    if options.model.long_prompts.startswith("truncate"):
+        # Half an answer is another answer.
+        options = replace(options, model=replace(options.model, long_prompts="drop"))
+    train_offline(command, options, read_improvements, make)
 
 
 @dataclass(frozen=True, kw_only=True)

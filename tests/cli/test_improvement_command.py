@@ -101,6 +101,12 @@ def test_a_model_learns_to_improve_and_goes_on_with_gaps(tmp_path, mixing, train
         shown[row["step"]].add(row["prompt"].split("answer : ")[1])
     assert shown[1] <= {"aaa better :", "bb better :", "ab better :"}  # of the data
     assert shown[2] == {"b better :"}  # of the policy
+    better = tmp_path / "better.jsonl"
+    words = ("sample", "--improve", "2", "--model", out / "model", "--answer-length", "4")
+    assert run(*words, "--prompts", data / "own.jsonl", "--out", better) == 0
+    rows = [json.loads(line) for line in better.read_text().splitlines()]
+    assert [row["prompt"] for row in rows] == PROMPTS
+    assert {row["answer"] for row in rows} != {"b"}
     after = json.loads((out / "summary.json").read_text())["numbers"]
     assert {"gap", "copied"} <= set(after)
 
@@ -162,6 +168,20 @@ def test_bad_options_are_named(tmp_path, model, files, capsys, monkeypatch, word
     given = ("grpo", "--model", model, "--prompts", files / "prompts.txt", "--reward", *rewards)
     assert run(*given, "--out", tmp_path / "out", *words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_sample_cannot_improve_is_named(tmp_path, model, files, capsys):
+    words, prompts = ("sample", "--model", model, "--improve", "1"), files / "prompts.txt"
+    for given, message in (
+        (("--prompt", "0?"), "--improve is of the answers in --prompts"),
+        (
+            ("--prompts", files / "prompts.txt"),
+            "has no answer to improve: it needs a field 'answer'",
+        ),
+        (("--prompts", prompts, "--improve", "-1"), "--improve must be in [0, inf)"),
+    ):
+        assert run(*words, *given) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_other_folders_are_refused(tmp_path, model):
