@@ -114,7 +114,7 @@ def rival_claims(config: Config, found: Arrays) -> list[Claim]:
 def trained_claims(config: Config, found: Arrays) -> list[Claim]:
     """A trained table reaches the closed form."""
     sizes, exact = config.trained, found["exact"]
-    far = np.abs(found["sampled"][..., 1] - found["optimum"][:, 1:])
+    far = np.abs(found["sampled"][..., 1] - found["optimum, sampled"][:, 1:])
     return [
         mean_claim(
             "Total variation of the table to the closed form, exact policy gradient, "
@@ -127,8 +127,9 @@ def trained_claims(config: Config, found: Arrays) -> list[Claim]:
             baseline=("the editor, where it starts", exact[:, 0, 0].mean()),
         ),
         mean_claim(
-            "|E q after a round - that of the closed form|, sampled PPO with "
-            f"{sizes.samples} answers to each reference, {sizes.batches} batches, {size(config)}",
+            "|E q after a round - that of the closed form|, sampled PPO on "
+            f"{sizes.references} references, {sizes.samples} answers to each, {sizes.batches} "
+            f"batches, {size(config)}",
             far[:, -1],
             "<=",
             0.1,

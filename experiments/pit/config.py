@@ -10,19 +10,20 @@ class Trained:
     """The improver as a table that is trained, in place of the closed form.
 
     steps, rate: of Adam, cosine to 0, with the exact gradient of all answers.
-    samples: K drawn answers to each reference in the sampled version. batches: of them, each used
-      for two steps of PPO with clip_eps, rate sampled_rate.
+    references: of the sampled version, drawn from the base policy. samples: K answers to each.
+      batches: of them, each used for two steps of PPO with clip_eps, rate sampled_rate.
     """
 
-    steps: int = 300
+    steps: int = 200
     rate: float = 0.1
-    samples: int = 8
-    batches: int = 200
-    sampled_rate: float = 0.03
+    references: int = 16
+    samples: int = 64
+    batches: int = 100
+    sampled_rate: float = 0.2
     clip_eps: float = 0.2
 
     def __post_init__(self):
-        check_fields(self, "[1, 1000000]", "steps", "batches")
+        check_fields(self, "[1, 1000000]", "steps", "batches", "references")
         check_fields(self, "(0, 1]", "rate", "sampled_rate", "clip_eps")
         check_fields(self, "[2, 1000000]", "samples")
 
@@ -93,5 +94,5 @@ def default() -> Config:
 def quick() -> Config:
     """Four worlds, fewer steps: the same claims."""
     return Config(
-        num_seeds=4, bits=6, trained=Trained(steps=200, batches=100), course=Course(steps=100)
+        num_seeds=4, bits=6, trained=Trained(steps=150, batches=50), course=Course(steps=100)
     )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.pit.config import Config
-from experiments.pit.world import World, editor_logps, features, gap_matrix, make_worlds
+from experiments.pit.world import World, editor_logps, features, gap_matrix
 from rlhf_jax.exact.bandit import ranked_law, regularised_optimum, total_variation
 from rlhf_jax.losses.policy_gradient import ppo_clip_loss, reinforce_loss
 from rlhf_jax.ops.groups import leave_one_out_advantages
@@ -21,9 +21,8 @@ POINTS = 10  # of a curve
 EDITOR, PIT, RANDOM, AGAIN = "SFT editor", "PIT", "PIT, labels at random", "best of k + 1"
 
 
-def run_closed(config: Config) -> dict[str, Any]:
+def run_closed(config: Config, worlds: World) -> dict[str, Any]:
     """Name -> E q after each round [seeds, rounds + 1], and other measures [seeds, ...]."""
-    worlds = make_worlds(config)
     return jax.jit(jax.vmap(partial(closed_world, config)))(worlds)
 
 
@@ -89,53 +88,84 @@ def best_of_two_wins(probs: jax.Array, scores: jax.Array, quality: jax.Array) ->
 # ---- The same optimum by training a table.
 
 
-def run_trained(config: Config) -> dict[str, Any]:
-    """ "exact" and "sampled" [seeds, POINTS + 1, 2]: distance to the optimum, E q after a round."""
-    worlds = make_worlds(config)
+def run_trained(config: Config, worlds: World) -> dict[str, Any]:
+    """Version -> [seeds, POINTS + 1, 2] by `distance_and_quality`, and that of its optimum."""
     keys = jax.random.split(jax.random.key(config.seed + 1), config.num_seeds)
     return jax.jit(jax.vmap(partial(trained_world, config)))(worlds, keys)
 
 
 def trained_world(config: Config, world: World, key: jax.Array) -> dict[str, jax.Array]:
-    """Both versions of the policy gradient on g - beta log-ratio, from the SFT editor."""
-    sizes, editor = config.trained, editor_logps(config)
-    gaps = gap_matrix(config, world.u, world.v)
-    optimum = regularised_optimum(gaps, editor, beta=config.beta)
-    start = jnp.exp(world.base_logps)
+    """Policy gradients of g - beta log-ratio from the SFT editor, exact and on drawn answers."""
+    sizes = config.trained
+    ref_key, key = jax.random.split(key)
+    drawn = jax.random.categorical(ref_key, world.base_logps, shape=(sizes.references,))
+    every = jnp.arange(len(world.quality))
+    weights = {"exact": jnp.exp(world.base_logps), "sampled": jnp.full(len(drawn), 1 / len(drawn))}
+    found = {}
+    for name, refs in (("exact", every), ("sampled", drawn)):
+        editor = editor_logps(config)[refs]
+        gaps = gap_matrix(config, world.u, world.v)[refs]
+        optimum = regularised_optimum(gaps, editor, beta=config.beta)
+        measure = partial(distance_and_quality, world.quality, optimum, weights[name])
+        if name == "exact":
+            objective = partial(every_answer, config, editor, gaps)
+            lengths = (sizes.steps, sizes.rate)
+        else:
+            objective = partial(drawn_answers, config, editor, gaps)
+            lengths = (sizes.batches, sizes.sampled_rate)
+        passes = 1 if name == "exact" else 2
+        found[name] = train(editor, measure, key, objective, *lengths, passes=passes)
+        found[f"optimum, {name}"] = measure(optimum)
+    return found
 
-    def measure(logits: jax.Array) -> jax.Array:
-        logps = jax.nn.log_softmax(logits)
-        far = start @ total_variation(logps, optimum)
-        return jnp.stack([far, start @ jnp.exp(logps) @ world.quality])
 
-    def paid(logps: jax.Array) -> jax.Array:
-        return gaps - config.beta * (jax.lax.stop_gradient(logps) - editor)
+def distance_and_quality(
+    quality: jax.Array, optimum: jax.Array, weights: jax.Array, logits: jax.Array
+) -> jax.Array:
+    """Total variation to the optimum and E q after a round, means over references."""
+    logps = jax.nn.log_softmax(logits)
+    far = weights @ total_variation(logps, optimum)
+    return jnp.stack([far, weights @ jnp.exp(logps) @ quality])
 
-    def exact(logits: jax.Array, key: jax.Array, old: jax.Array) -> jax.Array:
-        """REINFORCE on all answers to all references, weighted by the policy."""
-        logps = jax.nn.log_softmax(logits)
-        probs = jnp.exp(jax.lax.stop_gradient(logps))
-        rewards = paid(logps)
-        baselines = jnp.sum(probs * rewards, axis=-1, keepdims=True)
-        return jnp.sum(probs * reinforce_loss(logps, rewards - baselines))
 
-    def sampled(logits: jax.Array, key: jax.Array, old: jax.Array) -> jax.Array:
-        """PPO on K answers to each reference, with leave-one-out advantages."""
-        before = jax.nn.log_softmax(old)
-        actions = jax.random.categorical(key, old, shape=(sizes.samples, len(old))).T
-        at = partial(jnp.take_along_axis, indices=actions, axis=-1)
-        advantages = leave_one_out_advantages(at(paid(before)))
-        losses = ppo_clip_loss(
-            at(jax.nn.log_softmax(logits)), at(before), advantages, clip_eps=sizes.clip_eps
-        )
-        return jnp.sum(jnp.mean(losses, axis=-1))
+def paid(config: Config, editor: jax.Array, gaps: jax.Array, logps: jax.Array) -> jax.Array:
+    """Gaps minus beta times the log-ratio to the editor, no gradient."""
+    return gaps - config.beta * (jax.lax.stop_gradient(logps) - editor)
 
-    fit = partial(train, editor, measure, key)
-    return {
-        "exact": fit(exact, sizes.steps, sizes.rate, passes=1),
-        "sampled": fit(sampled, sizes.batches, sizes.sampled_rate, passes=2),
-        "optimum": measure(optimum),
-    }
+
+def every_answer(
+    config: Config,
+    editor: jax.Array,
+    gaps: jax.Array,
+    logits: jax.Array,
+    key: jax.Array,
+    old: jax.Array,
+) -> jax.Array:
+    """REINFORCE on all answers to all references, weighted by the policy."""
+    logps = jax.nn.log_softmax(logits)
+    probs = jnp.exp(jax.lax.stop_gradient(logps))
+    rewards = paid(config, editor, gaps, logps)
+    baselines = jnp.sum(probs * rewards, axis=-1, keepdims=True)
+    return jnp.sum(probs * reinforce_loss(logps, rewards - baselines))
+
+
+def drawn_answers(
+    config: Config,
+    editor: jax.Array,
+    gaps: jax.Array,
+    logits: jax.Array,
+    key: jax.Array,
+    old: jax.Array,
+) -> jax.Array:
+    """PPO on K answers to each reference, with leave-one-out advantages."""
+    before = jax.nn.log_softmax(old)
+    actions = jax.random.categorical(key, old, shape=(config.trained.samples, len(old))).T
+    at = partial(jnp.take_along_axis, indices=actions, axis=-1)
+    advantages = leave_one_out_advantages(at(paid(config, editor, gaps, before)))
+    logps = at(jax.nn.log_softmax(logits))
+    clip_eps = config.trained.clip_eps
+    losses = ppo_clip_loss(logps, at(before), advantages, clip_eps=clip_eps)
+    return jnp.sum(jnp.mean(losses, axis=-1))
 
 
 def train(
@@ -172,9 +202,8 @@ def train(
 # ---- The curriculum of a small model.
 
 
-def run_course(config: Config) -> dict[str, Any]:
+def run_course(config: Config, worlds: World) -> dict[str, Any]:
     """Course -> what a round brings on answers of the data, and of the RLHF policy, [seeds, 2]."""
-    worlds = make_worlds(config)
     keys = jax.random.split(jax.random.key(config.seed + 2), config.num_seeds)
     return jax.jit(jax.vmap(partial(course_world, config)))(worlds, keys)
 

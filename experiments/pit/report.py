@@ -82,18 +82,22 @@ def training_panels(config: Config, trained: Arrays) -> list[Panel]:
     """Distance and quality against the share of the training."""
     shares = np.linspace(0, 1, trained["exact"].shape[1])
     curves = {"exact gradient": trained["exact"], "PPO, drawn answers": trained["sampled"]}
+    levels = {
+        "closed form": trained["optimum, exact"][:, 1].mean(),
+        "closed form, drawn references": trained["optimum, sampled"][:, 1].mean(),
+    }
     return [
         Panel(
             title,
             "share of the steps",
             label,
             {name: band(shares, x[..., i], **MEAN) for name, x in curves.items()},
-            levels=levels,
+            levels=marks,
         )
-        for i, (title, label, levels) in enumerate(
+        for i, (title, label, marks) in enumerate(
             (
                 ("distance", "total variation", {}),
-                ("one round", "E q", {"closed form": trained["optimum"][:, 1].mean()}),
+                ("one round", "E q", levels),
             )
         )
     ]
