@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.pit.config import Config
-from experiments.pit.learners import AGAIN, EDITOR, PIT, RANDOM
+from experiments.pit.learners import AGAIN, EDITOR, PIT, RANDOM, REVERSED
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
@@ -32,7 +32,7 @@ def size(config: Config) -> str:
 
 def round_claims(config: Config, found: Arrays) -> list[Claim]:
     """Rounds improve answers, less and less."""
-    rises = {name: np.all(gains(found[name]) > 0, axis=-1) for name in (PIT, RANDOM)}
+    rises = {name: np.all(gains(found[name]) > 0, axis=-1) for name in (PIT, REVERSED)}
     first = {name: gains(found[name])[:, 0] for name in (PIT, RANDOM, EDITOR)}
     ahead = {name: first[name] > 3 * first[EDITOR] for name in (PIT, RANDOM)}
     steps = np.diff(gains(found[PIT]).mean(0))
@@ -45,7 +45,7 @@ def round_claims(config: Config, found: Arrays) -> list[Claim]:
             0.9,
             kind="ours",
             source=SPEC,
-            baseline=(RANDOM, np.mean(rises[RANDOM])),
+            baseline=(REVERSED, np.mean(rises[REVERSED])),
         ),
         Claim(
             "Share of the worlds of this run in which the first round of PIT gains more than three "

@@ -19,6 +19,7 @@ from rlhf_jax.ops.statistics import wins
 TableObjective = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 POINTS = 10  # of a curve
 EDITOR, PIT, RANDOM, AGAIN = "SFT editor", "PIT", "PIT, labels at random", "best of k + 1"
+REVERSED = "PIT, labels reversed"
 
 
 def run_closed(config: Config, worlds: World) -> dict[str, Any]:
@@ -37,6 +38,8 @@ def kernels(config: Config, world: World) -> dict[str, jax.Array]:
             gap_matrix(config, *world.random.reshape(2, -1)), editor, beta=config.beta
         ),
     }
+    # Reversed labels change the sign of the fit.
+    found[REVERSED] = regularised_optimum(-gaps, editor, beta=config.beta)
     others = {f"{PIT}, beta {b:g}": regularised_optimum(gaps, editor, beta=b) for b in config.betas}
     return found | others
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.pit import CLAIM, PAPER
 from experiments.pit.config import Config
-from experiments.pit.learners import AGAIN, EDITOR, PIT, RANDOM
+from experiments.pit.learners import AGAIN, EDITOR, PIT, RANDOM, REVERSED
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
@@ -106,7 +106,14 @@ def training_panels(config: Config, trained: Arrays) -> list[Panel]:
 def round_table(config: Config, closed: Arrays) -> Table:
     """Means over worlds by improver."""
     rows = []
-    for name in (PIT, *(f"{PIT}, beta {b:g}" for b in config.betas), EDITOR, RANDOM, AGAIN):
+    for name in (
+        PIT,
+        *(f"{PIT}, beta {b:g}" for b in config.betas),
+        EDITOR,
+        RANDOM,
+        REVERSED,
+        AGAIN,
+    ):
         label = f"{PIT}, beta {config.beta:g}" if name == PIT else name
         copied = closed[f"copied: {name}"].mean() if f"copied: {name}" in closed else ""
         rows.append((label, *closed[name].mean(0), closed[f"win rate: {name}"].mean(), copied))

@@ -17,18 +17,19 @@ Reference: Wang et al. 2023, arXiv:2310.00898.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from rlhf_jax.checks import check_range
-from rlhf_jax.recipes.lab import LanguageLab
+from rlhf_jax.recipes.lab import LanguageLab, encoded_cases
 from rlhf_jax.recipes.principles import asked_prompt
 from rlhf_jax.recipes.rows import Records, Rows
 from rlhf_jax.recipes.task import Task, check_single_turn
 from rlhf_jax.recipes.texts import sample_texts
-from rlhf_jax.recipes.tokens import Case, answer_text, prompt_tokens, token_rows
+from rlhf_jax.recipes.tokens import Case, answer_text, token_rows
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Params, PyTree
@@ -105,7 +106,7 @@ def fitting_references(
         raise ValueError(f"long must be 'error' or 'drop', got {long!r}")
     kept, most = [], (lab.prompt_length, lab.answer_length)
     for row in records:
-        lengths = _window(lab, row, template)
+        lengths = _window(lab, row["prompt"], row["reference"], template)
         if all(0 < n <= limit for n, limit in zip(lengths, most, strict=True)):
             kept.append(row)
         elif long == "error":
@@ -122,15 +123,12 @@ def fitting_references(
     return FittingReferences(kept, len(records) - len(kept))
 
 
-def _window(lab: LanguageLab, row: dict, template: str) -> tuple[int, int]:
+def _window(lab: LanguageLab, prompt: Any, reference: str, template: str) -> tuple[int, int]:
     """Tokens of the prompt that shows the reference, and of the reference with its stop token."""
-    prompt, reference = row["prompt"], row["reference"]
     shown = improve_prompt(prompt, reference, template=template)
-    (asked,) = prompt_tokens(lab.vocabulary, lab.chat, [shown])
-    if not reference.strip():
-        return len(asked), 0
-    (found,) = token_rows(lab.vocabulary, lab.chat, [Case(prompt, reference)])
-    return len(asked), len(found.answer)
+    case = Case(shown, reference if reference.strip() else ".")  # an empty text has no tokens
+    (row,) = encoded_cases(partial(token_rows, lab.vocabulary, lab.chat), [case])
+    return len(row.prompt), len(row.answer) if reference.strip() else 0
 
 
 def improving_task(task: Task, references: Sequence[str], *, template: str = TEMPLATE) -> Task:
@@ -213,10 +211,12 @@ def improve(
     texts, kept = [list(answers)], []
     for number in range(rounds):
         now = texts[-1]
-        shown = [improve_prompt(x, y, template=template) for x, y in zip(prompts, now, strict=True)]
-        fits = [n for n, (x, y) in enumerate(zip(shown, now, strict=True)) if _fits(lab, x, y)]
+        fits = []
+        for n, (prompt, answer) in enumerate(zip(prompts, now, strict=True)):
+            read, written = _window(lab, prompt, answer, template)
+            fits += [n] if written and read <= lab.prompt_length else []
         here = jax.random.fold_in(key, number)
-        asked = [shown[n] for n in fits]
+        asked = [improve_prompt(prompts[n], now[n], template=template) for n in fits]
         drawn = sample_texts(lab, params, asked, here, samples=1, sampling=sampling)
         better = list(now)
         for n, (text,) in zip(fits, drawn, strict=True):
@@ -224,9 +224,3 @@ def improve(
         texts.append(better)
         kept.append(len(now) - len(fits))
     return Improved(texts, kept)
-
-
-def _fits(lab: LanguageLab, shown: Any, answer: str) -> bool:
-    """Whether the answer has a token and the prompt that shows it is within the window."""
-    (tokens,) = prompt_tokens(lab.vocabulary, lab.chat, [shown])
-    return bool(answer.strip()) and len(tokens) <= lab.prompt_length

@@ -37,7 +37,7 @@ def test_a_small_run_has_its_claims_numbers_and_figures(finished):
     closed = dict(np.load(out / "data" / "closed.npz"))
     rounds = closed[learners.PIT]
     assert rounds.shape == (2, 4)
-    for name in (learners.EDITOR, learners.RANDOM, learners.AGAIN):
+    for name in (learners.EDITOR, learners.RANDOM, learners.REVERSED, learners.AGAIN):
         np.testing.assert_allclose(closed[name][:, 0], rounds[:, 0])  # all from one policy
     assert (closed["u minus v"] < 1e-9).all()  # two models of one Bradley-Terry likelihood
     assert (closed["five minus four"] > 1e-3).all()
@@ -61,6 +61,7 @@ def good():
         learners.PIT: curve(-0.4, 2.2, 2.6, 2.8, 2.9, 2.95),
         learners.EDITOR: curve(-0.4, -0.25, -0.14, -0.08, -0.05, -0.03),
         learners.RANDOM: curve(-0.4, -0.3, -0.35, -0.3, -0.3, -0.3),
+        learners.REVERSED: curve(-0.4, -2.2, -2.6, -2.8, -2.9, -2.95),
         learners.AGAIN: curve(-0.4, 0.4, 0.8, 1.0, 1.1, 1.2),
         "win rate: PIT": curve(0.93)[:, 0],
         "win rate: SFT editor": curve(0.53)[:, 0],
