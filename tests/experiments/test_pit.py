@@ -1,6 +1,7 @@
 """The pit experiment in a small size, its measures by hand, and what breaks each claim."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -123,8 +124,8 @@ def test_gaps_have_the_answer_minus_the_reference():
 
 
 def test_the_better_of_two_answers_by_hand():
-    quality, scores = np.array([0.0, 1.0]), np.array([1.0, 0.0])
-    probs = np.array([0.25, 0.75])
+    quality, scores = jnp.array([0.0, 1.0]), jnp.array([1.0, 0.0])
+    probs = jnp.array([0.25, 0.75])
     assert np.asarray(learners.beaten(quality)).tolist() == [[0.5, 1.0], [0.0, 0.5]]
     # The scores are wrong: a new 0 replaces the better 1, in 0.75 * 0.25 of the draws.
     wrong = learners.best_of_two_wins(probs, scores, quality)

@@ -34,6 +34,8 @@ from rlhf_jax.recipes import (
     task_reward,
     text_task,
 )
+from rlhf_jax.recipes.corrections import rewriting_of
+from rlhf_jax.recipes.tokens import answer_text
 from rlhf_jax.training import Stage, UserError, open_run, read_metrics
 
 SHORT = "{prompt} {principle}"  # the tiny vocabularies have no word for "better"
@@ -57,6 +59,12 @@ def test_a_prompt_shows_the_answer_to_improve():
     assert improvement_records(pairs, template=SHORT) == [
         {"prompt": "a l", "answer": "w", "user": 3}
     ]
+
+
+def test_answers_are_read_as_texts_in_rows_of_two():
+    said = [{"role": "assistant", "content": "b"}, {"role": "tool", "content": None}]
+    assert [answer_text(x) for x in ("a", said)] == ["a", "b\n"]
+    assert rewriting_of(LAB) is rewriting_of(LAB)  # one function, so that updates compile once
 
 
 def test_every_answer_of_a_record_is_a_reference():
