@@ -188,12 +188,7 @@ def test_an_improver_learns_from_pairs_and_then_from_gaps(trained, tmp_path):
         rows = answer_rows(LAB, improvement_records(PAIRS, template=SHORT), batch_size=16)
         fit = Fit(optax.adam(0.02), steps=20)
         first = supervised(Stage(run, "sft"), LAB, rows, START, fit)
-        own = sample_texts(LAB, START, ASKED, key, samples=2)
-        owned = [
-            {"prompt": x, "reference": y}
-            for x, texts in zip(ASKED, own, strict=True)
-            for y in texts
-        ]
+        owned = [{"prompt": x, "reference": f"blue {x}"} for x in ASKED]
         data = reference_records(PAIRS, ("chosen", "rejected"))
         records = [
             row
