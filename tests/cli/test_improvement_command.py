@@ -108,7 +108,7 @@ def test_a_model_learns_to_improve_and_goes_on_with_gaps(tmp_path, mixing, train
     assert [row["prompt"] for row in rows] == PROMPTS
     assert {row["answer"] for row in rows} != {"b"}
     after = json.loads((out / "summary.json").read_text())["numbers"]
-    assert {"gap", "copied"} <= set(after)
+    assert {"reward", "finished"} <= set(after)
 
 
 def test_records_of_sft_show_the_rejected_answer(data):

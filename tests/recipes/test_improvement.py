@@ -198,7 +198,7 @@ def test_an_improver_learns_from_pairs_and_then_from_gaps(trained, tmp_path):
 
         def score(prompts, answers):
             named = zip(prompts, answers, strict=True)
-            asked = [{**records[n], "answer": text or " "} for n, text in named]
+            asked = [{**records[n], "answer": text or "grey"} for n, text in named]
             return {"gap": gap_scores(LAB, gap, asked, batch_size=64) - zero}
 
         plain = text_task(range(len(records)), score, objective="gap", heldout=2)
