@@ -74,9 +74,9 @@ def make_world(config: Config, key: jax.Array) -> World:
 
 def labelled(found: jax.Array, pairs: jax.Array, labels: jax.Array) -> PreferenceBatch:
     """The pairs [2, N] of answers, described by features; the first one is chosen where True."""
-    winners = jnp.where(labels, *pairs)
-    losers = jnp.where(labels, *pairs[::-1])
-    return PreferenceBatch(*(described(found, x) for x in (winners, losers)))
+    winners = jnp.where(labels, pairs[0], pairs[1])
+    losers = jnp.where(labels, pairs[1], pairs[0])
+    return PreferenceBatch(described(found, winners), described(found, losers))
 
 
 def described(found: jax.Array, answers: jax.Array) -> Trajectory:

@@ -1,6 +1,7 @@
 """Prompts that show an answer to improve (PIT), from `--improve`, and the curriculum of them."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,9 @@ def course_rows(
     task: Task, options: Improvement, *, steps: int, batch_size: int, seed: int
 ) -> Rows:
     """Prompts of each step; with own answers those of the data first, then these."""
-    make = {"batch_size": batch_size, "seed": seed}
+    make = partial(prompt_rows, task, batch_size=batch_size, seed=seed)
     if OWN not in task.splits:
-        return prompt_rows(task, **make)
+        return make()
     first = steps - round(options.own_share * steps)
-    data, own = (prompt_rows(task, **make, split=name) for name in (DATA, OWN))
+    data, own = (make(split=name) for name in (DATA, OWN))
     return StagedRows([(data, first), (own, steps - first)])

@@ -107,8 +107,7 @@ def improved(
     wide = lab._replace(prompt_length=options.model.prompt_length)
     sampling, key = sampling_of(lab, options.sampling), stage_key(lab, "improve")
     prompts, answers = ([row[name] for row in rows] for name in ("prompt", "reference"))
-    rounds = {"rounds": options.improve, "sampling": sampling}
-    found = improve(wide, params, prompts, answers, key, **rounds)
+    found = improve(wide, params, prompts, answers, key, rounds=options.improve, sampling=sampling)
     for number, count in enumerate(found.kept, start=1):
         if count:
             print(
