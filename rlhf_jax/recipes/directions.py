@@ -140,7 +140,7 @@ def directed_task(
             for prompt, d in zip(task.texts(numbers // count), numbers % count, strict=True)
         ]
 
-    def score(indices: np.ndarray, answers: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+    def score(indices: np.ndarray, answers: Sequence[str]) -> Mapping[str, Any]:
         numbers = np.asarray(indices)
         found = {} if task.score is None else task.score(numbers // count, answers)
         paid = directed_scores(found, scored, scales * shown[numbers % count])

@@ -151,7 +151,7 @@ def improving_task(task: Task, references: Sequence[str], *, template: str = TEM
         prompts = zip(task.texts(indices), np.asarray(indices), strict=True)
         return [improve_prompt(x, references[int(i)], template=template) for x, i in prompts]
 
-    def score(indices: np.ndarray, answers: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+    def score(indices: np.ndarray, answers: Sequence[str]) -> Mapping[str, Any]:
         found = {} if scored is None else scored(indices, answers)
         asked = (references[int(i)] for i in np.asarray(indices))
         copied = [float(a.split() == b.split()) for a, b in zip(answers, asked, strict=True)]

@@ -14,7 +14,7 @@ TINY = config.Config(
     pairs=40,
     rounds=3,
     betas=(0.5,),
-    trained=config.Trained(steps=60, batches=10, references=2, samples=2),
+    trained=config.Trained(steps=100, batches=10, references=2, samples=2),
     course=config.Course(steps=4, references=4, samples=2),
 )
 SIZES = config.Config()
