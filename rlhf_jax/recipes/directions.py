@@ -158,7 +158,7 @@ def directed_task(
 
 
 def directed_scores(
-    scores: Mapping[str, Sequence[Any]], names: Sequence[str], weights: Float[np.ndarray, "N k"]
+    scores: Mapping[str, Any], names: Sequence[str], weights: Float[np.ndarray, "N k"]
 ) -> Float[np.ndarray, " N"]:
     """v . r of N answers; NaN where one of the rewards is None or NaN.
 
