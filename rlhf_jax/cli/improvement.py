@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlhf_jax.cli.data import Chat, read_answers, read_pairs, read_prompts
+from rlhf_jax.cli.data import Chat, read_answers, read_pairs
 from rlhf_jax.cli.options import Directions, Improvement, Model, Scoring
 from rlhf_jax.cli.rewards import heldout_count, scored_task
 from rlhf_jax.cli.session import open_lab, vocabulary_of
@@ -25,7 +25,7 @@ from rlhf_jax.recipes import (
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.training import UserError
 
-FIELDS = ("chosen", "rejected")  # of --prompts, each an answer to improve
+FIELDS = ("chosen", "rejected")  # of the pairs in --prompts, each an answer to improve
 DATA, OWN = "data", "own"  # splits of the curriculum
 
 
@@ -56,7 +56,8 @@ def open_improving(job: Any, base: Pretrained) -> tuple[LanguageLab, Task]:
     """
     scoring = job.scoring
     check_improving(job.directions, scoring)
-    rows = read_prompts(scoring.prompts, base.chat)
+    pairs = read_pairs(scoring.prompts, base.chat)
+    rows = [dict(pairs[i]) for i in range(len(pairs))]
     count = heldout_count(scoring.heldout, len(rows))
     train, held = rows[:-count], rows[-count:]
     parts = {DATA: reference_records(train, FIELDS)}
