@@ -34,7 +34,12 @@ PARTS = {
         "losses.pairwise_gradient",
     ],
     "Selected answers": ["losses.supervised", "ops.selection"],
-    "Reward models and other feedback": ["losses.reward", "losses.users", "losses.feedback"],
+    "Reward models and other feedback": [
+        "losses.reward",
+        "losses.gaps",
+        "losses.users",
+        "losses.feedback",
+    ],
     "Contrastive terms of reward models": ["losses.contrastive", "ops.features"],
     "Links: losses of one margin": ["losses.links"],
     "Advantages of groups": ["ops.groups"],

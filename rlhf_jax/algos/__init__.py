@@ -21,6 +21,7 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | generative pairwise judge (Pairwise-RL) | `verdict_model.make_update` | 2504.04950 |
 | pairwise preference model | `preference_model.make_update` | 2312.00886 |
 | sequence-to-sequence reward model | `correction_model.make_update` | 2409.00162 |
+| gap reward model, against a reference answer (PIT) | `gap_model.make_update` | 2310.00898 |
 | DPO and every other loss of pairs | `preference.make_update` | docs/losses.md |
 | PRO and every other loss of ranked lists | `ranking.make_update` | 2306.17492 |
 | the same, the reference moving (TR-DPO) | `make_moving_reference_update` | 2404.09656 |

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from rlhf_jax.cli.options import Curriculum, Directions
+from rlhf_jax.cli.online_options import Curriculum
+from rlhf_jax.cli.options import Directions
 from rlhf_jax.recipes import Task, curriculum_rows, prompt_rows
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.training import UserError

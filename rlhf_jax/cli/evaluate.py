@@ -26,6 +26,7 @@ from rlhf_jax.cli.features import (
     rate_records,
     read_feature_model,
 )
+from rlhf_jax.cli.gaps import gap_quality, gap_table, has_gaps, open_gaps
 from rlhf_jax.cli.judging import pairs_quality
 from rlhf_jax.cli.layout import narrowed
 from rlhf_jax.cli.measures import (
@@ -120,6 +121,8 @@ def evaluate(command: str, options: Evaluate) -> None:
         found = _of_corrections(options)
     elif has_verdicts(folder):
         found = _of_verdicts(options)
+    elif has_gaps(folder):
+        found = _of_gaps(options)
     else:
         found = _of_reward(options) if reward else _of_policy(options)
     if not found:
@@ -182,6 +185,16 @@ def _of_verdicts(options: Evaluate) -> Numbers:
     records = read_pairs(options.data, found.lab.chat)
     narrow = found._replace(lab=narrowed(found.lab, records))
     return judge_quality(narrow, records, batch_size=BATCH)
+
+
+def _of_gaps(options: Evaluate) -> Numbers:
+    """Accuracy and calibration of a gap model."""
+    if options.data is None:
+        return {}
+    found = open_gaps(options.model.model)
+    records = read_pairs(options.data, found.lab.chat)
+    lab = narrowed(found.lab, records)
+    return gap_quality(gap_table(lab, found.params, records, batch_size=BATCH), records)
 
 
 def _bench_prompts(items: Sequence[BenchItem], chat: ChatTemplate | None) -> list[Any]:

@@ -1,7 +1,7 @@
 """Commands on data that is there: sft, preference and reward."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ from rlhf_jax.cli.data import read_answers, read_labelled, read_marked, read_pai
 from rlhf_jax.cli.ensembles import ensemble_training
 from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
 from rlhf_jax.cli.frame import Opened, Training, train_offline
+from rlhf_jax.cli.gaps import gap_training
+from rlhf_jax.cli.improvement import read_improvements
 from rlhf_jax.cli.judging import judge_training
 from rlhf_jax.cli.layout import bucketing, packing
 from rlhf_jax.cli.losses import named_loss
@@ -74,6 +76,9 @@ class SFT:
     pack: int = 0
     """Tokens of a row that several answers share; --batch-size then counts such rows, and attention
     stays within an answer. 0 for one answer a row."""
+    improve: bool = False
+    """Train a model that improves answers, on --data of pairs: the prompt shows the rejected
+    answer, and the chosen one is learned."""
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=3e-4))
     watch: Watch = field(default=Watch())
@@ -106,7 +111,13 @@ def sft(command: str, options: SFT) -> None:
             total=len(layout["packs"]) if options.pack else None,
         )
 
-    train_offline(command, options, read_answers, make)
+    if not options.improve:
+        train_offline(command, options, read_answers, make)
+        return
+    if options.model.long_prompts.startswith("truncate"):
+        # Half an answer is another answer.
+        options = replace(options, model=replace(options.model, long_prompts="drop"))
+    train_offline(command, options, read_improvements, make)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +190,8 @@ class Reward:
     by binary cross-entropy on answers with a label and a field "principle", which is chosen when
     the reward is used. --kind reactions scores the log-odds that a user reacts to an answer, say by
     a heart, on answers with a label. --kind pairwise trains the model to say which of two answers
-    is better, in both orders. On pairs, two baselines are measured too: length, and n-grams fitted
+    is better, in both orders. --kind gap scores an answer beside a reference answer, by four
+    comparisons of each pair. On pairs, two baselines are measured too: length, and n-grams fitted
     by the same loss. --repair mends labels by a vote first, --contrast and --unlabelled train on
     more than the labels.
     """
@@ -198,10 +210,12 @@ class Reward:
         "principles",
         "reactions",
         "pairwise",
+        "gap",
     ] = "outcome"
     """What has a score: an answer, each step, segment or token of an answer, an answer for a user,
     features of an answer, an answer under a principle, or the odds of a reaction; an ensemble has
-    several scores an answer, a judge compares two answers in text."""
+    several scores an answer, a judge compares two answers in text, a gap model an answer with a
+    reference."""
     members: int = 5
     """Heads of --kind ensemble."""
     identity_weight: float = 1.0
@@ -274,6 +288,8 @@ def reward(command: str, options: Reward) -> None:
             start = start_policy(options.adapter, opened.lab, opened.base)
             sizes = {"identity_weight": options.identity_weight, "batch_size": size}
             found = correction_training(opened, start, options.padding, **sizes)
+        elif options.kind == "gap":
+            found = gap_training(opened, start_of(opened), options.padding, batch_size=size)
         elif options.kind == "process":
             found = step_training(opened, start_of(opened), batch_size=size)
         elif options.kind == "spans":

@@ -11,38 +11,33 @@ import optax
 
 from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.checks import check_fields
-from rlhf_jax.cli.curricula import check_difficulty, staged_rows
-from rlhf_jax.cli.data import read_prompts
-from rlhf_jax.cli.directions import check_directed, directed, longest_prompts
+from rlhf_jax.cli.directions import check_directed
 from rlhf_jax.cli.frame import make_fit
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
+from rlhf_jax.cli.online_options import Curriculum, Improvement, Retries
+from rlhf_jax.cli.online_task import open_online
 from rlhf_jax.cli.options import (
     Adapter,
-    Curriculum,
     Directions,
     Filtering,
     Model,
     Optimizer,
     Output,
-    Retries,
     Sampling,
     Scoring,
     Watch,
 )
 from rlhf_jax.cli.pages import write_completions
-from rlhf_jax.cli.retries import check_retries, retried
+from rlhf_jax.cli.retries import check_retries
 from rlhf_jax.cli.reward_folders import open_reward
-from rlhf_jax.cli.rewards import scored_task, scoring_compare
+from rlhf_jax.cli.rewards import scoring_compare
 from rlhf_jax.cli.session import (
     finish,
     measured,
-    open_lab,
     open_model,
     open_session,
     sampling_of,
-    start_policy,
-    vocabulary_of,
 )
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
 from rlhf_jax.cli.watch import corpus_quality, watched
@@ -80,7 +75,6 @@ from rlhf_jax.recipes import (
     reinforce,
     rloo,
     stage_key,
-    stopped_lab,
     task_reward,
 )
 from rlhf_jax.recipes.offline import ScoreScale
@@ -102,6 +96,7 @@ class Job:
     directions: Directions = field(default=Directions())
     retries: Retries = field(default=Retries())
     curriculum: Curriculum = field(default=Curriculum())
+    improvement: Improvement = field(default=Improvement())
     sampling: Sampling = field(default=Sampling())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
@@ -306,8 +301,11 @@ def train_online(
       rewarded: what an answer is paid, by default a judge's verdict or `task_reward`.
     """
     compare = scoring_compare(job.scoring)
-    if job.directions.directions and rewarded is not None:
-        raise UserError("--directions weigh --reward of whole answers: not --judge, --step-rewards")
+    if (job.directions.directions or job.improvement.improve) and rewarded is not None:
+        raise UserError(
+            "--directions and --improve are of --reward of whole answers: not --judge, "
+            "--step-rewards"
+        )
 
     check_retries(
         job.retries, judge=job.scoring.judge, overlap=job.overlap, paid_within=rewarded is not None
@@ -370,18 +368,11 @@ def train_rounds(
     check_directed(job.directions, scoring, job.model.long_prompts)
     compare = scoring_compare(scoring)
     base = open_model(job.model)
-    found = read_prompts(scoring.prompts, base.chat)
-    shown = longest_prompts(job.directions, found, vocabulary_of(base))
-    lab, (shown,) = open_lab(job, base, [(scoring.prompts, shown)], answers=False)
-    records = [row["record"] for row in shown]
-    hardness = check_difficulty(job.curriculum, job.directions, records)
-    lab, first, merge = start_policy(job.adapter, lab, base)
-    lab = stopped_lab(lab, job.sampling.stop)
-    one = directed(job.directions, scored_task(scoring.reward, records, heldout=scoring.heldout))
-    task, asked = (retried(job.retries, one, terms=terms) for terms in (True, False))
+    opened = open_online(job, base)
+    lab, first, task = opened.lab, opened.first, opened.task
     indices = np.asarray(task.splits["heldout"][:MEASURED])
     quality = watched(
-        partial(answer_quality, lab, asked, first, indices, total=MEASURED),
+        partial(answer_quality, lab, opened.asked, first, indices, total=MEASURED),
         corpus_quality(job, base, lab),
     )
     wins = partial(wins_over, lab, task, compare, first, indices, total=MEASURED)
@@ -397,12 +388,11 @@ def train_rounds(
             return fit.measure(params, step)
 
         shown = fit._replace(measure=measure)
-        order = {"batch_size": job.optimizer.batch_size, "seed": job.model.seed}
-        rows = staged_rows(job.curriculum, task, hardness, steps=fit.steps, **order)
+        rows = opened.rows(steps=fit.steps)
         params = run_stage(
             run, command, lambda stage: (play(stage, lab, task, first, rows, shown), {}), like=first
         ).arrays
         after = measured(run, "after", lambda: quality(params) | wins(params))
         if process() == 0 and (run.out / "completions.html").is_file():
             write_completions(run.out, stage=command, done=True)
-        finish(run, base, merge(params), numbers=compared(before, after), stage=command)
+        finish(run, base, opened.merge(params), numbers=compared(before, after), stage=command)

@@ -1,6 +1,6 @@
 """Several tries at each prompt, from `--turns`."""
 
-from rlhf_jax.cli.options import Retries
+from rlhf_jax.cli.online_options import Retries
 from rlhf_jax.recipes import Task, retry_task
 from rlhf_jax.training import UserError
 

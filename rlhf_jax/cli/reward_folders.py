@@ -15,6 +15,7 @@ from rlhf_jax.cli.corrections import RULES, has_corrections, open_corrections
 from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.features import has_features
+from rlhf_jax.cli.gaps import GAP, has_gaps
 from rlhf_jax.cli.layout import narrowed
 from rlhf_jax.cli.principles import read_principles, told_folder, told_reward
 from rlhf_jax.cli.reward_lab import reward_lab
@@ -69,6 +70,8 @@ def open_reward(folder: Path, *, seed: int = 0, told: bool = False) -> tuple[Lan
         raise UserError(
             f"{folder} compares two answers: write anchor_win:{folder}, or --judge {folder}"
         )
+    if has_gaps(folder):
+        raise UserError(f"{folder} compares an answer with a reference: write {GAP}:{folder}")
     if has_users(folder):
         raise UserError(
             f"{folder} scores answers for a user: write user_win_rate:{folder} or "

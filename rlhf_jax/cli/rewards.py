@@ -6,6 +6,7 @@ from typing import Any
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.cli.features import feature_reward, has_features
+from rlhf_jax.cli.gaps import GAP, gap_reward, open_gaps
 from rlhf_jax.cli.implicit import IMPLICIT, open_implicit
 from rlhf_jax.cli.judging import folder_judge
 from rlhf_jax.cli.options import Scoring
@@ -71,10 +72,15 @@ def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float
         wanted |= {} if column is None else {name: column}
     with reading_input():
         score = record_score(rewards, records, wanted=wanted)
-    count = min(max(1, round(heldout * len(records))), max(1, len(records) - 1))
+    count = heldout_count(heldout, len(records))
     prompts = [row["prompt"] for row in records]
     task = text_task(prompts, _unused, objective=weights, heldout=count)
     return task._replace(score=score)
+
+
+def heldout_count(share: float, total: int) -> int:
+    """How many of the prompts, the last ones, are not trained on: one at least."""
+    return min(max(1, round(share * total)), max(1, total - 1))
 
 
 def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
@@ -112,6 +118,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
             return weight, kind, verdict_reward(column=rest or "label"), rest or "label"
         if kind in ANCHORED:
             return weight, kind, anchor_reward(open_verdicts(Path(rest)), kind), "answer"
+        if kind == GAP:
+            return weight, kind, gap_reward(open_gaps(Path(rest))), "reference"
         if Path(what).is_dir():
             return weight, Path(what).name, model_score(*open_reward(Path(what))), None
         return weight, *make_reward(what)
@@ -173,7 +181,7 @@ def absolute_scorer(spec: str) -> str:
     if kind == HEAD:
         name, folder = head_and_folder(rest)
         return f"{kind}:{name},{folder.resolve()}"
-    if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, *ANCHORED):
+    if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, *ANCHORED, GAP):
         words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]
         return f"{kind}:{','.join(words)}"
     if kind in COMBINED_PRINCIPLES:

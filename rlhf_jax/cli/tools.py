@@ -18,7 +18,9 @@ from rlhf_jax.cli.session import new_file, open_lab, open_model, sampling_of
 from rlhf_jax.hf import load_any, save_model
 from rlhf_jax.recipes import (
     LanguageLab,
+    improve,
     make_prompts,
+    reference_records,
     stopped_lab,
     text_task,
 )
@@ -41,11 +43,20 @@ class Sample:
     """A file of prompts, JSON lines or one a line."""
     samples: int = 1
     """Answers to each prompt."""
+    improve: int = 0
+    """Rounds of improving the field answer of --prompts, by a model of --improve (PIT): each answer
+    of the last round. 0 answers the prompts."""
     out: Path | None = None
     """A file for the answers."""
 
     def __post_init__(self) -> None:
         check_fields(self, "[1, inf)", "samples")
+        check_fields(self, "[0, inf)", "improve")
+        if self.improve and (self.prompt or self.samples != 1):
+            raise ValueError(
+                "--improve is of the answers in --prompts, one each: leave out "
+                "--prompt and --samples"
+            )
 
 
 def sample(command: str, options: Sample) -> None:
@@ -62,8 +73,9 @@ def sample(command: str, options: Sample) -> None:
     lab, kept = open_lab(options, base, files, answers=False)
     lab = stopped_lab(lab, options.sampling.stop)
     records = [row for rows in kept for row in rows]
+    draw = improved if options.improve else drawn
     with nullcontext(sys.stdout) if options.out is None else options.out.open("w") as file:
-        for prompt, answer in drawn(lab, base.params, records, options):
+        for prompt, answer in draw(lab, base.params, records, options):
             print(json.dumps({"prompt": str(prompt), "answer": answer}), file=file, flush=True)
 
 
@@ -83,6 +95,28 @@ def drawn(
         actions = jax.device_get(rollout.trajectory.actions)
         for row, prompt in zip(actions, prompts[start : start + size], strict=False):
             yield from ((prompt, text) for text in decode_texts(lab, row))
+
+
+def improved(
+    lab: LanguageLab, params: Params, records: list[dict], options: Sample
+) -> Iterator[tuple[Any, str]]:
+    """(prompt, answer) after the rounds of `--improve`; a note counts answers that had to stay.
+
+    Raises:
+      UserError: a prompt without an answer to improve.
+    """
+    rows = reference_records(records, ["answer"])
+    wide = lab._replace(prompt_length=options.model.prompt_length)
+    sampling, key = sampling_of(lab, options.sampling), stage_key(lab, "improve")
+    prompts, answers = ([row[name] for row in rows] for name in ("prompt", "reference"))
+    found = improve(wide, params, prompts, answers, key, rounds=options.improve, sampling=sampling)
+    for number, count in enumerate(found.kept, start=1):
+        if count:
+            print(
+                f"note: round {number}: {count} answers are too long to be shown, and stay",
+                file=sys.stderr,
+            )
+    yield from zip(prompts, found.texts[-1], strict=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,8 @@ from rlhf_jax.losses.games import online_ipo_v2_loss as online_ipo_v2_loss
 from rlhf_jax.losses.games import onpo_loss as onpo_loss
 from rlhf_jax.losses.games import pairwise_regression_loss as pairwise_regression_loss
 from rlhf_jax.losses.games import sppo_loss as sppo_loss
+from rlhf_jax.losses.gaps import gap_loss as gap_loss
+from rlhf_jax.losses.gaps import gap_shift as gap_shift
 from rlhf_jax.losses.group_policy_gradient import dapo_loss as dapo_loss
 from rlhf_jax.losses.group_policy_gradient import dr_grpo_loss as dr_grpo_loss
 from rlhf_jax.losses.group_policy_gradient import grpo_loss as grpo_loss

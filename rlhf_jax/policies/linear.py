@@ -4,6 +4,8 @@ The features belong to the policy, not to its inputs, so a table and a linear po
 the same rollouts.
 """
 
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -64,3 +66,13 @@ def linear_reward(num_features: int) -> RewardFn:
         return jnp.sum(counted @ params, axis=-1)
 
     return RewardFn(init, scores)
+
+
+def paired_features(read: Trajectory, write: Trajectory) -> Trajectory:
+    """`rewrite(read, write)` of `algos.gap_model`, for `linear_reward(2 d)`: x = [F(y), -F(y_ref)].
+
+    The score is the additive gap u . F(y) - v . F(y_ref), with params [u, v]. Inputs are features
+    F [*B, T, d] of the answers.
+    """
+    chex.assert_equal_shape([read.inputs, write.inputs])
+    return replace(write, inputs=jnp.concatenate([write.inputs, -read.inputs], axis=-1))

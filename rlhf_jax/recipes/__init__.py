@@ -20,6 +20,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | advantages straight from comparisons | `judged_advantages` with `pairwise_grpo` |
 | reward under a principle, from yes and no | `principle_model`, then `scores_by_principle` |
 | pairwise judge (Pairwise-RL); as a reward | `verdict_model`; `anchored_reward` |
+| gap reward model, an answer over a reference (PIT) | `gap_model`, then `gap_scores` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
 | fine-grained rewards, heads on their own segments | `segment_model`, then `segment_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
@@ -34,6 +35,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | one policy for every trade-off between rewards (DPA) | `online` on a `directed_task` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
+| PIT: a model that improves answers | `online` on an `improving_task`; `improve` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
 | what a training forgets, by the loss on earlier texts | `corpus_loss` |
 | answers of a base model, cut at stop strings | a lab by `stopped_lab` |
@@ -76,9 +78,20 @@ from rlhf_jax.recipes.evaluation import perplexity as perplexity
 from rlhf_jax.recipes.files import answer_records as answer_records
 from rlhf_jax.recipes.files import jsonl_task as jsonl_task
 from rlhf_jax.recipes.files import pair_records as pair_records
+from rlhf_jax.recipes.gaps import gap_model as gap_model
+from rlhf_jax.recipes.gaps import gap_scores as gap_scores
+from rlhf_jax.recipes.gaps import gap_zero as gap_zero
+from rlhf_jax.recipes.gaps import pair_gap_table as pair_gap_table
 from rlhf_jax.recipes.guards import guarded as guarded
 from rlhf_jax.recipes.guards import known_first_loss as known_first_loss
 from rlhf_jax.recipes.implicit import implicit_lab as implicit_lab
+from rlhf_jax.recipes.improvement import StagedRows as StagedRows
+from rlhf_jax.recipes.improvement import fitting_references as fitting_references
+from rlhf_jax.recipes.improvement import improve as improve
+from rlhf_jax.recipes.improvement import improve_prompt as improve_prompt
+from rlhf_jax.recipes.improvement import improvement_records as improvement_records
+from rlhf_jax.recipes.improvement import improving_task as improving_task
+from rlhf_jax.recipes.improvement import reference_records as reference_records
 from rlhf_jax.recipes.judges import generative_judge as generative_judge
 from rlhf_jax.recipes.judges import judge_records as judge_records
 from rlhf_jax.recipes.judges import judge_verdicts as judge_verdicts
@@ -190,6 +203,7 @@ from rlhf_jax.recipes.task import objective_teacher as objective_teacher
 from rlhf_jax.recipes.task import overall as overall
 from rlhf_jax.recipes.task import score_answers as score_answers
 from rlhf_jax.recipes.task import text_task as text_task
+from rlhf_jax.recipes.texts import sample_texts as sample_texts
 from rlhf_jax.recipes.tournament import Tournament as Tournament
 from rlhf_jax.recipes.tournament import pool_tournament as pool_tournament
 from rlhf_jax.recipes.tournament import tournament as tournament

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rlhf_jax.algos import correction_model as correction_update
-from rlhf_jax.algos.correction_model import TokenRule, correction_maps, make_token_rewards
+from rlhf_jax.algos.correction_model import Rewrite, TokenRule, correction_maps, make_token_rewards
 from rlhf_jax.data.tokenizer import separator_id
 from rlhf_jax.ops.corrections import seq2seq_token_rewards
 from rlhf_jax.policies.rewriting import language_rewriting
@@ -49,7 +49,7 @@ def correction_model(
       identity_weight: as in `algos.correction_model.make_update`.
     """
     options = {"identity_weight": identity_weight} | step_options(lab, fit)
-    rewrite = rewriting(separator=_separator(lab))
+    rewrite = rewriting_of(lab)
     make = correction_update.make_update
     update = built(make, lab.policy, rewrite, fit.optimizer, **options)
     return fit_rows(stage, lab, update, rows, params, fit, part="policy")
@@ -80,13 +80,13 @@ def correction_token_rewards(
     lab: LanguageLab, rule: TokenRule = seq2seq_token_rewards
 ) -> Callable[[Params, Trajectory], Float[Array, "*B T"]]:
     """`make_token_rewards` of the lab's policy."""
-    return make_token_rewards(lab.policy, rewriting(separator=_separator(lab)), rule=rule)
+    return make_token_rewards(lab.policy, rewriting_of(lab), rule=rule)
 
 
 def map_losses(lab: LanguageLab) -> MapLosses:
     """`(params, pairs) -> [B, 3]`, compiled: nats of the chosen answer where the rejected one was
     read, and where itself was, and its number of tokens."""
-    rewrite = rewriting(separator=_separator(lab))
+    rewrite = rewriting_of(lab)
 
     def losses(params: Params, pairs: PreferenceBatch) -> Array:
         maps = correction_maps(pairs, rewrite)
@@ -97,12 +97,16 @@ def map_losses(lab: LanguageLab) -> MapLosses:
     return jax.jit(losses)
 
 
-def _separator(lab: LanguageLab) -> int:
-    """Id of the token between the answers."""
+def rewriting_of(lab: LanguageLab) -> Rewrite:
+    """Rows in which a model of the lab reads one answer and writes, or scores, another.
+
+    Raises:
+      UserError: no token can stand between the answers (`data.tokenizer.separator_id`).
+    """
     separator = separator_id(lab.vocabulary)
     if separator is None:
         raise UserError(
-            "a model that rewrites answers needs a vocabulary with a bos_id, or with another "
+            "a model that reads two answers needs a vocabulary with a bos_id, or with another "
             "special token that ends no answer"
         )
-    return separator
+    return rewriting(separator=separator)

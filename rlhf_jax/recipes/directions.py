@@ -140,7 +140,7 @@ def directed_task(
             for prompt, d in zip(task.texts(numbers // count), numbers % count, strict=True)
         ]
 
-    def score(indices: np.ndarray, answers: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+    def score(indices: np.ndarray, answers: Sequence[str]) -> Mapping[str, Any]:
         numbers = np.asarray(indices)
         found = {} if task.score is None else task.score(numbers // count, answers)
         paid = directed_scores(found, scored, scales * shown[numbers % count])
@@ -158,7 +158,7 @@ def directed_task(
 
 
 def directed_scores(
-    scores: Mapping[str, Sequence[Any]], names: Sequence[str], weights: Float[np.ndarray, "N k"]
+    scores: Mapping[str, Any], names: Sequence[str], weights: Float[np.ndarray, "N k"]
 ) -> Float[np.ndarray, " N"]:
     """v . r of N answers; NaN where one of the rewards is None or NaN.
 

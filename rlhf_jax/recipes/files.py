@@ -52,7 +52,7 @@ def jsonl_task(
     count = max(1, round(heldout * len(rows))) if isinstance(heldout, float) else heldout
     prompts = [row[field] for row in rows]
 
-    def score_rows(indices: np.ndarray, answers: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+    def score_rows(indices: np.ndarray, answers: Sequence[str]) -> Mapping[str, Any]:
         return score([rows[int(i)] for i in indices], answers)
 
     def unused(prompts: list[str], answers: Sequence[str]) -> Mapping[str, Sequence[Any]]:

@@ -12,7 +12,6 @@ Reference: Hong et al. 2025, arXiv:2505.16265 (Think-RM).
 """
 
 import math
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -25,8 +24,9 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.data.messages import as_user
 from rlhf_jax.data.traces import Keep, TraceSelection, select_traces
 from rlhf_jax.ops.verdicts import verdict_rewards
-from rlhf_jax.recipes.lab import LanguageLab, chunk_of, decode_texts, make_prompts, stage_key
-from rlhf_jax.recipes.task import Task
+from rlhf_jax.recipes.lab import LanguageLab, stage_key
+from rlhf_jax.recipes.texts import sample_texts
+from rlhf_jax.recipes.tokens import answer_text
 from rlhf_jax.rewards import ComparePairs
 from rlhf_jax.rewards.verdicts import (
     BINARY,
@@ -40,7 +40,6 @@ from rlhf_jax.rewards.verdicts import (
     verdicts_in,
 )
 from rlhf_jax.sampling.decode import SamplingConfig
-from rlhf_jax.sharding import on_host
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Params, TextReward
 
@@ -65,7 +64,7 @@ def judge_records(
     rows = []
     for n, (pair, swap) in enumerate(zip(pairs, second, strict=True)):
         size = 1.0 if question.scale.largest == 1.0 else _strength(pair, n, question.scale)
-        sides = [_answer_text(pair[side]) for side in ("chosen", "rejected")]
+        sides = [answer_text(pair[side]) for side in ("chosen", "rejected")]
         text = asked_text(question, pair["prompt"], *(sides[::-1] if swap else sides))
         label = question.scale.symbols[size if swap else -size]
         rows.append({"prompt": list(as_user(text)) if as_messages else text, "label": label})
@@ -81,13 +80,6 @@ def _strength(pair: dict, number: int, scale: VerdictScale) -> float:
     return float(min(math.ceil(margin), scale.largest))
 
 
-def _answer_text(answer: Any) -> str:
-    """A text, or the contents of messages."""
-    if isinstance(answer, str):
-        return answer
-    return "\n".join(str(turn.get("content") or "") for turn in answer)
-
-
 def sample_traces(
     lab: LanguageLab,
     params: Params,
@@ -96,27 +88,10 @@ def sample_traces(
     samples: int,
     sampling: SamplingConfig | None = None,
 ) -> list[list[str]]:
-    """`samples` judgements in text for each question.
-
-    Draws are counted by a checksum of the question, so they do not depend on the other rows.
-    """
-    check_range("[1, inf)", samples=samples)
-    if not rows:
-        return []
+    """`samples` judgements in text for each question, by `sample_texts`."""
     prompts = [row["prompt"] for row in rows]
-    task = Task(lambda indices: [prompts[i] for i in indices], {}, None, "label")
-    size, key = chunk_of(lab, len(prompts)), stage_key(lab, "judge")
-    found: list[list[str]] = []
-    for start in range(0, len(prompts), size):
-        numbers = np.arange(start, start + size) % len(prompts)
-        asked = make_prompts(lab, task, numbers)
-        sums = [zlib.crc32(repr(prompts[i]).encode()) & 0x7FFFFFFF for i in numbers]
-        asked = asked._replace(indices=np.array(sums, np.int32))
-        options: dict[str, Any] = {} if sampling is None else {"sampling": sampling}
-        actions = on_host(lab.draw(params, asked, key, samples, **options).trajectory.actions)
-        columns = [decode_texts(lab, np.asarray(actions)[:, k]) for k in range(samples)]
-        found += [list(texts) for texts in zip(*columns, strict=True)]
-    return found[: len(prompts)]
+    key = stage_key(lab, "judge")
+    return sample_texts(lab, params, prompts, key, samples=samples, sampling=sampling)
 
 
 def trace_records(

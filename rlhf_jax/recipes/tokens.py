@@ -54,6 +54,13 @@ def side_case(record: Mapping[str, Any], side: str) -> Case:
     return Case(record["prompt"], record[side], tools)
 
 
+def answer_text(answer: Any) -> str:
+    """A text as it is, or the contents of messages, one a line."""
+    if isinstance(answer, str):
+        return answer
+    return "\n".join(str(turn.get("content") or "") for turn in answer)
+
+
 def text_prompt(prompt: Any) -> dict[str, str]:
     """A prompt as a field of a record of texts, which `side_case` reads."""
     return {"prompt": prompt} if isinstance(prompt, str) else {"prompt_json": json.dumps(prompt)}

@@ -7,7 +7,8 @@ import pytest
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.curricula import check_difficulty, staged_rows
-from rlhf_jax.cli.options import Curriculum, Directions, Retries
+from rlhf_jax.cli.online_options import Curriculum, Retries
+from rlhf_jax.cli.options import Directions
 from rlhf_jax.cli.retries import check_retries, retried
 from rlhf_jax.recipes import text_task
 from rlhf_jax.training import UserError, read_metrics
