@@ -19,7 +19,7 @@ from rlhf_jax.recipes import make_lab, read_completions, text_task
 from rlhf_jax.training import UserError, read_metrics
 
 PROMPTS = [f"{i}?" for i in range(10)]
-FEW = ("--batch-size", "4", "--steps", "2", "--answer-length", "4", "--completions-every", "1")
+FEW = ("--batch-size", "8", "--steps", "2", "--answer-length", "4", "--completions-every", "1")
 
 
 def run(*words):
@@ -158,7 +158,7 @@ def test_margins_by_hand():
         (("--improve", "--own-share", "0"), "--own-share must be in (0, 1]"),
         (("--improve", "--judge", "my:judge"), "leave out --judge"),
         (("--improve", "--directions", "a", "b"), "leave one of them out"),
-        (("--improve",), "has no answer to improve: it needs a field 'chosen' or 'rejected'"),
+        (("--improve",), "no format of pairs has these columns"),
     ],
 )
 def test_bad_options_are_named(tmp_path, model, files, capsys, monkeypatch, words, message):
