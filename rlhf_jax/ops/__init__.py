@@ -22,6 +22,14 @@ that rewrites), `coverage` (what data say about a policy), `elliptical` (norms o
 steps of an answer).
 """
 
+from rlhf_jax.ops.aggregate import exponentiated_weights as exponentiated_weights
+from rlhf_jax.ops.aggregate import group_values as group_values
+from rlhf_jax.ops.aggregate import known_values as known_values
+from rlhf_jax.ops.aggregate import minimum_rewards as minimum_rewards
+from rlhf_jax.ops.aggregate import soft_minimum as soft_minimum
+from rlhf_jax.ops.aggregate import soft_minimum_weights as soft_minimum_weights
+from rlhf_jax.ops.aggregate import weighted_rewards as weighted_rewards
+from rlhf_jax.ops.aggregate import worst_group_weights as worst_group_weights
 from rlhf_jax.ops.chunked import chunked_token_logps as chunked_token_logps
 from rlhf_jax.ops.directions import check_directions as check_directions
 from rlhf_jax.ops.directions import directed_features as directed_features

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.losses import links
 from rlhf_jax.losses.preference.ratios import pair_margins
+from rlhf_jax.ops.aggregate import exponentiated_weights, soft_minimum
 from rlhf_jax.ops.logprobs import above_underflow
 from rlhf_jax.ops.masking import weighted_mean
 from rlhf_jax.types import Scalar
@@ -74,9 +75,7 @@ def mixture_loss(losses: Float[Array, "*B G"], weights: Float[Array, " G"]) -> F
     """
     chex.assert_axis_dimension(losses, -1, weights.shape[0])
     check_entries("[0, inf)", weights=weights)
-    weights = jnp.broadcast_to(jax.lax.stop_gradient(weights), losses.shape)
-    losses = jnp.where(weights > 0, losses, 0.0)
-    return -jax.nn.logsumexp(-losses, axis=-1, b=weights)
+    return soft_minimum(losses, weights, temperature=1.0)
 
 
 def dr_dpo(
@@ -139,9 +138,7 @@ def group_weights(
     check_range("[0, inf)", eta=eta)
     check_entries("[0, inf)", weights=weights)
     chex.assert_equal_shape([weights, group_losses])
-    # In logs a weight of 0 stays 0, and the softmax subtracts its maximum before it takes exp.
-    step = jax.nn.softmax(jnp.log(weights) + eta * group_losses)
-    return jax.lax.stop_gradient(step)
+    return exponentiated_weights(weights, -group_losses, eta=eta)
 
 
 def batch_beta(
