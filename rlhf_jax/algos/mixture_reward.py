@@ -135,11 +135,30 @@ def make_objective(
     return objective
 
 
+def init_restarts(
+    key: Key[Array, ""], reward: RewardFn, *, groups: int, restarts: int
+) -> MixtureParams:
+    """`init_mixture` of so many restarts, each leaf [R, U, ...]."""
+    check_range("[1, inf)", restarts=restarts)
+    keys = jax.random.split(key, restarts)
+    return jax.vmap(partial(init_mixture, reward=reward, groups=groups))(keys)
+
+
+def best_restart(
+    reward: RewardFn, params: MixtureParams, pairs: UserPairs, *, hard: bool = False
+) -> MixtureParams:
+    """Of the restarts [R, ...] the one with the lowest loss on these pairs."""
+    objective = make_objective(reward, hard=hard)
+    losses = jax.lax.map(lambda each: objective(each, pairs)[0].value(), params)
+    return jax.tree.map(lambda x: x[jnp.argmin(losses)], params)
+
+
 def make_update(
     reward: RewardFn,
     optimizer: optax.GradientTransformation,
     *,
     hard: bool = False,
+    restarts: bool = False,
     parts: int = 1,
 ) -> Update[TrainState, UserPairs]:
     """Update on -log sum_u pi_u exp(l_hu), or -max_u l_hu if hard, averaged over users.
@@ -149,6 +168,8 @@ def make_update(
     Args:
       reward: of one group.
       hard: all of a user to the group that explains it best; the shares then stay.
+      restarts: params are those of `init_restarts`, which share the batches and nothing else (but
+        a limit on the norm of the gradient, if the optimiser has one). "loss" is their sum.
       parts: as in `gradient.accumulate`.
     Returns:
       Pure `update(state, batch) -> (state, metrics)` on `MixtureParams`, with metrics "loss",
@@ -156,7 +177,15 @@ def make_update(
     Reference: Chakraborty et al. 2024, arXiv:2402.08925, Algorithm 2.
     Departs: the paper fits each reward to the end between two assignments, see `fit_mixture`.
     """
-    step = accumulate(make_objective(reward, hard=hard), optimizer, parts=parts)
+    one = make_objective(reward, hard=hard)
+
+    def together(params: MixtureParams, batch: UserPairs) -> tuple[Mean, Diagnostics]:
+        # Totals are summed over restarts, so that each one's gradient is what it would be alone.
+        loss, diagnostics = jax.vmap(one, (0, None))(params, batch)
+        means = jax.tree.map(jnp.mean, diagnostics)
+        return Mean(jnp.sum(loss.total), jnp.mean(loss.weight)), means
+
+    step = accumulate(together if restarts else one, optimizer, parts=parts)
 
     def update(state: TrainState, batch: UserPairs) -> tuple[TrainState, Diagnostics]:
         return step(state, batch)

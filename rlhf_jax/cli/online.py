@@ -14,12 +14,14 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.directions import check_directed, directed, longest_prompts
 from rlhf_jax.cli.frame import make_fit
+from rlhf_jax.cli.groups import check_groups, group_rewarded
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.options import (
     Adapter,
     Directions,
     Filtering,
+    Groups,
     Model,
     Optimizer,
     Output,
@@ -93,6 +95,7 @@ class Job:
     model: Model
     scoring: Scoring
     directions: Directions = field(default=Directions())
+    groups: Groups = field(default=Groups())
     sampling: Sampling = field(default=Sampling())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
@@ -296,6 +299,10 @@ def train_online(
     compare = named_compare(job.scoring.judge)
     if job.directions.directions and rewarded is not None:
         raise UserError("--directions weigh --reward of whole answers: not --judge, --step-rewards")
+    if (grouped := group_rewarded(job.groups)) is not None:
+        if rewarded is not None:
+            raise UserError("--groups are of --reward of whole answers, and of no other scores")
+        rewarded = grouped
 
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
         method = make(lab, params)
@@ -352,6 +359,7 @@ def train_rounds(
     if not (scoring.reward or scoring.judge):
         raise UserError(f"rlhf {command} needs --reward or --judge")
     check_directed(job.directions, scoring, job.model.long_prompts)
+    check_groups(job.groups, scoring, job.directions)
     compare = named_compare(scoring.judge)
     base = open_model(job.model)
     found = read_prompts(scoring.prompts, base.chat)

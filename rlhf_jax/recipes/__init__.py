@@ -30,6 +30,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | PPO, GRPO, RLOO, online DPO and others on fresh answers | `online`, a method of `methods` |
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
 | one policy for every trade-off between rewards (DPA) | `online` on a `directed_task` |
+| rewards of groups, of which the worst-off counts (MaxMin) | `online` with `grouped_reward` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
@@ -69,6 +70,9 @@ from rlhf_jax.recipes.evaluation import perplexity as perplexity
 from rlhf_jax.recipes.files import answer_records as answer_records
 from rlhf_jax.recipes.files import jsonl_task as jsonl_task
 from rlhf_jax.recipes.files import pair_records as pair_records
+from rlhf_jax.recipes.groups import grouped_reward as grouped_reward
+from rlhf_jax.recipes.groups import soft_group_scores as soft_group_scores
+from rlhf_jax.recipes.groups import worst_group_scores as worst_group_scores
 from rlhf_jax.recipes.guards import guarded as guarded
 from rlhf_jax.recipes.guards import known_first_loss as known_first_loss
 from rlhf_jax.recipes.implicit import implicit_lab as implicit_lab

@@ -1,7 +1,5 @@
 """Mixtures of Bradley-Terry models by hand, by what EM promises, and on users in known groups."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
