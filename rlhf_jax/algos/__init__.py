@@ -34,5 +34,6 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | SuperHF, with a prior over the vocabulary | `best_of.make_prior_update` | 2310.16763 |
 | P3O, and every loss of a group of answers | `online.make_group_update` | 2310.00212 |
 | every loss of pairs with columns of data | `online.make_pair_update` | docs/losses.md |
+| agents on their own turns of one episode (WaltzRL) | `agents.make_update` | 2510.08240 |
 | passes over a batch in minibatches, for any of them | `epochs.make_epochs` | |
 """

@@ -31,6 +31,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
 | one policy for every trade-off between rewards (DPA) | `online` on a `directed_task` |
 | rewards of groups, of which the worst-off counts (MaxMin) | `online` with `grouped_reward` |
+| an agent that answers and one that criticises, together (WaltzRL) | `waltz` on a `waltz_task` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
@@ -201,3 +202,6 @@ from rlhf_jax.recipes.verdicts import anchored_reward as anchored_reward
 from rlhf_jax.recipes.verdicts import verdict_logps as verdict_logps
 from rlhf_jax.recipes.verdicts import verdict_model as verdict_model
 from rlhf_jax.recipes.verdicts import verdicts_of as verdicts_of
+from rlhf_jax.recipes.waltz import WaltzRewards as WaltzRewards
+from rlhf_jax.recipes.waltz import waltz as waltz
+from rlhf_jax.recipes.waltz import waltz_task as waltz_task
