@@ -19,7 +19,7 @@ def all_claims(config: Config, stages: Mapping[str, Arrays]) -> list[Claim]:
     return [
         *one_reward_claims(config, served),
         *maxmin_claims(config, served),
-        *em_claims(config, served),
+        *em_claims(config, stages["fits"]),
         gap_claim(config, served),
         *moving_claims(config, stages["moving"]),
     ]
@@ -100,14 +100,14 @@ def worst_gain(served: Arrays) -> float:
     return float((found[0] - found[1]).mean())
 
 
-def em_claims(config: Config, served: Arrays) -> list[Claim]:
+def em_claims(config: Config, fits: Arrays) -> list[Claim]:
     """Who belongs where; the mean over both groups, so that a majority cannot hide a minority."""
-    lowest = served["recall"].mean(-1).mean(1).argmin(0)
+    lowest = fits["recall"].mean(-1).mean(1).argmin(0)
     return [
         mean_claim(
             f"{kind} EM, {people(config, config.ratios[lowest[i]])}, the ratio at which it is "
             "lowest: users recognised by as many held-out comparisons, mean of the two groups",
-            served["recall"][lowest[i], :, i].mean(-1),
+            fits["recall"][lowest[i], :, i].mean(-1),
             ">=",
             0.95,
             kind="ours",

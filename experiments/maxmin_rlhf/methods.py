@@ -1,5 +1,6 @@
 """From comparisons to policies: one reward, a mixture by EM, and what is made of two rewards."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -39,11 +40,11 @@ MOVED = ("worst group", "exponentiated weights")
 MARGINS = (1.5, -2.0)  # of one pair, to the majority and the minority
 
 
-def serve_groups(config: Config) -> dict[str, np.ndarray]:
-    """Of each ratio and seed: win rates [R, N, policy, 2], recall of EM [R, N, 2, 2] (hard, soft),
-    gaps of the dual [R, N, dual_steps + 1], and weights on the majority [R, N]."""
+def fit_groups(config: Config) -> dict[str, np.ndarray]:
+    """Of each ratio and seed, [R, N]: the world (features, weights), one reward fitted to all
+    comparisons (pooled), two by EM (hard, soft), and their recall [R, N, 2, 2] (hard, soft)."""
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
-    one = jax.jit(partial(serve_world, config))
+    one = jax.jit(partial(fit_world, config))
     found = []
     for ratio in config.ratios:
         groups = jnp.arange(config.users) >= config.users - minority(config, ratio)
@@ -52,7 +53,7 @@ def serve_groups(config: Config) -> dict[str, np.ndarray]:
     return jax.tree.map(lambda *x: np.stack(x), *found)
 
 
-def serve_world(config: Config, key: Key[Array, ""], groups: Int[Array, " H"]) -> dict[str, Array]:
+def fit_world(config: Config, key: Key[Array, ""], groups: Int[Array, " H"]) -> dict[str, Array]:
     """One world and its users."""
     world_key, ask_key, *fit_keys = jax.random.split(key, 5)
     world = draw_world(config, world_key)
@@ -60,30 +61,48 @@ def serve_world(config: Config, key: Key[Array, ""], groups: Int[Array, " H"]) -
     fit = partial(fit_mixture, comparisons=asked.fitted, precision=config.precision)
     sizes = {"groups": 2, "rounds": config.rounds, "restarts": config.restarts}
     pooled = fit(fit_keys[0], groups=1, rounds=1, restarts=1).mixture.weights
-    mixtures = {
-        hard: fit(fit_keys[1], hard=hard, **sizes).mixture.weights for hard in (True, False)
+    hard, soft = (fit(fit_keys[1], hard=each, **sizes).mixture.weights for each in (True, False))
+    (recall, swapped), (other, other_swapped) = (recognised(asked, x) for x in (hard, soft))
+    return {
+        **world._asdict(),
+        "pooled": pooled,
+        "hard": jnp.where(swapped, hard[::-1], hard),
+        "soft": jnp.where(other_swapped, soft[::-1], soft),
+        "recall": jnp.stack([recall, other]),
     }
-    best = {hard: best_for_all(config, world, found) for hard, found in mixtures.items()}
-    recall = {hard: recognised(asked, found) for hard, found in mixtures.items()}
-    flat = reference(config)
+
+
+def serve_groups(config: Config, fits: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of each ratio and seed: win rates [R, N, policy, 2], gaps of the dual [R, N, dual_steps + 1],
+    and weights on the majority [R, N]."""
+    names = ("features", "weights", "pooled", "hard", "soft")
+    serve = jax.jit(jax.vmap(jax.vmap(partial(serve_world, config))))
+    found = serve(*(jnp.asarray(fits[name], float) for name in names))
+    return {name: np.asarray(x) for name, x in found.items()}
+
+
+def serve_world(
+    config: Config,
+    features: Float[Array, "S A d"],
+    weights: Float[Array, "2 d"],
+    pooled: Float[Array, "1 d"],
+    hard: Float[Array, "2 d"],
+    soft: Float[Array, "2 d"],
+) -> dict[str, Array]:
+    """The policies of one world."""
+    world, flat = World(features, weights), reference(config)
     optimum = partial(regularised_optimum, ref_logits=flat, beta=config.beta)
-    found = learned(world, mixtures[True])
+    best, found = best_for_all(config, world, hard), learned(world, hard)
     policies = {
         "one reward": optimum(learned(world, pooled)[..., 0]),
-        "MaxMin": best[True].logps,
-        "MaxMin, soft EM": best[False].logps,
+        "MaxMin": best.logps,
+        "MaxMin, soft EM": best_for_all(config, world, soft).logps,
         "worst of each answer": optimum(minimum_rewards(found)),
         "equal weights": optimum(found.mean(-1)),
-        "MaxMin, true rewards": best_for_all(config, world, world.weights).logps,
+        "MaxMin, true rewards": best_for_all(config, world, weights).logps,
     }
     rates = [win_rates(policies[name], world, flat) for name in POLICIES]
-    swapped = recall[True][1]
-    return {
-        "win rates": jnp.stack(rates),
-        "recall": jnp.stack([recall[True][0], recall[False][0]]),
-        "gaps": best[True].gaps,
-        "weight": jnp.where(swapped, best[True].weights[1], best[True].weights[0]),
-    }
+    return {"win rates": jnp.stack(rates), "gaps": best.gaps, "weight": best.weights[0]}
 
 
 def reference(config: Config) -> Float[Array, "S A"]:

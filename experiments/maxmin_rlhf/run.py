@@ -9,6 +9,7 @@ from experiments.maxmin_rlhf.claims import all_claims, rates
 from experiments.maxmin_rlhf.config import Config
 from experiments.maxmin_rlhf.methods import (
     POLICIES,
+    fit_groups,
     move_together,
     pooled_errors,
     serve_groups,
@@ -20,12 +21,13 @@ from rlhf_jax.training import Run, run_stages
 
 def run(config: Config, job: Run) -> Outcome:
     """Groups at several ratios, policy and weights in turns, the bound on one reward."""
+    stages = run_stages(job, {"fits": partial(fit_groups, config)})
     works = {
-        "groups": partial(serve_groups, config),
+        "groups": partial(serve_groups, config, stages["fits"]),
         "moving": partial(move_together, config),
         "pooled": pooled_errors,
     }
-    stages = run_stages(job, works, x64=True)
+    stages |= run_stages(job, works, x64=True)
     claims, table = all_claims(config, stages), rate_table(config, stages["groups"])
     write_report(job, config, stages, claims, table)
     return Outcome(claims, summary(stages), table)
@@ -36,7 +38,7 @@ def summary(stages: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
     served = stages["groups"]
     return {
         "win rates": {name: rates(served, name).mean(1).tolist() for name in POLICIES},
-        "recall": served["recall"].mean(1).tolist(),
+        "recall": stages["fits"]["recall"].mean(1).tolist(),
         "weight on the majority": served["weight"].mean(1).tolist(),
         "lacking at the end": {
             name: float(np.median(x[:, -1])) for name, x in stages["moving"].items()
