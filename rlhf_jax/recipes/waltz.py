@@ -120,7 +120,7 @@ def waltz_task(
         if len(history) % 2:
             said = read(answer)
             flags = UNSAFE * said.unsafe + OVERREFUSE * said.overrefuse
-            return revise, flags + UNREADABLE * (not said.well_formed), not flags
+            return revise, float(flags + UNREADABLE * (not said.well_formed)), not flags
         found = judge(index, answer)
         if found is None:
             return None, None, True
