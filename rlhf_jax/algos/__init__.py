@@ -17,6 +17,7 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | with a contrastive term on its features | `contrastive_reward.make_update` | 2401.06080 |
 | MetaRM, with unlabelled answers of a policy | `meta_reward.make_update` | 2401.06080 |
 | reward models of users who differ (VPL) | `user_reward.make_update` | 2408.10075 |
+| rewards of unnamed groups of users (MaxMin-RLHF) | `mixture_reward.make_update` | 2402.08925 |
 | reward under a principle, from yes and no (RLBFF) | `entailment.make_update` | 2509.21319 |
 | generative pairwise judge (Pairwise-RL) | `verdict_model.make_update` | 2504.04950 |
 | pairwise preference model | `preference_model.make_update` | 2312.00886 |
@@ -34,5 +35,6 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | SuperHF, with a prior over the vocabulary | `best_of.make_prior_update` | 2310.16763 |
 | P3O, and every loss of a group of answers | `online.make_group_update` | 2310.00212 |
 | every loss of pairs with columns of data | `online.make_pair_update` | docs/losses.md |
+| agents on their own turns of one episode (WaltzRL) | `agents.make_update` | 2510.08240 |
 | passes over a batch in minibatches, for any of them | `epochs.make_epochs` | |
 """

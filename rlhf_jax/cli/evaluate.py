@@ -37,9 +37,11 @@ from rlhf_jax.cli.measures import (
     calibration,
     win_quality,
 )
+from rlhf_jax.cli.mixtures import has_mixture, mixture_quality
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.principles import principle_quality, read_principles, told_reward
 from rlhf_jax.cli.reward_folders import (
+    open_mixture,
     open_process,
     open_reward,
     open_segments,
@@ -115,6 +117,8 @@ def evaluate(command: str, options: Evaluate) -> None:
         found = _of_rewards(options)
     elif has_users(folder):
         found = _of_users(options)
+    elif has_mixture(folder):
+        found = _of_mixture(options)
     elif has_features(folder):
         found = _of_features(options)
     elif has_corrections(folder):
@@ -169,6 +173,16 @@ def _of_users(options: Evaluate) -> Numbers:
     records = read_pairs(options.data, lab.chat)
     pairs = embedded_pairs(narrowed(lab, records), params, records, batch_size=BATCH)
     return user_quality(model, model.units.of(pairs), records)
+
+
+def _of_mixture(options: Evaluate) -> Numbers:
+    """Accuracy and calibration of rewards of groups, on pairs that their training has not seen."""
+    if options.data is None:
+        return {}
+    lab, params, model = open_mixture(options.model.model)
+    records = read_pairs(options.data, lab.chat)
+    pairs = embedded_pairs(narrowed(lab, records), params, records, batch_size=BATCH)
+    return mixture_quality(model, model.units.of(pairs), records)
 
 
 def _of_verdicts(options: Evaluate) -> Numbers:

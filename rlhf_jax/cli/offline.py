@@ -19,11 +19,13 @@ from rlhf_jax.cli.judging import judge_training
 from rlhf_jax.cli.layout import bucketing, packing
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_loss, pair_accuracy
+from rlhf_jax.cli.mixtures import mixture_training
 from rlhf_jax.cli.options import (
     Adapter,
     Contrast,
     Features,
     Judging,
+    Mixture,
     Model,
     Optimizer,
     Output,
@@ -181,7 +183,8 @@ class Reward:
     cross-entropy on steps with labels; --kind spans does so for each segment of an answer, by
     several heads on one trunk, on answers with marked spans. --kind users scores answers for the
     user who asks, by variational preference learning on pairs with a field "user": networks on the
-    model, which is frozen; --batch-size and --epochs count users. --kind features scores answers by
+    model, which is frozen; --batch-size and --epochs count users. --kind mixture finds groups of
+    such users and a reward for each, by EM. --kind features scores answers by
     a few ratings that --features names, and nothing else of them; the model is not read. --kind
     correction trains the model itself to write the chosen answer of a pair where it has read
     either: tokens that it would write too are paid. --kind judge trains a language model, which
@@ -204,6 +207,7 @@ class Reward:
         "spans",
         "ensemble",
         "users",
+        "mixture",
         "features",
         "correction",
         "judge",
@@ -212,10 +216,10 @@ class Reward:
         "pairwise",
         "gap",
     ] = "outcome"
-    """What has a score: an answer, each step, segment or token of an answer, an answer for a user,
-    features of an answer, an answer under a principle, or the odds of a reaction; an ensemble has
-    several scores an answer, a judge compares two answers in text, a gap model an answer with a
-    reference."""
+    """What has a score: an answer, each step, segment or token of an answer, an answer for a user
+    or for a group of users, features of an answer, an answer under a principle, or the odds of a
+    reaction; an ensemble has several scores an answer, a judge compares two answers in text, a gap
+    model an answer with a reference."""
     members: int = 5
     """Heads of --kind ensemble."""
     identity_weight: float = 1.0
@@ -223,6 +227,7 @@ class Reward:
     correcting the rejected one is 1."""
     spans: Spans = field(default=Spans())
     users: Users = field(default=Users())
+    mixture: Mixture = field(default=Mixture())
     features: Features = field(default=Features())
     judging: Judging = field(default=Judging())
     judge: Verdicts = field(default=Verdicts())
@@ -235,7 +240,8 @@ class Reward:
     output: Output
 
     def __post_init__(self) -> None:
-        unpadded = ("process", "spans", "users", "features", "judge", "principles", "reactions")
+        unpadded = ("process", "spans", "users", "mixture", "features", "judge", "principles")
+        unpadded += ("reactions",)
         if self.kind in unpadded and self.padding.buckets is not None:
             raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
         check_fields(self, "[2, inf)", "members")
@@ -245,7 +251,7 @@ class Reward:
                 "--lora-rank is not for --kind ensemble; train members apart, each from another "
                 "--seed"
             )
-        if self.kind in ("users", "features") and self.adapter.lora_rank:
+        if self.kind in ("users", "mixture", "features") and self.adapter.lora_rank:
             raise ValueError(f"--kind {self.kind} leaves the model as it is; leave --lora-rank out")
         if self.features.features and self.kind != "features":
             raise ValueError("--features is for --kind features; leave it out")
@@ -275,6 +281,8 @@ def reward(command: str, options: Reward) -> None:
     def make(opened: Opened) -> Training:
         if options.kind == "users":
             found = user_training(opened, options.users, batch_size=size)
+        elif options.kind == "mixture":
+            found = mixture_training(opened, options.mixture, batch_size=size)
         elif options.kind == "features":
             found = features_training(opened, options.features, batch_size=size)
         elif options.kind == "judge":

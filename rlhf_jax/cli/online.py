@@ -13,6 +13,7 @@ from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.directions import check_directed
 from rlhf_jax.cli.frame import make_fit
+from rlhf_jax.cli.groups import check_groups, group_rewarded
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.online_options import Curriculum, Improvement, Retries
@@ -21,6 +22,7 @@ from rlhf_jax.cli.options import (
     Adapter,
     Directions,
     Filtering,
+    Groups,
     Model,
     Optimizer,
     Output,
@@ -94,6 +96,7 @@ class Job:
     model: Model
     scoring: Scoring
     directions: Directions = field(default=Directions())
+    groups: Groups = field(default=Groups())
     retries: Retries = field(default=Retries())
     curriculum: Curriculum = field(default=Curriculum())
     improvement: Improvement = field(default=Improvement())
@@ -310,6 +313,10 @@ def train_online(
     check_retries(
         job.retries, judge=job.scoring.judge, overlap=job.overlap, paid_within=rewarded is not None
     )
+    if (grouped := group_rewarded(job.groups)) is not None:
+        if rewarded is not None:
+            raise UserError("--groups are of --reward of whole answers, and of no other scores")
+        rewarded = grouped
 
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
         method = make(lab, params)
@@ -366,6 +373,7 @@ def train_rounds(
     if not (scoring.reward or scoring.judge):
         raise UserError(f"rlhf {command} needs --reward or --judge")
     check_directed(job.directions, scoring, job.model.long_prompts)
+    check_groups(job.groups, scoring, job.directions)
     compare = scoring_compare(scoring)
     base = open_model(job.model)
     opened = open_online(job, base)

@@ -213,6 +213,24 @@ class Users:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Groups of users that nobody has named, for --kind mixture."""
+
+    user_groups: int = 2
+    """Groups of users, each with a reward of its own."""
+    group_restarts: int = 4
+    """Trainings from different starts, of which the best on the training pairs is kept."""
+    group_pairs: int = 32
+    """Pairs of a user that each update reads, at most."""
+    hard_groups: bool = False
+    """All of a user to the group that explains it best (hard EM), in place of its probability."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[2, inf)", "user_groups")
+        check_fields(self, "[1, inf)", "group_restarts", "group_pairs")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Features:
     """Named features of an answer, for --kind features."""
 
@@ -330,6 +348,21 @@ class Scoring:
 
     def __post_init__(self) -> None:
         check_fields(self, "(0, 0.5]", "heldout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Several --reward as those of groups of people, of which the worst-off counts (MaxMin)."""
+
+    groups: Literal["sum", "worst", "soft", "answer"] = "sum"
+    """What an answer is worth: the sum of the rewards; the one that is lowest on average in this
+    step's answers (worst); their mean with weights exp(-average / temperature) (soft); the lowest
+    reward of this answer (answer). Give the rewards one zero and one unit first."""
+    group_temperature: float = 0.1
+    """Of --groups soft, in units of the rewards: low is the worst group, high the mean."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "(0, inf)", "group_temperature")
 
 
 @dataclass(frozen=True, kw_only=True)

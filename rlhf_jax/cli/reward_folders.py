@@ -17,6 +17,14 @@ from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.features import has_features
 from rlhf_jax.cli.gaps import GAP, has_gaps
 from rlhf_jax.cli.layout import narrowed
+from rlhf_jax.cli.mixtures import (
+    MixtureModel,
+    group_number,
+    group_scores,
+    has_mixture,
+    read_mixture,
+    split_group,
+)
 from rlhf_jax.cli.principles import read_principles, told_folder, told_reward
 from rlhf_jax.cli.reward_lab import reward_lab
 from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
@@ -54,6 +62,7 @@ ENSEMBLES = {  # what stands after the colon
 }
 SCALED = "scaled_of"  # scaled_of:ANSWERS,FOLDER
 BY_USER = ("user_score", "user_win_rate")
+BY_GROUP = "group_score"  # group_score:NUMBER,FOLDER
 HEAD = "segments"  # segments:HEAD,FOLDER
 STEPWISE = (*COMBINED, *RULES)  # score steps or tokens
 
@@ -76,6 +85,10 @@ def open_reward(folder: Path, *, seed: int = 0, told: bool = False) -> tuple[Lan
         raise UserError(
             f"{folder} scores answers for a user: write user_win_rate:{folder} or "
             f"user_score:{folder}"
+        )
+    if has_mixture(folder):
+        raise UserError(
+            f"{folder} has a reward for each group of users: write {BY_GROUP}:NUMBER,{folder}"
         )
     if has_segments(folder):
         raise UserError(
@@ -165,6 +178,18 @@ def open_users(folder: Path) -> tuple[LanguageLab, Params, UserModel]:
       UserError: the folder has none.
     """
     model = read_user_model(folder)
+    with reading_input():
+        found = load_model(folder)
+        return reward_lab(folder, found, 0), found.params, model
+
+
+def open_mixture(folder: Path) -> tuple[LanguageLab, Params, MixtureModel]:
+    """A folder of rewards of groups: a lab, the language model's parameters, and the rest.
+
+    Raises:
+      UserError: the folder has none.
+    """
+    model = read_mixture(folder)
     with reading_input():
         found = load_model(folder)
         return reward_lab(folder, found, 0), found.params, model
@@ -295,17 +320,38 @@ def user_reward(folder: Path, name: str) -> TextReward:
     def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
         users, texts = columns["user"], [answer or " " for answer in answers]
         latents = latents_of(model, users)
-        rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, texts, strict=True)]
-        narrow, size = narrowed(lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
-        found = in_chunks(
-            lambda part: vectors_of(narrow, params, answer_batch(narrow, part)), rows, size=size
-        )
+        found = text_vectors(lab, params, prompts, texts)
         vectors = (found - model.units.mean) / model.units.std
         if name == "user_win_rate":
             return user_win_rates(model, vectors, users).tolist()
         return user_scores(model, vectors[:, None], latents)[:, 0].tolist()
 
     return score
+
+
+def group_reward(rest: str) -> tuple[str, TextReward]:
+    """Name and scores of one group of users, in its zero and unit over the training answers."""
+    number, folder = split_group(rest)
+    lab, params, model = open_mixture(folder)
+    group = group_number(model, number)
+
+    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
+        texts = [answer or " " for answer in answers]  # as in `model_score`
+        vectors = text_vectors(lab, params, prompts, texts)
+        return group_scores(model, vectors)[:, group].tolist()
+
+    return f"group_{group}", score
+
+
+def text_vectors(
+    lab: LanguageLab, params: Params, prompts: Sequence[Any], texts: Sequence[str]
+) -> np.ndarray:
+    """The model's vector of each answer, [N, d]."""
+    rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, texts, strict=True)]
+    narrow, size = narrowed(lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
+    return in_chunks(
+        lambda part: vectors_of(narrow, params, answer_batch(narrow, part)), rows, size=size
+    )
 
 
 def principle_reward(kind: str, rest: str) -> tuple[str, TextReward, str | None]:

@@ -12,12 +12,14 @@ from rlhf_jax.cli.judging import folder_judge
 from rlhf_jax.cli.options import Scoring
 from rlhf_jax.cli.principles import COMBINED_PRINCIPLES
 from rlhf_jax.cli.reward_folders import (
+    BY_GROUP,
     BY_USER,
     ENSEMBLES,
     HEAD,
     SCALED,
     STEPWISE,
     ensemble_score,
+    group_reward,
     head_and_folder,
     head_score,
     is_number,
@@ -107,6 +109,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
             return weight, scaled_name(rest), scaled_score(rest), None
         if kind in BY_USER:
             return weight, kind, user_reward(Path(rest), kind), "user"
+        if kind == BY_GROUP:
+            return weight, *group_reward(rest), None
         if kind == SIGMOID:
             _, name, reward, column = named_reward(rest)
             return weight, name, sigmoid_reward(reward), column
@@ -181,7 +185,7 @@ def absolute_scorer(spec: str) -> str:
     if kind == HEAD:
         name, folder = head_and_folder(rest)
         return f"{kind}:{name},{folder.resolve()}"
-    if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, *ANCHORED, GAP):
+    if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, BY_GROUP, *ANCHORED, GAP):
         words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]
         return f"{kind}:{','.join(words)}"
     if kind in COMBINED_PRINCIPLES:

@@ -85,6 +85,25 @@ def user_sets(
     return found
 
 
+def user_groups(users: Sequence[Hashable], groups: Sequence[Hashable]) -> dict[Hashable, Hashable]:
+    """The group of each user, from rows that name both, in the order of first rows.
+
+    Raises:
+      ValueError: columns of unequal length, a user in two groups, or a group of one user, which
+        cannot be told from that user.
+    """
+    if len(users) != len(groups):
+        raise ValueError(f"{len(users)} rows name a user and {len(groups)} a group")
+    found: dict[Hashable, Hashable] = {}
+    for user, group in zip(users, groups, strict=True):
+        if found.setdefault(user, group) != group:
+            raise ValueError(f"user {user!r} is in two groups, {found[user]!r} and {group!r}")
+    alone = [group for group, count in Counter(found.values()).items() if count < 2]
+    if alone:
+        raise ValueError(f"{len(alone)} groups have one user ({_names(alone)}): give them more")
+    return found
+
+
 def comparisons_per_user(users: Sequence[Hashable]) -> dict[int, int]:
     """How many users have each number of comparisons, ascending."""
     return dict(sorted(Counter(Counter(users).values()).items()))

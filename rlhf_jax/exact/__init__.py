@@ -12,6 +12,7 @@
 | `constrained` | bandits under a limit on the mean cost, with the multiplier |
 | `upper_bounds`, `safety_test` | confidence bounds on a mean cost, and the test that releases |
 | `best_of` | the law of the best of n answers, rounds of it, with a prior |
+| `maxmin` | the policy that is best for the worst-off group, with a certificate |
 | `finite_mdp`, `discounted_mdp` | MDPs: values, optima, occupancy, regret |
 | `value_iteration` | tables too large for a linear solve, dense or sparse |
 | `linear_mdp` | linear MDPs, as weights on features |

@@ -33,6 +33,8 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | prompts from easy to hard (CRAFT-GUI) | `online` on `curriculum_rows` |
 | several tries at a task of single answers (UFO) | `online` on a `retry_task` |
 | one policy for every trade-off between rewards (DPA) | `online` on a `directed_task` |
+| rewards of groups, of which the worst-off counts (MaxMin) | `online` with `grouped_reward` |
+| an agent that answers and one that criticises, together (WaltzRL) | `waltz` on a `waltz_task` |
 | Nash-MD, EGPO, INPO, SPO and every other method of `algos.selfplay` | `selfplay` with a judge |
 | OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
 | PIT: a model that improves answers | `online` on an `improving_task`; `improve` |
@@ -82,6 +84,9 @@ from rlhf_jax.recipes.gaps import gap_model as gap_model
 from rlhf_jax.recipes.gaps import gap_scores as gap_scores
 from rlhf_jax.recipes.gaps import gap_zero as gap_zero
 from rlhf_jax.recipes.gaps import pair_gap_table as pair_gap_table
+from rlhf_jax.recipes.groups import grouped_reward as grouped_reward
+from rlhf_jax.recipes.groups import soft_group_scores as soft_group_scores
+from rlhf_jax.recipes.groups import worst_group_scores as worst_group_scores
 from rlhf_jax.recipes.guards import guarded as guarded
 from rlhf_jax.recipes.guards import known_first_loss as known_first_loss
 from rlhf_jax.recipes.implicit import implicit_lab as implicit_lab
@@ -221,3 +226,6 @@ from rlhf_jax.recipes.verdicts import anchored_reward as anchored_reward
 from rlhf_jax.recipes.verdicts import verdict_logps as verdict_logps
 from rlhf_jax.recipes.verdicts import verdict_model as verdict_model
 from rlhf_jax.recipes.verdicts import verdicts_of as verdicts_of
+from rlhf_jax.recipes.waltz import WaltzRewards as WaltzRewards
+from rlhf_jax.recipes.waltz import waltz as waltz
+from rlhf_jax.recipes.waltz import waltz_task as waltz_task

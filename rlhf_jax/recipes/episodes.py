@@ -12,7 +12,7 @@ Dr. GRPO's denominator and DAPO's penalty of long answers keep the lab's answer_
 length, while the tokens they count are those of all turns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -63,7 +63,7 @@ class Transcripts(NamedTuple):
 def task_rollout(
     lab: LanguageLab,
     task: Task,
-    params: Params,
+    params: Params | Sequence[Params],
     prompts: Prompts,
     key: jax.Array,
     samples: int,
@@ -71,11 +71,13 @@ def task_rollout(
     *,
     sampling: SamplingConfig | None = None,
     episode_length: int | None = None,
+    agents: int | None = None,
 ) -> tuple[Rollout, Turns | None]:
     """`lab.draw`, or `rollout_turns` of it where the task has a step; None for no turns.
 
     Args:
       sampling: of each turn, the lab's way if None.
+      agents: who take turns, as in `sampling.turns.rollout_turns`.
       episode_length: T of a whole episode, at least max_turns answers of the longest kind; None
         leaves room for an observation of the lab's prompt_length between two of them.
     Raises:
@@ -87,6 +89,8 @@ def task_rollout(
     if task.step is None:
         if episode_length is not None:
             raise ValueError("episode_length is of a task with a step, and this one has none")
+        if agents is not None:
+            raise ValueError("agents take turns in a task with a step, and this one has none")
         return draw(params, prompts, key, samples, first), None
     if lab.stops:
         raise ValueError("stop strings end single answers, and this task has a step")
@@ -107,6 +111,7 @@ def task_rollout(
             *(draw_here, params, prompts, key, samples, first),
             max_turns=task.max_turns,
             step=task.step,
+            agents=agents,
         )
     except StepError as error:
         raise UserError(str(error)) from error

@@ -102,7 +102,7 @@ def _at_once(work: Callable[..., list[Any]], *columns: Any) -> list[Any]:
 
 def rollout_turns(
     draw: Draw,
-    params: Params,
+    params: Params | Sequence[Params],
     prompts: Prompts,
     key: Key[Array, ""],
     samples: int = 1,
@@ -111,49 +111,50 @@ def rollout_turns(
     vocabulary: Vocabulary,
     length: int,
     max_turns: int = 1,
+    agents: int | None = None,
     step: Step | None = None,
     read: ReadObservation | None = None,
     over_rows: Callable[..., list[Any]] = _at_once,
 ) -> TurnRollout:
     """Episodes of up to `max_turns` turns, numbered first .. first + samples - 1 for each prompt.
 
-    Each turn draws all rows at once and then calls `step` for every unfinished row. The first turn
-    has the answers of `draw(params, prompts, key, samples, first)`; as there, a row depends only on
-    its own counters. A language draw is compiled twice for any `max_turns`: for the prompts [B, P],
-    and for the contexts of later turns [B * samples, P + length - turn_tokens], which are processed
-    again in each turn.
+    Each turn draws all rows, then calls `step` for unfinished ones. The first turn is that of
+    `draw(params, prompts, key, samples, first)`; as there, a row depends only on its own counters.
+    A language draw is compiled twice: for the prompts [B, P], and for the contexts of later turns
+    [B * samples, P + length - turn_tokens], which are processed again in each turn.
 
     Args:
-      draw: of a language model, e.g. `language_draw(decoder, config)`. max_new_tokens of its config
-        is turn_tokens, the longest answer of one turn.
+      draw: e.g. `language_draw(decoder, config)`; turn_tokens is max_new_tokens of its config.
       prompts: inputs are ids and mask [B, P].
       length: T >= turn_tokens, tokens of a whole episode with its observations. A turn begins only
         if turn_tokens columns are left for it.
       max_turns: N >= 1.
+      agents: A >= 1 who take turns, turn t by agent t mod A; params are then A of them, which may
+        be the same. None for one policy, the params of which are given as they are.
       step: the step of the task; None ends every row after one answer, with reward 0.
       read: ids of an observation; None reads texts as they are.
-      over_rows: `(work, *columns) -> work(*columns)`, one outcome for each row, which several
-        processes may share.
+      over_rows: `(work, *columns) -> work(*columns)`, which several processes may share.
     Returns:
       TurnRollout with leading axes [B, samples].
     Raises:
-      ValueError: length < turn_tokens.
-      StepError: the step raised anything (chained), or did not return a text, messages or None, a
-        finite number, NaN or None, and a bool; or an observation cannot be read.
+      ValueError: length < turn_tokens, or another number of params than of agents.
+      StepError: the step raised (chained), did not return what `Step` says, or returned an
+        observation that cannot be read.
     """
     read = read or _reader(vocabulary)
     check_range("[1, inf)", samples=samples, length=length, max_turns=max_turns)
+    speakers = _speakers(params, agents)
     rows = jax.tree.map(lambda x: np.repeat(np.asarray(x), samples, axis=0), prompts)
     numbers = first + np.tile(np.arange(samples), np.size(prompts.indices))[:, None]
     board = _blank_board(rows.indices, length, max_turns, vocabulary.pad_id)
-    answers = draw(params, prompts, key, samples, first)
+    answers = draw(speakers[0], prompts, key, samples, first)
     turn_tokens = answers.trajectory.actions.shape[-1]
     check_range(f"[{turn_tokens}, inf)", length=length)
     for turn in range(max_turns):
         if turn > 0:
             contexts = _contexts(rows, board, length - turn_tokens)
             turn_key = jax.random.fold_in(key, LATER_TURNS + turn)
-            answers = draw(params, contexts, turn_key, 1, numbers)
+            answers = draw(speakers[turn % len(speakers)], contexts, turn_key, 1, numbers)
         ask = partial(over_rows, partial(_ask_all, step or _single_turn))
         _take_turn(board, answers, turn, ask, read, vocabulary)
         if not board.going.any():
@@ -187,6 +188,17 @@ def time_limited(step: Step, seconds: float) -> Step:
         return found.result()
 
     return step_in_time
+
+
+def _speakers(params: Any, agents: int | None) -> Sequence[Params]:
+    """The params of each agent."""
+    if agents is None:
+        return [params]
+    check_range("[1, inf)", agents=agents)
+    if not isinstance(params, list | tuple) or len(params) != agents:
+        got = len(params) if isinstance(params, list | tuple) else type(params).__name__
+        raise ValueError(f"agents {agents} need a list or tuple of so many params, got {got}")
+    return params
 
 
 def _reader(vocabulary: Vocabulary) -> ReadObservation:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlhf_jax.data.users import TooFewComparisons, comparisons_per_user, user_sets
+from rlhf_jax.data.users import TooFewComparisons, comparisons_per_user, user_groups, user_sets
 
 USERS = ["ann"] * 5 + ["bob"] * 2 + ["ann"] + ["cleo"] * 3
 
@@ -63,3 +63,21 @@ def test_sizes_out_of_range_are_named():
 
 def test_counts_of_comparisons():
     assert comparisons_per_user(USERS) == {2: 1, 3: 1, 6: 1}
+
+
+def test_users_and_their_groups():
+    found = user_groups(["ann", 7, "ann", "eve", "bob"], ["old", "new", "old", "new", "old"])
+    assert found == {"ann": "old", 7: "new", "eve": "new", "bob": "old"}
+
+
+@pytest.mark.parametrize(
+    ("users", "groups", "message"),
+    [
+        (["ann", "bob", "ann"], ["a", "a", "b"], "user 'ann' is in two groups, 'a' and 'b'"),
+        (["ann", "bob", "eve"], ["a", "a", "b"], r"1 groups have one user \('b'\)"),
+        (["ann"], ["a", "a"], "1 rows name a user and 2 a group"),
+    ],
+)
+def test_users_who_are_in_no_proper_group_are_named(users, groups, message):
+    with pytest.raises(ValueError, match=message):
+        user_groups(users, groups)

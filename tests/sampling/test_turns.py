@@ -301,3 +301,38 @@ def test_a_step_in_time_is_the_step_itself_and_its_errors_are_its_own():
         play(SCRIPT, time_limited(breaks, 60.0))
     with pytest.raises(ValueError, match="seconds must be in"):
         time_limited(table_step, 0.0)
+
+
+def test_agents_take_turns_with_their_own_params():
+    """Who is asked for each turn, and what it was shown."""
+    asked, draw = [], scripted_draw(SCRIPT, [])
+
+    def spoken(params, *given):
+        asked.append(params)
+        return draw(params, *given)
+
+    options = {"vocabulary": VOCABULARY, "length": 12, "max_turns": 3, "step": table_step}
+    found = rollout_turns(spoken, ("talks", "judges"), two_prompts(), KEY, 2, agents=2, **options)
+    assert asked == ["talks", "judges", "talks"]
+    plain = play(SCRIPT, table_step)
+    np.testing.assert_array_equal(found.turn_ids, plain.turn_ids)
+    for params in (("talks",), "talks", None):
+        with pytest.raises(ValueError, match="agents 2 need a list or tuple of so many params"):
+            rollout_turns(spoken, params, two_prompts(), KEY, 2, agents=2, **options)
+    with pytest.raises(ValueError, match=r"agents must be in \[1, inf\)"):
+        rollout_turns(spoken, (), two_prompts(), KEY, 2, agents=0, **options)
+
+
+def test_an_empty_turn_is_a_turn():
+    """An agent that says nothing but its stop token: the step reads "" and the turn counts."""
+    heard = []
+
+    def step(index, history, answer):
+        heard.append(answer)
+        return "b", 0.0, len(history) == 1
+
+    script = [[[2]] * 4, [[4, 2]] * 4]
+    found = play(script, step)
+    assert heard == [""] * 4 + ["a"] * 4
+    np.testing.assert_array_equal(found.turn_ids[0, 0, :4], [0, -1, 1, 1])
+    assert found.weights.min() == 1.0

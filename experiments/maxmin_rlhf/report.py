@@ -1,0 +1,123 @@
+"""The figures and the page of the maxmin_rlhf experiment."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.maxmin_rlhf import CLAIM, PAPER
+from experiments.maxmin_rlhf.claims import rates
+from experiments.maxmin_rlhf.config import Config
+from experiments.maxmin_rlhf.methods import MARGINS, MOVED, POLICIES
+from rlhf_jax.reports.bands import band
+from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.panels import Panel
+from rlhf_jax.reports.plots import Series
+from rlhf_jax.training import Run
+
+Arrays = Mapping[str, np.ndarray]
+MEAN: dict[str, Any] = {"centre": "mean", "spread": "t", "units": "worlds"}
+SHOWN = ("one reward", "MaxMin", "worst of each answer", "equal weights", "MaxMin, true rewards")
+
+
+def write_report(
+    job: Run,
+    config: Config,
+    stages: Mapping[str, Arrays],
+    claims: Sequence[Claim],
+    table: Table,
+) -> None:
+    """Saves the data and the figures, and writes report.html."""
+    save_stages(job.out, stages)
+    served = stages["groups"]
+    figures = {
+        "rates": show_panels(
+            rate_panels(config, served),
+            "Win rates by imbalance",
+            f"P(an answer beats one of the uniform reference) by the true reward of each group, "
+            f"{config.users} users. Serving the minority costs the majority: their interests "
+            "conflict, and what MaxMin gives one group it takes from the other.",
+            "with one reward the minority falls below one half; MaxMin keeps both groups level",
+            share_y=True,
+        ),
+        "solution": show_panels(
+            [gap_panel(served), pooled_panel(stages["pooled"])],
+            "The dual, and the bound on one reward",
+            f"Left: all worlds, learned rewards. Right: one pair with margins {MARGINS[0]:g} for "
+            f"the majority and {MARGINS[1]:g} for the minority, exact; the bound is "
+            "4 (1 - share) |p_u - p_-u|.",
+            "the gap falls to rounding error; the error stays above the bound at every share",
+        ),
+        "moving": show_panels(
+            [moving_panel(config, stages["moving"])],
+            "Policy and weights in turns",
+            "Mirror ascent of the policy from the reference, on true rewards. What the worst group "
+            "lacks of the max-min value.",
+            "with all weight on the worst group the curve stops falling, with exponentiated "
+            "weights it goes on",
+        ),
+    }
+    write_page(
+        job.out,
+        CLAIM,
+        lead="EM over users finds the groups and their rewards; the policy is the optimum of the "
+        "least favourable weights.",
+        paper=PAPER,
+        claims=claims,
+        figures=figures,
+        table=table,
+    )
+
+
+def rate_panels(config: Config, served: Arrays) -> list[Panel]:
+    """A panel for each group."""
+    found = []
+    for u, who in enumerate(("majority", "minority")):
+        curves = {
+            name: band(config.ratios, rates(served, name)[:, :, u].T, **MEAN) for name in SHOWN
+        }
+        levels = {"the reference": 0.5}
+        found.append(Panel(who, "majority : minority", "win rate", curves, levels=levels))
+    return found
+
+
+def gap_panel(served: Arrays) -> Panel:
+    """Duality gap against steps."""
+    gaps = served["gaps"].reshape(-1, served["gaps"].shape[-1])
+    curve = band(np.arange(gaps.shape[-1]), np.maximum(gaps, 1e-17), units="worlds")
+    return Panel(
+        "duality gap", "step of the weights", "gap", {"MaxMin": curve}, log_y=True, floor=1e-17
+    )
+
+
+def pooled_panel(pooled: Arrays) -> Panel:
+    """The error of one reward by the share of the group."""
+    x = pooled["share"]
+    return Panel(
+        "one reward on pooled data",
+        "share of the minority",
+        "error of its margin",
+        {"one reward": Series(x, pooled["error"])},
+        bounds={"4 (1 - share) TV": Series(x, pooled["bound"])},
+    )
+
+
+def moving_panel(config: Config, moving: Arrays) -> Panel:
+    """What the worst group lacks, against steps."""
+    steps = np.arange(config.policy_steps + 1)
+    curves = {name: band(steps, np.maximum(moving[name], 1e-9), units="worlds") for name in MOVED}
+    return Panel("", "step", "below the max-min value", curves, log_y=True)
+
+
+def rate_table(config: Config, served: Arrays) -> Table:
+    """Win rates of both groups at every ratio."""
+    rows = []
+    for name in POLICIES:
+        means = rates(served, name).mean(1)
+        rows.append((name, *(f"{a:.3f} / {b:.3f}" for a, b in means)))
+    return Table(
+        f"Win rate of majority / minority, means of {config.num_seeds} worlds",
+        ("policy of", *(f"{ratio:g}:1" for ratio in config.ratios)),
+        rows,
+    )

@@ -1,0 +1,46 @@
+"""Does max-min over a mixture of rewards serve a minority that one reward fails?"""
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from experiments.maxmin_rlhf.claims import all_claims, rates
+from experiments.maxmin_rlhf.config import Config
+from experiments.maxmin_rlhf.methods import (
+    POLICIES,
+    fit_groups,
+    move_together,
+    pooled_errors,
+    serve_groups,
+)
+from experiments.maxmin_rlhf.report import rate_table, write_report
+from rlhf_jax.reports.claims import Outcome
+from rlhf_jax.training import Run, run_stages
+
+
+def run(config: Config, job: Run) -> Outcome:
+    """Groups at several ratios, policy and weights in turns, the bound on one reward."""
+    stages = run_stages(job, {"fits": partial(fit_groups, config)})
+    works = {
+        "groups": partial(serve_groups, config, stages["fits"]),
+        "moving": partial(move_together, config),
+        "pooled": pooled_errors,
+    }
+    stages |= run_stages(job, works, x64=True)
+    claims, table = all_claims(config, stages), rate_table(config, stages["groups"])
+    write_report(job, config, stages, claims, table)
+    return Outcome(claims, summary(stages), table)
+
+
+def summary(stages: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
+    """Means over worlds."""
+    served = stages["groups"]
+    return {
+        "win rates": {name: rates(served, name).mean(1).tolist() for name in POLICIES},
+        "recall": stages["fits"]["recall"].mean(1).tolist(),
+        "weight on the majority": served["weight"].mean(1).tolist(),
+        "lacking at the end": {
+            name: float(np.median(x[:, -1])) for name, x in stages["moving"].items()
+        },
+    }

@@ -1,0 +1,30 @@
+"""Do two agents who are trained together attack and refuse less than one?"""
+
+from functools import partial
+
+from experiments.waltzrl.claims import Arrays, all_claims, curves, ends
+from experiments.waltzrl.config import Config
+from experiments.waltzrl.report import agent_table, write_report
+from experiments.waltzrl.training import METHODS, train_all
+from rlhf_jax.reports.claims import Outcome
+from rlhf_jax.training import Run, run_stages
+
+
+def run(config: Config, job: Run) -> Outcome:
+    """All methods on the same seeds, their claims, the report."""
+    runs = run_stages(job, {"agents": partial(train_all, config)})["agents"]
+    claims, table = all_claims(config, runs), agent_table(config, runs)
+    write_report(job, config, runs, claims, table)
+    return Outcome(claims, summary(runs), table)
+
+
+def summary(runs: Arrays) -> dict:
+    """Means over seeds, at the start and at the end."""
+    return {
+        name: {
+            x: {"before": float(curves(runs, x, name)[:, 0].mean()), "after": float(end.mean())}
+            for x in runs
+            for end in [ends(runs, x, name)]
+        }
+        for name in METHODS
+    }
