@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rlhf_jax.cli.data import Chat, read_answers, read_pairs
+from rlhf_jax.cli.job import Job
 from rlhf_jax.cli.online_options import Improvement
 from rlhf_jax.cli.options import Directions, Model, Scoring
 from rlhf_jax.cli.rewards import heldout_count, scored_task
@@ -43,14 +43,12 @@ def check_improving(directions: Directions, scoring: Scoring) -> None:
         raise UserError("--improve and --directions both change prompts: leave one of them out")
 
 
-def open_improving(job: Any, base: Pretrained) -> tuple[LanguageLab, Task]:
+def open_improving(job: Job, base: Pretrained) -> tuple[LanguageLab, Task]:
     """A lab, and the task of all prompts with an answer to improve.
 
     Splits are "train", "heldout", and of the training "data" and, with `--own-answers`, "own". Held
     out are the last prompts of the file, with own answers where they have any.
 
-    Args:
-      job: a `cli.online.Job`.
     Raises:
       UserError: a prompt without an answer to improve; none that fits, or under "error" one that
         does not.

@@ -14,21 +14,13 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.directions import check_directed
 from rlhf_jax.cli.frame import make_fit
 from rlhf_jax.cli.groups import check_groups, group_rewarded
+from rlhf_jax.cli.job import Job
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
-from rlhf_jax.cli.online_options import Curriculum, Improvement, Retries
 from rlhf_jax.cli.online_task import open_online
 from rlhf_jax.cli.options import (
-    Adapter,
-    Directions,
     Filtering,
-    Groups,
-    Model,
     Optimizer,
-    Output,
-    Sampling,
-    Scoring,
-    Watch,
 )
 from rlhf_jax.cli.pages import write_completions
 from rlhf_jax.cli.retries import check_retries
@@ -87,33 +79,6 @@ from rlhf_jax.types import Params
 
 SAMPLER_GAP = {"float32": 1e-2, "bfloat16": 1.0}  # nats of a token: a cache rounds in another order
 MEASURED = 256  # answers on held-out prompts, before and after
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is answered, scored and trained."""
-
-    model: Model
-    scoring: Scoring
-    directions: Directions = field(default=Directions())
-    groups: Groups = field(default=Groups())
-    retries: Retries = field(default=Retries())
-    curriculum: Curriculum = field(default=Curriculum())
-    improvement: Improvement = field(default=Improvement())
-    sampling: Sampling = field(default=Sampling())
-    adapter: Adapter = field(default=Adapter())
-    optimizer: Optimizer = field(default=Optimizer(learning_rate=1e-5))
-    watch: Watch = field(default=Watch())
-    completions_every: int = 10
-    """Answers of every so many steps go to completions.html and completions.jsonl; 0 writes
-    none."""
-    overlap: bool = False
-    """Draw the answers of the next step while these are scored: they are one update old, and weigh
-    min(pi / pi_sampler, 2)."""
-    output: Output
-
-    def __post_init__(self) -> None:
-        check_fields(self, "[0, inf)", "completions_every")
 
 
 @dataclass(frozen=True, kw_only=True)

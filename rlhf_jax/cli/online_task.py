@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rlhf_jax.cli.curricula import check_difficulty, staged_rows
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.directions import directed, longest_prompts
 from rlhf_jax.cli.improvement import course_rows, open_improving
+from rlhf_jax.cli.job import Job
 from rlhf_jax.cli.retries import retried
 from rlhf_jax.cli.rewards import scored_task
 from rlhf_jax.cli.session import open_lab, start_policy, vocabulary_of
@@ -32,11 +33,9 @@ class OnlineTask(NamedTuple):
     rows: Callable[..., Rows]
 
 
-def open_online(job: Any, base: Pretrained) -> OnlineTask:
+def open_online(job: Job, base: Pretrained) -> OnlineTask:
     """The prompts with their rewards, or with answers to improve.
 
-    Args:
-      job: a `cli.online.Job`.
     Raises:
       UserError: options that do not go together, or prompts that do not fit them.
     """
@@ -58,7 +57,7 @@ def open_online(job: Any, base: Pretrained) -> OnlineTask:
     return OnlineTask(stopped_lab(lab, job.sampling.stop), first, merge, task, asked, rows)
 
 
-def _open_prompts(job: Any, base: Pretrained) -> tuple[LanguageLab, list[dict]]:
+def _open_prompts(job: Job, base: Pretrained) -> tuple[LanguageLab, list[dict]]:
     """A lab, and the prompts that fit into it, with the other fields of their rows."""
     path = job.scoring.prompts
     found = read_prompts(path, base.chat)

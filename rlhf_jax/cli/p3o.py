@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rlhf_jax.checks import check_fields
-from rlhf_jax.cli.online import Job, Reuse, train_online
+from rlhf_jax.cli.job import Job
+from rlhf_jax.cli.online import Reuse, train_online
 from rlhf_jax.recipes import LanguageLab, OnlineMethod, p3o
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Params

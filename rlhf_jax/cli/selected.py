@@ -6,7 +6,8 @@ from functools import partial
 from typing import Literal
 
 from rlhf_jax.checks import check_fields
-from rlhf_jax.cli.online import Job, Reuse, train_online
+from rlhf_jax.cli.job import Job
+from rlhf_jax.cli.online import Reuse, train_online
 from rlhf_jax.ops.kl import exact_kl, forward_kl
 from rlhf_jax.recipes import OnlineMethod, best_of, superhf, top_of_batch
 from rlhf_jax.training import UserError

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any
 
 from rlhf_jax.checks import check_fields
-from rlhf_jax.cli.online import Job, train_online
+from rlhf_jax.cli.job import Job
+from rlhf_jax.cli.online import train_online
 from rlhf_jax.cli.rewards import scoring_compare
 from rlhf_jax.cli.verdicts import read_verdicts
 from rlhf_jax.ops.pairings import Pairing

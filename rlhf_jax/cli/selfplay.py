@@ -13,7 +13,8 @@ import optax
 from rlhf_jax.algos import selfplay as methods
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.arguments import nearest
-from rlhf_jax.cli.online import Job, drawing_options, train_rounds
+from rlhf_jax.cli.job import Job
+from rlhf_jax.cli.online import drawing_options, train_rounds
 from rlhf_jax.cli.rewards import scoring_compare
 from rlhf_jax.cli.session import sampling_of
 from rlhf_jax.recipes import (

@@ -9,7 +9,7 @@ import pytest
 from refusals import refused
 
 from rlhf_jax.cli import main
-from rlhf_jax.cli.online import Job
+from rlhf_jax.cli.job import Job
 from rlhf_jax.cli.options import Model, Output, Scoring
 from rlhf_jax.cli.self_preference import SelfPreference
 from rlhf_jax.cli.verdicts import VERDICTS
