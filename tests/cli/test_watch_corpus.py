@@ -60,7 +60,8 @@ def test_methods_of_pairs_and_of_fresh_answers_watch_too(
     commands = {"preference": ("--data", files / "pairs.jsonl"), "grpo": fresh}
     found = {}
     for command, given in commands.items():
-        shared = ("--model", model, "--steps", "1", "--batch-size", "8", "--watch-corpus", corpus)
+        shared = ("--model", model, "--steps", "2", "--batch-size", "8", "--watch-corpus", corpus)
+        shared += ("--learning-rate", "0.01")
         assert run(command, *given, *shared, "--out", tmp_path / command) == 0
         found[command] = numbers(tmp_path / command)["corpus loss"]
     # One model before, two after.
