@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +60,7 @@ def fit_world(config: Config, key: Key[Array, ""], groups: Int[Array, " H"]) -> 
     world = draw_world(config, world_key)
     asked = ask(config, world, ask_key, groups)
     fit = partial(fit_mixture, comparisons=asked.fitted, precision=config.precision)
-    sizes = {"groups": 2, "rounds": config.rounds, "restarts": config.restarts}
+    sizes: dict[str, Any] = {"groups": 2, "rounds": config.rounds, "restarts": config.restarts}
     pooled = fit(fit_keys[0], groups=1, rounds=1, restarts=1).mixture.weights
     hard, soft = (fit(fit_keys[1], hard=each, **sizes).mixture.weights for each in (True, False))
     (recall, swapped), (other, other_swapped) = (recognised(asked, x) for x in (hard, soft))

@@ -1,6 +1,7 @@
 """What waltzrl claims, from measures [methods, seeds, points]; seeds are the units."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,11 @@ def all_claims(config: Config, runs: Arrays) -> list[Claim]:
         below = lead(runs, "both", rival)
         other = "conversation frozen" if rival == "one agent" else "one agent"
         control = lead(runs, other, rival)
-        about = {"source": SPEC, "baseline": (other, np.mean(control >= least)), "kind": "ours"}
+        about: dict[str, Any] = {
+            "source": SPEC,
+            "baseline": (other, np.mean(control >= least)),
+            "kind": "ours",
+        }
         found.append(
             Claim(
                 f"Both agents trained, {size}: share of the seeds of this run in which attacks and "

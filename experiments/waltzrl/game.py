@@ -38,7 +38,7 @@ def true_label(kind: Array, answer: Array) -> Array:
     return jnp.where(kind == answer, FINE, jnp.where(kind == 1, 1, 2))
 
 
-def revision_state(view: Array, draft: Array, message: Array) -> Array:
+def revision_state(view: Array | int, draft: Array | int, message: Array | int) -> Array | int:
     """Row of the conversation table."""
     return 2 + (2 * view + draft) * MESSAGES + message
 

@@ -138,7 +138,7 @@ def samples_of(
         feedback_rewards(*given, label_weight=label_weight, conditioned=each, **weights)
         for each in (True, False)
     ]
-    returns = jnp.where(jnp.asarray(method.conditioned), *paid)
+    returns = jnp.where(jnp.asarray(method.conditioned), paid[0], paid[1])
     later = revision_state(episode.first, episode.draft, episode.said % MESSAGES)
     states = jnp.stack([episode.first, later])
     spoken = jnp.stack([jnp.ones_like(revised), revised])

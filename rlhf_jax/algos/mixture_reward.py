@@ -18,7 +18,7 @@ Reference: Chakraborty et al. 2024, arXiv:2402.08925, Algorithm 2 (hard EM).
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -299,7 +299,7 @@ def fit_mixture(
     check_range("[1, inf)", groups=groups, rounds=rounds, restarts=restarts)
     check_range("(0, inf)", precision=precision)
     check_comparisons(comparisons, groups=groups)
-    options = {"precision": precision, "hard": hard}
+    options: dict[str, Any] = {"precision": precision, "hard": hard}
     objective = partial(mixture_objective, comparisons=comparisons, **options)
     size = comparisons.differences.shape[-1]
     dtype = comparisons.differences.dtype

@@ -1,5 +1,7 @@
 """Several tries at each prompt, from `--turns`."""
 
+from typing import Any
+
 from rlhf_jax.cli.online_options import Retries
 from rlhf_jax.recipes import Task, retry_task
 from rlhf_jax.training import UserError
@@ -29,7 +31,11 @@ def retried(options: Retries, task: Task, *, terms: bool) -> Task:
     """
     if options.turns == 1:
         return task
-    kept = {"turns": options.turns, "feedback": options.feedback, "solved": options.solved}
+    kept: dict[str, Any] = {
+        "turns": options.turns,
+        "feedback": options.feedback,
+        "solved": options.solved,
+    }
     if not terms:
         return retry_task(task, **kept)
     return retry_task(

@@ -49,6 +49,7 @@ def test_an_episode_is_cut_into_turns():
     cut = turn_samples(*episodes(), turns=(0, 2))
     np.testing.assert_array_equal(cut.answers.mask[0], [[1, 0, 0], [1, 0, 0]])
     np.testing.assert_array_equal(cut.answers.mask[1], [[0, 0, 1], [0, 0, 0]])
+    assert cut.answers.valid is not None
     np.testing.assert_array_equal(cut.answers.valid[1], episodes()[0].mask)
     np.testing.assert_array_equal(cut.returns, [[0, 1], [1, 0]])
     batch = agent_batch(cut, beta=0.0, whitened=False)
@@ -65,6 +66,7 @@ def test_a_turn_without_a_reward_is_left_out():
     for bad in (NAN, jnp.inf):
         broken = samples.returns.at[3].set(bad)
         batch = agent_batch(AgentSamples(samples.answers, broken, *logps_of(samples)), beta=0.0)
+        assert batch.weights is not None
         assert batch.weights.tolist() == [1, 1, 1, 0, 1, 1, 1, 1]
         update = make_agent_update(tabular_policy(3, 4), SGD, clip_eps=0.2)
         state, metrics = update(init_state(jnp.zeros((3, 4)), SGD), batch)
@@ -134,6 +136,7 @@ def test_agents_with_one_policy_are_whitened_apart():
         beta=0.0,
     )
     together = shared_batch((batches[0], loud))
+    assert together.weights is not None
     assert together.weights.shape == (16,)
     sizes = jnp.abs(together.columns["advantages"]).reshape(2, 8).mean(-1)
     assert 0.5 < float(sizes[0] / sizes[1]) < 2.0

@@ -90,8 +90,10 @@ def test_without_outcomes_it_is_the_judge(tmp_path):
     assert scoring_compare(Scoring(prompts=prompts)) is None
     answers = ["p", "p"], ["aaa", "aa"], ["bb", "bbb"]
     plain = scoring_compare(Scoring(prompts=prompts, judge=judge))
+    assert plain is not None
     assert plain(*answers) == [0.5, 0.5]
     told = scoring_compare(
         Scoring(prompts=prompts, judge=judge, outcomes=judge.replace(":judge", ":after"))
     )
+    assert told is not None
     assert told(*answers) == [1.0, 0.0]

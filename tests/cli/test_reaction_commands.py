@@ -40,11 +40,11 @@ def test_hearts_are_learned_measured_and_paid_for(tmp_path, model, files, data):
     assert all(f'"{name}"' in summary for name in ("area under the ROC curve", "mean P"))
     weight, name, score, _ = named_reward(f"0.3*scaled_of:{data / 'hearts.jsonl'},{out / 'model'}")
     assert (weight, name) == (0.3, "love")
-    loved, other = score(["1?", "1?"], ["aaa", "bbb"])
+    loved, other = map(float, score(["1?", "1?"], ["aaa", "bbb"]))
     # Half of the answers of the file are loved: their scores are 1 and -1 in its unit.
     assert loved > 0.5 > -0.5 > other
     _, _, probs, _ = named_reward(f"sigmoid_of:{out / 'model'}")
-    love, hate = probs(["1?", "1?"], ["aaa", "bbb"])
+    love, hate = map(float, probs(["1?", "1?"], ["aaa", "bbb"]))
     assert 1 > love > 0.7 > 0.3 > hate > 0
     reward = ("0.7*regex:b", f"0.3*scaled_of:{data / 'hearts.jsonl'},{out / 'model'}")
     few = ("--batch-size", "2", "--samples", "2", "--answer-length", "3", "--steps", "1")

@@ -144,6 +144,7 @@ def test_counts_are_the_same_pairs():
     world, key = market.open_market(), jax.random.key(1)
     pairs = learners.labelled_pairs(TINY, world, key, jnp.array(learners.OWN), jnp.array(0.9))
     counts = learners.counted(pairs)
+    assert counts.weights is not None
     assert counts.weights.shape == (8, 8, 8)
     assert float(counts.weights.sum()) == TINY.pairs
     first = tuple(int(x[0, 0]) for x in (pairs.chosen.inputs, pairs.chosen.actions))

@@ -245,5 +245,6 @@ def test_an_unknown_outcome_leaves_its_pair_out():
     states = jnp.zeros((3, 2), int)
     both = bandit_trajectory(states, jnp.tile(jnp.arange(2), (3, 1)))
     pairs = labels_to_pairs(both, labels)
+    assert pairs.weights is not None
     assert pairs.weights.tolist() == [1.0, 0.0, 1.0]
     assert float(jnp.mean(pairs.weights == 0)) == pytest.approx(1 / 3)
