@@ -8,7 +8,6 @@ import numpy as np
 from experiments.shop_methods.config import OFFLINE, ONLINE
 from experiments.shop_methods.controls import POWER, SHIFT
 from experiments.shop_methods.findings import Findings
-from experiments.shop_methods.noise import FILTERS, PLAIN
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
@@ -18,7 +17,7 @@ CONTROL = "osp_hard"  # not a method of its own: osp with its labels rounded
 
 
 def all_claims(found: Findings, size: str) -> list[Claim]:
-    """The gate, invariances, leagues, soft labels, filters; what was not run is left out.
+    """The gate, invariances, leagues, soft labels; what was not run is left out.
 
     Args:
       size: of the labels and answers, in words.
@@ -28,7 +27,6 @@ def all_claims(found: Findings, size: str) -> list[Claim]:
         *invariance_claims(found),
         *league_claims(found, size),
         *soft_claims(found, size),
-        *noise_claims(found),
     ]
 
 
@@ -112,24 +110,4 @@ def soft_claims(found: Findings, size: str) -> list[Claim]:
             source="Zhai et al. 2024, 2405.14103: soft labels keep within the trust region",
             baseline=("soft labels twice", 0.0),
         )
-    ]
-
-
-def noise_claims(found: Findings) -> list[Claim]:
-    """Where the middle of a reward is wrong, filters that leave it out beat none."""
-    if not found.noise:
-        return []
-    start = np.array([np.nanmean(one.gold) for one in found.start])[: len(found.noise)]
-    none = np.array([one[PLAIN] for one in found.noise])
-    return [
-        mean_claim(
-            f"{name}, a reward with a wrong middle: gold less that of PPO without a filter",
-            np.array([one[name] for one in found.noise]) - none,
-            ">",
-            0.0,
-            kind="paper",
-            source="Zhang et al. 2024, 2409.06957: the table of results, PF-PPO above PPO-M",
-            baseline=("SFT", float((start - none).mean())),
-        )
-        for name in FILTERS
     ]

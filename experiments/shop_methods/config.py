@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from experiments.shop_methods.names import CHOSEN as CHOSEN
 from experiments.shop_methods.names import LIKELIHOOD as LIKELIHOOD
 from experiments.shop_methods.names import METHODS as METHODS
 from experiments.shop_methods.names import OFFLINE as OFFLINE
@@ -14,8 +15,9 @@ from rlhf_jax.labs.size import Size
 # Rates of `--tune`: three, a factor of three apart.
 LOW, HIGH = (0.00007, 0.0002, 0.0006), (0.0002, 0.0006, 0.0018)
 SWEEP = {name: HIGH if name in LIKELIHOOD else LOW for name in METHODS}
-# What `--tune` chose.
-RATES = {name: rates[1] for name, rates in SWEEP.items()}
+RATES = {name: rates[1] for name, rates in SWEEP.items()} | {
+    name: rate for rate, names in CHOSEN.items() for name in names
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,7 @@ from experiments.shop_methods.measure import Numbers
 class Findings(NamedTuple):
     """numbers: method -> one for each seed. rates: of each method. sweep: method -> rate -> gold on
     validation prompts. start: SFT, for each seed. best_of: the same, of best-of-n, gold [N, 1].
-    quality: of the reward models, for each seed. controls: of `control_changes`. noise: of
-    `noisy_golds`, for each seed."""
+    quality: of the reward models, for each seed. controls: of `control_changes`."""
 
     numbers: dict[str, list[Numbers]]
     rates: dict[str, float]
@@ -23,7 +22,6 @@ class Findings(NamedTuple):
     best_of: list[dict[str, Any]]
     quality: list[dict[str, float]]
     controls: dict[str, dict[str, float]]
-    noise: list[dict[str, float]]
 
     def golds(self, name: str) -> np.ndarray:
         """[S] mean objective of a method with each seed."""
@@ -55,7 +53,7 @@ def frontiers(found: Findings, league: tuple[str, ...], kls: np.ndarray) -> np.n
 
 def empty_findings() -> Findings:
     """Of a run that begins."""
-    return Findings({}, {}, {}, [], [], [], {}, [])
+    return Findings({}, {}, {}, [], [], [], {})
 
 
 def rank_stability(found: Findings) -> list[float]:
@@ -88,5 +86,4 @@ def summary_numbers(found: Findings) -> dict[str, Any]:
         "quality": found.quality,
         "tau": rank_stability(found),
         "controls": found.controls,
-        "noise": found.noise,
     }

@@ -112,15 +112,15 @@ def marked(pairs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def first_labels(rows: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
-    """The first `count` records of a seed.
+def first_labels(rows: list[dict[str, Any]], count: int, name: str) -> list[dict[str, Any]]:
+    """The first `count` records; `name` says of what.
 
     Raises:
       UserError: fewer than two.
     """
     if len(rows) < 2:
         raise UserError(
-            f"seed {seed}: the teacher tells {len(rows)} pairs apart: lower data.tie_gap, or raise "
-            "data.prompts"
+            f"{name}: the teacher tells {len(rows)} apart: lower data.tie_gap, or raise "
+            "data.prompts and data.heldout"
         )
     return rows[:count]

@@ -18,3 +18,13 @@ SEVERAL = (
 )
 # What maximises a likelihood of given answers, which takes higher rates.
 LIKELIHOOD = ("sft", "pro", "orpo")
+# Methods by the rate that `--tune` chose; the others have the middle of their sweep.
+CHOSEN = {
+    0.00007: ("simpo", "p3o", "dr_grpo"),
+    0.0002: (
+        *("dpo", "kto", "soft_dpo", "bco", "r_dpo"),
+        *("raft", "rloo", "grpo", "ppo", "online_dpo", "pf_ppo_worst", "superhf"),
+    ),
+    0.0006: ("ipo", "pro", "orpo", "osp", "osp_hard"),
+    0.0018: ("sft",),
+}

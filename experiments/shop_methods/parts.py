@@ -117,8 +117,9 @@ def make_part(
 
 def labels_of(found: Answers, data: Data, seed: int) -> tuple[list[dict], list[dict]]:
     """As many choices of the teacher as pairs and as rankings."""
-    pairs = first_labels(pairs_of(found, data), data.labels, seed)
-    rankings = first_labels(rankings_of(found, data), max(2, len(pairs) // CHOICES), seed)
+    pairs = first_labels(pairs_of(found, data), data.labels, f"pairs of seed {seed}")
+    count = max(2, len(pairs) // CHOICES)
+    rankings = first_labels(rankings_of(found, data), count, f"rankings of seed {seed}")
     return pairs, rankings
 
 
@@ -142,7 +143,7 @@ def heldout_pairs(job: Run, tools: Tools) -> list[dict[str, Any]]:
         return {}, draw_answers(tools, tools.lab, "heldout_pairs", 0, tools.config.data.heldout)
 
     found = answers_of(run_stage(job, "labels_heldout", work).info)
-    return first_labels(pairs_of(found, tools.config.data), len(found.texts) * 2, -1)
+    return first_labels(pairs_of(found, tools.config.data), 2 * len(found.texts), "held-out pairs")
 
 
 def fit_implied(

@@ -25,7 +25,7 @@ LEAD = (
 )
 SHORT = 6  # letters of an axis in the table
 LEAGUES = {"offline": OFFLINE, "online": ONLINE}
-KL, POINTS = "KL to SFT (nats per answer)", 64
+KL, POINTS = "root of the KL to SFT (nats per answer)", 64
 
 
 def write_report(job: Run, config: Config, found: Findings) -> Outcome:
@@ -117,16 +117,15 @@ def best_row(found: Findings, n: int, axes: Sequence[str]) -> tuple[str, ...]:
 
 
 def sweep_table(found: Findings) -> Table:
-    """Gold on validation prompts at each rate; the chosen rate."""
-    rates = sorted({rate for each in found.sweep.values() for rate in each})
+    """Gold on validation prompts at each of a method's own rates; the chosen rate."""
     rows = [
-        (name, *(f"{each[rate]:.3f}" for rate in rates), f"{found.rates[name]:g}")
+        (name, *(f"{rate:g}: {each[rate]:.3f}" for rate in sorted(each)), f"{found.rates[name]:g}")
         for name, each in found.sweep.items()
         if each
     ]
     return Table(
         "The sweep of rates: gold on validation prompts, seed 0",
-        ("method", *(f"{rate:g}" for rate in rates), "chosen"),
+        ("method", "lowest", "middle", "highest", "chosen"),
         rows,
     )
 
@@ -144,9 +143,6 @@ def text_of(found: Findings) -> str:
     for name, changes in found.controls.items():
         for change, share in changes.items():
             parts.append(f"{name}, reward with another {change}: moves by {share:.2g} of the way.")
-    for name in found.noise[0] if found.noise else ():
-        gold = np.mean([one[name] for one in found.noise])
-        parts.append(f"Gold of {name} on a reward with a wrong middle: {gold:.3f}.")
     return " ".join(parts)
 
 
@@ -154,9 +150,9 @@ def frontier_figure(found: Findings) -> Shown:
     """Gold against KL: the frontier of each league, and its methods."""
     shown = {title: found.several(league) for title, league in LEAGUES.items()}
     most = max(float(found.kls(name).max()) for names in shown.values() for name in names)
-    grid = np.linspace(0.0, max(most, 0.01), POINTS)
+    roots = np.linspace(0.0, np.sqrt(max(most, 0.01)), POINTS)
     curves = {
-        title: band(grid, frontiers(found, LEAGUES[title], grid), centre="mean")
+        title: band(roots, frontiers(found, LEAGUES[title], roots**2), centre="mean")
         for title, names in shown.items()
         if names
     }
@@ -178,4 +174,5 @@ def frontier_figure(found: Findings) -> Shown:
 def seeds_of(found: Findings, name: str) -> Series:
     """The seeds of a method, joined by KL."""
     order = np.argsort(found.kls(name))
-    return Series(found.kls(name)[order], found.golds(name)[order])
+    roots = np.sqrt(np.maximum(found.kls(name), 0.0))
+    return Series(roots[order], found.golds(name)[order])

@@ -7,7 +7,6 @@ from experiments.shop_methods.config import SEVERAL, Config
 from experiments.shop_methods.controls import control_changes
 from experiments.shop_methods.findings import Findings, empty_findings
 from experiments.shop_methods.measure import best_of_arrays, numbers_of, policy_arrays, win_rates
-from experiments.shop_methods.noise import FILTERS, PLAIN, noisy_golds
 from experiments.shop_methods.parts import Part, heldout_pairs, make_part
 from experiments.shop_methods.report import write_report
 from experiments.shop_methods.train import measured, swept, train
@@ -30,7 +29,6 @@ def run(config: Config, job: Run, *, finished: bool = False) -> Outcome:
     heldout = heldout_pairs(job, tools)
     first = make_part(job, tools, 0, heldout=heldout)
     start = start_arrays(job, tools, first, found)
-    parts = [first]
     several = [name for name in config.chosen() if name in SEVERAL]
     for name in several:
         if ready(f"heldout_{name}_0"):
@@ -39,22 +37,17 @@ def run(config: Config, job: Run, *, finished: bool = False) -> Outcome:
         if not ready(f"best_of_{seed}"):
             break
         part = make_part(job, tools, seed, heldout=heldout, before=first)
-        parts.append(part)
         here = start_arrays(job, tools, part, found)
         for name in found.numbers:
             if not ready(f"heldout_{name}_{seed}"):
                 continue
             done = train(job, tools, part, name, found.rates[name])
             found.numbers[name].append(measured(job, tools, part, name, done, here))
-    noisy = config.controls.steps and {PLAIN, *FILTERS} <= set(config.chosen())
     if config.controls.steps and ready("control_ppo_shift"):
         found.controls.update(control_changes(job, tools, first))
     for name in config.chosen():
         if name not in several and ready(f"heldout_{name}_0"):
             first_seed(job, tools, first, name, start, found)
-    for part in parts:
-        if noisy and ready(f"noise_{FILTERS[-1]}_{part.seed}"):
-            found.noise.append(noisy_golds(job, tools, part, found.rates[PLAIN]))
     return write_report(job, config, found)
 
 

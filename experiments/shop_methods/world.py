@@ -15,7 +15,7 @@ import optax
 
 from experiments.shop_methods.config import Config
 from rlhf_jax.cli.options import Model
-from rlhf_jax.cli.session import open_model, vocabulary_of
+from rlhf_jax.cli.session import open_mesh, open_model, vocabulary_of
 from rlhf_jax.labs.shop import shop_lab, shop_task
 from rlhf_jax.labs.shop_models import shipped
 from rlhf_jax.labs.train_shop import Schedule, drill_text
@@ -56,13 +56,15 @@ def make_tools(config: Config, job: Run) -> Tools:
 
 def user_tools(config: Config) -> Tools:
     """The model of a folder on the task of a module."""
-    base = open_model(Model(model=Path(config.model)))
+    options = Model(model=Path(config.model))
+    base = open_model(options)
     lab = make_lab(
         base.config,
         vocabulary_of(base),
         prompt_length=config.prompt_length,
         answer_length=config.answer_length,
         seed=config.seed,
+        mesh=open_mesh(options, base.config),
         chat=base.chat,
     )
     task = with_splits(open_task(config.task))

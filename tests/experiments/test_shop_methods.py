@@ -17,7 +17,7 @@ from experiments.shop_methods import (
     findings,
     labels,
     measure,
-    noise,
+    report,
     world,
 )
 from experiments.shop_methods import run as methods_run
@@ -28,7 +28,6 @@ from experiments.shop_methods.parts import labels_of
 from rlhf_jax.labs.size import Size
 from rlhf_jax.recipes import Reward, adamw_cosine, grpo, text_task
 from rlhf_jax.training import UserError, open_run
-from rlhf_jax.types import Trajectory
 
 TINY = Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16)
 TOY = replace(
@@ -79,8 +78,8 @@ def test_forms_read_as_many_choices():
     marked = labels.marked(pairs)
     assert len(marked) == 24
     assert sum(row["label"] for row in marked) == 12
-    with pytest.raises(UserError, match=r"seed 3: the teacher tells 0 pairs apart: lower data"):
-        labels.first_labels([], 4, 3)
+    with pytest.raises(UserError, match=r"seed 3: the teacher tells 0 apart: lower data"):
+        labels.first_labels([], 4, "seed 3")
 
 
 def test_noisy_utilities_are_a_bradley_terry_teacher():
@@ -197,7 +196,7 @@ def numbers(gold, kl=0.0):
     )
 
 
-def made(golds, kls=None, changes=None, noise=None):
+def made(golds, kls=None, changes=None):
     """Findings of three seeds. golds: method -> three; kls: the same."""
     kls = kls or {}
     each = {
@@ -207,7 +206,7 @@ def made(golds, kls=None, changes=None, noise=None):
     start = [numbers(0.5) for _ in range(3)]
     best = [{"named": {}} for _ in range(3)]
     quality = [{"implied": x, "head": 0.5} for x in (0.70, 0.71, 0.72)]
-    return findings.Findings(each, {}, {}, start, best, quality, changes or {}, noise or [])
+    return findings.Findings(each, {}, {}, start, best, quality, changes or {})
 
 
 def test_rank_stability_by_hand():
@@ -250,25 +249,14 @@ def test_a_claim_that_ppo_meets_too_is_undecided():
     assert [claim.verdict for claim in found] == ["undecided", "undecided"]
 
 
-def test_a_filter_must_beat_none_where_the_middle_is_wrong():
-    lead = [0.02, 0.03, 0.025]
-    golds = [{"ppo": 0.6, "pf_ppo_worst": 0.6 + x, "pf_ppo_random": 0.6 - x} for x in lead]
-    found = claims.noise_claims(made({"dpo": [1, 1, 1]}, noise=golds))
-    assert [claim.verdict for claim in found] == ["holds", "fails"]
-
-
-def test_only_the_middle_of_a_reward_is_noisy():
-    """Scores outside +-0.7 stay; the same words have the same noise, and other words another."""
-    given = Reward((), lambda prompts, found: ((), {}), lambda params, given, found: given)
-    words = np.array([[3, 4, 5], [3, 4, 5], [6, 7, 8], [3, 4, 5]])
-    answers = Trajectory((), jnp.asarray(words), jnp.ones((4, 3), bool), jnp.ones((4, 3), bool))
-    scores = jnp.array([0.1, 0.2, 0.1, 0.9])
-    added = noise.noisy_middle(given, 50, 0).scores((), scores, answers) - scores
-    numbers = np.asarray(jax.random.normal(jax.random.key(0), (50,)))
-    expected = 2.0 * numbers[[3, 4, 5]].sum() / np.sqrt(3.0)
-    np.testing.assert_allclose(added[:2], expected, rtol=1e-4)
-    assert abs(added[2] - expected) > 1e-3
-    assert added[3] == 0.0
+def test_the_sweep_has_the_rates_of_each_method():
+    found = made({"dpo": [1, 1, 1], "sft": [1, 1, 1]})
+    found.sweep.update(dpo={0.1: 0.5, 0.3: 0.6, 0.9: 0.2}, sft={0.2: 0.5, 0.6: 0.4, 1.8: 0.3})
+    found.rates.update(dpo=0.3, sft=0.2)
+    assert report.sweep_table(found).rows == [
+        ("dpo", "0.1: 0.500", "0.3: 0.600", "0.9: 0.200", "0.3"),
+        ("sft", "0.2: 0.500", "0.6: 0.400", "1.8: 0.300", "0.2"),
+    ]
 
 
 # A user's task
@@ -297,7 +285,7 @@ def vowels(prompts, answers):
 
 
 def make():
-    words = ["sky", "grass", "snow", "coal", "sea"]
+    words = ["sky", "grass", "snow", "coal", "sea", "blood", "gold", "milk", "red", "blue"]
     prompts = [f"The {a} is {b}" for a in words for b in words]
     return text_task(prompts, vowels, objective="vowels", heldout=5)
 
@@ -314,7 +302,7 @@ def module(tmp_path, monkeypatch):
 
 
 def test_a_task_is_read_from_a_module(module):
-    assert len(world.open_task(f"{module}:make").splits["train"]) == 20
+    assert len(world.open_task(f"{module}:make").splits["train"]) == 95
     with pytest.raises(UserError, match=r"expected module:name"):
         world.open_task("make")
     with pytest.raises(UserError, match=r"no recipes.Task but 3"):
@@ -401,7 +389,7 @@ def test_the_table_of_a_users_model_and_task(module, tmp_path):
         prompt_length=8,
         answer_length=8,
         online=config.Online(steps=1, answers=32),
-        data=config.Data(prompts=12, labels=8, heldout=4, tie_gap=0.0),
+        data=config.Data(prompts=32, labels=16, heldout=12, tie_gap=0.0),
         evaluation=config.Evaluation(prompts=4, validation=2, best_of=2, texts=2),
     )
     with open_run(tmp_path / "out", slug="shop_methods", config=mine) as job:
