@@ -1,0 +1,113 @@
+"""What shop_methods claims: only what a paper says of a method, and a gate of the reward model.
+
+Seeds are the units of intervals; each has prompts, labels, a reward model and draws of its own.
+"""
+
+import numpy as np
+
+from experiments.shop_methods.config import OFFLINE, ONLINE
+from experiments.shop_methods.controls import POWER, SHIFT
+from experiments.shop_methods.findings import Findings
+from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.intervals import mean_claim
+
+GATE = 0.6  # accuracy of the reward on held-out pairs
+ROUNDING = 0.01  # of the way: a shift of 5 deviations rounds the differences of float32 scores
+CONTROL = "osp_hard"  # not a method of its own: osp with its labels rounded
+
+
+def all_claims(found: Findings, size: str) -> list[Claim]:
+    """The gate, invariances, leagues, soft labels; what was not run is left out.
+
+    Args:
+      size: of the labels and answers, in words.
+    """
+    return [
+        *gate_claims(found, size),
+        *invariance_claims(found),
+        *league_claims(found, size),
+        *soft_claims(found, size),
+    ]
+
+
+def gate_claims(found: Findings, size: str) -> list[Claim]:
+    """The reward that online methods are paid tells answers apart."""
+    return [
+        mean_claim(
+            f"reward implied by DPO, {size}: accuracy on held-out pairs",
+            [one["implied"] for one in found.quality],
+            ">=",
+            GATE,
+            kind="ours",
+            source="the gate: a reward that cannot tell answers apart ranks no optimiser",
+            baseline=("a coin", 0.5),
+        )
+    ]
+
+
+def invariance_claims(found: Findings) -> list[Claim]:
+    """RAFT reads only the order of rewards, P3O only differences within a prompt; PPO both."""
+    if not found.controls:
+        return []
+    change, ppo = found.controls, found.controls["ppo"]
+    return [
+        Claim(
+            "RAFT, exp(c r) in place of r: change of the parameters over that of training",
+            change["raft"][POWER],
+            "==",
+            0.0,
+            kind="theorem",
+            source="Dong et al. 2023, Section 3.2: only the order of rewards is used",
+            baseline=("PPO", ppo[POWER]),
+        ),
+        Claim(
+            "P3O, a shift of all rewards of a prompt: change of the parameters over that of "
+            "training",
+            change["p3o"][SHIFT],
+            "<=",
+            ROUNDING,
+            kind="theorem",
+            source="Wu et al. 2023, Theorem 1: equivalent rewards give the same update; up to "
+            "float32",
+            baseline=("PPO", ppo[SHIFT]),
+        ),
+    ]
+
+
+def league_claims(found: Findings, size: str) -> list[Claim]:
+    """Online methods beat offline ones from the same labels."""
+    online = tuple(name for name in ONLINE if name != CONTROL)
+    if not (found.several(OFFLINE) and found.several(online)):
+        return []
+    offline_gold, online_gold = found.league_gold(OFFLINE), found.league_gold(online)
+    start = np.array([np.nanmean(one.gold) for one in found.start])
+    return [
+        mean_claim(
+            f"{size}: gold of online methods less that of offline ones, means of those with all "
+            "seeds",
+            online_gold - offline_gold,
+            ">",
+            0.0,
+            kind="paper",
+            source="Dong et al. 2024, 2405.07863, Table 1: online iterations beat offline DPO",
+            baseline=("SFT in place of online methods", float((start - offline_gold).mean())),
+        )
+    ]
+
+
+def soft_claims(found: Findings, size: str) -> list[Claim]:
+    """Soft labels keep the policy nearer to where it began than the same ones rounded."""
+    if not {"osp", CONTROL} <= set(found.numbers):
+        return []
+    soft, hard = found.kls("osp"), found.kls(CONTROL)
+    return [
+        mean_claim(
+            f"OSP, {size}, one rate: KL with hard labels less KL with soft ones, nats per answer",
+            hard - soft,
+            ">",
+            0.0,
+            kind="paper",
+            source="Zhai et al. 2024, 2405.14103: soft labels keep within the trust region",
+            baseline=("soft labels twice", 0.0),
+        )
+    ]

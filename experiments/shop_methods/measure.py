@@ -1,0 +1,132 @@
+"""What is measured of a policy on held-out prompts."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.shop_methods.parts import Part
+from experiments.shop_methods.world import Tools, wide_lab
+from rlhf_jax.recipes import measure, perplexity, stage_key
+from rlhf_jax.recipes.evaluation import best_of_n
+from rlhf_jax.recipes.task import overall
+from rlhf_jax.training import Stage
+from rlhf_jax.types import Params
+
+SAMPLES = 2  # answers to a held-out prompt
+OBJECTIVE = "objective"
+BATCH = 32  # texts of the corpus at a time
+
+
+class Numbers(NamedTuple):
+    """Of a policy. gold: [N, 2] objective. axes: its parts, name -> [N, 2].
+
+    win_rate: [N] against SFT. kl: nats per answer. entropy: the same, of the policy itself. length:
+    tokens. distinct: how often two answers to a prompt differ. score: of the reward model.
+    forgetting: loss on the base corpus, nats per token, NaN without one. seconds, tokens: of the
+    training.
+    """
+
+    gold: np.ndarray
+    axes: dict[str, np.ndarray]
+    win_rate: np.ndarray
+    kl: float
+    entropy: float
+    length: float
+    distinct: float
+    score: float
+    forgetting: float
+    seconds: float
+    tokens: float
+
+
+def heldout_numbers(tools: Tools) -> np.ndarray:
+    """Prompts that no policy has seen."""
+    return np.array(tools.task.splits["heldout"][: tools.config.evaluation.prompts])
+
+
+def policy_arrays(
+    stage: Stage, tools: Tools, part: Part, params: Params
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two answers to each held-out prompt; the draws are the same for all policies of a seed."""
+    key = stage_key(part.lab, "evaluation")
+    prompts = heldout_numbers(tools)
+    given = (tools.judged, tools.task, params, tools.start, prompts, key)
+    found = measure(*given, samples=SAMPLES, reward=part.model)
+    arrays = {
+        "named": {**found.named, OBJECTIVE: overall(tools.task, found.named)},
+        "log_ratios": found.log_ratios,
+        "logps": found.log_ratios + found.ref_logps,
+        "lengths": found.lengths,
+        "scores": (np.asarray(found.scores) - part.scale.mean) / part.scale.std,
+        "distinct": np.array([float(len(set(texts)) > 1) for texts in found.texts]),
+    }
+    return arrays, {"forgetting": forgetting(tools, params)}
+
+
+def forgetting(tools: Tools, params: Params) -> float | None:
+    """Loss of a token of texts like those that the base model has read; None without such."""
+    if not tools.corpus:
+        return None
+    lab = wide_lab(tools.lab, tools.corpus)
+    return float(np.log(perplexity(lab, params, tools.corpus, batch_size=BATCH)))
+
+
+def numbers_of(
+    arrays: Mapping[str, Any],
+    info: Mapping[str, Any],
+    start: Mapping[str, Any],
+    *,
+    seconds: float = 0.0,
+    tokens: float = 0.0,
+) -> Numbers:
+    """From what `policy_arrays` keeps. start: the same of SFT."""
+    named = {name: np.asarray(x) for name, x in arrays["named"].items()}
+    rates, gold = win_rates(named, start["named"]), named.pop(OBJECTIVE)
+    return Numbers(
+        gold=gold,
+        axes={k: x for k, x in named.items() if not np.array_equal(x, gold, equal_nan=True)},
+        win_rate=rates,
+        kl=float(np.mean(arrays["log_ratios"])),
+        entropy=float(-np.mean(arrays["logps"])),
+        length=float(np.mean(arrays["lengths"])),
+        distinct=float(np.mean(arrays["distinct"])),
+        score=float(np.mean(arrays["scores"])),
+        forgetting=np.nan if info["forgetting"] is None else float(info["forgetting"]),
+        seconds=seconds,
+        tokens=tokens,
+    )
+
+
+def win_rates(named: Mapping[str, Any], other: Mapping[str, Any]) -> np.ndarray:
+    """[N] how often an answer has the higher objective, every one against every other of its
+    prompt; ties one half, NaN for a prompt without a score."""
+    one, two = (np.asarray(each[OBJECTIVE], float) for each in (named, other))
+    met = 0.5 * (np.sign(one[:, :, None] - two[:, None, :]) + 1.0)
+    known = np.isfinite(met)
+    count = known.sum((1, 2))
+    total = np.where(known, met, 0.0).sum((1, 2))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def validation_gold(tools: Tools, params: Params) -> float:
+    """Mean objective on validation prompts, by which rates are chosen."""
+    config = tools.config.evaluation
+    prompts = np.array(tools.task.splits["validation"][: config.validation])
+    key = stage_key(tools.lab, "validation")
+    found = measure(tools.lab, tools.task, params, tools.start, prompts, key)
+    return float(np.nanmean(overall(tools.task, found.named)))
+
+
+def best_of_arrays(stage: Stage, tools: Tools, part: Part) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Best-of-n of SFT at inference, on the held-out prompts."""
+    key, prompts = stage_key(part.lab, "best of n"), heldout_numbers(tools)
+    given = (tools.judged, tools.task, tools.start, part.model, prompts, key)
+    found = best_of_n(stage.run, *given, n=tools.config.evaluation.best_of)
+    picked = (np.arange(len(prompts)), found.chosen)
+    named = {**found.named, OBJECTIVE: overall(tools.task, found.named)}
+    return {
+        "named": {name: np.asarray(x)[picked][:, None] for name, x in named.items()},
+        "lengths": found.lengths[picked],
+        "scores": (found.scores[picked] - part.scale.mean) / part.scale.std,
+    }, {}

@@ -1,0 +1,72 @@
+"""All methods from one policy at one budget, in two leagues, and what each is worth."""
+
+from functools import partial
+from typing import Any
+
+from experiments.shop_methods.config import SEVERAL, Config
+from experiments.shop_methods.controls import control_changes
+from experiments.shop_methods.findings import Findings, empty_findings
+from experiments.shop_methods.measure import best_of_arrays, numbers_of, policy_arrays, win_rates
+from experiments.shop_methods.parts import Part, heldout_pairs, make_part
+from experiments.shop_methods.report import write_report
+from experiments.shop_methods.train import measured, swept, train
+from experiments.shop_methods.world import Tools, make_tools
+from rlhf_jax.reports.claims import Outcome
+from rlhf_jax.training import Run, run_stage
+
+
+def run(config: Config, job: Run, *, finished: bool = False) -> Outcome:
+    """Labels and a reward model of each seed; then every method, the main ones with all seeds.
+
+    Args:
+      finished: leaves out every method and seed that an earlier session has not finished.
+    """
+
+    def ready(stage: str) -> bool:
+        return not finished or (job.out / "stages" / stage / "result").is_dir()
+
+    tools, found = make_tools(config, job), empty_findings()
+    heldout = heldout_pairs(job, tools)
+    first = make_part(job, tools, 0, heldout=heldout)
+    start = start_arrays(job, tools, first, found)
+    several = [name for name in config.chosen() if name in SEVERAL]
+    for name in several:
+        if ready(f"heldout_{name}_0"):
+            first_seed(job, tools, first, name, start, found)
+    for seed in range(1, config.seeds):
+        if not ready(f"best_of_{seed}"):
+            break
+        part = make_part(job, tools, seed, heldout=heldout, before=first)
+        here = start_arrays(job, tools, part, found)
+        for name in found.numbers:
+            if not ready(f"heldout_{name}_{seed}"):
+                continue
+            done = train(job, tools, part, name, found.rates[name])
+            found.numbers[name].append(measured(job, tools, part, name, done, here))
+    if config.controls.steps and ready("control_ppo_shift"):
+        found.controls.update(control_changes(job, tools, first))
+    for name in config.chosen():
+        if name not in several and ready(f"heldout_{name}_0"):
+            first_seed(job, tools, first, name, start, found)
+    return write_report(job, config, found)
+
+
+def start_arrays(job: Run, tools: Tools, part: Part, found: Findings) -> dict[str, Any]:
+    """SFT itself and best-of-n of it, measured as every policy of the seed."""
+    work = partial(policy_arrays, tools=tools, part=part, params=tools.start)
+    start = run_stage(job, f"heldout_start_{part.seed}", work)
+    work = partial(best_of_arrays, tools=tools, part=part)
+    best = run_stage(job, f"best_of_{part.seed}", work).arrays
+    found.start.append(numbers_of(start.arrays, start.info, start.arrays))
+    found.best_of.append({**best, "wins": win_rates(best["named"], start.arrays["named"])})
+    found.quality.append(part.quality)
+    return start.arrays
+
+
+def first_seed(
+    job: Run, tools: Tools, part: Part, name: str, start: dict[str, Any], found: Findings
+) -> None:
+    """A method on the first seed, with the rate that it is given or that the sweep chooses."""
+    rate, done, sweep = swept(job, tools, part, name, found.rates)
+    found.rates[name], found.sweep[name] = rate, sweep
+    found.numbers[name] = [measured(job, tools, part, name, done, start)]

@@ -1,0 +1,400 @@
+"""The table of methods: labels and claims by hand, every method and whole runs at toy size."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny_folder import write_folder
+
+from experiments.shop_methods import (
+    claims,
+    config,
+    controls,
+    findings,
+    labels,
+    measure,
+    report,
+    world,
+)
+from experiments.shop_methods import run as methods_run
+from experiments.shop_methods.finished import config_of, show
+from experiments.shop_methods.offline import OFFLINE
+from experiments.shop_methods.online import ONLINE, update_tokens
+from experiments.shop_methods.parts import labels_of
+from rlhf_jax.labs.size import Size
+from rlhf_jax.recipes import Reward, adamw_cosine, grpo, text_task
+from rlhf_jax.training import UserError, open_run
+
+TINY = Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16)
+TOY = replace(
+    config.quick(),
+    size=TINY,
+    from_scratch=True,
+    data=config.Data(prompts=48, labels=16, heldout=32, tie_gap=0.0),
+    reward=config.Reward(steps=2),
+    offline=config.Offline(steps=2, batch_size=16),
+    online=config.Online(steps=1, answers=32),
+    controls=config.Controls(steps=0),
+    evaluation=config.Evaluation(prompts=8, validation=8, best_of=2, texts=4),
+)
+DATA = config.Data(prompts=4, labels=8, heldout=4)
+
+
+def answers(gold, noisy):
+    gold, noisy = np.array(gold, float), np.array(noisy, float)
+    texts = [[f"answer {i} {k}" for k in range(4)] for i in range(len(gold))]
+    return labels.Answers([f"prompt {i}" for i in range(len(gold))], texts, gold, noisy)
+
+
+# Labels
+
+
+def test_pairs_are_disjoint_and_not_ties_and_follow_the_noisy_utilities():
+    """0.5 and 0.52 are a tie, so of the three ways to pair the second has two pairs."""
+    found = labels.pairs_of(answers([[0.5, 0.52, 0.9, 0.1]], [[0.6, 0.5, 0.55, 0.9]]), DATA)
+    assert [(row["chosen"], row["rejected"]) for row in found] == [
+        ("answer 0 0", "answer 0 2"),  # the noise has turned this one round
+        ("answer 0 3", "answer 0 1"),
+    ]
+    # 1 / (1 + exp(-20 (0.5 - 0.9))) = exp(-8) / (1 + exp(-8)).
+    assert found[0]["prob"] == pytest.approx(np.exp(-8) / (1 + np.exp(-8)))
+    assert labels.pairs_of(answers([[0.5, 0.5, 0.5, 0.5]], [[1, 2, 3, 4]]), DATA) == []
+
+
+def test_a_ranking_has_minus_its_ranks_as_scores():
+    found = labels.rankings_of(answers([[0.1, 0.2, 0.3, 0.9]], [[0.4, 0.1, 0.9, 0.2]]), DATA)
+    assert found[0]["scores"] == [-1.0, -3.0, 0.0, -2.0]
+
+
+def test_forms_read_as_many_choices():
+    """24 pairs are there; 12 labels are 12 pairs, or four rankings of three choices."""
+    gold = np.tile([0.1, 0.4, 0.7, 1.0], (12, 1))
+    pairs, rankings = labels_of(answers(gold, gold), replace(DATA, labels=12), 0)
+    assert (len(pairs), len(rankings)) == (12, 4)
+    marked = labels.marked(pairs)
+    assert len(marked) == 24
+    assert sum(row["label"] for row in marked) == 12
+    with pytest.raises(UserError, match=r"seed 3: the teacher tells 0 apart: lower data"):
+        labels.first_labels([], 4, "seed 3")
+
+
+def test_noisy_utilities_are_a_bradley_terry_teacher():
+    """P(0.1 apart wins) = sigmoid(20 x 0.1) = 0.8808."""
+    noise = np.asarray(jax.random.gumbel(jax.random.key(0), (20_000, 2)))
+    noisy = np.array([0.6, 0.5]) + noise / 20.0
+    assert abs(np.mean(noisy[:, 0] > noisy[:, 1]) - 0.8808) < 0.008  # three standard errors
+
+
+# Methods
+
+
+def test_every_name_of_the_config_is_one_method():
+    assert list(OFFLINE) == list(dict.fromkeys(OFFLINE))
+    assert {*OFFLINE} == {*config.OFFLINE}
+    assert {*ONLINE} == {*config.ONLINE}
+    assert {*config.RATES} == {*config.METHODS}
+    assert len(config.METHODS) >= 20
+    assert sorted(config.Config().chosen()) == sorted(config.METHODS)
+    assert config.Config().chosen()[: len(config.SEVERAL)] == config.SEVERAL
+
+
+def test_config_names_what_does_not_exist():
+    with pytest.raises(ValueError, match=r"methods must be of sft, .*, got 'prayer'"):
+        config.Config(methods="dpo,prayer")
+    with pytest.raises(ValueError, match="model must come with a task"):
+        config.Config(model="folder")
+    with pytest.raises(ValueError, match="answers must be a multiple of twice samples"):
+        config.Online(answers=20)
+
+
+def test_the_rate_in_the_state_is_that_of_the_optimizer():
+    params, gradients = jnp.array([1.0, -2.0]), jnp.array([0.3, 0.1])
+    found = []
+    for optimizer in (world.rated(0.01, 5), adamw_cosine(0.01, 5)):
+        state, now = optimizer.init(params), params
+        for _ in range(3):
+            updates, state = optimizer.update(gradients, state, now)
+            now = optax.apply_updates(now, updates)
+        found.append(np.asarray(now))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+    assert not np.allclose(found[0], params)
+
+
+def test_update_tokens_counts_what_is_learned_from_and_every_pass(lab):
+    """Steps of 8 answers of 5 and 7 tokens: 96; of RAFT a quarter; of two passes twice as many."""
+    lengths = np.array([5.0, 7.0])
+    one, two = (grpo(lab, samples=4, epochs=epochs) for epochs in (1, 2))
+    assert update_tokens(lengths, "grpo", one, 8) == 96.0
+    assert update_tokens(lengths, "grpo", two, 8) == 192.0
+    assert update_tokens(lengths, "raft", one, 8) == 24.0
+
+
+@pytest.fixture
+def lab(tmp_path):
+    from rlhf_jax.labs.shop import shop_lab
+
+    return shop_lab(TINY, tmp_path, seed=0)
+
+
+# Controls
+
+
+def plain_reward():
+    def scores(params, given, trajectory):
+        return jnp.asarray(trajectory)
+
+    return Reward((), lambda prompts, found: ((), {}), scores)
+
+
+def test_a_power_keeps_the_order_and_a_shift_keeps_differences():
+    rewards = np.array([[0.0, 1.0], [2.0, -1.0]])
+    power = controls.powered(plain_reward(), 3.0).scores((), (), rewards)
+    np.testing.assert_allclose(power, np.exp(3.0 * rewards), rtol=1e-6)
+    shift = controls.shifted(plain_reward(), 5.0, 0)
+    prompts = type("Asked", (), {"indices": np.array([7, 8])})
+    given, named = shift.host(prompts, None)
+    assert given.shape == (2, 1)
+    assert named == {}
+    assert given[0] != given[1]
+    moved = np.asarray(shift.scores((), given, rewards))
+    np.testing.assert_allclose(moved[:, 0] - moved[:, 1], [-1.0, 3.0], rtol=1e-5)
+    np.testing.assert_array_equal(given, shift.host(prompts, None)[0])
+
+
+def test_distance_is_euclidean_over_all_leaves():
+    zero = {"a": np.zeros(2), "b": np.zeros((1, 1))}
+    assert controls.distance({"a": np.array([3.0, 0.0]), "b": np.array([[4.0]])}, zero) == 5.0
+
+
+# Measures, claims
+
+
+def test_win_rates_by_hand():
+    """0.5 wins one, ties one; 0.9 wins both; of the other prompt nothing is known."""
+    named = {measure.OBJECTIVE: np.array([[0.5, 0.9], [np.nan, np.nan]])}
+    other = {measure.OBJECTIVE: np.array([[0.5, 0.1], [0.2, 0.3]])}
+    np.testing.assert_array_equal(measure.win_rates(named, other), [3.5 / 4, np.nan])
+
+
+def numbers(gold, kl=0.0):
+    return measure.Numbers(
+        gold=np.full((2, 2), gold),
+        axes={"helpful": np.full((2, 2), gold)},
+        win_rate=np.full(2, 0.5),
+        kl=kl,
+        entropy=1.0,
+        length=5.0,
+        distinct=1.0,
+        score=0.0,
+        forgetting=2.0,
+        seconds=1.0,
+        tokens=10.0,
+    )
+
+
+def made(golds, kls=None, changes=None):
+    """Findings of three seeds. golds: method -> three; kls: the same."""
+    kls = kls or {}
+    each = {
+        name: [numbers(g, k) for g, k in zip(golds[name], kls.get(name, [0.0] * 3), strict=True)]
+        for name in golds
+    }
+    start = [numbers(0.5) for _ in range(3)]
+    best = [{"named": {}} for _ in range(3)]
+    quality = [{"implied": x, "head": 0.5} for x in (0.70, 0.71, 0.72)]
+    return findings.Findings(each, {}, {}, start, best, quality, changes or {})
+
+
+def test_rank_stability_by_hand():
+    """Seeds 0 and 1 agree; seed 2 turns one of three pairs round: tau = 1 - 2 / 3."""
+    found = made({"dpo": [1, 1, 1], "ipo": [2, 2, 3], "kto": [3, 3, 2]})
+    assert findings.rank_stability(found) == pytest.approx([1.0, 1 / 3, 1 / 3])
+
+
+def test_the_frontier_is_the_best_gold_within_a_kl():
+    found = made(
+        {"dpo": [0.6, 0.6, 0.6], "ipo": [0.4, 0.7, 0.8]},
+        {"dpo": [1.0, 1.0, 1.0], "ipo": [2.0, 2.0, 0.5]},
+    )
+    curve = findings.frontiers(found, ("dpo", "ipo"), np.array([0.0, 1.0, 2.0]))
+    np.testing.assert_array_equal(curve, [[0.5, 0.6, 0.6], [0.5, 0.6, 0.7], [0.5, 0.8, 0.8]])
+
+
+def verdicts(found):
+    return {claim.statement.split(",")[0]: claim.verdict for claim in claims.all_claims(found, "8")}
+
+
+def test_claims_hold_where_they_should_and_fail_where_they_should():
+    golds = {"dpo": [0.55, 0.56, 0.54], "rloo": [0.6, 0.62, 0.61], "osp": [0.6, 0.6, 0.6]}
+    kls = {"osp": [1.0, 1.1, 1.2], "osp_hard": [1.5, 1.6, 1.8]}
+    changes = {"raft": {"power": 0.0}, "p3o": {"shift": 0.001}, "ppo": {"power": 0.4, "shift": 0.5}}
+    good = made({**golds, "osp_hard": [0.1, 0.1, 0.1]}, kls, changes)
+    assert set(verdicts(good).values()) == {"holds"}
+    assert len(claims.all_claims(good, "8")) == 5
+    assert good.league_gold(config.OFFLINE) == pytest.approx([0.55, 0.56, 0.54])
+    swapped = {"osp": kls["osp_hard"], "osp_hard": kls["osp"]}
+    worse = {name: dict.fromkeys(each, 0.2) for name, each in changes.items()}
+    bad = made({**golds, "dpo": [0.9, 0.91, 0.9], "osp_hard": [1, 1, 1]}, swapped, worse)
+    found = claims.all_claims(bad, "8")
+    assert [claim.verdict for claim in found] == ["holds", "fails", "fails", "fails", "fails"]
+
+
+def test_a_claim_that_ppo_meets_too_is_undecided():
+    changes = {"raft": {"power": 0.0}, "p3o": {"shift": 0.0}, "ppo": {"power": 0.0, "shift": 0.0}}
+    found = claims.invariance_claims(made({"dpo": [1, 1, 1]}, changes=changes))
+    assert [claim.verdict for claim in found] == ["undecided", "undecided"]
+
+
+def test_the_sweep_has_the_rates_of_each_method():
+    found = made({"dpo": [1, 1, 1], "sft": [1, 1, 1]})
+    found.sweep.update(dpo={0.1: 0.5, 0.3: 0.6, 0.9: 0.2}, sft={0.2: 0.5, 0.6: 0.4, 1.8: 0.3})
+    found.rates.update(dpo=0.3, sft=0.2)
+    assert report.sweep_table(found).rows == [
+        ("dpo", "0.1: 0.500", "0.3: 0.600", "0.9: 0.200", "0.3"),
+        ("sft", "0.2: 0.500", "0.6: 0.400", "1.8: 0.300", "0.2"),
+    ]
+
+
+# A user's task
+
+
+def test_splits_are_cut_out_of_the_prompts_of_a_task():
+    task = text_task([str(i) for i in range(36)], lambda p, a: {}, objective="x", heldout=4)
+    found = world.with_splits(task).splits
+    assert {name: len(part) for name, part in found.items()} == {
+        "pairs": 12, "train": 12, "validation": 4, "heldout_pairs": 4, "heldout": 4,
+    }  # fmt: skip
+    taken = [i for part in found.values() for i in part]
+    assert sorted(taken) == list(range(36))
+    few = text_task(["a", "b"], lambda p, a: {}, objective="x", heldout=1)
+    with pytest.raises(UserError, match="the task needs 16 prompts to train on at least, got 1"):
+        world.with_splits(few)
+
+
+MODULE = """
+from rlhf_jax.recipes import text_task
+
+
+def vowels(prompts, answers):
+    shares = [sum(a.count(v) for v in "aeiou") / (1 + len(a)) for a in answers]
+    return {"vowels": shares, "length": [len(a) for a in answers]}
+
+
+def make():
+    words = ["sky", "grass", "snow", "coal", "sea", "blood", "gold", "milk", "red", "blue"]
+    prompts = [f"The {a} is {b}" for a in words for b in words]
+    return text_task(prompts, vowels, objective="vowels", heldout=5)
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "my_shop_methods_task.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "my_shop_methods_task"
+
+
+def test_a_task_is_read_from_a_module(module):
+    assert len(world.open_task(f"{module}:make").splits["train"]) == 95
+    with pytest.raises(UserError, match=r"expected module:name"):
+        world.open_task("make")
+    with pytest.raises(UserError, match=r"no recipes.Task but 3"):
+        world.open_task(f"{module}:number")
+    with pytest.raises(UserError, match=r"ModuleNotFoundError"):
+        world.open_task("nowhere_at_all:make")
+
+
+def test_the_stories_are_a_task():
+    task = world.open_task("examples.stories.task:make")
+    assert len(task.splits["heldout"]) == 24
+    assert task.score is not None
+    found = task.score(np.array([0, 1]), [" A dog ran. They were happy. The", " He was sad."])
+    assert found == {"dog": [1.0, 0.0], "happy": [1.0, 0.0], "story": [1.0, 0.0]}
+
+
+# Whole runs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("methods")
+    small = replace(TOY, methods="dpo,osp,osp_hard", seeds=2, tune=True)
+    with open_run(out, slug="shop_methods", config=small) as job:
+        return out, methods_run.run(small, job)
+
+
+def test_a_run_writes_the_table_the_sweep_and_the_frontier(finished):
+    out, outcome = finished
+    assert {path.name for path in (out / "plots").glob("*.png")} == {"frontier.png"}
+    names = [row[0] for row in outcome.table.rows]
+    assert names == ["SFT", "dpo", "osp", "osp_hard", "best of 2"]
+    assert all(len(row) == len(outcome.table.headers) for row in outcome.table.rows)
+    found = outcome.numbers
+    assert len(found["methods"]["dpo"]) == 2
+    assert {*found["sweep"]["dpo"]} == {"7e-05", "0.0002", "0.0006"}
+    assert found["rates"]["osp_hard"] == found["rates"]["osp"]
+    best = max(found["sweep"]["dpo"].values())
+    assert found["sweep"]["dpo"][f"{found['rates']['dpo']:g}"] == best
+    assert len(found["tau"]) == 1
+    assert all(one["tokens"] > 0 for each in found["methods"].values() for one in each)
+
+
+def test_the_table_of_a_stopped_run_is_that_of_its_finished_stages(finished, capsys):
+    out, outcome = finished
+    show(out)
+    assert "osp_hard" in capsys.readouterr().out
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["numbers"]["methods"] == json.loads(json.dumps(outcome.numbers["methods"]))
+    assert config_of(summary["config"]).methods == "dpo,osp,osp_hard"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", config.METHODS)
+def test_every_method_moves_the_policy(one_part, name):
+    """One or two steps of each at toy size: all of it finite, and not where it began."""
+    from experiments.shop_methods.train import train
+
+    job, tools, part = one_part
+    done = train(job, tools, part, name, 0.001)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(done.arrays))
+    assert controls.distance(done.arrays, tools.start) > 1e-4
+
+
+@pytest.fixture(scope="module")
+def one_part(tmp_path_factory):
+    from experiments.shop_methods.parts import heldout_pairs, make_part
+
+    small = replace(TOY, online=config.Online(steps=2, answers=32))
+    out = tmp_path_factory.mktemp("part")
+    with open_run(out, slug="shop_methods", config=small) as job:
+        tools = world.make_tools(small, job)
+        yield job, tools, make_part(job, tools, 0, heldout=heldout_pairs(job, tools))
+
+
+@pytest.mark.long
+def test_the_table_of_a_users_model_and_task(module, tmp_path):
+    write_folder(tmp_path / "model")
+    mine = replace(
+        TOY,
+        methods="dpo,grpo,raft",
+        model=str(tmp_path / "model"),
+        task=f"{module}:make",
+        prompt_length=8,
+        answer_length=8,
+        online=config.Online(steps=1, answers=32),
+        data=config.Data(prompts=32, labels=16, heldout=12, tie_gap=0.0),
+        evaluation=config.Evaluation(prompts=4, validation=2, best_of=2, texts=2),
+    )
+    with open_run(tmp_path / "out", slug="shop_methods", config=mine) as job:
+        outcome = methods_run.run(mine, job)
+    assert outcome.table is not None
+    assert [row[0] for row in outcome.table.rows] == ["SFT", "dpo", "grpo", "raft", "best of 2"]
+    assert set(outcome.numbers["start"][0]["axes"]) == {"length"}
+    assert "forgetting" not in outcome.numbers["start"][0]
