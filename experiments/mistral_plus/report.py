@@ -77,8 +77,8 @@ def write_report(
         figures["shop"] = show_panels(
             [shop_panel(shop, name) for name in KEPT],
             "Language: the shop from its base",
-            "Held-out gold by update, and what is kept of the base: loss on the base corpus, look-up "
-            "drills, attacks that an answer complies with.",
+            "Held-out gold by update, and what is kept of the base: loss on the base corpus, "
+            "look-up drills, attacks that an answer complies with.",
             "gold first: a policy that earns none shows nothing about what it keeps",
         )
     write_page(
