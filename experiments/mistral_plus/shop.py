@@ -85,11 +85,11 @@ def shop_study(config: Config, job: Run) -> tuple[dict[str, dict[str, np.ndarray
     step; reward, of the head in units of its spread on pairs; gold; kl to `base`; `KEPT`.
     """
     place, sizes = open_shop(config, job), config.shop
-    cold = run_stage(job, "shop/cold start", lambda _: ({}, cold_start(place))).info
-    head = run_stage(job, "shop/head", partial(fit_head, place))
+    cold = run_stage(job, "shop cold start", lambda _: ({}, cold_start(place))).info
+    head = run_stage(job, "shop head", partial(fit_head, place))
     scale = ScoreScale(head.info["mean"], head.info["std"])
     looks = partial(seen, place, head.arrays, scale)
-    first = run_stage(job, "shop/base", lambda _: ({}, looks(place.base, -1))).info
+    first = run_stage(job, "shop base", lambda _: ({}, looks(place.base, -1))).info
 
     def stage(name: str, fit: Callable[[Stage], Params]) -> Params:
         return run_stage(job, name, lambda each: (fit(each), {})).arrays
@@ -97,12 +97,12 @@ def shop_study(config: Config, job: Run) -> tuple[dict[str, dict[str, np.ndarray
     def rl(each: Stage, start: Params) -> Params:
         return fit_rl(each, place, head.arrays, scale, start, looks)
 
-    stage("shop/SFT", lambda each: fit_sft(each, place, sizes.sft_steps, looks))
-    warm = stage("shop/warm", lambda each: fit_sft(each, place, sizes.warm_steps, looks))
-    stage("shop/direct RL", lambda each: rl(each, place.base))
-    stage("shop/SFT + RL", lambda each: rl(each, warm))
-    found = {name: curves(job, [f"shop/{name}"], first) for name in ("direct RL", "SFT")}
-    return found | {"SFT + RL": curves(job, ["shop/warm", "shop/SFT + RL"], first)}, dict(cold)
+    stage("shop SFT", lambda each: fit_sft(each, place, sizes.sft_steps, looks))
+    warm = stage("shop warm", lambda each: fit_sft(each, place, sizes.warm_steps, looks))
+    stage("shop direct RL", lambda each: rl(each, place.base))
+    stage("shop SFT + RL", lambda each: rl(each, warm))
+    found = {name: curves(job, [f"shop {name}"], first) for name in ("direct RL", "SFT")}
+    return found | {"SFT + RL": curves(job, ["shop warm", "shop SFT + RL"], first)}, dict(cold)
 
 
 def seen(

@@ -159,6 +159,8 @@ def _marked(item: Panel, x: np.ndarray, y: np.ndarray, place: int) -> list[int]:
     if seen.size <= FEW:
         return seen.tolist()
     at = np.log(x[seen]) if item.log_x else x[seen]
+    if np.any(np.diff(at) < 0):  # a path that turns back, such as gold against KL
+        at = np.arange(seen.size)
     spots = (np.arange(5) + 0.2 + 0.2 * (place % 4)) / 5  # those of four curves do not meet
     return seen[np.searchsorted(at, at[0] + spots * (at[-1] - at[0]))].tolist()
 

@@ -310,7 +310,7 @@ def test_the_panel_measures_each_method_from_the_same_base(tmp_path):
         outcome = run.run(SHOP, job)
         place = open_shop(SHOP, job)
         pairs = labelled_pairs(place, "pairs", 8)
-        again = curves(job, ["shop/SFT"], dict.fromkeys((*READ.values(), *KEPT), 0.0))
+        again = curves(job, ["shop SFT"], dict.fromkeys((*READ.values(), *KEPT), 0.0))
     cold = outcome.numbers["shop cold start"]
     assert 0 <= cold["gold"] <= cold["highest"] < 0.1
     assert 0 <= cold["differ"] < 0.5

@@ -134,6 +134,12 @@ def test_a_figure_is_as_wide_as_a_page():
     np.testing.assert_allclose(widths, [4.8, 7.2, 7.2])
 
 
+def test_a_path_that_turns_back_is_marked_along_its_points():
+    x = np.concatenate([np.linspace(0.0, 1.0, 11), np.linspace(0.9, 0.3, 10)])
+    line = panels([panel({"a": Series(x, np.arange(21.0))})]).axes[0].lines[0]
+    assert line.get_markevery() == [1, 5, 9, 13, 17]
+
+
 def test_one_axis_for_all():
     high, low = panel({"a": curve(100 * X)}), panel({"a": curve(X)})
     left, right = panels([high, low], share_y=True).axes

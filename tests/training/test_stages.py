@@ -107,6 +107,9 @@ def test_a_refused_folder_may_be_deleted_or_another_chosen(tmp_path, slug):
 def test_two_stages_need_two_names(tmp_path):
     with open_run(tmp_path / "r", slug="shop", config=Config()) as run:
         run_stage(run, "sft", work)
+        for name in ("shop/head", "", ".."):
+            with pytest.raises(ValueError, match="needs a name without slashes"):
+                run_stage(run, name, lambda stage: ({}, {}))
         with pytest.raises(ValueError, match="stage sft has been done in this run: give this one"):
             run_stage(run, "sft", work)
 
