@@ -18,7 +18,8 @@ from rlhf_jax.training import Run
 
 Arrays = Mapping[str, np.ndarray]
 MEAN: dict[str, Any] = {"centre": "mean", "spread": "t", "units": "worlds"}
-SHOWN = ("one reward", "MaxMin", "worst of each answer", "equal weights", "MaxMin, true rewards")
+SHOWN = ("one reward", "MaxMin")
+LEVEL = ("MaxMin", "worst of each answer", "equal weights", "MaxMin, true rewards")
 
 
 def write_report(
@@ -40,6 +41,13 @@ def write_report(
             "conflict, and what MaxMin gives one group it takes from the other.",
             "with one reward the minority falls below one half; MaxMin keeps both groups level",
             share_y=True,
+        ),
+        "worst": show_panels(
+            [worst_panel(config, served)],
+            "The worst-off group",
+            "The lower win rate of each world's two groups, for what knows both rewards. Minority "
+            "and majority conflict alike here, so that equal weights are near the best ones.",
+            "MaxMin is above the worst reward of each answer and close to what true rewards give",
         ),
         "solution": show_panels(
             [gap_panel(served), pooled_panel(stages["pooled"])],
@@ -80,6 +88,12 @@ def rate_panels(config: Config, served: Arrays) -> list[Panel]:
         levels = {"the reference": 0.5}
         found.append(Panel(who, "majority : minority", "win rate", curves, levels=levels))
     return found
+
+
+def worst_panel(config: Config, served: Arrays) -> Panel:
+    """The worse of both groups in each world."""
+    found = {name: band(config.ratios, rates(served, name).min(-1).T, **MEAN) for name in LEVEL}
+    return Panel("", "majority : minority", "win rate of the worst-off group", found)
 
 
 def gap_panel(served: Arrays) -> Panel:

@@ -45,7 +45,7 @@ def test_a_small_run_has_its_claims_numbers_and_figures(finished):
     assert len(outcome.claims) == len(claims.all_claims(TOY, good()))
     numbers = [*(float(claim.value) for claim in outcome.claims)]
     assert np.isfinite([*numbers, *jax.tree.leaves(dict(outcome.numbers))]).all()
-    assert (out / "report.html").read_text().count("data:image/png;base64,") == 3
+    assert (out / "report.html").read_text().count("data:image/png;base64,") == 4
     kept = {path.stem: dict(np.load(path)) for path in (out / "data").glob("*.npz")}
     assert set(kept) == {"fits", "groups", "moving", "pooled"}
     served = kept["groups"]

@@ -59,3 +59,14 @@ def test_comments_become_rows_as_the_page_says():
     exec(compile(block, "docs/reward_models.md", "exec"), found)
     assert found["rows"][0]["prompt"] == "a lamp ?"
     assert found["found"].counts == {"kept": 1, "merged": 2}
+
+
+@pytest.mark.long
+def test_the_code_of_groups_runs():
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (block,) = [each for each in blocks if "fit_mixture" in each]
+    found: dict = {}
+    exec(compile(block, "docs/reward_models.md", "exec"), found)
+    gammas = found["found"].responsibilities
+    chosen = gammas.argmax(-1).tolist()
+    assert chosen in ([0] * 8 + [1] * 4, [1] * 8 + [0] * 4)

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from rlhf_jax.rewards import SandboxError, make_reward
@@ -28,6 +30,14 @@ def test_its_code_runs():
     for block in BLOCKS:
         if "run_tests" not in block or can_sandbox():
             exec(compile(block, "docs/rewards.md", "exec"), names)
+
+
+@pytest.mark.long
+def test_the_code_of_groups_runs():
+    (block,) = [each for each in BLOCKS if "worst_group_scores" in each]
+    names: dict = {"jnp": jnp}
+    exec(compile(block, "docs/rewards.md", "exec"), names)
+    np.testing.assert_allclose(names["weights"].sum(), 1.0, rtol=1e-6)
 
 
 def test_its_table_has_every_spec():

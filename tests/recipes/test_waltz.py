@@ -98,17 +98,22 @@ def test_rounds_telescope():
     assert float(found.improvements.sum()) == float(found.qualities[0, -1] - found.qualities[0, 0])
 
 
-def start_of(lab, word):
+def start_of(lab, word, score=1.5):
     """A policy that often says a word."""
-    return lab.policy.init(None).at[word].set(1.5)
+    return lab.policy.init(None).at[word].set(score)
+
+
+def brief(lab, word):
+    """A policy that often says a word and often stops: a turn that does not ends the episode."""
+    return start_of(lab, word, 2.5).at[VOCABULARY.stop_ids[0]].set(2.5)
 
 
 def test_samples_are_those_of_their_own_agent():
     lab = unigram_lab()
-    talks, judges = start_of(lab, RED), start_of(lab, GREEN)
+    talks, judges = brief(lab, RED), brief(lab, GREEN)
     prompts = make(lab)
     task = words_task()
-    rollout, turns = task_rollout(lab, task, (talks, judges), prompts, keyed(lab), 4, agents=2)
+    rollout, turns = task_rollout(lab, task, (talks, judges), prompts, keyed(lab), 8, agents=2)
     assert isinstance(turns, Turns)
     (spoke, judged), metrics = waltz_batches(lab, OPTIONS, (talks, judges), rollout, turns)
     mask = rollout.trajectory.mask
@@ -123,7 +128,8 @@ def test_samples_are_those_of_their_own_agent():
             jnp.where(kept, logps, 0.0),
             atol=1e-5,
         )
-    assert float(metrics["feedback/triggered"]) > 0.3
+    # 0.78 of the drafts end, and 0.34 of the feedback has green and ends.
+    assert 0.1 < float(metrics["feedback/triggered"]) < 0.5
     assert float(metrics["paid/worse"]) == 0.0
     with pytest.raises(ValueError, match="agents take turns in a task with a step"):
         task_rollout(lab, plain_task(), (talks, judges), prompts, keyed(lab), 1, agents=2)
