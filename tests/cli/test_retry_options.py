@@ -51,7 +51,10 @@ def test_a_run_of_several_tries(tmp_path, words, capsys, command):
     rows = [row for row in read_metrics(tmp_path / "out") if row["stage"] == command[0]]
     assert len(rows) == 2
     assert np.isfinite([row["loss"] for row in rows]).all()
-    assert all(1 < row["episodes/turns"] <= 3 for row in rows)
+    # An answer that does not end ends its episode, and few answers of random weights end.
+    turns = [row["episodes/turns"] for row in rows]
+    assert all(1 <= mean <= 3 for mean in turns)
+    assert max(turns) > 1
     assert all(-0.5 < row["named/return"] <= 1 for row in rows)
 
 
