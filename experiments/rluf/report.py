@@ -134,7 +134,7 @@ def weight_panels(config: Config, products: Arrays) -> list[Panel]:
 
 def troll_panels(config: Config, trolls: Arrays) -> list[Panel]:
     """Live gain and AUROC by the share of trolls."""
-    shares, at = np.array(config.troll_shares), moderate(config)
+    shares, at = 100 * np.array(config.troll_shares), moderate(config)
     live = gains(trolls["sweep"], "live")[..., at]
     names = ("all users", "users who agree")
 
@@ -142,8 +142,6 @@ def troll_panels(config: Config, trolls: Arrays) -> list[Panel]:
         return {name: band(shares, found[..., i], **MEAN) for i, name in enumerate(names)}
 
     return [
-        Panel(
-            f"live gain at weight {config.weights[at]:g}", "share of trolls", "gain", curves(live)
-        ),
-        Panel("AUROC among honest users", "share of trolls", "AUROC", curves(trolls["auroc"])),
+        Panel(f"live gain at weight {config.weights[at]:g}", "trolls, %", "gain", curves(live)),
+        Panel("AUROC among honest users", "trolls, %", "AUROC", curves(trolls["auroc"])),
     ]

@@ -8,6 +8,7 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,14 @@ def read_marked(path: Path, chat: Chat, scratch: Path | None = None) -> list[dic
     return [row._asdict() for row in _records(path, "spans", chat)]
 
 
-def read_prompts(path: Path, chat: Chat) -> list[dict]:
-    """Records with a "prompt", and the other fields of their rows; lines of a text file."""
+def read_prompts(path: Path, chat: Chat, *, used: Sequence[str] = ()) -> list[dict]:
+    """Records with a "prompt", and the other fields of their rows; lines of a text file.
+
+    used: fields that an option reads, which the note does not call unused.
+    """
     if path.suffix != ".txt":
-        return [{**row.fields, "prompt": row.prompt} for row in _records(path, "prompts", chat)]
+        rows = _records(path, "prompts", chat, used=used)
+        return [{**row.fields, "prompt": row.prompt} for row in rows]
     with reading_input():
         lines = text_lines(path)
     if not lines:
@@ -126,8 +131,8 @@ def read_prompts(path: Path, chat: Chat) -> list[dict]:
     return [{"prompt": line} for line in lines]
 
 
-def _records(path: Path, kind: str, chat: Chat) -> Sequence[Any]:
-    """The records of a file; a note says what was dropped.
+def _records(path: Path, kind: str, chat: Chat, *, used: Sequence[str] = ()) -> Sequence[Any]:
+    """The records of a file; a note says what was dropped, and which columns but `used` are unread.
 
     Raises:
       UserError: a file that cannot be read, or messages without a template to write them.
@@ -135,7 +140,8 @@ def _records(path: Path, kind: str, chat: Chat) -> Sequence[Any]:
     with reading_input():
         found = read_rows(path, kind=kind)
     _check_chat(path, found.records[0].prompt, chat)
-    print(f"{path}: {found.note()}")
+    unused = tuple(name for name in found.unused if name not in used)
+    print(f"{path}: {replace(found, unused=unused).note()}")
     return found.records
 
 

@@ -60,7 +60,8 @@ def open_online(job: Job, base: Pretrained) -> OnlineTask:
 def _open_prompts(job: Job, base: Pretrained) -> tuple[LanguageLab, list[dict]]:
     """A lab, and the prompts that fit into it, with the other fields of their rows."""
     path = job.scoring.prompts
-    found = read_prompts(path, base.chat)
+    field = job.curriculum.difficulty
+    found = read_prompts(path, base.chat, used=() if field is None else (field,))
     shown = longest_prompts(job.directions, found, vocabulary_of(base))
     lab, (shown,) = open_lab(job, base, [(path, shown)], answers=False)
     return lab, [row["record"] for row in shown]

@@ -290,8 +290,9 @@ def _standardised_by(
 
     def every(prompts: Sequence[Any], answers: Sequence[str]) -> jax.Array:
         texts = [answer or " " for answer in answers]  # as in `model_score`
-        each = [text_scores(lab, params, prompts, texts) for lab, params in opened]
-        return jnp.asarray(np.concatenate(each, axis=1).T)
+        each = [np.asarray(text_scores(lab, params, prompts, texts)) for lab, params in opened]
+        # One head gives [N], several give [N, heads].
+        return jnp.asarray(np.concatenate([x if x.ndim > 1 else x[:, None] for x in each], 1).T)
 
     scale = member_scale(every(*known))
     return lambda prompts, answers: standardised_scores(every(prompts, answers), scale)

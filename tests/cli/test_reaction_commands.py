@@ -1,15 +1,21 @@
 """`rlhf reward --kind reactions`, `scaled_of:`, and both as parts of a reward."""
 
 import json
-from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from rlhf_jax.cli import main
+from rlhf_jax.cli.frame import Opened
 from rlhf_jax.cli.reactions import reacted_records, reaction_quality, reaction_training
 from rlhf_jax.cli.reward_folders import scaled_name, scaled_score
 from rlhf_jax.cli.rewards import absolute_scorer, named_reward
+from rlhf_jax.cli.session import Start
+from rlhf_jax.recipes import LanguageLab
 from rlhf_jax.training import UserError
+
+NOTHING = cast(Any, None)
+LAB = LanguageLab(**dict.fromkeys(LanguageLab._fields, NOTHING))  # of which nothing is read
 
 
 def run(*words):
@@ -26,6 +32,9 @@ def data(tmp_path_factory):
         for side in "ab"
     ]
     (folder / "hearts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    # Without labels: read as answers, labelled ones are those with a heart alone.
+    answers = [{"prompt": row["prompt"], "answer": row["answer"]} for row in rows]
+    (folder / "answers.jsonl").write_text("\n".join(map(json.dumps, answers)))
     return folder
 
 
@@ -38,15 +47,15 @@ def test_hearts_are_learned_measured_and_paid_for(tmp_path, model, files, data):
     assert run("reward", "--kind", "reactions", *given, *sizes, "--out", out) == 0
     summary = (out / "summary.json").read_text()
     assert all(f'"{name}"' in summary for name in ("area under the ROC curve", "mean P"))
-    weight, name, score, _ = named_reward(f"0.3*scaled_of:{data / 'hearts.jsonl'},{out / 'model'}")
+    weight, name, score, _ = named_reward(f"0.3*scaled_of:{data / 'answers.jsonl'},{out / 'model'}")
     assert (weight, name) == (0.3, "love")
     loved, other = map(float, score(["1?", "1?"], ["aaa", "bbb"]))
-    # Half of the answers of the file are loved: their scores are 1 and -1 in its unit.
+    # Half of the answers of the file are of a: scores are 1 and -1 in its unit.
     assert loved > 0.5 > -0.5 > other
     _, _, probs, _ = named_reward(f"sigmoid_of:{out / 'model'}")
     love, hate = map(float, probs(["1?", "1?"], ["aaa", "bbb"]))
     assert 1 > love > 0.7 > 0.3 > hate > 0
-    reward = ("0.7*regex:b", f"0.3*scaled_of:{data / 'hearts.jsonl'},{out / 'model'}")
+    reward = ("0.7*regex:b", f"0.3*scaled_of:{data / 'answers.jsonl'},{out / 'model'}")
     few = ("--batch-size", "2", "--samples", "2", "--answer-length", "3", "--steps", "1")
     words = ("--model", model, "--prompts", files / "prompts.txt", "--out", tmp_path / "run")
     assert run("grpo", *words, "--reward", *reward, *few) == 0
@@ -61,14 +70,14 @@ def test_a_label_that_is_no_reaction_is_named(label):
 def test_labels_are_bools_and_nothing_held_out_is_no_number():
     found = reacted_records([{"prompt": "9?", "answer": "a", "label": 1}])
     assert found == [{"prompt": "9?", "answer": "a", "label": True}]
-    assert reaction_quality(None, [], None, batch_size=2) == {}
+    assert reaction_quality(LAB, [], {}, batch_size=2) == {}
 
 
 def test_answers_without_a_heart_are_refused():
     rows = [{"prompt": f"{n}?", "answer": "a", "label": False} for n in range(3)]
-    opened = SimpleNamespace(records=rows, held=[])
+    opened = Opened(NOTHING, LAB, rows, [])
     with pytest.raises(UserError, match="all 3 training rows have the label False"):
-        reaction_training(opened, None, batch_size=2)
+        reaction_training(opened, Start(LAB, {}, dict), batch_size=2)
 
 
 def test_a_scaled_reward_has_the_name_of_its_run(tmp_path):
