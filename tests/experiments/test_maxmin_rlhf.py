@@ -27,6 +27,7 @@ TOY = config.Config(
     ratios=(1.0, 10.0),
     rounds=3,
     restarts=2,
+    dual_steps=1000,
     policy_steps=200,
 )
 
