@@ -9,6 +9,8 @@
 | file | what it solves |
 |---|---|
 | `bandit` | regularised bandits, in closed form |
+| `constrained` | bandits under a limit on the mean cost, with the multiplier |
+| `upper_bounds`, `safety_test` | confidence bounds on a mean cost, and the test that releases |
 | `best_of` | the law of the best of n answers, rounds of it, with a prior |
 | `finite_mdp`, `discounted_mdp` | MDPs: values, optima, occupancy, regret |
 | `value_iteration` | tables too large for a linear solve, dense or sparse |

@@ -16,10 +16,10 @@ A mask is bool, and what it hides may be anything. Leading axes are free; steps 
     >>> print(gae(rewards, values, discounts, jnp.array(0.0), gae_lambda=1.0))
     [0.5 0.5]
 
-By the name of their file: `bellman` (backups of MDPs), `corrections` (rewards of tokens by a model
-that rewrites), `coverage` (what data say about a policy), `elliptical` (norms of a design matrix),
-`games` (win rates and gaps of preference games), `linear_systems`, `newton`, `steps` (scores of the
-steps of an answer).
+By the name of their file: `bellman` (backups of MDPs), `constraints` (Lagrangians of mean costs),
+`corrections` (rewards of tokens by a model that rewrites), `coverage` (what data say about a
+policy), `elliptical` (norms of a design matrix), `games` (win rates and gaps of preference games),
+`linear_systems`, `newton`, `steps` (scores of the steps of an answer).
 """
 
 from rlhf_jax.ops.chunked import chunked_token_logps as chunked_token_logps
