@@ -10,7 +10,7 @@ fresh answers is a second chance to fail, so the number of looks is fixed before
 
 import warnings
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import scipy
@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.exact.upper_bounds import BoundKind, Bounds, mean_upper_bound, t_failure
-from rlhf_jax.types import Params
 
+_Policy = TypeVar("_Policy")
 EXCESS = 0.25  # of delta: a t bound that is expected to fail more often is warned about
 
 
@@ -113,9 +113,9 @@ def safety_test(
     return result, looks._replace(used=looks.used + 1)
 
 
-def release(params: Params, result: SafetyResult) -> Params | NoSolution:
-    """The params of a policy that passed, or `NoSolution`."""
-    return params if result.passed else NoSolution(result)
+def release(policy: _Policy, result: SafetyResult) -> _Policy | NoSolution:
+    """The policy, e.g. its params, if it passed, or `NoSolution`."""
+    return policy if result.passed else NoSolution(result)
 
 
 def t_warnings(name: str, costs: np.ndarray, *, delta: float) -> list[str]:

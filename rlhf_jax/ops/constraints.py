@@ -123,7 +123,7 @@ def lagrangian_beta(
     return beta / (1.0 + jnp.sum(multipliers)) if normalised else beta
 
 
-def projected_step(
+def projected_multipliers(
     multipliers: Float[Array, " M"],
     violations: Float[Array, " M"],
     *,
@@ -137,7 +137,7 @@ def projected_step(
     return jnp.clip(multipliers + _step(rate, violations), 0.0, largest)
 
 
-def log_gradient_step(
+def log_gradient_multipliers(
     multipliers: Float[Array, " M"],
     violations: Float[Array, " M"],
     *,
@@ -161,7 +161,7 @@ def log_gradient_step(
     return jnp.exp(jnp.clip(logs, jnp.log(smallest), jnp.log(largest)))
 
 
-def mirror_step(
+def mirror_multipliers(
     multipliers: Float[Array, " M"],
     violations: Float[Array, " M"],
     *,
@@ -199,7 +199,7 @@ def pid_start(multipliers: Float[Array, " M"], *, delay: int = 1) -> PIDState:
     return PIDState(multipliers, zeros, zeros, jnp.zeros((delay, *multipliers.shape)))
 
 
-def pid_step(
+def pid_multipliers(
     state: PIDState,
     violations: Float[Array, " M"],
     *,
@@ -220,7 +220,7 @@ def pid_step(
       smoothing, derivative_smoothing: a and b in [0, 1).
     Returns:
       multipliers [M], state.
-    Reduces to: `projected_step` at K_p = K_d = 0.
+    Reduces to: `projected_multipliers` at K_p = K_d = 0.
     Reference: Stooke et al. 2020, arXiv:2007.03964.
     Departs: the derivative is of the violation and not of the cost: the constant tau drops out.
     """

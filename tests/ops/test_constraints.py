@@ -12,12 +12,12 @@ from rlhf_jax.ops.constraints import (
     cost_moments,
     lagrangian_beta,
     lagrangian_scores,
-    log_gradient_step,
-    mirror_step,
+    log_gradient_multipliers,
+    mirror_multipliers,
     pessimistic_violations,
     pid_start,
-    pid_step,
-    projected_step,
+    pid_multipliers,
+    projected_multipliers,
     shaped_costs,
 )
 
@@ -105,23 +105,25 @@ def test_a_cost_without_a_number_leaves_the_answer_out():
 
 def test_dual_steps_by_hand():
     multipliers, violations = jnp.array([1.0, 2.0]), jnp.array([0.5, -3.0])
-    found = projected_step(multipliers, violations, rate=1.0)
+    found = projected_multipliers(multipliers, violations, rate=1.0)
     np.testing.assert_allclose(found, [1.5, 0.0])  # 1 + 0.5; 2 - 3 < 0
     # exp(0.1 * 1 * 0.5) and 2 exp(0.1 * 2 * -3)
-    found = log_gradient_step(multipliers, violations, rate=0.1)
+    found = log_gradient_multipliers(multipliers, violations, rate=0.1)
     np.testing.assert_allclose(found, [np.exp(0.05), 2.0 * np.exp(-0.6)], rtol=1e-6)
     # the same steps over 1 + 1 + 2
-    found = log_gradient_step(multipliers, violations, rate=0.1, normalised=True)
+    found = log_gradient_multipliers(multipliers, violations, rate=0.1, normalised=True)
     np.testing.assert_allclose(found, [np.exp(0.0125), 2.0 * np.exp(-0.15)], rtol=1e-6)
-    found = mirror_step(multipliers, violations, rate=0.1)
+    found = mirror_multipliers(multipliers, violations, rate=0.1)
     np.testing.assert_allclose(found, [np.exp(0.05), 2.0 * np.exp(-0.3)], rtol=1e-6)
 
 
-@pytest.mark.parametrize("step", [projected_step, log_gradient_step, mirror_step])
+@pytest.mark.parametrize(
+    "step", [projected_multipliers, log_gradient_multipliers, mirror_multipliers]
+)
 def test_a_multiplier_stays_in_its_range_and_an_unknown_violation_moves_nothing(step):
     move = partial(step, rate=100.0, largest=5.0)
     np.testing.assert_allclose(move(jnp.array([1.0]), jnp.array([9.0])), [5.0], rtol=1e-6)
-    least = 0.0 if step is projected_step else 1e-3
+    least = 0.0 if step is projected_multipliers else 1e-3
     np.testing.assert_allclose(move(jnp.array([1.0]), jnp.array([-9.0])), [least], rtol=1e-5)
     np.testing.assert_allclose(move(jnp.array([1.0]), jnp.array([NAN])), [1.0], rtol=1e-6)
     with pytest.raises(ValueError, match="rate must"):
@@ -130,7 +132,7 @@ def test_a_multiplier_stays_in_its_range_and_an_unknown_violation_moves_nothing(
 
 def test_pid_by_hand():
     move = partial(
-        pid_step,
+        pid_multipliers,
         proportional=2.0,
         rate=0.5,
         derivative=3.0,
@@ -148,7 +150,7 @@ def test_pid_by_hand():
 
 
 def test_pid_looks_back_as_far_as_its_delay():
-    move = partial(pid_step, proportional=0.0, rate=1e-9, derivative=1.0)
+    move = partial(pid_multipliers, proportional=0.0, rate=1e-9, derivative=1.0)
     state, seen = pid_start(jnp.zeros(1), delay=2), []
     for violation in (1.0, 2.0, 5.0):
         multipliers, state = move(state, jnp.array([violation]))
@@ -156,11 +158,11 @@ def test_pid_looks_back_as_far_as_its_delay():
     np.testing.assert_allclose(seen, [1.0, 2.0, 4.0], rtol=1e-5)  # less 0, 0, 1
 
 
-def test_pid_without_its_two_other_terms_is_a_projected_step():
+def test_pid_without_its_two_other_terms_is_a_projected_multipliers():
     multipliers, state = jnp.array([0.3]), pid_start(jnp.array([0.3]))
     for violation in (0.5, -2.0, 0.1):
-        multipliers = projected_step(multipliers, jnp.array([violation]), rate=0.4)
-        found, state = pid_step(state, jnp.array([violation]), proportional=0.0, rate=0.4)
+        multipliers = projected_multipliers(multipliers, jnp.array([violation]), rate=0.4)
+        found, state = pid_multipliers(state, jnp.array([violation]), proportional=0.0, rate=0.4)
         np.testing.assert_allclose(found, multipliers, rtol=1e-6)
 
 
@@ -177,8 +179,8 @@ def two_actions(step, start, *, rate=0.3, steps=1000):
 
 
 def test_the_proportional_term_ends_the_swing_of_the_integral():
-    plain = partial(pid_step, proportional=0.0, rate=0.05)
-    damped = partial(pid_step, proportional=1.0, rate=0.05)
+    plain = partial(pid_multipliers, proportional=0.0, rate=0.05)
+    damped = partial(pid_multipliers, proportional=1.0, rate=0.05)
     swing, still = (
         np.ptp(two_actions(step, pid_start(jnp.zeros(1)), steps=3000)[-500:])
         for step in (plain, damped)
@@ -190,7 +192,7 @@ def test_the_proportional_term_ends_the_swing_of_the_integral():
 def test_steps_are_the_same_compiled_and_over_a_swept_rate():
     rates = jnp.array([0.1, 0.2])
     given = (jnp.array([1.0, 2.0]), jnp.array([0.5, -3.0]))
-    for step in (projected_step, log_gradient_step, mirror_step):
+    for step in (projected_multipliers, log_gradient_multipliers, mirror_multipliers):
         swept = jax.jit(jax.vmap(lambda rate, step=step: step(*given, rate=rate)))(rates)
         each = [step(*given, rate=float(rate)) for rate in rates]
         np.testing.assert_allclose(swept, each, rtol=1e-5)
