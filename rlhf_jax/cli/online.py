@@ -14,6 +14,7 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.directions import check_directed, directed, longest_prompts
 from rlhf_jax.cli.frame import make_fit
+from rlhf_jax.cli.limits import Costs, cost_limits, cost_specs
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.options import (
@@ -92,6 +93,7 @@ class Job:
 
     model: Model
     scoring: Scoring
+    costs: Costs = field(default=Costs())
     directions: Directions = field(default=Directions())
     sampling: Sampling = field(default=Sampling())
     adapter: Adapter = field(default=Adapter())
@@ -306,11 +308,14 @@ def train_online(
             raise UserError(f"rlhf {command} draws until it has enough: leave out --overlap")
         judged = task_reward if compare is None else partial(judged_reward, compare=compare)
         reward = (rewarded or judged)(lab, task)
+        if job.costs.cost and (method.rounds is not None or rewarded is not None):
+            raise UserError("--cost weighs scores of whole answers, which are drawn once")
         given = (stage, lab, task, method, reward, params, rows, fit)
         drawing: dict[str, Any] = drawing_options(lab, job) | {"overlap": job.overlap}
+        drawing["limits"] = cost_limits(job.costs, lab, task, params)
         return online(*given, key=stage_key(lab, command), **drawing)
 
-    train_rounds(command, options, job, play, updates=updates)
+    train_rounds(command, options, job, play, updates=updates, weighs_costs=True)
 
 
 def _check_parts(options: Optimizer, method: OnlineMethod, learned: int | None) -> None:
@@ -341,13 +346,18 @@ def train_rounds(
     *,
     updates: int = 1,
     make_optimizer: Callable[[float, int], optax.GradientTransformation] = adamw_cosine,
+    weighs_costs: bool = False,
 ) -> None:
     """Samples, scores and updates; measures held-out answers before and after.
 
     Args:
       play: `(stage, lab, task, first params, prompts of each step, fit) -> params`.
       make_optimizer: `(learning rate, gradient steps) -> optimizer`.
+      weighs_costs: whether `play` reads --cost.
     """
+    if job.costs.cost and (not weighs_costs or job.directions.directions):
+        other = "--directions" if weighs_costs else f"rlhf {command}"
+        raise UserError(f"--cost is for commands that score answers one by one, not {other}")
     scoring, every = job.scoring, job.completions_every
     if not (scoring.reward or scoring.judge):
         raise UserError(f"rlhf {command} needs --reward or --judge")
@@ -359,7 +369,8 @@ def train_rounds(
     lab, (shown,) = open_lab(job, base, [(scoring.prompts, shown)], answers=False)
     records = [row["record"] for row in shown]
     lab, first, merge = start_policy(job.adapter, lab, base)
-    task = scored_task(scoring.reward, records, heldout=scoring.heldout)
+    costs = {name: spec.scorer for name, spec in cost_specs(job.costs).items()}
+    task = scored_task(scoring.reward, records, heldout=scoring.heldout, costs=costs)
     task = directed(job.directions, task)
     indices = np.asarray(task.splits["heldout"][:MEASURED])
     quality = partial(answer_quality, lab, task, first, indices, total=MEASURED)

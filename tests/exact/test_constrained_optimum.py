@@ -14,8 +14,8 @@ from rlhf_jax.ops.constraints import (
     lagrangian_scores,
     log_gradient_multipliers,
     mirror_multipliers,
-    pid_start,
     pid_multipliers,
+    pid_start,
     projected_multipliers,
 )
 

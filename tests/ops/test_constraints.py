@@ -15,8 +15,8 @@ from rlhf_jax.ops.constraints import (
     log_gradient_multipliers,
     mirror_multipliers,
     pessimistic_violations,
-    pid_start,
     pid_multipliers,
+    pid_start,
     projected_multipliers,
     shaped_costs,
 )
