@@ -44,7 +44,7 @@ class Config:
     worlds: int = 8
     fresh: int = 30_000
     rare_tau: float = 0.05
-    rare_train: int = 150
+    rare_train: int = 500
     rare_tests: tuple[int, ...] = (20, 100, 1000)
     tests: int = 10_000
     test_sizes: tuple[int, ...] = (20, 100, 1000)
@@ -104,6 +104,7 @@ def quick() -> Config:
         sampled_steps=200,
         worlds=4,
         fresh=5000,
+        rare_train=200,
         rare_tests=(20, 100),
         tests=2000,
         test_sizes=(20, 100),

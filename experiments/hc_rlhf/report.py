@@ -45,8 +45,8 @@ def write_report(
         "boundary": show_panels(
             boundary_panels(config, stages["tests"]),
             "The test itself",
-            f"{config.tests} simulated tests. Above, the mean cost is at the limit, and a return is "
-            f"unsafe. Below, it is {config.margin:g} under the limit: a return is right.",
+            f"{config.tests} simulated tests. Above, the mean cost is at the limit, and a return "
+            f"is unsafe. Below, it is {config.margin:g} under the limit: a return is right.",
             "the t bound exceeds delta for few and skewed costs, the others do not and return less",
             columns=3,
         ),

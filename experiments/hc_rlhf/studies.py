@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 
 from experiments.hc_rlhf.config import Config
 from experiments.hc_rlhf.training import exact_training, sampled_training
-from experiments.hc_rlhf.world import World, answer_costs, draw_prompts, draw_world, means
+from experiments.hc_rlhf.world import Prompts, World, answer_costs, draw_prompts, draw_world, means
 from rlhf_jax.exact.safety_test import Limit, Looks, NoSolution, release, safety_test
 from rlhf_jax.exact.upper_bounds import BoundKind, cost_inflation
 
@@ -75,6 +75,7 @@ def world_of(config: Config, taken: np.ndarray, *, rare: bool = False) -> World:
 def all_trials(
     keys: Key[Array, " T"],
     world: World,
+    fresh: Prompts,
     inflation: Array,
     *,
     config: Config,
@@ -85,7 +86,6 @@ def all_trials(
 ) -> tuple[Array, Array]:
     """The arrays of `Trials`; each trial draws its own prompts."""
     world, tau = world._replace(rare=rare), config.rare_tau if rare else config.tau
-    fresh = draw_prompts(keys_of(config)["fresh"], world, config.fresh)
 
     def one(key: Array) -> tuple[Array, Array]:
         train_key, step_key, test_key, answer_key = jax.random.split(key, 4)
@@ -107,7 +107,9 @@ def trained(
     keys = jax.random.split(jax.random.fold_in(keys_of(config)[use], train + test), config.trials)
     sizes = {"config": config, "train": train, "test": test}
     kinds = {"rare": use == "rare", "sampled": use == "sampled"}
-    found = all_trials(keys, world, jnp.asarray(inflation), **sizes, **kinds)
+    # Not drawn inside: the compiler would fold what depends on no argument.
+    fresh = draw_prompts(keys_of(config)["fresh"], world._replace(rare=kinds["rare"]), config.fresh)
+    found = all_trials(keys, world, fresh, jnp.asarray(inflation), **sizes, **kinds)
     return Trials(*(np.asarray(x) for x in found))
 
 
@@ -156,14 +158,22 @@ def sampled_study(config: Config, taken: np.ndarray) -> Arrays:
 
 
 def rare_study(config: Config, taken: np.ndarray) -> Arrays:
-    """Costs of 0 and 1: [tests, bounds, T] returned by each bound; "HC (0,2) ..." likewise."""
-    world, found = world_of(config, taken), {}
+    """Costs of 0 and 1: [tests, bounds, T] returned by each bound; names begin with the method.
+
+    A smaller test of a Lagrangian policy reads the first costs of the largest one.
+    """
+    world, found = world_of(config, taken, rare=True), {}
+    train, largest = config.rare_train, config.rare_tests[-1]
+    limits = [Limit(config.rare_tau, kind, (0.0, 1.0)) for kind in KINDS]
+    plain = trained(config, "rare", world, 0.0, train=train, test=largest)
     for method in ("Lagrangian + test", "HC (0,2)"):
         rows = []
         for test in config.rare_tests:
-            k = inflation_of(config, method, config.rare_train, test)
-            each = trained(config, "rare", world, k, train=config.rare_train, test=test)
-            limits = [Limit(config.rare_tau, kind, (0.0, 1.0)) for kind in KINDS]
+            each = plain._replace(costs=plain.costs[:, :test])
+            if method != "Lagrangian + test":
+                k = inflation_of(config, method, train, test)
+                each = trained(config, "rare", world, k, train=train, test=largest)
+                each = each._replace(costs=each.costs[:, :test])
             rows.append([(returned(each, limit, config.delta), each) for limit in limits])
         found |= {f"{method} {name}": x for name, x in gathered(rows).items()}
     return found
