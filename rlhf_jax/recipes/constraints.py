@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.ops.constraints import (
@@ -62,11 +62,12 @@ class CostLimits(NamedTuple):
 
 class DualState(NamedTuple):
     """multipliers: [M]. pid: of the controller, or (). costs: [M, buffer] the last costs, the
-    oldest first; NaN at first."""
+    oldest first, 0 where known is False: an answer had none, or there were not so many yet."""
 
     multipliers: Float[Array, " M"]
     pid: PIDState | tuple[()]
     costs: Float[Array, "M N"]
+    known: Bool[Array, "M N"]
 
 
 class Weighed(NamedTuple):
@@ -94,7 +95,8 @@ def first_multipliers(limits: CostLimits) -> DualState:
     check_range("[2, inf)", buffer=limits.buffer)
     multipliers = jnp.full(len(limits.thresholds), limits.start, jnp.float32)
     pid = pid_start(multipliers) if limits.rule == "pid" else ()
-    return DualState(multipliers, pid, jnp.full((len(multipliers), limits.buffer), jnp.nan))
+    shape = (len(multipliers), limits.buffer)
+    return DualState(multipliers, pid, jnp.zeros(shape), jnp.zeros(shape, bool))
 
 
 def named_costs(limits: CostLimits, named: Scores) -> np.ndarray:
@@ -123,8 +125,9 @@ def weigh(
     """
     flat = costs.reshape(len(costs), -1)
     size = min(flat.shape[1], limits.buffer)
-    seen = jnp.concatenate([state.costs[:, size:], flat[:, flat.shape[1] - size :]], axis=1)
-    moments = cost_moments(seen)
+    past = jnp.where(state.known, state.costs, jnp.nan)
+    seen = jnp.concatenate([past[:, size:], flat[:, flat.shape[1] - size :]], axis=1)
+    moments, known = cost_moments(seen), jnp.isfinite(seen)
     thresholds = jnp.asarray([*limits.thresholds.values()], jnp.float32)
     violations = pessimistic_violations(moments, thresholds, inflation=limits.inflation)
     multipliers, pid = _moved(limits, state, violations)
@@ -136,7 +139,7 @@ def weigh(
     return Weighed(
         scores=lagrangian_scores(scores, shaped, state.multipliers),
         beta=lagrangian_beta(beta, state.multipliers),
-        state=DualState(multipliers, pid, seen),
+        state=DualState(multipliers, pid, jnp.where(known, seen, 0.0), known),
         metrics=metrics,
     )
 

@@ -60,7 +60,8 @@ def test_one_step_by_hand():
     np.testing.assert_allclose(found.scores, [[-1 / 3, -1 / 3]], rtol=1e-6)
     assert float(found.beta) == pytest.approx(0.1)
     np.testing.assert_allclose(found.state.multipliers, [2.25])
-    np.testing.assert_array_equal(found.state.costs, [[np.nan, np.nan, 2.0, 1.0]])
+    np.testing.assert_array_equal(found.state.costs, [[0.0, 0.0, 2.0, 1.0]])
+    np.testing.assert_array_equal(found.state.known, [[False, False, True, True]])
     assert float(found.metrics["cost/harm"]) == 1.5
     assert float(found.metrics["multiplier/harm"]) == 2.0
 
@@ -82,6 +83,16 @@ def test_a_batch_larger_than_the_buffer_leaves_its_last_costs():
     costs = jnp.arange(8.0).reshape(1, 2, 4)
     found = weigh(limits, first_multipliers(limits), jnp.zeros((2, 4)), costs, 0.1)
     np.testing.assert_array_equal(found.state.costs, [[5.0, 6.0, 7.0]])
+
+
+def test_an_answer_without_a_cost_is_left_out_of_the_buffer_too():
+    costs = jnp.array([[[2.0, jnp.nan]]])
+    found = weigh(LIMITS, first_multipliers(LIMITS), jnp.zeros((1, 2)), costs, 0.1)
+    np.testing.assert_array_equal(jnp.isfinite(found.scores), [[True, False]])
+    assert float(found.metrics["cost/harm"]) == 2.0
+    assert found.state.known.sum() == 1
+    # Not (2 + 0) / 2: lambda = 1 + 0.05 (2 - 1) + 0.5 (2 - 1)
+    np.testing.assert_allclose(found.state.multipliers, [1.55], rtol=1e-6)
 
 
 @pytest.mark.parametrize("rule", ["pid", "projected", "log_gradient", "mirror"])
