@@ -98,11 +98,11 @@ def quick() -> Config:
     """Forty policies of each method on fewer prompts: every stage."""
     return Config(
         trials=40,
-        sizes=(100, 300),
-        steps=250,
+        sizes=(100, 200),
+        steps=200,
         sampled_size=100,
         sampled_steps=200,
-        worlds=4,
+        worlds=2,
         fresh=5000,
         rare_train=200,
         rare_tests=(20, 100),

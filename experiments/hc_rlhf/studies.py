@@ -136,7 +136,7 @@ def exact_study(config: Config, taken: np.ndarray) -> Arrays:
     rows = []
     for size in config.sizes:
         half = size // 2
-        whole = trained(config, "whole", world, 0.0, train=size, test=2)
+        whole = trained(config, "whole", world, 0.0, train=size, test=size)
         found = [(np.ones(config.trials, bool), whole)]
         for method in INFLATIONS:
             k = inflation_of(config, method, half, size - half)

@@ -1,4 +1,4 @@
-"""The hc_rlhf experiment: its claims, what breaks them, its parts by hand, and a run of toy size."""
+"""The hc_rlhf experiment: its claims and what breaks them, its parts, and a run of toy size."""
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +114,7 @@ def changed(stage: str, name: str, place: tuple, value) -> dict:
         (("exact", "returned", (0, 1), True), "P(return) over that"),
         (("exact", "reward", (2, 3), 0.0), "gain in reward from 300 to 1000"),
         (("sampled", "returned", (0, 2), False), "HC (0,2): returned"),
-        (("rare", "Lagrangian + test returned", (0, 0), True), "costs of 0 and 1, t, test of 20"),
+        (("rare", "Lagrangian + test returned", (0, 3), True), "clopper_pearson, test of 20"),
         (("control", "costs", (1, 599), 0.9), "PI controller"),
     ],
 )
