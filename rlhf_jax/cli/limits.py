@@ -29,7 +29,7 @@ class Costs:
     it where a cost above 0 means unsafe."""
     cost_rule: DualRule = "pid"
     """How a multiplier follows its cost: proportional and integral, or one gradient step."""
-    cost_rate: float = 0.05
+    cost_rate: float = 0.02
     """Step of a multiplier."""
     cost_test: int = 0
     """Answers of the safety test that will follow, see rlhf safety: the mean stays below its limit

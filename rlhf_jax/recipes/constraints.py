@@ -53,8 +53,8 @@ class CostLimits(NamedTuple):
     thresholds: dict[str, float]
     inflation: float = 0.0
     rule: DualRule = "pid"
-    rate: float = 0.05
-    proportional: float = 0.5
+    rate: float = 0.02
+    proportional: float = 1.0
     start: float = 1.0
     largest: float = 100.0
     buffer: int = 256

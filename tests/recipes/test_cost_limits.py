@@ -24,7 +24,7 @@ from rlhf_jax.training import Interrupted, UserError, open_run, read_metrics, ru
 
 LAB = unigram_lab()
 START = LAB.policy.init(None)
-LIMITS = CostLimits({"harm": 1.0}, rate=0.05, proportional=0.5)
+LIMITS = CostLimits({"harm": 1.0}, rate=0.02, proportional=1.0)
 
 
 def words(prompts, answers):
@@ -91,8 +91,8 @@ def test_an_answer_without_a_cost_is_left_out_of_the_buffer_too():
     np.testing.assert_array_equal(jnp.isfinite(found.scores), [[True, False]])
     assert float(found.metrics["cost/harm"]) == 2.0
     assert found.state.known.sum() == 1
-    # Not (2 + 0) / 2: lambda = 1 + 0.05 (2 - 1) + 0.5 (2 - 1)
-    np.testing.assert_allclose(found.state.multipliers, [1.55], rtol=1e-6)
+    # Not (2 + 0) / 2: lambda = 1 + 0.02 (2 - 1) + 1.0 (2 - 1)
+    np.testing.assert_allclose(found.state.multipliers, [2.02], rtol=1e-6)
 
 
 @pytest.mark.parametrize("rule", ["pid", "projected", "log_gradient", "mirror"])
@@ -109,7 +109,7 @@ def test_training_ends_at_the_limit_and_without_one_above_it(tmp_path):
     free, _ = improve(tmp_path / "free", steps=60)
     held, rows = improve(tmp_path / "held", steps=120, limits=LIMITS)
     costs = [row["cost/harm"] for row in rows[-40:]]
-    assert np.mean(costs) == pytest.approx(1.0, abs=0.15)
+    assert np.mean(costs) == pytest.approx(1.0, abs=0.2)
     assert 3 * softmax(free)[RED] > 2.0
     assert abs(3 * softmax(held)[RED] - 1.0) < 0.3
     assert rows[-1]["scores/mean"] == rows[-1]["named/red"]  # the reward's, not less the cost
