@@ -19,10 +19,10 @@ from rlhf_jax.exact.upper_bounds import BoundKind, cost_inflation
 ACTIVE = 0.05  # a world is taken if training ends as near to its limit
 AT_ONCE = 50  # trials that are trained together
 INFLATIONS = {
-    "Lagrangian + test": (0, 0),
-    "HC (0,1)": (0, 1),
-    "HC (0,2)": (0, 2),
-    "HC (4,2)": (4, 2),
+    "Lagrangian + test": (0.0, 0.0),
+    "HC (0,1)": (0.0, 1.0),
+    "HC (0,2)": (0.0, 2.0),
+    "HC (4,2)": (4.0, 2.0),
 }
 UNTESTED = "Lagrangian, no test"
 KINDS: tuple[BoundKind, ...] = ("t", "hoeffding", "bernstein", "clopper_pearson")

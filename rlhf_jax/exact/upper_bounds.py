@@ -64,7 +64,7 @@ def t_factor(size: int, *, delta: float) -> float:
     return float(scipy.stats.t.ppf(1.0 - delta, size - 1) / np.sqrt(size))
 
 
-def t_failure(skewness: ArrayLike, size: int, *, delta: float) -> np.ndarray:
+def t_failure(skewness: float | ArrayLike, size: int, *, delta: float) -> np.ndarray:
     """About how often the t bound of skewed costs fails, where delta is asked.
 
     delta + gamma (2 z^2 + 1) phi(z) / (6 sqrt n),   z = Phi^{-1}(1 - delta), in [0, 1].

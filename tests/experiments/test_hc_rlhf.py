@@ -142,12 +142,12 @@ def test_training_meets_its_own_limit_and_a_pessimistic_one_stays_below():
     drawn = world.draw_world(jax.random.key(3), size)
     prompts = world.draw_prompts(jax.random.key(4), drawn, 100)
     moments = [
-        training.table_moments(training.exact_training(size, prompts, k, tau=0.0), prompts)
+        training.table_moments(training.exact_training(size, prompts, k, tau=-0.5), prompts)
         for k in (jnp.zeros(()), jnp.asarray(0.3))
     ]
     plain, harsh = ((float(m.means[0]), float(m.stds[0])) for m in moments)
-    assert plain[0] == pytest.approx(0.0, abs=0.05)
-    assert harsh[0] + 0.3 * harsh[1] == pytest.approx(0.0, abs=0.05)
+    assert plain[0] == pytest.approx(-0.5, abs=0.02)
+    assert harsh[0] + 0.3 * harsh[1] == pytest.approx(-0.5, abs=0.02)
 
 
 def test_a_policy_is_returned_if_its_only_look_passes():
