@@ -77,7 +77,7 @@ def write_report(
     )
 
 
-def shares(x: Sequence[float] | np.ndarray, units: Sequence[np.ndarray]) -> Series:
+def shares(x: Sequence[float] | np.ndarray, units: Sequence[np.ndarray] | np.ndarray) -> Series:
     """The share of hits at every x, with its exact interval."""
     low, high = np.transpose([share_interval(each) for each in units])
     return Series(x, [float(each.mean()) for each in units], low, high, EXACT)
@@ -110,7 +110,7 @@ def boundary_panels(config: Config, tests: Arrays) -> list[Panel]:
         ("safe", f"{config.margin:g} below", {}),
     ):
         for i, law in enumerate(LAWS):
-            series = {
+            series: dict[str, Series] = {
                 kind: shares(
                     config.test_sizes, [hits(n, config.tests) for n in tests[name][i, :, k]]
                 )
@@ -130,7 +130,9 @@ def rare_panels(config: Config, rare: Arrays) -> list[Panel]:
         arrays = {name: rare[f"{method} {name}"] for name in ("returned", "cost")}
         unsafe = unsafe_returns(config, arrays, config.rare_tau)
         for title, units in (("returned", arrays["returned"]), ("returned and unsafe", unsafe)):
-            series = {kind: shares(config.rare_tests, units[:, k]) for k, kind in enumerate(KINDS)}
+            series: dict[str, Series] = {
+                kind: shares(config.rare_tests, units[:, k]) for k, kind in enumerate(KINDS)
+            }
             levels = {"delta": config.delta} if units is unsafe else {}
             found.append(
                 Panel(

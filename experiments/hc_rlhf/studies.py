@@ -62,7 +62,7 @@ def active_world(config: Config) -> Arrays:
     active = np.abs(costs - config.tau) <= ACTIVE
     if not active.any():
         raise ValueError(f"worlds must have one with an active limit, got mean costs {costs}")
-    return {"costs": costs, "taken": np.argmax(active)}
+    return {"costs": costs, "taken": np.array(np.argmax(active))}
 
 
 def world_of(config: Config, taken: np.ndarray, *, rare: bool = False) -> World:

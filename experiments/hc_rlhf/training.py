@@ -1,6 +1,6 @@
 """Linear softmax policies under a pessimistic constraint, by exact and by sampled gradients."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def exact_training(
         grads = jax.grad(loss)(state.weights, scores, beta)
         updates, adam = optimizer.update(grads, state.moments)
         multipliers = dual_move(config, state, moments, tau, inflation)
-        weights = optax.apply_updates(state.weights, updates)
+        weights: Any = optax.apply_updates(state.weights, updates)
         return State(weights, adam, multipliers, state.buffer), None
 
     return jax.lax.scan(step, start(config, prompts), length=config.steps)[0].weights
@@ -118,7 +118,7 @@ def sampled_training(
         grads = jax.grad(lambda w: reinforce_loss(logps(w), advantages).mean())(state.weights)
         updates, adam = optimizer.update(grads, state.moments)
         multipliers = dual_move(config, state, moments, tau, inflation)
-        weights = optax.apply_updates(state.weights, updates)
+        weights: Any = optax.apply_updates(state.weights, updates)
         return State(weights, adam, multipliers, buffer), weights
 
     keys = jax.random.split(key, config.sampled_steps)

@@ -59,8 +59,8 @@ def safety(command: str, options: Safety) -> None:
     if len(limits) < len(options.limit):
         raise UserError("--limit: a field has two limits; leave one out")
     path = options.out / RECORD
-    plan = {"delta": options.delta, "count": options.looks}
-    plan |= {"limits": {name: list(each) for name, each in limits.items()}}
+    plan: Numbers = {"delta": options.delta, "count": options.looks}
+    plan["limits"] = {name: list(each) for name, each in limits.items()}
     before = _before(path, plan)
     with reading_input():
         rows = list(parse_rows(options.costs, lambda fields: _costs(fields, limits)))

@@ -131,7 +131,14 @@ def make_prepare(
     """
 
     def prepare(
-        params, ref_params, reward_params, given, rollout: Rollout, beta, turns=None, dual=()
+        params,
+        ref_params,
+        reward_params,
+        given,
+        rollout: Rollout,
+        beta,
+        turns=None,
+        dual: Any = (),
     ):
         trajectory, sampled = rollout.trajectory, rollout
         if stale:
