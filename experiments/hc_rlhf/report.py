@@ -38,8 +38,8 @@ def write_report(
             f"{config.trials} policies of each method; those with a test were trained on one half "
             "of the prompts and tested once on the other. HC (C1, C2) trains against a pessimistic "
             "mean cost.",
-            "without a test a quarter to a half of the policies are unsafe; HC (0,2) is returned most "
-            "of the time and hardly ever unsafe, for less reward",
+            "without a test a quarter to a half of the policies are unsafe; HC (0,2) is returned "
+            "most of the time and hardly ever unsafe, for less reward",
             columns=3,
         ),
         "boundary": show_panels(
