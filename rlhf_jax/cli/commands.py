@@ -116,6 +116,13 @@ COMMANDS = {
         "Evaluate",
         "evaluate",
     ),
+    "safety": Command(
+        _TOOLS,
+        "whether a model's costs are below a limit, with confidence",
+        "rlhf_jax.cli.safety",
+        "Safety",
+        "safety",
+    ),
     "split": Command(
         _TOOLS, "a file into training and held-out rows", "rlhf_jax.cli.split", "Split", "split"
     ),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from rlhf_jax.checks import check_fields
+from rlhf_jax.cli.limits import Costs
 from rlhf_jax.cli.online_options import Curriculum, Improvement, Retries
 from rlhf_jax.cli.options import (
     Adapter,
@@ -23,6 +24,7 @@ class Job:
 
     model: Model
     scoring: Scoring
+    costs: Costs = field(default=Costs())
     directions: Directions = field(default=Directions())
     groups: Groups = field(default=Groups())
     retries: Retries = field(default=Retries())

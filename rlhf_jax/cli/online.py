@@ -15,6 +15,7 @@ from rlhf_jax.cli.directions import check_directed
 from rlhf_jax.cli.frame import make_fit
 from rlhf_jax.cli.groups import check_groups, group_rewarded
 from rlhf_jax.cli.job import Job
+from rlhf_jax.cli.limits import cost_limits
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
 from rlhf_jax.cli.online_task import open_online
@@ -292,11 +293,14 @@ def train_online(
             raise UserError(f"rlhf {command} draws until it has enough: leave out --overlap")
         judged = task_reward if compare is None else partial(judged_reward, compare=compare)
         reward = (rewarded or judged)(lab, task)
+        if job.costs.cost and (method.rounds is not None or rewarded is not None):
+            raise UserError("--cost weighs scores of whole answers, which are drawn once")
         given = (stage, lab, task, method, reward, params, rows, fit)
         drawing: dict[str, Any] = drawing_options(lab, job) | {"overlap": job.overlap}
+        drawing["limits"] = cost_limits(job.costs, lab, task, params)
         return online(*given, key=stage_key(lab, command), **drawing)
 
-    train_rounds(command, options, job, play, updates=updates)
+    train_rounds(command, options, job, play, updates=updates, weighs_costs=True)
 
 
 def _check_parts(options: Optimizer, method: OnlineMethod, learned: int | None) -> None:
@@ -308,6 +312,20 @@ def _check_parts(options: Optimizer, method: OnlineMethod, learned: int | None) 
             f"the {answers} answers of a step must split evenly into {minibatches} --minibatches "
             f"of {options.micro_batches} --micro-batches; change one of them or --batch-size"
         )
+
+
+def _check_costs(command: str, job: Job, weighs_costs: bool) -> None:
+    """UserError for --cost where answers are not scored one by one and drawn once."""
+    used = {
+        f"rlhf {command}": not weighs_costs,
+        "--directions": bool(job.directions.directions),
+        "--groups": job.groups.groups != "sum",
+        "--turns": job.retries.turns != 1,
+        "--improve": job.improvement.improve,
+    }
+    others = [name for name, chosen in used.items() if chosen]
+    if job.costs.cost and others:
+        raise UserError(f"--cost is for answers that are scored one by one, not {others[0]}")
 
 
 def drawing_options(lab: LanguageLab, job: Job) -> dict[str, Any]:
@@ -327,13 +345,16 @@ def train_rounds(
     *,
     updates: int = 1,
     make_optimizer: Callable[[float, int], optax.GradientTransformation] = adamw_cosine,
+    weighs_costs: bool = False,
 ) -> None:
     """Samples, scores and updates; measures held-out answers before and after.
 
     Args:
       play: `(stage, lab, task, first params, prompts of each step, fit) -> params`.
       make_optimizer: `(learning rate, gradient steps) -> optimizer`.
+      weighs_costs: whether `play` reads --cost.
     """
+    _check_costs(command, job, weighs_costs)
     scoring, every = job.scoring, job.completions_every
     if not (scoring.reward or scoring.judge):
         raise UserError(f"rlhf {command} needs --reward or --judge")

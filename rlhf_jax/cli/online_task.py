@@ -9,6 +9,7 @@ from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.directions import directed, longest_prompts
 from rlhf_jax.cli.improvement import course_rows, open_improving
 from rlhf_jax.cli.job import Job
+from rlhf_jax.cli.limits import cost_specs
 from rlhf_jax.cli.retries import retried
 from rlhf_jax.cli.rewards import scored_task
 from rlhf_jax.cli.session import open_lab, start_policy, vocabulary_of
@@ -49,7 +50,8 @@ def open_online(job: Job, base: Pretrained) -> OnlineTask:
         lab, records = _open_prompts(job, base)
         hardness = check_difficulty(job.curriculum, job.directions, records)
         scoring = job.scoring
-        one = scored_task(scoring.reward, records, heldout=scoring.heldout)
+        costs = {name: spec.scorer for name, spec in cost_specs(job.costs).items()}
+        one = scored_task(scoring.reward, records, heldout=scoring.heldout, costs=costs)
         one = directed(job.directions, one)
         task, asked = (retried(job.retries, one, terms=terms) for terms in (True, False))
         rows = partial(staged_rows, job.curriculum, task, hardness, **order)

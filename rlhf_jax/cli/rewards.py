@@ -1,7 +1,9 @@
 """What answers are worth, from --reward: functions, verifiers, judges and reward models."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rlhf_jax.checks import check_range
@@ -54,11 +56,18 @@ from rlhf_jax.types import TextReward
 SIGMOID = "sigmoid_of"  # of any other reward
 
 
-def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float) -> Task:
+def scored_task(
+    specs: Sequence[str],
+    records: Sequence[dict],
+    *,
+    heldout: float,
+    costs: Mapping[str, str] = MappingProxyType({}),
+) -> Task:
     """The records' prompts, and the weighted sum of the rewards.
 
     Args:
       specs: as of `named_reward`. heldout: share of the prompts, the last ones.
+      costs: name -> spec, scored and not in the sum.
 
     Raises:
       UserError: a reward that cannot be made, or two with one name.
@@ -71,6 +80,12 @@ def scored_task(specs: Sequence[str], records: Sequence[dict], *, heldout: float
         if name in rewards:
             raise UserError(f"--reward: two rewards are called {name!r}; give one another name")
         rewards[name], weights[name] = reward, weight
+        wanted |= {} if column is None else {name: column}
+    for name, spec in costs.items():
+        weight, _, reward, column = named_reward(spec)
+        if name in rewards:
+            raise UserError(f"--cost: a reward is called {name!r} too; give one another name")
+        rewards[name] = partial(_times, weight, reward)
         wanted |= {} if column is None else {name: column}
     with reading_input():
         score = record_score(rewards, records, wanted=wanted)
@@ -129,6 +144,14 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         return weight, *make_reward(what)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _times(
+    weight: float, reward: TextReward, prompts: Any, answers: Sequence[str], **columns: Any
+) -> list[float | None]:
+    """Weighted scores; None stays None."""
+    found = reward(prompts, answers, **columns)
+    return [None if score is None else weight * score for score in found]
 
 
 def weighed(spec: str) -> tuple[float, str]:

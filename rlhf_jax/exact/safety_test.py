@@ -97,7 +97,7 @@ def safety_test(
         _check_sample(name, arrays[name], limit)
         bound = mean_upper_bound(arrays[name], delta=delta, kind=limit.kind, bounds=limit.bounds)
         uppers[name] = float(bound)
-        notes += [] if limit.kind != "t" else t_warnings(name, arrays[name], delta=delta)
+        notes += [] if limit.kind != "t" else _t_warnings(name, arrays[name], delta)
     for note in notes:
         warnings.warn(note, stacklevel=2)
     thresholds = {name: float(limit.threshold) for name, limit in limits.items()}
@@ -118,15 +118,28 @@ def release(policy: _Policy, result: SafetyResult) -> _Policy | NoSolution:
     return policy if result.passed else NoSolution(result)
 
 
-def t_warnings(name: str, costs: np.ndarray, *, delta: float) -> list[str]:
+def t_doubts(costs: ArrayLike, *, delta: float) -> np.ndarray:
+    """[*B] how often the t bound of costs [*B, N] is likely to fail, by their skewness.
+
+    0 where that is not much more than delta; 1 where all costs are equal, for then the bound is
+    their mean.
+    """
+    costs = np.asarray(costs, np.float64)
+    same = np.ptp(costs, axis=-1) == 0.0
+    spread = np.where(same[..., None], np.arange(costs.shape[-1]), costs)
+    failure = t_failure(scipy.stats.skew(spread, axis=-1), costs.shape[-1], delta=delta)
+    return np.asarray(np.where(same, 1.0, np.where(failure > (1.0 + EXCESS) * delta, failure, 0.0)))
+
+
+def _t_warnings(name: str, costs: np.ndarray, delta: float) -> list[str]:
     """What makes a t bound of these costs [N] fail more often than delta, in words."""
-    if np.ptp(costs) == 0.0:
+    failure = float(t_doubts(costs, delta=delta))
+    if failure == 1.0:
         return [
             f"{name}: all {costs.size} costs are {costs[0]:g}, and the t bound is that number; "
             "rarer costs cannot be seen: use clopper_pearson or hoeffding"
         ]
-    failure = t_failure(float(scipy.stats.skew(costs)), costs.size, delta=delta)
-    if failure <= (1.0 + EXCESS) * delta:
+    if failure == 0.0:
         return []
     return [
         f"{name}: {costs.size} costs are skewed, so that the t bound fails with probability "

@@ -64,7 +64,7 @@ def t_factor(size: int, *, delta: float) -> float:
     return float(scipy.stats.t.ppf(1.0 - delta, size - 1) / np.sqrt(size))
 
 
-def t_failure(skewness: float, size: int, *, delta: float) -> float:
+def t_failure(skewness: float | ArrayLike, size: int, *, delta: float) -> np.ndarray:
     """About how often the t bound of skewed costs fails, where delta is asked.
 
     delta + gamma (2 z^2 + 1) phi(z) / (6 sqrt n),   z = Phi^{-1}(1 - delta), in [0, 1].
@@ -72,14 +72,14 @@ def t_failure(skewness: float, size: int, *, delta: float) -> float:
     The first term of the Edgeworth series of the t statistic; for small n it says too little.
 
     Args:
-      skewness: gamma = E (c - m)^3 / s^3; positive if rare costs are large.
+      skewness: [*B] gamma = E (c - m)^3 / s^3; positive if rare costs are large.
     Reference: Hall 1987, Annals of Probability 15, "Edgeworth expansion for Student's t statistic".
     """
     check_range("[1, inf)", size=size)
     check_range("(0, 1/2]", delta=delta)
     z = scipy.stats.norm.isf(delta)
-    term = skewness * (2.0 * z**2 + 1.0) * scipy.stats.norm.pdf(z) / (6.0 * np.sqrt(size))
-    return float(np.clip(delta + term, 0.0, 1.0))
+    slope = (2.0 * z**2 + 1.0) * scipy.stats.norm.pdf(z) / (6.0 * np.sqrt(size))
+    return np.asarray(np.clip(delta + slope * np.asarray(skewness), 0.0, 1.0))
 
 
 def hoeffding_upper_bound(costs: ArrayLike, *, delta: float, bounds: Bounds) -> np.ndarray:

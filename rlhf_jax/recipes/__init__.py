@@ -32,6 +32,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
 | prompts from easy to hard (CRAFT-GUI) | `online` on `curriculum_rows` |
 | several tries at a task of single answers (UFO) | `online` on a `retry_task` |
+| limits on mean costs (HC-RLHF); the test | `online` with `limits`; `safety_test` |
 | one policy for every trade-off between rewards (DPA) | `online` on a `directed_task` |
 | rewards of groups, of which the worst-off counts (MaxMin) | `online` with `grouped_reward` |
 | an agent that answers and one that criticises, together (WaltzRL) | `waltz` on a `waltz_task` |
@@ -45,9 +46,17 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | exploitability, policies against each other | `tournament` |
 """
 
+from rlhf_jax.exact.safety_test import Limit as Limit
+from rlhf_jax.exact.safety_test import Looks as Looks
+from rlhf_jax.exact.safety_test import SafetyResult as SafetyResult
+from rlhf_jax.exact.safety_test import safety_test as safety_test
+from rlhf_jax.exact.upper_bounds import BoundKind as BoundKind
+from rlhf_jax.exact.upper_bounds import cost_inflation as cost_inflation
 from rlhf_jax.recipes.buckets import length_buckets as length_buckets
 from rlhf_jax.recipes.buckets import padding_shares as padding_shares
 from rlhf_jax.recipes.completions import read_completions as read_completions
+from rlhf_jax.recipes.constraints import CostLimits as CostLimits
+from rlhf_jax.recipes.constraints import DualRule as DualRule
 from rlhf_jax.recipes.contrastive import contrastive_reward_model as contrastive_reward_model
 from rlhf_jax.recipes.corrections import correction_model as correction_model
 from rlhf_jax.recipes.corrections import correction_reward as correction_reward

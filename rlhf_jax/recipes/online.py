@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from rlhf_jax.checks import check_range
 from rlhf_jax.data.loader import batches
 from rlhf_jax.recipes.completions import make_table
+from rlhf_jax.recipes.constraints import CostLimits, DualState, first_multipliers, named_costs
 from rlhf_jax.recipes.episodes import Turns, task_rollout, transcripts
 from rlhf_jax.recipes.flops import online_flops
 from rlhf_jax.recipes.guards import LateChecks
@@ -40,13 +41,15 @@ from rlhf_jax.types import Params, Prompts, Rollout, TrainState
 class OnlineState(NamedTuple):
     """train: of the update. beta: KL weight of the next step. rounds: rounds of prompts drawn.
 
-    ahead: the answers of the next step, where they are drawn one step ahead.
+    ahead: the answers of the next step, where they are drawn one step ahead. dual: multipliers of
+    the next step, where there are limits.
     """
 
     train: TrainState
     beta: Float[Array, ""]
     rounds: int
     ahead: Rollout | tuple[()] = ()
+    dual: DualState | tuple[()] = ()
 
 
 def online(
@@ -63,6 +66,7 @@ def online(
     sampling: SamplingConfig | None = None,
     kl_target: KLTarget | None = None,
     mix: Mix | None = None,
+    limits: CostLimits | None = None,
     completions_every: int = 0,
     episode_length: int | None = None,
     sampler_gap: float | None = None,
@@ -82,6 +86,9 @@ def online(
         (temperature, top-k, top-p) an answer weighs min(pi / pi_sampler, 2) in the mean; methods
         of pairs take them as they come.
       kl_target: moves the method's beta, which must be > 0, after each step.
+      limits: on mean costs, which are scores of the task that its objective leaves out; a method
+        reads the reward less the costs, and "scores/mean" stays the reward's. Not with dynamic
+        sampling, nor with a reward of steps or comparisons.
       completions_every: steps from one whose answers are written to the stage's table
         (`recipes.completions`) to the next; 0 writes none.
       episode_length: of a task with a step, as in `episodes.task_rollout`.
@@ -95,6 +102,7 @@ def online(
       UserError: the two differ by more.
     """
     _check_options(method, task, kl_target, completions_every, overlap)
+    dual = () if limits is None else _first_dual(limits, method, reward)
     ref_params = hold_params(lab, ref_params, lab.axes["policy"])
     update = make_step(lab, method, fit.optimizer, mix_weight=mix and mix.weight, parts=fit.parts)
     start = method.start(ref_params)
@@ -102,7 +110,7 @@ def online(
     source = reward if method.rounds is None else known_reward()
     options: dict[str, Any] = {"sampling": sampling, "kl_target": kl_target}
     options |= {"keep_scores": completions_every > 0, "stale": overlap}
-    options |= {"compare": sampler_gap is not None}
+    options |= {"compare": sampler_gap is not None, "limits": limits}
     prepare = jax.jit(make_prepare(lab, method, source, **options))
     draw_some = partial(task_rollout, lab, task, sampling=sampling, episode_length=episode_length)
     roll = _make_roll(lab, task, method, numbers, key, draw_some)
@@ -119,7 +127,8 @@ def online(
         drawn, rounds, found = draw(params, state.rounds, state.ahead)
         given = (params, ref_params, source.params, drawn.given, drawn.rollout, state.beta)
         with clock("update"):
-            batch, measured, more = prepare(*given, drawn.turns)
+            costs = () if limits is None else (state.dual, named_costs(limits, drawn.named))
+            batch, measured, more = prepare(*given, drawn.turns, costs)
             rows = () if mix is None else mix.rows[i]
             train, metrics = step(state.train, (batch, rows), order_key)
             gap = None if overlap and i > 0 else measured.get("sampler/gap")
@@ -129,9 +138,10 @@ def online(
             if table is not None and i % completions_every == 0:
                 table(i, drawn, more["scores"])
             metrics |= measured | found | fit.measure(method.policy(train.params), i)
-        return OnlineState(train, more.get("beta", state.beta), rounds, ahead), metrics
+        beta, dual = more.get("beta", state.beta), more.get("dual", ())
+        return OnlineState(train, beta, rounds, ahead, dual), metrics
 
-    first = OnlineState(train, jnp.asarray(method.beta, jnp.float32), 0)
+    first = OnlineState(train, jnp.asarray(method.beta, jnp.float32), 0, dual=dual)
     if overlap:
         first = first._replace(ahead=roll(train.params, 0).rollout)
     done = train_stage(
@@ -156,6 +166,15 @@ def _check_options(
     if overlap and (method.rounds is not None or task.step is not None):
         cause = "dynamic sampling" if method.rounds is not None else "a task with a step"
         raise ValueError(f"overlap draws answers before others are scored, and {cause} cannot")
+
+
+def _first_dual(limits: CostLimits, method: OnlineMethod, reward: Reward) -> DualState:
+    """Of these limits; ValueError where what a method learns from is no score of an answer."""
+    if method.rounds is not None:
+        raise ValueError("limits weigh costs after answers are kept: not with dynamic sampling")
+    if reward.steps is not None or reward.prefs is not None:
+        raise ValueError("limits weigh costs against scores of answers, not of steps or pairs")
+    return first_multipliers(limits)
 
 
 class _Rolled(NamedTuple):

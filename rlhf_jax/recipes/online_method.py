@@ -16,6 +16,7 @@ from rlhf_jax.losses.policy_gradient import truncated_importance_weights
 from rlhf_jax.ops.kl import adapted_beta
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.ops.masking import Mean
+from rlhf_jax.recipes.constraints import CostLimits, weigh
 from rlhf_jax.recipes.episodes import mask_unrewarded, turn_metrics
 from rlhf_jax.recipes.experts import balance
 from rlhf_jax.recipes.lab import LanguageLab
@@ -117,16 +118,28 @@ def make_prepare(
     keep_scores: bool = False,
     compare: bool = False,
     stale: bool = False,
-) -> Callable[..., tuple[PyTree, dict[str, Any], dict[str, Array]]]:
+    limits: CostLimits | None = None,
+) -> Callable[..., tuple[PyTree, dict[str, Any], dict[str, Any]]]:
     """From a rollout to the method's batch, with the numbers that every method logs.
 
-    Its last result holds the next "beta" if there is a target, and the "scores" to be kept: no
-    other array leaves the compiled step. With `compare` "sampler/gap" is the largest difference of
-    log-probs between sampler and trainer. With `stale` the answers are of an older policy: the log-
-    probs of the one that is trained take the place of theirs, and each answer has a weight.
+    Its last result holds the next "beta" if there is a target, the next "dual" state if there are
+    limits, and the "scores" to be kept: no other array leaves the compiled step. With `compare`
+    "sampler/gap" is the largest difference of log-probs between sampler and trainer. With `stale`
+    the answers are of an older policy: the log-probs of the one that is trained take the place of
+    theirs, and each answer has a weight. With limits the last argument is a `DualState` and costs
+    [M, B, K].
     """
 
-    def prepare(params, ref_params, reward_params, given, rollout: Rollout, beta, turns=None):
+    def prepare(
+        params,
+        ref_params,
+        reward_params,
+        given,
+        rollout: Rollout,
+        beta,
+        turns=None,
+        dual: Any = (),
+    ):
         trajectory, sampled = rollout.trajectory, rollout
         if stale:
             logps = lab.policy.logps(method.policy(params), trajectory.inputs, trajectory.actions)
@@ -138,7 +151,10 @@ def make_prepare(
         ref = jnp.where(trajectory.mask, ref, 0.0)
         beta = method.beta if kl_target is None else beta
         weights = answer_weights(rollout) if stale else sampler_weights(rollout, sampling)
-        scored = Scored(rollout, scores, ref, beta, weights, *(turns or ())[:2])
+        graded, now, held, more = scores, beta, {}, {}
+        if limits is not None:
+            graded, now, more["dual"], held = weigh(limits, dual[0], scores, dual[1], beta)
+        scored = Scored(rollout, graded, ref, now, weights, *(turns or ())[:2])
         scored = scored._replace(reference=partial(_reference_logits, lab, ref_params))
         if reward.steps is not None:
             steps = reward.steps(reward_params, given, trajectory)
@@ -147,7 +163,7 @@ def make_prepare(
             scored = scored._replace(prefs=reward.prefs(reward_params, given, trajectory))
         batch, metrics = method.prepare(params, scored)
         finite = jnp.isfinite(scores)
-        metrics |= {
+        metrics |= held | {
             "scores/mean": jnp.sum(jnp.where(finite, scores, 0.0)) / jnp.maximum(finite.sum(), 1),
             "scores/finite": finite.mean(),
         }
@@ -155,7 +171,7 @@ def make_prepare(
         metrics |= {} if turns is None else turn_metrics(turns)
         if compare:
             metrics |= sampler_metrics(lab, method.policy(params), sampled)
-        more = {"scores": scores} if keep_scores else {}
+        more |= {"scores": scores} if keep_scores else {}
         if kl_target is not None:
             metrics["kl/beta"], (kl, gain) = beta, kl_target
             more["beta"] = adapted_beta(beta, metrics["kl/ref"], target=kl, gain=gain)

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from rlhf_jax.exact.safety_test import Limit, Looks, NoSolution, release, safety_test, t_warnings
+from rlhf_jax.exact.safety_test import Limit, Looks, NoSolution, release, safety_test, t_doubts
 from rlhf_jax.exact.upper_bounds import t_upper_bound
 
 SAFE = np.random.default_rng(0).normal(-1.0, 1.0, 200)
@@ -70,7 +70,11 @@ def test_skewed_and_constant_costs_are_warned_about():
     assert len(result.warnings) == 1
     with pytest.warns(UserWarning, match="all 20 costs are 0"):
         safety_test(Looks(0.1), {"harm": np.zeros(20)}, {"harm": Limit(0.5)})
-    assert t_warnings("harm", SAFE, delta=0.1) == []
+    assert t_doubts(SAFE, delta=0.1) == 0.0
+    found = t_doubts(np.stack([skewed, np.zeros(50), SAFE[:50]]), delta=0.1)
+    # Of 48 zeros and 2 ones: p = 0.04, skewness (1 - 2p) / sqrt(p (1 - p)) = 4.695;
+    # 0.1 + 4.695 * 4.2848 * 0.17550 / (6 * 7.0711)
+    np.testing.assert_allclose(found, [0.18321, 1.0, 0.0], rtol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         exact = {"harm": Limit(0.5, "clopper_pearson")}

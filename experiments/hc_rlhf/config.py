@@ -1,0 +1,112 @@
+"""Sizes of the hc_rlhf experiment."""
+
+from dataclasses import dataclass
+
+from rlhf_jax.checks import check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run.
+
+    seed: of everything. trials: policies trained of each method, each on prompts of its own.
+    delta: probability of releasing an unsafe policy. tau: limit on the mean cost.
+    sizes: prompts, rising; half of them are for training. sampled_size: with sampled gradients.
+    features: of a prompt. beta: KL weight to the uniform policy. rate, steps: of Adam.
+    multiplier_rate: of the multiplier, which stays in [e^-range, e^range].
+    sampled_steps, batch, samples, buffer: updates, prompts and answers of a step, and past costs.
+    worlds: draws of reward and cost, the first on whose limit training ends is taken.
+    fresh: prompts that measure a policy.
+    rare_tau, rare_train, rare_tests: limit on the share of unsafe answers; prompts of the training
+      and, rising, of the safety test.
+    tests: simulated tests. test_sizes: costs of each, rising. margin: how far a safe policy is
+      below its limit there. looks, look_size, look_gap: tests of one policy, costs in each, and
+      standard deviations that its mean is above the limit.
+    control_steps: of the policy with two actions. control_gain, control_rate: K_p and K_i.
+    """
+
+    seed: int = 0
+    trials: int = 200
+    delta: float = 0.1
+    tau: float = 0.0
+    sizes: tuple[int, ...] = (100, 300, 1000)
+    sampled_size: int = 300
+    features: int = 6
+    beta: float = 0.1
+    rate: float = 0.05
+    steps: int = 400
+    multiplier_rate: float = 0.05
+    range: float = 5.0
+    sampled_steps: int = 600
+    batch: int = 64
+    samples: int = 4
+    buffer: int = 1024
+    worlds: int = 8
+    fresh: int = 30_000
+    rare_tau: float = 0.05
+    rare_train: int = 500
+    rare_tests: tuple[int, ...] = (20, 100, 1000)
+    tests: int = 10_000
+    test_sizes: tuple[int, ...] = (20, 100, 1000)
+    margin: float = 0.1
+    looks: int = 10
+    look_size: int = 100
+    look_gap: float = 0.02
+    control_steps: int = 3000
+    control_gain: float = 1.0
+    control_rate: float = 0.05
+
+    def __post_init__(self):
+        check_fields(self, "[0, 4294967295]", "seed")
+        check_fields(self, "[2, 10000]", "trials")
+        check_fields(self, "(0, 1/2]", "delta")
+        check_fields(self, "[-1.5, 1.5]", "tau")
+        check_fields(self, "[20, 10000]", "sizes", "sampled_size")
+        check_fields(self, "[1, 100]", "features")
+        check_fields(self, "(0, 100]", "beta")
+        check_fields(self, "(0, 1]", "rate", "multiplier_rate", "control_rate")
+        check_fields(self, "(0, 20]", "range")
+        check_fields(self, "[1, 100000]", "steps")
+        check_fields(self, "[2, 100000]", "sampled_steps")
+        check_fields(self, "[1, 10000]", "batch", "worlds")
+        check_fields(self, "[2, 1000]", "samples")
+        check_fields(self, "[2, 1000000]", "buffer")
+        check_fields(self, "[100, 1000000]", "fresh")
+        check_fields(self, "(0, 1)", "rare_tau", "margin")
+        check_fields(self, "[2, 10000]", "rare_train", "rare_tests", "look_size", "test_sizes")
+        check_fields(self, "[100, 100000]", "tests")
+        check_fields(self, "[2, 100]", "looks")
+        check_fields(self, "[0, 1]", "look_gap")
+        check_fields(self, "[10, 100000]", "control_steps")
+        check_fields(self, "(0, 100]", "control_gain")
+        for name in ("sizes", "rare_tests", "test_sizes"):
+            values = getattr(self, name)
+            if list(values) != sorted(set(values)):
+                raise ValueError(f"{name} must rise, got {values}")
+        if len(self.sizes) < 2:
+            raise ValueError(f"sizes must be two or more, for a reward that rises: {self.sizes}")
+        if self.buffer < self.batch * self.samples:
+            raise ValueError(f"buffer must hold the costs of one step, got {self.buffer}")
+
+
+def default() -> Config:
+    """The published run."""
+    return Config()
+
+
+def quick() -> Config:
+    """Forty policies of each method on fewer prompts: every stage."""
+    return Config(
+        trials=40,
+        sizes=(100, 200),
+        steps=200,
+        sampled_size=100,
+        sampled_steps=200,
+        worlds=2,
+        fresh=5000,
+        rare_train=200,
+        rare_tests=(20, 100),
+        tests=2000,
+        test_sizes=(20, 100),
+        control_steps=1500,
+    )
