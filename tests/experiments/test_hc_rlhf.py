@@ -174,6 +174,7 @@ def test_a_toy_run_has_its_page(tmp_path):
         outcome = run.run(TOY, job)
     assert len(outcome.claims) == len(claims.all_claims(config.default(), good()))
     assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 4
+    assert outcome.table is not None
     assert len(outcome.table.rows) == 2 * len(claims.METHODS) + len(studies.INFLATIONS)
 
 
