@@ -63,7 +63,8 @@ def rewards_of(
 ) -> Float[Array, "*B"]:
     """Outcome at dense = 0; the whole chain right, and the share of its right steps."""
     share = masked_mean(right.astype(jnp.float32), mask, axis=-1)
-    return graded_return(jnp.all(right | ~mask, axis=-1), share, dense=dense)
+    done = jnp.all(right | ~mask, axis=-1).astype(jnp.float32)
+    return graded_return(done, share, dense=dense)
 
 
 def success(logits: Float[Array, "S A"], tasks: Tasks) -> Float[Array, ""]:

@@ -189,7 +189,8 @@ def signal_probability(success: Float[Array, "*B"], samples: int | Scalar) -> Fl
     a signal is all it says: normalised advantages are as large for 1 right answer of 8 as for 4.
 
     Args:
-      success: [*B] p in [0, 1]. samples: K >= 1; may be traced.
+      success: [*B] p in [0, 1].
+      samples: K >= 1; may be traced.
     Needs: success rates.
     """
     check_range("[1, inf)", samples=samples)

@@ -1,6 +1,6 @@
 """Hybrid rewards of agents: marks of one operation, of an answer, of a whole episode (CRAFT-GUI).
 
-Marks are numbers in [0, 1] or bool, all of the shape [*B]. Weights of one reward sum to 1, so that
+Marks are numbers in [0, 1], all of the shape [*B]. Weights of one reward sum to 1, so that
 it lies in [0, 1].
 
 Reference: 2025, arXiv:2508.11360 (CRAFT-GUI), of which the abstract was read; a reconstruction.
@@ -8,12 +8,12 @@ Reference: 2025, arXiv:2508.11360 (CRAFT-GUI), of which the abstract was read; a
 
 import chex
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.types import Scalar
 
-Mark = Bool[Array, "*B"] | Float[Array, "*B"]
+Mark = Float[Array, "*B"]
 
 
 def operation_reward(
@@ -26,12 +26,11 @@ def operation_reward(
     Args:
       form: f, it can be read. kind: t, it is of the right kind. argument: s, how much of its
         argument is right, which counts only where the kind is.
-      form_weight, kind_weight: w_f, w_t >= 0, together at most 1.
+      form_weight, kind_weight: w_f, w_t in [0, 1/2].
     Needs: marks of operations.
-    Reduces to: the mark of the form at w_f = 1; the argument's alone at 0 and 0.
+    Reduces to: the argument's mark, where the kind is right, at w_f = w_t = 0.
     """
-    check_range("[0, 1]", form_weight=form_weight, kind_weight=kind_weight)
-    check_range("[0, 1]", **{"form_weight + kind_weight": form_weight + kind_weight})
+    check_range("[0, 1/2]", form_weight=form_weight, kind_weight=kind_weight)
     chex.assert_equal_shape([form, kind, argument])
     form, kind, argument = (jnp.asarray(x, float) for x in (form, kind, argument))
     left = 1.0 - form_weight - kind_weight

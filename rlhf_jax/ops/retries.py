@@ -35,14 +35,15 @@ def retry_return(
       valid: [*B] V, tries with an answer. distinct: [*B] E, different answers among them.
       malformed: [*B] M, tries without one. An episode with V = 0 repeats nothing.
       decay: gamma in [0, 1], per try and not per token; 1 in the limit of the plain reward.
-      repetition: lambda >= 0. malformed_reward: eta <= 0 for each.
+      repetition: lambda >= 0.
+      malformed_reward: eta of each, any real number; a penalty is negative.
     Needs: counts of an episode.
     Reduces to: the reward of a single answer, 0 or 1, at one valid try or decay = 1, lambda = 0.
     Reference: Liu et al. 2025, arXiv:2507.14295 (UFO), read in its code: 0.5, 0.5, -0.1.
     """
     check_range("[0, 1]", decay=decay)
     check_range("[0, inf)", repetition=repetition)
-    check_range("(-inf, 0]", malformed_reward=malformed_reward)
+    check_range("(-inf, inf)", malformed_reward=malformed_reward)
     check_ids(solved_at=solved_at, valid=valid, distinct=distinct, malformed=malformed)
     chex.assert_equal_shape([solved_at, valid, distinct, malformed])
     tries = jnp.maximum(solved_at, 0)
@@ -53,6 +54,7 @@ def retry_return(
 
 def distinct_count(answers: Int[Array, "*B N"], valid: Bool[Array, "*B N"]) -> Int[Array, "*B"]:
     """E, the number of different answers among the valid tries, [*B]."""
+    check_mask(valid=valid)
     check_ids(answers=answers)
     repeats = tied_with_better(answers.astype(jnp.float32), valid)
     return jnp.sum(valid & ~repeats, axis=-1)

@@ -56,7 +56,7 @@ def test_hearts_are_learned_measured_and_paid_for(tmp_path, model, files, data):
     love, hate = map(float, probs(["1?", "1?"], ["aaa", "bbb"]))
     assert 1 > love > 0.7 > 0.3 > hate > 0
     reward = ("0.7*regex:b", f"0.3*scaled_of:{data / 'answers.jsonl'},{out / 'model'}")
-    few = ("--batch-size", "2", "--samples", "2", "--answer-length", "3", "--steps", "1")
+    few = ("--batch-size", "8", "--samples", "2", "--answer-length", "3", "--steps", "1")
     words = ("--model", model, "--prompts", files / "prompts.txt", "--out", tmp_path / "run")
     assert run("grpo", *words, "--reward", *reward, *few) == 0
 

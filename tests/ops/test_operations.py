@@ -9,8 +9,8 @@ import pytest
 from rlhf_jax.ops.groups import informative_groups, signal_probability
 from rlhf_jax.ops.operations import graded_return, operation_reward, understanding_reward
 
-FORM = jnp.array([True, True, True, False])
-KIND = jnp.array([True, True, False, False])
+FORM = jnp.array([1.0, 1.0, 1.0, 0.0])
+KIND = jnp.array([1.0, 1.0, 0.0, 0.0])
 ARGUMENT = jnp.array([1.0, 0.5, 1.0, 0.0])
 
 
@@ -20,21 +20,21 @@ def test_operations_by_hand():
     np.testing.assert_allclose(operation_reward(FORM, KIND, ARGUMENT), want, rtol=1e-6)
     found = jax.jit(jax.vmap(operation_reward))(FORM, KIND, ARGUMENT)
     np.testing.assert_allclose(found, want, rtol=1e-6)
-    form_alone = operation_reward(FORM, KIND, ARGUMENT, form_weight=1.0, kind_weight=0.0)
-    np.testing.assert_array_equal(form_alone, FORM)
+    argument = operation_reward(FORM, KIND, ARGUMENT, form_weight=0.0, kind_weight=0.0)
+    np.testing.assert_array_equal(argument, KIND * ARGUMENT)
 
 
 def test_answers_about_a_screen_by_hand():
     found = understanding_reward(FORM, ARGUMENT)
     np.testing.assert_allclose(found, [1.0, 0.55, 1.0, 0.0], rtol=1e-6)
     # A judge that is right or wrong: an operation without a kind.
-    binary = ARGUMENT == 1.0
-    same = operation_reward(FORM, jnp.ones(4), FORM & binary, form_weight=0.1, kind_weight=0.0)
+    binary = jnp.floor(ARGUMENT)
+    same = operation_reward(FORM, jnp.ones(4), FORM * binary, form_weight=0.1, kind_weight=0.0)
     np.testing.assert_allclose(understanding_reward(FORM, binary), same, rtol=1e-6)
 
 
 def test_returns_of_episodes_by_hand():
-    done, right = jnp.array([True, False, False]), jnp.array([1.0, 0.5, 0.0])
+    done, right = jnp.array([1.0, 0.0, 0.0]), jnp.array([1.0, 0.5, 0.0])
     np.testing.assert_allclose(graded_return(done, right, dense=0.2), [1.0, 0.1, 0.0], rtol=1e-6)
     np.testing.assert_array_equal(graded_return(done, right, dense=0.0), [1.0, 0.0, 0.0])
 
@@ -47,8 +47,8 @@ def test_rewards_are_float64_where_it_is_on():
 
 
 def test_what_is_out_of_range_is_named():
-    with pytest.raises(ValueError, match=r"form_weight \+ kind_weight must be in \[0, 1\]"):
-        operation_reward(FORM, KIND, ARGUMENT, form_weight=0.6, kind_weight=0.6)
+    with pytest.raises(ValueError, match=r"form_weight must be in \[0, 1/2\]"):
+        operation_reward(FORM, KIND, ARGUMENT, form_weight=0.6)
     with pytest.raises(ValueError, match="form_weight must be in"):
         understanding_reward(FORM, ARGUMENT, form_weight=-0.1)
     with pytest.raises(ValueError, match="dense must be in"):
