@@ -79,7 +79,7 @@ def test_what_is_out_of_range_is_named():
     for options, message in (
         ({"decay": 1.5}, r"decay must be in \[0, 1\]"),
         ({"repetition": -1.0}, r"repetition must be in \[0, inf\)"),
-        ({"malformed_reward": 0.1}, r"malformed_reward must be in \(-inf, 0\]"),
+        ({"malformed_reward": jnp.inf}, r"malformed_reward must be in \(-inf, inf\)"),
     ):
         with pytest.raises(ValueError, match=message):
             retry_return(*counts, **options)
