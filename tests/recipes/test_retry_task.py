@@ -105,7 +105,7 @@ def test_wrong_options_are_named():
         ({"turns": 0}, r"turns must be in \[1, inf\), got 0"),
         ({"decay": -0.1}, r"decay must be in \[0, 1\]"),
         ({"repetition": float("nan")}, "repetition must be in"),
-        ({"malformed_reward": 1.0}, "malformed_reward must be in"),
+        ({"malformed_reward": float("inf")}, "malformed_reward must be in"),
         ({"solved": float("inf")}, "solved must be in"),
         ({"feedback": ""}, "feedback must be a text or messages"),
     ):
