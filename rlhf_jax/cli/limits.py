@@ -9,7 +9,8 @@ import numpy as np
 from rlhf_jax.algos.cost_model import cost_threshold
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.reward_folders import is_number
-from rlhf_jax.recipes import CostLimits, DualRule, LanguageLab, Task, cost_inflation, measure
+from rlhf_jax.recipes import CostLimits, LanguageLab, Task, cost_inflation, measure
+from rlhf_jax.recipes.constraints import DualRule
 from rlhf_jax.recipes.lab import chunk_of, stage_key
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Params

@@ -56,7 +56,6 @@ from rlhf_jax.recipes.buckets import length_buckets as length_buckets
 from rlhf_jax.recipes.buckets import padding_shares as padding_shares
 from rlhf_jax.recipes.completions import read_completions as read_completions
 from rlhf_jax.recipes.constraints import CostLimits as CostLimits
-from rlhf_jax.recipes.constraints import DualRule as DualRule
 from rlhf_jax.recipes.contrastive import contrastive_reward_model as contrastive_reward_model
 from rlhf_jax.recipes.corrections import correction_model as correction_model
 from rlhf_jax.recipes.corrections import correction_reward as correction_reward
