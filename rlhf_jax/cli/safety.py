@@ -12,7 +12,8 @@ from rlhf_jax.cli.limits import AT_MOST
 from rlhf_jax.cli.reward_folders import is_number
 from rlhf_jax.data.containers import parse_rows
 from rlhf_jax.data.fields import Fields, number_field
-from rlhf_jax.recipes import BoundKind, Limit, Looks, SafetyResult, safety_test
+from rlhf_jax.recipes import Limit, Looks, SafetyResult, safety_test
+from rlhf_jax.recipes.constraints import BoundKind
 from rlhf_jax.reports.claims import write_text
 from rlhf_jax.training import UserError, reading_input
 

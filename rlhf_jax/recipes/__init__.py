@@ -50,7 +50,6 @@ from rlhf_jax.exact.safety_test import Limit as Limit
 from rlhf_jax.exact.safety_test import Looks as Looks
 from rlhf_jax.exact.safety_test import SafetyResult as SafetyResult
 from rlhf_jax.exact.safety_test import safety_test as safety_test
-from rlhf_jax.exact.upper_bounds import BoundKind as BoundKind
 from rlhf_jax.exact.upper_bounds import cost_inflation as cost_inflation
 from rlhf_jax.recipes.buckets import length_buckets as length_buckets
 from rlhf_jax.recipes.buckets import padding_shares as padding_shares

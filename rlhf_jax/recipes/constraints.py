@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.checks import check_entries, check_range
+from rlhf_jax.exact.upper_bounds import BoundKind as BoundKind
 from rlhf_jax.ops.constraints import (
     PIDState,
     cost_moments,
