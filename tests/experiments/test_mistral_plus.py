@@ -282,6 +282,17 @@ def test_claims_hold_where_rl_forgets_less_and_fail_where_it_does_not():
     assert verdicts(claims.forgetting_claims(TINY, few))[:3] == ["undecided"] * 3
 
 
+def test_means_are_over_the_worlds_that_arrive():
+    found = run._means(
+        {
+            "some": {"steps": np.array([1.0, np.nan, 3.0]), "kl": np.array([0.2, np.nan, 0.4])},
+            "none": {"steps": np.array([np.nan]), "kl": np.array([np.nan])},
+        }
+    )
+    assert found["some"] == pytest.approx({"steps": 2.0, "kl": 0.3, "worlds": 2})
+    assert found["none"] == pytest.approx({"steps": np.nan, "kl": np.nan, "worlds": 0}, nan_ok=True)
+
+
 def test_a_kl_that_a_world_never_has_leaves_its_claims_undecided():
     found = chat_curves(direct_RL=0.05, SFT_other_annotator=0.21)
     found["direct RL"]["kl"][0] -= 0.5
