@@ -146,8 +146,8 @@ def test_margins_by_hand():
     [
         (("--own-answers", "x.jsonl"), "--own-answers are improved: give --improve too"),
         (("--improve", "--own-share", "0"), "--own-share must be in (0, 1]"),
-        (("--improve", "--judge", "my:judge"), "leave out --judge"),
-        (("--improve", "--directions", "a", "b"), "leave one of them out"),
+        (("--improve", "--judge", "my:judge"), "--improve excludes --judge"),
+        (("--improve", "--directions", "a", "b"), "--improve excludes --directions"),
         (("--improve",), "no format of pairs has these columns"),
     ],
 )

@@ -190,8 +190,8 @@ def test_answers_are_worth_what_the_rule_says(tmp_path, words, command, options)
     ("options", "message"),
     [
         (("--reward", "my_groups:short"), "--groups worst needs a --reward of each group, two"),
-        (("--judge", "my_groups:longer"), "--groups are of --reward: leave out --judge"),
-        (("--directions", "a", "b"), "--groups and --directions are two ways"),
+        (("--judge", "my_groups:longer"), "--groups excludes --judge"),
+        (("--directions", "a", "b"), "--groups excludes --directions"),
         (("--group-temperature", "0"), r"group.temperature must be in \(0, inf\)"),
     ],
 )
