@@ -1,20 +1,23 @@
 """What the trilemma experiment claims, from the arrays of its stages; seeds are the units."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from experiments.trilemma.collapse import average_odds
 from experiments.trilemma.config import Config
 from experiments.trilemma.studies import CURVES, MEASURES
+from experiments.trilemma.triangle_claims import SPEC, lowest, triangle_claims
 from experiments.trilemma.world import SYSTEMS, own_entropy
 from rlhf_jax.exact.sample_costs import table_labels
 from rlhf_jax.reports.claims import Claim
-from rlhf_jax.reports.intervals import mean_claim, mean_interval
+from rlhf_jax.reports.intervals import mean_claim
 
 Arrays = Mapping[str, np.ndarray]
+Rival = tuple[str, float] | None
+Rivals = tuple[Rival, Rival]
 ONE, ALL, LINEAR = CURVES
-SPEC = "acceptance of this design, from a NumPy run of it"
 
 
 def all_claims(config: Config, stages: Mapping[str, Arrays]) -> list[Claim]:
@@ -24,20 +27,20 @@ def all_claims(config: Config, stages: Mapping[str, Arrays]) -> list[Claim]:
         bound_claim(config, stages["costs"]),
         *share_claims(config, stages["costs"]),
         *triangle_claims(config, stages["triangle"]),
-        *price_claims(config, stages["prices"]),
+        *price_claims(config, stages["costs"]["prices"]),
         *collapse_claims(config, stages["collapse"]),
         *mix_claims(config, stages["mixes"]),
         *core_claims(config, stages["cores"]),
     ]
 
 
-def within(statement: str, x: np.ndarray, low: float, high: float, **about) -> list[Claim]:
+def within(
+    statement: str, x: np.ndarray, low: float, high: float, *, rivals: Rivals, **about: Any
+) -> list[Claim]:
     """Claims that the mean of units is between, each with the rival that must fail it."""
-    rivals = about.pop("rivals", (None, None))
-    found = Claim.within(statement, x.mean(), low, high, interval=mean_interval(x), **about)
     return [
-        mean_claim(claim.statement, x, claim.op, claim.threshold, baseline=rival, **about)
-        for claim, rival in zip(found, rivals, strict=True)
+        mean_claim(f"{statement}, at least", x, ">=", low, baseline=rivals[0], **about),
+        mean_claim(f"{statement}, at most", x, "<=", high, baseline=rivals[1], **about),
     ]
 
 
@@ -147,103 +150,12 @@ def share_claims(config: Config, costs: Arrays) -> list[Claim]:
     )
 
 
-# ---- Four systems at one number of labels.
-
-
-def triangle(config: Config, arrays: Arrays, system: str) -> np.ndarray:
-    """Errors [bits, mix, attack, N] of a system."""
-    return arrays["errors"][..., SYSTEMS.index(system)]
-
-
-def triangle_claims(config: Config, arrays: Arrays) -> list[Claim]:
-    """Each system lacks one corner; no attack."""
-    errors = {name: triangle(config, arrays, name)[:, :, 0] for name in SYSTEMS}
-    few, size = config.triangle_bits[0], f"{config.labels} labels"
-    large = [i for i, bits in enumerate(config.triangle_bits) if bits >= 8]
-    at_large = ", ".join(str(config.triangle_bits[i]) for i in large)
-    spec = f"{SPEC}, 4,000 labels"
-    named, table = errors["group linear"], errors["group table"]
-    pooled = np.concatenate(
-        [errors[x].reshape(-1, config.num_seeds) for x in ("pooled linear", "pooled table")]
-    )
-    known, unknown = highest(named[:, 0]), lowest(named[:, 1])
-    best = np.concatenate([x[large, 1] for x in errors.values()])
-    about = {"kind": "ours", "source": spec}
-    every = ", ".join(map(str, config.triangle_bits))
-    return [
-        mean_claim(
-            f"{size}, without group ids, linear and table, both kinds of values, d in {every}: "
-            "error of the worst-off group where it is least",
-            lowest(pooled),
-            ">=",
-            0.3,
-            baseline=("group linear on linear values", known.mean()),
-            **about,
-        ),
-        mean_claim(
-            f"{size}, group table, d = {few}, both kinds of values: error of the worst-off group "
-            "where it is greatest",
-            highest(table[0]),
-            "<=",
-            0.06,
-            baseline=("pooled table", errors["pooled table"][0].mean()),
-            **about,
-        ),
-        mean_claim(
-            f"{size}, group table, d in {at_large}, both kinds of values: error of the worst-off "
-            "group where it is least",
-            lowest(table[large].reshape(-1, config.num_seeds)),
-            ">=",
-            0.25,
-            baseline=(f"d = {few}", table[0].mean()),
-            **about,
-        ),
-        mean_claim(
-            f"{size}, group linear, linear values, d in {every}: error of the worst-off group "
-            "where it is greatest",
-            known,
-            "<=",
-            0.06,
-            baseline=("values without structure", unknown.mean()),
-            **about,
-        ),
-        mean_claim(
-            f"{size}, group linear, values without structure, d in {every}: error of the worst-off "
-            "group where it is least",
-            unknown,
-            ">=",
-            0.35,
-            baseline=("linear values", known.mean()),
-            **about,
-        ),
-        mean_claim(
-            f"{size}, all four systems, values without structure, d in {at_large}: error of the "
-            "worst-off group where it is least",
-            lowest(best),
-            ">",
-            0.1,
-            baseline=(f"group table, d = {few}", table[0, 1].mean()),
-            **about,
-        ),
-    ]
-
-
-def lowest(errors: np.ndarray) -> np.ndarray:
-    """Of cases [C, N] the one with the lowest mean."""
-    return errors[errors.mean(1).argmin()]
-
-
-def highest(errors: np.ndarray) -> np.ndarray:
-    """Of cases [C, N] the one with the highest mean."""
-    return errors[errors.mean(1).argmax()]
-
-
 # ---- Robust, collapse, ways out.
 
 
-def price_claims(config: Config, prices: Arrays) -> list[Claim]:
+def price_claims(config: Config, prices: np.ndarray) -> list[Claim]:
     """What flips cost; the last attack over none."""
-    logs = np.log(prices["labels"] / prices["labels"][0])
+    logs = np.log(prices / prices[0])
     last, names = logs[-1], [f"{x:g}" for x in config.attacks]
     size = f"A table for each group, d = {config.price_bits}"
     return [

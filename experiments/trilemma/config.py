@@ -15,12 +15,13 @@ class Config:
     flip_rate: of the labels of the cost and price panels. kappa: Bradley-Terry labels elsewhere.
     precision: of the prior of linear rewards.
     target: error of the worst-off group that has to be reached.
-    bits: d of the cost panel; growth: of the labels from one measurement to the next.
-    per_context: the most labels of the smallest group's contexts, or of its weights, that are
-      tried.
+    bits: d of the cost panel; growth, linear_growth: of the labels from one measurement to the
+      next, of tables and of linear rewards.
+    per_context: the most labels that are tried, of a context of the smallest group; of one of its
+      weights eight times as many.
     labels: of the triangle. triangle_bits: d of it. attack: share of a minority's labels there
       that are replaced by the majority's.
-    price_bits: d of the price panel. attacks: further flips of it.
+    price_bits: d of the price panel, one of `bits` or less. attacks: further flips of it.
     mix_bits: d, mixes: share of the values' variance that no feature tells. many: times `labels`.
     core_bits: d of the people with hidden groups; people, comparisons of each, cores: values that
       are fitted; rounds, restarts: of EM.
@@ -38,6 +39,7 @@ class Config:
     target: float = 0.05
     bits: tuple[int, ...] = (3, 4, 5, 6, 7, 8, 9, 10)
     growth: float = 1.15
+    linear_growth: float = 1.25
     per_context: int = 24
     labels: int = 4000
     triangle_bits: tuple[int, ...] = (4, 8, 12)
@@ -51,8 +53,8 @@ class Config:
     people: int = 200
     comparisons: int = 20
     cores: tuple[int, ...] = (1, 2, 4)
-    rounds: int = 10
-    restarts: int = 5
+    rounds: int = 8
+    restarts: int = 3
     betas: tuple[float, ...] = (1.0, 0.5, 0.2, 0.1, 0.05)
     margin: float = 1.0
     steps: int = 400
@@ -68,7 +70,7 @@ class Config:
         check_fields(self, "(0, 100]", "kappa", "margin", "betas", "precision")
         check_fields(self, "[2, 14]", "bits", "triangle_bits", "price_bits", "mix_bits")
         check_fields(self, "[2, 14]", "core_bits")
-        check_fields(self, "(1, 10]", "growth")
+        check_fields(self, "(1, 10]", "growth", "linear_growth")
         check_fields(self, "[1, 1000]", "per_context", "comparisons", "rounds", "restarts")
         check_fields(self, "[1, 1000000]", "labels")
         check_fields(self, "[0, 1]", "attack", "mixes")
@@ -92,6 +94,8 @@ def check_order(config: Config) -> None:
     _check_rises("attacks", config.attacks, 3)
     if config.triangle_bits[-1] < 8:
         raise ValueError(f"triangle_bits must reach 8, got {config.triangle_bits}")
+    if config.price_bits > config.bits[-1]:
+        raise ValueError(f"price_bits must be at most {config.bits[-1]}, got {config.price_bits}")
     if config.attacks[0] != 0:
         raise ValueError(f"attacks must begin with 0, got {config.attacks}")
     if (config.mixes[0], config.mixes[-1]) != (0, 1):
@@ -119,7 +123,8 @@ def quick() -> Config:
         bits=(3, 4, 5),
         growth=1.2,
         triangle_bits=(4, 8),
-        price_bits=4,
+        linear_growth=1.5,
+        price_bits=3,
         attacks=(0.0, 0.2, 0.3),
         mix_bits=6,
         mixes=(0.0, 0.5, 1.0),

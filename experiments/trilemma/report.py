@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.trilemma import CLAIM, PAPER
-from experiments.trilemma.claims import least_labels, mass, triangle
+from experiments.trilemma.claims import least_labels, mass
 from experiments.trilemma.collapse import POLICIES, average_odds
 from experiments.trilemma.config import Config
 from experiments.trilemma.studies import CURVES, MEASURES
+from experiments.trilemma.triangle_claims import triangle
 from experiments.trilemma.world import SYSTEMS
 from rlhf_jax.exact.sample_costs import coverage_labels, flip_inflation
 from rlhf_jax.feedback.populations import total_flip_rate
@@ -53,7 +55,10 @@ def write_report(
             share_y=True,
         ),
         "robust": show_panels(
-            [price_panel(config, stages["prices"]), collapse_panel(config, stages["collapse"])],
+            [
+                price_panel(config, stages["costs"]["prices"]),
+                collapse_panel(config, stages["collapse"]),
+            ],
             "The price of flips, and a majority under a KL weight",
             f"Left: a table for each group, d = {config.price_bits}, values without structure. "
             f"Right: one question, {config.shares[0]:.0%} of the people want one option, the "
@@ -121,9 +126,8 @@ def triangle_panels(config: Config, arrays: Arrays) -> list[Panel]:
     ]
 
 
-def price_panel(config: Config, prices: Arrays) -> Panel:
+def price_panel(config: Config, labels: np.ndarray) -> Panel:
     """Labels against further flips, and what one vote would need."""
-    labels = prices["labels"]
     rates = [float(total_flip_rate(config.flip_rate, x)) for x in config.attacks]
     start = np.median(labels[0])
     factor = [start * flip_inflation(config.flip_rate, total=x) for x in rates]
@@ -141,7 +145,7 @@ def collapse_panel(config: Config, collapse: Arrays) -> Panel:
     """Probability of the majority's option against beta."""
     betas = np.array(config.betas)
     curves = {name: band(betas, mass(collapse[name]).T) for name in POLICIES}
-    odds = average_odds(config.shares[0], margin=config.margin, beta=betas)
+    odds = average_odds(config.shares[0], margin=config.margin, beta=jnp.asarray(betas))
     formula = Series(betas, mass(np.log(np.asarray(odds))))
     return Panel(
         "majority's option",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from experiments.trilemma.world import (
 )
 from rlhf_jax.algos.label_counts import count_labels, linear_scores, vote_scores
 from rlhf_jax.algos.mixture_reward import UserComparisons, fit_mixture
-from rlhf_jax.exact.sample_costs import flip_inflation, label_sizes, labels_to_reach
+from rlhf_jax.exact.sample_costs import label_sizes, labels_to_reach
 from rlhf_jax.feedback.populations import total_flip_rate
 
 CURVES = ("table, one group", "table, all groups", "linear, all groups")
@@ -31,85 +32,121 @@ MEASURES = ("stakes", "contexts", "every context")
 FIRST = 8  # labels of the first measurement
 
 
-def curve_sizes(config: Config, curve: str, bits: int, slack: float = 1.0) -> np.ndarray:
-    """Sizes at which a curve is measured, up to so many labels of each unknown of the least group.
+class Case(NamedTuple):
+    """A population: its contexts [C], shares [C, G] and rate of flips [C]."""
 
-    Unknowns are contexts of a table, and weights of a linear reward with twice the labels each.
-    """
-    share = 1.0 if "one" in curve else config.shares[-1]
-    unknowns = 2 * bits if "linear" in curve else 2**bits
-    most = max(int(slack * config.per_context * unknowns / share), FIRST)
-    return label_sizes(first=FIRST, most=most, growth=config.growth)
+    contexts: Any
+    shares: Any
+    rates: Any
 
 
-def measure_costs(config: Config) -> dict[str, np.ndarray]:
-    """Of each curve: labels to the target [measure, bits, N]."""
-    found = {}
-    for name in CURVES:
-        each = [
-            reach(config, name, bits, curve_sizes(config, name, bits), [config.flip_rate])[0]
-            for bits in config.bits
-        ]
-        found[name] = np.stack(each, axis=1)
-    return found
-
-
-def measure_prices(config: Config) -> dict[str, np.ndarray]:
-    """labels: [attacks, N] to the target at each attack, a table for each group, by stakes."""
-    name, bits = "table, all groups", config.price_bits
+def measure_tables(config: Config) -> dict[str, np.ndarray]:
+    """Of both kinds of tables: labels to the target [measure, bits, N]. prices: [attack, N] of a
+    table for each group, by stakes, at each attack."""
+    total, spans = len(config.bits), 2 ** np.array(config.bits)
+    flips = np.full(total, config.flip_rate)
+    alone = Case(spans, np.ones((total, 1)), flips)
     rates = [float(total_flip_rate(config.flip_rate, attack)) for attack in config.attacks]
-    slack = 3.0 * flip_inflation(config.flip_rate, total=rates[-1])
-    sizes = curve_sizes(config, name, bits, slack)
-    return {"labels": reach(config, name, bits, sizes, rates)[:, 0]}
+    attacked = np.full(len(rates), 2**config.price_bits)
+    everyone = Case(
+        np.concatenate([spans, attacked]),
+        np.tile(config.shares, (total + len(rates), 1)),
+        np.concatenate([flips, rates]),
+    )
+    first, rest = (tables_to_target(config, each) for each in (alone, everyone))
+    return {
+        CURVES[0]: first,
+        CURVES[1]: rest[:, :total],
+        "prices": rest[0, total:],
+    }
 
 
-def reach(
-    config: Config, curve: str, bits: int, sizes: np.ndarray, rates: Sequence[float]
-) -> np.ndarray:
-    """Labels to the target, by stakes and by contexts, and to all contexts right, at each rate of
-    flips: [rate, measure, N].
+def measure_linear(config: Config) -> dict[str, np.ndarray]:
+    """The same of a linear reward for each group."""
+    found = [linear_to_target(config, bits) for bits in config.bits]
+    return {CURVES[2]: np.stack(found, axis=1)}
 
-    Every seed's labels are one stream, of which each size is the beginning.
+
+def seed_keys(config: Config, offset: int) -> Key[Array, " N"]:
+    """A key for each population of a panel."""
+    return jax.random.split(jax.random.key(config.seed + offset), config.num_seeds)
+
+
+def tables_to_target(config: Config, cases: Case) -> np.ndarray:
+    """Labels to the target, by stakes and by contexts, and to all contexts right, of a table for
+    each group, values without structure: [measure, C, N].
+
+    Every seed's labels are one stream, of which each size is the beginning. All cases have the
+    shapes of the largest: one program.
     """
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), bits), config.num_seeds)
-    one = partial(learning_curve, config, curve, bits, tuple(sizes.tolist()))
+    share = float(cases.shares[0, -1])
+    most = int(config.per_context * cases.contexts.max() / share)
+    sizes = label_sizes(first=FIRST, most=most, growth=config.growth)
+    curve = partial(table_curve, config, int(np.log2(cases.contexts.max())), tuple(sizes.tolist()))
+    keys = seed_keys(config, 0)
 
-    def all_of(rate: Array) -> tuple[Array, Array]:
-        return jax.lax.map(lambda key: one(key, rate), keys)
+    def all_of(case: Case) -> tuple[Array, Array]:
+        return jax.lax.map(lambda key: curve(key, case), keys)
 
-    stakes, contexts = jax.jit(lambda rates: jax.lax.map(all_of, rates))(jnp.array(rates))
-    every = labels_to_reach(sizes, contexts, target=0.0)
+    found = jax.jit(lambda cases: jax.lax.map(all_of, cases))(jax.tree.map(jnp.asarray, cases))
+    return targets(config, sizes, *found)
+
+
+def targets(config: Config, sizes: np.ndarray, stakes: Array, contexts: Array) -> np.ndarray:
+    """The first sizes at which errors [*C, K] are on target, in the order of MEASURES."""
     aims = [labels_to_reach(sizes, x, target=config.target) for x in (stakes, contexts)]
-    return np.stack([*aims, every], axis=1)
+    return np.stack([*aims, labels_to_reach(sizes, contexts, target=0.0)])
 
 
-def learning_curve(
-    config: Config,
-    curve: str,
-    bits: int,
-    sizes: Sequence[int],
-    key: Key[Array, ""],
-    rate: Float[Array, ""],
+def table_curve(
+    config: Config, bits: int, sizes: Sequence[int], key: Key[Array, ""], case: Case
 ) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
     """Errors of the worst-off group at each size, by stakes and with contexts alike."""
-    shares = (1.0,) if "one" in curve else config.shares
     value_key, ask_key, label_key = jax.random.split(key, 3)
-    linear, groups, contexts = "linear" in curve, len(shares), 2**bits
+    groups = case.shares.shape[0]
     values = draw_values(
         value_key,
         bits=bits,
         groups=groups,
         overlap=config.overlap,
-        mix=0.0 if linear else 1.0,
+        mix=1.0,
+        contexts=case.contexts,
     )
-    asked = ask(ask_key, shares, contexts, sizes[-1])
-    given = flipped_labels(label_key, values, asked, rate)
-    counts = count_beginnings(given, sizes, groups=groups, contexts=contexts)
-    if linear:
-        scores = linear_scores(counts, context_bits(bits), precision=config.precision)
-    else:
-        scores = vote_scores(counts)
-    return tuple(jax.vmap(worst_error, (0, None))(scores, v) for v in (values, jnp.sign(values)))
+    asked = ask(ask_key, case.shares, case.contexts, sizes[-1])
+    given = flipped_labels(label_key, values, asked, case.rates)
+    scores = vote_scores(count_beginnings(given, sizes, groups=groups, contexts=2**bits))
+    return errors_by_size(scores, values)
+
+
+def errors_by_size(
+    scores: Float[Array, "K G S"], values: Float[Array, "G S"]
+) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
+    """Of the worst-off group, by stakes and with contexts alike."""
+    worst = jax.vmap(worst_error, (0, None))
+    return worst(scores, values), worst(scores, jnp.sign(values))
+
+
+def linear_to_target(config: Config, bits: int) -> np.ndarray:
+    """`tables_to_target` of a linear reward for each group, linear values: [measure, N]."""
+    most = int(8 * config.per_context * bits / config.shares[-1])
+    sizes = label_sizes(first=FIRST, most=most, growth=config.linear_growth)
+    curve = partial(linear_curve, config, bits, tuple(sizes.tolist()))
+    found = jax.jit(lambda keys: jax.lax.map(curve, keys))(seed_keys(config, 0))
+    return targets(config, sizes, *found)
+
+
+def linear_curve(
+    config: Config, bits: int, sizes: Sequence[int], key: Key[Array, ""]
+) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
+    """As `table_curve`."""
+    value_key, ask_key, label_key = jax.random.split(key, 3)
+    groups = len(config.shares)
+    values = draw_values(value_key, bits=bits, groups=groups, overlap=config.overlap, mix=0.0)
+    asked = ask(ask_key, jnp.array(config.shares), 2**bits, sizes[-1])
+    given = flipped_labels(label_key, values, asked, config.flip_rate)
+    counts = count_beginnings(given, sizes, groups=groups, contexts=2**bits)
+    scores = linear_scores(counts, context_bits(bits), precision=config.precision)
+    return errors_by_size(scores, values)
 
 
 def count_beginnings(
@@ -148,9 +185,7 @@ def errors_of(
     config: Config, bits: int, sizes: Sequence[int], cases: Float[Array, "*C 2"]
 ) -> Float[np.ndarray, "K *C N Z"]:
     """Error of the worst-off group of each system in each case (mix, attack), by labels."""
-    keys = jax.random.split(
-        jax.random.fold_in(jax.random.key(config.seed + 1), bits), config.num_seeds
-    )
+    keys = seed_keys(config, 1)
     one = partial(errors_of_seed, config, bits, sizes)
 
     def all_of(case: Array) -> Array:
@@ -169,7 +204,7 @@ def errors_of_seed(
     values = draw_values(
         value_key, bits=bits, groups=len(config.shares), overlap=config.overlap, mix=case[0]
     )
-    asked = ask(ask_key, config.shares, 2**bits, sizes[-1])
+    asked = ask(ask_key, jnp.array(config.shares), 2**bits, sizes[-1])
     given = attacked_labels(label_key, values, asked, kappa=config.kappa, attack=case[1])
     counts = count_beginnings(given, sizes, groups=len(config.shares), contexts=2**bits)
 
@@ -185,7 +220,7 @@ def measure_cores(config: Config) -> dict[str, np.ndarray]:
 
     "K": K values by EM over people. "group ids": a reward for each group, given the ids.
     """
-    keys = jax.random.split(jax.random.key(config.seed + 2), config.num_seeds)
+    keys = seed_keys(config, 2)
     one = jax.jit(lambda keys: jax.lax.map(partial(core_errors, config), keys))
     return {name: np.asarray(x) for name, x in one(keys).items()}
 

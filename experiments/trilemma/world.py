@@ -33,30 +33,45 @@ def context_bits(bits: int) -> Float[Array, "S d"]:
 
 
 def draw_values(
-    key: Key[Array, ""], *, bits: int, groups: int, overlap: float, mix: Array | float
+    key: Key[Array, ""],
+    *,
+    bits: int,
+    groups: int,
+    overlap: float,
+    mix: Array | float,
+    contexts: Array | int | None = None,
 ) -> Float[Array, "G S"]:
     """V_g(s) with E_s V^2 = 1: V_0 fresh, the others overlap V_0 + fresh, each normalised.
 
     Fresh values are sqrt(1 - mix) w . phi(s) + sqrt(mix) u(s), w and u Gaussian, both normalised.
+
+    Args:
+      contexts: 2^d at most; where there are fewer, the other values are 0. May be traced.
     """
     features = context_bits(bits)
+    count = 2**bits if contexts is None else contexts
+    there = jnp.arange(2**bits) < count
+
+    def normalised(values: Array) -> Array:
+        values = jnp.where(there, values, 0.0)
+        return values / jnp.sqrt(jnp.sum(values**2, axis=-1, keepdims=True) / count)
+
     linear_key, table_key = jax.random.split(key)
-    linear = jax.random.normal(linear_key, (groups, bits)) @ features.T
-    table = jax.random.normal(table_key, (groups, 2**bits))
-    fresh = jnp.sqrt(1.0 - mix) * normalised(linear) + jnp.sqrt(mix) * normalised(table)
-    fresh = normalised(fresh)
+    linear = normalised(jax.random.normal(linear_key, (groups, bits)) @ features.T)
+    table = normalised(jax.random.normal(table_key, (groups, 2**bits)))
+    fresh = normalised(jnp.sqrt(1.0 - mix) * linear + jnp.sqrt(mix) * table)
     return jnp.concatenate([fresh[:1], normalised(overlap * fresh[:1] + fresh[1:])])
 
 
-def normalised(values: Float[Array, "G S"]) -> Float[Array, "G S"]:
-    """With a mean square of 1 over contexts."""
-    return values / jnp.sqrt(jnp.mean(values**2, axis=-1, keepdims=True))
-
-
-def ask(key: Key[Array, ""], shares: tuple[float, ...], contexts: int, size: int) -> Labels:
+def ask(
+    key: Key[Array, ""], shares: Float[Array, " G"], contexts: Array | int, size: int
+) -> Labels:
     """Who is asked about what: groups by their shares, contexts uniform. No labels yet."""
     group_key, context_key = jax.random.split(key)
-    groups = jax.random.categorical(group_key, jnp.log(jnp.array(shares)), shape=(size,))
+    # Not jax.random.categorical: it draws a number for each group of each label.
+    ends = jnp.cumsum(shares)[:-1]
+    drawn = jax.random.uniform(group_key, (size,))
+    groups = jnp.sum(drawn[:, None] >= ends, axis=-1)
     met = jax.random.randint(context_key, (size,), 0, contexts)
     return Labels(groups, met, jnp.zeros(size, int))
 
@@ -104,8 +119,8 @@ def fit_systems(
 
 
 def worst_error(scores: Float[Array, "G S"], values: Float[Array, "G S"]) -> Float[Array, ""]:
-    """max_g of the share of what is at stake that is decided against group g."""
-    return jnp.max(group_errors(scores, values))
+    """max_g of the share of what is at stake that is decided against group g, who is there."""
+    return jnp.nanmax(group_errors(scores, values))
 
 
 def group_errors(scores: Float[Array, "G S"], values: Float[Array, "G S"]) -> Float[Array, " G"]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.trilemma import claims, collapse, config, run, studies, world
-from rlhf_jax.envs.bandit import bandit_trajectory
+from rlhf_jax.algos.label_counts import count_labels
 from rlhf_jax.exact.bandit import regularised_optimum
 from rlhf_jax.ops.aggregate import weighted_rewards
 from rlhf_jax.training import open_run
@@ -47,7 +47,7 @@ def test_a_small_run_has_its_claims_numbers_and_figures(finished):
     assert len(outcome.claims) == len(claims.all_claims(TOY, good()))
     assert (out / "report.html").read_text().count("data:image/png;base64,") == 4
     kept = {path.stem: dict(np.load(path)) for path in (out / "data").glob("*.npz")}
-    assert set(kept) == {"costs", "prices", "triangle", "mixes", "cores", "collapse"}
+    assert set(kept) == {"costs", "triangle", "mixes", "cores", "collapse"}
     assert all(kept["costs"][name].shape == (3, 3, 2) for name in studies.CURVES)
     assert kept["triangle"]["errors"].shape == (2, 2, 2, 2, 4)
     assert kept["mixes"]["errors"].shape == (2, 3, 2, 4)
@@ -68,6 +68,7 @@ def good():
         "table, one group": noisy(4 * contexts, (3, 3, 8)),
         "table, all groups": noisy(80 * contexts, (3, 3, 8)),
         "linear, all groups": noisy(3 * contexts**0.3, (3, 3, 8)),
+        "prices": noisy(np.array([[1.0], [3.0], [8.0]]), (3, 8)),
     }
     errors = np.zeros((2, 2, 2, 8, 4))  # bits, mix, attack, seed, system
     errors[..., [0, 2]], errors[..., 1], errors[..., 3] = 0.5, 0.02, 0.3
@@ -76,7 +77,6 @@ def good():
     mixes[:, :, :, 1], mixes[0, :, :, 3], mixes[1, :, :, 3] = 0.2, 0.4, 0.1
     return {
         "costs": costs,
-        "prices": {"labels": noisy(np.array([[1.0], [3.0], [8.0]]), (3, 8))},
         "triangle": {"errors": noisy(errors, errors.shape)},
         "mixes": {"errors": noisy(mixes, mixes.shape)},
         "cores": {x: noisy(y, 8) for x, y in (("1", 0.5), ("4", 0.05), ("group ids", 0.04))},
@@ -112,9 +112,9 @@ def test_every_claim_holds_and_each_can_fail():
         (lambda s: s["triangle"]["errors"][:, 0, :, :, 1].__imul__(5.0), 11),
         (lambda s: s["triangle"]["errors"][:, 1, :, :, 1].__imul__(0.5), 12),
         (lambda s: s["triangle"]["errors"][1, 1, :, :, 3].__imul__(0.2), 13),
-        (lambda s: s["prices"]["labels"][2].__itruediv__(3.0), 14),
-        (lambda s: s["prices"]["labels"][2].__imul__(3.0), 15),
-        (lambda s: s["prices"]["labels"][1].__itruediv__(4.0), 16),
+        (lambda s: s["costs"]["prices"][2].__itruediv__(3.0), 14),
+        (lambda s: s["costs"]["prices"][2].__imul__(3.0), 15),
+        (lambda s: s["costs"]["prices"][1].__itruediv__(4.0), 16),
         (lambda s: s["collapse"]["DPO"].__itruediv__(4.0), 17),
         (lambda s: s["collapse"]["Bradley-Terry reward"].__itruediv__(2.0), 18),
         (lambda s: s["collapse"]["Bradley-Terry reward"].__imul__(2.0), 19),
@@ -156,7 +156,7 @@ def test_the_contexts_are_all_signs():
 
 def test_labels_are_the_groups_own_but_for_flips_and_attacks():
     values = world.draw_values(jax.random.key(0), bits=6, groups=4, overlap=0.0, mix=1.0)
-    asked = world.ask(jax.random.key(1), SHARES, 64, 20000)
+    asked = world.ask(jax.random.key(1), jnp.array(SHARES), 64, 20000)
     np.testing.assert_allclose(jnp.bincount(asked.groups) / 20000, SHARES, atol=0.01)
     signs = values[asked.groups, asked.contexts] > 0
     flipped = world.flipped_labels(jax.random.key(2), values, asked, 0.1).labels
@@ -173,16 +173,32 @@ def test_labels_are_the_groups_own_but_for_flips_and_attacks():
         assert (given == signs)[~few].mean() > 0.999
 
 
-def test_the_first_passage_is_that_of_one_stream():
-    """Errors at a size are those of the first labels alone, counted from the start."""
-    sizes = (8, 16, 64)
-    one = jax.jit(
-        lambda key: studies.learning_curve(TOY, "table, one group", 2, sizes, key, jnp.zeros(()))
-    )
-    stakes, contexts = one(jax.random.key(0))
+def test_beginnings_are_counts_of_the_first_labels():
+    asked = world.ask(jax.random.key(1), jnp.array(SHARES), 4, 64)
+    given = asked._replace(labels=jax.random.randint(jax.random.key(2), (64,), 0, 2))
+    found = studies.count_beginnings(given, (8, 16, 64), groups=4, contexts=4)
+    for counts, size in zip(found, (8, 16, 64), strict=True):
+        first = [x[:size] for x in given]
+        np.testing.assert_array_equal(counts, count_labels(*first, num_groups=4, num_contexts=4))
+
+
+def test_a_table_in_the_shape_of_a_larger_one():
+    """Two of eight contexts, labels that are never wrong: no error is left, and none before."""
+    sizes, case = (8, 16, 64), studies.Case(jnp.array(2), jnp.array([1.0]), jnp.array(0.0))
+    curve = jax.jit(lambda key: studies.table_curve(TOY, 3, sizes, key, case))
+    stakes, contexts = curve(jax.random.key(0))
     assert stakes.shape == contexts.shape == (3,)
-    assert (np.diff(stakes) <= 0).all()  # no label is wrong
-    np.testing.assert_allclose(stakes[-1], 0.0)
+    assert (np.diff(stakes) <= 0).all()
+    np.testing.assert_allclose([stakes[-1], contexts[-1]], 0.0)
+    values = world.draw_values(
+        jax.random.key(0), bits=3, groups=2, overlap=0.3, mix=1.0, contexts=2
+    )
+    np.testing.assert_allclose(jnp.mean(values[:, :2] ** 2, 1), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(values[:, 2:], 0.0)
+    # A group without values is no worst-off group.
+    none = jnp.stack([values[0], jnp.zeros(8)])
+    np.testing.assert_allclose(world.worst_error(-values, none), 1.0)
+    np.testing.assert_allclose(world.worst_error(none, none), 0.0)
 
 
 def test_no_feature_tells_the_rest_of_a_mix():
@@ -203,7 +219,6 @@ def test_the_odds_are_those_of_the_average_reward():
     average = weighted_rewards(rewards, jnp.array([0.7, 0.3]))
     logps = regularised_optimum(average, jnp.zeros((1, 2)), beta=0.05)
     np.testing.assert_allclose(logps[0, 1] - logps[0, 0], 8.0, rtol=1e-5)
-    assert bandit_trajectory(jnp.zeros(2, int), jnp.array([0, 1])).actions.shape == (2, 1)
 
 
 @pytest.mark.long
