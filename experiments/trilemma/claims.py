@@ -193,7 +193,7 @@ def collapse_claims(config: Config, arrays: Arrays) -> list[Claim]:
     odds = np.log(average_odds(share, margin=config.margin, beta=beta))
     ratio = arrays["Bradley-Terry reward"][-1] / float(odds)
     sure = config.margin / beta / float(odds)
-    size = f"{config.labels} labels, {share:.0%} with the opposite taste of the rest"
+    size = f"{config.labels} labels, {share:.0%} of the people against the others"
     return [
         mean_claim(
             f"DPO at beta = {beta:g}, {size}: probability of the majority's option",

@@ -65,7 +65,7 @@ def write_report(
             "others the other, by the same margin.",
             "labels rise with flips; the majority's option takes all as beta falls, but for MaxMin",
         ),
-        "ways out": show_panels(
+        "ways_out": show_panels(
             [mix_panel(config, stages["mixes"]), core_panel(config, stages["cores"])],
             "Ways out: structure, and a few core values",
             f"Left: d = {config.mix_bits}; a share of the values' variance is a table, the rest is "
