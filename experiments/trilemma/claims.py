@@ -47,12 +47,16 @@ def within(
 # ---- Labels to the target.
 
 
+def known(labels: np.ndarray) -> np.ndarray:
+    """NaN where the target is not reached: a claim about it then fails."""
+    return np.where(np.isfinite(labels), labels, np.nan)
+
+
 def slopes(config: Config, labels: np.ndarray) -> np.ndarray:
-    """[N] of log2 labels [bits, N] against d; NaN where a target is not reached."""
-    logs = np.log2(labels)
-    if not np.isfinite(logs).all():
+    """[N] of log2 labels [bits, N] against d; all NaN if a target is not reached."""
+    if not np.isfinite(labels).all():
         return np.full(labels.shape[1], np.nan)
-    return np.polyfit(config.bits, logs, 1)[0]
+    return np.polyfit(config.bits, np.log2(labels), 1)[0]
 
 
 def slope_claims(config: Config, costs: Arrays) -> list[Claim]:
@@ -115,7 +119,7 @@ def bound_shares(config: Config, costs: Arrays, curve: str) -> np.ndarray:
 
 def bound_claim(config: Config, costs: Arrays) -> Claim:
     """No table is learnt below the bound; a linear reward is."""
-    found = np.concatenate([bound_shares(config, costs, name) for name in (ONE, ALL)])
+    found = known(np.concatenate([bound_shares(config, costs, name) for name in (ONE, ALL)]))
     least = found[found.mean(1).argmin()]
     return mean_claim(
         f"Tables, one group and all groups, d = {config.bits[0]} to {config.bits[-1]}, contexts "
@@ -135,8 +139,8 @@ def bound_claim(config: Config, costs: Arrays) -> Claim:
 
 def share_claims(config: Config, costs: Arrays) -> list[Claim]:
     """What the smallest group costs."""
-    ratios = np.log(costs[ALL][0] / costs[ONE][0]).mean(0)
-    against = np.log(costs[LINEAR][0] / costs[ONE][0]).mean()
+    every, one, linear = (known(costs[name][0]) for name in (ALL, ONE, LINEAR))
+    ratios, against = np.log(every / one).mean(0), np.log(linear / one).mean()
     price, share = 1.0 / config.shares[-1], config.shares[-1]
     return within(
         f"Tables: log of labels with groups of shares {shares_of(config)} over labels with one, "
@@ -155,7 +159,7 @@ def share_claims(config: Config, costs: Arrays) -> list[Claim]:
 
 def price_claims(config: Config, prices: np.ndarray) -> list[Claim]:
     """What flips cost; the last attack over none."""
-    logs = np.log(prices / prices[0])
+    logs = np.log(known(prices) / known(prices[0]))
     last, names = logs[-1], [f"{x:g}" for x in config.attacks]
     size = f"A table for each group, d = {config.price_bits}"
     return [
