@@ -18,6 +18,7 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | MetaRM, with unlabelled answers of a policy | `meta_reward.make_update` | 2401.06080 |
 | reward models of users who differ (VPL) | `user_reward.make_update` | 2408.10075 |
 | rewards of unnamed groups of users (MaxMin-RLHF) | `mixture_reward.make_update` | 2402.08925 |
+| tables and linear rewards, from counts | `label_counts` | 2511.19504 |
 | reward under a principle, from yes and no (RLBFF) | `entailment.make_update` | 2509.21319 |
 | generative pairwise judge (Pairwise-RL) | `verdict_model.make_update` | 2504.04950 |
 | pairwise preference model | `preference_model.make_update` | 2312.00886 |

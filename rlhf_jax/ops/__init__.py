@@ -20,7 +20,8 @@ By the name of their file: `agents` (rewards and turns of several agents), `bell
 MDPs), `constraints` (Lagrangians of mean costs), `corrections` (rewards of tokens by a model that
 rewrites), `coverage` (what data say about a policy), `elliptical` (norms of a design matrix),
 `games` (win rates and gaps of preference games), `linear_systems`, `newton`, `reactions` (rare
-reactions of users), `steps` (scores of the steps of an answer).
+reactions of users), `stakes` (wrong decisions of each group), `steps` (scores of the steps of an
+answer).
 """
 
 from rlhf_jax.ops.aggregate import exponentiated_weights as exponentiated_weights
