@@ -124,14 +124,12 @@ def _ranked(folder: Path, programs: Sequence[Program]) -> RankedRound | None:
             )
             return None
         found = ranked_programs(labels, said)
-    shares = {
-        path.stem: round(float(x), 4)
-        for path, x in zip(_programs(folder), found.shares, strict=True)
-    }
-    best, worst = (_programs(folder)[place] for place in (found.best, found.worst))
-    facts: dict[str, Any] = {"best": best.name, "worst": worst.name, "won": shares}
+    names = [path.stem for path in _programs(folder)]
+    won = {name: round(float(x), 4) for name, x in zip(names, found.shares, strict=True)}
+    best, worst = names[found.best], names[found.worst]
+    facts: dict[str, Any] = {"best": best, "worst": worst, "won": won}
     write_text(folder / "ranking.json", json.dumps(facts, indent=1) + "\n")
-    print(f"{folder}: best {best.stem}, worst {worst.stem}, {found.queries} comparisons")
+    print(f"{folder}: best {best}, worst {worst}, {found.queries} comparisons")
     trials = tuple(Trial(program, None, {}) for program in programs)
     return RankedRound(trials, found.best, found.worst, found.queries)
 

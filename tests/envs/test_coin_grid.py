@@ -41,8 +41,8 @@ def test_it_is_an_mdp_and_the_goal_absorbs():
 def test_features_by_hand():
     found = coin_grid(KEY, size=3, hazards=7, coins=0).features
     np.testing.assert_allclose(found["dist"][:, 0], np.array([4, 3, 2, 3, 2, 1, 2, 1, 0]) / 4)
-    # All but the corners are hazards: two neighbours of a corner, four of the middle, of an edge
-    # cell the middle and those corners that are hazards.
+    # All but start and goal are hazards: of an edge cell the middle and one corner, of the middle
+    # all four neighbours, of a corner both.
     np.testing.assert_allclose(
         found["near_hazard"][:, 0], np.array([2, 2, 2, 2, 4, 2, 2, 2, 2]) / 4
     )

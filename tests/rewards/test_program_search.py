@@ -61,10 +61,10 @@ def test_a_sum_and_its_summands_are_inverse():
 
 
 def test_first_programs_have_one_to_four_terms_with_standard_weights():
-    found = [weighted_terms(random_program(GRAMMAR, Random(f"{n}"))) for n in range(2000)]
+    found = [weighted_terms(random_program(GRAMMAR, Random(f"{n}"))) for n in range(1000)]
     assert Counter(map(len, found)).keys() == {1, 2, 3, 4}
     weights = np.array([weight for each in found for weight, _ in each])
-    assert abs(weights.mean()) < 0.06
+    assert abs(weights.mean()) < 0.08
     assert abs(weights.std() - 1.0) < 0.05
     assert random_program(GRAMMAR, Random("a")) == random_program(GRAMMAR, Random("a"))
 
@@ -72,7 +72,7 @@ def test_first_programs_have_one_to_four_terms_with_standard_weights():
 def test_changes_have_their_shares():
     parent = parsed("1 * goal + 2 * dist")
     changes, factors = Counter(), []
-    for n in range(4000):
+    for n in range(1500):
         found = weighted_terms(mutated(parent, GRAMMAR, Random(f"{n}")))
         child = {term: weight for weight, term in found}
         signs = [np.sign(child.get(term, 1.0)) for term in ("goal", "dist")]
@@ -80,21 +80,21 @@ def test_changes_have_their_shares():
         changes["flip" if -1.0 in signs else kind] += 1
         factors.append(abs(child.get("goal", 1.0)))
     for kind, share in {"add": 0.5, "drop": 0.15, "flip": 0.15, "none": 0.2}.items():
-        assert abs(changes[kind] / 4000 - share) < 0.03, kind
+        assert abs(changes[kind] / 1500 - share) < 0.05, kind
     logs = np.log([x for x in factors if abs(x - 1.0) > 1e-9])
-    assert abs(logs.std() - 0.5) < 0.03
-    assert abs(len(logs) / 4000 - 0.5 * (1 - 0.075)) < 0.03
+    assert abs(logs.std() - 0.5) < 0.05
+    assert abs(len(logs) / 1500 - 0.5 * (1 - 0.075)) < 0.05
 
 
 def test_the_worst_program_says_which_sign_to_avoid():
     parent, worst = parsed("1 * goal"), parsed("-3 * coin + 2 * dist")
     signs = {"coin": [], "dist": [], "exp(-dist / 0.2)": []}
-    for n in range(4000):
+    for n in range(1500):
         for weight, term in weighted_terms(mutated(parent, GRAMMAR, Random(f"{n}"), worst=worst)):
             if term != "goal":
                 signs[term].append(weight > 0)
     # 0.8 turned against it, and half of the other 0.2
-    np.testing.assert_allclose([np.mean(x) for x in signs.values()], [0.9, 0.1, 0.5], atol=0.05)
+    np.testing.assert_allclose([np.mean(x) for x in signs.values()], [0.9, 0.1, 0.5], atol=0.07)
 
 
 def test_a_single_term_is_never_dropped_and_no_term_is_added_twice():

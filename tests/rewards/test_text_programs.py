@@ -29,7 +29,7 @@ def test_variables_by_hand():
         "sentences": 3,
         "lines": 2,
         "unique_words": 7 / 9,
-        "capitals": 6 / 30,
+        "capitals": 6 / 28,
         "digits": 2,
         "questions": 1,
         "exclamations": 1,

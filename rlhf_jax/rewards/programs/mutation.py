@@ -11,6 +11,7 @@ weight 1. Assignments and named components stay as they are.
 import ast
 import math
 from collections.abc import Sequence
+from functools import cache
 from random import Random
 from typing import NamedTuple
 
@@ -137,6 +138,7 @@ def _constant(node: ast.expr) -> float | None:
     return None
 
 
+@cache
 def _canonical(term: str, grammar: Grammar) -> str:
     """A term of the grammar as `weighted_terms` writes it."""
     return ast.unparse(parse_program(term, grammar.variables).result)

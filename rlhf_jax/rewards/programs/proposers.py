@@ -6,7 +6,7 @@ propose = chat_proposer(ChatModel(url, name, temperature=1.0), {"dist": "moves t
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from random import Random
 
@@ -48,7 +48,7 @@ def grammar_proposer(grammar: Grammar, *, use_worst: bool = True) -> Propose:
 
 
 def replay_proposer(
-    batches: Iterable[Sequence[str]], variables: Collection[str], *, texts: Collection[str] = ()
+    batches: Sequence[Sequence[str]], variables: Collection[str], *, texts: Collection[str] = ()
 ) -> Propose:
     """Programs written before, a batch a round.
 
@@ -57,7 +57,7 @@ def replay_proposer(
     """
 
     def propose(context: ProposeContext, number: int, rng: Random) -> list[Program]:
-        batch = list(batches)[len(context.history)]
+        batch = batches[len(context.history)]
         if len(batch) != number:
             raise ValueError(f"round {len(context.history)}: {len(batch)} programs, not {number}")
         return [parse_program(source, variables, texts=texts) for source in batch]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from rlhf_jax.checks import check_range
 from rlhf_jax.rewards.programs.syntax import Program
 
-Traces = Mapping[str, Sequence[float]]  # of a component, its values during training
+Traces = Mapping[str, Sequence[float | int]]  # of a component, its values during training
 
 
 class Trial(NamedTuple):

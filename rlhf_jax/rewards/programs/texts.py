@@ -115,7 +115,7 @@ def text_variables(
     return {name: np.array([row[name] for row in rows], float) for name in TEXT_VARIABLES}
 
 
-def _measured(prompt: str, answer: str) -> dict[str, float]:
+def _measured(prompt: str, answer: str) -> dict[str, float | int]:
     words = [word.casefold() for word in WORD.findall(answer)]
     asked = [word.casefold() for word in WORD.findall(prompt)]
     letters = [letter for letter in answer if letter.isalpha()]

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from rlhf_jax.rewards.programs.functions import CONDITIONS, FUNCTIONS, OPERATORS, choose, truth
 from rlhf_jax.rewards.programs.syntax import Program, ProgramError, function_name
 
-Variables = Mapping[str, Float[Array, "*B"]]
-TextFunction = Callable[[str], Float[Array, "*B"]]
+Variables = Mapping[str, ArrayLike]  # of [*B], or shapes that broadcast
+TextFunction = Callable[[str], ArrayLike]  # a text to [*B]
 NO_TEXTS: Mapping[str, TextFunction] = {}
 
 
