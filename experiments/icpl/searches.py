@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def search_grid(config: Config, seed: int) -> dict[str, np.ndarray]:
     grid = draw_grid(config, seed)
     score = scorer(grid)
     rng = partial(fresh_rng, config, seed)
-    sizes = {"number": config.number, "rounds": config.rounds}
+    sizes: dict[str, Any] = {"number": config.number, "rounds": config.rounds}
     icpl = search(score, rng(), **sizes)
     only = search(score, rng(), use_worst=False, **sizes)
     noisy = search(score, rng(), noise=config.noise, **sizes)
@@ -93,7 +94,7 @@ def open_loop(score: Score, rng: Random, *, number: int, rounds: int) -> np.ndar
 
 def run_long(config: Config) -> dict[str, np.ndarray]:
     """ICPL and OpenLoop for more rounds, [N, T], on the same grids."""
-    sizes = {"number": config.number, "rounds": config.long_rounds}
+    sizes: dict[str, Any] = {"number": config.number, "rounds": config.long_rounds}
     return on_every_grid(
         config,
         {
@@ -107,7 +108,10 @@ def run_numbers(config: Config) -> dict[str, np.ndarray]:
     """The last incumbent's score [N] of K programs a round at no more comparisons than 49."""
     ways = {}
     for number in config.numbers:
-        sizes = {"number": number, "rounds": rounds_within(query_count(*BUDGET), number)}
+        sizes: dict[str, Any] = {
+            "number": number,
+            "rounds": rounds_within(query_count(*BUDGET), number),
+        }
         ways[str(number)] = lambda score, rng, sizes=sizes: incumbents(search(score, rng, **sizes))[
             -1
         ]

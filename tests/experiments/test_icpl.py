@@ -106,7 +106,7 @@ def test_only_grids_with_a_way_in_the_first_round_are_in_the_third_claim():
     stages["searches"][searches.ICPL][:4] = -0.2
     third = claims.all_claims(TOY, stages)[2]
     assert "on the 8 grids" in third.statement
-    np.testing.assert_allclose(third.value, 0.4, atol=0.01)
+    np.testing.assert_allclose(float(third.value), 0.4, atol=0.01)
 
 
 def test_the_size_of_the_pairs_that_is_compared():

@@ -262,7 +262,7 @@ def served():
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *words):
+        def log_message(self, format, *args):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -50,25 +50,24 @@ def test_messages_are_read_as_one_text():
     assert text_variables([prompt], ["brief"])["prompt_words"] == [3.0]
 
 
-@pytest.mark.parametrize(
-    ("source", "wanted"),
-    [
-        ("count('answer')", 2.0),
-        ("contains('YES') + contains('no')", 1.0),
-        ("starts('yes')", 1.0),
-        ("ends('answer.')", 1.0),
-        ("starts('answer')", 0.0),
-        ("2 * count('the') - words / 9", 3.0),
-        ("def reward(words):\n    long = words > 3\n    return 1 - long, {'long': long}", 0.0),
-    ],
-)
+SCORES = [
+    ("count('answer')", 2.0),
+    ("contains('YES') + contains('no')", 1.0),
+    ("starts('yes')", 1.0),
+    ("ends('answer.')", 1.0),
+    ("starts('answer')", 0.0),
+    ("2 * count('the') - words / 9", 3.0),
+    ("def reward(words):\n    long = words > 3\n    return 1 - long, {'long': long}", 0.0),
+]
+
+
+@pytest.mark.parametrize(("source", "wanted"), SCORES)
 def test_functions_of_a_text(source, wanted):
     assert program_reward(source)(["?"], [ANSWER]) == [wanted]
 
 
 def test_every_function_of_texts_is_tried_above():
-    marks = test_functions_of_a_text.pytestmark[0].args[1]
-    assert all(any(f"{name}(" in source for source, _ in marks) for name in TEXT_FUNCTIONS)
+    assert all(any(f"{name}(" in source for source, _ in SCORES) for name in TEXT_FUNCTIONS)
 
 
 def test_no_answers_have_no_rewards():

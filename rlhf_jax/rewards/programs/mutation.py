@@ -131,9 +131,9 @@ def _summands(node: ast.expr, weight: float) -> list[tuple[float, ast.expr]]:
 def _constant(node: ast.expr) -> float | None:
     """The value of a number with or without a sign."""
     match node:
-        case ast.Constant(value=value):
+        case ast.Constant(value=int() | float() as value):
             return float(value)
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)):
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
             return -float(value)
     return None
 

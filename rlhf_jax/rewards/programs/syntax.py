@@ -199,15 +199,17 @@ def _assignment(line: ast.stmt) -> tuple[str, ast.expr]:
 
 def _returned(value: ast.expr) -> tuple[ast.expr, tuple[tuple[str, ast.expr], ...]]:
     """The reward, and the components by name."""
-    if not isinstance(value, ast.Tuple):
-        return value, ()
-    if len(value.elts) != 2 or not isinstance(value.elts[1], ast.Dict):
-        raise _refusal(value, "a program returns a number, or a number and a dict of components")
-    result, parts = value.elts
+    match value:
+        case ast.Tuple(elts=[result, ast.Dict(keys=names, values=parts)]):
+            pass
+        case ast.Tuple():
+            raise _refusal(value, "a program returns a number, or a number and a dict of parts")
+        case _:
+            return value, ()
     found = []
-    for name, part in zip(parts.keys, parts.values, strict=True):
+    for name, part in zip(names, parts, strict=True):
         if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
-            raise _refusal(parts, "the names of components are texts")
+            raise _refusal(part, "the names of components are texts")
         found.append((name.value, part))
     return result, tuple(found)
 
