@@ -10,7 +10,7 @@ import numpy as np
 from experiments.icpl.config import Config
 from experiments.icpl.world import GRAMMAR, Score, best_score, draw_grid, scorer
 from rlhf_jax.rewards.programs import (
-    Program,
+    RewardProgram,
     Trial,
     grammar_proposer,
     query_count,
@@ -64,7 +64,7 @@ def search(
 ) -> ProgramSearch:
     """One search; what is shown is (score, score as the person sees it), and the second decides."""
 
-    def train(programs: Sequence[Program]) -> list[Trial]:
+    def train(programs: Sequence[RewardProgram]) -> list[Trial]:
         scores = score(programs)
         seen = [x + noise * rng.gauss(0, 1) for x in scores]
         shown = zip(scores, seen, strict=True)
@@ -84,6 +84,11 @@ def search(
 def incumbents(found: ProgramSearch) -> np.ndarray:
     """[T] true score of the incumbent after each round."""
     return np.array([trial.shown[0] for trial in found.incumbents])
+
+
+def last_score(found: ProgramSearch) -> np.ndarray:
+    """True score of the incumbent at the end."""
+    return incumbents(found)[-1]
 
 
 def open_loop(score: Score, rng: Random, *, number: int, rounds: int) -> np.ndarray:
@@ -108,13 +113,9 @@ def run_numbers(config: Config) -> dict[str, np.ndarray]:
     """The last incumbent's score [N] of K programs a round at no more comparisons than 49."""
     ways = {}
     for number in config.numbers:
-        sizes: dict[str, Any] = {
-            "number": number,
-            "rounds": rounds_within(query_count(*BUDGET), number),
-        }
-        ways[str(number)] = lambda score, rng, sizes=sizes: incumbents(search(score, rng, **sizes))[
-            -1
-        ]
+        rounds = rounds_within(query_count(*BUDGET), number)
+        sizes: dict[str, Any] = {"number": number, "rounds": rounds}
+        ways[str(number)] = lambda score, rng, sizes=sizes: last_score(search(score, rng, **sizes))
     return on_every_grid(config, ways)
 
 

@@ -12,12 +12,12 @@ from jaxtyping import Array, Float
 from experiments.icpl.config import Config
 from rlhf_jax.envs.coin_grid import CoinGrid, coin_grid, next_state_rewards
 from rlhf_jax.exact.finite_mdp import Solution, optimal, policy_return
-from rlhf_jax.rewards.programs import Grammar, Program, run_program
+from rlhf_jax.rewards.programs import Grammar, RewardProgram, program_values
 
 VARIABLES = ("dist", "goal", "hazard", "coin", "near_hazard", "energy")
 GRAMMAR = Grammar(VARIABLES, (*VARIABLES, "exp(-dist / 0.2)"))
 
-Score = Callable[[Sequence[Program]], np.ndarray]  # K programs to the true scores of K policies
+Score = Callable[[Sequence[RewardProgram]], np.ndarray]  # [K] true scores
 
 
 def draw_grid(config: Config, seed: int) -> CoinGrid:
@@ -54,9 +54,9 @@ def best_score(grid: CoinGrid) -> Float[Array, ""]:
     return policy_return(grid.mdp, optimal(grid.mdp).logps)
 
 
-def scores_of(grid: CoinGrid, programs: Sequence[Program]) -> np.ndarray:
+def scores_of(grid: CoinGrid, programs: Sequence[RewardProgram]) -> np.ndarray:
     """[K] true scores of the policies that K programs make."""
-    values = [run_program(program, grid.features).rewards for program in programs]
+    values = [program_values(program, grid.features).rewards for program in programs]
     return np.asarray(trained_scores(grid, jnp.stack(values)))
 
 

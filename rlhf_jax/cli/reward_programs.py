@@ -23,10 +23,10 @@ from rlhf_jax.rewards.programs import (
     TEXT_FUNCTIONS,
     TEXT_GRAMMAR,
     TEXT_VARIABLES,
-    Program,
     Propose,
     ProposeContext,
     RankedRound,
+    RewardProgram,
     Trial,
     chat_proposer,
     grammar_proposer,
@@ -111,7 +111,7 @@ def _ask_for_answers(missing: Sequence[Path]) -> None:
     )
 
 
-def _ranked(folder: Path, programs: Sequence[Program]) -> RankedRound | None:
+def _ranked(folder: Path, programs: Sequence[RewardProgram]) -> RankedRound | None:
     """The round as people ranked it; None, and what to do, before they have."""
     labels, compare = folder / "labels.jsonl", folder / "compare.jsonl"
     with reading_input():

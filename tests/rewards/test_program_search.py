@@ -23,11 +23,11 @@ from rlhf_jax.rewards.programs import (
     mutated,
     parse_program,
     program_text,
+    program_values,
     proposal_text,
     query_count,
     random_program,
     replay_proposer,
-    run_program,
     search_programs,
     sum_program,
     trace_text,
@@ -57,7 +57,7 @@ def test_a_sum_and_its_summands_are_inverse():
     assert weighted_terms(program) == terms
     assert parsed(str(program)) == program
     given = {"goal": 1.0, "dist": 0.2, "coin": 0.0}
-    np.testing.assert_allclose(run_program(program, given).rewards, 0.5 - 1.25 / np.e, rtol=1e-6)
+    np.testing.assert_allclose(program_values(program, given).rewards, 0.5 - 1.25 / np.e, rtol=1e-6)
 
 
 def test_first_programs_have_one_to_four_terms_with_standard_weights():
@@ -136,7 +136,7 @@ def searched(transform=lambda x: x, **sizes):
 
     def train(programs):
         given = {"goal": 1.0, "dist": 0.5, "coin": -1.0}
-        return [Trial(p, transform(float(run_program(p, given).rewards)), {}) for p in programs]
+        return [Trial(p, transform(float(program_values(p, given).rewards)), {}) for p in programs]
 
     def beats(a, b):
         counted["asked"] += 1

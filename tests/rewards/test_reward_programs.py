@@ -10,7 +10,7 @@ from rlhf_jax.rewards.programs import (
     ProgramLimits,
     check_program,
     parse_program,
-    run_program,
+    program_values,
 )
 from rlhf_jax.rewards.programs.functions import FUNCTIONS
 
@@ -28,7 +28,7 @@ def reward(dist: float, goal) -> float:
 
 def run(source, **variables):
     given = {name: jnp.asarray(x, float) for name, x in variables.items()}
-    return run_program(parse_program(source, variables), given)
+    return program_values(parse_program(source, variables), given)
 
 
 def test_a_whole_program_by_hand():
@@ -79,7 +79,7 @@ def test_jit_vmap_and_gradient_agree_with_a_loop():
     dist, goal = jnp.array([1.0, 2.0, 3.0]), jnp.array([0.0, 1.0, 0.0])
 
     def one(dist, goal):
-        return run_program(program, {"dist": dist, "goal": goal}).rewards
+        return program_values(program, {"dist": dist, "goal": goal}).rewards
 
     loop = [one(d, g) for d, g in zip(dist, goal, strict=True)]
     for found in (one(dist, goal), jax.jit(one)(dist, goal), jax.vmap(one)(dist, goal)):
@@ -201,4 +201,4 @@ def test_a_value_that_nobody_can_learn_from_is_refused():
 
 def test_a_variable_that_is_not_given_is_named():
     with pytest.raises(ProgramError, match="reads 'goal', which is not given"):
-        run_program(parse_program("goal + dist", NAMES), {"dist": jnp.zeros(2)})
+        program_values(parse_program("goal + dist", NAMES), {"dist": jnp.zeros(2)})

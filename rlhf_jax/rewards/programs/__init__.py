@@ -1,7 +1,7 @@
 """Reward programs: rewards as code of a small language, which is read and never executed as Python.
 
     program = parse_program("2 * goal - dist", ["goal", "dist"])    # ProgramError, or safe to run
-    rewards = run_program(program, {"goal": goal, "dist": dist}).rewards            # [*B], pure
+    rewards = program_values(program, {"goal": goal, "dist": dist}).rewards            # [*B], pure
     reward = program_reward("contains('thank') - words / 50")       # of texts, a `TextReward`
     found = search_programs(propose, train, beats, task=task, number=6, rounds=5, rng=Random(0))
 
@@ -34,9 +34,9 @@ from rlhf_jax.rewards.programs.search import Trial as Trial
 from rlhf_jax.rewards.programs.search import best_and_worst as best_and_worst
 from rlhf_jax.rewards.programs.search import query_count as query_count
 from rlhf_jax.rewards.programs.search import search_programs as search_programs
-from rlhf_jax.rewards.programs.syntax import Program as Program
 from rlhf_jax.rewards.programs.syntax import ProgramError as ProgramError
 from rlhf_jax.rewards.programs.syntax import ProgramLimits as ProgramLimits
+from rlhf_jax.rewards.programs.syntax import RewardProgram as RewardProgram
 from rlhf_jax.rewards.programs.syntax import parse_program as parse_program
 from rlhf_jax.rewards.programs.texts import TEXT_FUNCTIONS as TEXT_FUNCTIONS
 from rlhf_jax.rewards.programs.texts import TEXT_GRAMMAR as TEXT_GRAMMAR
@@ -46,4 +46,4 @@ from rlhf_jax.rewards.programs.texts import program_reward as program_reward
 from rlhf_jax.rewards.programs.texts import text_program as text_program
 from rlhf_jax.rewards.programs.texts import text_variables as text_variables
 from rlhf_jax.rewards.programs.values import check_program as check_program
-from rlhf_jax.rewards.programs.values import run_program as run_program
+from rlhf_jax.rewards.programs.values import program_values as program_values

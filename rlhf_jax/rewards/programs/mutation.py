@@ -15,7 +15,7 @@ from functools import cache
 from random import Random
 from typing import NamedTuple
 
-from rlhf_jax.rewards.programs.syntax import LARGEST, Program, parse_program, written
+from rlhf_jax.rewards.programs.syntax import LARGEST, RewardProgram, parse_program, write_program
 
 
 class Grammar(NamedTuple):
@@ -42,7 +42,7 @@ ADD, DROP, FLIP = 0.5, 0.65, 0.8  # ends of the shares of each change; above the
 AGAINST = 0.8  # chance that a term of the worst program is added with the opposite sign
 
 
-def weighted_terms(program: Program) -> list[Weighted]:
+def weighted_terms(program: RewardProgram) -> list[Weighted]:
     """The summands of the result, equal terms together, in their order.
 
     >>> weighted_terms(parse_program("2 * goal - (dist - 0.5 * goal)", ["goal", "dist"]))
@@ -56,17 +56,17 @@ def weighted_terms(program: Program) -> list[Weighted]:
 
 
 def sum_program(
-    terms: Sequence[Weighted], variables: Sequence[str], *, steps: Program | None = None
-) -> Program:
+    terms: Sequence[Weighted], variables: Sequence[str], *, steps: RewardProgram | None = None
+) -> RewardProgram:
     """The program with these summands, and with the assignments and components of another."""
     written_terms = [f"{_number(weight)} * ({term})" for weight, term in terms]
     result = ast.parse(" + ".join(written_terms), mode="eval").body
     if steps is None:
-        return written((), result, (), variables)
-    return written(steps.steps, result, steps.parts, variables)
+        return write_program((), result, (), variables)
+    return write_program(steps.steps, result, steps.parts, variables)
 
 
-def random_program(grammar: Grammar, rng: Random) -> Program:
+def random_program(grammar: Grammar, rng: Random) -> RewardProgram:
     """1 to `most_terms` different terms with weights N(0, 1)."""
     size = rng.randint(1, min(grammar.most_terms, len(grammar.terms)))
     terms = [_canonical(term, grammar) for term in rng.sample(grammar.terms, size)]
@@ -74,8 +74,8 @@ def random_program(grammar: Grammar, rng: Random) -> Program:
 
 
 def mutated(
-    program: Program, grammar: Grammar, rng: Random, *, worst: Program | None = None
-) -> Program:
+    program: RewardProgram, grammar: Grammar, rng: Random, *, worst: RewardProgram | None = None
+) -> RewardProgram:
     """A program near another.
 
     Each weight is multiplied by exp(spread N(0, 1)) with probability 1/2. Then a term is added
@@ -104,7 +104,7 @@ def mutated(
     return sum_program(terms, grammar.variables, steps=program)
 
 
-def _added(term: str, worst: Program | None, rng: Random) -> Weighted:
+def _added(term: str, worst: RewardProgram | None, rng: Random) -> Weighted:
     """A new term; against the sign that it has in the worst program, if it is there."""
     weight = rng.gauss(0, 1)
     bad = {} if worst is None else {x: w for w, x in weighted_terms(worst)}

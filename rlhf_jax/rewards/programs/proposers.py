@@ -14,10 +14,10 @@ from rlhf_jax.rewards.chat_judges import ChatModel, ask_chat
 from rlhf_jax.rewards.programs.functions import FUNCTIONS
 from rlhf_jax.rewards.programs.mutation import Grammar, mutated, random_program
 from rlhf_jax.rewards.programs.search import Propose, ProposeContext, RankedRound, Traces
-from rlhf_jax.rewards.programs.syntax import Program, ProgramError, parse_program
+from rlhf_jax.rewards.programs.syntax import ProgramError, RewardProgram, parse_program
 from rlhf_jax.rewards.verifiers import FENCE
 
-CheckProgram = Callable[[Program], None]
+CheckProgram = Callable[[RewardProgram], None]
 
 RULES = """\
 Write one Python function `reward` of these variables, which are numbers of a step:
@@ -36,7 +36,7 @@ def grammar_proposer(grammar: Grammar, *, use_worst: bool = True) -> Propose:
       use_worst: whether the worst program is a negative example.
     """
 
-    def propose(context: ProposeContext, number: int, rng: Random) -> list[Program]:
+    def propose(context: ProposeContext, number: int, rng: Random) -> list[RewardProgram]:
         if not context.history:
             return [random_program(grammar, rng) for _ in range(number)]
         last = context.history[-1]
@@ -56,7 +56,7 @@ def replay_proposer(
       ProgramError: a program is refused; ValueError: a batch has another size. From the proposer.
     """
 
-    def propose(context: ProposeContext, number: int, rng: Random) -> list[Program]:
+    def propose(context: ProposeContext, number: int, rng: Random) -> list[RewardProgram]:
         batch = batches[len(context.history)]
         if len(batch) != number:
             raise ValueError(f"round {len(context.history)}: {len(batch)} programs, not {number}")
@@ -89,15 +89,15 @@ def chat_proposer(
     """
     counts = Counter() if refusals is None else refusals
 
-    def read(reply: str) -> Program:
+    def read(reply: str) -> RewardProgram:
         program = parse_program(program_text(reply), variables, texts=texts)
         if check is not None:
             check(program)
         return program
 
-    def propose(context: ProposeContext, number: int, rng: Random) -> list[Program]:
+    def propose(context: ProposeContext, number: int, rng: Random) -> list[RewardProgram]:
         question = proposal_text(context, variables, texts=texts)
-        found: list[Program] = []
+        found: list[RewardProgram] = []
         reason = "no reply"
         for _ in range(attempts):
             for reply in ask_chat(model, [question] * (number - len(found))):

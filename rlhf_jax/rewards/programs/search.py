@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rlhf_jax.checks import check_range
-from rlhf_jax.rewards.programs.syntax import Program
+from rlhf_jax.rewards.programs.syntax import RewardProgram
 
 Traces = Mapping[str, Sequence[float | int]]  # of a component, its values during training
 
@@ -23,7 +23,7 @@ Traces = Mapping[str, Sequence[float | int]]  # of a component, its values durin
 class Trial(NamedTuple):
     """A program, what is shown of its policy, and the values of its components in training."""
 
-    program: Program
+    program: RewardProgram
     shown: Any
     traces: Traces
 
@@ -51,7 +51,9 @@ class ProposeContext(NamedTuple):
 class Propose(Protocol):
     """Programs for the next round."""
 
-    def __call__(self, context: ProposeContext, number: int, rng: Random) -> Sequence[Program]:
+    def __call__(
+        self, context: ProposeContext, number: int, rng: Random
+    ) -> Sequence[RewardProgram]:
         """`number` programs that passed `parse_program`."""
         ...
 
@@ -78,7 +80,7 @@ Beats = Callable[[Any, Any], bool]  # whether what is shown first is better than
 
 def search_programs(
     propose: Propose,
-    train: Callable[[Sequence[Program]], Sequence[Trial]],
+    train: Callable[[Sequence[RewardProgram]], Sequence[Trial]],
     beats: Beats,
     *,
     task: str,

@@ -50,7 +50,7 @@ class ProgramLimits:
 
 
 @dataclass(frozen=True)
-class Program:
+class RewardProgram:
     """A program that passed. source: its text in one form, however it was written.
 
     steps: (name, value) of its assignments. result: what it returns. parts: (name, value) of the
@@ -72,7 +72,7 @@ def parse_program(
     *,
     texts: Collection[str] = (),
     limits: ProgramLimits = ProgramLimits(),
-) -> Program:
+) -> RewardProgram:
     """The program of a text.
 
     >>> str(parse_program("2*goal - dist", ["goal", "dist"]))
@@ -101,15 +101,15 @@ def parse_program(
     result, parts = _returned(last.value)
     for value in (result, *(value for _, value in parts)):
         _check(value, known, texts)
-    return written(tuple(steps), result, parts, variables)
+    return write_program(tuple(steps), result, parts, variables)
 
 
-def written(
+def write_program(
     steps: tuple[tuple[str, ast.expr], ...],
     result: ast.expr,
     parts: tuple[tuple[str, ast.expr], ...],
     variables: Collection[str],
-) -> Program:
+) -> RewardProgram:
     """The program of these trees, with its text."""
     values = [value for _, value in (*steps, *parts)] + [result]
     read = {node.id for value in values for node in ast.walk(value) if isinstance(node, ast.Name)}
@@ -118,7 +118,7 @@ def written(
     lines.append(f"return {ast.unparse(result)}" + (f", {{{named}}}" if parts else ""))
     body = "".join(f"\n    {line}" for line in lines)
     used = ", ".join(sorted(read & set(variables)))
-    return Program(f"def reward({used}):{body}", steps, result, parts)
+    return RewardProgram(f"def reward({used}):{body}", steps, result, parts)
 
 
 def _read(source: str, limits: ProgramLimits) -> ast.Module:

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from rlhf_jax.rewards.programs.mutation import Grammar
-from rlhf_jax.rewards.programs.syntax import Program, ProgramError, parse_program
-from rlhf_jax.rewards.programs.values import TextFunction, run_program
+from rlhf_jax.rewards.programs.syntax import ProgramError, RewardProgram, parse_program
+from rlhf_jax.rewards.programs.values import TextFunction, program_values
 from rlhf_jax.types import TextReward
 
 WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
@@ -49,7 +49,7 @@ TEXT_GRAMMAR = Grammar(
 )
 
 
-def text_program(source: str) -> Program:
+def text_program(source: str) -> RewardProgram:
     """A program of texts.
 
     Raises:
@@ -58,7 +58,7 @@ def text_program(source: str) -> Program:
     return parse_program(source, TEXT_VARIABLES, texts=TEXT_FUNCTIONS)
 
 
-def load_text_program(path: Path | str) -> Program:
+def load_text_program(path: Path | str) -> RewardProgram:
     """The program in a file.
 
     Raises:
@@ -72,7 +72,7 @@ def load_text_program(path: Path | str) -> Program:
         raise ProgramError(f"reward program {path}: {error}") from error
 
 
-def program_reward(program: Program | str, *, name: str = "program") -> TextReward:
+def program_reward(program: RewardProgram | str, *, name: str = "program") -> TextReward:
     """The number that a program gives each answer.
 
     >>> brief = program_reward("contains('yes') - words / 10")
@@ -90,7 +90,7 @@ def program_reward(program: Program | str, *, name: str = "program") -> TextRewa
         if not answers:
             return []
         rewards = np.asarray(
-            run_program(
+            program_values(
                 checked, text_variables(prompts, answers), texts=_functions(answers)
             ).rewards,
             float,

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from rlhf_jax.rewards.programs.functions import CONDITIONS, FUNCTIONS, OPERATORS, choose, truth
-from rlhf_jax.rewards.programs.syntax import Program, ProgramError, function_name
+from rlhf_jax.rewards.programs.syntax import ProgramError, RewardProgram, function_name
 
 Variables = Mapping[str, ArrayLike]  # of [*B], or shapes that broadcast
 TextFunction = Callable[[str], ArrayLike]  # a text to [*B]
@@ -27,8 +27,8 @@ class ProgramValues(NamedTuple):
     parts: dict[str, Array]
 
 
-def run_program(
-    program: Program, variables: Variables, *, texts: Mapping[str, TextFunction] = NO_TEXTS
+def program_values(
+    program: RewardProgram, variables: Variables, *, texts: Mapping[str, TextFunction] = NO_TEXTS
 ) -> ProgramValues:
     """The rewards of a program.
 
@@ -49,7 +49,7 @@ def run_program(
     return ProgramValues(rewards, parts)
 
 
-def check_program(program: Program, variables: Variables) -> None:
+def check_program(program: RewardProgram, variables: Variables) -> None:
     """Tries a program on samples of its variables.
 
     Args:
@@ -57,7 +57,7 @@ def check_program(program: Program, variables: Variables) -> None:
     Raises:
       ProgramError: a reward is not finite, or all are equal and no policy could learn from them.
     """
-    rewards = np.asarray(run_program(program, variables).rewards)
+    rewards = np.asarray(program_values(program, variables).rewards)
     if not np.isfinite(rewards).all():
         place = np.argwhere(~np.isfinite(rewards))[0]
         values = {name: np.broadcast_to(x, rewards.shape) for name, x in variables.items()}
