@@ -1,5 +1,7 @@
 """The language of reward programs: values by hand, and everything that is refused by name."""
 
+import ast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,8 @@ from rlhf_jax.rewards.programs import (
     parse_program,
     program_values,
 )
-from rlhf_jax.rewards.programs.functions import FUNCTIONS
+from rlhf_jax.rewards.programs.functions import FUNCTIONS, choose, truth
+from rlhf_jax.rewards.programs.syntax import function_name, write_program
 
 NAMES = ("goal", "dist")
 
@@ -64,6 +67,20 @@ def test_every_part_of_the_language(source, wanted):
 def test_every_function_is_tried_above():
     text = " ".join(source for source, _ in VALUES)
     assert [name for name in FUNCTIONS if f"{name}(" not in text] == []
+
+
+def test_what_counts_as_true_and_what_is_called():
+    x = jnp.array([0.0, -2.0])
+    assert truth(x).tolist() == [False, True]
+    assert choose(x, jnp.ones(2), jnp.zeros(2)).tolist() == [0.0, 1.0]
+    calls = [ast.parse(text, mode="eval").body for text in ("exp(x)", "jnp.exp(x)", "os.exp(x)")]
+    names = [function_name(call) for call in calls if isinstance(call, ast.Call)]
+    assert names == ["exp", "exp", "os.exp"]
+
+
+def test_a_program_of_trees_is_the_program_of_its_text():
+    program = parse_program(WHOLE, NAMES)
+    assert write_program(program.steps, program.result, program.parts, NAMES) == program
 
 
 def test_one_form_however_it_was_written():
