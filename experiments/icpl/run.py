@@ -19,6 +19,7 @@ from experiments.icpl.searches import (
     run_searches,
 )
 from rlhf_jax.reports.claims import Outcome
+from rlhf_jax.reports.intervals import mean_interval
 from rlhf_jax.training import Run, run_stages
 
 
@@ -36,6 +37,11 @@ def run(config: Config, job: Run) -> Outcome:
     return Outcome(claims, summary(config, stages), table)
 
 
+def grids_near_best(found: Mapping[str, np.ndarray], most: float) -> dict[str, int]:
+    """Grids on which a search ends less than so far below the best policy."""
+    return {name: int(np.sum(found["oracle"] - found[name][:, -1] < most)) for name in (ICPL, OPEN)}
+
+
 def summary(config: Config, stages: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
     """Means over grids."""
     found, scores = stages["searches"], stages["networks"]["score"]
@@ -43,6 +49,12 @@ def summary(config: Config, stages: Mapping[str, Mapping[str, np.ndarray]]) -> d
         "by round": {x: found[x].mean(0).tolist() for x in (ICPL, BEST_ONLY, NOISY, OPEN, "fresh")},
         "grids not below OpenLoop": int(np.sum(found[ICPL][:, -1] >= found[OPEN][:, -1])),
         "grids without a way in round 1": int(np.sum(found[ICPL][:, 0] <= 0)),
+        "ICPL minus OpenLoop, intervals by round": [
+            mean_interval(x) for x in (found[ICPL] - found[OPEN]).T
+        ],
+        "ICPL minus OpenLoop by round": (found[ICPL] - found[OPEN]).mean(0).tolist(),
+        "grids within 0.02 of the best policy": grids_near_best(found, 0.02),
+        "grids within 0.3 of the best policy": grids_near_best(found, 0.3),
         "comparisons": int(found["queries"][0, -1]),
         "oracle": float(found["oracle"].mean()),
         "pairs": dict(zip(map(str, config.pairs), scores.mean(0).tolist(), strict=True)),

@@ -85,7 +85,7 @@ def verdicts(stages):
 
 
 def test_every_claim_holds_and_each_can_fail():
-    assert verdicts(good()) == ["holds"] * 9
+    assert verdicts(good()) == ["holds"] * 11
     icpl = searches.ICPL
 
     def spoil(change):
