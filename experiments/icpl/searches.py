@@ -10,6 +10,7 @@ import numpy as np
 from experiments.icpl.config import Config
 from experiments.icpl.world import GRAMMAR, Score, best_score, draw_grid, scorer
 from rlhf_jax.rewards.programs import (
+    ProgramSearch,
     RewardProgram,
     Trial,
     grammar_proposer,
@@ -17,7 +18,6 @@ from rlhf_jax.rewards.programs import (
     random_program,
     search_programs,
 )
-from rlhf_jax.rewards.programs.search import ProgramSearch
 
 ICPL, BEST_ONLY, NOISY, OPEN = "ICPL", "best only", "noisy person", "OpenLoop"
 BUDGET = (5, 6)  # rounds and programs of the paper: 49 comparisons

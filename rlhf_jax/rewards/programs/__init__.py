@@ -27,6 +27,7 @@ from rlhf_jax.rewards.programs.proposers import program_text as program_text
 from rlhf_jax.rewards.programs.proposers import proposal_text as proposal_text
 from rlhf_jax.rewards.programs.proposers import replay_proposer as replay_proposer
 from rlhf_jax.rewards.programs.proposers import trace_text as trace_text
+from rlhf_jax.rewards.programs.search import ProgramSearch as ProgramSearch
 from rlhf_jax.rewards.programs.search import Propose as Propose
 from rlhf_jax.rewards.programs.search import ProposeContext as ProposeContext
 from rlhf_jax.rewards.programs.search import RankedRound as RankedRound

@@ -2,7 +2,7 @@
 
     rng = random.Random("icpl 0")
     first = random_program(grammar, rng)
-    child = mutated(first, grammar, rng, worst=bad)         # never what `worst` shows to be bad
+    child = mutated(first, grammar, rng, worst=bad)         # away from a program that is bad
 
 The result of any program is such a sum; a term that is no sum and has no number in front has the
 weight 1. Assignments and named components stay as they are.

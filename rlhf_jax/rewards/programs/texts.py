@@ -102,7 +102,7 @@ def program_reward(program: RewardProgram | str, *, name: str = "program") -> Te
                 f"reward program {name!r} gives {rewards[row]:g} to answer {row}, "
                 f"{answers[row][:60]!r}"
             )
-        return [float(f"{x:.7g}") for x in rewards]
+        return [float(f"{x:.7g}") for x in rewards]  # what float32 knows
 
     return score
 
