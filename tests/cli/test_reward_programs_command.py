@@ -80,7 +80,7 @@ def test_bad_folders_and_options_are_named(tmp_path, capsys):
     assert not (tmp_path / "new").exists()
 
 
-GRPO = ("grpo", "--samples", "2", "--batch-size", "4", "--answer-length", "3", "--steps", "1")
+GRPO = ("grpo", "--samples", "2", "--batch-size", "8", "--answer-length", "3", "--steps", "1")
 
 
 @pytest.mark.long
