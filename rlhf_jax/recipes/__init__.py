@@ -32,6 +32,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
 | prompts from easy to hard (CRAFT-GUI) | `online` on `curriculum_rows` |
 | several tries at a task of single answers (UFO) | `online` on a `retry_task` |
+| reward programs ranked by people (ICPL) | `write_compared_answers`, then `ranked_programs` |
 | limits on mean costs (HC-RLHF); the test | `online` with `limits`; `safety_test` |
 | one policy for every trade-off between rewards (DPA) | `online` on a `directed_task` |
 | rewards of groups, of which the worst-off counts (MaxMin) | `online` with `grouped_reward` |
@@ -166,6 +167,10 @@ from rlhf_jax.recipes.principles import scores_by_principle as scores_by_princip
 from rlhf_jax.recipes.process import process_model as process_model
 from rlhf_jax.recipes.process import process_reward as process_reward
 from rlhf_jax.recipes.process import step_rows as step_rows
+from rlhf_jax.recipes.program_rankings import ProgramRanking as ProgramRanking
+from rlhf_jax.recipes.program_rankings import compared_answers as compared_answers
+from rlhf_jax.recipes.program_rankings import ranked_programs as ranked_programs
+from rlhf_jax.recipes.program_rankings import write_compared_answers as write_compared_answers
 from rlhf_jax.recipes.rankings import ScoreRange as ScoreRange
 from rlhf_jax.recipes.rankings import ranked_records as ranked_records
 from rlhf_jax.recipes.rankings import ranking as ranking
