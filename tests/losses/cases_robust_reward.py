@@ -26,9 +26,7 @@ CASES = {
     "correlation_penalty": Case(
         correlation_penalty, (real(6), real(6), lengths_mask(6)), (0,), mask=2, masked=(0, 1)
     ),
-    "worst_case_margins": Case(
-        partial(worst_case_margins, radius=0.5), (real(), real(3)), (0, 1)
-    ),
+    "worst_case_margins": Case(partial(worst_case_margins, radius=0.5), (real(), real(3)), (0, 1)),
     "worst_copy": Case(worst_copy_loss, COPIES, (0,), mask=1, masked=(0,)),
     "consistency_penalty": Case(consistency_penalty, COPIES, (0,), mask=1, masked=(0,)),
 }
@@ -36,7 +34,5 @@ SWEPT = {
     "vrex": Sweep(vrex, "penalty", BATCH, (0.0, 1.0, 10.0)),
     "irm": Sweep(irm, "penalty", BATCH, (0.0, 1.0, 10.0)),
     "mmd": Sweep(mmd, "bandwidth", BATCH, (0.3, 1.0, 3.0)),
-    "worst_case_margins": Sweep(
-        worst_case_margins, "radius", (real(), real(3)), (0.0, 0.5, 2.0)
-    ),
+    "worst_case_margins": Sweep(worst_case_margins, "radius", (real(), real(3)), (0.0, 0.5, 2.0)),
 }
