@@ -11,7 +11,7 @@
 | V-REx, IRM, MMD | the environment of a pair | `vrex_risk`, `irm_risk`, `mmd_risk` |
 | group DRO | the same | `make_group_dro_update` |
 | decorrelation | the feature of a pair | `correlation_risk` |
-| adversary of the features | the environment of a pair | `make_adversarial_update` |
+| adversary of the features | the group of an answer | `make_adversarial_update` |
 | augmentation, worst copy, consistency | copies that differ in the feature | `make_copies_update` |
 
 No risk is a sum over pairs, so there are no micro-batches.
@@ -27,7 +27,6 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step, init_state
-from rlhf_jax.algos.preference import kept_columns
 from rlhf_jax.algos.reward_model import scored_objective
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.preference import group_weights
@@ -215,32 +214,42 @@ def make_adversarial_update(
     *,
     scale: Scalar,
 ) -> Update[TrainState, PreferenceBatch]:
-    """A linear discriminator reads the environment off the features, which learn to hide it.
+    """A linear discriminator reads its group off the features of an answer, which learn to hide it.
 
-    min over the reward, max over the discriminator D, of R - scale E l_D(D(h_w - h_l), e), by one
-    step of `reversed_gradient`.
+    min over the reward, max over the discriminator D, of R - scale E l_D(D(h(y)), group of y), by
+    one step of `reversed_gradient`.
+
+    The group is a domain, the same for both answers of a pair, or what an answer shows of its
+    author. It is hidden marginally, not given the label: right where people's labels are unfair to
+    a group, and too much where the group is better for a reason.
 
     Args:
       features: `(params, trajectory) -> [*B, d]` of the reward, e.g. its last hidden state.
       scale: lambda >= 0.
     Returns:
       Pure `update(state, batch) -> (state, metrics)` on `AdversarialParams`, with the metrics of
-      `reward_model` and "discriminator" (its cross-entropy).
+      `reward_model` and "discriminator" (its cross-entropy). The batch has the integer columns
+      "chosen_groups" and "rejected_groups".
     Reference: Ganin and Lempitsky 2015, arXiv:1409.7495; Liu et al. 2023, arXiv:2307.16851.
     """
+
+    def told(params: AdversarialParams, answers: Trajectory, groups: Array) -> Float[Array, "*B"]:
+        weights, biases = params.discriminator
+        hidden = reversed_gradient(features(params.reward, answers), scale=scale)
+        logits = hidden @ weights + biases
+        return optax.softmax_cross_entropy_with_integer_labels(logits, groups)
 
     def update(state: TrainState, batch: PreferenceBatch) -> tuple[TrainState, Diagnostics]:
         def objective(params: AdversarialParams) -> tuple[Mean, Diagnostics]:
             chosen, rejected, mask, seen = _scored(reward, params.reward, batch)
-            sides = (features(params.reward, x) for x in (batch.chosen, batch.rejected))
-            hidden, other = (reversed_gradient(x, scale=scale) for x in sides)
-            weights, biases = params.discriminator
-            logits = (hidden - other) @ weights + biases
-            ids = _columns(batch)["environments"]
-            told = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
-            told = masked_mean(told, mask)
-            total = _whole(_mean_loss(chosen, rejected, mask) + told)
-            return total, seen | {"discriminator": _whole(told)}
+            groups = _columns(batch)
+            sides = (
+                told(params, batch.chosen, groups["chosen_groups"]),
+                told(params, batch.rejected, groups["rejected_groups"]),
+            )
+            found = 0.5 * sum(masked_mean(side, mask) for side in sides)
+            total = _whole(_mean_loss(chosen, rejected, mask) + found)
+            return total, seen | {"discriminator": _whole(found)}
 
         return gradient_step(state, objective, optimizer)
 
@@ -294,15 +303,13 @@ def _scored(
 
 
 def _columns(batch: PreferenceBatch) -> dict[str, Array]:
-    """The batch's columns by name; ids stay integers."""
-    found = kept_columns(batch)
-    return {
-        name: x.astype(column.dtype)
-        for name, x in found.items()
-        for column in [(batch.columns or {})[name]]
-    }
+    """The batch's columns by name, 0 where the weight is 0."""
+    columns, weights = batch.columns or {}, batch.weights
+    if weights is None:
+        return columns
+    return {name: jnp.where(weights > 0, x, jnp.zeros_like(x)) for name, x in columns.items()}
 
 
-def _whole(value: Float[Array, ""]) -> Mean:
-    """One number of the whole batch."""
-    return Mean(value, jnp.ones_like(jax.lax.stop_gradient(value)))
+def _whole(value: Float[Array, "*B"]) -> Mean:
+    """Numbers of the whole batch."""
+    return Mean(value, jnp.ones_like(value))
