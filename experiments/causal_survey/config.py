@@ -123,7 +123,7 @@ class Config:
       feature.
     steps, rate: of Adam on all pairs at once, cosine to 0.
     vrex, irm, correlation, mmd: penalties. irm_warm: share of the steps without one.
-    eta: of group DRO. radius: of the worst case. mmd_pairs: pairs of a step of MMD.
+    eta: of group DRO. radius: of the worst case. mmd_pairs: pairs that MMD compares.
     ridges: of the tuned baseline, chosen on held-out pairs of the training environments.
     pool: items of the policy. kl: nats that it moves.
     fair, adapted: the other panels. panel: whether the shop is run too.
@@ -140,9 +140,9 @@ class Config:
     vrex: float = 10.0
     irm: float = 100.0
     irm_warm: float = 0.25
-    correlation: float = 100.0
-    mmd: float = 100.0
-    mmd_pairs: int = 192
+    correlation: float = 20.0
+    mmd: float = 20.0
+    mmd_pairs: int = 256
     eta: float = 0.05
     radius: float = 3.0
     ridges: tuple[float, ...] = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)

@@ -30,11 +30,14 @@ from rlhf_jax.algos.robust_reward import (
     make_copies_update,
     make_group_dro_update,
     make_update,
-    mmd_risk,
     vrex_risk,
 )
 from rlhf_jax.losses.links import logistic
-from rlhf_jax.losses.robust_reward import correlation_penalty, worst_case_margins
+from rlhf_jax.losses.robust_reward import (
+    correlation_penalty,
+    mmd_penalty,
+    worst_case_margins,
+)
 from rlhf_jax.ops.environments import balanced_weights
 from rlhf_jax.ops.masking import Mean, weighted_mean
 from rlhf_jax.policies.latent import vector_trajectory
@@ -43,6 +46,7 @@ from rlhf_jax.types import PreferenceBatch
 
 REWARD = linear_reward(FEATURE + 1)
 ERM, TUNED, ORACLE, COPIES = "ERM", "ERM, tuned ridge", "oracle without s", "copies"
+CELLS = 3  # more of the feature, less of it, as much
 STRONG = (COPIES, "group DRO, cells", "worst case", "correlation")
 MIDDLE = ("V-REx", "IRM", "balanced cells")
 MARGINAL = "correlation, both orders"
@@ -170,8 +174,9 @@ def plain(pairs: Pairs, weights: Array | None = None, **columns: Array) -> Prefe
 
 
 def cells(pairs: Pairs) -> Array:
-    """1 where the chosen answer has more of the feature, 0 where it has less or as much."""
-    return (pairs.x[:, FEATURE] > 0).astype(jnp.int32)
+    """1 where the chosen answer has more of the feature, 0 where it has less, 2 where as much."""
+    s = pairs.x[:, FEATURE]
+    return jnp.where(s > 0, 1, jnp.where(s < 0, 0, 2))
 
 
 def turned(x: Float[Array, "*B 6"]) -> Float[Array, "*B 6"]:
@@ -192,7 +197,7 @@ def methods(config: Config, pairs: Pairs) -> dict[str, Method]:
 
     def balanced(pairs: Pairs) -> PreferenceBatch:
         mask = jnp.ones(len(pairs.x), bool)
-        return plain(pairs, balanced_weights(cells(pairs), mask, count=2))
+        return plain(pairs, balanced_weights(cells(pairs), mask, count=CELLS))
 
     def featured(pairs: Pairs) -> PreferenceBatch:
         return plain(pairs, features=pairs.x[:, FEATURE])
@@ -203,12 +208,12 @@ def methods(config: Config, pairs: Pairs) -> dict[str, Method]:
     def robust(risk: Any, batch: Any) -> Method:
         return Method(((1.0, make_update(REWARD, adam, risk=risk)),), batch, start)
 
-    def dro(batch: Any) -> Method:
-        update = make_group_dro_update(REWARD, adam, count=2, eta=config.eta)
-        init = partial(init_group_dro, optimizer=adam, count=2)
+    def dro(batch: Any, count: int) -> Method:
+        update = make_group_dro_update(REWARD, adam, count=count, eta=config.eta)
+        init = partial(init_group_dro, optimizer=adam, count=count)
         return Method(((1.0, update),), batch, init, lambda state: state.train.params)
 
-    few = min(config.mmd_pairs, len(pairs.x))
+    mmd = partial(mmd_of_some, penalty=config.mmd, size=config.mmd_pairs)
     vrex, irm = partial(vrex_risk, count=count, penalty=config.vrex), partial(irm_risk, count=count)
     warm, late = (
         make_update(REWARD, adam, risk=partial(irm, penalty=lam)) for lam in (0.0, config.irm)
@@ -216,19 +221,16 @@ def methods(config: Config, pairs: Pairs) -> dict[str, Method]:
     erm = reward_model.make_update(REWARD, adam)
     return {
         ERM: Method(((1.0, erm),), plain, start),
-        "group DRO, environments": dro(in_environments),
+        "group DRO, environments": dro(in_environments, count),
         "V-REx": robust(vrex, in_environments),
         "IRM": Method(
             ((config.irm_warm, warm), (1.0 - config.irm_warm, late)), in_environments, start
         ),
         "balanced cells": Method(((1.0, erm),), balanced, start),
-        "MMD": robust(
-            partial(mmd_risk, count=2, penalty=config.mmd),
-            lambda pairs: in_cells(Pairs(pairs.x[:few], pairs.environments[:few])),
-        ),
+        "MMD": robust(mmd, in_cells),
         "correlation": robust(partial(correlation_risk, penalty=config.correlation), featured),
         "worst case": Method(((1.0, worst_case_update(config, adam)),), plain, start),
-        "group DRO, cells": dro(in_cells),
+        "group DRO, cells": dro(in_cells, CELLS),
         COPIES: Method(((1.0, make_copies_update(REWARD, adam)),), copied, start),
         ORACLE: Method(((1.0, erm),), lambda pairs: plain(without(pairs)), start),
         MARGINAL: robust(partial(marginal_risk, penalty=config.correlation), featured),
@@ -238,6 +240,21 @@ def methods(config: Config, pairs: Pairs) -> dict[str, Method]:
 def without(pairs: Pairs) -> Pairs:
     """The pairs with s at 0."""
     return Pairs(pairs.x.at[:, FEATURE].set(0.0), pairs.environments)
+
+
+def mmd_of_some(
+    chosen: Array,
+    rejected: Array,
+    mask: Array,
+    *,
+    environments: Array,
+    size: int,
+    penalty: float,
+) -> Float[Array, ""]:
+    """`mmd_risk` with the term on the first `size` pairs: it compares each of them with each."""
+    z = chosen - rejected
+    apart = mmd_penalty(z[:size], environments[:size], mask[:size], count=CELLS, bandwidth=1.0)
+    return jnp.mean(logistic(z)) + penalty * apart
 
 
 def marginal_risk(

@@ -54,7 +54,7 @@ from rlhf_jax.types import (
 
 # (chosen [N], rejected [N], mask [N], **columns [N]) -> [], the risk of a batch of pairs.
 Risk = Callable[..., Float[Array, ""]]
-Features = Callable[[Params, Trajectory], Float[Array, "*B d"]]
+AnswerFeatures = Callable[[Params, Trajectory], Float[Array, "*B d"]]
 WEIGHTS = "weights"  # carries the new state out of the gradient
 
 
@@ -209,7 +209,7 @@ def make_group_dro_update(
 
 def make_adversarial_update(
     reward: RewardFn,
-    features: Features,
+    features: AnswerFeatures,
     optimizer: optax.GradientTransformation,
     *,
     scale: Scalar,

@@ -1,4 +1,4 @@
-"""`rlhf reward --robust`: environments of the pairs, each loss on a tiny run, and what is refused."""
+"""`rlhf reward --robust`: environments of the pairs, losses on tiny runs, and what is refused."""
 
 import json
 
