@@ -19,7 +19,9 @@ from jaxtyping import Array, Float, Int
 from experiments.causal_survey.config import Adapted, Config
 from rlhf_jax.algos import reward_model
 from rlhf_jax.algos.gradient import init_state
-from rlhf_jax.algos.robust_reward import make_copies_update, make_update, vrex_risk
+from rlhf_jax.algos.robust_reward import make_update
+from rlhf_jax.losses.reward import bradley_terry_loss
+from rlhf_jax.losses.robust_reward import vrex_loss
 from rlhf_jax.models import LoRAConfig, TransformerConfig, make_lora, make_reward_model
 from rlhf_jax.policies.language import language_reward, language_trajectory
 from rlhf_jax.types import PreferenceBatch, RewardFn
@@ -126,14 +128,12 @@ def study_seed(sizes: Adapted, key: Array) -> dict[str, Array]:
         (small, small.init(keys[2]), sizes.adapter_rate),
         (whole, base, sizes.rate),
     )
-    right = [
-        [accuracies(reward, fit(sizes, reward, first, loss, train, rate), tests) for loss in LOSSES]
-        for reward, first, rate in parts
-    ]
-    return {
-        "right": jnp.stack([jnp.stack(each) for each in right]),
-        "before": accuracies(whole, older, tests),
-    }
+    right = []
+    for reward, first, rate in parts:
+        # One program for all losses.
+        fitted = jax.vmap(partial(fit, sizes, reward, first, train, rate))(losses(sizes))
+        right.append(jax.vmap(lambda params, of=reward: accuracies(of, params, tests))(fitted))
+    return {"right": jnp.stack(right), "before": accuracies(whole, older, tests)}
 
 
 def older_model(sizes: Adapted, reward: RewardFn, key: Array, init_key: Array) -> Any:
@@ -148,21 +148,35 @@ def older_model(sizes: Adapted, reward: RewardFn, key: Array, init_key: Array) -
     return trained(sizes, update, state, sizes.pretrain_steps, lambda rows: batch_of(ids[rows]))
 
 
-def fit(sizes: Adapted, reward: RewardFn, first: Any, loss: str, train: Texts, rate: float) -> Any:
+class Loss(NamedTuple):
+    """penalty: of V-REx, 0 for the mean over environments. copied: whether copies are read."""
+
+    penalty: Array
+    copied: Array
+
+
+def losses(sizes: Adapted) -> Loss:
+    """Those of LOSSES, along the first axis."""
+    return Loss(jnp.array([0.0, sizes.vrex, 0.0]), jnp.array([False, False, True]))
+
+
+def fit(sizes: Adapted, reward: RewardFn, first: Any, train: Texts, rate: float, loss: Loss) -> Any:
     """Params after `steps` updates by a loss."""
     adam = optax.adam(rate)
-    if loss == "copies":
-        update = make_copies_update(reward, adam)
-        both = jnp.stack([train.ids, turned(train.ids)], axis=1)
-        take = lambda rows: batch_of(both[rows])  # noqa: E731
-    elif loss == "V-REx":
-        risk = partial(vrex_risk, count=len(sizes.rhos), penalty=sizes.vrex)
-        update = make_update(reward, adam, risk=risk)
-        take = lambda rows: batch_of(train.ids[rows], train.environments[rows])  # noqa: E731
-    else:
-        update = reward_model.make_update(reward, adam)
-        take = lambda rows: batch_of(train.ids[rows])  # noqa: E731
-    return trained(sizes, update, init_state(first, adam), sizes.steps, take)
+    update = make_update(reward, adam, risk=partial(risk_of_copies, loss=loss))
+    both = jnp.stack([train.ids, turned(train.ids)], axis=1)
+    places = jnp.stack([train.environments] * 2, axis=1)
+    state = init_state(first, adam)
+    return trained(sizes, update, state, sizes.steps, lambda i: batch_of(both[i], places[i]))
+
+
+def risk_of_copies(
+    chosen: Array, rejected: Array, mask: Array, *, environments: Array, loss: Loss
+) -> Float[Array, ""]:
+    """Of pairs [B, 2], each with its copy: the mean of both, or V-REx of the pairs as they are."""
+    each = bradley_terry_loss(chosen, rejected)
+    own = (x[:, 0] for x in (each, environments, mask))
+    return jnp.where(loss.copied, jnp.mean(each), vrex_loss(*own, count=2, penalty=loss.penalty))
 
 
 def trained(sizes: Adapted, update: Any, state: Any, steps: int, take: Any) -> Any:

@@ -20,7 +20,7 @@ class Fairness:
     hidden: int = 16
     steps: int = 500
     rate: float = 0.01
-    adversary: float = 1.0
+    adversary: float = 3.0
     correlation: float = 10.0
 
     def __post_init__(self):
@@ -135,7 +135,7 @@ class Config:
     tests: int = 4000
     rhos: tuple[float, ...] = (0.9, 0.5)
     spread: float = 1.5
-    steps: int = 800
+    steps: int = 500
     rate: float = 0.05
     vrex: float = 10.0
     irm: float = 100.0
@@ -145,7 +145,7 @@ class Config:
     mmd_pairs: int = 256
     eta: float = 0.05
     radius: float = 3.0
-    ridges: tuple[float, ...] = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)
+    ridges: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1)
     pool: int = 20_000
     kl: float = 3.0
     fair: Fairness = Fairness()

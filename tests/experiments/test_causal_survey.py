@@ -149,6 +149,19 @@ def test_texts_and_their_copies():
     np.testing.assert_array_equal(copies[..., adapted.WORDS] == adapted.MARK, ~marked)
 
 
+def test_the_risk_of_each_loss_by_hand():
+    """Two pairs in two environments, with a copy each; losses log 2 and log(1 + e^-1)."""
+    chosen, mask = jnp.array([[0.0, 1.0], [1.0, 1.0]]), jnp.ones((2, 2), bool)
+    environments = jnp.array([[0, 0], [1, 1]])
+    zero, one = np.log(2), np.log1p(np.exp(-1.0))
+    mean, variance = (zero + one) / 2, ((zero - one) / 2) ** 2
+    given = (chosen, jnp.zeros((2, 2)), mask)
+    found = jax.vmap(
+        lambda loss: adapted.risk_of_copies(*given, environments=environments, loss=loss)
+    )(adapted.losses(config.Adapted(vrex=5.0)))
+    np.testing.assert_allclose(found, [mean, mean + 5 * variance, (zero + 3 * one) / 4], rtol=1e-5)
+
+
 def test_marks_of_the_shop_and_their_copies():
     pairs = [{"prompt": f"p{i}", "chosen": "good .", "rejected": "bad ."} for i in range(400)]
     found = shop.marked(pairs, (0.9, 0.5), seed=0)
