@@ -62,7 +62,7 @@ class Shop(NamedTuple):
 def shop_study(config: Config, job: Run) -> dict[str, np.ndarray]:
     """loss -> accuracy [seeds, TESTS] on held-out pairs, and the pairs' right answers by loss."""
     place = open_shop(config, job)
-    tests = test_sets(place)
+    tests = held_sets(place)
     found: dict[str, list] = {}
     for seed in range(config.shop.num_seeds):
         lab = place.lab._replace(seed=1000 * (1 + seed) + config.seed)
@@ -147,7 +147,7 @@ def copies_of(row: Mapping[str, Any]) -> Rows:
     return [dict(row), put(row, [not mark for mark in row["marks"]])]
 
 
-def test_sets(place: Shop) -> list[Rows]:
+def held_sets(place: Shop) -> list[Rows]:
     """Of TESTS."""
     sizes = place.sizes
     return [
