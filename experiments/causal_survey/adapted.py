@@ -75,8 +75,9 @@ def batch_of(ids: Int[Array, "*B 2 S"], environments: Array | None = None) -> Pr
     sides = []
     for side in (0, 1):
         answer = ids[..., side, :]
-        prompt = jnp.full((*answer.shape[:-1], 1), PROMPT)
-        whole = jnp.ones(answer.shape, bool)
+        # From the ids: XLA would fold whole rows of constants while it compiles.
+        whole = answer > 0
+        prompt = PROMPT * whole[..., :1]
         sides.append(language_trajectory(prompt, whole[..., :1], answer, whole))
     columns = None if environments is None else {"environments": environments}
     return PreferenceBatch(*sides, columns=columns)

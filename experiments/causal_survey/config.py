@@ -79,7 +79,7 @@ class ShopPanel:
     num_seeds: pairs, heads and orders of their own. prompts: sampled; ties are dropped and the
     first `pairs` others kept, `heldout` of others to measure on. teacher_beta, tie_gap: as in
     `labs.shop.gold_teacher`. rhos: correlation of the mark with the label, of the two environments;
-    shifted: of the test. steps, batch_size, rate: AdamW. vrex, irm, mmd, length: penalties; eta: of
+    shifted: of the test. steps, batch_size, rate: AdamW. vrex, correlation: penalties. eta: of
     group DRO.
     """
 
@@ -95,9 +95,7 @@ class ShopPanel:
     batch_size: int = 32
     rate: float = 1.5e-3
     vrex: float = 10.0
-    irm: float = 10.0
-    mmd: float = 3.0
-    length: float = 3.0
+    correlation: float = 3.0
     eta: float = 0.1
 
     def __post_init__(self):
@@ -108,7 +106,7 @@ class ShopPanel:
         check_fields(self, "(-1, 1)", "rhos", "shifted")
         check_fields(self, "[1, 1000000]", "steps", "batch_size")
         check_fields(self, "(0, 1]", "rate")
-        check_fields(self, "[0, inf)", "vrex", "irm", "mmd", "length", "eta")
+        check_fields(self, "[0, inf)", "vrex", "correlation", "eta")
         if len(self.rhos) != 2:
             raise ValueError(f"rhos must be of two environments, got {self.rhos}")
 

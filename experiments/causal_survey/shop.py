@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.causal_survey.config import Config, ShopPanel
-from rlhf_jax.algos.robust_reward import correlation_risk, irm_risk, mmd_risk, vrex_risk
+from rlhf_jax.algos.robust_reward import correlation_risk, vrex_risk
 from rlhf_jax.envs.shop.spurious import MARKERS, with_marker
 from rlhf_jax.labs.shop import gold_teacher, shop_lab, shop_task
 from rlhf_jax.labs.shop_models import shipped
@@ -182,12 +182,10 @@ def trainings(
     return {
         "ERM": lambda stage, first: reward_model(stage, lab, rows(), first, fit),
         "V-REx": robust(partial(vrex_risk, **count, penalty=sizes.vrex), given),
-        "IRM": robust(partial(irm_risk, **count, penalty=sizes.irm), given),
-        "MMD": robust(partial(mmd_risk, **count, penalty=sizes.mmd), given),
         "group DRO": lambda stage, first: group_dro_reward_model(
             stage, lab, rows(given), first, fit, **count, eta=sizes.eta
         ),
-        "correlation": robust(partial(correlation_risk, penalty=sizes.length), flags),
+        "correlation": robust(partial(correlation_risk, penalty=sizes.correlation), flags),
         "copies": lambda stage, first: copies_reward_model(stage, lab, copies, first, fit),
     }
 
