@@ -92,11 +92,17 @@ def test_pairs_without_two_environments_are_refused(more, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--kind", "ensemble"], "--robust is a loss of whole batches: leave --kind out"),
-        (["--repair", "flip"], "--robust is a loss of whole batches: leave --repair out"),
-        (["--contrast", "simcse"], "--robust is a loss of whole batches: leave --contrast out"),
-        (["--micro-batches", "2"], "--robust is a loss of whole batches: leave --micro-batches"),
-        (["--robust-penalty", "-1"], "robust_penalty must be in"),
+        (["--kind", "ensemble"], "--robust is a loss of whole batches of pairs: leave --kind out"),
+        (["--repair", "flip"], "--robust is a loss of whole batches of pairs: leave --repair out"),
+        (
+            ["--contrast", "simcse"],
+            "--robust is a loss of whole batches of pairs: leave --contrast out",
+        ),
+        (
+            ["--micro-batches", "2"],
+            "--robust is a loss of whole batches of pairs: leave --micro-batches",
+        ),
+        (["--robust-penalty", "-1"], "robust-penalty must be in"),
     ],
 )
 def test_what_it_does_not_go_with(tmp_path, model, capsys, words, message):
