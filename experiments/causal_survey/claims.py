@@ -168,7 +168,7 @@ def fair_claims(numbers: np.ndarray) -> list[Claim]:
             erm,
             ">=",
             0.2,
-            baseline=(fair.ADVERSARY, gaps[fair.ADVERSARY].mean()),
+            baseline=(fair.MARGINAL, gaps[fair.MARGINAL].mean()),
             kind="ours",
             source="labels favour A by 2 of log-odds",
         )

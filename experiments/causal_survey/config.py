@@ -44,13 +44,13 @@ class Adapted:
 
     num_seeds: int = 4
     pairs: int = 2048
-    tests: int = 1000
+    tests: int = 400
     width: int = 16
     layers: int = 1
     rank: int = 2
-    pretrain_steps: int = 200
-    steps: int = 150
-    batch_size: int = 64
+    pretrain_steps: int = 150
+    steps: int = 100
+    batch_size: int = 32
     rate: float = 0.01
     adapter_rate: float = 0.02
     rhos: tuple[float, ...] = (0.9, 0.5)
@@ -183,7 +183,7 @@ def quick() -> Config:
         mmd_pairs=96,
         pool=5000,
         fair=Fairness(pairs=400, tests=1000, steps=200),
-        adapted=Adapted(num_seeds=2, pairs=512, tests=400, pretrain_steps=100, steps=80),
+        adapted=Adapted(num_seeds=2, pairs=512, tests=200, pretrain_steps=60, steps=40),
     )
 
 
