@@ -6,34 +6,33 @@ from typing import Any
 import numpy as np
 
 from experiments.causal_survey import adapted, fair, linear
-from experiments.causal_survey.config import Config
 from experiments.causal_survey.linear import COPIES, ERM, MARGINAL, MIDDLE, ORACLE, STRONG, TUNED
 from experiments.causal_survey.world import FLAGS, LENGTHS
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
 Stages = Mapping[str, Any]
-REVERSED, RANDOM, TRAINED = -0.9, 0.0, 0.7
+REVERSED, TRAINED = -0.9, 0.7
 SEEN = {"kind": "ours", "source": "an earlier simulation of the same law"}
 HALF = {"kind": "ours", "source": "worse than a coin where the feature is reversed"}
 
 
-def all_claims(config: Config, stages: Stages) -> list[Claim]:
+def all_claims(stages: Stages) -> list[Claim]:
     """In the order of the page."""
     return [
-        *length_claims(config, stages["linear"][LENGTHS]),
+        *length_claims(stages["linear"][LENGTHS]),
         *policy_claims(stages["linear"][LENGTHS]),
-        *flag_claims(config, stages["linear"][FLAGS]),
+        *flag_claims(stages["linear"][FLAGS]),
         *fair_claims(stages["fair"]["numbers"]),
         *adapter_claims(stages["adapted"]["right"]),
     ]
 
 
-def length_claims(config: Config, found: Stages) -> list[Claim]:
+def length_claims(found: Stages) -> list[Claim]:
     """Length-biased pairs; rho is the correlation of the length with the label in the test."""
 
     def at(name: str, rho: float = REVERSED) -> np.ndarray:
-        return linear.at(found, config, name, rho)
+        return linear.at(found, name, rho)
 
     erm, oracle = at(ERM), (ORACLE, at(ORACLE).mean())
     claims = [
@@ -97,10 +96,10 @@ def length_claims(config: Config, found: Stages) -> list[Claim]:
     claims.append(
         mean_claim(
             "correlation over both orders of each pair: weight of the length over that of quality",
-            linear.ratio_of(found, config, MARGINAL),
+            linear.ratio_of(found, MARGINAL),
             "<=",
             -0.1,
-            baseline=("given the label", linear.ratio_of(found, config, "correlation").mean()),
+            baseline=("given the label", linear.ratio_of(found, "correlation").mean()),
             kind="ours",
             source="quality goes with the label, so marginal independence needs a negative weight",
         )
@@ -140,9 +139,9 @@ def policy_claims(found: Stages) -> list[Claim]:
     ]
 
 
-def flag_claims(config: Config, found: Stages) -> list[Claim]:
+def flag_claims(found: Stages) -> list[Claim]:
     """The same code with flattery in place of length."""
-    copies, erm, tuned = (linear.at(found, config, x, REVERSED) for x in (COPIES, ERM, TUNED))
+    copies, erm, tuned = (linear.at(found, x, REVERSED) for x in (COPIES, ERM, TUNED))
     return [
         mean_claim(
             "flattery, rho -0.9: accuracy of copies above that of ERM",
@@ -213,7 +212,7 @@ def adapter_claims(right: np.ndarray) -> list[Claim]:
                     f"{part} trained, mark reversed: accuracy of {name} above that of ERM",
                     robust[:, i] - erm[:, i],
                     ">=",
-                    0.2 if name == "copies" else 0.0,
+                    0.2 if name == "copies" else 0.05,
                     baseline=other,
                     **about,
                 )

@@ -1,6 +1,6 @@
 """Linear rewards on the same pairs by every loss, the test sets, and the policies they lead to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -50,6 +50,19 @@ CELLS = 3  # more of the feature, less of it, as much
 STRONG = (COPIES, "group DRO, cells", "worst case", "correlation")
 MIDDLE = ("V-REx", "IRM", "balanced cells")
 MARGINAL = "correlation, both orders"
+NAMES = (
+    ERM,
+    "group DRO, environments",
+    *MIDDLE,
+    "MMD",
+    "correlation",
+    "worst case",
+    "group DRO, cells",
+    COPIES,
+    ORACLE,
+    MARGINAL,
+    TUNED,
+)
 PLAYED = (ERM, COPIES)  # rewards that policies are trained on
 
 
@@ -76,7 +89,7 @@ class World(NamedTuple):
 
 def study(config: Config) -> dict[str, dict[str, np.ndarray]]:
     """world -> accuracy [S, M, rhos], ratio [S, M] of w_s to |w_q|, and of the policies drift and
-    gold [S, P]; M in the order of `names`, P of PLAYED."""
+    gold [S, P]; M in the order of NAMES, P of PLAYED."""
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
     drawn = [jax.vmap(partial(draw_world, config, world))(keys) for world in WORLDS]
     # One program for both.
@@ -100,22 +113,16 @@ def draw_world(config: Config, world: str, key: Array) -> World:
 
 def study_world(config: Config, world: World) -> dict[str, Array]:
     """The same pairs, steps and test sets for every method."""
-    every = methods(config, world.train)
+    every = methods(config)
     fitted = {name: fit(config, method, world.train) for name, method in every.items()}
     fitted[TUNED] = tuned(config, world.train, world.held)
-    weights = jnp.stack([fitted[name] for name in names(config)])
+    weights = jnp.stack([fitted[name] for name in NAMES])
     right = jax.vmap(lambda w: jax.vmap(partial(accuracy, w))(world.tests))(weights)
     played = [play(config, world.key, fitted[name]) for name in PLAYED]
     drift, worth = (jnp.stack(each) for each in zip(*played, strict=True))
     quality = jnp.linalg.norm(weights[:, :FEATURE], axis=-1)
     ratio = weights[:, FEATURE] / quality
     return {"accuracy": right, "ratio": ratio, "drift": drift, "gold": worth}
-
-
-def names(config: Config) -> tuple[str, ...]:
-    """The methods in the order of the arrays."""
-    like = Pairs(jnp.zeros((2, FEATURE + 1)), jnp.zeros(2, jnp.int32))
-    return (*methods(config, like), TUNED)
 
 
 def play(config: Config, key: Array, weights: Float[Array, "6"]) -> tuple[Array, Array]:
@@ -184,8 +191,8 @@ def turned(x: Float[Array, "*B 6"]) -> Float[Array, "*B 6"]:
     return x.at[..., FEATURE].multiply(-1.0)
 
 
-def methods(config: Config, pairs: Pairs) -> dict[str, Method]:
-    """name -> method; the pairs say how many of them there are."""
+def methods(config: Config) -> dict[str, Method]:
+    """name -> method: all of NAMES but TUNED."""
     adam = optimizer(config)
     start, count = partial(init_state, optimizer=adam), len(config.rhos)
 
@@ -282,11 +289,11 @@ def worst_case_update(config: Config, adam: optax.GradientTransformation) -> Any
     return update
 
 
-def at(found: dict[str, np.ndarray], config: Config, name: str, rho: float) -> np.ndarray:
+def at(found: Mapping[str, np.ndarray], name: str, rho: float) -> np.ndarray:
     """[S] accuracy of a method at one of TEST_RHOS."""
-    return found["accuracy"][:, names(config).index(name), TEST_RHOS.index(rho)]
+    return found["accuracy"][:, NAMES.index(name), TEST_RHOS.index(rho)]
 
 
-def ratio_of(found: dict[str, np.ndarray], config: Config, name: str) -> np.ndarray:
+def ratio_of(found: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     """[S] weight of the feature over the norm of the others."""
-    return found["ratio"][:, names(config).index(name)]
+    return found["ratio"][:, NAMES.index(name)]

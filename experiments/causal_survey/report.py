@@ -45,8 +45,8 @@ def write_report(
     figures = {
         "length": show_panels(
             [
-                rho_panel(config, length, WITH_ENVIRONMENTS, "what two environments can say"),
-                rho_panel(config, length, WITH_FEATURE, "what the feature itself can say"),
+                rho_panel(length, WITH_ENVIRONMENTS, "what two environments can say"),
+                rho_panel(length, WITH_FEATURE, "what the feature itself can say"),
             ],
             "Length-biased reward models",
             "Accuracy on pairs in which the length goes with the label more, less or the other way "
@@ -55,7 +55,7 @@ def write_report(
             share_y=True,
         ),
         "flattery": show_panels(
-            [rho_panel(config, stages["linear"][FLAGS], WITH_FEATURE, "")],
+            [rho_panel(stages["linear"][FLAGS], WITH_FEATURE, "")],
             "Flattery in place of length",
             "The same code on a flag: the answer agrees with the user, or not.",
             "the same order of the methods",
@@ -94,11 +94,11 @@ def write_report(
     )
 
 
-def rho_panel(config: Config, found: Stages, names: Sequence[str], title: str) -> Panel:
+def rho_panel(found: Stages, names: Sequence[str], title: str) -> Panel:
     """Accuracy against the correlation of the test."""
-    every = linear.names(config)
     series = {
-        name: band(TEST_RHOS, found["accuracy"][:, every.index(name)], **ABOUT) for name in names
+        name: band(TEST_RHOS, found["accuracy"][:, linear.NAMES.index(name)], **ABOUT)
+        for name in names
     }
     return Panel(title, X, "accuracy", series, levels={"coin": 0.5})
 

@@ -29,10 +29,10 @@ def run(config: Config, job: Run) -> Outcome:
         },
     )
     shop = shop_study(config, job) if config.panel else {}
-    claims = all_claims(config, stages)
+    claims = all_claims(stages)
     table = linear_table(config, stages["linear"][LENGTHS])
     write_report(job, config, stages, shop, claims, table)
-    return Outcome(claims, numbers=summary(config, stages, shop), table=table)
+    return Outcome(claims, numbers=summary(stages, shop), table=table)
 
 
 def linear_table(config: Config, found: Stages) -> Table:
@@ -40,10 +40,10 @@ def linear_table(config: Config, found: Stages) -> Table:
     rows = [
         (
             name,
-            *(f"{linear.at(found, config, name, rho).mean():.3f}" for rho in (0.7, 0.0, -0.9)),
-            f"{linear.ratio_of(found, config, name).mean():.2f}",
+            *(f"{linear.at(found, name, rho).mean():.3f}" for rho in (0.7, 0.0, -0.9)),
+            f"{linear.ratio_of(found, name).mean():.2f}",
         )
-        for name in linear.names(config)
+        for name in linear.NAMES
     ]
     return Table(
         f"Linear rewards, mean of {config.num_seeds} worlds",
@@ -54,16 +54,13 @@ def linear_table(config: Config, found: Stages) -> Table:
     )
 
 
-def summary(config: Config, stages: Stages, shop: Mapping[str, np.ndarray]) -> dict:
+def summary(stages: Stages, shop: Mapping[str, np.ndarray]) -> dict:
     """Means over worlds of what the table leaves out."""
     numbers = stages["fair"]["numbers"].mean(0)
     right = stages["adapted"]["right"].mean(0)
     found: dict[str, Any] = {
         world: {
-            **{
-                name: named(linear.names(config), each[name].mean(0))
-                for name in ("accuracy", "ratio")
-            },
+            **{name: named(linear.NAMES, each[name].mean(0)) for name in ("accuracy", "ratio")},
             **{name: named(linear.PLAYED, each[name].mean(0)) for name in ("drift", "gold")},
             "largest drift": named(linear.PLAYED, np.abs(each["drift"]).max(0)),
         }

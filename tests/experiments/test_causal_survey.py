@@ -81,11 +81,15 @@ def test_turned_pairs_and_cells():
     np.testing.assert_array_equal(linear.without(pairs).x[:, 5], [0.0, 0.0, 0.0])
 
 
+def test_every_name_has_its_method():
+    assert (*linear.methods(TOY), TUNED) == linear.NAMES
+
+
 def fitted(names, **sizes):
     """Weights after a short training on one world."""
     size = config.Config(pairs=400, steps=150, mmd_pairs=96, **sizes)
     pairs = world.draw_pairs(KEY, size.rhos, size.pairs, world=world.LENGTHS, spread=1.5)
-    every = linear.methods(size, pairs)
+    every = linear.methods(size)
     return {name: np.asarray(linear.fit(size, every[name], pairs)) for name in names}
 
 
@@ -186,8 +190,7 @@ def test_marks_of_the_shop_and_their_copies():
 
 def good() -> dict:
     """Arrays of a run in which everything that is claimed is so."""
-    size = config.default()
-    names, rhos = linear.names(size), world.TEST_RHOS
+    names, rhos = linear.NAMES, world.TEST_RHOS
     right = np.full((SEEDS, len(names), len(rhos)), 0.81)
     right[:, :, rhos.index(0.7)] = 0.81
     low = {ERM: 0.37, TUNED: 0.38, "V-REx": 0.65, "IRM": 0.7, "balanced cells": 0.7}
@@ -219,13 +222,12 @@ def good() -> dict:
 
 
 def test_everything_holds_where_it_should():
-    made = claims.all_claims(config.default(), good())
+    made = claims.all_claims(good())
     assert {claim.statement: claim.verdict for claim in made if not claim.holds} == {}
 
 
 def place(name, rho=-0.9):
-    names = linear.names(config.default())
-    return (slice(None), names.index(name), world.TEST_RHOS.index(rho))
+    return (slice(None), linear.NAMES.index(name), world.TEST_RHOS.index(rho))
 
 
 @pytest.mark.parametrize(
@@ -258,9 +260,7 @@ def test_what_breaks_a_claim(path, where, value, broken):
         holder = holder[name]
     holder[path[-1]] = holder[path[-1]].copy()
     holder[path[-1]][where()] = value
-    fallen = [
-        claim.statement for claim in claims.all_claims(config.default(), stages) if not claim.holds
-    ]
+    fallen = [claim.statement for claim in claims.all_claims(stages) if not claim.holds]
     assert any(broken in statement for statement in fallen), fallen
 
 
@@ -268,9 +268,9 @@ def test_what_breaks_a_claim(path, where, value, broken):
 def test_a_toy_run_has_its_page(tmp_path):
     with open_run(tmp_path, slug="causal_survey", config=TOY) as job:
         outcome = run.run(TOY, job)
-    assert len(outcome.claims) == len(claims.all_claims(config.default(), good()))
+    assert len(outcome.claims) == len(claims.all_claims(good()))
     assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 4
-    assert [row[0] for row in outcome.table.rows] == list(linear.names(TOY))
+    assert [row[0] for row in outcome.table.rows] == list(linear.NAMES)
     assert set(outcome.numbers["fair"]) == set(fair.METHODS)
 
 
