@@ -80,7 +80,7 @@ def batch_of(ids: Int[Array, "*B 2 S"], environments: Array | None = None) -> Pr
         prompt = PROMPT * whole[..., :1]
         sides.append(language_trajectory(prompt, whole[..., :1], answer, whole))
     columns = None if environments is None else {"environments": environments}
-    return PreferenceBatch(*sides, columns=columns)
+    return PreferenceBatch(sides[0], sides[1], columns=columns)
 
 
 def study(config: Config) -> dict[str, np.ndarray]:

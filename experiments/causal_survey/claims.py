@@ -13,7 +13,7 @@ from rlhf_jax.reports.intervals import mean_claim
 
 Stages = Mapping[str, Any]
 REVERSED, TRAINED = -0.9, 0.7
-SEEN = {"kind": "ours", "source": "an earlier simulation of the same law"}
+SEEN: dict[str, Any] = {"kind": "ours", "source": "an earlier simulation of the same law"}
 HALF = {"kind": "ours", "source": "worse than a coin where the feature is reversed"}
 
 

@@ -119,8 +119,8 @@ def run(update: Any, params: Any, batch: PreferenceBatch, adam: Any, steps: int)
 
 def batch_of(answers: Answers, weights: Array | None = None, **columns: Array) -> PreferenceBatch:
     """Pairs of vectors."""
-    sides = (vector_trajectory(answers.x[:, side]) for side in (0, 1))
-    return PreferenceBatch(*sides, weights=weights, columns=columns or None)
+    chosen, rejected = (vector_trajectory(answers.x[:, side]) for side in (0, 1))
+    return PreferenceBatch(chosen, rejected, weights=weights, columns=columns or None)
 
 
 def fair_weights(answers: Answers) -> Float[Array, "N"]:

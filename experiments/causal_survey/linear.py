@@ -176,8 +176,8 @@ def tuned(config: Config, train: Pairs, held: Pairs) -> Float[Array, "6"]:
 
 def plain(pairs: Pairs, weights: Array | None = None, **columns: Array) -> PreferenceBatch:
     """Differences as the chosen answers, nothing as the others."""
-    sides = (vector_trajectory(x) for x in (pairs.x, jnp.zeros_like(pairs.x)))
-    return PreferenceBatch(*sides, weights=weights, columns=columns or None)
+    chosen, rejected = (vector_trajectory(x) for x in (pairs.x, jnp.zeros_like(pairs.x)))
+    return PreferenceBatch(chosen, rejected, weights=weights, columns=columns or None)
 
 
 def cells(pairs: Pairs) -> Array:

@@ -1,6 +1,7 @@
 """The figures and the page of causal_survey."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
 Stages = Mapping[str, Any]
-ABOUT = {"centre": "mean", "spread": "t", "units": "worlds"}
+over_worlds = partial(band, centre="mean", spread="t", units="worlds")
 WITH_ENVIRONMENTS = (ERM, TUNED, "group DRO, environments", "V-REx", "IRM", ORACLE)
 WITH_FEATURE = (ERM, "balanced cells", "MMD", "correlation", "worst case", COPIES, MARGINAL)
 X = "correlation of the feature with the label in the test"
@@ -97,7 +98,7 @@ def write_report(
 def rho_panel(found: Stages, names: Sequence[str], title: str) -> Panel:
     """Accuracy against the correlation of the test."""
     series = {
-        name: band(TEST_RHOS, found["accuracy"][:, linear.NAMES.index(name)], **ABOUT)
+        name: over_worlds(TEST_RHOS, found["accuracy"][:, linear.NAMES.index(name)])
         for name in names
     }
     return Panel(title, X, "accuracy", series, levels={"coin": 0.5})
@@ -108,8 +109,8 @@ def fair_panels(numbers: np.ndarray) -> list[Panel]:
     found = dict(zip(fair.NUMBERS, np.moveaxis(numbers, -1, 0), strict=True))
     x = np.arange(len(fair.METHODS))
     label = "; ".join(f"{i}: {name}" for i, name in enumerate(fair.METHODS))
-    right = {name: band(x, found[name], **ABOUT) for name in ("A better", "B better")}
-    apart = {"A less B": band(x, found["score gap"], **ABOUT)}
+    right = {name: over_worlds(x, found[name]) for name in ("A better", "B better")}
+    apart = {"A less B": over_worlds(x, found["score gap"])}
     return [
         Panel("", label, "accuracy on fair labels", right),
         Panel("", label, "gap of the scores (standard deviations)", apart, levels={"even": 0.0}),
@@ -125,7 +126,7 @@ def adapter_panels(rhos: Sequence[float], found: Stages) -> list[Panel]:
             X,
             "accuracy",
             {
-                loss: band(x, found["right"][:, i, j], **ABOUT)
+                loss: over_worlds(x, found["right"][:, i, j])
                 for j, loss in enumerate(adapted.LOSSES)
             },
             levels={"coin": 0.5},

@@ -247,7 +247,7 @@ def make_adversarial_update(
                 told(params, batch.chosen, groups["chosen_groups"]),
                 told(params, batch.rejected, groups["rejected_groups"]),
             )
-            found = 0.5 * sum(masked_mean(side, mask) for side in sides)
+            found = 0.5 * (masked_mean(sides[0], mask) + masked_mean(sides[1], mask))
             total = _whole(_mean_loss(chosen, rejected, mask) + found)
             return total, seen | {"discriminator": _whole(found)}
 

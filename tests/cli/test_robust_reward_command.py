@@ -1,6 +1,7 @@
 """`rlhf reward --robust`: environments of the pairs, losses on tiny runs, and what is refused."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -48,6 +49,7 @@ def test_columns_and_recipes():
     records = rows()
     for name in NAMES:
         columns, recipe = robust_recipe(records, Robust(robust=name, robust_eta=0.3))
+        assert isinstance(recipe, partial)
         if name == "length":
             np.testing.assert_array_equal(columns["features"], np.ones(16))
         else:

@@ -270,6 +270,7 @@ def test_a_toy_run_has_its_page(tmp_path):
         outcome = run.run(TOY, job)
     assert len(outcome.claims) == len(claims.all_claims(good()))
     assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 4
+    assert outcome.table is not None
     assert [row[0] for row in outcome.table.rows] == list(linear.NAMES)
     assert set(outcome.numbers["fair"]) == set(fair.METHODS)
 
