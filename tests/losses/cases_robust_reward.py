@@ -20,9 +20,9 @@ MASKED = {"trained": (0,), "mask": 2, "masked": (0,)}
 vrex, irm, mmd = (partial(loss, count=2) for loss in (vrex_loss, irm_loss, mmd_penalty))
 
 CASES = {
-    "vrex": Case(partial(vrex, penalty=3.0), BATCH, **MASKED),
-    "irm": Case(partial(irm, penalty=3.0), BATCH, **MASKED),
-    "mmd": Case(partial(mmd, bandwidth=1.0), BATCH, **MASKED),
+    "vrex": Case(partial(vrex_loss, count=2, penalty=3.0), BATCH, **MASKED),
+    "irm": Case(partial(irm_loss, count=2, penalty=3.0), BATCH, **MASKED),
+    "mmd": Case(partial(mmd_penalty, count=2, bandwidth=1.0), BATCH, **MASKED),
     "correlation_penalty": Case(
         correlation_penalty, (real(6), real(6), lengths_mask(6)), (0,), mask=2, masked=(0, 1)
     ),
