@@ -60,12 +60,11 @@ def test_vrex_by_hand():
 
 
 def test_irm_by_hand():
-    # log(1 + e^-1) = 0.3132617 and log(1 + e) = 1.3132617; D = -1 * 0.2689414 and 1 * 0.7310586,
-    # (0.0723295 + 0.5344467) / 2 = 0.3033881
-    loss = irm_loss(
-        jnp.array([1.0, -1.0]), jnp.array([0, 1]), jnp.ones(2, bool), count=2, penalty=2.0
-    )
-    np.testing.assert_allclose(loss, 0.8132617 + 2 * 0.3033881, rtol=1e-6)
+    # log(1 + e^-1) = 0.3132617 and log(1 + e^2) = 2.1269280; D = -1 * 0.2689414 and 2 * 0.8807971,
+    # (0.0723295 + 3.1032140) / 2 = 1.5877717
+    places = jnp.array([0, 1]), jnp.ones(2, bool)
+    loss = irm_loss(jnp.array([1.0, -2.0]), *places, count=2, penalty=2.0)
+    np.testing.assert_allclose(loss, 1.2200948 + 2 * 1.5877717, rtol=1e-6)
 
 
 def test_the_slope_of_irm_is_that_of_a_dummy_classifier():
