@@ -277,7 +277,7 @@ def test_a_toy_run_has_its_page(tmp_path):
 
 @pytest.mark.long
 def test_a_toy_shop(tmp_path):
-    sizes = config.ShopPanel(prompts=24, pairs=8, heldout=8, steps=2, batch_size=4, tie_gap=0.0)
+    sizes = config.ShopPanel(prompts=24, pairs=8, heldout=8, steps=1, batch_size=8, tie_gap=0.0)
     toy = replace(TOY, panel=True, shop=sizes)
     with open_run(tmp_path, slug="causal_survey", config=toy) as job:
         found = shop.shop_study(toy, job)
