@@ -14,6 +14,7 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | reward model | `reward_model.make_update` | 2203.02155 |
 | several reward models | `reward_ensemble.make_update`, `make_shared_update` | 2310.02743 |
 | the same on labels repaired by a vote | `feedback.strengths`, then the same | 2401.06080 |
+| under which a spurious feature is not used (V-REx and others) | `robust_reward` | 2307.16851 |
 | with a contrastive term on its features | `contrastive_reward.make_update` | 2401.06080 |
 | MetaRM, with unlabelled answers of a policy | `meta_reward.make_update` | 2401.06080 |
 | reward models of users who differ (VPL) | `user_reward.make_update` | 2408.10075 |
