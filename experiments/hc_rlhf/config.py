@@ -13,6 +13,7 @@ class Config:
     delta: probability of releasing an unsafe policy. tau: limit on the mean cost.
     sizes: prompts, rising; half of them are for training. sampled_size: with sampled gradients.
     features: of a prompt. beta: KL weight to the uniform policy. rate, steps: of Adam.
+    long_steps: of Lagrangian policies that end at their limit, on the most prompts.
     multiplier_rate: of the multiplier, which stays in [e^-range, e^range].
     sampled_steps, batch, samples, buffer: updates, prompts and answers of a step, and past costs.
     worlds: draws of reward and cost, the first on whose limit training ends is taken.
@@ -35,6 +36,7 @@ class Config:
     beta: float = 0.1
     rate: float = 0.05
     steps: int = 400
+    long_steps: int = 2000
     multiplier_rate: float = 0.05
     range: float = 5.0
     sampled_steps: int = 600
@@ -66,7 +68,7 @@ class Config:
         check_fields(self, "(0, 100]", "beta")
         check_fields(self, "(0, 1]", "rate", "multiplier_rate", "control_rate")
         check_fields(self, "(0, 20]", "range")
-        check_fields(self, "[1, 100000]", "steps")
+        check_fields(self, "[1, 100000]", "steps", "long_steps")
         check_fields(self, "[2, 100000]", "sampled_steps")
         check_fields(self, "[1, 10000]", "batch", "worlds")
         check_fields(self, "[2, 1000]", "samples")
@@ -83,8 +85,9 @@ class Config:
             values = getattr(self, name)
             if list(values) != sorted(set(values)):
                 raise ValueError(f"{name} must rise, got {values}")
-        if len(self.sizes) < 2:
-            raise ValueError(f"sizes must be two or more, for a reward that rises: {self.sizes}")
+        for name in ("sizes", "test_sizes"):
+            if len(getattr(self, name)) < 2:
+                raise ValueError(f"{name} must be two or more, got {getattr(self, name)}")
         if self.buffer < self.batch * self.samples:
             raise ValueError(f"buffer must hold the costs of one step, got {self.buffer}")
 
@@ -100,6 +103,7 @@ def quick() -> Config:
         trials=40,
         sizes=(100, 200),
         steps=200,
+        long_steps=600,
         sampled_size=100,
         sampled_steps=200,
         worlds=2,

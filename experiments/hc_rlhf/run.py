@@ -14,6 +14,7 @@ from experiments.hc_rlhf.studies import (
     KINDS,
     active_world,
     exact_study,
+    longer_study,
     rare_study,
     sampled_study,
 )
@@ -24,7 +25,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Seven stages, their claims, the report."""
+    """Eight stages, their claims, the report."""
     stages = run_stages(
         job,
         {
@@ -39,6 +40,7 @@ def run(config: Config, job: Run) -> Outcome:
         job,
         {
             "exact": partial(exact_study, config, taken),
+            "longer": partial(longer_study, config, taken),
             "sampled": partial(sampled_study, config, taken),
             "rare": partial(rare_study, config, taken),
         },
@@ -54,6 +56,7 @@ def trained_table(config: Config, stages: Mapping[str, Arrays]) -> Table:
     rows = []
     for name, sizes, methods in (
         ("exact", config.sizes, METHODS),
+        ("longer", (f"{config.sizes[-1]}, {config.long_steps} steps",), METHODS[:1]),
         ("sampled", (f"{config.sampled_size}, sampled",), tuple(INFLATIONS)),
     ):
         arrays = stages[name]
