@@ -19,6 +19,7 @@ from rlhf_jax.cli.session import Start
 from rlhf_jax.ops.statistics import area_under_curve
 from rlhf_jax.recipes import LanguageLab, principle_model, principle_rows
 from rlhf_jax.recipes.principles import log_odds
+from rlhf_jax.recipes.refusals import quoted
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.training import UserError
 from rlhf_jax.types import Params
@@ -57,7 +58,7 @@ def reacted_records(records: Records) -> list[dict]:
         label: Any = record.get("label")
         if not (isinstance(label, bool | int | float | np.bool_) and label in (0, 1)):
             raise UserError(
-                f"the record with the prompt {record['prompt']!r:.60}: the label must be true or "
+                f"the record with the prompt {quoted(record['prompt'])}: the label must be true or "
                 f"false, whether there was a reaction, got {label!r:.20}"
             )
         record["label"] = bool(label)

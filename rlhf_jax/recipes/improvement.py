@@ -26,6 +26,7 @@ import numpy as np
 from rlhf_jax.checks import check_range
 from rlhf_jax.recipes.lab import LanguageLab, encoded_cases
 from rlhf_jax.recipes.principles import asked_prompt
+from rlhf_jax.recipes.refusals import quoted
 from rlhf_jax.recipes.rows import Records, Rows
 from rlhf_jax.recipes.task import Task, check_single_turn
 from rlhf_jax.recipes.texts import sample_texts
@@ -70,8 +71,8 @@ def reference_records(records: Sequence[dict], fields: Sequence[str]) -> list[di
         named = [field for field in fields if record.get(field)]
         if not named:
             raise UserError(
-                f"the record with the prompt {record['prompt']!r:.60} has no answer to improve: it "
-                f"needs a field {' or '.join(map(repr, fields))}"
+                f"the record with the prompt {quoted(record['prompt'])} has no answer to improve: "
+                f"it needs a field {' or '.join(map(repr, fields))}"
             )
         found += [{**record, "reference": answer_text(record[field])} for field in named]
     return found

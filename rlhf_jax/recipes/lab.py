@@ -35,6 +35,7 @@ from rlhf_jax.policies.language import (
     language_value,
 )
 from rlhf_jax.recipes.experts import router_losses
+from rlhf_jax.recipes.refusals import encode_named, quoted
 from rlhf_jax.recipes.task import Task
 from rlhf_jax.recipes.tokens import Case, TokenRow, prompt_tokens, token_rows
 from rlhf_jax.sampling.decode import SamplingConfig, sample_many
@@ -238,7 +239,7 @@ def make_prompts(lab: LanguageLab, task: Task, indices: np.ndarray) -> Prompts:
         chat template cannot read; named.
     """
     names = [f"prompt {i}" for i in indices]
-    padded = _named(partial(_padded_prompts, lab), task.texts(indices), names)
+    padded = encode_named(partial(_padded_prompts, lab), task.texts(indices), names)
     return Prompts(tuple(padded), np.asarray(indices))
 
 
@@ -263,8 +264,8 @@ def make_trajectories(
 
 def encoded_cases(encode: Callable[[Sequence[Case]], Any], cases: Sequence[Case]) -> Any:
     """`encode(cases)`; UserError quotes the prompt of the first one that it refuses."""
-    names = [f"the record with the prompt {_quoted(case.prompt)}" for case in cases]
-    return _named(encode, cases, names)
+    names = [f"the record with the prompt {quoted(case.prompt)}" for case in cases]
+    return encode_named(encode, cases, names)
 
 
 def _padded_prompts(lab: LanguageLab, prompts: Sequence[Any]) -> PaddedRows:
@@ -305,31 +306,6 @@ def fitted_rows(lab: LanguageLab, cases: Sequence[Case]) -> list[TokenRow]:
 def _in_a_batch(policy: LengthPolicy) -> LengthPolicy:
     """A batch has all of its rows: none can be dropped any more."""
     return "error" if policy == "drop" else policy
-
-
-def _named(encode: Callable[..., Any], items: Sequence[Any], names: Sequence[str]) -> Any:
-    """`encode(items)`; UserError names the first item that it refuses."""
-    try:
-        return encode(items)
-    except (TypeError, ValueError):
-        for name, item in zip(names, items, strict=True):
-            _encode_one(encode, item, name)
-        raise
-
-
-def _encode_one(encode: Callable[..., Any], item: Any, name: str) -> None:
-    """UserError with the name if the item is refused."""
-    try:
-        encode([item])
-    except ValueError as error:
-        raise UserError(f"{name}: {str(error).removeprefix('row 0: ')}") from error
-
-
-def _quoted(prompt: Any) -> str:
-    """A text, or that of the last message."""
-    if isinstance(prompt, list | tuple) and prompt and isinstance(prompt[-1], dict):
-        prompt = prompt[-1].get("content")
-    return f"{prompt!r:.60}"
 
 
 def decode_texts(lab: LanguageLab, actions: jax.Array | np.ndarray) -> list[str]:

@@ -22,6 +22,7 @@ from rlhf_jax.algos.entailment import EntailmentBatch
 from rlhf_jax.recipes.hosts import host_batches
 from rlhf_jax.recipes.lab import LanguageLab
 from rlhf_jax.recipes.offline import Fit, built, fit_rows, step_options
+from rlhf_jax.recipes.refusals import quoted
 from rlhf_jax.recipes.rows import Records, Rows, answer_batch, in_chunks
 from rlhf_jax.training import Stage, UserError
 from rlhf_jax.types import Params
@@ -54,7 +55,7 @@ def asked_records(records: Records, *, template: str = TEMPLATE) -> list[dict]:
     found = []
     for number in range(len(records)):
         record: Mapping[str, Any] = records[number]
-        about = f"the record with the prompt {record['prompt']!r:.60}"
+        about = f"the record with the prompt {quoted(record['prompt'])}"
         principle, label = record.get("principle"), record.get("label")
         if not (isinstance(principle, str) and principle.strip()):
             raise UserError(f'{about} has no principle: write it, in words, into "principle"')

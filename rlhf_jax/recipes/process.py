@@ -25,6 +25,7 @@ from rlhf_jax.ops.steps import step_ends, step_product, step_rewards
 from rlhf_jax.policies.language import language_step_scores
 from rlhf_jax.recipes.lab import LanguageLab, make_trajectories
 from rlhf_jax.recipes.offline import Fit, built, fit_rows, step_options
+from rlhf_jax.recipes.refusals import quoted
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.rows import Records, Rows
 from rlhf_jax.training import Stage, UserError
@@ -76,7 +77,7 @@ def step_batch(
         count = int(known.sum())
         if count > len(record["labels"]) or (whole[row] and count < len(record["labels"])):
             raise UserError(
-                f"the record with the prompt {record['prompt']!r:.60}: {len(record['labels'])} "
+                f"the record with the prompt {quoted(record['prompt'])}: {len(record['labels'])} "
                 f"steps are {count} in its tokens; the tokenizer must have tokens for the "
                 f"separator {separator!r}"
             )
@@ -148,6 +149,6 @@ def _check_steps(record: Mapping[str, Any]) -> None:
     numbers = [isinstance(x, bool | int | float) and 0 <= x <= 1 for x in labels]
     if not steps or len(steps) != len(labels) or not all(numbers):
         raise UserError(
-            f"the record with the prompt {record.get('prompt')!r:.60} must have steps, and a label "
-            f"in [0, 1] for each, got {len(steps)} steps and the labels {list(labels)!r:.60}"
+            f"the record with the prompt {quoted(record.get('prompt'))} must have steps, and a "
+            f"label in [0, 1] for each, got {len(steps)} steps and the labels {list(labels)!r:.60}"
         )

@@ -48,6 +48,7 @@ from rlhf_jax.recipes.episodes import Transcripts, score_transcripts
 from rlhf_jax.recipes.lab import LanguageLab, hold_params, make_trajectories
 from rlhf_jax.recipes.offline import Fit, built, fit_rows, step_options
 from rlhf_jax.recipes.process import scores_of
+from rlhf_jax.recipes.refusals import quoted
 from rlhf_jax.recipes.rewards import Reward
 from rlhf_jax.recipes.rows import Records, Rows
 from rlhf_jax.recipes.task import Scores, Task
@@ -138,7 +139,7 @@ def segment_batch(
             check_spans(record["answer"], spans)
         except ValueError as error:
             raise UserError(
-                f"the record with the prompt {record['prompt']!r:.60}: {error}"
+                f"the record with the prompt {quoted(record['prompt'])}: {error}"
             ) from error
         for head, (_, kinds, unless) in enumerate(labels):
             places = token_ends(answers[row], cuts[row][head], count, length=length + 1)

@@ -25,4 +25,5 @@ def test_every_method_on_the_page_improves_on_its_start(capsys):
 
 def test_every_page_that_it_links_to_is_there():
     links = re.findall(r"\]\(([^)#]+)\)", PAGE)
-    assert [link for link in links if not (DOCS / link).exists()] == []
+    pages = [link for link in links if not link.startswith("https://")]
+    assert [page for page in pages if not (DOCS / page).exists()] == []
