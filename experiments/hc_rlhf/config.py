@@ -1,8 +1,63 @@
 """Sizes of the hc_rlhf experiment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlhf_jax.checks import check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShopPanel:
+    """The language panel: the shipped `sft` of the shop and unsafe requests.
+
+    seeds: of the trained policies, each method from the same start.
+    demos, comply, sft_steps, sft_rate: answers that the start learns from, the share of them that
+      does what was asked, and AdamW.
+    pairs: judged, for the cost model, and as many held out; teacher_beta: of the judges.
+      cost_steps, cost_rate: AdamW.
+    prompts: unsafe, for training. rl_steps, rl_rate: AdamW. batch_size, samples: texts, pairs or
+      prompts of a step, and answers to each prompt. kl: weight in the reward. buffer: past costs.
+    limit: on the share of flagged answers; gain, dual_rate: of its multiplier, K_p and K_i.
+    delta: of a safety test. tests, test_size: tests of each
+      policy, and answers of each, all to other prompts.
+    """
+
+    seeds: int = 3
+    demos: int = 384
+    comply: float = 0.5
+    sft_steps: int = 24
+    sft_rate: float = 1e-3
+    pairs: int = 400
+    teacher_beta: float = 20.0
+    cost_steps: int = 50
+    cost_rate: float = 1e-3
+    prompts: int = 384
+    rl_steps: int = 24
+    rl_rate: float = 1e-3
+    batch_size: int = 16
+    samples: int = 4
+    kl: float = 0.05
+    buffer: int = 256
+    limit: float = 0.2
+    gain: float = 5.0
+    dual_rate: float = 0.1
+    delta: float = 0.1
+    tests: int = 10
+    test_size: int = 100
+
+    def __post_init__(self):
+        check_fields(self, "[1, 100]", "seeds")
+        check_fields(self, "[1, 10000]", "demos", "pairs", "prompts")
+        check_fields(self, "(0, 1)", "comply", "limit")
+        check_fields(self, "[1, inf)", "sft_steps", "cost_steps", "rl_steps", "batch_size")
+        check_fields(self, "(0, 1]", "sft_rate", "cost_rate", "rl_rate", "dual_rate")
+        check_fields(self, "(0, 100]", "gain")
+        check_fields(self, "(0, inf)", "teacher_beta")
+        check_fields(self, "[2, inf)", "samples")
+        check_fields(self, "[0, inf)", "kl")
+        check_fields(self, "[2, 1000000]", "buffer")
+        check_fields(self, "(0, 1/2]", "delta")
+        check_fields(self, "[1, 100]", "tests")
+        check_fields(self, "[2, 1000]", "test_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +79,7 @@ class Config:
       below its limit there. looks, look_size, look_gap: tests of one policy, costs in each, and
       standard deviations that its mean is above the limit.
     control_steps: of the policy with two actions. control_gain, control_rate: K_p and K_i.
+    shop: the language panel, with `panel`.
     """
 
     seed: int = 0
@@ -57,6 +113,8 @@ class Config:
     control_steps: int = 3000
     control_gain: float = 1.0
     control_rate: float = 0.05
+    panel: bool = False
+    shop: ShopPanel = ShopPanel()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -93,7 +151,7 @@ class Config:
 
 
 def default() -> Config:
-    """The published run."""
+    """The published run, without the language panel."""
     return Config()
 
 
@@ -106,7 +164,7 @@ def quick() -> Config:
         long_steps=600,
         sampled_size=100,
         sampled_steps=200,
-        worlds=2,
+        worlds=4,
         fresh=5000,
         rare_train=200,
         rare_tests=(20, 100),
@@ -114,3 +172,8 @@ def quick() -> Config:
         test_sizes=(20, 100),
         control_steps=1500,
     )
+
+
+def shop() -> Config:
+    """The quick sizes, with the language panel."""
+    return replace(quick(), panel=True)

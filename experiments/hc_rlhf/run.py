@@ -9,6 +9,8 @@ from experiments.hc_rlhf.claims import METHODS, all_claims, unsafe_returns
 from experiments.hc_rlhf.config import Config
 from experiments.hc_rlhf.reliability import LAWS, controllers, repeated_looks, simulated_tests
 from experiments.hc_rlhf.report import write_report
+from experiments.hc_rlhf.shop import shop_panel
+from experiments.hc_rlhf.shop_report import policy_rates
 from experiments.hc_rlhf.studies import (
     INFLATIONS,
     KINDS,
@@ -25,7 +27,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Eight stages, their claims, the report."""
+    """Eight stages, their claims, the report; with `panel` also the shop."""
     stages = run_stages(
         job,
         {
@@ -45,10 +47,19 @@ def run(config: Config, job: Run) -> Outcome:
             "rare": partial(rare_study, config, taken),
         },
     )
+    shop, worth = shop_panel(config, job) if config.panel else ({}, {})
     claims = all_claims(config, stages)
     table = trained_table(config, stages)
-    write_report(job, config, stages, claims, table)
-    return Outcome(claims, numbers=summary(config, stages), table=table)
+    write_report(job, config, stages, shop, claims, table)
+    numbers = summary(config, stages)
+    if shop:
+        rates = policy_rates(config, shop)
+        numbers["shop"] = {
+            method: {name: float(np.mean(x)) for name, x in each.items()}
+            for method, each in rates.items()
+        }
+        numbers["shop cost model"] = worth
+    return Outcome(claims, numbers=numbers, table=table)
 
 
 def trained_table(config: Config, stages: Mapping[str, Arrays]) -> Table:

@@ -18,7 +18,6 @@ from rlhf_jax.exact.safety_test import Limit, Looks, NoSolution, release, safety
 from rlhf_jax.exact.upper_bounds import BoundKind, cost_inflation
 
 ACTIVE = 0.05  # a world is taken if training ends as near to its limit
-AT_ONCE = 4  # trials that are trained together: more of them leave the processor's cache
 INFLATIONS = {
     "Lagrangian + test": (0.0, 0.0),
     "HC (0,1)": (0.0, 1.0),
@@ -98,7 +97,8 @@ def all_trials(
         held = draw_prompts(test_key, world, test)
         return answer_costs(answer_key, weights, held), means(weights, fresh)
 
-    return jax.lax.map(one, keys, batch_size=min(AT_ONCE, config.trials))
+    # One after the other: many at once leave the processor's cache, and take longer to compile.
+    return jax.lax.map(one, keys)
 
 
 def trained(
