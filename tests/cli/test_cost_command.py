@@ -7,7 +7,8 @@ import pytest
 from refusals import files_below, refused
 
 from rlhf_jax.cli import main
-from rlhf_jax.cli.limits import Costs, cost_of, cost_specs
+from rlhf_jax.cli.limits import Costs, cost_limits, cost_of, cost_specs
+from rlhf_jax.recipes import LanguageLab, cost_inflation, text_task
 from rlhf_jax.training import read_metrics
 
 MODULE = """
@@ -64,6 +65,19 @@ def test_specs(tmp_path):
     assert cost_of("a:b<=ref+0.25") == ("a:b", 0.25, True)
     assert cost_of(f"signed:{tmp_path}<=0") == (str(tmp_path), 0.0, False)
     assert [*cost_specs(Costs(cost=("a:b<=1", f"{tmp_path}/<=ref-1")))] == ["a:b", tmp_path.name]
+
+
+def test_limits_share_the_delta_of_the_test_that_follows():
+    unread = LanguageLab._make([None] * len(LanguageLab._fields))
+    task = text_task(["a", "b"], lambda prompts, answers: {}, objective="score", heldout=1)
+
+    def limits(**options):
+        return cost_limits(Costs(cost=("a:b<=1", "c:d<=-2"), **options), unread, task, {})
+
+    found = limits(cost_test=100, cost_delta=0.2)
+    assert found.thresholds == {"a:b": 1.0, "c:d": -2.0}
+    assert found.inflation == cost_inflation(found.buffer, 100, delta=0.1)
+    assert limits(cost_delta=0.2).inflation == 0.0
 
 
 @pytest.mark.parametrize(
