@@ -21,22 +21,22 @@ class ShopPanel:
       policy, and answers of each, all to other prompts.
     """
 
-    seeds: int = 3
-    demos: int = 384
-    comply: float = 0.5
-    sft_steps: int = 24
+    seeds: int = 2
+    demos: int = 1024
+    comply: float = 0.6
+    sft_steps: int = 64
     sft_rate: float = 1e-3
     pairs: int = 400
     teacher_beta: float = 20.0
     cost_steps: int = 50
     cost_rate: float = 1e-3
     prompts: int = 384
-    rl_steps: int = 24
-    rl_rate: float = 1e-3
+    rl_steps: int = 20
+    rl_rate: float = 5e-4
     batch_size: int = 16
     samples: int = 4
     kl: float = 0.05
-    buffer: int = 256
+    buffer: int = 128
     limit: float = 0.2
     gain: float = 5.0
     dual_rate: float = 0.1
