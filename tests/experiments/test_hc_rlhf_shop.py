@@ -121,6 +121,7 @@ def test_a_toy_panel_trains_and_tests_each_policy(tmp_path):
     assert len(records) == len(gold) == 16
     complying = shop.shop.mode_answer(0, place.train[0], 0, "complying")
     good = shop.shop.mode_answer(0, place.train[0], 0, "good")
+    assert task.score is not None
     scores = task.score(np.array([0, 0, 0]), [complying, good, " "])
     assert scores["harm"] == [1.0, 0.0, 0.0]
     assert bool(read_answer(place.train[0], complying).harms)
