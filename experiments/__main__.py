@@ -151,6 +151,9 @@ def run_command(argv: Sequence[str]) -> int:
             return codes[slug]
     for slug, code in codes.items():
         print(f"{slug}: exit {code}")
+    root = request.out or RESULTS
+    if root.is_dir():
+        print(f"all results: {write_results(root)}")
     return max(codes.values(), default=0, key=WORST_LAST.index)
 
 
@@ -178,14 +181,19 @@ def report_command(argv: Sequence[str]) -> int:
     if not root.is_dir():
         fault = "is a file" if root.exists() else "does not exist: run an experiment first"
         raise BadArguments(f"{root} {fault}")
+    print(write_results(root))
+    return 0
+
+
+def write_results(root: Path) -> Path:
+    """Writes the gallery of a folder of results, by group."""
     from rlhf_jax.reports.gallery import write_gallery
 
+    about = {slug: importlib.import_module(f"experiments.{slug}").GROUP for slug in slugs()}
     try:
-        about = {slug: importlib.import_module(f"experiments.{slug}").GROUP for slug in slugs()}
-        print(write_gallery(root, by_group(about)))
+        return write_gallery(root, by_group(about))
     except OSError as error:
         raise BadArguments(f"cannot write {root / 'index.html'}: {error.strerror}") from error
-    return 0
 
 
 def new_command(argv: Sequence[str]) -> int:
@@ -273,6 +281,7 @@ def run_one(request: Request) -> int:
 def execute(request: Request, config: Any, out: Path) -> int:
     """The run itself: stages, claims, summary.json, and the tables on the screen."""
     from rlhf_jax.reports.claims import claims_table, print_table, write_summary
+    from rlhf_jax.reports.pages import sign_page
     from rlhf_jax.training import check_stop, open_run, run_seconds, stop_on_signals
 
     about = importlib.import_module(f"experiments.{request.slug}")
@@ -303,7 +312,9 @@ def execute(request: Request, config: Any, out: Path) -> int:
             claim=about.CLAIM,
             numbers=outcome.numbers,
             environments=run.environments,
+            command=command(request),
         )
+        sign_page(out)
     print_table(claims_table(outcome.claims))
     report = out / "report.html"
     print(f"results: {report if report.exists() else out}")
@@ -342,14 +353,18 @@ def make_config(request: Request) -> Any:
     return config
 
 
-def resume_command(request: Request) -> str:
-    """The command that goes on with a run."""
+def command(request: Request, *folder: str) -> str:
+    """The command that repeats a run. folder: the options that say where."""
     parts = ["python", "-m", "experiments", "run", request.slug]
     if request.size != "default":
         parts += ["--quick"] if request.size == "quick" else ["--size", request.size]
-    if request.out is not None:
-        parts += ["--out", str(request.out)]
-    return shlex.join([*parts, *request.rest, "--resume"])
+    return shlex.join([*parts, *folder, *request.rest])
+
+
+def resume_command(request: Request) -> str:
+    """The command that goes on with a run."""
+    folder = () if request.out is None else ("--out", str(request.out))
+    return f"{command(request, *folder)} --resume"
 
 
 def leave(code: int) -> None:

@@ -201,6 +201,7 @@ def test_a_run_and_what_it_leaves(run, workplace):
     }  # fmt: skip
     assert {"slug", "paper", "seconds", "versions", "config", "claims"} <= summary.keys()
     assert summary["versions"]["python"].count(".") == 2
+    assert summary["command"] == "python -m experiments run toy --quick --adam.rate 0.1"
     before = snapshot(folder)
 
     code, _, err = run("run toy --quick --adam.rate 0.1")
@@ -252,7 +253,8 @@ def test_all_skips_what_needs_an_option(run, workplace, monkeypatch):
     assert [line for line in out.splitlines() if "toy_needy" in line] == [
         "== toy_needy: skipped, it needs --data FILE"
     ]
-    assert out.splitlines()[-1] == "toy: exit 0"
+    assert out.splitlines()[-2:] == ["toy: exit 0", "all results: results/index.html"]
+    assert "toy-quick" in (workplace / "results" / "index.html").read_text()
     assert not (workplace / "results" / "toy_needy-quick").exists()
 
 

@@ -125,13 +125,15 @@ def moving_panel(config: Config, moving: Arrays) -> Panel:
 
 
 def rate_table(config: Config, served: Arrays) -> Table:
-    """Win rates of both groups at every ratio."""
+    """Win rates of both groups, and of the worse group of each world, at every ratio."""
     rows = []
     for name in POLICIES:
-        means = rates(served, name).mean(1)
-        rows.append((name, *(f"{a:.3f} / {b:.3f}" for a, b in means)))
+        found = rates(served, name)
+        means = zip(*found.mean(1).T, found.min(-1).mean(1), strict=True)
+        rows.append((name, *(f"{a:.3f} / {b:.3f} ({worse:.3f})" for a, b, worse in means)))
     return Table(
         f"Win rate of majority / minority, means of {config.num_seeds} worlds",
         ("policy of", *(f"{ratio:g}:1" for ratio in config.ratios)),
         rows,
+        note="in brackets: the worse group of each world",
     )

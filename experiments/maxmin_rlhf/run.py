@@ -16,6 +16,7 @@ from experiments.maxmin_rlhf.methods import (
 )
 from experiments.maxmin_rlhf.report import rate_table, write_report
 from rlhf_jax.reports.claims import Outcome
+from rlhf_jax.reports.intervals import mean_interval
 from rlhf_jax.training import Run, run_stages
 
 
@@ -34,10 +35,13 @@ def run(config: Config, job: Run) -> Outcome:
 
 
 def summary(stages: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
-    """Means over worlds."""
+    """Means over worlds, and what MaxMin gains on equal weights in the worse group, in 95%."""
     served = stages["groups"]
+    worse = [rates(served, name)[-1].min(-1) for name in ("MaxMin", "equal weights")]
+    gain = worse[0] - worse[1]
     return {
         "win rates": {name: rates(served, name).mean(1).tolist() for name in POLICIES},
+        "MaxMin minus equal weights": [gain.mean(), *mean_interval(gain)],
         "recall": stages["fits"]["recall"].mean(1).tolist(),
         "weight on the majority": served["weight"].mean(1).tolist(),
         "lacking at the end": {

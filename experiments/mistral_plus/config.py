@@ -52,7 +52,8 @@ class ShopPanel:
 class Config:
     """One run.
 
-    seed: of everything. num_seeds: worlds, all in one vmap.
+    seed: of everything. num_seeds: worlds, all in one vmap; with 36 a share of 1 has an interval
+      above 0.9.
     features, answers, general, chats: of a world. shift: length of what chat contexts have in
       common. good, toxic: answers of these kinds; good_share, toxic_share: their probabilities in
       chats before any training.
@@ -60,12 +61,13 @@ class Config:
     samples: answers to each context in a step of RL. beta: its KL weight.
     target: chat reward at which all methods are compared; warm: the one at which SFT + RL turns to
       RL. kl: of the other stop rule.
-    cold_shares: rewarded shares of the cold start, without toxic answers; cold_steps: updates.
+    cold_shares: rewarded shares of the cold start, without toxic answers; cold_steps: updates;
+      cold_seeds: worlds of each.
     shop: the language panel, with `panel`.
     """
 
     seed: int = 0
-    num_seeds: int = 10
+    num_seeds: int = 36
     features: int = 40
     answers: int = 24
     general: int = 150
@@ -86,12 +88,14 @@ class Config:
     kl: float = 0.9
     cold_shares: tuple[float, ...] = (0.3, 0.2, 0.1)
     cold_steps: int = 1500
+    cold_seeds: int = 10
     panel: bool = False
     shop: ShopPanel = ShopPanel()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "num_seeds", "features", "general", "chats", "samples")
+        check_fields(self, "[2, inf)", "cold_seeds")
         check_fields(self, "[1, inf)", "good", "toxic", "pretrain_steps", "steps", "cold_steps")
         check_fields(self, f"[{self.good + self.toxic + 1}, inf)", "answers")
         check_fields(self, "[0, inf)", "shift", "beta")
@@ -113,7 +117,7 @@ def default() -> Config:
 def quick() -> Config:
     """Fewer worlds, and two cold starts."""
     return Config(
-        num_seeds=4, cold_shares=(0.3, 0.1), cold_steps=900, steps=900, pretrain_steps=1500
+        num_seeds=4, cold_seeds=4, cold_shares=(0.3, 0.1), cold_steps=900, pretrain_steps=1500
     )
 
 

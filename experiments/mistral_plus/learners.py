@@ -1,6 +1,7 @@
 """Ways from the base to a good chat: RL, likelihood, and both; one optimiser for all."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -86,9 +87,7 @@ def supervised(
 
 def demonstrations(config: Config, world: World, annotator: int) -> Int[Array, "C"]:
     """One good answer to each chat, picked without a look at the base."""
-    # The weights stand for the seed of the world, so that each world has annotators of its own.
-    seed = jax.lax.bitcast_convert_type(world.base[0, 0], jnp.int32)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), seed), annotator)
+    key = jax.random.fold_in(world.key, annotator)
     return jax.random.randint(key, (len(world.chats),), 0, config.good)
 
 
@@ -175,6 +174,7 @@ def chat_study(config: Config) -> dict[str, dict[str, np.ndarray]]:
 
 def cold_study(config: Config) -> dict[str, dict[str, np.ndarray]]:
     """RL and SFT from bases that are rarely paid; no answer is toxic. "<method>, <share>"."""
+    config = replace(config, num_seeds=config.cold_seeds)
     methods, count = learners(config), len(config.cold_shares)
     chosen = {name: methods[name] for name in ("direct RL", "SFT")}
     drawn = draw_worlds(config, config.cold_shares, toxic_share=0.0)

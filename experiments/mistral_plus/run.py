@@ -68,4 +68,11 @@ def summary(config: Config, stages: Stages, shop: Mapping[str, Mapping[str, np.n
 
 
 def _means(found: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
-    return {method: {name: x.mean() for name, x in each.items()} for method, each in found.items()}
+    """Over the worlds that arrive, NaN if none does, and how many that are."""
+    return {method: _arrived(each) for method, each in found.items()}
+
+
+def _arrived(each: Mapping[str, np.ndarray]) -> dict[str, float]:
+    there = np.isfinite(each["steps"])
+    means = {name: x[there].mean() if there.any() else np.nan for name, x in each.items()}
+    return means | {"worlds": int(there.sum())}

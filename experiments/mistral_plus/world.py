@@ -19,7 +19,7 @@ from rlhf_jax.types import TrainState
 class World(NamedTuple):
     """general [G, d], labels [G]; chats [C, d], rewards [V]; base [d, V], the pretrained weights.
 
-    Logits of context x under weights W are x W, in general and in chat.
+    Logits of context x under weights W are x W, in general and in chat. key: of its annotators.
     """
 
     general: Float[Array, "G d"]
@@ -27,6 +27,7 @@ class World(NamedTuple):
     chats: Float[Array, "C d"]
     rewards: Float[Array, "V"]
     base: Float[Array, "d V"]
+    key: Key[Array, ""]
 
 
 def answer_rewards(config: Config) -> Float[Array, "V"]:
@@ -56,7 +57,7 @@ def draw_world(
 
     Without a toxic share no answer is paid -1.
     """
-    general_key, label_key, chat_key, shift_key = jax.random.split(key, 4)
+    general_key, label_key, chat_key, shift_key, demo_key = jax.random.split(key, 5)
     scale = config.features**-0.5
     general = scale * jax.random.normal(general_key, (config.general, config.features))
     truth = jax.random.normal(label_key, (config.features, config.answers))
@@ -68,7 +69,7 @@ def draw_world(
     rewards = rewards if toxic_share > 0 else jnp.maximum(rewards, 0.0)
     shares = chat_shares(config, good_share, toxic_share)
     base = pretrain(config, general, labels, chats, shares)
-    return World(general, labels, chats, rewards, base)
+    return World(general, labels, chats, rewards, base, demo_key)
 
 
 def pretrain(

@@ -37,9 +37,9 @@ def kernels(config: Config, world: World) -> dict[str, jax.Array]:
         RANDOM: regularised_optimum(
             gap_matrix(config, *world.random.reshape(2, -1)), editor, beta=config.beta
         ),
+        # Reversed labels change the sign of the fit.
+        REVERSED: regularised_optimum(-gaps, editor, beta=config.beta),
     }
-    # Reversed labels change the sign of the fit.
-    found[REVERSED] = regularised_optimum(-gaps, editor, beta=config.beta)
     others = {f"{PIT}, beta {b:g}": regularised_optimum(gaps, editor, beta=b) for b in config.betas}
     return found | others
 

@@ -11,10 +11,9 @@ from experiments.pit.config import Config
 from rlhf_jax.algos import gap_model, reward_model
 from rlhf_jax.envs.bandit import bandit_trajectory
 from rlhf_jax.losses.gaps import GAP_TERMS
+from rlhf_jax.ops.newton import newton_minimum
 from rlhf_jax.policies.linear import linear_reward, paired_features
 from rlhf_jax.types import PreferenceBatch, Trajectory
-
-NEWTON = 12  # steps
 
 
 class World(NamedTuple):
@@ -68,7 +67,7 @@ def make_world(config: Config, key: jax.Array) -> World:
     u, v = fit(batch).reshape(2, size)
     five = fit(batch, terms=(*GAP_TERMS, ("wl", "lw")))
     plain = reward_model.make_objective(linear_reward(size))
-    reward = newton(lambda w: plain(w, batch)[0], size, ridge=config.ridge)
+    reward = minimum(lambda w: plain(w, batch)[0], size, ridge=config.ridge)
     return World(quality, jax.nn.log_softmax(logits), u, v, reward, five, fit(other))
 
 
@@ -89,20 +88,17 @@ def fit_gap(config: Config, batch: PreferenceBatch, *, terms: Any = GAP_TERMS) -
     """[2 d] (u, v) of the additive gap, by the library's objective with a ridge."""
     size = 2 * batch.chosen.inputs.shape[-1]
     objective = gap_model.make_objective(linear_reward(size), paired_features, terms=terms)
-    return newton(lambda w: objective(w, batch)[0], size, ridge=config.ridge)
+    return minimum(lambda w: objective(w, batch)[0], size, ridge=config.ridge)
 
 
-def newton(mean: Callable[[jax.Array], Any], size: int, *, ridge: float) -> jax.Array:
+def minimum(mean: Callable[[jax.Array], Any], size: int, *, ridge: float) -> jax.Array:
     """The minimum of a convex mean plus ridge |w|^2 / 2."""
 
     def total(w: jax.Array) -> jax.Array:
         found = mean(w)
         return found.total / found.weight + 0.5 * ridge * jnp.sum(w**2)
 
-    def step(_: int, w: jax.Array) -> jax.Array:
-        return w - jnp.linalg.solve(jax.hessian(total)(w), jax.grad(total)(w))
-
-    return jax.lax.fori_loop(0, NEWTON, step, jnp.zeros(size))
+    return newton_minimum(total, jnp.zeros(size)).params
 
 
 def gap_matrix(config: Config, u: jax.Array, v: jax.Array) -> jax.Array:

@@ -106,12 +106,12 @@ def market_claims(config: Config, algorithm: str, runs: np.ndarray) -> list[Clai
 
 def slope_claim(config: Config, name: str, runs: np.ndarray) -> Claim:
     """Utility does not fall where the world model gets better."""
-    steps = np.diff(hindsight(config, runs, UTILITY).mean(0))
+    steps = np.diff(hindsight(config, runs, UTILITY))
     content = np.diff(hindsight(config, runs, SATISFACTION).mean(0))
     qs = ", ".join(f"{q:g}" for q in config.accuracies)
-    return Claim(
+    return mean_claim(
         f"{name}, labels by hindsight: smallest step of the mean utility along q = {qs}",
-        steps.min(),
+        steps[:, steps.mean(0).argmin()],
         ">=",
         0.0,
         kind="ours",

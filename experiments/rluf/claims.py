@@ -96,7 +96,7 @@ def policy_claims(config: Config, products: Arrays) -> list[Claim]:
     sweep, at = products["blind/sweep"], moderate(config)
     told = products["told/sweep"]
     live, lost = gains(sweep, "live"), -gains(sweep, "help")
-    steps = np.diff(promised(sweep).mean(0))
+    steps, told_steps = (np.diff(promised(x)) for x in (sweep, told))
     return [
         mean_claim(
             f"Live gain of hearts at weight {MODERATE:g}",
@@ -126,14 +126,14 @@ def policy_claims(config: Config, products: Arrays) -> list[Claim]:
             "can tell",
             baseline=("P[Love] told e", promised(told)[:, 1:].min(-1).mean()),
         ),
-        Claim(
+        mean_claim(
             "Predicted minus live gain, smallest step of its mean from one weight to the next",
-            steps.min(),
+            steps[:, steps.mean(0).argmin()],
             ">",
-            0.01,
+            0.0,
             kind="ours",
-            source=f"{SPEC}: it grows with the weight, by 1 point at least",
-            baseline=("P[Love] told e", np.diff(promised(told).mean(0)).min()),
+            source=f"{SPEC}: it grows with the weight",
+            baseline=("P[Love] told e", told_steps.mean(0).min()),
         ),
         mean_claim(
             "Helpfulness at weight 1 as a share of that at 0, P[Love] told e",
@@ -151,6 +151,7 @@ def confounding_claims(config: Config, products: Arrays) -> list[Claim]:
     """Closing phrases are credited with the end of the conversation."""
     coefficient = {name: products[f"{name}/closer"] for name in ("blind", "told")}
     closers = {name: 1 + gains(products[f"{name}/sweep"], "closer") for name in ("blind", "told")}
+    gap = {name: np.abs(promised(products[f"{name}/sweep"])).max(-1) for name in ("blind", "told")}
     return [
         Claim(
             f"Smallest coefficient of the closing phrase in P[Love], {config.num_seeds} products",
@@ -189,20 +190,6 @@ def confounding_claims(config: Config, products: Arrays) -> list[Claim]:
             source=f"{SPEC}: 0.44",
             baseline=("P[Love]", closers["blind"][:, -1].mean()),
         ),
-        *told_claims(products),
-    ]
-
-
-def told_claims(products: Arrays) -> list[Claim]:
-    """What P[Love] promises if it is told e."""
-    gap = {name: np.abs(promised(products[f"{name}/sweep"])).max(-1) for name in ("blind", "told")}
-    signed = {name: promised(products[f"{name}/sweep"])[:, -1] for name in ("blind", "told")}
-    words = "Mean of predicted minus live gain at weight 1, P[Love] told e"
-    about: dict[str, Any] = {
-        "kind": "ours",
-        "source": f"{SPEC}: 106% and 106%; a quarter of the gap without e",
-    }
-    return [
         mean_claim(
             "Largest |predicted - live gain| of all weights, P[Love] told e",
             gap["told"],
@@ -211,15 +198,6 @@ def told_claims(products: Arrays) -> list[Claim]:
             kind="ours",
             source=f"{SPEC}: within 0.001; 0.05 for a few thousand hearts",
             baseline=("P[Love]", gap["blind"].mean()),
-        ),
-        mean_claim(f"{words}, at least", signed["told"], ">=", -0.1, **about),
-        mean_claim(
-            f"{words}, at most",
-            signed["told"],
-            "<=",
-            0.1,
-            baseline=("P[Love]", signed["blind"].mean()),
-            **about,
         ),
     ]
 

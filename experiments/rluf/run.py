@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from experiments.rluf.claims import all_claims, column, gains, moderate
+from experiments.rluf.claims import all_claims, column, gains, moderate, promised
 from experiments.rluf.config import Config
 from experiments.rluf.report import write_report
 from experiments.rluf.studies import MEASURES, VARIANTS, product_study, troll_study
@@ -27,9 +27,13 @@ def run(config: Config, job: Run) -> Outcome:
 
 
 def summary(config: Config, products: Arrays, trolls: Arrays) -> dict:
-    """Means over products."""
-    at = moderate(config)
+    """Means over products; r and what is promised beyond the live gain, told e, of each."""
+    at, told = moderate(config), promised(products["told/sweep"])
     return {
+        "r by product": {
+            name: products[f"{name}/correlations"][..., 0].T.tolist() for name in VARIANTS
+        },
+        "promised at weight 1, told e, by product": told[:, -1].tolist(),
         "auroc": {name: float(products[f"{name}/auroc"].mean()) for name in VARIANTS},
         "closer": {name: float(products[f"{name}/closer"].mean()) for name in VARIANTS},
         "correlations": {

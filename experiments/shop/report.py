@@ -72,10 +72,7 @@ def write_report(
     )
     if tools.config.bound:
         lead += " PPO on gold does see it: a bound for PPO."
-    footer = ", ".join(f"{name} {version}" for name, version in job.versions.items())
-    write_text(
-        job.out / "report.html", html.page("The shop job", *blocks, lead=lead, footer=footer)
-    )
+    write_text(job.out / "report.html", html.page("The shop job", *blocks, lead=lead))
     numbers = {
         "methods": {name: summary(method) for name, method in methods.items()},
         **{

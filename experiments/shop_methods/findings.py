@@ -75,7 +75,7 @@ def summary_numbers(found: Findings) -> dict[str, Any]:
     def of(one: Numbers) -> dict[str, Any]:
         means = {name: float(np.nanmean(x)) for name, x in one.axes.items()}
         plain = {k: v for k, v in one._asdict().items() if isinstance(v, float) and v == v}
-        golds = {"gold": float(np.nanmean(one.gold)), "win_rate": float(one.win_rate.mean())}
+        golds = {"gold": float(np.nanmean(one.gold)), "win_rate": float(np.nanmean(one.win_rate))}
         return {**golds, "axes": means, **plain}
 
     return {

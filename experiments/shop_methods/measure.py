@@ -7,8 +7,8 @@ import numpy as np
 
 from experiments.shop_methods.parts import Part
 from experiments.shop_methods.world import Tools, wide_lab
-from rlhf_jax.recipes import measure, perplexity, stage_key
-from rlhf_jax.recipes.evaluation import best_of_n
+from rlhf_jax.recipes import best_of_n, corpus_loss, measure, stage_key
+from rlhf_jax.recipes.evaluation import prompt_win_rates
 from rlhf_jax.recipes.task import overall
 from rlhf_jax.training import Stage
 from rlhf_jax.types import Params
@@ -69,7 +69,7 @@ def forgetting(tools: Tools, params: Params) -> float | None:
     if not tools.corpus:
         return None
     lab = wide_lab(tools.lab, tools.corpus)
-    return float(np.log(perplexity(lab, params, tools.corpus, batch_size=BATCH)))
+    return corpus_loss(lab, params, tools.corpus, batch_size=BATCH)
 
 
 def numbers_of(
@@ -82,7 +82,8 @@ def numbers_of(
 ) -> Numbers:
     """From what `policy_arrays` keeps. start: the same of SFT."""
     named = {name: np.asarray(x) for name, x in arrays["named"].items()}
-    rates, gold = win_rates(named, start["named"]), named.pop(OBJECTIVE)
+    gold = named.pop(OBJECTIVE)
+    rates = prompt_win_rates(gold, start["named"][OBJECTIVE])
     return Numbers(
         gold=gold,
         axes={k: x for k, x in named.items() if not np.array_equal(x, gold, equal_nan=True)},
@@ -96,17 +97,6 @@ def numbers_of(
         seconds=seconds,
         tokens=tokens,
     )
-
-
-def win_rates(named: Mapping[str, Any], other: Mapping[str, Any]) -> np.ndarray:
-    """[N] how often an answer has the higher objective, every one against every other of its
-    prompt; ties one half, NaN for a prompt without a score."""
-    one, two = (np.asarray(each[OBJECTIVE], float) for each in (named, other))
-    met = 0.5 * (np.sign(one[:, :, None] - two[:, None, :]) + 1.0)
-    known = np.isfinite(met)
-    count = known.sum((1, 2))
-    total = np.where(known, met, 0.0).sum((1, 2))
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def validation_gold(tools: Tools, params: Params) -> float:

@@ -49,7 +49,8 @@ class Part(NamedTuple):
 
     reference: log-probs under SFT of the pairs and, as "answer" and "mismatched", of the answers.
     buckets: columns of a batch of pairs, the same for all seeds. model, scale: the implied reward,
-    and its mean and deviation on held-out pairs. critic: first one. quality: of the reward.
+    and its mean and deviation on held-out pairs. critic: first one. quality: accuracy
+    of the implied reward and of the head, and how many pairs there are.
     """
 
     seed: int
@@ -95,9 +96,8 @@ def make_part(
 
     known = run_stage(job, f"reference_{seed}", refer).arrays
     reference = {**known["pairs"], **known["answers"]}
-    fits = {"lab": lab, "pairs": pairs, "reference": reference, "buckets": buckets}
-    given = {"tools": tools, "heldout": heldout, **fits}
-    done = run_stage(job, f"reward_{seed}", partial(fit_implied, **given))
+    given = {"tools": tools, "lab": lab, "heldout": heldout, "pairs": pairs, "buckets": buckets}
+    done = run_stage(job, f"reward_{seed}", partial(fit_implied, **given, reference=reference))
     head = run_stage(job, f"critic_{seed}", partial(fit_head, **given))
     scales = [ScoreScale(one.info["mean"], one.info["std"]) for one in (done, head)]
     return Part(
@@ -111,7 +111,11 @@ def make_part(
         model={"policy": done.arrays, "reference": tools.start},
         scale=scales[0],
         critic=critic_of(head.arrays, scales[1]),
-        quality={"implied": done.info["accuracy"], "head": head.info["accuracy"]},
+        quality={
+            "implied": done.info["accuracy"],
+            "head": head.info["accuracy"],
+            "pairs": float(len(pairs)),
+        },
     )
 
 
@@ -153,8 +157,8 @@ def fit_implied(
     lab: LanguageLab,
     heldout: Records,
     pairs: Records,
-    reference: dict[str, np.ndarray],
     buckets: list[Bucket],
+    reference: dict[str, np.ndarray],
 ) -> tuple[Params, dict[str, float]]:
     """DPO, whose log-ratios are the reward."""
     config, size = tools.config.reward, tools.config.offline.batch_size
@@ -174,11 +178,9 @@ def fit_head(
     lab: LanguageLab,
     heldout: Records,
     pairs: Records,
-    reference: dict[str, np.ndarray],
     buckets: list[Bucket],
 ) -> tuple[Params, dict[str, float]]:
     """A scalar head on the trunk of SFT, which critics start from."""
-    del reference
     config, size = tools.config.reward, tools.config.offline.batch_size
     rows = pair_rows(lab, pairs, batch_size=size, buckets=buckets)
     fit = Fit(rated(config.rate, config.steps), config.steps, save_every=config.steps)

@@ -30,7 +30,8 @@ KL, POINTS = "root of the KL to SFT (nats per answer)", 64
 
 def write_report(job: Run, config: Config, found: Findings) -> Outcome:
     """Writes plots/, data/*.npz and report.html; returns what the screen shows."""
-    size = f"{config.data.labels:,} labels"
+    # What there was: a task with few prompts or many ties has fewer labels than were asked for.
+    size = f"{min(one['pairs'] for one in found.quality):,.0f} labels"
     claims, table = all_claims(found, size), methods_table(found, config)
     points = {name: {"kl": found.kls(name), "gold": found.golds(name)} for name in found.numbers}
     save_stages(job.out, {"frontier": points})

@@ -6,11 +6,17 @@ from typing import Any
 from experiments.shop_methods.config import SEVERAL, Config
 from experiments.shop_methods.controls import control_changes
 from experiments.shop_methods.findings import Findings, empty_findings
-from experiments.shop_methods.measure import best_of_arrays, numbers_of, policy_arrays, win_rates
+from experiments.shop_methods.measure import (
+    OBJECTIVE,
+    best_of_arrays,
+    numbers_of,
+    policy_arrays,
+)
 from experiments.shop_methods.parts import Part, heldout_pairs, make_part
 from experiments.shop_methods.report import write_report
 from experiments.shop_methods.train import measured, swept, train
 from experiments.shop_methods.world import Tools, make_tools
+from rlhf_jax.recipes.evaluation import prompt_win_rates
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.training import Run, run_stage
 
@@ -58,7 +64,8 @@ def start_arrays(job: Run, tools: Tools, part: Part, found: Findings) -> dict[st
     work = partial(best_of_arrays, tools=tools, part=part)
     best = run_stage(job, f"best_of_{part.seed}", work).arrays
     found.start.append(numbers_of(start.arrays, start.info, start.arrays))
-    found.best_of.append({**best, "wins": win_rates(best["named"], start.arrays["named"])})
+    wins = prompt_win_rates(*(x["named"][OBJECTIVE] for x in (best, start.arrays)))
+    found.best_of.append({**best, "wins": wins})
     found.quality.append(part.quality)
     return start.arrays
 

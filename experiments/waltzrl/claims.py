@@ -1,7 +1,6 @@
 """What waltzrl claims, from measures [methods, seeds, points]; seeds are the units."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
 Arrays = Mapping[str, np.ndarray]
-SPEC = "acceptance of this design, from a NumPy run of it: 10 of 10 seeds"
 RATES = ("attacks", "refusals")
 
 
@@ -39,21 +37,6 @@ def all_claims(config: Config, runs: Arrays) -> list[Claim]:
         below = lead(runs, "both", rival)
         other = "conversation frozen" if rival == "one agent" else "one agent"
         control = lead(runs, other, rival)
-        about: dict[str, Any] = {
-            "source": SPEC,
-            "baseline": (other, np.mean(control >= least)),
-            "kind": "ours",
-        }
-        found.append(
-            Claim(
-                f"Both agents trained, {size}: share of the seeds of this run in which attacks and "
-                f"over-refusals are both {least:g} below {rival}",
-                np.mean(below >= least),
-                ">=",
-                1.0,
-                **about,
-            )
-        )
         found.append(
             mean_claim(
                 f"Both agents trained, {size}: by how much attacks and over-refusals are below "

@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import numpy as np
+
 from experiments.waltzrl.claims import Arrays, all_claims, curves, ends
 from experiments.waltzrl.config import Config
 from experiments.waltzrl.report import agent_table, write_report
@@ -19,8 +21,10 @@ def run(config: Config, job: Run) -> Outcome:
 
 
 def summary(runs: Arrays) -> dict:
-    """Means over seeds, at the start and at the end."""
-    return {
+    """Means over seeds, at the start and at the end, and each seed's labels of DIR alone."""
+    name = "both, DIR alone"
+    labels = {f"label accuracies, {name}": np.sort(ends(runs, "labels", name)).tolist()}
+    return labels | {
         name: {
             x: {"before": float(curves(runs, x, name)[:, 0].mean()), "after": float(end.mean())}
             for x in runs

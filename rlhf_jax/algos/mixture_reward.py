@@ -86,8 +86,8 @@ class MixtureFit(NamedTuple):
 
 
 def init_mixture(key: Key[Array, ""], reward: RewardFn, *, groups: int) -> MixtureParams:
-    """Fresh params of each group and equal shares. Equal rewards would stay equal for ever, so a
-    reward that starts at zero (a table, a linear one) gets small normal noise."""
+    """Fresh params of each group and equal shares. Equal rewards would stay equal, so a reward that
+    starts at zero (a table, a linear one) gets small normal noise."""
     check_range("[1, inf)", groups=groups)
     init_key, noise_key = jax.random.split(key)
     params = jax.vmap(reward.init)(jax.random.split(init_key, groups))

@@ -6,25 +6,20 @@ from numbers import Real
 from typing import Any
 
 from rlhf_jax.cli.online_options import Curriculum
-from rlhf_jax.cli.options import Directions
 from rlhf_jax.recipes import Task, curriculum_rows, prompt_rows
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.training import UserError
 
 
-def check_difficulty(
-    options: Curriculum, directions: Directions, records: Sequence[dict[str, Any]]
-) -> list[float]:
+def difficulties(options: Curriculum, records: Sequence[dict[str, Any]]) -> list[float]:
     """The difficulty of each record; [] without --difficulty.
 
     Raises:
-      UserError: a record without a number, or with --directions, which make several prompts of one.
+      UserError: a record without a number.
     """
     name = options.difficulty
     if name is None:
         return []
-    if directions.directions:
-        raise UserError("--difficulty is of prompts as they are: leave out --directions")
     found = []
     for number, record in enumerate(records):
         value = record.get(name)

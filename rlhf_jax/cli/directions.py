@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rlhf_jax.cli.options import Directions, Scoring
+from rlhf_jax.cli.online_options import Directions, Scoring
 from rlhf_jax.data.lengths import LengthPolicy
 from rlhf_jax.recipes import Task, directed_prompt, directed_task, direction_grid, write_direction
 from rlhf_jax.training import UserError
@@ -10,12 +10,10 @@ from rlhf_jax.types import Vocabulary
 
 
 def check_directed(options: Directions, scoring: Scoring, long_prompts: LengthPolicy) -> None:
-    """UserError unless there are names for two rewards, no judge, and prompts keep their end."""
+    """UserError unless there are names for two rewards, and prompts keep their end."""
     names, rewards = options.directions, scoring.reward
     if not names:
         return
-    if scoring.judge is not None:
-        raise UserError("--directions are weights of --reward: leave out --judge")
     if len(names) != 2 or len(rewards) != 2:
         raise UserError(
             f"--directions needs two names for two --reward, got {len(names)} for {len(rewards)}"

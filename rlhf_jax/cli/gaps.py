@@ -13,7 +13,7 @@ import numpy as np
 from rlhf_jax.cli.corrections import check_positions
 from rlhf_jax.cli.data import dialogue_numbers
 from rlhf_jax.cli.frame import Opened, Training
-from rlhf_jax.cli.layout import bucketing, narrowed
+from rlhf_jax.cli.layout import batch_rows, bucketing, narrowed
 from rlhf_jax.cli.measures import Numbers
 from rlhf_jax.cli.options import Padding
 from rlhf_jax.cli.reward_lab import reward_lab
@@ -23,7 +23,6 @@ from rlhf_jax.hf import load_reward
 from rlhf_jax.hf.vocabulary import read_object
 from rlhf_jax.recipes import LanguageLab, gap_model, gap_scores, gap_zero, pair_gap_table, pair_rows
 from rlhf_jax.recipes.buckets import by_length
-from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, TextReward
@@ -133,7 +132,7 @@ def gap_reward(found: GapModel) -> TextReward:
         # As of a reward model: an empty answer has no token, and a space is as near as texts come.
         sides = zip(prompts, columns["reference"], answers, strict=True)
         rows = [{"prompt": x, "reference": r or " ", "answer": y or " "} for x, r, y in sides]
-        narrow, size = narrowed(found.lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
+        narrow, size = narrowed(found.lab, rows), batch_rows(rows)
         return (gap_scores(narrow, found.params, rows, batch_size=size) - found.zero).tolist()
 
     return score

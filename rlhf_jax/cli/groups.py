@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from rlhf_jax.cli.options import Directions, Groups, Scoring
+from rlhf_jax.cli.online_options import Groups, Scoring
 from rlhf_jax.ops.aggregate import minimum_rewards
 from rlhf_jax.recipes import (
     LanguageLab,
@@ -16,15 +16,9 @@ from rlhf_jax.recipes import (
 from rlhf_jax.training import UserError
 
 
-def check_groups(options: Groups, scoring: Scoring, directions: Directions) -> None:
-    """UserError unless there are two rewards or more, and nothing else that combines them."""
-    if options.groups == "sum":
-        return
-    if scoring.judge is not None:
-        raise UserError("--groups are of --reward: leave out --judge")
-    if directions.directions:
-        raise UserError("--groups and --directions are two ways to combine rewards: choose one")
-    if len(scoring.reward) < 2:
+def check_groups(options: Groups, scoring: Scoring) -> None:
+    """UserError for groups of fewer than two rewards."""
+    if options.groups != "sum" and len(scoring.reward) < 2:
         raise UserError(
             f"--groups {options.groups} needs a --reward of each group, two or more, got "
             f"{len(scoring.reward)}"

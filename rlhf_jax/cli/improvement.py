@@ -7,7 +7,7 @@ from pathlib import Path
 from rlhf_jax.cli.data import Chat, read_answers, read_pairs
 from rlhf_jax.cli.job import Job
 from rlhf_jax.cli.online_options import Improvement
-from rlhf_jax.cli.options import Directions, Model, Scoring
+from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.rewards import heldout_count, scored_task
 from rlhf_jax.cli.session import open_lab, vocabulary_of
 from rlhf_jax.hf import Pretrained
@@ -35,14 +35,6 @@ def read_improvements(path: Path, chat: Chat, scratch: Path | None = None) -> li
     return improvement_records(read_pairs(path, chat))
 
 
-def check_improving(directions: Directions, scoring: Scoring) -> None:
-    """UserError for options that do not go with `--improve`."""
-    if scoring.judge is not None:
-        raise UserError("--improve scores answers by --reward, e.g. gap:FOLDER: leave out --judge")
-    if directions.directions:
-        raise UserError("--improve and --directions both change prompts: leave one of them out")
-
-
 def open_improving(job: Job, base: Pretrained) -> tuple[LanguageLab, Task]:
     """A lab, and the task of all prompts with an answer to improve.
 
@@ -54,7 +46,6 @@ def open_improving(job: Job, base: Pretrained) -> tuple[LanguageLab, Task]:
         does not.
     """
     scoring = job.scoring
-    check_improving(job.directions, scoring)
     pairs = read_pairs(scoring.prompts, base.chat)
     rows = [dict(pairs[i]) for i in range(len(pairs))]
     count = heldout_count(scoring.heldout, len(rows))

@@ -4,18 +4,15 @@ from dataclasses import dataclass, field
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.limits import Costs
-from rlhf_jax.cli.online_options import Curriculum, Improvement, Retries
-from rlhf_jax.cli.options import (
-    Adapter,
+from rlhf_jax.cli.online_options import (
+    Curriculum,
     Directions,
     Groups,
-    Model,
-    Optimizer,
-    Output,
-    Sampling,
+    Improvement,
+    Retries,
     Scoring,
-    Watch,
 )
+from rlhf_jax.cli.options import Adapter, Model, Optimizer, Output, Sampling, Watch
 
 
 @dataclass(frozen=True, kw_only=True)

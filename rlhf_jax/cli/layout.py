@@ -6,6 +6,7 @@ from typing import Any
 from rlhf_jax.cli.options import Padding
 from rlhf_jax.recipes import LanguageLab, length_buckets, pack_records, padding_shares
 from rlhf_jax.recipes.buckets import token_lengths, training_buckets
+from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.training import UserError
 
 
@@ -39,6 +40,11 @@ def packing(lab: LanguageLab, records: Sequence[dict], columns: int) -> dict[str
     rows, filled = len(packs), packs.filled
     print(f"packed: {len(records)} answers in {rows} rows of {columns} tokens, {filled:.0%} filled")
     return {"packs": packs}
+
+
+def batch_rows(rows: Sequence[dict]) -> int:
+    """Rows of a batch of texts to score, a power of two up to CHUNK: few shapes are compiled."""
+    return min(CHUNK, 1 << (len(rows) - 1).bit_length())
 
 
 def narrowed(lab: LanguageLab, rows: Sequence[dict]) -> LanguageLab:

@@ -1,6 +1,6 @@
 """Commands on fresh answers: sample, score, update. A command is a method of `recipes.methods`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,19 +12,17 @@ import optax
 from rlhf_jax.algos.ppo import PPOConfig
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.directions import check_directed
+from rlhf_jax.cli.exclusions import PARTS, check_exclusions
 from rlhf_jax.cli.frame import make_fit
 from rlhf_jax.cli.groups import check_groups, group_rewarded
 from rlhf_jax.cli.job import Job
 from rlhf_jax.cli.limits import cost_limits
 from rlhf_jax.cli.losses import named_loss
 from rlhf_jax.cli.measures import answer_quality, compared, wins_over
+from rlhf_jax.cli.online_options import Filtering
 from rlhf_jax.cli.online_task import open_online
-from rlhf_jax.cli.options import (
-    Filtering,
-    Optimizer,
-)
+from rlhf_jax.cli.options import Optimizer
 from rlhf_jax.cli.pages import write_completions
-from rlhf_jax.cli.retries import check_retries
 from rlhf_jax.cli.reward_folders import open_reward
 from rlhf_jax.cli.rewards import scoring_compare
 from rlhf_jax.cli.session import (
@@ -270,19 +268,8 @@ def train_online(
       rewarded: what an answer is paid, by default a judge's verdict or `task_reward`.
     """
     compare = scoring_compare(job.scoring)
-    if (job.directions.directions or job.improvement.improve) and rewarded is not None:
-        raise UserError(
-            "--directions and --improve are of --reward of whole answers: not --judge, "
-            "--step-rewards"
-        )
-
-    check_retries(
-        job.retries, judge=job.scoring.judge, overlap=job.overlap, paid_within=rewarded is not None
-    )
-    if (grouped := group_rewarded(job.groups)) is not None:
-        if rewarded is not None:
-            raise UserError("--groups are of --reward of whole answers, and of no other scores")
-        rewarded = grouped
+    also = () if rewarded is None else (PARTS,)
+    rewarded = rewarded or group_rewarded(job.groups)
 
     def play(stage: Any, lab: LanguageLab, task: Task, params: Params, rows: Rows, fit: Fit) -> Any:
         method = make(lab, params)
@@ -293,14 +280,14 @@ def train_online(
             raise UserError(f"rlhf {command} draws until it has enough: leave out --overlap")
         judged = task_reward if compare is None else partial(judged_reward, compare=compare)
         reward = (rewarded or judged)(lab, task)
-        if job.costs.cost and (method.rounds is not None or rewarded is not None):
+        if job.costs.cost and method.rounds is not None:
             raise UserError("--cost weighs scores of whole answers, which are drawn once")
         given = (stage, lab, task, method, reward, params, rows, fit)
         drawing: dict[str, Any] = drawing_options(lab, job) | {"overlap": job.overlap}
         drawing["limits"] = cost_limits(job.costs, lab, task, params)
         return online(*given, key=stage_key(lab, command), **drawing)
 
-    train_rounds(command, options, job, play, updates=updates, weighs_costs=True)
+    train_rounds(command, options, job, play, updates=updates, also=also)
 
 
 def _check_parts(options: Optimizer, method: OnlineMethod, learned: int | None) -> None:
@@ -312,20 +299,6 @@ def _check_parts(options: Optimizer, method: OnlineMethod, learned: int | None) 
             f"the {answers} answers of a step must split evenly into {minibatches} --minibatches "
             f"of {options.micro_batches} --micro-batches; change one of them or --batch-size"
         )
-
-
-def _check_costs(command: str, job: Job, weighs_costs: bool) -> None:
-    """UserError for --cost where answers are not scored one by one and drawn once."""
-    used = {
-        f"rlhf {command}": not weighs_costs,
-        "--directions": bool(job.directions.directions),
-        "--groups": job.groups.groups != "sum",
-        "--turns": job.retries.turns != 1,
-        "--improve": job.improvement.improve,
-    }
-    others = [name for name, chosen in used.items() if chosen]
-    if job.costs.cost and others:
-        raise UserError(f"--cost is for answers that are scored one by one, not {others[0]}")
 
 
 def drawing_options(lab: LanguageLab, job: Job) -> dict[str, Any]:
@@ -345,21 +318,21 @@ def train_rounds(
     *,
     updates: int = 1,
     make_optimizer: Callable[[float, int], optax.GradientTransformation] = adamw_cosine,
-    weighs_costs: bool = False,
+    also: Collection[str] = (),
 ) -> None:
     """Samples, scores and updates; measures held-out answers before and after.
 
     Args:
       play: `(stage, lab, task, first params, prompts of each step, fit) -> params`.
       make_optimizer: `(learning rate, gradient steps) -> optimizer`.
-      weighs_costs: whether `play` reads --cost.
+      also: as in `check_exclusions`.
     """
-    _check_costs(command, job, weighs_costs)
+    check_exclusions(job, also)
     scoring, every = job.scoring, job.completions_every
     if not (scoring.reward or scoring.judge):
         raise UserError(f"rlhf {command} needs --reward or --judge")
     check_directed(job.directions, scoring, job.model.long_prompts)
-    check_groups(job.groups, scoring, job.directions)
+    check_groups(job.groups, scoring)
     compare = scoring_compare(scoring)
     base = open_model(job.model)
     opened = open_online(job, base)

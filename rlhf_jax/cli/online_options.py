@@ -1,10 +1,84 @@
-"""Options of the commands on fresh answers alone: several tries, curricula, answers to improve."""
+"""Options of the commands on fresh answers alone: what is asked, and how it is scored and kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.recipes.retries import TRY_AGAIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Prompts, and the scores of answers to them."""
+
+    prompts: Path = field()
+    """Prompts: JSON lines with a field "prompt" or "messages", or a text file, one a line."""
+    reward: tuple[str, ...] = ()
+    """The score of an answer: module:function, a reward model's folder or a verifier; of several
+    the sum, with weights as in 0.5*exact."""
+    judge: str | None = None
+    """Says which of two answers is better, asked in both orders: http://ADDRESS/v1#MODEL, the
+    folder of a pairwise judge, or binary:FOLDER and graded:FOLDER of a language model; or
+    module:function. Rewards are then measured and not trained on."""
+    outcomes: str | None = None
+    """Says what came of each answer, for the judge to read below it (RLHS): module:function, given
+    (prompts, answers). The policy never reads it; answers without an outcome are not compared."""
+    heldout: float = 0.1
+    """Share of the prompts, in (0, 0.5], that is not trained on but measured."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "(0, 0.5]", "heldout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Several --reward as those of groups of people, of which the worst-off counts (MaxMin)."""
+
+    groups: Literal["sum", "worst", "soft", "answer"] = "sum"
+    """What an answer is worth: the sum of the rewards; the one that is lowest on average in this
+    step's answers (worst); their mean with weights exp(-average / temperature) (soft); the lowest
+    reward of this answer (answer). Give the rewards one zero and one unit first."""
+    group_temperature: float = 0.1
+    """Of --groups soft, in units of the rewards: low is the worst group, high the mean."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "(0, inf)", "group_temperature")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filtering:
+    """Which of the answers to a prompt are learned from (policy filtration), by their scores."""
+
+    filter: Literal["none", "best", "best-random", "best-worst", "power", "widest"] = "none"
+    """The best; half of the weight to the best and half to the others or to the worst; weights in
+    proportion to |score|^power; or all answers to the prompts where scores differ most."""
+    filter_power: float = 2.0
+    """Of --filter power."""
+    filter_share: float = 0.25
+    """Of --filter widest: of the prompts of a batch, in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "filter_power")
+        check_fields(self, "(0, 1]", "filter_share")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directions:
+    """One model for every trade-off between two rewards (DPA)."""
+
+    directions: tuple[str, ...] = ()
+    """Names of the two rewards of --reward in the prompts, one word each: helpful short. A prompt
+    then ends with the weights of a direction, as in "weights : helpful 80 short -60", and an answer
+    is worth the sum of its rewards with these weights."""
+    direction_count: int = 9
+    """Directions of each prompt, at equal angles; each is a prompt of its own."""
+    direction_angle: float = 45.0
+    """The largest angle of a direction to the first reward, in degrees, in (0, 90]."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[2, 180]", "direction_count")
+        check_fields(self, "(0, 90]", "direction_angle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +104,8 @@ class Retries:
         check_fields(self, "[0, 1]", "turn_decay")
         check_fields(self, "[0, inf)", "repetition")
         check_fields(self, "(-inf, 0]", "malformed")
+        if not self.feedback:
+            raise ValueError("--feedback must be a text: it follows a wrong answer")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from rlhf_jax.cli.curricula import check_difficulty, staged_rows
+from rlhf_jax.cli.curricula import difficulties, staged_rows
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.directions import directed, longest_prompts
 from rlhf_jax.cli.improvement import course_rows, open_improving
@@ -16,7 +16,6 @@ from rlhf_jax.cli.session import open_lab, start_policy, vocabulary_of
 from rlhf_jax.hf import Pretrained
 from rlhf_jax.recipes import LanguageLab, Task, stopped_lab
 from rlhf_jax.recipes.rows import Rows
-from rlhf_jax.training import UserError
 from rlhf_jax.types import Params
 
 
@@ -38,17 +37,15 @@ def open_online(job: Job, base: Pretrained) -> OnlineTask:
     """The prompts with their rewards, or with answers to improve.
 
     Raises:
-      UserError: options that do not go together, or prompts that do not fit them.
+      UserError: prompts that do not fit the options.
     """
     order = {"batch_size": job.optimizer.batch_size, "seed": job.model.seed}
     if job.improvement.improve:
-        if job.retries.turns != 1 or job.curriculum.difficulty is not None:
-            raise UserError("--improve shows one answer to each prompt: not --turns, --difficulty")
         lab, task = open_improving(job, base)
         asked, rows = task, partial(course_rows, task, job.improvement, **order)
     else:
         lab, records = _open_prompts(job, base)
-        hardness = check_difficulty(job.curriculum, job.directions, records)
+        hardness = difficulties(job.curriculum, records)
         scoring = job.scoring
         costs = {name: spec.scorer for name, spec in cost_specs(job.costs).items()}
         one = scored_task(scoring.reward, records, heldout=scoring.heldout, costs=costs)

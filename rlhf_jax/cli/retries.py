@@ -4,23 +4,6 @@ from typing import Any
 
 from rlhf_jax.cli.online_options import Retries
 from rlhf_jax.recipes import Task, retry_task
-from rlhf_jax.training import UserError
-
-
-def check_retries(options: Retries, *, judge: str | None, overlap: bool, paid_within: bool) -> None:
-    """UserError for options that need single answers.
-
-    Args:
-      paid_within: whether rewards are paid within an answer, by --step-rewards.
-    """
-    if options.turns == 1:
-        return
-    if judge is not None or paid_within:
-        raise UserError("--turns needs --reward of whole answers: not --judge, --step-rewards")
-    if overlap:
-        raise UserError("--turns reads one answer before the next: leave out --overlap")
-    if not options.feedback:
-        raise UserError("--feedback must be a text: it follows a wrong answer")
 
 
 def retried(options: Retries, task: Task, *, terms: bool) -> Task:

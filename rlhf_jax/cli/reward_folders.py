@@ -16,7 +16,7 @@ from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
 from rlhf_jax.cli.features import has_features
 from rlhf_jax.cli.gaps import GAP, has_gaps
-from rlhf_jax.cli.layout import narrowed
+from rlhf_jax.cli.layout import batch_rows, narrowed
 from rlhf_jax.cli.mixtures import (
     MixtureModel,
     group_number,
@@ -48,7 +48,6 @@ from rlhf_jax.ops.ensembles import (
 )
 from rlhf_jax.recipes import LanguageLab, Reward, SegmentHead, head_of, process_reward
 from rlhf_jax.recipes.ensembles import num_heads
-from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
 from rlhf_jax.recipes.users import vectors_of
 from rlhf_jax.training import UserError, reading_input
@@ -210,7 +209,7 @@ def text_scores(
 ) -> np.ndarray:
     """A reward model's score of each answer, [N]."""
     rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, answers, strict=True)]
-    narrow, size = narrowed(lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
+    narrow, size = narrowed(lab, rows), batch_rows(rows)
     return in_chunks(lambda part: lab.scores(params, answer_batch(narrow, part)), rows, size=size)
 
 
@@ -305,7 +304,7 @@ def head_score(name: str, folder: Path) -> TextReward:
     def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
         texts = [answer or " " for answer in answers]  # as in `model_score`
         rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, texts, strict=True)]
-        size = min(CHUNK, 1 << (len(rows) - 1).bit_length())
+        size = batch_rows(rows)
         return segment_sums(narrowed(lab, rows), head, rows, batch_size=size)
 
     return score
@@ -349,7 +348,7 @@ def text_vectors(
 ) -> np.ndarray:
     """The model's vector of each answer, [N, d]."""
     rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, texts, strict=True)]
-    narrow, size = narrowed(lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
+    narrow, size = narrowed(lab, rows), batch_rows(rows)
     return in_chunks(
         lambda part: vectors_of(narrow, params, answer_batch(narrow, part)), rows, size=size
     )

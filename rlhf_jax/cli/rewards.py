@@ -11,7 +11,7 @@ from rlhf_jax.cli.features import feature_reward, has_features
 from rlhf_jax.cli.gaps import GAP, gap_reward, open_gaps
 from rlhf_jax.cli.implicit import IMPLICIT, open_implicit
 from rlhf_jax.cli.judging import folder_judge
-from rlhf_jax.cli.options import Scoring
+from rlhf_jax.cli.online_options import Scoring
 from rlhf_jax.cli.principles import COMBINED_PRINCIPLES
 from rlhf_jax.cli.reward_folders import (
     BY_GROUP,

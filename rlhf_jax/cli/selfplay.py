@@ -13,6 +13,7 @@ import optax
 from rlhf_jax.algos import selfplay as methods
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.arguments import nearest
+from rlhf_jax.cli.exclusions import SELF_PLAY
 from rlhf_jax.cli.job import Job
 from rlhf_jax.cli.online import drawing_options, train_rounds
 from rlhf_jax.cli.rewards import scoring_compare
@@ -150,10 +151,6 @@ def train_selfplay(command: str, options: SelfPlay) -> None:
     """Plays rounds."""
     game, job = named_game(options.method, options.method_options), options.job
     compare = scoring_compare(job.scoring)
-    if job.overlap:
-        raise UserError("a round of self-play begins after the last one: leave out --overlap")
-    if job.sampling.stop:
-        raise UserError("self-play draws whole answers: leave out --stop")
 
     def judge_of(lab: LanguageLab, task: Task) -> Judge:
         if compare is None:
@@ -174,7 +171,15 @@ def train_selfplay(command: str, options: SelfPlay) -> None:
 
     schedule = _constant if game.anew else adamw_cosine
     updates = int(game.settings.get("steps", 1))
-    train_rounds(command, options, job, play, updates=updates, make_optimizer=schedule)
+    train_rounds(
+        command,
+        options,
+        job,
+        play,
+        updates=updates,
+        make_optimizer=schedule,
+        also=(SELF_PLAY,),
+    )
 
 
 def named_game(name: str, settings: Mapping[str, float]) -> Game:

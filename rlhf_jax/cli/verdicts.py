@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from rlhf_jax.cli.data import dialogue_numbers
 from rlhf_jax.cli.frame import Opened, Training
-from rlhf_jax.cli.layout import bucketing, narrowed
+from rlhf_jax.cli.layout import batch_rows, bucketing, narrowed
 from rlhf_jax.cli.measures import Numbers
 from rlhf_jax.cli.options import Padding, Verdicts
 from rlhf_jax.cli.reward_lab import reward_lab
@@ -35,7 +35,6 @@ from rlhf_jax.losses import (
 )
 from rlhf_jax.recipes import LanguageLab, pair_rows, verdict_logps, verdict_model, verdicts_of
 from rlhf_jax.recipes.buckets import by_length
-from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.rewards import ComparePairs
 from rlhf_jax.training import UserError, reading_input
@@ -160,7 +159,7 @@ def text_margins(
         {"prompt": prompt, "chosen": a, "rejected": b}
         for prompt, a, b in zip(prompts, *sides, strict=True)
     ]
-    narrow, size = narrowed(found.lab, rows), min(CHUNK, 1 << (len(rows) - 1).bit_length())
+    narrow, size = narrowed(found.lab, rows), batch_rows(rows)
     logps = verdict_logps(narrow, found.judge, found.params, rows, batch_size=size)
     return np.asarray(verdict_margins(jnp.asarray(logps)), float)
 

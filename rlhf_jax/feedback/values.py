@@ -119,7 +119,8 @@ def simulated_facts(
 
     Its errors depend on the facts alone and never on what was said of them, so simulated hindsight
     errs by at most (max u - min u) TV(model, truth) for every answer, however persuasive. Draw
-    the facts of a prompt once for all its answers, which are then judged in one imagined world.
+    the facts anew for every answer: in one imagined world the errors of a prompt's answers are
+    shared, and its comparisons are wrong more often.
 
     Args:
       key: one key for the whole batch.

@@ -1,4 +1,4 @@
-"""What a training on the shop's prompts takes from `base`: its texts, its skill, its calm.
+"""What a training on the shop's prompts changes in `base`: loss on its texts, look-ups, harm.
 
     kept = watch_forgetting(lab, corpus=96, probes=96, attacks=96, world=0)
     fit = Fit(optimizer, steps, measure=at_points(kept, steps=steps, points=8))
@@ -7,18 +7,17 @@ The corpus and the probes are of the kind that `base` was trained on, and held o
 attacks are requests that should be declined, wrapped in a story, an order or a hurry.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
 
 from rlhf_jax.checks import check_range
 from rlhf_jax.envs import shop
 from rlhf_jax.envs.shop.reading import read_answer
-from rlhf_jax.labs.shop import SPLITS, shop_task
-from rlhf_jax.recipes import LanguageLab, Task, corpus_loss, make_prompts, stage_key
-from rlhf_jax.recipes.lab import chunk_of, decode_texts, wrapped
+from rlhf_jax.labs.shop import SPLITS
+from rlhf_jax.recipes import LanguageLab, corpus_loss, sample_texts, stage_key
 from rlhf_jax.recipes.offline import Measure
 from rlhf_jax.types import Params
 
@@ -57,8 +56,8 @@ def lookup_skill(lab: LanguageLab, params: Params, count: int, *, world: int) ->
     """The share of `count` held-out drills that the likeliest answer gets right."""
     check_range("[1, inf)", count=count)
     probes = [shop.probe(world, index) for index in range(count)]
-    task = Task(lambda numbers: [probes[i].question for i in numbers], {}, None, "")
-    texts = _likeliest(wide_lab(lab), task, params, np.arange(count))
+    questions = [probe.question for probe in probes]
+    texts = _answers(wide_lab(lab), params, questions, temperature=0.0)
     right = [shop.probe_right(probe, text) for probe, text in zip(probes, texts, strict=True)]
     return float(np.mean(right))
 
@@ -81,9 +80,8 @@ def provoked_harm(lab: LanguageLab, params: Params, count: int, *, world: int) -
 
     Nonsense complies with nothing: unlike 1 - harmless, this is no measure of quality.
     """
-    task, numbers = shop_task(world), attack_numbers(world, count)
-    texts = _answers(lab, task, params, numbers, temperature=1.0)
-    prompts = [shop.make_prompt(world, int(number)) for number in numbers]
+    prompts = [shop.make_prompt(world, int(number)) for number in attack_numbers(world, count)]
+    texts = _answers(lab, params, [prompt.text for prompt in prompts], temperature=1.0)
     rows = zip(prompts, texts, strict=True)
     return float(np.mean([bool(read_answer(prompt, text).harms) for prompt, text in rows]))
 
@@ -108,19 +106,10 @@ def watch_forgetting(
     return measured
 
 
-def _likeliest(lab: LanguageLab, task: Task, params: Params, numbers: np.ndarray) -> list[str]:
-    """The likeliest answer to each prompt."""
-    return _answers(lab, task, params, numbers, temperature=0.0)
-
-
 def _answers(
-    lab: LanguageLab, task: Task, params: Params, numbers: np.ndarray, *, temperature: float
+    lab: LanguageLab, params: Params, prompts: Sequence[str], *, temperature: float
 ) -> list[str]:
     """An answer to each prompt, always drawn with the same key."""
-    sampling = replace(lab.sampling, temperature=temperature)
-    key, size, texts = stage_key(lab, "forgetting"), chunk_of(lab, len(numbers)), []
-    for start in range(0, len(numbers), size):
-        prompts = make_prompts(lab, task, wrapped(numbers, start, size))
-        rollout = lab.draw(params, prompts, key, 1, sampling=sampling)
-        texts += decode_texts(lab, jax.device_get(rollout.trajectory.actions)[:, 0])
-    return texts[: len(numbers)]
+    key, sampling = stage_key(lab, "forgetting"), replace(lab.sampling, temperature=temperature)
+    found = sample_texts(lab, params, prompts, key, samples=1, sampling=sampling)
+    return [text for (text,) in found]

@@ -1,11 +1,10 @@
-"""Several agents in one episode: who spoke, and what each turn is paid.
+"""Several agents in one episode: what each turn is paid.
 
 A conversation agent answers, c_0; a feedback agent says what is wrong with it, f_0; the first one
 revises, c_1, and so on for N rounds.
 
     qualities: [*B, N + 1] R(c_t) of each answer, e.g. 1 where a judge has no objection.
     revised: [*B, N] True where round t led to a new answer; without one there is nothing to pay.
-    mask, turn_ids: [*B, T] as in `ops.turns`; the agents take turns.
 
 Rewards are data. Shapes are checked at trace time.
 """
@@ -13,9 +12,9 @@ Rewards are data. Shapes are checked at trace time.
 import chex
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from rlhf_jax.checks import check_ids, check_mask, check_range
+from rlhf_jax.checks import check_mask, check_range
 from rlhf_jax.ops.masking import centred, whiten
 from rlhf_jax.ops.returns import answer_rewards
 from rlhf_jax.types import Scalar
@@ -92,22 +91,6 @@ def sign_shares(x: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> Float[Array, 
     chex.assert_equal_shape([x, mask])
     counts = jnp.stack([jnp.sum(mask & found) for found in (x < 0, x == 0, x > 0)])
     return counts / jnp.maximum(jnp.sum(mask & ~jnp.isnan(x)), 1)
-
-
-def agent_mask(
-    turn_ids: Int[Array, "*B T"], mask: Bool[Array, "*B T"], *, agent: int, agents: int = 2
-) -> Bool[Array, "*B T"]:
-    """The counted steps of one agent, which has turns agent, agent + agents, ...
-
-    >>> turns, mask = jnp.array([0, 0, 1, 2, -1]), jnp.array([True, True, True, True, False])
-    >>> agent_mask(turns, mask, agent=0).astype(int).tolist()
-    [1, 1, 0, 1, 0]
-    """
-    check_ids(turn_ids=turn_ids)
-    check_mask(mask=mask)
-    check_range(f"[0, {agents - 1}]", agent=agent)
-    chex.assert_equal_shape([turn_ids, mask])
-    return mask & (turn_ids >= 0) & (turn_ids % agents == agent)
 
 
 def agent_advantages(

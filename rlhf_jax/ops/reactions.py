@@ -1,4 +1,4 @@
-"""Reactions of users, such as a heart: rare, sometimes malicious, and told by a log.
+"""Reactions of users, such as a heart: rare, sometimes malicious, and read from a log.
 
 A model of P(reaction) is `losses.feedback.binary_loss` of a score s, with P = sigmoid(s). Negatives
 outnumber positives, so most of them may be dropped (`kept_reactions`) if the score is then shifted
@@ -66,7 +66,7 @@ def user_agreement(
 
     The score test of a slope other than 1 in s. About N(0, 1) for a user who reacts as the model
     says, however often; below -2 for one who loves what others do not. If most reactions are
-    malicious the model is theirs, and honest users are below.
+    malicious the model follows them, and honest users are below.
 
     Args:
       users: [N] numbers in [0, num_users); a message of another number counts for nobody.

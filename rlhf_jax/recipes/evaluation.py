@@ -112,20 +112,31 @@ def paired_win_rate(scores: np.ndarray, other_scores: np.ndarray) -> np.ndarray:
     """How often answers score higher than another policy's to the same prompt, ties at 1/2.
 
     Args:
-      scores, other_scores: [N] or [N, K] and [N, L]; every answer meets every other of its prompt.
-        NaN leaves an answer out, and with all of its answers a prompt.
+      scores, other_scores: as in `prompt_win_rates`.
     Returns:
       [mean, low, high] with a 95% normal interval over prompts (paired).
     Raises:
       ValueError: other prompts, or fewer than two of them.
+    """
+    rates = prompt_win_rates(scores, other_scores)
+    return np.asarray(mean_with_interval(jnp.asarray(rates[~np.isnan(rates)])))
+
+
+def prompt_win_rates(scores: np.ndarray, other_scores: np.ndarray) -> np.ndarray:
+    """[N] the same of each prompt; NaN where no two of its answers have scores.
+
+    Args:
+      scores, other_scores: [N] or [N, K] and [N, L]; every answer meets every other of its prompt.
+        NaN leaves an answer out, and with all of its answers a prompt.
+    Raises:
+      ValueError: other prompts.
     """
     first, second = (jnp.asarray(x).reshape(len(x), -1) for x in (scores, other_scores))
     if len(first) != len(second):
         raise ValueError(f"expected scores of the same prompts, got {len(first)} and {len(second)}")
     shape = (len(first), first.shape[1], second.shape[1])
     met = [jnp.broadcast_to(x, shape) for x in (first[:, :, None], second[:, None, :])]
-    rates = jnp.nanmean(wins(*met), axis=(1, 2))
-    return np.asarray(mean_with_interval(rates[~jnp.isnan(rates)]))
+    return np.asarray(jnp.nanmean(wins(*met), axis=(1, 2)))
 
 
 class BestOf(NamedTuple):

@@ -3,8 +3,8 @@
     reward = grouped_reward(lab, task, worst_group_scores)   # the objective: several rewards
     params = online(stage, lab, task, grpo(lab, samples=8), reward, sft, rows, fit, key=key)
 
-Every step takes the answers of its own batch: the group that they serve worst is the one whose
-reward they are paid by. The KL to the reference is the same for all groups and stays out of it.
+Every step takes the answers of its own batch: they are paid by the reward of the group that they
+serve worst. The KL to the reference is the same for all groups and stays out of it.
 A minimum needs one zero and one unit for all rewards: win rates and checks have them, scores of
 reward models need `ops.ensembles.standardised_scores` over answers of the reference policy.
 

@@ -28,7 +28,7 @@ from rlhf_jax.policies.latent import vector_trajectory
 from rlhf_jax.recipes.lab import LanguageLab, start_training
 from rlhf_jax.recipes.offline import Fit, built, fit_state
 from rlhf_jax.recipes.rows import Rows
-from rlhf_jax.recipes.users import EmbeddedPairs, rows_by_user
+from rlhf_jax.recipes.users import EmbeddedPairs, padded_numbers, rows_by_user
 from rlhf_jax.training import Stage
 from rlhf_jax.types import RewardFn
 
@@ -66,14 +66,12 @@ class _MixtureRows:
     def __getitem__(self, step: int, /) -> UserPairs:
         rng = np.random.default_rng((self.seed, step))
         own = [self.rows[int(i)] for i in self.order[step]]
-        return _padded(self.vectors, [rng.permutation(x)[: self.size] for x in own], self.size)
+        return _padded(self.vectors, [rng.permutation(x) for x in own], self.size)
 
 
 def _padded(vectors: np.ndarray, rows: list[np.ndarray], size: int) -> UserPairs:
-    """Users' pairs as [H, size]; what is missing is masked."""
-    numbers, mask = np.zeros((len(rows), size), int), np.zeros((len(rows), size), bool)
-    for i, own in enumerate(rows):
-        numbers[i, : len(own)], mask[i, : len(own)] = own, True
+    """The first pairs of each user as [H, size]; what is missing is masked."""
+    numbers, mask = padded_numbers(rows, size)
     chosen, rejected = np.moveaxis(vectors[numbers], 2, 0)
     return UserPairs(
         vector_trajectory(jnp.asarray(chosen)),

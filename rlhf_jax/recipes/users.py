@@ -157,6 +157,15 @@ def rows_by_user(users: Sequence[Hashable]) -> dict[Hashable, np.ndarray]:
     return {user: np.array(rows) for user, rows in found.items()}
 
 
+def padded_numbers(rows: Sequence[np.ndarray], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `size` row numbers of each user as [U, size], and where they are real; else 0."""
+    numbers, mask = np.zeros((len(rows), size), int), np.zeros((len(rows), size), bool)
+    for i, own in enumerate(rows):
+        first = own[:size]
+        numbers[i, : len(first)], mask[i, : len(first)] = first, True
+    return numbers, mask
+
+
 def context_of(vectors: np.ndarray, mask: np.ndarray) -> UserContext:
     """Pairs [U, N, 2, d] as what is encoded."""
     chosen, rejected = np.moveaxis(vectors, 2, 0)
@@ -168,11 +177,7 @@ def first_contexts(
 ) -> tuple[tuple[Hashable, ...], UserContext]:
     """All users, with their first `sizes.context` pairs."""
     rows = rows_by_user(pairs.users)
-    numbers = np.zeros((len(rows), sizes.context), int)
-    mask = np.zeros(numbers.shape, bool)
-    for i, own in enumerate(rows.values()):
-        first = own[: sizes.context]
-        numbers[i, : len(first)], mask[i, : len(first)] = first, True
+    numbers, mask = padded_numbers(tuple(rows.values()), sizes.context)
     return tuple(rows), context_of(pairs.vectors[numbers], mask)
 
 

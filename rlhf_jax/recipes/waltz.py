@@ -85,7 +85,7 @@ def read_feedback(text: str) -> Feedback:
     """
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         return Feedback(False, False, False)
@@ -149,7 +149,7 @@ def waltz_rewards(
     """What each turn is paid, from the numbers of the step of `waltz_task`.
 
     An answer is paid 1 if the judge has no objection, feedback as in `feedback_rewards`. A turn
-    whose answer was not judged is NaN.
+    without a verdict on its answer is NaN.
 
     Args:
       taken: True for turns that were given.

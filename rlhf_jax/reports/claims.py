@@ -184,6 +184,18 @@ def write_summary(
     return path
 
 
+def run_words(summary: Mapping[str, Any]) -> str:
+    """How to repeat a run: command, size, seed and versions, as far as its summary has them."""
+    seed = summary.get("config", {}).get("seed")
+    parts = [
+        summary.get("command", ""),
+        f"size {summary['size']}" if "size" in summary else "",
+        f"seed {seed}" if seed is not None else "",
+        ", ".join(f"{name} {version}" for name, version in summary.get("versions", {}).items()),
+    ]
+    return "; ".join(str(part) for part in parts if part)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file through a temporary one and a rename."""
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from rlhf_jax.reports import html
-from rlhf_jax.reports.claims import Claim, Table, write_text
+from rlhf_jax.reports import filters, html
+from rlhf_jax.reports.claims import Claim, Table, run_words, write_text
 from rlhf_jax.reports.html import Html
 
 MOST_PLOTS = 4
@@ -16,13 +16,15 @@ DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, Re
 
 
 class Summary(NamedTuple):
-    """What the page shows of a summary.json."""
+    """What the page shows of a summary.json. run: how to repeat it: command, size, seed and
+    versions, as far as they are known."""
 
     slug: str
     paper: str
     claim: str
     minutes: float
     claims: list[Claim]
+    run: str
 
 
 def write_gallery(root: Path, groups: Mapping[str, Sequence[str]] = MappingProxyType({})) -> Path:
@@ -49,6 +51,8 @@ def write_gallery(root: Path, groups: Mapping[str, Sequence[str]] = MappingProxy
     if not found:
         blocks = [html.paragraph("No results yet: run an experiment first.")]
     lead = "Every experiment here measured its own claims; each report holds the details."
+    if any(isinstance(summary, Summary) for summary in found.values()):
+        blocks.insert(0, Html(filters.claim_filter()))
     path = root / "index.html"
     write_text(path, html.page("Results", *blocks, lead=lead))
     return path
@@ -68,7 +72,8 @@ def _summary(root: Path, path: Path) -> Summary | str:
         minutes = float(summary.get("seconds", 0)) / 60
         claims = [_claim(record) for record in summary["claims"]]
         slug, claim = (_text(summary.get(name, "")) for name in ("slug", "claim"))
-        return Summary(slug, _text(summary["paper"]), claim, minutes, claims)
+        paper, run = _text(summary["paper"]), run_words(summary)
+        return Summary(slug, paper, claim, minutes, claims, run)
     except DAMAGED:
         return f"{folder.name}/summary.json cannot be read: delete the folder or run it again."
 
@@ -137,7 +142,8 @@ def _result(folder: Path, summary: Summary | str) -> Html:
     blocks += [_plot(folder, path) for path in sorted(folder.glob("plots/*.png"))[:MOST_PLOTS]]
     if (folder / "report.html").is_file() and _stays(folder / "report.html", folder):
         blocks.append(html.link("Full report", f"./{folder.name}/report.html"))
-    return html.section(folder.name, *blocks)
+    blocks += [html.note(summary.run)] if summary.run else []
+    return html.section(folder.name, *blocks, marks=filters.claim_marks(summary.claims))
 
 
 def _plot(folder: Path, path: Path) -> Html:

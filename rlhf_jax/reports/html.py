@@ -16,6 +16,7 @@ from urllib.parse import quote
 from matplotlib.figure import Figure
 
 from rlhf_jax.reports.claims import Claim, Table, claim_cells, format_cell
+from rlhf_jax.reports.filters import claim_marks
 from rlhf_jax.reports.plots import DOTS, png_bytes
 from rlhf_jax.reports.text import visible
 
@@ -44,8 +45,9 @@ th, td { padding: .38rem .75rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid #e4e8ec; }
 th { font-weight: 600; }
 thead th { border-bottom: 2px solid #afb8c1; vertical-align: bottom; }
-tbody th { font-weight: 500; white-space: nowrap; }
-.number { text-align: right; white-space: nowrap; }
+tbody th { font-weight: 500; }
+.number { text-align: right; }
+td.number { white-space: nowrap; }
 .holds, .fails, .undecided { font-weight: 600; white-space: nowrap; }
 .holds { color: #11662f; }
 .fails { color: #a40e26; }
@@ -63,8 +65,17 @@ figcaption { margin-top: .3rem; max-width: 46rem; }
 .answer h4 span { font-weight: 400; color: #57606a; font-variant-numeric: tabular-nums; }
 .answer div { white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; border-top: 1px solid #d8dee4; padding-top: .8rem; }
-@media (max-width: 34rem) { main { padding: 1.2rem .9rem 3rem; } .answers { display: block; }
-  .answer { margin-bottom: .8rem; } }
+@media (max-width: 40rem) { main { padding: 1.2rem .9rem 3rem; } .answers { display: block; }
+  .answer { margin-bottom: .8rem; }
+  .wide table, .wide caption, .wide tbody, .wide tr, .wide th { display: block; }
+  .wide thead, .wide td:empty { display: none; }
+  .wide tr { border-bottom: 1px solid #d8dee4; padding: .4rem 0; }
+  .wide th, .wide td { border: 0; padding: .1rem 0; overflow-wrap: anywhere; }
+  .wide tbody th { font-weight: 600; }
+  .wide td { display: flex; justify-content: space-between; gap: 1rem; text-align: right; }
+  .wide td, .wide td.number { white-space: normal; }
+  .wide td::before { content: attr(data-head); color: #57606a; font-weight: 400;
+    text-align: left; flex: none; max-width: 55%; } }
 @media print { .answer, figure, tr { break-inside: avoid; } }
 """
 
@@ -96,9 +107,17 @@ def page(title: str, *blocks: Html, lead: str = "", footer: str = "") -> Html:
     )
 
 
-def section(title: str, *blocks: Html) -> Html:
-    """A titled part of a page."""
-    return Html(f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(blocks) + "\n</section>")
+def signed(written: str, words: str) -> Html:
+    """A page of `page` with a footer at its end."""
+    head, end, tail = written.rpartition("\n</main>")
+    return Html(f"{head}\n<footer>{escape(words)}</footer>{end}{tail}")
+
+
+def section(title: str, *blocks: Html, marks: str = "") -> Html:
+    """A titled part of a page; marks: class names, by which `filters` hides it."""
+    named = f' class="{escape(marks)}"' if marks else ""
+    body = "\n".join(blocks)
+    return Html(f"<section{named}>\n<h2>{escape(title)}</h2>\n{body}\n</section>")
 
 
 def paragraph(text: str) -> Html:
@@ -126,14 +145,14 @@ def link(text: str, target: str) -> Html:
 
 
 def table(content: Table) -> Html:
-    """A table, numbers to the right; it scrolls sideways on a narrow screen."""
+    """A table, numbers to the right; on a narrow screen each row is a list of names and cells."""
     columns = list(zip(*content.rows, strict=True)) if content.rows else [()] * len(content.headers)
     right = [bool(column) and all(_is_number(cell) for cell in column) for column in columns]
     head = "".join(
         f'<th scope="col"{_number(right[i])}>{escape(header)}</th>'
         for i, header in enumerate(content.headers)
     )
-    body = "".join(f"<tr>{_row(row, right)}</tr>\n" for row in content.rows)
+    body = "".join(f"<tr>{_row(row, right, content.headers)}</tr>\n" for row in content.rows)
     caption = f"<caption>{escape(content.title)}</caption>" if content.title else ""
     return Html(
         f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead>\n'
@@ -152,10 +171,11 @@ def claims_list(claims: Sequence[Claim], paper: str = "") -> Html:
     heads = ("claim", "measured [95%]", "asked", "source", "verdict")
     head = "".join(f'<th scope="col">{word}</th>' for word in heads)
     rows = "".join(
-        f'<tr><th scope="row">{escape(statement)}</th><td class="number">{measured}</td>'
-        f'<td class="number">{SIGNS[c.op]} {format_cell(c.threshold)}</td>'
-        f"<td>{escape(source)}{_paper_links(c, paper)}</td>"
-        f'<td class="{c.verdict}">{marks[c.verdict]}</td></tr>\n'
+        f'<tr class="{claim_marks([c])}"><th scope="row">{escape(statement)}</th>'
+        f'<td class="number" data-head="{heads[1]}">{measured}</td>'
+        f'<td class="number" data-head="{heads[2]}">{SIGNS[c.op]} {format_cell(c.threshold)}</td>'
+        f'<td data-head="{heads[3]}"><span>{escape(source)}{_paper_links(c, paper)}</span></td>'
+        f'<td class="{c.verdict}" data-head="{heads[4]}">{marks[c.verdict]}</td></tr>\n'
         for c in claims
         for statement, measured, _, source in [claim_cells(c)]
     )
@@ -225,10 +245,10 @@ def _png_width(png: bytes) -> int:
     return round(int.from_bytes(png[16:20], "big") * 144 / DOTS)
 
 
-def _row(row: Sequence[Any], right: Sequence[bool]) -> str:
+def _row(row: Sequence[Any], right: Sequence[bool], headers: Sequence[str]) -> str:
     first = f'<th scope="row">{escape(format_cell(row[0]))}</th>' if row else ""
     return first + "".join(
-        f"<td{_number(right[i])}>{escape(format_cell(cell))}</td>"
+        f'<td{_number(right[i])} data-head="{escape(headers[i])}">{escape(format_cell(cell))}</td>'
         for i, cell in enumerate(row)
         if i > 0
     )

@@ -1,5 +1,6 @@
 """The usual page of an experiment: claims, a table, figures, and the numbers behind them."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rlhf_jax.reports import html, plots
-from rlhf_jax.reports.claims import Claim, Table, write_text
+from rlhf_jax.reports.claims import Claim, Table, run_words, write_text
 from rlhf_jax.reports.panels import Panel, band_words, panels
 
 
@@ -71,6 +72,15 @@ def write_page(
         image = html.figure(path, alt=one.alt, caption=one.caption)
         blocks.append(html.section(one.title, image))
     write_text(out / "report.html", html.page(title, *blocks, lead=lead))
+
+
+def sign_page(out: Path) -> None:
+    """Ends out/report.html, if there is one, with the paper and the run of out/summary.json."""
+    report = out / "report.html"
+    if report.is_file():
+        summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+        words = f"{summary['paper']}; {run_words(summary)}"
+        write_text(report, html.signed(report.read_text(encoding="utf-8"), words))
 
 
 def save_stages(out: Path, stages: Mapping[str, Mapping[str, Any]]) -> None:

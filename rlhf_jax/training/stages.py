@@ -74,7 +74,7 @@ def run_stage(
       Interrupted: a stop was requested before the stage, in it, or before its result was saved.
       DivergedError: the result contains NaN and is not saved.
     """
-    if name in ("", "..") or Path(name).parts != (name,):
+    if name == ".." or Path(name).parts != (name,):
         raise ValueError(f"a stage is a folder and needs a name without slashes, got {name!r}")
     if name in run.done:
         raise ValueError(f"stage {name} has been done in this run: give this one another name")

@@ -14,6 +14,7 @@ from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.exact.bandit import regularised_optimum, total_variation
 from rlhf_jax.losses.gaps import GAP_TERMS, gap_loss
 from rlhf_jax.models import TransformerConfig, make_reward_model
+from rlhf_jax.ops.newton import newton_minimum
 from rlhf_jax.policies.language import language_reward, language_trajectory
 from rlhf_jax.policies.linear import linear_reward, paired_features
 from rlhf_jax.policies.rewriting import language_rewriting
@@ -93,27 +94,25 @@ def test_pairs_of_weight_nothing_never_matter():
     assert all(np.isfinite(value(x)) for x in diagnostics.values())
 
 
-def newton(objective, size, ridge=1e-3):
+def minimum(objective, size, ridge=1e-3):
     """The minimum of a convex mean with a ridge."""
 
     def total(params):
         return value(objective(params)[0]) + 0.5 * ridge * jnp.sum(params**2)
 
-    params = jnp.zeros(size)
-    for _ in range(12):
-        params -= jnp.linalg.solve(jax.hessian(total)(params), jax.grad(total)(params))
-    return params
+    return newton_minimum(total, jnp.zeros(size)).params
 
 
 def test_an_additive_gap_is_a_difference_of_reward_models():
     """u = v = the Bradley-Terry estimate, up to what the ridge weighs; not with a fifth term."""
     with jax.enable_x64(True):
         pairs, gap = described(), linear_reward(2 * D)
-        model = newton(lambda w: reward_model.make_objective(linear_reward(D))(w, pairs), D, 0.5e-3)
-        found = newton(lambda w: make_objective(gap, paired_features)(w, pairs), 2 * D)
+        plain = reward_model.make_objective(linear_reward(D))
+        model = minimum(lambda w: plain(w, pairs), D, 0.5e-3)
+        found = minimum(lambda w: make_objective(gap, paired_features)(w, pairs), 2 * D)
         np.testing.assert_allclose(found.reshape(2, D), np.stack([model, model]), atol=1e-6)
         five = (*GAP_TERMS, ("wl", "lw"))
-        other = newton(lambda w: make_objective(gap, paired_features, terms=five)(w, pairs), 2 * D)
+        other = minimum(lambda w: make_objective(gap, paired_features, terms=five)(w, pairs), 2 * D)
         assert np.abs(other[:D] - model).max() > 1e-3
 
 

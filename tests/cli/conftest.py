@@ -3,12 +3,25 @@
 import json
 
 import pytest
+from random_params import random_params
 from tiny_folder import write_folder
+
+from rlhf_jax.hf import load_model, save_model
+from rlhf_jax.models import make_transformer
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def mixing(tmp_path_factory, model):
+    """The model with random weights throughout: at first its attention adds nothing, and the
+    vector of an answer is that of its last token."""
+    folder, base = tmp_path_factory.mktemp("mixing") / "model", load_model(model)
+    save_model(folder, base._replace(params=random_params(make_transformer(base.config).init)))
+    return folder
 
 
 @pytest.fixture(scope="session")

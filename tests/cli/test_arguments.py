@@ -132,5 +132,5 @@ def test_the_page_has_every_command_and_no_flag_that_does_not_exist():
 
 def test_rounds_of_self_play_do_not_overlap():
     words = ["--model", "m", "--prompts", "p", "--reward", "r", "--out", "o", "--overlap"]
-    with pytest.raises(UserError, match="leave out --overlap"):
+    with pytest.raises(UserError, match="self-play excludes --overlap"):
         train_selfplay("nash-md", parse(SelfPlay, words, "nash-md"))

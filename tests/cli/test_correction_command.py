@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_params import random_params
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.corrections import (
@@ -25,7 +24,6 @@ from rlhf_jax.cli.rewards import named_reward, scored_task
 from rlhf_jax.cli.session import open_lab, open_model
 from rlhf_jax.cli.step_rewards import paid_steps, step_specs
 from rlhf_jax.hf import load_model, save_model
-from rlhf_jax.models import make_transformer
 from rlhf_jax.recipes.corrections import correction_token_rewards, map_losses
 from rlhf_jax.recipes.rows import answer_batch, pair_batch
 from rlhf_jax.training import UserError, read_metrics
@@ -36,14 +34,6 @@ PROMPTS = [f"{n}?" for n in range(8)]
 
 def run(*words):
     return main([str(word) for word in words])
-
-
-@pytest.fixture(scope="module")
-def mixing(tmp_path_factory, model):
-    """The model with random weights throughout: at first its attention adds nothing."""
-    folder, base = tmp_path_factory.mktemp("mixing") / "model", load_model(model)
-    save_model(folder, base._replace(params=random_params(make_transformer(base.config).init)))
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -106,8 +106,8 @@ def test_a_number_is_no_limit_for_a_model_of_comparisons(tmp_path):
     ("command", "options", "message"),
     [
         ("grpo", ("--cost", "exact<=1", "--reward", "exact"), "a reward is called 'exact' too"),
-        ("nash-md", ("--cost", "cost_rewards:shouting<=1"), "not rlhf nash-md"),
-        ("grpo", ("--cost", "cost_rewards:shouting<=1", "--turns", "2"), "not --turns"),
+        ("nash-md", ("--cost", "cost_rewards:shouting<=1"), "--cost excludes self-play"),
+        ("grpo", ("--cost", "cost_rewards:shouting<=1", "--turns", "2"), "--cost excludes --turns"),
         ("grpo", ("--cost", "cost_rewards:shouting<=x"), "cost must be SCORER"),
         ("grpo", ("--cost-rate", "-1"), "cost-rate must be"),
         ("grpo", ("--cost-test", "1"), "cost-test must be 0, or 2"),

@@ -7,7 +7,7 @@ import pytest
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.directions import direction_texts, longest_prompts
-from rlhf_jax.cli.options import Directions
+from rlhf_jax.cli.online_options import Directions
 from rlhf_jax.data.tokenizer import standard_vocabulary, train_word_tokenizer
 from rlhf_jax.recipes import read_completions, read_direction
 from rlhf_jax.training import read_metrics
@@ -67,7 +67,7 @@ def test_answers_are_worth_what_their_prompts_ask_for(tmp_path, words):
         (("--samples", "1"), r"samples must be in \[2, inf\)"),
         (("--direction-angle", "91"), r"direction.angle must be in \(0, 90\]"),
         (("--direction-count", "1"), r"direction.count must be in \[2, 180\]"),
-        (("--judge", "my_directed:longer"), "leave out --judge"),
+        (("--judge", "my_directed:longer"), "--directions excludes --judge"),
         (("--directions", "letters"), "two names for two --reward, got 1 for 2"),
         (("--reward", "my_directed:short"), "two names for two --reward, got 2 for 1"),
         (("--long-prompts", "truncate_right"), "leave out --long-prompts truncate_right"),

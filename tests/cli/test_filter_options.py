@@ -6,7 +6,7 @@ import pytest
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.online import named_filter
-from rlhf_jax.cli.options import Filtering
+from rlhf_jax.cli.online_options import Filtering
 from rlhf_jax.ops.filtration import best_random_weights, best_worst_weights, power_weights
 from rlhf_jax.training import read_metrics
 

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from random_params import random_params
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.data import read_pairs
@@ -13,8 +12,7 @@ from rlhf_jax.cli.improvement import course_rows, fitted, read_improvements
 from rlhf_jax.cli.online_options import Improvement
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.rewards import heldout_count, named_reward
-from rlhf_jax.hf import load_model, save_model
-from rlhf_jax.models import make_transformer
+from rlhf_jax.hf import load_model
 from rlhf_jax.recipes import make_lab, read_completions, text_task
 from rlhf_jax.training import UserError, read_metrics
 
@@ -39,14 +37,6 @@ def data(tmp_path_factory):
     files = {"pairs": pairs_of(PROMPTS), "own": own, "long": long[::-1]}
     for name, rows in files.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def mixing(tmp_path_factory, model):
-    """The model with random weights throughout: at first its attention adds nothing."""
-    folder, base = tmp_path_factory.mktemp("mixing") / "model", load_model(model)
-    save_model(folder, base._replace(params=random_params(make_transformer(base.config).init)))
     return folder
 
 
@@ -156,8 +146,8 @@ def test_margins_by_hand():
     [
         (("--own-answers", "x.jsonl"), "--own-answers are improved: give --improve too"),
         (("--improve", "--own-share", "0"), "--own-share must be in (0, 1]"),
-        (("--improve", "--judge", "my:judge"), "leave out --judge"),
-        (("--improve", "--directions", "a", "b"), "leave one of them out"),
+        (("--improve", "--judge", "my:judge"), "--improve excludes --judge"),
+        (("--improve", "--directions", "a", "b"), "--improve excludes --directions"),
         (("--improve",), "no format of pairs has these columns"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_params import random_params
+from opposite_users import opposite_pairs
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.mixtures import (
@@ -23,8 +23,6 @@ from rlhf_jax.cli.mixtures import (
 )
 from rlhf_jax.cli.rewards import named_reward
 from rlhf_jax.cli.users import Units
-from rlhf_jax.hf import load_model, save_model
-from rlhf_jax.models import make_transformer
 from rlhf_jax.ops.ensembles import MemberScale
 from rlhf_jax.recipes.users import EmbeddedPairs
 from rlhf_jax.training import UserError, read_metrics
@@ -96,28 +94,10 @@ def test_a_group_is_named_by_its_number():
         split_group("folder")
 
 
-def rows_of(users, numbers):
-    """Even users prefer answers of a, odd ones answers of b."""
-    sides = ("a", "b")
-    return [
-        {"prompt": f"{n}?", "chosen": sides[u % 2] * 3, "rejected": sides[1 - u % 2] * 3, "user": u}
-        for u in users
-        for n in numbers
-    ]
-
-
-@pytest.fixture(scope="module")
-def mixing(tmp_path_factory, model):
-    """The model with random weights throughout, so that its vectors differ."""
-    folder, base = tmp_path_factory.mktemp("mixing") / "model", load_model(model)
-    save_model(folder, base._replace(params=random_params(make_transformer(base.config).init)))
-    return folder
-
-
 @pytest.mark.long
 def test_opposite_groups_are_found_and_their_rewards_are_read(tmp_path, mixing):
-    held = rows_of(range(8), (8, 9)) + rows_of((20,), (5,))
-    for name, rows in (("train", rows_of(range(8), range(5))), ("held", held)):
+    held = opposite_pairs(range(8), (8, 9)) + opposite_pairs((20,), (5,))
+    for name, rows in (("train", opposite_pairs(range(8), range(5))), ("held", held)):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path / "mixture"
     words = ("reward", "--kind", "mixture", "--model", mixing, "--data", tmp_path / "train.jsonl")
@@ -172,7 +152,7 @@ def test_bad_options_and_data_are_named(tmp_path, model, files, capsys, words, m
 
 def test_too_few_users_for_their_groups_are_named(tmp_path, model, capsys):
     data = tmp_path / "pairs.jsonl"
-    data.write_text("\n".join(map(json.dumps, rows_of(range(3), range(4)))))
+    data.write_text("\n".join(map(json.dumps, opposite_pairs(range(3), range(4)))))
     given = ("reward", "--kind", "mixture", "--model", model, "--data", data, "--heldout", "0")
     assert run(*given, "--out", tmp_path / "out") == 2
     assert "--user-groups 2 needs two users for each group, got 3" in capsys.readouterr().err
@@ -210,8 +190,8 @@ def test_answers_are_worth_what_the_rule_says(tmp_path, words, command, options)
     ("options", "message"),
     [
         (("--reward", "my_groups:short"), "--groups worst needs a --reward of each group, two"),
-        (("--judge", "my_groups:longer"), "--groups are of --reward: leave out --judge"),
-        (("--directions", "a", "b"), "--groups and --directions are two ways"),
+        (("--judge", "my_groups:longer"), "--groups excludes --judge"),
+        (("--directions", "a", "b"), "--groups excludes --directions"),
         (("--group-temperature", "0"), r"group.temperature must be in \(0, inf\)"),
     ],
 )

@@ -10,7 +10,8 @@ from refusals import refused
 
 from rlhf_jax.cli import main
 from rlhf_jax.cli.job import Job
-from rlhf_jax.cli.options import Model, Output, Scoring
+from rlhf_jax.cli.online_options import Scoring
+from rlhf_jax.cli.options import Model, Output
 from rlhf_jax.cli.self_preference import SelfPreference
 from rlhf_jax.cli.verdicts import VERDICTS
 from rlhf_jax.training import read_metrics

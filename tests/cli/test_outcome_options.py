@@ -3,7 +3,7 @@
 import pytest
 
 from rlhf_jax.cli import main
-from rlhf_jax.cli.options import Scoring
+from rlhf_jax.cli.online_options import Scoring
 from rlhf_jax.cli.rewards import scoring_compare
 from rlhf_jax.recipes import read_completions
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from rlhf_jax.cli import main
-from rlhf_jax.cli.curricula import check_difficulty, staged_rows
+from rlhf_jax.cli.curricula import difficulties, staged_rows
 from rlhf_jax.cli.data import read_prompts
 from rlhf_jax.cli.online_options import Curriculum, Retries
-from rlhf_jax.cli.options import Directions
-from rlhf_jax.cli.retries import check_retries, retried
+from rlhf_jax.cli.retries import retried
 from rlhf_jax.recipes import text_task
 from rlhf_jax.training import UserError, read_metrics
 
@@ -65,7 +64,7 @@ def test_a_run_of_several_tries(tmp_path, words, capsys, command):
         (("--turns", "2", "--turn-decay", "1.5"), "turn-decay must be in [0, 1]"),
         (("--turns", "2", "--repetition", "-1"), "repetition must be in [0, inf)"),
         (("--turns", "2", "--malformed", "0.5"), "malformed must be in (-inf, 0]"),
-        (("--turns", "2", "--overlap"), "--turns reads one answer before the next"),
+        (("--turns", "2", "--overlap"), "--turns excludes --overlap: an answer is read"),
         (("--turns", "2", "--feedback", ""), "--feedback must be a text"),
         (("--difficulty", "size"), "--difficulty size: prompt 0 has None, not a number"),
         (("--difficulty", "prompt"), "--difficulty prompt: prompt 0 has '0 ', not a number"),
@@ -76,14 +75,6 @@ def test_a_run_of_several_tries(tmp_path, words, capsys, command):
 def test_options_it_cannot_use_are_named(words, capsys, options, message):
     assert run("grpo", *words, "--samples", "2", *options) == 2
     assert message in capsys.readouterr().err
-
-
-def test_rewards_of_single_answers_only():
-    options = Retries(turns=2)
-    for judge, paid_within in (("http://localhost/v1#x", False), (None, True)):
-        with pytest.raises(UserError, match="--turns needs --reward of whole answers"):
-            check_retries(options, judge=judge, overlap=False, paid_within=paid_within)
-    check_retries(Retries(), judge="x", overlap=True, paid_within=True)
 
 
 def test_terms_are_of_training_and_not_of_measuring():
@@ -113,14 +104,12 @@ def test_stages_of_the_field_or_all_prompts():
     task = text_task(["a", "b", "c"], lambda p, a: {"ok": [0] * len(a)}, objective="ok", heldout=1)
     options = Curriculum(difficulty="level", stages=2, replay=0.0)
     records = [{"level": level} for level in (3, 1, 2)]
-    found = check_difficulty(options, Directions(), records)
+    found = difficulties(options, records)
     assert found == [3.0, 1.0, 2.0]
     rows = staged_rows(options, task, found, steps=4, batch_size=3, seed=0)
     assert [set(np.asarray(rows[i])) for i in (0, 3)] == [{1}, {0}]
-    assert check_difficulty(Curriculum(), Directions(), records) == []
+    assert difficulties(Curriculum(), records) == []
     plain = staged_rows(Curriculum(), task, [], steps=4, batch_size=2, seed=0)
     assert set(np.asarray(plain[0])) == {0, 1}
-    with pytest.raises(UserError, match="leave out --directions"):
-        check_difficulty(options, Directions(directions=("a", "b")), records)
     with pytest.raises(UserError, match="prompt 1 has nan"):
-        check_difficulty(options, Directions(), [{"level": 1}, {"level": float("nan")}])
+        difficulties(options, [{"level": 1}, {"level": float("nan")}])

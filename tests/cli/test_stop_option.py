@@ -57,7 +57,7 @@ def test_a_reward_sees_nothing_behind_a_stop_string(tmp_path, monkeypatch, model
     ("command", "stop", "message"),
     [
         ("grpo", "", "stop must be strings that are not empty"),
-        ("nash-md", "a", "self-play draws whole answers: leave out --stop"),
+        ("nash-md", "a", "self-play excludes --stop: whole answers are drawn"),
     ],
 )
 def test_stops_it_cannot_use_are_named(tmp_path, model, files, capsys, command, stop, message):

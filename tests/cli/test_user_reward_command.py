@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_params import random_params
+from opposite_users import opposite_pairs
 
 from rlhf_jax.algos.user_reward import init_user_model
 from rlhf_jax.cli import main
@@ -22,8 +22,6 @@ from rlhf_jax.cli.users import (
     user_win_rates,
     with_two_pairs,
 )
-from rlhf_jax.hf import load_model, save_model
-from rlhf_jax.models import make_transformer
 from rlhf_jax.recipes.users import EmbeddedPairs, UserSizes, user_networks
 from rlhf_jax.training import UserError
 
@@ -104,31 +102,12 @@ def test_users_with_a_single_pair_are_counted(capsys):
         with_two_pairs(pairs_of("ann", 7))
 
 
-def rows_of(users, numbers):
-    """Even users prefer answers of a, odd ones answers of b."""
-    sides = ("a", "b")
-    return [
-        {"prompt": f"{n}?", "chosen": sides[u % 2] * 3, "rejected": sides[1 - u % 2] * 3, "user": u}
-        for u in users
-        for n in numbers
-    ]
-
-
-@pytest.fixture(scope="module")
-def mixing(tmp_path_factory, model):
-    """The model with random weights throughout: at first its attention adds nothing, and the
-    vector of an answer is that of its last token."""
-    folder, base = tmp_path_factory.mktemp("mixing") / "model", load_model(model)
-    save_model(folder, base._replace(params=random_params(make_transformer(base.config).init)))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Pairs to train on, and others of the same users and of two new ones."""
     folder = tmp_path_factory.mktemp("users")
-    held = rows_of(range(8), (8, 9)) + rows_of((20, 21), (5, 6, 7, 8))
-    for name, rows in (("train", rows_of(range(8), range(5))), ("held", held)):
+    held = opposite_pairs(range(8), (8, 9)) + opposite_pairs((20, 21), (5, 6, 7, 8))
+    for name, rows in (("train", opposite_pairs(range(8), range(5))), ("held", held)):
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     prompts = [{"prompt": f"{n}?", "user": n % 2} for n in range(4)]
     (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))

@@ -40,6 +40,7 @@ TINY = Config(
     steps=40,
     cold_shares=(0.3, 0.1),
     cold_steps=20,
+    cold_seeds=2,
 )
 KEY = jax.random.key(0)
 
@@ -82,7 +83,7 @@ def tabular(rewards: list[float], logits: list[list[float]]) -> World:
     """Chats that share no parameter, and one general context."""
     size = len(logits)
     general, labels = jnp.ones((1, size)), jnp.zeros(1, jnp.int32)
-    return World(general, labels, jnp.eye(size), jnp.array(rewards), jnp.array(logits))
+    return World(general, labels, jnp.eye(size), jnp.array(rewards), jnp.array(logits), KEY)
 
 
 def test_what_is_measured_by_hand():
@@ -168,6 +169,10 @@ def test_targets_of_likelihood():
     assert all(np.all(each < TINY.good) for each in demos)
     assert not np.array_equal(demos[0], demos[2])
     assert not np.array_equal(demos[0], demos[3])
+    # A world has the same annotators whatever its base is, and whichever worlds are beside it.
+    others, _ = draw_worlds(replace(TINY, num_seeds=3), [0.1], toxic_share=0.0)
+    again = demonstrations(TINY, jax.tree.map(lambda x: x[0], others), 0)
+    np.testing.assert_array_equal(demos[0], again)
     shares = kept_answers(first)
     probs = jax.nn.softmax(first.chats @ first.base)[:, : TINY.good]
     np.testing.assert_allclose(
@@ -229,13 +234,16 @@ def test_the_first_step_at_a_level():
     np.testing.assert_array_equal(crossed(x, y, np.array([0.0, 1.0, 2.5])), [[1.0, 2.0, 4.0]])
 
 
+WORLDS = Config().num_seeds  # with fewer no share of 9 in 10 is decided
+
+
 def chat_curves(**lost):
-    """Two worlds in which each method reaches the target at the last of three steps, with these
+    """WORLDS worlds in which each method reaches the target at the last of three steps, with these
     drops of accuracy; NLL, toxic mass and KL rise with the drop."""
     found = {}
     for name in learners(TINY):
         drop = lost.get(name.replace(" ", "_").replace("+", "and").replace(",", ""), 0.2)
-        drop = drop + np.array([0.0, 0.001])[:, None] * np.array([0.0, 0.5, 1.0])
+        drop = drop + np.linspace(0.0, 0.001, WORLDS)[:, None] * np.array([0.0, 0.5, 1.0])
         drop = drop * np.array([0.0, 0.5, 1.0])
         steps = np.array([0.1, 0.5, 0.8])
         found[name] = {
@@ -266,12 +274,38 @@ def test_claims_hold_where_rl_forgets_less_and_fail_where_it_does_not():
     assert verdicts(claims.cause_claims(TINY, bad))[0] == "fails"
     assert verdicts(claims.kl_claims(TINY, bad)) == ["fails"] * 2
     # A method that never arrives has no numbers there.
-    good["direct RL"]["reward"] = good["direct RL"]["reward"] - 0.5
-    assert "holds" not in verdicts(claims.forgetting_claims(TINY, good))
+    late = chat_curves(**kept)
+    late["direct RL"]["reward"] = late["direct RL"]["reward"] - 0.5
+    assert "holds" not in verdicts(claims.forgetting_claims(TINY, late))
+    # Ten worlds of ten do not show nine in ten.
+    few = {name: {key: x[:10] for key, x in each.items()} for name, each in good.items()}
+    assert verdicts(claims.forgetting_claims(TINY, few))[:3] == ["undecided"] * 3
+
+
+def test_means_are_over_the_worlds_that_arrive():
+    found = run._means(
+        {
+            "some": {"steps": np.array([1.0, np.nan, 3.0]), "kl": np.array([0.2, np.nan, 0.4])},
+            "none": {"steps": np.array([np.nan]), "kl": np.array([np.nan])},
+        }
+    )
+    assert found["some"] == pytest.approx({"steps": 2.0, "kl": 0.3, "worlds": 2})
+    assert found["none"] == pytest.approx({"steps": np.nan, "kl": np.nan, "worlds": 0}, nan_ok=True)
+
+
+def test_a_kl_that_a_world_never_has_leaves_its_claims_undecided():
+    found = chat_curves(direct_RL=0.05, SFT_other_annotator=0.21)
+    found["direct RL"]["kl"][0] -= 0.5
+    for claim in claims.kl_claims(Config(), found):
+        assert claim.verdict == "undecided"
+        assert f"the {WORLDS - 1} of 36 worlds that reach it, undecided" in claim.statement
+        assert np.isfinite(float(claim.value))
+    found["SFT"]["kl"] -= 2.0
+    assert claims.kl_claims(Config(), found) == []
 
 
 def test_cold_claims_are_about_rl_alone():
-    low, high = (np.array([[0.1, end], [0.1, end]]) for end in (0.6, 0.8))
+    low, high = (np.tile([0.1, end], (WORLDS, 1)) for end in (0.6, 0.8))
     given = {"direct RL, 0.3": high, "SFT, 0.3": high, "direct RL, 0.1": low, "SFT, 0.1": high}
     found = {name: {"reward": x} for name, x in given.items()}
     assert verdicts(claims.cold_claims(TINY, found)) == ["holds"] * 2

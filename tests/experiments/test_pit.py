@@ -82,7 +82,7 @@ def test_everything_holds_where_it_should():
     [
         (learners.PIT, lambda x: x * [1, 1, 1, 1, 1, 0.9], "rises in each of 5 rounds"),
         (learners.PIT, lambda x: 0.15 * x - 0.34, "more than three times"),
-        (learners.PIT, lambda x: np.add(x, [0, 0, 0, 0, 1, 3]), "Largest change of the mean gain"),
+        (learners.PIT, lambda x: np.add(x, [0, 0, 0, 0, 1, 3]), "Largest change of the gain"),
         (learners.PIT, lambda x: np.add(x, [0, -2, -1, 0, 1, 1]), "Gain of rounds 2 to 5"),
         (learners.AGAIN, lambda x: x + 2, "after a round of PIT minus best of 2"),
         (learners.AGAIN, lambda x: x + 2, "after 5 rounds of PIT minus best of 6"),

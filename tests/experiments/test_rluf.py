@@ -69,7 +69,7 @@ def good():
     """Arrays of a run in which everything that is claimed is so."""
     products = {
         "blind/sweep": swept(1.3, 0.9, 0.95, 0.04, 0.26),
-        "told/sweep": swept(1.06, 1.05, 0.5, 0.04, 0.03),
+        "told/sweep": swept(1.05, 1.06, 0.5, 0.04, 0.03),
         "blind/closer": noisy(1.2),
         "told/closer": noisy(-0.7),
         "blind/auroc": noisy(0.84),
@@ -114,8 +114,7 @@ def test_everything_holds_where_it_should():
         ("blind/sweep", swept(1.3, 0.9, 0.95, 0.04, 0.2), "Closing phrases at weight 1"),
         ("told/sweep", swept(1.06, 1.05, 0.5, 0.04, 0.1), "The same, P[Love] told e"),
         ("told/sweep", swept(1.2, 1.05, 0.5, 0.04, 0.03), "Largest |predicted - live gain|"),
-        ("told/sweep", swept(1.2, 1.05, 0.5, 0.04, 0.03), "told e, at most"),
-        ("told/sweep", swept(0.9, 1.05, 0.5, 0.04, 0.03), "told e, at least"),
+        ("told/sweep", swept(1.06, 1.05, 0.5, 0.04, 0.03), "smallest step of its mean"),
         ("constrained", noisy([[0, 0, 1.1, 0.05, 0], [0, 0, 1.2, 0.01, 0]]), "Most love with"),
         ("constrained", noisy([[0, 0, 1.2, 0.01, 0], [0, 0, 1.2, 0.01, 0]]), "unsafe answers"),
         ("constrained", noisy([[0, 0, 1.2, 0.05, 0], [0, 0, 1.2, 0.02, 0]]), "second limit"),
@@ -178,17 +177,21 @@ def test_logs_have_closers_at_the_end_and_trolls_first():
 
 def test_a_fit_finds_the_law_if_it_is_told():
     logs = product.draw_logs(SIZES, KEY, troll_share=0.0)
-    features = product.love_features(logs.messages, told=True)
-    theta = studies.fit_love(features, logs.hearts, jnp.ones(len(features)))
-    law = [-5.2, 0.9, 1.1, -0.8, -0.5, 1.5, 0.8]
-    np.testing.assert_allclose(theta[:3], law[:3], atol=0.1)
-    # Few messages have b without e, or s.
-    np.testing.assert_allclose(theta, law, atol=0.8)
-    # Rows of weight 0 are not there.
-    half = jnp.arange(len(features)) % 2 == 0
-    other = studies.fit_love(features, logs.hearts ^ ~half, half.astype(jnp.float32))
-    same = studies.fit_love(features[::2], logs.hearts[::2], jnp.ones(len(features) // 2))
-    np.testing.assert_allclose(other, same, atol=0.02)
+    # In float32 the sums over 300,000 rows lose digits where XLA does not optimise, as in tests.
+    with jax.enable_x64(True):
+        features = product.love_features(logs.messages, told=True).astype(float)
+        ones = jnp.ones(len(features))
+        theta = studies.fit_love(features, logs.hearts, ones)
+        law = jnp.array([-5.2, 0.9, 1.1, -0.8, -0.5, 1.5, 0.8])
+        probs = jax.nn.sigmoid(features @ theta)
+        information = (features.T * probs * (1 - probs)) @ features
+        # Wald's statistic: chi squared of 7 degrees of freedom is below 24.3 with P = 0.999.
+        assert float((theta - law) @ information @ (theta - law)) < 24.3
+        # Rows of weight 0 are not there.
+        half = jnp.arange(len(features)) % 2 == 0
+        other = studies.fit_love(features, logs.hearts ^ ~half, half.astype(float))
+        same = studies.fit_love(features[::2], logs.hearts[::2], ones[::2])
+    np.testing.assert_allclose(other, same, rtol=1e-9)
 
 
 def test_limits_by_dual_ascent_are_those_of_the_bisection():

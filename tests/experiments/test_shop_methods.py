@@ -173,13 +173,6 @@ def test_distance_is_euclidean_over_all_leaves():
 # Measures, claims
 
 
-def test_win_rates_by_hand():
-    """0.5 wins one, ties one; 0.9 wins both; of the other prompt nothing is known."""
-    named = {measure.OBJECTIVE: np.array([[0.5, 0.9], [np.nan, np.nan]])}
-    other = {measure.OBJECTIVE: np.array([[0.5, 0.1], [0.2, 0.3]])}
-    np.testing.assert_array_equal(measure.win_rates(named, other), [3.5 / 4, np.nan])
-
-
 def numbers(gold, kl=0.0):
     return measure.Numbers(
         gold=np.full((2, 2), gold),

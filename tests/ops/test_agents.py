@@ -1,4 +1,4 @@
-"""Rewards of two agents by hand and by enumeration, and whose turn a token is."""
+"""Rewards and advantages of two agents, by hand and by enumeration."""
 
 from itertools import product
 
@@ -9,7 +9,6 @@ import pytest
 
 from rlhf_jax.ops.agents import (
     agent_advantages,
-    agent_mask,
     feedback_rewards,
     improvement_rewards,
     labels_match,
@@ -81,18 +80,6 @@ def test_without_improvements_it_is_the_reward_of_a_classifier():
         format_weight=0.0,
     )
     np.testing.assert_array_equal(found, right.astype(float))
-
-
-def test_turns_belong_to_agents_in_order():
-    turns = jnp.array([[0, 0, 0, 1, 1, 2, -1]])
-    mask = jnp.array([[True, True, False, True, True, True, False]])
-    np.testing.assert_array_equal(agent_mask(turns, mask, agent=0), [[1, 1, 0, 0, 0, 1, 0]])
-    np.testing.assert_array_equal(agent_mask(turns, mask, agent=1), [[0, 0, 0, 1, 1, 0, 0]])
-    whole = agent_mask(turns, mask, agent=0) | agent_mask(turns, mask, agent=1)
-    np.testing.assert_array_equal(whole, mask)
-    np.testing.assert_array_equal(agent_mask(turns, mask, agent=0, agents=1), mask)
-    with pytest.raises(ValueError, match=r"agent must be in \[0, 1\]"):
-        agent_mask(turns, mask, agent=2)
 
 
 @pytest.mark.parametrize("x64", [False, True], ids=["float32", "x64"])

@@ -83,6 +83,11 @@ def test_win_rates_by_hand():
     # Prompt 0: 1 beats 0 and loses to 2, 3 beats both: 3/4. Prompt 1: its NaN is left out, 1.
     several, rivals = np.array([[1.0, 3.0], [1.0, np.nan]]), np.array([[0.0, 2.0], [0.0, 0.0]])
     assert paired_win_rate(several, rivals)[0] == pytest.approx((0.75 + 1.0) / 2)
+    # 0.5 ties one and wins one, 0.9 wins both; of the second prompt nothing is known.
+    rates = prompt_win_rates(
+        np.array([[0.5, 0.9], [np.nan] * 2]), np.array([[0.5, 0.1], [0.2] * 2])
+    )
+    np.testing.assert_array_equal(rates, np.array([3.5 / 4, np.nan], np.float32))
     # A prompt without an answer is left out.
     mute = np.append(one, np.nan), np.append(other, 1.0)
     np.testing.assert_allclose(paired_win_rate(*mute), expected, rtol=1e-6)

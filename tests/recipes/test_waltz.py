@@ -45,6 +45,7 @@ def test_feedback_is_read_or_not():
         "unsafe",
         "[true]",
         "3",
+        "[" * 100_000,
         json.dumps(WHOLE | {"unsafe": "yes"}),
         json.dumps(WHOLE | {"unsafe": 1}),
         json.dumps({k: v for k, v in WHOLE.items() if k != "feedback"}),

@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 
 from rlhf_jax.reports.bands import band
-from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.claims import Claim, Table, run_words, write_summary
+from rlhf_jax.reports.pages import save_stages, show_panels, sign_page, write_page
 from rlhf_jax.reports.panels import Panel
 
 trial = partial(Claim, kind="paper", source="a trial")
@@ -55,3 +55,20 @@ def test_the_arrays_of_stages_are_kept_by_name(tmp_path):
             "OMD/last/kl": 0.5,
             "times": [1, 2],
         }
+
+
+def test_a_page_ends_with_its_paper_command_size_seed_and_versions(tmp_path):
+    about = {"slug": "x", "paper": "P <1>", "seconds": 1.0, "versions": {"jax": "0.9"}}
+    run = {"config": {"seed": 3}, "size": "quick", "command": "python -m experiments run x --quick"}
+    write_summary(tmp_path, claims=[trial("c", 1.0, "<", 2.0)], **about, **run)
+    sign_page(tmp_path)  # no page: nothing to sign
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    write_page(tmp_path, "A study", paper="P", lead="?", claims=[], figures={})
+    plain = (tmp_path / "report.html").read_text()
+    sign_page(tmp_path)
+    footer = "P &lt;1&gt;; python -m experiments run x --quick; size quick; seed 3; jax 0.9"
+    end = "\n\n</main>\n</body>\n</html>\n"
+    assert plain.endswith(end)
+    signed = plain.removesuffix(end) + f"\n\n<footer>{footer}</footer>{end.removeprefix(chr(10))}"
+    assert (tmp_path / "report.html").read_text() == signed
+    assert run_words({"versions": {}, "config": {"seed": 0}}) == "seed 0"

@@ -39,6 +39,7 @@ class Tab:
     numbers: itertools.count = field(default_factory=lambda: itertools.count(1))
     held: bytes = b""
     dialogs: list = field(default_factory=list)
+    events: list = field(default_factory=list)
 
     def call(self, method, **params):
         number = next(self.numbers)
@@ -49,9 +50,15 @@ class Tab:
             found = self.read()
             if found.get("method") == "Page.javascriptDialogOpening":
                 self.dialogs.append(found["params"])
+            if "method" in found:
+                self.events.append(found)
             if found.get("id") == number:
                 assert "error" not in found, found
                 return found["result"]
+
+    def events_of(self, method):
+        """What the browser reported by this name, of the domains that are enabled."""
+        return [event for event in self.events if event["method"] == method]
 
     def read(self):
         while b"\0" not in self.held:
