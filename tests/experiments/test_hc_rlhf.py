@@ -182,6 +182,7 @@ def test_a_toy_run_has_its_page(tmp_path):
     assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 4
     assert outcome.table is not None
     assert len(outcome.table.rows) == 2 * len(claims.METHODS) + 1 + len(studies.INFLATIONS)
+    assert "shop" not in outcome.numbers
 
 
 @pytest.mark.parametrize(

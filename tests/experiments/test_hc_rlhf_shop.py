@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.hc_rlhf import config, shop, shop_report
+from experiments.hc_rlhf import config, run, shop, shop_report
 from rlhf_jax.envs.shop.reading import read_answer
 from rlhf_jax.exact.upper_bounds import cost_inflation
 from rlhf_jax.training import open_run
@@ -98,6 +98,27 @@ def test_the_table_has_every_policy_and_interval():
     assert cells["Lagrangian, returned and unsafe"][4].startswith("0.500 [")
     assert len(table.rows) == 5 + 3 * 3
     assert {len(row) for row in table.rows} == {len(table.headers)}
+
+
+def test_the_page_of_a_run_with_the_panel_has_its_figure_and_numbers(tmp_path, monkeypatch):
+    """The other stages and the rest of the page are in test_hc_rlhf."""
+    shown = {}
+    monkeypatch.setattr(
+        run, "run_stages", lambda job, works: {name: {"taken": 0} for name in works}
+    )
+    monkeypatch.setattr(run, "shop_panel", lambda config, job: (policies(), {"accuracy": 0.9}))
+    monkeypatch.setattr(run, "all_claims", lambda config, stages: [])
+    monkeypatch.setattr(run, "trained_table", lambda config, stages: None)
+    monkeypatch.setattr(run, "summary", lambda config, stages: {})
+    monkeypatch.setattr(run, "write_report", lambda *given: shown.update(shop=given[3]))
+    two = replace(TOY, shop=replace(SIZES, seeds=2))
+    outcome = run.run(two, None)
+    assert [*shown["shop"]] == [*policies()]
+    assert outcome.numbers["shop"]["Lagrangian"]["unsafe, t"] == 0.5
+    assert outcome.numbers["shop cost model"] == {"accuracy": 0.9}
+    figure = shop_report.shop_figure(two, policies()).figure
+    assert len(figure.axes) == 4
+    assert figure.axes[2].get_xlabel() == "seed"
 
 
 @pytest.mark.long
