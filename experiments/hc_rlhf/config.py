@@ -21,7 +21,7 @@ class ShopPanel:
       policy, and answers of each, all to other prompts.
     """
 
-    seeds: int = 2
+    seeds: int = 3
     demos: int = 1024
     comply: float = 0.6
     sft_steps: int = 64

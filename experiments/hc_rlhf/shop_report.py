@@ -102,6 +102,6 @@ def shop_figure(config: Config, found: Policies) -> Shown:
         "Language: unsafe requests in the shop",
         f"Above: along training. Below: {sizes.tests * sizes.test_size} held-out answers of each "
         "policy, flagged by the cost model and harmful by gold.",
-        "pessimistic policies are below the limit, plain ones near it; where flagged and harmful "
+        "flagged answers fall below the limit with either method; where flagged and harmful "
         "differ, the cost model errs",
     )
