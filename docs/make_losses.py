@@ -40,6 +40,7 @@ PARTS = {
         "losses.users",
         "losses.feedback",
     ],
+    "Reward models that ignore a spurious feature": ["losses.robust_reward", "ops.environments"],
     "Contrastive terms of reward models": ["losses.contrastive", "ops.features"],
     "Links: losses of one margin": ["losses.links"],
     "Advantages of groups": ["ops.groups"],

@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.shop_methods.config import OFFLINE, ONLINE
 from experiments.shop_methods.controls import POWER, SHIFT
+from experiments.shop_methods.filters import MIDDLE, NONE, RANDOM, WORST
 from experiments.shop_methods.findings import Findings
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
@@ -17,7 +18,7 @@ CONTROL = "osp_hard"  # not a method of its own: osp with its labels rounded
 
 
 def all_claims(found: Findings, size: str) -> list[Claim]:
-    """The gate, invariances, leagues, soft labels; what was not run is left out.
+    """The gate, invariances, filters, leagues, soft labels; what was not run is left out.
 
     Args:
       size: of the labels and answers, in words.
@@ -25,6 +26,7 @@ def all_claims(found: Findings, size: str) -> list[Claim]:
     return [
         *gate_claims(found, size),
         *invariance_claims(found),
+        *filter_claims(found),
         *league_claims(found, size),
         *soft_claims(found, size),
     ]
@@ -71,6 +73,27 @@ def invariance_claims(found: Findings) -> list[Claim]:
             "float32",
             baseline=("PPO", ppo[SHIFT]),
         ),
+    ]
+
+
+def filter_claims(found: Findings) -> list[Claim]:
+    """PF-PPO's filters beat none where the middle of the reward is noise."""
+    if not found.filters:
+        return []
+    golds = {name: np.array(each) for name, each in found.filters.items()}
+    plain = golds[NONE]
+    return [
+        mean_claim(
+            f"PF-PPO on gold with a noisy middle half, {len(plain)} draws: gold with the filter "
+            f"{name!r} less that without one",
+            golds[name] - plain,
+            ">",
+            0.0,
+            kind="paper",
+            source="Zhang et al. 2024, 2409.06957, table of pass@1: BR and BW above PPO-M",
+            baseline=("the two in the middle", float((golds[MIDDLE] - plain).mean())),
+        )
+        for name in (WORST, RANDOM)
     ]
 
 

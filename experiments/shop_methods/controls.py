@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shop_methods.online import fit_online
+from experiments.shop_methods.online import ONLINE, fit_online
 from experiments.shop_methods.parts import Part
 from experiments.shop_methods.world import Tools
 from rlhf_jax.recipes import Reward
@@ -47,8 +47,8 @@ def control(job: Run, tools: Tools, part: Part, name: str, change: str, reward: 
     """A short training."""
 
     def work(stage: Stage) -> tuple[Params, dict]:
-        steps = tools.config.controls.steps
-        options: dict[str, Any] = {"name": name, "reward": reward, "steps": steps}
+        method, steps = ONLINE[name].make(tools, part), tools.config.controls.steps
+        options: dict[str, Any] = {"method": method, "reward": reward, "steps": steps}
         return fit_online(stage, tools, part, RATE, **options), {}
 
     like = jax.eval_shape(tools.lab.policy.init, jax.random.key(0))

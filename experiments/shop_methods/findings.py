@@ -13,7 +13,8 @@ from experiments.shop_methods.measure import Numbers
 class Findings(NamedTuple):
     """numbers: method -> one for each seed. rates: of each method. sweep: method -> rate -> gold on
     validation prompts. start: SFT, for each seed. best_of: the same, of best-of-n, gold [N, 1].
-    quality: of the reward models, for each seed. controls: of `control_changes`."""
+    quality: of the reward models, for each seed. controls: of `control_changes`. filters: of
+    `filter_golds`."""
 
     numbers: dict[str, list[Numbers]]
     rates: dict[str, float]
@@ -22,6 +23,7 @@ class Findings(NamedTuple):
     best_of: list[dict[str, Any]]
     quality: list[dict[str, float]]
     controls: dict[str, dict[str, float]]
+    filters: dict[str, list[float]]
 
     def golds(self, name: str) -> np.ndarray:
         """[S] mean objective of a method with each seed."""
@@ -53,7 +55,7 @@ def frontiers(found: Findings, league: tuple[str, ...], kls: np.ndarray) -> np.n
 
 def empty_findings() -> Findings:
     """Of a run that begins."""
-    return Findings({}, {}, {}, [], [], [], {})
+    return Findings({}, {}, {}, [], [], [], {}, {})
 
 
 def rank_stability(found: Findings) -> list[float]:
@@ -86,4 +88,5 @@ def summary_numbers(found: Findings) -> dict[str, Any]:
         "quality": found.quality,
         "tau": rank_stability(found),
         "controls": found.controls,
+        "filters": found.filters,
     }

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments.shop_methods.parts import Part
 from experiments.shop_methods.world import Tools, wide_lab
-from rlhf_jax.recipes import best_of_n, corpus_loss, measure, stage_key
+from rlhf_jax.recipes import LanguageLab, best_of_n, corpus_loss, measure, stage_key
 from rlhf_jax.recipes.evaluation import prompt_win_rates
 from rlhf_jax.recipes.task import overall
 from rlhf_jax.training import Stage
@@ -104,7 +105,20 @@ def validation_gold(tools: Tools, params: Params) -> float:
     config = tools.config.evaluation
     prompts = np.array(tools.task.splits["validation"][: config.validation])
     key = stage_key(tools.lab, "validation")
-    found = measure(tools.lab, tools.task, params, tools.start, prompts, key)
+    return objective_of(tools, params, prompts, key)
+
+
+def mean_objective(tools: Tools, lab: LanguageLab, params: Params) -> float:
+    """Mean objective on held-out prompts, two answers each; lab: with its draws."""
+    key = stage_key(lab, "evaluation")
+    return objective_of(tools, params, heldout_numbers(tools), key, samples=SAMPLES)
+
+
+def objective_of(
+    tools: Tools, params: Params, prompts: np.ndarray, key: jax.Array, *, samples: int = 1
+) -> float:
+    """Mean objective of answers to these prompts."""
+    found = measure(tools.lab, tools.task, params, tools.start, prompts, key, samples=samples)
     return float(np.nanmean(overall(tools.task, found.named)))
 
 

@@ -131,27 +131,24 @@ def fit_online(
     part: Part,
     rate: float,
     *,
-    name: str,
+    method: OnlineMethod,
     reward: Reward | None = None,
     steps: int | None = None,
-    start: Params | None = None,
 ) -> Params:
-    """A method of ONLINE against the reward of the seed.
+    """A method against the reward of the seed.
 
     Args:
-      reward, steps, start: another reward, length or first policy, for the controls.
+      reward, steps: another reward or length, for the controls.
     """
     config, lab = tools.config.online, tools.judged._replace(seed=part.lab.seed)
     steps = config.steps if steps is None else steps
-    method = ONLINE[name].make(tools, part)
     epochs = (method.passes or (1, 1))[0]
     fit = Fit(rated(rate, steps * epochs), steps, save_every=steps)
     prompts = config.answers // method.samples
     rows = prompt_rows(tools.task, batch_size=prompts, seed=lab.seed)
     reward = with_prefs(part.reward(tools), part) if reward is None else reward
-    first = tools.start if start is None else start
     key = stage_key(lab, "online")
-    return online(stage, lab, tools.task, method, reward, first, rows, fit, key=key)
+    return online(stage, lab, tools.task, method, reward, tools.start, rows, fit, key=key)
 
 
 def with_prefs(reward: Reward, part: Part) -> Reward:

@@ -144,6 +144,9 @@ def text_of(found: Findings) -> str:
     for name, changes in found.controls.items():
         for change, share in changes.items():
             parts.append(f"{name}, reward with another {change}: moves by {share:.2g} of the way.")
+    if found.filters:
+        shown = ", ".join(f"{name} {np.mean(x):.3f}" for name, x in found.filters.items())
+        parts.append(f"Gold of PPO on a reward with a noisy middle, by filter: {shown}.")
     return " ".join(parts)
 
 

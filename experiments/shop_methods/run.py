@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.shop_methods.config import SEVERAL, Config
 from experiments.shop_methods.controls import control_changes
+from experiments.shop_methods.filters import LAST_FILTERED, filter_golds
 from experiments.shop_methods.findings import Findings, empty_findings
 from experiments.shop_methods.measure import (
     OBJECTIVE,
@@ -51,6 +52,8 @@ def run(config: Config, job: Run, *, finished: bool = False) -> Outcome:
             found.numbers[name].append(measured(job, tools, part, name, done, here))
     if config.controls.steps and ready("control_ppo_shift"):
         found.controls.update(control_changes(job, tools, first))
+    if config.controls.steps and not config.model and ready(LAST_FILTERED):
+        found.filters.update(filter_golds(job, tools, first))
     for name in config.chosen():
         if name not in several and ready(f"heldout_{name}_0"):
             first_seed(job, tools, first, name, start, found)

@@ -31,7 +31,7 @@ def train(job: Run, tools: Tools, part: Part, name: str, rate: float) -> StageRe
         if name in OFFLINE:
             params = OFFLINE[name](stage, tools, part, rate)
         else:
-            params = fit_online(stage, tools, part, rate, name=name)
+            params = fit_online(stage, tools, part, rate, method=ONLINE[name].make(tools, part))
         return params, {"gold": validation_gold(tools, params), "rate": rate}
 
     like = jax.eval_shape(tools.lab.policy.init, jax.random.key(0))

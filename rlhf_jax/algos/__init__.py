@@ -14,10 +14,12 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | reward model | `reward_model.make_update` | 2203.02155 |
 | several reward models | `reward_ensemble.make_update`, `make_shared_update` | 2310.02743 |
 | the same on labels repaired by a vote | `feedback.strengths`, then the same | 2401.06080 |
+| under which a spurious feature is not used (V-REx and others) | `robust_reward` | 2307.16851 |
 | with a contrastive term on its features | `contrastive_reward.make_update` | 2401.06080 |
 | MetaRM, with unlabelled answers of a policy | `meta_reward.make_update` | 2401.06080 |
 | reward models of users who differ (VPL) | `user_reward.make_update` | 2408.10075 |
 | rewards of unnamed groups of users (MaxMin-RLHF) | `mixture_reward.make_update` | 2402.08925 |
+| tables and linear rewards, from counts | `label_counts` | 2511.19504 |
 | reward under a principle, from yes and no (RLBFF) | `entailment.make_update` | 2509.21319 |
 | generative pairwise judge (Pairwise-RL) | `verdict_model.make_update` | 2504.04950 |
 | pairwise preference model | `preference_model.make_update` | 2312.00886 |

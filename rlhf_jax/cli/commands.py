@@ -152,6 +152,13 @@ COMMANDS = {
         "Label",
         "label",
     ),
+    "reward-programs": Command(
+        "Give feedback",
+        "programs that score answers, by which policy people like best",
+        "rlhf_jax.cli.reward_programs",
+        "RewardPrograms",
+        "reward_programs",
+    ),
     "data head": _data("the first rows of a file, as they are read", "data_head", "Head"),
     "data stats": _data("lengths, labels and other numbers of a file", "data_head", "Stats"),
     "data audit": _data("what may be wrong with a file", "data_audit", "Audit"),

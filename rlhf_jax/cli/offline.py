@@ -31,6 +31,7 @@ from rlhf_jax.cli.options import (
     Output,
     Padding,
     Repair,
+    Robust,
     Rows,
     Spans,
     Unlabelled,
@@ -44,6 +45,7 @@ from rlhf_jax.cli.reward_lab import length_file
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
 from rlhf_jax.cli.reward_terms import with_terms
 from rlhf_jax.cli.rewards import absolute_scorer, named_reward
+from rlhf_jax.cli.robust import robust_training
 from rlhf_jax.cli.segments import segment_training
 from rlhf_jax.cli.session import Start, start_policy, start_reward
 from rlhf_jax.cli.steps import step_training
@@ -196,7 +198,8 @@ class Reward:
     is better, in both orders. --kind gap scores an answer beside a reference answer, by four
     comparisons of each pair. On pairs, two baselines are measured too: length, and n-grams fitted
     by the same loss. --repair mends labels by a vote first, --contrast and --unlabelled train on
-    more than the labels.
+    more than the labels. --robust takes a loss that does not follow length, or what holds in one
+    environment alone.
     """
 
     model: Model
@@ -233,6 +236,7 @@ class Reward:
     judge: Verdicts = field(default=Verdicts())
     padding: Padding = field(default=Padding())
     repair: Repair = field(default=Repair())
+    robust: Robust = field(default=Robust())
     contrast: Contrast = field(default=Contrast())
     unlabelled: Unlabelled = field(default=Unlabelled())
     adapter: Adapter = field(default=Adapter())
@@ -269,6 +273,13 @@ class Reward:
             raise ValueError(f"{named[0]} is for --kind outcome without --lora-rank; leave it out")
         if named[-2:] == ["--contrast", "--unlabelled"]:
             raise ValueError("--contrast and --unlabelled are two ways to train: choose one")
+        if self.robust.robust != "none":
+            beside = ["--kind"] * (self.kind != "outcome") + named
+            beside += ["--micro-batches"] * (self.optimizer.micro_batches > 1)
+            if beside:
+                raise ValueError(
+                    f"--robust is a loss of whole batches of pairs: leave {beside[0]} out"
+                )
 
 
 def reward(command: str, options: Reward) -> None:
@@ -333,8 +344,11 @@ def terms_training(opened: Opened, start: Start, options: Reward) -> Training:
     """A score for each answer, from pairs and whatever else the options name."""
     size = options.optimizer.batch_size
     layout = bucketing(start.lab, opened.records, options.padding, batch_size=size)
+    plain = pair_training(opened, start, layout, batch_size=size)
+    if options.robust.robust != "none":
+        return robust_training(plain, opened, layout, options.robust, batch_size=size)
     return with_terms(
-        pair_training(opened, start, layout, batch_size=size),
+        plain,
         opened,
         layout,
         options.optimizer,

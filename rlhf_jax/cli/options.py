@@ -79,6 +79,23 @@ class Repair:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Robust:
+    """A loss of pairs under which a spurious feature is not used."""
+
+    robust: Literal["none", "vrex", "irm", "mmd", "group_dro", "length"] = "none"
+    """What holds in all environments (the field "environment" of the pairs): equal risks, one
+    scale of the scores, one distribution of the margins, or the worst risk; length: margins do not
+    go with the difference of lengths."""
+    robust_penalty: float = 10.0
+    """Weight of the term beside Bradley-Terry, but in group_dro."""
+    robust_eta: float = 0.05
+    """Step size of the weights of group_dro."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, inf)", "robust_penalty", "robust_eta")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contrast:
     """A contrastive term on two dropout views of an answer's last hidden state."""
 

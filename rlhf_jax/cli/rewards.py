@@ -205,6 +205,8 @@ def absolute_scorer(spec: str) -> str:
         return f"{kind}:{absolute_scorer(rest)}"
     if kind.endswith(".py"):
         return f"{Path(kind).resolve()}:{rest}"
+    if kind == "program":
+        return f"{kind}:{Path(rest).resolve()}"
     if kind == HEAD:
         name, folder = head_and_folder(rest)
         return f"{kind}:{name},{folder.resolve()}"

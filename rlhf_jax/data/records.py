@@ -24,6 +24,7 @@ class Pair(NamedTuple):
     margin: how much better, in the file's own units (difference of scores), or None.
     tools: JSON schemas of the tools that the assistant has.
     user: who judged, or None.
+    environment: where the pair comes from, e.g. its source or annotator group, or None.
     """
 
     prompt: Text
@@ -32,6 +33,7 @@ class Pair(NamedTuple):
     margin: float | None = None
     tools: tuple[Any, ...] = ()
     user: str | int | None = None
+    environment: str | int | None = None
 
 
 class Answer(NamedTuple):

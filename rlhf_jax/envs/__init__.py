@@ -12,7 +12,7 @@ Import the module: `control` needs packages of the extra `control`.
 | `games` | preference games: matrices of P(row beats column) |
 | `tabular_mdp`, `linear_mdp` | MDPs: tables (`finite_env`, `discounted_env`), linear |
 | `chains`, `tightrope` | hard to explore, hard to stay on |
-| `gridworlds`, `random_boards`, `hazard_grid`, `walled_grid` | grids |
+| `gridworlds`, `random_boards`, `hazard_grid`, `walled_grid`, `coin_grid` | grids |
 | `pendulum`, `point_robot`, `control` | continuous control |
 | `table_formats` | tables of other packages |
 | `gui` | a phone in text: screens, actions, tasks of 1 to 8 actions |

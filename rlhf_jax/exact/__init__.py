@@ -11,6 +11,7 @@
 | `bandit` | regularised bandits, in closed form |
 | `constrained` | bandits under a limit on the mean cost, with the multiplier |
 | `upper_bounds`, `safety_test` | confidence bounds on a mean cost, and the test that releases |
+| `sample_costs` | how many labels values without structure cost |
 | `best_of` | the law of the best of n answers, rounds of it, with a prior |
 | `maxmin` | the policy that is best for the worst-off group, with a certificate |
 | `finite_mdp`, `discounted_mdp` | MDPs: values, optima, occupancy, regret |

@@ -108,5 +108,12 @@ from rlhf_jax.losses.reward import soft_bradley_terry_loss as soft_bradley_terry
 from rlhf_jax.losses.reward import (
     soft_margin_bradley_terry_loss as soft_margin_bradley_terry_loss,
 )
+from rlhf_jax.losses.robust_reward import consistency_penalty as consistency_penalty
+from rlhf_jax.losses.robust_reward import correlation_penalty as correlation_penalty
+from rlhf_jax.losses.robust_reward import irm_loss as irm_loss
+from rlhf_jax.losses.robust_reward import mmd_penalty as mmd_penalty
+from rlhf_jax.losses.robust_reward import vrex_loss as vrex_loss
+from rlhf_jax.losses.robust_reward import worst_case_margins as worst_case_margins
+from rlhf_jax.losses.robust_reward import worst_copy_loss as worst_copy_loss
 from rlhf_jax.losses.supervised import superhf_loss as superhf_loss
 from rlhf_jax.losses.users import vpl_loss as vpl_loss

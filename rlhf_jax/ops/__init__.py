@@ -20,7 +20,8 @@ By the name of their file: `agents` (rewards and turns of several agents), `bell
 MDPs), `constraints` (Lagrangians of mean costs), `corrections` (rewards of tokens by a model that
 rewrites), `coverage` (what data say about a policy), `elliptical` (norms of a design matrix),
 `games` (win rates and gaps of preference games), `linear_systems`, `newton`, `reactions` (rare
-reactions of users), `steps` (scores of the steps of an answer).
+reactions of users), `stakes` (wrong decisions of each group), `steps` (scores of the steps of an
+answer).
 """
 
 from rlhf_jax.ops.aggregate import exponentiated_weights as exponentiated_weights
@@ -50,6 +51,10 @@ from rlhf_jax.ops.ensembles import worst_case_scores as worst_case_scores
 from rlhf_jax.ops.entailment import entailment_log_odds as entailment_log_odds
 from rlhf_jax.ops.entailment import scores_under as scores_under
 from rlhf_jax.ops.entailment import signed_log_odds as signed_log_odds
+from rlhf_jax.ops.environments import balanced_weights as balanced_weights
+from rlhf_jax.ops.environments import environment_means as environment_means
+from rlhf_jax.ops.environments import members as members
+from rlhf_jax.ops.environments import reversed_gradient as reversed_gradient
 from rlhf_jax.ops.features import balanced_codes as balanced_codes
 from rlhf_jax.ops.features import drop_features as drop_features
 from rlhf_jax.ops.filtration import best_random_weights as best_random_weights

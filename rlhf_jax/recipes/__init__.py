@@ -14,6 +14,8 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | reward model, pairwise preference model | `reward_model`, `preference_model` |
 | the same on labels repaired by a vote | `voted_strengths`, then `repaired_columns` |
 | the same with a contrastive term; by MetaRM | `contrastive_reward_model`; `meta_reward_model` |
+| no spurious feature: V-REx, group DRO | `robust_reward_model`, `group_dro_reward_model` |
+| the same from copies that an editor makes | `copies_reward_model` on `copy_rows` |
 | pairs kept, flipped or dropped by two reward models and judges | `curate`, `relabel_doubted` |
 | a language model as a judge: SFT on its right judgements | `judge_records`, `trace_records` |
 | the same by a rule in `online`; its use | `verdict_reward`; `generative_judge` |
@@ -32,6 +34,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | the same on episodes of several turns (tools, environments) | a task with a `step` |
 | prompts from easy to hard (CRAFT-GUI) | `online` on `curriculum_rows` |
 | several tries at a task of single answers (UFO) | `online` on a `retry_task` |
+| reward programs ranked by people (ICPL) | `write_compared_answers`, then `ranked_programs` |
 | limits on mean costs (HC-RLHF); the test | `online` with `limits`; `safety_test` |
 | one policy for every trade-off between rewards (DPA) | `online` on a `directed_task` |
 | rewards of groups, of which the worst-off counts (MaxMin) | `online` with `grouped_reward` |
@@ -166,6 +169,10 @@ from rlhf_jax.recipes.principles import scores_by_principle as scores_by_princip
 from rlhf_jax.recipes.process import process_model as process_model
 from rlhf_jax.recipes.process import process_reward as process_reward
 from rlhf_jax.recipes.process import step_rows as step_rows
+from rlhf_jax.recipes.program_rankings import ProgramRanking as ProgramRanking
+from rlhf_jax.recipes.program_rankings import compared_answers as compared_answers
+from rlhf_jax.recipes.program_rankings import ranked_programs as ranked_programs
+from rlhf_jax.recipes.program_rankings import write_compared_answers as write_compared_answers
 from rlhf_jax.recipes.rankings import ScoreRange as ScoreRange
 from rlhf_jax.recipes.rankings import ranked_records as ranked_records
 from rlhf_jax.recipes.rankings import ranking as ranking
@@ -183,6 +190,11 @@ from rlhf_jax.recipes.rewards import judged_reward as judged_reward
 from rlhf_jax.recipes.rewards import model_reward as model_reward
 from rlhf_jax.recipes.rewards import task_reward as task_reward
 from rlhf_jax.recipes.rewards import weighted_reward as weighted_reward
+from rlhf_jax.recipes.robust import copies_reward_model as copies_reward_model
+from rlhf_jax.recipes.robust import copy_rows as copy_rows
+from rlhf_jax.recipes.robust import environment_column as environment_column
+from rlhf_jax.recipes.robust import group_dro_reward_model as group_dro_reward_model
+from rlhf_jax.recipes.robust import robust_reward_model as robust_reward_model
 from rlhf_jax.recipes.rows import answer_rows as answer_rows
 from rlhf_jax.recipes.rows import array_rows as array_rows
 from rlhf_jax.recipes.rows import pair_rows as pair_rows

@@ -1,4 +1,4 @@
-"""Who scores: verifiers, code in a sandbox, Python functions, judges; whatever fails is named.
+"""Who scores: verifiers, sandboxed code, functions, programs, judges; whatever fails is named.
 
     reward = make_reward("math")                           # (prompts, answers, **columns) -> [N]
     score = record_score({"math": reward.reward}, rows)    # the `score` of a task
@@ -39,10 +39,13 @@ from rlhf_jax.rewards.judges import text_judge as text_judge
 from rlhf_jax.rewards.mathematics import math_reward as math_reward
 from rlhf_jax.rewards.outcomes import SimulateOutcomes as SimulateOutcomes
 from rlhf_jax.rewards.outcomes import hindsight_pairs as hindsight_pairs
+from rlhf_jax.rewards.programs import ProgramError as ProgramError
+from rlhf_jax.rewards.programs import program_reward as program_reward
 from rlhf_jax.rewards.sandbox import Limits as Limits
 from rlhf_jax.rewards.sandbox import SandboxError as SandboxError
 from rlhf_jax.rewards.sandbox import run_tests as run_tests
 from rlhf_jax.rewards.specs import NamedReward as NamedReward
+from rlhf_jax.rewards.specs import chat_model as chat_model
 from rlhf_jax.rewards.specs import make_compare as make_compare
 from rlhf_jax.rewards.specs import make_reward as make_reward
 from rlhf_jax.rewards.verdicts import BINARY as BINARY

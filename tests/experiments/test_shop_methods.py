@@ -8,15 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from shop_methods_toy import TINY, TOY, made
 from tiny_folder import write_folder
 
 from experiments.shop_methods import (
     claims,
     config,
-    controls,
     findings,
     labels,
-    measure,
     report,
     world,
 )
@@ -25,22 +24,9 @@ from experiments.shop_methods.finished import config_of, show
 from experiments.shop_methods.offline import OFFLINE
 from experiments.shop_methods.online import ONLINE, update_tokens
 from experiments.shop_methods.parts import labels_of
-from rlhf_jax.labs.size import Size
-from rlhf_jax.recipes import Reward, adamw_cosine, grpo, text_task
+from rlhf_jax.recipes import adamw_cosine, grpo, text_task
 from rlhf_jax.training import UserError, open_run
 
-TINY = Size(d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, d_ff=16)
-TOY = replace(
-    config.quick(),
-    size=TINY,
-    from_scratch=True,
-    data=config.Data(prompts=48, labels=16, heldout=32, tie_gap=0.0),
-    reward=config.Reward(steps=2),
-    offline=config.Offline(steps=2, batch_size=16),
-    online=config.Online(steps=1, answers=32),
-    controls=config.Controls(steps=0),
-    evaluation=config.Evaluation(prompts=8, validation=8, best_of=2, texts=4),
-)
 DATA = config.Data(prompts=4, labels=8, heldout=4)
 
 
@@ -140,66 +126,7 @@ def lab(tmp_path):
     return shop_lab(TINY, tmp_path, seed=0)
 
 
-# Controls
-
-
-def plain_reward():
-    def scores(params, given, trajectory):
-        return jnp.asarray(trajectory)
-
-    return Reward((), lambda prompts, found: ((), {}), scores)
-
-
-def test_a_power_keeps_the_order_and_a_shift_keeps_differences():
-    rewards = np.array([[0.0, 1.0], [2.0, -1.0]])
-    power = controls.powered(plain_reward(), 3.0).scores((), (), rewards)
-    np.testing.assert_allclose(power, np.exp(3.0 * rewards), rtol=1e-6)
-    shift = controls.shifted(plain_reward(), 5.0, 0)
-    prompts = type("Asked", (), {"indices": np.array([7, 8])})
-    given, named = shift.host(prompts, None)
-    assert given.shape == (2, 1)
-    assert named == {}
-    assert given[0] != given[1]
-    moved = np.asarray(shift.scores((), given, rewards))
-    np.testing.assert_allclose(moved[:, 0] - moved[:, 1], [-1.0, 3.0], rtol=1e-5)
-    np.testing.assert_array_equal(given, shift.host(prompts, None)[0])
-
-
-def test_distance_is_euclidean_over_all_leaves():
-    zero = {"a": np.zeros(2), "b": np.zeros((1, 1))}
-    assert controls.distance({"a": np.array([3.0, 0.0]), "b": np.array([[4.0]])}, zero) == 5.0
-
-
 # Measures, claims
-
-
-def numbers(gold, kl=0.0):
-    return measure.Numbers(
-        gold=np.full((2, 2), gold),
-        axes={"helpful": np.full((2, 2), gold)},
-        win_rate=np.full(2, 0.5),
-        kl=kl,
-        entropy=1.0,
-        length=5.0,
-        distinct=1.0,
-        score=0.0,
-        forgetting=2.0,
-        seconds=1.0,
-        tokens=10.0,
-    )
-
-
-def made(golds, kls=None, changes=None):
-    """Findings of three seeds. golds: method -> three; kls: the same."""
-    kls = kls or {}
-    each = {
-        name: [numbers(g, k) for g, k in zip(golds[name], kls.get(name, [0.0] * 3), strict=True)]
-        for name in golds
-    }
-    start = [numbers(0.5) for _ in range(3)]
-    best = [{"named": {}} for _ in range(3)]
-    quality = [{"implied": x, "head": 0.5} for x in (0.70, 0.71, 0.72)]
-    return findings.Findings(each, {}, {}, start, best, quality, changes or {})
 
 
 def test_rank_stability_by_hand():
@@ -346,29 +273,6 @@ def test_the_table_of_a_stopped_run_is_that_of_its_finished_stages(finished, cap
     summary = json.loads((out / "summary.json").read_text())
     assert summary["numbers"]["methods"] == json.loads(json.dumps(outcome.numbers["methods"]))
     assert config_of(summary["config"]).methods == "dpo,osp,osp_hard"
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", config.METHODS)
-def test_every_method_moves_the_policy(one_part, name):
-    """One or two steps of each at toy size: all of it finite, and not where it began."""
-    from experiments.shop_methods.train import train
-
-    job, tools, part = one_part
-    done = train(job, tools, part, name, 0.001)
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(done.arrays))
-    assert controls.distance(done.arrays, tools.start) > 1e-4
-
-
-@pytest.fixture(scope="module")
-def one_part(tmp_path_factory):
-    from experiments.shop_methods.parts import heldout_pairs, make_part
-
-    small = replace(TOY, online=config.Online(steps=2, answers=32))
-    out = tmp_path_factory.mktemp("part")
-    with open_run(out, slug="shop_methods", config=small) as job:
-        tools = world.make_tools(small, job)
-        yield job, tools, make_part(job, tools, 0, heldout=heldout_pairs(job, tools))
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from one_word_lab import IDS, TASK, VOCABULARY, one_word_lab, words
+from unigram_lab import unigram_lab
 
 from rlhf_jax.recipes import (
     best_of_curve,
@@ -19,6 +20,7 @@ from rlhf_jax.recipes import (
     task_judge,
     tournament,
 )
+from rlhf_jax.recipes.evaluation import prompt_win_rates
 from rlhf_jax.training import UserError, open_run
 
 LAB = one_word_lab()
@@ -130,6 +132,19 @@ def test_the_perplexity_of_given_answers():
     assert found == pytest.approx((64 / 9) ** (1 / 3))
     loss = corpus_loss(LAB, REF, records, batch_size=2)
     assert loss == pytest.approx(np.log(64 / 9) / 3)
+
+
+def test_the_corpus_loss_is_of_a_token_in_answers_of_any_length():
+    lab, answers = unigram_lab(), ("red", "red green")
+    records = [{"prompt": "blue", "answer": text} for text in answers]
+    params = lab.policy.init(jax.random.key(0))
+
+    def token_logps(params, batch):
+        return lab.policy.logps(params, batch.inputs, batch.actions)
+
+    lab = lab._replace(token_logps=token_logps)
+    loss = corpus_loss(lab, params, records, batch_size=2)
+    assert loss == pytest.approx(np.log(lab.vocabulary.size), rel=1e-6)
 
 
 @pytest.mark.long

@@ -144,6 +144,14 @@ def test_rounds_keep_what_does_not_fit():
     assert len({texts[0] for texts in found.texts}) > 1
     again = improve(lab, params, prompts, first, keyed(lab), rounds=1, template=SHORT)
     assert again.texts == found.texts[:2]
+    # Each round draws anew: the second is not the first from where that ended.
+    asked, words = (
+        ["red", "blue", "green", "grey"] * 4,
+        sorted(["red", "blue", "green", "grey"] * 4),
+    )
+    twice = improve(lab, params, asked, words, keyed(lab), rounds=2, template=SHORT).texts
+    once = improve(lab, params, asked, twice[1], keyed(lab), rounds=1, template=SHORT).texts
+    assert once[1] != twice[2]
     with pytest.raises(ValueError, match=r"rounds must be in \[1, inf\)"):
         improve(lab, params, prompts, first, keyed(lab), rounds=0)
 

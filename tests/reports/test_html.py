@@ -80,7 +80,10 @@ def test_escaping_and_self_containment():
 
 def test_numbers_stand_on_the_right():
     page = html.table(Table("", ("m", "x", "ci", "word"), [("a", 1.5, "0.61 [0.5, 0.7]", "w")]))
-    cells = (' class="number" data-head="x">1.500', ' class="number" data-head="ci">0.61 [0.5, 0.7]')
+    cells = (
+        ' class="number" data-head="x">1.500',
+        ' class="number" data-head="ci">0.61 [0.5, 0.7]',
+    )
     assert "".join(f"<td{cell}</td>" for cell in (*cells, ' data-head="word">w')) in page
     assert Checked(html.table(Table("nothing", ("m",), []))).text[0] == "nothing"
 

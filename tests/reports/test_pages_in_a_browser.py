@@ -12,6 +12,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_chromium() is None, reason="needs Chromium"),
 ]
+ROOT = Path(__file__).parents[2]
 WIDTHS = (1200, 390)
 REPORTS = ("shop", "raft", "nlhf")
 # Elements that a reader cannot see whole: beyond the window, or wider than what holds them.
@@ -29,12 +30,15 @@ VISIBLE = "[...document.querySelectorAll('tr.claimed')].filter(e => e.offsetPare
 def results(tmp_path_factory):
     """A folder with three results and their gallery."""
     folder = tmp_path_factory.mktemp("results")
-    words = [sys.executable, "-m", "experiments"]
-    given = {"cwd": Path(__file__).parents[2], "env": os.environ | {"JAX_PLATFORMS": "cpu"}}
+
+    def experiments(*words):
+        command = [sys.executable, "-m", "experiments", *map(str, words)]
+        env = os.environ | {"JAX_PLATFORMS": "cpu"}
+        return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+
     for slug in REPORTS:
-        command = [*words, "run", slug, "--quick", "--out", str(folder / slug)]
-        assert subprocess.run(command, check=False, **given).returncode in (0, 3)
-    subprocess.run([*words, "report", "--out", str(folder)], check=True, **given)
+        assert experiments("run", slug, "--quick", "--out", folder / slug) in (0, 3)
+    assert experiments("report", "--out", folder) == 0
     return folder
 
 

@@ -118,7 +118,10 @@ def test_a_spec_names_a_reward(spec, name, wanted):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("correct", "tests, regex:PATTERN, module:function, file.py:function, http://ADDRESS/v1"),
+        (
+            "correct",
+            "regex:PATTERN, program:FILE, module:function, file.py:function, http://ADDRESS",
+        ),
         ("regex:", "expected exact"),
         ("http://localhost:1/v1", "name the model behind the address, http://localhost:1/v1#MODEL"),
     ],

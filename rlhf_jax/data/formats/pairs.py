@@ -43,7 +43,7 @@ def chosen_rejected(fields: Fields) -> Parsed:
     else:
         prompt = dialogue_of(fields, dialogue) if dialogue else None
     sides = [answer_of(fields, present(fields, names) or names[0]) for names in (CHOSEN, REJECTED)]
-    return _made(prompt, sides, _margin(fields), read_tools(fields), user=_user(fields))
+    return _made(prompt, sides, _margin(fields), read_tools(fields), **_origin(fields))
 
 
 def input_outputs(fields: Fields) -> Parsed:
@@ -148,10 +148,13 @@ def _margin(fields: Fields) -> float | None:
     return None
 
 
-def _user(fields: Fields) -> str | int | None:
-    """The column user; None for any other value, since most uses of pairs know no users."""
-    user = fields.get("user")
-    return user if isinstance(user, str | int) and not isinstance(user, bool) else None
+def _origin(fields: Fields) -> dict[str, str | int | None]:
+    """The columns user and environment; None for any other value, since most uses read neither."""
+    found = {name: fields.get(name) for name in ("user", "environment")}
+    return {
+        name: x if isinstance(x, str | int) and not isinstance(x, bool) else None
+        for name, x in found.items()
+    }
 
 
 def _made(
@@ -161,11 +164,12 @@ def _made(
     tools: tuple[object, ...],
     *,
     user: str | int | None = None,
+    environment: str | int | None = None,
 ) -> Parsed:
     """A pair of texts if all of it is text, and of messages otherwise."""
     chosen, rejected = sides
     if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, tuple):
-        pair = Pair(prompt or "", chosen, rejected, margin, tools, user)
+        pair = Pair(prompt or "", chosen, rejected, margin, tools, user, environment)
         return text_pair(pair) if prompt else Parsed([parted(pair)])
     if isinstance(chosen, str) != isinstance(rejected, str) and not prompt:
         raise BadRow(f"chosen is {_form(chosen)} but rejected is {_form(rejected)}; use one form")
@@ -173,7 +177,7 @@ def _made(
     asked, answers, removed = _turns(prompt, *given)
     for name, answer in zip(("chosen", "rejected"), answers, strict=True):
         check_answered(asked, answer, name)
-    return Parsed([Pair(asked, *answers, margin, tools, user)], removed=removed)
+    return Parsed([Pair(asked, *answers, margin, tools, user, environment)], removed=removed)
 
 
 def _turns(

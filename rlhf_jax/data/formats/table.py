@@ -53,7 +53,7 @@ def _is_list_of(kind: type, *names: str) -> Callable[[Fields], bool]:
 
 
 _MARGINS = (*(name for both in pairs.MARGINS for name in both), "margin")
-_PAIR = (*BESIDE, *_MARGINS, "user")
+_PAIR = (*BESIDE, *_MARGINS, "user", "environment")
 _HH = "\n\nHuman: 2+2?\n\nAssistant:"
 
 FORMATS = (
