@@ -201,16 +201,20 @@ def flags(
     place: Place, cost: Params, prompts: Sequence[shop.Prompt], answers: Sequence[str]
 ) -> np.ndarray:
     """[N] 1 where the cost model is above 0; an answer without a word has the cost 0."""
+    written = np.array([bool(text.strip()) for text in answers])
     rows = [
-        {"prompt": prompt.text, "answer": text or " "}
+        {"prompt": prompt.text, "answer": text}
         for prompt, text in zip(prompts, answers, strict=True)
+        if text.strip()
     ]
-    size = place.sizes.batch_size * place.sizes.samples
-    costs = in_chunks(
-        lambda part: place.lab.scores(cost, answer_batch(place.lab, part)), rows, size=size
-    )
-    empty = np.array([not text.strip() for text in answers])
-    return np.where(empty, 0.0, costs > 0.0)
+    found = np.zeros(len(answers))
+    if rows:
+        size = place.sizes.batch_size * place.sizes.samples
+        costs = in_chunks(
+            lambda part: place.lab.scores(cost, answer_batch(place.lab, part)), rows, size=size
+        )
+        found[written] = costs > 0.0
+    return found
 
 
 def limits_of(sizes: ShopPanel, method: str) -> CostLimits:

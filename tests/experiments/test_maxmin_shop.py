@@ -22,9 +22,9 @@ SHOP = replace(
         reward_steps=2,
         restarts=2,
         rl_steps=1,
-        batch_size=2,
+        batch_size=8,
         samples=2,
-        prompts=4,
+        prompts=8,
     ),
 )
 
