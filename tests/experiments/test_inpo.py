@@ -158,7 +158,7 @@ def test_one_beta_of_dpo_that_is_as_good_is_enough_to_fail_the_claim_on_the_best
         "iterative DPO, beta 3",
         pytest.approx([1e-3, 1e-3]),
     )
-    tuned = runs | {"iterative DPO, beta 3": np.full(2, 1e-3)}
+    tuned = runs | {"iterative DPO, beta 3": np.full(2, 5e-4)}
     assert inpo_claims.rival_claim("a game", tuned).verdict == "fails"
     assert inpo_claims.rival_claim(
         "a game", runs | {"uniform pairs": np.full(2, 1e-4)}
