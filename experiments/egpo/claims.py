@@ -119,10 +119,17 @@ def median_claims(config: Config, strong: Suite, weak: Suite) -> list[Claim]:
             1.0,
             kind="ours",
             source=source,
+            baseline=(name, np.median(rival) / np.median(reached[beta, "OMD"])),
         )
-        for beta, op, source in (
-            (0.1, ">", "one step at a time converges too: the second call only costs"),
-            (0.01, "<", "one step at a time hardly converges: the second call pays"),
+        for beta, op, source, name, rival in (
+            (
+                *(0.1, ">", "one step at a time converges too: the second call only costs"),
+                *("the same count in updates", reached[0.1, "EGPO"]),
+            ),
+            (
+                *(0.01, "<", "one step at a time hardly converges: the second call pays"),
+                *("Nash-MD in the place of EGPO", weak["Nash-MD"]["reached"]),
+            ),
         )
     ]
     half, whole, egpo = (

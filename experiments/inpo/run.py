@@ -40,6 +40,7 @@ def run(config: Config, job: Run) -> Outcome:
     made = [
         *claims.convergence_claims(gaps, late),
         *claims.failure_claims(gaps, late),
+        *claims.rival_claims(late),
         *claims.rate_claims(config, hedge, schedules),
     ]
     rows = [
@@ -67,6 +68,9 @@ def run(config: Config, job: Run) -> Outcome:
         "Hedge, mean over games of the average": hedge["average"].mean(0).tolist(),
         "Hedge, last gap on RPS(1), from the reference": hedge["last"][0].tolist(),
         "Hedge, last gap on RPS(1), smallest over starts": hedge["last"].min(0).tolist(),
+        "iterative DPO at its best": {
+            name: claims.best_dpo(runs)[0] for name, runs in late.items()
+        },
         "exact INPO, largest last gap": {
             name: float(runs["INPO, exact"][:, -1].max()) for name, runs in gaps.items()
         },

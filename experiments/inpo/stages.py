@@ -26,6 +26,8 @@ from rlhf_jax.ops.games import exploitability, regularised_gap
 from rlhf_jax.ops.kl import exact_kl
 
 BETA, ETA = 0.1, 1.0  # tau, and one over the paper's eta
+DPO_BETAS = (0.1, 0.3, 1.0, 3.0, 10.0)  # KL weights of iterative DPO
+DPO = {f"iterative DPO, beta {weight:g}": weight for weight in DPO_BETAS}
 NAMES = ("RPS(0.9)", "RPS(5/9)", "random")
 Arrays = dict[str, np.ndarray]
 
@@ -53,6 +55,7 @@ def run_rounds(config: Config, name: str) -> Arrays:
 
     The sampled runs start from the reference, with samples of their own; so does "uniform pairs".
     Exact INPO, INPO without KL and iterative DPO, which sample nothing, have the seed's start.
+    Iterative DPO is solved in the population at each of `DPO_BETAS`.
     """
     prefs, refs, starts = draw_games(config, name)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 2), config.num_seeds)
@@ -89,13 +92,23 @@ def all_methods(prefs, refs, starts, keys, sizes: tuple[int, int]) -> dict[str, 
 
         kinds = ("INPO, sampled", "uniform pairs", "best and worst of 8", "better of 2")
         solved = play(on_pairs, jnp.stack([ref] * len(kinds)), key, count)
+        dpo = jax.vmap(lambda weight: iterative_dpo(game._replace(beta=weight), start, count))(
+            jnp.array(DPO_BETAS)
+        )
         return {
             "INPO, exact": exact(game),
             "INPO without KL": exact(free),
-            "iterative DPO": play(lambda x, _: rounds.dpo_round(game, x), start, key, count),
-        } | {kind: solved[:, i] for i, kind in enumerate(kinds)}
+            **{name: dpo[i] for i, name in enumerate(DPO)},
+            **{kind: solved[:, i] for i, kind in enumerate(kinds)},
+        }
 
     return jax.vmap(one)(prefs, refs, starts, keys)
+
+
+def iterative_dpo(game: Game, start: jax.Array, count: int) -> jax.Array:
+    """log pi [rounds + 1, n]; beta of the game is the KL weight of DPO. It draws nothing."""
+    unread = jax.random.key(0)
+    return play(lambda logps, _: rounds.dpo_round(game, logps), start, unread, count)
 
 
 def run_hedge(config: Config) -> Arrays:

@@ -33,7 +33,7 @@ CONVERGES = [
     ("INPO, exact: last gap, worst game and start", "<=", 1e-10),
 ]
 DPO = (
-    "RPS(0.9), iterative DPO at beta 0.1: least gap of the last quarter, all starts",
+    "RPS(0.9), iterative DPO, beta 0.1: least gap of the last quarter, all starts",
     ">=",
     0.4,
 )
@@ -46,6 +46,15 @@ FAILS = [
     ("RPS(0.9), better of 2: late gap, at least", ">=", 0.0015),
     ("RPS(0.9), better of 2: late gap, at most", "<=", 0.0025),
 ]
+RIVALS = [
+    (
+        f"{game}, table, INPO on sampled pairs: mean late gap over that of iterative DPO, solved, "
+        "at the best beta of 0.1, 0.3, 1, 3, 10",
+        "<=",
+        0.1,
+    )
+    for game in stages.NAMES
+]
 HEDGE = [
     ("Hedge, random games, average: slope of log gap in log T, at most", "<=", -0.4),
     ("Hedge, random games, average: slope of log gap in log T, at least", ">=", -0.6),
@@ -56,7 +65,7 @@ SCHEDULES = [
     *((f"decaying steps, {name}: slope of log KL in log t", "<=", -1) for name in stages.NAMES),
     *((f"decaying steps, {name}: {BOUND}", "<=", 1) for name in stages.NAMES),
 ]
-ASKED = [*CONVERGES, *FAILS, *HEDGE, *SCHEDULES]
+ASKED = [*CONVERGES, *FAILS, *RIVALS, *HEDGE, *SCHEDULES]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +125,7 @@ def test_the_report_holds_its_figures_and_every_curve_is_kept(whole):
 def test_every_method_of_the_spec_is_in_the_table(whole):
     assert [row[0] for row in whole[1].table.rows] == [
         *("reference", "INPO without KL", "INPO, exact", "INPO, sampled", "best and worst of 8"),
-        *("better of 2", "iterative DPO", "uniform pairs", "INPO, transformer"),
+        *("better of 2", *sorted(stages.DPO), "uniform pairs", "INPO, transformer"),
     ]
 
 
@@ -127,7 +136,7 @@ def test_a_method_that_does_not_converge_fails_its_claims():
         "INPO, exact": 1e-9 * good,
         "INPO without KL": bad,
         "INPO, sampled": bad,
-        "iterative DPO": good,
+        **dict.fromkeys(stages.DPO, good),
         "uniform pairs": good,
         "best and worst of 8": good,
         "better of 2": bad,
@@ -139,6 +148,21 @@ def test_a_method_that_does_not_converge_fails_its_claims():
     failed = {c.statement for c in claims if c.verdict == "fails"}
     held = {each[0] for each in (*CONVERGES[2:], FAILS[4], FAILS[5])}
     assert failed == {each[0] for each in (*CONVERGES, *FAILS)} - held
+
+
+def test_one_beta_of_dpo_that_is_as_good_is_enough_to_fail_the_claim_on_the_best():
+    runs = {"INPO, sampled": np.array([1e-4, 2e-4]), "uniform pairs": np.full(2, 0.08)}
+    runs |= dict.fromkeys(stages.DPO, np.full(2, 0.03))
+    assert inpo_claims.rival_claim("a game", runs).verdict == "holds"
+    assert inpo_claims.best_dpo(runs | {"iterative DPO, beta 3": np.full(2, 1e-3)}) == (
+        "iterative DPO, beta 3",
+        pytest.approx([1e-3, 1e-3]),
+    )
+    tuned = runs | {"iterative DPO, beta 3": np.full(2, 5e-4)}
+    assert inpo_claims.rival_claim("a game", tuned).verdict == "fails"
+    assert inpo_claims.rival_claim(
+        "a game", runs | {"uniform pairs": np.full(2, 1e-4)}
+    ).verdict == ("undecided")
 
 
 def test_steps_without_kl_fail_the_rate_and_the_last_policy_that_of_the_average(whole):
