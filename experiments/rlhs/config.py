@@ -8,6 +8,38 @@ from rlhf_jax.checks import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShopPanel:
+    """The language panel: the shop's shipped SFT policy.
+
+    worlds: seeds of prompts, one training on each kind of labels in each. pairs: tempting prompts
+      with two sales answers. rationality: inverse temperature of their labels. accuracy: of the
+      world model, about hidden features.
+    beta, steps, rate, batch_size: of DPO, AdamW.
+    prompts: held out, tempting; samples: answers to each.
+    """
+
+    worlds: int = 3
+    pairs: int = 640
+    rationality: float = 5.0
+    accuracy: float = 0.75
+    beta: float = 0.1
+    steps: int = 40
+    rate: float = 6e-4
+    batch_size: int = 16
+    prompts: int = 128
+    samples: int = 1
+
+    def __post_init__(self):
+        check_fields(self, "[1, 100]", "worlds")
+        check_fields(self, "[2, 5000]", "pairs", "prompts")
+        check_fields(self, "(0, 1000000]", "rationality", "beta")
+        check_fields(self, "[0.5, 1]", "accuracy")
+        check_fields(self, "[1, 1000000]", "steps", "batch_size")
+        check_fields(self, "[1, 1024]", "samples")
+        check_fields(self, "(0, 1]", "rate")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run.
 
@@ -19,6 +51,7 @@ class Config:
     iterations, prompts, epochs, ppo_rate: of PPO, prompts of an iteration, passes over them, Adam.
     chains, states, gamma: random Markov reward processes, their states, the discount.
     chain_pairs: pairs of starting states of a chain, labelled after `horizons` observed steps.
+    panel: whether to run the language panel, `shop`.
     """
 
     seed: int = 0
@@ -38,6 +71,8 @@ class Config:
     gamma: float = 0.8
     chain_pairs: int = 4000
     horizons: tuple[int, ...] = (0, 1, 3, 7, 17)
+    panel: bool = False
+    shop: ShopPanel = ShopPanel()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -66,3 +101,8 @@ def default() -> Config:
 def quick() -> Config:
     """Four data sets and chains: the same claims."""
     return Config(num_seeds=4, chains=4)
+
+
+def shop() -> Config:
+    """With the language panel."""
+    return Config(panel=True)

@@ -10,8 +10,10 @@ from experiments.rlhs.chains import gap_bound
 from experiments.rlhs.claims import NAMES, ORACLE, SATISFACTION, UTILITY, final, hindsight
 from experiments.rlhs.config import Config
 from experiments.rlhs.learners import label_kinds
+from experiments.rlhs.shop import MEASURES, SHOWN
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.intervals import mean_interval
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
@@ -23,10 +25,16 @@ DRAWN = ("foresight", "hindsight, q = 1", "hindsight, q = 0.75", "hindsight, q =
 
 
 def write_report(
-    job: Run, config: Config, stages: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
+    job: Run,
+    config: Config,
+    stages: Mapping[str, Arrays],
+    claims: Sequence[Claim],
+    table: Table,
+    *,
+    shop: Mapping[str, Arrays],
 ) -> None:
-    """Saves the data and the figures, and writes report.html."""
-    save_stages(job.out, stages)
+    """Saves the data and the figures, and writes report.html; `shop` may be {}."""
+    save_stages(job.out, {**stages, **({"shop": shop["values"]} if shop else {})})
     market, chains = stages["market"], stages["chains"]
     figures = {
         "training": show_panels(
@@ -53,6 +61,14 @@ def write_report(
             "the error falls by the discount at each step, below the bound of the theorem",
         ),
     }
+    if shop:
+        figures["shop"] = show_panels(
+            [shop_panel(shop["values"])],
+            "Language: the shop's SFT policy",
+            f"DPO on the same pairs, labelled by each customer; tempting prompts, a point for each "
+            f"of {config.shop.worlds} worlds.",
+            "foresight lies to the right of SFT, hindsight above it",
+        )
     write_page(
         job.out,
         CLAIM,
@@ -61,7 +77,31 @@ def write_report(
         paper=PAPER,
         claims=claims,
         figures=figures,
-        table=table,
+        tables=[table, shop_table(config, shop["values"])] if shop else [table],
+    )
+
+
+def shop_panel(values: Arrays) -> Panel:
+    """Each world's mean utility against its mean satisfaction."""
+    rows = MEASURES.index("satisfaction"), MEASURES.index("utility")
+    found = {
+        name: Series(*(each[:, row].mean(-1) for row in rows)) for name, each in values.items()
+    }
+    return Panel("", "satisfaction at once", "utility after the purchase", found)
+
+
+def shop_table(config: Config, values: Arrays) -> Table:
+    """Means over held-out prompts of all worlds with intervals."""
+    rows = []
+    for name in SHOWN:
+        units = np.moveaxis(values[name], 1, 0).reshape(len(MEASURES), -1)
+        ends = [(x.mean(), *mean_interval(x)) for x in units]
+        rows.append((name, *(f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in ends)))
+    return Table(
+        f"Shop: {config.shop.worlds} x {config.shop.prompts} held-out tempting prompts [95%]",
+        ("labels", *MEASURES),
+        rows,
+        note="complained: of a broken promise; this and bought are shares; kl: nats to SFT",
     )
 
 

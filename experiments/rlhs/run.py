@@ -1,30 +1,45 @@
 """Is feedback after a simulated outcome better than feedback before it?"""
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
 from experiments.rlhs.chains import chain_study
-from experiments.rlhs.claims import NAMES, all_claims
+from experiments.rlhs.claims import NAMES, all_claims, shop_claims
 from experiments.rlhs.config import Config
 from experiments.rlhs.learners import label_kinds, market_study
 from experiments.rlhs.report import write_report
+from experiments.rlhs.shop import MEASURES, shop_study
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Labels of every kind through both algorithms; chains; claims; the report."""
+    """Labels of every kind through both algorithms; chains; with `panel` the shop."""
     stages = run_stages(
         job,
         {"market": partial(market_study, config), "chains": partial(chain_study, config)},
     )
     market, chains = stages["market"], stages["chains"]
     claims, table = all_claims(config, market, chains), market_table(config, market)
-    write_report(job, config, stages, claims, table)
+    shop = shop_study(config, job) if config.panel else {}
+    claims += shop_claims(config, shop) if shop else []
+    write_report(job, config, stages, claims, table, shop=shop)
     accuracy = chains["accuracy"].mean(0).tolist()
     numbers = {"accuracy": dict(zip(map(str, config.horizons), accuracy, strict=True))}
-    return Outcome(claims, numbers | ends(config, market), table)
+    return Outcome(claims, numbers | ends(config, market) | {"shop": shop_means(shop)}, table)
+
+
+def shop_means(shop: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, list[float]]]:
+    """Policy -> measure -> means of every world, and the competence of the SFT policy."""
+    if not shop:
+        return {}
+    gates = {name: [float(x.mean())] for name, x in shop["competence"].items()}
+    return {"competence": gates} | {
+        name: dict(zip(MEASURES, each.mean(-1).T.tolist(), strict=True))
+        for name, each in shop["values"].items()
+    }
 
 
 def ends(config: Config, market: dict[str, np.ndarray]) -> dict[str, dict[str, list[float]]]:
