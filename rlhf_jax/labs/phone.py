@@ -101,7 +101,9 @@ def phone_lab(
     )
 
 
-def solver_episodes(lab: LanguageLab, task: Task, seed: int, indices: Sequence[int]) -> Trajectory:
+def solver_episodes(
+    lab: LanguageLab, task: Task, seed: int, indices: Sequence[int] | np.ndarray
+) -> Trajectory:
     """The solver's episodes of training tasks of a `phone_task` of this seed, [B].
 
     Its actions are counted; what the screen says is read.

@@ -95,7 +95,7 @@ def test_the_solvers_episodes_are_read_back_word_by_word():
         assert said.count(end) == len(actions)
         words = " ".join("" if i == end else tokenizer.id_to_token(i) for i in said)
         assert words.split() == " ".join(actions).split()
-        read = np.asarray(found.valid & ~found.mask)[row]
+        read = np.asarray(found.valid)[row] & ~np.asarray(found.mask)[row]
         screens = [tokenizer.id_to_token(int(i)) for i in np.asarray(found.actions)[row, read]]
         assert screens.count("screen") == len(actions) - 1
         assert "<unk>" not in screens
