@@ -127,8 +127,11 @@ def episode_length(lab: LanguageLab, task: Task) -> int:
 def success(place: Place, job: Run, name: str, params: Params) -> np.ndarray:
     """[N, K] 1 where an episode of a held-out task is done."""
     lab, task, key = place.lab, place.task, stage_key(place.lab, "phone held out")
-    options = {"samples": place.config.language.measured}
-    options["episode_length"] = episode_length(lab, task)
+    options = {
+        "samples": place.config.language.measured,
+        "episode_length": episode_length(lab, task),
+        "chunk": min(len(place.held), 64),
+    }
 
     def work(_: Stage) -> tuple[dict, dict]:
         seen = measure(lab, task, params, params, place.held, key, **options)

@@ -83,7 +83,7 @@ def phone_horizons(
 
 
 def phone_lab(
-    size: Size, *, seed: int, prompt_words: int = 40, answer_words: int = 4
+    size: Size, *, seed: int, prompt_words: int = 44, answer_words: int = 4
 ) -> LanguageLab:
     """A transformer with one id for each word of the phones of this seed.
 

@@ -107,5 +107,6 @@ def test_every_word_that_can_be_read_has_an_id():
     assert {"tap", "type", "field", "more", "ideas", "noon", "0"} <= known
     for text in TASK.texts(np.arange(24)):
         assert set(text.split()) <= known
+        assert len(text.split()) < lab.prompt_length
     for word in [*NOT_READ.split(), *OUT_OF_RANGE.split()]:
         assert lab.vocabulary.tokenizer.token_to_id(word) is not None
