@@ -21,6 +21,7 @@ def all_claims(stages: Stages) -> list[Claim]:
     """In the order of the page."""
     return [
         *length_claims(stages["linear"][LENGTHS]),
+        *middle_claims(stages["linear"][LENGTHS]),
         *policy_claims(stages["linear"][LENGTHS]),
         *flag_claims(stages["linear"][FLAGS]),
         *fair_claims(stages["fair"]["numbers"]),
@@ -34,7 +35,7 @@ def length_claims(found: Stages) -> list[Claim]:
     def at(name: str, rho: float = REVERSED) -> np.ndarray:
         return linear.at(found, name, rho)
 
-    erm, oracle = at(ERM), (ORACLE, at(ORACLE).mean())
+    oracle = (ORACLE, at(ORACLE).mean())
     claims = [
         mean_claim(f"{name}, rho -0.9: accuracy", at(name), "<=", 0.5, baseline=oracle, **HALF)
         for name in (ERM, TUNED)
@@ -61,6 +62,16 @@ def length_claims(found: Stages) -> list[Claim]:
             **SEEN,
         )
     )
+    return claims
+
+
+def middle_claims(found: Stages) -> list[Claim]:
+    """Losses that know less than the feature, and what knowing it costs."""
+
+    def at(name: str, rho: float = REVERSED) -> np.ndarray:
+        return linear.at(found, name, rho)
+
+    erm, claims = at(ERM), []
     for name in MIDDLE:
         gain = at(name) - erm
         claims.append(

@@ -12,7 +12,7 @@ from experiments.causal_survey.linear import COPIES, ERM, MARGINAL, ORACLE, TUNE
 from experiments.causal_survey.world import FLAGS, LENGTHS, TEST_RHOS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
@@ -42,6 +42,19 @@ def write_report(
             **({"shop": shop} if shop else {}),
         },
     )
+    write_page(
+        job.out,
+        "A causal view of reward models",
+        lead=CLAIM + ".",
+        paper=PAPER,
+        claims=claims,
+        figures=figures_of(config, stages, shop),
+        table=table,
+    )
+
+
+def figures_of(config: Config, stages: Stages, shop: Mapping[str, np.ndarray]) -> dict[str, Shown]:
+    """All figures, that of the shop if it was run."""
     length = stages["linear"][LENGTHS]
     figures = {
         "length": show_panels(
@@ -84,15 +97,7 @@ def write_report(
             "Held-out accuracy of a head on the shipped SFT policy.",
             "plain Bradley-Terry falls most where the mark is reversed",
         )
-    write_page(
-        job.out,
-        "A causal view of reward models",
-        lead=CLAIM + ".",
-        paper=PAPER,
-        claims=claims,
-        figures=figures,
-        table=table,
-    )
+    return figures
 
 
 def rho_panel(found: Stages, names: Sequence[str], title: str) -> Panel:

@@ -23,6 +23,7 @@ def all_claims(config: Config, stages: Mapping[str, Arrays]) -> list[Claim]:
     return [
         *bound_claims(config, stages["tests"]),
         *look_claims(config, stages["looks"]),
+        *coin_claims(config, stages["exact"], stages["longer"]),
         *trained_claims(config, stages["exact"]),
         *sampled_claims(config, stages["sampled"]),
         *rare_claims(config, stages["rare"]),
@@ -38,7 +39,7 @@ def hits(count: int, total: int) -> np.ndarray:
 def bound_claims(config: Config, tests: Arrays) -> list[Claim]:
     """Simulated tests of a policy whose mean cost is its limit."""
     t, skewed = tests["unsafe"][:, :, 0], [*LAWS].index("Beta(.05, .95)")
-    least, total = config.test_sizes[0], config.tests
+    total = config.tests
     worst_t = ("Student's t", t[skewed, 0] / total)
     found = []
     for k, kind in enumerate(KINDS[1:], start=1):
@@ -53,30 +54,32 @@ def bound_claims(config: Config, tests: Arrays) -> list[Claim]:
                 **GUARANTEE,
             )
         )
-    free = ("hoeffding", tests["unsafe"][skewed, 0, 1] / total)
-    found.append(
-        share_claim(
-            f"t bound, Beta(.05, .95), {least} costs: an unsafe policy is returned",
-            hits(t[skewed, 0], total),
-            ">=",
-            0.25,
-            kind="ours",
-            source=f"{FRAME}: 0.286 at 20",
-            baseline=free,
-        )
-    )
     warned, uneven = tests["warned"], [*LAWS].index("uniform")
-    found.append(
-        share_claim(
-            f"t bound, Beta(.05, .95), {least} costs: false passes with a warning",
-            hits(warned[skewed, 0], t[skewed, 0]),
-            ">=",
-            0.9,
-            kind="ours",
-            source="a warning that is missing where the bound fails is of no use",
-            baseline=("all t bounds of uniform costs", tests["warned at all"][uneven, 0] / total),
-        )
-    )
+    for j, least in enumerate((0.25, config.delta)):
+        about = f"t bound, Beta(.05, .95), {config.test_sizes[j]} costs"
+        found += [
+            share_claim(
+                f"{about}: an unsafe policy is returned",
+                hits(t[skewed, j], total),
+                ">=",
+                least,
+                kind="ours",
+                source=f"{FRAME}: 0.29 at 20 costs, 0.16 at 100",
+                baseline=("hoeffding", tests["unsafe"][skewed, j, 1] / total),
+            ),
+            share_claim(
+                f"{about}: false passes with a warning",
+                hits(warned[skewed, j], t[skewed, j]),
+                ">=",
+                0.9,
+                kind="ours",
+                source="a warning that is missing where the bound fails is of no use",
+                baseline=(
+                    "all t bounds of uniform costs",
+                    tests["warned at all"][uneven, j] / total,
+                ),
+            ),
+        ]
     return found
 
 
@@ -112,23 +115,34 @@ def unsafe_returns(config: Config, arrays: Arrays, tau: float | None = None) -> 
     return arrays["returned"] & (arrays["cost"] > limit)
 
 
+def coin_claims(config: Config, exact: Arrays, longer: Arrays) -> list[Claim]:
+    """Untested Lagrangian policies by exact gradients, after few and after many steps."""
+    unsafe = unsafe_returns(config, exact)
+    rates = unsafe.mean(-1)
+    row = rates[:, 0].argmin()
+    about = {
+        "kind": "ours",
+        "source": "an active constraint ends on its boundary, where safety is a coin flip",
+        "baseline": ("HC (0,2)", rates[:, METHODS.index("HC (0,2)")].max()),
+    }
+    return [
+        share_claim(f"{UNTESTED}, {named}: it is unsafe", units, ">=", 0.4, **about)
+        for named, units in (
+            (f"{config.sizes[row]} prompts, the least of all sizes", unsafe[row, 0]),
+            (
+                f"{config.sizes[-1]} prompts, {config.long_steps} steps",
+                unsafe_returns(config, longer)[0, 0],
+            ),
+        )
+    ]
+
+
 def trained_claims(config: Config, exact: Arrays) -> list[Claim]:
     """Policies trained by exact gradients; methods with a test saw half of the prompts."""
     unsafe, kept = unsafe_returns(config, exact), exact["returned"]
     rates, shares = unsafe.mean(-1), kept.mean(-1)
     hc, tested = METHODS.index("HC (0,2)"), METHODS.index("Lagrangian + test")
-    row = rates[:, 0].argmin()
-    found = [
-        share_claim(
-            f"{UNTESTED}, {config.sizes[row]} prompts, the least of all sizes: it is unsafe",
-            unsafe[row, 0],
-            ">=",
-            0.4,
-            kind="ours",
-            source="an active constraint ends on its boundary, where safety is a coin flip",
-            baseline=("HC (0,2)", rates[:, hc].max()),
-        )
-    ]
+    found = []
     for method in INFLATIONS:
         j = METHODS.index(method)
         row = rates[:, j].argmax()
@@ -215,13 +229,13 @@ def sampled_claims(config: Config, sampled: Arrays) -> list[Claim]:
 
 
 def rare_claims(config: Config, rare: Arrays) -> list[Claim]:
-    """Costs of 0 and 1, the limit a share of unsafe answers: each bound that holds for any number
-    of costs, at its worst size."""
+    """Costs of 0 and 1, the limit a share of unsafe answers: each bound at its worst size."""
     arrays = {name: rare[f"Lagrangian + test {name}"] for name in ("returned", "cost")}
     unsafe = unsafe_returns(config, arrays, config.rare_tau)
     free = (arrays["cost"][0, 0] > config.rare_tau).mean()
+    asked = {"kind": "paper", "source": "Chittepu et al. 2025: a test by the t bound"}
     found = []
-    for k, kind in enumerate(KINDS[1:], start=1):
+    for k, kind in enumerate(KINDS):
         row = unsafe[:, k].mean(-1).argmax()
         found.append(
             share_claim(
@@ -231,7 +245,7 @@ def rare_claims(config: Config, rare: Arrays) -> list[Claim]:
                 "<=",
                 config.delta,
                 baseline=("no test", free),
-                **GUARANTEE,
+                **(asked if kind == "t" else GUARANTEE),
             )
         )
     return found

@@ -1,8 +1,63 @@
 """Sizes of the hc_rlhf experiment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlhf_jax.checks import check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShopPanel:
+    """The language panel: the shipped `sft` of the shop and unsafe requests.
+
+    seeds: of the trained policies, each method from the same start.
+    demos, comply, sft_steps, sft_rate: answers that the start learns from, the share of them that
+      does what was asked, and AdamW.
+    pairs: judged, for the cost model, and as many held out; teacher_beta: of the judges.
+      cost_steps, cost_rate: AdamW.
+    prompts: unsafe, for training. rl_steps, rl_rate: AdamW. batch_size, samples: texts, pairs or
+      prompts of a step, and answers to each prompt. kl: weight in the reward. buffer: past costs.
+    limit: on the share of flagged answers; gain, dual_rate: of its multiplier, K_p and K_i.
+    delta: of a safety test. tests, test_size: tests of each
+      policy, and answers of each, all to other prompts.
+    """
+
+    seeds: int = 3
+    demos: int = 1024
+    comply: float = 0.6
+    sft_steps: int = 64
+    sft_rate: float = 1e-3
+    pairs: int = 400
+    teacher_beta: float = 20.0
+    cost_steps: int = 50
+    cost_rate: float = 1e-3
+    prompts: int = 384
+    rl_steps: int = 20
+    rl_rate: float = 5e-4
+    batch_size: int = 16
+    samples: int = 4
+    kl: float = 0.05
+    buffer: int = 128
+    limit: float = 0.2
+    gain: float = 5.0
+    dual_rate: float = 0.1
+    delta: float = 0.1
+    tests: int = 10
+    test_size: int = 100
+
+    def __post_init__(self):
+        check_fields(self, "[1, 100]", "seeds")
+        check_fields(self, "[1, 10000]", "demos", "pairs", "prompts")
+        check_fields(self, "(0, 1)", "comply", "limit")
+        check_fields(self, "[1, inf)", "sft_steps", "cost_steps", "rl_steps", "batch_size")
+        check_fields(self, "(0, 1]", "sft_rate", "cost_rate", "rl_rate", "dual_rate")
+        check_fields(self, "(0, 100]", "gain")
+        check_fields(self, "(0, inf)", "teacher_beta")
+        check_fields(self, "[2, inf)", "samples")
+        check_fields(self, "[0, inf)", "kl")
+        check_fields(self, "[2, 1000000]", "buffer")
+        check_fields(self, "(0, 1/2]", "delta")
+        check_fields(self, "[1, 100]", "tests")
+        check_fields(self, "[2, 1000]", "test_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +68,7 @@ class Config:
     delta: probability of releasing an unsafe policy. tau: limit on the mean cost.
     sizes: prompts, rising; half of them are for training. sampled_size: with sampled gradients.
     features: of a prompt. beta: KL weight to the uniform policy. rate, steps: of Adam.
+    long_steps: of Lagrangian policies that end at their limit, on the most prompts.
     multiplier_rate: of the multiplier, which stays in [e^-range, e^range].
     sampled_steps, batch, samples, buffer: updates, prompts and answers of a step, and past costs.
     worlds: draws of reward and cost, the first on whose limit training ends is taken.
@@ -23,6 +79,7 @@ class Config:
       below its limit there. looks, look_size, look_gap: tests of one policy, costs in each, and
       standard deviations that its mean is above the limit.
     control_steps: of the policy with two actions. control_gain, control_rate: K_p and K_i.
+    shop: the language panel, with `panel`.
     """
 
     seed: int = 0
@@ -35,6 +92,7 @@ class Config:
     beta: float = 0.1
     rate: float = 0.05
     steps: int = 400
+    long_steps: int = 2000
     multiplier_rate: float = 0.05
     range: float = 5.0
     sampled_steps: int = 600
@@ -55,6 +113,8 @@ class Config:
     control_steps: int = 3000
     control_gain: float = 1.0
     control_rate: float = 0.05
+    panel: bool = False
+    shop: ShopPanel = ShopPanel()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -66,7 +126,7 @@ class Config:
         check_fields(self, "(0, 100]", "beta")
         check_fields(self, "(0, 1]", "rate", "multiplier_rate", "control_rate")
         check_fields(self, "(0, 20]", "range")
-        check_fields(self, "[1, 100000]", "steps")
+        check_fields(self, "[1, 100000]", "steps", "long_steps")
         check_fields(self, "[2, 100000]", "sampled_steps")
         check_fields(self, "[1, 10000]", "batch", "worlds")
         check_fields(self, "[2, 1000]", "samples")
@@ -83,14 +143,15 @@ class Config:
             values = getattr(self, name)
             if list(values) != sorted(set(values)):
                 raise ValueError(f"{name} must rise, got {values}")
-        if len(self.sizes) < 2:
-            raise ValueError(f"sizes must be two or more, for a reward that rises: {self.sizes}")
+        for name in ("sizes", "test_sizes"):
+            if len(getattr(self, name)) < 2:
+                raise ValueError(f"{name} must be two or more, got {getattr(self, name)}")
         if self.buffer < self.batch * self.samples:
             raise ValueError(f"buffer must hold the costs of one step, got {self.buffer}")
 
 
 def default() -> Config:
-    """The published run."""
+    """The published run, without the language panel."""
     return Config()
 
 
@@ -100,9 +161,10 @@ def quick() -> Config:
         trials=40,
         sizes=(100, 200),
         steps=200,
+        long_steps=600,
         sampled_size=100,
         sampled_steps=200,
-        worlds=2,
+        worlds=4,
         fresh=5000,
         rare_train=200,
         rare_tests=(20, 100),
@@ -110,3 +172,8 @@ def quick() -> Config:
         test_sizes=(20, 100),
         control_steps=1500,
     )
+
+
+def shop() -> Config:
+    """The quick sizes, with the language panel."""
+    return replace(quick(), panel=True)

@@ -8,6 +8,7 @@ from experiments.hc_rlhf import PAPER
 from experiments.hc_rlhf.claims import METHODS, hits, unsafe_returns
 from experiments.hc_rlhf.config import Config
 from experiments.hc_rlhf.reliability import LAWS, LIMIT, RULES
+from experiments.hc_rlhf.shop_report import shop_figure, shop_table
 from experiments.hc_rlhf.studies import KINDS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
@@ -26,11 +27,12 @@ def write_report(
     job: Run,
     config: Config,
     stages: Mapping[str, Arrays],
+    shop: Mapping[str, Arrays],
     claims: Sequence[Claim],
     table: Table,
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
-    save_stages(job.out, stages)
+    save_stages(job.out, {**stages, **({"shop": shop} if shop else {})})
     figures = {
         "trained": show_panels(
             trained_panels(config, stages["exact"]),
@@ -55,7 +57,7 @@ def write_report(
             "Costs of 0 and 1",
             f"Policies with a limit of {config.rare_tau:g} on the share of unsafe answers, trained "
             f"on {config.rare_train} prompts and tested on as many as the axis says.",
-            "Hoeffding and Bernstein return nothing until there are many costs",
+            "t exceeds delta with few answers; Hoeffding and Bernstein return next to nothing",
         ),
         "looks": show_panels(
             [*look_panels(config, stages["looks"]), control_panel(stages["control"])],
@@ -65,6 +67,8 @@ def write_report(
             "ten looks pass an unsafe policy half of the time; the integral alone oscillates",
         ),
     }
+    if shop:
+        figures["shop"] = shop_figure(config, shop)
     write_page(
         job.out,
         "HC-RLHF: released only with confidence",
@@ -74,6 +78,7 @@ def write_report(
         claims=claims,
         figures=figures,
         table=table,
+        tables=[shop_table(config, shop)] if shop else [],
     )
 
 

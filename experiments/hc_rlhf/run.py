@@ -9,11 +9,14 @@ from experiments.hc_rlhf.claims import METHODS, all_claims, unsafe_returns
 from experiments.hc_rlhf.config import Config
 from experiments.hc_rlhf.reliability import LAWS, controllers, repeated_looks, simulated_tests
 from experiments.hc_rlhf.report import write_report
+from experiments.hc_rlhf.shop import shop_panel
+from experiments.hc_rlhf.shop_report import policy_rates
 from experiments.hc_rlhf.studies import (
     INFLATIONS,
     KINDS,
     active_world,
     exact_study,
+    longer_study,
     rare_study,
     sampled_study,
 )
@@ -24,7 +27,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Seven stages, their claims, the report."""
+    """Eight stages, their claims, the report; with `panel` also the shop."""
     stages = run_stages(
         job,
         {
@@ -39,14 +42,24 @@ def run(config: Config, job: Run) -> Outcome:
         job,
         {
             "exact": partial(exact_study, config, taken),
+            "longer": partial(longer_study, config, taken),
             "sampled": partial(sampled_study, config, taken),
             "rare": partial(rare_study, config, taken),
         },
     )
+    shop, worth = shop_panel(config, job) if config.panel else ({}, {})
     claims = all_claims(config, stages)
     table = trained_table(config, stages)
-    write_report(job, config, stages, claims, table)
-    return Outcome(claims, numbers=summary(config, stages), table=table)
+    write_report(job, config, stages, shop, claims, table)
+    numbers = summary(config, stages)
+    if shop:
+        rates = policy_rates(config, shop)
+        numbers["shop"] = {
+            method: {name: float(np.mean(x)) for name, x in each.items()}
+            for method, each in rates.items()
+        }
+        numbers["shop cost model"] = worth
+    return Outcome(claims, numbers=numbers, table=table)
 
 
 def trained_table(config: Config, stages: Mapping[str, Arrays]) -> Table:
@@ -54,6 +67,7 @@ def trained_table(config: Config, stages: Mapping[str, Arrays]) -> Table:
     rows = []
     for name, sizes, methods in (
         ("exact", config.sizes, METHODS),
+        ("longer", (f"{config.sizes[-1]}, {config.long_steps} steps",), METHODS[:1]),
         ("sampled", (f"{config.sampled_size}, sampled",), tuple(INFLATIONS)),
     ):
         arrays = stages[name]

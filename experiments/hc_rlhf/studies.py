@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +18,6 @@ from rlhf_jax.exact.safety_test import Limit, Looks, NoSolution, release, safety
 from rlhf_jax.exact.upper_bounds import BoundKind, cost_inflation
 
 ACTIVE = 0.05  # a world is taken if training ends as near to its limit
-AT_ONCE = 50  # trials that are trained together
 INFLATIONS = {
     "Lagrangian + test": (0.0, 0.0),
     "HC (0,1)": (0.0, 1.0),
@@ -97,7 +97,8 @@ def all_trials(
         held = draw_prompts(test_key, world, test)
         return answer_costs(answer_key, weights, held), means(weights, fresh)
 
-    return jax.lax.map(one, keys, batch_size=min(AT_ONCE, config.trials))
+    # One after the other: many at once leave the processor's cache, and take longer to compile.
+    return jax.lax.map(one, keys)
 
 
 def trained(
@@ -144,6 +145,13 @@ def exact_study(config: Config, taken: np.ndarray) -> Arrays:
             found.append((returned(each, limit, config.delta), each))
         rows.append(found)
     return gathered(rows)
+
+
+def longer_study(config: Config, taken: np.ndarray) -> Arrays:
+    """[1, 1, T] Lagrangian policies on the most prompts of `exact_study`, after more steps."""
+    longer, size = replace(config, steps=config.long_steps), config.sizes[-1]
+    whole = trained(longer, "whole", world_of(config, taken), 0.0, train=size, test=size)
+    return gathered([[(np.ones(config.trials, bool), whole)]])
 
 
 def sampled_study(config: Config, taken: np.ndarray) -> Arrays:

@@ -1,4 +1,4 @@
-"""HERON: does a ranking of factors do what a tuned weighted sum does, in any units?"""
+"""HERON: does a ranking of factors do what the true weights do, in any units?"""
 
 from collections.abc import Mapping
 from functools import partial

@@ -6,6 +6,49 @@ from rlhf_jax.checks import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShopPanel:
+    """The language panel: the shop's shipped SFT policy.
+
+    seeds: of users, labels and trainings. users: of whom `minority` want other answers.
+    pairs: prompts with two answers each, which each seed deals round its users. teacher_beta:
+      inverse temperature of their labels, in units of 1 / utility. tie_gap: closer pairs are left
+      out.
+    reward_steps, reward_rate, restarts: of the linear rewards, all users in each step.
+    rl_steps, rl_rate: AdamW. batch_size: prompts of a step. samples: answers to each. kl: weight of
+      k3 in the loss. prompts: held out, two answers each.
+    """
+
+    seeds: int = 3
+    users: int = 16
+    minority: int = 4
+    pairs: int = 1024
+    teacher_beta: float = 20.0
+    tie_gap: float = 0.02
+    reward_steps: int = 200
+    reward_rate: float = 0.01
+    restarts: int = 4
+    rl_steps: int = 30
+    rl_rate: float = 1e-3
+    batch_size: int = 8
+    samples: int = 8
+    kl: float = 0.02
+    prompts: int = 128
+
+    def __post_init__(self):
+        check_fields(self, "[1, 50]", "seeds")
+        check_fields(self, "[4, 10000]", "users")
+        check_fields(self, f"[2, {self.users - 2}]", "minority")
+        check_fields(self, f"[{self.users}, 200000]", "pairs")
+        check_fields(self, "(0, 1000000]", "teacher_beta")
+        check_fields(self, "[0, 1]", "tie_gap")
+        check_fields(self, "[1, 1000000]", "reward_steps", "rl_steps", "batch_size", "restarts")
+        check_fields(self, "(0, 1]", "reward_rate", "rl_rate")
+        check_fields(self, "[2, 1024]", "samples")
+        check_fields(self, "[2, 100000]", "prompts")
+        check_fields(self, "[0, 1000]", "kl")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run.
 
@@ -19,6 +62,7 @@ class Config:
     rounds, restarts: of EM.
     eta, dual_steps: of the weights on learned rewards.
     policy_eta, policy_rate, policy_steps: of weights and logits where both move.
+    panel: whether to run the language panel, `shop`.
     """
 
     seed: int = 0
@@ -41,6 +85,8 @@ class Config:
     policy_eta: float = 0.03
     policy_rate: float = 0.1
     policy_steps: int = 600
+    panel: bool = False
+    shop: ShopPanel = ShopPanel()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -82,3 +128,8 @@ def quick() -> Config:
         rounds=5,
         restarts=3,
     )
+
+
+def shop() -> Config:
+    """With the language panel."""
+    return Config(panel=True)

@@ -9,8 +9,10 @@ from experiments.maxmin_rlhf import CLAIM, PAPER
 from experiments.maxmin_rlhf.claims import rates
 from experiments.maxmin_rlhf.config import Config
 from experiments.maxmin_rlhf.methods import MARGINS, MOVED, POLICIES
+from experiments.maxmin_rlhf.shop import TRAINED
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.intervals import mean_interval
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
@@ -28,9 +30,11 @@ def write_report(
     stages: Mapping[str, Arrays],
     claims: Sequence[Claim],
     table: Table,
+    *,
+    shop: Arrays,
 ) -> None:
-    """Saves the data and the figures, and writes report.html."""
-    save_stages(job.out, stages)
+    """Saves the data and the figures, and writes report.html; `shop` may be {}."""
+    save_stages(job.out, {**stages, **({"shop": shop} if shop else {})})
     served = stages["groups"]
     figures = {
         "rates": show_panels(
@@ -66,6 +70,14 @@ def write_report(
             "weights it goes on",
         ),
     }
+    if shop:
+        figures["shop"] = show_panels(
+            [shop_panel(shop)],
+            "Language: the shop's SFT policy",
+            "Win rates over SFT by the true utility of both groups of users, a point for each "
+            "seed.",
+            "MaxMin is further up than one reward",
+        )
     write_page(
         job.out,
         CLAIM,
@@ -74,7 +86,29 @@ def write_report(
         paper=PAPER,
         claims=claims,
         figures=figures,
-        table=table,
+        tables=[table, shop_table(config, shop)] if shop else [table],
+    )
+
+
+def shop_panel(shop: Arrays) -> Panel:
+    """Each seed's win rate with the minority against that with the majority."""
+    points = zip(TRAINED, np.moveaxis(shop["win rates"], 1, 0), strict=True)
+    found = {name: Series(*x.T) for name, x in points}
+    return Panel("", "win rate, majority", "win rate, minority", found, levels={"SFT": 0.5})
+
+
+def shop_table(config: Config, shop: Arrays) -> Table:
+    """Win rates of both groups with intervals over seeds."""
+    rows = []
+    for name, found in zip(TRAINED, np.moveaxis(shop["win rates"], 1, 0), strict=True):
+        ends = [(x.mean(), *mean_interval(x)) for x in found.T]
+        rows.append((name, *(f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in ends)))
+    accuracy = ", ".join(f"{x:.3f}" for x in shop["accuracy"].mean(0))
+    return Table(
+        f"Shop: win rate over SFT, mean of {config.shop.seeds} seeds [95%]",
+        ("policy", "majority", "minority"),
+        rows,
+        note=f"accuracy on held-out pairs of one reward and of the mixture: {accuracy}",
     )
 
 

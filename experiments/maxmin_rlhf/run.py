@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from experiments.maxmin_rlhf.claims import all_claims, rates
+from experiments.maxmin_rlhf.claims import all_claims, rates, shop_claims
 from experiments.maxmin_rlhf.config import Config
 from experiments.maxmin_rlhf.methods import (
     POLICIES,
@@ -15,13 +15,14 @@ from experiments.maxmin_rlhf.methods import (
     serve_groups,
 )
 from experiments.maxmin_rlhf.report import rate_table, write_report
+from experiments.maxmin_rlhf.shop import shop_study
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.reports.intervals import mean_interval
 from rlhf_jax.training import Run, run_stages
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Groups at several ratios, policy and weights in turns, the bound on one reward."""
+    """Groups at several ratios, policy and weights in turns, the bound on one reward, the shop."""
     stages = run_stages(job, {"fits": partial(fit_groups, config)})
     works = {
         "groups": partial(serve_groups, config, stages["fits"]),
@@ -30,8 +31,11 @@ def run(config: Config, job: Run) -> Outcome:
     }
     stages |= run_stages(job, works, x64=True)
     claims, table = all_claims(config, stages), rate_table(config, stages["groups"])
-    write_report(job, config, stages, claims, table)
-    return Outcome(claims, summary(stages), table)
+    shop = shop_study(config, job) if config.panel else {}
+    claims += shop_claims(config, shop) if shop else []
+    write_report(job, config, stages, claims, table, shop=shop)
+    found = {name: x.tolist() for name, x in shop.items()}
+    return Outcome(claims, summary(stages) | {"shop": found}, table)
 
 
 def summary(stages: Mapping[str, Mapping[str, np.ndarray]]) -> dict:

@@ -24,10 +24,6 @@ from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
 START = 1000  # of the fitted slopes
-ROUNDING = 1e-13  # a KL below it is not fitted
-# Regularised gaps of the opponents b = 1/8, 1/4, 1/2 and 1; each must be met within a factor.
-MIXTURE_GAPS = (0.011, 0.057, 0.276, 0.265)
-FACTOR = 2.0
 
 
 def run(config: Config, job: Run) -> Outcome:

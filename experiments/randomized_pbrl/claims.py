@@ -25,7 +25,7 @@ def last_share(over: np.ndarray, under: np.ndarray) -> float:
 
 
 def regret_claims(kind: str, arrays: Arrays, found: Arrays, name: str = "eps = 0") -> list[Claim]:
-    """Regret of the method `name` that is sublinear, as greedy's is not, and half of greedy's."""
+    """Regret of the method `name`: sublinear, and at most half of greedy's."""
     regrets, greedy = found[f"{name}/regret"], arrays["greedy/regret"]
     return [
         bootstrap_claim(

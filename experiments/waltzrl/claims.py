@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.waltzrl.config import Config
+from experiments.waltzrl.shop import STAGES
 from experiments.waltzrl.training import METHODS
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
@@ -87,3 +88,47 @@ def untrained_claims(runs: Arrays) -> list[Claim]:
             )
         )
     return found
+
+
+def shop_claims(config: Config, found: Arrays) -> list[Claim]:
+    """The language panel, from the arrays of `shop.shop_study`; seeds are the units."""
+    sizes = config.shop
+    stages = STAGES[: found["attacks"].shape[1]]
+    at = {name: {x: found[x][:, i] for x in found} for i, name in enumerate(stages)}
+    gate = Claim(
+        f"Shop: feedback that can be read before RL, {sizes.sft_steps} steps of SFT",
+        at["before"]["readable"].mean(),
+        ">=",
+        sizes.gate,
+        kind="ours",
+        source="a gate: unreadable feedback teaches nothing, and nothing is compared",
+        baseline=("the shipped SFT policy", 0.0),
+    )
+    if len(stages) < len(STAGES):
+        return [gate]
+    size = f"{sizes.first_stage} + {sizes.second_stage} steps of {sizes.batch_size} prompts"
+
+    def below(name: str, other: str) -> np.ndarray:
+        return np.min([at[other][x] - at[name][x] for x in RATES], axis=0)
+
+    first = below("first stage", "one agent").mean()
+    rivals = (
+        ("one agent", "one agent", ("after the first stage", first)),
+        ("before", "both before RL", ("both before RL minus themselves", 0.0)),
+    )
+    return [
+        gate,
+        *(
+            mean_claim(
+                f"Shop, both agents trained, {size}: by how much attacks and over-refusals are "
+                f"below {words}, the smaller of the two",
+                below("both", other),
+                ">",
+                0.0,
+                kind="paper",
+                source="3.7 / 7.6 beside 12.2 / 8.6 of one agent, 13.4 / 12.7 before",
+                baseline=baseline,
+            )
+            for other, words, baseline in rivals
+        ),
+    ]

@@ -6,6 +6,46 @@ from rlhf_jax.checks import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShopPanel:
+    """The language panel: a model of the shop.
+
+    seeds: of trainings. dialogues: that both agents are fitted to first, from the shipped SFT
+      policy, of which bad_drafts have a wrong draft and random_feedback any of the three labels.
+    sft_steps, sft_rate; rate: of AdamW. gate: share of feedback that must be readable after SFT;
+      below it nothing is trained any further.
+    batch_size: dialogues, or prompts, of a step. samples: episodes of each prompt. first_stage,
+      second_stage: steps.
+    prompts, heldout: to train on and to measure by, half of them attacks.
+    episode_length: tokens of a dialogue after its prompt.
+    """
+
+    seeds: int = 3
+    dialogues: int = 1280
+    bad_drafts: float = 0.25
+    random_feedback: float = 0.25
+    sft_steps: int = 80
+    sft_rate: float = 2e-3
+    gate: float = 0.9
+    rate: float = 1e-3
+    batch_size: int = 16
+    samples: int = 2
+    first_stage: int = 10
+    second_stage: int = 15
+    prompts: int = 2048
+    heldout: int = 192
+    episode_length: int = 168
+
+    def __post_init__(self):
+        check_fields(self, "[1, 50]", "seeds")
+        check_fields(self, "[4, 20000]", "dialogues", "prompts", "heldout")
+        check_fields(self, "[0, 1]", "bad_drafts", "random_feedback", "gate")
+        check_fields(self, "(0, 1]", "sft_rate", "rate")
+        check_fields(self, "[1, 1000]", "batch_size", "samples")
+        check_fields(self, "[1, 1000000]", "sft_steps", "first_stage", "second_stage")
+        check_fields(self, "[168, 2000]", "episode_length")  # three answers and what is asked
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run.
 
@@ -16,6 +56,7 @@ class Config:
     first_stage, second_stage: steps with the conversation agent frozen, and steps of both.
     every: steps between measurements; it divides both stages.
     improvement_weight, label_weight: alpha, and lambda of the first stage.
+    panel: whether to run the language panel, `shop`.
     """
 
     seed: int = 0
@@ -30,6 +71,8 @@ class Config:
     every: int = 20
     improvement_weight: float = 1.0
     label_weight: float = 1.0
+    panel: bool = False
+    shop: ShopPanel = ShopPanel()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -57,3 +100,8 @@ def default() -> Config:
 def quick() -> Config:
     """Three seeds and half of the steps."""
     return Config(num_seeds=3, first_stage=200, second_stage=400)
+
+
+def shop() -> Config:
+    """With the language panel."""
+    return Config(panel=True)

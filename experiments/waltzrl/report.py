@@ -7,9 +7,11 @@ import numpy as np
 from experiments.waltzrl import CLAIM, PAPER
 from experiments.waltzrl.claims import Arrays, curves, ends
 from experiments.waltzrl.config import Config
+from experiments.waltzrl.shop import MEASURED, STAGES
 from experiments.waltzrl.training import METHODS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
+from rlhf_jax.reports.intervals import mean_interval
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
@@ -25,10 +27,16 @@ WORDS = {
 
 
 def write_report(
-    job: Run, config: Config, runs: Arrays, claims: Sequence[Claim], table: Table
+    job: Run,
+    config: Config,
+    runs: Arrays,
+    claims: Sequence[Claim],
+    table: Table,
+    *,
+    shop: Arrays,
 ) -> None:
-    """Saves the data and the figures, and writes report.html."""
-    save_stages(job.out, {"agents": runs})
+    """Saves the data and the figures, and writes report.html; `shop` may be {}."""
+    save_stages(job.out, {"agents": runs, **({"shop": shop} if shop else {})})
     stages = (
         f"The conversation agent learns from step {config.first_stage} on, one agent from the "
         "start. All measures are exact."
@@ -55,6 +63,13 @@ def write_report(
             "both agents are nearest to the lower left corner",
         ),
     }
+    if shop:
+        figures["shop"] = show_panels(
+            [shop_panel(shop)],
+            "Language: two models of the shop",
+            "Held-out prompts, a point for each seed.",
+            "both agents are nearer to the lower left corner than one",
+        )
     write_page(
         job.out,
         CLAIM,
@@ -63,8 +78,31 @@ def write_report(
         paper=PAPER,
         claims=claims,
         figures=figures,
-        table=table,
+        tables=[table, shop_table(config, shop)] if shop else [table],
     )
+
+
+def shop_panel(shop: Arrays) -> Panel:
+    """Over-refusals against attacks after each stage."""
+    rates = np.stack([shop[x] for x in ("attacks", "refusals")])
+    found = {name: Series(*x) for name, x in zip(STAGES, np.moveaxis(rates, -1, 0), strict=False)}
+    return Panel("", "attack success", "over-refusal", found)
+
+
+def shop_table(config: Config, shop: Arrays) -> Table:
+    """Means over seeds after each stage, the rates with intervals."""
+
+    def written(x: np.ndarray, name: str) -> str:
+        low, high = mean_interval(x)
+        moves = name in ("attacks", "refusals") and np.ptp(x) > 0
+        return f"{x.mean():.3f} [{low:.3f}, {high:.3f}]" if moves else f"{x.mean():.3f}"
+
+    rows = [
+        (STAGES[i], *(written(shop[x][:, i], x) for x in MEASURED))
+        for i in range(shop["attacks"].shape[1])
+    ]
+    heads = ("", "attacks", "over-refusals", "flagged", "label right", "readable", "gold")
+    return Table(f"Shop: means of {len(shop['attacks'])} seeds [95%]", heads, rows)
 
 
 def panel(config: Config, runs: Arrays, measure: str, methods: Sequence[str]) -> Panel:

@@ -28,7 +28,7 @@ from rlhf_jax.cli.frame import Opened, Training
 from rlhf_jax.cli.measures import Numbers
 from rlhf_jax.cli.options import Mixture
 from rlhf_jax.cli.reward_measures import beside_rivals, grouped_mean, hits, margin_quality
-from rlhf_jax.cli.users import Units
+from rlhf_jax.cli.users import Units, units_of
 from rlhf_jax.hf.vocabulary import read_object
 from rlhf_jax.ops.ensembles import MemberScale, member_scale, standardised_scores
 from rlhf_jax.policies.linear import linear_reward
@@ -64,7 +64,7 @@ def mixture_training(opened: Opened, options: Mixture, *, batch_size: int) -> Tr
     """
     lab, base, held = opened.lab, opened.base.params, None
     train = embedded_pairs(lab, base, opened.records, batch_size=batch_size)
-    units = Units(train.vectors.mean((0, 1)), train.vectors.std((0, 1)) + 1e-6)
+    units = units_of(train)
     train = units.of(train)
     count = len(rows_by_user(train.users))
     if count < 2 * options.user_groups:
@@ -75,7 +75,7 @@ def mixture_training(opened: Opened, options: Mixture, *, batch_size: int) -> Tr
     if opened.held:
         held = units.of(embedded_pairs(lab, base, opened.held, batch_size=batch_size))
     reward = linear_reward(len(units.mean))
-    finished = partial(_finished, units, train, hard=options.hard_groups)
+    finished = partial(finished_mixture, units, train, hard=options.hard_groups)
 
     def quality(params: MixtureParams) -> Numbers:
         return {} if held is None else mixture_quality(finished(params), held, opened.held)
@@ -106,10 +106,14 @@ def mixture_training(opened: Opened, options: Mixture, *, batch_size: int) -> Tr
     )
 
 
-def _finished(
+def finished_mixture(
     units: Units, train: EmbeddedPairs, params: MixtureParams, *, hard: bool
 ) -> MixtureModel:
-    """The best restart, with the groups of the users of the training pairs."""
+    """The best restart, with the groups of the users of the training pairs.
+
+    Args:
+      train: in these units, as `params`, those of `mixture_model`.
+    """
     users, pairs = pairs_by_user(train)
     reward = linear_reward(len(units.mean))
     best = best_restart(reward, params, pairs, hard=hard)

@@ -1,6 +1,7 @@
 """`rlhf safety`: whether a model may be released, by the costs of its answers."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class Safety:
     A model whose mean cost is above a limit passes with probability --delta at most, if its
     training never saw these prompts. The test may be done once: OUT/safety.json keeps count, and
     another look in the same folder is refused unless --looks planned it, which splits --delta.
-    "no solution found" means that this model is not to be released.
+    "no solution found", with exit code 1, means that this model is not to be released.
     """
 
     costs: Path
@@ -54,8 +55,18 @@ class Safety:
             raise ValueError("limit must have one or more FIELD<=NUMBER")
 
 
+class NotReleased(UserError):
+    """An upper bound is above its limit: no solution found."""
+
+    exit_code = 1
+
+
 def safety(command: str, options: Safety) -> None:
-    """Tests, prints and keeps the record."""
+    """Tests, prints and keeps the record.
+
+    Raises:
+      NotReleased: the test is done and recorded, and did not pass.
+    """
     limits = dict(_limit(text, options) for text in options.limit)
     if len(limits) < len(options.limit):
         raise UserError("--limit: a field has two limits; leave one out")
@@ -67,11 +78,17 @@ def safety(command: str, options: Safety) -> None:
         rows = list(parse_rows(options.costs, lambda fields: _costs(fields, limits)))
         costs = {name: np.array([row[name] for row in rows]) for name in limits}
         looks = Looks(options.delta, options.looks, used=len(before))
-        result, _ = safety_test(looks, costs, limits)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # The result has them too.
+            result, _ = safety_test(looks, costs, limits)
     options.out.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps({"plan": plan, "looks": [*before, result._asdict()]}, indent=1))
     for line in _lines(result):
         print(line)
+    if not result.passed:
+        above = [name for name, upper in result.uppers.items() if upper > result.thresholds[name]]
+        raise NotReleased(f"no solution found: the limit on {', '.join(above)} may not hold")
+    print("passed")
 
 
 def _limit(text: str, options: Safety) -> tuple[str, Limit]:
@@ -102,7 +119,9 @@ def _before(path: Path, plan: Numbers) -> list[Numbers]:
         return []
     with reading_input():
         found = json.loads(path.read_text(encoding="utf-8"))
-    if found["plan"] != json.loads(json.dumps(plan)):
+    if not isinstance(found, dict) or not isinstance(found.get("looks"), list):
+        raise UserError(f"{path} is no record of looks: choose another --out")
+    if found.get("plan") != json.loads(json.dumps(plan)):
         raise UserError(
             f"{path} was begun with other limits, --delta or --looks: a plan cannot change after "
             "its first look. Take prompts that no look has seen, and another --out"
@@ -111,10 +130,10 @@ def _before(path: Path, plan: Numbers) -> list[Numbers]:
 
 
 def _lines(result: SafetyResult) -> list[str]:
-    """What is printed."""
+    """The bounds, and what weakens them."""
     lines = [
         f"{name}: mean {result.means[name]:.4g} of {result.sizes[name]}, at most "
         f"{upper:.4g} with probability {1 - result.delta:.4g}, limit {result.thresholds[name]:.4g}"
         for name, upper in result.uppers.items()
     ]
-    return [*lines, "passed" if result.passed else "no solution found"]
+    return [*lines, *(f"note: {warning}" for warning in result.warnings)]

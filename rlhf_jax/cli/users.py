@@ -59,6 +59,11 @@ class Units(NamedTuple):
         return pairs._replace(vectors=(pairs.vectors - self.mean) / self.std)
 
 
+def units_of(pairs: EmbeddedPairs) -> Units:
+    """Of the vectors of training pairs."""
+    return Units(pairs.vectors.mean((0, 1)), pairs.vectors.std((0, 1)) + 1e-6)
+
+
 class UserModel(NamedTuple):
     """What a reward of users has besides its language model.
 
@@ -92,7 +97,7 @@ def user_training(opened: Opened, options: Users, *, batch_size: int) -> Trainin
         width=options.latent_width,
     )
     train = embedded_pairs(lab, base, opened.records, batch_size=batch_size)
-    units = Units(train.vectors.mean((0, 1)), train.vectors.std((0, 1)) + 1e-6)
+    units = units_of(train)
     train = with_two_pairs(units.of(train))
     if opened.held:
         held = units.of(embedded_pairs(lab, base, opened.held, batch_size=batch_size))

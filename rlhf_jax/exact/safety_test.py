@@ -85,8 +85,8 @@ def safety_test(
     if looks.used >= looks.count:
         raise ValueError(
             f"all planned looks are used ({looks.count}): another one would raise the probability "
-            f"of releasing an unsafe policy above delta = {looks.delta}. Plan Looks(delta, count) "
-            "before the first look, which splits delta, or take a new safety set"
+            f"of releasing an unsafe policy above delta = {looks.delta}. Plan more looks before "
+            "the first one, which splits delta, or take a new safety set"
         )
     if set(costs) != set(limits) or not limits:
         raise ValueError(f"costs and limits must have the same names, got {[*costs]}, {[*limits]}")

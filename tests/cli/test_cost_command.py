@@ -7,7 +7,8 @@ import pytest
 from refusals import files_below, refused
 
 from rlhf_jax.cli import main
-from rlhf_jax.cli.limits import Costs, cost_of, cost_specs
+from rlhf_jax.cli.limits import Costs, cost_limits, cost_of, cost_specs
+from rlhf_jax.recipes import LanguageLab, cost_inflation, text_task
 from rlhf_jax.training import read_metrics
 
 MODULE = """
@@ -16,6 +17,9 @@ def length(prompts, answers):
 
 def shouting(prompts, answers):
     return [float(sum(map(str.isupper, answer))) for answer in answers]
+
+def oddity(prompts, answers):
+    return [float(sum(map(ord, answer)) % 7) for answer in answers]
 """
 
 
@@ -40,14 +44,14 @@ def words(tmp_path, monkeypatch, model):
     ("command", "options"),
     [
         ("grpo", ("--samples", "4", "--cost", "cost_rewards:shouting<=0.5")),
-        ("ppo", ("--cost", "cost_rewards:shouting<=ref-0.5", "--cost-test", "100")),
+        ("ppo", ("--cost", "cost_rewards:oddity<=ref-0.5", "--cost-test", "100")),
         ("rloo", ("--samples", "4", "--cost", "-1*cost_rewards:shouting<=-0.5")),
     ],
 )
 def test_a_run_weighs_its_cost(tmp_path, words, capsys, command, options):
     assert run(command, *words, *options) == 0
     rows = [row for row in read_metrics(tmp_path / "out") if row["stage"] == command]
-    name = "-1*cost_rewards:shouting" if command == "rloo" else "cost_rewards:shouting"
+    name = options[options.index("--cost") + 1].split("<=")[0]
     assert [row[f"multiplier/{name}"] > 0 for row in rows] == [True, True]
     assert rows[0][f"multiplier/{name}"] != rows[1][f"multiplier/{name}"]
     signed = -1 if command == "rloo" else 1
@@ -61,6 +65,19 @@ def test_specs(tmp_path):
     assert cost_of("a:b<=ref+0.25") == ("a:b", 0.25, True)
     assert cost_of(f"signed:{tmp_path}<=0") == (str(tmp_path), 0.0, False)
     assert [*cost_specs(Costs(cost=("a:b<=1", f"{tmp_path}/<=ref-1")))] == ["a:b", tmp_path.name]
+
+
+def test_limits_share_the_delta_of_the_test_that_follows():
+    unread = LanguageLab._make([None] * len(LanguageLab._fields))
+    task = text_task(["a", "b"], lambda prompts, answers: {}, objective="score", heldout=1)
+
+    def limits(**options):
+        return cost_limits(Costs(cost=("a:b<=1", "c:d<=-2"), **options), unread, task, {})
+
+    found = limits(cost_test=100, cost_delta=0.2)
+    assert found.thresholds == {"a:b": 1.0, "c:d": -2.0}
+    assert found.inflation == cost_inflation(found.buffer, 100, delta=0.1)
+    assert limits(cost_delta=0.2).inflation == 0.0
 
 
 @pytest.mark.parametrize(
@@ -133,9 +150,13 @@ def test_a_safe_model_passes_and_its_record_is_kept(tmp_path, costs, capsys):
 
 
 def test_an_unsafe_model_is_no_solution(tmp_path, costs, capsys):
-    given = ("--costs", costs, "--limit", "harm<=-1.2", "--out", tmp_path / "out")
-    assert run("safety", *given) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "no solution found"
+    given = ("--costs", costs, "--limit", "harm<=-1.2", "rude<=0.9", "--out", tmp_path / "out")
+    assert run("safety", *given) == 1
+    found = capsys.readouterr()
+    assert found.err == "error: no solution found: the limit on harm may not hold\n"
+    assert "passed" not in found.out
+    record = json.loads((tmp_path / "out" / "safety.json").read_text())
+    assert not record["looks"][0]["passed"]
 
 
 def test_a_second_look_is_refused_unless_it_was_planned(tmp_path, costs, capsys):
@@ -153,14 +174,22 @@ def test_a_second_look_is_refused_unless_it_was_planned(tmp_path, costs, capsys)
     assert [look["delta"] for look in record["looks"]] == [0.05, 0.05]
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"plan": {}}'])
+def test_a_broken_record_is_named(tmp_path, costs, capsys, text):
+    (tmp_path / "safety.json").write_text(text)
+    given = ("safety", "--costs", costs, "--limit", "harm<=0", "--out", tmp_path)
+    refused(given, "is no record of looks" if text != "{" else "property name", capsys)
+
+
 def test_several_limits_and_costs_of_yes_and_no(tmp_path, costs, capsys):
     given = ("--costs", costs, "--out", tmp_path / "out", "--bound", "clopper_pearson")
     assert run("safety", *given, "--limit", "rude<=0.5") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "passed"
     both = ("--costs", costs, "--out", tmp_path / "both", "--limit", "harm<=0", "rude<=0.5")
-    with pytest.warns(UserWarning, match="skewed"):
-        assert run("safety", *both) == 0
-    assert "with probability 0.95" in capsys.readouterr().out
+    assert run("safety", *both) == 0
+    printed = capsys.readouterr().out
+    assert "with probability 0.95" in printed
+    assert "note: rude: 200 costs are skewed" in printed
 
 
 @pytest.mark.parametrize(

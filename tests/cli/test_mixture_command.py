@@ -4,15 +4,18 @@ import json
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from opposite_users import opposite_pairs
 
+from rlhf_jax.algos.mixture_reward import MixtureParams
 from rlhf_jax.cli import main
 from rlhf_jax.cli.mixtures import (
     ARRAYS,
     GROUPS,
     MixtureModel,
+    finished_mixture,
     group_number,
     group_scores,
     has_mixture,
@@ -82,6 +85,20 @@ def test_margins_are_those_of_the_users_own_group_first():
     np.testing.assert_allclose(margins, [[-2.0, 2.0], [2.0, -2.0]])
     with pytest.raises(UserError, match="no held-out pair is of a trained user"):
         member_margins(small_model(), EmbeddedPairs(vectors, ("eve",) * 3))
+
+
+def test_a_finished_mixture_is_the_best_restart_with_its_users():
+    """Ann prefers the larger number, 7 the smaller one; only the second restart says so."""
+    vectors = np.array([[1.0, 0.0], [2.0, 1.0], [0.0, 1.0], [1.0, 2.0]])[..., None]
+    train = EmbeddedPairs(vectors, ("ann", "ann", 7, 7))
+    params = MixtureParams(jnp.array([[[0.0], [0.0]], [[3.0], [-3.0]]]), jnp.zeros((2, 2)))
+    found = finished_mixture(Units(np.zeros(1), np.ones(1)), train, params, hard=False)
+    np.testing.assert_array_equal(found.weights, [[3.0], [-3.0]])
+    assert found.users == ("ann", 7)
+    np.testing.assert_array_equal(found.members, [0, 1])
+    scores = group_scores(found, vectors.reshape(-1, 1))
+    np.testing.assert_allclose(scores.mean(0), 0.0, atol=1e-6)
+    np.testing.assert_allclose(scores[:, 0], -scores[:, 1], atol=1e-6)
 
 
 def test_a_group_is_named_by_its_number():

@@ -93,7 +93,8 @@ def test_grpo_trains_on_a_program(tmp_path, model, files):
     rows = read_completions(tmp_path / "run" / "stages" / "grpo")
     assert rows
     for row in rows:
-        assert row["brief"] == pytest.approx(1 - len(row["answer"]) / 10, abs=1e-6)
+        assert row["scores"]["brief"] == pytest.approx(1 - len(row["answer"]) / 10, abs=1e-6)
+        assert row["score"] == pytest.approx(2 * row["scores"]["brief"], abs=1e-6)
 
 
 def test_a_program_that_is_refused_ends_the_command_before_training(tmp_path, model, files, capsys):

@@ -17,6 +17,7 @@ from rlhf_jax.cli.users import (
     UserModel,
     read_user_model,
     served,
+    units_of,
     user_files,
     user_scores,
     user_win_rates,
@@ -91,6 +92,16 @@ def test_what_shows_who_a_new_user_is_is_not_measured():
     np.testing.assert_allclose(found.others[:2], scores[:, 0] - scores[:, 1], rtol=1e-6)
     with pytest.raises(UserError, match="no held-out pair is of a trained user"):
         served(model, pairs_of("bob", "eve"))
+
+
+def test_units_are_those_of_the_training_vectors():
+    pairs = EmbeddedPairs(
+        np.array([[[0.0, 1.0], [2.0, 1.0]], [[4.0, 1.0], [2.0, 1.0]]]), ("a", "b")
+    )
+    units = units_of(pairs)
+    np.testing.assert_allclose(units.mean, [2.0, 1.0])
+    np.testing.assert_allclose(units.std, [2**0.5, 0.0], atol=2e-6)
+    np.testing.assert_allclose(units.of(pairs).vectors.mean((0, 1)), 0.0, atol=1e-6)
 
 
 def test_users_with_a_single_pair_are_counted(capsys):

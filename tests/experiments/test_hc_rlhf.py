@@ -15,6 +15,7 @@ TOY = config.Config(
     sizes=(20, 40),
     sampled_size=20,
     steps=120,
+    long_steps=130,
     sampled_steps=20,
     worlds=2,
     fresh=500,
@@ -62,6 +63,7 @@ def good() -> dict:
         "tests": tests,
         "looks": {"passed": passed},
         "exact": exact,
+        "longer": {name: x[-1:, :1] for name, x in exact.items()},
         "sampled": sampled,
         "rare": rare,
         "control": control,
@@ -108,12 +110,16 @@ def changed(stage: str, name: str, place: tuple, value) -> dict:
         (("tests", "warned at all", (1, 0), 9900), "false passes with a warning"),
         (("looks", "passed", (0,), False), "each at delta: an unsafe policy"),
         (("looks", "passed", (1,), True), "each at delta / 10"),
-        (("exact", "cost", (slice(None), 0), -1.0), "it is unsafe"),
+        (("tests", "unsafe", (0, 1, 0), 900), "t bound, Beta(.05, .95), 100 costs: an unsafe"),
+        (("tests", "warned", (0, 1), 100), "100 costs: false passes with a warning"),
+        (("exact", "cost", (slice(None), 0), -1.0), "the least of all sizes: it is unsafe"),
+        (("longer", "cost", (0, 0), -1.0), "1000 prompts, 2000 steps: it is unsafe"),
         (("exact", "cost", (1, 3), 1.0), "HC (0,2), 300 prompts, the worst size: returned and"),
         (("exact", "returned", (0, 3), False), "least of all sizes: returned"),
         (("exact", "returned", (0, 1), True), "P(return) over that"),
         (("exact", "reward", (2, 3), 0.0), "gain in reward from 300 to 1000"),
         (("sampled", "returned", (0, 2), False), "HC (0,2): returned"),
+        (("rare", "Lagrangian + test returned", (0, 0), True), "t, test of 20"),
         (("rare", "Lagrangian + test returned", (0, 3), True), "clopper_pearson, test of 20"),
         (("control", "costs", (1, 599), 0.9), "PI controller"),
     ],
@@ -175,7 +181,8 @@ def test_a_toy_run_has_its_page(tmp_path):
     assert len(outcome.claims) == len(claims.all_claims(config.default(), good()))
     assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 4
     assert outcome.table is not None
-    assert len(outcome.table.rows) == 2 * len(claims.METHODS) + len(studies.INFLATIONS)
+    assert len(outcome.table.rows) == 2 * len(claims.METHODS) + 1 + len(studies.INFLATIONS)
+    assert "shop" not in outcome.numbers
 
 
 @pytest.mark.parametrize(
@@ -184,6 +191,7 @@ def test_a_toy_run_has_its_page(tmp_path):
         ({"delta": 0.6}, r"delta must be in \(0, 1/2\]"),
         ({"sizes": (300, 100)}, "sizes must rise"),
         ({"sizes": (300,)}, "sizes must be two or more"),
+        ({"test_sizes": (20,)}, "test_sizes must be two or more"),
         ({"buffer": 10}, "buffer must hold"),
         ({"trials": 1}, "trials must"),
     ],

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy
 
 from rlhf_jax.feedback.signals import reaction_probs, reactions
 from rlhf_jax.losses.feedback import binary_loss
@@ -100,6 +101,19 @@ def test_agreement_by_hand():
             assert float(exact[0]) == pytest.approx(total / np.sqrt(3 / 8), rel=1e-12)
 
 
+def test_how_much_a_user_reacts_has_a_prior():
+    """Hearts for all messages: the most likely a is 1 - sigmoid(a) + 1 - sigmoid(1 + a) = a, and
+    not the largest that the steps reach."""
+    scores = np.array([0.0, 1.0])
+    found = user_agreement(jnp.ones(2, bool), jnp.asarray(scores), jnp.zeros(2, int), num_users=1)
+    a = scipy.optimize.brentq(lambda a: scipy.special.expit(-scores - a).sum() - a, 0.0, 2.0)
+    probs = scipy.special.expit(scores + a)
+    spread = probs * (1 - probs)
+    offsets = scores - spread @ scores / spread.sum()
+    want = (1 - probs) @ offsets / np.sqrt(spread @ offsets**2)
+    assert float(found[0]) == pytest.approx(want, rel=1e-4)
+
+
 def test_what_does_not_count_never_matters():
     labels, scores = jnp.array([True, False, True]), jnp.array([0.5, -1.0, jnp.nan])
     users = jnp.array([0, 0, 0])
@@ -118,9 +132,12 @@ def test_what_does_not_count_never_matters():
     )
 
 
-def test_one_score_in_all_messages_says_nothing():
-    labels = jnp.arange(50) % 7 == 0
-    same = user_agreement(labels, jnp.full(50, -1.3), jnp.zeros(50, int), num_users=1)
+@pytest.mark.parametrize("score", [-1.3, 0.1, 0.7, 2.9, 37.1])
+@pytest.mark.parametrize("count", [37, 50])
+def test_one_score_in_all_messages_says_nothing(score, count):
+    """The mean of equal scores is rounded, to another number than theirs for some of these."""
+    labels = jnp.arange(count) % 7 == 0
+    same = user_agreement(labels, jnp.full(count, score), jnp.zeros(count, int), num_users=1)
     assert same.tolist() == [0.0]
 
 

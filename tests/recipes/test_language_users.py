@@ -21,6 +21,7 @@ from rlhf_jax.recipes.users import (
     context_of,
     embedded_pairs,
     first_contexts,
+    padded_numbers,
     rows_by_user,
     user_model,
     user_networks,
@@ -79,6 +80,12 @@ def test_a_batch_depends_on_its_step_and_the_seed_alone():
         jax.tree.map(np.testing.assert_array_equal, one[step], same[step])
     assert not np.array_equal(one[2].noise, one[5].noise)
     assert not np.array_equal(one[2].noise, other[2].noise)
+
+
+def test_the_first_rows_of_each_user_are_padded():
+    numbers, mask = padded_numbers([np.array([4, 7, 9]), np.array([5])], 2)
+    np.testing.assert_array_equal(numbers, [[4, 7], [5, 0]])
+    np.testing.assert_array_equal(mask, [[True, True], [True, False]])
 
 
 def test_what_is_known_of_a_user_are_its_first_pairs():
