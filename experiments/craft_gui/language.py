@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.craft_gui.config import Config
+from experiments.craft_gui.config import Config, LanguagePanel
 from experiments.craft_gui.phone import solver_rates
 from rlhf_jax.envs import gui
 from rlhf_jax.labs.phone import phone_horizons, phone_lab, phone_task, solver_episodes
@@ -71,18 +71,23 @@ def language_study(config: Config, job: Run) -> dict[str, np.ndarray]:
     place = open_place(config)
     base = run_stage(job, "phone start", partial(fit_start, place)).arrays
     found = {"start": success(place, job, "start", base)}
-    easy = float(found["start"][place.horizons == 1].mean())
-    if easy < config.language.gate:
-        raise UserError(
-            f"the start does {easy:.1%} of held-out tasks of one action, below language.gate = "
-            f"{config.language.gate:g}: raise language.base_steps"
-        )
+    check_start(config.language, found["start"], place.horizons)
     for name in ARMS:
         fit = partial(fit_arm, place, base, name)
         params = run_stage(job, f"phone {name}", fit).arrays
         found[name] = success(place, job, name, params)
         found[f"{name}/equal"] = equal_groups(job, f"phone {name}")
     return found | {"horizons": place.horizons} | baselines(place)
+
+
+def check_start(sizes: LanguagePanel, start: np.ndarray, horizons: np.ndarray) -> None:
+    """UserError for a start that does too few held-out tasks of one action."""
+    easy = float(start[horizons == 1].mean())
+    if easy < sizes.gate:
+        raise UserError(
+            f"the start does {easy:.1%} of held-out tasks of one action, below language.gate = "
+            f"{sizes.gate:g}: raise language.base_steps"
+        )
 
 
 def fit_start(place: Place, stage: Stage) -> tuple[Params, dict]:

@@ -194,21 +194,25 @@ def test_a_toy_model_on_the_phone(tmp_path):
     assert found["curriculum/equal"].shape == found["mixed/equal"].shape == (2,)
     np.testing.assert_array_equal(found["horizons"], [1, 2] * 4)
     np.testing.assert_array_equal(found["solver"], 1.0)
+
+
+def test_the_table_and_the_figure_of_the_phone():
+    found = phone_found(0.3, 0.5, 0.4)
+    found |= {f"{name}/equal": np.array([0.0, 0.5]) for name in language.ARMS}
     table = run.language_table(found)
-    assert [row[:2] for row in table.rows] == [(1, 4), (2, 4)]
-    labels = report.language_figure(found).figure.axes[0].get_legend_handles_labels()[1]
-    assert {"start", "curriculum", "mixed", "random"} <= set(labels)
+    assert [row[:2] for row in table.rows] == [(1, 25), (2, 25), (3, 25), (4, 25)]
+    np.testing.assert_allclose([row[2:5] for row in table.rows], [[0.3, 0.5, 0.4]] * 4, atol=0.02)
+    assert [row[5:] for row in table.rows] == [(1, 0.1), (1, 0), (1, 0), (1, 0)]
+    assert table.note == "groups with equal rewards in training: curriculum 25%, mixed 25%"
+    labels = report.language_figure(found).figure.legends[0].get_texts()
+    assert {"start", "curriculum", "mixed", "random"} <= {each.get_text() for each in labels}
 
 
-@pytest.mark.long
-def test_a_start_below_its_gate_is_refused(tmp_path):
-    sizes = dataclasses.replace(LANGUAGE, gate=1.0)
-    small = dataclasses.replace(TOY, panel=True, language=sizes)
-    with (
-        open_run(tmp_path, slug="craft_gui", config=small) as job,
-        pytest.raises(UserError, match=r"below language.gate = 1: raise language.base_steps"),
-    ):
-        language.language_study(small, job)
+def test_a_start_below_its_gate_is_refused():
+    found = phone_found(0.3, 0, 0)
+    language.check_start(config.LanguagePanel(gate=0.25), found["start"], found["horizons"])
+    with pytest.raises(UserError, match=r"below language.gate = 0.5: raise language.base_steps"):
+        language.check_start(config.LanguagePanel(gate=0.5), found["start"], found["horizons"])
 
 
 @pytest.mark.parametrize(
