@@ -21,7 +21,8 @@ def hard(stage: Arrays, reward: str, schedule: str) -> np.ndarray:
 def all_claims(config: Config, stages: Mapping[str, Arrays]) -> list[Claim]:
     """In the order of the page."""
     full, short = stages["full"], stages["short"]
-    return [*order_claims(config, full, short), *reward_claims(config, full)]
+    found = [*order_claims(config, full, short), *reward_claims(config, full)]
+    return found + (language_claims(config, stages["language"]) if "language" in stages else [])
 
 
 def order_claims(config: Config, full: Arrays, short: Arrays) -> list[Claim]:
@@ -88,5 +89,50 @@ def reward_claims(config: Config, full: Arrays) -> list[Claim]:
             kind="paper",
             source=paper,
             baseline=("curriculum", gains["curriculum"].mean()),
+        ),
+    ]
+
+
+def in_bin(config: Config, found: Arrays, name: str, *, easy: bool = False) -> np.ndarray:
+    """[N] mean success on each held-out task of the phone's hard bin, or of one action."""
+    horizons = found["horizons"]
+    chosen = horizons == 1 if easy else horizons > config.language.longest // 2
+    return found[name][chosen].mean(-1)
+
+
+def language_claims(config: Config, found: Arrays) -> list[Claim]:
+    """A transformer on the text phone; held-out tasks are the units."""
+    start, curriculum, mixed = (
+        in_bin(config, found, name) for name in ("start", "curriculum", "mixed")
+    )
+    random = found["random"][config.language.longest // 2 :].mean()
+    where = "text phone, hard tasks on unseen layouts"
+    return [
+        mean_claim(
+            "text phone, one action on unseen layouts: success of the start",
+            in_bin(config, found, "start", easy=True),
+            ">=",
+            config.language.gate,
+            kind="ours",
+            source="competence before any RL",
+            baseline=("random actions", found["random"][0]),
+        ),
+        mean_claim(
+            f"{where}: curriculum minus the start",
+            curriculum - start,
+            ">",
+            0.0,
+            kind="ours",
+            source="GRPO improves what it is paid for",
+            baseline=("random actions", random - start.mean()),
+        ),
+        mean_claim(
+            f"{where}: curriculum minus mixed",
+            curriculum - mixed,
+            ">",
+            0.0,
+            kind="paper",
+            source="abstract: difficulty must be taken into account; as many episodes of both",
+            baseline=("random actions", random - mixed.mean()),
         ),
     ]

@@ -1,8 +1,53 @@
 """Sizes of the craft_gui experiment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlhf_jax.checks import check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguagePanel:
+    """A small transformer on the text phone.
+
+    d_model, layers: of the transformer. longest: horizon of a task; the hard bin is its upper half.
+    tasks, heldout: prompts to train on, and on layouts that training never shows.
+    base_steps, base_rate, base_batch: AdamW on the solver's episodes of tasks of at most
+    `base_longest` actions. gate: least success of it on held-out tasks of one action.
+    steps, rate, prompts, samples, kl: of GRPO, each schedule alike. replay: of the curriculum.
+    measured: episodes of each held-out task.
+    """
+
+    d_model: int = 64
+    layers: int = 2
+    longest: int = 4
+    tasks: int = 2048
+    heldout: int = 192
+    base_steps: int = 300
+    base_rate: float = 5e-3
+    base_batch: int = 64
+    base_longest: int = 2
+    gate: float = 0.15
+    steps: int = 20
+    rate: float = 5e-4
+    prompts: int = 8
+    samples: int = 8
+    kl: float = 0.01
+    replay: float = 0.2
+    measured: int = 2
+
+    def __post_init__(self):
+        check_fields(self, "[8, 1024]", "d_model")
+        check_fields(self, "[1, 48]", "layers")
+        check_fields(self, "[2, 8]", "longest")
+        check_fields(self, f"[1, {self.longest}]", "base_longest")
+        check_fields(self, f"[{2 * self.longest}, 100000]", "tasks", "heldout")
+        check_fields(self, "[1, 1000000]", "base_steps", "base_batch", "prompts", "measured")
+        check_fields(self, "[2, 1000000]", "steps", "samples")
+        check_fields(self, "(0, 1]", "base_rate", "rate")
+        check_fields(self, "[0, 1]", "gate", "replay")
+        check_fields(self, "[0, inf)", "kl")
+        if self.d_model % 8:
+            raise ValueError(f"d_model must be a multiple of 8, got {self.d_model}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +63,7 @@ class Config:
     replay: share of earlier bins where they are replayed.
     heldout: hard tasks that are measured.
     phone_tasks, phone_episodes: of the text phone, and episodes of random actions on each.
+    panel: whether a model is trained on the phone. language: how.
     """
 
     seed: int = 0
@@ -37,6 +83,8 @@ class Config:
     heldout: int = 200
     phone_tasks: int = 240
     phone_episodes: int = 20
+    panel: bool = False
+    language: LanguagePanel = LanguagePanel()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -60,3 +108,8 @@ def default() -> Config:
 def quick() -> Config:
     """Fewer seeds and tasks of the phone."""
     return Config(num_seeds=4, phone_tasks=40, phone_episodes=5)
+
+
+def phone() -> Config:
+    """The quick size of everything else, with a model trained on the phone."""
+    return replace(quick(), panel=True)

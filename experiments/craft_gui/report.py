@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.craft_gui import CLAIM, PAPER
 from experiments.craft_gui.config import Config
+from experiments.craft_gui.language import ARMS
 from rlhf_jax.ops.groups import signal_probability
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
@@ -30,6 +31,13 @@ def write_report(
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
     save_stages(job.out, stages)
+    figures = {
+        "success": success_figure(stages["full"]),
+        "equal": equal_figure(stages["full"]),
+        "signal": signal_figure(config),
+    }
+    if "language" in stages:
+        figures["language"] = language_figure(stages["language"])
     write_page(
         job.out,
         "From short tasks to long ones",
@@ -37,11 +45,7 @@ def write_report(
         paper=PAPER,
         claims=claims,
         tables=tables,
-        figures={
-            "success": success_figure(stages["full"]),
-            "equal": equal_figure(stages["full"]),
-            "signal": signal_figure(config),
-        },
+        figures=figures,
     )
 
 
@@ -103,5 +107,22 @@ def signal_figure(config: Config) -> Shown:
         f"1 - p^K - (1 - p)^K of K = {config.samples} answers, p = a^L. Skills that easy tasks "
         "teach move a to where longer ones have a signal.",
         "the longer the chain, the later the signal",
+        columns=1,
+    )
+
+
+def language_figure(found: Arrays) -> Shown:
+    """Success of the model by horizon."""
+    lengths = np.arange(1, len(found["solver"]) + 1)
+    curves = {}
+    for name in ("start", *ARMS):
+        by = [found[name][found["horizons"] == length].mean() for length in lengths]
+        curves[name] = Series(lengths, np.array(by))
+    curves["random"] = Series(lengths, found["random"])
+    return show_panels(
+        [Panel("", "actions of the solver", "held-out tasks done", curves, levels={"solver": 1.0})],
+        "Language: a transformer on the text phone",
+        "Share of tasks done on layouts that training never shows.",
+        "fewer long tasks than short ones are done, by every policy",
         columns=1,
     )

@@ -8,6 +8,7 @@ import numpy as np
 from experiments.craft_gui.chains import schedules, study
 from experiments.craft_gui.claims import all_claims, hard
 from experiments.craft_gui.config import Config
+from experiments.craft_gui.language import ARMS, language_study
 from experiments.craft_gui.phone import phone_study
 from experiments.craft_gui.report import REWARDS, write_report
 from rlhf_jax.reports.claims import Outcome, Table
@@ -18,16 +19,21 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Chains of skills under every schedule and reward, and baselines on the text phone."""
+    """Chains under every schedule and reward, baselines on the text phone, with `panel` a model."""
     works = {
         "full": partial(study, config, config.updates),
         "short": partial(study, config, config.short_updates),
         "phone": partial(phone_study, config),
     }
     stages = run_stages(job, works)
+    if config.panel:
+        stages = {**stages, "language": language_study(config, job)}
     claims = all_claims(config, stages)
     table = schedule_table(config, stages)
-    write_report(job, config, stages, claims, [table, phone_table(stages["phone"])])
+    tables = [table, phone_table(stages["phone"])]
+    if config.panel:
+        tables.append(language_table(stages["language"]))
+    write_report(job, config, stages, claims, tables)
     return Outcome(claims, numbers=summary(config, stages), table=table)
 
 
@@ -80,6 +86,29 @@ def phone_table(phone: Arrays) -> Table:
     return Table("The text phone: share of tasks done", headers, rows)
 
 
+def language_table(found: Arrays) -> Table:
+    """A model on the phone: success on held-out tasks by horizon."""
+    rows = []
+    for length in range(1, len(found["solver"]) + 1):
+        here = found["horizons"] == length
+        rows.append(
+            (
+                length,
+                int(here.sum()),
+                *(found[name][here].mean() for name in ("start", *ARMS)),
+                *(found[name][length - 1] for name in ("solver", "random")),
+            )
+        )
+    equal = ", ".join(f"{name} {found[f'{name}/equal'].mean():.0%}" for name in ARMS)
+    headers = ("horizon", "tasks", "start", *ARMS, "solver", "random")
+    return Table(
+        "A transformer on the text phone: share of tasks done on unseen layouts",
+        headers,
+        rows,
+        note=f"groups with equal rewards in training: {equal}",
+    )
+
+
 def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
     """Means and 95% intervals over seeds, and the phone's rates."""
 
@@ -98,4 +127,8 @@ def summary(config: Config, stages: Mapping[str, Arrays]) -> dict:
             for reward in REWARDS
         }
         for size in ("full", "short")
-    } | {"phone": {name: x.tolist() for name, x in stages["phone"].items()}}
+    } | {
+        size: {name: x.tolist() for name, x in stages[size].items()}
+        for size in ("phone", "language")
+        if size in stages
+    }

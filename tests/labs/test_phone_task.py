@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from rlhf_jax.envs import gui
-from rlhf_jax.labs.phone import NOT_READ, OUT_OF_RANGE, phone_horizons, phone_task
+from rlhf_jax.labs.phone import (
+    NOT_READ,
+    OUT_OF_RANGE,
+    phone_horizons,
+    phone_lab,
+    phone_task,
+    solver_episodes,
+)
+from rlhf_jax.labs.size import Size
 
 TASK = phone_task(0, count=16, heldout=8)
 
@@ -62,3 +70,43 @@ def test_prompts_show_the_goal_and_the_screen():
     for options in ({"dense": 1.5}, {"count": 0}, {"heldout": 0}):
         with pytest.raises(ValueError, match="must be in"):
             phone_task(0, **{"count": 4, "heldout": 4} | options)
+
+
+def test_tasks_up_to_a_longest_horizon():
+    task = phone_task(0, count=6, heldout=3, longest=3)
+    assert task.max_turns == 3 + gui.EXTRA_STEPS
+    assert phone_horizons(range(7), longest=3).tolist() == [1, 2, 3, 1, 2, 3, 1]
+    actions = gui.solution(gui.gui_task(0, 8, (3,), heldout=True))
+    found = episode(task, 8, map(gui.write_action, actions))
+    assert [done for _, _, done in found] == [False, False, True]
+    with pytest.raises(ValueError, match=r"longest must be in \[1, 8\]"):
+        phone_task(0, count=4, heldout=4, longest=9)
+
+
+def test_the_solvers_episodes_are_read_back_word_by_word():
+    lab = phone_lab(Size(d_model=16, num_layers=1), seed=0)
+    found = solver_episodes(lab, TASK, 0, [1, 6])
+    tokenizer = lab.vocabulary.tokenizer
+    for row, index in enumerate((1, 6)):
+        task = world_task(index)
+        actions = [gui.write_action(action) for action in gui.solution(task)]
+        said = np.asarray(found.actions)[row, np.asarray(found.mask)[row]].tolist()
+        end = lab.vocabulary.stop_ids[0]
+        assert said.count(end) == len(actions)
+        words = " ".join("" if i == end else tokenizer.id_to_token(i) for i in said)
+        assert words.split() == " ".join(actions).split()
+        read = np.asarray(found.valid)[row] & ~np.asarray(found.mask)[row]
+        screens = [tokenizer.id_to_token(int(i)) for i in np.asarray(found.actions)[row, read]]
+        assert screens.count("screen") == len(actions) - 1
+        assert "<unk>" not in screens
+
+
+def test_every_word_that_can_be_read_has_an_id():
+    lab = phone_lab(Size(d_model=16, num_layers=1), seed=0)
+    known = set(gui.gui_words(0))
+    assert {"tap", "type", "field", "more", "ideas", "noon", "0"} <= known
+    for text in TASK.texts(np.arange(24)):
+        assert set(text.split()) <= known
+        assert len(text.split()) < lab.prompt_length
+    for word in [*NOT_READ.split(), *OUT_OF_RANGE.split()]:
+        assert lab.vocabulary.tokenizer.token_to_id(word) is not None

@@ -30,6 +30,7 @@ from rlhf_jax.envs.gui.tasks import MAX_HORIZON as MAX_HORIZON
 from rlhf_jax.envs.gui.tasks import GuiTask as GuiTask
 from rlhf_jax.envs.gui.tasks import first_state as first_state
 from rlhf_jax.envs.gui.tasks import gui_task as gui_task
+from rlhf_jax.envs.gui.tasks import gui_words as gui_words
 from rlhf_jax.envs.gui.tasks import is_done as is_done
 from rlhf_jax.envs.gui.tasks import is_over as is_over
 from rlhf_jax.envs.gui.tasks import next_action as next_action

@@ -103,6 +103,20 @@ def _wishes(seed: int, layout: int) -> tuple[Wish, ...]:
     return tuple(wish for wish in found if facts.get(wish.fact) != wish.value)
 
 
+def gui_words(seed: int) -> list[str]:
+    """Every word of goals, screens and actions on all layouts of this seed, sorted."""
+    found = {"tap", "type", "scroll", "answer", "up", "down"}
+    found |= {"screen", "field", "empty", "here", "more", "above", "below"}
+    found |= {":", ",", ".", "then", *map(str, range(WINDOW))}
+    for layout in range(LAYOUTS + HELDOUT_LAYOUTS):
+        for name, screen in _phone(seed, layout).screens.items():
+            texts = [name, screen.title, *(row.label for row in screen.rows)]
+            found.update(" ".join(texts).split())
+        for wish in _wishes(seed, layout):
+            found.update(f"{wish.text} {wish.value}".split())
+    return sorted(found)
+
+
 def _forms(name: str) -> list[Wish]:
     """What can be typed on the form of this name."""
     if name == "editor":
