@@ -1,6 +1,8 @@
 """INPO on cycles and random games: regression is mirror descent, and what breaks it."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +14,12 @@ from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.reports.rates import fit_rate
 from rlhf_jax.training import Run, run_stages
 
+Arrays = Mapping[str, np.ndarray]
+Runs = Mapping[str, Arrays]
+
 
 def run(config: Config, job: Run) -> Outcome:
     """Rounds in three kinds of game, rates, a transformer."""
-
     folders = {name: name.replace("/", "-") for name in stages.NAMES}
     works = {
         **{f"rounds-{folders[name]}": partial(stages.run_rounds, config, name) for name in folders},
@@ -54,8 +58,15 @@ def run(config: Config, job: Run) -> Outcome:
         note=f"beta 0.1, eta 1, {config.rounds} rounds, {config.num_seeds} seeds",
     )
     write_report(job, config, (gaps, hedge, schedules, language), made, table)
-    numbers = {
-        "rows": rows,
+    numbers = {"rows": rows} | summary(config, gaps, hedge, schedules, late)
+    return Outcome(made, numbers, table)
+
+
+def summary(
+    config: Config, gaps: Runs, hedge: Arrays, schedules: Runs, late: Runs
+) -> dict[str, Any]:
+    """Rates, floors and the best rival, to be kept beside the table."""
+    return {
         "schedule, slope of KL": {
             name: schedule_rate(each).slope for name, each in schedules.items()
         },
@@ -75,7 +86,6 @@ def run(config: Config, job: Run) -> Outcome:
             name: float(runs["INPO, exact"][:, -1].max()) for name, runs in gaps.items()
         },
     }
-    return Outcome(made, numbers, table)
 
 
 def cell(values: np.ndarray | None) -> str | None:

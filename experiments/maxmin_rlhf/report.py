@@ -13,7 +13,7 @@ from experiments.maxmin_rlhf.shop import TRAINED
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.intervals import mean_interval
-from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
@@ -35,8 +35,31 @@ def write_report(
 ) -> None:
     """Saves the data and the figures, and writes report.html; `shop` may be {}."""
     save_stages(job.out, {**stages, **({"shop": shop} if shop else {})})
+    figures = study_figures(config, stages)
+    if shop:
+        figures["shop"] = show_panels(
+            [shop_panel(shop)],
+            "Language: the shop's SFT policy",
+            "Win rates over SFT by the true utility of both groups of users, a point for each "
+            "seed.",
+            "MaxMin is further up than one reward",
+        )
+    write_page(
+        job.out,
+        CLAIM,
+        lead="EM over users finds the groups and their rewards; the policy is the optimum of the "
+        "least favourable weights.",
+        paper=PAPER,
+        claims=claims,
+        figures=figures,
+        tables=[table, shop_table(config, shop)] if shop else [table],
+    )
+
+
+def study_figures(config: Config, stages: Mapping[str, Arrays]) -> dict[str, Shown]:
+    """Of the worlds whose optima are known."""
     served = stages["groups"]
-    figures = {
+    return {
         "rates": show_panels(
             rate_panels(config, served),
             "Win rates by imbalance",
@@ -70,24 +93,6 @@ def write_report(
             "weights it goes on",
         ),
     }
-    if shop:
-        figures["shop"] = show_panels(
-            [shop_panel(shop)],
-            "Language: the shop's SFT policy",
-            "Win rates over SFT by the true utility of both groups of users, a point for each "
-            "seed.",
-            "MaxMin is further up than one reward",
-        )
-    write_page(
-        job.out,
-        CLAIM,
-        lead="EM over users finds the groups and their rewards; the policy is the optimum of the "
-        "least favourable weights.",
-        paper=PAPER,
-        claims=claims,
-        figures=figures,
-        tables=[table, shop_table(config, shop)] if shop else [table],
-    )
 
 
 def shop_panel(shop: Arrays) -> Panel:
