@@ -70,6 +70,6 @@ def went_on(stages: Path, names: list[str], before: list[str]) -> CheckpointErro
     """The error for stages that depend on earlier results which have changed."""
     folders = " and ".join(str(stages / name) for name in names)
     return CheckpointError(
-        f"{folders} depends on an earlier result of {' and '.join(before)}: "
+        f"a finished stage depends on an earlier result of {' and '.join(before)}: "
         f"delete {folders}, then resume"
     )

@@ -124,7 +124,8 @@ def test_a_stage_that_comes_out_otherwise_names_the_later_ones(out, tmp_path):
     shutil.rmtree(out / "stages" / "one" / "result")
     message = refused(out, factor=3.0)
     later = " and ".join(str(out / "stages" / name) for name in ("three", "two"))
-    assert message == (f"{later} depends on an earlier result of one: delete {later}, then resume")
+    fault = "a finished stage depends on an earlier result of one"
+    assert message == f"{fault}: delete {later}, then resume"
     follow(message)
     assert session(out, factor=3.0) == session(tmp_path / "s", factor=3.0)
     assert left_by(out) == left_by(tmp_path / "s")
@@ -184,7 +185,8 @@ def test_a_stage_that_is_no_longer_there(out, tmp_path):
     for names in (("two", "three"), ("one",)):
         message = refused(out, stages=stages)
         folders = " and ".join(str(out / "stages" / name) for name in names)
-        assert message.startswith(f"{folders} depends on an earlier result of ")
+        assert message.startswith("a finished stage depends on an earlier result of ")
+        assert message.endswith(f": delete {folders}, then resume")
         follow(message)
     assert session(out, stages=stages) == session(tmp_path / "s", stages=stages)
     assert left_by(out) == left_by(tmp_path / "s")
