@@ -164,6 +164,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
             "dynamic reference",
             "TR-DPO, sDPO",
             moving_reference.make_moving_reference_update,
+            command="preference --reference-rate 0.01",
             run=moved_reference,
         ),
         Row("no reference", "SimPO", losses.simpo_loss, {"beta": 2.0, "gamma": 1.0}),

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from rlhf_jax.algos.gradient import Diagnostics, accumulate, init_state
+from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, init_state
 from rlhf_jax.algos.preference import attach_reference, make_objective
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.logprobs import sequence_logps
@@ -55,6 +55,7 @@ def make_moving_reference_update(
     every: int = 1,
     logps: AnswerLogps = sequence_logps,
     parts: int = 1,
+    penalty: Penalise | None = None,
 ) -> Update[MovingReference, PreferenceBatch]:
     """Trust-region DPO (TR-DPO): one step on the loss, then the reference moves.
 
@@ -65,7 +66,7 @@ def make_moving_reference_update(
       rate: alpha in [0, 1]. Below 1 it is the paper's soft update; 1 is the hard one, and with
         `every` the steps of a slice of the data, sDPO.
       every: tau >= 1, steps between two moves.
-      parts: as in `gradient.accumulate`; the micro-batches share the reference of the step.
+      parts, penalty: as in `gradient.accumulate`; micro-batches share the step's reference.
     Returns:
       Pure `update(state, batch) -> (state, metrics)` from `init_moving_reference`; metrics as in
       `preference.make_update`, against the reference before the move.
@@ -74,7 +75,8 @@ def make_moving_reference_update(
     """
     check_range("[0, 1]", rate=rate)
     check_range("[1, inf)", every=every)
-    step = accumulate(make_objective(policy, loss, logps=logps), optimizer, parts=parts)
+    objective = make_objective(policy, loss, logps=logps)
+    step = accumulate(objective, optimizer, parts=parts, penalty=penalty)
 
     def update(
         state: MovingReference, batch: PreferenceBatch

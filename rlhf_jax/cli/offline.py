@@ -1,6 +1,6 @@
 """Commands on data that is there: sft, preference and reward."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from rlhf_jax.cli.gaps import gap_training
 from rlhf_jax.cli.improvement import read_improvements
 from rlhf_jax.cli.judging import judge_training
 from rlhf_jax.cli.layout import bucketing, packing
-from rlhf_jax.cli.losses import named_loss
+from rlhf_jax.cli.losses import NamedLoss, named_loss
 from rlhf_jax.cli.measures import answer_loss, pair_accuracy
 from rlhf_jax.cli.mixtures import mixture_training
 from rlhf_jax.cli.options import (
@@ -30,6 +30,7 @@ from rlhf_jax.cli.options import (
     Optimizer,
     Output,
     Padding,
+    Reference,
     Repair,
     Robust,
     Rows,
@@ -56,6 +57,7 @@ from rlhf_jax.recipes import (
     LanguageLab,
     answer_rows,
     known_first_loss,
+    moving_preference,
     pair_rows,
     preference,
     reference_logps,
@@ -64,6 +66,8 @@ from rlhf_jax.recipes import (
 )
 from rlhf_jax.recipes.buckets import by_length
 from rlhf_jax.recipes.rows import Records
+from rlhf_jax.training import UserError
+from rlhf_jax.types import Params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +141,7 @@ class Preference:
     """Name of the loss, as in docs/losses.md without _loss."""
     loss_options: dict[str, float] = field(default_factory=dict)
     """Settings of the loss, as names and numbers: beta 0.1 label_smoothing 0.1."""
+    reference: Reference = field(default=Reference())
     padding: Padding = field(default=Padding())
     adapter: Adapter = field(default=Adapter())
     optimizer: Optimizer = field(default=Optimizer(learning_rate=5e-5))
@@ -146,7 +151,9 @@ class Preference:
 
 def train_preference(command: str, options: Preference) -> None:
     """Trains, measures how often the held-out chosen answer is preferred, and writes the model."""
-    chosen = named_loss(options.loss, options.loss_options)
+    chosen, moving = named_loss(options.loss, options.loss_options), options.reference
+    if moving.reference_rate and not chosen.reference:
+        raise UserError(f"--loss {options.loss} has no reference: leave --reference-rate out")
     size = options.optimizer.batch_size
 
     def make(opened: Opened) -> Training:
@@ -159,21 +166,31 @@ def train_preference(command: str, options: Preference) -> None:
         def reference_of(narrow: LanguageLab, part: Records) -> dict[str, np.ndarray]:
             return reference_logps(narrow, first, part, batch_size=size, logps=chosen.logps)
 
+        fixed = chosen.reference and not moving.reference_rate
+
         def refer() -> dict[str, np.ndarray]:
             return by_length(reference_of, lab, records, batch_size=size)
 
         return Training(
             lab=lab,
             first=first,
-            recipe=partial(preference, **chosen._asdict()),
+            recipe=preference_recipe(chosen, moving),
             rows=lambda known: batches(reference=known),
             quality=watched(accuracy, corpus),
-            reference=refer if chosen.reference else None,
-            first_loss=partial(known_first_loss, chosen.loss) if chosen.reference else None,
+            reference=refer if fixed else None,
+            first_loss=partial(known_first_loss, chosen.loss) if fixed else None,
             export=merge,
         )
 
     train_offline(command, options, read_pairs, make)
+
+
+def preference_recipe(chosen: NamedLoss, moving: Reference) -> Callable[..., Params]:
+    """Against the model as it was, or against a reference that follows the policy."""
+    if not moving.reference_rate:
+        return partial(preference, **chosen._asdict())
+    rates = {"rate": moving.reference_rate, "every": moving.reference_every}
+    return partial(moving_preference, loss=chosen.loss, logps=chosen.logps, **rates)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,6 +196,23 @@ class Watch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The reference of the loss."""
+
+    reference_rate: float = 0.0
+    """Share by which the reference moves to the policy (TR-DPO); 0 leaves it as the model, 1 takes
+    the policy in its place."""
+    reference_every: int = 1
+    """Steps from one move to the next."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[0, 1]", "reference_rate")
+        check_fields(self, "[1, inf)", "reference_every")
+        if self.reference_every != 1 and not self.reference_rate:
+            raise ValueError("--reference-every needs --reference-rate, which is 0: raise it")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Padding:
     """How much of a batch is padding."""
 

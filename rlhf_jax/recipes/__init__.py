@@ -27,6 +27,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | fine-grained rewards, heads on their own segments | `segment_model`, then `segment_reward` |
 | a policy of pairs as a reward model | a lab by `implicit_lab` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
+| the same against a reference that follows (TR-DPO) | `moving_preference` |
 | PRO, Plackett-Luce, RRHF and others on ranked answers | `ranked_records`, then `ranking` |
 | KTO, APO-zero; BCO; DRO: labelled or scored single answers | `unpaired`; `bco`; `dro` |
 | pairs of a policy's own answers | `sample_pairs` |
@@ -148,6 +149,7 @@ from rlhf_jax.recipes.methods import top_of_batch as top_of_batch
 from rlhf_jax.recipes.methods import turn_advantages as turn_advantages
 from rlhf_jax.recipes.offline import Fit as Fit
 from rlhf_jax.recipes.offline import at_points as at_points
+from rlhf_jax.recipes.offline import moving_preference as moving_preference
 from rlhf_jax.recipes.offline import on_trunk as on_trunk
 from rlhf_jax.recipes.offline import preference as preference
 from rlhf_jax.recipes.offline import preference_model as preference_model

@@ -20,6 +20,11 @@ from rlhf_jax.algos import preference as preference_update
 from rlhf_jax.algos import preference_model as preference_model_update
 from rlhf_jax.algos import reward_model as reward_update
 from rlhf_jax.algos import sft
+from rlhf_jax.algos.moving_reference import (
+    MovingReference,
+    init_moving_reference,
+    make_moving_reference_update,
+)
 from rlhf_jax.checks import check_range
 from rlhf_jax.data.tokenizer import separator_id
 from rlhf_jax.losses.reward import bradley_terry_loss
@@ -129,6 +134,37 @@ def preference(
     options = {"logps": logps, "reference": reference} | step_options(lab, fit)
     update = built(preference_update.make_update, lab.policy, fit.optimizer, loss, **options)
     return fit_rows(stage, lab, update, rows, params, fit, part="policy")
+
+
+def moving_preference(
+    stage: Stage,
+    lab: LanguageLab,
+    rows: Rows,
+    params: Params,
+    fit: Fit,
+    *,
+    loss: PairLoss,
+    rate: float,
+    every: int = 1,
+    logps: AnswerLogps = sequence_logps,
+) -> Params:
+    """A loss of pairs whose reference starts as the policy and follows it: TR-DPO.
+
+    Args:
+      rows: pairs; reference log-probs in them are not read.
+      loss, rate, every, logps: as in `algos.moving_reference.make_moving_reference_update`.
+    """
+    options = {"rate": rate, "every": every, "logps": logps} | step_options(lab, fit)
+    update = built(make_moving_reference_update, lab.policy, fit.optimizer, loss, **options)
+
+    def init(params: Params, optimizer: optax.GradientTransformation) -> MovingReference:
+        # A copy: the update reuses the memory of its state, each array of it once.
+        return init_moving_reference(params, jax.tree.map(jnp.copy, params), optimizer)
+
+    axes = lab.axes["policy"]
+    state, step = start_training(lab, params, axes, fit.optimizer, update, init=init)
+    flops = partial(fit_flops, lab, params)
+    return fit_state(stage, step, state, rows, fit, lambda state: state.train.params, flops=flops)
 
 
 def step_options(lab: LanguageLab, fit: Fit, part: str = "policy") -> dict[str, Any]:

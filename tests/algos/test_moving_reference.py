@@ -114,9 +114,12 @@ def test_a_tiny_transformer_follows_and_its_reference_after_it():
         state, metrics = update(state, batch)
         losses.append(float(metrics["loss"].value()))
     np.testing.assert_allclose(losses[0], np.log(2), rtol=1e-5)
-    first = preference.trajectory_logps(policy, params, chosen)
-    ref = preference.trajectory_logps(policy, state.ref_params, chosen)
-    now = preference.trajectory_logps(policy, state.train.params, chosen)
+    # The margin, which is what the loss reads: the chosen answer alone may lose probability.
+    first, ref, now = (
+        preference.trajectory_logps(policy, each, chosen)
+        - preference.trajectory_logps(policy, each, rejected)
+        for each in (params, state.ref_params, state.train.params)
+    )
     assert (first < ref).all()
     assert (ref < now).all()
 

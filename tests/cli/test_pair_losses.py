@@ -61,3 +61,41 @@ def test_a_loss_of_pairs_trains_a_model(tmp_path, model, files, loss):
     assert 0 <= numbers["accuracy"]["after"][0] <= 1
     start, end = (jax.tree.leaves(load_model(each).params) for each in (model, out / "model"))
     assert any((a != b).any() for a, b in zip(start, end, strict=True))
+
+
+@pytest.mark.long
+def test_the_reference_may_follow_the_policy(tmp_path, model, files):
+    """Nothing is computed of the model at the start; at rate 1 each step begins at log 2."""
+    words = ["dpo", "--model", model, "--data", files / "pairs.jsonl", "--steps", "3"]
+    words += ["--batch-size", "8", "--heldout", "0.25", "--learning-rate", "0.01"]
+    found = {}
+    for rate in ("0", "1"):
+        out = tmp_path / rate
+        assert main([*map(str, words), "--reference-rate", rate, "--out", str(out)]) == 0
+        assert (out / "stages" / "reference").exists() == (rate == "0")
+        found[rate] = [row["loss"] for row in read_metrics(out) if row["stage"] == "dpo"]
+    np.testing.assert_allclose(found["1"], np.log(2), rtol=1e-5)
+    assert abs(found["0"][-1] - np.log(2)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--loss", "simpo", "--reference-rate", "0.1"], "--loss simpo has no reference"),
+        (["--reference-rate", "1.5"], "--reference-rate must be in [0, 1]"),
+        (["--reference-every", "5"], "--reference-every needs --reference-rate"),
+    ],
+)
+def test_a_reference_that_cannot_follow_is_refused(tmp_path, model, files, capsys, words, message):
+    usual = [
+        "preference",
+        "--model",
+        model,
+        "--data",
+        files / "pairs.jsonl",
+        "--out",
+        tmp_path / "x",
+    ]
+    assert main([*map(str, usual), *words]) != 0
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

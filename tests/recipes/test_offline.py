@@ -19,6 +19,7 @@ from rlhf_jax.recipes import (
     at_points,
     bco,
     dro,
+    moving_preference,
     pair_rows,
     preference,
     preference_model,
@@ -149,6 +150,28 @@ def test_micro_batches_fit_the_same_params(stage, kind):
     assert np.abs(whole).max() > 0.01
 
 
+@pytest.mark.long
+def test_a_reference_that_does_not_move_is_the_usual_one_and_one_that_does_is_not(stage):
+    lab, loss = word_lab(), partial(dpo_loss, beta=0.5)
+    refs = reference_logps(lab, jnp.zeros(VOCABULARY.size), PAIRS, batch_size=4)
+    rows = pair_rows(lab, PAIRS, batch_size=4, reference=refs)
+
+    def fit_for(recipe, name, steps=3):
+        here = replace(stage, name=name, loops={})
+        fit = Fit(optax.sgd(0.5), steps=steps)
+        start = jnp.zeros(VOCABULARY.size)
+        return recipe(stage=here, lab=lab, rows=rows, params=start, fit=fit, loss=loss)
+
+    usual = fit_for(preference, "usual")
+    still = fit_for(partial(moving_preference, rate=0.0), "still")
+    np.testing.assert_allclose(still, usual, rtol=1e-6, atol=1e-7)
+    # The reference moves after the second step and the third finds the policy itself as its
+    # reference: the gradient of the first step at another place, and so larger than usual.
+    moved = fit_for(partial(moving_preference, rate=1.0, every=2), "moved")
+    two = fit_for(preference, "two", steps=2)
+    assert np.linalg.norm(moved - two) > np.linalg.norm(usual - two) > 0
+
+
 def test_every_offline_recipe_takes_micro_batches(stage, monkeypatch):
     """The updates are not built; their options are recorded."""
     seen = []
@@ -168,9 +191,10 @@ def test_every_offline_recipe_takes_micro_batches(stage, monkeypatch):
     reward_model(*common)
     preference_model(*common)
     preference(*common, loss=dpo_loss)
+    moving_preference(*common, loss=dpo_loss, rate=0.5)
     unpaired(*common, loss=dpo_loss)
     bco(*common, beta=1.0)
     dro(*common, beta=1.0, critic=None)
-    names = ["sft", "reward_model", "preference_model", "preference", "unpaired", "unpaired"]
-    assert [module for module, _, _ in seen] == [*names, "unpaired"]
+    names = ["sft", "reward_model", "preference_model", "preference", "moving_reference"]
+    assert [module for module, _, _ in seen] == [*names, *["unpaired"] * 3]
     assert {parts for _, _, parts in seen} == {3}
