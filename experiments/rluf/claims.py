@@ -285,3 +285,65 @@ def troll_claims(config: Config, trolls: Arrays) -> list[Claim]:
             baseline=(f"of trolls, {share:.0%} trolls", hits[:, 0].mean()),
         ),
     ]
+
+
+def shop_claims(config: Config, shop: Arrays) -> list[Claim]:
+    """The language panel, from the arrays of `shop.shop_study`; logs are the units."""
+    sizes, values = config.shop, shop["values"]
+    size = f"GRPO from the product's policy, {sizes.rl_steps} steps, {sizes.seeds} logs"
+    predicted, live, helpful, goodbyes = np.moveaxis(values, -1, 0)
+    start, none, low, full, blind = 0, 1, 2, -2, -1
+    # By which P[Love] says that weight 1 has more hearts than weight 0, less what it has.
+    lie = predicted[:, full] - predicted[:, none] - (live[:, full] - live[:, none])
+    honest = predicted[:, blind] - shop["base"][:, 0] - (live[:, blind] - live[:, none])
+    about: dict[str, Any] = {"kind": "paper", "source": "love rises, and goodbyes with it"}
+    return [
+        mean_claim(
+            f"Shop: AUROC of P[Love] on another log, {sizes.logs:,} messages",
+            shop["auroc"][:, 0],
+            ">=",
+            0.6,
+            kind="ours",
+            source="a gate: a model that cannot tell hearts apart proves nothing",
+            baseline=("no model", 0.5),
+        ),
+        mean_claim(
+            f"Shop: live hearts, weight {sizes.weights[1]:g} minus weight 0, {size}",
+            live[:, low] - live[:, none],
+            ">",
+            0.0,
+            baseline=("the start minus weight 0", float((live[:, start] - live[:, none]).mean())),
+            **about,
+        ),
+        mean_claim(
+            f"Shop: goodbyes, weight 1 minus weight 0, {size}",
+            goodbyes[:, full] - goodbyes[:, none],
+            ">",
+            0.1,
+            baseline=(
+                "P[Love] that reads none",
+                float((goodbyes[:, blind] - goodbyes[:, none]).mean()),
+            ),
+            **about,
+        ),
+        mean_claim(
+            f"Shop: hearts promised less hearts got, weight 1 minus weight 0, {size}",
+            lie,
+            ">",
+            0.0,
+            baseline=("P[Love] that reads no goodbyes", float(honest.mean())),
+            **about,
+        ),
+        mean_claim(
+            f"Shop: help, weight 0 minus weight 1, {size}",
+            helpful[:, none] - helpful[:, full],
+            ">",
+            0.0,
+            kind="paper",
+            source="a conflict of love and help",
+            baseline=(
+                "weight 1 minus weight 0",
+                float((helpful[:, full] - helpful[:, none]).mean()),
+            ),
+        ),
+    ]

@@ -8,6 +8,47 @@ from rlhf_jax.checks import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShopPanel:
+    """The language panel: a model of the shop.
+
+    seeds: of logs, reward models and trainings. logs: messages of each, and as many for the start
+      and for the test of P[Love]. rows: of a step on logs. fit_rate: AdamW, on logs.
+    start_steps, love_steps: of the product's policy and of P[Love].
+    weights: of love in the reward, ascending from 0 to 1.
+    rl_steps, rl_rate: AdamW. batch_size: prompts of a step. samples: answers to each. kl: weight of
+      k3 in the loss. prompts: held out, one answer each.
+    """
+
+    seeds: int = 3
+    logs: int = 6000
+    rows: int = 32
+    fit_rate: float = 5e-4
+    start_steps: int = 150
+    love_steps: int = 190
+    weights: tuple[float, ...] = (0.0, 0.3, 1.0)
+    rl_steps: int = 30
+    rl_rate: float = 1e-3
+    batch_size: int = 8
+    samples: int = 8
+    kl: float = 0.02
+    prompts: int = 512
+
+    def __post_init__(self):
+        check_fields(self, "[1, 10]", "seeds")
+        check_fields(self, "[64, 25000]", "logs")
+        check_fields(self, "[1, 1000000]", "rows", "start_steps", "love_steps", "rl_steps")
+        check_fields(self, "[1, 1000000]", "batch_size")
+        check_fields(self, "(0, 1]", "fit_rate", "rl_rate")
+        check_fields(self, "[0, 1]", "weights")
+        check_fields(self, "[2, 1024]", "samples")
+        check_fields(self, "[0, 1000]", "kl")
+        check_fields(self, "[2, 50000]", "prompts")
+        ends = self.weights[0], self.weights[-1]
+        if len(self.weights) < 3 or ends != (0, 1) or np.any(np.diff(self.weights) <= 0):
+            raise ValueError(f"weights must ascend from 0 to 1, three or more, got {self.weights}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run.
 
@@ -23,6 +64,7 @@ class Config:
     troll_shares: shares of users who love what others do not, ascending from 0; claims are about
       the largest. drop_below: users whose agreement with P[Love] is below this are dropped, and
       P[Love] is fitted again, in so many filter_rounds.
+    panel: whether to run the language panel, `shop`.
     """
 
     seed: int = 0
@@ -44,6 +86,8 @@ class Config:
     troll_shares: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2)
     drop_below: float = -2.0
     filter_rounds: int = 2
+    panel: bool = False
+    shop: ShopPanel = ShopPanel()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -81,3 +125,8 @@ def default() -> Config:
 def quick() -> Config:
     """Three products of fewer messages: the same claims."""
     return Config(num_seeds=3, messages=100_000, tests=50_000)
+
+
+def shop() -> Config:
+    """With the language panel."""
+    return Config(panel=True)

@@ -8,6 +8,7 @@ import numpy as np
 from experiments.rluf import CLAIM, PAPER
 from experiments.rluf.claims import column, gains, moderate
 from experiments.rluf.config import Config
+from experiments.rluf.shop import SHOP_MEASURES
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
@@ -26,9 +27,11 @@ def write_report(
     stages: Mapping[str, Arrays],
     claims: Sequence[Claim],
     tables: Sequence[Table],
+    *,
+    shop: Arrays,
 ) -> None:
-    """Saves the data and the figures, and writes report.html."""
-    save_stages(job.out, stages)
+    """Saves the data and the figures, and writes report.html; `shop` may be {}."""
+    save_stages(job.out, {**stages, **({"shop": shop} if shop else {})})
     products, trolls = stages["products"], stages["trolls"]
     figures = {
         "model": show_panels(
@@ -60,6 +63,14 @@ def write_report(
             "the live gain falls with the share of trolls, and hardly with the filter",
         ),
     }
+    if shop:
+        figures["shop"] = show_panels(
+            shop_panels(config, shop),
+            "Language: a model of the shop",
+            f"GRPO from the product's policy, {config.shop.rl_steps} steps, "
+            f"{config.shop.seeds} logs. Left: hearts, promised and live. Right: goodbyes.",
+            "what is promised rises above live hearts as goodbyes do",
+        )
     write_page(
         job.out,
         CLAIM,
@@ -144,4 +155,18 @@ def troll_panels(config: Config, trolls: Arrays) -> list[Panel]:
     return [
         Panel(f"live gain at weight {config.weights[at]:g}", "trolls, %", "gain", curves(live)),
         Panel("AUROC among honest users", "trolls, %", "AUROC", curves(trolls["auroc"])),
+    ]
+
+
+def shop_panels(config: Config, shop: Arrays) -> list[Panel]:
+    """Hearts and goodbyes by the weight of love."""
+    weights = config.shop.weights
+    found = dict(zip(SHOP_MEASURES, np.moveaxis(shop["values"][:, 1:-1], -1, 0), strict=True))
+    mean: dict[str, Any] = MEAN | {"units": "logs"}
+    hearts = {name: band(weights, found[name], **mean) for name in ("predicted", "live")}
+    goodbyes = {"P[Love]": band(weights, found["goodbyes"], **mean)}
+    blind = {"no goodbyes read, weight 1": float(shop["values"][:, -1, 3].mean())}
+    return [
+        Panel("hearts", "weight of love", "P(heart)", hearts),
+        Panel("goodbyes", "weight of love", "share of answers", goodbyes, levels=blind),
     ]

@@ -4,26 +4,34 @@ from functools import partial
 
 import numpy as np
 
-from experiments.rluf.claims import all_claims, column, gains, moderate, promised
+from experiments.rluf.claims import all_claims, column, gains, moderate, promised, shop_claims
 from experiments.rluf.config import Config
 from experiments.rluf.report import write_report
+from experiments.rluf.shop import SHOP_MEASURES, policies, shop_study
 from experiments.rluf.studies import MEASURES, VARIANTS, product_study, troll_study
 from rlhf_jax.reports.claims import Outcome, Table
+from rlhf_jax.reports.intervals import mean_interval
 from rlhf_jax.training import Run, run_stages
 
 Arrays = dict[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """P[Love] of every product, policies, trolls; claims; the report."""
+    """P[Love] of every product, policies, trolls, with `panel` the shop; claims; the report."""
     stages = run_stages(
         job,
         {"products": partial(product_study, config), "trolls": partial(troll_study, config)},
     )
     products, trolls = stages["products"], stages["trolls"]
     claims, table = all_claims(config, products, trolls), weight_table(config, products)
-    write_report(job, config, stages, claims, [table, troll_table(config, trolls)])
-    return Outcome(claims, summary(config, products, trolls), table)
+    tables, shop = [table, troll_table(config, trolls)], {}
+    if config.panel:
+        shop = shop_study(config, job)
+        claims += shop_claims(config, shop)
+        tables.append(shop_table(config, shop))
+    write_report(job, config, stages, claims, tables, shop=shop)
+    found = {name: x.tolist() for name, x in shop.items()}
+    return Outcome(claims, summary(config, products, trolls) | {"shop": found}, table)
 
 
 def summary(config: Config, products: Arrays, trolls: Arrays) -> dict:
@@ -82,4 +90,20 @@ def troll_table(config: Config, trolls: Arrays) -> Table:
             for i, share in enumerate(config.troll_shares)
         ],
         note=f"live gain at weight {config.weights[at]:g}; AUROC among honest users",
+    )
+
+
+def shop_table(config: Config, shop: Arrays) -> Table:
+    """The start and every policy, with intervals over seeds."""
+    names = ("the start", *policies(config.shop))
+    rows = []
+    for name, found in zip(names, np.moveaxis(shop["values"], 1, 0), strict=True):
+        ends = [(x.mean(), *mean_interval(x)) for x in found.T]
+        rows.append((name, *(f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in ends)))
+    areas = ", ".join(f"{x:.3f}" for x in shop["auroc"].mean(0))
+    return Table(
+        f"Shop: means of {config.shop.seeds} seeds [95%]",
+        ("policy", *SHOP_MEASURES),
+        rows,
+        note=f"AUROC of P[Love] as it is and without goodbyes: {areas}",
     )

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from jax.sharding import Mesh
+
 from rlhf_jax.cli.reward_lab import reward_lab
 from rlhf_jax.hf import load_model
 from rlhf_jax.recipes import LanguageLab, implicit_lab
@@ -11,7 +13,7 @@ from rlhf_jax.types import Params
 IMPLICIT = "implicit"  # implicit:FOLDER,REFERENCE
 
 
-def open_implicit(rest: str) -> tuple[LanguageLab, Params]:
+def open_implicit(rest: str, *, mesh: Mesh | None = None) -> tuple[LanguageLab, Params]:
     """A lab whose scores are log pi - log pi_ref of an answer in nats, and both models.
 
     Args:
@@ -24,7 +26,7 @@ def open_implicit(rest: str) -> tuple[LanguageLab, Params]:
         raise UserError(f"{IMPLICIT}:{rest} must be {IMPLICIT}:FOLDER,REFERENCE")
     folder, reference = map(Path, words)
     with reading_input():
-        trained, first = load_model(folder), load_model(reference)
+        trained, first = (load_model(path, mesh=mesh) for path in (folder, reference))
         labs = [reward_lab(path, x, 0) for path, x in ((folder, trained), (reference, first))]
     texts = [lab.vocabulary.tokenizer.to_str() for lab in labs]
     if trained.config != first.config or texts[0] != texts[1]:

@@ -5,21 +5,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlhf_jax.cli.corrections import RULES, check_positions
+from rlhf_jax.cli.implicit import IMPLICIT, open_implicit
 from rlhf_jax.cli.reward_folders import HEAD, STEPWISE, head_and_folder, open_head, open_stepwise
 from rlhf_jax.cli.rewards import weighed
 from rlhf_jax.recipes import (
     LanguageLab,
     Reward,
     Task,
+    implied_reward,
     segment_reward,
     task_reward,
     weighted_reward,
 )
+from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.training import UserError
 
 
 class StepSpec(NamedTuple):
-    """A reward of steps, segments or tokens: its weight, name of STEPWISE or HEAD, and folder."""
+    """A reward of steps, segments or tokens: its weight, name of STEPWISE, HEAD or IMPLICIT, and
+    its folder; of IMPLICIT "FOLDER,REFERENCE"."""
 
     weight: float
     kind: str
@@ -35,14 +39,17 @@ def step_specs(specs: Sequence[str]) -> dict[str, StepSpec]:
     found = {}
     for weight, what in map(weighed, specs):
         kind, _, rest = what.partition(":")
-        if kind in STEPWISE:
+        if kind in (*STEPWISE, IMPLICIT):
             found[kind] = StepSpec(weight, kind, Path(rest))
         elif kind == HEAD:
             name, folder = head_and_folder(rest)
             found[name] = StepSpec(weight, kind, folder)
     if not found:
         kinds = ":FOLDER, ".join(STEPWISE)
-        raise UserError(f"--step-rewards needs --reward {kinds}:FOLDER or {HEAD}:HEAD,FOLDER")
+        raise UserError(
+            f"--step-rewards needs --reward {kinds}:FOLDER, {IMPLICIT}:FOLDER,REFERENCE or "
+            f"{HEAD}:HEAD,FOLDER"
+        )
     return found
 
 
@@ -59,6 +66,9 @@ def paid_steps(steps: Mapping[str, StepSpec], lab: LanguageLab, task: Task) -> R
         if kind == HEAD:
             other, head = open_head(name, folder, mesh=lab.mesh)
             reward = segment_reward(other, task._replace(score=None), {name: head})
+        elif kind == IMPLICIT:
+            other, params = open_implicit(str(folder), mesh=lab.mesh)
+            reward = implied_reward(other, params, ScoreScale(0.0, 1.0), beta=1.0)
         else:
             other, reward = open_stepwise(folder, kind, mesh=lab.mesh)
         if other.vocabulary.tokenizer.to_str() != lab.vocabulary.tokenizer.to_str():

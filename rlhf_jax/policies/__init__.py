@@ -5,7 +5,8 @@
     token_logps = policy.logps(params, inputs, actions)         # [*B, T]
 
 Each is a `Policy`, `ValueFn` or `RewardFn` of `rlhf_jax.types`: pure functions, nothing inherited.
-`implicit.implicit_reward` makes a `RewardFn` of any policy and its reference,
+`implicit.implicit_reward` makes a `RewardFn` of any policy and its reference (and
+`implicit_token_rewards` its parts),
 `features.bottleneck_reward` one of named features. Nothing is imported here, since `language` and
 `features` load Flax.
 

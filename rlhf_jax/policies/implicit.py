@@ -1,6 +1,9 @@
-"""A reward that two policies imply."""
+"""A reward that two policies imply, of an answer and of its tokens."""
+
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rlhf_jax.ops.logprobs import sequence_logps
@@ -33,3 +36,28 @@ def implicit_reward(
         return beta * (trained - reference)
 
     return RewardFn(init, scores)
+
+
+def implicit_token_rewards(
+    policy: Policy, *, beta: float
+) -> Callable[[Params, Trajectory], Float[Array, "*B T"]]:
+    """r_t = beta (log pi(a_t | s_t) - log pi_ref(a_t | s_t)), which sum to `implicit_reward`.
+
+    Paid token by token it is the same return with the credit where it was earned: up to potential
+    shaping r_t is the advantage of a_t for the policy that is optimal for the answer's reward.
+
+    Args:
+      policy, beta, and the parameters: as in `implicit_reward`.
+    Returns:
+      `(params, trajectory) -> [*B, T]`, 0 where the mask is False.
+    Reference: Rafailov et al. 2024, arXiv:2404.12358.
+    """
+
+    def rewards(params: Params, trajectory: Trajectory) -> Float[Array, "*B T"]:
+        inputs, actions = trajectory.inputs, trajectory.actions
+        trained, reference = (
+            policy.logps(params[part], inputs, actions) for part in ("policy", "reference")
+        )
+        return jnp.where(trajectory.mask, beta * (trained - reference), 0.0)
+
+    return rewards

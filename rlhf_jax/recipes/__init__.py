@@ -25,7 +25,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | gap reward model, an answer over a reference (PIT) | `gap_model`, then `gap_scores` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
 | fine-grained rewards, heads on their own segments | `segment_model`, then `segment_reward` |
-| a policy of pairs as a reward model | a lab by `implicit_lab` |
+| a policy of pairs as a reward model, or as rewards of tokens | `implicit_lab`; `implied_reward` |
 | DPO, IPO, SimPO and every other loss of pairs | `preference` |
 | the same against a reference that follows (TR-DPO) | `moving_preference` |
 | PRO, Plackett-Luce, RRHF and others on ranked answers | `ranked_records`, then `ranking` |
@@ -101,6 +101,7 @@ from rlhf_jax.recipes.groups import worst_group_scores as worst_group_scores
 from rlhf_jax.recipes.guards import guarded as guarded
 from rlhf_jax.recipes.guards import known_first_loss as known_first_loss
 from rlhf_jax.recipes.implicit import implicit_lab as implicit_lab
+from rlhf_jax.recipes.implicit import implied_reward as implied_reward
 from rlhf_jax.recipes.improvement import StagedRows as StagedRows
 from rlhf_jax.recipes.improvement import fitting_references as fitting_references
 from rlhf_jax.recipes.improvement import improve as improve

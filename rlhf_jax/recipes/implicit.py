@@ -3,12 +3,21 @@
 fitted = preference(stage, lab, rows, sft, fit, loss=partial(dpo_loss, beta=1.0))
 judged = implicit_lab(lab, beta=1.0)
 reward = model_reward(judged, {"policy": fitted, "reference": sft}, scale)
+reward = implied_reward(judged, {"policy": fitted, "reference": sft}, scale, beta=1.0)
+method = ppo(lab, PPOConfig(), critic, credit=gae_of_steps)     # each token paid its own part
 """
 
-import jax
+from typing import Any
 
-from rlhf_jax.policies.implicit import implicit_reward
+import jax
+import jax.numpy as jnp
+
+from rlhf_jax.ops.returns import last_step
+from rlhf_jax.policies.implicit import implicit_reward, implicit_token_rewards
 from rlhf_jax.recipes.lab import LanguageLab
+from rlhf_jax.recipes.offline import ScoreScale
+from rlhf_jax.recipes.rewards import Reward, model_reward
+from rlhf_jax.types import Params, Trajectory
 
 
 def implicit_lab(lab: LanguageLab, *, beta: float) -> LanguageLab:
@@ -17,3 +26,22 @@ def implicit_lab(lab: LanguageLab, *, beta: float) -> LanguageLab:
     policy = lab.axes["policy"]
     axes = {**lab.axes, "reward": {"policy": policy, "reference": policy}}
     return lab._replace(reward=reward, scores=jax.jit(reward.scores), axes=axes)
+
+
+def implied_reward(
+    judged: LanguageLab, params: Params, scale: ScoreScale, *, beta: float
+) -> Reward:
+    """`model_reward` of an `implicit_lab` and, as rewards of steps, what each token adds to it.
+
+    The mean of the scale is subtracted at the last token, so that the steps sum to the score.
+
+    Args:
+      beta: that of the lab.
+    """
+    tokens = implicit_token_rewards(judged.policy, beta=beta)
+
+    def steps(params: Params, _: Any, trajectory: Trajectory) -> jax.Array:
+        paid = jnp.where(last_step(trajectory.mask), params["mean"], 0.0)
+        return (tokens(params["model"], trajectory) - paid) / params["std"]
+
+    return model_reward(judged, params, scale)._replace(steps=steps)

@@ -6,14 +6,16 @@ import jax
 import numpy as np
 import pytest
 
+from rlhf_jax.cli import main
 from rlhf_jax.cli.implicit import open_implicit
 from rlhf_jax.cli.reward_lab import reward_lab
-from rlhf_jax.cli.rewards import named_reward
+from rlhf_jax.cli.rewards import named_reward, scored_task
+from rlhf_jax.cli.step_rewards import paid_steps, step_specs
 from rlhf_jax.hf import load_model, save_model
 from rlhf_jax.models import make_transformer
 from rlhf_jax.ops.logprobs import sequence_logps
 from rlhf_jax.recipes.rows import answer_batch
-from rlhf_jax.training import UserError
+from rlhf_jax.training import UserError, read_metrics
 
 PROMPTS, ANSWERS = ["0?", "5?", "7?"], ["a", "dd", "abc"]
 
@@ -48,6 +50,29 @@ def test_the_score_is_the_log_ratio_of_both_models(model, trained):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     same = named_reward(f"implicit:{model},{model}")[2]
     np.testing.assert_array_equal(np.array(same(PROMPTS, ANSWERS), float), 0.0)
+
+
+@pytest.mark.long
+def test_ppo_pays_each_token_its_own_part(tmp_path, model, files, trained):
+    out = tmp_path / "ppo"
+    words = ["ppo", "--model", model, "--prompts", files / "prompts.txt", "--out", out]
+    words += ["--answer-length", "4", "--steps", "2", "--batch-size", "8", "--step-rewards"]
+    assert main([*map(str, words), "--reward", f"0.5*implicit:{trained},{model}"]) == 0
+    rows = [row for row in read_metrics(out) if row["stage"] == "ppo"]
+    assert len(rows) == 2
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    lab = reward_lab(model, load_model(model), 0)._replace(prompt_length=4, answer_length=8)
+    records = [{"prompt": prompt} for prompt in PROMPTS]
+    specs = [f"0.5*implicit:{trained},{model}"]
+    task = scored_task(specs, records, heldout=0.5)
+    reward = paid_steps(step_specs(specs), lab, task)
+    assert reward.steps is not None
+    rows = [{"prompt": a, "answer": b} for a, b in zip(PROMPTS, ANSWERS, strict=True)]
+    batch = jax.tree.map(lambda x: x[:, None], answer_batch(lab, rows))
+    paid = np.asarray(reward.steps(reward.params, {"implicit": ()}, batch))[:, 0]
+    expected = 0.5 * np.asarray(logps(trained) - logps(model))
+    np.testing.assert_allclose(paid.sum(-1), expected, rtol=1e-4, atol=1e-4)
+    assert (np.count_nonzero(paid, axis=-1) == [2, 3, 4]).all()
 
 
 def test_what_is_no_pair_of_models_is_named(tmp_path, model, trained):

@@ -10,7 +10,7 @@ import pytest
 from rlhf_jax import bradley_terry_loss, dpo_loss
 from rlhf_jax.models import TransformerConfig, make_transformer
 from rlhf_jax.ops.logprobs import mean_logps, sequence_logps
-from rlhf_jax.policies.implicit import implicit_reward
+from rlhf_jax.policies.implicit import implicit_reward, implicit_token_rewards
 from rlhf_jax.policies.language import language_inputs, language_policy
 from rlhf_jax.policies.tabular import tabular_policy
 from rlhf_jax.types import Trajectory
@@ -101,3 +101,32 @@ def test_its_first_scores_are_zero_and_masked_steps_change_nothing(make):
     )
     np.testing.assert_allclose(found, same, rtol=1e-6)
     assert float(jnp.abs(found).max()) > 1e-3
+
+
+@pytest.mark.parametrize("make", [in_a_table, in_a_language])
+def test_rewards_of_tokens_sum_to_it_and_are_zero_where_nothing_counts(make):
+    policy, trajectory = make()
+    params = {"policy": drawn(policy, 0), "reference": drawn(policy, 1)}
+    tokens = implicit_token_rewards(policy, beta=BETA)(params, trajectory)
+    whole = implicit_reward(policy, beta=BETA).scores(params, trajectory)
+    np.testing.assert_allclose(tokens.sum(-1), whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(tokens[~trajectory.mask], 0.0)
+    assert float(jnp.abs(tokens).min(where=trajectory.mask, initial=1.0)) > 0
+
+
+def test_those_of_the_best_policy_are_its_soft_advantages():
+    """A tree of two steps: state 0, then 1 or 2 by the first action. pi* is proportional to
+    pi_ref exp(r / beta) over whole answers, and V(s) = beta log E exp(r / beta) under pi_ref."""
+    r, beta = np.array([[1.0, -2.0], [0.5, 3.0]]), 0.7
+    last = beta * np.log(np.exp(r / beta).mean(-1))
+    root = beta * np.log(np.exp(last / beta).mean())
+    policy = tabular_policy(num_states=3, num_actions=2)
+    best = jnp.asarray(np.stack([last / beta, *(r / beta)]), jnp.float32)
+    params = {"policy": best, "reference": jnp.zeros((3, 2))}
+    first, second = np.indices((2, 2))
+    states = jnp.asarray(np.stack([np.zeros_like(first), 1 + first], axis=-1))
+    actions = jnp.asarray(np.stack([first, second], axis=-1))
+    trajectory = Trajectory(states, actions, jnp.ones((2, 2, 2), bool))
+    found = implicit_token_rewards(policy, beta=beta)(params, trajectory)
+    advantages = np.stack([last[first] - root, r - last[first]], axis=-1)
+    np.testing.assert_allclose(found, advantages, rtol=1e-5, atol=1e-6)

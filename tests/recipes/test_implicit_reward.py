@@ -11,6 +11,7 @@ from rlhf_jax.recipes import (
     Fit,
     adamw_cosine,
     implicit_lab,
+    implied_reward,
     make_lab,
     model_reward,
     online,
@@ -65,6 +66,20 @@ def test_it_is_a_reward_in_units_of_its_scale(models):
     scores = pair_scores(judged, models, PAIRS, batch_size=2)[:, 0]
     found = jax.jit(reward.scores)(reward.params, (), answers)
     np.testing.assert_allclose(found, (scores - 1.0) / 2.0, rtol=1e-4, atol=1e-5)
+
+
+def test_what_tokens_are_paid_sums_to_the_score(models):
+    judged, scale = implicit_lab(LAB, beta=BETA), ScoreScale(1.0, 2.0)
+    reward = implied_reward(judged, models, scale, beta=BETA)
+    assert reward.steps is not None
+    rows = [{"prompt": row["prompt"], "answer": row["chosen"]} for row in PAIRS]
+    answers = answer_batch(LAB, rows)
+    paid = reward.steps(reward.params, (), answers)
+    scores = reward.scores(reward.params, (), answers)
+    np.testing.assert_allclose(paid.sum(-1), scores, rtol=1e-4, atol=1e-5)
+    assert np.count_nonzero(paid[0]) == 2  # "red" and its end
+    whole = model_reward(judged, models, scale)
+    np.testing.assert_array_equal(whole.scores(whole.params, (), answers), scores)
 
 
 def test_an_online_method_trains_on_it(models, tmp_path):

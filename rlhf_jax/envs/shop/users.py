@@ -44,6 +44,7 @@ ADJECTIVES = {
 BEFORE = "before :"
 LIKED = "you liked {x} and {y} answers more than {x} and {y} answers ."
 GOODBYE = "have a nice day ."
+MOODS = {1: 0.3, 0: 0.5, -1: 0.2}  # good, plain and bad, with their shares
 TEMPLATES = (BEFORE, LIKED, GOODBYE, *(word for pair in ADJECTIVES.values() for word in pair))
 
 
@@ -233,7 +234,7 @@ def react(
       mood: -1, 0 or 1; None draws it: good 0.3, bad 0.2.
     """
     rng = Random(f"reaction/{seed}/{user.seed}/{user.index}/{prompt.text}/{answer}")
-    drawn = rng.choices((1, 0, -1), (0.3, 0.5, 0.2))[0]
+    drawn = rng.choices(tuple(MOODS), tuple(MOODS.values()))[0]
     mood = drawn if mood is None else mood
     up, down = thumb_probs(user, prompt, answer, mood)
     draw = rng.random()
@@ -249,7 +250,7 @@ def logged_reaction(seed: int, user: ShopUser, prompt: Prompt, index: int) -> Us
     its own small harm, and yet correlated with thumbs up in the log.
     """
     rng = Random(f"log/{seed}/{index}/{user.seed}/{user.index}/{prompt.text}")
-    mood = rng.choices((1, 0, -1), (0.3, 0.5, 0.2))[0]
+    mood = rng.choices(tuple(MOODS), tuple(MOODS.values()))[0]
     answer = sample_answer(seed, prompt, index).removesuffix(GOODBYE).strip()
     room = MAX_ANSWER_WORDS - len(split_words(GOODBYE))
     if rng.random() < (0.7 if mood == 1 else 0.05) and len(split_words(answer)) <= room:
