@@ -207,8 +207,8 @@ class PPO:
     """Folder of a reward model the critic starts from; by default the model with a new head."""
     step_rewards: bool = False
     """Pay each step of an answer at its end by --reward step_product:FOLDER or step_minimum:FOLDER,
-    each segment by segments:HEAD,FOLDER, or each token by correction:FOLDER, in place of one score
-    for all of them."""
+    each segment by segments:HEAD,FOLDER, or each token by correction:FOLDER or
+    implicit:FOLDER,REFERENCE, in place of one score for all of them."""
 
     def __post_init__(self) -> None:
         check_fields(self, "[1, inf)", "samples")
