@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.ufo.config import Config
+from experiments.ufo.shop import POLICIES
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import mean_claim
 
@@ -125,5 +126,45 @@ def term_claims(config: Config, stages: Mapping[str, Arrays]) -> list[Claim]:
             kind="paper",
             source="the repetition penalty keeps answers different",
             baseline=("UFO, long", (success["UFO, long"] - success["decay"]).mean()),
+        ),
+    ]
+
+
+def shop_claims(config: Config, shop: Mapping[str, np.ndarray]) -> list[Claim]:
+    """The language panel, from the arrays of `shop.shop_study`; seeds are the units."""
+    sizes = config.shop
+    size = f"look-ups by the shop's base model, {sizes.rl_steps} steps of GRPO, {sizes.seeds} seeds"
+    before, single, ufo = np.moveaxis(shop["succ"], 1, 0)
+    unique = dict(zip(POLICIES, shop["unique"].T, strict=True))
+    return [
+        mean_claim(
+            f"Shop: Succ@1 of single-turn training minus before, {size}",
+            single[:, 0] - before[:, 0],
+            ">",
+            0.05,
+            kind="ours",
+            source="a gate: a rival that learned nothing is no rival",
+            baseline=("before, drawn again", float((shop["again"] - before[:, 0]).mean())),
+        ),
+        mean_claim(
+            f"Shop: unique answers of UFO minus those of single-turn training, {size}",
+            unique["UFO"] - unique["single turn"],
+            ">",
+            0.0,
+            kind="paper",
+            source="single-turn training repeats its answers",
+            baseline=(
+                "single turn minus before",
+                float((unique["single turn"] - unique["before"]).mean()),
+            ),
+        ),
+        mean_claim(
+            f"Shop: Succ@{sizes.turns} of UFO minus that of single-turn training, {size}",
+            ufo[:, -1] - single[:, -1],
+            ">",
+            0.0,
+            kind="paper",
+            source="multi-turn training solves more within its tries",
+            baseline=("before minus single turn", float((before - single)[:, -1].mean())),
         ),
     ]

@@ -6,6 +6,38 @@ from rlhf_jax.checks import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShopPanel:
+    """The language panel: look-ups by the shop's base model.
+
+    seeds: of trainings. questions: to train on. heldout: to measure, an episode each.
+    turns: tries of an episode. decay, repetition: gamma and lambda of its return.
+    rl_steps, rl_rate: AdamW. batch_size: questions of a step. samples: episodes of each, and
+      samples times turns single answers.
+    """
+
+    seeds: int = 2
+    questions: int = 2048
+    heldout: int = 256
+    turns: int = 4
+    decay: float = 0.5
+    repetition: float = 0.5
+    rl_steps: int = 30
+    rl_rate: float = 5e-4
+    batch_size: int = 8
+    samples: int = 8
+
+    def __post_init__(self):
+        check_fields(self, "[1, 10]", "seeds")
+        check_fields(self, "[8, 20000]", "questions", "heldout")
+        check_fields(self, "[2, 8]", "turns")
+        check_fields(self, "[0, 1]", "decay")
+        check_fields(self, "[0, 1000]", "repetition")
+        check_fields(self, "[1, 1000000]", "rl_steps", "batch_size")
+        check_fields(self, "(0, 1]", "rl_rate")
+        check_fields(self, "[2, 1024]", "samples")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run.
 
@@ -16,6 +48,7 @@ class Config:
     episodes, steps, rate: of a step; steps of Adam, and its rate.
     group, share: episodes of one question, and groups that the rollout filter keeps.
     questions: of the evaluation. points, point_questions: evaluations along a training.
+    panel: whether to run the language panel, `shop`.
     """
 
     seed: int = 0
@@ -35,6 +68,8 @@ class Config:
     questions: int = 40_000
     points: int = 11
     point_questions: int = 4000
+    panel: bool = False
+    shop: ShopPanel = ShopPanel()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -61,3 +96,8 @@ def default() -> Config:
 def quick() -> Config:
     """Fewer seeds and questions."""
     return Config(num_seeds=4, decays=(0.7,), questions=8000, points=6, point_questions=1000)
+
+
+def shop() -> Config:
+    """With the language panel."""
+    return Config(panel=True)

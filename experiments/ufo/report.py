@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.ufo import CLAIM, PAPER
 from experiments.ufo.config import Config
+from experiments.ufo.shop import POLICIES
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
@@ -18,22 +19,46 @@ SHOWN = ("single turn", "feedback hidden", "UFO", "decay and repetition")
 
 
 def write_report(
-    job: Run, config: Config, stages: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
+    job: Run,
+    config: Config,
+    stages: Mapping[str, Arrays],
+    claims: Sequence[Claim],
+    tables: Sequence[Table],
+    *,
+    shop: Arrays,
 ) -> None:
-    """Saves the data and the figures, and writes report.html."""
-    save_stages(job.out, stages)
+    """Saves the data and the figures, and writes report.html; `shop` may be {}."""
+    save_stages(job.out, {**stages, **({"shop": shop} if shop else {})})
+    language = {"shop": shop_figure(config, shop)} if shop else {}
     write_page(
         job.out,
         "Try again",
         lead=CLAIM + ".",
         paper=PAPER,
         claims=claims,
-        table=table,
+        tables=tables,
         figures={
             "success": success_figure(config, stages),
             "unique": unique_figure(config, stages),
             "decay": decay_figure(config, stages),
+            **language,
         },
+    )
+
+
+def shop_figure(config: Config, shop: Arrays) -> Shown:
+    """Succ@k of the base model and after both trainings."""
+    tries = np.arange(1, config.shop.turns + 1)
+    curves = {
+        name: band(tries, shop["succ"][:, i], centre="mean", spread="t", units="seeds")
+        for i, name in enumerate(POLICIES)
+    }
+    return show_panels(
+        [Panel("Succ@k, with feedback", "tries", "questions solved", curves)],
+        "Language: look-ups by the shop's base model",
+        "Held-out questions about a catalogue that are solved within k tries of one episode, each "
+        "wrong answer being followed by the words try again.",
+        "UFO gains more by its later tries than single-turn training",
     )
 
 

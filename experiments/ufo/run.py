@@ -5,10 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from experiments.ufo.claims import all_claims
+from experiments.ufo.claims import all_claims, shop_claims
 from experiments.ufo.config import Config
 from experiments.ufo.guessing import kinds, study
 from experiments.ufo.report import write_report
+from experiments.ufo.shop import POLICIES, shop_study
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.reports.intervals import mean_interval
 from rlhf_jax.training import Run, run_stages
@@ -17,12 +18,16 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Every training on guess among K, evaluated with the same number of tries."""
+    """Every training on guess among K, evaluated with the same number of tries; the shop."""
     stages = nested(config, run_stages(job, {"guessing": partial(flat_study, config)})["guessing"])
     claims = all_claims(config, stages)
     table = training_table(config, stages)
-    write_report(job, config, stages, claims, table)
-    return Outcome(claims, numbers=summary(stages), table=table)
+    shop = shop_study(config, job) if config.panel else {}
+    claims += shop_claims(config, shop) if shop else []
+    tables = [table, shop_table(config, shop)] if shop else [table]
+    write_report(job, config, stages, claims, tables, shop=shop)
+    found = {name: x.tolist() for name, x in shop.items()}
+    return Outcome(claims, numbers=summary(stages) | {"shop": found}, table=table)
 
 
 def flat_study(config: Config) -> dict[str, np.ndarray]:
@@ -61,6 +66,16 @@ def training_table(config: Config, stages: Mapping[str, Arrays]) -> Table:
         note="unique: different answers over tries where the first is wrong; th: log scale of the "
         "belief, and what a tried candidate's logit gains",
     )
+
+
+def shop_table(config: Config, shop: Arrays) -> Table:
+    """Means over seeds."""
+    rows = [
+        (name, *shop["succ"][:, i].mean(0), shop["unique"][:, i].mean())
+        for i, name in enumerate(POLICIES)
+    ]
+    headers = ("policy", *(f"Succ@{k + 1}" for k in range(config.shop.turns)), "unique")
+    return Table(f"Look-ups by the shop's base model, means of {config.shop.seeds}", headers, rows)
 
 
 def summary(stages: Mapping[str, Arrays]) -> dict:
