@@ -20,8 +20,6 @@ from rlhf_jax.recipes import (
     Reward,
     adamw_cosine,
     at_points,
-    gae_of_steps,
-    implied_reward,
     model_reward,
     on_trunk,
     online,
@@ -148,12 +146,8 @@ def fit_ppo(
     steps: int,
     reward: Reward | None = None,
 ) -> tuple[Params, dict]:
-    """PPO against the reward model, each token paid its part, or against `reward` of answers."""
-    config, lab = tools.config.ppo, tools.judged
-    credit = gae_of_steps if reward is None else None
-    if reward is None:
-        beta_dpo = tools.config.dpo.beta
-        reward = implied_reward(lab, trained.reward, trained.scale, beta=beta_dpo)
+    """PPO against the reward model, or against `reward`."""
+    config = tools.config.ppo
     settings = PPOConfig(
         beta=beta,
         clip_eps=config.clip_eps,
@@ -167,8 +161,7 @@ def fit_ppo(
         ppo(
             tools.lab,
             settings,
-            first_critic(lab, trained.sft),
-            credit=credit,
+            trained.critic,
             epochs=config.epochs,
             minibatches=config.minibatches,
         ),
@@ -179,11 +172,6 @@ def fit_ppo(
         save_every=20,
         reward=reward,
     )
-
-
-def first_critic(lab: LanguageLab, sft: Params) -> Params:
-    """A value model on the SFT trunk that begins at 0 everywhere."""
-    return {**lab.value.init(stage_key(lab, "critic")), "trunk": sft["trunk"]}
 
 
 def curve(

@@ -25,6 +25,7 @@ from rlhf_jax import dpo_loss, ipo_loss
 from rlhf_jax.labs.shop_models import shipped
 from rlhf_jax.labs.train_shop import train_models
 from rlhf_jax.recipes import (
+    critic_of,
     reference_logps,
     sample_pairs,
     task_reward,
@@ -77,7 +78,8 @@ def run(config: Config, job: Run) -> Outcome:
             pair_quality(stage.name, tools.judged, implied, heldout, config.dpo.batch_size),
         ),
     )
-    trained = Trained(sft, implied, scale_of(reward.info))
+    critic = critic_of(head.arrays, scale_of(head.info))
+    trained = Trained(sft, implied, scale_of(reward.info), critic)
     fits = online_fits(tools, trained, reward.info["gold_std"])
     results |= {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
 

@@ -24,12 +24,13 @@ class Tools(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What later methods start from: the SFT policy, the reward model, and its scale on the
-    held-out pairs of SFT answers."""
+    """What later methods start from: the SFT policy, the reward model and its scale on the
+    held-out pairs of SFT answers, and the first critic."""
 
     sft: Params
     reward: Params
     scale: ScoreScale
+    critic: Params
 
 
 def make_tools(config: Config, folder: Path) -> Tools:
