@@ -1,6 +1,5 @@
 """The language panel of ufo: its questions, a minute run, claims that fail."""
 
-
 import numpy as np
 import pytest
 
