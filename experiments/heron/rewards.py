@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 from experiments.heron.config import SwingUp
 from experiments.heron.pairs import winners_first
 from rlhf_jax.algos.control.ddpg import ControlTransitions
-from rlhf_jax.algos.control.replay import Replay, draw_rows
+from rlhf_jax.algos.control.replay import ReplayBuffer, draw_rows
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.reward_model import make_update
 from rlhf_jax.envs.pendulum import MAX_SPEED, pendulum_factors
@@ -76,7 +76,7 @@ def heron(config: SwingUp) -> tuple[Callable[[Key[Array, ""]], Heron], Rewarder]
         decided = jnp.asarray(pairs.weights).mean()
         return train, (decided, metrics["scores/accuracy"].value())
 
-    def refresh(key: Key[Array, ""], state: Heron, replay: Replay):
+    def refresh(key: Key[Array, ""], state: Heron, replay: ReplayBuffer):
         sample_key, fit_key = jax.random.split(key)
         sample = draw_rows(sample_key, replay, batch=ROWS)
         spread = jnp.std(measured(config, sample), axis=0)

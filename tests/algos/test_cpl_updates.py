@@ -103,7 +103,7 @@ def dialogues(word, seed=0, rows=8):
 @pytest.mark.long
 def test_cpl_trains_a_language_policy_with_turns_as_segments():
     policy = language_policy(make_transformer(CONFIG))
-    params, optimizer = random_params(policy.init), optax.adam(3e-3)
+    params, optimizer = random_params(policy.init), optax.adam(0.01)
     turn_ids = jnp.broadcast_to(jnp.asarray(TURN_IDS), (8, len(TURN_IDS)))
     turns = [turn_segments(dialogues(word), turn_ids, num_turns=2) for word in (GOOD, BAD)]
     # Turn 0 is the same on both sides: only turn 1 says which is better.
@@ -120,7 +120,7 @@ def test_cpl_trains_a_language_policy_with_turns_as_segments():
     np.testing.assert_allclose(found[:, 1], by_hand, rtol=1e-5)
     state, first = update(init_state(params, optimizer), pairs)
     np.testing.assert_allclose(first["logps/chosen"].value(), by_hand.mean(), rtol=1e-5)
-    for _ in range(60):
+    for _ in range(80):
         state, last = update(state, pairs)
     assert float(last["rewards/accuracy"].value()) == 1.0
     assert float(last["loss"].value()) < 0.2 * float(first["loss"].value())

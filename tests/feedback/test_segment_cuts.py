@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -24,6 +25,14 @@ EPISODES = Trajectory(
     jnp.where(MASK, TIMES, 1e6)[..., None], jnp.stack([TIMES, -TIMES], axis=-1), MASK
 )
 WHOLE = {(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (3, 3)}  # of length 3
+
+
+@pytest.fixture
+def no_type_checker():
+    """Users have none."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_every_whole_segment_is_found_and_no_other():
@@ -83,6 +92,7 @@ def test_without_a_whole_segment_nothing_counts():
     )
 
 
+@pytest.mark.usefixtures("no_type_checker")
 def test_what_is_wrong_is_named():
     with pytest.raises(ValueError, match="length must be at most the 6 steps, got 7"):
         every_segment(MASK, length=7, stride=1)
@@ -90,6 +100,8 @@ def test_what_is_wrong_is_named():
         draw_segments(jax.random.key(0), MASK, (2,), length=0)
     with pytest.raises(ValueError, match=r"stride must be in \[1, inf\)"):
         every_segment(MASK, length=2, stride=0)
+    with pytest.raises(TypeError, match="turn_ids must be integers"):
+        turn_segments(EPISODES, MASK.astype(float), num_turns=1)
     with pytest.raises(TypeError, match="mask must be bool"):
         every_segment(MASK.astype(int), length=2, stride=1)
 
@@ -108,5 +120,3 @@ def test_each_turn_is_a_segment_and_the_others_stay_readable():
     one = turn_segments(Trajectory(TIMES[0], turn_ids[0], mask[0]), turn_ids[0], num_turns=2)
     np.testing.assert_array_equal(one.mask, turns.mask[0, :2])
     np.testing.assert_array_equal(one.valid, np.stack([mask[0]] * 2))
-    with pytest.raises(TypeError, match="turn_ids must be integers"):
-        turn_segments(dialogues, mask.astype(float), num_turns=1)

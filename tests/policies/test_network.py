@@ -30,7 +30,7 @@ B, T, D = 6, 5, 3
 LIMIT = 2.0
 NET = tanh_gaussian(D, 2, widths=(8,), squash=Squash(limit=LIMIT))
 POLICIES = {"categorical": network_policy(D, 4, widths=(8,)), "tanh-Gaussian": NET.policy}
-SGD = optax.sgd(0.1)
+SGD = optax.sgd(3e-3)
 every_policy = pytest.mark.parametrize("name", POLICIES)
 
 
@@ -86,9 +86,12 @@ def test_draws_have_the_log_probs_of_the_policy_and_its_density():
     actions, logps = NET.draw(params, jax.random.key(3), inputs)
     np.testing.assert_array_equal(logps, NET.policy.logps(params, inputs, actions))
     assert float(jnp.max(jnp.abs(actions))) < LIMIT
-    # The mean of the score over draws is 0.
-    score = jax.grad(lambda p: jnp.mean(NET.policy.logps(p, inputs, actions)))(params)
-    assert max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(score)) < 0.1
+    # The mean of q / p over draws from p is 1, within four standard errors.
+    other = jax.tree.map(lambda x: 0.97 * x, params)
+    ratios = np.exp(np.asarray(NET.policy.logps(other, inputs, actions) - logps))
+    error = ratios.std() / np.sqrt(len(ratios))
+    assert abs(ratios.mean() - 1.0) < 4 * error < 0.05
+    assert ratios.std() > 0.01
 
 
 def test_a_saturated_policy_draws_finite_log_probs():
@@ -132,7 +135,7 @@ def test_ppo_at_the_policy_that_sampled_is_reinforce(name):
     (loss, info), grads = jax.value_and_grad(
         lambda p: (lambda mean, more: (mean.value(), more))(*objective(p, batch)), has_aux=True
     )(params)
-    assert float(info["kl/old"].value()) == 0.0
+    assert float(info["kl/old"].value()) < 1e-10
 
     def reinforce(p):
         logps = policy.logps(p, trajectory.inputs, trajectory.actions)
@@ -154,7 +157,7 @@ def test_the_layout_of_a_batch_never_matters(name):
     params = random_params(policy.init)
     report = certify(objective, segments(name), params=params, meshes=((1, 1),), show=False)
     assert report.holds, report
-    assert set(report.not_applicable) == {"rows of weight zero"}
+    assert {"wide padding", "padding side", "packing"} <= set(report.deviations)
 
 
 @every_policy
@@ -182,7 +185,7 @@ def test_permuted_steps_give_permuted_log_probs(name):
     params, trajectory = random_params(policy.init), segments(name)
     want = policy.logps(params, trajectory.inputs, trajectory.actions)
     moved = policy.logps(params, trajectory.inputs[:, order], trajectory.actions[:, order])
-    np.testing.assert_allclose(moved, want[:, order], rtol=1e-6)
+    np.testing.assert_allclose(moved, want[:, order], rtol=1e-5)
 
 
 def test_rewards_of_steps_add_up_over_counted_steps_and_reach_the_reward_model():

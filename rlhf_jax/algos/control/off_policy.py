@@ -17,12 +17,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
 
 from rlhf_jax.algos.control.ddpg import ControlTransitions
-from rlhf_jax.algos.control.replay import Replay, add_rows
+from rlhf_jax.algos.control.replay import ReplayBuffer, add_rows
 from rlhf_jax.checks import check_range
 from rlhf_jax.types import Env, PyTree
 
 ActIn = Callable[[Key[Array, ""], PyTree, PyTree], Array]
-LearnFrom = Callable[[Key[Array, ""], PyTree, Replay], PyTree]
+LearnFrom = Callable[[Key[Array, ""], PyTree, ReplayBuffer], PyTree]
 
 
 class Progress(NamedTuple):
@@ -30,7 +30,7 @@ class Progress(NamedTuple):
     `ControlTransitions`."""
 
     learner: PyTree
-    replay: Replay
+    replay: ReplayBuffer
 
 
 def empty_step(env: Env, action: Array) -> ControlTransitions:

@@ -17,14 +17,14 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.types import PyTree
 
 
-class Replay(NamedTuple):
+class ReplayBuffer(NamedTuple):
     """rows: pytree of arrays [N, ...]; added: number of rows ever added, int32."""
 
     rows: PyTree
     added: Int[Array, ""]
 
 
-def init_replay(row: PyTree, *, size: int) -> Replay:
+def init_replay(row: PyTree, *, size: int) -> ReplayBuffer:
     """N empty rows like this one.
 
     Args:
@@ -33,10 +33,10 @@ def init_replay(row: PyTree, *, size: int) -> Replay:
     """
     check_range("[1, inf)", size=size)
     rows = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), row)
-    return Replay(rows, jnp.zeros((), jnp.int32))
+    return ReplayBuffer(rows, jnp.zeros((), jnp.int32))
 
 
-def add_rows(replay: Replay, new: PyTree) -> Replay:
+def add_rows(replay: ReplayBuffer, new: PyTree) -> ReplayBuffer:
     """The replay with `new`, pytree of arrays [W, ...], in the place of its oldest rows.
 
     Raises:
@@ -50,15 +50,15 @@ def add_rows(replay: Replay, new: PyTree) -> Replay:
     def write(rows: Array, fresh: Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(rows, fresh, place, 0)
 
-    return Replay(jax.tree.map(write, replay.rows, new), replay.added + block)
+    return ReplayBuffer(jax.tree.map(write, replay.rows, new), replay.added + block)
 
 
-def replay_size(replay: Replay) -> int:
+def replay_size(replay: ReplayBuffer) -> int:
     """N, how many rows it can hold."""
     return jax.tree.leaves(replay.rows)[0].shape[0]
 
 
-def draw_rows(key: Key[Array, ""], replay: Replay, *, batch: int) -> PyTree:
+def draw_rows(key: Key[Array, ""], replay: ReplayBuffer, *, batch: int) -> PyTree:
     """`batch` rows, uniformly with replacement from those that were added.
 
     A learned reward changes while it is trained: compute it from the rows drawn.
