@@ -15,6 +15,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int, Key
 
 from rlhf_jax.checks import check_ids, check_mask, check_range
@@ -103,17 +104,14 @@ def turn_segments(
     mask, lead = trajectory.mask, trajectory.mask.ndim - 1
     chex.assert_equal_shape([turn_ids, mask])
 
-    def repeated(x: Array) -> Array:
+    def repeated(x: ArrayLike) -> Array:
         x = jnp.expand_dims(x, lead)
         return jnp.broadcast_to(x, (*x.shape[:lead], num_turns, *x.shape[lead + 1 :]))
 
-    every = jax.tree.map(repeated, replace(trajectory, valid=_valid(trajectory)))
+    valid = mask if trajectory.valid is None else trajectory.valid
+    every = jax.tree.map(repeated, replace(trajectory, valid=valid))
     own = repeated(turn_ids) == jnp.arange(num_turns)[:, None]
     return replace(every, mask=every.mask & own)
-
-
-def _valid(trajectory: Trajectory) -> Array:
-    return trajectory.mask if trajectory.valid is None else trajectory.valid
 
 
 def _whole_from(mask: Bool[Array, "B T"], length: int) -> Bool[Array, "B n"]:
