@@ -109,13 +109,12 @@ def test_what_is_wrong_is_named():
 def test_each_turn_is_a_segment_and_the_others_stay_readable():
     turn_ids = jnp.array([[0, 0, -1, 1, 1, 2], [0, 1, 1, -1, -1, -1]])
     mask = turn_ids >= 0
-    dialogues = Trajectory(
-        TIMES[:2], jnp.ones((2, 6), int), mask, jnp.array([6, 3])[:, None] > jnp.arange(6)
-    )
+    valid = jnp.array([6, 3])[:, None] > jnp.arange(6)
+    dialogues = Trajectory(TIMES[:2], jnp.ones((2, 6), int), mask, valid)
     turns = turn_segments(dialogues, turn_ids, num_turns=3)
     counted = [[[0, 1], [3, 4], [5]], [[0], [1, 2], []]]
     assert [[list(np.flatnonzero(m)) for m in row] for row in turns.mask] == counted
-    np.testing.assert_array_equal(turns.valid, np.repeat(dialogues.valid[:, None], 3, axis=1))
+    np.testing.assert_array_equal(turns.valid, np.repeat(valid[:, None], 3, axis=1))
     np.testing.assert_array_equal(turns.inputs[1, 2], TIMES[1])
     one = turn_segments(Trajectory(TIMES[0], turn_ids[0], mask[0]), turn_ids[0], num_turns=2)
     np.testing.assert_array_equal(one.mask, turns.mask[0, :2])
