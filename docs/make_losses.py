@@ -47,7 +47,7 @@ PARTS = {
     "Advantages of turns": ["ops.turns"],
     "Rewards of tries and of operations": ["ops.retries", "ops.operations"],
     "Returns, ensembles, gradients of the KL": ["ops.returns", "ops.ensembles", "ops.kl"],
-    "Gaussians of a latent": ["ops.gaussians"],
+    "Gaussians of a latent or an action": ["ops.gaussians"],
     "Averages over tokens and answers": ["ops.masking"],
 }
 SECTIONS = ("Args", "Returns", "Raises", "Needs", "Reduces to", "Reference", "Departs")

@@ -22,7 +22,6 @@ Params = PyTree
 Inputs = PyTree
 Metrics = dict[str, Any]  # scalars, or means as (total, weight) pairs
 
-
 _Class = TypeVar("_Class", bound=type)
 _State = TypeVar("_State")
 _Batch = TypeVar("_Batch", contravariant=True)
@@ -43,8 +42,8 @@ class Policy(NamedTuple):
     """A policy is three pure functions; nothing is inherited.
 
     init: `key -> params`.
-    logits: `(params, inputs) -> [*B, T, A]`, unnormalised, float32.
-    logps: `(params, inputs, actions [*B, T]) -> token_logps [*B, T]`, float32 nats.
+    logits: `(params, inputs) -> [*B, T, A]`, unnormalised, float32; a density raises TypeError.
+    logps: `(params, inputs, actions) -> token_logps [*B, T]`, float32 nats.
     """
 
     init: Callable[..., Params]
@@ -60,6 +59,14 @@ class ValueFn(NamedTuple):
     values: Callable[..., Float[Array, "*B T"]]
 
 
+class ActionValueFn(NamedTuple):
+    """A number per step, of its state and action: Q, or a reward. init: `key -> params`; values:
+    `(params, inputs, actions) -> [*B, T]`."""
+
+    init: Callable[..., Params]
+    values: Callable[..., Float[Array, "*B T"]]
+
+
 class RewardFn(NamedTuple):
     """One number per answer. init: `key -> params`; scores: `(params, trajectory) -> [*B]`."""
 
@@ -68,12 +75,9 @@ class RewardFn(NamedTuple):
 
 
 class FeatureReward(NamedTuple):
-    """A reward model in two parts, for losses that also read its features.
-
-    init: `key -> params`.
-    features: `(params, trajectory, key) -> [*B, d]`; the key draws a dropout mask, None for none.
-    head: `(params, features [*B, d]) -> [*B]`, the score.
-    """
+    """A reward model in two parts, for losses that also read its features. init: `key -> params`;
+    features: `(params, trajectory, key) -> [*B, d]`, the key draws a dropout mask, None for none;
+    head: `(params, features [*B, d]) -> [*B]`, the score."""
 
     init: Callable[..., Params]
     features: Callable[..., Float[Array, "*B d"]]
@@ -160,7 +164,7 @@ class Trajectory:
     """What a policy was shown and did.
 
     inputs: pytree that only its own policy reads.
-    actions: [*B, T] int.
+    actions: [*B, T] int, or [*B, T, k] float under a density.
     mask: [*B, T] bool, True where the step counts (end of sequence included).
     valid: [*B, T] bool, True where the step may be attended to, which a step that counts always is;
       tokens of a tool or an environment are valid and do not count. None: the same as the mask.
@@ -174,11 +178,8 @@ class Trajectory:
 
 @record
 class LatentInputs:
-    """Inputs of a model that is conditioned on a user.
-
-    inputs: what the model without a user reads, with leading axes [*B].
-    latents: [*B, k] float32, z of the user of each row.
-    """
+    """Inputs of a model that is conditioned on a user. inputs: what the model without a user reads,
+    with leading axes [*B]; latents: [*B, k] float32, z of the user of each row."""
 
     inputs: PyTree
     latents: Array

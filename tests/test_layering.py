@@ -31,6 +31,7 @@ ROOMS = {
     "policies.language": {"types", "ops", "models", "sharding"},
     "policies.latent": {"types", "models"},
     "policies.features": {"types", "models"},
+    "policies.network": {"types", "ops", "models"},
     "policies.rewriting": {"types", "policies.language"},
     "policies.verdicts": {"types", "models", "policies.language"},
     "feedback": {"types", "ops"},

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from experiments.heron.config import SwingUp
 from experiments.heron.pairs import winners_first
-from rlhf_jax.algos.control.ddpg import draw_transitions
+from rlhf_jax.algos.control.ddpg import ControlTransitions
+from rlhf_jax.algos.control.replay import ReplayBuffer, draw_rows
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.reward_model import make_update
 from rlhf_jax.envs.pendulum import MAX_SPEED, pendulum_factors
@@ -22,17 +23,9 @@ ROWS = 1024  # of the replay, for the spread of the factors and the scale of the
 OBSERVATION_SCALE = (1.0, 1.0, 1.0 / MAX_SPEED)
 
 
-class Steps(NamedTuple):
-    """Steps without rewards: those are computed from rows drawn. [*B, 3], [*B, 1], [*B, 3]."""
-
-    observations: Array
-    actions: Array
-    next_observations: Array
-
-
 class Rewarder(NamedTuple):
-    """refresh: `(key, state, replay, filled) -> (state, info)`.
-    rewards: `(state, steps) -> [*B]`."""
+    """refresh: `(key, state, replay) -> (state, info)`. rewards: `(state, steps) -> [*B]`, of
+    transitions; their own rewards are not read."""
 
     refresh: Callable[..., tuple[Any, dict[str, Array]]]
     rewards: Callable[..., Array]
@@ -53,7 +46,7 @@ def fixed_sum() -> Rewarder:
     def rewards(weights, steps):
         return pendulum_factors(steps.observations, steps.actions) @ weights
 
-    return Rewarder(lambda key, weights, replay, filled: (weights, {}), rewards)
+    return Rewarder(lambda key, weights, replay: (weights, {}), rewards)
 
 
 def heron(config: SwingUp) -> tuple[Callable[[Key[Array, ""]], Heron], Rewarder]:
@@ -75,19 +68,21 @@ def heron(config: SwingUp) -> tuple[Callable[[Key[Array, ""]], Heron], Rewarder]
         train = init_state(network.init(key), optimizer)
         return Heron(train, jnp.ones(3), jnp.zeros(()), jnp.ones(()))
 
-    def fit(spread: Array, drawn: Steps, train: TrainState) -> tuple[TrainState, tuple]:
+    def fit(
+        spread: Array, drawn: ControlTransitions, train: TrainState
+    ) -> tuple[TrainState, tuple]:
         pairs = label_pairs(measured(config, drawn), inputs(config, drawn, spread), spread, config)
         train, metrics = update(train, pairs)
         decided = jnp.asarray(pairs.weights).mean()
         return train, (decided, metrics["scores/accuracy"].value())
 
-    def refresh(key: Key[Array, ""], state: Heron, replay: Steps, filled: Int[Array, ""]):
+    def refresh(key: Key[Array, ""], state: Heron, replay: ReplayBuffer):
         sample_key, fit_key = jax.random.split(key)
-        sample = draw_transitions(sample_key, replay, filled, batch=ROWS)
+        sample = draw_rows(sample_key, replay, batch=ROWS)
         spread = jnp.std(measured(config, sample), axis=0)
         train, (decided, accuracy) = jax.lax.scan(
             lambda train, key: fit(
-                spread, draw_transitions(key, replay, filled, batch=config.reward_batch), train
+                spread, draw_rows(key, replay, batch=config.reward_batch), train
             ),
             state.train,
             jax.random.split(fit_key, config.reward_batches),
@@ -96,20 +91,22 @@ def heron(config: SwingUp) -> tuple[Callable[[Key[Array, ""]], Heron], Rewarder]
         state = Heron(train, spread, scores.mean(), scores.std())
         return state, {"decided": decided.mean(), "accuracy": accuracy.mean()}
 
-    def rewards(state: Heron, steps: Steps) -> Array:
+    def rewards(state: Heron, steps: ControlTransitions) -> Array:
         scores = score(state.train.params, inputs(config, steps, state.spread))
         return (scores - state.mean) / nonzero(state.std)
 
     return init, Rewarder(refresh, rewards)
 
 
-def measured(config: SwingUp, steps: Steps) -> Float[Array, "*B 3"]:
+def measured(config: SwingUp, steps: ControlTransitions) -> Float[Array, "*B 3"]:
     """Factors as HERON gets them: u^2 in the odd unit."""
     units = jnp.asarray((1.0, 1.0, config.unit))
     return units * pendulum_factors(steps.observations, steps.actions)
 
 
-def inputs(config: SwingUp, steps: Steps, spread: Float[Array, "3"]) -> Float[Array, "*B 6"]:
+def inputs(
+    config: SwingUp, steps: ControlTransitions, spread: Float[Array, "3"]
+) -> Float[Array, "*B 6"]:
     """What the reward network reads."""
     seen = steps.observations * jnp.asarray(OBSERVATION_SCALE)
     return jnp.concatenate([seen, measured(config, steps) / nonzero(spread)], axis=-1)

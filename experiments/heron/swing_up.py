@@ -10,8 +10,10 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from experiments.heron.config import SwingUp
-from experiments.heron.rewards import OBSERVATION_SCALE, Rewarder, Steps, fixed_sum, heron
+from experiments.heron.rewards import OBSERVATION_SCALE, Rewarder, fixed_sum, heron
 from rlhf_jax.algos.control import ddpg
+from rlhf_jax.algos.control.off_policy import LearnFrom, Progress, empty_step, play_round
+from rlhf_jax.algos.control.replay import draw_rows, init_replay
 from rlhf_jax.envs.pendulum import MAX_TORQUE, REWARD_WEIGHTS, pendulum_env
 from rlhf_jax.models.mlp import make_mlp
 from rlhf_jax.sampling.episodes import sample_episode
@@ -21,21 +23,20 @@ SUM_BETA = 0.5
 WORLD = pendulum_env()
 
 
-class Agent(NamedTuple):
-    """init: `key -> state`; act: `(state, observations) -> actions`; learn: `(key, progress,
-    filled) -> state`, an update on rows of the replay."""
+class Learner(NamedTuple):
+    """What learns: the networks, and the rewarder's state."""
 
-    init: Callable[..., ddpg.DDPGState]
-    act: Callable[..., Array]
-    learn: Callable[..., ddpg.DDPGState]
-
-
-class Progress(NamedTuple):
-    """What a run carries from round to round."""
-
-    learner: ddpg.DDPGState
+    networks: ddpg.DDPGState
     reward: Any
-    replay: Steps
+
+
+class Agent(NamedTuple):
+    """init: `key -> networks`; act: `(networks, observations) -> actions`; learn: `(key, learner,
+    replay) -> learner`, an update on rows of the replay."""
+
+    init: Callable[[Key[Array, ""]], ddpg.DDPGState]
+    act: Callable[[ddpg.DDPGState, Array], Array]
+    learn: LearnFrom
 
 
 def sums(config: SwingUp) -> dict[str, tuple[float, ...]]:
@@ -87,17 +88,12 @@ def make_agent(rewarder: Rewarder, config: SwingUp) -> Agent:
         actor_key, critic_key = jax.random.split(key)
         return ddpg.init_ddpg(actor_net.init(actor_key), critic_net.init(critic_key), optimizer)
 
-    def learn(key, now, filled):
-        seen, actions, following = ddpg.draw_transitions(
-            key, now.replay, filled, batch=config.batch
-        )
-        rewards = rewarder.rewards(now.reward, Steps(seen, actions, following))
-        # The pendulum never ends: a time limit is no reason to stop bootstrapping.
-        going_on = jnp.ones_like(rewards)
-        batch = ddpg.ControlTransitions(seen, actions, rewards, going_on, following)
-        return update(now.learner, batch)[0]
+    def learn(key, learner, replay):
+        rows = draw_rows(key, replay, batch=config.batch)
+        rows = rows._replace(rewards=rewarder.rewards(learner.reward, rows))
+        return learner._replace(networks=update(learner.networks, rows)[0])
 
-    return Agent(init, lambda state, seen: actor(state.actor.params, seen), learn)
+    return Agent(init, lambda networks, seen: actor(networks.actor.params, seen), learn)
 
 
 def train(key: Key[Array, ""], reward: Any, rewarder: Rewarder, config: SwingUp) -> dict:
@@ -109,14 +105,14 @@ def train(key: Key[Array, ""], reward: Any, rewarder: Rewarder, config: SwingUp)
 
     def turn(now: Progress, number: Int[Array, ""]) -> tuple[Progress, dict]:
         now = play(jax.random.fold_in(play_key, number), now, number, agent, config)
-        filled = (number + 1) * STEPS * config.worlds
-        key = jax.random.fold_in(refresh_key, number)
-        reward, info = rewarder.refresh(key, now.reward, now.replay, filled)
-        returns = mean_return(start_key, agent, now.learner, config)
-        return now._replace(reward=reward), info | {"return": returns}
+        key, learner = jax.random.fold_in(refresh_key, number), now.learner
+        reward, info = rewarder.refresh(key, learner.reward, now.replay)
+        returns = mean_return(start_key, agent, learner.networks, config)
+        now = now._replace(learner=learner._replace(reward=reward))
+        return now, info | {"return": returns}
 
-    replay = Steps(*(jnp.zeros((rows, width)) for width in (3, 1, 3)))
-    start = Progress(agent.init(init_key), reward, replay)
+    replay = init_replay(empty_step(WORLD, jnp.zeros(1)), size=rows)
+    start = Progress(Learner(agent.init(init_key), reward), replay)
     return jax.lax.scan(turn, start, jnp.arange(config.warmup + config.rounds))[1]
 
 
@@ -131,37 +127,22 @@ def play(
     warm = number >= config.warmup
     std = MAX_TORQUE * jnp.where(warm, config.noise, 1.0)
 
-    def step(carry, time):
-        now, worlds, observations = carry
-        act_key, step_key, learn_key = jax.random.split(jax.random.fold_in(key, time), 3)
-        actions = agent.act(now.learner, observations)
-        actions = ddpg.noisy_actions(act_key, actions, std=std, limit=MAX_TORQUE)
-        step_keys = jax.random.split(step_key, config.worlds)
-        worlds, seen = jax.vmap(WORLD.step)(step_keys, worlds, actions)
-        place = (number * STEPS + time) * config.worlds
-        replay = jax.tree.map(
-            lambda rows, new: jax.lax.dynamic_update_slice_in_dim(rows, new, place, 0),
-            now.replay,
-            Steps(observations, actions, seen.observation),
-        )
-        now = now._replace(replay=replay)
-        better = jax.lax.cond(
-            warm, lambda: agent.learn(learn_key, now, place + config.worlds), lambda: now.learner
-        )
-        return (now._replace(learner=better), worlds, seen.observation), None
+    def act(key, learner, observations):
+        actions = agent.act(learner.networks, observations)
+        return ddpg.noisy_actions(key, actions, std=std, limit=MAX_TORQUE)
 
-    starts = jax.random.split(jax.random.fold_in(key, STEPS), config.worlds)
-    start = (now, *jax.vmap(WORLD.reset)(starts))
-    return jax.lax.scan(step, start, jnp.arange(STEPS))[0][0]
+    return play_round(
+        key, now, act, agent.learn, env=WORLD, steps=STEPS, worlds=config.worlds, learning=warm
+    )
 
 
 def mean_return(
-    key: Key[Array, ""], agent: Agent, learner: ddpg.DDPGState, config: SwingUp
+    key: Key[Array, ""], agent: Agent, networks: ddpg.DDPGState, config: SwingUp
 ) -> Float[Array, ""]:
     """Mean undiscounted reward of the benchmark without noise, over `starts` episodes."""
 
     def act(key, observation):
-        return agent.act(learner, observation), jnp.zeros(())
+        return agent.act(networks, observation), jnp.zeros(())
 
     def one(key):
         return sample_episode(WORLD, act, key, steps=STEPS).rewards.sum()

@@ -14,6 +14,7 @@ of what a survey of the field names, and the function for it.
 | `signals`, `interventions`, `hierarchical` | signals while acting, takeovers, ranked factors |
 | `populations` | people who differ, and labels that lie |
 | `values` | what a teacher judges by, before any label |
+| `segments` | segments cut from episodes, all of them or drawn |
 | `pairs` | labelled trajectories as a `PreferenceBatch` |
 | `strengths` | labels repaired by a vote |
 | `posteriors`, `queries`, `query_batches` | what is believed, and what to ask next |

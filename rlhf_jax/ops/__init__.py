@@ -66,8 +66,10 @@ from rlhf_jax.ops.filtration import resampled as resampled
 from rlhf_jax.ops.filtration import uniform_weights as uniform_weights
 from rlhf_jax.ops.filtration import widest_weights as widest_weights
 from rlhf_jax.ops.gaussians import diagonal_normal_kl as diagonal_normal_kl
+from rlhf_jax.ops.gaussians import diagonal_normal_logps as diagonal_normal_logps
 from rlhf_jax.ops.gaussians import gaussian_draws as gaussian_draws
 from rlhf_jax.ops.gaussians import standard_normal_kl as standard_normal_kl
+from rlhf_jax.ops.gaussians import tanh_normal_logps as tanh_normal_logps
 from rlhf_jax.ops.groups import group_centred_advantages as group_centred_advantages
 from rlhf_jax.ops.groups import group_normalised_advantages as group_normalised_advantages
 from rlhf_jax.ops.groups import informative_groups as informative_groups

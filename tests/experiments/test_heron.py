@@ -9,6 +9,7 @@ from experiments.heron import choices, rewards
 from experiments.heron import config as heron_config
 from experiments.heron import run as heron_run
 from experiments.heron.pairs import winners_first
+from rlhf_jax.algos.control.ddpg import ControlTransitions
 from rlhf_jax.training import open_run
 
 SMALL = heron_config.SwingUp(num_seeds=2, rounds=2, warmup=1, starts=2, batch=16)
@@ -95,7 +96,8 @@ def test_winners_come_first_and_undecided_pairs_weigh_nothing():
 def test_labels_and_inputs_of_the_reward_network_do_not_see_the_unit_of_a_factor():
     keys = jax.random.split(jax.random.key(0), 2)
     seen = jax.random.normal(keys[0], (12, 3))
-    steps = rewards.Steps(seen, jax.random.uniform(keys[1], (12, 1), minval=-2.0), seen)
+    torques = jax.random.uniform(keys[1], (12, 1), minval=-2.0)
+    steps = ControlTransitions(seen, torques, jnp.zeros(12), jnp.ones(12), seen)
     batches = []
     for unit in (1.0, 100.0):
         size = heron_config.SwingUp(unit=unit)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_jax.losses.preference import (
+    cpl_kl_loss,
     cpl_loss,
     dpo_loss,
     ranked_cpl_loss,
@@ -78,6 +79,25 @@ def test_one_step_with_log_ratios_is_dpo():
         for loss in (cpl, lambda *x: dpo_loss(*x, beta=alpha))
     )
     np.testing.assert_allclose(jnp.stack(ours), jnp.stack(theirs), atol=1e-7)
+
+
+def test_cpl_kl_by_hand():
+    # u_w = -1 + 2 = 1, u_l = -3 + 1 = -2: 0.5 (1 - 0.5 (-2)) = 1, log(1 + e^-1)
+    pair = [jnp.float32(x) for x in (-1.0, -3.0, -2.0, -1.0)]
+    np.testing.assert_allclose(cpl_kl_loss(*pair, beta=0.5, bias=0.5), 0.3132617, rtol=1e-6)
+    # -sigmoid(-1) = -0.2689414 to the chosen U, times beta, and times -bias to the rejected one.
+    grads = jax.grad(cpl_kl_loss, argnums=(0, 1, 2, 3))(*pair, beta=0.5, bias=0.5)
+    np.testing.assert_allclose(grads, [-0.1344707, 0.0672354, 0.0, 0.0], rtol=1e-5)
+
+
+@pytest.mark.long
+def test_cpl_kl_is_dpo_without_bias_and_cpl_of_log_ratios():
+    chosen, rejected, ref_chosen, ref_rejected = pair = [reals(seed, 6) for seed in range(4)]
+    np.testing.assert_allclose(cpl_kl_loss(*pair, beta=0.3), dpo_loss(*pair, beta=0.3), rtol=1e-6)
+    ratios = 0.3 * (chosen - ref_chosen), 0.3 * (rejected - ref_rejected)
+    np.testing.assert_allclose(
+        cpl_kl_loss(*pair, beta=0.3, bias=0.5), cpl_loss(*ratios, bias=0.5), rtol=1e-6
+    )
 
 
 @pytest.mark.long

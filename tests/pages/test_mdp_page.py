@@ -64,3 +64,9 @@ def test_its_code_runs(capsys):
     assert 0 <= regret < 0.1 * 4
     assert 0 < kl < 4 * 1.1
     assert abs(sampled - exact) < 0.15
+
+
+@pytest.mark.long
+def test_continuous_actions_are_learned_from_comparisons_of_segments(capsys):
+    away, before = printed(CODE[2], capsys)
+    assert away < 0.15 < 0.4 < before

@@ -12,6 +12,7 @@ Tables learn one transition at a time, as above. Networks and every other parame
 | Q-learning | `q_learning.update_q` | Watkins 1989 |
 | implicit Q-learning | `iql.make_update` | 2110.06169 |
 | deep deterministic policy gradient | `ddpg.make_update` | 1509.02971 |
+| replay; acting and learning in turn | `replay.add_rows`, `draw_rows`; `off_policy.play_round` | |
 | behaviour cloning with full support | `behaviour_cloning.clone_counts`, `fit` | 2310.17303 |
 | takeovers: a teacher interrupts, an expert acts | `takeovers.advance` | 2311.12996 |
 | RLIF | `rlif.update_rlif` | 2311.12996 |

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from rlhf_jax.algos.gradient import Diagnostics, gradient_step, init_state
 from rlhf_jax.checks import check_range
 from rlhf_jax.losses.policy_gradient import value_loss
 from rlhf_jax.ops.masking import weighted_mean
-from rlhf_jax.types import Params, PyTree, Scalar, TrainState, Update
+from rlhf_jax.types import Params, Scalar, TrainState, Update
 
 Actor = Callable[[Params, Array], Array]  # (params, observations [*B, d]) -> actions [*B, k]
 Critic = Callable[[Params, Array, Array], Array]  # (params, observations, actions) -> [*B]
@@ -111,18 +111,3 @@ def noisy_actions(
 ) -> Float[Array, "*B k"]:
     """Gaussian noise on the actor's actions, clipped to [-limit, limit]."""
     return jnp.clip(actions + std * jax.random.normal(key, actions.shape), -limit, limit)
-
-
-def draw_transitions(
-    key: Key[Array, ""], replay: PyTree, filled: Int[Array, ""], *, batch: int
-) -> PyTree:
-    """`batch` rows of a replay, uniformly with replacement from the first `filled`.
-
-    A learned reward changes while it is trained, so it is not stored in the replay: compute it from
-    the rows drawn.
-
-    Args:
-      replay: pytree of arrays [N, ...]. filled: in 1 to N.
-    """
-    rows = jax.random.randint(key, (batch,), 0, filled)
-    return jax.tree.map(lambda x: x[rows], replay)

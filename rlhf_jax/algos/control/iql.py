@@ -16,7 +16,16 @@ from rlhf_jax.checks import check_range, entries
 from rlhf_jax.losses.expectile import expectile_loss
 from rlhf_jax.losses.policy_gradient import reinforce_loss, value_loss
 from rlhf_jax.ops.masking import Mean, keep_weighted, token_weights, weighted_mean
-from rlhf_jax.types import Inputs, Params, Policy, TrainState, Trajectory, Update, ValueFn
+from rlhf_jax.types import (
+    ActionValueFn,
+    Inputs,
+    Params,
+    Policy,
+    TrainState,
+    Trajectory,
+    Update,
+    ValueFn,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +94,7 @@ def advantage_weights(advantages: Float[Array, "*S"], *, config: IQLConfig) -> F
 def make_update(
     policy: Policy,
     values: ValueFn,
-    action_values: Policy,
+    action_values: Policy | ActionValueFn,
     optimizer: optax.GradientTransformation,
     config: IQLConfig,
 ) -> Update[IQLState, Transitions]:
@@ -95,9 +104,9 @@ def make_update(
     policy: -min(exp((Qbar - V) / beta), max_weight) log pi(a | s);   Qbar += rate (Q - Qbar).
 
     Args:
-      policy: any parametrisation.
+      policy: any parametrisation, of continuous actions too.
       values: V(s).
-      action_values: Q, as a `Policy` with logits Q(s, .).
+      action_values: Q(s, a), or a `Policy` with logits Q(s, .).
       optimizer: used for each of the three.
     Returns:
       Pure `update(state, transitions) -> (state, metrics)`; means run over the counted steps, with
@@ -108,7 +117,7 @@ def make_update(
     Departs: one Q; the authors take the smaller of two, against the overestimates of a network.
     """
 
-    models = policy, values, action_values
+    models = policy, values, _of_actions(action_values)
 
     def update(state: IQLState, batch: Transitions) -> tuple[IQLState, Diagnostics]:
         objectives = _objectives(models, state, batch, config)
@@ -126,8 +135,22 @@ def make_update(
     return update
 
 
+def _of_actions(action_values: Policy | ActionValueFn) -> ActionValueFn:
+    """Q(s, a), of the logits Q(s, .) too."""
+    if isinstance(action_values, ActionValueFn):
+        return action_values
+
+    def values(params: Params, inputs: Inputs, actions: Array) -> Array:
+        return entries(action_values.logits(params, inputs), actions=actions)
+
+    return ActionValueFn(action_values.init, values)
+
+
 def _objectives(
-    models: tuple[Policy, ValueFn, Policy], state: IQLState, batch: Transitions, config: IQLConfig
+    models: tuple[Policy, ValueFn, ActionValueFn],
+    state: IQLState,
+    batch: Transitions,
+    config: IQLConfig,
 ) -> dict[str, Objective]:
     """The objective of each field of the state; all targets come from the state before the step."""
     policy, values, action_values = models
@@ -139,8 +162,7 @@ def _objectives(
         return keep_weighted(x, weights)
 
     def acted(params: Params) -> Array:
-        every = action_values.logits(params, states)
-        return kept(entries(every, actions=actions))
+        return kept(action_values.values(params, states, actions))
 
     bar = acted(state.target)
     after = values.values(state.values.params, batch.next_inputs)

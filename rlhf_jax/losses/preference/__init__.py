@@ -71,6 +71,7 @@ from rlhf_jax.losses.preference.scores import ld_logps as ld_logps
 from rlhf_jax.losses.preference.scores import sampled_logps as sampled_logps
 from rlhf_jax.losses.preference.scores import weighted_logps as weighted_logps
 from rlhf_jax.losses.preference.scores import wpo_weights as wpo_weights
+from rlhf_jax.losses.preference.segments import cpl_kl_loss as cpl_kl_loss
 from rlhf_jax.losses.preference.segments import cpl_loss as cpl_loss
 from rlhf_jax.losses.preference.segments import ranked_cpl_loss as ranked_cpl_loss
 from rlhf_jax.losses.preference.segments import segment_advantages as segment_advantages

@@ -7,7 +7,9 @@ Shared arguments and results, unless a function says otherwise:
   mask: [*B, T] or [*B, K] True where a step or segment is real; values under False never matter,
     NaN included.
   bias: the paper's lambda, in (0, 1].
-Losses are [*B], unreduced, in nats, >= 0. Gradient flows to the advantages U only. Shapes are
+  beta: KL weight, > 0.
+Losses are [*B], unreduced, in nats, >= 0. Gradient flows to the advantages U only, to
+log-probs of the policy in `cpl_kl_loss`. Shapes are
 checked at trace time. Keyword numbers may be traced.
 """
 
@@ -17,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from rlhf_jax.checks import check_mask, check_range, shares
 from rlhf_jax.losses.links import logistic
+from rlhf_jax.losses.preference.ratios import pair_log_ratios
 from rlhf_jax.losses.reward import partial_returns
 from rlhf_jax.ops.statistics import wins
 from rlhf_jax.types import Scalar
@@ -74,6 +77,32 @@ def cpl_loss(
     check_range("(0, 1]", bias=bias)
     chex.assert_equal_shape([chosen_advantages, rejected_advantages])
     return logistic(chosen_advantages - bias * rejected_advantages)
+
+
+def cpl_kl_loss(
+    chosen_logps: Float[Array, "*B"],
+    rejected_logps: Float[Array, "*B"],
+    ref_chosen_logps: Float[Array, "*B"],
+    ref_rejected_logps: Float[Array, "*B"],
+    *,
+    beta: Scalar,
+    bias: Scalar = 1.0,
+) -> Float[Array, "*B"]:
+    """Contrastive preference learning under a KL penalty to a reference (CPL-KL).
+
+    L = -log sigmoid(beta u_w - bias beta u_l),   u = log pi - log pi_ref.
+
+    Args:
+      chosen_logps, rejected_logps, and both of the reference: [*B] nats, (discounted) sums over a
+        segment, e.g. `segment_advantages` at alpha = 1; the reference is data.
+    Needs: pairs of segments, reference.
+    Reduces to: `dpo_loss` at bias = 1; `cpl_loss` of beta u.
+    Reference: Hejna et al. 2023, arXiv:2310.13639, with the cloned behaviour as reference.
+    """
+    check_range("(0, inf)", beta=beta)
+    ratios = pair_log_ratios(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    chosen, rejected = (beta * each for each in ratios)
+    return cpl_loss(chosen, rejected, bias=bias)
 
 
 def soft_cpl_loss(

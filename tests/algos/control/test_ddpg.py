@@ -101,13 +101,6 @@ def test_it_finds_the_gain_of_the_riccati_equation():
     np.testing.assert_allclose(state.critic.params, exact, atol=1e-2)
 
 
-def test_draws_come_from_the_filled_rows():
-    replay = {"x": jnp.arange(100), "y": jnp.arange(200).reshape(100, 2)}
-    drawn = ddpg.draw_transitions(jax.random.key(0), replay, jnp.asarray(10), batch=500)
-    assert set(drawn["x"].tolist()) == set(range(10))
-    np.testing.assert_array_equal(drawn["y"][:, 0], 2 * drawn["x"])
-
-
 def test_exploration_is_gaussian_and_stays_within_the_limit():
     actions = jnp.zeros((20_000, 1))
     noisy = ddpg.noisy_actions(jax.random.key(0), actions, std=0.3, limit=2.0)
