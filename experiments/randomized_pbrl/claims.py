@@ -9,7 +9,9 @@ from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import bootstrap_claim
 
 Arrays = Mapping[str, np.ndarray]
-TRADE = {"kind": "theorem", "source": "Theorem 4.2: queries against regret"}
+SAMPLED = (0.0, 0.1)  # eps of posterior sampling
+TRADE = {"kind": "ours", "source": "direction of the trade-off of Theorem 4.2; sizes from a trial"}
+TIED = "greedy, ties at random"
 
 
 def slope(regrets: np.ndarray) -> float:
@@ -36,6 +38,7 @@ def regret_claims(kind: str, arrays: Arrays, found: Arrays, name: str = "eps = 0
             0.8,
             kind="theorem",
             source="Theorem 4.2: sqrt T",
+            baseline=("greedy, no truncation", slope(arrays["greedy, no truncation/regret"])),
         ),
         bootstrap_claim(
             f"{kind}, {name}: final regret over that of greedy, both truncated",
@@ -45,21 +48,24 @@ def regret_claims(kind: str, arrays: Arrays, found: Arrays, name: str = "eps = 0
             0.5,
             kind="ours",
             source="noise explores; the paper has no experiment",
+            baseline=(TIED, last_share(arrays[f"{TIED}/regret"], greedy)),
         ),
     ]
 
 
 def noise_claim(kind: str, arrays: Arrays) -> Claim:
     """Truncation sends greedy to what is new; without it only noise explores."""
-    names = ("eps = 0, no truncation", "greedy, no truncation")
+    names = ("eps = 0", "greedy", TIED)
+    noisy, greedy, tied = (arrays[f"{name}, no truncation/regret"] for name in names)
     return bootstrap_claim(
         f"{kind}, eps = 0: final regret over that of greedy, neither truncated",
         last_share,
-        [arrays[f"{name}/regret"] for name in names],
+        [noisy, greedy],
         "<=",
         0.5,
         kind="ours",
         source="noise explores; the paper has no experiment",
+        baseline=(TIED, last_share(tied, greedy)),
     )
 
 
@@ -68,8 +74,11 @@ def steps(*curves: np.ndarray) -> np.ndarray:
     return np.diff([each[:, -1].mean() for each in curves])
 
 
-def order_claims(regrets: list[np.ndarray], queries: list[np.ndarray]) -> list[Claim]:
-    """(c) fewer queries and more regret from one eps to the next."""
+def order_claims(
+    regrets: list[np.ndarray], queries: list[np.ndarray], coins: Mapping[str, list[np.ndarray]]
+) -> list[Claim]:
+    """(c) fewer queries and more regret from one eps to the next. More coins do the reverse."""
+    rising = {what: float(steps(*curves)[0]) for what, curves in coins.items()}
     return [
         bootstrap_claim(
             "table: largest change of mean queries from one eps to the next",
@@ -77,6 +86,7 @@ def order_claims(regrets: list[np.ndarray], queries: list[np.ndarray]) -> list[C
             queries,
             "<",
             0.0,
+            baseline=("questions at random, more and more", rising["queries"]),
             **TRADE,
         ),
         bootstrap_claim(
@@ -85,13 +95,17 @@ def order_claims(regrets: list[np.ndarray], queries: list[np.ndarray]) -> list[C
             regrets,
             ">",
             0.0,
+            baseline=("questions at random, more and more", rising["regret"]),
             **TRADE,
         ),
     ]
 
 
-def table_claims(config: Config, arrays: Arrays) -> list[Claim]:
-    """(a) sublinear, (b) fewer queries, (c) order along eps, (d) queries stop."""
+def table_claims(config: Config, arrays: Arrays, sampled: Arrays) -> list[Claim]:
+    """(a) sublinear, (b) fewer queries, (c) order along eps, (d) queries stop.
+
+    sampled: curves of posterior sampling, whose rule at the second eps saves less.
+    """
     regrets, queries = (
         [arrays[f"eps = {eps:g}/{what}"] for eps in config.eps] for what in ("regret", "queries")
     )
@@ -102,6 +116,11 @@ def table_claims(config: Config, arrays: Arrays) -> list[Claim]:
 
     # The rival asks at a coin of 10%, about as often as the rule does at the second eps.
     coin = f"random {config.rates[-1]:.0%}"
+    coins = {
+        what: [arrays[f"random {rate:.0%}/{what}"] for rate in (config.rates[0], config.rates[-1])]
+        for what in ("regret", "queries")
+    }
+    asked = [sampled[f"PbTS, eps = {eps:g}/queries"] for eps in SAMPLED[::-1]]
     return [
         *regret_claims("table", arrays, arrays),
         noise_claim("table", arrays),
@@ -111,6 +130,7 @@ def table_claims(config: Config, arrays: Arrays) -> list[Claim]:
             queries[1::-1],
             "<=",
             0.15,
+            baseline=(f"PbTS, eps = {SAMPLED[1]:g}", last_share(*asked)),
             **TRADE,
         ),
         bootstrap_claim(
@@ -119,6 +139,7 @@ def table_claims(config: Config, arrays: Arrays) -> list[Claim]:
             regrets[1::-1],
             "<=",
             2.0,
+            baseline=(f"questions at {coin}", last_share(coins["regret"][1], regrets[0])),
             **TRADE,
         ),
         bootstrap_claim(
@@ -129,8 +150,9 @@ def table_claims(config: Config, arrays: Arrays) -> list[Claim]:
             1.0,
             kind="ours",
             source="the rule is worth its queries",
+            baseline=(f"questions at random {config.rates[0]:.0%}", last_share(*coins["regret"])),
         ),
-        *order_claims(regrets, queries),
+        *order_claims(regrets, queries, coins),
         bootstrap_claim(
             "table, eps > 0: largest growth of mean queries in the last half of the rounds",
             growth,

@@ -98,6 +98,7 @@ def methods(config: Config) -> dict[str, Method]:
     named |= {f"random {rate:.0%}": (*sigmas, 0.0, rate, 1.0) for rate in config.rates}
     named["eps = 0, no truncation"] = (*sigmas, 0.0, 1.0, NEVER)
     named["greedy, no truncation"] = (0.0, 0.0, 0.0, 1.0, NEVER)
+    named["greedy, ties at random, no truncation"] = (1e-9, 1e-9, 0.0, 1.0, NEVER)
     return {name: Method(*map(jnp.asarray, each)) for name, each in named.items()}
 
 

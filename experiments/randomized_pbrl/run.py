@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.randomized_pbrl.claims import noise_claim, regret_claims, slope, table_claims
+from experiments.randomized_pbrl.claims import (
+    SAMPLED,
+    noise_claim,
+    regret_claims,
+    slope,
+    table_claims,
+)
 from experiments.randomized_pbrl.config import Config
 from experiments.randomized_pbrl.curves import methods, posterior_curves, regret_curves
 from experiments.randomized_pbrl.report import ordered, write_report
@@ -14,7 +20,6 @@ from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
-SAMPLED = (0.0, 0.1)  # eps of posterior sampling
 
 
 def run(config: Config, job: Run) -> Outcome:
@@ -26,7 +31,7 @@ def run(config: Config, job: Run) -> Outcome:
     }
     found = run_stages(job, stages)
     claims = [
-        *table_claims(config, found["table"]),
+        *table_claims(config, found["table"], found["sampling"]),
         *regret_claims("linear", found["linear"], found["linear"]),
         noise_claim("linear", found["linear"]),
         *regret_claims("table", found["table"], found["sampling"], "PbTS, eps = 0"),

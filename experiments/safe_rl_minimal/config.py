@@ -7,6 +7,41 @@ from rlhf_jax.checks import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
+class Robot:
+    """The point robot.
+
+    num_seeds: all in one vmap. demos, walks: demonstrations and unsupervised walks at the start.
+    demo_speed: length of the demonstrator's pushes; the largest push is 3 on either axis.
+    iterations, episodes: rounds of plan and roll-out, and roll-outs in each. last: rounds that the
+      final length is a mean over. steps: longest episode.
+    horizon: number of planned pushes. candidates, elites, refinements: of the cross-entropy method,
+      for each push.
+    """
+
+    num_seeds: int = 20
+    demos: int = 5
+    walks: int = 50
+    demo_speed: float = 2.0
+    iterations: int = 8
+    episodes: int = 4
+    last: int = 3
+    steps: int = 100
+    horizon: int = 5
+    candidates: int = 128
+    elites: int = 20
+    refinements: int = 3
+
+    def __post_init__(self):
+        check_fields(self, "[2, inf)", "num_seeds")
+        check_fields(self, "[1, inf)", "demos", "walks", "iterations", "episodes", "steps")
+        check_fields(self, "[1, inf)", "horizon")
+        check_fields(self, "(0, 3]", "demo_speed")
+        check_fields(self, f"[1, {self.iterations}]", "last")
+        check_fields(self, "[1, inf)", "candidates", "refinements")
+        check_fields(self, f"[1, {self.candidates}]", "elites")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run.
 
@@ -14,9 +49,10 @@ class Config:
     demos: numbers of demonstrations. walks: numbers of unsupervised trajectories.
     random_share: of the demonstrator's moves. slip: of everyone's.
     rhos: directedness of the walks that are compared; rho: the one of all other runs.
-    keep: trajectories remembered with forgetting.
+    keep: trajectories remembered with forgetting, here and by the robot.
     iterations, episodes: rounds of plan and roll-out, and roll-outs in each. last: rounds that the
       final length is a mean over. steps: longest episode.
+    agent: thresholds and discounts, those of the robot too. robot: the point robot.
     """
 
     seed: int = 0
@@ -33,6 +69,7 @@ class Config:
     last: int = 4
     steps: int = 80
     agent: safe_set.Config = field(default_factory=safe_set.Config)
+    robot: Robot = Robot()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -59,4 +96,5 @@ def default() -> Config:
 
 def quick() -> Config:
     """Few seeds and half the rounds: everything in a minute; rates over so little are noise."""
-    return Config(num_seeds=4, rhos=(0.0, 0.7, 1.0), iterations=6, last=3)
+    robot = Robot(num_seeds=4, iterations=4, episodes=2, last=2, candidates=60, elites=10)
+    return Config(num_seeds=4, rhos=(0.0, 0.7, 1.0), iterations=6, last=3, robot=robot)

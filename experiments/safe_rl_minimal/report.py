@@ -7,6 +7,7 @@ import numpy as np
 from experiments.safe_rl_minimal import PAPER
 from experiments.safe_rl_minimal.agents import cells
 from experiments.safe_rl_minimal.config import Config
+from experiments.safe_rl_minimal.robot import ARMS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
@@ -19,10 +20,11 @@ METRICS = {"length": "steps to the goal", "success": "success rate", "violation"
 
 
 def write_report(
-    job: Run, config: Config, found: Arrays, claims: Sequence[Claim], table: Table
+    job: Run, config: Config, stages: tuple[Arrays, Arrays], claims: Sequence[Claim], table: Table
 ) -> None:
-    """Saves the data and the figures, and writes report.html."""
-    save_stages(job.out, {"agents": found})
+    """Saves the data of the grid and of the robot and the figures, and writes report.html."""
+    found, robot = stages
+    save_stages(job.out, {"agents": found, "robot": robot})
     drawn = {
         "rounds": show_panels(
             rounds_panels(config, found),
@@ -44,6 +46,15 @@ def write_report(
             f"{min(config.demos)} demonstration and {max(config.walks)} walks, from a random walk "
             "(rho = 0) to straight lines to random targets (rho = 1).",
             "final length, success and violation against rho",
+            columns=3,
+        ),
+        "robot": show_panels(
+            robot_panels(config, robot),
+            "Point robot",
+            f"LS3's room with a forbidden block, {config.robot.demos} demonstrations of "
+            f"{robot['demo length'].mean():.0f} steps; pushes by the cross-entropy method. What is "
+            f"remembered for the safe set and the value: everything, or {config.keep} successes.",
+            "length, success and violation against rounds, a line for each memory",
             columns=3,
         ),
     }
@@ -125,3 +136,17 @@ def rho_panels(config: Config, found: Arrays) -> list[Panel]:
             )
         )
     return items
+
+
+def robot_panels(config: Config, robot: Arrays) -> list[Panel]:
+    """Length, success and violation against rounds."""
+    rounds = np.arange(1, config.robot.iterations + 1)
+    return [
+        Panel(
+            "point robot",
+            "round",
+            label,
+            {arm: middle(rounds, robot[metric][i].mean(-1)) for i, arm in enumerate(ARMS)},
+        )
+        for metric, label in METRICS.items()
+    ]

@@ -10,6 +10,7 @@ import pytest
 from experiments.randomized_pbrl import claims as pbrl_claims
 from experiments.randomized_pbrl import config as pbrl_config
 from experiments.randomized_pbrl import run as pbrl_run
+from rlhf_jax.reports.claims import Claim
 from rlhf_jax.training import open_run
 
 CONFIG = pbrl_config.Config(num_seeds=3, rounds=400)
@@ -49,7 +50,11 @@ def curves() -> dict[str, np.ndarray]:
     stopping = {eps: 60 * (1 - np.exp(-t / 20)) * 0.1 / eps for eps in CONFIG.eps[1:]}
     found = {"greedy/regret": seeds * t, "greedy/queries": 0.5 * seeds * t}
     found["greedy, no truncation/regret"] = 2 * seeds * t
-    found["random 10%/regret"] = seeds * t
+    found["greedy, ties at random/regret"] = 1.2 * seeds * t
+    found["greedy, ties at random, no truncation/regret"] = 2.2 * seeds * t
+    for rate, factor in ((3, 1.3), (10, 1.0)):
+        found[f"random {rate}%/regret"] = factor * seeds * t
+        found[f"random {rate}%/queries"] = rate / 100 * seeds * t
     for eps in CONFIG.eps:
         found[f"eps = {eps:g}/regret"] = seeds * 4 * (1 + 5 * eps) * np.sqrt(t)
         found[f"eps = {eps:g}/queries"] = seeds * stopping.get(eps, t)
@@ -57,15 +62,24 @@ def curves() -> dict[str, np.ndarray]:
     return found
 
 
+T = np.arange(1, CONFIG.rounds + 1)
+SAMPLED = {
+    f"PbTS, eps = {eps:g}/queries": share * T * np.ones((3, 1))
+    for eps, share in ((0.0, 0.6), (0.1, 0.3))
+}
+
+
+def claims_of(arrays: dict[str, np.ndarray]) -> list[Claim]:
+    return pbrl_claims.table_claims(CONFIG, arrays, SAMPLED)
+
+
 def failed(arrays: dict[str, np.ndarray]) -> set[str]:
-    return {
-        claim.statement for claim in pbrl_claims.table_claims(CONFIG, arrays) if not claim.holds
-    }
+    return {claim.statement for claim in claims_of(arrays) if not claim.holds}
 
 
 @pytest.mark.long
 def test_the_claims_have_the_paper_s_thresholds_and_hold_for_its_curves():
-    claims = pbrl_claims.table_claims(CONFIG, curves())
+    claims = claims_of(curves())
     assert {(claim.statement, claim.op, claim.threshold) for claim in claims} == ASKED
     assert failed(curves()) == set()
     assert float(claims[0].value) == pytest.approx(0.5, abs=1e-3)
@@ -91,7 +105,21 @@ def test_methods_that_do_not_explore_or_do_not_stop_asking_fail():
     assert failed(costly) >= {COST}
     costly = curves()
     costly["random 10%/regret"] = costly["eps = 0.1/regret"]
-    assert failed(costly) == {COIN}
+    assert failed(costly) == {COIN, COST}  # coins cost no more than the rule
+
+
+@pytest.mark.long
+def test_rivals_that_do_as_well_leave_claims_undecided():
+    tied = curves()
+    tied["greedy, ties at random/regret"] = 0.4 * tied["greedy/regret"]
+    tied["greedy, ties at random, no truncation/regret"] = 0.4 * tied["greedy/regret"]
+    assert failed(tied) == {f"table, {GREEDY}", f"table, {PLAIN}"}
+    reverse = curves()
+    for what in ("regret", "queries"):
+        rates = [reverse[f"random {rate}%/{what}"] for rate in (3, 10)]
+        reverse[f"random 3%/{what}"], reverse[f"random 10%/{what}"] = rates[::-1]
+    assert failed(reverse) >= {ASKS_LESS, PAYS_MORE}
+    assert {c.kind for c in claims_of(curves()) if c.statement in {FEWER, COST}} == {"ours"}
 
 
 @pytest.mark.long
@@ -100,7 +128,7 @@ def test_worlds_that_disagree_leave_a_claim_undecided():
     mixed = curves()
     mixed["eps = 0/regret"] = mixed["eps = 0/regret"].copy()
     mixed["eps = 0/regret"][2] = mixed["greedy/regret"][2]
-    claims = {claim.statement: claim for claim in pbrl_claims.table_claims(CONFIG, mixed)}
+    claims = {claim.statement: claim for claim in claims_of(mixed)}
     assert float(claims[f"table, {GREEDY}"].value) == pytest.approx((2 * 80 - 8 + 440) / 1200, 0.2)
     assert claims[f"table, {GREEDY}"].verdict == "undecided"
 
