@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.regret_preference.claims import NEAR, board_claims
 from experiments.regret_preference.config import Config
 from experiments.regret_preference.learners import (
     LABELS,
@@ -22,12 +23,8 @@ from experiments.regret_preference.report import write_report
 from rlhf_jax.envs.gridworlds import delivery_board
 from rlhf_jax.envs.random_boards import random_board
 from rlhf_jax.losses.reward import soft_bradley_terry_loss
-from rlhf_jax.reports.claims import Claim, Outcome, Table
-from rlhf_jax.reports.intervals import share_claim
+from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
-
-NEAR = 0.9  # scaled return from which a policy is near-optimal
-FEW = 300  # pairs up to which partial return is claimed to fail
 
 
 def run(config: Config, job: Run) -> Outcome:
@@ -66,29 +63,6 @@ def run(config: Config, job: Run) -> Outcome:
         ),
     }
     return Outcome(claims, numbers, table)
-
-
-def board_claims(config: Config, scores: dict) -> list[Claim]:
-    """Labels from regret: who is near-optimal how often. scores: [boards, source, labels, size]."""
-    regret, partial_return = (scores[model][:, 0] for model in MODELS)
-    about = {"kind": "ours", "source": "synthetic labels; threshold from trials"}
-    claims = []
-    for j, labels in enumerate(LABELS):
-        for i, size in enumerate(config.sizes):
-            ours, theirs = regret[:, j, i], partial_return[:, j, i]
-            name = f"{size} {labels} labels"
-            claims += [
-                share_claim(
-                    f"{name}: boards where regret > {NEAR}", ours > NEAR, ">=", 0.95, **about
-                ),
-                share_claim(
-                    f"{name}: boards regret loses", theirs > ours + 0.01, "<=", 0.05, **about
-                ),
-            ]
-            if size <= FEW:
-                near = f"{name}: boards where partial return > {NEAR}"
-                claims.append(share_claim(near, theirs > NEAR, "<=", 0.85, **about))
-    return claims
 
 
 def run_boards(config: Config) -> dict:

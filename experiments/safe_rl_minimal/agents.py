@@ -95,7 +95,8 @@ def offline(config: Config, grid: WalledGrid, key: jax.Array) -> tuple[Replay, R
 def improve(
     config: Config, grid: WalledGrid, data: tuple[Replay, Replay], cell: Cell, key: jax.Array
 ) -> dict[str, jax.Array]:
-    """Iterations of plan, roll out, add: [iterations, episodes] records, [iterations] set sizes."""
+    """Iterations of plan, roll out, add: [iterations, episodes] records; [iterations] set sizes, 0
+    before the last."""
     demos, walks = (
         jax.tree.map(lambda leaf, which=which: leaf[which], each)
         for each, which in zip(data, (cell.steady, cell.rho), strict=True)
@@ -116,12 +117,17 @@ def improve(
         keys = jax.random.split(jax.random.fold_in(key, time), config.episodes)
         shape = (config.episodes, *logps.shape)
         episodes = collect(grid, jnp.broadcast_to(logps, shape), keys, steps=config.steps)
-        safe = safe_set.safe_set(replay, kept, NUM_STATES, gamma=config.agent.safe_gamma)
+
+        def safe_cells():
+            safe = safe_set.safe_set(replay, kept, NUM_STATES, gamma=config.agent.safe_gamma)
+            return jnp.sum(safe >= config.agent.threshold)
+
+        last = time == config.iterations - 1
         told = {
             "length": jnp.where(episodes.successes, safe_set.lengths(episodes), config.steps),
             "success": episodes.successes,
             "violation": episodes.violations,
-            "safe cells": jnp.sum(safe >= config.agent.threshold),
+            "safe cells": jax.lax.cond(last, safe_cells, lambda: jnp.zeros((), int)),
         }
         return safe_set.add(replay, episodes, rows + time * config.episodes), told
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.regret_preference import claims as regret_claims
 from experiments.regret_preference import config as regret_config
 from experiments.regret_preference import run as regret_run
 from experiments.regret_preference.learners import (
@@ -28,6 +29,15 @@ ASKED = {
         ("boards where partial return > 0.9", "<=", 0.85, (30, 100, 300)),
     )
     for size in sizes
+}
+ASKED |= {
+    (
+        f"converse, 1000 {labels} labels of partial return: lead of partial return over regret, "
+        "mean scaled return",
+        ">",
+        0.0,
+    )
+    for labels in ("noiseless", "logistic")
 }
 WEIGHTS = (-1.0, 5.0, -10.0, 1.0, -2.0, -2.0)
 # One compilation each, of few shapes.
@@ -178,17 +188,30 @@ def test_the_best_of_several_starts_is_followed_to_the_end(world):
 
 
 def scores(regret=1.0, partial_return=0.5):
+    """Under its own labels the first number of each, under the other's a tenth less."""
     shape = (100, 2, 2, 4)
-    return {MODELS[0]: np.full(shape, regret), MODELS[1]: np.full(shape, partial_return)}
+    found = {MODELS[0]: np.full(shape, regret), MODELS[1]: np.full(shape, partial_return)}
+    found[MODELS[0]][:, 1] = partial_return - 0.1
+    found[MODELS[1]][:, 1] = partial_return
+    return found
 
 
 def test_the_claims_are_those_of_the_paper_and_can_fail():
     config = regret_config.default()
-    held = regret_run.board_claims(config, scores())
+    held = regret_claims.board_claims(config, scores())
     assert {(claim.statement, claim.op, claim.threshold) for claim in held} == ASKED
     assert all(claim.holds for claim in held)
-    swapped = regret_run.board_claims(config, scores(regret=0.5, partial_return=1.0))
-    assert not any(claim.holds for claim in swapped)
+    swapped = scores()
+    swapped = {MODELS[0]: swapped[MODELS[1]], MODELS[1]: swapped[MODELS[0]]}
+    assert not any(claim.holds for claim in regret_claims.board_claims(config, swapped))
+
+
+def test_a_rival_that_is_as_good_leaves_no_claim_about_regret():
+    config = regret_config.default()
+    claims = regret_claims.board_claims(config, scores(regret=1.0, partial_return=1.0))
+    verdicts = {claim.statement: claim.verdict for claim in claims}
+    assert {v for name, v in verdicts.items() if "regret >" in name} == {"undecided"}
+    assert {v for name, v in verdicts.items() if "regret loses" in name} == {"undecided"}
 
 
 @pytest.mark.long
