@@ -51,10 +51,19 @@ def run(config: Config, job: Run) -> Outcome:
     numbers = {
         "rows": [*rows, *cut_rows],
         "slope of log KL": [rate.slope, rate.low, rate.high],
+        "CPL less the better of SFT and partial return, worst grid": worst_lead(results).tolist(),
         **{f"KL of {name}": results[name]["kl"].mean(0).tolist() for name in COVERAGE},
         **{f"coverage, {name}": x.mean(0).tolist() for name, x in coverage.items()},
     }
     return Outcome(claims, numbers, table)
+
+
+def worst_lead(results: dict) -> np.ndarray:
+    """[sizes] least lead of CPL over the better of imitation and partial return, over grids."""
+    cpl, *others = (
+        results[name]["scaled"] for name in ("CPL", "SFT on preferred", "partial return + soft VI")
+    )
+    return (cpl - np.maximum(*others)).min(0)
 
 
 def stack(found: dict, name: str) -> np.ndarray:
