@@ -32,7 +32,7 @@ def learn(
     ref: jax.Array,
     beta: jax.Array,
     *,
-    aimless: bool = False,
+    aimless: bool,
     **sizes,
 ) -> dict:
     """`records` times `every` episodes of UCBVI-Ent+, beta >= 0, with what is known after each.
@@ -89,10 +89,11 @@ def fast_rate(config: Config) -> dict[str, np.ndarray]:
     every = config.episodes // BLOCKS
 
     def one(key, mdp, beta):
-        sizes = {"every": every, "records": BLOCKS, "bonus": config.bonus}
-        found = learn(key, mdp, uniform(mdp), beta, **sizes)
-        aimless = learn(key, mdp, uniform(mdp), beta, aimless=True, **sizes)
-        return found | {"aimless": aimless["soft optimistic"]}
+        def run(aimless: bool):
+            sizes = {"every": every, "records": BLOCKS, "bonus": config.bonus}
+            return learn(key, mdp, uniform(mdp), beta, aimless=aimless, **sizes)
+
+        return run(False) | {"aimless": run(True)["soft optimistic"]}
 
     with jax.enable_x64(True):
         runs = jax.jit(jax.vmap(jax.vmap(one, (0, 0, None)), (None, None, 0)))
@@ -125,7 +126,7 @@ def lock_runs(config: Config) -> dict[str, np.ndarray]:
         kl = jax.vmap(lambda ref: trajectory_kl(mdp, expert, ref))(refs)
         beta = (config.epsilon / kl).at[0].set(0.0)
         sizes = {"every": 1, "records": config.lock_times[-1], "bonus": config.bonus}
-        runs = jax.vmap(partial(learn, **sizes), (0, None, 0, 0))
+        runs = jax.vmap(partial(learn, aimless=False, **sizes), (0, None, 0, 0))
         found = runs(jax.random.split(run_key, len(refs)), mdp, refs, beta)
         alone = jax.vmap(lambda ref: regret(mdp, ref))(refs)
         known = {"beta": beta, "kl": kl, "clone": alone, "expert": regret(mdp, expert)}

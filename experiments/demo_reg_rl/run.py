@@ -21,7 +21,7 @@ from experiments.demo_reg_rl.linear import linear_runs
 from experiments.demo_reg_rl.online import fast_rate, lock_runs, references
 from experiments.demo_reg_rl.report import write_report
 from rlhf_jax.reports.claims import Outcome, Table
-from rlhf_jax.reports.rates import Rate
+from rlhf_jax.reports.rates import Rate, fit_rate
 from rlhf_jax.training import Run, run_stages
 
 Arrays = Mapping[str, np.ndarray]
