@@ -56,6 +56,8 @@ class Config:
     eps: disagreements above which a comparison is asked for, from 0 up.
     rates: of the baselines that ask at random.
     points: of a curve.
+    exponents, horizons: b and T of the study of rates, where eps = T^-b; rate_seeds: its tables;
+      room: comparisons that a run can hold there, at least as many as it asks.
     """
 
     seed: int = 0
@@ -80,6 +82,10 @@ class Config:
     eps: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
     rates: tuple[float, ...] = (0.03, 0.1)
     points: int = 60
+    exponents: tuple[float, ...] = (0.15, 0.25, 0.35)
+    horizons: tuple[int, ...] = (200, 400, 800, 1600, 3200, 6400)
+    rate_seeds: int = 20
+    room: int = 1024
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -93,6 +99,13 @@ class Config:
         if len(self.eps) < 2 or self.eps[0] != 0 or list(self.eps) != sorted(set(self.eps)):
             raise ValueError(f"eps must rise from 0, two at least, got {self.eps}")
         check_fields(self, "[8, inf)", "points")
+        check_fields(self, "(0, 0.5]", "exponents")
+        check_fields(self, "[32, inf)", "horizons", "room")
+        check_fields(self, "[2, inf)", "rate_seeds")
+        for name, least in (("exponents", 2), ("horizons", 3)):
+            given = getattr(self, name)
+            if len(given) < least or list(given) != sorted(set(given)):
+                raise ValueError(f"{name} must rise, {least} at least, got {given}")
 
 
 def radius(world: WorldConfig) -> float:
@@ -107,4 +120,5 @@ def default() -> Config:
 
 def quick() -> Config:
     """Fewer seeds and rounds: every stage in seconds."""
-    return Config(num_seeds=3, rounds=160, points=20)
+    rates = {"exponents": (0.15, 0.35), "horizons": (40, 80, 160), "rate_seeds": 3, "room": 160}
+    return Config(num_seeds=3, rounds=160, points=20, **rates)

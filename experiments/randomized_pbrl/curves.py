@@ -1,6 +1,7 @@
 """Regret and queries of PR-LSVI, of what it is compared with, and of posterior sampling."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -102,11 +103,18 @@ def methods(config: Config) -> dict[str, Method]:
     return {name: Method(*map(jnp.asarray, each)) for name, each in named.items()}
 
 
-def pr_lsvi(config: Config, kind: WorldConfig, world: World, method: Method) -> Learner:
-    """PR-LSVI, or what is left of it without noise or with a coin for a query rule."""
+def pr_lsvi(
+    config: Config, kind: WorldConfig, world: World, method: Method, *, room: int | None = None
+) -> Learner:
+    """PR-LSVI, or what is left of it without noise or with a coin for a query rule.
+
+    room: comparisons that it holds, those that it asks alone; None holds a row for every round.
+    """
     start = pr.PRLSVIState(
         pr.init_reward(
-            rounds=config.rounds, num_features=world.step_features.shape[-1], ridge=config.ridge
+            rounds=room or config.rounds,
+            num_features=world.step_features.shape[-1],
+            ridge=config.ridge,
         ),
         lsvi.init_lsvi(
             horizon=kind.horizon,
@@ -137,8 +145,12 @@ def pr_lsvi(config: Config, kind: WorldConfig, world: World, method: Method) -> 
 
     def update(state, states, actions, *told):
         seen = world.features[states[:, :-1], actions]
+        compared = pr.update_reward(state.reward, *told)
+        if room is not None:  # without a question nothing is told: the row is free for the next
+            kept = partial(jnp.where, told[-1])
+            compared = jax.tree.map(kept, compared, state.reward)
         return pr.PRLSVIState(
-            pr.update_reward(state.reward, *told),
+            compared,
             lsvi.update_lsvi(state.transitions, seen, states[:, 1:]),
         )
 
@@ -221,13 +233,19 @@ def play(mdp: FiniteMDP, logps: Array, key: Array) -> tuple[Array, Array]:
 
 
 def regret_curves(
-    config: Config, kind: WorldConfig, keys: Key[Array, " N"], method: Method
+    config: Config,
+    kind: WorldConfig,
+    keys: Key[Array, " N"],
+    method: Method,
+    *,
+    room: int | None = None,
 ) -> tuple[Float[Array, "N T"], Int[Array, "N T"]]:
     """Cumulative regret and queries of one method in PR-LSVI's frame; not jitted, vmap over them.
 
     Args:
       keys: [N] one world and one run for each.
       method: from `methods`.
+      room: as of `pr_lsvi`.
     Returns:
       Regret [N, T] and queries [N, T].
     """
@@ -235,7 +253,8 @@ def regret_curves(
     def one(key):
         world_key, run_key = jax.random.split(key)
         world = draw_world(kind, world_key)
-        return run_rounds(config, world, pr_lsvi(config, kind, world, method), run_key)
+        learner = pr_lsvi(config, kind, world, method, room=room)
+        return run_rounds(config, world, learner, run_key)
 
     return jax.vmap(one)(keys)
 

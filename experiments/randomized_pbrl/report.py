@@ -20,10 +20,15 @@ PLAIN = ", no truncation"
 
 
 def write_report(
-    job: Run, config: Config, found: Mapping[str, Arrays], claims: Sequence[Claim], table: Table
+    job: Run,
+    config: Config,
+    stages: tuple[Mapping[str, Arrays], Arrays],
+    claims: Sequence[Claim],
+    table: Table,
 ) -> None:
-    """Saves the data and the figures, and writes report.html."""
-    save_stages(job.out, found)
+    """Saves the data of the curves and of the rates and the figures, and writes report.html."""
+    found, rates = stages
+    save_stages(job.out, {**found, "rates": rates})
     caption = (
         "Both policies of a round are charged. "
         "Above: regret of PR-LSVI along eps, and of what it is compared with. With "
@@ -46,6 +51,14 @@ def write_report(
             f"{linear.num_states} states, {linear.num_actions} actions, {linear.horizon} steps, "
             f"{linear.num_features} features; {caption}",
             "regret and queries of each method against rounds, on logarithmic axes",
+        ),
+        "rates": show_panels(
+            rate_panels(config, rates),
+            "The trade-off",
+            "Final regret and queries on tables, a run of its own for every T, eps = T^-b. The "
+            "theorem's orders are T^(1 - b) and T^(2 b).",
+            "a larger b makes regret flatter and queries steeper",
+            columns=2,
         ),
     }
     write_page(
@@ -118,6 +131,31 @@ def trade_off(arrays: Arrays, names: Sequence[str], title: str) -> Panel:
     )
 
 
-def worlds(x: np.ndarray, values: np.ndarray) -> Series:
+def worlds(x: np.ndarray | Sequence[int], values: np.ndarray) -> Series:
     """Mean and range over worlds of values [worlds, X]."""
     return band(x, values, centre="mean", units="worlds")
+
+
+def rate_panels(config: Config, rates: Arrays) -> list[Panel]:
+    """Regret and queries against T, a line for each b, and what must fail."""
+    others = {
+        "regret": {"greedy, no truncation": rates["greedy/regret"][:, 0]},
+        "queries": {"at random": rates["coins/queries"]},
+    }
+    return [
+        Panel(
+            what,
+            "rounds T",
+            f"final {what}",
+            {
+                name: worlds(config.horizons, values)
+                for name, values in {
+                    **{f"b = {b:g}": rates[what][:, i] for i, b in enumerate(config.exponents)},
+                    **others[what],
+                }.items()
+            },
+            log_x=True,
+            log_y=True,
+        )
+        for what in ("regret", "queries")
+    ]

@@ -16,6 +16,7 @@ from experiments.randomized_pbrl.claims import (
 from experiments.randomized_pbrl.config import Config
 from experiments.randomized_pbrl.curves import methods, posterior_curves, regret_curves
 from experiments.randomized_pbrl.report import ordered, write_report
+from experiments.randomized_pbrl.tradeoff import rate_claims, rates_study
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
 
@@ -28,17 +29,21 @@ def run(config: Config, job: Run) -> Outcome:
         "table": lambda: pr_curves(config, config.table),
         "linear": lambda: pr_curves(config, config.linear),
         "sampling": lambda: sampling_curves(config),
+        "rates": lambda: rates_study(config),
     }
     found = run_stages(job, stages)
+    rates = found.pop("rates")
     claims = [
         *table_claims(config, found["table"], found["sampling"]),
         *regret_claims("linear", found["linear"], found["linear"]),
         noise_claim("linear", found["linear"]),
         *regret_claims("table", found["table"], found["sampling"], "PbTS, eps = 0"),
+        *rate_claims(config, rates),
     ]
     table = summary_table(config, found)
-    write_report(job, config, found, claims, table)
+    write_report(job, config, (found, rates), claims, table)
     numbers = {kind: ends(arrays) for kind, arrays in found.items()}
+    numbers["rates, means"] = {name: each.mean(0).tolist() for name, each in rates.items()}
     return Outcome(claims, numbers=numbers, table=table)
 
 

@@ -10,6 +10,7 @@ import pytest
 from experiments.randomized_pbrl import claims as pbrl_claims
 from experiments.randomized_pbrl import config as pbrl_config
 from experiments.randomized_pbrl import run as pbrl_run
+from experiments.randomized_pbrl.tradeoff import rate_claims, rates_study
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.training import open_run
 
@@ -67,6 +68,66 @@ SAMPLED = {
     f"PbTS, eps = {eps:g}/queries": share * T * np.ones((3, 1))
     for eps, share in ((0.0, 0.6), (0.1, 0.3))
 }
+
+
+def rates(regret: tuple = (0.8, 0.7, 0.6), queries: tuple = (0.2, 0.4, 0.6)) -> dict:
+    """Final regret and queries that are powers of T, greedy's and the coins' of power 1."""
+    times = np.asarray(CONFIG.horizons, float) / CONFIG.horizons[0]
+    seeds = np.array([0.9, 1.0, 1.1])[:, None, None]
+    linear = seeds * times * np.ones((3, 3, 1))
+    return {
+        "regret": seeds * 10 * times ** np.array(regret)[:, None],
+        "queries": seeds * 5 * times ** np.array(queries)[:, None],
+        "greedy/regret": 30 * linear,
+        "coins/queries": 20 * linear[:, 0],
+    }
+
+
+B = (0.15, 0.25, 0.35)
+RATES = {
+    *((f"table, eps = T^-{b:g}: slope of log mean regret in log T", "<=", 1 - b) for b in B),
+    *((f"table, eps = T^-{b:g}: slope of log mean queries in log T", "<=", 2 * b) for b in B),
+    ("table: slope of regret at b = 0.35 less that at b = 0.15", "<", 0.0),
+}
+
+
+def test_the_claims_on_rates_are_the_exponents_of_the_theorem_and_can_fail():
+    claims = rate_claims(CONFIG, rates())
+    assert {(claim.statement, claim.op, claim.threshold) for claim in claims} == RATES
+    assert [claim.verdict for claim in claims] == ["holds"] * 7
+    assert float(claims[0].value) == pytest.approx(0.8)
+    steep = rate_claims(CONFIG, rates(regret=(1.0, 1.0, 1.1), queries=(0.5, 0.7, 0.9)))
+    assert [claim.verdict for claim in steep] == ["fails"] * 7
+    lazy = rates()
+    lazy["coins/queries"] = lazy["queries"][:, 0]
+    lazy["greedy/regret"] = lazy["regret"]
+    assert [claim.verdict for claim in rate_claims(CONFIG, lazy)] == ["undecided"] * 7
+
+
+@pytest.mark.long
+def test_a_run_with_room_for_its_questions_alone_is_the_same_run():
+    config = dataclasses.replace(pbrl_config.quick(), rounds=48)
+    keys = pbrl_run.seeds(config)[:2]
+    with jax.enable_x64(True):
+        method = pbrl_run.methods(config)["eps = 0.2"]
+
+        def curves_of(room):
+            run = jax.jit(
+                lambda keys: pbrl_run.regret_curves(config, config.table, keys, method, room=room)
+            )
+            return run(keys)
+
+        (regrets, queries), (others, asked) = curves_of(None), curves_of(40)
+    assert 2 < int(queries[:, -1].max()) < 40
+    np.testing.assert_allclose(regrets, others, rtol=1e-9)
+    np.testing.assert_array_equal(queries, asked)
+
+
+@pytest.mark.long
+def test_too_little_room_is_named():
+    size = {"horizons": (40, 44, 48), "rate_seeds": 2, "rates": (0.99,), "room": 32}
+    with pytest.raises(ValueError, match="room must be at least"):
+        rates_study(dataclasses.replace(pbrl_config.quick(), **size))
 
 
 def claims_of(arrays: dict[str, np.ndarray]) -> list[Claim]:
@@ -142,6 +203,10 @@ def test_worlds_that_disagree_leave_a_claim_undecided():
         ({"sigma_values": -1.0}, r"sigma_values must be in \[0, inf\)"),
         ({"eps": (0.1, 0.2)}, "eps must rise from 0"),
         ({"rates": (1.5,)}, "rates must be in"),
+        ({"exponents": (0.25,)}, "exponents must rise, 2 at least"),
+        ({"horizons": (400, 200, 800)}, "horizons must rise, 3 at least"),
+        ({"exponents": (0.5, 0.6)}, r"exponents must be in \(0, 0.5\]"),
+        ({"room": 3}, r"room must be in \[32, inf\)"),
         ({"points": 2}, r"points must be in \[8, inf\)"),
     ],
 )
@@ -163,11 +228,13 @@ def test_a_small_run_reports_every_claim_and_is_reproducible(tmp_path):
     with open_run(tmp_path, slug="randomized_pbrl", config=config) as job:
         outcome = pbrl_run.run(config, job)
     told = {(claim.statement, claim.op, claim.threshold) for claim in outcome.claims}
-    assert told == ASKED | ELSEWHERE
+    ours = {each for each in told if "T^-" not in each[0] and "at b =" not in each[0]}
+    assert ours == ASKED | ELSEWHERE
+    assert len(told - ours) == 2 * len(config.exponents) + 1
     assert np.isfinite([float(claim.value) for claim in outcome.claims]).all()
     assert np.isfinite(jax.tree.leaves(dict(outcome.numbers))).all()
     page = (tmp_path / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
     assert "http://" not in page
     assert page.count("https://") == page.count("https://arxiv.org/abs/")
     kept = dict(np.load(tmp_path / "data" / "table.npz"))
@@ -175,6 +242,7 @@ def test_a_small_run_reports_every_claim_and_is_reproducible(tmp_path):
         "table",
         "linear",
         "sampling",
+        "rates",
     }
     for name, values in kept.items():
         assert values.shape == (3, 64)
