@@ -119,8 +119,9 @@ def improve(
         episodes = collect(grid, jnp.broadcast_to(logps, shape), keys, steps=config.steps)
 
         def safe_cells():
-            safe = safe_set.safe_set(replay, kept, NUM_STATES, gamma=config.agent.safe_gamma)
-            return jnp.sum(safe >= config.agent.threshold)
+            least, gamma = config.agent.threshold, config.agent.safe_gamma
+            safe = safe_set.safe_set(replay, kept, NUM_STATES, gamma=gamma, floor=least)
+            return jnp.sum(safe >= least)
 
         last = time == config.iterations - 1
         told = {

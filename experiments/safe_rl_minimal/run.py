@@ -27,8 +27,8 @@ Arrays = Mapping[str, np.ndarray]
 
 def run(config: Config, job: Run) -> Outcome:
     """All cells of the sweep at once, then the point robot with every memory."""
-    stages = {"agents": lambda: run_all(config), "robot": lambda: run_robots(config)}
-    found, robot = run_stages(job, stages).values()
+    stages = {"robot": lambda: run_robots(config), "agents": lambda: run_all(config)}
+    robot, found = run_stages(job, stages).values()
     claims = [*make_claims(config, found), *robot_claims(config, robot)]
     table = cells_table(config, found)
     write_report(job, config, (found, robot), claims, table)
