@@ -43,8 +43,6 @@ class SwingUp:
     def __post_init__(self):
         check_fields(self, "(0, inf)", "unit", "noise")
         check_fields(self, "(0, 1]", "betas")
-        if not self.betas:
-            raise ValueError("betas must hold one number at least, got none")
         check_fields(self, "(0, 1]", "reward_rate", "rate", "tau")
         check_fields(self, "[0, inf)", "sigma")
         check_fields(self, "[1, inf)", "num_seeds", "reward_batch", "reward_batches", "batch")

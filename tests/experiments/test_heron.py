@@ -203,7 +203,7 @@ def test_values_out_of_range_are_named(change, message):
     [
         ({"unit": 0.0}, r"unit must be in \(0, inf\)"),
         ({"betas": (0.0,)}, r"betas must be in \(0, 1\]"),
-        ({"betas": ()}, "betas must hold one number at least"),
+        ({"betas": ()}, r"betas must have a number in \(0, 1\]"),
         ({"sigma": -1.0}, r"sigma must be in \[0, inf\)"),
         ({"worlds": 0}, r"worlds must be in \[1, inf\)"),
         ({"warmup": 0}, r"warmup must be in \[1, inf\)"),
