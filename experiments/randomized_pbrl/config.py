@@ -120,5 +120,12 @@ def default() -> Config:
 
 def quick() -> Config:
     """Fewer seeds and rounds: every stage in seconds."""
-    rates = {"exponents": (0.15, 0.35), "horizons": (40, 80, 160), "rate_seeds": 3, "room": 160}
-    return Config(num_seeds=3, rounds=160, points=20, **rates)
+    return Config(
+        num_seeds=3,
+        rounds=160,
+        points=20,
+        exponents=(0.15, 0.35),
+        horizons=(40, 80, 160),
+        rate_seeds=3,
+        room=160,
+    )
