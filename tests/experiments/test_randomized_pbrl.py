@@ -105,25 +105,6 @@ def test_the_claims_on_rates_are_the_exponents_of_the_theorem_and_can_fail():
 
 
 @pytest.mark.long
-def test_a_run_with_room_for_its_questions_alone_is_the_same_run():
-    config = dataclasses.replace(pbrl_config.quick(), rounds=48)
-    keys = pbrl_run.seeds(config)[:2]
-    with jax.enable_x64(True):
-        method = pbrl_run.methods(config)["eps = 0.2"]
-
-        def curves_of(room):
-            run = jax.jit(
-                lambda keys: pbrl_run.regret_curves(config, config.table, keys, method, room=room)
-            )
-            return run(keys)
-
-        (regrets, queries), (others, asked) = curves_of(None), curves_of(40)
-    assert 2 < int(queries[:, -1].max()) < 40
-    np.testing.assert_allclose(regrets, others, rtol=1e-9)
-    np.testing.assert_array_equal(queries, asked)
-
-
-@pytest.mark.long
 def test_too_little_room_is_named():
     size = {"horizons": (40, 44, 48), "rate_seeds": 2, "rates": (0.99,), "room": 32}
     with pytest.raises(ValueError, match="room must be at least"):
