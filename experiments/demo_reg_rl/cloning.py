@@ -19,6 +19,7 @@ from rlhf_jax.types import Trajectory
 STEPS, STATES, ACTIONS = 5, 5, 4
 EXPERT = 0.1  # KL weight of the expert, to the uniform policy
 FEATURES = 2  # of the log-linear class, for each step
+CONSTANT = 0.1  # share of the uniform policy in a clone that does not sharpen with N
 
 
 def garnets(config: Config) -> FiniteMDP:
@@ -74,7 +75,8 @@ def clone_kls(config: Config) -> dict[str, np.ndarray]:
     next.
 
     Returns:
-      "kl" [seeds, sizes], means over data sets; "limit" [seeds], what N times it goes to.
+      "kl" [seeds, sizes], means over data sets; "limit" [seeds], what N times it goes to;
+      "kl, constant share" [seeds, sizes], of the clone with a tenth of the uniform policy.
     """
 
     sizes = jnp.asarray(config.demos)
@@ -85,11 +87,14 @@ def clone_kls(config: Config) -> dict[str, np.ndarray]:
         def kls(key):
             demos = play(key, mdp, expert, config.demos[-1])
             clones = jax.vmap(lambda count: clone(demos, mdp, count))(sizes)
-            return jax.vmap(lambda logps: trajectory_kl(mdp, expert, logps))(clones)
+            mixed = jnp.logaddexp(clones + jnp.log1p(-CONSTANT), jnp.log(CONSTANT / ACTIONS))
+            both = jnp.stack([clones, mixed])
+            return jax.vmap(jax.vmap(lambda logps: trajectory_kl(mdp, expert, logps)))(both)
 
         reached = jnp.sum(occupancy(mdp, expert) > 0)
-        kl = jax.vmap(kls)(jax.random.split(key, config.clone_sets))
-        return {"kl": jnp.mean(kl, 0), "limit": 0.5 * (ACTIONS - 1) * reached}
+        kl, constant = jnp.mean(jax.vmap(kls)(jax.random.split(key, config.clone_sets)), 0)
+        limit = 0.5 * (ACTIONS - 1) * reached
+        return {"kl": kl, "kl, constant share": constant, "limit": limit}
 
     with jax.enable_x64(True):
         runs = jax.jit(jax.vmap(one))(*seeds(config, 0, config.clone_seeds))

@@ -25,8 +25,9 @@ def feedback_gaps(config: Config) -> dict[str, np.ndarray]:
     """V* - V of policies that are optimal in r_hat - beta KL to the clone.
 
     Returns:
-      "gap" [seeds, pairs, betas]; "clone", "expert" and "true" [seeds]: of the clone, the expert,
-      and of planning with the true rewards at beta = 0.5; "residual" [seeds, pairs] of the fits.
+      "gap" [seeds, pairs, betas]; "gap, uniform": the same with KL to the uniform policy; "clone",
+      "expert" and "true" [seeds]: of the clone, the expert, and of planning with the true rewards
+      at beta = 0.5; "residual" [seeds, pairs] of the fits.
     """
 
     counts = jnp.asarray(config.pairs)
@@ -47,11 +48,16 @@ def feedback_gaps(config: Config) -> dict[str, np.ndarray]:
             fit = fit_rewards(*compared, there, beta=SHARPNESS, ridge=RIDGE)
             rewards = fit.params.reshape(mdp.rewards.shape)
             learned = FiniteMDP(mdp.transitions, rewards, mdp.initial)
-            return jax.vmap(partial(gap, mdp, learned, ref))(penalties), fit.residual
+            near = [
+                jax.vmap(partial(gap, mdp, learned, each))(penalties)
+                for each in (ref, uniform(mdp))
+            ]
+            return *near, fit.residual
 
-        gap_of, residual = jax.vmap(gaps)(counts)
+        gap_of, anywhere, residual = jax.vmap(gaps)(counts)
         return {
             "gap": gap_of,
+            "gap, uniform": anywhere,
             "residual": residual,
             "clone": regret(mdp, ref),
             "expert": regret(mdp, expert),

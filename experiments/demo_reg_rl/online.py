@@ -26,8 +26,18 @@ LOCK_STEPS, LOCK_ACTIONS = 10, 10
 LOCK_EXPERT = 0.002  # KL weight of the lock's expert, to the uniform policy
 
 
-def learn(key: jax.Array, mdp: FiniteMDP, ref: jax.Array, beta: jax.Array, **sizes) -> dict:
+def learn(
+    key: jax.Array,
+    mdp: FiniteMDP,
+    ref: jax.Array,
+    beta: jax.Array,
+    *,
+    aimless: bool,
+    **sizes,
+) -> dict:
     """`records` times `every` episodes of UCBVI-Ent+, beta >= 0, with what is known after each.
+
+    aimless: episodes are those of the uniform policy, whatever was planned.
 
     Returns:
       [records] each. "regret": V* - V of the empirical model's policy; "optimistic": of the plan's
@@ -47,6 +57,8 @@ def learn(key: jax.Array, mdp: FiniteMDP, ref: jax.Array, beta: jax.Array, **siz
         explore_key, play_key = jax.random.split(key)
         now = planned(state)
         logps = ucbvi.exploring_policy(now.logps, now.upper - now.lower, explore_key)
+        if aimless:
+            logps = uniform(mdp)
         act = policy_act(tabular_policy(*rows), logps.reshape(rows))
         played = sample_episode(finite_env(mdp), act, play_key, steps=shape[0])
         return ucbvi.update_counts(state, played.states[1], played.trajectory.actions), None
@@ -72,12 +84,16 @@ def learn(key: jax.Array, mdp: FiniteMDP, ref: jax.Array, beta: jax.Array, **siz
 
 def fast_rate(config: Config) -> dict[str, np.ndarray]:
     """Runs on Garnet MDPs with the uniform reference: the records of `learn`, [betas, seeds, T],
-    and "episodes" [T]."""
+    "episodes" [T], and "aimless" [betas, seeds, T], the soft optimistic gap after as many episodes
+    of the uniform policy."""
     every = config.episodes // BLOCKS
 
     def one(key, mdp, beta):
-        sizes = {"every": every, "records": BLOCKS, "bonus": config.bonus}
-        return learn(key, mdp, uniform(mdp), beta, **sizes)
+        def run(aimless: bool):
+            sizes = {"every": every, "records": BLOCKS, "bonus": config.bonus}
+            return learn(key, mdp, uniform(mdp), beta, aimless=aimless, **sizes)
+
+        return run(False) | {"aimless": run(True)["soft optimistic"]}
 
     with jax.enable_x64(True):
         runs = jax.jit(jax.vmap(jax.vmap(one, (0, 0, None)), (None, None, 0)))
@@ -110,7 +126,7 @@ def lock_runs(config: Config) -> dict[str, np.ndarray]:
         kl = jax.vmap(lambda ref: trajectory_kl(mdp, expert, ref))(refs)
         beta = (config.epsilon / kl).at[0].set(0.0)
         sizes = {"every": 1, "records": config.lock_times[-1], "bonus": config.bonus}
-        runs = jax.vmap(partial(learn, **sizes), (0, None, 0, 0))
+        runs = jax.vmap(partial(learn, aimless=False, **sizes), (0, None, 0, 0))
         found = runs(jax.random.split(run_key, len(refs)), mdp, refs, beta)
         alone = jax.vmap(lambda ref: regret(mdp, ref))(refs)
         known = {"beta": beta, "kl": kl, "clone": alone, "expert": regret(mdp, expert)}

@@ -3,4 +3,4 @@
 PAPER = "Bukharin et al. 2023 (HERON), arXiv:2309.02632"
 GROUP = "feedback"
 CLAIM = "A ranking of factors trains as well as the true reward, whatever the units of the factors"
-MINUTES = 3
+MINUTES = 5

@@ -9,8 +9,9 @@ from rlhf_jax.checks import check_fields
 class SwingUp:
     """The pendulum.
 
-    num_seeds: runs of each method, all in one vmap. unit: by which u^2 is multiplied, for HERON
-      and for the sums that are called wrong.
+    num_seeds: runs of each method, all in one vmap. unit: by which u^2 is multiplied, for HERON,
+      for the sums that are called wrong, and for the standardised ones.
+    betas: of the standardised sums, whose weights are 1, beta, beta^2.
     sigma, reward_widths, reward_rate, reward_batch, reward_batches: margin multiplier, reward
       network, its Adam step, items in a batch (all pairs of them are compared), batches a refresh.
     widths, rate, tau, noise, batch: actor and critic, their Adam step, how fast targets move, noise
@@ -23,6 +24,7 @@ class SwingUp:
 
     num_seeds: int = 10
     unit: float = 100.0
+    betas: tuple[float, ...] = (0.1, 0.25, 0.5)
     sigma: float = 1.0
     reward_widths: tuple[int, ...] = (64, 64)
     reward_rate: float = 1e-3
@@ -40,6 +42,7 @@ class SwingUp:
 
     def __post_init__(self):
         check_fields(self, "(0, inf)", "unit", "noise")
+        check_fields(self, "(0, 1]", "betas")
         check_fields(self, "(0, 1]", "reward_rate", "rate", "tau")
         check_fields(self, "[0, inf)", "sigma")
         check_fields(self, "[1, inf)", "num_seeds", "reward_batch", "reward_batches", "batch")
@@ -94,5 +97,5 @@ def default() -> Config:
 
 def quick() -> Config:
     """Fewer comparisons and a few rounds of the pendulum: every stage in seconds."""
-    swing_up = SwingUp(num_seeds=3, rounds=5, warmup=1, starts=4)
+    swing_up = SwingUp(num_seeds=3, betas=(0.25, 0.5), rounds=5, warmup=1, starts=4)
     return Config(num_seeds=4, pairs=5_000, contexts=500, steps=60, swing_up=swing_up)

@@ -49,6 +49,29 @@ def fixed_sum() -> Rewarder:
     return Rewarder(lambda key, weights, replay: (weights, {}), rewards)
 
 
+class Standardised(NamedTuple):
+    """weights, spread: [3] of the factors; the spread is that of the replay."""
+
+    weights: Float[Array, "3"]
+    spread: Float[Array, "3"]
+
+
+def standardised_sum(config: SwingUp) -> Rewarder:
+    """Weights times factors in the odd unit, each over its spread: no unit changes it.
+
+    It sees what HERON sees: the spread comes from rows of the replay, once a round.
+    """
+
+    def refresh(key: Key[Array, ""], state: Standardised, replay: ReplayBuffer):
+        sample = draw_rows(key, replay, batch=ROWS)
+        return state._replace(spread=jnp.std(measured(config, sample), axis=0)), {}
+
+    def rewards(state: Standardised, steps: Steps) -> Array:
+        return measured(config, steps) / nonzero(state.spread) @ state.weights
+
+    return Rewarder(refresh, rewards)
+
+
 def heron(config: SwingUp) -> tuple[Callable[[Key[Array, ""]], Heron], Rewarder]:
     """`init(key) -> Heron`, and the Rewarder that learns from the tree's labels of its replay.
 

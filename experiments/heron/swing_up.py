@@ -10,7 +10,14 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from experiments.heron.config import SwingUp
-from experiments.heron.rewards import OBSERVATION_SCALE, Rewarder, fixed_sum, heron
+from experiments.heron.rewards import (
+    OBSERVATION_SCALE,
+    Rewarder,
+    Standardised,
+    fixed_sum,
+    heron,
+    standardised_sum,
+)
 from rlhf_jax.algos.control import ddpg
 from rlhf_jax.algos.control.off_policy import LearnFrom, Progress, empty_step, play_round
 from rlhf_jax.algos.control.replay import draw_rows, init_replay
@@ -55,6 +62,20 @@ def train_on_sums(config: SwingUp, key: Key[Array, ""]) -> dict[str, np.ndarray]
     weights = jnp.asarray(list(sums(config).values()))
     keys = jax.random.split(key, config.num_seeds)
     over_seeds = jax.vmap(lambda key, w: train(key, w, fixed_sum(), config), in_axes=(0, None))
+    found = jax.jit(jax.vmap(over_seeds, in_axes=(None, 0)))(keys, weights)
+    return jax.tree.map(np.asarray, found)
+
+
+def train_on_standardised(config: SwingUp, key: Key[Array, ""]) -> dict[str, np.ndarray]:
+    """What `train` returns on standardised sums in the odd unit, [betas, seeds, ...]."""
+    weights = jnp.asarray([(1.0, beta, beta**2) for beta in config.betas])
+    keys = jax.random.split(key, config.num_seeds)
+
+    def one(key, weights):
+        start = Standardised(weights, jnp.ones(3))
+        return train(key, start, standardised_sum(config), config)
+
+    over_seeds = jax.vmap(one, in_axes=(0, None))
     found = jax.jit(jax.vmap(over_seeds, in_axes=(None, 0)))(keys, weights)
     return jax.tree.map(np.asarray, found)
 

@@ -78,8 +78,9 @@ class Tokens:
     iterations, samples: rounds, and strings in each.
     rate: step of REINFORCE and PPO on the mean over strings of the sum over tokens.
     clip_eps, epochs: of PPO.
-    q_rate, explore: step and epsilon of Q-learning. replays: of old strings for each new one,
-      where the state is the prefix.
+    q_rate, explore: step and epsilon of Q-learning. replays: of old strings for each new one, of
+      Q-learning on prefixes and its control; q_rates: steps that it is tuned over, q_rate among
+      them.
     """
 
     length: int = 8
@@ -91,6 +92,7 @@ class Tokens:
     clip_eps: float = 0.2
     epochs: int = 4
     q_rate: float = 0.3
+    q_rates: tuple[float, ...] = (0.1, 0.3, 1.0)
     explore: float = 0.1
     replays: int = 1
 
@@ -107,7 +109,9 @@ class Tokens:
         check_fields(self, "(0, 1000]", "rate")
         check_fields(self, "(0, inf)", "clip_eps")
         check_fields(self, "[0, inf)", "noise")
-        check_fields(self, "(0, 1]", "q_rate")
+        check_fields(self, "(0, 1]", "q_rate", "q_rates")
+        if self.q_rate not in self.q_rates or len(set(self.q_rates)) < len(self.q_rates):
+            raise ValueError(f"q_rates must differ and hold q_rate, got {self.q_rates}")
         check_fields(self, "[0, 1]", "explore")
 
 
@@ -139,5 +143,5 @@ def quick() -> Config:
     return Config(
         num_seeds=10,
         compounding=Compounding(horizons=(5, 10, 20, 40)),
-        tokens=Tokens(vocabularies=(4, 16)),
+        tokens=Tokens(vocabularies=(4, 16), q_rates=(0.3, 1.0)),
     )

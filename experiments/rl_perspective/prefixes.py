@@ -1,4 +1,7 @@
-"""Q-learning whose state is the prefix written so far, with replay: values that alias nothing."""
+"""Q-learning with replay. Its state is the prefix written so far, whose values alias nothing, or
+the position alone."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -7,26 +10,41 @@ from experiments.rl_perspective.config import Tokens
 from experiments.rl_perspective.tokens import TIES, learn, rewards, wander
 
 
-def prefix_rows(strings: jax.Array, vocabulary: int) -> jax.Array:
-    """Row of the table for the prefix before each token, [B, T] of strings [B, T].
+def prefix_follow(vocabulary: int) -> Callable[..., jax.Array]:
+    """`(row, token) -> row` of the longer prefix. Rows are numbered by length first: the empty
+    prefix is 0, the one token v is 1 + v, and so on."""
+    return lambda row, token: row * vocabulary + token + 1
 
-    Rows are numbered by length first: the empty prefix is 0, the one token v is 1 + v, and so on.
-    """
+
+def place_follow(row: jax.Array, token: jax.Array) -> jax.Array:
+    """The next position, whatever was written."""
+    return row + jnp.ones_like(token)
+
+
+def visited_rows(strings: jax.Array, follow: Callable[..., jax.Array]) -> jax.Array:
+    """Row of the table before each token, [B, T] of strings [B, T]."""
 
     def step(row, token):
-        return row * vocabulary + token + 1, row
+        return follow(row, token), row
 
     _, rows = jax.lax.scan(step, jnp.zeros(len(strings), int), strings.T)
     return rows.T
 
 
-def prefix_q_learning(key, config: Tokens, target, vocabulary: int) -> jax.Array:
-    """As `q_learning`, on prefixes; after each round as many old strings, times `replays`, again.
+def replayed_q_learning(
+    key, config: Tokens, target, vocabulary: int, *, prefix: bool, rate
+) -> jax.Array:
+    """As `q_learning`, on prefixes or positions; after each round as many old strings, times
+    `replays`, again.
 
+    Args:
+      rate: step of Q-learning; may be traced.
     Returns:
       [iterations] share of the greedy string's tokens that are right.
     """
     length, samples = config.length, config.samples
+    follow = prefix_follow(vocabulary) if prefix else place_follow
+    rows = (vocabulary**length - 1) // (vocabulary - 1) if prefix else length
 
     def write(values, key, count, explore):
         def step(row, key):
@@ -34,7 +52,7 @@ def prefix_q_learning(key, config: Tokens, target, vocabulary: int) -> jax.Array
             seen = values[row]
             best = jnp.argmax(seen + TIES * jax.random.uniform(tie_key, seen.shape), axis=-1)
             token = wander(wander_key, best, vocabulary, explore)
-            return row * vocabulary + token + 1, token
+            return follow(row, token), token
 
         return jax.lax.scan(step, jnp.zeros(count, int), jax.random.split(key, length))[1].T
 
@@ -48,15 +66,12 @@ def prefix_q_learning(key, config: Tokens, target, vocabulary: int) -> jax.Array
         scores = jax.lax.dynamic_update_slice(scores, new_scores, (number * samples,))
         again = jax.random.randint(keys[2], (config.replays * samples,), 0, (number + 1) * samples)
         told = jnp.concatenate([new, strings[again]])
-        seen = (prefix_rows(told, vocabulary), told, jnp.append(new_scores, scores[again]))
-        values, _ = jax.lax.scan(
-            lambda v, one: (learn(v, *one, rate=config.q_rate), None), values, seen
-        )
+        seen = (visited_rows(told, follow), told, jnp.append(new_scores, scores[again]))
+        values, _ = jax.lax.scan(lambda v, one: (learn(v, *one, rate=rate), None), values, seen)
         greedy = write(values, keys[3], 1, 0.0)[0]
         return (values, strings, scores), jnp.mean(greedy == target)
 
     count = config.iterations * samples
-    rows = (vocabulary**length - 1) // (vocabulary - 1)
     start = (jnp.zeros((rows, vocabulary)), jnp.zeros((count, length), int), jnp.zeros(count))
     rounds = (jnp.arange(config.iterations), jax.random.split(key, config.iterations))
     return jax.lax.scan(iterate, start, rounds)[1]

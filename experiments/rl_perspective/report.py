@@ -32,7 +32,8 @@ def write_report(
         "costs": show_panels(
             [cost_panel(config, stages["costs"])],
             "Cost against horizon",
-            "Expected total cost on the tightrope, exact, every policy executed with slips. BC has "
+            "Expected total cost on the tightrope, exact, every policy executed with slips, a rope "
+            "of its own for each seed. As many: episodes as RLHF sees. BC has "
             "seen the expert on the rope only; with slips in the demonstrations (the control) it "
             "has seen some of the way back, and rare offsets still catch it. Inverse RL and RLHF "
             "plan through the dynamics. The bound is that of cloning, expert + slip T^2: a slope "
@@ -57,7 +58,8 @@ def write_report(
             "learners see the position only: the target of a value is aliased over prefixes, and "
             "the reward reaches early tokens through maxima alone. On prefixes, with replay, "
             "Q-learning is the stronger baseline that this calls for; its table has a row for "
-            "every string, so it is shown for the smallest vocabulary.",
+            "every string, so it is shown for the smallest vocabulary, with its step swept, beside "
+            "positions with the same replay.",
             "policy gradients reach 1 at every vocabulary, Q-learning stays below one half",
             columns=3,
             share_y=True,

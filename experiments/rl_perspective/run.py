@@ -1,12 +1,14 @@
 """Cloning against planning, prompts from logged outcomes, on-policy against bootstrapped."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import numpy as np
 
 from experiments.rl_perspective.claims import (
     PREFIXES,
+    REPLAYED,
     compounding_claims,
     cost_slopes,
     prompt_claims,
@@ -14,7 +16,7 @@ from experiments.rl_perspective.claims import (
 )
 from experiments.rl_perspective.compounding import expected_costs
 from experiments.rl_perspective.config import Config
-from experiments.rl_perspective.prefixes import prefix_q_learning
+from experiments.rl_perspective.prefixes import replayed_q_learning
 from experiments.rl_perspective.prompts import gap_closed, prompt_successes
 from experiments.rl_perspective.report import write_report
 from experiments.rl_perspective.tokens import METHODS, right_tokens
@@ -36,7 +38,7 @@ def run(config: Config, job: Run) -> Outcome:
     claims = [
         *compounding_claims(config, found["costs"]),
         *prompt_claims(found["prompts"]),
-        *token_claims(config.tokens.vocabularies, found["tokens"]),
+        *token_claims(config.tokens, found["tokens"]),
     ]
     table = measured_table(config, found)
     write_report(job, config, found, claims, table)
@@ -44,7 +46,7 @@ def run(config: Config, job: Run) -> Outcome:
 
 
 def token_curves(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
-    """Share of right greedy tokens, [vocabularies, seeds, iterations]; on prefixes the first one.
+    """Share of right greedy tokens, [vocabularies, seeds, iterations]; with replay the first one.
 
     A table of prefixes has as many rows as there are strings: only the smallest vocabulary fits.
     """
@@ -53,9 +55,16 @@ def token_curves(config: Config, key: jax.Array) -> dict[str, np.ndarray]:
         name: right_tokens(tokens, key, config.num_seeds, tokens.vocabularies, method)
         for name, method in METHODS.items()
     }
+    replayed = {
+        f"{PREFIXES}, rate {rate:g}": partial(replayed_q_learning, prefix=True, rate=rate)
+        for rate in tokens.q_rates
+    }
+    replayed[REPLAYED] = partial(replayed_q_learning, prefix=False, rate=tokens.q_rate)
     smallest = tokens.vocabularies[:1]
-    curves[PREFIXES] = right_tokens(tokens, key, config.num_seeds, smallest, prefix_q_learning)
-    return curves
+    return curves | {
+        name: right_tokens(tokens, key, config.num_seeds, smallest, method)
+        for name, method in replayed.items()
+    }
 
 
 def measured_table(config: Config, found: Mapping[str, Arrays]) -> Table:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.demo_reg_rl import claims as demo_claims
 from experiments.demo_reg_rl import config as demo_config
 from experiments.demo_reg_rl import run as demo_run
 from rlhf_jax.reports.claims import Claim, Outcome
@@ -50,24 +51,36 @@ def made_up(config: demo_config.Config) -> dict[str, dict[str, np.ndarray]]:
     learned = np.full((2, pairs, penalties), 0.2)
     learned[..., config.penalties.index(0.5)] = 0.1
     return {
-        "cloning": {"kl": np.stack([30.0 / demos, 35.0 / demos]), "limit": np.full(2, 31.5)},
-        "fast": {"episodes": episodes, "soft optimistic": fast, "soft regret": fast},
+        "cloning": {
+            "kl": np.stack([30.0 / demos, 35.0 / demos]),
+            "kl, constant share": np.stack([0.5 + 30.0 / demos, 0.5 + 35.0 / demos]),
+            "limit": np.full(2, 31.5),
+        },
+        "fast": {
+            "episodes": episodes,
+            "soft optimistic": fast,
+            "soft regret": fast,
+            "aimless": fast[::-1] ** 0.5,
+        },
         "lock": {
             **{"regret": gaps, "optimistic": gaps, "soft regret": gaps, "soft optimistic": gaps},
-            **{"beta": beta, "kl": np.ones((2, refs)), "clone": gaps[..., 0]},
+            **{"beta": beta, "kl": np.ones((2, refs)), "clone": np.full((2, refs), 0.2)},
             "expert": np.zeros(2),
         },
-        "feedback": {"gap": learned, "clone": np.full(2, 0.15)},
+        "feedback": {
+            "gap": learned,
+            "gap, uniform": np.full_like(learned, 0.2),
+            "clone": np.full(2, 0.15),
+        },
     }
 
 
 def claims_of(config: demo_config.Config, found: dict) -> list[Claim]:
-    rates = {beta: demo_run.fast_slope(found["fast"], i) for i, beta in enumerate(config.betas)}
     return [
-        *demo_run.clone_claims(config, found["cloning"]),
-        *demo_run.fast_claims(rates),
-        *demo_run.lock_claims(config, found["lock"]),
-        *demo_run.feedback_claims(config, found["feedback"]),
+        *demo_claims.clone_claims(config, found["cloning"]),
+        *demo_claims.fast_claims(found["fast"], config.betas),
+        *demo_claims.lock_claims(config, found["lock"]),
+        *demo_claims.feedback_claims(config, found["feedback"]),
     ]
 
 
@@ -91,7 +104,19 @@ def test_numbers_that_are_not_as_claimed_fail():
         "cloning: slope of KL(expert || clone) in N, at least"
     }
     found["cloning"]["kl"] = found["cloning"]["kl"] ** 4
-    assert not demo_run.clone_claims(QUICK, found["cloning"])[0].holds
+    assert not demo_claims.clone_claims(QUICK, found["cloning"])[0].holds
+
+
+def test_baselines_that_do_as_well_leave_the_claims_undecided():
+    found = made_up(QUICK)
+    found["cloning"]["kl, constant share"] = found["cloning"]["kl"]
+    found["fast"]["aimless"] = found["fast"]["soft optimistic"]
+    found["lock"]["clone"] = np.full_like(found["lock"]["clone"], 0.02)
+    found["feedback"]["gap, uniform"] = found["feedback"]["gap"]
+    verdicts = {claim.statement: claim.verdict for claim in claims_of(QUICK, found)}
+    least = "cloning: slope of KL(expert || clone) in N, at least"
+    assert verdicts.pop(least) == "holds"
+    assert set(verdicts.values()) == {"undecided"}
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +161,9 @@ def test_other_methods_in_the_place_of_the_claimed_ones_fail(whole):
     out, _ = whole
     lock, feedback = (dict(np.load(out / "data" / f"{n}.npz")) for n in ("lock", "feedback"))
     lock["regret"] = lock["optimistic"]
-    assert not demo_run.lock_claims(QUICK, lock)[1].holds
+    assert not demo_claims.lock_claims(QUICK, lock)[1].holds
     feedback["gap"][..., QUICK.penalties.index(0.5)] = feedback["gap"][..., 0]
-    assert not any(claim.holds for claim in demo_run.feedback_claims(QUICK, feedback))
+    assert not any(claim.holds for claim in demo_claims.feedback_claims(QUICK, feedback))
 
 
 @pytest.mark.parametrize(

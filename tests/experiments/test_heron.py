@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from experiments.heron import choices, rewards
+from experiments.heron import claims as heron_claims
 from experiments.heron import config as heron_config
 from experiments.heron import run as heron_run
 from experiments.heron.pairs import winners_first
 from rlhf_jax.algos.control.ddpg import ControlTransitions
 from rlhf_jax.training import open_run
 
-SMALL = heron_config.SwingUp(num_seeds=2, rounds=2, warmup=1, starts=2, batch=16)
+SMALL = heron_config.SwingUp(num_seeds=2, betas=(0.5,), rounds=2, warmup=1, starts=2, batch=16)
 TOY = heron_config.Config(
     num_seeds=2, points=500, pairs=2_000, contexts=100, steps=60, swing_up=SMALL
 )
@@ -27,6 +28,10 @@ PENDULUM_CLAIMS = {
     ("pendulum, HERON in the odd unit: mean shortfall from the true reward", "<=", 0.15),
     ("pendulum: lead of HERON over the weighted sum, both in the odd unit", ">", 0),
 }
+RIVAL_CLAIMS = {
+    ("pendulum, odd unit: mean shortfall of HERON from the best standardised sum", "<=", 0.15),
+    ("pendulum, odd unit: lead of HERON over the best standardised sum", ">", 0),
+}
 UNTRAINED = np.full(3, -1360.0)
 
 
@@ -40,13 +45,13 @@ def verdicts(**changes) -> list[str]:
         "weighted sum, odd unit": np.array([-1300.0, -1200.0, -1250.0]),
         "HERON, odd unit": np.array([-152.0, -161.0, -157.0]),
     }
-    return [claim.verdict for claim in heron_run.pendulum_claims(found | changes, UNTRAINED)]
+    return [claim.verdict for claim in heron_claims.pendulum_claims(found | changes, UNTRAINED)]
 
 
 def test_the_pendulum_claims_are_those_of_the_paper():
     ends = {"true reward": UNTRAINED, "HERON, odd unit": UNTRAINED}
     ends["weighted sum, odd unit"] = UNTRAINED
-    assert asked(heron_run.pendulum_claims(ends, UNTRAINED)) == PENDULUM_CLAIMS
+    assert asked(heron_claims.pendulum_claims(ends, UNTRAINED)) == PENDULUM_CLAIMS
     assert verdicts() == ["holds", "holds", "holds"]
 
 
@@ -64,6 +69,39 @@ def test_seeds_that_fail_or_a_sum_that_works_leave_no_claim_standing():
     assert verdicts(**good_sum)[2] != "holds"
 
 
+def test_the_rival_is_the_best_standardised_sum_and_a_draw_is_no_lead():
+    good, poor = np.array([-150.0, -160.0, -155.0]), np.array([-300.0, -310.0, -320.0])
+    found = {
+        "standardised sum, beta 0.5, odd unit": poor,
+        "standardised sum, beta 0.1, odd unit": good,
+        "weighted sum, odd unit": UNTRAINED + 100,
+        "HERON, odd unit": good + np.array([4.0, 5.0, 6.0]),
+    }
+    claims = heron_claims.rival_claims(found, UNTRAINED)
+    assert asked(claims) == RIVAL_CLAIMS
+    assert [claim.verdict for claim in claims] == ["holds", "holds"]
+    tied = found | {"HERON, odd unit": good + np.array([1.0, -1.0, 0.5])}
+    verdicts = [claim.verdict for claim in heron_claims.rival_claims(tied, UNTRAINED)]
+    assert verdicts == ["holds", "undecided"]
+    behind = heron_claims.rival_claims(found | {"HERON, odd unit": 2 * good}, UNTRAINED)
+    assert [claim.verdict for claim in behind] == ["fails", "fails"]
+
+
+@pytest.mark.long
+def test_no_unit_changes_a_standardised_sum():
+    keys = jax.random.split(jax.random.key(3), 3)
+    seen = jax.random.normal(keys[0], (64, 3))
+    steps = rewards.Steps(seen, jax.random.uniform(keys[1], (64, 1), minval=-2.0), seen)
+    found = []
+    for unit in (1.0, 100.0):
+        rewarder = rewards.standardised_sum(heron_config.SwingUp(unit=unit))
+        start = rewards.Standardised(jnp.array([1.0, 0.5, 0.25]), jnp.ones(3))
+        state, _ = rewarder.refresh(keys[2], start, steps, jnp.asarray(64))
+        found.append(rewarder.rewards(state, steps))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-5)
+    assert float(jnp.std(found[0])) > 0.3
+
+
 def test_the_end_is_the_last_fifth():
     np.testing.assert_allclose(heron_run.end(np.arange(20.0).reshape(2, 10)), [8.5, 18.5])
     np.testing.assert_allclose(heron_run.end(np.array([[1.0, 2.0]])), [2.0])
@@ -75,12 +113,12 @@ def test_the_ranking_claims_fail_where_the_second_factor_wins_or_margins_do_noth
     good = good.repeat(3, 2)  # seeds
     good[1] = good[1][..., [1, 0, 2]]
     arrays = {"chosen": good}
-    claims = heron_run.ranking_claims(config, arrays)
+    claims = heron_claims.ranking_claims(config, arrays)
     assert asked(claims) == RANKING_CLAIMS
     assert all(claim.holds for claim in claims)
-    other = heron_run.ranking_claims(config, arrays | {"chosen": good[::-1]})
+    other = heron_claims.ranking_claims(config, arrays | {"chosen": good[::-1]})
     assert [claim.holds for claim in other] == [False, False, False]
-    flat = heron_run.ranking_claims(config, arrays | {"chosen": good[:, [1, 1, 1]]})
+    flat = heron_claims.ranking_claims(config, arrays | {"chosen": good[:, [1, 1, 1]]})
     assert [claim.holds for claim in flat] == [True, True, False]
 
 
@@ -115,7 +153,7 @@ def test_labels_and_inputs_of_the_reward_network_do_not_see_the_unit_of_a_factor
 def test_a_small_run_shows_the_claims_of_the_linear_parts(tmp_path):
     with open_run(tmp_path, slug="heron", config=TOY) as job:
         outcome = heron_run.run(TOY, job)
-    assert asked(outcome.claims) == SCALE_CLAIMS | RANKING_CLAIMS | PENDULUM_CLAIMS
+    assert asked(outcome.claims) == SCALE_CLAIMS | RANKING_CLAIMS | PENDULUM_CLAIMS | RIVAL_CLAIMS
     failed = [claim.statement for claim in outcome.claims if not claim.holds]
     # Two seeds have wide intervals; nothing but the pendulum, which learns nothing here, fails.
     verdict = {claim.statement: claim.verdict for claim in outcome.claims}
@@ -127,7 +165,7 @@ def test_a_small_run_shows_the_claims_of_the_linear_parts(tmp_path):
     assert "http://" not in page
     assert page.count("https://") == page.count("https://arxiv.org/abs/")
     kept = {path.stem: dict(np.load(path)) for path in (tmp_path / "data").glob("*.npz")}
-    assert set(kept) == {"scales", "rankings", "sums", "heron"}
+    assert set(kept) == {"scales", "rankings", "sums", "heron", "standardised"}
     assert kept["sums"]["return"].shape == (4, 2, 3)
     # Margins scale with the spread of a factor: no unit changes a label, nor what is chosen.
     assert kept["scales"]["flipped"].max() == 0
@@ -166,6 +204,8 @@ def test_values_out_of_range_are_named(change, message):
     ("change", "message"),
     [
         ({"unit": 0.0}, r"unit must be in \(0, inf\)"),
+        ({"betas": (0.0,)}, r"betas must be in \(0, 1\]"),
+        ({"betas": ()}, r"betas must have a number in \(0, 1\]"),
         ({"sigma": -1.0}, r"sigma must be in \[0, inf\)"),
         ({"worlds": 0}, r"worlds must be in \[1, inf\)"),
         ({"warmup": 0}, r"warmup must be in \[1, inf\)"),

@@ -120,7 +120,12 @@ def moves(replay: Replay, kept: Bool[Array, " N"], num_states: int) -> Int[Array
 
 
 def safe_set(
-    replay: Replay, kept: Bool[Array, " N"], num_states: int, *, gamma: Scalar
+    replay: Replay,
+    kept: Bool[Array, " N"],
+    num_states: int,
+    *,
+    gamma: Scalar,
+    floor: Scalar = 0.0,
 ) -> Float[Array, " S"]:
     """f(s) = max(1{s on a kept success}, gamma max_{s' seen after s} f(s')).
 
@@ -129,10 +134,12 @@ def safe_set(
     Args:
       replay, kept: the trajectories that count.
       gamma: in (0, 1). At 0.9 and a threshold of 0.8, states two steps from a success are safe.
+      floor: in [0, 1]; smaller values are 0, which saves the sweeps that find them.
     Returns:
       [S] in [0, 1].
     """
     check_range("(0, 1)", gamma=gamma)
+    check_range("[0, 1]", floor=floor)
     edges = moves(replay, kept, num_states) > 0
     there = jnp.arange(replay.states.shape[-1]) <= lengths(replay)[:, None]
     labels = there & (kept & replay.successes)[:, None]
@@ -142,9 +149,10 @@ def safe_set(
         values, _ = carry
         ahead = gamma * jnp.max(jnp.where(edges, values, 0.0), axis=-1)
         backed_up = jnp.maximum(safe, ahead)
-        return backed_up, jnp.any(backed_up > values)
+        return backed_up, jnp.any((backed_up > values) & (backed_up >= floor))
 
-    return jax.lax.while_loop(lambda carry: carry[1], sweep, (safe, jnp.array(True)))[0]
+    values = jax.lax.while_loop(lambda carry: carry[1], sweep, (safe, jnp.array(True)))[0]
+    return jnp.where(values >= floor, values, 0.0)
 
 
 def behaviour_values(
@@ -213,9 +221,9 @@ def safe_policy(
       cross-entropy method, the observed state instead of a learned one.
     """
     model = fit_model(replay, num_states, num_actions)
-    safe = safe_set(replay, kept, num_states, gamma=config.safe_gamma)
-    values = behaviour_values(replay, kept, num_states, gamma=config.gamma, unseen=config.unseen)
     thresholds = config.threshold * config.relax ** jnp.arange(config.retries + 1)
+    safe = safe_set(replay, kept, num_states, gamma=config.safe_gamma, floor=thresholds[-1])
+    values = behaviour_values(replay, kept, num_states, gamma=config.gamma, unseen=config.unseen)
     scores = jax.vmap(
         lambda least: plan_scores(model, values, safe >= least, horizon=config.horizon)
     )(thresholds)

@@ -72,6 +72,18 @@ def test_the_safe_set_and_its_backup():
 
 
 @pytest.mark.long
+def test_below_the_floor_the_safe_set_is_zero_and_above_it_the_same():
+    far = record([ROWS[0], ([0, 0, 1, 2], [1, 1, 1])])
+    whole, cut = (
+        safe_set.safe_set(far, STORED, S, gamma=0.9, floor=floor) for floor in (0.0, 0.85)
+    )
+    np.testing.assert_allclose(whole, [0.81, 0.9, 1, 1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(cut, [0, 0.9, 1, 1, 1, 1], atol=1e-6)
+    with pytest.raises(ValueError, match=r"floor must be in \[0, 1\]"):
+        safe_set.safe_set(far, STORED, S, gamma=0.9, floor=1.5)
+
+
+@pytest.mark.long
 def test_the_safe_set_reaches_along_any_road():
     """Nine steps, seen one at a time, to the place where a success began: 0.9^9 at the start."""
     states = jnp.array([[i, i + 1] for i in range(10)])
