@@ -154,6 +154,76 @@ def walk_claims(walks: Arrays) -> list[Claim]:
     ]
 
 
+def half_claims(halves: Arrays) -> list[Claim]:
+    """Panel E: P(difference = 0) at the end, tables of 6 steps, against additive reward models."""
+    ends = {name: chances[:, -1] for name, chances in halves.items()}
+    additive = {name: x for name, x in ends.items() if "r(t, a)" in name}
+    control = ends["reward model r(t, difference, a)"]
+    size = "P(difference = 0) after the last update"
+    best = max(x.max() for x in additive.values())
+    return [
+        Claim(
+            f"E, SPO: {size}, worst seed",
+            ends["SPO"].min(),
+            ">=",
+            0.95,
+            kind="paper",
+            source="non-Markovian preferences: here no sum of r(t, a) has the second half match",
+            baseline=("r(t, a), best seed and memory", best),
+        ),
+        *(
+            Claim(
+                f"E, {name}: {size}, best seed",
+                x.max(),
+                "<=",
+                0.5,
+                kind="ours",
+                source="policies that ignore the first half have 3/8 at most",
+                baseline=("r(t, difference, a)", control.max()),
+            )
+            for name, x in additive.items()
+        ),
+        Claim(
+            f"E, control r(t, difference, a): {size}, worst seed",
+            control.min(),
+            ">=",
+            0.95,
+            kind="ours",
+            source="a reward with the state that it lacks suffices",
+            baseline=("r(t, a), best seed and memory", best),
+        ),
+    ]
+
+
+def label_claims(config: Config, labels: Games) -> list[Claim]:
+    """Panel F: the average policy where the labels are drawn, at the largest share of flips."""
+    claims = []
+    for game, methods in labels.items():
+        ours, theirs = (methods[name]["average"][:, -1, -1] for name in ("SPO", MODEL))
+        noise = f"F, {game}, Bernoulli labels, {config.flips[-1]:.0%} of them flipped"
+        claims += [
+            Claim(
+                f"{noise}: last gap of SPO's average policy, worst seed",
+                ours.max(),
+                "<=",
+                0.1,
+                kind="paper",
+                source="robust to stochastic preferences; flips leave the minimax winner",
+                baseline=("the reward model's average policy, same labels", theirs.max()),
+            ),
+            bootstrap_claim(
+                f"{noise}: mean gap of SPO's average policy over that of the reward model's",
+                lambda ours, theirs: ours.mean() / theirs.mean(),
+                [ours, theirs],
+                "<=",
+                0.5,
+                kind="ours",
+                source="like against like, as many labels: half the gap",
+            ),
+        ]
+    return claims
+
+
 def queue_claims(config: Config, queues: Arrays) -> list[Claim]:
     """Panel D: the queue of one batch has the least average gap, in the mean over seeds."""
     own = config.queues.index(config.batch)

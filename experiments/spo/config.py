@@ -17,6 +17,7 @@ class Config:
     answers: of the low-rank game.
     margins: of the Condorcet games. horizons: T of Hedge, ascending.
     walk_rate, walk_batch, walk_steps: of REINFORCE on trajectories.
+    flips: shares of wrong labels, ascending.
     """
 
     seed: int = 0
@@ -34,6 +35,7 @@ class Config:
     walk_rate: float = 2.0
     walk_batch: int = 64
     walk_steps: int = 500
+    flips: tuple[float, ...] = (0.0, 0.1, 0.3)
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -41,6 +43,9 @@ class Config:
         check_fields(self, "[2, inf)", "num_seeds", "answers", "walk_batch")
         check_fields(self, "(0, 1000]", "rate", "fit_rate", "walk_rate")
         check_fields(self, "(0, 1/2]", "margins")
+        check_fields(self, "[0, 1/2)", "flips")
+        if list(self.flips) != sorted(set(self.flips)):
+            raise ValueError(f"flips must ascend, got {self.flips}")
         check_fields(self, "[10, inf)", "steps")
         if len(self.queues) < 2 or list(self.queues) != sorted(set(self.queues)):
             raise ValueError(f"queues must be two or more and ascend, got {self.queues}")

@@ -1,5 +1,6 @@
 """SPO, and an online reward model, on matrix games; and Hedge, which is SPO without sampling."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -43,7 +44,12 @@ def spo_update(config: Config, prefs, counted, player: Player, answers) -> Playe
     """
     others = jnp.broadcast_to(counted, (len(prefs), len(counted)))
     rewards = 2.0 * answer_win_rates(prefs[:, player.queue], others)[answers] - 1.0
-    drawn = jax.nn.one_hot(answers, len(prefs))
+    return natural_step(config, player, answers, rewards)
+
+
+def natural_step(config: Config, player: Player, answers, rewards) -> Player:
+    """A step up the mean rewards [B] of the copies of each answer [B]."""
+    drawn = jax.nn.one_hot(answers, len(player.logps))
     means = rewards @ drawn / jnp.maximum(jnp.sum(drawn, axis=0), 1.0)
     return player._replace(logps=jax.nn.log_softmax(player.logps + config.rate * means))
 
@@ -52,7 +58,11 @@ def reward_model_update(config: Config, prefs, counted, player: Player, answers)
     """The same comparisons to a Bradley-Terry model of all so far, and a step up its scores."""
     drawn, met = jax.nn.one_hot(answers, len(prefs)), jax.nn.one_hot(player.queue, len(prefs))
     pairs = jnp.outer(jnp.sum(drawn, axis=0), counted @ met)
-    wins = player.wins + (pairs + pairs.T) * prefs
+    return fitted_step(config, player, player.wins + (pairs + pairs.T) * prefs)
+
+
+def fitted_step(config: Config, player: Player, wins: jax.Array) -> Player:
+    """Scores fitted to all wins so far, and a step up them."""
 
     def loss(scores):
         return win_matrix_loss(scores, wins) / jnp.sum(wins)
@@ -73,15 +83,19 @@ def play(config: Config, method: str, prefs, counted, key) -> dict[str, jax.Arra
 
     prefs [n, n]; counted [M], True for the places of the queue that are used.
     """
-    n, (first, rest) = len(prefs), jax.random.split(key)
     update = partial(UPDATES[method], config, prefs, counted)
+    return follow(config, lambda player, answers, _: update(player, answers), prefs, counted, key)
+
+
+def follow(config: Config, update: Callable, prefs, counted, key) -> dict[str, jax.Array]:
+    """What `play` returns, for any `update(player, answers [B], key) -> player`."""
+    n, (first, rest) = len(prefs), jax.random.split(key)
 
     def step(player: Player, t):
         average = player.average + jnp.exp(player.logps)
-        answers = jax.random.categorical(
-            jax.random.fold_in(rest, t), player.logps, shape=(config.batch,)
-        )
-        player = update(player._replace(average=average), answers)
+        own = jax.random.fold_in(rest, t)
+        answers = jax.random.categorical(own, player.logps, shape=(config.batch,))
+        player = update(player._replace(average=average), answers, jax.random.fold_in(own, 1))
         queue = jnp.concatenate([player.queue, answers])[-len(counted) :]
         gaps = {
             "average": exploitability(prefs, average / (t + 1)),
