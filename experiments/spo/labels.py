@@ -37,7 +37,7 @@ def reward_model_on_labels(config: Config, prefs, flips, player: Player, answers
     won = draw_labels(prefs, flips, answers, player.queue, key).astype(float)
     rows, columns = (jax.nn.one_hot(each, len(prefs)) for each in (answers, player.queue))
     wins = player.wins + rows.T @ won @ columns + (rows.T @ (1.0 - won) @ columns).T
-    return fitted_step(config, player, wins)
+    return fitted_step(config, player, wins, config.fit_rate)
 
 
 UPDATES = {"SPO": spo_on_labels, "reward model": reward_model_on_labels}

@@ -55,7 +55,7 @@ def write_report(
     job: Run, config: Config, found: Sequence[Mapping], claims: Sequence[Claim]
 ) -> None:
     """Saves figures and their data, and writes report.html."""
-    games, rates, walks, queues, same, noisy = found
+    games, rates, walks, queues, same, noisy, rivals = found
     stages = {
         "intransitive": games,
         "rates": {"horizons": config.horizons, "margins": config.margins, **rates},
@@ -63,6 +63,7 @@ def write_report(
         "queues": {"lengths": config.queues, **queues},
         "halves": same,
         "labels": {"flips": config.flips, **noisy},
+        "rivals": rivals,
     }
     save_stages(job.out, stages)
     drawn = {

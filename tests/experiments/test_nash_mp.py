@@ -28,6 +28,11 @@ SLOPES = (
     "Nash-MP: slope of log updates in log 1 / beta",
     "mirror descent, best step: slope of log updates in log 1 / beta",
 )
+EQUAL = [
+    f"{game}, beta = 0.02, after 200 oracle calls each: log10 of the gap of Nash-MP less that of "
+    "mirror descent at its best step, mean over seeds"
+    for game in GAMES
+]
 ENDS = (
     "inexact Nash-MP, m = 100, eta = 2 beta: last gap from the first reference",
     "inexact Nash-MP, m = 100: largest gap at eta = 2 beta over least at 1 and 4",
@@ -44,6 +49,7 @@ ASKED = {
         (f"Nash-MP, beta = {beta}: updates to 1e-6 from the first reference", "==", count)
         for beta, count in ((0.1, 20), (0.05, 30), (0.02, 43))
     ),
+    *((name, "<", 0.0) for name in EQUAL),
     *zip(SLOPES, ("<=", ">="), (0.5, 1.8), strict=True),
     *zip(ENDS, ("<=", "<", "<=", "<="), (1e-8, 1.0, 1.2, 2.0), strict=True),
 }
@@ -94,7 +100,7 @@ def test_mirror_descent_in_the_place_of_nash_mp_fails_the_bound_and_the_slope(wh
     counts = found["updates"]["OMD"]
     rate = nash_mp_claims.update_rate(TOY, counts)
     claims = nash_mp_claims.update_claims(TOY, {"Nash-MP": counts}, {"Nash-MP": rate, "OMD": rate})
-    assert [c.statement for c in claims if c.holds] == [SLOPES[1]]
+    assert [c.statement for c in claims if c.holds] == []
 
 
 def test_a_larger_eta_in_the_place_of_the_allowed_one_fails(whole):
