@@ -77,8 +77,8 @@ def play(config: Config, count: int, scores, ref, key) -> dict[str, jax.Array]:
     """One population.
 
     "gap" [T] of Eq. 9 in self-play with the population's preference, "equilibrium" [A] log pi;
-    "average", "last", "bound" []: without KL, see `without_kl`; "own" [T] and "ht" [rho, T]: the
-    worst player's gap where each has a judge of its own, of mirror descent and of HT-MNPO;
+    "average", "last", "start", "bound" []: without KL, see `without_kl`; "own" [T], "ht" [rho, T]:
+    the worst player's gap where each has a judge of its own, of mirror descent and of HT-MNPO;
     "labels" [2, settings, A]: policies from calls of the judge, with two draws of labels.
     """
     prefs = shared_prefs(scores, count)
@@ -132,8 +132,8 @@ def many_times(config: Config) -> tuple[int, ...]:
 
 def without_kl(config: Config, prefs, refs, key) -> dict[str, jax.Array]:
     """Multiplicative weights at sqrt(8 log A / T): what a best response gains against the average
-    and the last policy, and what regret promises of it with two players,
-    log(1 / min mu) / (eta T) + eta / 8."""
+    policy, the last one and the reference; and what regret promises of the average with two
+    players, log(1 / min mu) / (eta T) + eta / 8."""
     eta = games.hedge_step(float(ANSWERS), config.many_updates)
     method = games.hedge(refs, eta=eta)
     state, _ = run_updates(
@@ -145,7 +145,7 @@ def without_kl(config: Config, prefs, refs, key) -> dict[str, jax.Array]:
         record=lambda state, _: state.step,
     )
     bound = games.hedge_bound(jnp.min(refs), eta=eta, updates=config.many_updates)
-    policies = {"average": state.average, "last": jnp.exp(state.logps)}
+    policies = {"average": state.average, "last": jnp.exp(state.logps), "start": jnp.exp(refs)}
     gains = {part: players_exploitability(prefs[None], p)[0] for part, p in policies.items()}
     return gains | {"bound": 0.5 * bound}
 

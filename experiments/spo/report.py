@@ -41,7 +41,7 @@ SECTIONS = {
         "E. Trajectories, the second half of which should match the first",
         "Probability of as many risky steps in the policy's half as in the world's. Policies that "
         "ignore the first half have 3/8 at most.",
-        "SPO and the model that sees the difference reach 1, the additive ones stay at 3/8",
+        "SPO and the model that sees the difference reach 1, the additive ones do not",
     ),
     "labels": (
         "F. One Bernoulli label a pair, some of them flipped",

@@ -165,12 +165,12 @@ def test_one_oracle_for_all_is_one_game_and_is_solved(finished):
 def test_the_policy_of_other_players_fails_one_against_many(finished):
     """Each number of players has an equilibrium of its own; HT-MNPO's rest is none."""
     flat = load(finished[0] / "data" / "many.npz")
-    kinds = ("dual gap", "own", "ht", "average", "last", "bound")
+    kinds = ("dual gap", "own", "ht", "average", "start", "bound")
     found = {str(n): {kind: flat[f"{n}/{kind}"] for kind in kinds} for n in (2, 3, 5)}
     for each in found.values():
         each["dual gap"] = each["dual gap"][:, [2, 0, 1]]
         each["own"] = each["ht"][:, 0]
-        each["average"] = each["last"]
+        each["average"] = each["start"]
     verdicts = [
         *(c.verdict for c in mnpo_claims_of_many.equilibrium_claims(quick(), found)),
         *(c.verdict for c in mnpo_claims_of_many.own_judge_claims(quick(), found)),
@@ -182,7 +182,8 @@ def test_the_policy_of_other_players_fails_one_against_many(finished):
             calls[f"{n}/{yard}"] = calls[f"{n}/again/{yard}"]
     verdicts = {c.verdict for c in mnpo_claims_of_many.call_claims(quick(), calls)}
     assert "holds" not in verdicts
-    assert len(mnpo_claims_of_many.average_claims(quick(), found)) == 3
+    averages = mnpo_claims_of_many.average_claims(quick(), found)
+    assert "holds" not in {c.verdict for c in averages}
 
 
 def test_two_players_of_one_population_play_its_pairwise_game():
