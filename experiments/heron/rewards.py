@@ -66,7 +66,7 @@ def standardised_sum(config: SwingUp) -> Rewarder:
         sample = draw_rows(key, replay, batch=ROWS)
         return state._replace(spread=jnp.std(measured(config, sample), axis=0)), {}
 
-    def rewards(state: Standardised, steps: Steps) -> Array:
+    def rewards(state: Standardised, steps: ControlTransitions) -> Array:
         return measured(config, steps) / nonzero(state.spread) @ state.weights
 
     return Rewarder(refresh, rewards)

@@ -16,7 +16,10 @@ class Config:
     ref_weights: rho, the weight of the reference in a step.
     etas: steps of the grid; beta = rho / eta.
     horizons: T of the average policies, ascending.
-    players: of Eq. 10, in separate runs.
+    players: of Eq. 10 and of Eq. 5 to 7, in separate runs, two first.
+    populations: of judges, in the game of one against many; half of them tune what learns from
+      calls. many_updates: on exact chances. calls, call_updates: calls of the judge in an update,
+      and updates.
     oracle_rounds: of the players with an oracle each.
     """
 
@@ -28,11 +31,21 @@ class Config:
     etas: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     horizons: tuple[int, ...] = (100, 400, 1600, 6400)
     players: tuple[int, ...] = (2, 3, 5)
+    populations: int = 40
+    many_updates: int = 600
+    calls: int = 16
+    call_updates: int = 200
     oracle_rounds: int = 1000
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "num_seeds", "rounds", "players", "oracle_rounds")
+        check_fields(self, "[4, inf)", "populations")
+        check_fields(self, "[1, inf)", "many_updates", "calls", "call_updates")
+        if self.players[:1] != (2,) or len(self.players) < 2:
+            raise ValueError(f"players must be 2 and then others, got {self.players}")
+        if max(self.players) > 6:
+            raise ValueError(f"players must be 6 at most, got {self.players}")
         check_fields(self, f"[1, {self.rounds})", "tail")
         check_fields(self, "(0, inf)", "etas")
         # The claims know the limits of eta at these weights, and gaps at these horizons.
@@ -50,5 +63,5 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """Two seeds: number 0 and another; every stage and every claim."""
-    return Config(num_seeds=2)
+    """Four seeds, eight populations of judges; every stage and every claim."""
+    return Config(num_seeds=4, populations=8, many_updates=400, call_updates=100)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.mnpo import PAPER, studies
+from experiments.mnpo import PAPER, many, studies
 from experiments.mnpo.config import Config
 from rlhf_jax.reports import plots
 from rlhf_jax.reports.bands import band
@@ -31,6 +31,13 @@ SECTIONS = {
         "Distance from an equilibrium, and length of a step.",
         "HT-MNPO stops moving with a DualGap above zero",
     ),
+    "many": (
+        "One against many",
+        "Eq. 5 to 7: a judge is shown one answer of each player and names the best. DualGap of "
+        "Eq. 9 in self-play on the preference of a population, and of the worst player where each "
+        "has a judge of its own.",
+        "self-play and steps from one's own policy reach an equilibrium, HT-MNPO does not",
+    ),
 }
 SHOWN = ((0.02, 2.0), (0.1, 2.0))  # cells (rho, eta) drawn round by round
 
@@ -44,6 +51,7 @@ def write_report(
         "rounds": round_panels(config, found["grid"]),
         "averages": average_panels(config, found),
         "oracles": oracle_panels(config, found),
+        "many": many_panels(config, found["many"]),
     }
     stable = "; ".join(
         f"{name}: " + " and ".join(f"{eta:.2f}" for eta in row) for name, row in limits.items()
@@ -77,6 +85,7 @@ def save_data(job: Run, config: Config, found: Mapping) -> None:
         "averages": {"horizons": config.horizons, **found["optimism"]},
         "players": {"horizons": config.horizons, **found["players"]},
         "own_oracles": found["oracles"]["own"],
+        "many": {"times": many.many_times(config), **found["many"]},
     }
     save_stages(job.out, stages)
 
@@ -192,4 +201,22 @@ def oracle_panels(config: Config, found: Mapping) -> list[Panel]:
             log_y=True,
             floor=FLOOR,
         ),
+    ]
+
+
+def many_panels(config: Config, found: Mapping) -> list[Panel]:
+    """DualGap against updates: one preference for all players, and a judge each."""
+    times, counts = np.array(many.many_times(config)), [str(n) for n in config.players]
+    shared = {f"{n} players": band(times, found[n]["gap"], units="populations") for n in counts}
+    own = {}
+    for n in counts:
+        ends = found[n]["ht"]
+        best = ends[..., -1].mean(axis=0).argmin()
+        own[f"mirror descent, {n} players"] = band(times, found[n]["own"], units="populations")
+        own[f"HT-MNPO, {n} players"] = band(times, ends[:, best], units="populations")
+    words = ("updates", "one-sided gap, Eq. 9")
+    shape = {"log_x": True, "log_y": True, "floor": FLOOR}
+    return [
+        Panel("One preference, self-play", *words, shared, **shape),
+        Panel("A judge each, the worst player", *words, own, **shape),
     ]

@@ -2,7 +2,9 @@
 
 from functools import partial
 
-from experiments.mnpo import claims, studies
+import numpy as np
+
+from experiments.mnpo import claims, many, many_claims, studies
 from experiments.mnpo.config import Config
 from experiments.mnpo.report import write_report
 from rlhf_jax.reports.claims import Outcome, Table
@@ -10,12 +12,13 @@ from rlhf_jax.training import Run, run_stages
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Four studies, each a stage, then the claims and the report."""
+    """Five studies, each a stage, then the claims and the report."""
     works = {
         "grid": partial(studies.grid, config),
         "optimism": partial(studies.optimism, config),
         "players": partial(studies.players, config),
         "oracles": partial(studies.own_oracles, config),
+        "many": partial(many.one_against_many, config),
     }
     found = run_stages(job, works, x64=True)
     found["grid"] = {name: found["grid"][name] for name in studies.METHODS}  # sorted on disk
@@ -26,14 +29,40 @@ def run(config: Config, job: Run) -> Outcome:
     made = [
         *claims.grid_claims(config, found["grid"], limits),
         *claims.average_claims(config, found["optimism"]),
+        claims.tuned_claim(config, found["optimism"], found["players"]),
         *claims.player_claims(found["players"]),
         *claims.oracle_claims(**found["oracles"]),
+        *many_claims.equilibrium_claims(config, found["many"]),
+        *many_claims.average_claims(config, found["many"]),
+        *many_claims.call_claims(config, found["many"]["calls"]),
+        *many_claims.own_judge_claims(config, found["many"]),
     ]
     write_report(job, config, found, limits, made)
     table = grid_table(config, found["grid"], limits)
     ends = {name: each["average"][:, -1] for name, each in found["players"].items()}
     numbers = {"limits": limits, "grid": table.rows, "players": ends}
+    numbers["one against many"] = many_numbers(config, found["many"])
     return Outcome(made, numbers=numbers, table=table)
+
+
+def many_numbers(config: Config, found: dict) -> dict:
+    """Means over populations: DualGaps of each equilibrium (rows) in each game (columns), and what
+    equally many calls give."""
+    games = [str(count) for count in config.players]
+    return {
+        "dual gap": np.mean([found[n]["dual gap"] for n in games], axis=1).T.tolist(),
+        "own judges": {
+            n: {
+                "mirror descent": found[n]["own"][:, -1].mean().item(),
+                "HT-MNPO by rho": found[n]["ht"][..., -1].mean(axis=0).tolist(),
+            }
+            for n in games
+        },
+        "calls": {
+            name: np.mean(x).item() for name, x in found["calls"].items() if "setting" not in name
+        },
+        "settings": {n: found["calls"][f"{n}/setting"].tolist() for n in games},
+    }
 
 
 def grid_table(config: Config, grid: dict, limits: dict) -> Table:

@@ -34,6 +34,7 @@ HISTORIES: Mapping[str, tuple[float, ...]] = {
 }
 METHODS = (*HISTORIES, "EGPO", ONPO)
 FREQUENCY = np.sqrt(3.0) / 6.0  # of rock-paper-scissors: eigenvalues +-i omega at its Nash policy
+TUNED = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # steps of Hedge, over the step of its bound
 ORACLES, ANSWERS = 3, 6  # of the players with an oracle each
 ORACLE_WEIGHTS = (0.1, 0.5)  # their rho
 UNREAD = 0  # seed of keys that exact oracles do not read
@@ -128,7 +129,8 @@ def _rounds(
 def optimism(config: Config) -> dict[str, np.ndarray]:
     """ONPO at step 1/2 and Hedge at sqrt(8 log 3 / T), no KL: exploitability of the average [S, N].
 
-    "Hedge, last": of the last policy. "bound": what the regret of Hedge guarantees,
+    "Hedge, last": of the last policy. "Hedge, steps" [S, steps]: at the last T, with other steps.
+    "bound": what the regret of Hedge guarantees,
     2 (log(1 / min pi_1) / (eta T) + eta / 8).
     """
     prefs = rock_paper_scissors()
@@ -145,10 +147,12 @@ def optimism(config: Config) -> dict[str, np.ndarray]:
         return _averages(config, games.omwu(start, eta=0.5), start, prefs)
 
     hedges = _own_horizon(_sweep(hedge, (starts,), (etas,)))
+    tuned = _sweep(hedge, (starts,), (etas[-1] * jnp.array(TUNED),))["average"][..., -1]
     return {
         "ONPO": _sweep(onpo, (starts,))["average"],
         "Hedge": hedges["average"],
         "Hedge, last": hedges["last"],
+        "Hedge, steps": tuned,
         "bound": _regret_bounds(config, starts),
     }
 

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.nash_mp.claims import bound_claims, inner_claims, update_claims, update_rate
+from experiments.nash_mp.claims import (
+    bound_claims,
+    equal_call_claims,
+    inner_claims,
+    update_claims,
+    update_rate,
+)
 from experiments.nash_mp.config import Config
 from experiments.nash_mp.curves import game_curves, random_shares
 from experiments.nash_mp.inner import exact_gaps, sampled_gaps
@@ -30,6 +36,7 @@ def run(config: Config, job: Run) -> Outcome:
     rates = {name: update_rate(config, found["updates"][name]) for name in ("Nash-MP", "OMD")}
     claims = [
         *bound_claims(found),
+        *equal_call_claims(config, found["curves"]),
         *update_claims(config, found["updates"], rates),
         *inner_claims(found["exact"], found["sampled"]),
     ]

@@ -7,7 +7,12 @@ import numpy as np
 
 from experiments.spo.config import Config
 from rlhf_jax.reports.claims import Claim, largest_change
-from rlhf_jax.reports.intervals import bootstrap_claim
+from rlhf_jax.reports.intervals import (
+    bootstrap_claim,
+    mean_claim,
+    mean_interval,
+    near_end,
+)
 from rlhf_jax.reports.rates import Rate, bound_claim, fit_rate, rate_claim
 
 SETTLED = 10.0  # margin times T from which the winner has all the weight that it will have
@@ -43,16 +48,53 @@ def intransitive_claims(games: Games) -> list[Claim]:
 
 def gap_claim(game: str, methods: Mapping[str, Arrays]) -> Claim:
     """Near a minimax winner, which the reward model's average policy is not."""
-    ours, theirs = (methods[name]["average"][:, -1].max() for name in ("SPO", MODEL))
-    return Claim(
-        f"A, {game}: last gap of SPO's average policy, worst seed",
+    ours, theirs = (methods[name]["average"][:, -1] for name in ("SPO", MODEL))
+    return mean_claim(
+        f"A, {game}: last gap of SPO's average policy, mean over seeds",
         ours,
         "<=",
         0.1,
         kind="paper",
         source="the average policy approaches the minimax winner",
-        baseline=("the reward model's average policy", theirs),
+        baseline=near_end("the reward model's average policy", mean_interval(theirs), "<="),
     )
+
+
+def rival_claims(config: Config, games: Games, rivals: Arrays) -> list[Claim]:
+    """Panel A: against reward models with their best fit rate, and with any memory of pairs."""
+    return [
+        bootstrap_claim(
+            f"A, {game}: mean last gap of SPO's average policy over that of the reward model on "
+            f"{pairs}, at the best of its {count} settings",
+            best_ratio,
+            [methods["SPO"]["average"][:, -1], ends],
+            op,
+            threshold,
+            kind="ours",
+            source=source,
+            baseline=(
+                "the reward model's last policy in the place of SPO's average",
+                best_ratio(methods[MODEL]["last"][:, -1], ends),
+            ),
+        )
+        for game, methods in games.items()
+        for pairs, ends, op, threshold, source in (
+            (
+                *("all pairs so far", rivals[game][..., 0], "<=", 0.5),
+                "as many comparisons, the paper's memory: half the gap",
+            ),
+            (
+                *("all or the newest pairs", rivals[game], "<", 1.0),
+                "as many comparisons, any memory",
+            ),
+        )
+        for count in [ends[0].size]
+    ]
+
+
+def best_ratio(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Mean of ours [S] over the least mean of theirs [S, ...]; chosen again in every resample."""
+    return ours.mean() / theirs.mean(axis=0).min()
 
 
 def seeds_claim(game: str, methods: Mapping[str, Arrays], part: str) -> Claim:
@@ -118,40 +160,120 @@ def flattest(config: Config, rates: Arrays) -> Rate:
 
 
 def walk_claims(walks: Arrays) -> list[Claim]:
-    """Panel C: P(count = 3) at the end, of the worst seed."""
+    """Panel C: P(count = 3) at the end, mean over seeds."""
     ends = {name: chances[:, -1] for name, chances in walks.items()}
     spo, additive, control = (
         ends[name] for name in ("SPO", "reward model r(a)", "reward model r(t, a)")
     )
+    size = "P(count = 3) at the end, mean over seeds"
+    short = near_end("r(a) on all pairs so far", mean_interval(additive), ">=")
     return [
-        Claim(
-            "C, SPO: P(count = 3) at the end, worst seed",
-            spo.min(),
+        mean_claim(
+            f"C, SPO: {size}",
+            spo,
             ">=",
             0.95,
             kind="paper",
             source="a preference that no r(a), summed over steps, explains",
-            baseline=("r(a) on all pairs so far", additive.min()),
+            baseline=short,
         ),
-        Claim(
-            "C, r(a) on all pairs so far: P(count = 3) at the end, best seed",
-            additive.max(),
+        mean_claim(
+            f"C, r(a) on all pairs so far: {size}",
+            additive,
             "<=",
             0.5,
             kind="ours",
             source="its memory: fitted to the newest batch alone it arrives",
-            baseline=("r(t, a) on all pairs so far", control.max()),
+            baseline=near_end("r(t, a) on all pairs so far", mean_interval(control), "<="),
         ),
-        Claim(
-            "C, control r(t, a) on all pairs so far: P(count = 3) at the end, worst seed",
-            control.min(),
+        mean_claim(
+            f"C, control r(t, a) on all pairs so far: {size}",
+            control,
             ">=",
             0.95,
             kind="ours",
             source="an additive model with the number of the step suffices",
-            baseline=("r(a) on all pairs so far", additive.min()),
+            baseline=short,
         ),
     ]
+
+
+def half_claims(halves: Arrays) -> list[Claim]:
+    """Panel E: P(difference = 0) at the end, tables of 6 steps, against additive reward models."""
+    ends = {name: chances[:, -1] for name, chances in halves.items()}
+    additive = {name: x for name, x in ends.items() if "r(t, a)" in name}
+    control = ends["reward model r(t, difference, a)"]
+    size = "P(difference = 0) after the last update, mean over seeds"
+    name, best = max(additive.items(), key=lambda each: each[1].mean())
+    short = near_end(f"{name}, the better memory", mean_interval(best), ">=")
+    seen = near_end("r(t, difference, a)", mean_interval(control), "<=")
+    about: dict[str, Any] = {"kind": "ours"}
+    return [
+        mean_claim(
+            f"E, SPO: {size}",
+            ends["SPO"],
+            ">=",
+            0.95,
+            kind="paper",
+            source="non-Markovian preferences: here no sum of r(t, a) has the second half match",
+            baseline=short,
+        ),
+        *(
+            mean_claim(
+                f"E, {name}: {size}",
+                x,
+                "<=",
+                0.5,
+                source="policies that ignore the first half have 3/8 at most",
+                baseline=seen,
+                **about,
+            )
+            for name, x in additive.items()
+        ),
+        mean_claim(
+            f"E, control r(t, difference, a): {size}",
+            control,
+            ">=",
+            0.95,
+            source="a reward with the state that it lacks suffices",
+            baseline=short,
+            **about,
+        ),
+    ]
+
+
+def label_claims(config: Config, labels: Games) -> list[Claim]:
+    """Panel F: the average policy where the labels are drawn, at the largest share of flips."""
+    claims = []
+    for game, methods in labels.items():
+        ours, theirs = (methods[name]["average"][:, -1, -1] for name in ("SPO", MODEL))
+        noise = f"F, {game}, Bernoulli labels, {config.flips[-1]:.0%} of them flipped"
+        model = "the reward model's average policy, same labels"
+        claims += [
+            mean_claim(
+                f"{noise}: last gap of SPO's average policy, mean over seeds",
+                ours,
+                "<=",
+                0.1,
+                kind="paper",
+                source="robust to stochastic preferences; flips leave the minimax winner",
+                baseline=near_end(model, mean_interval(theirs), "<="),
+            ),
+            bootstrap_claim(
+                f"{noise}: mean gap of SPO's average policy over that of the reward model's",
+                lambda ours, theirs: ours.mean() / theirs.mean(),
+                [ours, theirs],
+                "<=",
+                0.5,
+                kind="ours",
+                source="like against like, as many labels: half the gap",
+                baseline=(
+                    "the reward model's last policy in the place of SPO's average",
+                    methods[MODEL]["last"][:, -1, -1].mean() / theirs.mean(),
+                ),
+            ),
+        ]
+    return claims
 
 
 def queue_claims(config: Config, queues: Arrays) -> list[Claim]:
@@ -162,15 +284,18 @@ def queue_claims(config: Config, queues: Arrays) -> list[Claim]:
         means = ends.mean(axis=0)
         return means[own] / np.delete(means, own).min()
 
+    ends = queues["average"][..., -1]
+    means = np.delete(ends.mean(axis=0), own)
     return [
         bootstrap_claim(
             f"D, RPS(0.9): mean average gap with a queue of {config.batch}, the batch, over the "
             "best other",
             ratio,
-            [queues["average"][..., -1]],
+            [ends],
             "<",
             1.0,
             kind="ours",
             source="a longer queue answers an older policy",
+            baseline=("the best other in its place", means.min() / ends.mean(axis=0).min()),
         )
     ]

@@ -1,5 +1,6 @@
 """SPO, and an online reward model, on matrix games; and Hedge, which is SPO without sampling."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -43,22 +44,37 @@ def spo_update(config: Config, prefs, counted, player: Player, answers) -> Playe
     """
     others = jnp.broadcast_to(counted, (len(prefs), len(counted)))
     rewards = 2.0 * answer_win_rates(prefs[:, player.queue], others)[answers] - 1.0
-    drawn = jax.nn.one_hot(answers, len(prefs))
+    return natural_step(config, player, answers, rewards)
+
+
+def natural_step(config: Config, player: Player, answers, rewards) -> Player:
+    """A step up the mean rewards [B] of the copies of each answer [B]."""
+    drawn = jax.nn.one_hot(answers, len(player.logps))
     means = rewards @ drawn / jnp.maximum(jnp.sum(drawn, axis=0), 1.0)
     return player._replace(logps=jax.nn.log_softmax(player.logps + config.rate * means))
 
 
-def reward_model_update(config: Config, prefs, counted, player: Player, answers) -> Player:
-    """The same comparisons to a Bradley-Terry model of all so far, and a step up its scores."""
+def reward_model_update(
+    config: Config, prefs, counted, player: Player, answers, *, fit_rate=None, kept=1.0
+) -> Player:
+    """The same comparisons to a Bradley-Terry model of all so far, and a step up its scores.
+
+    kept: the share of the pairs so far that is kept.
+    """
     drawn, met = jax.nn.one_hot(answers, len(prefs)), jax.nn.one_hot(player.queue, len(prefs))
     pairs = jnp.outer(jnp.sum(drawn, axis=0), counted @ met)
-    wins = player.wins + (pairs + pairs.T) * prefs
+    wins = kept * player.wins + (pairs + pairs.T) * prefs
+    return fitted_step(config, player, wins, config.fit_rate if fit_rate is None else fit_rate)
+
+
+def fitted_step(config: Config, player: Player, wins: jax.Array, fit_rate) -> Player:
+    """Scores fitted to the wins, and a step up them."""
 
     def loss(scores):
         return win_matrix_loss(scores, wins) / jnp.sum(wins)
 
     def fit(_, scores):
-        return scores - config.fit_rate * jax.grad(loss)(scores)
+        return scores - fit_rate * jax.grad(loss)(scores)
 
     scores = jax.lax.fori_loop(0, config.fit_steps, fit, player.scores)
     logps = jax.nn.log_softmax(player.logps + config.rate * scores)
@@ -73,15 +89,19 @@ def play(config: Config, method: str, prefs, counted, key) -> dict[str, jax.Arra
 
     prefs [n, n]; counted [M], True for the places of the queue that are used.
     """
-    n, (first, rest) = len(prefs), jax.random.split(key)
     update = partial(UPDATES[method], config, prefs, counted)
+    return follow(config, lambda player, answers, _: update(player, answers), prefs, counted, key)
+
+
+def follow(config: Config, update: Callable, prefs, counted, key) -> dict[str, jax.Array]:
+    """What `play` returns, for any `update(player, answers [B], key) -> player`."""
+    n, (first, rest) = len(prefs), jax.random.split(key)
 
     def step(player: Player, t):
         average = player.average + jnp.exp(player.logps)
-        answers = jax.random.categorical(
-            jax.random.fold_in(rest, t), player.logps, shape=(config.batch,)
-        )
-        player = update(player._replace(average=average), answers)
+        own = jax.random.fold_in(rest, t)
+        answers = jax.random.categorical(own, player.logps, shape=(config.batch,))
+        player = update(player._replace(average=average), answers, jax.random.fold_in(own, 1))
         queue = jnp.concatenate([player.queue, answers])[-len(counted) :]
         gaps = {
             "average": exploitability(prefs, average / (t + 1)),
@@ -99,22 +119,57 @@ def play(config: Config, method: str, prefs, counted, key) -> dict[str, jax.Arra
     return jax.lax.scan(step, start, jnp.arange(config.steps))[1]
 
 
-def intransitive(config: Config) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """Panel A: game -> method -> gaps [S, steps]. The low-rank game is another for each seed."""
-    keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
+def draw_games(config: Config) -> dict[tuple[str, ...], jax.Array]:
+    """Names -> games [names, S, n, n] of one size; the low-rank game is another for each seed."""
+    keys = seed_keys(config)
     small = jnp.stack([asymmetric_cycle(), rock_paper_scissors(0.9)])
-    sizes = {
+    return {
         ("cycle", "RPS(0.9)"): jnp.broadcast_to(small[:, None], (2, len(keys), 3, 3)),
         ("low rank",): jax.jit(lambda k: low_rank_game(k, config.answers)[None])(keys),
     }
-    counted = jnp.ones(config.queue, bool)
+
+
+def seed_keys(config: Config) -> jax.Array:
+    """[S] of panel A."""
+    return jax.random.split(jax.random.key(config.seed), config.num_seeds)
+
+
+def intransitive(config: Config) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Panel A: game -> method -> gaps [S, steps]."""
+    counted, sizes = jnp.ones(config.queue, bool), draw_games(config)
     found = {name: {} for names in sizes for name in names}
     for names, prefs in sizes.items():
         for method in UPDATES:
             run = jax.vmap(lambda p, k, m=method: play(config, m, p, counted, k))
-            gaps = jax.jit(jax.vmap(run, in_axes=(0, None)))(prefs, keys)
+            gaps = jax.jit(jax.vmap(run, in_axes=(0, None)))(prefs, seed_keys(config))
             for i, name in enumerate(names):
                 found[name][method] = jax.tree.map(lambda x, i=i: np.asarray(x[i]), gaps)
+    return found
+
+
+def tuned_reward_models(config: Config) -> dict[str, np.ndarray]:
+    """Panel A: game -> last gap of a reward model's average policy [S, fit rates, memories].
+
+    Games and samples are those of `intransitive`.
+    """
+    counted, found = jnp.ones(config.queue, bool), {}
+    grid = np.meshgrid(config.fit_rates, config.memories, indexing="ij")
+    rates, kept = (jnp.asarray(each.ravel()) for each in grid)
+
+    def end(prefs, key, rate, kept):
+        def update(player, answers, _):
+            return reward_model_update(
+                config, prefs, counted, player, answers, fit_rate=rate, kept=kept
+            )
+
+        return follow(config, update, prefs, counted, key)["average"][-1]
+
+    over = jax.vmap(end, in_axes=(None, None, 0, 0))
+    over = jax.jit(jax.vmap(jax.vmap(over, (0, 0, None, None)), (0, None, None, None)))
+    for names, prefs in draw_games(config).items():
+        ends = np.asarray(over(prefs, seed_keys(config), rates, kept))
+        ends = ends.reshape(*ends.shape[:2], *grid[0].shape)
+        found |= dict(zip(names, ends, strict=True))
     return found
 
 

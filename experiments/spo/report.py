@@ -37,6 +37,17 @@ SECTIONS = {
         "Exploitability of the average policy of SPO.",
         "a queue as long as the batch has the smallest gap",
     ),
+    "halves": (
+        "E. Trajectories, the second half of which should match the first",
+        "Probability of as many risky steps in the policy's half as in the world's. Policies that "
+        "ignore the first half have 3/8 at most.",
+        "SPO and the model that sees the difference reach 1, the additive ones do not",
+    ),
+    "labels": (
+        "F. One Bernoulli label a pair, some of them flipped",
+        "Exploitability of the average policy in the game without flips.",
+        "SPO's gap falls with every share of flips, the reward model's does not",
+    ),
 }
 
 
@@ -44,19 +55,24 @@ def write_report(
     job: Run, config: Config, found: Sequence[Mapping], claims: Sequence[Claim]
 ) -> None:
     """Saves figures and their data, and writes report.html."""
-    games, rates, walks, queues = found
+    games, rates, walks, queues, same, noisy, rivals = found
     stages = {
         "intransitive": games,
         "rates": {"horizons": config.horizons, "margins": config.margins, **rates},
         "trajectories": walks,
         "queues": {"lengths": config.queues, **queues},
+        "halves": same,
+        "labels": {"flips": config.flips, **noisy},
+        "rivals": rivals,
     }
     save_stages(job.out, stages)
     drawn = {
         "intransitive": intransitive_panels(games),
         "rates": rate_panels(config, rates),
-        "trajectories": [walk_panel(walks)],
+        "trajectories": [walk_panel(walks, "|count - 3| decides", "P(count = 3)")],
         "queues": [queue_panel(config, queues)],
+        "halves": [walk_panel(same, "|difference| decides", "P(difference = 0)")],
+        "labels": label_panels(config, noisy),
     }
     shown = {name: show_panels(drawn[name], *texts, columns=3) for name, texts in SECTIONS.items()}
     write_page(
@@ -111,13 +127,25 @@ def rate_panels(config: Config, rates: Mapping) -> list[Panel]:
     ]
 
 
-def walk_panel(walks: Mapping) -> Panel:
-    """P(count = 3) against updates."""
+def walk_panel(walks: Mapping, title: str, what: str) -> Panel:
+    """A chance against updates."""
     series = {name: thinned(walks[name]) for name in sorted(walks, key=lambda name: name != "SPO")}
     levels = {"0.95": 0.95, "0.5": 0.5}
-    return Panel(
-        "|count - 3| decides", "updates", "P(count = 3)", series, levels=levels, log_x=True
-    )
+    return Panel(title, "updates", what, series, levels=levels, log_x=True)
+
+
+def label_panels(config: Config, noisy: Mapping) -> list[Panel]:
+    """Average gap against updates, a panel for each game."""
+    items = []
+    for game, methods in noisy.items():
+        series = {
+            f"{name}, {flips:.0%} flipped": thinned(gaps["average"][:, i])
+            for name, gaps in methods.items()
+            for i, flips in enumerate(config.flips)
+        }
+        words = (game, "updates", "average gap")
+        items.append(Panel(*words, series, levels={"0.1": 0.1}, log_x=True, log_y=True))
+    return items
 
 
 def queue_panel(config: Config, queues: Mapping) -> Panel:

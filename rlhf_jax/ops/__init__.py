@@ -19,9 +19,9 @@ A mask is bool, and what it hides may be anything. Leading axes are free; steps 
 By the name of their file: `agents` (rewards and turns of several agents), `bellman` (backups of
 MDPs), `constraints` (Lagrangians of mean costs), `corrections` (rewards of tokens by a model that
 rewrites), `coverage` (what data say about a policy), `elliptical` (norms of a design matrix),
-`games` (win rates and gaps of preference games), `linear_systems`, `newton`, `reactions` (rare
-reactions of users), `stakes` (wrong decisions of each group), `steps` (scores of the steps of an
-answer).
+`games` (win rates and gaps of preference games), `linear_systems`, `multiplayer` (one answer
+against many), `newton`, `reactions` (rare reactions of users), `stakes` (wrong decisions of each
+group), `steps` (scores of the steps of an answer).
 """
 
 from rlhf_jax.ops.aggregate import exponentiated_weights as exponentiated_weights

@@ -87,6 +87,25 @@ def bootstrap_interval(statistic: Callable[..., float], *units: ArrayLike) -> In
     return float(low), float(high)
 
 
+def near_end(name: str, interval: Interval, op: str) -> tuple[str, float]:
+    """A baseline that must fail with its whole interval: (name, end that is nearer to passing).
+
+    The high end where large values pass (>=, >), the low one where small values do (<=, <).
+
+    Args:
+      name: of the baseline. interval: (low, high) of its statistic, e.g. `mean_interval` of units.
+      op: of the claim; an equality has no nearer end.
+    Raises:
+      ValueError: op is not one of >=, >, <=, <.
+    """
+    if op not in (">=", ">", "<=", "<"):
+        raise ValueError(f"op must be >=, >, <= or <, got {op}")
+    low, high = interval
+    above = op.startswith(">")
+    end = "high" if above else "low"
+    return f"{name}, {end} end of its interval", float(high if above else low)
+
+
 def mean_claim(
     statement: str, x: ArrayLike, op: str, threshold: float | int, **about: Any
 ) -> Claim:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.intervals import bootstrap_interval, near_end
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 
@@ -185,16 +186,24 @@ def bound_claim(
       source: the theorem.
       floor: values not above it are rounding and count as 0.
       baseline: (name, values) of runs that must break the bound; a bound that they keep too says
-        nothing about the method.
+        nothing about the method. Of several runs the mean of their largest shares must do so, with
+        the low end of its interval, not the worst run alone.
     """
     limit = np.asarray(bound, float)
 
-    def share(runs: Numbers) -> float:
+    def shares(runs: Numbers) -> np.ndarray:
+        """[S] the largest over time."""
         v = np.asarray(runs, float)
-        return float(np.max(np.where(v <= floor, 0.0, v / limit)))
+        return np.ravel(np.max(np.where(v <= floor, 0.0, v / limit), axis=-1))
 
-    rival = None if baseline is None else (baseline[0], share(baseline[1]))
-    return Claim(statement, share(values), "<=", 1, kind="theorem", source=source, baseline=rival)
+    rival = None
+    if baseline is not None:
+        name, found = baseline[0], shares(baseline[1])
+        alone = len(found) == 1
+        interval = bootstrap_interval(np.mean, found)
+        rival = (name, float(found[0])) if alone else near_end(f"{name}, mean", interval, "<=")
+    value = float(np.max(shares(values)))
+    return Claim(statement, value, "<=", 1, kind="theorem", source=source, baseline=rival)
 
 
 def rate_panel(

@@ -67,6 +67,12 @@ ASKED = [
     ("beta 0.01, EGPO: median oracle calls to a gap of 1e-6 over those of OMD", "<", 1),
     ("beta 0.1, Nash-MD, half mixture: median last gap, at least", ">=", 1.25e-5),
     ("beta 0.1, Nash-MD, half mixture: median last gap, at most", "<=", 5e-5),
+    (
+        "beta 0.01, EGPO: median oracle calls to a gap of 1e-6 over those of OMD at the best of 6 "
+        "rates",
+        "<",
+        1,
+    ),
     ("beta 0.1, EGPO: slope of log KL per update (two oracle calls)", "<=", np.log(0.9)),
     (f"beta 0.1, {CONTRACTION}", "<=", 1),
     ("beta 0.01, EGPO: slope of log KL per update (two oracle calls)", "<=", np.log(0.98)),
@@ -149,6 +155,18 @@ def test_a_method_that_does_not_converge_fails_in_the_place_of_egpo():
     assert [v for name, v in floors.items() if "half mixture" in name] == ["holds"] * 2
     # 2 x 100 oracle calls against never.
     assert [v for name, v in floors.items() if "oracle calls to" in name] == ["fails", "holds"]
+
+
+def test_one_rate_of_omd_that_is_as_fast_is_enough_to_fail_the_claim_on_the_best():
+    """EGPO needs 2 x 100 calls: the rival 1,000 or, at one of six rates, 150."""
+    runs = suite_of(TOY.num_seeds * TOY.games)
+    slow = np.full((6, TOY.num_seeds * TOY.games), 1000)
+    assert egpo_claims.tuned_claim(TOY, runs, {"reached": slow}).verdict == "holds"
+    tuned = slow.copy()
+    tuned[4] = 150
+    assert egpo_claims.tuned_claim(TOY, runs, {"reached": tuned}).verdict == "fails"
+    as_fast = runs | {"Nash-MD": runs["EGPO"]}
+    assert egpo_claims.tuned_claim(TOY, as_fast, {"reached": slow}).verdict == "undecided"
 
 
 def test_a_policy_that_stays_breaks_the_bound_on_the_bias(whole):

@@ -11,6 +11,7 @@ from experiments.heron import config as heron_config
 from experiments.heron import run as heron_run
 from experiments.heron.pairs import winners_first
 from rlhf_jax.algos.control.ddpg import ControlTransitions
+from rlhf_jax.algos.control.replay import add_rows, init_replay
 from rlhf_jax.training import open_run
 
 SMALL = heron_config.SwingUp(num_seeds=2, betas=(0.5,), rounds=2, warmup=1, starts=2, batch=16)
@@ -91,12 +92,14 @@ def test_the_rival_is_the_best_standardised_sum_and_a_draw_is_no_lead():
 def test_no_unit_changes_a_standardised_sum():
     keys = jax.random.split(jax.random.key(3), 3)
     seen = jax.random.normal(keys[0], (64, 3))
-    steps = rewards.Steps(seen, jax.random.uniform(keys[1], (64, 1), minval=-2.0), seen)
+    pushes = jax.random.uniform(keys[1], (64, 1), minval=-2.0)
+    steps = ControlTransitions(seen, pushes, jnp.zeros(64), jnp.ones(64), seen)
+    replay = add_rows(init_replay(jax.tree.map(lambda x: x[0], steps), size=64), steps)
     found = []
     for unit in (1.0, 100.0):
         rewarder = rewards.standardised_sum(heron_config.SwingUp(unit=unit))
         start = rewards.Standardised(jnp.array([1.0, 0.5, 0.25]), jnp.ones(3))
-        state, _ = rewarder.refresh(keys[2], start, steps, jnp.asarray(64))
+        state, _ = rewarder.refresh(keys[2], start, replay)
         found.append(rewarder.rewards(state, steps))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-5)
     assert float(jnp.std(found[0])) > 0.3

@@ -28,19 +28,19 @@ TOY = inpo_config.Config(
     transformer_steps=10,
 )
 CONVERGES = [
-    ("RPS(0.9), INPO, sampled: late gap, worst seed", "<=", 0.002),
-    ("RPS(0.9), INPO, transformer: late gap, worst seed", "<=", 0.01),
+    ("RPS(0.9), INPO, sampled: late gap, mean over seeds", "<=", 0.002),
+    ("RPS(0.9), INPO, transformer: late gap, mean over seeds", "<=", 0.01),
     ("INPO, exact: last gap, worst game and start", "<=", 1e-10),
 ]
 DPO = (
-    "RPS(0.9), iterative DPO, beta 0.1: least gap of the last quarter, all starts",
+    "RPS(0.9), iterative DPO, beta 0.1: least gap of the last quarter, mean over starts",
     ">=",
     0.4,
 )
 FAILS = [
     DPO,
     ("random games, uniform pairs: median late gap", ">=", 0.01),
-    ("RPS(0.9), best and worst of 8: late gap, best seed, over that of the reference", ">", 1),
+    ("RPS(0.9), best and worst of 8: late gap over that of the reference, mean over seeds", ">", 1),
     ("RPS(0.9), best and worst of 8: late gap, at least", ">=", 0.105),
     ("RPS(0.9), best and worst of 8: late gap, at most", "<=", 0.12),
     ("RPS(0.9), better of 2: late gap, at least", ">=", 0.0015),

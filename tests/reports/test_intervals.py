@@ -10,6 +10,7 @@ from rlhf_jax.reports.intervals import (
     grouped_mean_interval,
     mean_claim,
     mean_interval,
+    near_end,
     share_claim,
     share_interval,
 )
@@ -52,6 +53,24 @@ def test_one_unit_has_no_interval():
 def test_units_that_are_not_paired_are_refused():
     with pytest.raises(ValueError, match=r"units have \[2, 3\] rows"):
         bootstrap_interval(lambda a, b: 0.0, [1, 2], [1, 2, 3])
+
+
+def test_a_baseline_fails_with_its_whole_interval_or_leaves_the_claim_undecided():
+    """Rival [0.4, 0.6]: a threshold of 0.5 is inside of it, one of 0.3 (<=) or 0.7 (>=) is not."""
+    rival = (0.4, 0.6)
+    assert near_end("rival", rival, "<=") == ("rival, low end of its interval", 0.4)
+    assert near_end("rival", rival, ">") == ("rival, high end of its interval", 0.6)
+    about = {"kind": "ours", "source": "by hand"}
+    for op, value, cases in (
+        ("<=", 0.1, {0.3: "holds", 0.5: "undecided"}),
+        (">=", 0.9, {0.7: "holds", 0.5: "undecided"}),
+    ):
+        baseline = near_end("rival", rival, op)
+        for threshold, verdict in cases.items():
+            claim = mean_claim("m", [value] * 3, op, threshold, baseline=baseline, **about)
+            assert claim.verdict == verdict
+    with pytest.raises(ValueError, match="op must be >=, >, <= or <, got =="):
+        near_end("rival", rival, "==")
 
 
 def test_claims_on_units_carry_their_interval():

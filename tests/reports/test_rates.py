@@ -145,6 +145,17 @@ def test_a_bound_that_the_baseline_keeps_too_decides_nothing():
         assert (claim.verdict, claim.baseline) == (verdict, (stays[0], start))
 
 
+def test_one_bad_run_of_a_baseline_is_not_enough_to_break_the_bound():
+    """Shares 0.5, 0.5, 0.5 and 4: the last breaks it, the low end of their mean, 0.5, does not."""
+    runs = np.array([[0.5, 0.2]] * 3 + [[4.0, 0.2]])
+    for worse, verdict in ((0.0, "undecided"), (2.0, "holds")):
+        baseline = ("stays", runs + worse)
+        claim = bound_claim("c", [[0.5, 0.25]], [1.0, 1.0], source="T", baseline=baseline)
+        assert claim.baseline is not None
+        assert claim.baseline[0] == "stays, mean, low end of its interval"
+        assert (claim.verdict, float(claim.baseline[1])) == (verdict, 0.5 + worse)
+
+
 def test_the_panel_shows_median_band_line_and_bound():
     scales = np.arange(1.0, 12.0)[:, None]
     values = scales / TIMES

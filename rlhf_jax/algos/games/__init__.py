@@ -18,6 +18,7 @@ small games are fastest as leading axes of one run, [*B, n]: `many` then vectori
 | optimistic Hedge, ONPO | pi_t, counted twice less its predecessor | `omwu` | 2502.16852 |
 | TD-MNPO | pi_t; l is a mean of the last policies | `td_mnpo` | 2509.23102 |
 | MNPO, HT-MNPO | the other players; l is their mean | `mnpo`, `ht_mnpo` | 2509.23102 |
+| one against many: `players_oracle` | the others | `mirror_descent`, `ht_mnpo` | 2509.23102 |
 | best response | pi_t, eta beta = 1 | `best_response` | |
 | fictitious play | the average of the past, eta beta = 1 | `fictitious_play` | |
 | self-play PG, Nash-MD-PG, Nash-EMA-PG | any | `policy_gradient` | 2312.00886 |

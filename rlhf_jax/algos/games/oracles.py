@@ -21,6 +21,7 @@ from rlhf_jax.algos.games.many import (
 )
 from rlhf_jax.checks import check_range
 from rlhf_jax.ops.games import win_rates
+from rlhf_jax.ops.multiplayer import players_win_rates
 
 Oracle = Callable[[Array, jax.Array], Array]
 
@@ -90,6 +91,60 @@ def labelled_oracle(prefs: Float[Array, "*P n n"], *, samples: int) -> Oracle:
         chances = jnp.take_along_axis(games, answers[..., None, :], axis=-1)
         wins = jax.random.bernoulli(label_key, chances)
         return jnp.mean(wins, axis=-1, dtype=opponent_logps.dtype)
+
+    return oracle
+
+
+def players_oracle(prefs: Float[Array, "*P"]) -> Oracle:
+    """Exact chances against many: u_i(y) = P_i(y > one answer of each other player).
+
+    With it `mirror_descent` gives each player of Eq. 7 of MNPO a step from its own policy, and
+    `ht_mnpo` one from the mean of the others. Players that start alike and share a game stay alike:
+    self-play. The key is not used.
+
+    Args:
+      prefs: [*P, N, A, ..., A] or [*P, 1, A, ..., A] with N axes of answers, see `ops.multiplayer`.
+    Returns:
+      `oracle(logps [*B, N, A], key) -> [*B, N, A]`, of all players, none of them left out.
+    Reference: Wu et al. 2025, arXiv:2509.23102, Eqs. 5 to 7.
+    """
+
+    def oracle(logps: Float[Array, "*B N A"], key: jax.Array | None) -> Float[Array, "*B N A"]:
+        del key
+        return players_win_rates(prefs, jnp.exp(logps))
+
+    return oracle
+
+
+def named_oracle(prefs: Float[Array, "*A"], *, samples: int) -> Oracle:
+    """Self-play on calls of a judge that names the best of n answers of one policy.
+
+    u(y) = share of the copies of y that were named, 1 / n where no call has y.
+
+    Each of m calls draws n answers from the policy and names one of them: a call of two players is
+    a binary label. Given that y was drawn, u(y) has the mean P(y > n - 1 answers of the policy).
+
+    Args:
+      prefs: [A, ..., A], n axes of answers, see `ops.multiplayer`.
+      samples: m >= 1, calls of the judge in each call of the oracle.
+    Returns:
+      `oracle(logps [*B, A], key) -> [*B, A]` in [0, 1].
+    """
+    _check_samples(samples)
+    players = prefs.ndim
+
+    def oracle(logps: Float[Array, "*B A"], key: jax.Array) -> Float[Array, "*B A"]:
+        answer_key, judge_key = jax.random.split(key)
+        drawn = _draw(logps, answer_key, samples * players)
+        seats = drawn.reshape(*drawn.shape[:-1], samples, players)
+        turned = [jnp.roll(seats, -seat, axis=-1) for seat in range(players)]
+        chances = jnp.stack([prefs[tuple(jnp.moveaxis(y, -1, 0))] for y in turned], axis=-1)
+        named = jax.random.categorical(judge_key, jnp.log(chances), axis=-1)
+        won = jax.nn.one_hot(named, players, dtype=logps.dtype)
+        there = jax.nn.one_hot(seats, logps.shape[-1], dtype=logps.dtype)  # [*B, m, n, A]
+        copies = jnp.sum(there, axis=(-3, -2))
+        wins = jnp.sum(there * won[..., None], axis=(-3, -2))
+        return jnp.where(copies > 0, wins / jnp.maximum(copies, 1.0), 1.0 / players)
 
     return oracle
 

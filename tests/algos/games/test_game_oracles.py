@@ -7,8 +7,15 @@ import pytest
 from nash_population import KEY, REF, RPS, one_update, random_games, regularised_gap
 
 from rlhf_jax.algos import games
-from rlhf_jax.algos.games.oracles import exact_oracle, labelled_oracle, sampled_oracle
+from rlhf_jax.algos.games.oracles import (
+    exact_oracle,
+    labelled_oracle,
+    named_oracle,
+    players_oracle,
+    sampled_oracle,
+)
 from rlhf_jax.algos.games.runs import run_updates
+from rlhf_jax.ops.multiplayer import one_vs_many_win_rates, plackett_luce_prefs
 
 SAMPLED = pytest.mark.parametrize("make", [sampled_oracle, labelled_oracle])
 
@@ -179,3 +186,39 @@ def test_single_precision_stays_single_in_oracles():
         got = oracle(jnp.asarray(REF, jnp.float32), KEY)
         assert got.dtype == jnp.float32
         assert bool(jnp.all((got >= 0) & (got <= 1)))
+
+
+def test_players_of_one_pairwise_game_meet_each_other(game):
+    """u_1 = P pi_2 and u_2 = P pi_1."""
+    prefs, logps = game
+    both = jnp.stack([logps, jnp.flip(logps)])
+    found = players_oracle(prefs[None])(both, KEY)
+    want = [exact_oracle(prefs)(each, KEY) for each in both[::-1]]
+    np.testing.assert_allclose(found, jnp.stack(want), atol=1e-15)
+
+
+@pytest.mark.parametrize("players", [2, 3])
+def test_answers_are_named_as_often_as_they_win(game, players):
+    """One call: the share of its copies that were named, given that an answer was drawn, has the
+    mean P(y > the others) up to the copies that meet each other; 1 / n where it was not drawn.
+
+    Over many calls at once the shares are those chances: 5 standard errors of 40,000 seats."""
+    logps = game[1]
+    prefs = plackett_luce_prefs(jnp.array([0.0, 1.0, -1.0, 0.5]), players)
+    found = np.asarray(named_oracle(prefs, samples=40_000 // players)(logps, KEY))
+    probs = np.exp(np.asarray(logps))
+    want = one_vs_many_win_rates(prefs, jnp.stack([jnp.exp(logps)] * (players - 1)))
+    assert np.all(np.abs(found - want) < 5 * 0.5 / np.sqrt(40_000 * probs))
+    sure = jnp.array([0.0, -jnp.inf, -jnp.inf, -jnp.inf])
+    alone = named_oracle(prefs, samples=3)(sure, KEY)
+    np.testing.assert_allclose(alone, 1 / players)  # one of its n copies is named in every call
+
+
+def test_named_answers_of_many_policies_are_drawn_apart(game):
+    prefs = plackett_luce_prefs(jnp.array([0.0, 1.0, -1.0, 0.5]), 3)
+    oracle = named_oracle(prefs, samples=50)
+    wins = oracle(jnp.stack([game[1], game[1]]), KEY)
+    assert wins.shape == (2, 4)
+    assert not np.array_equal(wins[0], wins[1])
+    with pytest.raises(ValueError, match=r"samples must be in \[1, inf\)"):
+        named_oracle(prefs, samples=0)
