@@ -117,20 +117,17 @@ def ask(
     *,
     pool: Callable[[jax.Array, Particles], jax.Array],
     measure: Callable[[Particles], jax.Array],
-    teacher_beta: jax.Array | float | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """One learner that asks by one rule; keys do not depend on the rule, so pools are shared.
 
     Args:
       theta: [d] hidden reward. rule: index into rules, traced.
       pool: (key, belief) -> comparisons [B, 2, d]. measure: belief -> a number.
-      teacher_beta: of who answers, 0 for coin flips; None is what the learner believes.
     Returns:
       what was measured before the first answer and after each [queries + 1]; index of the
       comparison asked in each round [queries].
     """
     start_key, round_key = jax.random.split(key)
-    teacher = config.beta if teacher_beta is None else teacher_beta
     particles = posteriors.uniform_particles(start_key, config.particles, config.num_features)
     rounds, d = config.queries + 1, config.num_features  # the last one is only measured
     # A row without an answer yet: two identical options, which say nothing.
@@ -145,7 +142,7 @@ def ask(
         scores = [score(config, keys[1], question) for score in rules.values()]
         best = jnp.argmax(jnp.stack(scores)[rule])
         options = question.options[best]
-        answer = choices.sample_choice(keys[2], options @ theta, beta=teacher)
+        answer = choices.sample_choice(keys[2], options @ theta, beta=config.beta)
         records = records._replace(
             options=records.options.at[t, 0].set(options),
             choice=records.choice.at[t, 0].set(answer),

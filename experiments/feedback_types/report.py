@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from experiments.feedback_types import PAPER
 from experiments.feedback_types.config import Config
 from experiments.feedback_types.learner import RULES
-from experiments.feedback_types.tabular import COINS, LOOP_RULES
+from experiments.feedback_types.tabular import LOOP_RULES
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
@@ -113,7 +113,7 @@ def type_figure(arrays: Arrays, left: Panel) -> Figure:
 
 def loop_panels(arrays: Arrays) -> list[Panel]:
     """Regret, in the unit of rewards and as a share of that before the first answer."""
-    series = dict(zip((*LOOP_RULES, COINS), arrays["regret"], strict=True))
+    series = dict(zip(LOOP_RULES, arrays["regret"], strict=True))
     shares = {name: runs / runs[:, :1].mean() for name, runs in series.items()}
     return [
         Panel(

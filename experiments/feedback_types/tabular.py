@@ -25,7 +25,6 @@ from rlhf_jax.policies.tabular import tabular_policy
 from rlhf_jax.sampling.episodes import policy_act, sample_episode
 
 LOOP_RULES = (RANDOM, "mutual information", "policy gain")
-COINS = "mutual information, answers at random"
 
 
 class World(NamedTuple):
@@ -104,12 +103,9 @@ def episode_pairs(config: Config, key: jax.Array, world: World, particles: Parti
 
 
 def tabular_loop(config: Config) -> dict[str, np.ndarray]:
-    """ "regret" [rules + 1, seeds, queries + 1] of planning with the estimate; in the last one
-    questions by mutual information are answered by coin flips."""
+    """ "regret" [rules, seeds, queries + 1] of planning with the estimate."""
 
-    def run(key, number):
-        flipped = number == len(LOOP_RULES)
-        rule = jnp.where(flipped, LOOP_RULES.index("mutual information"), number)
+    def run(key, rule):
         *keys, key = jax.random.split(key, 4)
         world = draw_world(config, jnp.stack(keys))
         rules = {name: RULES[name] for name in LOOP_RULES[:2]}
@@ -121,8 +117,7 @@ def tabular_loop(config: Config) -> dict[str, np.ndarray]:
             rules | {LOOP_RULES[2]: policy_gain_rule(world)},
             pool=lambda key, particles: episode_pairs(config, key, world, particles),
             measure=lambda particles: regret(config, world, particles),
-            teacher_beta=jnp.where(flipped, 0.0, config.beta),
         )
         return {"regret": regrets}
 
-    return run_rules(config, len(LOOP_RULES) + 1, run)
+    return run_rules(config, len(LOOP_RULES), run)

@@ -183,7 +183,7 @@ def tuned_claim(config: Config, found: Arrays, players: Mapping[str, Arrays]) ->
         return ours.mean() / theirs.mean(axis=0).min()
 
     tuned = found["Hedge, steps"]
-    several = next(reversed(players))
+    several = list(players)[-1]
     return bootstrap_claim(
         f"average after {config.horizons[-1]:,} updates: mean gap of ONPO over that of Hedge at "
         f"the best of {tuned.shape[1]} steps",

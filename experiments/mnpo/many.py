@@ -147,7 +147,7 @@ def without_kl(config: Config, prefs, refs, key) -> dict[str, jax.Array]:
     bound = games.hedge_bound(jnp.min(refs), eta=eta, updates=config.many_updates)
     policies = {"average": state.average, "last": jnp.exp(state.logps), "start": jnp.exp(refs)}
     gains = {part: players_exploitability(prefs[None], p)[0] for part, p in policies.items()}
-    return gains | {"bound": 0.5 * bound}
+    return gains | {"bound": jnp.asarray(0.5 * bound)}
 
 
 def head_to_head(config: Config, found: dict[str, Arrays]) -> Arrays:
@@ -164,19 +164,18 @@ def head_to_head(config: Config, found: dict[str, Arrays]) -> Arrays:
     pairs = shared_prefs(scores, 2)
 
     def best(count: int) -> int:
-        wins = win_rate(
-            pairs[:half, None], found[str(count)]["labels"][:half, 0], jnp.exp(refs[:half, None])
-        )
+        policies = jnp.asarray(found[str(count)]["labels"][:half, 0])
+        wins = win_rate(pairs[:half, None], policies, jnp.exp(refs[:half, None]))
         return int(np.asarray(wins).mean(axis=0).argmax())
 
     chosen = {count: best(count) for count in config.players}
-    two, again = (found["2"]["labels"][half:, draw, chosen[2]] for draw in (0, 1))
+    two, again = (jnp.asarray(found["2"]["labels"][half:, draw, chosen[2]]) for draw in (0, 1))
     result = {}
     for count in config.players:
         prefs = shared_prefs(scores[half:], count)
         arena = one_vs_many_win_rates(prefs, jnp.repeat(two[:, None], count - 1, axis=1))
         for name, policy in (
-            (f"{count}", found[str(count)]["labels"][half:, 0, chosen[count]]),
+            (f"{count}", jnp.asarray(found[str(count)]["labels"][half:, 0, chosen[count]])),
             (f"{count}/again", again),
         ):
             result[f"{name}/pairwise"] = win_rate(pairs[half:], policy, two)

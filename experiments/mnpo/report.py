@@ -1,6 +1,7 @@
 """The figures and the page of the mnpo experiment."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -215,7 +216,7 @@ def many_panels(config: Config, found: Mapping) -> list[Panel]:
         own[f"mirror descent, {n} players"] = band(times, found[n]["own"], units="populations")
         own[f"HT-MNPO, {n} players"] = band(times, ends[:, best], units="populations")
     words = ("updates", "one-sided gap, Eq. 9")
-    shape = {"log_x": True, "log_y": True, "floor": FLOOR}
+    shape: dict[str, Any] = {"log_x": True, "log_y": True, "floor": FLOOR}
     return [
         Panel("One preference, self-play", *words, shared, **shape),
         Panel("A judge each, the worst player", *words, own, **shape),

@@ -113,22 +113,12 @@ def preferences_measured(folds: Sequence[Arrays], groups: np.ndarray) -> dict[st
     return found
 
 
-def accuracy_gain(
-    folds: Sequence[Arrays], groups: np.ndarray, over: str, under: str
-) -> dict[str, Any]:
-    """Accuracy of one judge minus that of another, pair by pair, with intervals.
-
-    Args:
-      over, under: names of margins; "shorter" is minus "length".
-    """
+def reward_minus_ngrams(folds: Sequence[Arrays], groups: np.ndarray) -> dict[str, Any]:
+    """Accuracy of the reward model minus that of the n-grams, pair by pair, with intervals."""
     hits = [
-        np.subtract(*(_hits(_margins(f["margins"], name)) for name in (over, under))) for f in folds
+        np.subtract(*(_hits(f["margins"][name]) for name in ("reward", "ngrams"))) for f in folds
     ]
     return summary(hits, [groups[f["rows"]] for f in folds])
-
-
-def _margins(margins: Arrays, name: str) -> np.ndarray:
-    return -margins["length"] if name == "shorter" else margins[name]
 
 
 def answers_measured(folds: Sequence[Arrays]) -> dict[str, dict]:

@@ -19,7 +19,7 @@ from experiments.preferences.data import (
     train_tokenizer,
 )
 from experiments.preferences.fold import check_finite, fold_data, length_margins, prompts_asked
-from experiments.preferences.run import accuracy_claim, gain_claims, run
+from experiments.preferences.run import accuracy_claim, run
 from experiments.preferences.tools import make_tools
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import dialogue_opening
@@ -93,15 +93,11 @@ def test_reward_model_and_ngrams_learn_the_marker(finished):
     assert found["DPO, implicit"]["accuracy"]["mean"] > 0.8
     assert found["longer wins"]["accuracy"]["mean"] == pytest.approx(0.5)
     assert found["shorter wins"]["accuracy"]["mean"] == pytest.approx(0.5)
-    claim, *gains = outcome.claims
+    (claim,) = outcome.claims
     assert claim.statement == "reward model: accuracy on 48 held-out pairs, 2 folds"
     assert float(claim.value) == found["reward model"]["accuracy"]["mean"]
     # Two folds have an interval of t = 12.7 standard errors unless they agree.
     assert claim.verdict != "fails"
-    assert [each.op for each in gains] == [">", ">"]
-    assert float(gains[0].value) == pytest.approx(float(claim.value) - 0.5)
-    assert "rule of length" in gains[0].statement
-    assert "DPO" in gains[1].statement
 
 
 @pytest.mark.parametrize(
@@ -109,47 +105,8 @@ def test_reward_model_and_ngrams_learn_the_marker(finished):
     [(0.55, 0.6, "holds"), (0.48, 0.52, "undecided"), (0.4, 0.49, "fails")],
 )
 def test_a_coin_within_the_interval_leaves_the_claim_undecided(low, high, verdict):
-    assert accuracy_claim(judged(low, high), 48, 2).verdict == verdict
-
-
-def judged(low: float, high: float, shorter: float = 0.45) -> dict:
-    """What is measured of the reward model, and of both rules of length."""
-    rules = {"longer wins": 0.44, "shorter wins": shorter}
-    found = {name: {"accuracy": {"mean": mean}} for name, mean in rules.items()}
-    return found | {"reward model": {"accuracy": {"widest": [(low + high) / 2, low, high]}}}
-
-
-def test_a_rule_of_length_that_beats_a_coin_leaves_the_claim_undecided():
-    claim = accuracy_claim(judged(0.55, 0.6, shorter=0.56), 48, 2)
-    assert claim.verdict == "undecided"
-    assert claim.baseline == ("shorter wins", 0.56)
-
-
-def fold_of(**right: tuple[int, int]) -> dict:
-    """Forty pairs; each judge is right from one row to another."""
-    rows = np.arange(40)
-    return {
-        "rows": rows,
-        "margins": {
-            name: np.where((rows >= first) & (rows < last), 1.0, -1.0)
-            for name, (first, last) in right.items()
-        },
-    }
-
-
-def test_gains_are_pair_by_pair_and_over_the_better_rule_of_length():
-    groups = np.arange(40)
-    starts = (8, 9, 8, 9, 8)
-    folds = [fold_of(reward=(i, 40), dpo=(0, 40), length=(0, 18)) for i in starts]
-    first, second = gain_claims(folds, groups)
-    assert first.statement.startswith('reward model less "shorter wins"')
-    assert float(first.value) == pytest.approx((31.6 - 22) / 40)
-    assert first.baseline == ("longer wins", pytest.approx(-0.1))
-    assert (first.verdict, second.verdict) == ("holds", "holds")
-    swapped = [fold_of(reward=(i, 20), dpo=(i, 10), length=(0, 30)) for i in starts]
-    first, second = gain_claims(swapped, groups)
-    assert first.statement.startswith('reward model less "longer wins"')
-    assert (first.verdict, second.verdict) == ("fails", "fails")
+    accuracy = {"widest": [(low + high) / 2, low, high]}
+    assert accuracy_claim(accuracy, 48, 2).verdict == verdict
 
 
 def test_a_fit_of_one_update_is_refused(tmp_path):
