@@ -16,7 +16,17 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from rlhf_jax.algos import entailment, online, ppo, preference, reward_model, sft, unpaired
+from rlhf_jax.algos import (
+    entailment,
+    online,
+    ppo,
+    preference,
+    reward_ensemble,
+    reward_model,
+    sft,
+    unpaired,
+    verdict_model,
+)
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.games import inpo_loss, nash_md_pg_loss
 from rlhf_jax.losses.group_policy_gradient import dapo_loss
@@ -26,7 +36,7 @@ from rlhf_jax.losses.reward import soft_margin_bradley_terry_loss
 from rlhf_jax.ops.groups import pair_measures
 from rlhf_jax.ops.masking import token_mean
 from rlhf_jax.policies.tabular import tabular_policy, tabular_reward, tabular_value
-from rlhf_jax.types import PreferenceBatch, Trajectory
+from rlhf_jax.types import PreferenceBatch, RewardFn, Trajectory, VerdictFn
 
 STATES, ACTIONS, ROWS, STEPS = 3, 4, 8, 3
 POLICY = tabular_policy(STATES, ACTIONS)
@@ -76,6 +86,34 @@ def repaired_reward_case():
     batch = PreferenceBatch(*pair, weights=jnp.ones(ROWS), columns=columns)
     update = reward_model.make_update(REWARD, SGD, loss=soft_margin_bradley_terry_loss)
     return Case(update, normal(rng, STATES, ACTIONS), batch)
+
+
+def shared_ensemble_case():
+    """Three members: a table that they share, and a number of their own."""
+    rng = np.random.default_rng(11)
+    pair = random_trajectory(rng), random_trajectory(rng)
+    reward = RewardFn(lambda key: {}, lambda p, x: p["head"] * REWARD.scores(p["trunk"], x))
+    ensemble = reward_ensemble.shared_trunk(reward, members=3)
+    params = {"trunk": normal(rng, STATES, ACTIONS), "head": normal(rng, 3)}
+    batch = PreferenceBatch(*pair, weights=jnp.ones(ROWS))
+    return Case(reward_ensemble.make_shared_update(ensemble, SGD), params, batch)
+
+
+def verdict_case():
+    """A judge by a table for each of the two places, so that the order matters to it."""
+    rng = np.random.default_rng(12)
+    pair = random_trajectory(rng), random_trajectory(rng)
+
+    def logps(params, first, second):
+        orders = ((first, second), (second, first))
+        margins = [REWARD.scores(params[0], a) - REWARD.scores(params[1], b) for a, b in orders]
+        sides = [jnp.stack([x, jnp.zeros_like(x)], axis=-1) for x in margins]
+        return jax.nn.log_softmax(jnp.stack(sides, axis=-2), axis=-1)
+
+    judge = VerdictFn(lambda key: None, logps)
+    params = normal(rng, STATES, ACTIONS), normal(rng, STATES, ACTIONS)
+    batch = PreferenceBatch(*pair, weights=jnp.ones(ROWS))
+    return Case(verdict_model.make_update(judge, SGD, consistency=0.3), params, batch)
 
 
 def entailment_case():
@@ -154,6 +192,8 @@ CASES = {
     "ipo": pairwise_case(partial(ipo_loss, beta=0.3)),
     "reward_model": reward_case(),
     "repaired_reward_model": repaired_reward_case(),
+    "shared_ensemble": shared_ensemble_case(),
+    "verdicts": verdict_case(),
     "entailment": entailment_case(),
     "ppo": ppo_case(whiten=False),
     "ppo_whitened": ppo_case(whiten=True),
