@@ -162,7 +162,7 @@ def shop_panels(config: Config, shop: Arrays) -> list[Panel]:
     """Hearts and goodbyes by the weight of love."""
     weights = config.shop.weights
     found = dict(zip(SHOP_MEASURES, np.moveaxis(shop["values"][:, 1:-1], -1, 0), strict=True))
-    mean: dict[str, Any] = MEAN | {"units": "logs"}
+    mean: dict[str, Any] = {"centre": "mean", "spread": "range", "units": "logs"}
     hearts = {name: band(weights, found[name], **mean) for name in ("predicted", "live")}
     goodbyes = {"P[Love]": band(weights, found["goodbyes"], **mean)}
     blind = {"no goodbyes read, weight 1": float(shop["values"][:, -1, 3].mean())}

@@ -50,7 +50,7 @@ def shop_figure(config: Config, shop: Arrays) -> Shown:
     """Succ@k of the base model and after both trainings."""
     tries = np.arange(1, config.shop.turns + 1)
     curves = {
-        name: band(tries, shop["succ"][:, i], centre="mean", spread="t", units="seeds")
+        name: band(tries, shop["succ"][:, i], centre="mean", spread="range", units="seeds")
         for i, name in enumerate(POLICIES)
     }
     return show_panels(
