@@ -53,6 +53,8 @@ MANY = (
     | CALLS
     | dict.fromkeys(OWN, ("<=", 1e-6))
 )
+SLOPE = "ONPO, average: slope of log gap in log T"
+TUNED = "average after 6,400 updates: mean gap of ONPO over that of Hedge at the best of 6 steps"
 ASKED = {
     CELLS: ("==", 40),
     BELOW: ("<", 1e-6),
@@ -61,12 +63,10 @@ ASKED = {
     "EGPO, eta <= 1: largest last gap, all references": ("<", 1e-6),
     "ONPO, first start: largest relative change of the average gap by T": ("<=", 0.02),
     "Hedge, first start: largest relative change of the average gap by T": ("<=", 0.02),
-    "ONPO, average: slope of log gap in log T": ("<=", -0.95),
+    SLOPE: ("<=", -0.95),
     "Hedge, average: largest gap over 2 regret / T, all starts and T": ("<=", 1),
     "starts, of 4, from which ONPO's average ends below Hedge's": ("==", 4),
-    "average after 6,400 updates: mean gap of ONPO over that of Hedge at the best of 6 steps": (
-        *("<", 1.0),
-    ),
+    TUNED: ("<", 1.0),
     BAR: ("<=", 0.005),
     "Eq. 10: largest average gap over 2 regret / T, all draws, players and T": ("<=", 1),
     "HT-MNPO: largest last increment of a log-prob, all draws": ("<=", 1e-12),
@@ -94,8 +94,11 @@ def test_the_claims_are_those_asked(finished):
     assert {c.statement: (c.op, c.threshold) for c in outcome.claims} == ASKED
     assert np.isfinite([float(c.value) for c in outcome.claims]).all()
     # The bar for Eq. 10 is that of one draw; the README says what others give, and what of the
-    # paper's claims on more players is so.
-    assert {c.statement for c in outcome.claims if not c.holds} <= {BAR, *AVERAGE, *CALLS}
+    # paper's claims on more players is so. Four seeds leave ONPO's slope undecided, and against
+    # tuned Hedge its baseline passes.
+    assert {c.statement for c in outcome.claims if c.verdict == "fails"} <= {BAR, *AVERAGE, *CALLS}
+    undecided = {c.statement for c in outcome.claims if c.verdict == "undecided"}
+    assert undecided <= {BAR, *AVERAGE, *CALLS, SLOPE, TUNED}
     assert len(outcome.table.rows) == 10
 
 
