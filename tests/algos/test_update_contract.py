@@ -89,12 +89,12 @@ def repaired_reward_case():
 
 
 def shared_ensemble_case():
-    """Three members: a table that they share, and a number of their own."""
+    """Three members: a table that they share, and one of their own that is added."""
     rng = np.random.default_rng(11)
     pair = random_trajectory(rng), random_trajectory(rng)
-    reward = RewardFn(lambda key: {}, lambda p, x: p["head"] * REWARD.scores(p["trunk"], x))
+    reward = RewardFn(lambda key: {}, lambda p, x: REWARD.scores(p["trunk"] + p["head"], x))
     ensemble = reward_ensemble.shared_trunk(reward, members=3)
-    params = {"trunk": normal(rng, STATES, ACTIONS), "head": normal(rng, 3)}
+    params = {"trunk": normal(rng, STATES, ACTIONS), "head": normal(rng, 3, STATES, ACTIONS)}
     batch = PreferenceBatch(*pair, weights=jnp.ones(ROWS))
     return Case(reward_ensemble.make_shared_update(ensemble, SGD), params, batch)
 
