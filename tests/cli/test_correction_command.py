@@ -191,7 +191,7 @@ def test_other_folders_are_named(mixing, rewriter):
             named_reward(spec)
     with pytest.raises(UserError, match="rewrites answers: write correction:"):
         named_reward(str(rewriter))
-    with pytest.raises(UserError, match="correction:FOLDER, correction_sum:FOLDER or seg"):
+    with pytest.raises(UserError, match="correction:FOLDER, correction_sum:FOLDER, implicit"):
         step_specs(["exact"])
 
 
