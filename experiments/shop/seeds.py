@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rlhf_jax.reports.intervals import mean_interval
+from rlhf_jax.reports.intervals import mean_text
 
 COLUMNS = ("gold", "helpful", "honest", "kl", "length")
 
@@ -47,8 +45,7 @@ def _cell(values: Sequence[float | None]) -> str:
     found = [value for value in values if value is not None]
     if not found:
         return ""
-    low, high = mean_interval(found)
-    return f"{np.mean(found):.3f} [{low:.3f}, {high:.3f}]"
+    return mean_text(found)
 
 
 if __name__ == "__main__":
