@@ -120,6 +120,7 @@ def test_labels_that_are_not_yes_or_no_are_refused():
         make_objective(HEADS, by_head=True)(PARAMS, batch)
 
 
+@pytest.mark.long
 def test_a_transformer_reads_the_principle_in_the_prompt():
     """Answers 5 and 6; principle 3 asks for a 5, principle 4 for a 6."""
     model = make_reward_model(

@@ -48,6 +48,7 @@ def by_hand(members):
     return np.array(z)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folders", [("one", "two"), ("both",)])
 def test_members_are_standardised_over_the_answers_and_combined(members, folders):
     files, z = ",".join(str(members / x) for x in ("answers.jsonl", *folders)), by_hand(members)

@@ -65,6 +65,7 @@ def test_a_folder_has_all_of_the_model(tmp_path):
         read_user_model(tmp_path / "other")
 
 
+@pytest.mark.long
 def test_win_rates_are_those_of_the_users_own_reward():
     model = small_model()
     vectors = pairs_of("ann", 7, "ann").vectors[:, 0]

@@ -43,6 +43,7 @@ def test_a_minute_panel_has_its_claims_table_and_figure(tmp_path):
     assert "no goodbyes read" in page
 
 
+@pytest.mark.long
 def test_logs_have_goodbyes_and_their_hearts_follow_them():
     found = shop.logged(0, 0, "pairs", 2000)
     goodbyes = np.array([row["answer"].endswith(GOODBYE) for row in found])

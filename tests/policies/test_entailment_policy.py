@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from random_params import random_params
 
 from rlhf_jax.algos.entailment import EntailmentBatch, make_update
@@ -42,6 +43,7 @@ def test_in_a_table_it_is_the_difference_of_two_logits():
     assert jnp.isnan(found[2])  # a row without a verdict
 
 
+@pytest.mark.long
 def test_the_verdict_token_itself_is_not_read_and_reasoning_before_it_is():
     params = random_params(MODEL.init)
     reward, mask = entailment_reward(POLICY, **SAID), jnp.ones((4, 2), bool)
@@ -57,6 +59,7 @@ def test_the_verdict_token_itself_is_not_read_and_reasoning_before_it_is():
     np.testing.assert_allclose(reward.scores(params, padded), found, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_the_loss_of_the_token_is_that_of_the_policy():
     """-log P(yes) over the whole vocabulary is the negative log-probability of the token."""
     params = random_params(MODEL.init)
@@ -68,6 +71,7 @@ def test_the_loss_of_the_token_is_that_of_the_policy():
     np.testing.assert_allclose(losses, -logps, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_transformer_learns_the_verdicts():
     """Questions with the token 2 are answered yes, others no."""
     actions, mask = jnp.full((4, 1), YES), jnp.ones((4, 1), bool)

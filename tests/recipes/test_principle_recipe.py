@@ -74,6 +74,7 @@ def test_a_batch_has_the_principle_in_its_prompts():
     assert ids[0, 5] != ids[1, 5]
 
 
+@pytest.mark.long
 def test_a_model_learns_to_read_the_principle(tmp_path):
     rows = principle_rows(LAB, asked_records(RECORDS), batch_size=4)
     first = LAB.reward.init(jax.random.key(0))
@@ -90,6 +91,7 @@ def test_a_model_learns_to_read_the_principle(tmp_path):
     np.testing.assert_allclose(mean_scores(jnp.asarray(scores)), scores.mean(0), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_without_a_principle_it_is_the_chance_of_a_reaction(tmp_path):
     """P[Love]: three of four red answers have a heart, one of four blue ones."""
     rows = [
