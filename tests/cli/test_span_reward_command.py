@@ -118,7 +118,7 @@ def test_a_folder_has_its_heads_and_what_each_was_taught(folder, model):
 @pytest.mark.long
 def test_segments_are_paid_at_their_ends_and_other_rewards_with_the_last_token(model, folder):
     specs, records = [f"0.5*segments:clean,{folder}", "2*regex:^a"], [{"prompt": "0?"}] * 2
-    assert step_specs(specs) == {"clean": StepSpec(0.5, "segments", folder)}
+    assert step_specs(specs) == {"clean": StepSpec(0.5, "segments", str(folder))}
     task = scored_task(specs, records, heldout=0.5)
     options = Model(model=model, prompt_length=4, answer_length=8)
     command = SimpleNamespace(model=options)
