@@ -40,9 +40,11 @@ from rlhf_jax.cli.measures import (
 from rlhf_jax.cli.mixtures import has_mixture, mixture_quality
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.principles import principle_quality, read_principles, told_reward
+from rlhf_jax.cli.ratings import has_ratings, rating_quality, read_ratings
 from rlhf_jax.cli.reward_folders import (
     open_mixture,
     open_process,
+    open_ratings,
     open_reward,
     open_segments,
     open_users,
@@ -138,7 +140,8 @@ def evaluate(command: str, options: Evaluate) -> None:
 
 
 def _of_reward(options: Evaluate) -> Numbers:
-    """Accuracy and calibration of a reward model: of answers, steps, segments or principles."""
+    """Accuracy and calibration of a reward model: of answers, steps, segments or principles; errors
+    of ratings."""
     if options.data is None:
         return {}
     if read_separator(options.model.model) is not None:
@@ -151,6 +154,10 @@ def _of_reward(options: Evaluate) -> Numbers:
         records = read_marked(options.data, lab.chat)
         narrow = narrowed(lab, records)
         return segment_quality(narrow, labels, records, params, batch_size=BATCH)
+    if has_ratings(options.model.model):
+        lab, params, units = open_ratings(options.model.model)
+        records = read_ratings(options.data, lab.chat, names=units.names)
+        return rating_quality(narrowed(lab, records), units, records, params, batch_size=BATCH)
     if (known := read_principles(options.model.model)) is not None:
         lab, params = open_reward(options.model.model, told=True)
         if _is_bench(options.data):
