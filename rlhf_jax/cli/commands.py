@@ -166,7 +166,7 @@ COMMANDS = {
 
 # Papers that are options of the commands, each beside its command.
 PAPERS = {
-    "PF-PPO": ("ppo --filter",),
+    "PF-PPO": ("ppo --filter", "eval --truth"),
     "RLHF workflow": ("online-dpo --explore", "data audit --states"),
     "Mistral-Plus": ("ppo --stop --watch-corpus",),
     "DPA": ("reward --kind ratings --ratings", "best-of-n --directions"),

@@ -26,6 +26,7 @@ from rlhf_jax.cli.features import (
     rate_records,
     read_feature_model,
 )
+from rlhf_jax.cli.filter_choice import TRUTH, filter_choice
 from rlhf_jax.cli.gaps import gap_quality, gap_table, has_gaps, open_gaps
 from rlhf_jax.cli.judging import pairs_quality
 from rlhf_jax.cli.layout import narrowed
@@ -93,6 +94,9 @@ class Evaluate:
     """Prompts to answer."""
     reward: tuple[str, ...] = ()
     """What scores the answers, as of `rlhf grpo`; without --prompts those of a benchmark."""
+    truth: str | None = None
+    """What the answers are truly worth, written as a reward: R^2 of it on --reward, over what each
+    --filter of rlhf ppo keeps. The largest says which one to train with."""
     judge: str | None = None
     """What says which of two models' answers is better, as of `rlhf selfplay`."""
     against: Path | None = None
@@ -327,16 +331,21 @@ def _of_policy(options: Evaluate) -> Numbers:
             found |= calibration(lab, records, base.params, batch_size=BATCH)
     elif options.calibration:
         raise UserError("--calibration is of the tokens of answers: give them by --data")
+    if options.truth is not None and not (options.prompts and options.reward):
+        raise UserError("--truth is compared with --reward, on answers to --prompts")
     if options.judge is not None and options.against is None:
         raise UserError("--judge compares the answers of two models: give the other, --against DIR")
     if options.prompts is None or not (options.reward or options.judge):
         return found
     records = read_prompts(options.prompts, base.chat)
     lab, (records,) = open_lab(options, base, [(options.prompts, records)], answers=False)
-    task = scored_task(options.reward, records, heldout=0.0)
+    costs = {} if options.truth is None else {TRUTH: options.truth}
+    task = scored_task(options.reward, records, heldout=0.0, costs=costs)
     indices = np.arange(len(records))[: options.total]
     measure_answers = partial(answer_quality, task=task, indices=indices, total=options.total)
     found |= measure_answers(lab, ref_params=base.params, params=base.params)
+    if options.truth is not None:
+        found |= filter_choice(lab, task, base.params, indices, total=options.total)
     if options.against is not None:
         other = open_model(replace(options.model, model=options.against))
         sides = answered(task, indices, options, (base, other), records)
