@@ -167,11 +167,15 @@ COMMANDS = {
 # Papers that are options of the commands, each beside its command.
 PAPERS = {
     "PF-PPO": ("ppo --filter", "eval --truth"),
-    "RLHF workflow": ("online-dpo --explore", "data audit --states"),
+    "RLHF workflow": (
+        "selfplay --method iterative-dpo",
+        "online-dpo --explore",
+        "data audit --states",
+    ),
     "Mistral-Plus": ("ppo --stop --watch-corpus",),
     "DPA": ("reward --kind ratings --ratings", "best-of-n --directions"),
     "PIT": ("reward --kind gap", "sft --improve", "ppo --improve --own-answers"),
-    "DPO survey": ("preference --loss --loss-options",),
+    "DPO survey": ("preference --loss NAME",),
 }
 
 EXAMPLES = """\

@@ -5,7 +5,6 @@ Their folder is that of a reward model with the files RATINGS and RATING_WEIGHTS
 
 import io
 import json
-import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from rlhf_jax.cli.frame import Opened, Training
 from rlhf_jax.cli.measures import Numbers
 from rlhf_jax.cli.reward_measures import grouped_mean
 from rlhf_jax.cli.segments import mean_head
+from rlhf_jax.data.fields import BadRow, number_field
 from rlhf_jax.hf.vocabulary import read_object
 from rlhf_jax.recipes import LanguageLab, first_heads
 from rlhf_jax.recipes.ratings import (
@@ -62,12 +62,10 @@ def read_ratings(
                 f"{path}, row {number}: expected the text of an answer in one of the columns "
                 f"{', '.join(ANSWERS)}"
             )
-        ratings = {name: row[name] for name in names if row.get(name) is not None}
-        for name, value in ratings.items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise UserError(f"{path}, row {number}: {name} must be a number, got {value!r:.40}")
-            if not math.isfinite(value):
-                raise UserError(f"{path}, row {number}: {name} must be finite, got {value}")
+        try:
+            ratings = {name: number_field(row, name) for name in names if row.get(name) is not None}
+        except BadRow as error:
+            raise UserError(f"{path}, row {number}: {error}") from error
         if answer.strip() and ratings:
             found.append({"prompt": row["prompt"], "answer": answer, "ratings": ratings})
     if not found:
