@@ -114,10 +114,14 @@ def rating_quality(
             continue
         errors = (score[known] - rating[known]) ** 2
         numbers[f"{name}: squared error"] = grouped_mean(errors, groups[known])
-        if np.ptp(score[known]) > 0 and np.ptp(rating[known]) > 0:
-            found = np.corrcoef(score[known], rating[known])[0, 1]
-            numbers[f"{name}: correlation"] = float(found)
+        if np.ptp(rating[known]) > 0:
+            numbers[f"{name}: correlation"] = correlation(score[known], rating[known])
     return numbers
+
+
+def correlation(scores: np.ndarray, ratings: np.ndarray) -> float:
+    """Pearson's, 0 of scores that are all the same."""
+    return float(np.corrcoef(scores, ratings)[0, 1]) if np.ptp(scores) > 0 else 0.0
 
 
 def rating_baselines(units: RatingUnits, records: Sequence[dict]) -> Numbers:

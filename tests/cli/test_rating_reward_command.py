@@ -11,6 +11,7 @@ from refusals import refused
 from rlhf_jax.cli import main
 from rlhf_jax.cli.ratings import (
     RATING_WEIGHTS,
+    correlation,
     has_ratings,
     rating_baselines,
     rating_files,
@@ -133,13 +134,13 @@ def test_a_folder_has_its_heads_and_their_units(folder, model):
     numbers = rating_quality(short, units, [record], params, batch_size=1)
     assert list(numbers) == ["a: squared error"]  # one answer has no correlation
     # (1 - 0.5) / 0.5 = 1 from the mean.
-    assert rating_baselines(units, [record])["a: squared error of the mean"][0] == 1.0
+    assert rating_baselines(units, [record]) == {"a: squared error of the mean": 1.0}
     assert rating_quality(short, units, [], params, batch_size=1) == {}
     assert rating_baselines(units, []) == {}
     one = float(rating_score("a", folder)(["0?"], ["ab"])[0])
-    assert one == pytest.approx(1.0 - np.sqrt(numbers["a: squared error"][0]), abs=1e-3) or (
-        one == pytest.approx(1.0 + np.sqrt(numbers["a: squared error"][0]), abs=1e-3)
-    )
+    assert (one - 1.0) ** 2 == pytest.approx(numbers["a: squared error"], abs=1e-3)
+    assert correlation(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])) == pytest.approx(1.0)
+    assert correlation(np.ones(3), np.arange(3.0)) == 0.0
 
 
 def test_what_is_no_rating_is_named(folder, model, data, tmp_path, capsys):
