@@ -164,6 +164,20 @@ COMMANDS = {
     "data audit": _data("what may be wrong with a file", "data_audit", "Audit"),
 }
 
+# Papers that are options of the commands, each beside its command.
+PAPERS = {
+    "PF-PPO": ("ppo --filter", "eval --truth"),
+    "RLHF workflow": (
+        "selfplay --method iterative-dpo",
+        "online-dpo --explore",
+        "data audit --states",
+    ),
+    "Mistral-Plus": ("ppo --stop --watch-corpus",),
+    "DPA": ("reward --kind ratings --ratings", "best-of-n --directions"),
+    "PIT": ("reward --kind gap", "sft --improve", "ppo --improve --own-answers"),
+    "DPO survey": ("preference --loss NAME",),
+}
+
 EXAMPLES = """\
   rlhf sft --model Qwen2.5-0.5B --data stories.txt --out runs/sft
   rlhf dpo --model runs/sft/model --data pairs.jsonl --out runs/dpo --epochs 1
@@ -183,4 +197,7 @@ def manual() -> str:
             if command.group == group
         ]
         lines.append("")
+    lines.append("Papers that are options")
+    lines += [f"  {paper:<14} {', '.join(uses)}" for paper, uses in PAPERS.items()]
+    lines.append("")
     return "\n".join([*lines, "Examples", EXAMPLES])

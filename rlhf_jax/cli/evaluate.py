@@ -26,6 +26,7 @@ from rlhf_jax.cli.features import (
     rate_records,
     read_feature_model,
 )
+from rlhf_jax.cli.filter_choice import TRUTH, filter_choice
 from rlhf_jax.cli.gaps import gap_quality, gap_table, has_gaps, open_gaps
 from rlhf_jax.cli.judging import pairs_quality
 from rlhf_jax.cli.layout import narrowed
@@ -40,9 +41,11 @@ from rlhf_jax.cli.measures import (
 from rlhf_jax.cli.mixtures import has_mixture, mixture_quality
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.principles import principle_quality, read_principles, told_reward
+from rlhf_jax.cli.ratings import has_ratings, rating_quality, read_ratings
 from rlhf_jax.cli.reward_folders import (
     open_mixture,
     open_process,
+    open_ratings,
     open_reward,
     open_segments,
     open_users,
@@ -91,6 +94,9 @@ class Evaluate:
     """Prompts to answer."""
     reward: tuple[str, ...] = ()
     """What scores the answers, as of `rlhf grpo`; without --prompts those of a benchmark."""
+    truth: str | None = None
+    """What the answers are truly worth, written as a reward: R^2 of it on --reward, over what each
+    --filter of rlhf ppo keeps. The largest says which one to train with."""
     judge: str | None = None
     """What says which of two models' answers is better, as of `rlhf selfplay`."""
     against: Path | None = None
@@ -138,7 +144,8 @@ def evaluate(command: str, options: Evaluate) -> None:
 
 
 def _of_reward(options: Evaluate) -> Numbers:
-    """Accuracy and calibration of a reward model: of answers, steps, segments or principles."""
+    """Accuracy and calibration of a reward model: of answers, steps, segments or principles; errors
+    of ratings."""
     if options.data is None:
         return {}
     if read_separator(options.model.model) is not None:
@@ -151,6 +158,10 @@ def _of_reward(options: Evaluate) -> Numbers:
         records = read_marked(options.data, lab.chat)
         narrow = narrowed(lab, records)
         return segment_quality(narrow, labels, records, params, batch_size=BATCH)
+    if has_ratings(options.model.model):
+        lab, params, units = open_ratings(options.model.model)
+        records = read_ratings(options.data, lab.chat, names=units.names)
+        return rating_quality(narrowed(lab, records), units, records, params, batch_size=BATCH)
     if (known := read_principles(options.model.model)) is not None:
         lab, params = open_reward(options.model.model, told=True)
         if _is_bench(options.data):
@@ -320,16 +331,21 @@ def _of_policy(options: Evaluate) -> Numbers:
             found |= calibration(lab, records, base.params, batch_size=BATCH)
     elif options.calibration:
         raise UserError("--calibration is of the tokens of answers: give them by --data")
+    if options.truth is not None and not (options.prompts and options.reward):
+        raise UserError("--truth is compared with --reward, on answers to --prompts")
     if options.judge is not None and options.against is None:
         raise UserError("--judge compares the answers of two models: give the other, --against DIR")
     if options.prompts is None or not (options.reward or options.judge):
         return found
     records = read_prompts(options.prompts, base.chat)
     lab, (records,) = open_lab(options, base, [(options.prompts, records)], answers=False)
-    task = scored_task(options.reward, records, heldout=0.0)
+    costs = {} if options.truth is None else {TRUTH: options.truth}
+    task = scored_task(options.reward, records, heldout=0.0, costs=costs)
     indices = np.arange(len(records))[: options.total]
     measure_answers = partial(answer_quality, task=task, indices=indices, total=options.total)
     found |= measure_answers(lab, ref_params=base.params, params=base.params)
+    if options.truth is not None:
+        found |= filter_choice(lab, task, base.params, indices, total=options.total)
     if options.against is not None:
         other = open_model(replace(options.model, model=options.against))
         sides = answered(task, indices, options, (base, other), records)

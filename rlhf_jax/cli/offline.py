@@ -1,9 +1,9 @@
 """Commands on data that is there: sft, preference and reward."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from rlhf_jax.cli.options import (
     Optimizer,
     Output,
     Padding,
+    Ratings,
     Reference,
     Repair,
     Robust,
@@ -41,10 +42,10 @@ from rlhf_jax.cli.options import (
     Watch,
 )
 from rlhf_jax.cli.principles import principle_training
+from rlhf_jax.cli.ratings import rating_training, read_ratings
 from rlhf_jax.cli.reactions import reaction_training
 from rlhf_jax.cli.reward_lab import length_file
-from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
-from rlhf_jax.cli.reward_terms import with_terms
+from rlhf_jax.cli.reward_terms import pair_training, with_terms
 from rlhf_jax.cli.rewards import absolute_scorer, named_reward
 from rlhf_jax.cli.robust import robust_training
 from rlhf_jax.cli.segments import segment_training
@@ -61,7 +62,6 @@ from rlhf_jax.recipes import (
     pair_rows,
     preference,
     reference_logps,
-    reward_model,
     supervised,
 )
 from rlhf_jax.recipes.buckets import by_length
@@ -213,10 +213,11 @@ class Reward:
     the reward is used. --kind reactions scores the log-odds that a user reacts to an answer, say by
     a heart, on answers with a label. --kind pairwise trains the model to say which of two answers
     is better, in both orders. --kind gap scores an answer beside a reference answer, by four
-    comparisons of each pair. On pairs, two baselines are measured too: length, and n-grams fitted
-    by the same loss. --repair mends labels by a vote first, --contrast and --unlabelled train on
-    more than the labels. --robust takes a loss that does not follow length, or what holds in one
-    environment alone.
+    comparisons of each pair. --kind ratings predicts several ratings of an answer by least squares,
+    from the columns that --ratings names. On pairs, two baselines are measured too: length, and
+    n-grams fitted by the same loss. --repair mends labels by a vote first, --contrast and
+    --unlabelled train on more than the labels. --robust takes a loss that does not follow length,
+    or what holds in one environment alone.
     """
 
     model: Model
@@ -235,11 +236,12 @@ class Reward:
         "reactions",
         "pairwise",
         "gap",
+        "ratings",
     ] = "outcome"
     """What has a score: an answer, each step, segment or token of an answer, an answer for a user
     or for a group of users, features of an answer, an answer under a principle, or the odds of a
-    reaction; an ensemble has several scores an answer, a judge compares two answers in text, a gap
-    model an answer with a reference."""
+    reaction; ensembles and ratings are several scores of an answer, a judge compares two answers in
+    text, a gap model an answer with a reference."""
     members: int = 5
     """Heads of --kind ensemble."""
     identity_weight: float = 1.0
@@ -249,6 +251,7 @@ class Reward:
     users: Users = field(default=Users())
     mixture: Mixture = field(default=Mixture())
     features: Features = field(default=Features())
+    ratings: Ratings = field(default=Ratings())
     judging: Judging = field(default=Judging())
     judge: Verdicts = field(default=Verdicts())
     padding: Padding = field(default=Padding())
@@ -262,7 +265,7 @@ class Reward:
 
     def __post_init__(self) -> None:
         unpadded = ("process", "spans", "users", "mixture", "features", "judge", "principles")
-        unpadded += ("reactions",)
+        unpadded += ("reactions", "ratings")
         if self.kind in unpadded and self.padding.buckets is not None:
             raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
         check_fields(self, "[2, inf)", "members")
@@ -276,7 +279,9 @@ class Reward:
             raise ValueError(f"--kind {self.kind} leaves the model as it is; leave --lora-rank out")
         if self.features.features and self.kind != "features":
             raise ValueError("--features is for --kind features; leave it out")
-        if self.kind in ("spans", "judge", "pairwise") and self.adapter.lora_rank:
+        if self.ratings.ratings and self.kind != "ratings":
+            raise ValueError("--ratings is for --kind ratings; leave it out")
+        if self.kind in ("spans", "judge", "pairwise", "ratings") and self.adapter.lora_rank:
             raise ValueError(f"--lora-rank is not for --kind {self.kind}; leave it out")
         if self.spans.heads and self.kind != "spans":
             raise ValueError("--heads is for --kind spans; leave it out")
@@ -330,6 +335,8 @@ def reward(command: str, options: Reward) -> None:
             found = step_training(opened, start_of(opened), batch_size=size)
         elif options.kind == "spans":
             found = segment_training(opened, options.spans.heads, batch_size=size)
+        elif options.kind == "ratings":
+            found = rating_training(opened, options.ratings.ratings, batch_size=size)
         elif options.kind == "reactions":
             found = reaction_training(opened, start_of(opened), batch_size=size)
         elif options.kind == "principles":
@@ -343,6 +350,7 @@ def reward(command: str, options: Reward) -> None:
 
     readers = {"process": read_steps, "spans": read_marked}
     readers |= dict.fromkeys(("principles", "reactions"), read_labelled)
+    readers["ratings"] = partial(read_ratings, names=options.ratings.ratings)
     read = readers.get(options.kind, read_pairs)
     train_offline(command, options, read, make)
 
@@ -372,20 +380,4 @@ def terms_training(opened: Opened, start: Start, options: Reward) -> Training:
         repair=options.repair,
         contrast=options.contrast,
         unlabelled=options.unlabelled,
-    )
-
-
-def pair_training(
-    opened: Opened, start: Start, layout: Mapping[str, Any], *, batch_size: int
-) -> Training:
-    """A score for each answer, from pairs. layout: of `bucketing`."""
-    lab, records = start.lab, opened.records
-    return Training(
-        lab=lab,
-        first=start.params,
-        recipe=reward_model,
-        rows=lambda _: pair_rows(lab, records, batch_size=batch_size, **layout),
-        quality=partial(reward_quality, lab, opened.held, batch_size=batch_size),
-        compare=partial(beside_baselines, lab, records, opened.held, batch_size=batch_size),
-        export=start.merge,
     )

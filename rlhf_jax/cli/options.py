@@ -280,6 +280,14 @@ class Features:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ratings:
+    """Several ratings of an answer, for --kind ratings."""
+
+    ratings: tuple[str, ...] = ()
+    """Columns of numbers, such as helpfulness verbosity; a row may lack some of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spans:
     """Heads for the segments of an answer, for --kind spans."""
 

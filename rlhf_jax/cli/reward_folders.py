@@ -26,6 +26,7 @@ from rlhf_jax.cli.mixtures import (
     split_group,
 )
 from rlhf_jax.cli.principles import read_principles, told_folder, told_reward
+from rlhf_jax.cli.ratings import has_ratings, rating_place, with_rating_heads
 from rlhf_jax.cli.reward_lab import reward_lab
 from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
@@ -46,10 +47,17 @@ from rlhf_jax.ops.ensembles import (
     uncertainty_penalised_scores,
     worst_case_scores,
 )
-from rlhf_jax.recipes import LanguageLab, Reward, SegmentHead, head_of, process_reward
+from rlhf_jax.recipes import (
+    LanguageLab,
+    RatingUnits,
+    Reward,
+    SegmentHead,
+    head_of,
+    process_reward,
+)
 from rlhf_jax.recipes.ensembles import num_heads
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
-from rlhf_jax.recipes.users import vectors_of
+from rlhf_jax.recipes.vectors import answer_vectors
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, TextReward
 
@@ -63,6 +71,7 @@ SCALED = "scaled_of"  # scaled_of:ANSWERS,FOLDER
 BY_USER = ("user_score", "user_win_rate")
 BY_GROUP = "group_score"  # group_score:NUMBER,FOLDER
 HEAD = "segments"  # segments:HEAD,FOLDER
+RATING = "rating"  # rating:NAME,FOLDER
 STEPWISE = (*COMBINED, *RULES)  # score steps or tokens
 
 
@@ -93,6 +102,11 @@ def open_reward(folder: Path, *, seed: int = 0, told: bool = False) -> tuple[Lan
         raise UserError(
             f"{folder} scores the segments of an answer: write {HEAD}:NAME,{folder}, with the name "
             "of a head"
+        )
+    if has_ratings(folder):
+        raise UserError(
+            f"{folder} has several ratings of an answer: write {RATING}:NAME,{folder}, with the "
+            "name of a rating"
         )
     if not told and read_principles(folder) is not None:
         raise UserError(f"{folder} is told a principle: write principle_score:{folder}#PRINCIPLE")
@@ -133,12 +147,22 @@ def open_head(
     return lab, SegmentHead(labels[name].segments, 1.0, params=params)
 
 
-def head_and_folder(rest: str) -> tuple[str, Path]:
-    """What stands after the colon of HEAD."""
+def head_and_folder(rest: str, kind: str = HEAD) -> tuple[str, Path]:
+    """What stands after the colon of HEAD or RATING."""
     name, comma, folder = rest.partition(",")
     if not (name and comma and folder):
-        raise UserError(f"{HEAD}:{rest} must be {HEAD}:HEAD,FOLDER")
+        raise UserError(f"{kind}:{rest} must be {kind}:NAME,FOLDER")
     return name, Path(folder)
+
+
+def open_ratings(folder: Path) -> tuple[LanguageLab, Params, RatingUnits]:
+    """A folder of several ratings: a lab, the params of all heads, and their names and units.
+
+    Raises:
+      UserError: the folder has no such heads.
+    """
+    lab, params = _open(folder, 0)
+    return lab, *with_rating_heads(params, folder)
 
 
 def open_stepwise(
@@ -310,6 +334,14 @@ def head_score(name: str, folder: Path) -> TextReward:
     return score
 
 
+def rating_score(name: str, folder: Path) -> TextReward:
+    """A predicted rating of an answer, in deviations from the mean of the training rows."""
+    lab, params, units = open_ratings(folder)
+    place = rating_place(units, name, folder)
+    params = {**params, "head": jax.tree.map(lambda x: x[place], params["head"])}
+    return model_score(lab, params)
+
+
 def user_reward(folder: Path, name: str) -> TextReward:
     """Rewards for the user in the column "user": a name of BY_USER.
 
@@ -349,9 +381,7 @@ def text_vectors(
     """The model's vector of each answer, [N, d]."""
     rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, texts, strict=True)]
     narrow, size = narrowed(lab, rows), batch_rows(rows)
-    return in_chunks(
-        lambda part: vectors_of(narrow, params, answer_batch(narrow, part)), rows, size=size
-    )
+    return answer_vectors(narrow, params, rows, batch_size=size)
 
 
 def principle_reward(kind: str, rest: str) -> tuple[str, TextReward, str | None]:

@@ -18,6 +18,7 @@ from rlhf_jax.cli.reward_folders import (
     BY_USER,
     ENSEMBLES,
     HEAD,
+    RATING,
     SCALED,
     STEPWISE,
     ensemble_score,
@@ -29,6 +30,7 @@ from rlhf_jax.cli.reward_folders import (
     open_reward,
     open_stepwise,
     principle_reward,
+    rating_score,
     scaled_name,
     scaled_score,
     user_reward,
@@ -116,6 +118,9 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         if kind == HEAD:
             name, folder = head_and_folder(rest)
             return weight, name, head_score(name, folder), None
+        if kind == RATING:
+            name, folder = head_and_folder(rest, RATING)
+            return weight, name, rating_score(name, folder), None
         if kind == IMPLICIT:
             return weight, kind, model_score(*open_implicit(rest)), None
         if kind in ENSEMBLES:
@@ -207,8 +212,8 @@ def absolute_scorer(spec: str) -> str:
         return f"{Path(kind).resolve()}:{rest}"
     if kind == "program":
         return f"{kind}:{Path(rest).resolve()}"
-    if kind == HEAD:
-        name, folder = head_and_folder(rest)
+    if kind in (HEAD, RATING):
+        name, folder = head_and_folder(rest, kind)
         return f"{kind}:{name},{folder.resolve()}"
     if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, BY_GROUP, *ANCHORED, GAP):
         words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]

@@ -21,6 +21,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | the same by a rule in `online`; its use | `verdict_reward`; `generative_judge` |
 | advantages straight from comparisons | `judged_advantages` with `pairwise_grpo` |
 | reward under a principle, from yes and no | `principle_model`, then `scores_by_principle` |
+| several ratings of an answer, a head for each (DPA) | `rating_model`, then `rating_scores` |
 | pairwise judge (Pairwise-RL); as a reward | `verdict_model`; `anchored_reward` |
 | gap reward model, an answer over a reference (PIT) | `gap_model`, then `gap_scores` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
@@ -183,6 +184,11 @@ from rlhf_jax.recipes.rankings import ranking_reference as ranking_reference
 from rlhf_jax.recipes.rankings import ranking_rows as ranking_rows
 from rlhf_jax.recipes.rankings import score_range as score_range
 from rlhf_jax.recipes.rankings import tied_answers as tied_answers
+from rlhf_jax.recipes.ratings import RatingUnits as RatingUnits
+from rlhf_jax.recipes.ratings import rating_model as rating_model
+from rlhf_jax.recipes.ratings import rating_rows as rating_rows
+from rlhf_jax.recipes.ratings import rating_scores as rating_scores
+from rlhf_jax.recipes.ratings import rating_units as rating_units
 from rlhf_jax.recipes.repair import repaired_columns as repaired_columns
 from rlhf_jax.recipes.repair import voted_strengths as voted_strengths
 from rlhf_jax.recipes.retries import retry_task as retry_task
