@@ -121,7 +121,7 @@ def control_claims(
             for rival in ("SFT", best)
         ),
         bootstrap_claim(
-            f"{world}: seconds of {rivals[0]} over those of {PAPERS_CPL}",
+            f"{world}: processor seconds of {rivals[0]} over those of {PAPERS_CPL}",
             ratio,
             (seconds[rivals[0]], seconds[PAPERS_CPL]),
             ">=",

@@ -30,7 +30,7 @@ class Control:
     worlds: tuple[str, ...] = WORLDS
     num_seeds: int = 4
     widths: tuple[int, ...] = (64, 64)
-    gamma: float = 0.99
+    gamma: float = 0.98
     rounds: int = 60
     round_steps: int = 200
     lanes: int = 4

@@ -119,12 +119,13 @@ def fit_all(
 
 
 def timed(programs: dict[str, Any], name: str, function: Callable, *args: Any) -> tuple[Any, float]:
-    """The result, and the seconds of the run; compiled once for each name, outside of them."""
+    """The result, and the processor seconds of the run, which other work on the machine does not
+    change; compiled once for each name, outside of them."""
     if name not in programs:
         programs[name] = jax.jit(function).lower(*args).compile()
-    began = time.perf_counter()
+    began = time.process_time()
     found = jax.block_until_ready(programs[name](*args))
-    return found, time.perf_counter() - began
+    return found, time.process_time() - began
 
 
 def judge(world: World, config: Control, key: Any, policies: Params) -> tuple[Array, Array]:
@@ -180,7 +181,7 @@ def world_table(config: Control, name: str, found: Arrays) -> Table:
         ("method", "success", "by seed", "return", "by seed", "seconds", "parameters"),
         rows,
         note=f"advantage of a step by the critic: {seen:.3f} in the segments, {own:.3f} of its own "
-        "agent; seconds of training by the clock, without compilation",
+        "agent; processor seconds of training, without compilation",
     )
 
 

@@ -185,13 +185,13 @@ def play(
     noise: float,
     episodes: int,
 ) -> Episode:
-    """Episodes [episodes, steps] of an agent with noise."""
+    """Episodes [episodes, steps] of an agent with noise, without the states of the world."""
 
     def act(key, observation):
         return agent.act(key, params, observation, noise), jnp.zeros(())
 
     def one(key):
-        return sample_episode(world.env, act, key, steps=world.steps)
+        return sample_episode(world.env, act, key, steps=world.steps)._replace(states=None)
 
     return jax.vmap(one)(jax.random.split(key, episodes))
 

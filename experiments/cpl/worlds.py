@@ -45,20 +45,20 @@ def _pendulum() -> World:
 
 
 def _cartpole() -> World:
-    """CartPole-v1. Success: it stands after 500 steps."""
+    """CartPole-v1, cut after 200 steps as the first version was. Success: it stands then."""
 
     def success(episode: Episode) -> Bool[Array, ""]:
         return episode.discounts[-1] > 0
 
     env = _scaled(gymnax_env("CartPole-v1"), jnp.array([0.5, 0.5, 5.0, 0.5]), None)
-    return World(env, 4, 2, 500, success)
+    return World(env, 4, 2, 200, success)
 
 
 def _balance() -> World:
-    """CartpoleBalance. Success: a mean reward above 0.9 in the last 100 of 500 steps."""
+    """CartpoleBalance. Success: a mean reward above 0.8 in the last 100 of 500 steps."""
 
     def success(episode: Episode) -> Bool[Array, ""]:
-        return jnp.mean(episode.rewards[-100:]) > 0.9
+        return jnp.mean(episode.rewards[-100:]) > 0.8
 
     env = _scaled(playground_env("CartpoleBalance"), jnp.ones(5), 1.0)
     return World(env, 5, 0, 500, success)
