@@ -28,7 +28,7 @@ LEAD = (
     "with the label and mean nothing. A gold scorer that none of them sees is the judge."
 )
 ENSEMBLES = ("mean", "WCO", "UWO")
-LENGTHS = ("corrections", UNNORMALISED, "spans")
+LENGTHS = (SINGLE, "corrections", UNNORMALISED, "spans")
 REST = "given more than pairs"
 TITLES = {
     "one score, several heads": ("scalar", "another scalar", "repaired labels", *ENSEMBLES),
@@ -65,6 +65,7 @@ def figures_of(found: Findings, sets: Sets) -> dict[str, Shown]:
     figures = {}
     if any(form == "flipped" for form, _ in found.numbers):
         figures["best_of_n"] = best_of_figure(found, sizes(sets.gold))
+    if any(("flipped", reading) in found.numbers for reading in LENGTHS):
         figures["length"] = length_figure(found, sets)
     if found.curves:
         figures["learning_curve"] = curve_figure(found)
@@ -188,7 +189,7 @@ def length_figure(found: Findings, sets: Sets) -> Shown:
     words = group_means(sets.lengths, sets.lengths)
     series = {
         reading: band(words, found.each("flipped", reading, "by_length"), centre="mean")
-        for reading in (SINGLE, *LENGTHS)
+        for reading in LENGTHS
         if ("flipped", reading) in found.numbers
     }
     gold = scores_by_length(sets.gold, sets.lengths)
