@@ -193,13 +193,8 @@ def length_figure(found: Findings, sets: Sets) -> Shown:
         if ("flipped", reading) in found.numbers
     }
     gold = scores_by_length(sets.gold, sets.lengths)
-    item = Panel(
-        "Length",
-        "words",
-        "score, in deviations of a prompt",
-        series,
-        guides={"gold": band(words, gold[None], centre="mean")},
-    )
+    series["gold"] = band(words, gold[None], centre="mean")
+    item = Panel("Length", "words", "score, in deviations of a prompt", series)
     return show_panels(
         [item],
         "Length",
