@@ -97,10 +97,12 @@ def scores_by_length(pool: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def group_means(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """[GROUPS] means of values [P, K] over groups of about equally many answers by length."""
+    """[GROUPS] means of values [P, K] over groups of about equally many answers by length; NaN of
+    a group without any, with fewer answers than groups."""
     order = np.argsort(lengths, axis=1, kind="stable")
     ranked = np.take_along_axis(values, order, axis=1)
-    return np.array([group.mean() for group in np.array_split(ranked, GROUPS, axis=1)])
+    groups = np.array_split(ranked, GROUPS, axis=1)
+    return np.array([group.mean() if group.size else np.nan for group in groups])
 
 
 def accuracy(found: np.ndarray) -> float:
