@@ -181,7 +181,8 @@ def test_no_crossover_fails_and_one_holds():
     above = [curve_of([0.5, 0.97 + x], [0.7, 0.9, 0.95]) for x in (0, 1e-3, 2e-3)]
     assert kind_claims.curve_claims(found._replace(curves=above), "")[1].verdict == "holds"
     assert kind_claims.curve_claims(found._replace(curves=[]), "") == []
-    text = rewards_report.text_of(found._replace(curves=[curve_of([0.5, 0.6], [0.5, 0.9, 0.95])]))
+    one = found._replace(users=[], curves=[curve_of([0.5, 0.6], [0.5, 0.9, 0.95])])
+    text = rewards_report.text_of(one)
     assert "untrained mean: 8; as the scalar head on all: 3." in text
     assert "as the features on all: more than 80." in text
 
