@@ -102,7 +102,7 @@ def test_ratings_are_learned_measured_and_paid_by_direction(tmp_path, model, fil
     short, long = map(float, score(["1?", "1?"], ["b", "bb"]))
     assert short < 0 < long
     rewards = (f"rating:a,{folder}", f"rating:long,{folder}")
-    few = ("--batch-size", "4", "--samples", "2", "--answer-length", "3", "--steps", "1")
+    few = ("--batch-size", "8", "--samples", "2", "--answer-length", "3", "--steps", "1")
     words = ("best-of-n", "--model", model, "--prompts", files / "prompts.txt", *few)
     asked = ("--directions", "a", "long", "--direction-count", "3", "--out", tmp_path / "dpa")
     assert run(*words, "--reward", *rewards, *asked) == 0

@@ -31,6 +31,7 @@ def test_a_policy_that_answers_as_the_pairs_do_is_covered_and_another_one_is_not
     words = [f"w{i}" for i in range(12)]
     vocabulary = standard_vocabulary(train_word_tokenizer(["say " + " ".join(words)]))
     sizes = {"d_model": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "d_ff": 8}
+    sizes["head_dim"] = 4
     config = TransformerConfig(vocab_size=vocabulary.size, **sizes)
     lab = make_lab(config, vocabulary, prompt_length=2, answer_length=3)
     params = random_params(lab.policy.init)
