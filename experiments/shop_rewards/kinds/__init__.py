@@ -29,7 +29,8 @@ class Kind(NamedTuple):
     once: tuple[str, ...] = ()
 
 
-ALL, FLIPPED, OTHERS = ("clean", "flipped", "spurious"), ("flipped",), ("clean", "spurious")
+ALL, FLIPPED, SPURIOUS = ("clean", "flipped", "spurious"), ("flipped",), ("spurious",)
+OTHERS = ("clean", "spurious")
 
 # In the order in which they run, within a form.
 KINDS = {
@@ -37,12 +38,12 @@ KINDS = {
     "features": Kind(fit_features, ALL),
     "separate": Kind(fit_separate, FLIPPED),
     "shared": Kind(fit_shared, FLIPPED, OTHERS),
-    "corrections": Kind(fit_corrections, FLIPPED, OTHERS),
+    "corrections": Kind(fit_corrections, FLIPPED, SPURIOUS),
     "spans": Kind(fit_spans, FLIPPED, OTHERS),
-    "principles": Kind(fit_principles, FLIPPED, OTHERS),
-    "pairwise": Kind(fit_pairwise, FLIPPED, OTHERS),
-    "judge": Kind(fit_judge, FLIPPED, OTHERS),
-    "implicit": Kind(fit_implicit, FLIPPED, OTHERS),
+    "principles": Kind(fit_principles, FLIPPED, SPURIOUS),
+    "pairwise": Kind(fit_pairwise, FLIPPED),
+    "judge": Kind(fit_judge, FLIPPED),
+    "implicit": Kind(fit_implicit, FLIPPED, SPURIOUS),
     "repaired": Kind(fit_repaired, FLIPPED),
-    "curated": Kind(fit_curated, ("spurious",)),
+    "curated": Kind(fit_curated, SPURIOUS),
 }
