@@ -205,7 +205,7 @@ def test_folders_without_their_parts_are_refused(tmp_path, folder, model):
         open_reward(folder)
     with pytest.raises(UserError, match="has no head 'other'; its heads are clean, whole"):
         open_head("other", folder)
-    with pytest.raises(UserError, match="must be segments:HEAD,FOLDER"):
+    with pytest.raises(UserError, match="must be segments:NAME,FOLDER"):
         named_reward(f"segments:{folder}")
     with pytest.raises(UserError, match=r"expected weights \[2, 7\], got \[2, 8\]"):
         with_segment_heads({"head": {"weight": jnp.zeros(7)}}, folder)
