@@ -46,6 +46,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | PIT: a model that improves answers | `online` on an `improving_task`; `improve` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
 | what a training forgets, by the loss on earlier texts | `corpus_loss` |
+| what pairs cover of a policy's answers, by last states | `pair_vectors`, then `state_coverage` |
 | answers of a base model, cut at stop strings | a lab by `stopped_lab` |
 | any of these on low-rank adapters of a frozen base | a lab by `lora_lab` |
 | exploitability, policies against each other | `tournament` |
@@ -228,6 +229,8 @@ from rlhf_jax.recipes.selfplay import selfplay as selfplay
 from rlhf_jax.recipes.selfplay import task_judge as task_judge
 from rlhf_jax.recipes.selfplay import tempered_draw as tempered_draw
 from rlhf_jax.recipes.selfplay import texts_judge as texts_judge
+from rlhf_jax.recipes.state_coverage import StateCoverage as StateCoverage
+from rlhf_jax.recipes.state_coverage import state_coverage as state_coverage
 from rlhf_jax.recipes.stops import stopped_lab as stopped_lab
 from rlhf_jax.recipes.task import Labels as Labels
 from rlhf_jax.recipes.task import Task as Task
@@ -250,6 +253,8 @@ from rlhf_jax.recipes.users import embedded_pairs as embedded_pairs
 from rlhf_jax.recipes.users import user_model as user_model
 from rlhf_jax.recipes.users import user_networks as user_networks
 from rlhf_jax.recipes.users import user_rows as user_rows
+from rlhf_jax.recipes.vectors import answer_vectors as answer_vectors
+from rlhf_jax.recipes.vectors import pair_vectors as pair_vectors
 from rlhf_jax.recipes.verdicts import anchored_reward as anchored_reward
 from rlhf_jax.recipes.verdicts import verdict_logps as verdict_logps
 from rlhf_jax.recipes.verdicts import verdict_model as verdict_model
