@@ -348,7 +348,7 @@ def reward(command: str, options: Reward) -> None:
             found = terms_training(opened, start_of(opened), options)
         return found._replace(files={**found.files, **length_file(options.model)})
 
-    readers = {"process": read_steps, "spans": read_marked}
+    readers: dict[str, Callable[..., list[dict]]] = {"process": read_steps, "spans": read_marked}
     readers |= dict.fromkeys(("principles", "reactions"), read_labelled)
     readers["ratings"] = partial(read_ratings, names=options.ratings.ratings)
     read = readers.get(options.kind, read_pairs)
