@@ -25,6 +25,7 @@ from rlhf_jax.cli.mixtures import (
     read_mixture,
     split_group,
 )
+from rlhf_jax.cli.new_users import open_comparisons, told_users
 from rlhf_jax.cli.principles import read_principles, told_folder, told_reward
 from rlhf_jax.cli.reward_lab import reward_lab
 from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
@@ -310,15 +311,25 @@ def head_score(name: str, folder: Path) -> TextReward:
     return score
 
 
-def user_reward(folder: Path, name: str) -> TextReward:
-    """Rewards for the user in the column "user": a name of BY_USER.
+def user_reward(rest: str, name: str) -> tuple[TextReward, str | None]:
+    """Rewards for the user in the column "user", by a name of BY_USER, and the column.
 
     Scores of two users have no common scale, win rates over answers of the training have one.
+
+    Args:
+      rest: "FOLDER", or "FOLDER,FILE" with comparisons of new users. If the file is of one user,
+        every answer is scored for this one, and the column is None.
     """
-    lab, params, model = open_users(folder)
+    folder, comma, file = rest.partition(",")
+    lab, params, model = open_users(Path(folder))
+    alone: tuple[Any, ...] = ()
+    if comma:
+        found = open_comparisons(lab, params, model, Path(file))
+        model, alone = told_users(model, found), found.users if len(found.users) == 1 else ()
 
     def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
-        users, texts = columns["user"], [answer or " " for answer in answers]
+        users = list(alone) * len(answers) or columns["user"]
+        texts = [answer or " " for answer in answers]
         latents = latents_of(model, users)
         found = text_vectors(lab, params, prompts, texts)
         vectors = (found - model.units.mean) / model.units.std
@@ -326,7 +337,7 @@ def user_reward(folder: Path, name: str) -> TextReward:
             return user_win_rates(model, vectors, users).tolist()
         return user_scores(model, vectors[:, None], latents)[:, 0].tolist()
 
-    return score
+    return score, None if alone else "user"
 
 
 def group_reward(rest: str) -> tuple[str, TextReward]:

@@ -123,7 +123,7 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         if kind == SCALED:
             return weight, scaled_name(rest), scaled_score(rest), None
         if kind in BY_USER:
-            return weight, kind, user_reward(Path(rest), kind), "user"
+            return weight, kind, *user_reward(rest, kind)
         if kind == BY_GROUP:
             return weight, *group_reward(rest), None
         if kind == SIGMOID:
