@@ -251,6 +251,16 @@ def _as_text(prompt: Any) -> str:
     return "".join([*turns, ASSISTANT])
 
 
+def pair_key(row: Mapping[str, Any]) -> str:
+    """Of the prompt and both answers of a pair, whichever was chosen."""
+    return answers_key(row["prompt"], (row["chosen"], row["rejected"]))
+
+
+def answers_key(prompt: Any, answers: Sequence[Any]) -> str:
+    """Of a prompt and its answers in any order."""
+    return json.dumps([prompt, sorted(map(json.dumps, answers))])
+
+
 def text_of(answer: Any) -> str:
     """An answer as text: itself, or the contents of its messages."""
     return answer if isinstance(answer, str) else "\n".join(texts_in(answer))

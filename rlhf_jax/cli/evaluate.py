@@ -18,6 +18,8 @@ from rlhf_jax.cli.data import (
     read_prompts,
     read_steps,
 )
+from rlhf_jax.cli.ensembles import annotator_quality, read_annotators, with_heads
+from rlhf_jax.cli.exclusions import check_eval
 from rlhf_jax.cli.features import (
     feature_quality,
     feature_reward,
@@ -39,6 +41,7 @@ from rlhf_jax.cli.measures import (
     win_quality,
 )
 from rlhf_jax.cli.mixtures import has_mixture, mixture_quality
+from rlhf_jax.cli.new_users import asked_users
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.principles import principle_quality, read_principles, told_reward
 from rlhf_jax.cli.ratings import has_ratings, rating_quality, read_ratings
@@ -84,7 +87,8 @@ class Evaluate:
     to --prompts by --reward, and its win rate --against another model, by --judge or --reward, also
     at equal lengths. A reward model: accuracy and calibration on the pairs, steps, spans or answers
     with a principle in --data; on a file of RewardBench its score on each subset, by --reward if
-    that is given. With --verdicts, a language model is measured as a judge of the pairs in --data.
+    that is given. With --verdicts, a language model is measured as a judge of the pairs in --data,
+    or of RewardBench.
     """
 
     model: Model
@@ -101,6 +105,9 @@ class Evaluate:
     """What says which of two models' answers is better, as of `rlhf selfplay`."""
     against: Path | None = None
     """Model that answers the same prompts."""
+    comparisons: Path | None = None
+    """Pairs that show a reward of users who their users are, new ones too; --data is then all
+    measured. Without a field user they are all of one user, and so are those of --data."""
     verdicts: Literal["binary", "graded"] | None = None
     """Verdicts of a judge that thinks in text, as of rlhf reward --kind judge."""
     calibration: bool = False
@@ -117,6 +124,7 @@ def evaluate(command: str, options: Evaluate) -> None:
     folder = options.model.model
     with reading_input():
         reward = is_reward(read_entries(folder / "config.json"))
+    check_eval(options, users=has_users(folder))
     if options.verdicts is not None:
         found = _of_judge(options, is_reward=reward)
     elif options.reward and options.prompts is None and _is_bench(options.data):
@@ -144,36 +152,41 @@ def evaluate(command: str, options: Evaluate) -> None:
 
 
 def _of_reward(options: Evaluate) -> Numbers:
-    """Accuracy and calibration of a reward model: of answers, steps, segments or principles; errors
-    of ratings."""
+    """Accuracy and calibration of a reward model, by what it scores; errors of ratings."""
+    folder = options.model.model
     if options.data is None:
         return {}
-    if read_separator(options.model.model) is not None:
-        lab, reward = open_process(options.model.model)
+    known = read_principles(folder)
+    if known is None and _is_bench(options.data):
+        return _bench_by_model(folder, options.data)
+    if read_separator(folder) is not None:
+        lab, reward = open_process(folder)
         records = read_steps(options.data, lab.chat)
         narrow = narrowed(lab, records)
         return step_quality(scored_steps(narrow, reward.params, records, batch_size=BATCH))
-    if has_segments(options.model.model):
-        lab, params, labels = open_segments(options.model.model)
+    if has_segments(folder):
+        lab, params, labels = open_segments(folder)
         records = read_marked(options.data, lab.chat)
         narrow = narrowed(lab, records)
         return segment_quality(narrow, labels, records, params, batch_size=BATCH)
-    if has_ratings(options.model.model):
-        lab, params, units = open_ratings(options.model.model)
+    if has_ratings(folder):
+        lab, params, units = open_ratings(folder)
         records = read_ratings(options.data, lab.chat, names=units.names)
         return rating_quality(narrowed(lab, records), units, records, params, batch_size=BATCH)
-    if (known := read_principles(options.model.model)) is not None:
-        lab, params = open_reward(options.model.model, told=True)
+    if known is not None:
+        lab, params = open_reward(folder, told=True)
         if _is_bench(options.data):
             every, _ = told_reward("principle_mean", (), known, partial(text_scores, lab, params))
             return _bench(options.data, lab.chat, partial(_every, every))
         records = read_labelled(options.data, lab.chat)
         return principle_quality(lab, params, records, known, batch_size=BATCH)
-    lab, params = open_reward(options.model.model)
-    if _is_bench(options.data):
-        return _bench(options.data, lab.chat, partial(text_scores, lab, params))
+    lab, params = open_reward(folder)
     records = read_pairs(options.data, lab.chat)
-    return reward_quality(narrowed(lab, records), records, params, batch_size=BATCH)
+    found = reward_quality(narrowed(lab, records), records, params, batch_size=BATCH)
+    if names := read_annotators(folder):
+        heads, members = with_heads(narrowed(lab, records), params, folder)
+        found |= annotator_quality(heads, names, records, members, batch_size=BATCH)
+    return found
 
 
 def _of_users(options: Evaluate) -> Numbers:
@@ -182,6 +195,8 @@ def _of_users(options: Evaluate) -> Numbers:
         return {}
     lab, params, model = open_users(options.model.model)
     records = read_pairs(options.data, lab.chat)
+    if options.comparisons is not None:
+        model, records = asked_users(lab, params, model, options.comparisons, records)
     pairs = embedded_pairs(narrowed(lab, records), params, records, batch_size=BATCH)
     return user_quality(model, model.units.of(pairs), records)
 
@@ -304,6 +319,21 @@ def _every(reward: TextReward, prompts: Sequence[Any], answers: Sequence[str]) -
     return np.array(scores, float)
 
 
+def _bench_by_model(folder: Path, data: Path) -> Numbers:
+    """A benchmark's score by a model of one score for each answer.
+
+    Raises:
+      UserError: a model that has a name of its own in --reward.
+    """
+    try:
+        lab, params = open_reward(folder)
+    except UserError as error:
+        if not (has_segments(folder) or read_separator(folder) is not None):
+            raise
+        raise UserError(f"{data} is a benchmark of whole answers, for --reward: {error}") from error
+    return _bench(data, lab.chat, partial(text_scores, lab, params))
+
+
 def _bench(data: Path, chat: ChatTemplate | None, score: Score) -> Numbers:
     """A benchmark's items, scored by subset and in all."""
     with reading_input():
@@ -365,7 +395,6 @@ def answered(
     samples, found = max(1, round(options.total / len(indices))), []
     for model in models:
         lab, _ = open_lab(options, model, [("--prompts", records)], answers=False)
-        key = stage_key(lab, "evaluation")
-        given = (lab, task, model.params, model.params, indices, key)
+        given = (lab, task, model.params, model.params, indices, stage_key(lab, "evaluation"))
         found.append(measure(*given, samples=samples, chunk=chunk_of(lab, len(indices))))
     return found

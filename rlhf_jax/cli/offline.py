@@ -11,6 +11,7 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.corrections import correction_training
 from rlhf_jax.cli.data import read_answers, read_labelled, read_marked, read_pairs, read_steps
 from rlhf_jax.cli.ensembles import ensemble_training
+from rlhf_jax.cli.exclusions import check_reward
 from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
 from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.gaps import gap_training
@@ -25,6 +26,7 @@ from rlhf_jax.cli.options import (
     Contrast,
     Features,
     Judging,
+    Members,
     Mixture,
     Model,
     Optimizer,
@@ -198,14 +200,14 @@ class Reward:
     """A reward model: a new head on the model's trunk, exported as a classifier with one label.
 
     --kind outcome scores whole answers, by Bradley-Terry on pairs; --kind ensemble does so with
-    several heads on one trunk. --kind process scores each step of an answer, by binary
-    cross-entropy on steps with labels; --kind spans does so for each segment of an answer, by
-    several heads on one trunk, on answers with marked spans. --kind users scores answers for the
-    user who asks, by variational preference learning on pairs with a field "user": networks on the
-    model, which is frozen; --batch-size and --epochs count users. --kind mixture finds groups of
-    such users and a reward for each, by EM. --kind features scores answers by
-    a few ratings that --features names, and nothing else of them; the model is not read. --kind
-    correction trains the model itself to write the chosen answer of a pair where it has read
+    several heads on one trunk, with --by-annotator one for each annotator. --kind process scores
+    each step of an answer, by binary cross-entropy on steps with labels; --kind spans does so for
+    each segment of an answer, by several heads on one trunk, on answers with marked spans. --kind
+    users scores answers for the user who asks, by variational preference learning on pairs with a
+    field "user": networks on the model, which is frozen; --batch-size and --epochs count users.
+    --kind mixture finds groups of such users and a reward for each, by EM. --kind features scores
+    answers by a few ratings that --features names, and nothing else of them; the model is not read.
+    --kind correction trains the model itself to write the chosen answer of a pair where it has read
     either: tokens that it would write too are paid. --kind judge trains a language model, which
     writes what it thinks and then a verdict, on its own right judgements of the pairs; rlhf grpo
     goes on with --reward verdict. --kind principles scores whether an answer follows a principle,
@@ -242,8 +244,7 @@ class Reward:
     or for a group of users, features of an answer, an answer under a principle, or the odds of a
     reaction; ensembles and ratings are several scores of an answer, a judge compares two answers in
     text, a gap model an answer with a reference."""
-    members: int = 5
-    """Heads of --kind ensemble."""
+    ensemble: Members = field(default=Members())
     identity_weight: float = 1.0
     """Of writing the chosen answer where it was read itself, in --kind correction; that of
     correcting the rejected one is 1."""
@@ -264,44 +265,8 @@ class Reward:
     output: Output
 
     def __post_init__(self) -> None:
-        unpadded = ("process", "spans", "users", "mixture", "features", "judge", "principles")
-        unpadded += ("reactions", "ratings")
-        if self.kind in unpadded and self.padding.buckets is not None:
-            raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
-        check_fields(self, "[2, inf)", "members")
         check_fields(self, "[0, inf)", "identity_weight")
-        if self.kind == "ensemble" and self.adapter.lora_rank:
-            raise ValueError(
-                "--lora-rank is not for --kind ensemble; train members apart, each from another "
-                "--seed"
-            )
-        if self.kind in ("users", "mixture", "features") and self.adapter.lora_rank:
-            raise ValueError(f"--kind {self.kind} leaves the model as it is; leave --lora-rank out")
-        if self.features.features and self.kind != "features":
-            raise ValueError("--features is for --kind features; leave it out")
-        if self.ratings.ratings and self.kind != "ratings":
-            raise ValueError("--ratings is for --kind ratings; leave it out")
-        if self.kind in ("spans", "judge", "pairwise", "ratings") and self.adapter.lora_rank:
-            raise ValueError(f"--lora-rank is not for --kind {self.kind}; leave it out")
-        if self.spans.heads and self.kind != "spans":
-            raise ValueError("--heads is for --kind spans; leave it out")
-        terms = {
-            "--repair": self.repair.repair != "none",
-            "--contrast": self.contrast.contrast != "none",
-            "--unlabelled": self.unlabelled.unlabelled is not None,
-        }
-        named = [name for name, used in terms.items() if used]
-        if named and (self.kind != "outcome" or self.adapter.lora_rank):
-            raise ValueError(f"{named[0]} is for --kind outcome without --lora-rank; leave it out")
-        if named[-2:] == ["--contrast", "--unlabelled"]:
-            raise ValueError("--contrast and --unlabelled are two ways to train: choose one")
-        if self.robust.robust != "none":
-            beside = ["--kind"] * (self.kind != "outcome") + named
-            beside += ["--micro-batches"] * (self.optimizer.micro_batches > 1)
-            if beside:
-                raise ValueError(
-                    f"--robust is a loss of whole batches of pairs: leave {beside[0]} out"
-                )
+        check_reward(self)
 
 
 def reward(command: str, options: Reward) -> None:
@@ -323,8 +288,7 @@ def reward(command: str, options: Reward) -> None:
         elif options.kind == "pairwise":
             found = verdict_training(opened, options.judge, options.padding, batch_size=size)
         elif options.kind == "ensemble":
-            members = options.members
-            found = ensemble_training(opened, options.padding, members=members, batch_size=size)
+            found = ensemble_training(opened, options.padding, options.ensemble, batch_size=size)
         elif options.kind == "correction":
             start = start_policy(options.adapter, opened.lab, opened.base)
             sizes = {"identity_weight": options.identity_weight, "batch_size": size}

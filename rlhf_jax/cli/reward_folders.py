@@ -19,11 +19,8 @@ from rlhf_jax.cli.gaps import GAP, has_gaps
 from rlhf_jax.cli.layout import batch_rows, narrowed
 from rlhf_jax.cli.mixtures import (
     MixtureModel,
-    group_number,
-    group_scores,
     has_mixture,
     read_mixture,
-    split_group,
 )
 from rlhf_jax.cli.principles import read_principles, told_folder, told_reward
 from rlhf_jax.cli.ratings import has_ratings, rating_place, with_rating_heads
@@ -33,10 +30,7 @@ from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.cli.users import (
     UserModel,
     has_users,
-    latents_of,
     read_user_model,
-    user_scores,
-    user_win_rates,
 )
 from rlhf_jax.cli.verdicts import has_verdicts
 from rlhf_jax.hf import load_model, load_reward
@@ -340,39 +334,6 @@ def rating_score(name: str, folder: Path) -> TextReward:
     place = rating_place(units, name, folder)
     params = {**params, "head": jax.tree.map(lambda x: x[place], params["head"])}
     return model_score(lab, params)
-
-
-def user_reward(folder: Path, name: str) -> TextReward:
-    """Rewards for the user in the column "user": a name of BY_USER.
-
-    Scores of two users have no common scale, win rates over answers of the training have one.
-    """
-    lab, params, model = open_users(folder)
-
-    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
-        users, texts = columns["user"], [answer or " " for answer in answers]
-        latents = latents_of(model, users)
-        found = text_vectors(lab, params, prompts, texts)
-        vectors = (found - model.units.mean) / model.units.std
-        if name == "user_win_rate":
-            return user_win_rates(model, vectors, users).tolist()
-        return user_scores(model, vectors[:, None], latents)[:, 0].tolist()
-
-    return score
-
-
-def group_reward(rest: str) -> tuple[str, TextReward]:
-    """Name and scores of one group of users, in its zero and unit over the training answers."""
-    number, folder = split_group(rest)
-    lab, params, model = open_mixture(folder)
-    group = group_number(model, number)
-
-    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
-        texts = [answer or " " for answer in answers]  # as in `model_score`
-        vectors = text_vectors(lab, params, prompts, texts)
-        return group_scores(model, vectors)[:, group].tolist()
-
-    return f"group_{group}", score
 
 
 def text_vectors(

@@ -22,7 +22,6 @@ from rlhf_jax.cli.reward_folders import (
     SCALED,
     STEPWISE,
     ensemble_score,
-    group_reward,
     head_and_folder,
     head_score,
     is_number,
@@ -33,8 +32,8 @@ from rlhf_jax.cli.reward_folders import (
     rating_score,
     scaled_name,
     scaled_score,
-    user_reward,
 )
+from rlhf_jax.cli.user_rewards import group_reward, user_reward
 from rlhf_jax.cli.verdicts import (
     ANCHORED,
     anchor_reward,
@@ -128,7 +127,7 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         if kind == SCALED:
             return weight, scaled_name(rest), scaled_score(rest), None
         if kind in BY_USER:
-            return weight, kind, user_reward(Path(rest), kind), "user"
+            return weight, kind, *user_reward(rest, kind)
         if kind == BY_GROUP:
             return weight, *group_reward(rest), None
         if kind == SIGMOID:
