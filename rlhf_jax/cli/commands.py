@@ -126,6 +126,13 @@ COMMANDS = {
     "split": Command(
         _TOOLS, "a file into training and held-out rows", "rlhf_jax.cli.split", "Split", "split"
     ),
+    "curate": Command(
+        _TOOLS,
+        "pairs that two reward models and judges confirm",
+        "rlhf_jax.cli.curation",
+        "Curate",
+        "curate_pairs",
+    ),
     "convert": Command(
         _TOOLS, "a model in another precision", "rlhf_jax.cli.tools", "Convert", "convert"
     ),
@@ -151,6 +158,13 @@ COMMANDS = {
         "rlhf_jax.cli.label",
         "Label",
         "label",
+    ),
+    "principles": Command(
+        "Give feedback",
+        "labelled answers from comments in free text, by a language model",
+        "rlhf_jax.cli.extraction",
+        "Extraction",
+        "principles",
     ),
     "reward-programs": Command(
         "Give feedback",

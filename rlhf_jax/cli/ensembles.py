@@ -15,9 +15,10 @@ from jaxtyping import Array
 from rlhf_jax.algos.reward_ensemble import average_members
 from rlhf_jax.cli.frame import Opened, Training
 from rlhf_jax.cli.layout import bucketing
-from rlhf_jax.cli.options import Padding
+from rlhf_jax.cli.options import Ensemble, Padding
 from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
 from rlhf_jax.cli.session import without_bias
+from rlhf_jax.data.annotators import annotator_members
 from rlhf_jax.ops.ensembles import mean_scores
 from rlhf_jax.recipes import LanguageLab, first_heads, pair_rows, shared_reward_model
 from rlhf_jax.recipes.ensembles import ensemble_of
@@ -29,12 +30,21 @@ HEADS = "reward_heads.npy"  # weights [N, d] of the heads, float32
 
 
 def ensemble_training(
-    opened: Opened, padding: Padding, *, members: int, batch_size: int
+    opened: Opened, options: Ensemble, padding: Padding, *, batch_size: int
 ) -> Training:
-    """N scores for each answer, from pairs; measured and written as their mean."""
+    """N scores for each answer, from pairs; measured and written as their mean.
+
+    Raises:
+      UserError: --by-user with a pair without a user, or with one user.
+    """
     lab, records = without_bias(opened.lab), opened.records
+    members, layout = options.members, bucketing(lab, records, padding, batch_size=batch_size)
+    if options.by_user:
+        with reading_input():
+            found = annotator_members([records[i] for i in range(len(records))])
+        members, layout["columns"] = len(found.names), {"weights": found.weights.T}
+        print(f"users: {members}, each with a head")
     first = first_heads(lab, opened.base.params, members=members)
-    layout = bucketing(lab, records, padding, batch_size=batch_size)
     ensemble = ensemble_of(lab, first, shared=True)
     mean = lab._replace(scores=jax.jit(lambda *given: mean_scores(ensemble.scores(*given))))
     return Training(

@@ -18,6 +18,7 @@ from rlhf_jax.cli.data import (
     read_prompts,
     read_steps,
 )
+from rlhf_jax.cli.entailment import open_entailment, record_odds
 from rlhf_jax.cli.features import (
     feature_quality,
     feature_reward,
@@ -39,13 +40,20 @@ from rlhf_jax.cli.measures import (
 )
 from rlhf_jax.cli.mixtures import has_mixture, mixture_quality
 from rlhf_jax.cli.options import Model
-from rlhf_jax.cli.principles import principle_quality, read_principles, told_reward
+from rlhf_jax.cli.principles import (
+    Principles,
+    head_odds,
+    principle_quality,
+    read_principles,
+    told_reward,
+)
 from rlhf_jax.cli.reward_folders import (
     open_mixture,
     open_process,
     open_reward,
     open_segments,
     open_users,
+    principle_scores,
     text_scores,
 )
 from rlhf_jax.cli.reward_measures import reward_quality
@@ -127,6 +135,8 @@ def evaluate(command: str, options: Evaluate) -> None:
         found = _of_verdicts(options)
     elif has_gaps(folder):
         found = _of_gaps(options)
+    elif (known := read_principles(folder)) is not None:
+        found = _of_principles(options, known)
     else:
         found = _of_reward(options) if reward else _of_policy(options)
     if not found:
@@ -151,18 +161,29 @@ def _of_reward(options: Evaluate) -> Numbers:
         records = read_marked(options.data, lab.chat)
         narrow = narrowed(lab, records)
         return segment_quality(narrow, labels, records, params, batch_size=BATCH)
-    if (known := read_principles(options.model.model)) is not None:
-        lab, params = open_reward(options.model.model, told=True)
-        if _is_bench(options.data):
-            every, _ = told_reward("principle_mean", (), known, partial(text_scores, lab, params))
-            return _bench(options.data, lab.chat, partial(_every, every))
-        records = read_labelled(options.data, lab.chat)
-        return principle_quality(lab, params, records, known, batch_size=BATCH)
     lab, params = open_reward(options.model.model)
     if _is_bench(options.data):
         return _bench(options.data, lab.chat, partial(text_scores, lab, params))
     records = read_pairs(options.data, lab.chat)
     return reward_quality(narrowed(lab, records), records, params, batch_size=BATCH)
+
+
+def _of_principles(options: Evaluate, known: Principles) -> Numbers:
+    """Accuracy and calibration of yes and no, or the score on a benchmark of all principles."""
+    if options.data is None:
+        return {}
+    folder = options.model.model
+    if _is_bench(options.data):
+        every, _ = told_reward("principle_mean", (), known, principle_scores(folder, known))
+        with reading_input():
+            return _bench(options.data, read_chat_template(folder), partial(_every, every))
+    if known.words is not None:
+        found = open_entailment(folder, known)
+        records = read_labelled(options.data, found.lab.chat)
+        return principle_quality(record_odds(*found, batch_size=BATCH), records, known)
+    lab, params = open_reward(folder, told=True)
+    records = read_labelled(options.data, lab.chat)
+    return principle_quality(head_odds(lab, params, known, batch_size=BATCH), records, known)
 
 
 def _of_users(options: Evaluate) -> Numbers:

@@ -11,6 +11,7 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.corrections import correction_training
 from rlhf_jax.cli.data import read_answers, read_labelled, read_marked, read_pairs, read_steps
 from rlhf_jax.cli.ensembles import ensemble_training
+from rlhf_jax.cli.entailment import entailment_training
 from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
 from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.gaps import gap_training
@@ -23,6 +24,8 @@ from rlhf_jax.cli.mixtures import mixture_training
 from rlhf_jax.cli.options import (
     Adapter,
     Contrast,
+    Ensemble,
+    Entailment,
     Features,
     Judging,
     Mixture,
@@ -210,7 +213,8 @@ class Reward:
     writes what it thinks and then a verdict, on its own right judgements of the pairs; rlhf grpo
     goes on with --reward verdict. --kind principles scores whether an answer follows a principle,
     by binary cross-entropy on answers with a label and a field "principle", which is chosen when
-    the reward is used. --kind reactions scores the log-odds that a user reacts to an answer, say by
+    the reward is used; --kind entailment trains the model itself to say yes or no on the same
+    rows. --kind reactions scores the log-odds that a user reacts to an answer, say by
     a heart, on answers with a label. --kind pairwise trains the model to say which of two answers
     is better, in both orders. --kind gap scores an answer beside a reference answer, by four
     comparisons of each pair. On pairs, two baselines are measured too: length, and n-grams fitted
@@ -232,6 +236,7 @@ class Reward:
         "correction",
         "judge",
         "principles",
+        "entailment",
         "reactions",
         "pairwise",
         "gap",
@@ -240,8 +245,7 @@ class Reward:
     or for a group of users, features of an answer, an answer under a principle, or the odds of a
     reaction; an ensemble has several scores an answer, a judge compares two answers in text, a gap
     model an answer with a reference."""
-    members: int = 5
-    """Heads of --kind ensemble."""
+    ensemble: Ensemble = field(default=Ensemble())
     identity_weight: float = 1.0
     """Of writing the chosen answer where it was read itself, in --kind correction; that of
     correcting the rejected one is 1."""
@@ -251,6 +255,7 @@ class Reward:
     features: Features = field(default=Features())
     judging: Judging = field(default=Judging())
     judge: Verdicts = field(default=Verdicts())
+    entailment: Entailment = field(default=Entailment())
     padding: Padding = field(default=Padding())
     repair: Repair = field(default=Repair())
     robust: Robust = field(default=Robust())
@@ -262,10 +267,9 @@ class Reward:
 
     def __post_init__(self) -> None:
         unpadded = ("process", "spans", "users", "mixture", "features", "judge", "principles")
-        unpadded += ("reactions",)
+        unpadded += ("entailment", "reactions")
         if self.kind in unpadded and self.padding.buckets is not None:
             raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
-        check_fields(self, "[2, inf)", "members")
         check_fields(self, "[0, inf)", "identity_weight")
         if self.kind == "ensemble" and self.adapter.lora_rank:
             raise ValueError(
@@ -315,11 +319,12 @@ def reward(command: str, options: Reward) -> None:
             found = features_training(opened, options.features, batch_size=size)
         elif options.kind == "judge":
             found = judge_training(opened, options)
+        elif options.kind == "entailment":
+            found = entailment_training(opened, options)
         elif options.kind == "pairwise":
             found = verdict_training(opened, options.judge, options.padding, batch_size=size)
         elif options.kind == "ensemble":
-            members = options.members
-            found = ensemble_training(opened, options.padding, members=members, batch_size=size)
+            found = ensemble_training(opened, options.ensemble, options.padding, batch_size=size)
         elif options.kind == "correction":
             start = start_policy(options.adapter, opened.lab, opened.base)
             sizes = {"identity_weight": options.identity_weight, "batch_size": size}
@@ -342,7 +347,7 @@ def reward(command: str, options: Reward) -> None:
         return found._replace(files={**found.files, **length_file(options.model)})
 
     readers = {"process": read_steps, "spans": read_marked}
-    readers |= dict.fromkeys(("principles", "reactions"), read_labelled)
+    readers |= dict.fromkeys(("principles", "entailment", "reactions"), read_labelled)
     read = readers.get(options.kind, read_pairs)
     train_offline(command, options, read, make)
 

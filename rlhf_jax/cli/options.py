@@ -226,6 +226,20 @@ class Padding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """The heads of --kind ensemble."""
+
+    members: int = 5
+    """How many, each from a start of its own."""
+    by_user: bool = False
+    """A head for each user of the pairs, who is in the field user, that learns from no other's
+    pairs; in place of --members."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "[2, inf)", "members")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Users:
     """Users who differ, for --kind users."""
 
@@ -318,6 +332,14 @@ class Verdicts:
 
     def __post_init__(self) -> None:
         check_fields(self, "[0, inf)", "consistency")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entailment:
+    """The verdict of --kind entailment."""
+
+    yes_no: tuple[str, str] = ("yes", "no")
+    """What the model says if an answer follows the principle, and if it does not; a token each."""
 
 
 @dataclass(frozen=True, kw_only=True)

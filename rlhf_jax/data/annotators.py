@@ -2,7 +2,7 @@
 
 Members of an ensemble differ by their seed, or by the people whose judgements they learn from. For
 the second, every record has an "annotator", beside the pair or within its "judgement", where the
-labelling page writes it.
+labelling page writes it, or a "user", a text or a whole number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,10 +49,13 @@ def annotator_members(records: Sequence[Mapping[str, Any]], *, least: int = 1) -
 
 def _annotator(record: Mapping[str, Any], number: int) -> str:
     """Who gave the record."""
-    judgement = record.get("judgement")
+    judgement, user = record.get("judgement"), record.get("user")
     name = record.get("annotator", judgement.get("annotator") if judgement else None)
+    if name is None and isinstance(user, str | int) and not isinstance(user, bool):
+        name = str(user)
     if not isinstance(name, str) or not name:
         raise ValueError(
-            f'pair {number} has no "annotator": the ensemble needs to know whose judgement it is'
+            f'pair {number} has no "annotator" and no "user": the ensemble needs to know whose '
+            "judgement it is"
         )
     return name

@@ -111,7 +111,8 @@ def pair_rows(
 
     Args:
       reference: log-probs [N] of all pairs by `reference_logps`; None for losses without one.
-      columns: [N] of all pairs, for the loss; "weights" are those of the pairs.
+      columns: [N] of all pairs, for the loss; "weights" are those of the pairs, [N, members] where
+        each member of an ensemble has its own.
     Raises:
       UserError: a reference or columns of other pairs.
     """
@@ -133,7 +134,10 @@ def pair_rows(
 
     def take_kept(narrow: LanguageLab, batch: BucketBatch) -> PreferenceBatch:
         found, kept = take(narrow, batch.rows), jnp.asarray(batch.kept, jnp.float32)
-        return replace(found, weights=kept if found.weights is None else kept * found.weights)
+        if found.weights is None:
+            return replace(found, weights=kept)
+        kept = kept.reshape(-1, *[1] * (found.weights.ndim - 1))
+        return replace(found, weights=kept * found.weights)
 
     if buckets is not None:
         return bucket_rows(lab, pairs, buckets, take_kept, batch_size=batch_size)

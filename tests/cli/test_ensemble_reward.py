@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rlhf_jax.cli import main
-from rlhf_jax.cli.ensembles import HEADS
-from rlhf_jax.cli.reward_folders import model_score, open_reward
+from rlhf_jax.cli.ensembles import HEADS, with_heads
+from rlhf_jax.cli.reward_folders import model_score, open_reward, text_scores
 from rlhf_jax.cli.rewards import named_reward
 from rlhf_jax.hf import load_model, save_model
 from rlhf_jax.training import UserError, read_metrics
@@ -135,3 +135,38 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, model, files, cap
     ):
         assert run(*words, *more, "--out", tmp_path / "out") == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("buckets", ["1", "2"])
+def test_each_user_has_a_head(tmp_path, mixing, capsys, buckets):
+    """Two users want opposite answers: their heads disagree, and one head of both cannot."""
+    sides = {"ann": ("a", "b"), "bo": ("b", "a")}
+    rows = [
+        {"prompt": f"{n}?", "chosen": sides[user][0], "rejected": sides[user][1], "user": user}
+        for n in range(8)
+        for user in sides
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ("reward", "--kind", "ensemble", "--by-user", "--model", mixing, "--heldout", "0")
+    words += ("--data", tmp_path / "pairs.jsonl", "--buckets", buckets, "--learning-rate", "0.05")
+    assert run(*words, "--steps", "20", "--batch-size", "8", "--out", tmp_path / "out") == 0
+    assert "users: 2, each with a head" in capsys.readouterr().out
+    folder = tmp_path / "out" / "model"
+    lab, params = with_heads(*open_reward(folder), folder)
+    scores = text_scores(lab, params, ["3?", "3?"], ["a", "b"])
+    assert scores.shape == (2, 2)
+    gaps = scores[0] - scores[1]
+    assert gaps[0] > 0 > gaps[1]
+
+
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [(["ann"] * 4, "all 4 pairs are by 'ann'"), (["ann", None] * 2, 'pair 1 has no "annotator"')],
+)
+def test_pairs_of_one_user_are_refused(tmp_path, model, capsys, users, message):
+    rows = [{"prompt": "?", "chosen": "a", "rejected": "b", "user": user} for user in users]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ("reward", "--kind", "ensemble", "--by-user", "--model", model, "--heldout", "0")
+    assert run(*words, "--data", tmp_path / "pairs.jsonl", "--out", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
