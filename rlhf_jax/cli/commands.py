@@ -152,6 +152,13 @@ COMMANDS = {
         "Label",
         "label",
     ),
+    "principles": Command(
+        "Give feedback",
+        "labelled answers from comments in free text, by a language model",
+        "rlhf_jax.cli.extraction",
+        "Extraction",
+        "principles",
+    ),
     "reward-programs": Command(
         "Give feedback",
         "programs that score answers, by which policy people like best",

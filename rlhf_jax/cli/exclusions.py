@@ -62,7 +62,7 @@ def check_exclusions(job: Job, also: Collection[str] = ()) -> None:
 
 # Kinds that pad every row to the longest one.
 UNPADDED = ("process", "spans", "users", "mixture", "features", "judge", "principles")
-UNPADDED += ("reactions", "ratings")
+UNPADDED += ("reactions", "ratings", "entailment")
 FROZEN = ("users", "mixture", "features")  # they leave the model as it is
 WHOLE = ("spans", "judge", "pairwise", "ratings")  # they train all of it
 

@@ -11,6 +11,7 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.corrections import correction_training
 from rlhf_jax.cli.data import read_answers, read_labelled, read_marked, read_pairs, read_steps
 from rlhf_jax.cli.ensembles import ensemble_training
+from rlhf_jax.cli.entailment import entailment_training
 from rlhf_jax.cli.exclusions import check_reward
 from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
 from rlhf_jax.cli.frame import Opened, Training, train_offline
@@ -24,6 +25,7 @@ from rlhf_jax.cli.mixtures import mixture_training
 from rlhf_jax.cli.options import (
     Adapter,
     Contrast,
+    Entailment,
     Features,
     Judging,
     Members,
@@ -212,7 +214,8 @@ class Reward:
     writes what it thinks and then a verdict, on its own right judgements of the pairs; rlhf grpo
     goes on with --reward verdict. --kind principles scores whether an answer follows a principle,
     by binary cross-entropy on answers with a label and a field "principle", which is chosen when
-    the reward is used. --kind reactions scores the log-odds that a user reacts to an answer, say by
+    the reward is used; --kind entailment trains the model itself to say yes or no on the same
+    rows. --kind reactions scores the log-odds that a user reacts to an answer, say by
     a heart, on answers with a label. --kind pairwise trains the model to say which of two answers
     is better, in both orders. --kind gap scores an answer beside a reference answer, by four
     comparisons of each pair. --kind ratings predicts several ratings of an answer by least squares,
@@ -235,6 +238,7 @@ class Reward:
         "correction",
         "judge",
         "principles",
+        "entailment",
         "reactions",
         "pairwise",
         "gap",
@@ -255,6 +259,7 @@ class Reward:
     ratings: Ratings = field(default=Ratings())
     judging: Judging = field(default=Judging())
     judge: Verdicts = field(default=Verdicts())
+    entailment: Entailment = field(default=Entailment())
     padding: Padding = field(default=Padding())
     repair: Repair = field(default=Repair())
     robust: Robust = field(default=Robust())
@@ -285,6 +290,8 @@ def reward(command: str, options: Reward) -> None:
             found = features_training(opened, options.features, batch_size=size)
         elif options.kind == "judge":
             found = judge_training(opened, options)
+        elif options.kind == "entailment":
+            found = entailment_training(opened, options)
         elif options.kind == "pairwise":
             found = verdict_training(opened, options.judge, options.padding, batch_size=size)
         elif options.kind == "ensemble":
@@ -313,7 +320,7 @@ def reward(command: str, options: Reward) -> None:
         return found._replace(files={**found.files, **length_file(options.model)})
 
     readers: dict[str, Callable[..., list[dict]]] = {"process": read_steps, "spans": read_marked}
-    readers |= dict.fromkeys(("principles", "reactions"), read_labelled)
+    readers |= dict.fromkeys(("principles", "entailment", "reactions"), read_labelled)
     readers["ratings"] = partial(read_ratings, names=options.ratings.ratings)
     read = readers.get(options.kind, read_pairs)
     train_offline(command, options, read, make)

@@ -349,6 +349,14 @@ class Verdicts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Entailment:
+    """The verdict of --kind entailment."""
+
+    yes_no: tuple[str, str] = ("yes", "no")
+    """What the model says if an answer follows the principle, and if it does not; a token each."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How answers are drawn."""
 

@@ -14,6 +14,7 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.cli.corrections import RULES, has_corrections, open_corrections
 from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
+from rlhf_jax.cli.entailment import open_entailment
 from rlhf_jax.cli.features import has_features
 from rlhf_jax.cli.gaps import GAP, has_gaps
 from rlhf_jax.cli.layout import batch_rows, narrowed
@@ -22,7 +23,13 @@ from rlhf_jax.cli.mixtures import (
     has_mixture,
     read_mixture,
 )
-from rlhf_jax.cli.principles import read_principles, told_folder, told_reward
+from rlhf_jax.cli.principles import (
+    Principles,
+    asked_texts,
+    read_principles,
+    told_folder,
+    told_reward,
+)
 from rlhf_jax.cli.ratings import has_ratings, rating_place, with_rating_heads
 from rlhf_jax.cli.reward_lab import reward_lab
 from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
@@ -348,8 +355,21 @@ def text_vectors(
 def principle_reward(kind: str, rest: str) -> tuple[str, TextReward, str | None]:
     """Name, reward and column of `FOLDER#NAME#NAME`; UserError names a principle never seen."""
     folder, names, known = told_folder(rest)
-    scores = partial(text_scores, *open_reward(folder, told=True))
-    return kind, *told_reward(kind, names, known, scores)
+    return kind, *told_reward(kind, names, known, principle_scores(folder, known))
+
+
+def principle_scores(
+    folder: Path, known: Principles
+) -> Callable[[Sequence[Any], Sequence[str], Sequence[str]], np.ndarray]:
+    """`(prompts, answers, principles [N]) -> [N]`, by a head or by the words of a model."""
+    if known.words is not None:
+        return open_entailment(folder, known).scores
+    lab, params = open_reward(folder, told=True)
+
+    def scores(prompts: Sequence[Any], answers: Sequence[str], names: Sequence[str]) -> np.ndarray:
+        return text_scores(lab, params, asked_texts(known, prompts, names), answers)
+
+    return scores
 
 
 def is_number(text: str) -> bool:

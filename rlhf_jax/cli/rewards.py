@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rlhf_jax.checks import check_range
+from rlhf_jax.cli.entailment import RULE, rule_reward
 from rlhf_jax.cli.features import feature_reward, has_features
 from rlhf_jax.cli.gaps import GAP, gap_reward, open_gaps
 from rlhf_jax.cli.implicit import IMPLICIT, open_implicit
@@ -135,6 +136,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
             return weight, name, sigmoid_reward(reward), column
         if kind in COMBINED_PRINCIPLES:
             return weight, *principle_reward(kind, rest)
+        if kind == RULE and rest:
+            return weight, kind, rule_reward(rest), "label"
         if has_features(Path(what)):
             return weight, Path(what).name, feature_reward(Path(what), named_reward), None
         if kind == "verdict":
@@ -214,7 +217,7 @@ def absolute_scorer(spec: str) -> str:
     if kind in (HEAD, RATING):
         name, folder = head_and_folder(rest, kind)
         return f"{kind}:{name},{folder.resolve()}"
-    if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, BY_GROUP, *ANCHORED, GAP):
+    if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, BY_GROUP, *ANCHORED, GAP, RULE):
         words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]
         return f"{kind}:{','.join(words)}"
     if kind in COMBINED_PRINCIPLES:

@@ -22,6 +22,9 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | advantages straight from comparisons | `judged_advantages` with `pairwise_grpo` |
 | reward under a principle, from yes and no | `principle_model`, then `scores_by_principle` |
 | several ratings of an answer, a head for each (DPA) | `rating_model`, then `rating_scores` |
+| the same by a language model that says yes or no | `entailment_model`, `entailment_text_reward` |
+| a judge that writes before yes or no, by a rule in `online` | `entailment_rule` |
+| principles named in free text, as labelled answers | `feedback_records` |
 | pairwise judge (Pairwise-RL); as a reward | `verdict_model`; `anchored_reward` |
 | gap reward model, an answer over a reference (PIT) | `gap_model`, then `gap_scores` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
@@ -81,6 +84,14 @@ from rlhf_jax.recipes.ensembles import ensemble_reward as ensemble_reward
 from rlhf_jax.recipes.ensembles import first_heads as first_heads
 from rlhf_jax.recipes.ensembles import member_scores as member_scores
 from rlhf_jax.recipes.ensembles import shared_reward_model as shared_reward_model
+from rlhf_jax.recipes.entailment import EntailmentJudge as EntailmentJudge
+from rlhf_jax.recipes.entailment import entailment_judge as entailment_judge
+from rlhf_jax.recipes.entailment import entailment_model as entailment_model
+from rlhf_jax.recipes.entailment import entailment_records as entailment_records
+from rlhf_jax.recipes.entailment import entailment_rows as entailment_rows
+from rlhf_jax.recipes.entailment import entailment_rule as entailment_rule
+from rlhf_jax.recipes.entailment import entailment_scores as entailment_scores
+from rlhf_jax.recipes.entailment import entailment_text_reward as entailment_text_reward
 from rlhf_jax.recipes.evaluation import BestOf as BestOf
 from rlhf_jax.recipes.evaluation import Measured as Measured
 from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
@@ -90,6 +101,9 @@ from rlhf_jax.recipes.evaluation import heldout_means as heldout_means
 from rlhf_jax.recipes.evaluation import measure as measure
 from rlhf_jax.recipes.evaluation import paired_win_rate as paired_win_rate
 from rlhf_jax.recipes.evaluation import perplexity as perplexity
+from rlhf_jax.recipes.extraction import chat_extractor as chat_extractor
+from rlhf_jax.recipes.extraction import feedback_records as feedback_records
+from rlhf_jax.recipes.extraction import language_extractor as language_extractor
 from rlhf_jax.recipes.files import answer_records as answer_records
 from rlhf_jax.recipes.files import jsonl_task as jsonl_task
 from rlhf_jax.recipes.files import pair_records as pair_records

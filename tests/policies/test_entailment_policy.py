@@ -11,7 +11,7 @@ from rlhf_jax.algos.entailment import EntailmentBatch, make_update
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.feedback import entailment_loss
 from rlhf_jax.models import TransformerConfig, make_transformer
-from rlhf_jax.policies.entailment import entailment_logits, entailment_reward
+from rlhf_jax.policies.entailment import at_verdict, entailment_logits, entailment_reward
 from rlhf_jax.policies.language import language_policy, language_trajectory
 from rlhf_jax.policies.tabular import tabular_policy
 from rlhf_jax.types import Trajectory
@@ -83,3 +83,27 @@ def test_a_transformer_learns_the_verdicts():
         state, metrics = update(state, batch)
     assert metrics["scores/accuracy"].value() == 1.0
     assert metrics["loss"].value() < 0.1
+
+
+def test_a_verdict_is_the_last_word_before_the_stop():
+    stop = 1
+    rows = [
+        ([YES, stop, 0, 0], 2, 0),
+        ([NO, 3, YES, stop], 4, 2),
+        ([YES, 3, stop, 0], 3, None),  # it goes on after the verdict
+        ([3, 3, 3, NO], 4, None),  # it was cut
+        ([3, YES, stop, NO], 3, 1),  # what is not counted is not read
+        ([stop, 0, 0, 0], 1, None),
+        ([0, 0, 0, 0], 0, None),
+    ]
+    actions = jnp.array([row for row, _, _ in rows])
+    mask = jnp.arange(4) < jnp.array([count for _, count, _ in rows])[:, None]
+    states = jnp.zeros_like(actions)
+    found = at_verdict(Trajectory(states, actions, mask), **SAID, stops=(stop,))
+    expected = [[at == place for at in range(4)] for _, _, place in rows]
+    np.testing.assert_array_equal(found.mask, expected)
+    reward = entailment_reward(tabular_policy(1, 7), **SAID)
+    scores = reward.scores(jnp.arange(7.0)[None], found)
+    np.testing.assert_array_equal(jnp.isnan(scores), [place is None for _, _, place in rows])
+    nested = at_verdict(Trajectory(states, actions[:, None], mask[:, None]), **SAID, stops=(stop,))
+    np.testing.assert_array_equal(nested.mask[:, 0], found.mask)
