@@ -22,6 +22,7 @@ NEEDED = {
     "ask": "--model M --data D --out O",
     "curate": "--data D --out O",
     "eval": "--model M",
+    "principles": "--data D --extractor E --out O",
     "grpo": "--model M --prompts P --out O",
     "ppo": "--model M --prompts P --out O",
 }
