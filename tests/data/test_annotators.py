@@ -19,20 +19,12 @@ def test_each_member_has_the_pairs_of_one_annotator():
     np.testing.assert_array_equal(found.weights.sum(0), 1.0)  # nothing lost
 
 
-def test_users_are_annotators():
-    found = annotator_members([{"user": 2}, {"user": "b"}, {"user": 2, "annotator": "c"}])
-    assert found.names == ("2", "b", "c")
-    np.testing.assert_array_equal(found.weights, np.eye(3))
-
-
 @pytest.mark.parametrize(
     ("records", "message"),
     [
         ([pair("bo")] * 3, "needs two annotators, but all 3 pairs are by 'bo': .* different seeds"),
         ([], "needs two annotators, but there are no pairs"),
         ([pair("bo"), {"prompt": "?"}], 'pair 1 has no "annotator"'),
-        ([{"user": 1}, {"user": 1}], "needs two annotators, but all 2 pairs are by '1'"),
-        ([{"user": True}], 'pair 0 has no "annotator" and no "user"'),
         ([pair(""), pair("bo")], 'pair 0 has no "annotator"'),
         ([pair(None), pair("bo")], 'pair 0 has no "annotator"'),
     ],
