@@ -33,7 +33,7 @@ from rlhf_jax.recipes.offline import Fit
 from rlhf_jax.recipes.online_method import answer_metrics, sampler_metrics, sampler_weights
 from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.task import Task, check_single_turn, overall, score_answers
-from rlhf_jax.rewards import ComparePairs, pairs_judge
+from rlhf_jax.rewards import ComparePairs, JudgeError, pairs_judge
 from rlhf_jax.sampling.decode import SamplingConfig
 from rlhf_jax.sharding import batch_ways
 from rlhf_jax.training import Stage, train_stage
@@ -89,7 +89,8 @@ def selfplay(
     """Plays rounds from the reference policy; the policy is `played.state.train.params`.
 
     Logs "judge/comparisons", all of them so far, beside the method's metrics. A judge that raises
-    ends the run; resumed, it goes on from its last checkpoint.
+    ends the run; resumed, it goes on from its last checkpoint. One without a verdict on anything
+    in the first round is a JudgeError: nothing would be learned from it.
 
     Args:
       ref_params: of the policy, where training starts and what KL is measured to.
@@ -119,6 +120,8 @@ def selfplay(
         seen.draws.clear(), seen.verdicts.clear()
         prompts = make_prompts(lab, task, numbers[i])
         state, metrics = game.round(played.state, prompts, jax.random.fold_in(key, i))
+        if played.comparisons == 0:
+            _check_verdicts(seen.verdicts)
         if append is not None and i % completions_every == 0:
             append(i, _judged_rows(lab, task, seen.verdicts))
         if sampler_gap is not None:
@@ -139,6 +142,13 @@ def selfplay(
         until=lambda played: played.comparisons >= limit,
         settle=lambda played: checks.settle(played.state.train.params),
     )
+
+
+def _check_verdicts(calls: Sequence[JudgeCall]) -> None:
+    """JudgeError if no comparison has a verdict."""
+    prefs = [np.ravel(np.array(call.prefs, float)) for call in calls]
+    if prefs and not np.isfinite(found := np.concatenate(prefs)).any():
+        raise JudgeError(f"the judge gave no verdict on any of {found.size} pairs")
 
 
 def _compared(
