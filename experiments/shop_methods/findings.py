@@ -31,6 +31,10 @@ class Findings(NamedTuple):
         """[S] mean objective of a method with each seed."""
         return np.array([np.nanmean(one.gold) for one in self.numbers[name]])
 
+    def greedy_golds(self, name: str) -> np.ndarray:
+        """[S] mean objective of a method's greedy answers with each seed."""
+        return np.array([np.nanmean(one.greedy) for one in self.numbers[name]])
+
     def kls(self, name: str) -> np.ndarray:
         """[S] nats per answer."""
         return np.array([one.kl for one in self.numbers[name]])
@@ -84,6 +88,7 @@ def summary_numbers(found: Findings) -> dict[str, Any]:
         means = {name: float(np.nanmean(x)) for name, x in one.axes.items()}
         plain = {k: v for k, v in one._asdict().items() if isinstance(v, float) and v == v}
         golds = {"gold": float(np.nanmean(one.gold)), "win_rate": float(np.nanmean(one.win_rate))}
+        golds["greedy"] = float(np.nanmean(one.greedy))
         return {**golds, "axes": means, **plain}
 
     return {

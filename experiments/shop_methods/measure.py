@@ -8,7 +8,14 @@ import numpy as np
 
 from experiments.shop_methods.parts import Part
 from experiments.shop_methods.world import Tools, wide_lab
-from rlhf_jax.recipes import LanguageLab, best_of_n, corpus_loss, measure, stage_key
+from rlhf_jax.recipes import (
+    LanguageLab,
+    at_temperature,
+    best_of_n,
+    corpus_loss,
+    measure,
+    stage_key,
+)
 from rlhf_jax.recipes.evaluation import prompt_win_rates
 from rlhf_jax.recipes.task import overall
 from rlhf_jax.training import Stage
@@ -20,7 +27,8 @@ BATCH = 32  # texts of the corpus at a time
 
 
 class Numbers(NamedTuple):
-    """Of a policy. gold: [N, 2] objective. axes: its parts, name -> [N, 2].
+    """Of a policy. gold: [N, 2] objective. axes: its parts, name -> [N, 2]. greedy: [N] objective
+    of the answer of likeliest tokens, which no method improves by a sharper policy alone.
 
     win_rate: [N] against SFT. kl: nats per answer, to what it was trained from. entropy: the same,
     of the policy itself. length: tokens. distinct: how often two answers to a prompt differ. score:
@@ -30,6 +38,7 @@ class Numbers(NamedTuple):
 
     gold: np.ndarray
     axes: dict[str, np.ndarray]
+    greedy: np.ndarray
     win_rate: np.ndarray
     kl: float
     entropy: float
@@ -49,7 +58,8 @@ def heldout_numbers(tools: Tools) -> np.ndarray:
 def policy_arrays(
     stage: Stage, tools: Tools, part: Part, params: Params, ref: Params
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two answers to each held-out prompt; the draws are the same for all policies of a seed.
+    """Two answers to each held-out prompt and the greedy one; the draws are the same for all
+    policies of a seed.
 
     ref: what the policy was trained from.
     """
@@ -57,8 +67,10 @@ def policy_arrays(
     prompts = heldout_numbers(tools)
     given = (tools.judged, tools.task, params, ref, prompts, key)
     found = measure(*given, samples=SAMPLES, reward=part.model)
+    greedy = measure(at_temperature(tools.lab, 0.0), *given[1:])
     arrays = {
         "named": {**found.named, OBJECTIVE: overall(tools.task, found.named)},
+        "greedy": overall(tools.task, greedy.named)[:, 0],
         "log_ratios": found.log_ratios,
         "logps": found.log_ratios + found.ref_logps,
         "lengths": found.lengths,
@@ -91,6 +103,7 @@ def numbers_of(
     return Numbers(
         gold=gold,
         axes={k: x for k, x in named.items() if not np.array_equal(x, gold, equal_nan=True)},
+        greedy=np.asarray(arrays["greedy"]),
         win_rate=rates,
         kl=float(np.mean(arrays["log_ratios"])),
         entropy=float(-np.mean(arrays["logps"])),

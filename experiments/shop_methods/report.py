@@ -61,16 +61,17 @@ def methods_table(found: Findings, config: Config) -> Table:
         rows.append(row("base", "", found.base, start))
     rows.append(best_row(found, config.evaluation.best_of, axes))
     headers = (
-        *("method", "league", "seeds", "gold", *(axis[:SHORT] for axis in axes), "win", "KL"),
-        *("entropy", "tokens", "distinct", "RM", "forgets", "s", "learned"),
+        *("method", "league", "seeds", "gold", "greedy", *(axis[:SHORT] for axis in axes)),
+        *("win", "KL", "entropy", "tokens", "distinct", "RM", "forgets", "s", "learned"),
     )
     note = (
-        "Means over seeds, two answers to each held-out prompt. gold: the objective, then its "
-        "parts; win: against SFT, ties one half; KL to SFT (direct_rl: to base) and entropy in "
-        "nats per answer (best-of-n: its upper bound); tokens of an answer; distinct: two answers "
-        "to a prompt differ; RM: reward that online methods see, in deviations of held-out "
-        "answers; forgets: loss on the base corpus less that of SFT, nats per token; s: seconds of "
-        "one training; learned: thousands of tokens learned from, every pass counted."
+        "Means over seeds, two answers to each held-out prompt. gold: the objective; greedy: that "
+        "of the answer of likeliest tokens; then parts of gold; win: against SFT, ties one half; "
+        "KL to SFT (direct_rl: to base) and entropy in nats per answer (best-of-n: its upper "
+        "bound); tokens of an answer; distinct: two answers to a prompt differ; RM: reward that "
+        "online methods see, in deviations of held-out answers; forgets: loss on the base corpus "
+        "less that of SFT, nats per token; s: seconds of one training; learned: thousands of "
+        "tokens learned from, every pass counted."
     )
     return Table("Policy optimisers at one budget", headers, rows, note=note)
 
@@ -90,6 +91,7 @@ def row(name: str, league: str, each: Sequence[Numbers], start: Numbers) -> tupl
     parts = [mean([one.axes[axis] for one in each]) for axis in start.axes]
     return (
         *(name, league, str(len(each)), f"{mean([one.gold for one in each]):.3f}"),
+        f"{mean([one.greedy for one in each]):.3f}",
         *(f"{part:.2f}" for part in parts),
         f"{mean([one.win_rate for one in each]):.3f}",
         f"{mean([one.kl for one in each]):.2f}",
@@ -118,7 +120,7 @@ def best_row(found: Findings, n: int, axes: Sequence[str]) -> tuple[str, ...]:
 
     lengths, scores = (np.mean([np.mean(one[x]) for one in each]) for x in ("lengths", "scores"))
     return (
-        *(f"best of {n}", "inference", str(len(each)), f"{mean('objective'):.3f}"),
+        *(f"best of {n}", "inference", str(len(each)), f"{mean('objective'):.3f}", ""),
         *(f"{mean(axis):.2f}" for axis in axes),
         f"{np.mean([np.nanmean(one['wins']) for one in each]):.3f}",
         f"{float(best_of_n_kl(jnp.asarray(n))):.2f}",

@@ -48,6 +48,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | OSP: comparisons by the model itself as soft labels | `self_judged` with `osp`; `soft_pairs` |
 | PIT: a model that improves answers | `online` on an `improving_task`; `improve` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
+| the same at another temperature | `at_temperature` |
 | what a training forgets, by the loss on earlier texts | `corpus_loss` |
 | what pairs cover of a policy's answers, by last states | `pair_vectors`, then `state_coverage` |
 | answers of a base model, cut at stop strings | a lab by `stopped_lab` |
@@ -94,6 +95,7 @@ from rlhf_jax.recipes.entailment import entailment_scores as entailment_scores
 from rlhf_jax.recipes.entailment import entailment_text_reward as entailment_text_reward
 from rlhf_jax.recipes.evaluation import BestOf as BestOf
 from rlhf_jax.recipes.evaluation import Measured as Measured
+from rlhf_jax.recipes.evaluation import at_temperature as at_temperature
 from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
 from rlhf_jax.recipes.evaluation import best_of_n as best_of_n
 from rlhf_jax.recipes.evaluation import corpus_loss as corpus_loss

@@ -8,6 +8,8 @@ Prompts are answered `CHUNK` at a time, fewer filled up. The unit of every inter
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -43,6 +45,16 @@ class Measured(NamedTuple):
     lengths: np.ndarray
     finished: np.ndarray
     ref_logps: np.ndarray
+
+
+def at_temperature(lab: LanguageLab, temperature: float) -> LanguageLab:
+    """The lab with draws at this temperature, 0 for the likeliest token, as `measure` takes it.
+
+    What a method wins at temperature 1 may be what a lower one gives to the policy it came from:
+    the log-probs of a rollout stay those of the policy itself, at temperature 1.
+    """
+    sampling = replace(lab.sampling, temperature=temperature)
+    return lab._replace(draw=partial(lab.draw, sampling=sampling))
 
 
 def measure(

@@ -25,6 +25,7 @@ def numbers(gold, kl=0.0):
     return measure.Numbers(
         gold=np.full((2, 2), gold),
         axes={"helpful": np.full((2, 2), gold)},
+        greedy=np.full(2, gold),
         win_rate=np.full(2, 0.5),
         kl=kl,
         entropy=1.0,

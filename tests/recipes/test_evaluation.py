@@ -8,6 +8,7 @@ from one_word_lab import IDS, TASK, VOCABULARY, one_word_lab, words
 from unigram_lab import unigram_lab
 
 from rlhf_jax.recipes import (
+    at_temperature,
     best_of_curve,
     best_of_n,
     corpus_loss,
@@ -21,6 +22,7 @@ from rlhf_jax.recipes import (
     tournament,
 )
 from rlhf_jax.recipes.evaluation import prompt_win_rates
+from rlhf_jax.recipes.lab import make_prompts
 from rlhf_jax.training import UserError, open_run
 
 LAB = one_word_lab()
@@ -51,6 +53,22 @@ def test_scores_and_log_ratios_of_a_policy_that_says_red():
         "heldout/answers/length": 1.0,
         "heldout/answers/finished": 1.0,
     }
+
+
+def test_greedy_answers_keep_the_log_probs_of_the_policy():
+    """Red has 3/4: always drawn at temperature 0, and its log-prob stays that of the policy."""
+    lab = unigram_lab()
+    params = (
+        jnp.full(VOCABULARY.size, -1e9)
+        .at[jnp.array([IDS["red"], IDS["green"]])]
+        .set(jnp.log(jnp.array([0.75, 0.25])))
+    )
+    prompts = make_prompts(lab, TASK, INDICES)
+    found = at_temperature(lab, 0.0).draw(params, prompts, KEY, 2)
+    np.testing.assert_array_equal(found.trajectory.actions, np.full((5, 2, 3), IDS["red"]))
+    np.testing.assert_allclose(found.token_logps, np.full((5, 2, 3), np.log(0.75)), rtol=1e-6)
+    sampled = lab.draw(params, prompts, KEY, 2).trajectory.actions
+    assert (np.asarray(sampled) == IDS["green"]).any()
 
 
 @pytest.mark.long
