@@ -55,6 +55,20 @@ class Direct:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reward:
+    """The reward model, log pi_DPO - ref_weight log pi_SFT.
+
+    ref_weight: 1 is the reward that DPO implies; with less, an answer that SFT finds likely is
+    worth more.
+    """
+
+    ref_weight: float = 0.7
+
+    def __post_init__(self):
+        check_fields(self, "[0, 1]", "ref_weight")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnlineDPO:
     """batch_size: prompts, with `samples` answers each, the best and the worst of which are a
     pair."""
@@ -139,6 +153,7 @@ class Config:
     dpo: Direct = field(default_factory=Direct)
     ipo: Direct = field(default_factory=lambda: Direct(beta=0.5))
     head: Head = field(default_factory=Head)
+    reward: Reward = field(default_factory=Reward)
     online_dpo: OnlineDPO = field(default_factory=OnlineDPO)
     ppo: PPO = field(default_factory=PPO)
     evaluation: Evaluation = field(default_factory=Evaluation)

@@ -9,12 +9,13 @@ import numpy as np
 from experiments.shop.tools import Tools, Trained
 from rlhf_jax.envs import shop
 from rlhf_jax.labs.shop_models import competence
-from rlhf_jax.recipes import evaluation, stage_key
+from rlhf_jax.recipes import at_temperature, evaluation, stage_key
 from rlhf_jax.recipes.evaluation import best_of_n
 from rlhf_jax.training import Run, Stage, check_stop, progress_bar, write_metrics
 from rlhf_jax.types import Params
 
 BASE_PROMPTS = 256  # of the base model, the baseline of the gates
+COOLER = 0.9  # temperature of "sft_cooler": a sharper policy without training
 
 
 class Measured(NamedTuple):
@@ -38,9 +39,16 @@ def heldout_indices(tools: Tools, count: int) -> np.ndarray:
     return np.array(tools.task.splits["heldout"][:count])
 
 
-def measure(tools: Tools, params: Params, trained: Trained, indices: np.ndarray) -> Measured:
+def measure(
+    tools: Tools,
+    params: Params,
+    trained: Trained,
+    indices: np.ndarray,
+    *,
+    temperature: float = 1.0,
+) -> Measured:
     """Draws an answer to each prompt and scores it; the draws are the same for all policies."""
-    lab, key = tools.judged, stage_key(tools.lab, "evaluation")
+    lab, key = at_temperature(tools.judged, temperature), stage_key(tools.lab, "evaluation")
     found = evaluation.measure(
         lab, tools.task, params, trained.sft, indices, key, reward=trained.reward
     )
@@ -87,17 +95,28 @@ def gold_path(job: Run, stage: str, start: np.ndarray) -> np.ndarray:
 def judge(
     job: Run, tools: Tools, trained: Trained, params: dict[str, Params]
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
-    """One answer of every policy to each held-out prompt."""
+    """One answer of every policy to each held-out prompt, and the gold of its greedy answer.
+
+    "sft_cooler" is SFT at temperature COOLER.
+    """
     indices = heldout_indices(tools, tools.config.evaluation.prompts)
     arrays, texts = {}, {}
     with progress_bar("evaluation", len(params), show=job.progress) as advance:
         for name, one in params.items():
             check_stop(job, f"evaluating {name}")
             found = measure(tools, one, trained, indices)
-            texts[name] = found.texts
-            arrays[name] = {k: v for k, v in found._asdict().items() if k != "texts"}
+            greedy = measure(tools, one, trained, indices, temperature=0.0)
+            texts[name], arrays[name] = found.texts, arrays_of(found) | {"greedy": greedy.gold}
             advance(len(texts))
+    found = measure(tools, trained.sft, trained, indices, temperature=COOLER)
+    texts["sft_cooler"] = found.texts
+    arrays["sft_cooler"] = arrays_of(found) | {"greedy": arrays["sft"]["greedy"]}
     return arrays, {"texts": texts}
+
+
+def arrays_of(found: Measured) -> dict[str, np.ndarray]:
+    """All but the texts."""
+    return {name: values for name, values in found._asdict().items() if name != "texts"}
 
 
 def best_of(stage: Stage, tools: Tools, trained: Trained) -> tuple[dict[str, np.ndarray], dict]:

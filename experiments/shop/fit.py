@@ -20,7 +20,8 @@ from rlhf_jax.recipes import (
     Reward,
     adamw_cosine,
     at_points,
-    model_reward,
+    gae_of_steps,
+    implied_reward,
     on_trunk,
     online,
     online_pairs,
@@ -115,9 +116,16 @@ def fit_online(
         measure=curve(stage, tools, steps, sft=trained.sft, reward=trained.reward),
     )
     numbers = prompt_rows(tools.task, batch_size=config.batch_size, seed=lab.seed)
-    reward = model_reward(lab, trained.reward, trained.scale) if reward is None else reward
+    reward = learned_reward(tools, trained) if reward is None else reward
     key = stage_key(lab, draws)
     return online(stage, lab, tools.task, method, reward, trained.sft, numbers, fit, key=key), {}
+
+
+def learned_reward(tools: Tools, trained: Trained) -> Reward:
+    """The reward model, and what each token adds to it."""
+    config = tools.config
+    about = {"beta": config.dpo.beta, "ref_weight": config.reward.ref_weight}
+    return implied_reward(tools.judged, trained.reward, trained.scale, **about)
 
 
 def fit_online_dpo(stage: Stage, tools: Tools, trained: Trained) -> tuple[Params, dict]:
@@ -146,7 +154,7 @@ def fit_ppo(
     steps: int,
     reward: Reward | None = None,
 ) -> tuple[Params, dict]:
-    """PPO against the reward model, or against `reward`."""
+    """PPO against the reward model, paid token by token, or against `reward`, at the last token."""
     config = tools.config.ppo
     settings = PPOConfig(
         beta=beta,
@@ -162,6 +170,7 @@ def fit_ppo(
             tools.lab,
             settings,
             trained.critic,
+            credit=gae_of_steps if reward is None else None,
             epochs=config.epochs,
             minibatches=config.minibatches,
         ),

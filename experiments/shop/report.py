@@ -94,8 +94,10 @@ def page_blocks(
 ) -> list[html.Html]:
     """The sections of the page, in order."""
     implied, head = models["reward_model"], models["scalar_head"]
+    ref_weight = tools.config.reward.ref_weight
     accuracy = (
-        "The reward that DPO's policy implies is right on "
+        "The reward that DPO's policy implies, with the reference's log-prob weighed by "
+        f"{ref_weight:g}, is right on "
         f"{implied['accuracy']:.3f} of the teacher's held-out labels and on "
         f"{implied['gold_accuracy']:.3f} of the gold order; a scalar head, trained on the same "
         f"pairs, on {head['accuracy']:.3f}. "

@@ -15,7 +15,7 @@ from typing import Any
 
 from rlhf_jax.reports.intervals import mean_text
 
-COLUMNS = ("gold", "helpful", "honest", "kl", "length")
+COLUMNS = ("gold", "greedy", "helpful", "honest", "kl", "length")
 
 
 def table(runs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.shop.config import Config
+from experiments.shop.evaluate import COOLER
 from experiments.shop.tools import Trained
 from rlhf_jax.envs import shop
 from rlhf_jax.labs.shop import SPLITS
@@ -34,12 +35,13 @@ WRITTEN: dict[str, Callable[[int, shop.Prompt], str]] = {
 class Method(NamedTuple):
     """One row of the table, from one answer to each prompt.
 
-    gold: [N]. axes: [N, 6]. win_rate: mean, low, high against SFT. kl: nats per answer. score: of
-    the reward model, normalised. length: tokens. texts: [N]. Of answers that no policy drew, kl and
-    score are NaN.
+    gold: [N]. greedy: [N] gold of the greedy answer. axes: [N, 6]. win_rate: mean, low, high
+    against SFT. kl: nats per answer. score: of the reward model, normalised. length: tokens.
+    texts: [N]. What there is not, e.g. the KL of answers that no policy drew, is NaN.
     """
 
     gold: np.ndarray
+    greedy: np.ndarray
     axes: np.ndarray
     win_rate: np.ndarray
     kl: float
@@ -58,6 +60,7 @@ def table_rows(
     def method(arrays, texts, kl: float, spent: float) -> Method:
         return Method(
             gold=arrays["gold"],
+            greedy=arrays.get("greedy", np.full(len(arrays["gold"]), np.nan)),
             axes=arrays["axes"],
             win_rate=np.asarray(mean_with_interval(wins(jnp.asarray(arrays["gold"]), baseline))),
             kl=kl,
@@ -69,6 +72,8 @@ def table_rows(
 
     texts = measured.info["texts"]
     rows = {"SFT": method(measured.arrays["sft"], texts["sft"], 0.0, 0.0)}
+    cooler = (measured.arrays["sft_cooler"], texts["sft_cooler"])
+    rows[f"SFT at {COOLER}"] = method(*cooler, np.nan, 0.0)
     n = config.evaluation.best_of
     kl = float(best_of_n_kl(jnp.asarray(n)))
     rows[f"best of {n}"] = method(best.arrays, best.info["texts"], kl, best.seconds)
@@ -103,6 +108,7 @@ def methods_table(methods: Mapping[str, Method]) -> Table:
         (
             name,
             f"{m.gold.mean():.3f}",
+            _greedy(m, methods["SFT"]),
             *(f"{value:.2f}" for value in m.axes.mean(0)),
             "" if name == "SFT" else "{:.2f} [{:.2f}, {:.2f}]".format(*m.win_rate),
             _number(m.kl, ".1f"),
@@ -112,10 +118,12 @@ def methods_table(methods: Mapping[str, Method]) -> Table:
         )
         for name, m in methods.items()
     ]
-    headers = ("method", "gold", *shop.AXES, "win vs SFT [95%]", "KL", "RM", "tokens", "s")
+    headers = ("method", "gold", "greedy [95%]", *shop.AXES, "win [95%]", "KL", "RM", "tokens", "s")
     note = (
-        "gold and axes in [0, 1]; win rate over held-out prompts, ties one half; KL to SFT in nats "
-        "per answer (best-of-n: its upper bound); RM: score in standard deviations of SFT answers"
+        "gold and axes in [0, 1]; greedy: gold of the answer of likeliest tokens, and less that of "
+        "SFT; a sharper policy alone, as SFT at a lower temperature, does not raise it; win rate "
+        "over SFT, ties one half; KL to SFT in nats per answer (best-of-n: its upper bound); RM: "
+        "score in standard deviations of SFT answers"
     )
     return Table("Gold score of every method on held-out prompts", headers, rows, note=note)
 
@@ -124,12 +132,22 @@ def summary(method: Method) -> dict[str, Any]:
     """The numbers of one row as JSON."""
     return {
         "gold": float(method.gold.mean()),
+        "greedy": None if np.isnan(method.greedy).any() else float(method.greedy.mean()),
         "axes": dict(zip(shop.AXES, method.axes.mean(0).tolist(), strict=True)),
         "win_rate": method.win_rate.tolist(),
         "kl": None if np.isnan(method.kl) else method.kl,
         "score": None if np.isnan(method.score) else float(method.score),
         "length": float(method.length),
     }
+
+
+def _greedy(method: Method, sft: Method) -> str:
+    """Gold of greedy answers, and over SFT's with its interval."""
+    if np.isnan(method.greedy).any():
+        return ""
+    more = np.asarray(mean_with_interval(jnp.asarray(method.greedy - sft.greedy)))
+    over = "" if not more.any() else " ({:+.3f} [{:.3f}, {:.3f}])".format(*more)
+    return f"{method.greedy.mean():.3f}{over}"
 
 
 def _number(value: float, form: str) -> str:

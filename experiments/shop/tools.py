@@ -41,4 +41,5 @@ def make_tools(config: Config, folder: Path) -> Tools:
     pairs = config.pairs
     teacher = gold_teacher(config.seed, beta=pairs.teacher_beta, tie_gap=pairs.tie_gap)
     task = shop_task(config.seed, teacher=teacher)
-    return Tools(config, task, lab, implicit_lab(lab, beta=config.dpo.beta))
+    implied = {"beta": config.dpo.beta, "ref_weight": config.reward.ref_weight}
+    return Tools(config, task, lab, implicit_lab(lab, **implied))

@@ -20,25 +20,25 @@ from rlhf_jax.recipes.rewards import Reward, model_reward
 from rlhf_jax.types import Params, Trajectory
 
 
-def implicit_lab(lab: LanguageLab, *, beta: float) -> LanguageLab:
+def implicit_lab(lab: LanguageLab, *, beta: float, ref_weight: float = 1.0) -> LanguageLab:
     """The lab with `implicit_reward` of its policy in place of a scalar head."""
-    reward = implicit_reward(lab.policy, beta=beta)
+    reward = implicit_reward(lab.policy, beta=beta, ref_weight=ref_weight)
     policy = lab.axes["policy"]
     axes = {**lab.axes, "reward": {"policy": policy, "reference": policy}}
     return lab._replace(reward=reward, scores=jax.jit(reward.scores), axes=axes)
 
 
 def implied_reward(
-    judged: LanguageLab, params: Params, scale: ScoreScale, *, beta: float
+    judged: LanguageLab, params: Params, scale: ScoreScale, *, beta: float, ref_weight: float = 1.0
 ) -> Reward:
     """`model_reward` of an `implicit_lab` and, as rewards of steps, what each token adds to it.
 
     The mean of the scale is subtracted at the last token, so that the steps sum to the score.
 
     Args:
-      beta: that of the lab.
+      beta, ref_weight: those of the lab.
     """
-    tokens = implicit_token_rewards(judged.policy, beta=beta)
+    tokens = implicit_token_rewards(judged.policy, beta=beta, ref_weight=ref_weight)
 
     def steps(params: Params, _: Any, trajectory: Trajectory) -> jax.Array:
         paid = jnp.where(last_step(trajectory.mask), params["mean"], 0.0)

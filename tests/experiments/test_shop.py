@@ -71,7 +71,7 @@ def whole(tmp_path_factory) -> tuple[Path, Outcome]:
 
 def test_every_method_is_in_the_table_and_every_number_is_finite(whole):
     _, outcome = whole
-    drawn = ["SFT", "best of 4", "DPO", "IPO", "online DPO", "PPO", "PPO, no KL"]
+    drawn = ["SFT", "SFT at 0.9", "best of 4", "DPO", "IPO", "online DPO", "PPO", "PPO, no KL"]
     drawn += ["PPO on gold"]
     methods = outcome.numbers["methods"]
     assert list(methods) == [*drawn, "ideal", "declining", "lying"]
@@ -80,7 +80,10 @@ def test_every_method_is_in_the_table_and_every_number_is_finite(whole):
         assert 0 <= numbers["gold"] <= 1
         assert np.isfinite(numbers["length"])
         if name in drawn:
-            assert np.isfinite([numbers["kl"], numbers["score"]]).all()
+            assert np.isfinite(numbers["score"])
+            assert numbers["kl"] is None if name == "SFT at 0.9" else np.isfinite(numbers["kl"])
+        assert (numbers["greedy"] is None) == (name in {"best of 4", "ideal", "declining", "lying"})
+    assert methods["SFT at 0.9"]["greedy"] == methods["SFT"]["greedy"]
     assert methods["ideal"]["gold"] > 0.99
 
 
@@ -104,7 +107,7 @@ def test_the_claims_name_their_size(whole):
 
 def method(gold: np.ndarray, axes: np.ndarray | None = None) -> Method:
     axes = np.zeros((len(gold), 6)) if axes is None else axes
-    return Method(gold, axes, np.zeros(3), 0.0, 0.0, 1.0, 1.0, [])
+    return Method(gold, gold, axes, np.zeros(3), 0.0, 0.0, 1.0, 1.0, [])
 
 
 def test_gates_are_missed_by_a_model_that_cannot_read():
@@ -274,14 +277,20 @@ def test_every_size_is_valid(name):
 
 def test_runs_of_several_seeds_are_one_table():
     def run_of(gold: float, prompts: int = 8) -> dict:
-        row = {"gold": gold, "axes": {"helpful": gold, "honest": 1.0}, "kl": None, "length": 9.0}
+        row = {
+            "gold": gold,
+            "greedy": gold,
+            "axes": {"helpful": gold, "honest": 1.0},
+            "kl": None,
+            "length": 9.0,
+        }
         claim = {"statement": f"{gold:.0%} of pairs", "value": gold, "verdict": "holds"}
         config = {"seed": int(10 * gold), "prompts": prompts}
         return {"config": config, "numbers": {"methods": {"SFT": row}}, "claims": [claim]}
 
     lines = table([run_of(gold) for gold in (0.4, 0.5, 0.6)])
     # Student's t: 0.5 +- 4.303 x 0.1 / sqrt(3)
-    assert lines[0].startswith("| SFT | 0.500 [0.252, 0.748] | 0.500")
+    assert lines[0].startswith("| SFT | 0.500 [0.252, 0.748] | 0.500 [0.252, 0.748] | 0.500")
     assert lines[1] == "| 40% of pairs | 0.500 [0.252, 0.748] | holds, holds, holds |"
     with pytest.raises(ValueError, match="needs two of them, got 1"):
         table([run_of(0.5)])

@@ -87,6 +87,10 @@ def test_by_hand():
     found = reward.scores({"policy": trained, "reference": even}, trajectory)
     by_hand = [2 * np.log(0.8 / 0.5), 2 * (np.log(0.2 / 0.5) + np.log(0.8 / 0.5))]
     np.testing.assert_allclose(found, by_hand, rtol=1e-5)
+    # Half of the reference's log-prob, 2 log 0.5, is not taken away.
+    half = implicit_reward(policy, beta=2.0, ref_weight=0.5)
+    found = half.scores({"policy": trained, "reference": even}, trajectory)
+    np.testing.assert_allclose(found, np.array(by_hand) + 2 * np.log(0.5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("make", [in_a_table, in_a_language])
@@ -108,8 +112,9 @@ def test_its_first_scores_are_zero_and_masked_steps_change_nothing(make):
 def test_rewards_of_tokens_sum_to_it_and_are_zero_where_nothing_counts(make):
     policy, trajectory = make()
     params = {"policy": drawn(policy, 0), "reference": drawn(policy, 1)}
-    tokens = implicit_token_rewards(policy, beta=BETA)(params, trajectory)
-    whole = implicit_reward(policy, beta=BETA).scores(params, trajectory)
+    about = {"beta": BETA, "ref_weight": 0.7}
+    tokens = implicit_token_rewards(policy, **about)(params, trajectory)
+    whole = implicit_reward(policy, **about).scores(params, trajectory)
     np.testing.assert_allclose(tokens.sum(-1), whole, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(tokens[~trajectory.mask], 0.0)
     assert float(jnp.abs(tokens).min(where=trajectory.mask, initial=1.0)) > 0
