@@ -121,7 +121,7 @@ class Evaluation:
     of best-of-n."""
 
     gate_prompts: int = 2048
-    prompts: int = 768
+    prompts: int = 1024
     curve_prompts: int = 256
     curve_points: int = 4
     best_of: int = 16
