@@ -86,6 +86,7 @@ def test_config_names_a_kind_that_does_not_exist():
 # Measures
 
 
+@pytest.mark.long
 def test_numbers_by_hand():
     """Two of three margins are right, one is a tie; best of 2 of gold 0, 1 in the right order."""
     gold = np.array([[0.0, 1.0], [1.0, 0.0]])
