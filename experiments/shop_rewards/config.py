@@ -191,8 +191,8 @@ def quick() -> Config:
     """Every stage with one seed, in less than three minutes: a check that all of it works."""
     return Config(
         seeds=1,
-        data=Data(prompts=256, pairs=80, heldout=96, pool_prompts=8, pool_answers=16),
-        training=Training(steps=6, batch_size=16),
+        data=Data(prompts=256, pairs=80, heldout=96, pool_prompts=8, pool_answers=8),
+        training=Training(steps=4, batch_size=16),
         kind=Kinds(members=2, verified=32),
         users=Users(count=12, each=4, heldout=4, steps=20, batch_size=8),
         policy=Policy(steps=2, prompts=8, samples=2, points=1, measured=16),

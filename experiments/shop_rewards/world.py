@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.shop_rewards.config import Config
 from rlhf_jax.envs import shop
-from rlhf_jax.envs.shop.spurious import MARKERS, with_marker
+from rlhf_jax.envs.shop.spurious import MARKERS, has_marker, with_marker, without_marker
 from rlhf_jax.labs.shop import gold_teacher, shop_lab, shop_task
 from rlhf_jax.labs.shop_models import shipped
 from rlhf_jax.recipes import (
@@ -182,5 +182,13 @@ def axes_of(seed: int, index: int, text: str) -> np.ndarray:
 
 
 def score_of(seed: int, index: int, text: str) -> shop.Score:
-    """All that the gold scorer says of an answer to the prompt with this number."""
-    return shop.score(shop.make_prompt(seed, index), text)
+    """All that the gold scorer says of an answer to the prompt with this number, of its core."""
+    return shop.score(shop.make_prompt(seed, index), core_of(text))
+
+
+def core_of(text: str) -> str:
+    """The answer without marks, which the gold scorer would take for nonsense."""
+    for feature in FEATURES:
+        if has_marker(text, feature):
+            text = without_marker(text, feature)
+    return text

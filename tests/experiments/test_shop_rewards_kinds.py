@@ -7,6 +7,7 @@ from experiments.shop_rewards import world
 from experiments.shop_rewards.kinds import curated, features, judge, pairwise, principles, spans
 from rlhf_jax.data.spans import sentences
 from rlhf_jax.envs import shop
+from rlhf_jax.envs.shop.spurious import with_marker
 from rlhf_jax.types import Rollout, Trajectory
 
 
@@ -61,6 +62,17 @@ def test_a_share_of_the_pairs_is_the_first_ones():
     assert len(world.first_share(pairs(40), 384)) == 2
 
 
+def test_few_rated_pairs_are_one_batch_in_which_each_comes_as_often():
+    rated = np.arange(12.0, dtype=np.float32).reshape(2, 2, 3)
+    rows = features.rated_rows(rated, batch_size=4, seed=0)
+    assert rows[0] is rows[7]
+    found = np.asarray(rows[0].chosen.inputs)
+    assert found.shape[0] == 4
+    assert sorted(found.reshape(4, -1)[:, 0].tolist()) == [0.0, 0.0, 6.0, 6.0]
+    more = features.rated_rows(np.zeros((5, 2, 3), np.float32), batch_size=4, seed=0)
+    assert more[0].chosen.mask.shape[0] == 4
+
+
 def test_a_rater_has_a_row_of_features_in_0_to_1_for_each_answer():
     rater = features.Rater(features.count, features.COUNTED)
     rows = rater.rows([{"index": 0, "answer": "it costs 50 dollars . it is light !"}])
@@ -112,6 +124,27 @@ def test_a_sentence_with_a_false_claim_is_marked_and_its_neighbours_are_not():
             assert [(span.start, span.end) for span in false] == inside
             return
     pytest.fail("no answer states a price in digits")
+
+
+@pytest.mark.parametrize("feature", world.FEATURES)
+def test_marks_are_worth_nothing_to_the_rater_and_are_no_errors(feature):
+    for row in answers(12):
+        text, lie = row["answer"], f"it is free . {row['answer']}"
+        for plain in (text, lie):
+            marked = with_marker(plain, feature)
+            assert world.core_of(marked) == plain
+            np.testing.assert_array_equal(
+                *(world.axes_of(0, row["index"], x) for x in (plain, marked))
+            )
+            before = [
+                plain[x.start : x.end]
+                for x in spans.marked(0, {**row, "answer": plain}, 0.0)["spans"]
+            ]
+            after = [
+                marked[x.start : x.end]
+                for x in spans.marked(0, {**row, "answer": marked}, 0.0)["spans"]
+            ]
+            assert before == after
 
 
 def test_annotators_of_a_principle_are_right_but_for_their_share():

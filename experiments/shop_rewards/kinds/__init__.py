@@ -29,8 +29,7 @@ class Kind(NamedTuple):
     once: tuple[str, ...] = ()
 
 
-ALL, FLIPPED, SPURIOUS = ("clean", "flipped", "spurious"), ("flipped",), ("spurious",)
-OTHERS = ("clean", "spurious")
+ALL, FLIPPED, OTHERS = ("clean", "flipped", "spurious"), ("flipped",), ("clean", "spurious")
 
 # In the order in which they run, within a form.
 KINDS = {
@@ -38,12 +37,12 @@ KINDS = {
     "features": Kind(fit_features, ALL),
     "separate": Kind(fit_separate, FLIPPED),
     "shared": Kind(fit_shared, FLIPPED, OTHERS),
-    "corrections": Kind(fit_corrections, FLIPPED, SPURIOUS),
+    "corrections": Kind(fit_corrections, FLIPPED, OTHERS),
     "spans": Kind(fit_spans, FLIPPED, OTHERS),
-    "principles": Kind(fit_principles, FLIPPED, SPURIOUS),
-    "pairwise": Kind(fit_pairwise, FLIPPED),
-    "judge": Kind(fit_judge, FLIPPED),
-    "implicit": Kind(fit_implicit, FLIPPED, SPURIOUS),
+    "principles": Kind(fit_principles, FLIPPED, OTHERS),
+    "pairwise": Kind(fit_pairwise, FLIPPED, OTHERS),
+    "judge": Kind(fit_judge, FLIPPED, OTHERS),
+    "implicit": Kind(fit_implicit, FLIPPED, OTHERS),
     "repaired": Kind(fit_repaired, FLIPPED),
-    "curated": Kind(fit_curated, SPURIOUS),
+    "curated": Kind(fit_curated, ("spurious",)),
 }

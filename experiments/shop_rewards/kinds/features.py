@@ -6,6 +6,7 @@ sentences and numbers.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from random import Random
 from typing import Any, NamedTuple
@@ -26,11 +27,12 @@ from rlhf_jax.recipes.features import (
     feature_scores,
 )
 from rlhf_jax.recipes.rewards import known_reward
+from rlhf_jax.recipes.rows import Rows
 from rlhf_jax.recipes.task import Scores
 from rlhf_jax.rewards import Feature, RateTexts, Ratings, rate_answers
 from rlhf_jax.sharding import on_host
 from rlhf_jax.training import Run, Stage, StageResult
-from rlhf_jax.types import Params, Prompts
+from rlhf_jax.types import Params, PreferenceBatch, Prompts
 
 STEPS, RATE, SHARE, NOISE = 300, 0.03, 10, 0.15
 FIT = Fit(optax.adam(RATE), STEPS, save_every=STEPS)  # one, so that an update compiles once
@@ -80,6 +82,25 @@ def axes_rater(tools: Tools) -> Rater:
     return Rater(partial(rate, tools.config.seed), RATED)
 
 
+@dataclass(frozen=True)
+class _SameBatch:
+    """One batch at every step."""
+
+    batch: PreferenceBatch
+
+    def __getitem__(self, step: int, /) -> PreferenceBatch:
+        return self.batch
+
+
+def rated_rows(rated: np.ndarray, *, batch_size: int, seed: int) -> Rows:
+    """Batches of rated pairs [N, 2, d]; of no more than fit into one, all of them at every step,
+    repeated until they fill it, so that an update compiles once for all numbers of pairs."""
+    if len(rated) > batch_size:
+        return feature_rows(rated, batch_size=batch_size, seed=seed)
+    filled = np.resize(rated, (batch_size, *rated.shape[1:]))
+    return _SameBatch(feature_rows(filled, batch_size=batch_size, seed=seed)[0])
+
+
 def fit_weights(job: Run, tools: Tools, part: Part, rater: Rater, *, share: int) -> StageResult:
     """Bradley-Terry on the ratings of one pair in `share`: a weight for each feature."""
     network = feature_network(len(rater.features))
@@ -88,8 +109,7 @@ def fit_weights(job: Run, tools: Tools, part: Part, rater: Rater, *, share: int)
     def work(stage: Stage) -> tuple[Params, dict]:
         pairs = first_share(part.pairs, share)
         rated = np.stack([rater.rows(pairs, side) for side in SIDES], 1)
-        size = min(tools.config.training.batch_size, len(pairs))
-        rows = feature_rows(rated, batch_size=size, seed=part.lab.seed)
+        rows = rated_rows(rated, batch_size=tools.config.training.batch_size, seed=part.lab.seed)
         first = network.init(stage_key(part.lab, "features"))
         return feature_model(stage, part.lab, network, rows, first, FIT), {}
 

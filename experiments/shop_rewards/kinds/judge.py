@@ -14,7 +14,15 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.shop_rewards.kinds.pairwise import WORDS, anchors_of
-from experiments.shop_rewards.kinds.scoring import BATCH, MANY, Fitted, Scored, rounded, trained
+from experiments.shop_rewards.kinds.scoring import (
+    BATCH,
+    FEW,
+    MANY,
+    Fitted,
+    Scored,
+    rounded,
+    trained,
+)
 from experiments.shop_rewards.world import Part, Tools, axes_of
 from rlhf_jax.data.tokenizer import verdict_ids
 from rlhf_jax.data.traces import select_traces
@@ -130,13 +138,14 @@ def log_odds(
     sampling = SamplingConfig(max_new_tokens=LONGEST, temperature=0.0, stop_ids=stops, pad_id=pad)
     yes, no = verdict_ids(vocabulary, WORDS)
     key, many = stage_key(lab, "judge"), len(asked) >= MANY
+    size = BATCH if many else FEW
 
     def chunk(narrow: LanguageLab, rows: Sequence[dict]) -> np.ndarray:
         texts, own = [row["prompt"] for row in rows], rounded(narrow if many else lab)
         task = Task(lambda numbers: [texts[i] for i in numbers], {}, None, "label")
         found = []
-        for start in range(0, len(texts), BATCH):
-            numbers = np.minimum(np.arange(start, start + BATCH), len(texts) - 1)
+        for start in range(0, len(texts), size):
+            numbers = np.minimum(np.arange(start, start + size), len(texts) - 1)
             prompts = make_prompts(own, task, numbers)
             drawn = on_host(lab.draw(params, prompts, key, 1, sampling=sampling))
             found.append(last_verdicts(drawn, yes, no))

@@ -14,7 +14,7 @@ from rlhf_jax.training import Run, Stage, StageResult, run_stage
 from rlhf_jax.types import Params, PyTree
 
 BATCH, SHORTEST = 128, 32  # answers scored at a time, and of which a part of one length has some
-MANY, COLUMNS = 1024, 16
+MANY, FEW, COLUMNS = 1024, 64, 16  # fewer than MANY are scored FEW at a time, in one shape
 
 
 class Scored(NamedTuple):
@@ -94,11 +94,12 @@ def scored(
     places = [numbers.setdefault((row["prompt"], row["answer"]), len(numbers)) for row in records]
     first = dict(zip(reversed(places), reversed(records), strict=True))
     unique = [first[number] for number in range(len(first))]
-    many = len(unique) >= MANY  # else one program does for all
+    many = len(unique) >= MANY
 
     def work(narrow: LanguageLab, part: Sequence[dict]) -> np.ndarray:
         own = rounded(narrow if many else lab)
-        return in_chunks(lambda rows: score(own, batch(own, rows)), part, size=BATCH)
+        size = BATCH if many else FEW
+        return in_chunks(lambda rows: score(own, batch(own, rows)), part, size=size)
 
     return by_length(work, lab, unique, batch_size=SHORTEST)[np.array(places)]
 

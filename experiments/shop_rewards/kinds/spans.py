@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.shop_rewards.kinds.scoring import Fitted, Scored, answers_of, scored, trained
-from experiments.shop_rewards.world import Part, Tools, score_of
+from experiments.shop_rewards.world import Part, Tools, core_of, score_of
 from rlhf_jax.algos.process_model import StepBatch
 from rlhf_jax.data.buckets import BucketBatch
 from rlhf_jax.data.spans import MarkedSpan, segment_labels, sentences
@@ -43,11 +43,13 @@ def marked(seed: int, record: dict, level: float) -> dict:
     Args:
       seed: of the world. level: that share.
     """
-    text = record["answer"]
-    found, whole = score_of(seed, record["index"], text), (0, len(text))
-    spans = [MarkedSpan(x.start, x.end, "false") for x in found.claims if x.status != "true"]
+    text, core = record["answer"], core_of(record["answer"])
+    found, whole, at = score_of(seed, record["index"], text), (0, len(core)), text.index(core)
+    spans = [
+        MarkedSpan(at + x.start, at + x.end, "false") for x in found.claims if x.status != "true"
+    ]
     spans += [
-        MarkedSpan(x.start, x.end, "flawed")
+        MarkedSpan(at + x.start, at + x.end, "flawed")
         for x in found.reasons
         if x.axis != "honest" and x.start < x.end and (x.start, x.end) != whole
     ]
