@@ -73,16 +73,18 @@ def way_claims(
 
     Args:
       names: of the methods that claim it.
-      again, ideal: [N] gold scores of another answer of SFT and of the ideal answer to each prompt.
+      again, ideal: gold scores of another answer of SFT and of the ideal answer to each prompt, or
+        to the first of them.
     """
-    sft = methods["SFT"].gold
-    chance = share_of_way(np.asarray(again), sft, np.asarray(ideal))
+    sft, again, ideal = methods["SFT"].gold, np.asarray(again), np.asarray(ideal)
+    chance = share_of_way(again, sft[: again.size], ideal[: again.size])
+    sizes = {name: methods[name].gold.size for name in names}
     return [
         bootstrap_claim(
-            f"{name}: share of the way from SFT to ideal answers on the gold score, {sft.size} "
-            "held-out prompts, one training run",
+            f"{name}: share of the way from SFT to ideal answers on the gold score, "
+            f"{sizes[name]} held-out prompts, one training run",
             share_of_way,
-            [methods[name].gold, sft, np.asarray(ideal)],
+            [methods[name].gold, sft[: sizes[name]], ideal[: sizes[name]]],
             ">=",
             SHARE,
             kind="ours",
@@ -106,11 +108,12 @@ def axis_claims(
         column = shop.AXES.index(axis)
         sft = methods["SFT"].axes[:, column]
         for name in names:
+            own = methods[name].axes[:, column]
             found.append(
                 mean_claim(
-                    f"{name}: {axis} less that of SFT, {len(sft)} held-out prompts, one training "
+                    f"{name}: {axis} less that of SFT, {len(own)} held-out prompts, one training "
                     "run",
-                    methods[name].axes[:, column] - sft,
+                    own - sft[: len(own)],
                     ">=",
                     LOSS,
                     kind="ours",
@@ -128,14 +131,14 @@ def fall_claim(free: np.ndarray, penalised: np.ndarray) -> Claim:
       free, penalised: [points, N] gold of the same prompts along both trainings, SFT first.
     """
     return mean_claim(
-        f"PPO without a KL penalty: fall of gold from its peak to the end, {free.shape[1]} "
-        "held-out prompts, one training run",
+        "PPO without a KL penalty on the reward that DPO implies: fall of gold from its peak to "
+        f"the end, {free.shape[1]} held-out prompts, one training run",
         falls(free),
         ">=",
         FALL,
         kind="paper",
         source="Gao et al. 2022, Figure 1: gold peaks and falls while the proxy rises",
-        baseline=("PPO with the penalty", float(falls(penalised).mean())),
+        baseline=("PPO with the penalty, on the reward model", float(falls(penalised).mean())),
     )
 
 

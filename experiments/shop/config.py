@@ -118,10 +118,11 @@ class PPO:
 class Evaluation:
     """gate_prompts: held out, for the gates. prompts: the first of them, for table and claims.
     curve_prompts: the first of those, measured `curve_points` times along each training. best_of: n
-    of best-of-n."""
+    of best-of-n, which is measured on the first `best_prompts`."""
 
     gate_prompts: int = 2048
-    prompts: int = 1024
+    prompts: int = 1536
+    best_prompts: int = 512
     curve_prompts: int = 256
     curve_points: int = 4
     best_of: int = 16
@@ -130,7 +131,7 @@ class Evaluation:
         check_fields(self, "[2, 100000]", "gate_prompts")  # those of the held-out pairs follow
         check_fields(self, f"[2, {self.gate_prompts}]", "prompts")
         check_fields(self, "[1, inf)", "curve_points", "best_of")
-        check_fields(self, f"[2, {self.prompts}]", "curve_prompts")
+        check_fields(self, f"[2, {self.prompts}]", "curve_prompts", "best_prompts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +178,9 @@ def quick() -> Config:
         head=Head(steps=20, batch_size=16),
         online_dpo=OnlineDPO(steps=5, batch_size=16),
         ppo=PPO(steps=4, free_steps=4, batch_size=32),
-        evaluation=Evaluation(prompts=128, curve_prompts=128, curve_points=1, best_of=4),
+        evaluation=Evaluation(
+            prompts=128, best_prompts=128, curve_prompts=128, curve_points=1, best_of=4
+        ),
     )
 
 
@@ -194,7 +197,12 @@ def laptop() -> Config:
         online_dpo=OnlineDPO(steps=600, learning_rate=1e-4),
         ppo=PPO(steps=400, free_steps=600, batch_size=128, minibatches=2, learning_rate=2e-4),
         evaluation=Evaluation(
-            gate_prompts=4096, prompts=2048, curve_prompts=512, curve_points=16, best_of=64
+            gate_prompts=4096,
+            prompts=2048,
+            best_prompts=2048,
+            curve_prompts=512,
+            curve_points=16,
+            best_of=64,
         ),
     )
 
@@ -227,6 +235,11 @@ def pod() -> Config:
         online_dpo=OnlineDPO(steps=1000, batch_size=512, learning_rate=3e-6),
         ppo=PPO(steps=800, free_steps=1200, batch_size=1024, minibatches=4, learning_rate=3e-5),
         evaluation=Evaluation(
-            gate_prompts=8192, prompts=8192, curve_prompts=1024, curve_points=16, best_of=64
+            gate_prompts=8192,
+            prompts=8192,
+            best_prompts=8192,
+            curve_prompts=1024,
+            curve_points=16,
+            best_of=64,
         ),
     )

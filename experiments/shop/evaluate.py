@@ -120,9 +120,9 @@ def arrays_of(found: Measured) -> dict[str, np.ndarray]:
 
 
 def best_of(stage: Stage, tools: Tools, trained: Trained) -> tuple[dict[str, np.ndarray], dict]:
-    """n answers of the SFT policy to each held-out prompt, and which of them is chosen."""
+    """n answers of the SFT policy to each of the first held-out prompts, and which is chosen."""
     lab, config = tools.judged, tools.config.evaluation
-    indices, key = heldout_indices(tools, config.prompts), stage_key(lab, "best of n")
+    indices, key = heldout_indices(tools, config.best_prompts), stage_key(lab, "best of n")
     models = (trained.sft, trained.reward)
     found = best_of_n(stage.run, lab, tools.task, *models, indices, key, n=config.best_of)
     picked = (np.arange(len(indices)), found.chosen)

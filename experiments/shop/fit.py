@@ -22,6 +22,7 @@ from rlhf_jax.recipes import (
     at_points,
     gae_of_steps,
     implied_reward,
+    model_reward,
     on_trunk,
     online,
     online_pairs,
@@ -33,7 +34,7 @@ from rlhf_jax.recipes import (
     stage_key,
 )
 from rlhf_jax.recipes.buckets import training_buckets
-from rlhf_jax.recipes.offline import Measure, pair_scores, score_scale
+from rlhf_jax.recipes.offline import Measure, ScoreScale, pair_scores, score_scale
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.training import Stage
 from rlhf_jax.types import Params
@@ -181,6 +182,19 @@ def fit_ppo(
         save_every=20,
         reward=reward,
     )
+
+
+def fit_free(
+    stage: Stage, tools: Tools, trained: Trained, *, scale: ScoreScale
+) -> tuple[Params, dict]:
+    """PPO without a penalty against the reward that DPO implies, which it is expected to
+    over-optimise.
+
+    tools: judged by that reward. scale: its own.
+    """
+    reward = model_reward(tools.judged, trained.reward, scale)
+    steps = tools.config.ppo.free_steps
+    return fit_ppo(stage, tools, trained, beta=0.0, steps=steps, reward=reward)
 
 
 def curve(

@@ -33,7 +33,7 @@ PATHS = {
     "IPO": "ipo",
     "online DPO": "online_dpo",
     "PPO": "ppo",
-    "PPO, no KL": "ppo_no_kl",
+    "PPO, no KL, DPO's reward": "ppo_no_kl",
     "PPO on gold": "ppo_gold",
 }
 
@@ -99,8 +99,9 @@ def page_blocks(
         "The reward that DPO's policy implies, with the reference's log-prob weighed by "
         f"{ref_weight:g}, is right on "
         f"{implied['accuracy']:.3f} of the teacher's held-out labels and on "
-        f"{implied['gold_accuracy']:.3f} of the gold order; a scalar head, trained on the same "
-        f"pairs, on {head['accuracy']:.3f}. "
+        f"{implied['gold_accuracy']:.3f} of the gold order; with a weight of 1, as DPO implies it, "
+        f"on {models['dpo_reward']['accuracy']:.3f} of the labels; a scalar head, trained on the "
+        f"same pairs, on {head['accuracy']:.3f}. "
         f"The teacher itself agrees with gold on {implied['teacher_accuracy']:.3f}."
     )
     return [

@@ -17,7 +17,14 @@ from experiments.shop.claims import (
 )
 from experiments.shop.config import Config
 from experiments.shop.evaluate import best_of, gold_path, judge, skills_of
-from experiments.shop.fit import fit_direct, fit_head, fit_online_dpo, fit_ppo, pair_quality
+from experiments.shop.fit import (
+    fit_direct,
+    fit_free,
+    fit_head,
+    fit_online_dpo,
+    fit_ppo,
+    pair_quality,
+)
 from experiments.shop.report import write_report
 from experiments.shop.table import NAMES, Method, table_rows
 from experiments.shop.tools import Tools, Trained, make_tools
@@ -26,6 +33,7 @@ from rlhf_jax.labs.shop_models import shipped
 from rlhf_jax.labs.train_shop import train_models
 from rlhf_jax.recipes import (
     critic_of,
+    implicit_lab,
     reference_logps,
     sample_pairs,
     task_reward,
@@ -70,17 +78,22 @@ def run(config: Config, job: Run) -> Outcome:
         like=shapes(tools.lab.reward.init),
     )
     implied = {"policy": results["dpo"].arrays, "reference": sft}
-    reward = run_stage(
-        job,
-        "reward_model",
-        lambda stage: (
-            {},
-            pair_quality(stage.name, tools.judged, implied, heldout, config.dpo.batch_size),
-        ),
+    dpo_tools = tools._replace(judged=implicit_lab(tools.lab, beta=config.dpo.beta))
+    reward, dpo_reward = (
+        run_stage(
+            job,
+            name,
+            lambda stage, lab=lab: (
+                {},
+                pair_quality(stage.name, lab, implied, heldout, config.dpo.batch_size),
+            ),
+        )
+        for name, lab in (("reward_model", tools.judged), ("dpo_reward", dpo_tools.judged))
     )
     critic = critic_of(head.arrays, scale_of(head.info))
     trained = Trained(sft, implied, scale_of(reward.info), critic)
-    fits = online_fits(tools, trained, reward.info["gold_std"])
+    free = partial(fit_free, tools=dpo_tools, trained=trained, scale=scale_of(dpo_reward.info))
+    fits = {**online_fits(tools, trained, reward.info["gold_std"]), "ppo_no_kl": free}
     results |= {name: run_stage(job, name, fit, like=like_policy) for name, fit in fits.items()}
 
     params = {"sft": sft} | {name: result.arrays for name, result in results.items()}
@@ -94,7 +107,11 @@ def run(config: Config, job: Run) -> Outcome:
         accuracy_claim(reward.info["margins"], head.info["margins"]),
         *method_claims(job, config, methods, best.arrays["all_gold"][:, 0]),
     ]
-    models = {"reward_model": reward.info, "scalar_head": head.info}
+    models = {
+        "reward_model": reward.info,
+        "dpo_reward": dpo_reward.info,
+        "scalar_head": head.info,
+    }
     return write_report(job, tools, methods, claims, models, best.arrays)
 
 
@@ -138,7 +155,6 @@ def online_fits(tools: Tools, trained: Trained, gold_std: float) -> dict[str, St
     fits: dict[str, StageFit] = {
         "online_dpo": partial(fit_online_dpo, tools=tools, trained=trained),
         "ppo": partial(fit, beta=config.beta, steps=config.steps),
-        "ppo_no_kl": partial(fit, beta=0.0, steps=config.free_steps),
     }
     if tools.config.bound:
         gold = weighted_reward({"gold": (1.0 / gold_std, task_reward(tools.lab, tools.task))})

@@ -19,7 +19,7 @@ NAMES = {
     "ipo": "IPO",
     "online_dpo": "online DPO",
     "ppo": "PPO",
-    "ppo_no_kl": "PPO, no KL",
+    "ppo_no_kl": "PPO, no KL, DPO's reward",
     "ppo_gold": "PPO on gold",
 }
 # Answers that no policy drew: the yardsticks of the claims.
@@ -33,7 +33,7 @@ WRITTEN: dict[str, Callable[[int, shop.Prompt], str]] = {
 
 
 class Method(NamedTuple):
-    """One row of the table, from one answer to each prompt.
+    """One row of the table, from one answer to each prompt, of best-of-n to the first of them.
 
     gold: [N]. greedy: [N] gold of the greedy answer. axes: [N, 6]. win_rate: mean, low, high
     against SFT. kl: nats per answer. score: of the reward model, normalised. length: tokens.
@@ -55,14 +55,13 @@ def table_rows(
     config: Config, measured, best, trained: Trained, seconds: dict[str, float]
 ) -> dict[str, Method]:
     """One Method for each row of the table, by its printed name."""
-    baseline = jnp.asarray(measured.arrays["sft"]["gold"])
 
     def method(arrays, texts, kl: float, spent: float) -> Method:
         return Method(
             gold=arrays["gold"],
             greedy=arrays.get("greedy", np.full(len(arrays["gold"]), np.nan)),
             axes=arrays["axes"],
-            win_rate=np.asarray(mean_with_interval(wins(jnp.asarray(arrays["gold"]), baseline))),
+            win_rate=_win_rate(arrays["gold"], measured.arrays["sft"]["gold"]),
             kl=kl,
             score=(arrays["scores"].mean() - trained.scale.mean) / trained.scale.std,
             length=arrays["lengths"].mean(),
@@ -139,6 +138,12 @@ def summary(method: Method) -> dict[str, Any]:
         "score": None if np.isnan(method.score) else float(method.score),
         "length": float(method.length),
     }
+
+
+def _win_rate(gold: np.ndarray, sft: np.ndarray) -> np.ndarray:
+    """Mean, low and high of wins over SFT on the prompts that there are."""
+    won = wins(jnp.asarray(gold), jnp.asarray(sft[: len(gold)]))
+    return np.asarray(mean_with_interval(won))
 
 
 def _greedy(method: Method, sft: Method) -> str:

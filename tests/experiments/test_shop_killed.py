@@ -19,8 +19,8 @@ OPTIONS = """
 --pairs.train 48 --pairs.heldout 24 --pairs.tie-gap 0 --head.steps 30
 --head.batch-size 8 --dpo.steps 3 --dpo.batch-size 8 --ipo.steps 3 --ipo.batch-size 8
 --online-dpo.steps 3 --online-dpo.batch-size 8 --ppo.steps 40 --ppo.free-steps 3
---ppo.batch-size 8 --evaluation.gate-prompts 16 --evaluation.prompts 12 --evaluation.curve-prompts 6
---evaluation.curve-points 2 --evaluation.best-of 4
+--ppo.batch-size 8 --evaluation.gate-prompts 16 --evaluation.prompts 12 --evaluation.best-prompts 12
+--evaluation.curve-prompts 6 --evaluation.curve-points 2 --evaluation.best-of 4
 """
 
 
