@@ -136,6 +136,28 @@ def test_the_better_of_two_answers_by_hand():
     np.testing.assert_allclose(law, [1 - 0.75**2, 0.75**2], rtol=1e-6)
 
 
+def test_rounds_are_a_chain_whose_gains_shrink_to_its_stationary_law():
+    """E q after k rounds is the stationary one up to the second largest eigenvalue to the k."""
+    small = config.Config(bits=3, num_seeds=2, beta=2.0)
+    drawn = world.make_world(small, jax.random.key(0))
+    with jax.enable_x64(True):
+        gaps = world.gap_matrix(small, drawn.u, drawn.v)
+        table = np.exp(np.asarray(world.editor_logps(small) + gaps / small.beta, np.float64))
+        table /= table.sum(1, keepdims=True)
+    values, vectors = np.linalg.eig(table.T)
+    order = np.argsort(-np.abs(values))
+    law = np.real(vectors[:, order[0]])
+    law, second = law / law.sum(), np.abs(values[order[1]])
+    assert second < 1
+    quality, now = np.asarray(drawn.quality), np.exp(np.asarray(drawn.base_logps, np.float64))
+    gaps_left = []
+    for _ in range(40):
+        gaps_left.append(abs(float((now - law) @ quality)))
+        now = now @ table
+    left = np.array(gaps_left)
+    np.testing.assert_allclose(left[21:26] / left[20:25], second, rtol=0.02)
+
+
 def test_the_measures_by_hand():
     rounds = np.array([[0.0, 2.0, 3.0, 3.5]])
     np.testing.assert_array_equal(claims.gains(rounds), [[2.0, 1.0, 0.5]])
