@@ -78,10 +78,15 @@ def test_two_answers_with_a_reference_are_dpo_at_the_gap_and_with_a_hinge_rrhf()
     np.testing.assert_allclose(rrhf_loss(logps, scores, mask), hinge, rtol=1e-6)
 
 
-def test_without_temperatures_the_optimum_has_the_utilities_and_the_supervised_term_moves_it():
-    """Rankings of every three of four answers, drawn by Plackett-Luce with utilities u."""
+@pytest.mark.parametrize("size", [4, 3])
+def test_without_temperatures_the_optimum_has_the_utilities_of_any_candidates(size):
+    """Rankings of every `size` of four answers, drawn by Plackett-Luce with utilities u.
+
+    The likelihood of the first is least there too if all four are ranked; of parts, in which the
+    best answer of all is missing now and then, it makes the policy flatter.
+    """
     utilities = jnp.array([0.3, -0.8, 1.1, 0.2])
-    orders = jnp.array(list(permutations(range(4), 3)))
+    orders = jnp.array(list(permutations(range(4), size)))
     mask = jnp.ones(orders.shape, bool)
     probs = jnp.exp(-plackett_luce_loss(utilities[orders], mask))
 
@@ -91,7 +96,11 @@ def test_without_temperatures_the_optimum_has_the_utilities_and_the_supervised_t
         return jnp.sum(probs * losses)
 
     slope = jax.grad(population)
-    np.testing.assert_allclose(slope(utilities, 0.0), 0.0, atol=1e-6)
-    pulled = slope(utilities, 0.05)
-    assert int(jnp.argmin(pulled)) == int(jnp.argmax(utilities))
-    assert float(pulled.min()) < -0.01
+    np.testing.assert_allclose(slope(utilities, 0.0), 0.0, atol=1e-5)
+    moved = slope(utilities, 0.05)
+    if size == 4:
+        np.testing.assert_allclose(moved, 0.0, atol=1e-5)
+    else:
+        # 0.2 (4 pi - how often it is first): first of three in 1.807 of the four parts, 4 pi 1.994.
+        np.testing.assert_allclose(moved[2], 0.037, atol=1e-3)
+        assert bool((jnp.delete(moved, 2) < 0).all())
