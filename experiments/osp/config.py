@@ -13,6 +13,8 @@ class Config:
     samples: answers to each prompt at each update, an even number; they are paired by rank.
     beta: KL weight. noise: standard deviation of the imperfect judge's fixed error of each gap.
     smoothing: h of label smoothing. temperature: of a judge that is too sure.
+    rare: answers to each prompt, the least likely under the reference, that the spurious judge
+      thinks better by `overrated`.
     updates: of plain gradient descent on the logits, per prompt. rate, late_rate: its step, and the
       step after the share `late` of the updates. points: of a curve.
     """
@@ -26,6 +28,8 @@ class Config:
     noise: float = 0.5
     smoothing: float = 0.1
     temperature: float = 2.0
+    rare: int = 3
+    overrated: float = 2.0
     updates: int = 3000
     rate: float = 1.0
     late_rate: float = 0.3
@@ -36,7 +40,8 @@ class Config:
         check_fields(self, "[0, 4294967295]", "seed")
         check_fields(self, "[2, inf)", "num_seeds", "prompts", "answers", "samples")
         check_fields(self, "(0, inf)", "beta", "temperature")
-        check_fields(self, "[0, inf)", "noise")
+        check_fields(self, "[0, inf)", "noise", "overrated")
+        check_fields(self, f"[1, {self.answers})", "rare")
         check_fields(self, "(0, 1/2)", "smoothing")
         check_fields(self, "(0, 1]", "rate", "late_rate", "late")
         check_fields(self, "[1, inf)", "updates", "points")

@@ -11,6 +11,7 @@ from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
+from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
 
 Found = Mapping[str, np.ndarray]
@@ -41,7 +42,7 @@ def write_report(
 
 
 def figures(config: Config, found: Found) -> dict[str, Shown]:
-    """Training under both judges, and the temperature."""
+    """Training under both judges, the temperature, and a judge of rare answers."""
     tempered = [name for name in ROWS if name == "soft, calibrated" or "tempered" in name]
     return {
         "training": show_panels(
@@ -68,7 +69,24 @@ def figures(config: Config, found: Found) -> dict[str, Shown]:
             "by it too, or not.",
             "only the product of temperature and beta matters",
         ),
+        "spurious": show_panels(
+            [gold_panel(found, judge) for judge in ("calibrated", "spurious")],
+            "Reward against KL",
+            f"Means over {config.num_seeds} worlds along training. The spurious judge thinks the "
+            f"{config.rare} answers that pi_ref draws least better by {config.overrated:g} than "
+            "they are.",
+            "whether the true reward falls where the judge overrates rare answers",
+        ),
     }
+
+
+def gold_panel(found: Found, judge: str) -> Panel:
+    """The true reward against KL along training."""
+    curves = {}
+    for labels in LABELS:
+        reward, kl = found[f"{labels}, {judge}"].mean(axis=0)[:, :2].T
+        curves[labels] = Series(kl, reward)
+    return Panel(f"{judge} judge", AXES["KL"], AXES["reward"], curves)
 
 
 def panel(config: Config, found: Found, names: Mapping[str, str], what: str, title: str) -> Panel:

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.osp.claims import last, osp_claims
 from experiments.osp.config import Config
 from experiments.osp.report import write_report
-from experiments.osp.world import HARD, JUDGES, MEASURES, ROWS, SMOOTH, train_all
+from experiments.osp.world import HARD, JUDGES, LABELS, MEASURES, ROWS, SMOOTH, train_all
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
 
@@ -26,7 +26,8 @@ def run(config: Config, job: Run) -> Outcome:
     )
     write_report(job, config, found, claims, table)
     numbers = {name: dict(zip(MEASURES, row, strict=True)) for name, row in means.items()}
-    return Outcome(claims, numbers | {"worlds ahead in J": worlds_ahead(found)}, table)
+    about = {"worlds ahead in J": worlds_ahead(found), "spurious judge": fallen_gold(found)}
+    return Outcome(claims, numbers | about, table)
 
 
 def worlds_ahead(found: Mapping[str, np.ndarray]) -> dict[str, int]:
@@ -38,6 +39,16 @@ def worlds_ahead(found: Mapping[str, np.ndarray]) -> dict[str, int]:
         for judge in JUDGES[:2]
         for rival in (HARD, SMOOTH)
     }
+
+
+def fallen_gold(found: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Labels -> the highest mean reward of the curve under the spurious judge, its KL, the last."""
+    numbers = {}
+    for labels in LABELS:
+        reward, kl = found[f"{labels}, spurious"].mean(axis=0)[:, :2].T
+        top = int(reward.argmax())
+        numbers[labels] = {"highest": reward[top], "at KL": kl[top], "at the end": reward[-1]}
+    return {name: {key: float(x) for key, x in row.items()} for name, row in numbers.items()}
 
 
 def ends(found: Mapping[str, np.ndarray]) -> dict[str, list[float]]:

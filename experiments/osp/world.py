@@ -22,7 +22,7 @@ from rlhf_jax.types import PairLoss, PreferenceBatch, Scalar
 MEASURES = ("reward", "KL", "J", "distance")
 SOFT, HARD, SMOOTH = "soft", "hard", "smooth"
 LABELS = (SOFT, HARD, SMOOTH)
-JUDGES = ("calibrated", "imperfect", "unknowing")
+JUDGES = ("calibrated", "imperfect", "unknowing", "spurious")
 
 
 class Row(NamedTuple):
@@ -42,6 +42,7 @@ ROWS: dict[str, Row] = {
     "soft, tempered, beta / tau": Row(SOFT, "calibrated", True, True),
     "soft, tempered, beta / tau, steps tau^2": Row(SOFT, "calibrated", True, True, True),
     "soft, tempered": Row(SOFT, "calibrated", True),
+    **{f"{labels}, spurious": Row(labels, "spurious") for labels in LABELS},
 }
 
 
@@ -54,7 +55,8 @@ class World(NamedTuple):
 
 
 def make_world(key: jax.Array, config: Config) -> World:
-    """Normal rewards and logits; a fixed antisymmetric error; a judge of other rewards."""
+    """Normal rewards and logits; a fixed antisymmetric error; a judge of other rewards, and one
+    that overrates the `rare` answers that the reference draws least."""
     keys = jax.random.split(key, 4)
     shape = (config.prompts, config.answers)
     rewards, ref_logits, others = (jax.random.normal(each, shape) for each in keys[:3])
@@ -63,7 +65,10 @@ def make_world(key: jax.Array, config: Config) -> World:
     gaps = rewards[..., :, None] - rewards[..., None, :]
     unknowing = others[..., :, None] - others[..., None, :]
     imperfect = gaps + upper - jnp.swapaxes(upper, -1, -2)
-    return World(rewards, ref_logits, jnp.stack([gaps, imperfect, unknowing]))
+    rarest = jnp.argsort(jnp.argsort(ref_logits, axis=-1), axis=-1) < config.rare
+    bonus = config.overrated * rarest
+    spurious = gaps + bonus[..., :, None] - bonus[..., None, :]
+    return World(rewards, ref_logits, jnp.stack([gaps, imperfect, unknowing, spurious]))
 
 
 def train_all(config: Config) -> dict[str, np.ndarray]:

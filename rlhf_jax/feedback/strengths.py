@@ -8,13 +8,14 @@
 answers swapped and its margin negated, so the gap of a flipped pair is used as it is.
 
 Shared arguments:
-  strengths: [N] mu of all pairs, see `ops.ensembles.preference_strengths`.
+  strengths: [N] mu of all pairs, see `ops.ensembles.preference_strengths`. One that is not finite,
+    of voters that diverged, is a ValueError: it would sort as the strongest.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rlhf_jax.checks import check_range
+from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.types import Scalar
 
 
@@ -25,6 +26,7 @@ def weakest_pairs(strengths: Float[Array, " N"], *, share: float) -> Bool[Array,
       share: in [0, 1].
     """
     check_range("[0, 1]", share=share)
+    check_entries("(-inf, inf)", strengths=strengths)
     ranks = jnp.argsort(jnp.argsort(strengths, stable=True), stable=True)
     return ranks < round(share * strengths.shape[0])
 
@@ -48,4 +50,5 @@ def softened_prefs(strengths: Float[Array, " N"], *, label_smoothing: Scalar) ->
     Reference: Wang et al. 2024, arXiv:2401.06080, Eq. 5; the paper does not print h.
     """
     check_range("[0, 1]", label_smoothing=label_smoothing)
+    check_entries("(-inf, inf)", strengths=strengths)
     return jnp.where(strengths < 0, 1.0 - label_smoothing, jnp.ones_like(strengths))

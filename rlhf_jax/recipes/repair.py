@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlhf_jax.algos import reward_model as reward_update
-from rlhf_jax.checks import check_range
+from rlhf_jax.checks import check_entries, check_range
 from rlhf_jax.feedback.strengths import flipped_prefs, softened_prefs, weakest_pairs
 from rlhf_jax.ops.ensembles import preference_strengths
 from rlhf_jax.recipes.lab import LanguageLab, stage_key, start_training
 from rlhf_jax.recipes.offline import Fit, built, on_trunk, pair_scores, step_options
 from rlhf_jax.recipes.rows import Records, pair_rows
+from rlhf_jax.training import UserError
 from rlhf_jax.types import Params
 
 RepairKind = Literal["none", "margin", "soft", "soft-margin", "flip", "flip-margin", "drop"]
@@ -41,6 +42,8 @@ def voted_strengths(
       fit: of each voter; its steps should be about one pass, since a model that has learnt a wrong
         label by heart no longer doubts it. Nothing is saved between voters.
       layout: of `pair_rows`.
+    Raises:
+      UserError: a voter diverged, so that pairs have no strength.
     """
     check_range("[1, inf)", voters=voters)
     options = step_options(lab, fit, "reward")
@@ -55,7 +58,13 @@ def voted_strengths(
             state, _ = step(state, rows[i])
         scores.append(pair_scores(own, state.params, records, batch_size=batch_size))
     chosen, rejected = np.moveaxis(np.stack(scores), -1, 0)
-    return np.asarray(preference_strengths(jnp.asarray(chosen), jnp.asarray(rejected)).means)
+    found = np.asarray(preference_strengths(jnp.asarray(chosen), jnp.asarray(rejected)).means)
+    if lost := int((~np.isfinite(found)).sum()):
+        raise UserError(
+            f"{lost} of {len(found)} pairs have no strength, as a voter has scores that are not "
+            "finite: lower the learning rate"
+        )
+    return found
 
 
 def repaired_columns(
@@ -70,10 +79,11 @@ def repaired_columns(
     Args:
       share: of the pairs that are flipped or dropped. label_smoothing: of pairs below 0.
     Raises:
-      ValueError: no such kind.
+      ValueError: no such kind, or a strength that is not finite.
     """
     if kind not in get_args(RepairKind):
         raise ValueError(f"kind must be in {list(get_args(RepairKind))}, got {kind!r}")
+    check_entries("(-inf, inf)", strengths=np.asarray(strengths, np.float64))
     mu = jnp.asarray(strengths, jnp.float32)
     ones = jnp.ones_like(mu)
     prefs = {

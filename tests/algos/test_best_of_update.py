@@ -92,6 +92,19 @@ def test_likelihood_of_the_best_of_many_answers_reaches_their_law():
     np.testing.assert_allclose(jax.nn.softmax(state.params[0]), law, atol=0.01)
 
 
+def test_one_answer_to_a_prompt_is_self_distillation():
+    """K = 1: every answer as often as the policy draws it, and no expected step; K = 2 has one."""
+    logits, scores = jnp.zeros((1, 3)), jnp.array([0.3, -1.0, 2.0])
+    objective = sft.make_objective(tabular_policy(1, 3))
+    for actions in (jnp.arange(3)[:, None], jnp.indices((3, 3)).reshape(2, 9).T):
+        answers = bandit_trajectory(jnp.zeros_like(actions), actions)
+        batch = selected_answers(answers, best_answers(scores[actions]))
+        slope = jax.grad(lambda x, batch=batch: objective(x, batch)[0].value())(logits)
+        expected = 1 / 3 - best_of_law(jnp.full(3, 1 / 3), scores, n=actions.shape[1])
+        np.testing.assert_allclose(slope[0], expected, atol=1e-6)
+        assert bool(jnp.abs(slope).max() < 1e-6) == (actions.shape[1] == 1)
+
+
 CONFIG = TransformerConfig(
     vocab_size=11, d_model=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=4, d_ff=8
 )

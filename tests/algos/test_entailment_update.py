@@ -19,7 +19,8 @@ from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.reward_ensemble import separate_trunks
 from rlhf_jax.losses.feedback import binary_loss
 from rlhf_jax.models import TransformerConfig, make_reward_model
-from rlhf_jax.ops.ensembles import worst_case_scores
+from rlhf_jax.ops.ensembles import mean_scores, worst_case_scores
+from rlhf_jax.ops.selection import best_answers
 from rlhf_jax.policies.language import language_reward, language_trajectory
 from rlhf_jax.policies.linear import linear_reward
 from rlhf_jax.policies.tabular import tabular_policy, tabular_reward
@@ -107,6 +108,21 @@ def test_principles_are_chosen_when_the_reward_is_used():
         principle_reward(HEADS, [0, 2]).scores(PARAMS, BATCH.answers)
     with pytest.raises(ValueError, match="at least one principle"):
         principle_reward(HEADS, [])
+
+
+def test_the_best_answer_is_that_of_the_principle_asked_about():
+    """Of four answers to a prompt, by one reward: the best under each principle and under both."""
+    features = jnp.array([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0], [-1.0, -1.0]])
+    pool = Trajectory(features[None, :, None], jnp.zeros((1, 4, 1), int), jnp.ones((1, 4, 1), bool))
+    heads = separate_trunks(linear_reward(2), members=2)
+    for chosen, combine, best in (
+        ([0], mean_scores, 0),
+        ([1], mean_scores, 1),
+        ([0, 1], mean_scores, 0),  # 3/2, 1, 1
+        ([0, 1], worst_case_scores, 2),  # 0, 0, 1
+    ):
+        reward = principle_reward(heads, chosen, combine=combine)
+        assert best_answers(reward.scores(jnp.eye(2), pool)).index.tolist() == [best]
 
 
 def test_a_batch_without_its_principles_is_named():

@@ -1,5 +1,7 @@
 """The update of a generative judge by hand, its symmetry, and a circle of three answers."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.verdict_model import make_objective, make_update, two_order_preference
 from rlhf_jax.losses.feedback import verdict_token_loss
 from rlhf_jax.models import TransformerConfig, make_transformer
+from rlhf_jax.ops.statistics import wins
 from rlhf_jax.policies.language import language_trajectory
 from rlhf_jax.policies.verdicts import language_verdicts
 from rlhf_jax.rewards import preference_judge
@@ -104,6 +107,16 @@ def test_both_orders_are_a_preference_without_bias():
         )
     prefs = preference_judge(preference, PARAMS)(np.arange(3), first, second)
     np.testing.assert_allclose(prefs, [0.6791787, 0.3208213, 0.5], rtol=1e-6)
+
+
+def test_margins_order_a_circle_and_scores_at_most_two_of_three():
+    """Answer 0 beats 1 beats 2 beats 0: a table of margins has all three, any scores two."""
+    first, second = one_step([0, 1, 2]), one_step([1, 2, 0])
+    circle = jnp.array([[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]])
+    assert bool((two_order_preference(TABLE).logits(circle, first, second) > 0).all())
+    scores = jnp.array(list(itertools.product(range(3), repeat=3)), float)  # all orders, ties too
+    right = jnp.mean(wins(scores, jnp.roll(scores, -1, axis=1)), axis=-1)
+    np.testing.assert_allclose(right.max(), 2 / 3, rtol=1e-6)
 
 
 @pytest.mark.long

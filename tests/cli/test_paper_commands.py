@@ -13,7 +13,11 @@ TESTS = Path(__file__).parent.parent
 LEARNS = ("recipes/test_methods.py", "test_a_method_makes_the_rewarded_word_likely")
 # experiment -> words of the manual, file and test that trains tokens.
 OPTIMISERS = {
-    "pf_ppo": ("PF-PPO", "cli/test_filter_options.py", "test_a_run_learns_from_the_kept_answers"),
+    "pf_ppo": (
+        "PF-PPO",
+        "recipes/test_filtered_answers.py",
+        "test_ppo_with_a_filter_makes_the_rewarded_word_likely",
+    ),
     "raft": ("RAFT", *LEARNS),
     "superhf": (
         "superhf",

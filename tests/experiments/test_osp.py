@@ -32,11 +32,14 @@ def finished(tmp_path_factory):
 @pytest.mark.long
 def test_every_figure_and_number_is_there(finished):
     out, outcome = finished
-    assert (out / "report.html").read_text().count("data:image/png;base64,") == 2
+    assert (out / "report.html").read_text().count("data:image/png;base64,") == 3
     assert [row[0] for row in outcome.table.rows] == [*ROWS, "optimum"]
     assert len(outcome.claims) == 8
     numbers = dict(outcome.numbers)
     assert set(numbers.pop("worlds ahead in J").values()) <= {0, 1, 2}
+    fallen = numbers.pop("spurious judge")
+    assert all(fallen[labels]["highest"] >= fallen[labels]["at the end"] for labels in LABELS)
+    assert fallen["soft"]["at the end"] == pytest.approx(numbers["soft, spurious"]["reward"])
     assert numbers["optimum"]["distance"] == pytest.approx(0.0, abs=1e-6)
     assert max(row["J"] for row in numbers.values()) == numbers["optimum"]["J"]
 
@@ -53,7 +56,7 @@ def test_the_quick_size_orders_the_labels(tmp_path):
 @pytest.mark.long
 def test_pairs_and_labels_by_hand():
     """Two answers with gap log 3: P = 3/4; equal answers are a tie."""
-    size = Config(num_seeds=2, prompts=2, answers=2, samples=2, smoothing=0.1)
+    size = Config(num_seeds=2, prompts=2, answers=2, samples=2, smoothing=0.1, rare=1)
     gaps = jnp.tile(jnp.array([[0.0, 1.0], [-1.0, 0.0]]) * np.log(3.0), (2, 1, 1))
     given = (jnp.zeros((2, 2)), gaps, jnp.log(jnp.array([[0.2, 0.8]] * 2)))
     seen = {}
@@ -77,6 +80,14 @@ def test_judges_are_antisymmetric_and_the_optimum_is_the_best_policy():
     world = make_world(jax.random.key(0), TINY)
     np.testing.assert_allclose(world.gaps, -jnp.swapaxes(world.gaps, -1, -2), atol=1e-6)
     assert float(jnp.abs(world.gaps[0] - world.gaps[1]).max()) > 0.1
+    # Three of four answers are overrated: between them the judge is calibrated.
+    likeliest = np.asarray(world.ref_logits.argmax(-1))
+    above = np.asarray(world.gaps[3] - world.gaps[0])
+    for prompt, answer in enumerate(likeliest):
+        expected = np.where(np.arange(4) == answer, 0.0, 2.0)
+        np.testing.assert_allclose(above[prompt, :, answer], expected, atol=1e-5)
+        others = np.delete(np.delete(above[prompt], answer, 0), answer, 1)
+        np.testing.assert_allclose(others, 0.0, atol=1e-5)
     best = measure(TINY, world, optimum(TINY, world))
     start = measure(TINY, world, jax.nn.log_softmax(world.ref_logits))
     assert float(start[1]) == pytest.approx(0.0, abs=1e-6)
@@ -135,6 +146,7 @@ def test_claims_fail_where_they_do_not():
         ({"samples": 1}, r"samples must be in \[2, inf\)"),
         ({"updates": 31}, "updates must be a multiple of points, 30; got 31"),
         ({"smoothing": 0.5}, r"smoothing must be in \(0, 1/2\)"),
+        ({"rare": 12}, r"rare must be in \[1, 12\)"),
     ],
 )
 def test_values_out_of_range_are_named(change, message):

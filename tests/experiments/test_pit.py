@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.pit import claims, config, learners, run, world
+from rlhf_jax.exact.bandit import regularised_optimum
 from rlhf_jax.training import open_run
 
 TINY = config.Config(
@@ -134,6 +135,25 @@ def test_the_better_of_two_answers_by_hand():
     assert float(right) == pytest.approx(0.5 + 0.5 * 0.1875)
     law = learners.best_of(probs, scores, 2)
     np.testing.assert_allclose(law, [1 - 0.75**2, 0.75**2], rtol=1e-6)
+
+
+def test_rounds_are_a_chain_that_nears_its_stationary_law_geometrically():
+    """|E q_k - E q| <= delta^k (max q - min q), delta the largest distance of two rows."""
+    small = config.Config(bits=3, num_seeds=2)
+    u, quality = np.random.default_rng(0).normal(size=(2, 8))
+    gaps = world.gap_matrix(small, jnp.asarray(u[:5]), jnp.asarray(u[:5]))
+    table = np.exp(regularised_optimum(gaps, world.editor_logps(small), beta=2.0))
+    delta = 0.5 * np.abs(table[:, None] - table[None]).sum(-1).max()
+    assert delta < 0.95
+    law = np.linalg.matrix_power(table.astype(float), 500)[0]
+    law = law / law.sum()
+    np.testing.assert_allclose(law @ table, law, atol=1e-5)
+    now = np.eye(8)[0]
+    for k in range(20):
+        left = abs(float((now - law) @ quality))
+        assert left <= delta**k * np.ptp(quality) + 1e-5
+        now = now @ table
+    assert left < 0.5 * abs(float((np.eye(8)[0] - law) @ quality))
 
 
 def test_the_measures_by_hand():

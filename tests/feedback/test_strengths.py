@@ -1,5 +1,7 @@
 """Preference strength and repaired labels by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,3 +85,18 @@ def test_the_best_gap_of_a_soft_pair_is_the_margin_plus_the_logit(smoothing):
 def test_a_share_out_of_range_is_named(share):
     with pytest.raises(ValueError, match="share"):
         weakest_pairs(jnp.zeros(3), share=share)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_a_strength_that_is_not_finite_is_named(bad):
+    """It would sort as the strongest; with a voter that diverged all of them are NaN."""
+    strengths = jnp.array([0.3, bad, -1.0])
+    for repair in (
+        partial(weakest_pairs, share=0.4),
+        partial(flipped_prefs, share=0.4),
+        partial(softened_prefs, label_smoothing=0.5),
+    ):
+        with pytest.raises(
+            ValueError, match=r"strengths must be in \(-inf, inf\), got .* at \[1\]"
+        ):
+            repair(strengths)

@@ -44,6 +44,17 @@ def test_an_additive_gap_is_two_reward_models():
     np.testing.assert_allclose(gap_loss(gaps), expected, rtol=1e-5)
 
 
+def test_one_model_on_both_sides_is_antisymmetric_and_has_no_shift():
+    """g = u(y) - u(y_ref): g_wl = -g_lw, g_ww = g_ll = 0; another v breaks both."""
+    u = jnp.asarray(np.random.default_rng(1).normal(size=(5, 2)), jnp.float32)
+    gaps = u[:, :, None] - u[:, None, :]
+    np.testing.assert_array_equal(gaps, -jnp.swapaxes(gaps, 1, 2))
+    np.testing.assert_array_equal(gap_shift(gaps), 0.0)
+    other = u[:, :, None] - 2.0 * u[:, None, :]
+    assert float(jnp.abs(gap_shift(other)).min()) > 0.01
+    assert float(jnp.abs(other + jnp.swapaxes(other, 1, 2)).max()) > 0.1
+
+
 @pytest.mark.parametrize(
     ("terms", "message"),
     [

@@ -1,11 +1,21 @@
 """The supervised term of PRO by hand, and PRO's limits in n: weights, lengths, Plackett-Luce."""
 
+from itertools import permutations
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.losses.preference import pro_loss, pro_sft_loss, sft_loss, simpo_loss
+from rlhf_jax.losses.preference import (
+    dpo_loss,
+    pro_loss,
+    pro_sft_loss,
+    rrhf_loss,
+    sft_loss,
+    simpo_loss,
+    slic_loss,
+)
 from rlhf_jax.losses.reward import plackett_luce_loss
 
 
@@ -55,3 +65,42 @@ def test_a_list_of_ties_has_no_slope_and_a_tie_inside_has_weight_zero():
     tied = jnp.array([0.8, 0.3, 0.3])
     first = jax.nn.logsumexp(0.5 * a) - 0.5 * a[0]
     np.testing.assert_allclose(pro_loss(a, tied, mask), first + np.log(2.0), rtol=1e-6)
+
+
+def test_two_answers_with_a_reference_are_dpo_at_the_gap_and_with_a_hinge_rrhf():
+    """Log-ratios in place of mean log-probs: W = r_1 - r_2 is beta. RRHF is the hinge, and SFT."""
+    logps, refs = jnp.array([[-0.4, -1.3], [-2.0, -0.1]]), jnp.array([[-1.0, -0.2], [-0.3, -0.9]])
+    scores, mask = jnp.array([[0.9, 0.6]] * 2), jnp.ones((2, 2), bool)
+    pair = (logps[:, 0], logps[:, 1])
+    dpo = dpo_loss(*pair, refs[:, 0], refs[:, 1], beta=0.3)
+    np.testing.assert_allclose(pro_loss(logps - refs, scores, mask), dpo, rtol=1e-5)
+    hinge = slic_loss(*pair, delta=0.0) + sft_loss(pair[0])
+    np.testing.assert_allclose(rrhf_loss(logps, scores, mask), hinge, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [4, 3])
+def test_without_temperatures_the_optimum_has_the_utilities_of_any_candidates(size):
+    """Rankings of every `size` of four answers, drawn by Plackett-Luce with utilities u.
+
+    The likelihood of the first is least there too if all four are ranked; of parts, in which the
+    best answer of all is missing now and then, it makes the policy flatter.
+    """
+    utilities = jnp.array([0.3, -0.8, 1.1, 0.2])
+    orders = jnp.array(list(permutations(range(4), size)))
+    mask = jnp.ones(orders.shape, bool)
+    probs = jnp.exp(-plackett_luce_loss(utilities[orders], mask))
+
+    def population(logits, sft_weight):
+        logps = jax.nn.log_softmax(logits)[orders]
+        losses = plackett_luce_loss(logps, mask) + pro_sft_loss(logps, mask, sft_weight=sft_weight)
+        return jnp.sum(probs * losses)
+
+    slope = jax.grad(population)
+    np.testing.assert_allclose(slope(utilities, 0.0), 0.0, atol=1e-5)
+    moved = slope(utilities, 0.05)
+    if size == 4:
+        np.testing.assert_allclose(moved, 0.0, atol=1e-5)
+    else:
+        # 0.2 (4 pi - how often it is first): first of three in 1.807 of the four parts, 4 pi 1.994.
+        np.testing.assert_allclose(moved[2], 0.037, atol=1e-3)
+        assert bool((jnp.delete(moved, 2) < 0).all())

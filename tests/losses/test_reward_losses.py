@@ -21,6 +21,7 @@ from rlhf_jax.losses.reward import (
     signed_bradley_terry_loss,
     smoothed_bradley_terry_loss,
     soft_bradley_terry_loss,
+    soft_margin_bradley_terry_loss,
 )
 from rlhf_jax.ops.groups import group_normalised_advantages
 from rlhf_jax.ops.returns import answer_rewards
@@ -121,6 +122,22 @@ def test_margin_smoothing_and_soft_labels_by_hand():
     # z = -1, p = 0.3: 0.3 * 1.3132617 + 0.7 * 0.3132617
     soft = soft_bradley_terry_loss(ZERO, one, jnp.float32(0.3))
     np.testing.assert_allclose(soft, 0.6132617, rtol=1e-6)
+
+
+def test_soft_labels_and_margins_far_apart():
+    """z = s_w - s_l - m of +-1e4: (1 - q) |z| above, q |z| below, with slopes sigmoid(z) - q."""
+    prefs = jnp.array([0.0, 0.25, 1.0])
+    for sign, losses in ((1.0, 1e4 * (1 - prefs)), (-1.0, 1e4 * prefs)):
+        far, zeros = jnp.full(3, sign * 1e4), jnp.zeros(3)
+        slopes = float(sign > 0) - prefs
+        for loss, arrays in (
+            (soft_bradley_terry_loss, (far, zeros, prefs)),
+            (soft_margin_bradley_terry_loss, (far, zeros, prefs, zeros)),
+            (soft_margin_bradley_terry_loss, (zeros, zeros, prefs, -far)),
+        ):
+            np.testing.assert_allclose(loss(*arrays), losses, rtol=1e-6)
+            found = jax.grad(lambda x, loss=loss, rest=arrays[1:]: loss(x, *rest).sum())(arrays[0])
+            np.testing.assert_allclose(found, slopes, atol=1e-7)
 
 
 @pytest.mark.long

@@ -108,6 +108,17 @@ def test_rewards_of_tables_and_of_features():
     np.testing.assert_allclose(scores, jnp.sum(x[:, 0] * weights, -1), rtol=1e-4, atol=1e-5)
 
 
+def test_a_latent_that_names_the_user_is_a_table_of_each_user():
+    """The oracle, z = one of K unit vectors: rewards of users have nothing in common."""
+    plain, items = tabular_reward(STATES, ACTIONS), jax.tree.map(lambda x: x[:1], TRAJECTORY)
+    reward = latent_reward(plain, latent_dim=K)
+    params = {**TABLES, "base": jnp.zeros((STATES, ACTIONS))}
+    for user, z in enumerate(jnp.eye(K)):
+        scores = reward.scores(params, with_latents(items, z[None]))
+        expected = plain.scores(TABLES["directions"][user], items)
+        np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_latents_of_users_reach_all_their_rows():
     trajectory = Trajectory(
         jnp.zeros((2, 3, 1), int), jnp.zeros((2, 3, 1), int), jnp.ones((2, 3, 1), bool)

@@ -114,6 +114,16 @@ def test_prompts_and_scores_of_a_directed_task():
     ]
 
 
+def test_one_direction_is_the_task_with_that_objective():
+    """RAFT on v . r: the same worth of the same answers; only the prompts show it."""
+    plain = two_rewards(objective={"red": 0.8, "short": -0.3})
+    fixed = directed_task(two_rewards(), np.array([[0.8, -0.6]]))
+    numbers, answers = np.arange(4), ["red", "red red", "", "blue red red"]
+    found = [overall(task, score_answers(task, numbers, answers)) for task in (plain, fixed)]
+    np.testing.assert_allclose(*found, rtol=1e-6)
+    assert fixed.splits == plain.splits
+
+
 def test_an_answer_without_one_of_its_rewards_is_left_out():
     def some(prompts, answers):
         return reds(prompts, answers) | {"short": [None, 1.0]}

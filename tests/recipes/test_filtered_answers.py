@@ -5,13 +5,30 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from unigram_lab import LENGTH, rollout_of, unigram_lab
+from unigram_lab import LENGTH, TASK, keyed, probability_of_red, rollout_of, unigram_lab
 
 from rlhf_jax.algos.ppo import PPOConfig
-from rlhf_jax.ops.filtration import best_weights, best_worst_weights, uniform_weights
-from rlhf_jax.recipes import AnswerFilter, Scored, grpo, ppo, rloo
+from rlhf_jax.ops.filtration import (
+    best_random_weights,
+    best_weights,
+    best_worst_weights,
+    uniform_weights,
+)
+from rlhf_jax.recipes import (
+    AnswerFilter,
+    Fit,
+    Scored,
+    grpo,
+    online,
+    ppo,
+    prompt_rows,
+    rloo,
+    task_reward,
+)
 from rlhf_jax.recipes.methods.answers import filtered_weights
+from rlhf_jax.training import open_run, run_stage
 from rlhf_jax.types import ValueFn
 
 
@@ -142,3 +159,19 @@ def test_weights_of_a_sampler_are_multiplied():
 
 def test_every_filter_is_a_function_of_scores():
     assert isinstance(best_weights, AnswerFilter)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("keep", [best_random_weights, best_worst_weights])
+@pytest.mark.parametrize("whiten_first", [False, True])
+def test_ppo_with_a_filter_makes_the_rewarded_word_likely(keep, whiten_first, tmp_path):
+    numbers, fit = prompt_rows(TASK, batch_size=8, seed=0), Fit(optax.adam(0.1), steps=15)
+    method = ppo(LAB, CONFIG, CRITIC, samples=4, keep=keep, whiten_first=whiten_first)
+
+    def work(stage):
+        args = (TASK, method, task_reward(LAB, TASK), START, numbers, fit)
+        return {"params": online(stage, LAB, *args, key=keyed(LAB))}, {}
+
+    with open_run(tmp_path / "run", slug="methods", config={}) as run:
+        params = run_stage(run, "online", work).arrays["params"]
+    assert probability_of_red(params) > 0.25

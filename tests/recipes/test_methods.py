@@ -169,7 +169,12 @@ def test_overlong_answers_are_punished_before_they_are_compared():
     assert float(metrics["groups/informative"]) == 0.0
 
 
-@pytest.mark.parametrize("make", [rloo, grpo, dr_grpo, dapo, gspo, cispo, best_of, top_of_batch])
+PAIRS = partial(online_pairs, loss=partial(dpo_loss, beta=0.1))
+
+
+@pytest.mark.parametrize(
+    "make", [rloo, grpo, dr_grpo, dapo, gspo, cispo, best_of, top_of_batch, PAIRS]
+)
 def test_a_group_of_one_answer_is_refused(make):
     with pytest.raises(ValueError, match=r"samples must be in \[2, inf\), got 1"):
         make(LAB, samples=1)
@@ -311,6 +316,18 @@ def test_p3o_counts_groups_that_teach_nothing():
         loss, _ = method.objective(MOVED, batch)
         assert float(loss) == 0.0
         np.testing.assert_array_equal(gradient(method, MOVED, batch), 0.0)
+
+
+def test_online_pairs_count_prompts_that_teach_nothing():
+    """Equal scores, one score alone; and no score at all."""
+    scores = jnp.array([[1.0, 1.0, 1.0], [2.0, jnp.nan, jnp.nan]])
+    method = PAIRS(LAB, samples=3)
+    for given in (scores, jnp.full_like(scores, jnp.nan)):
+        batch, metrics = prepared(method, scored(given))
+        assert float(metrics["pairs/decided"]) == 0.0
+        np.testing.assert_array_equal(gradient(method, MOVED, batch), 0.0)
+    with pytest.raises(ValueError, match=r"explore must be in \(0, inf\), got 0"):
+        PAIRS(LAB, explore=0.0)
 
 
 def test_p3o_logs_its_clips():

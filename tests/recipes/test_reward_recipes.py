@@ -73,6 +73,12 @@ def test_a_short_vote_finds_the_turned_pairs():
     assert not np.allclose(vote(voters=1), strengths)  # heads and orders of their own
 
 
+def test_voters_that_diverge_are_named():
+    fit = Fit(optax.sgd(np.inf), steps=1)
+    with pytest.raises(UserError, match="20 of 20 pairs have no strength, as a voter has scores"):
+        voted_strengths(LAB, PAIRS, {"trunk": jnp.zeros(())}, fit, voters=2, batch_size=5)
+
+
 def test_flipped_pairs_train_as_if_they_had_been_right(stage):
     columns = repaired_columns(np.where(TURNED, -1.0, 1.0), "flip", **REPAIR)
     rows = pair_rows(LAB, PAIRS, batch_size=5, columns=columns)
@@ -92,6 +98,11 @@ def test_dropped_pairs_have_no_weight():
 def test_unknown_repairs_and_columns_of_other_pairs_are_named():
     with pytest.raises((ValueError, TypeCheckError)):
         repaired_columns(np.ones(3), "drop-margin", **REPAIR)
+    for kind in ("margin", "flip", "soft"):
+        with pytest.raises(
+            ValueError, match=r"strengths must be in \(-inf, inf\), got nan at \[2\]"
+        ):
+            repaired_columns([1.0, -1.0, np.nan], kind, **REPAIR)
     for count in (19, 21):
         columns = {"prefs": np.ones(20), "gaps": np.ones(count)}
         with pytest.raises(UserError, match=f"column 'gaps' must be of 20 pairs, got {count}"):

@@ -1,5 +1,7 @@
 """Methods that learn selected answers: what they keep, by hand, and what they count."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from rlhf_jax.types import Trajectory
 
 LAB = unigram_lab()
 START = LAB.policy.init(None)
+MOVED = START + 0.3 * jnp.arange(8.0)
 # Two prompts, three answers of two tokens.
 ANSWERS = np.array([[[4, 5], [5, 6], [7, 7]], [[4, 4], [6, 5], [5, 5]]])
 
@@ -43,10 +46,19 @@ def test_ties_are_counted_and_go_to_the_earliest_answer():
     assert float(metrics["groups/equal"]) == 0.5
 
 
-def test_a_step_with_nothing_to_learn_has_loss_and_gradient_zero():
-    method = best_of(LAB, samples=3)
-    batch, metrics = method.prepare(START, scored(np.full((2, 3), np.nan, np.float32)))
+NOTHING = {"best_of": best_of, "top_of_batch": top_of_batch, "superhf": partial(superhf, beta=0.5)}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_a_step_with_nothing_to_learn_has_loss_and_gradient_zero(name):
+    """All answers are filtered out."""
+    method = NOTHING[name](LAB, samples=3)
+    answers = ANSWERS.reshape(6, 1, 2) if name == "top_of_batch" else ANSWERS
+    given = scored(np.full(answers.shape[:2], np.nan, np.float32), answers)
+    given = given._replace(reference=lambda x: LAB.policy.logits(MOVED, x.inputs))
+    batch, metrics = method.prepare(START, given)
     assert float(metrics["groups/kept"]) == float(metrics["scores/best"]) == 0.0
+    assert float(method.objective(START, batch)[0].value()) == 0.0
     slope = jax.grad(lambda params: method.objective(params, batch)[0].value())(START)
     np.testing.assert_array_equal(slope, 0.0)
 

@@ -57,11 +57,11 @@ def item(chosen, rejected, name="", subset="Math"):
 
 
 def test_an_item_counts_by_the_share_of_right_answers_at_the_top():
-    items = [item(1, 3)] * 3 + [item(2, 1)]
-    scores = [[2, 1, 0, 0], [0, 1, 0, 0], [1, 1, 0, 1], [3, 3, 3]]
-    # Best; not best; one of three at the top; two of three at the top
+    items = [item(1, 3)] * 4 + [item(2, 1)]
+    scores = [[2, 1, 0, 0], [0, 1, 0, 0], [1, 1, 0, 1], [0, 0, 0, 0], [3, 3, 3]]
+    # Best; not best; one of three at the top; all alike; two of three at the top
     found = bench_credits(items, [np.array(row, float) for row in scores])
-    np.testing.assert_allclose(found, [1, 0, 1 / 3, 2 / 3])
+    np.testing.assert_allclose(found, [1, 0, 1 / 3, 1 / 4, 2 / 3])
 
 
 def test_comparisons_of_every_two_answers_are_scores_by_hand():
