@@ -62,7 +62,7 @@ class Reward:
     worth more.
     """
 
-    ref_weight: float = 0.7
+    ref_weight: float = 0.5
 
     def __post_init__(self):
         check_fields(self, "[0, 1]", "ref_weight")
@@ -75,7 +75,7 @@ class OnlineDPO:
 
     beta: float = 0.3
     samples: int = 4
-    steps: int = 70
+    steps: int = 110
     batch_size: int = 32
     learning_rate: float = 0.0002
 
@@ -98,7 +98,7 @@ class PPO:
     beta: float = 0.3
     clip_eps: float = 0.2
     gae_lambda: float = 0.95
-    steps: int = 60
+    steps: int = 100
     free_steps: int = 32
     batch_size: int = 64
     epochs: int = 2
