@@ -130,13 +130,13 @@ def test_soft_labels_and_margins_far_apart():
     for sign, losses in ((1.0, 1e4 * (1 - prefs)), (-1.0, 1e4 * prefs)):
         far, zeros = jnp.full(3, sign * 1e4), jnp.zeros(3)
         slopes = float(sign > 0) - prefs
-        for loss, arrays in (
-            (soft_bradley_terry_loss, (far, zeros, prefs)),
-            (soft_margin_bradley_terry_loss, (far, zeros, prefs, zeros)),
-            (soft_margin_bradley_terry_loss, (zeros, zeros, prefs, -far)),
+        for scores, loss in (
+            (far, lambda s, prefs=prefs: soft_bradley_terry_loss(s, zeros, prefs)),
+            (far, lambda s, prefs=prefs: soft_margin_bradley_terry_loss(s, zeros, prefs, zeros)),
+            (zeros, lambda s, far=far: soft_margin_bradley_terry_loss(s, zeros, prefs, -far)),
         ):
-            np.testing.assert_allclose(loss(*arrays), losses, rtol=1e-6)
-            found = jax.grad(lambda x, loss=loss, rest=arrays[1:]: loss(x, *rest).sum())(arrays[0])
+            np.testing.assert_allclose(loss(scores), losses, rtol=1e-6)
+            found = jax.grad(lambda s, loss=loss: loss(s).sum())(scores)
             np.testing.assert_allclose(found, slopes, atol=1e-7)
 
 
