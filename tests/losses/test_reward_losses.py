@@ -126,13 +126,13 @@ def test_margin_smoothing_and_soft_labels_by_hand():
 
 def test_soft_labels_and_margins_far_apart():
     """z = s_w - s_l - m of +-1e4: (1 - q) |z| above, q |z| below, with slopes sigmoid(z) - q."""
-    prefs = jnp.array([0.0, 0.25, 1.0])
+    prefs, zeros = jnp.array([0.0, 0.25, 1.0]), jnp.zeros(3)
     for sign, losses in ((1.0, 1e4 * (1 - prefs)), (-1.0, 1e4 * prefs)):
-        far, zeros = jnp.full(3, sign * 1e4), jnp.zeros(3)
+        far = jnp.full(3, sign * 1e4)
         slopes = float(sign > 0) - prefs
         for scores, loss in (
-            (far, lambda s, prefs=prefs: soft_bradley_terry_loss(s, zeros, prefs)),
-            (far, lambda s, prefs=prefs: soft_margin_bradley_terry_loss(s, zeros, prefs, zeros)),
+            (far, lambda s: soft_bradley_terry_loss(s, zeros, prefs)),
+            (far, lambda s: soft_margin_bradley_terry_loss(s, zeros, prefs, zeros)),
             (zeros, lambda s, far=far: soft_margin_bradley_terry_loss(s, zeros, prefs, -far)),
         ):
             np.testing.assert_allclose(loss(scores), losses, rtol=1e-6)
