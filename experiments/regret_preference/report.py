@@ -29,12 +29,14 @@ def write_report(
     job: Run,
     config: Config,
     scores: Mapping,
+    lotteries: Mapping,
     delivery: Mapping,
     claims: Sequence[Claim],
     table: Table,
 ) -> None:
     """Saves the scores and the figures, and writes report.html with them."""
-    save_stages(job.out, {"boards": {"sizes": config.sizes, **scores}, "delivery": delivery})
+    kept = {"boards": {"sizes": config.sizes, **scores}, "delivery": delivery}
+    save_stages(job.out, kept | {"lotteries": {"wins": config.win_weights, **lotteries}})
     figures = {
         "regret": show_panels(
             score_panels(config, scores, 0),
@@ -48,6 +50,13 @@ def write_report(
             "The converse: labels from partial return",
             "The same with labels that only count the rewards inside a segment.",
             "neither learner is near-optimal on all boards",
+        ),
+        "lotteries": show_panels(
+            lottery_panels(config, lotteries),
+            "Sheep as lotteries",
+            f"Share of boards above 0.9 with {config.lottery_pairs} labels, against what winning "
+            "pays; losing costs 50, the goal pays 50, so a lottery is worth it above about 150.",
+            "regret is near-optimal on both sides of 150",
         ),
         "delivery": Shown(
             board_figure(delivery),
@@ -90,6 +99,26 @@ def score_panels(config: Config, scores: Mapping, source: int) -> list[Panel]:
         items.append(Panel(title, pairs, "scaled return", means, levels=levels, log_x=True))
         items.append(Panel(title, pairs, "share of boards > 0.9", shares, log_x=True))
     return items
+
+
+def lottery_panels(config: Config, scores: Mapping) -> list[Panel]:
+    """Share of near-optimal boards against the reward of a win; labels of regret, then of partial
+    return."""
+    return [
+        Panel(
+            f"{labels} labels of {source}",
+            "reward of a win",
+            "share of boards > 0.9",
+            {
+                f"{learner} (learner)": Series(
+                    np.asarray(config.win_weights), (scores[learner][:, :, i, j, 0] > 0.9).mean(1)
+                )
+                for learner in MODELS
+            },
+        )
+        for i, source in enumerate(MODELS)
+        for j, labels in enumerate(LABELS)
+    ]
 
 
 def board_figure(delivery: Mapping) -> Figure:

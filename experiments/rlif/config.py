@@ -16,6 +16,8 @@ class Config:
       probability rate. random_rate: of the teacher who steps in at random.
     takeover_steps, episode_steps: longest takeover and episode.
     explore: of epsilon-greedy.
+    rates: step sizes of the linear clones. weights: votes of an action of the expert, where each
+      accepted action of the learner has one.
     margins: absolute ones of the teacher of the exact guarantee, in the unit of V*, which is <= 1.
     """
 
@@ -30,11 +32,14 @@ class Config:
     takeover_steps: int = 4
     episode_steps: int = 60
     explore: float = 0.1
+    rates: tuple[float, ...] = (0.03, 0.1, 0.3)
+    weights: tuple[float, ...] = (0.0, 1.0, 4.0)
     margins: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05)
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
-        check_fields(self, "[0, inf)", "margins")
+        check_fields(self, "[0, inf)", "margins", "weights")
+        check_fields(self, "(0, inf)", "rates")
         check_fields(self, "[0, 1]", "bads", "share", "rate", "random_rate", "explore")
         check_fields(self, "[1, inf)", "num_seeds", "points", "takeover_steps", "episode_steps")
         if not self.steps >= self.points or self.steps % self.points:

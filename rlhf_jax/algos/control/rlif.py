@@ -39,13 +39,14 @@ def update_rlif(
     gamma: Scalar,
     on_previous: Bool[Array, ""] | bool = False,
     kept: Int[Array, ""] | int = KEEP_LAST,
+    ends: Bool[Array, ""] | bool = True,
 ) -> RlifState:
     """Learns from one step under supervision; the true reward is not used.
 
     on_previous False: (s, a_proposed, -1, s') if the expert took over, with s' the result of the
     expert's action, and (s, a_done, 0, s') for the action that was executed.
     on_previous True: (s_{t-1}, a_{t-1}, -1{takeover at t}, s_t), as in the official code; the last
-    transition of an episode gets 0.
+    transition of an episode gets -1 if a late teacher objects to it and `ends`, else 0.
 
     Args:
       state: one learner.
@@ -53,6 +54,8 @@ def update_rlif(
       gamma: discount in [0, 1).
       on_previous: whether the -1 goes to the previous transition. May be traced.
       kept: KEEP_NONE, KEEP_LAST or KEEP_ALL: which transitions of the expert count. May be traced.
+      ends: whether a late teacher's objection to the end of an episode, after which nothing can be
+        taken over, is learned from. May be traced.
     Returns:
       The new state, with the step sizes of `q_learning.update_q`.
     Reference: Luo et al. 2023 (RLIF), arXiv:2311.12996.
@@ -68,7 +71,9 @@ def update_rlif(
     label = jnp.where(seen.intervened, -1.0, 0.0)
     blamed = state.previous._replace(reward=label)
     first = jax.tree.map(lambda a, b: jnp.where(on_previous, a, b), blamed, rejected)
-    done = Transition(seen.state, seen.action, jnp.zeros(()), seen.next_state, discount, stored)
+    objected = jnp.logical_and(ends, seen.objected & seen.over)
+    last = jnp.where(jnp.logical_and(on_previous, objected), -1.0, 0.0)
+    done = Transition(seen.state, seen.action, last, seen.next_state, discount, stored)
     now = jnp.logical_or(seen.over, jnp.logical_not(on_previous))
     table = q_learning.update_q(state.table, first)
     table = q_learning.update_q(table, done._replace(valid=stored & now))
