@@ -110,14 +110,14 @@ def rival_claim(at: Arrays, when: str) -> Claim:
 
 
 def wrong_claims(config: Config, cosines: np.ndarray) -> list[Claim]:
-    """A learner who is wrong about the teacher. cosines [beliefs, DOUBTED, seeds, compared + 1].
+    """A learner who is wrong about the teacher. cosines [beliefs, DOUBTED, seeds, queries + 1].
 
     For a reward on the sphere and pairs of any direction alike, the direction of the reward has the
     largest expected likelihood under every beta, so a wrong one costs answers but no bias.
     """
     claims = []
     for (name, *_), runs in zip(wrong_minds(config), cosines, strict=True):
-        last = dict(zip(DOUBTED, runs[..., -1], strict=True))
+        last = dict(zip(DOUBTED, runs[..., config.compared], strict=True))
         best = ACTIVE[0]
         claims.append(
             mean_claim(
@@ -198,14 +198,17 @@ def type_claims(config: Config, kinds: Arrays) -> list[Claim]:
     ]
 
 
-def kind_claims(config: Config, kinds: Arrays, traces: Arrays, cosines: Arrays) -> list[Claim]:
+def kind_claims(config: Config, kinds: Arrays, cosines: Arrays) -> list[Claim]:
     """All kinds: what a record teaches is its information, and picking records pays.
 
-    Efficient estimates have 1 - cosine near tr J^-1 / 2 n; the rival knows only the mean of kinds.
+    Efficient estimates have 1 - cosine near tr J^-1 / 2; the rival knows only the mean of kinds.
     """
     last = after(config, kinds, IN_ORDER)
     errors = 1 - np.stack([last[name] for name in KINDS], axis=-1)
-    told = np.array([traces[name].mean() for name in KINDS]) / 2 / config.records
+    told = np.stack([kinds[f"{name}, told"] for name in KINDS], axis=-1)
+
+    def off(errors: np.ndarray, told: np.ndarray) -> float:
+        return largest_factor(errors.mean(0), told.mean(0))
 
     def one_for_all(errors: np.ndarray) -> float:
         means = errors.mean(0)
@@ -223,9 +226,9 @@ def kind_claims(config: Config, kinds: Arrays, traces: Arrays, cosines: Arrays) 
     return [
         bootstrap_claim(
             f"{len(KINDS)} kinds: largest factor between mean error after {config.records} records "
-            "and tr J^-1 / 2 n",
-            lambda errors: largest_factor(errors.mean(0), told),
-            [errors],
+            "and tr J^-1 / 2",
+            off,
+            [errors, told],
             "<=",
             2,
             kind="ours",

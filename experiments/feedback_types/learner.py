@@ -35,6 +35,14 @@ def loglik(record: Records, theta: jax.Array, beta: Scalar) -> jax.Array:
     return choices.choice_loglik(values, record.choice, record.mask, beta=beta).sum(-1)
 
 
+def record_information(record: Records, theta: jax.Array, beta: Scalar) -> jax.Array:
+    """Fisher information [d, d] of one record [R, ...]: beta^2 Cov(options) of each choice."""
+    logps = choices.choice_logps(record.options @ theta, record.mask, beta=beta)
+    probs = jnp.exp(logps)[..., None]
+    centred = record.options - jnp.sum(probs * record.options, axis=-2, keepdims=True)
+    return beta**2 * jnp.einsum("rkx,rki,rkj->ij", probs, centred, centred)
+
+
 def believe(
     config: Config,
     key: jax.Array,

@@ -38,17 +38,17 @@ def write_report(
             "them most of the time and end below random",
         ),
         "wrong": show_panels(
-            [wrong_panel(config, found["wrong"]["cosine"])],
+            [wrong_panel(config, found["queries"]["wrong"])],
             "A learner who is wrong about the teacher",
             f"Cosine after {config.compared} queries; the learner takes its own beta for right.",
             "information is ahead of random, and entropy behind it, at every wrong belief",
             columns=1,
         ),
         "kinds": show_panels(
-            [information_panel(config, found["kinds"], found["information"])],
+            [information_panel(config, found["kinds"])],
             "What a record of a kind is worth",
-            f"Mean error after {config.records} records against what the Fisher information of a "
-            "record says; one point for each kind, from the most informative to the least.",
+            f"Mean error after {config.records} records against what their Fisher information "
+            "says; one point for each kind, from the most informative to the least.",
             "all kinds lie near one line",
             columns=1,
         ),
@@ -116,23 +116,25 @@ def wrong_panel(config: Config, cosines: np.ndarray) -> Panel:
     """Cosine of each rule against the learner's beta over the teacher's; mistakes are a table."""
     factors = [factor for _, factor, mistakes in wrong_minds(config) if not mistakes]
     series = {
-        name: band(factors, cosines[: len(factors), i, :, -1].T, centre="mean", spread="t")
+        name: band(
+            factors, cosines[: len(factors), i, :, config.compared].T, centre="mean", spread="t"
+        )
         for i, name in enumerate(DOUBTED)
     }
     label = "cosine to the hidden reward"
     return Panel("Wrong beta", "learner's beta over the teacher's", label, series, log_x=True)
 
 
-def information_panel(config: Config, kinds: Arrays, traces: Arrays) -> Panel:
-    """Mean error of each kind against tr J^-1 / 2 n, with the line on which both are equal."""
+def information_panel(config: Config, kinds: Arrays) -> Panel:
+    """Mean error of each kind against tr J^-1 / 2, with the line on which both are equal."""
     last = after(config, kinds, IN_ORDER)
-    told = {name: traces[name].mean() / 2 / config.records for name in KINDS}
+    told = {name: kinds[f"{name}, told"].mean() for name in KINDS}
     order = sorted(KINDS, key=lambda name: told[name])
     x = np.array([told[name] for name in order])
     errors = 1 - np.stack([last[name] for name in order], axis=1)
     return Panel(
         "Error and information",
-        "tr J^-1 / 2 n",
+        "tr J^-1 / 2",
         "1 - cosine",
         {"12 kinds": band(x, errors, centre="mean", spread="t")},
         guides={"equal": Series(x, x)},

@@ -34,22 +34,18 @@ def run(config: Config, job: Run) -> Outcome:
     """Rules over one pool, wrong beliefs, kinds of feedback, questions about trajectories."""
     pairs = {
         "queries": partial(stages.active_queries, config),
-        "wrong": partial(stages.wrong_beliefs, config),
         "loop": partial(tabular.tabular_loop, config),
     }
-    kinds = {
-        "kinds": partial(stages.feedback_kinds, config),
-        "information": partial(stages.kind_information, config),
-    }
+    kinds = {"kinds": partial(stages.feedback_kinds, config)}
     # In float32 scores of pairs near a coin flip tie; kinds have none, and half the cost.
     found = run_stages(job, pairs, x64=True) | run_stages(job, kinds)
     cosines = dict(zip(ASKED, found["queries"]["cosine"], strict=True))
     regrets = dict(zip(LOOPS, found["loop"]["regret"], strict=True))
     claims = [
         *query_claims(config, cosines),
-        *wrong_claims(config, found["wrong"]["cosine"]),
+        *wrong_claims(config, found["queries"]["wrong"]),
         *type_claims(config, found["kinds"]),
-        *kind_claims(config, found["kinds"], found["information"], cosines),
+        *kind_claims(config, found["kinds"], cosines),
         *loop_claims(config, regrets),
     ]
     table = query_table(config, cosines, found["queries"]["copies"])
@@ -86,9 +82,9 @@ def summary(config: Config, found: Mapping[str, Arrays], cosines: Arrays, regret
     kinds, at = found["kinds"], {name: runs[:, config.compared] for name, runs in cosines.items()}
     marks = {"0": 0, "compared": config.compared, "all": config.queries}
     wrong = {
-        name: dict(zip(DOUBTED, runs[..., -1].mean(-1).tolist(), strict=True))
+        name: dict(zip(DOUBTED, runs[..., config.compared].mean(-1).tolist(), strict=True))
         for (name, *_), runs in zip(
-            stages.wrong_minds(config), found["wrong"]["cosine"], strict=True
+            stages.wrong_minds(config), found["queries"]["wrong"], strict=True
         )
     }
     return {
@@ -109,9 +105,7 @@ def summary(config: Config, found: Mapping[str, Arrays], cosines: Arrays, regret
             ]
             for name in KINDS
         },
-        "kinds, tr J^-1 / 2 n": {
-            name: float(x.mean() / 2 / config.records) for name, x in found["information"].items()
-        },
+        "kinds, tr J^-1 / 2": {name: float(kinds[f"{name}, told"].mean()) for name in KINDS},
         "loop, mean regret": {
             name: {mark: float(runs[:, at].mean()) for mark, at in marks.items()}
             for name, runs in regrets.items()

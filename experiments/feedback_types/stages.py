@@ -8,31 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.feedback_types.config import Config
-from experiments.feedback_types.kinds import (
-    GROUPS,
-    KINDS,
-    MIXED,
-    TYPES,
-    Group,
-    answered,
-    drawn,
-)
+from experiments.feedback_types.kinds import GROUPS, MIXED, TYPES, Group, answered, drawn
 from experiments.feedback_types.learner import (
     Rationality,
     ask,
     believe,
     draw_theta,
     estimate,
-    loglik,
+    record_information,
 )
-from experiments.feedback_types.rules import ASKED, RANDOM, RULES
+from experiments.feedback_types.rules import ASKED, RANDOM
 from rlhf_jax.feedback import choices, posteriors, queries
 
 COPIES, OTHERS = 0.05, 0.7  # spread of feature differences: near-copies, and the other half
 DOUBTED = (RANDOM, "entropy", "mutual information")  # rules of a learner who may be wrong
 IN_ORDER, PICKED, BLIND = ORDERS = ("in order", "picked", "answers at random")
 BELIEVED = (*TYPES, MIXED)  # kinds that are also read from answers at random
-SAMPLED = 100  # records of each kind for its information
 
 
 def for_all(run: Callable, *inputs: jax.Array) -> Any:
@@ -51,42 +42,11 @@ def over_cases(config: Config, run: Callable, *columns: Sequence[float]) -> Any:
     return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
 
 
-def near_copies(config: Config, key: jax.Array, _: Any) -> jax.Array:
+def near_copies(config: Config, key: jax.Array) -> jax.Array:
     """A pool [pool, 2, d] of comparisons, the first half of them between almost equal items."""
     spread = jnp.where(jnp.arange(config.pool) < config.pool // 2, COPIES, OTHERS)[:, None]
     x = spread * jax.random.normal(key, (config.pool, config.num_features))
     return jnp.stack([jnp.zeros_like(x), x], axis=1)
-
-
-def asked_cosines(config: Config, rules: dict, *, count: int) -> Callable:
-    """`run(key, rule, actual, assumed, mistakes)`: cosines to the hidden reward [count + 1], and
-    the comparisons asked [count]."""
-
-    def run(key, rule, actual, assumed, mistakes):
-        theta_key, key = jax.random.split(key)
-        theta = draw_theta(config, theta_key)
-        return ask(
-            config,
-            key,
-            theta,
-            rule,
-            rules,
-            minds=Rationality(actual, assumed, mistakes),
-            count=count,
-            pool=lambda key, particles: near_copies(config, key, particles),
-            measure=lambda particles: estimate(particles) @ theta,
-        )
-
-    return run
-
-
-def active_queries(config: Config) -> dict[str, np.ndarray]:
-    """ "cosine" to the hidden reward [rules, seeds, queries + 1], and "copies" [rules, seeds,
-    queries]: 1 where a near-copy was asked about."""
-    run = asked_cosines(config, ASKED, count=config.queries)
-    each = [config.beta] * len(ASKED)
-    cosines, asked = over_cases(config, run, range(len(ASKED)), each, each, [0.0] * len(ASKED))
-    return {"cosine": cosines, "copies": (asked < config.pool // 2).astype(float)}
 
 
 def wrong_minds(config: Config) -> list[tuple[str, float, float]]:
@@ -95,21 +55,47 @@ def wrong_minds(config: Config) -> list[tuple[str, float, float]]:
     return [*wrong, (f"{config.mistakes:.0%} mistakes", 1.0, config.mistakes)]
 
 
-def wrong_beliefs(config: Config) -> dict[str, np.ndarray]:
-    """ "cosine" [beliefs, DOUBTED, seeds, compared + 1]."""
-    rules = {name: RULES[name] for name in DOUBTED}
-    run = asked_cosines(config, rules, count=config.compared)
-    cases = [
-        (rule, config.beta, factor * config.beta, mistakes)
+def active_queries(config: Config) -> dict[str, np.ndarray]:
+    """Every rule with a learner who knows beta, some with one who is wrong about the teacher.
+
+    Returns:
+      "cosine" to the hidden reward [rules, seeds, queries + 1]; "copies" [rules, seeds, queries]: 1
+      where a near-copy was asked about; "wrong" [beliefs, DOUBTED, seeds, queries + 1] cosines.
+    """
+
+    def run(key, rule, assumed, mistakes):
+        theta_key, key = jax.random.split(key)
+        theta = draw_theta(config, theta_key)
+        return ask(
+            config,
+            key,
+            theta,
+            rule,
+            ASKED,
+            minds=Rationality(config.beta, assumed, mistakes),
+            count=config.queries,
+            pool=lambda key, _: near_copies(config, key),
+            measure=lambda particles: estimate(particles) @ theta,
+        )
+
+    known = [(rule, config.beta, 0.0) for rule in range(len(ASKED))]
+    doubted = [
+        (list(ASKED).index(rule), factor * config.beta, mistakes)
         for _, factor, mistakes in wrong_minds(config)
-        for rule in range(len(rules))
+        for rule in DOUBTED
     ]
-    cosines, _ = over_cases(config, run, *zip(*cases, strict=True))
-    return {"cosine": cosines.reshape(-1, len(rules), *cosines.shape[1:])}
+    cosines, asked = over_cases(config, run, *zip(*known, *doubted, strict=True))
+    found, wrong = np.split(cosines, [len(known)])
+    return {
+        "cosine": found,
+        "copies": (asked[: len(known)] < config.pool // 2).astype(float),
+        "wrong": wrong.reshape(-1, len(DOUBTED), *wrong.shape[1:]),
+    }
 
 
 def feedback_kinds(config: Config) -> dict[str, np.ndarray]:
-    """ "kind, order" -> cosine after each record [seeds, most_records]."""
+    """ "kind, order" -> cosine after each record [seeds, most_records]; "kind, told" -> the error
+    1 - cosine [seeds] that the information in the first `records` in order lets expect."""
     found = {}
     for group in GROUPS:
         cases = [
@@ -118,14 +104,28 @@ def feedback_kinds(config: Config) -> dict[str, np.ndarray]:
             for order in range(len(ORDERS))
             if ORDERS[order] != BLIND or name in BELIEVED
         ]
-        cosines = over_cases(config, learner(config, group), *zip(*cases, strict=True))
-        names = [f"{group.names[which]}, {ORDERS[order]}" for which, order in cases]
-        found |= dict(zip(names, cosines, strict=True))
+        cosines, *known = over_cases(config, learner(config, group), *zip(*cases, strict=True))
+        told = expected_errors(*known)
+        for i, (which, order) in enumerate(cases):
+            found[f"{group.names[which]}, {ORDERS[order]}"] = cosines[i]
+            if ORDERS[order] == IN_ORDER:
+                found[f"{group.names[which]}, told"] = told[i]
     return found
 
 
+def expected_errors(theta: np.ndarray, information: np.ndarray) -> np.ndarray:
+    """tr J^-1 / 2 across theta [*B, d], J [*B, d, d] the information of all records: what 1 -
+    cosine of an efficient estimate on the sphere is on average."""
+    along = theta[..., None] * theta[..., None, :]
+    across = np.eye(theta.shape[-1]) - along
+    # The direction of theta itself is known: it gets information 1, and then none of the sum.
+    inverse = np.linalg.inv(across @ information @ across + along)
+    return (np.trace(inverse, axis1=-2, axis2=-1) - 1) / 2
+
+
 def learner(config: Config, group: Group) -> Callable:
-    """`run(key, which, order)`: cosine after each record of one kind [most_records]."""
+    """`run(key, which, order)`: cosine after each record of one kind [most_records], the hidden
+    reward, and the information in the first `records` of them [d, d]."""
     size, d = config.particles, config.num_features
 
     def run(key, which, order):
@@ -153,7 +153,8 @@ def learner(config: Config, group: Group) -> Callable:
             new = answered(group, keys[1], theta, options, exists, beta=beta)
             records = jax.tree.map(lambda old, new: old.at[t].set(new), records, new)
             moved = believe(config, keys[2], particles, records, t, beta=config.beta)
-            return (moved, records), estimate(moved) @ theta
+            known = jnp.where(t < config.records, record_information(new, theta, config.beta), 0)
+            return (moved, records), (estimate(moved) @ theta, known)
 
         rows = jax.eval_shape(lambda: answered(group, key, theta, *offer(key, 0), beta=beta))
         # Of rows without a record all options exist: -inf would make NaN of them.
@@ -161,36 +162,7 @@ def learner(config: Config, group: Group) -> Callable:
             lambda x: jnp.full((config.most_records, *x.shape), x.dtype == bool, x.dtype), rows
         )
         start = posteriors.uniform_particles(start_key, size, d), empty
-        return jax.lax.scan(step, start, jnp.arange(config.most_records))[1]
+        cosines, known = jax.lax.scan(step, start, jnp.arange(config.most_records))[1]
+        return cosines, theta, known.sum(0)
 
     return run
-
-
-def kind_information(config: Config) -> dict[str, np.ndarray]:
-    """Kind -> tr J^-1 [seeds], J the Fisher information of a record across the hidden reward.
-
-    The posterior of n records is about normal on the sphere, so 1 - cosine is about tr J^-1 / 2 n.
-    """
-    found = {}
-    for group in GROUPS:
-        names = [name for name in group.names if name != MIXED]
-
-        def trace(key, which, group=group):
-            theta_key, key = jax.random.split(key)
-            theta = draw_theta(config, theta_key)
-
-            def information(key):
-                keys = jax.random.split(key)
-                offer = drawn(group, keys[0], which, jnp.zeros((), int), config.num_features)
-                record = answered(group, keys[1], theta, *offer, beta=config.beta)
-                return -jax.hessian(lambda theta: loglik(record, theta, config.beta))(theta)
-
-            mean = jax.lax.map(information, jax.random.split(key, SAMPLED)).mean(0)
-            across = jnp.eye(config.num_features) - jnp.outer(theta, theta)
-            # The direction of theta itself is known: it gets all information, then none of the sum.
-            inverse = jnp.linalg.inv(across @ mean @ across + jnp.outer(theta, theta))
-            return jnp.trace(inverse) - 1
-
-        traces = over_cases(config, trace, range(len(names)))
-        found |= dict(zip(names, traces, strict=True))
-    return {name: found[name] for name in KINDS}

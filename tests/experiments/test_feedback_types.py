@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,8 +11,16 @@ from experiments.feedback_types import claims as feedback_types_claims
 from experiments.feedback_types import config as feedback_types_config
 from experiments.feedback_types import run as feedback_types_run
 from experiments.feedback_types.kinds import GROUPS, KINDS, MIXED, OPTIONS, PARTS, drawn
+from experiments.feedback_types.learner import Records, loglik, record_information
 from experiments.feedback_types.rules import ASKED as RULES
-from experiments.feedback_types.stages import BELIEVED, BLIND, IN_ORDER, PICKED, wrong_minds
+from experiments.feedback_types.stages import (
+    BELIEVED,
+    BLIND,
+    IN_ORDER,
+    PICKED,
+    expected_errors,
+    wrong_minds,
+)
 from rlhf_jax.reports.claims import Outcome
 from rlhf_jax.training import open_run
 
@@ -42,7 +51,7 @@ ASKED = {
     ("mixture: seeds not below its worst part", ">=", 0.8),
     ("mixture: its mean error (1 - cosine) over that of its parts", "<=", 1),
     (
-        f"{MANY}largest factor between mean error after 25 records and tr J^-1 / 2 n",
+        f"{MANY}largest factor between mean error after 25 records and tr J^-1 / 2",
         "<=",
         2,
     ),
@@ -80,11 +89,12 @@ def toy_beliefs(best: float) -> np.ndarray:
 
 
 def toy_kinds(**cosines: float) -> dict[str, np.ndarray]:
-    """[seeds, most_records], 0.95 (the mixture 0.96, or as given) from record 10 on, from record 5
-    if records are picked; 0 if the answers are random."""
+    """[seeds, most_records], about 0.95 (or as given) from record 10 on, from record 5 if records
+    are picked; 0 if the answers are random."""
     found = {}
     for name in (*KINDS, MIXED):
-        level = cosines.get(name.replace(" ", "_"), 0.96 if name == MIXED else 0.95)
+        low = {MIXED: 0.96, "critique": 0.94}  # the mixture above its parts, one of them below all
+        level = cosines.get(name.replace(" ", "_"), low.get(name, 0.95))
         for order, first in ((IN_ORDER, 10), (PICKED, 5), (BLIND, CONFIG.most_records)):
             if order != BLIND or name in BELIEVED:
                 runs = np.where(np.arange(CONFIG.most_records) < first, 0.0, level)
@@ -92,14 +102,11 @@ def toy_kinds(**cosines: float) -> dict[str, np.ndarray]:
     return found
 
 
-def toy_traces() -> dict[str, np.ndarray]:
-    """Information that falls from kind to kind."""
-    return {name: np.full(SEEDS, 0.25 * (1 + i)) for i, name in enumerate(KINDS)}
-
-
 def falling_kinds() -> dict[str, np.ndarray]:
-    """Errors that follow `toy_traces`, 0.005 to 0.06."""
-    return toy_kinds(**{name.replace(" ", "_"): 0.995 - 0.005 * i for i, name in enumerate(KINDS)})
+    """Errors of 0.005 to 0.06, as expected from information."""
+    errors = {name: 0.005 * (1 + i) for i, name in enumerate(KINDS)}
+    told = {f"{name}, told": np.full(SEEDS, error) for name, error in errors.items()}
+    return toy_kinds(**{name.replace(" ", "_"): 1 - x for name, x in errors.items()}) | told
 
 
 def broken(claims) -> set[str]:
@@ -133,7 +140,7 @@ def test_the_claims_are_those_asked_for():
         *feedback_types_claims.query_claims(CONFIG, cosines),
         *feedback_types_claims.wrong_claims(CONFIG, toy_beliefs(0.9)),
         *feedback_types_claims.type_claims(CONFIG, kinds),
-        *feedback_types_claims.kind_claims(CONFIG, kinds, toy_traces(), cosines),
+        *feedback_types_claims.kind_claims(CONFIG, kinds, cosines),
         *feedback_types_claims.loop_claims(CONFIG, toy_regrets()),
     ]
     assert {(claim.statement, claim.op, claim.threshold) for claim in made} == ASKED
@@ -150,13 +157,22 @@ def test_a_useless_type_and_a_mixture_below_its_parts_fail():
 
 
 def test_kinds_that_do_not_follow_their_information_fail():
-    cosines, kinds, traces = toy_cosines(0.7), falling_kinds(), toy_traces()
-    assert broken(feedback_types_claims.kind_claims(CONFIG, kinds, traces, cosines)) == set()
-    reversed_traces = dict(zip(KINDS, reversed(traces.values()), strict=True))
+    cosines, kinds = toy_cosines(0.7), falling_kinds()
+    assert broken(feedback_types_claims.kind_claims(CONFIG, kinds, cosines)) == set()
     idle = kinds | {f"{name}, {PICKED}": kinds[f"{name}, {IN_ORDER}"] for name in KINDS}
-    assert (
-        len(broken(feedback_types_claims.kind_claims(CONFIG, idle, reversed_traces, cosines))) == 2
-    )
+    swapped = idle | {"ranking, told": kinds["comparison, told"]}
+    assert len(broken(feedback_types_claims.kind_claims(CONFIG, swapped, cosines))) == 2
+
+
+def test_information_is_minus_the_mean_hessian_and_tells_the_error():
+    options = jax.random.normal(jax.random.key(0), (1, 3, 5))
+    record = Records(options, jnp.zeros(1, int), jnp.ones((1, 3), bool))
+    theta = jnp.array([1.0, 0, 0, 0, 0])
+    found = record_information(record, theta, 2.0)
+    hessian = jax.hessian(lambda theta: loglik(record, theta, 2.0))(theta)
+    np.testing.assert_allclose(found, -hessian, atol=1e-5)
+    # Four directions across theta, with information 8 each.
+    assert expected_errors(np.asarray(theta), 8 * np.eye(5)) == pytest.approx(4 / 8 / 2)
 
 
 def test_a_loop_that_does_not_learn_fails():
@@ -204,7 +220,7 @@ def test_the_claims_are_those_asked_for_and_hold_at_the_quick_size(whole):
     assert "http://" not in page
     assert page.count("https://") == page.count("https://arxiv.org/abs/")
     kept = {path.stem for path in (out / "data").glob("*.npz")}
-    assert kept == {"queries", "wrong", "loop", "kinds", "information"}
+    assert kept == {"queries", "loop", "kinds"}
 
 
 @pytest.mark.parametrize(
