@@ -27,15 +27,13 @@ def run(config: Config, job: Run) -> Outcome:
     delivery board."""
     works = {
         "boards": partial(stages.run_boards, config),
-        "truth": partial(stages.run_truth, config),
-        "priors": partial(stages.run_priors, config),
         "lotteries": partial(stages.run_lotteries, config),
         "delivery": partial(stages.run_delivery, config),
     }
     found = run_stages(job, works, x64=True)
     boards, lotteries = (cut_scores(found[name]) for name in ("boards", "lotteries"))
     flat = {model: values.reshape(-1, *values.shape[2:]) for model, values in lotteries.items()}
-    priors = found["priors"]
+    priors = {name: found["boards"][f"scaled/{name}"] for name in (*stages.PRIORS, "no labels")}
     claims = [
         *board_claims(config, boards),
         converse_claim(config, boards),
@@ -83,7 +81,7 @@ def summary(config: Config, found: Mapping, table: Table, lotteries: Scores) -> 
     """What the table leaves out."""
     boards = found["boards"]
     missed = boards["scaled/regret"][:, 0] <= NEAR
-    worse = boards["loss/regret"][:, 0] > found["truth"]["loss"]
+    worse = boards["loss/regret"][:, 0] > boards["truth"]
     return {
         "rows": table.rows,
         "regret fits not near-optimal": missed.sum(0).tolist(),

@@ -1,6 +1,7 @@
 """Boards, lotteries and the delivery board: segments, labels, fits and scaled returns."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from experiments.regret_preference.config import Config
 from experiments.regret_preference.learners import (
     LABELS,
     MODELS,
+    Segments,
     board_prior,
     draw_prefs,
     fit_weights,
@@ -21,135 +23,144 @@ from experiments.regret_preference.learners import (
     uniform_return,
     utilities,
 )
-from rlhf_jax.envs.gridworlds import delivery_board
+from rlhf_jax.envs.gridworlds import GridWorld, delivery_board
 from rlhf_jax.envs.random_boards import lottery_board, random_board
 from rlhf_jax.losses.reward import soft_bradley_terry_loss
 
 PRIORS = {"ridge": flat_prior, "the boards' law": board_prior}
 
 
-def board_keys(config: Config) -> jax.Array:
-    """One key for each random board."""
-    return jax.random.split(jax.random.key(config.seed), config.num_boards)
+class Drawn(NamedTuple):
+    """A board, its segments [N, 2], preferences [source, labels, N], and minus the true regrets [N,
+    2]."""
+
+    world: GridWorld
+    segments: Segments
+    prefs: jax.Array
+    regrets: jax.Array
 
 
-def counted_pairs(config: Config) -> jax.Array:
-    """[sizes, N] which of all the pairs are in each size."""
-    return (jnp.arange(config.sizes[-1]) < jnp.array(config.sizes)[:, None]).astype(float)
+def labelled(key, world: GridWorld, segments: Segments) -> Drawn:
+    """Preferences under the true weights."""
+    seen = [utilities(world.weights, world, segments, model=model) for model in MODELS]
+    kinds = jnp.array([False, True])
+    prefs = [jax.vmap(lambda noisy, u=u: draw_prefs(key, u, noisy=noisy))(kinds) for u in seen]
+    return Drawn(world, segments, jnp.stack(prefs), seen[0])
 
 
-def draw_board(config: Config, key):
-    """A board, its segments [N, 2], and preferences [source, labels, N]."""
+def draw_board(config: Config, key) -> Drawn:
+    """A random board."""
     board_key, segment_key, label_key = jax.random.split(key, 3)
     world = random_board(board_key, height=config.side, width=config.side)
     size = {"pairs": config.sizes[-1], "length": config.segment_length}
-    segments = sample_segments(segment_key, world, **size)
-    return world, segments, label(label_key, world, segments)
+    return labelled(label_key, world, sample_segments(segment_key, world, **size))
 
 
-def label(key, world, segments):
-    """Preferences [source, labels, N] under the true weights."""
-    seen = [utilities(world.weights, world, segments, model=model) for model in MODELS]
-    kinds = jnp.array([False, True])
-    return jnp.stack(
-        [jax.vmap(lambda noisy, u=u: draw_prefs(key, u, noisy=noisy))(kinds) for u in seen]
-    )
+def draw_lottery(config: Config, win, key) -> Drawn:
+    """A board on which sheep are lotteries: rewards are those of the outcome, and regrets those of
+    the choice."""
+    board_key, segment_key, label_key = jax.random.split(key, 3)
+    world = lottery_board(board_key, win_weight=win)
+    size = {"pairs": config.lottery_pairs, "length": config.segment_length}
+    return labelled(label_key, world, sample_segments(segment_key, world, **size))
 
 
 def run_boards(config: Config) -> dict:
-    """Scaled returns [boards, source, labels, size] of both learners on random boards."""
-    drawn = jax.jit(jax.vmap(partial(draw_board, config)))(board_keys(config))
-    return {"ties": (drawn[2][:, :, 0] == 0.5).mean(-1)} | scored(
-        config, *drawn, counted_pairs(config)
-    )
+    """Random boards.
 
-
-def scored(config: Config, worlds, segments, prefs, counted) -> dict:
-    """Weights, losses and scaled returns of both learners: [boards, source, labels, size].
-
-    Boards one after another, so that no fit waits for the policy iteration of another board.
+    Returns:
+      "scaled/<model>" returns, "loss/<model>" [boards, source, labels, size] of both learners;
+      "truth" [boards, labels, size] loss of the true weights on labels of regret, in nats;
+      "scaled/<prior>" [boards, labels, size, strengths] of partial returns fitted with a prior, on
+      labels of regret; "no labels" [boards] of the plan for the mean weights of `random_board`;
+      "ties" [boards, source] share of noiseless labels.
     """
-    found = {}
+    keys = jax.random.split(jax.random.key(config.seed), config.num_boards)
+    drawn = jax.jit(jax.vmap(partial(draw_board, config)))(keys)
+    counted = (jnp.arange(config.sizes[-1]) < jnp.array(config.sizes)[:, None]).astype(float)
+    weights, losses = fits(config, drawn, counted)
+    weights |= prior_fits(config, drawn, counted)
+    mean = jnp.broadcast_to(board_prior().mean, drawn.world.weights.shape)
+    truth = np.asarray(true_losses(drawn) @ counted.T / counted.sum(-1))
+    return {
+        "ties": (drawn.prefs[:, :, 0] == 0.5).mean(-1),
+        "truth": truth,
+        **scaled_returns(drawn.world, weights | {"no labels": mean}),
+        **losses,
+    }
+
+
+def run_lotteries(config: Config) -> dict:
+    """Scaled returns and losses [wins, boards, source, labels, 1] of both learners."""
+    base = jax.random.fold_in(jax.random.key(config.seed), 1)
+    keys = jax.random.split(base, config.lottery_boards)
+    wins = jnp.repeat(jnp.array(config.win_weights), len(keys))
+    draw = jax.jit(jax.vmap(partial(draw_lottery, config)))
+    drawn = draw(wins, jnp.tile(keys, len(config.win_weights)))
+    weights, losses = fits(config, drawn, jnp.ones((1, config.lottery_pairs)))
+    found = scaled_returns(drawn.world, weights) | losses
+    shape = (len(config.win_weights), len(keys))
+    return {name: x.reshape(*shape, *x.shape[1:]) for name, x in found.items()}
+
+
+def by_board(work, *data):
+    """`work` of one board after another, so that none waits for the policy iteration of another."""
+    return jax.jit(lambda *data: jax.lax.map(lambda one: work(*one), data))(*data)
+
+
+def fits(config: Config, drawn: Drawn, counted: jax.Array) -> tuple[dict, dict]:
+    """Weights [boards, source, labels, size, d] of both learners, and "loss/<model>"."""
+    weights, losses = {}, {}
     for model in MODELS:
         fit = partial(
             fit_weights, model=model, starts=config.starts, steps=config.steps, rate=config.rate
         )
 
-        def work(data, fit=fit):
-            world, segments, prefs = data
-            each = jax.vmap(partial(fit, world, segments), (None, 0))
-            weights, losses = jax.vmap(jax.vmap(each, (0, None)), (0, None))(prefs, counted)
-            return weights, losses, scaled_returns(world, weights)
+        def work(data: Drawn, fit=fit):
+            each = jax.vmap(partial(fit, data.world, data.segments), (None, 0))
+            return jax.vmap(jax.vmap(each, (0, None)), (0, None))(data.prefs, counted)
 
-        run = jax.jit(lambda data, work=work: jax.lax.map(work, data))
-        weights, losses, scaled = run((worlds, segments, prefs))
-        found |= {
-            f"weights/{model}": weights,
-            f"loss/{model}": losses,
-            f"scaled/{model}": scaled,
-        }
-    return found
+        weights[model], losses[f"loss/{model}"] = by_board(work, drawn)
+    return weights, losses
 
 
-def scaled_returns(world, weights):
-    """True returns of plans for weights [*B, d]: 0 for uniform actions, 1 for the best."""
-    low, high = uniform_return(world), planned_return(world, world.weights)
-    plan = jnp.vectorize(partial(planned_return, world), signature="(d)->()")
-    return (plan(weights) - low) / (high - low)
+def prior_fits(config: Config, drawn: Drawn, counted: jax.Array) -> dict:
+    """Prior -> weights [boards, labels, size, strengths, d] of partial returns, from regrets."""
+    strengths = jnp.array(config.strengths)
+
+    def work(data: Drawn):
+        def one(prior):
+            each = jax.vmap(partial(fit_with_prior, data.segments), (None, None, None, 0))
+            each = jax.vmap(each, (None, 0, None, None))
+            return jax.vmap(each, (0, None, None, None))(data.prefs[0], counted, prior, strengths)
+
+        return {name: one(make()) for name, make in PRIORS.items()}
+
+    return by_board(work, drawn)
 
 
-def run_priors(config: Config) -> dict:
-    """Scaled returns [boards, labels, size, strengths] of partial returns fitted with a prior, on
-    labels of regret; and [boards] of the plan for the prior mean of `random_board`."""
-    counted, strengths = counted_pairs(config), jnp.array(config.strengths)
+def scaled_returns(worlds: GridWorld, weights: dict) -> dict:
+    """ "scaled/<name>": true returns of the plans for weights [boards, ..., d] of each name, 0 for
+    uniform actions and 1 for the best."""
+    shapes = {name: x.shape[:-1] for name, x in weights.items()}
+    size = worlds.weights.shape
+    flat = jnp.concatenate([x.reshape(size[0], -1, size[1]) for x in weights.values()], axis=1)
 
-    def work(key):
-        world, segments, prefs = draw_board(config, key)
-        found = {}
-        for name, prior in PRIORS.items():
-            fit = partial(fit_with_prior, segments)
-            each = jax.vmap(fit, (None, None, None, 0))
-            each = jax.vmap(jax.vmap(each, (None, 0, None, None)), (0, None, None, None))
-            weights = each(prefs[0], counted, prior(), strengths)
-            found[name] = scaled_returns(world, weights)
-        return found | {"no labels": scaled_returns(world, board_prior().mean)}
+    def work(world, weights):
+        low, high = uniform_return(world), planned_return(world, world.weights)
+        return (jax.vmap(partial(planned_return, world))(weights) - low) / (high - low)
 
-    return jax.jit(lambda keys: jax.lax.map(work, keys))(board_keys(config))
+    found = np.asarray(by_board(work, worlds, flat))
+    ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes.values()])[:-1]
+    parts = zip(shapes.items(), np.split(found, ends, axis=1), strict=True)
+    return {f"scaled/{name}": x.reshape(shape) for (name, shape), x in parts}
 
 
-def run_truth(config: Config) -> dict:
-    """Loss [boards, labels, size] of the true weights on labels of regret, in nats."""
-    counted = counted_pairs(config)
-
-    def losses(key):
-        world, segments, prefs = draw_board(config, key)
-        seen = utilities(world.weights, world, segments, model="regret")
-        each = jax.vmap(partial(soft_bradley_terry_loss, seen[:, 0], seen[:, 1]))(prefs[0])
-        return each @ counted.T / counted.sum(-1)
-
-    return {"loss": jax.jit(jax.vmap(losses))(board_keys(config))}
-
-
-def run_lotteries(config: Config) -> dict:
-    """Scaled returns [wins, boards, source, labels, 1] of both learners where sheep are lotteries:
-    rewards are those of the outcome, and regrets those of the choice."""
-    keys = jax.random.split(
-        jax.random.fold_in(jax.random.key(config.seed), 1), config.lottery_boards
-    )
-    counted = jnp.ones((1, config.lottery_pairs))
-
-    def draw(win, key):
-        board_key, segment_key, label_key = jax.random.split(key, 3)
-        world = lottery_board(board_key, win_weight=win)
-        size = {"pairs": config.lottery_pairs, "length": config.segment_length}
-        segments = sample_segments(segment_key, world, **size)
-        return world, segments, label(label_key, world, segments)
-
-    wins = jnp.repeat(jnp.array(config.win_weights), len(keys))
-    drawn = jax.jit(jax.vmap(draw))(wins, jnp.tile(keys, len(config.win_weights)))
-    found = scored(config, *drawn, counted)
-    shape = (len(config.win_weights), len(keys))
-    return {name: x.reshape(*shape, *x.shape[1:]) for name, x in found.items()}
+def true_losses(drawn: Drawn) -> jax.Array:
+    """[boards, labels, N] loss of the true weights on labels of regret."""
+    prefs = drawn.prefs[:, 0]
+    seen = jnp.broadcast_to(drawn.regrets[:, None], (*prefs.shape, 2))
+    return soft_bradley_terry_loss(seen[..., 0], seen[..., 1], prefs)
 
 
 def run_delivery(config: Config) -> dict:
@@ -162,7 +173,8 @@ def run_delivery(config: Config) -> dict:
     segment_key, label_key = jax.random.split(jax.random.key(config.seed))
     size = {"pairs": config.delivery_pairs, "length": config.segment_length}
     segments = jax.jit(partial(sample_segments, world=world, **size))(segment_key)
-    prefs = jax.jit(label)(label_key, world, segments)[0, LABELS.index("noiseless")]
+    drawn = jax.jit(labelled)(label_key, world, segments)
+    prefs = drawn.prefs[0, LABELS.index("noiseless")]
     counted = jnp.ones(config.delivery_pairs)
     sizes = {"starts": config.starts, "steps": config.steps, "rate": config.rate}
     fits = [
@@ -171,5 +183,6 @@ def run_delivery(config: Config) -> dict:
     ]
     weights = jnp.stack([world.weights, *fits])
     values, probs = jax.jit(jax.vmap(lambda w: planned_solution(world, w)))(weights)
+    worlds = jax.tree.map(lambda x: x[None], world)
     found = {"weights": weights, "values": values, "probs": probs, "cells": world.cells}
-    return found | {"scaled": np.asarray(jax.jit(scaled_returns)(world, weights))}
+    return found | {"scaled": scaled_returns(worlds, {"all": weights[None]})["scaled/all"][0]}

@@ -152,7 +152,7 @@ def linear_dagger(features: jax.Array, rate: jax.Array) -> Learner:
     return Learner(first, propose, learn, lambda weights: greedy_policy(features @ weights))
 
 
-def accepted_actions(config: Config, shape: tuple[int, int], weight: jax.Array) -> Learner:
+def accepted_actions(config: Config, shape: tuple[int, ...], weight: jax.Array) -> Learner:
     """A vote, in each cell, of the learner's actions that nobody interrupted and of the expert's,
     each of which counts `weight` times.
 
