@@ -9,10 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.rlif.config import Config
-from experiments.rlif.worlds import GRIDS, Setting, cell_features, draw_settings, score, teachers
+from experiments.rlif.worlds import (
+    GRIDS,
+    Setting,
+    cell_features,
+    draw_settings,
+    drawing_env,
+    score,
+    teachers,
+)
 from rlhf_jax.algos.control import dagger, q_learning, rlif
 from rlhf_jax.algos.control.takeovers import advance, start
-from rlhf_jax.envs.tabular_mdp import discounted_env
 from rlhf_jax.ops.bellman import greedy_policy
 
 
@@ -210,8 +217,7 @@ def curve(
     late: jax.Array | bool = False,
 ) -> Course:
     """A learner's course."""
-    # What is drawn needs no 53 bits; what is evaluated and learned has them.
-    env = discounted_env(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), setting.mdp))
+    env = drawing_env(setting.mdp)
 
     def step(carry, time):
         world, state, led = carry

@@ -16,6 +16,7 @@ from rlhf_jax.feedback.interventions import (
     rejected_by_margin,
     rejected_by_share,
 )
+from rlhf_jax.types import Env, TimeStep
 
 TEACHERS = ("optimal Q", "expert's Q", "at random")
 GRIDS = 8  # that are learned on at a time
@@ -59,6 +60,31 @@ def _draw(key: jax.Array, bad: jax.Array) -> Setting:
 def sure_policy(actions: jax.Array, num_actions: int = 4) -> jax.Array:
     """Log-probs [*B, S, A] of one action per state."""
     return jnp.log(jax.nn.one_hot(actions, num_actions, dtype=float))
+
+
+def drawing_env(mdp: DiscountedMDP) -> Env:
+    """`discounted_env` with another way to draw: one uniform number and cumulative sums, in place of
+    a Gumbel number for each state. No rewards: no learner may see them."""
+    ends = absorbing_states(mdp)
+    # What is drawn needs no 53 bits.
+    first, after = (
+        jnp.cumsum(probs.astype(jnp.float32), axis=-1) for probs in (mdp.initial, mdp.transitions)
+    )
+
+    def draw(key, sums):
+        # A share of the last sum, which rounding may leave below 1.
+        place = jax.random.uniform(key, dtype=jnp.float32) * sums[-1]
+        return jnp.sum(sums <= place)
+
+    def reset(key):
+        state = draw(key, first)
+        return state, state
+
+    def step(key, state, action):
+        new = draw(key, after[state, action])
+        return new, TimeStep(new, jnp.zeros(()), jnp.where(ends[new], 0.0, 1.0))
+
+    return Env(reset, step)
 
 
 def cell_features(mdp: DiscountedMDP) -> jax.Array:

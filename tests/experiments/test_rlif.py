@@ -19,7 +19,7 @@ from experiments.rlif.learners import (
     rival_names,
 )
 from experiments.rlif.report import write_report
-from experiments.rlif.worlds import cell_features
+from experiments.rlif.worlds import cell_features, drawing_env
 from rlhf_jax.algos.control.takeovers import Moment
 from rlhf_jax.envs.hazard_grid import hazard_grid
 from rlhf_jax.training import open_run
@@ -136,6 +136,19 @@ def test_cells_say_where_moves_end():
     assert features[55, 4:8].tolist() == pytest.approx([0.025, 0.925, 0.025, 0.025])
     assert features[0, 12:].tolist() == [0, 0, 1]
     assert features[0, 8:12].tolist() == pytest.approx([0.95, 0.05, 0.95, 0.05])
+
+
+def test_drawn_states_follow_the_law():
+    mdp = hazard_grid(jax.random.key(0))
+    env = drawing_env(mdp)
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    firsts = np.bincount(jax.jit(jax.vmap(env.reset))(keys)[0], minlength=64)
+    np.testing.assert_allclose(firsts / 20_000, mdp.initial, atol=0.006)
+    seen = jax.jit(jax.vmap(env.step, (0, None, None)))(keys, 55, 1)[1]
+    found = np.bincount(seen.observation, minlength=64)
+    np.testing.assert_allclose(found / 20_000, mdp.transitions[55, 1], atol=0.01)
+    assert not found[mdp.transitions[55, 1] == 0].any()
+    np.testing.assert_array_equal(seen.discount == 0, seen.observation == 63)
 
 
 def test_imitators_learn_what_they_are_shown():
