@@ -208,11 +208,11 @@ def kind_claims(config: Config, kinds: Arrays, cosines: Arrays) -> list[Claim]:
     told = np.stack([kinds[f"{name}, told"] for name in KINDS], axis=-1)
 
     def off(errors: np.ndarray, told: np.ndarray) -> float:
-        return largest_factor(errors.mean(0), told.mean(0))
+        return largest_factor(errors.mean(0).tolist(), told.mean(0).tolist())
 
     def one_for_all(errors: np.ndarray) -> float:
         means = errors.mean(0)
-        return largest_factor(means, np.full_like(means, scipy.stats.gmean(means)))
+        return largest_factor(means.tolist(), [float(scipy.stats.gmean(means))] * len(means))
 
     asked = {
         order: np.stack([needed(kinds[f"{name}, {order}"], TARGET) for name in KINDS], -1) + 1

@@ -37,7 +37,7 @@ class Config:
     compared: int = 20
     pool: int = 60
     records: int = 25
-    most_records: int = 30
+    most_records: int = 40
     offers: int = 10
     horizon: int = 6
     states: int = 8

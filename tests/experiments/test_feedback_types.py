@@ -230,7 +230,7 @@ def test_the_claims_are_those_asked_for_and_hold_at_the_quick_size(whole):
         ({"num_seeds": 1}, r"num_seeds must be in \[2, inf\)"),
         ({"pool": 7}, "pool must be even"),
         ({"compared": 41}, r"compared must be in \[1, 40\]"),
-        ({"records": 3}, r"records must be in \[4, 30\]"),
+        ({"records": 3}, r"records must be in \[4, 40\]"),
         ({"most_records": 3}, r"most_records must be in \[4, inf\)"),
         ({"factors": (0.0,)}, r"factors must be in \(0, inf\)"),
         ({"mistakes": 0.5}, r"mistakes must be in \[0, 0.5\)"),
