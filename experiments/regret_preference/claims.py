@@ -15,7 +15,9 @@ from rlhf_jax.reports.intervals import (
     share_interval,
 )
 
-Scores = Mapping[str, np.ndarray]  # model -> scaled returns [boards, source, labels, size]
+# Model -> scaled returns [boards, labels, size] on labels of regret. "<model>, converse" ->
+# [boards, labels] on the most labels of partial returns.
+Scores = Mapping[str, np.ndarray]
 NEAR = 0.9  # scaled return from which a policy is near-optimal
 FEW = 300  # pairs up to which partial return is claimed to fail
 BEHIND = 0.01  # of scaled return: less is no loss
@@ -23,7 +25,7 @@ BEHIND = 0.01  # of scaled return: less is no loss
 
 def board_claims(config: Config, scores: Scores) -> list[Claim]:
     """Labels from regret: who is near-optimal how often. The other learner must fail each claim."""
-    regret, partial_return = (scores[model][:, 0] for model in MODELS)
+    regret, partial_return = (scores[model] for model in MODELS)
     about = {"kind": "ours", "source": "synthetic labels; threshold from trials"}
     claims = []
     for j, labels in enumerate(LABELS):
@@ -64,10 +66,14 @@ def board_claims(config: Config, scores: Scores) -> list[Claim]:
     return claims
 
 
-def lead(scores: Scores, source: int, labels: int, size: int) -> np.ndarray:
-    """[boards] 1 where regret alone is near-optimal, -1 where partial return alone is."""
-    near = [scores[model][:, source, labels, size] > NEAR for model in MODELS]
-    return near[0].astype(float) - near[1]
+def lead(scores: Scores, noisy: int, *, converse: bool) -> np.ndarray:
+    """[boards] 1 where regret alone is near-optimal with the most pairs, -1 where partial return
+    alone is."""
+    found = [
+        scores[f"{model}, converse"][:, noisy] if converse else scores[model][:, noisy, -1]
+        for model in MODELS
+    ]
+    return (found[0] > NEAR).astype(float) - (found[1] > NEAR)
 
 
 def converse_claim(config: Config, scores: Scores) -> Claim:
@@ -76,12 +82,14 @@ def converse_claim(config: Config, scores: Scores) -> Claim:
     return mean_claim(
         f"{config.sizes[-1]} logistic labels of partial return: share of boards > {NEAR}, "
         "partial return less regret",
-        -lead(scores, 1, noisy, -1),
+        -lead(scores, noisy, converse=True),
         ">",
         0,
         kind="ours",
         source="the matching model is identified with noise",
-        baseline=near_end("labels of regret", mean_interval(-lead(scores, 0, noisy, -1)), ">"),
+        baseline=near_end(
+            "labels of regret", mean_interval(-lead(scores, noisy, converse=False)), ">"
+        ),
     )
 
 
@@ -96,7 +104,7 @@ def rival_claims(config: Config, scores: Scores, priors: Mapping) -> list[Claim]
     noisy = LABELS.index("logistic")
     converse = near_end(
         f"{config.sizes[-1]} logistic labels of partial return",
-        mean_interval(lead(scores, 1, noisy, -1)),
+        mean_interval(lead(scores, noisy, converse=True)),
         ">",
     )
     claims = []
@@ -104,7 +112,7 @@ def rival_claims(config: Config, scores: Scores, priors: Mapping) -> list[Claim]
         for j, labels in enumerate(LABELS):
             for i, size in enumerate(config.sizes):
                 rival = best_strength(priors[prior][:, j, i] > NEAR)
-                ours = scores[MODELS[0]][:, 0, j, i] > NEAR
+                ours = scores[MODELS[0]][:, j, i] > NEAR
                 claims.append(
                     mean_claim(
                         f"{size} {labels} labels: share of boards > {NEAR}, regret less partial "
@@ -121,28 +129,27 @@ def rival_claims(config: Config, scores: Scores, priors: Mapping) -> list[Claim]
 
 
 def lottery_claims(config: Config, scores: Scores) -> list[Claim]:
-    """Boards on which what is better is decided by odds. scores: [boards, source, labels, 1]."""
+    """Boards on which what is better is decided by odds. scores: [boards, labels]."""
     near = {
-        (source, labels, model): scores[model][:, i, j, 0] > NEAR
-        for i, source in enumerate(MODELS)
+        (name, labels): values[:, j] > NEAR
+        for name, values in scores.items()
         for j, labels in enumerate(LABELS)
-        for model in MODELS
     }
     about = {"kind": "paper", "source": "Knox et al., stochastic MDPs; threshold as on boards"}
     claims = [
         share_claim(
             f"lotteries, {config.lottery_pairs} {labels} labels: boards where regret > {NEAR}",
-            near["regret", labels, "regret"],
+            near["regret", labels],
             ">=",
             0.95,
             baseline=near_end(
-                "partial return", share_interval(near["regret", labels, "partial return"]), ">="
+                "partial return", share_interval(near["partial return", labels]), ">="
             ),
             **about,
         )
         for labels in LABELS
     ]
-    own = near["partial return", "noiseless", "partial return"]
+    own = near["partial return, converse", "noiseless"]
     return [
         *claims,
         share_claim(
@@ -153,7 +160,7 @@ def lottery_claims(config: Config, scores: Scores) -> list[Claim]:
             0.85,
             baseline=near_end(
                 "regret on labels of regret",
-                share_interval(near["regret", "noiseless", "regret"]),
+                share_interval(near["regret", "noiseless"]),
                 "<=",
             ),
             **about,

@@ -98,14 +98,13 @@ def fit_weights(
     world: GridWorld,
     segments: Segments,
     prefs: Array,
-    counted: Array,
     *,
     model: str,
     starts: int,
     steps: int,
     rate: float,
 ) -> tuple[Array, Array]:
-    """Weights [d] from preferences [N], by Adam on the cross-entropy of the counted pairs.
+    """Weights [d] from preferences [N], by Adam on the cross-entropy, all pairs at once.
 
     Args:
       starts: of the regret model, 0 and standard normal weights: the one with the least training
@@ -128,7 +127,7 @@ def fit_weights(
 
         def objective(weights):
             losses = soft_bradley_terry_loss(*jnp.moveaxis(seen @ weights, -1, 0), prefs)
-            return weighted_mean(losses, counted), {}
+            return weighted_mean(losses), {}
 
         new, metrics = gradient_step(state, objective, optimizer)
         loss = metrics["loss"].value()
@@ -181,9 +180,7 @@ def flat_prior() -> Prior:
     return Prior(jnp.zeros(len(FEATURES)), jnp.ones(len(FEATURES)))
 
 
-def fit_with_prior(
-    segments: Segments, prefs: Array, counted: Array, prior: Prior, strength: Array
-) -> Array:
+def fit_with_prior(segments: Segments, prefs: Array, prior: Prior, strength: Array) -> Array:
     """Weights [d] of the largest posterior density if labels come from partial returns.
 
     sum_i CE_i + strength / 2 sum_j ((w_j - mean_j) / spread_j)^2, by Newton's method.
@@ -193,7 +190,7 @@ def fit_with_prior(
     def objective(weights):
         losses = soft_bradley_terry_loss(*jnp.moveaxis(seen @ weights, -1, 0), prefs)
         away = (weights - prior.mean) / prior.spread
-        return jnp.sum(counted * losses) + strength / 2 * jnp.sum(away**2)
+        return jnp.sum(losses) + strength / 2 * jnp.sum(away**2)
 
     return newton_minimum(objective, prior.mean).params
 

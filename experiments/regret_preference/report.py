@@ -39,17 +39,11 @@ def write_report(
     save_stages(job.out, kept | {"lotteries": {"wins": config.win_weights, **lotteries}})
     figures = {
         "regret": show_panels(
-            score_panels(config, scores, 0),
+            score_panels(config, scores),
             "Labels from regret",
             "Scaled return 1 is optimal, 0 is uniform actions, cut at -1. Right: share of boards "
             "above 0.9.",
             "regret is at 1 from 100 pairs on; partial return is below it up to 300 pairs",
-        ),
-        "converse": show_panels(
-            score_panels(config, scores, 1),
-            "The converse: labels from partial return",
-            "The same with labels that only count the rewards inside a segment.",
-            "neither learner is near-optimal on all boards",
         ),
         "lotteries": show_panels(
             lottery_panels(config, lotteries),
@@ -82,14 +76,14 @@ def write_report(
     )
 
 
-def score_panels(config: Config, scores: Mapping, source: int) -> list[Panel]:
+def score_panels(config: Config, scores: Mapping) -> list[Panel]:
     """Mean scaled return, and share of near-optimal boards, for each kind of labels."""
     x = np.asarray(config.sizes)
     items = []
     for j, labels in enumerate(LABELS):
         means, shares = {}, {}
         for learner in MODELS:
-            values = scores[learner][:, source, j]
+            values = scores[learner][:, j]
             means[f"{learner} (learner)"] = band(
                 x, values, centre="mean", spread="quartiles", units="boards"
             )
@@ -102,21 +96,22 @@ def score_panels(config: Config, scores: Mapping, source: int) -> list[Panel]:
 
 
 def lottery_panels(config: Config, scores: Mapping) -> list[Panel]:
-    """Share of near-optimal boards against the reward of a win; labels of regret, then of partial
-    return."""
+    """Share of near-optimal boards against the reward of a win, for each kind of labels."""
+    words = {
+        MODELS[0]: "regret on its own labels",
+        MODELS[1]: "partial return on labels of regret",
+        f"{MODELS[1]}, converse": "partial return on its own labels",
+    }
     return [
         Panel(
-            f"{labels} labels of {source}",
+            f"{labels} labels",
             "reward of a win",
             "share of boards > 0.9",
             {
-                f"{learner} (learner)": Series(
-                    np.asarray(config.win_weights), (scores[learner][:, :, i, j, 0] > 0.9).mean(1)
-                )
-                for learner in MODELS
+                shown: Series(np.asarray(config.win_weights), (scores[name][..., j] > 0.9).mean(1))
+                for name, shown in words.items()
             },
         )
-        for i, source in enumerate(MODELS)
         for j, labels in enumerate(LABELS)
     ]
 

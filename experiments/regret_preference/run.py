@@ -46,15 +46,29 @@ def run(config: Config, job: Run) -> Outcome:
 
 
 def cut_scores(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Model -> scaled returns, cut at -1."""
-    return {model: np.maximum(found[f"scaled/{model}"], -1.0) for model in MODELS}
+    """Model, and "<model>, converse", -> scaled returns, cut at -1."""
+    learners = tuple(f"scaled/{model}" for model in MODELS)
+    return {
+        name.removeprefix("scaled/"): np.maximum(values, -1.0)
+        for name, values in found.items()
+        if name.startswith(learners)
+    }
 
 
 def score_table(config: Config, scores: Scores, priors: Mapping) -> Table:
     """Labels and learner as rows, numbers of pairs as columns."""
     rows = [
-        (f"{source}, {labels}", learner, *(cell(values) for values in scores[learner][:, i, j].T))
-        for i, source in enumerate(MODELS)
+        (f"regret, {labels}", learner, *(cell(values) for values in scores[learner][:, j].T))
+        for j, labels in enumerate(LABELS)
+        for learner in MODELS
+    ]
+    rows += [
+        (
+            f"partial return, {labels}",
+            learner,
+            *(None for _ in config.sizes[1:]),
+            cell(scores[f"{learner}, converse"][:, j]),
+        )
         for j, labels in enumerate(LABELS)
         for learner in MODELS
     ]
@@ -80,21 +94,18 @@ def score_table(config: Config, scores: Scores, priors: Mapping) -> Table:
 def summary(config: Config, found: Mapping, table: Table, lotteries: Scores) -> dict:
     """What the table leaves out."""
     boards = found["boards"]
-    missed = boards["scaled/regret"][:, 0] <= NEAR
-    worse = boards["loss/regret"][:, 0] > boards["truth"]
+    missed = boards["scaled/regret"] <= NEAR
+    worse = boards["loss/regret"] > boards["truth"]
     return {
         "rows": table.rows,
         "regret fits not near-optimal": missed.sum(0).tolist(),
         "of these, loss above that of the true weights": (missed & worse).sum(0).tolist(),
         "share of ties in noiseless labels": boards["ties"].mean(0).tolist(),
         "lotteries": {
-            f"win {win:g}, labels of {source}, {labels}, learner {model}": cell(
-                lotteries[model][w, :, i, j, 0]
-            )
+            f"win {win:g}, {labels}: {name}": cell(values[w, :, j])
             for w, win in enumerate(config.win_weights)
-            for i, source in enumerate(MODELS)
             for j, labels in enumerate(LABELS)
-            for model in MODELS
+            for name, values in lotteries.items()
         },
         "delivery board, scaled return": dict(
             zip(MODELS, found["delivery"]["scaled"][1:].tolist(), strict=True)

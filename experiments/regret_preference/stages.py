@@ -69,7 +69,8 @@ def run_boards(config: Config) -> dict:
     """Random boards.
 
     Returns:
-      "scaled/<model>" returns, "loss/<model>" [boards, source, labels, size] of both learners;
+      "scaled/<model>" returns, "loss/<model>" [boards, labels, size] of both learners on labels of
+      regret; "scaled/<model>, converse" [boards, labels] on all labels of partial returns;
       "truth" [boards, labels, size] loss of the true weights on labels of regret, in nats;
       "scaled/<prior>" [boards, labels, size, strengths] of partial returns fitted with a prior, on
       labels of regret; "no labels" [boards] of the plan for the mean weights of `random_board`;
@@ -77,27 +78,40 @@ def run_boards(config: Config) -> dict:
     """
     keys = jax.random.split(jax.random.key(config.seed), config.num_boards)
     drawn = jax.jit(jax.vmap(partial(draw_board, config)))(keys)
-    counted = (jnp.arange(config.sizes[-1]) < jnp.array(config.sizes)[:, None]).astype(float)
-    weights, losses = fits(config, drawn, counted)
-    weights |= prior_fits(config, drawn, counted)
-    mean = jnp.broadcast_to(board_prior().mean, drawn.world.weights.shape)
-    truth = np.asarray(true_losses(drawn) @ counted.T / counted.sum(-1))
+    weights, losses = {}, {}
+    for model in MODELS:
+        parts = [fits(config, drawn, model, source=0, pairs=size) for size in config.sizes]
+        weights[model], losses[f"loss/{model}"] = (
+            jnp.stack(part, axis=2) for part in zip(*parts, strict=True)
+        )
+        converse = fits(config, drawn, model, source=1, pairs=config.sizes[-1])
+        weights[f"{model}, converse"], losses[f"loss/{model}, converse"] = converse
+    weights |= prior_fits(config, drawn)
+    weights["no labels"] = jnp.broadcast_to(board_prior().mean, drawn.world.weights.shape)
+    true = true_losses(drawn)
+    truth = jnp.stack([true[..., :size].mean(-1) for size in config.sizes], axis=-1)
     return {
         "ties": (drawn.prefs[:, :, 0] == 0.5).mean(-1),
         "truth": truth,
-        **scaled_returns(drawn.world, weights | {"no labels": mean}),
+        **scaled_returns(drawn.world, weights),
         **losses,
     }
 
 
 def run_lotteries(config: Config) -> dict:
-    """Scaled returns and losses [wins, boards, source, labels, 1] of both learners."""
+    """Scaled returns and losses [wins, boards, labels] of both learners on labels of regret, and
+    of partial returns on labels of their own, "partial return, converse"."""
     base = jax.random.fold_in(jax.random.key(config.seed), 1)
     keys = jax.random.split(base, config.lottery_boards)
     wins = jnp.repeat(jnp.array(config.win_weights), len(keys))
     draw = jax.jit(jax.vmap(partial(draw_lottery, config)))
     drawn = draw(wins, jnp.tile(keys, len(config.win_weights)))
-    weights, losses = fits(config, drawn, jnp.ones((1, config.lottery_pairs)))
+    weights, losses = {}, {}
+    cases = {model: (model, 0) for model in MODELS}
+    cases[f"{MODELS[1]}, converse"] = MODELS[1], 1
+    for name, (model, source) in cases.items():
+        found = fits(config, drawn, model, source=source, pairs=config.lottery_pairs)
+        weights[name], losses[f"loss/{name}"] = found
     found = scaled_returns(drawn.world, weights) | losses
     shape = (len(config.win_weights), len(keys))
     return {name: x.reshape(*shape, *x.shape[1:]) for name, x in found.items()}
@@ -108,35 +122,40 @@ def by_board(work, *data):
     return jax.jit(lambda *data: jax.lax.map(lambda one: work(*one), data))(*data)
 
 
-def fits(config: Config, drawn: Drawn, counted: jax.Array) -> tuple[dict, dict]:
-    """Weights [boards, source, labels, size, d] of both learners, and "loss/<model>"."""
-    weights, losses = {}, {}
-    for model in MODELS:
-        fit = partial(
-            fit_weights, model=model, starts=config.starts, steps=config.steps, rate=config.rate
-        )
+def fits(
+    config: Config, drawn: Drawn, model: str, *, source: int, pairs: int
+) -> tuple[jax.Array, jax.Array]:
+    """Weights [boards, labels, d] and losses [boards, labels] of a learner, from the first pairs,
+    which one of MODELS labels."""
+    sizes = {"starts": config.starts, "steps": config.steps, "rate": config.rate}
 
-        def work(data: Drawn, fit=fit):
-            each = jax.vmap(partial(fit, data.world, data.segments), (None, 0))
-            return jax.vmap(jax.vmap(each, (0, None)), (0, None))(data.prefs, counted)
+    def work(data: Drawn):
+        segments = first_pairs(data.segments, pairs)
+        fit = partial(fit_weights, data.world, segments, model=model, **sizes)
+        return jax.vmap(fit)(data.prefs[source, :, :pairs])
 
-        weights[model], losses[f"loss/{model}"] = by_board(work, drawn)
-    return weights, losses
+    return by_board(work, drawn)
 
 
-def prior_fits(config: Config, drawn: Drawn, counted: jax.Array) -> dict:
+def first_pairs(segments: Segments, pairs: int) -> Segments:
+    """The first of them [pairs, 2]."""
+    return jax.tree.map(lambda x: x[:pairs], segments)
+
+
+def prior_fits(config: Config, drawn: Drawn) -> dict:
     """Prior -> weights [boards, labels, size, strengths, d] of partial returns, from regrets."""
     strengths = jnp.array(config.strengths)
 
-    def work(data: Drawn):
-        def one(prior):
-            each = jax.vmap(partial(fit_with_prior, data.segments), (None, None, None, 0))
-            each = jax.vmap(each, (None, 0, None, None))
-            return jax.vmap(each, (0, None, None, None))(data.prefs[0], counted, prior, strengths)
+    def work(data: Drawn, prior, size):
+        fit = partial(fit_with_prior, first_pairs(data.segments, size))
+        each = jax.vmap(jax.vmap(fit, (None, None, 0)), (0, None, None))
+        return each(data.prefs[0, :, :size], prior, strengths)
 
-        return {name: one(make()) for name, make in PRIORS.items()}
+    def all_priors(data: Drawn, size):
+        return {name: work(data, make(), size) for name, make in PRIORS.items()}
 
-    return by_board(work, drawn)
+    parts = [by_board(partial(all_priors, size=size), drawn) for size in config.sizes]
+    return jax.tree.map(lambda *x: jnp.stack(x, axis=2), *parts)
 
 
 def scaled_returns(worlds: GridWorld, weights: dict) -> dict:
@@ -175,10 +194,9 @@ def run_delivery(config: Config) -> dict:
     segments = jax.jit(partial(sample_segments, world=world, **size))(segment_key)
     drawn = jax.jit(labelled)(label_key, world, segments)
     prefs = drawn.prefs[0, LABELS.index("noiseless")]
-    counted = jnp.ones(config.delivery_pairs)
     sizes = {"starts": config.starts, "steps": config.steps, "rate": config.rate}
     fits = [
-        jax.jit(partial(fit_weights, model=model, **sizes))(world, segments, prefs, counted)[0]
+        jax.jit(partial(fit_weights, model=model, **sizes))(world, segments, prefs)[0]
         for model in MODELS
     ]
     weights = jnp.stack([world.weights, *fits])

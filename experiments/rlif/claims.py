@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.rlif.config import Config
 from experiments.rlif.learners import LATE, LATE_PROPOSAL, MAIN, OFFICIAL
+from experiments.rlif.pendulum import clone_names
 from experiments.rlif.worlds import TEACHERS
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import (
@@ -20,6 +21,7 @@ from rlhf_jax.reports.intervals import (
 Arrays = Mapping[str, np.ndarray]
 JUDGES = TEACHERS[:2]  # the teachers who look at values
 BAD = 0.25  # from this share of bad states on, the claims compare with the expert
+POOR = 0.5  # up to this score of an expert on the pendulum, likewise
 
 
 class Levels(NamedTuple):
@@ -140,3 +142,75 @@ def level_claims(levels: Levels, i: int, place: str) -> Sequence[Claim]:
             )
         )
     return found
+
+
+def swing_claims(config: Config, found: Arrays) -> list[Claim]:
+    """The pendulum: RLIF against checkpoints that act in takeovers and their best imitator. The
+    unit is a seed, with a best agent of its own."""
+    last = {name: x[..., -1] for name, x in found.items() if x.ndim == 3}
+    claims = []
+    for i, share in enumerate(config.swing.shares):
+        if share <= POOR:
+            claims += poor_expert_claims(config, last, found["expert"][i], i)
+    shares = np.array(config.swing.shares)
+    worst, best = shares.argmin(), shares.argmax()
+    rivals = [last[best_clone(config, last, i)][i] for i in (worst, best)]
+    claims.append(
+        mean_claim(
+            f"pendulum: score of RLIF, -1 on the proposal, expert at {shares[worst]:.0%} less "
+            f"expert at {shares[best]:.0%}",
+            last["proposal"][worst] - last["proposal"][best],
+            ">=",
+            -0.1,
+            kind="paper",
+            source="stays high as the expert gets worse; threshold ours",
+            baseline=near_end("best imitators", mean_interval(rivals[0] - rivals[1]), ">="),
+        )
+    )
+    return claims
+
+
+def best_clone(config: Config, last: Arrays, i: int) -> str:
+    """The imitator of expert i with the highest mean over the seeds that it is measured on."""
+    return max(clone_names(config), key=lambda name: last[name][i].mean())
+
+
+def poor_expert_claims(config: Config, last: Arrays, expert: np.ndarray, i: int) -> list[Claim]:
+    """Leads of RLIF over one expert, and over the best of those who imitate it."""
+    case = f"pendulum, expert at {config.swing.shares[i]:.0%}: RLIF"
+    rival = last[best_clone(config, last, i)][i]
+    idle = last["at random"][i]
+    late = mean_interval(last["late: proposal"][i] - expert)
+    beaten, led = (
+        near_end("teacher at random", mean_interval(idle - x), ">") for x in (expert, rival)
+    )
+    cases = (
+        ("-1 on the proposal, lead over the expert", "proposal", expert, beaten, "ours"),
+        ("-1 on the previous step, lead over the expert", "previous", expert, beaten, "paper"),
+        (
+            "-1 on the previous step, late teacher, lead over the expert",
+            "late: previous",
+            expert,
+            near_end("-1 on the proposal", late, ">"),
+            "paper",
+        ),
+        (
+            f"-1 on the proposal, lead over the best of {len(clone_names(config))} imitators",
+            "proposal",
+            rival,
+            led,
+            "paper",
+        ),
+    )
+    return [
+        mean_claim(
+            f"{case}, {words}",
+            last[name][i] - against,
+            ">",
+            0.0,
+            kind=kind,
+            source="networks, DDPG; scores from uniform torques (0) to the best agent (1)",
+            baseline=baseline,
+        )
+        for words, name, against, baseline, kind in cases
+    ]

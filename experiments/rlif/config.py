@@ -6,6 +6,53 @@ from rlhf_jax.checks import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
+class Swing:
+    """The pendulum.
+
+    num_seeds: best agents, each with experts and learners of its own.
+    shares: of the way from uniform torques to the best agent, where its checkpoints are experts.
+    widths, rate, tau, gamma, batch, noise: actor and critic, their Adam step, how fast targets
+      move, discount, rows of an update, noise in units of the largest torque.
+    rounds, worlds: of the training of experts, an episode in each world. warmup: rounds of random
+      torques, and episodes of a learner, without updates.
+    margin: the teacher rejects Q(s, a) < Q(s, a_ref) - margin.
+    steps, episode_steps: of each learner. points: of its curve. starts: of an evaluation.
+    own_weights: of an accepted torque of the learner's in its clone. clone_rates: Adam steps of
+      clones.
+    """
+
+    num_seeds: int = 6
+    shares: tuple[float, ...] = (0.9, 0.4, 0.1)
+    widths: tuple[int, ...] = (64, 64)
+    rate: float = 1e-3
+    tau: float = 0.02
+    gamma: float = 0.98
+    batch: int = 64
+    noise: float = 0.1
+    rounds: int = 40
+    worlds: int = 2
+    warmup: int = 2
+    margin: float = 1.0
+    steps: int = 6_000
+    episode_steps: int = 200
+    points: int = 6
+    starts: int = 32
+    own_weights: tuple[float, ...] = (0.0, 0.25, 1.0)
+    clone_rates: tuple[float, ...] = (3e-4, 1e-3)
+
+    def __post_init__(self):
+        check_fields(self, "[1, inf)", "num_seeds", "widths", "batch", "worlds", "warmup")
+        check_fields(self, "[3, inf)", "rounds")
+        check_fields(self, "[1, inf)", "episode_steps", "points", "starts")
+        check_fields(self, "[0, 1]", "shares", "own_weights")
+        check_fields(self, "(0, 1]", "rate", "tau", "clone_rates")
+        check_fields(self, "(0, 1)", "gamma")
+        check_fields(self, "[0, inf)", "margin", "noise")
+        if not self.steps >= self.points or self.steps % self.points:
+            raise ValueError(f"steps must be a multiple of points, got {self.steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run.
 
@@ -19,6 +66,7 @@ class Config:
     rates: step sizes of the linear clones. weights: votes of an action of the expert, where each
       accepted action of the learner has one.
     margins: absolute ones of the teacher of the exact guarantee, in the unit of V*, which is <= 1.
+    swing: the pendulum, with the teacher's rates and the longest takeover of the grids.
     """
 
     seed: int = 0
@@ -35,6 +83,7 @@ class Config:
     rates: tuple[float, ...] = (0.03, 0.1, 0.3)
     weights: tuple[float, ...] = (0.0, 1.0, 4.0)
     margins: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05)
+    swing: Swing = Swing()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -52,5 +101,6 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """A fifth of the steps and fewer points: every stage in seconds."""
-    return Config(steps=12_000, points=4)
+    """A fifth of the steps, fewer points, two seeds of the pendulum: every stage in seconds."""
+    swing = Swing(num_seeds=2, rounds=8, steps=800, points=2, starts=8, clone_rates=(1e-3,))
+    return Config(steps=12_000, points=4, swing=swing)

@@ -63,7 +63,7 @@ def sure_policy(actions: jax.Array, num_actions: int = 4) -> jax.Array:
 
 
 def drawing_env(mdp: DiscountedMDP) -> Env:
-    """`discounted_env` with another way to draw: one uniform number and cumulative sums, in place of
+    """`discounted_env` with another way to draw: one uniform number and cumulative sums in place of
     a Gumbel number for each state. No rewards: no learner may see them."""
     ends = absorbing_states(mdp)
     # What is drawn needs no 53 bits.

@@ -1,8 +1,8 @@
 """Acting under supervision: a learner proposes, a teacher may take over, an expert then acts.
 
 One `advance` is one step of the environment; `rlif` and `dagger` learn from the `Moment` it
-returns. The teacher and the expert are tables, so a scan over `advance` runs under vmap for many
-seeds, experts and teachers at once.
+returns. Teacher, expert and learner are functions of an observation, of a table or a network, so a
+scan over `advance` runs under vmap for many seeds, experts and teachers at once.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class World(NamedTuple):
     last step, and takes over at the next one."""
 
     env_state: PyTree
-    observation: Int[Array, ""]
+    observation: Array
     time: Int[Array, ""]
     left: Int[Array, ""]
     due: Bool[Array, ""]
@@ -39,14 +39,14 @@ class Moment(NamedTuple):
       episode ended, by the environment or by the limit on its length.
     """
 
-    state: Int[Array, ""]
-    proposal: Int[Array, ""]
-    action: Int[Array, ""]
+    state: Array
+    proposal: Array
+    action: Array
     intervened: Bool[Array, ""]
     controlled: Bool[Array, ""]
     returned: Bool[Array, ""]
     objected: Bool[Array, ""]
-    next_state: Int[Array, ""]
+    next_state: Array
     discount: Float[Array, ""]
     over: Bool[Array, ""]
 
@@ -62,8 +62,8 @@ def advance(
     env: Env,
     world: World,
     propose: Callable[[Key[Array, ""], Array], Array],
-    probs: Float[Array, "S A"],
-    expert: Int[Array, " S"],
+    objects: Callable[[Array, Array], Array],
+    expert: Callable[[Array], Array],
     *,
     key: Key[Array, ""],
     takeover_steps: int,
@@ -73,15 +73,16 @@ def advance(
     """One step; at the end of an episode the next one starts.
 
     The learner proposes a. Unless the expert is already in control, it takes over with probability
-    probs[s, a], so that a is not executed; if the teacher is late, a is executed and the expert
+    objects(s, a), so that a is not executed; if the teacher is late, a is executed and the expert
     takes over at the next step. It then acts for `takeover_steps` steps, including the one at which
     it took over, or until the episode ends.
 
     Args:
-      env: its observations are the states of the tables.
+      env: what it observes is the state s.
       propose: `(key, state) -> action`.
-      probs: [S, A] probability of a takeover, e.g. `feedback.interventions.intervention_probs`.
-      expert: [S] action of the expert.
+      objects: `(state, action) -> probability []` of a takeover, e.g. an entry of
+        `feedback.interventions.intervention_probs`.
+      expert: `state -> action`.
       takeover_steps, episode_steps: >= 1.
       late: whether the teacher reacts to the state that an action led to. May be traced.
     """
@@ -90,11 +91,11 @@ def advance(
     state = world.observation
     proposal = propose(propose_key, state)
     held = world.left > 0
-    rejected = ~held & (jax.random.uniform(teacher_key) < probs[state, proposal])
+    rejected = ~held & (jax.random.uniform(teacher_key) < objects(state, proposal))
     intervened = jnp.where(late, world.due, rejected)
     controlled = held | intervened
     objected = jnp.logical_and(late, rejected & ~controlled)
-    action = jnp.where(controlled, expert[state], proposal)
+    action = jnp.where(controlled, expert(state), proposal)
     env_state, seen = env.step(step_key, world.env_state, action)
     left = jnp.where(intervened, takeover_steps, world.left) - controlled
     over = (seen.discount == 0) | (world.time + 1 >= episode_steps)

@@ -31,8 +31,8 @@ def supervised(probs, *, takeover_steps, episode_steps, steps, late=False):
             ENV,
             world,
             lambda key, place: jnp.zeros((), int),
-            probs,
-            jnp.ones(LINE, int),
+            lambda place, action: probs[place, action],
+            lambda place: jnp.ones((), int),
             key=key,
             takeover_steps=takeover_steps,
             episode_steps=episode_steps,
@@ -137,6 +137,17 @@ def test_the_proposal_is_blamed_and_the_expert_counts_as_asked(kept, counts):
     expected = np.zeros((4, 2))
     expected[1, 0] = -1.0
     np.testing.assert_array_equal(table.action_values, expected)
+
+
+def test_the_labels_of_one_step_are_those_of_any_learner():
+    nothing = rlif.init_rlif(4, 2).previous
+    before = rlif.label_step(nothing, STORY[0], gamma=0.5).previous
+    for flag, blamed in ((False, (1, 0)), (True, (0, 1))):
+        rows = rlif.label_step(before, STORY[1], gamma=0.5, on_previous=flag)
+        assert (rows.first.state, rows.first.action) == blamed
+        assert (rows.first.reward, rows.first.valid) == (-1, True)
+        # The expert stays in control, so its own step is not learned from.
+        assert not rows.done.valid
 
 
 def test_the_previous_transition_is_blamed_instead():
