@@ -16,6 +16,7 @@ class Swing:
     rounds, worlds: of the training of experts, an episode in each world. warmup: rounds of random
       torques, and episodes of a learner, without updates.
     margin: the teacher rejects Q(s, a) < Q(s, a_ref) - margin.
+    torques: that RLIF chooses from. label_gamma: its discount of interventions.
     steps, episode_steps: of each learner. points: of its curve. starts: of an evaluation.
     own_weights: of an accepted torque of the learner's in its clone. clone_rates: Adam steps of
       clones.
@@ -33,6 +34,8 @@ class Swing:
     worlds: int = 2
     warmup: int = 2
     margin: float = 1.0
+    torques: int = 9
+    label_gamma: float = 0.9
     steps: int = 6_000
     episode_steps: int = 200
     points: int = 6
@@ -43,10 +46,12 @@ class Swing:
     def __post_init__(self):
         check_fields(self, "[1, inf)", "num_seeds", "widths", "batch", "worlds", "warmup")
         check_fields(self, "[3, inf)", "rounds")
+        check_fields(self, "[2, inf)", "torques")
         check_fields(self, "[1, inf)", "episode_steps", "points", "starts")
         check_fields(self, "[0, 1]", "shares", "own_weights")
         check_fields(self, "(0, 1]", "rate", "tau", "clone_rates")
         check_fields(self, "(0, 1)", "gamma")
+        check_fields(self, "[0, 1)", "label_gamma")
         check_fields(self, "[0, inf)", "margin", "noise")
         if not self.steps >= self.points or self.steps % self.points:
             raise ValueError(f"steps must be a multiple of points, got {self.steps}")
@@ -66,7 +71,8 @@ class Config:
     rates: step sizes of the linear clones. weights: votes of an action of the expert, where each
       accepted action of the learner has one.
     margins: absolute ones of the teacher of the exact guarantee, in the unit of V*, which is <= 1.
-    swing: the pendulum, with the teacher's rates and the longest takeover of the grids.
+    panel: whether to run the pendulum, `swing`, in the place of the grids; the teacher's rates and
+      the longest takeover are the same.
     """
 
     seed: int = 0
@@ -83,6 +89,7 @@ class Config:
     rates: tuple[float, ...] = (0.03, 0.1, 0.3)
     weights: tuple[float, ...] = (0.0, 1.0, 4.0)
     margins: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05)
+    panel: bool = False
     swing: Swing = Swing()
 
     def __post_init__(self):
@@ -101,6 +108,10 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """A fifth of the steps, fewer points, two seeds of the pendulum: every stage in seconds."""
-    swing = Swing(num_seeds=2, rounds=8, steps=800, points=2, starts=8, clone_rates=(1e-3,))
-    return Config(steps=12_000, points=4, swing=swing)
+    """A fifth of the steps and fewer points: every stage of the grids in seconds."""
+    return Config(steps=12_000, points=4)
+
+
+def pendulum() -> Config:
+    """The pendulum alone."""
+    return Config(panel=True)

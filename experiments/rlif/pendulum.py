@@ -6,25 +6,27 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Key
 
-from experiments.rlif.config import Config, Swing
-from rlhf_jax.algos.control import ddpg, rlif
+from experiments.rlif.config import Config
+from experiments.rlif.swingers import (
+    Swinger,
+    clone_swinger,
+    make_networks,
+    no_transition,
+    rlif_swinger,
+)
+from rlhf_jax.algos.control import ddpg
 from rlhf_jax.algos.control.off_policy import Progress, empty_step, play_round
 from rlhf_jax.algos.control.q_learning import Transition
 from rlhf_jax.algos.control.replay import ReplayBuffer, add_rows, draw_rows, init_replay
 from rlhf_jax.algos.control.takeovers import advance, start
-from rlhf_jax.algos.gradient import gradient_step, init_state
 from rlhf_jax.envs.pendulum import MAX_TORQUE, pendulum_env
 from rlhf_jax.feedback.interventions import intervention_probs
-from rlhf_jax.models.mlp import make_mlp
-from rlhf_jax.ops.masking import weighted_mean
 from rlhf_jax.sampling.episodes import sample_episode
 from rlhf_jax.types import Params
 
 WORLD = pendulum_env()
-UNITS = (1.0, 1.0, 0.125)  # of an observation, so that networks see about unit size
 
 
 class Torques(NamedTuple):
@@ -45,16 +47,6 @@ SWINGERS = {
 }
 
 
-class Networks(NamedTuple):
-    """init: `key -> DDPGState`; actor, critic: as in `ddpg`; update: of DDPG; optimizer: its."""
-
-    init: Callable[[Key[Array, ""]], ddpg.DDPGState]
-    actor: ddpg.Actor
-    critic: ddpg.Critic
-    update: Callable
-    optimizer: optax.GradientTransformation
-
-
 class School(NamedTuple):
     """actor, critic: params of the best agent, who judges. experts: actor params [shares, ...].
     scores: [shares] of the experts. low, high: returns of uniform torques and of the best agent."""
@@ -65,28 +57,6 @@ class School(NamedTuple):
     scores: Array
     low: Array
     high: Array
-
-
-def make_networks(swing: Swing) -> Networks:
-    """An actor that never exceeds the largest torque, and a critic."""
-    actor_net, critic_net = make_mlp((3, *swing.widths, 1)), make_mlp((4, *swing.widths, 1))
-    optimizer, units = optax.adam(swing.rate), jnp.asarray(UNITS)
-
-    def actor(params, observations):
-        return MAX_TORQUE * jnp.tanh(actor_net.apply(params, observations * units))
-
-    def critic(params, observations, actions):
-        x = jnp.concatenate([observations * units, actions / MAX_TORQUE], axis=-1)
-        return critic_net.apply(params, x)[..., 0]
-
-    def init(key):
-        keys = jax.random.split(key)
-        return ddpg.init_ddpg(actor_net.init(keys[0]), critic_net.init(keys[1]), optimizer)
-
-    settings = ddpg.DDPGConfig(gamma=swing.gamma, tau=swing.tau)
-    return Networks(
-        init, actor, critic, ddpg.make_update(actor, critic, optimizer, settings), optimizer
-    )
 
 
 def swing_return(
@@ -165,66 +135,6 @@ def objections(school: School, config: Config, idle: Array | bool = False) -> Ca
     return objects
 
 
-class Swinger(NamedTuple):
-    """A learner. first: its state. actor: `state -> actor params`. rows: `(state, moment) ->
-    (state, rows)`, of which those with `valid` are kept. learn: `(state, batch) -> state`."""
-
-    first: object
-    actor: Callable
-    rows: Callable
-    learn: Callable
-
-
-def rlif_swinger(key: Key[Array, ""], config: Config, on_previous: Array | bool) -> Swinger:
-    """DDPG on the labels; learns from the last transition of each takeover."""
-    nets, gamma = make_networks(config.swing), config.swing.gamma
-
-    def rows(state, moment):
-        told = rlif.label_step(state[1], moment, gamma=gamma, on_previous=on_previous)
-        return (state[0], told.previous), (told.first, told.done)
-
-    def learn(state, batch):
-        # DDPG applies gamma itself.
-        found = ddpg.ControlTransitions(
-            batch.state, batch.action, batch.reward, batch.discount / gamma, batch.next_state
-        )
-        return nets.update(state[0], found)[0], state[1]
-
-    first = (nets.init(key), no_transition())
-    return Swinger(first, lambda state: state[0].actor.params, rows, learn)
-
-
-def clone_swinger(key: Key[Array, ""], config: Config, own: Array, rate: Array) -> Swinger:
-    """Least squares on the torques of the expert, and on the learner's own that nobody interrupted
-    with weight `own`; network HG-DAgger at 0. The weight travels in the place of the reward."""
-    nets = make_networks(config.swing)
-    optimizer = optax.adam(rate)
-
-    def rows(state, moment):
-        weight = jnp.where(moment.controlled, 1.0, own)
-        valid = weight > 0
-        step = Transition(
-            moment.state, moment.action, weight, moment.next_state, moment.discount, valid
-        )
-        return state, (step,)
-
-    def learn(state, batch):
-        def objective(params):
-            away = nets.actor(params, batch.state) - batch.action
-            return weighted_mean(jnp.sum(away**2, axis=-1), batch.reward), {}
-
-        return gradient_step(state, objective, optimizer)[0]
-
-    first = init_state(nets.init(key).actor.params, optimizer)
-    return Swinger(first, lambda state: state.params, rows, learn)
-
-
-def no_transition() -> Transition:
-    """The shapes of a step, and the step before the first."""
-    seen, nothing = jnp.zeros(3), jnp.zeros(())
-    return Transition(seen, jnp.zeros(1), nothing, seen, nothing, jnp.zeros((), bool))
-
-
 def keep_valid(replay: ReplayBuffer, row: Transition) -> ReplayBuffer:
     """The replay with the row if it is valid; else the next one is written in its place."""
     new = add_rows(replay, jax.tree.map(lambda x: x[None], row))
@@ -252,15 +162,10 @@ def swing_course(
         world, replay, state, led = carry
         now = jax.random.fold_in(key, time)
 
-        def propose(key, seen):
-            torque = nets.actor(swinger.actor(state), seen)
-            std = MAX_TORQUE * swing.noise
-            return ddpg.noisy_actions(key, torque, std=std, limit=MAX_TORQUE)
-
         world, moment = advance(
             WORLD,
             world,
-            propose,
+            lambda key, seen: swinger.act(key, state, seen),
             objects,
             lambda seen: nets.actor(expert, seen),
             key=now,
@@ -278,8 +183,7 @@ def swing_course(
 
     def segment(carry, times):
         carry, _ = jax.lax.scan(step, carry, times)
-        actor = swinger.actor(carry[2])
-        found = swing_return(test_key, lambda key, seen: nets.actor(actor, seen), config)
+        found = swing_return(test_key, lambda key, seen: swinger.policy(carry[2], seen), config)
         score = (found - school.low) / (school.high - school.low)
         return carry, (score, carry[3] / times[-1])
 

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments.rlif import PAPER
-from experiments.rlif.claims import best_clone, best_rival, last_scores
+from experiments.rlif.claims import best_rival, last_scores
 from experiments.rlif.config import Config
 from experiments.rlif.learners import MAIN, OFFICIAL, VARIANTS
-from experiments.rlif.pendulum import SWINGERS
 from experiments.rlif.worlds import TEACHERS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
@@ -72,16 +71,6 @@ def write_report(
             "judged by the optimal Q the worst case does not depend on the expert; judged by the "
             "expert's Q it can be below the expert",
             columns=3,
-            share_y=True,
-        ),
-        "pendulum": show_panels(
-            swing_panels(config, stages["pendulum"]),
-            "The pendulum",
-            "Networks: score without noise from uniform torques (0) to the best agent (1), whose "
-            "critic is the teacher; experts are its earlier checkpoints. Then the curves of each "
-            "expert.",
-            "RLIF stays high as the expert gets worse, the imitators fall with it",
-            columns=2,
             share_y=True,
         ),
     }
@@ -196,36 +185,3 @@ def guarantee_panels(config: Config, exact: Arrays) -> list[Panel]:
         for i, bad in enumerate(config.bads)
     ]
     return items
-
-
-def swing_panels(config: Config, found: Arrays) -> list[Panel]:
-    """Score against that of the expert, then curves, a panel for each expert."""
-    swing = config.swing
-    order = np.argsort(swing.shares)
-    last = {name: x[..., -1] for name, x in found.items() if x.ndim == 3}
-    rivals = [best_clone(config, last, i) for i in range(len(swing.shares))]
-    lines = {name: last[name] for name in SWINGERS} | {"expert": found["expert"]}
-    lines["best imitator"] = np.stack([last[name][i] for i, name in enumerate(rivals)])
-    x = np.array(swing.shares)[order]
-    steps = np.arange(1, swing.points + 1) * (swing.steps // swing.points)
-    items = [
-        Panel(
-            "after training",
-            "score asked of the expert",
-            "score",
-            {name: seeds(x, values[order].T) for name, values in lines.items()},
-            levels={"best agent": 1.0},
-        )
-    ]
-    for i, share in enumerate(swing.shares):
-        curves = {name: found[name][i] for name in SWINGERS}
-        curves["best imitator"] = found[rivals[i]][i]
-        drawn = {name: seeds(steps, values) for name, values in curves.items()}
-        levels = {"expert, mean": found["expert"][i].mean()}
-        items.append(Panel(f"expert at {share:.0%}", "steps", "score", drawn, levels=levels))
-    return items
-
-
-def seeds(x: Sequence[float] | np.ndarray, values: np.ndarray) -> Series:
-    """Mean and range over seeds of values [seeds, X]."""
-    return band(x, values, centre="mean")

@@ -5,17 +5,10 @@ from functools import partial
 
 import numpy as np
 
-from experiments.rlif.claims import (
-    JUDGES,
-    best_clone,
-    best_rival,
-    last_scores,
-    make_claims,
-    swing_claims,
-)
+from experiments.rlif.claims import JUDGES, best_rival, last_scores, make_claims
 from experiments.rlif.config import Config
 from experiments.rlif.learners import MAIN, VARIANTS, dagger_scores, rival_scores, rlif_scores
-from experiments.rlif.pendulum import SWINGERS, swing_scores
+from experiments.rlif.panel import run_pendulum
 from experiments.rlif.report import write_report
 from experiments.rlif.worlds import TEACHERS, exact_scores
 from rlhf_jax.reports.claims import Outcome, Table
@@ -25,17 +18,20 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Exact scores and guarantees, HG-DAgger, other imitators, RLIF in all its variants; then the
-    pendulum."""
+    """Exact scores and guarantees, HG-DAgger, other imitators, RLIF in all its variants.
+
+    With `panel`, the pendulum alone.
+    """
+    if config.panel:
+        return run_pendulum(config, job)
     stages = {
         "exact": exact_scores,
         "dagger": dagger_scores,
         "rivals": rival_scores,
         "rlif": rlif_scores,
-        "pendulum": swing_scores,
     }
     found = run_stages(job, {name: partial(work, config) for name, work in stages.items()})
-    claims = make_claims(config, last_scores(found)) + swing_claims(config, found["pendulum"])
+    claims = make_claims(config, last_scores(found))
     table = scores_table(config, found)
     write_report(job, config, found, claims, table)
     return Outcome(claims, numbers=summary(config, found), table=table)
@@ -98,18 +94,4 @@ def summary(config: Config, found: Mapping[str, Arrays]) -> dict:
         **{f"RLIF, {name}": x.mean(1).tolist() for name, x in levels.rlif.items()},
         "share of steps led by the expert": led,
         "RLIF less expert": leads,
-        "pendulum": swing_summary(config, found["pendulum"]),
-    }
-
-
-def swing_summary(config: Config, found: Arrays) -> dict:
-    """Pendulum: means over seeds by expert, returns of the ends of the scale, best imitators."""
-    last = {name: x[..., -1] for name, x in found.items() if x.ndim == 3}
-    shares = [f"expert at {share:.0%}" for share in config.swing.shares]
-    return {
-        "expert": found["expert"].mean(1).tolist(),
-        "returns": {name: found[name].tolist() for name in ("low", "high")},
-        "scores": {name: x.mean(1).tolist() for name, x in last.items()},
-        "least score": {name: last[name].min(1).tolist() for name in SWINGERS},
-        "best imitator": {name: best_clone(config, last, i) for i, name in enumerate(shares)},
     }
