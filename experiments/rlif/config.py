@@ -36,7 +36,7 @@ class Swing:
     margin: float = 1.0
     torques: int = 9
     label_gamma: float = 0.9
-    steps: int = 6_000
+    steps: int = 9_000
     episode_steps: int = 200
     points: int = 6
     starts: int = 32
