@@ -57,7 +57,7 @@ def cut_scores(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def score_table(config: Config, scores: Scores, priors: Mapping) -> Table:
     """Labels and learner as rows, numbers of pairs as columns."""
-    rows = [
+    rows: list[tuple[str | None, ...]] = [
         (f"regret, {labels}", learner, *(cell(values) for values in scores[learner][:, j].T))
         for j, labels in enumerate(LABELS)
         for learner in MODELS

@@ -152,8 +152,8 @@ def swing_claims(config: Config, found: Arrays) -> list[Claim]:
     for i, share in enumerate(config.swing.shares):
         if share <= POOR:
             claims += poor_expert_claims(config, last, found["expert"][i], i)
-    shares = np.array(config.swing.shares)
-    worst, best = shares.argmin(), shares.argmax()
+    shares = config.swing.shares
+    worst, best = shares.index(min(shares)), shares.index(max(shares))
     rivals = [last[best_clone(config, last, i)][i] for i in (worst, best)]
     claims.append(
         mean_claim(

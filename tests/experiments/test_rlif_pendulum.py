@@ -150,8 +150,7 @@ def test_swingers_learn_from_valid_rows():
     freed = away._replace(controlled=jnp.array(False))
     assert not clone.rows(clone.first, freed)[1][0].valid
     trained = clone.learn(clone.first, jax.tree.map(lambda x: x[None], row))
-    actor = make_networks(SMALL.swing).actor
-    before, after = (actor(clone.actor(s), seen.state) for s in (clone.first, trained))
+    before, after = (clone.policy(state, seen.state) for state in (clone.first, trained))
     assert after < before
 
 
