@@ -141,6 +141,7 @@ def test_regret_of_the_learner_is_the_sum_of_advantages_and_zero_for_the_best(wo
     assert seen.max() == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.long
 def test_utilities_are_linear_in_the_weights_for_a_fixed_plan_also_in_a_lottery():
     lottery = lottery_board(jax.random.key(0), win_weight=170.0, side=3)
     drawn = jax.jit(sample_segments, static_argnames=("pairs", "length"))(

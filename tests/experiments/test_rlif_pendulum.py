@@ -97,6 +97,7 @@ SMALL = rlif_config.Config(
 )
 
 
+@pytest.mark.long
 def test_the_best_agent_judges_torques():
     school = jax.jit(lambda key: train_experts(key, SMALL))(jax.random.key(0))
     nets = make_networks(SMALL.swing)
@@ -115,6 +116,7 @@ def test_the_best_agent_judges_torques():
     assert school.scores.shape == (3,)
 
 
+@pytest.mark.long
 def test_swingers_learn_from_valid_rows():
     seen = no_transition()
     away = Moment(
