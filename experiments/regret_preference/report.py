@@ -43,7 +43,7 @@ def write_report(
             "Labels from regret",
             "Scaled return 1 is optimal, 0 is uniform actions, cut at -1. Right: share of boards "
             "above 0.9.",
-            "regret is at 1 from 100 pairs on; partial return is below it up to 300 pairs",
+            "regret is at 1 from 100 pairs on; partial return stays below it",
         ),
         "lotteries": show_panels(
             lottery_panels(config, lotteries),
@@ -56,8 +56,8 @@ def write_report(
             board_figure(delivery),
             "The delivery board",
             f"Optimal actions and values under the true weights, and under those learned from "
-            f"{config.delivery_pairs} noiseless labels of regret. Arrows are all the best actions; "
-            "numbers are values in the unit of each reward.",
+            f"{config.delivery_pairs} noiseless labels of regret by each model. Arrows "
+            "are all the best actions; numbers are values in the unit of each reward.",
             "the policy learned by regret goes to the goal as the true one does",
         ),
     }

@@ -40,7 +40,8 @@ def write_report(
             curves_panels(config, stages),
             "Learning",
             "Exact score of the greedy policy along training.",
-            "RLIF passes the expert within the first thousands of steps",
+            "RLIF passes a bad expert within the first thousands of steps if the teacher judges "
+            "by values",
             columns=3,
             share_y=True,
         ),
@@ -48,7 +49,8 @@ def write_report(
             variants_panels(config, stages["rlif"]),
             "What gets the -1, and what is stored",
             "RLIF with the label on the rejected proposal or on the transition before it, learning "
-            "from none, the last, or all of the expert's transitions.",
+            "from none, the last, or all of the expert's transitions. 'Bandit' counts "
+            "interventions without a discounted future.",
             "labels on the proposal stay high, labels on the previous transition are low",
             columns=3,
             share_y=True,
@@ -67,7 +69,7 @@ def write_report(
             guarantee_panels(config, stages["exact"]),
             "What is guaranteed",
             "A teacher without errors and with an absolute margin: the worst policy that it never "
-            "interrupts, by exact planning, with the expert's score as a dotted line.",
+            "interrupts, by exact planning, with the expert's score as a dashed line.",
             "judged by the optimal Q the worst case does not depend on the expert; judged by the "
             "expert's Q it can be below the expert",
             columns=3,
@@ -101,7 +103,7 @@ def shares_panels(config: Config, stages: Mapping[str, Arrays]) -> list[Panel]:
 
     items = [
         Panel(
-            f"teacher steps in {name}" if name == TEACHERS[2] else f"teacher judges by {name}",
+            f"steps in {name}" if name == TEACHERS[2] else f"judges by {name}",
             "share of bad states of the expert",
             SCORE,
             {
