@@ -3,4 +3,4 @@
 PAPER = "Knox et al. 2022, 2206.02231 (models of human preference)"
 GROUP = "mdps"
 CLAIM = "rewards fitted to labels of regret as regret plan nearly as the true ones; as returns, not"
-MINUTES = 12
+MINUTES = 7

@@ -29,32 +29,35 @@ def write_report(
     job: Run,
     config: Config,
     scores: Mapping,
+    lotteries: Mapping,
     delivery: Mapping,
     claims: Sequence[Claim],
     table: Table,
 ) -> None:
     """Saves the scores and the figures, and writes report.html with them."""
-    save_stages(job.out, {"boards": {"sizes": config.sizes, **scores}, "delivery": delivery})
+    kept = {"boards": {"sizes": config.sizes, **scores}, "delivery": delivery}
+    save_stages(job.out, kept | {"lotteries": {"wins": config.win_weights, **lotteries}})
     figures = {
         "regret": show_panels(
-            score_panels(config, scores, 0),
+            score_panels(config, scores),
             "Labels from regret",
             "Scaled return 1 is optimal, 0 is uniform actions, cut at -1. Right: share of boards "
             "above 0.9.",
-            "regret is at 1 from 100 pairs on; partial return is below it up to 300 pairs",
+            "regret is at 1 from 100 pairs on; partial return stays below it",
         ),
-        "converse": show_panels(
-            score_panels(config, scores, 1),
-            "The converse: labels from partial return",
-            "The same with labels that only count the rewards inside a segment.",
-            "neither learner is near-optimal on all boards",
+        "lotteries": show_panels(
+            lottery_panels(config, lotteries),
+            "Sheep as lotteries",
+            f"Share of boards above 0.9 with {config.lottery_pairs} labels, against what winning "
+            "pays; losing costs 50, the goal pays 50, so a lottery is worth it above about 150.",
+            "regret is near-optimal on both sides of 150",
         ),
         "delivery": Shown(
             board_figure(delivery),
             "The delivery board",
             f"Optimal actions and values under the true weights, and under those learned from "
-            f"{config.delivery_pairs} noiseless labels of regret. Arrows are all the best actions; "
-            "numbers are values in the unit of each reward.",
+            f"{config.delivery_pairs} noiseless labels of regret by each model. Arrows "
+            "are all the best actions; numbers are values in the unit of each reward.",
             "the policy learned by regret goes to the goal as the true one does",
         ),
     }
@@ -73,14 +76,14 @@ def write_report(
     )
 
 
-def score_panels(config: Config, scores: Mapping, source: int) -> list[Panel]:
+def score_panels(config: Config, scores: Mapping) -> list[Panel]:
     """Mean scaled return, and share of near-optimal boards, for each kind of labels."""
     x = np.asarray(config.sizes)
     items = []
     for j, labels in enumerate(LABELS):
         means, shares = {}, {}
         for learner in MODELS:
-            values = scores[learner][:, source, j]
+            values = scores[learner][:, j]
             means[f"{learner} (learner)"] = band(
                 x, values, centre="mean", spread="quartiles", units="boards"
             )
@@ -90,6 +93,27 @@ def score_panels(config: Config, scores: Mapping, source: int) -> list[Panel]:
         items.append(Panel(title, pairs, "scaled return", means, levels=levels, log_x=True))
         items.append(Panel(title, pairs, "share of boards > 0.9", shares, log_x=True))
     return items
+
+
+def lottery_panels(config: Config, scores: Mapping) -> list[Panel]:
+    """Share of near-optimal boards against the reward of a win, for each kind of labels."""
+    words = {
+        MODELS[0]: "regret on its own labels",
+        MODELS[1]: "partial return on labels of regret",
+        f"{MODELS[1]}, converse": "partial return on its own labels",
+    }
+    return [
+        Panel(
+            f"{labels} labels",
+            "reward of a win",
+            "share of boards > 0.9",
+            {
+                shown: Series(np.asarray(config.win_weights), (scores[name][..., j] > 0.9).mean(1))
+                for name, shown in words.items()
+            },
+        )
+        for j, labels in enumerate(LABELS)
+    ]
 
 
 def board_figure(delivery: Mapping) -> Figure:

@@ -1,193 +1,116 @@
 """Rewards from preferences of segments, learned as if they came from regret or partial return."""
 
+from collections.abc import Mapping
 from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from experiments.regret_preference.config import Config
-from experiments.regret_preference.learners import (
-    LABELS,
-    MODELS,
-    draw_prefs,
-    fit_weights,
-    planned_return,
-    planned_solution,
-    sample_segments,
-    uniform_return,
-    utilities,
+from experiments.regret_preference import stages
+from experiments.regret_preference.claims import (
+    NEAR,
+    board_claims,
+    converse_claim,
+    lottery_claims,
+    rival_claims,
 )
+from experiments.regret_preference.config import Config
+from experiments.regret_preference.learners import LABELS, MODELS
 from experiments.regret_preference.report import write_report
-from rlhf_jax.envs.gridworlds import delivery_board
-from rlhf_jax.envs.random_boards import random_board
-from rlhf_jax.losses.reward import soft_bradley_terry_loss
-from rlhf_jax.reports.claims import Claim, Outcome, Table
-from rlhf_jax.reports.intervals import share_claim
+from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
 
-NEAR = 0.9  # scaled return from which a policy is near-optimal
-FEW = 300  # pairs up to which partial return is claimed to fail
+Scores = Mapping[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Random boards with each labeller and each learner, then the delivery board."""
-
+    """Random boards with each labeller and each learner, rivals with a prior, lotteries, then the
+    delivery board."""
     works = {
-        "boards": partial(run_boards, config),
-        "truth": partial(run_truth, config),
-        "delivery": partial(run_delivery, config),
+        "boards": partial(stages.run_boards, config),
+        "lotteries": partial(stages.run_lotteries, config),
+        "delivery": partial(stages.run_delivery, config),
     }
-    boards, truth, delivery = run_stages(job, works, x64=True).values()
-    scores = {model: np.maximum(boards[f"scaled/{model}"], -1.0) for model in MODELS}
-    claims = board_claims(config, scores)
-    rows = [
-        (f"{source}, {labels}", learner, *(cell(values) for values in scores[learner][:, i, j].T))
-        for i, source in enumerate(MODELS)
+    found = run_stages(job, works, x64=True)
+    boards, lotteries = (cut_scores(found[name]) for name in ("boards", "lotteries"))
+    flat = {model: values.reshape(-1, *values.shape[2:]) for model, values in lotteries.items()}
+    priors = {name: found["boards"][f"scaled/{name}"] for name in (*stages.PRIORS, "no labels")}
+    claims = [
+        *board_claims(config, boards),
+        converse_claim(config, boards),
+        *rival_claims(config, boards, priors),
+        *lottery_claims(config, flat),
+    ]
+    table = score_table(config, boards, priors)
+    write_report(job, config, boards, lotteries, found["delivery"], claims, table)
+    return Outcome(claims, numbers=summary(config, found, table, lotteries), table=table)
+
+
+def cut_scores(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Model, and "<model>, converse", -> scaled returns, cut at -1."""
+    learners = tuple(f"scaled/{model}" for model in MODELS)
+    return {
+        name.removeprefix("scaled/"): np.maximum(values, -1.0)
+        for name, values in found.items()
+        if name.startswith(learners)
+    }
+
+
+def score_table(config: Config, scores: Scores, priors: Mapping) -> Table:
+    """Labels and learner as rows, numbers of pairs as columns."""
+    rows: list[tuple[str | None, ...]] = [
+        (f"regret, {labels}", learner, *(cell(values) for values in scores[learner][:, j].T))
         for j, labels in enumerate(LABELS)
         for learner in MODELS
     ]
-    table = Table(
+    rows += [
+        (
+            f"partial return, {labels}",
+            learner,
+            *(None for _ in config.sizes[1:]),
+            cell(scores[f"{learner}, converse"][:, j]),
+        )
+        for j, labels in enumerate(LABELS)
+        for learner in MODELS
+    ]
+    rows += [
+        (
+            f"regret, {labels}",
+            f"partial return, prior {name} x {strength:g}",
+            *(cell(values) for values in np.maximum(priors[name][:, j, :, k], -1.0).T),
+        )
+        for name in stages.PRIORS
+        for k, strength in enumerate(config.strengths)
+        for j, labels in enumerate(LABELS)
+    ]
+    return Table(
         f"Mean scaled return (cut at -1) and share of boards above {NEAR}",
         ("labels from", "learner", *(f"{size} pairs" for size in config.sizes)),
         rows,
-        note=f"{config.num_boards} boards of {config.side} x {config.side} cells",
+        note=f"{config.num_boards} boards of {config.side} x {config.side} cells; the plan for the "
+        f"mean of the boards' law, without labels: {cell(np.maximum(priors['no labels'], -1.0))}",
     )
-    write_report(job, config, scores, delivery, claims, table)
-    missed = boards["scaled/regret"][:, 0] <= NEAR
-    worse = boards["loss/regret"][:, 0] > truth["loss"]
-    numbers = {
-        "rows": rows,
+
+
+def summary(config: Config, found: Mapping, table: Table, lotteries: Scores) -> dict:
+    """What the table leaves out."""
+    boards = found["boards"]
+    missed = boards["scaled/regret"] <= NEAR
+    worse = boards["loss/regret"] > boards["truth"]
+    return {
+        "rows": table.rows,
         "regret fits not near-optimal": missed.sum(0).tolist(),
         "of these, loss above that of the true weights": (missed & worse).sum(0).tolist(),
         "share of ties in noiseless labels": boards["ties"].mean(0).tolist(),
+        "lotteries": {
+            f"win {win:g}, {labels}: {name}": cell(values[w, :, j])
+            for w, win in enumerate(config.win_weights)
+            for j, labels in enumerate(LABELS)
+            for name, values in lotteries.items()
+        },
         "delivery board, scaled return": dict(
-            zip(MODELS, delivery["scaled"][1:].tolist(), strict=True)
+            zip(MODELS, found["delivery"]["scaled"][1:].tolist(), strict=True)
         ),
     }
-    return Outcome(claims, numbers, table)
-
-
-def board_claims(config: Config, scores: dict) -> list[Claim]:
-    """Labels from regret: who is near-optimal how often. scores: [boards, source, labels, size]."""
-    regret, partial_return = (scores[model][:, 0] for model in MODELS)
-    about = {"kind": "ours", "source": "synthetic labels; threshold from trials"}
-    claims = []
-    for j, labels in enumerate(LABELS):
-        for i, size in enumerate(config.sizes):
-            ours, theirs = regret[:, j, i], partial_return[:, j, i]
-            name = f"{size} {labels} labels"
-            claims += [
-                share_claim(
-                    f"{name}: boards where regret > {NEAR}", ours > NEAR, ">=", 0.95, **about
-                ),
-                share_claim(
-                    f"{name}: boards regret loses", theirs > ours + 0.01, "<=", 0.05, **about
-                ),
-            ]
-            if size <= FEW:
-                near = f"{name}: boards where partial return > {NEAR}"
-                claims.append(share_claim(near, theirs > NEAR, "<=", 0.85, **about))
-    return claims
-
-
-def run_boards(config: Config) -> dict:
-    """Scaled returns [boards, source, labels, size] of both learners.
-
-    A program of XLA holds one chain of batched linear solves at a time: two that do not wait for
-    each other can wait for the same two threads for ever.
-    """
-    keys = jax.random.split(jax.random.key(config.seed), config.num_boards)
-    worlds, segments, prefs = jax.jit(jax.vmap(partial(draw_board, config)))(keys)
-    counted = jnp.arange(config.sizes[-1]) < jnp.array(config.sizes)[:, None]
-    low = jax.jit(jax.vmap(uniform_return))(worlds)
-    high = jax.jit(jax.vmap(lambda world: planned_return(world, world.weights)))(worlds)
-    low, high = (x[:, None, None, None] for x in (low, high))
-    results = {"ties": (prefs[:, :, 0] == 0.5).mean(-1)}
-    for model in MODELS:
-        fit = partial(
-            fit_weights, model=model, starts=config.starts, steps=config.steps, rate=config.rate
-        )
-        fits = over_data(fit)(worlds, segments, prefs, counted.astype(prefs.dtype))
-        returns = jax.jit(over_boards(planned_return))(worlds, fits[0])
-        results |= {
-            f"weights/{model}": fits[0],
-            f"loss/{model}": fits[1],
-            f"scaled/{model}": (returns - low) / (high - low),
-        }
-    return results
-
-
-def run_truth(config: Config) -> dict:
-    """Loss [boards, labels, size] of the true weights on labels of regret, in nats."""
-    keys = jax.random.split(jax.random.key(config.seed), config.num_boards)
-    counted = (jnp.arange(config.sizes[-1]) < jnp.array(config.sizes)[:, None]).astype(float)
-
-    def losses(key):
-        world, segments, prefs = draw_board(config, key)
-        seen = utilities(world.weights, world, segments, model="regret")
-        each = jax.vmap(partial(soft_bradley_terry_loss, seen[:, 0], seen[:, 1]))(prefs[0])
-        return each @ counted.T / counted.sum(-1)
-
-    return {"loss": jax.jit(jax.vmap(losses))(keys)}
-
-
-def draw_board(config: Config, key):
-    """A board, its segments [N, 2], and preferences [source, labels, N]."""
-    board_key, segment_key, label_key = jax.random.split(key, 3)
-    world = random_board(board_key, height=config.side, width=config.side)
-    size = {"pairs": config.sizes[-1], "length": config.segment_length}
-    segments = sample_segments(segment_key, world, **size)
-    return world, segments, label(label_key, world, segments)
-
-
-def label(key, world, segments):
-    """Preferences [source, labels, N] under the true weights."""
-    seen = [utilities(world.weights, world, segments, model=model) for model in MODELS]
-    kinds = jnp.array([False, True])
-    return jnp.stack(
-        [jax.vmap(lambda noisy, u=u: draw_prefs(key, u, noisy=noisy))(kinds) for u in seen]
-    )
-
-
-def over_data(fit):
-    """`fit` over boards, sources, kinds of labels and sizes, compiled."""
-    for axes in ((None, None, None, 0), (None, None, 0, None), (None, None, 0, None)):
-        fit = jax.vmap(fit, axes)
-    return jax.jit(jax.vmap(fit, (0, 0, 0, None)))
-
-
-def over_boards(work):
-    """`work(world, weights)` over boards, sources, kinds of labels and sizes."""
-    for _ in range(3):
-        work = jax.vmap(work, (None, 0))
-    return jax.vmap(work)
-
-
-def run_delivery(config: Config) -> dict:
-    """The fixed board: weights, values and policies, true and learned from noiseless regret.
-
-    Returns:
-      arrays with leading axis 3: true, learned by regret, learned by partial return.
-    """
-    world = delivery_board()
-    segment_key, label_key = jax.random.split(jax.random.key(config.seed))
-    size = {"pairs": config.delivery_pairs, "length": config.segment_length}
-    segments = jax.jit(partial(sample_segments, world=world, **size))(segment_key)
-    prefs = jax.jit(label)(label_key, world, segments)[0, 0]
-    counted = jnp.ones(config.delivery_pairs)
-    sizes = {"starts": config.starts, "steps": config.steps, "rate": config.rate}
-    fits = [
-        jax.jit(partial(fit_weights, model=model, **sizes))(world, segments, prefs, counted)[0]
-        for model in MODELS
-    ]
-    weights = jnp.stack([world.weights, *fits])
-    plan = jax.jit(jax.vmap(lambda w: planned_solution(world, w)))
-    values, probs = plan(weights)
-    returns = jax.jit(jax.vmap(partial(planned_return, world)))(weights)
-    low = jax.jit(uniform_return)(world)
-    found = {"weights": weights, "values": values, "probs": probs, "cells": world.cells}
-    return found | {"scaled": (returns - low) / (returns[0] - low)}
 
 
 def cell(values: np.ndarray) -> str:

@@ -2,5 +2,5 @@
 
 PAPER = "Luo et al. 2023 (RLIF), arXiv:2311.12996"
 GROUP = "mdps"
-CLAIM = "Learning from -1 for each intervention beats a bad expert; imitating it can't"
-MINUTES = 8
+CLAIM = "Learning from -1 for each intervention beats a bad expert, and whoever imitates it"
+MINUTES = 4

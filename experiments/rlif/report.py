@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments.rlif import PAPER
+from experiments.rlif.claims import best_rival, last_scores
 from experiments.rlif.config import Config
-from experiments.rlif.learners import MAIN, VARIANTS
+from experiments.rlif.learners import MAIN, OFFICIAL, VARIANTS
 from experiments.rlif.worlds import TEACHERS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
@@ -17,6 +18,7 @@ from rlhf_jax.training import Run
 
 Arrays = Mapping[str, np.ndarray]
 SCORE = "V / V*, live states"
+STORED = [name for name in VARIANTS if not name.startswith("late")]
 
 
 def write_report(
@@ -38,7 +40,8 @@ def write_report(
             curves_panels(config, stages),
             "Learning",
             "Exact score of the greedy policy along training.",
-            "RLIF passes the expert within the first thousands of steps",
+            "RLIF passes a bad expert within the first thousands of steps if the teacher judges "
+            "by values",
             columns=3,
             share_y=True,
         ),
@@ -46,8 +49,19 @@ def write_report(
             variants_panels(config, stages["rlif"]),
             "What gets the -1, and what is stored",
             "RLIF with the label on the rejected proposal or on the transition before it, learning "
-            "from none, the last, or all of the expert's transitions.",
+            "from none, the last, or all of the expert's transitions. 'Bandit' counts "
+            "interventions without a discounted future.",
             "labels on the proposal stay high, labels on the previous transition are low",
+            columns=3,
+            share_y=True,
+        ),
+        "late": show_panels(
+            late_panels(config, stages),
+            "A teacher who reacts one step late",
+            "The learner's action is executed; if the teacher rejects it, the expert takes over at "
+            "the state that it led to. The -1 goes to that action ('previous') or to the proposal "
+            "that is not executed. 'No ends': an action that ends the episode gets none.",
+            "a late teacher needs the label on the previous step, a prompt one on the proposal",
             columns=3,
             share_y=True,
         ),
@@ -55,7 +69,7 @@ def write_report(
             guarantee_panels(config, stages["exact"]),
             "What is guaranteed",
             "A teacher without errors and with an absolute margin: the worst policy that it never "
-            "interrupts, by exact planning, with the expert's score as a dotted line.",
+            "interrupts, by exact planning, with the expert's score as a dashed line.",
             "judged by the optimal Q the worst case does not depend on the expert; judged by the "
             "expert's Q it can be below the expert",
             columns=3,
@@ -81,16 +95,22 @@ def grids(x: Sequence[float] | np.ndarray, values: np.ndarray) -> Series:
 def shares_panels(config: Config, stages: Mapping[str, Arrays]) -> list[Panel]:
     """Score against the share of bad states, a panel for each teacher."""
     exact, cloned = stages["exact"], stages["dagger"]["HG-DAgger"][..., -1]
-    learned = stages["rlif"][MAIN][..., -1]
+    learned, rivals = stages["rlif"][MAIN][..., -1], last_scores(stages).rivals
+
+    def imitated(j):
+        bads = range(len(config.bads))
+        return np.stack([rivals[best_rival(rivals, i, j)][i, :, j] for i in bads], axis=1)
+
     items = [
         Panel(
-            f"teacher steps in {name}" if name == TEACHERS[2] else f"teacher judges by {name}",
+            f"steps in {name}" if name == TEACHERS[2] else f"judges by {name}",
             "share of bad states of the expert",
             SCORE,
             {
                 "RLIF": grids(config.bads, learned[:, :, j].T),
                 "RLIF, exact planning": grids(config.bads, exact["planned"][:, :, j].T),
                 "HG-DAgger": grids(config.bads, cloned[:, :, j].T),
+                "best imitator": grids(config.bads, imitated(j)),
                 "expert": grids(config.bads, exact["expert"].T),
                 "uniform": grids(config.bads, exact["uniform"].T),
             },
@@ -125,12 +145,30 @@ def variants_panels(config: Config, learned: Arrays) -> list[Panel]:
             name,
             "share of bad states of the expert",
             SCORE,
-            {variant: grids(config.bads, learned[variant][:, :, j, -1].T) for variant in VARIANTS},
+            {variant: grids(config.bads, learned[variant][:, :, j, -1].T) for variant in STORED},
             levels={"optimum": 1.0},
         )
         for j, name in enumerate(TEACHERS)
     ]
     return items
+
+
+def late_panels(config: Config, stages: Mapping[str, Arrays]) -> list[Panel]:
+    """Score against the share of bad states: labels of a late teacher, and the prompt one's."""
+    learned, expert = stages["rlif"], stages["exact"]["expert"].T
+    names = [name for name in VARIANTS if name.startswith("late")]
+    names += [name for name in (MAIN, OFFICIAL) if name not in names]
+    return [
+        Panel(
+            teacher,
+            "share of bad states of the expert",
+            SCORE,
+            {name: grids(config.bads, learned[name][:, :, j, -1].T) for name in names}
+            | {"expert": grids(config.bads, expert)},
+            levels={"optimum": 1.0},
+        )
+        for j, teacher in enumerate(TEACHERS)
+    ]
 
 
 def guarantee_panels(config: Config, exact: Arrays) -> list[Panel]:

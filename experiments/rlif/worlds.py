@@ -16,8 +16,10 @@ from rlhf_jax.feedback.interventions import (
     rejected_by_margin,
     rejected_by_share,
 )
+from rlhf_jax.types import Env, TimeStep
 
 TEACHERS = ("optimal Q", "expert's Q", "at random")
+GRIDS = 8  # that are learned on at a time
 REACHABLE = 1e-9  # a smaller V* is that of a cell closed in by hazards
 
 
@@ -58,6 +60,44 @@ def _draw(key: jax.Array, bad: jax.Array) -> Setting:
 def sure_policy(actions: jax.Array, num_actions: int = 4) -> jax.Array:
     """Log-probs [*B, S, A] of one action per state."""
     return jnp.log(jax.nn.one_hot(actions, num_actions, dtype=float))
+
+
+def drawing_env(mdp: DiscountedMDP) -> Env:
+    """`discounted_env` with another way to draw: one uniform number and cumulative sums in place of
+    a Gumbel number for each state. No rewards: no learner may see them."""
+    ends = absorbing_states(mdp)
+    # What is drawn needs no 53 bits.
+    first, after = (
+        jnp.cumsum(probs.astype(jnp.float32), axis=-1) for probs in (mdp.initial, mdp.transitions)
+    )
+
+    def draw(key, sums):
+        # A share of the last sum, which rounding may leave below 1.
+        place = jax.random.uniform(key, dtype=jnp.float32) * sums[-1]
+        return jnp.sum(sums <= place)
+
+    def reset(key):
+        state = draw(key, first)
+        return state, state
+
+    def step(key, state, action):
+        new = draw(key, after[state, action])
+        return new, TimeStep(new, jnp.zeros(()), jnp.where(ends[new], 0.0, 1.0))
+
+    return Env(reset, step)
+
+
+def cell_features(mdp: DiscountedMDP) -> jax.Array:
+    """[S, 15] what a clone that generalises sees of a cell: the chance that each move ends in a
+    hazard, at the goal, or where it was; the row, the column, and 1."""
+    states = jnp.arange(mdp.transitions.shape[0])
+    side = round(len(states) ** 0.5)
+    goal = states == len(states) - 1
+    hazards = absorbing_states(mdp) & ~goal
+    stays = jnp.moveaxis(jnp.diagonal(mdp.transitions, axis1=0, axis2=2), -1, 0)
+    ends = [mdp.transitions @ kind.astype(float) for kind in (hazards, goal)]
+    places = jnp.stack([states // side, states % side, jnp.full_like(states, side - 1)], axis=1)
+    return jnp.concatenate([*ends, stays, places / (side - 1)], axis=1)
 
 
 def teachers(config: Config, setting: Setting) -> jax.Array:

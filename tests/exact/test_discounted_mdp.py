@@ -190,6 +190,17 @@ def test_a_discount_of_one_and_a_weight_of_zero_are_refused():
         discounted_mdp.soft_optimal(mdp, ref, beta=0.0)
 
 
+def test_the_optimum_does_not_depend_on_where_it_starts(x64):
+    """From the worst policy, a random one, and the optimum itself."""
+    mdp = small()
+    best = optimal(mdp)
+    worst = optimal(replace(mdp, rewards=-mdp.rewards)).logps
+    for start in (worst, random_logps(3), best.logps):
+        found = optimal(mdp, start)
+        np.testing.assert_allclose(found.values, best.values, rtol=1e-12)
+        np.testing.assert_array_equal(found.logps, best.logps)
+
+
 def test_ties_are_shared(eps):
     mdp = small()
     twice = replace(

@@ -15,6 +15,6 @@ Tables learn one transition at a time, as above. Networks and every other parame
 | replay; acting and learning in turn | `replay.add_rows`, `draw_rows`; `off_policy.play_round` | |
 | behaviour cloning with full support | `behaviour_cloning.clone_counts`, `fit` | 2310.17303 |
 | takeovers: a teacher interrupts, an expert acts | `takeovers.advance` | 2311.12996 |
-| RLIF | `rlif.update_rlif` | 2311.12996 |
+| RLIF: labels of one step; on a table | `rlif.label_step`; `rlif.update_rlif` | 2311.12996 |
 | HG-DAgger | `dagger.update_dagger` | 1810.02890 |
 """

@@ -23,7 +23,7 @@ ENV = Env(lambda key: (jnp.zeros((), int), jnp.zeros((), int)), step_right)
 
 
 @partial(jax.jit, static_argnames=("takeover_steps", "episode_steps", "steps"))
-def supervised(probs, *, takeover_steps, episode_steps, steps):
+def supervised(probs, *, takeover_steps, episode_steps, steps, late=False):
     """The learner always stays, the expert goes right: Moment with a leading axis [steps]."""
 
     def step(world, key):
@@ -31,11 +31,12 @@ def supervised(probs, *, takeover_steps, episode_steps, steps):
             ENV,
             world,
             lambda key, place: jnp.zeros((), int),
-            probs,
-            jnp.ones(LINE, int),
+            lambda place, action: probs[place, action],
+            lambda place: jnp.ones((), int),
             key=key,
             takeover_steps=takeover_steps,
             episode_steps=episode_steps,
+            late=late,
         )
 
     keys = jax.random.split(jax.random.key(0), steps)
@@ -74,13 +75,25 @@ def test_a_teacher_who_never_steps_in_leaves_the_learner_alone():
     assert seen.over.tolist() == [0] * 8 + [1, 0]
 
 
+def test_a_late_teacher_takes_over_at_the_state_that_an_action_led_to():
+    """It objects to staying in state 0; the learner stays there once before the expert acts."""
+    probs = jnp.zeros((LINE, 2)).at[0, 0].set(1.0)
+    seen = supervised(probs, takeover_steps=3, episode_steps=9, steps=10, late=True)
+    assert seen.state.tolist() == [0, 0, 1, 2, 3, 3, 3, 3, 3, 0]
+    assert seen.objected.tolist() == [1] + [0] * 8 + [1]
+    assert seen.intervened.tolist() == [0, 1] + [0] * 8
+    assert seen.controlled.tolist() == [0, 1, 1, 1] + [0] * 6
+    assert seen.action.tolist() == [0, 1, 1, 1] + [0] * 6
+
+
 def test_steps_below_one_are_refused():
     with pytest.raises(ValueError, match=r"takeover_steps must be in \[1, inf\), got 0"):
         supervised(jnp.zeros((LINE, 2)), takeover_steps=0, episode_steps=4, steps=1)
 
 
 def moment(state, proposal, action, next_state, **flags) -> Moment:
-    given = {"intervened": False, "controlled": False, "returned": False, "over": False} | flags
+    names = ("intervened", "controlled", "returned", "objected", "over")
+    given = dict.fromkeys(names, False) | flags
     return Moment(
         state=jnp.array(state),
         proposal=jnp.array(proposal),
@@ -126,11 +139,36 @@ def test_the_proposal_is_blamed_and_the_expert_counts_as_asked(kept, counts):
     np.testing.assert_array_equal(table.action_values, expected)
 
 
+def test_the_labels_of_one_step_are_those_of_any_learner():
+    nothing = rlif.init_rlif(4, 2).previous
+    before = rlif.label_step(nothing, STORY[0], gamma=0.5).previous
+    for flag, blamed in ((False, (1, 0)), (True, (0, 1))):
+        rows = rlif.label_step(before, STORY[1], gamma=0.5, on_previous=flag)
+        assert (rows.first.state, rows.first.action) == blamed
+        assert (rows.first.reward, rows.first.valid) == (-1, True)
+        # The expert stays in control, so its own step is not learned from.
+        assert not rows.done.valid
+
+
 def test_the_previous_transition_is_blamed_instead():
     table = told(on_previous=True, kept=rlif.KEEP_LAST).table
     np.testing.assert_array_equal(table.counts, [[0, 1], [0, 0], [0, 1], [0, 0]])
     np.testing.assert_array_equal(table.action_values, [[0, -1], [0, 0], [0, 0], [0, 0]])
     assert not told(on_previous=True).previous.valid
+
+
+@pytest.mark.parametrize(("ends", "expected"), [(True, -1.0), (False, 0.0)])
+def test_an_objection_to_the_end_of_an_episode_counts_as_asked(ends, expected):
+    fatal = moment(1, 0, 0, 2, objected=True, over=True, discount=0.0)
+    for on_previous, value in ((True, expected), (False, 0.0)):
+        state = UPDATE(
+            rlif.init_rlif(4, 2),
+            fatal,
+            on_previous=jnp.array(on_previous),
+            kept=jnp.array(rlif.KEEP_LAST),
+            ends=jnp.array(ends),
+        )
+        assert state.table.action_values[1, 0] == value
 
 
 def test_without_interventions_zero_is_a_fixed_point():
