@@ -11,7 +11,7 @@ from rlhf_jax.algos.planning import safe_set
 from rlhf_jax.algos.planning.safe_set import Replay
 
 ALL, BEST, LATEST, RANDOM = range(4)
-KEPT = ("all", "best", "latest", "random")
+EVERY = 1_000_000  # successes: only failures are forgotten
 
 
 class Cell(NamedTuple):
@@ -65,25 +65,39 @@ def grid_cells(config: Config) -> list[Cell]:
 
 
 def robot_cells(config: RobotConfig) -> list[Cell]:
-    """The factors, planners without a safe set, and many demonstrations with the wall known."""
+    """The factors, planners without a safe set, and cells in which the wall is known: with many
+    demonstrations, and with few and every kind of memory."""
     free = [plain(config, min(config.demos), walks)._replace(free=1) for walks in config.walks]
-    return [*factors(config), *free, warned(config)]
+    few = warned(config, min(config.demos))
+    kept = [(BEST, config.keep), (RANDOM, config.keep)]
+    kept += [(LATEST, keep) for keep in (*config.windows, EVERY)]
+    memories = [few._replace(memory=memory, keep=keep) for memory, keep in kept]
+    return [*factors(config), *free, warned(config, max(config.demos)), few, *memories]
 
 
-def warned(config: RobotConfig) -> Cell:
-    """The most demonstrations, and trajectories into the wall in place of walks."""
-    return Cell(max(config.demos), max(config.walks), len(config.rhos))
+def warned(config: RobotConfig, demos: int) -> Cell:
+    """Trajectories into the wall in place of walks, as in LS3."""
+    return Cell(demos, max(config.walks), len(config.rhos))
 
 
 def name_of(config: Config | RobotConfig, cell: Cell) -> str:
     """A cell in words."""
-    kept = f", {KEPT[cell.memory]} {cell.keep} kept" if cell.memory else ""
+    kept = f", {kept_name(cell)} kept" if cell.memory else ""
     directions = [*(f" of rho {rho:g}" for rho in config.rhos), " into the wall"]
     directions[config.rhos.index(config.rho)] = ""
     demos = "1 demonstration" if cell.demos == 1 else f"{cell.demos} demonstrations"
     other = " without slips" if cell.steady else ""
     end = ", no safe set" if cell.free else ""
     return f"{demos}{other}, {cell.walks} walks{directions[cell.rho]}{kept}{end}"
+
+
+def kept_name(cell: Cell) -> str:
+    """What a cell keeps, in words."""
+    if cell.memory == ALL:
+        return "everything"
+    if cell.keep == EVERY:
+        return "all successes"
+    return f"{('best', 'latest', 'random')[cell.memory - 1]} {cell.keep}"
 
 
 def first(replay: Replay, count: int | Array) -> Replay:

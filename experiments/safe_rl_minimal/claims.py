@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.safe_rl_minimal.cells import (
+    ALL,
     BEST,
     LATEST,
     RANDOM,
     Cell,
     fewest,
+    kept_name,
     name_of,
     plain,
     warned,
@@ -84,7 +86,7 @@ def world_claims(sweep: Sweep) -> list[Claim]:
     return [
         *data_claims(sweep),
         *(claim for memory in (0, BEST) for claim in safety_claims(sweep, memory)),
-        forgetting_claim(sweep),
+        forgetting_claim(sweep, fewest(sweep.config)),
         balance_claim(sweep),
     ]
 
@@ -151,24 +153,30 @@ def safety_claims(sweep: Sweep, memory: int) -> list[Claim]:
     ]
 
 
-def forgetting_claim(sweep: Sweep) -> Claim:
-    """(d) the best successes kept against the better of everything and windows of the latest."""
+def forgetting_claim(sweep: Sweep, start: Cell) -> Claim:
+    """(d) the best successes kept against the best of all other memories; any few must fail.
+
+    Args:
+      start: the cell that keeps everything.
+    """
     config = sweep.config
-    alone = fewest(config)
-    rivals = {"all kept": alone} | {
-        f"latest {keep} kept": alone._replace(memory=LATEST, keep=keep) for keep in config.windows
-    }
-    name = min(rivals, key=lambda name: sweep.final(rivals[name]).mean())
-    best, random = (sweep.final(fewest(config, memory)) for memory in (BEST, RANDOM))
-    rival = sweep.final(rivals[name])
+    best, random = (
+        sweep.final(start._replace(memory=memory, keep=config.keep)) for memory in (BEST, RANDOM)
+    )
+    others = [
+        cell
+        for cell in sweep.cells
+        if cell.memory in (ALL, LATEST) and cell._replace(memory=ALL, keep=0) == start
+    ]
+    rival = min(others, key=lambda cell: sweep.final(cell).mean())
     return ratio_claim(
-        f"{sweep.world}, (d) optimistic forgetting, {name_of(config, alone)}: mean final length "
-        f"with the best {config.keep} kept over that of the best rival ({name})",
+        f"{sweep.world}, (d) optimistic forgetting, {name_of(config, start)}: mean final length "
+        f"with the best {config.keep} kept over that of the best rival ({kept_name(rival)} kept)",
         best,
-        rival,
+        sweep.final(rival),
         "<",
         1.0,
-        rival=(f"{config.keep} at random kept", random, rival),
+        rival=(f"{config.keep} at random kept", random, sweep.final(rival)),
         **ABSTRACT,
     )
 
@@ -212,11 +220,13 @@ def safe_set_claim(sweep: Sweep) -> Claim:
     )
 
 
-def wall_claim(sweep: Sweep) -> Claim:
-    """(c) with many demonstrations the robot cuts corners: violations, once it knows the wall."""
+def wall_claims(sweep: Sweep) -> list[Claim]:
+    """Where the robot knows the wall, as LS3 does: (c) for many demonstrations, with which it cuts
+    corners otherwise; (d) for few."""
     config = sweep.config
-    cell, unwarned = warned(config), plain(config, max(config.demos), 0)
-    return mean_claim(
+    most = max(config.demos)
+    cell, unwarned = warned(config, most), plain(config, most, 0)
+    safe = mean_claim(
         f"{sweep.world}, (c) everything kept: rate of violation, {name_of(config, cell)}",
         sweep.rate("violation", cell),
         "<=",
@@ -225,23 +235,20 @@ def wall_claim(sweep: Sweep) -> Claim:
         source="cause of the violations: LS3 is told of the wall, by 50 such trajectories",
         baseline=near_end("0 walks", mean_interval(sweep.rate("violation", unwarned)), "<="),
     )
+    return [safe, forgetting_claim(sweep, warned(config, min(config.demos)))]
 
 
 def slip_claim(sweep: Sweep) -> Claim:
-    """(c) dead ends with one demonstration come from slips in it; violations do not."""
+    """(c) dead ends with one demonstration come from slips in it."""
     alone = fewest(sweep.config)
     steady = alone._replace(steady=1)
-
-    def less(what: str) -> np.ndarray:
-        return sweep.rate(what, alone) - sweep.rate(what, steady)
-
+    shaken = mean_interval(sweep.rate("success", alone))
     return mean_claim(
-        f"{sweep.world}, (c) slips in the demonstration: dead ends with them less those without, "
-        f"{name_of(sweep.config, alone)}",
-        less("dead end"),
-        ">",
-        0.0,
+        f"{sweep.world}, (c) everything kept: rate of success, {name_of(sweep.config, steady)}",
+        sweep.rate("success", steady),
+        ">=",
+        0.95,
         kind="ours",
-        source="cause of the dead ends, with slips removed",
-        baseline=("violations with them less those without", float(less("violation").mean())),
+        source="cause of the failure, with slips removed",
+        baseline=near_end("with slips", shaken, ">="),
     )

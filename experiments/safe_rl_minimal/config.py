@@ -76,7 +76,7 @@ class Config:
     """
 
     seed: int = 0
-    num_seeds: int = 150
+    num_seeds: int = 400
     demos: tuple[int, ...] = (1, 3, 10, 30)
     walks: tuple[int, ...] = (0, 30)
     random_share: float = 0.3

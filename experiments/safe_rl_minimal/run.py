@@ -14,7 +14,7 @@ from experiments.safe_rl_minimal.claims import (
     Sweep,
     safe_set_claim,
     slip_claim,
-    wall_claim,
+    wall_claims,
     world_claims,
 )
 from experiments.safe_rl_minimal.config import Config
@@ -38,7 +38,7 @@ def run(config: Config, job: Run) -> Outcome:
         *world_claims(grid),
         slip_claim(grid),
         *world_claims(robot),
-        wall_claim(robot),
+        *wall_claims(robot),
         safe_set_claim(robot),
     ]
     table = cells_table(sweeps)
