@@ -55,7 +55,7 @@ class GrowthConfig:
     rounds: tuple[int, ...] = (200, 400, 800, 1600, 3200, 6400)
     base: int = 1600
     scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
-    num_worlds: int = 20
+    num_worlds: int = 80
     sizes: tuple[int, ...] = (2, 4, 8, 16)
     size_worlds: int = 15
     size_scales: tuple[float, ...] = (1.0, 0.5)

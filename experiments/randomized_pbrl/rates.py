@@ -95,8 +95,8 @@ def scaled_world(kind: WorldConfig, scale: Array, key: Key[Array, ""]) -> World:
 
 def asker(config: Config, kind: WorldConfig, world: World, rule: Rule) -> Learner:
     """PR-LSVI with a rule in place of its own."""
-    method = Method(config.sigma_reward, config.sigma_values, rule.threshold, rule.rate, 1.0)
-    learner = pr_lsvi(config, kind, world, Method(*map(jnp.asarray, method)))
+    knobs = (config.sigma_reward, config.sigma_values, rule.threshold, rule.rate, 1.0)
+    learner = pr_lsvi(config, kind, world, Method(*map(jnp.asarray, knobs)))
 
     def asks(key, state, x):
         reward = state.reward
@@ -158,9 +158,10 @@ def make_call(config: Config, kind: WorldConfig, worlds: int, scales: Sequence[f
     return call
 
 
-def named(name: str, ends: Ends, at: Sequence[int] | slice) -> dict[str, np.ndarray]:
+def named(name: str, ends: Ends, at: Sequence[int]) -> dict[str, np.ndarray]:
     """name/regret, name/queries [worlds, scales, ...] at some of the checkpoints."""
-    return {f"{name}/regret": ends.regret[..., at], f"{name}/queries": ends.queries[..., at]}
+    regrets, queries = np.asarray(ends.regret), np.asarray(ends.queries)
+    return {f"{name}/regret": regrets[..., at], f"{name}/queries": queries[..., at]}
 
 
 def trade_off(config: Config) -> dict[str, np.ndarray]:

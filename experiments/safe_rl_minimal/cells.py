@@ -75,7 +75,7 @@ def robot_cells(config: RobotConfig) -> list[Cell]:
     return [*factors(config), *free, warned(config, max(config.demos)), few, *memories]
 
 
-def warned(config: RobotConfig, demos: int) -> Cell:
+def warned(config: Config | RobotConfig, demos: int) -> Cell:
     """Trajectories into the wall in place of walks, as in LS3."""
     return Cell(demos, max(config.walks), len(config.rhos))
 

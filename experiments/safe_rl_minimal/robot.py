@@ -1,5 +1,6 @@
 """The point robot: demonstrations, walks, and agents that plan by cross-entropy, in one program."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -13,7 +14,7 @@ from rlhf_jax.algos.planning import safe_cells, safe_set
 from rlhf_jax.algos.planning.safe_set import Replay
 from rlhf_jax.envs import point_robot as robot
 from rlhf_jax.sampling.episodes import Act, sample_episode
-from rlhf_jax.types import Env
+from rlhf_jax.types import Env, Scalar
 
 SIDE = 5.0  # the wall's edges are multiples of it
 ROOM = safe_cells.Room(
@@ -66,7 +67,7 @@ def demonstration(config: RobotConfig, key: Key[Array, ""]) -> Replay:
     return collect(config, clumsy(aim, config.speed, config.random_share), key)
 
 
-def walk(config: RobotConfig, rho: float, key: Key[Array, ""]) -> Replay:
+def walk(config: RobotConfig, rho: Scalar, key: Key[Array, ""]) -> Replay:
     """Towards a random point with a share rho of the moves, the others at random."""
     target_key, key = jax.random.split(key)
     target = jax.random.uniform(target_key, (2,)) * jnp.asarray(robot.ROOM)
@@ -74,7 +75,10 @@ def walk(config: RobotConfig, rho: float, key: Key[Array, ""]) -> Replay:
 
 
 def push(config: RobotConfig, key: Key[Array, ""]) -> Replay:
-    """From a random place towards a random point of the wall: what not to do."""
+    """From a random place towards a random point of the wall: what not to do.
+
+    One that comes through the goal is no success: it does not show the way from the start.
+    """
     start_key, target_key, key = jax.random.split(key, 3)
     low, high = jnp.asarray(robot.WALL_LOW), jnp.asarray(robot.WALL_HIGH)
     target = low + jax.random.uniform(target_key, (2,)) * (high - low)
@@ -83,10 +87,10 @@ def push(config: RobotConfig, key: Key[Array, ""]) -> Replay:
     away = robot.LARGEST_PUSH * config.steps / 3 * jnp.stack([jnp.cos(turn), jnp.sin(turn)])
     start = jnp.clip((low + high) / 2 + away, 0.0, jnp.asarray(robot.ROOM))
     act = clumsy(lambda _: target, robot.LARGEST_PUSH, config.random_share)
-    return collect(config, act, key, start)
+    return collect(config, act, key, start)._replace(successes=jnp.zeros((), bool))
 
 
-def clumsy(aim, speed: float, random_share: float) -> Act:
+def clumsy(aim: Callable[[Array], Array], speed: float, random_share: Scalar) -> Act:
     """Towards aim(position), at most `speed` along each axis; a share of moves is uniform."""
 
     def act(key, position):

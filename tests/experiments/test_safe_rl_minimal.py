@@ -166,6 +166,7 @@ def test_the_robot_s_data_are_what_they_are_called():
     assert 50 < demos.mask.sum(-1).mean() < 90
     assert walks.violations.shape == (2, 5, 30)
     assert walks.violations[:, -1].mean() > 0.6
+    assert not walks.successes[:, -1].any()
     last = np.asarray(demos.mask.sum(-1))
     ends = np.take_along_axis(np.asarray(demos.states), last[..., None, None], axis=2)[:, :, 0]
     inside = np.asarray(point_robot.in_goal(jnp.asarray(ends), radius=config.goal_radius))
