@@ -79,9 +79,15 @@ def graph() -> dict[str, set[str]]:
     return import_graph(ROOT)
 
 
+@cache
+def helper_files() -> dict[str, Path]:
+    """Name of a file among the tests -> its path."""
+    return {file.stem: file for file in (ROOT / "tests").rglob("*.py")}
+
+
 def read_files(path: Path) -> set[Path]:
     """The test file and the helpers among the tests that it imports."""
-    helpers = {file.stem: file for file in (ROOT / "tests").rglob("*.py")}
+    helpers = helper_files()
     read: set[Path] = set()
     todo = [path]
     while todo:

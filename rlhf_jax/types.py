@@ -238,7 +238,8 @@ class PreferenceBatch:
     ref_chosen_logps, ref_rejected_logps: [*B] float32 summed log-probs under the reference policy;
       None where the method needs no reference (reward models).
     weights: [*B] float32, non-negative weight of each pair in the mean; None means 1 for each. The
-      population form of a loss weights every pair of answers by its probability.
+      population form of a loss weights every pair of answers by its probability; an ensemble may
+      have [*B, N], one for each member.
     columns: further arrays [*B] under the names of the loss's own arguments, e.g. "gaps" and
       "prefs"; None for none.
     """

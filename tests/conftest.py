@@ -28,7 +28,7 @@ jax.config.update("jax_compilation_cache_dir", str(cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 STATM = Path("/proc/self/statm")  # the second number: resident pages
-ENOUGH = 2e9
+ENOUGH = 4e9
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,12 +1,14 @@
-"""What cpl claims of its curves [grids, sizes]; the unit is a grid."""
+"""What cpl claims of its curves [grids, sizes], where the unit is a grid, and of the control panel,
+where it is a seed: an agent with the data and the learners of its own."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from experiments.cpl.config import Config
 from rlhf_jax.reports.claims import Claim
-from rlhf_jax.reports.intervals import mean_claim
+from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim
 from rlhf_jax.reports.rates import Rate, fit_rate
 
 FROM = 1000  # pairs from which the slope is taken
@@ -69,5 +71,70 @@ def all_claims(config: Config, results: dict, rate: Rate) -> list[Claim]:
             0.95,
             baseline=("segments of one length", scaled[planned][:, enough].mean()),
             **own,
+        ),
+    ]
+
+
+PAPERS_CPL = "CPL, bias 0.5"
+
+
+def control_claims(
+    world: str, names: Sequence[str], found: Mapping[str, np.ndarray]
+) -> list[Claim]:
+    """What the paper says of CPL, of its cost too, on one world; and whether the labels know.
+
+    Args:
+      names: of the methods, P-IQL at every beta last.
+      found: success and seconds [methods, seeds], parameters [methods] and facts [seeds].
+    """
+    success = dict(zip(names, found["success"], strict=True))
+    seconds = dict(zip(names, found["seconds"], strict=True))
+    counts = dict(zip(names, found["parameters"], strict=True))
+    rivals = [name for name in names if name.startswith("P-IQL")]
+    best = max(rivals, key=lambda name: success[name].mean())  # tuned on what is measured
+    cloned = success["BC"]
+    table: dict[str, Any] = {"kind": "paper", "source": "Table 1, state, 2.5k dense"}
+    cost: dict[str, Any] = {"kind": "paper", "source": "cost against P-IQL"}
+
+    def ratio(slow: np.ndarray, fast: np.ndarray) -> float:
+        return float(slow.mean() / fast.mean())
+
+    return [
+        mean_claim(
+            f"{world}: success of the agent that labels",
+            found["expert_success"],
+            ">=",
+            0.9,
+            kind="ours",
+            source="a critic of an agent that fails knows no regret",
+            baseline=("the agents of the segments", found["seen_success"].mean()),
+        ),
+        *(
+            mean_claim(
+                f"{world}: success of {PAPERS_CPL}, less that of {rival}",
+                success[PAPERS_CPL] - success[rival],
+                ">",
+                0.0,
+                baseline=("BC less it", (cloned - success[rival]).mean()),
+                **table,
+            )
+            for rival in ("SFT", best)
+        ),
+        bootstrap_claim(
+            f"{world}: processor seconds of {rivals[0]} over those of {PAPERS_CPL}",
+            ratio,
+            (seconds[rivals[0]], seconds[PAPERS_CPL]),
+            ">=",
+            1.6,
+            baseline=("CPL-KL over it", ratio(seconds["CPL-KL"], seconds[PAPERS_CPL])),
+            **cost,
+        ),
+        Claim(
+            f"{world}: trained parameters of P-IQL over those of CPL",
+            counts[best] / counts[PAPERS_CPL],
+            ">=",
+            3.5,  # "4x" as a rounded number
+            baseline=("CPL-KL over it", counts["CPL-KL"] / counts[PAPERS_CPL]),
+            **cost,
         ),
     ]

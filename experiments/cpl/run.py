@@ -10,6 +10,7 @@ import numpy as np
 from experiments.cpl import learners
 from experiments.cpl.claims import CUT_SIZES, all_claims, kl_rate
 from experiments.cpl.config import Config
+from experiments.cpl.control import run_control
 from experiments.cpl.learners import LEARNERS
 from experiments.cpl.report import write_report
 from rlhf_jax.envs.gridworlds import GridWorld, cliff_grid
@@ -22,7 +23,12 @@ COVERAGE = ("CPL", "CPL, bias 0.5")
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """All learners at all sizes; with segments cut at the goal; with behaviour that covers less."""
+    """All learners at all sizes; with segments cut at the goal; with behaviour that covers less.
+
+    With `panel`, the control panel alone.
+    """
+    if config.panel:
+        return run_control(config, job)
 
     sizes = {f"pairs-{size}": partial(run_size, config, size, False) for size in config.sizes}
     cut = {f"cut-{size}": partial(run_size, config, size, True) for size in config.sizes[CUT_SIZES]}

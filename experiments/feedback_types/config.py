@@ -11,12 +11,15 @@ class Config:
 
     seed: of everything drawn. num_seeds: hidden rewards, with their teachers and learners.
     num_features: d, of the hidden reward, which has norm 1.
-    beta: rationality of the teacher, known to the learner.
+    beta: rationality of the teacher, known to the learner but for the stage on wrong ones.
+    factors: the learner's beta over the teacher's, in that stage; mistakes: share of the answers
+      that are flipped there, unknown to a learner with the right beta.
     particles: of the posterior; move_steps: of Metropolis, when few of them carry the weight.
     members: of the ensemble whose disagreement is a rule.
     queries: asked one by one; compared: number of them at which rules are held against random.
     pool: comparisons to pick from in each round, half of them near-copies.
-    records: of each type of feedback.
+    records: of each kind of feedback, at which kinds are compared; most_records: asked for in all.
+    offers: records of one kind to pick from, where they are picked.
     horizon, states, actions, temperature: of the tabular worlds, and of planning in them.
     plans: policies between which the value of an answer is measured.
     """
@@ -25,6 +28,8 @@ class Config:
     num_seeds: int = 50
     num_features: int = 5
     beta: float = 5.0
+    factors: tuple[float, ...] = (0.25, 0.5, 2.0, 4.0)
+    mistakes: float = 0.1
     particles: int = 1500
     move_steps: int = 5
     members: int = 7
@@ -32,6 +37,8 @@ class Config:
     compared: int = 20
     pool: int = 60
     records: int = 25
+    most_records: int = 40
+    offers: int = 10
     horizon: int = 6
     states: int = 8
     actions: int = 3
@@ -40,13 +47,15 @@ class Config:
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
-        check_fields(self, "(0, inf)", "beta", "temperature")
+        check_fields(self, "(0, inf)", "beta", "temperature", "factors")
+        check_fields(self, "[0, 0.5)", "mistakes")
         check_fields(self, "[2, inf)", "num_seeds", "num_features", "pool")
         if self.pool % 2:
             raise ValueError(f"pool must be even, got {self.pool}")
-        check_fields(self, "[1, inf)", "queries")
+        check_fields(self, "[1, inf)", "queries", "offers")
         check_fields(self, f"[1, {self.queries}]", "compared")
-        check_fields(self, "[4, inf)", "records")
+        check_fields(self, "[4, inf)", "most_records")
+        check_fields(self, f"[4, {self.most_records}]", "records")
         check_fields(self, "[1, inf)", "particles", "move_steps", "members", "horizon", "states")
         check_fields(self, "[1, inf)", "actions", "plans")
 
@@ -58,4 +67,6 @@ def default() -> Config:
 
 def quick() -> Config:
     """Fewer particles and questions, smaller worlds: every stage in seconds."""
-    return Config(num_seeds=10, particles=400, queries=24, horizon=4, states=5)
+    return Config(
+        num_seeds=10, particles=300, queries=24, most_records=26, horizon=4, states=5, offers=4
+    )

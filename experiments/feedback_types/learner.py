@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from experiments.feedback_types.config import Config
-from rlhf_jax.feedback import choices, posteriors, queries
+from rlhf_jax.feedback import choices, posteriors, queries, teachers
 from rlhf_jax.feedback.posteriors import Particles
-
-RANDOM = "random"
+from rlhf_jax.types import Scalar
 
 
 class Records(NamedTuple):
@@ -21,22 +20,45 @@ class Records(NamedTuple):
     mask: jax.Array
 
 
-def loglik(record: Records, theta: jax.Array, beta: float) -> jax.Array:
+class Rationality(NamedTuple):
+    """actual: beta of the teacher. assumed: what the learner takes it for. mistakes: share of the
+    answers to comparisons that are flipped, which the learner does not know of."""
+
+    actual: Scalar
+    assumed: Scalar
+    mistakes: Scalar = 0.0
+
+
+def loglik(record: Records, theta: jax.Array, beta: Scalar) -> jax.Array:
     """log P(choices | theta) of records [*N, R, ...]: [*N]."""
     values = record.options @ theta
     return choices.choice_loglik(values, record.choice, record.mask, beta=beta).sum(-1)
 
 
+def record_information(record: Records, theta: jax.Array, beta: Scalar) -> jax.Array:
+    """Fisher information [d, d] of one record [R, ...]: beta^2 Cov(options) of each choice."""
+    logps = choices.choice_logps(record.options @ theta, record.mask, beta=beta)
+    probs = jnp.exp(logps)[..., None]
+    centred = record.options - jnp.sum(probs * record.options, axis=-2, keepdims=True)
+    return beta**2 * jnp.einsum("rkx,rki,rkj->ij", probs, centred, centred)
+
+
 def believe(
-    config: Config, key: jax.Array, particles: Particles, records: Records, t: jax.Array
+    config: Config,
+    key: jax.Array,
+    particles: Particles,
+    records: Records,
+    t: jax.Array,
+    *,
+    beta: Scalar,
 ) -> Particles:
     """The posterior with record t, from the one with the records before it."""
     new = jax.tree.map(lambda x: x[t], records)
-    logliks = jax.vmap(lambda theta: loglik(new, theta, config.beta))(particles.thetas)
+    logliks = jax.vmap(lambda theta: loglik(new, theta, beta))(particles.thetas)
     seen = jnp.arange(records.choice.shape[0]) <= t
 
     def log_density(theta):
-        return jnp.sum(jnp.where(seen, loglik(records, theta, config.beta), 0.0))
+        return jnp.sum(jnp.where(seen, loglik(records, theta, beta), 0.0))
 
     weighted = posteriors.reweight(particles, logliks)
     return posteriors.resample_move(key, weighted, log_density, steps=config.move_steps)
@@ -53,59 +75,23 @@ def draw_theta(config: Config, key: jax.Array) -> jax.Array:
 
 
 class Question(NamedTuple):
-    """What a rule sees: comparisons [B, 2, d], the belief, and inverse information [d, d]."""
+    """What a rule sees: comparisons [B, 2, d], the belief, inverse information [d, d], and the
+    beta that the learner takes for the teacher's."""
 
     options: jax.Array
     particles: Particles
     covariance: jax.Array
+    beta: Scalar
 
 
 Rule = Callable[[Config, jax.Array, Question], jax.Array]
 
 
-def of_posterior(score: Callable) -> Rule:
-    """A rule that reads the predictions of all particles."""
-
-    def rule(config, key, question):
-        thetas, log_weights = question.particles
-        probs = queries.member_probs(question.options, thetas, beta=config.beta)
-        return score(probs, jnp.exp(log_weights))
-
-    return rule
-
-
-def random_rule(config: Config, key: jax.Array, question: Question) -> jax.Array:
-    """Any of them."""
-    return queries.random_scores(key, (question.options.shape[0],))
-
-
-def disagreement_rule(config: Config, key: jax.Array, question: Question) -> jax.Array:
-    """Of a small ensemble drawn from the posterior."""
-    members = posteriors.draw_particles(key, question.particles, config.members)
-    probs = queries.member_probs(question.options, members, beta=config.beta)
-    return queries.disagreement(probs, jnp.full(config.members, 1 / config.members))
-
-
-def d_optimal_rule(config: Config, key: jax.Array, question: Question) -> jax.Array:
-    """At the estimate."""
-    return queries.d_optimal(*information(config, question), question.covariance)
-
-
-def information(config: Config, question: Question) -> tuple[jax.Array, jax.Array]:
+def information(question: Question) -> tuple[jax.Array, jax.Array]:
     """Differences x [B, d] and the information of their answers [B], at the estimate."""
     x = question.options[:, 1] - question.options[:, 0]
-    prefs = jax.nn.sigmoid(config.beta * x @ estimate(question.particles))
-    return x, queries.pair_information(prefs, beta=config.beta)
-
-
-RULES: dict[str, Rule] = {
-    RANDOM: random_rule,
-    "entropy": of_posterior(queries.entropy_of_mean),
-    "volume removal": of_posterior(queries.volume_removal),
-    "disagreement": disagreement_rule,
-    "mutual information": of_posterior(queries.mutual_information),
-    "D-optimal": d_optimal_rule,
-}
+    prefs = jax.nn.sigmoid(question.beta * x @ estimate(question.particles))
+    return x, queries.pair_information(prefs, beta=question.beta)
 
 
 def ask(
@@ -115,6 +101,8 @@ def ask(
     rule: jax.Array,
     rules: dict[str, Rule],
     *,
+    minds: Rationality,
+    count: int,
     pool: Callable[[jax.Array, Particles], jax.Array],
     measure: Callable[[Particles], jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
@@ -122,14 +110,15 @@ def ask(
 
     Args:
       theta: [d] hidden reward. rule: index into rules, traced.
+      minds: of the teacher, and in the eyes of the learner. count: questions.
       pool: (key, belief) -> comparisons [B, 2, d]. measure: belief -> a number.
     Returns:
-      what was measured before the first answer and after each [queries + 1]; index of the
-      comparison asked in each round [queries].
+      what was measured before the first answer and after each [count + 1]; index of the
+      comparison asked in each round [count].
     """
     start_key, round_key = jax.random.split(key)
     particles = posteriors.uniform_particles(start_key, config.particles, config.num_features)
-    rounds, d = config.queries + 1, config.num_features  # the last one is only measured
+    rounds, d = count + 1, config.num_features  # the last one is only measured
     # A row without an answer yet: two identical options, which say nothing.
     empty = Records(
         jnp.zeros((rounds, 1, 2, d)), jnp.zeros((rounds, 1), int), jnp.ones((rounds, 1, 2), bool)
@@ -137,19 +126,22 @@ def ask(
 
     def step(carry, t):
         particles, records, covariance = carry
-        keys = jax.random.split(jax.random.fold_in(round_key, t), 4)
-        question = Question(pool(keys[0], particles), particles, covariance)
-        scores = [score(config, keys[1], question) for score in rules.values()]
-        best = jnp.argmax(jnp.stack(scores)[rule])
+        keys = jax.random.split(jax.random.fold_in(round_key, t), 5)
+        question = Question(pool(keys[0], particles), particles, covariance, minds.assumed)
+        scorers = [
+            lambda key, seen, score=score: score(config, key, seen) for score in rules.values()
+        ]
+        best = jnp.argmax(jax.lax.switch(rule, scorers, keys[1], question))
         options = question.options[best]
-        answer = choices.sample_choice(keys[2], options @ theta, beta=config.beta)
+        answer = choices.sample_choice(keys[2], options @ theta, beta=minds.actual)
+        answer = teachers.flip_labels(keys[4], answer, rate=minds.mistakes)
         records = records._replace(
             options=records.options.at[t, 0].set(options),
             choice=records.choice.at[t, 0].set(answer),
         )
-        x, known = information(config, question)
+        x, known = information(question)
         covariance = queries.add_information(covariance, x[best], known[best])
-        answered = believe(config, keys[3], particles, records, t)
+        answered = believe(config, keys[3], particles, records, t, beta=minds.assumed)
         return (answered, records, covariance), (measure(particles), best)
 
     start = (particles, empty, jnp.eye(d))

@@ -6,9 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.feedback_types import PAPER
+from experiments.feedback_types.claims import after
 from experiments.feedback_types.config import Config
-from experiments.feedback_types.learner import RULES
-from experiments.feedback_types.tabular import LOOP_RULES
+from experiments.feedback_types.kinds import KINDS, MIXED, TYPES
+from experiments.feedback_types.rules import ASKED
+from experiments.feedback_types.stages import DOUBTED, IN_ORDER, wrong_minds
+from experiments.feedback_types.tabular import LOOPS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
@@ -24,7 +27,7 @@ def write_report(
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
     save_stages(job.out, found)
-    curves = type_panel(found["types"])
+    curves = type_panel(found["kinds"])
     drawn = {
         "queries": show_panels(
             query_panels(found["queries"]),
@@ -34,8 +37,23 @@ def write_report(
             "information rules rise fast and ask no near-copies, entropy and volume removal ask "
             "them most of the time and end below random",
         ),
+        "wrong": show_panels(
+            [wrong_panel(config, found["queries"]["wrong"])],
+            "A learner who is wrong about the teacher",
+            f"Cosine after {config.compared} queries; the learner takes its own beta for right.",
+            "information is ahead of random, and entropy behind it, at every wrong belief",
+            columns=1,
+        ),
+        "kinds": show_panels(
+            [information_panel(config, found["kinds"])],
+            "What a record of a kind is worth",
+            f"Mean error after {config.records} records against what their Fisher information "
+            "says; one point for each kind, from the most informative to the least.",
+            "all kinds lie near one line",
+            columns=1,
+        ),
         "types": Shown(
-            type_figure(found["types"], curves),
+            type_figure(config, found["kinds"], curves),
             "Which feedback",
             "Left: the same learner on records of one type. Right: every seed after "
             f"{config.records} records, with their means. {band_words([curves])}",
@@ -80,7 +98,7 @@ def query_panels(arrays: Arrays) -> list[Panel]:
             title,
             "queries",
             label,
-            {name: means(each, start=start) for name, each in zip(RULES, runs, strict=True)},
+            {name: means(each, start=start) for name, each in zip(ASKED, runs, strict=True)},
             levels={"0.95": 0.95} if start == 0 else {},
         )
         for (title, label), (runs, start) in both.items()
@@ -89,22 +107,57 @@ def query_panels(arrays: Arrays) -> list[Panel]:
 
 def type_panel(arrays: Arrays) -> Panel:
     """Cosine against records of each type."""
-    series = {name: means(runs, start=1) for name, runs in arrays.items()}
+    shown = {name: arrays[f"{name}, {IN_ORDER}"] for name in (*TYPES, MIXED)}
+    series = {name: means(runs, start=1) for name, runs in shown.items()}
     return Panel("Estimate", "records", "cosine to the hidden reward", series)
 
 
-def type_figure(arrays: Arrays, left: Panel) -> Figure:
+def wrong_panel(config: Config, cosines: np.ndarray) -> Panel:
+    """Cosine of each rule against the learner's beta over the teacher's; mistakes are a table."""
+    factors = [factor for _, factor, mistakes in wrong_minds(config) if not mistakes]
+    series = {
+        name: band(
+            factors, cosines[: len(factors), i, :, config.compared].T, centre="mean", spread="t"
+        )
+        for i, name in enumerate(DOUBTED)
+    }
+    label = "cosine to the hidden reward"
+    return Panel("Wrong beta", "learner's beta over the teacher's", label, series, log_x=True)
+
+
+def information_panel(config: Config, kinds: Arrays) -> Panel:
+    """Mean error of each kind against tr J^-1 / 2, with the line on which both are equal."""
+    last = after(config, kinds, IN_ORDER)
+    told = {name: kinds[f"{name}, told"].mean() for name in KINDS}
+    order = sorted(KINDS, key=lambda name: told[name])
+    x = np.array([told[name] for name in order])
+    errors = 1 - np.stack([last[name] for name in order], axis=1)
+    return Panel(
+        "Error and information",
+        "tr J^-1 / 2",
+        "1 - cosine",
+        {"12 kinds": band(x, errors, centre="mean", spread="t")},
+        guides={"equal": Series(x, x)},
+        log_x=True,
+        log_y=True,
+    )
+
+
+def type_figure(config: Config, arrays: Arrays, left: Panel) -> Figure:
     """The curves, and a point for each seed beside its mean."""
-    figure = panels([left, Panel("After the last record", "", left.y_label, {})])
+    title = f"After {config.records} records"
+    figure = panels([left, Panel(title, "", left.y_label, {})])
     curves, axes = figure.axes
-    colours = {name: line.get_color() for name, line in zip(arrays, curves.lines, strict=True)}
-    order = sorted(arrays, key=lambda name: -arrays[name][:, -1].mean())
+    found = after(config, arrays, IN_ORDER)
+    shown = {name: found[name] for name in left.series}
+    colours = {name: line.get_color() for name, line in zip(shown, curves.lines, strict=True)}
+    order = sorted(shown, key=lambda name: -shown[name].mean())
     for place, name in enumerate(order):
-        last = arrays[name][:, -1]
+        last = shown[name]
         axes.hlines(last.mean(), place - 0.35, place + 0.35, color=colours[name], linewidth=2)
         x = place + np.linspace(-0.22, 0.22, len(last))
         axes.plot(x, np.sort(last), "o", color=colours[name], markersize=3)
-    least = min(runs[:, -1].min() for runs in arrays.values())
+    least = min(each.min() for each in shown.values())
     axes.set_ylim(least - 0.1 * (1 - least), 1 + 0.05 * (1 - least))
     axes.set_xticks(range(len(order)), order, rotation=25, ha="right")
     curves.set_ylim(bottom=0)
@@ -113,7 +166,7 @@ def type_figure(arrays: Arrays, left: Panel) -> Figure:
 
 def loop_panels(arrays: Arrays) -> list[Panel]:
     """Regret, in the unit of rewards and as a share of that before the first answer."""
-    series = dict(zip(LOOP_RULES, arrays["regret"], strict=True))
+    series = dict(zip(LOOPS, arrays["regret"], strict=True))
     shares = {name: runs / runs[:, :1].mean() for name, runs in series.items()}
     return [
         Panel(

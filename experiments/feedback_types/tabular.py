@@ -8,15 +8,15 @@ import numpy as np
 
 from experiments.feedback_types.config import Config
 from experiments.feedback_types.learner import (
-    RANDOM,
-    RULES,
     Question,
+    Rationality,
     Rule,
     ask,
     draw_theta,
     estimate,
 )
-from experiments.feedback_types.stages import run_rules
+from experiments.feedback_types.rules import RANDOM, RULES
+from experiments.feedback_types.stages import over_cases
 from rlhf_jax.envs.tabular_mdp import FiniteMDP, finite_env, random_mdp
 from rlhf_jax.exact import finite_mdp
 from rlhf_jax.feedback import posteriors, queries
@@ -25,6 +25,8 @@ from rlhf_jax.policies.tabular import tabular_policy
 from rlhf_jax.sampling.episodes import policy_act, sample_episode
 
 LOOP_RULES = (RANDOM, "mutual information", "policy gain")
+DEAF = "mutual information, answers at random"
+LOOPS = (*LOOP_RULES, DEAF)
 
 
 class World(NamedTuple):
@@ -77,7 +79,7 @@ def policy_gain_rule(world: World) -> Rule:
     def rule(config: Config, key: jax.Array, question: Question) -> jax.Array:
         draws = posteriors.draw_particles(key, question.particles, config.plans)
         thetas, log_weights = question.particles
-        probs = queries.member_probs(question.options, thetas, beta=config.beta)
+        probs = queries.member_probs(question.options, thetas, beta=question.beta)
         mu = jax.vmap(lambda weights: visits(config, world, weights))(draws)
         return queries.policy_gain(probs, jnp.exp(log_weights), thetas, mu)
 
@@ -103,21 +105,22 @@ def episode_pairs(config: Config, key: jax.Array, world: World, particles: Parti
 
 
 def tabular_loop(config: Config) -> dict[str, np.ndarray]:
-    """ "regret" [rules, seeds, queries + 1] of planning with the estimate."""
+    """ "regret" [LOOPS, seeds, queries + 1] of planning with the estimate."""
 
-    def run(key, rule):
+    def run(key, rule, actual):
         *keys, key = jax.random.split(key, 4)
         world = draw_world(config, jnp.stack(keys))
         rules = {name: RULES[name] for name in LOOP_RULES[:2]}
-        regrets, _ = ask(
+        return ask(
             config,
             key,
             world.theta,
             rule,
             rules | {LOOP_RULES[2]: policy_gain_rule(world)},
+            minds=Rationality(actual, config.beta),
+            count=config.queries,
             pool=lambda key, particles: episode_pairs(config, key, world, particles),
             measure=lambda particles: regret(config, world, particles),
-        )
-        return {"regret": regrets}
+        )[0]
 
-    return run_rules(config, len(LOOP_RULES), run)
+    return {"regret": over_cases(config, run, [0, 1, 2, 1], [*[config.beta] * 3, 0.0])}

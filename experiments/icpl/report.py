@@ -10,7 +10,7 @@ from experiments.icpl.config import Config
 from experiments.icpl.searches import BEST_ONLY, BUDGET, ICPL, NOISY, OPEN, rounds_within
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.intervals import mean_interval
+from rlhf_jax.reports.intervals import mean_text
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.rewards.programs import query_count
@@ -97,24 +97,25 @@ def score_table(config: Config, stages: Mapping[str, Arrays]) -> Table:
     """The last score of everything, with its interval over grids."""
     found, nets = stages["searches"], stages["networks"]["score"]
     rows: list[tuple[str, str, str]] = [
-        (name, _asked(config, name, config.rounds), _mean(found[name][:, -1])) for name in SEARCHES
+        (name, _asked(config, name, config.rounds), mean_text(found[name][:, -1]))
+        for name in SEARCHES
     ]
     rows += [
-        (f"{name}, {count} rounds", _asked(config, name, count), _mean(x[:, -1]))
+        (f"{name}, {count} rounds", _asked(config, name, count), mean_text(x[:, -1]))
         for name, x in stages["long"].items()
         for count in [config.long_rounds]
     ]
     rows += [
-        (f"{ICPL}, {k} programs a round", str(query_count(rounds, k)), _mean(found_k))
+        (f"{ICPL}, {k} programs a round", str(query_count(rounds, k)), mean_text(found_k))
         for k in config.numbers
         for rounds in [rounds_within(query_count(*BUDGET), k)]
         for found_k in [stages["numbers"][str(k)]]
     ]
     rows += [
-        (f"{CELLS}, {config.net_seeds} grids", str(count), _mean(nets[:, place]))
+        (f"{CELLS}, {config.net_seeds} grids", str(count), mean_text(nets[:, place]))
         for place, count in enumerate(config.pairs)
     ]
-    rows.append(("best policy", "", _mean(found["oracle"])))
+    rows.append(("best policy", "", mean_text(found["oracle"])))
     return Table(
         f"Score of the policy, mean of {config.num_seeds} grids and its 95% interval",
         ("reward by", "comparisons", "score"),
@@ -126,8 +127,3 @@ def _asked(config: Config, name: str, rounds: int) -> str:
     """Comparisons of a search; OpenLoop needs them to find its best program, and no others."""
     count = rounds * config.number - 1 if name == OPEN else query_count(rounds, config.number)
     return str(count)
-
-
-def _mean(x: np.ndarray) -> str:
-    low, high = mean_interval(x)
-    return f"{x.mean():.3f} [{low:.3f}, {high:.3f}]"

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.maxmin_rlhf.config import Config, minority
 from experiments.maxmin_rlhf.methods import POLICIES
 from experiments.maxmin_rlhf.shop import TRAINED
-from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.claims import Claim, behind_gates
 from rlhf_jax.reports.intervals import mean_claim
 
 Arrays = Mapping[str, np.ndarray]
@@ -155,11 +155,13 @@ def shop_claims(config: Config, found: Arrays) -> list[Claim]:
     """The language panel, from the arrays of `shop.shop_study`; seeds are the units."""
     sizes = config.shop
     few = sizes.minority
-    rates = dict(zip(TRAINED, found["win rates"][..., 1].T, strict=True))
+    majority, rates = (
+        dict(zip(TRAINED, found["win rates"][..., group].T, strict=True)) for group in (0, 1)
+    )
     size = (
         f"{sizes.users - few} and {few} users, {sizes.rl_steps} steps of GRPO from the shop's SFT"
     )
-    return [
+    gates = [
         mean_claim(
             f"Shop: users that the mixture puts together, mean of both groups, {size}",
             found["recall"].mean(-1),
@@ -169,6 +171,8 @@ def shop_claims(config: Config, found: Arrays) -> list[Claim]:
             source="a gate: without the groups there is nothing to serve",
             baseline=("everybody in one group", 0.5),
         ),
+    ]
+    claims = [
         mean_claim(
             f"Shop: minority's win rate over SFT with one reward, {size}",
             rates["one reward"],
@@ -185,6 +189,10 @@ def shop_claims(config: Config, found: Arrays) -> list[Claim]:
             0.0,
             kind="paper",
             source="56.7% in place of 42% at 10:1",
-            baseline=("one reward minus itself", 0.0),
+            baseline=(
+                "the majority's in its place",
+                float((majority["MaxMin"] - majority["one reward"]).mean()),
+            ),
         ),
     ]
+    return behind_gates(gates, claims)

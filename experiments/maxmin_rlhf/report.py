@@ -12,7 +12,7 @@ from experiments.maxmin_rlhf.methods import MARGINS, MOVED, POLICIES
 from experiments.maxmin_rlhf.shop import TRAINED
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.intervals import mean_interval
+from rlhf_jax.reports.intervals import mean_text
 from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
@@ -106,8 +106,7 @@ def shop_table(config: Config, shop: Arrays) -> Table:
     """Win rates of both groups with intervals over seeds."""
     rows = []
     for name, found in zip(TRAINED, np.moveaxis(shop["win rates"], 1, 0), strict=True):
-        ends = [(x.mean(), *mean_interval(x)) for x in found.T]
-        rows.append((name, *(f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in ends)))
+        rows.append((name, *(mean_text(x) for x in found.T)))
     accuracy = ", ".join(f"{x:.3f}" for x in shop["accuracy"].mean(0))
     return Table(
         f"Shop: win rate over SFT, mean of {config.shop.seeds} seeds [95%]",

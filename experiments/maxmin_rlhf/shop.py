@@ -45,7 +45,8 @@ from rlhf_jax.recipes import (
 from rlhf_jax.recipes.lab import CHUNK
 from rlhf_jax.recipes.mixtures import mixture_model, mixture_rows
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
-from rlhf_jax.recipes.users import EmbeddedPairs, vectors_of
+from rlhf_jax.recipes.users import EmbeddedPairs
+from rlhf_jax.recipes.vectors import vectors_of
 from rlhf_jax.training import Run, Stage, run_stage
 from rlhf_jax.types import Params
 

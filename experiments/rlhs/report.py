@@ -13,7 +13,7 @@ from experiments.rlhs.learners import label_kinds
 from experiments.rlhs.shop import MEASURES, SHOWN
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.intervals import mean_interval
+from rlhf_jax.reports.intervals import mean_text
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
@@ -95,8 +95,7 @@ def shop_table(config: Config, values: Arrays) -> Table:
     rows = []
     for name in SHOWN:
         units = np.moveaxis(values[name], 1, 0).reshape(len(MEASURES), -1)
-        ends = [(x.mean(), *mean_interval(x)) for x in units]
-        rows.append((name, *(f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in ends)))
+        rows.append((name, *(mean_text(x) for x in units)))
     return Table(
         f"Shop: {config.shop.worlds} x {config.shop.prompts} held-out tempting prompts [95%]",
         ("labels", *MEASURES),

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.rluf.config import Config
 from experiments.rluf.studies import MEASURES
-from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.claims import Claim, behind_gates
 from rlhf_jax.reports.intervals import mean_claim, mean_interval
 
 Arrays = Mapping[str, np.ndarray]
@@ -297,7 +297,7 @@ def shop_claims(config: Config, shop: Arrays) -> list[Claim]:
     lie = predicted[:, full] - predicted[:, none] - (live[:, full] - live[:, none])
     honest = predicted[:, blind] - shop["base"][:, 0] - (live[:, blind] - live[:, none])
     about: dict[str, Any] = {"kind": "paper", "source": "love rises, and goodbyes with it"}
-    return [
+    gates = [
         mean_claim(
             f"Shop: AUROC of P[Love] on another log, {sizes.logs:,} messages",
             shop["auroc"][:, 0],
@@ -305,8 +305,10 @@ def shop_claims(config: Config, shop: Arrays) -> list[Claim]:
             0.6,
             kind="ours",
             source="a gate: a model that cannot tell hearts apart proves nothing",
-            baseline=("no model", 0.5),
+            baseline=("P[Love] that reads no goodbyes", shop["auroc"][:, 1].mean()),
         ),
+    ]
+    claims = [
         mean_claim(
             f"Shop: live hearts, weight {sizes.weights[1]:g} minus weight 0, {size}",
             live[:, low] - live[:, none],
@@ -342,8 +344,9 @@ def shop_claims(config: Config, shop: Arrays) -> list[Claim]:
             kind="paper",
             source="a conflict of love and help",
             baseline=(
-                "weight 1 minus weight 0",
-                float((helpful[:, full] - helpful[:, none]).mean()),
+                "the start minus weight 0",
+                float((helpful[:, start] - helpful[:, none]).mean()),
             ),
         ),
     ]
+    return behind_gates(gates, claims)

@@ -10,7 +10,7 @@ from experiments.rluf.report import write_report
 from experiments.rluf.shop import SHOP_MEASURES, policies, shop_study
 from experiments.rluf.studies import MEASURES, VARIANTS, product_study, troll_study
 from rlhf_jax.reports.claims import Outcome, Table
-from rlhf_jax.reports.intervals import mean_interval
+from rlhf_jax.reports.intervals import mean_text
 from rlhf_jax.training import Run, run_stages
 
 Arrays = dict[str, np.ndarray]
@@ -98,8 +98,7 @@ def shop_table(config: Config, shop: Arrays) -> Table:
     names = ("the start", *policies(config.shop))
     rows = []
     for name, found in zip(names, np.moveaxis(shop["values"], 1, 0), strict=True):
-        ends = [(x.mean(), *mean_interval(x)) for x in found.T]
-        rows.append((name, *(f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in ends)))
+        rows.append((name, *(mean_text(x) for x in found.T)))
     areas = ", ".join(f"{x:.3f}" for x in shop["auroc"].mean(0))
     return Table(
         f"Shop: means of {config.shop.seeds} seeds [95%]",

@@ -13,33 +13,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rlhf_jax.reports.intervals import mean_interval
+from rlhf_jax.reports.intervals import mean_text
 
 COLUMNS = ("gold", "helpful", "honest", "kl", "length")
 
 
 def table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each method, then one for each claim with its verdicts.
+    """A line for each method, then one for each claim with its verdicts, in the words of the first
+    run: numbers of held-out pairs, from which ties are dropped, are its own.
 
     Raises:
-      ValueError: fewer than two runs, or runs with other claims.
+      ValueError: fewer than two runs, or runs that differ in more than the seed.
     """
     if len(runs) < 2:
         raise ValueError(f"an interval over runs needs two of them, got {len(runs)}")
-    claims = [[claim["statement"] for claim in run["claims"]] for run in runs]
-    if any(each != claims[0] for each in claims):
-        raise ValueError("the runs have different claims: run all seeds at one size")
+    configs = [{**run["config"], "seed": None} for run in runs]
+    if any(each != configs[0] for each in configs):
+        raise ValueError("the runs differ in more than the seed: run all seeds at one size")
     lines = []
     for name in runs[0]["numbers"]["methods"]:
         rows = [{**row, **row["axes"]} for row in (r["numbers"]["methods"][name] for r in runs)]
         cells = [_cell([row[column] for row in rows]) for column in COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    for i, statement in enumerate(claims[0]):
+    for i, claim in enumerate(runs[0]["claims"]):
         values = [run["claims"][i]["value"] for run in runs]
         verdicts = ", ".join(run["claims"][i]["verdict"] for run in runs)
-        lines.append(f"| {statement} | {_cell(values)} | {verdicts} |")
+        lines.append(f"| {claim['statement']} | {_cell(values)} | {verdicts} |")
     return lines
 
 
@@ -47,8 +46,7 @@ def _cell(values: Sequence[float | None]) -> str:
     found = [value for value in values if value is not None]
     if not found:
         return ""
-    low, high = mean_interval(found)
-    return f"{np.mean(found):.3f} [{low:.3f}, {high:.3f}]"
+    return mean_text(found)
 
 
 if __name__ == "__main__":

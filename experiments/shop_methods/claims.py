@@ -5,12 +5,12 @@ Seeds are the units of intervals; each has prompts, labels, a reward model and d
 
 import numpy as np
 
-from experiments.shop_methods.config import OFFLINE, ONLINE
-from experiments.shop_methods.controls import POWER, SHIFT
+from experiments.shop_methods.config import DIRECT, OFFLINE, ONLINE
 from experiments.shop_methods.filters import MIDDLE, NONE, RANDOM, WORST
 from experiments.shop_methods.findings import Findings
+from experiments.shop_methods.names import CHANGED, POWER, SHIFT
 from rlhf_jax.reports.claims import Claim
-from rlhf_jax.reports.intervals import mean_claim
+from rlhf_jax.reports.intervals import mean_claim, mean_interval
 
 GATE = 0.6  # accuracy of the reward on held-out pairs
 ROUNDING = 0.01  # of the way: a shift of 5 deviations rounds the differences of float32 scores
@@ -18,7 +18,8 @@ CONTROL = "osp_hard"  # not a method of its own: osp with its labels rounded
 
 
 def all_claims(found: Findings, size: str) -> list[Claim]:
-    """The gate, invariances, filters, leagues, soft labels; what was not run is left out.
+    """The gate, invariances, filters, leagues, soft labels, forgetting; what was not run is left
+    out.
 
     Args:
       size: of the labels and answers, in words.
@@ -29,6 +30,7 @@ def all_claims(found: Findings, size: str) -> list[Claim]:
         *filter_claims(found),
         *league_claims(found, size),
         *soft_claims(found, size),
+        *direct_claims(found, size),
     ]
 
 
@@ -49,31 +51,34 @@ def gate_claims(found: Findings, size: str) -> list[Claim]:
 
 def invariance_claims(found: Findings) -> list[Claim]:
     """RAFT reads only the order of rewards, P3O only differences within a prompt; PPO both."""
-    if not found.controls:
-        return []
-    change, ppo = found.controls, found.controls["ppo"]
-    return [
-        Claim(
-            "RAFT, exp(c r) in place of r: change of the parameters over that of training",
-            change["raft"][POWER],
-            "==",
-            0.0,
-            kind="theorem",
-            source="Dong et al. 2023, Section 3.2: only the order of rewards is used",
-            baseline=("PPO", ppo[POWER]),
-        ),
-        Claim(
-            "P3O, a shift of all rewards of a prompt: change of the parameters over that of "
-            "training",
-            change["p3o"][SHIFT],
-            "<=",
-            ROUNDING,
-            kind="theorem",
-            source="Wu et al. 2023, Theorem 1: equivalent rewards give the same update; up to "
-            "float32",
-            baseline=("PPO", ppo[SHIFT]),
-        ),
-    ]
+    claims = []
+    if "raft" in found.controls:
+        claims.append(
+            Claim(
+                "RAFT, exp(c r) in place of r: change of the parameters over that of training",
+                found.controls["raft"][POWER],
+                "==",
+                0.0,
+                kind="theorem",
+                source="Dong et al. 2023, Section 3.2: only the order of rewards is used",
+                baseline=("PPO", found.controls[CHANGED][POWER]),
+            )
+        )
+    if "p3o" in found.controls:
+        claims.append(
+            Claim(
+                "P3O, a shift of all rewards of a prompt: change of the parameters over that of "
+                "training",
+                found.controls["p3o"][SHIFT],
+                "<=",
+                ROUNDING,
+                kind="theorem",
+                source="Wu et al. 2023, Theorem 1: equivalent rewards give the same update; up to "
+                "float32",
+                baseline=("PPO", found.controls[CHANGED][SHIFT]),
+            )
+        )
+    return claims
 
 
 def filter_claims(found: Findings) -> list[Claim]:
@@ -94,6 +99,7 @@ def filter_claims(found: Findings) -> list[Claim]:
             baseline=("the two in the middle", float((golds[MIDDLE] - plain).mean())),
         )
         for name in (WORST, RANDOM)
+        if name in golds
     ]
 
 
@@ -132,5 +138,29 @@ def soft_claims(found: Findings, size: str) -> list[Claim]:
             kind="paper",
             source="Zhai et al. 2024, 2405.14103: soft labels keep within the trust region",
             baseline=("soft labels twice", 0.0),
+        )
+    ]
+
+
+def direct_claims(found: Findings, size: str) -> list[Claim]:
+    """RL without SFT forgets less than SFT, at its gold; undecided where it does not come to it."""
+    others = [name for name in (*OFFLINE, *ONLINE) if name in found.numbers]
+    if not ({*DIRECT} <= {*found.numbers} and others):
+        return []
+    (name,), start = DIRECT, found.start[0].forgetting  # one SFT policy for all seeds
+    gold, least = found.golds(name), np.array([np.nanmean(one.gold) for one in found.start])
+    kept = start - found.forgettings(name)
+    rest = np.mean([start - found.forgettings(other).mean() for other in others])
+    return [
+        Claim(
+            f"direct RL, {size}, gold {gold.mean():.3f} beside SFT's {least.mean():.3f}, undecided "
+            "below it: loss of SFT on the base corpus less that of direct RL, nats per token",
+            kept.mean(),
+            ">",
+            0.0,
+            kind="paper",
+            source="Zheng et al. 2024, 2403.02513, abstract: SFT loses knowledge, direct RL less",
+            interval=mean_interval(kept) if (gold >= least).all() else (np.nan, np.nan),
+            baseline=("the methods from SFT", float(rest)),
         )
     ]

@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from experiments.shop_methods.names import CHANGED, CHANGES
 from experiments.shop_methods.names import CHOSEN as CHOSEN
+from experiments.shop_methods.names import CRITICS as CRITICS
+from experiments.shop_methods.names import DIRECT as DIRECT
 from experiments.shop_methods.names import LIKELIHOOD as LIKELIHOOD
 from experiments.shop_methods.names import METHODS as METHODS
 from experiments.shop_methods.names import OFFLINE as OFFLINE
 from experiments.shop_methods.names import ONLINE as ONLINE
 from experiments.shop_methods.names import SEVERAL as SEVERAL
+from experiments.shop_methods.names import SINGLE as SINGLE
 from rlhf_jax.checks import check_fields
 from rlhf_jax.labs.size import Size
 
@@ -124,8 +128,9 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Controls:
-    """Short trainings on a reward and on the same reward changed. steps: of each; 0 leaves them
-    out. power: c of exp(c r). shift: standard deviation of what is added to a prompt's rewards."""
+    """Short trainings on a reward and on the same reward changed, for the methods that are about
+    it. steps: of each; 0 leaves them out. power: c of exp(c r). shift: standard deviation of what
+    is added to a prompt's rewards."""
 
     steps: int = 8
     power: float = 3.0
@@ -169,13 +174,27 @@ class Config:
             raise ValueError(f"methods must be of {', '.join(METHODS)}, got {unknown[0]!r}")
         if bool(self.model) != bool(self.task):
             raise ValueError("model must come with a task, and a task with a model")
+        if self.model and any(name in DIRECT for name in self.chosen()):
+            raise ValueError(f"methods must be without {DIRECT[0]}, whose base is the shop's")
 
     def chosen(self) -> tuple[str, ...]:
         """The methods of this run; those with several seeds first."""
         if self.methods != "all":
             return tuple(self.methods.split(","))
+        several = tuple(name for name in SEVERAL if not (self.model and name in DIRECT))
         rest = [[name for name in league if name not in SEVERAL] for league in (ONLINE, OFFLINE)]
-        return SEVERAL + tuple(name for pair in zip_longest(*rest) for name in pair if name)
+        return several + tuple(name for pair in zip_longest(*rest) for name in pair if name)
+
+    def changes(self) -> dict[str, tuple[str, ...]]:
+        """Method -> the changes of the reward that it is put to; {} where no method is about them.
+
+        PPO, which must fail, is put to all of them.
+        """
+        if not self.controls.steps:
+            return {}
+        found = {name: each for name, each in CHANGES.items() if name in self.chosen()}
+        every = tuple(dict.fromkeys(change for each in found.values() for change in each))
+        return found | ({CHANGED: every} if every else {})
 
 
 def default() -> Config:

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.shop_methods.config import Config
+from experiments.shop_methods.names import POWER, SHIFT
 from experiments.shop_methods.online import ONLINE, fit_online
 from experiments.shop_methods.parts import Part
 from experiments.shop_methods.world import Tools
@@ -18,22 +20,20 @@ from rlhf_jax.recipes import Reward
 from rlhf_jax.training import Run, Stage, run_stage
 from rlhf_jax.types import Params, Prompts, Trajectory
 
-PLAIN, POWER, SHIFT = "plain", "power", "shift"
+PLAIN = "plain"
 RATE = 0.0006
-# Methods and the changes that each is put to; PPO is what must fail.
-CHANGES = {"raft": (POWER,), "p3o": (SHIFT,), "ppo": (POWER, SHIFT)}
 
 
 def control_changes(job: Run, tools: Tools, part: Part) -> dict[str, dict[str, float]]:
     """method -> change of the reward -> how far the params end from those of the plain reward, as a
-    share of how far the training moves them."""
+    share of how far the training moves them; for the methods of `Config.changes`."""
     rewards = {
         PLAIN: part.reward(tools),
         POWER: powered(part.reward(tools), tools.config.controls.power),
         SHIFT: shifted(part.reward(tools), tools.config.controls.shift, part.seed),
     }
     found: dict[str, dict[str, float]] = {}
-    for name, changes in CHANGES.items():
+    for name, changes in tools.config.changes().items():
         done = {
             change: control(job, tools, part, name, change, rewards[change])
             for change in (PLAIN, *changes)
@@ -52,7 +52,18 @@ def control(job: Run, tools: Tools, part: Part, name: str, change: str, reward: 
         return fit_online(stage, tools, part, RATE, **options), {}
 
     like = jax.eval_shape(tools.lab.policy.init, jax.random.key(0))
-    return run_stage(job, f"control_{name}_{change}", work, like=like).arrays
+    return run_stage(job, control_name(name, change), work, like=like).arrays
+
+
+def control_name(name: str, change: str) -> str:
+    """The stage of a training."""
+    return f"control_{name}_{change}"
+
+
+def last_control(config: Config) -> str | None:
+    """The last stage of `control_changes`, with which all are there; None without any."""
+    changes = config.changes()
+    return control_name(name := [*changes][-1], changes[name][-1]) if changes else None
 
 
 def powered(reward: Reward, power: float) -> Reward:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.shop_methods.config import Config
 from experiments.shop_methods.controls import RATE
 from experiments.shop_methods.measure import mean_objective
 from experiments.shop_methods.online import fit_online, with_critic
@@ -36,6 +37,7 @@ FILTERS: dict[str, Any] = {
     RANDOM: best_random_weights,
     MIDDLE: middle_weights,
 }
+OF_METHODS = {"pf_ppo_worst": WORST, "pf_ppo_random": RANDOM}
 
 
 def stage_name(name: str, replication: int) -> str:
@@ -43,12 +45,22 @@ def stage_name(name: str, replication: int) -> str:
     return f"control_filter_{name.replace(' ', '_')}_{replication}"
 
 
-LAST_FILTERED = stage_name(MIDDLE, REPLICATIONS - 1)  # all are there when it is
+def filters_of(config: Config) -> tuple[str, ...]:
+    """The filters of the run's methods between none and the one that must not help; () without a
+    method that filters, or without controls."""
+    mine = tuple(name for method, name in OF_METHODS.items() if method in config.chosen())
+    return (NONE, *mine, MIDDLE) if mine and config.controls.steps and not config.model else ()
+
+
+def last_filtered(config: Config) -> str | None:
+    """The last stage of `filter_golds`, with which all are there; None without any."""
+    names = filters_of(config)
+    return stage_name(names[-1], REPLICATIONS - 1) if names else None
 
 
 def filter_golds(job: Run, tools: Tools, part: Part) -> dict[str, list[float]]:
     """Filter -> objective on held-out prompts after a training with it, for each replication."""
-    golds: dict[str, list[float]] = {name: [] for name in FILTERS}
+    golds: dict[str, list[float]] = {name: [] for name in filters_of(tools.config)}
     for i in range(REPLICATIONS):
         for name, found in golds.items():
             found.append(filtered(job, tools, part, name, i))

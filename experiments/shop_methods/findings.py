@@ -12,7 +12,8 @@ from experiments.shop_methods.measure import Numbers
 
 class Findings(NamedTuple):
     """numbers: method -> one for each seed. rates: of each method. sweep: method -> rate -> gold on
-    validation prompts. start: SFT, for each seed. best_of: the same, of best-of-n, gold [N, 1].
+    validation prompts. start: SFT, for each seed. base: the base model, for each seed, where a
+    method starts from it. best_of: the same as start, of best-of-n, gold [N, 1].
     quality: of the reward models, for each seed. controls: of `control_changes`. filters: of
     `filter_golds`."""
 
@@ -20,6 +21,7 @@ class Findings(NamedTuple):
     rates: dict[str, float]
     sweep: dict[str, dict[float, float]]
     start: list[Numbers]
+    base: list[Numbers]
     best_of: list[dict[str, Any]]
     quality: list[dict[str, float]]
     controls: dict[str, dict[str, float]]
@@ -32,6 +34,10 @@ class Findings(NamedTuple):
     def kls(self, name: str) -> np.ndarray:
         """[S] nats per answer."""
         return np.array([one.kl for one in self.numbers[name]])
+
+    def forgettings(self, name: str) -> np.ndarray:
+        """[S] loss on the base corpus, nats per token."""
+        return np.array([one.forgetting for one in self.numbers[name]])
 
     def several(self, league: tuple[str, ...]) -> list[str]:
         """Methods of a league with as many seeds as there are."""
@@ -55,7 +61,7 @@ def frontiers(found: Findings, league: tuple[str, ...], kls: np.ndarray) -> np.n
 
 def empty_findings() -> Findings:
     """Of a run that begins."""
-    return Findings({}, {}, {}, [], [], [], {}, {})
+    return Findings({}, {}, {}, [], [], [], [], {}, {})
 
 
 def rank_stability(found: Findings) -> list[float]:
@@ -82,6 +88,7 @@ def summary_numbers(found: Findings) -> dict[str, Any]:
 
     return {
         "start": [of(one) for one in found.start],
+        "base": [of(one) for one in found.base],
         "methods": {name: [of(one) for one in each] for name, each in found.numbers.items()},
         "rates": found.rates,
         "sweep": {name: {f"{k:g}": v for k, v in x.items()} for name, x in found.sweep.items()},

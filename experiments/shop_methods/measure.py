@@ -22,10 +22,10 @@ BATCH = 32  # texts of the corpus at a time
 class Numbers(NamedTuple):
     """Of a policy. gold: [N, 2] objective. axes: its parts, name -> [N, 2].
 
-    win_rate: [N] against SFT. kl: nats per answer. entropy: the same, of the policy itself. length:
-    tokens. distinct: how often two answers to a prompt differ. score: of the reward model.
-    forgetting: loss on the base corpus, nats per token, NaN without one. seconds, tokens: of the
-    training.
+    win_rate: [N] against SFT. kl: nats per answer, to what it was trained from. entropy: the same,
+    of the policy itself. length: tokens. distinct: how often two answers to a prompt differ. score:
+    of the reward model. forgetting: loss on the base corpus, nats per token, NaN without one.
+    seconds, tokens: of the training.
     """
 
     gold: np.ndarray
@@ -47,12 +47,15 @@ def heldout_numbers(tools: Tools) -> np.ndarray:
 
 
 def policy_arrays(
-    stage: Stage, tools: Tools, part: Part, params: Params
+    stage: Stage, tools: Tools, part: Part, params: Params, ref: Params
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two answers to each held-out prompt; the draws are the same for all policies of a seed."""
+    """Two answers to each held-out prompt; the draws are the same for all policies of a seed.
+
+    ref: what the policy was trained from.
+    """
     key = stage_key(part.lab, "evaluation")
     prompts = heldout_numbers(tools)
-    given = (tools.judged, tools.task, params, tools.start, prompts, key)
+    given = (tools.judged, tools.task, params, ref, prompts, key)
     found = measure(*given, samples=SAMPLES, reward=part.model)
     arrays = {
         "named": {**found.named, OBJECTIVE: overall(tools.task, found.named)},

@@ -1,4 +1,4 @@
-"""Methods on fresh answers: `(stage, tools, part, rate) -> params`, all from SFT.
+"""Methods on fresh answers: `(stage, tools, part, rate) -> params`, all but direct_rl from SFT.
 
 Each draws as many answers and asks the reward of its seed about each once. A new one is an entry of
 ONLINE: a function of tools and part that makes a method of `recipes`.
@@ -122,6 +122,7 @@ ONLINE: dict[str, Entry] = {
     "pf_ppo_random": Entry(partial(with_critic, keep=best_random_weights)),
     "p3o": Entry(pairwise),
     "explore": Entry(partial(pairs, explore=RIDGE), 0.5),
+    "direct_rl": Entry(with_critic),  # PPO, from another start
 }
 
 
@@ -132,13 +133,15 @@ def fit_online(
     rate: float,
     *,
     method: OnlineMethod,
+    start: Params | None = None,
     reward: Reward | None = None,
     steps: int | None = None,
 ) -> Params:
     """A method against the reward of the seed.
 
     Args:
-      reward, steps: another reward or length, for the controls.
+      start: another policy than SFT to start from. reward, steps: another reward or length, for the
+        controls.
     """
     config, lab = tools.config.online, tools.judged._replace(seed=part.lab.seed)
     steps = config.steps if steps is None else steps
@@ -148,7 +151,8 @@ def fit_online(
     rows = prompt_rows(tools.task, batch_size=prompts, seed=lab.seed)
     reward = with_prefs(part.reward(tools), part) if reward is None else reward
     key = stage_key(lab, "online")
-    return online(stage, lab, tools.task, method, reward, tools.start, rows, fit, key=key)
+    first = tools.start if start is None else start
+    return online(stage, lab, tools.task, method, reward, first, rows, fit, key=key)
 
 
 def with_prefs(reward: Reward, part: Part) -> Reward:

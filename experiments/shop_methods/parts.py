@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shop_methods.config import Data
+from experiments.shop_methods.config import CRITICS, SINGLE, Data
 from experiments.shop_methods.labels import (
     CHOICES,
     Answers,
@@ -38,7 +38,7 @@ from rlhf_jax.recipes import (
 from rlhf_jax.recipes.buckets import Bucket, by_length, length_buckets
 from rlhf_jax.recipes.offline import ScoreScale, pair_scores, score_scale
 from rlhf_jax.recipes.rows import Records
-from rlhf_jax.training import Run, Stage, run_stage
+from rlhf_jax.training import Run, Stage, StageResult, run_stage
 from rlhf_jax.types import Params
 
 BUCKETS, LEAST = 2, 8  # at most; batches of each, at least
@@ -47,10 +47,12 @@ BUCKETS, LEAST = 2, 8  # at most; batches of each, at least
 class Part(NamedTuple):
     """A seed. lab: with its order and draws. pairs, rankings, answers: its labels in three forms.
 
-    reference: log-probs under SFT of the pairs and, as "answer" and "mismatched", of the answers.
+    reference: log-probs under SFT of the pairs and, as "answer" and "mismatched", of the answers
+    where a method reads them.
     buckets: columns of a batch of pairs, the same for all seeds. model, scale: the implied reward,
-    and its mean and deviation on held-out pairs. critic: first one. quality: accuracy
-    of the implied reward and of the head, and how many pairs there are.
+    and its mean and deviation on held-out pairs. critic: the first one, None where no method has
+    one. quality: accuracy of the implied reward and of the critic's head, and how many pairs there
+    are.
     """
 
     seed: int
@@ -62,7 +64,7 @@ class Part(NamedTuple):
     buckets: list[Bucket]
     model: Params
     scale: ScoreScale
-    critic: Params
+    critic: Params | None
     quality: dict[str, float]
 
     def reward(self, tools: Tools) -> Reward:
@@ -88,18 +90,20 @@ def make_part(
 
     def refer(_: Stage) -> tuple[Any, dict]:
         logps = partial(by_length, lab=lab, batch_size=size)
-        given = {"pairs": pairs, "answers": answers}
+        given = {"pairs": pairs} | ({"answers": answers} if reads_single(tools) else {})
         return {
             name: logps(partial(reference_of, params=tools.start, size=size), records=records)
             for name, records in given.items()
         }, {}
 
     known = run_stage(job, f"reference_{seed}", refer).arrays
-    reference = {**known["pairs"], **known["answers"]}
+    reference = {name: x for part in known.values() for name, x in part.items()}
     given = {"tools": tools, "lab": lab, "heldout": heldout, "pairs": pairs, "buckets": buckets}
     done = run_stage(job, f"reward_{seed}", partial(fit_implied, **given, reference=reference))
-    head = run_stage(job, f"critic_{seed}", partial(fit_head, **given))
-    scales = [ScoreScale(one.info["mean"], one.info["std"]) for one in (done, head)]
+    critic, quality = None, {"implied": done.info["accuracy"], "pairs": float(len(pairs))}
+    if has_critic(tools):
+        head = run_stage(job, f"critic_{seed}", partial(fit_head, **given))
+        critic, quality["head"] = critic_of(head.arrays, scale_of(head)), head.info["accuracy"]
     return Part(
         seed=seed,
         lab=lab,
@@ -109,14 +113,25 @@ def make_part(
         reference=reference,
         buckets=buckets,
         model={"policy": done.arrays, "reference": tools.start},
-        scale=scales[0],
-        critic=critic_of(head.arrays, scales[1]),
-        quality={
-            "implied": done.info["accuracy"],
-            "head": head.info["accuracy"],
-            "pairs": float(len(pairs)),
-        },
+        scale=scale_of(done),
+        critic=critic,
+        quality=quality,
     )
+
+
+def reads_single(tools: Tools) -> bool:
+    """Whether a method of the run reads answers one by one."""
+    return bool({*SINGLE} & {*tools.config.chosen()})
+
+
+def has_critic(tools: Tools) -> bool:
+    """Whether a method of the run has a critic, or a control that PPO must fail."""
+    return bool({*CRITICS} & {*tools.config.chosen(), *tools.config.changes()})
+
+
+def scale_of(done: StageResult) -> ScoreScale:
+    """Of the scores of a reward that a stage has fitted."""
+    return ScoreScale(done.info["mean"], done.info["std"])
 
 
 def labels_of(found: Answers, data: Data, seed: int) -> tuple[list[dict], list[dict]]:

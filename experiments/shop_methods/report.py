@@ -35,6 +35,7 @@ def write_report(job: Run, config: Config, found: Findings) -> Outcome:
     claims, table = all_claims(found, size), methods_table(found, config)
     points = {name: {"kl": found.kls(name), "gold": found.golds(name)} for name in found.numbers}
     save_stages(job.out, {"frontier": points})
+    drawn = any(found.several(league) for league in LEAGUES.values())
     write_page(
         job.out,
         "Policy optimisers at one budget",
@@ -44,7 +45,7 @@ def write_report(job: Run, config: Config, found: Findings) -> Outcome:
         table=table,
         tables=[sweep_table(found)] if any(found.sweep.values()) else [],
         text=text_of(found),
-        figures={"frontier": frontier_figure(found)},
+        figures={"frontier": frontier_figure(found)} if drawn else {},
     )
     return Outcome(claims, numbers=summary_numbers(found), table=table)
 
@@ -55,7 +56,9 @@ def methods_table(found: Findings, config: Config) -> Table:
     axes = list(start.axes)
     rows = [row("SFT", "", found.start, start)]
     for name, each in found.numbers.items():
-        rows.append(row(name, "offline" if name in OFFLINE else "online", each, start))
+        rows.append(row(name, league_of(name), each, start))
+    if found.base:
+        rows.append(row("base", "", found.base, start))
     rows.append(best_row(found, config.evaluation.best_of, axes))
     headers = (
         *("method", "league", "seeds", "gold", *(axis[:SHORT] for axis in axes), "win", "KL"),
@@ -63,13 +66,19 @@ def methods_table(found: Findings, config: Config) -> Table:
     )
     note = (
         "Means over seeds, two answers to each held-out prompt. gold: the objective, then its "
-        "parts; win: against SFT, ties one half; KL to SFT and entropy in nats per answer "
-        "(best-of-n: its upper bound); tokens of an answer; distinct: two answers to a prompt "
-        "differ; RM: reward that online methods see, in deviations of held-out answers; forgets: "
-        "loss on the base corpus less that of SFT, nats per token; s: seconds of one training; "
-        "learned: thousands of tokens learned from, every pass counted."
+        "parts; win: against SFT, ties one half; KL to SFT (direct_rl: to base) and entropy in "
+        "nats per answer (best-of-n: its upper bound); tokens of an answer; distinct: two answers "
+        "to a prompt differ; RM: reward that online methods see, in deviations of held-out "
+        "answers; forgets: loss on the base corpus less that of SFT, nats per token; s: seconds of "
+        "one training; learned: thousands of tokens learned from, every pass counted."
     )
     return Table("Policy optimisers at one budget", headers, rows, note=note)
+
+
+def league_of(name: str) -> str:
+    """The league of a method, or what it starts from."""
+    leagues = [title for title, names in LEAGUES.items() if name in names]
+    return leagues[0] if leagues else "online, from base"
 
 
 def row(name: str, league: str, each: Sequence[Numbers], start: Numbers) -> tuple[str, ...]:
@@ -134,10 +143,8 @@ def sweep_table(found: Findings) -> Table:
 def text_of(found: Findings) -> str:
     """What the tables have no column for."""
     accuracy = {name: np.mean([one[name] for one in found.quality]) for name in found.quality[0]}
-    parts = [
-        f"Accuracy on held-out pairs: implied reward {accuracy['implied']:.3f}, scalar head "
-        f"{accuracy['head']:.3f}."
-    ]
+    head = f", scalar head {accuracy['head']:.3f}" if "head" in accuracy else ""
+    parts = [f"Accuracy on held-out pairs: implied reward {accuracy['implied']:.3f}{head}."]
     if taus := rank_stability(found):
         shown = ", ".join(f"{tau:.2f}" for tau in taus)
         parts.append(f"Kendall's tau between the orders of two seeds by gold: {shown}.")

@@ -4,8 +4,8 @@ from functools import partial
 from typing import Any
 
 from experiments.shop_methods.config import SEVERAL, Config
-from experiments.shop_methods.controls import control_changes
-from experiments.shop_methods.filters import LAST_FILTERED, filter_golds
+from experiments.shop_methods.controls import control_changes, last_control
+from experiments.shop_methods.filters import filter_golds, last_filtered
 from experiments.shop_methods.findings import Findings, empty_findings
 from experiments.shop_methods.measure import (
     OBJECTIVE,
@@ -29,7 +29,9 @@ def run(config: Config, job: Run, *, finished: bool = False) -> Outcome:
       finished: leaves out every method and seed that an earlier session has not finished.
     """
 
-    def ready(stage: str) -> bool:
+    def ready(stage: str | None) -> bool:
+        if stage is None:
+            return False
         return not finished or (job.out / "stages" / stage / "result").is_dir()
 
     tools, found = make_tools(config, job), empty_findings()
@@ -40,7 +42,7 @@ def run(config: Config, job: Run, *, finished: bool = False) -> Outcome:
     for name in several:
         if ready(f"heldout_{name}_0"):
             first_seed(job, tools, first, name, start, found)
-    for seed in range(1, config.seeds):
+    for seed in range(1, config.seeds if several else 1):
         if not ready(f"best_of_{seed}"):
             break
         part = make_part(job, tools, seed, heldout=heldout, before=first)
@@ -50,9 +52,9 @@ def run(config: Config, job: Run, *, finished: bool = False) -> Outcome:
                 continue
             done = train(job, tools, part, name, found.rates[name])
             found.numbers[name].append(measured(job, tools, part, name, done, here))
-    if config.controls.steps and ready("control_ppo_shift"):
+    if ready(last_control(config)):
         found.controls.update(control_changes(job, tools, first))
-    if config.controls.steps and not config.model and ready(LAST_FILTERED):
+    if ready(last_filtered(config)):
         found.filters.update(filter_golds(job, tools, first))
     for name in config.chosen():
         if name not in several and ready(f"heldout_{name}_0"):
@@ -61,9 +63,14 @@ def run(config: Config, job: Run, *, finished: bool = False) -> Outcome:
 
 
 def start_arrays(job: Run, tools: Tools, part: Part, found: Findings) -> dict[str, Any]:
-    """SFT itself and best-of-n of it, measured as every policy of the seed."""
-    work = partial(policy_arrays, tools=tools, part=part, params=tools.start)
+    """SFT itself, best-of-n of it and the base model, measured as every policy of the seed."""
+    own = partial(policy_arrays, tools=tools, part=part)
+    work = partial(own, params=tools.start, ref=tools.start)
     start = run_stage(job, f"heldout_start_{part.seed}", work)
+    if tools.base is not None:
+        work = partial(own, params=tools.base, ref=tools.base)
+        base = run_stage(job, f"heldout_base_{part.seed}", work)
+        found.base.append(numbers_of(base.arrays, base.info, start.arrays))
     work = partial(best_of_arrays, tools=tools, part=part)
     best = run_stage(job, f"best_of_{part.seed}", work).arrays
     found.start.append(numbers_of(start.arrays, start.info, start.arrays))

@@ -31,7 +31,14 @@ def train(job: Run, tools: Tools, part: Part, name: str, rate: float) -> StageRe
         if name in OFFLINE:
             params = OFFLINE[name](stage, tools, part, rate)
         else:
-            params = fit_online(stage, tools, part, rate, method=ONLINE[name].make(tools, part))
+            params = fit_online(
+                stage,
+                tools,
+                part,
+                rate,
+                method=ONLINE[name].make(tools, part),
+                start=tools.start_of(name),
+            )
         return params, {"gold": validation_gold(tools, params), "rate": rate}
 
     like = jax.eval_shape(tools.lab.policy.init, jax.random.key(0))
@@ -66,7 +73,8 @@ def measured(
 ) -> Numbers:
     """A trained policy on held-out prompts. start: arrays of SFT."""
     stage = stage_name(part, name, done.info["rate"])
-    work = partial(policy_arrays, tools=tools, part=part, params=done.arrays)
+    given = {"params": done.arrays, "ref": tools.start_of(name)}
+    work = partial(policy_arrays, tools=tools, part=part, **given)
     found = run_stage(job, f"heldout_{name}_{part.seed}", work)
     tokens = tokens_of(job, tools, part, name, stage)
     about = {"seconds": job.spent[stage], "tokens": tokens}

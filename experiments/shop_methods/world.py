@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.shop_methods.config import Config
+from experiments.shop_methods.config import DIRECT, Config
 from rlhf_jax.cli.options import Model
 from rlhf_jax.cli.session import open_mesh, open_model, vocabulary_of
 from rlhf_jax.labs.shop import shop_lab, shop_task
@@ -31,8 +31,9 @@ class Tools(NamedTuple):
     """What all seeds share.
 
     lab: its reward is a scalar head. judged: the same, its reward implied by two policies.
-    start: the policy that all methods start from, the reference. corpus: records that the base
-    model has read, whose loss measures forgetting; empty for a user's model.
+    start: the policy that all methods but DIRECT start from, the reference. base: that of DIRECT,
+    None where none is trained. corpus: records that the base model has read, whose loss measures
+    forgetting; empty for a user's model.
     """
 
     config: Config
@@ -40,7 +41,12 @@ class Tools(NamedTuple):
     lab: LanguageLab
     judged: LanguageLab
     start: Params
+    base: Params | None
     corpus: list[dict[str, Any]]
+
+    def start_of(self, name: str) -> Params:
+        """What a method starts from, its reference."""
+        return self.base if name in DIRECT else self.start
 
 
 def make_tools(config: Config, job: Run) -> Tools:
@@ -48,10 +54,15 @@ def make_tools(config: Config, job: Run) -> Tools:
     if config.model:
         return user_tools(config)
     lab = shop_lab(config.size, job.out / "data", seed=config.seed)
-    start = lab.policy.init(stage_key(lab, "start")) if config.from_scratch else shipped(lab, "sft")
+
+    def policy(name: str) -> Params:
+        return lab.policy.init(stage_key(lab, name)) if config.from_scratch else shipped(lab, name)
+
+    base = policy("base") if {*DIRECT} & {*config.chosen()} else None
     first = Schedule().base_rows  # the base model has read those before
     corpus = [drill_text(config.seed, first + i) for i in range(config.evaluation.texts)]
-    return Tools(config, shop_task(config.seed), lab, implied(lab, config), start, corpus)
+    task = shop_task(config.seed)
+    return Tools(config, task, lab, implied(lab, config), policy("sft"), base, corpus)
 
 
 def user_tools(config: Config) -> Tools:
@@ -68,7 +79,7 @@ def user_tools(config: Config) -> Tools:
         chat=base.chat,
     )
     task = with_splits(open_task(config.task))
-    return Tools(config, task, lab, implied(lab, config), base.params, [])
+    return Tools(config, task, lab, implied(lab, config), base.params, None, [])
 
 
 def implied(lab: LanguageLab, config: Config) -> LanguageLab:

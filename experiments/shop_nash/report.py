@@ -11,7 +11,7 @@ from experiments.shop_nash.world import exploitability, regularised_shares
 from rlhf_jax.envs.shop.voices import VOICE_NAMES
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Outcome, Table
-from rlhf_jax.reports.intervals import mean_interval
+from rlhf_jax.reports.intervals import mean_text
 from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
@@ -76,7 +76,7 @@ def methods_table(config: Config, methods: Mapping[str, Method], facts: Facts) -
 
     def exploiter(name: str, which: str) -> str:
         gaps = facts.exploited.get((name, which))
-        return "" if gaps is None else with_interval(gaps)
+        return "" if gaps is None else mean_text(gaps)
 
     def regular(beta: float) -> str:
         exact = regularised_shares(facts.sft, prefs, beta=beta)
@@ -119,12 +119,6 @@ def over_runs(gaps: np.ndarray) -> str:
     if len(means) == 1:
         return f"{means[0]:.3f}"
     return f"{means.mean():.3f} ({means.min():.3f} to {means.max():.3f})"
-
-
-def with_interval(x: np.ndarray) -> str:
-    """mean [low, high] over prompts."""
-    low, high = mean_interval(x)
-    return f"{x.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 
 def exploitability_figure(methods: Mapping[str, Method], facts: Facts, exact: np.ndarray) -> Shown:

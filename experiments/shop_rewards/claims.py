@@ -9,6 +9,7 @@ from experiments.shop_rewards.ensemble_claims import best_of_claims, error_claim
 from experiments.shop_rewards.findings import CONTROLS, GATE, Findings, gate_form
 from experiments.shop_rewards.kind_claims import (
     curation_claims,
+    curve_claims,
     density_claims,
     feature_claims,
     length_claims,
@@ -29,6 +30,7 @@ def all_claims(found: Findings, data: Data) -> list[Claim]:
         *curation_claims(found, size, data.rho),
         *user_claims(found),
         *feature_claims(found, size),
+        *curve_claims(found, size),
         *length_claims(found, size),
         *density_claims(found, size),
     ]

@@ -118,7 +118,7 @@ class Policy:
     points: of a run at which gold and KL are measured, on `measured` held-out prompts.
     """
 
-    steps: int = 40
+    steps: int = 24
     prompts: int = 16
     samples: int = 4
     beta: float = 0.0

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.shop_rewards.curve import Curve
 from experiments.shop_rewards.measure import Numbers
 from experiments.shop_rewards.policies import Path
 
@@ -20,6 +21,7 @@ class Findings(NamedTuple):
     errors, and "halves": of the first members less that of the last, trunks of their own.
     policies: reading -> S paths. users: S of model -> group -> accuracy.
     seconds: reading -> of all its trainings on each part. density: S of arm -> [steps] mean return.
+    curves: S of accuracy against the number of pairs.
     """
 
     numbers: dict[tuple[str, str], list[Numbers]]
@@ -28,6 +30,7 @@ class Findings(NamedTuple):
     users: list[dict[str, dict[str, float]]]
     seconds: dict[str, list[float]]
     density: list[dict[str, np.ndarray]]
+    curves: list[Curve]
 
     def each(self, form: str, reading: str, name: str) -> np.ndarray:
         """[S] or [S, M] one of the numbers."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from experiments.shop_rewards.curve import NAMED, TEXT
 from experiments.shop_rewards.density import DENSE, SUM
 from experiments.shop_rewards.findings import (
     SINGLE,
@@ -80,6 +81,43 @@ def feature_claims(found: Findings, size: str) -> list[Claim]:
             source="Nath et al. 2024: named features need a fraction of the comparisons",
             baseline=("features that say nothing, all pairs", float((wrong - raw).mean())),
         )
+    ]
+
+
+def curve_claims(found: Findings, size: str) -> list[Claim]:
+    """Whether trained weights beat untrained ones, and whether the text overtakes the features."""
+    if not found.curves:
+        return []
+    text, named = (
+        np.array([curve.accuracies[name] for curve in found.curves]) for name in (TEXT, NAMED)
+    )
+    untrained = np.array([curve.untrained for curve in found.curves])
+    fewest = found.curves[0].sizes[TEXT][0]
+    few = [
+        curve.accuracies[NAMED][list(curve.sizes[NAMED]).index(fewest)] for curve in found.curves
+    ]
+    wrong = found.each("clean", WRONG, "accuracy")
+    return [
+        mean_claim(
+            f"named features on all of {size}, clean: held-out accuracy less that of their "
+            "untrained mean",
+            named[:, -1] - untrained,
+            ">",
+            0.0,
+            kind="ours",
+            source="weights that pairs do not improve need no pairs",
+            baseline=("features that say nothing", float((wrong - untrained).mean())),
+        ),
+        mean_claim(
+            f"crossover: scalar head less named features, both on all of {size}, clean: held-out "
+            "accuracy",
+            text[:, -1] - named[:, -1],
+            ">=",
+            0.0,
+            kind="ours",
+            source="noise of the ratings sets a ceiling, which a head that reads the text has not",
+            baseline=(f"both from {fewest} pairs", float((text[:, 0] - few).mean())),
+        ),
     ]
 
 

@@ -22,7 +22,10 @@ from rlhf_jax.training import Run, Stage, read_metrics, run_stage
 from rlhf_jax.types import Params
 
 # Readings that a policy is trained on.
-POLICIES = ("scalar", "another scalar", "WCO", "UWO", "implicit", "repaired labels")
+POLICIES = (
+    *("scalar", "another scalar", "WCO", "UWO", "implicit", "repaired labels"),
+    *("corrections", "features"),
+)
 HALVES = ("even", "odd")
 
 

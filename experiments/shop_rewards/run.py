@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from experiments.shop_rewards.config import Config
+from experiments.shop_rewards.curve import fit_curve
 from experiments.shop_rewards.density import train_arms
 from experiments.shop_rewards.findings import Findings
 from experiments.shop_rewards.kinds import KINDS
@@ -30,16 +31,19 @@ def run(config: Config, job: Run) -> Outcome:
     """Trains and measures every kind on its forms; then policies on the flipped pairs."""
     tools = make_tools(config, job)
     parts, sets = make_parts(job, tools), make_sets(job, tools)
-    found = Findings({}, {}, {}, [], {}, [])
+    found = Findings({}, {}, {}, [], {}, [], [])
     rewards: dict[int, dict[str, MakeReward]] = {seed: {} for seed in range(config.seeds)}
     for form in FORMS:
         for name, part in trainings(config.chosen(), parts, form):
             fitted = measured(job, tools, sets, part, name, found)
             if form == "flipped":
                 rewards[part.seed].update(fitted.rewards)
-        if form == "clean" and "users" in config.chosen():
+        if form == "clean":
             clean = [parts["clean", seed] for seed in range(config.seeds)]
-            found.users.extend(fit_users(job, tools, part, sets) for part in clean)
+            if "users" in config.chosen():
+                found.users.extend(fit_users(job, tools, part, sets) for part in clean)
+            if {"scalar", "features"} <= {*config.chosen()}:
+                found.curves.extend(fit_curve(job, tools, part, sets) for part in clean)
     if config.policies:
         flipped = [parts["flipped", seed] for seed in range(config.seeds)]
         if "spans" in config.chosen():
@@ -55,8 +59,10 @@ def trainings(
 ) -> Iterator[tuple[str, Part]]:
     """Each chosen kind with each part of the form, if it is trained on that."""
     for name, kind in KINDS.items():
-        if name in chosen and form in kind.forms:
-            yield from ((name, part) for (of, _), part in parts.items() if of == form)
+        if name in chosen:
+            for (of, seed), part in parts.items():
+                if of == form and (form in kind.forms or (form in kind.once and seed == 0)):
+                    yield name, part
 
 
 def measured(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from random import Random
 from typing import Any, NamedTuple
 
@@ -125,6 +126,12 @@ class _NoContext:
         )
 
 
+@cache
+def fit_of(config: Users) -> Fit:
+    """One of a config, so that an update compiles once for all seeds and models."""
+    return Fit(optax.adam(config.learning_rate), config.steps)
+
+
 def fit_users(job: Run, tools: Tools, part: Part, sets: Sets) -> dict[str, Any]:
     """Accuracy by model and group on unseen pairs of users who were not trained on."""
     config, name = tools.config.users, f"users_{part.seed}"
@@ -153,7 +160,7 @@ def fit_users(job: Run, tools: Tools, part: Part, sets: Sets) -> dict[str, Any]:
     networks = user_networks(pairs.vectors.shape[-1], sizes)
     first = init_user_model(stage_key(part.lab, "users"), *networks)
     rows = user_rows(pairs, sizes, batch_size=config.batch_size, seed=part.seed)
-    fit = Fit(optax.adam(config.learning_rate), config.steps)
+    fit = fit_of(config)
     found = {}
     for model, given in zip(MODELS, (rows, _NoContext(rows)), strict=True):
 

@@ -58,8 +58,10 @@ class Tools(NamedTuple):
 class Part(NamedTuple):
     """What a kind is trained on. lab: of this seed, so that heads and orders are its own.
 
-    pairs: in this form; "index" is the number of the prompt. clean: the same as they were.
-    buckets: columns of a batch, the same for all seeds, so that a step compiles once for each.
+    pairs: in this form; "index" is the number of the prompt, "mark" of spurious pairs the feature
+    that was added. clean: the same as they were.
+    buckets: columns of a batch, the same for all seeds and forms, so that a step compiles once for
+    each.
     """
 
     form: str
@@ -107,7 +109,8 @@ def make_parts(job: Run, tools: Tools) -> dict[tuple[str, int], Part]:
     data, splits = config.data, tools.task.splits
     indices = np.array(splits["pairs"][: data.prompts * config.seeds])
     rows = labelled(job, tools, indices, "train")
-    parts, buckets = {}, {}
+    parts: dict[tuple[str, int], Part] = {}
+    buckets: list[Bucket] | None = None
     for seed in range(config.seeds):
         low, high = (splits["pairs"].start + data.prompts * (seed + i) for i in (0, 1))
         clean = [row for row in rows if low <= row["index"] < high][: data.pairs]
@@ -117,12 +120,12 @@ def make_parts(job: Run, tools: Tools) -> dict[tuple[str, int], Part]:
                 f"data.pairs = {data.pairs}: raise data.prompts"
             )
         lab = tools.lab._replace(seed=1000 * (1 + seed) + config.seed)
+        if buckets is None:  # few pairs go to the lab's own columns
+            count = min(BUCKETS, len(clean) // (LEAST * config.training.batch_size))
+            buckets = length_buckets(lab, clean, count=count) if count else []
         for form in FORMS:
             pairs = in_form(clean, form, data.flipped if form == "flipped" else data.rho, seed)
-            if form not in buckets:
-                count = min(BUCKETS, len(pairs) // (LEAST * config.training.batch_size))
-                buckets[form] = length_buckets(lab, pairs, count=max(1, count))
-            parts[form, seed] = Part(form, seed, lab, pairs, clean, buckets[form])
+            parts[form, seed] = Part(form, seed, lab, pairs, clean, buckets)
     return parts
 
 
@@ -158,13 +161,18 @@ def in_form(
         if row["wrong"]:
             row |= {"chosen": row["rejected"], "rejected": row["chosen"]}
         if form == "spurious":
-            feature = FEATURES[i % len(FEATURES)]
+            row["mark"] = feature = FEATURES[i % len(FEATURES)]
             for side, sign in zip(SIDES, (1.0, -1.0), strict=True):
                 present, wording = rng.random() < 0.5 * (1.0 + sign * level), rng.randrange(2)
                 if present:
                     row[side] = with_marker(row[side], feature, wording)
         found.append(row)
     return found
+
+
+def first_share(pairs: Sequence[dict[str, Any]], share: int) -> list[dict[str, Any]]:
+    """One pair in `share`, at least two."""
+    return list(pairs[: max(2, len(pairs) // share)])
 
 
 @lru_cache(maxsize=READ)

@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.ufo.config import Config
 from experiments.ufo.shop import POLICIES
-from rlhf_jax.reports.claims import Claim
+from rlhf_jax.reports.claims import Claim, behind_gates
 from rlhf_jax.reports.intervals import mean_claim
 
 Arrays = Mapping[str, np.ndarray]
@@ -136,7 +136,7 @@ def shop_claims(config: Config, shop: Mapping[str, np.ndarray]) -> list[Claim]:
     size = f"look-ups by the shop's base model, {sizes.rl_steps} steps of GRPO, {sizes.seeds} seeds"
     before, single, ufo = np.moveaxis(shop["succ"], 1, 0)
     unique = dict(zip(POLICIES, shop["unique"].T, strict=True))
-    return [
+    gates = [
         mean_claim(
             f"Shop: Succ@1 of single-turn training minus before, {size}",
             single[:, 0] - before[:, 0],
@@ -146,6 +146,8 @@ def shop_claims(config: Config, shop: Mapping[str, np.ndarray]) -> list[Claim]:
             source="a gate: a rival that learned nothing is no rival",
             baseline=("before, drawn again", float((shop["again"] - before[:, 0]).mean())),
         ),
+    ]
+    claims = [
         mean_claim(
             f"Shop: unique answers of UFO minus those of single-turn training, {size}",
             unique["UFO"] - unique["single turn"],
@@ -168,3 +170,4 @@ def shop_claims(config: Config, shop: Mapping[str, np.ndarray]) -> list[Claim]:
             baseline=("before minus single turn", float((before - single)[:, -1].mean())),
         ),
     ]
+    return behind_gates(gates, claims)

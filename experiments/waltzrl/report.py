@@ -11,7 +11,7 @@ from experiments.waltzrl.shop import MEASURED, STAGES
 from experiments.waltzrl.training import METHODS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.intervals import mean_interval
+from rlhf_jax.reports.intervals import mean_text
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
@@ -93,9 +93,8 @@ def shop_table(config: Config, shop: Arrays) -> Table:
     """Means over seeds after each stage, the rates with intervals."""
 
     def written(x: np.ndarray, name: str) -> str:
-        low, high = mean_interval(x)
         moves = name in ("attacks", "refusals") and np.ptp(x) > 0
-        return f"{x.mean():.3f} [{low:.3f}, {high:.3f}]" if moves else f"{x.mean():.3f}"
+        return mean_text(x) if moves else f"{x.mean():.3f}"
 
     rows = [
         (STAGES[i], *(written(shop[x][:, i], x) for x in MEASURED))

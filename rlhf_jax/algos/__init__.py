@@ -21,6 +21,7 @@ enumerated and sampled), `planning` and `control` (MDPs).
 | rewards of unnamed groups of users (MaxMin-RLHF) | `mixture_reward.make_update` | 2402.08925 |
 | tables and linear rewards, from counts | `label_counts` | 2511.19504 |
 | reward under a principle, from yes and no (RLBFF) | `entailment.make_update` | 2509.21319 |
+| the same by a policy that writes yes or no | `entailment.make_written_update` | 2509.21319 |
 | generative pairwise judge (Pairwise-RL) | `verdict_model.make_update` | 2504.04950 |
 | pairwise preference model | `preference_model.make_update` | 2312.00886 |
 | sequence-to-sequence reward model | `correction_model.make_update` | 2409.00162 |

@@ -87,15 +87,17 @@ def make_update(
 
     def objective(params: ContrastiveParams, batch: ContrastiveBatch) -> tuple[Mean, Diagnostics]:
         pairs, views = batch.pairs, []
+        rows = pairs.chosen.mask.shape[:-1]
+        exists = jnp.ones(rows, bool) if pairs.weights is None else pairs.weights > 0
         for key in jax.random.split(batch.key):
             sides = zip(jax.random.split(key), (pairs.chosen, pairs.rejected), strict=True)
-            views.append([model.features(params.reward, side, one) for one, side in sides])
+            found = [model.features(params.reward, side, one) for one, side in sides]
+            # Masked before the head: 0 times a feature that is NaN would be NaN in its gradient.
+            views.append([jnp.where(exists[..., None], x, 0.0) for x in found])
         (first, diagnostics), (second, _) = (
             scored_objective(*(model.head(params.reward, x) for x in view), pairs, loss=loss)
             for view in views
         )
-        exists = jnp.ones(views[0][0].shape[:-1], bool)
-        exists = exists if pairs.weights is None else pairs.weights > 0
         mask = jnp.concatenate([exists, exists])
         extra = () if params.prototypes is None else (params.prototypes,)
         terms = contrast(*(items(*view) for view in views), *extra, mask=mask)

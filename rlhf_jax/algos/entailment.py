@@ -7,10 +7,13 @@
     mine = principle_reward(heads, [2])                         # a `RewardFn` under one principle
     strict = principle_reward(heads, [0, 2], combine=worst_case_scores)     # both must hold
 
+    logits = partial(entailment_logits, policy)                 # a policy that writes yes or no
+    update = make_written_update(logits, optimizer, yes=(5,), no=(6,))
+
 The label belongs to one answer, not to a pair, so scores have an absolute zero. With one principle
 throughout this is a reward model of accepted and refused answers; with the principle "correct" and
-labels of a verifier, its expectation is the verifiable reward. `policies.entailment` has the
-generative form, which writes the verdict as a token.
+labels of a verifier, its expectation is the verifiable reward. The generative form writes the
+verdict as a token (`policies.entailment`).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,9 +25,9 @@ from jaxtyping import Array, Float
 
 from rlhf_jax.algos.gradient import Diagnostics, Penalise, accumulate, check_losses
 from rlhf_jax.algos.reward_ensemble import Combine, RewardEnsemble
-from rlhf_jax.losses.feedback import binary_loss
+from rlhf_jax.losses.feedback import binary_loss, entailment_loss
 from rlhf_jax.ops.ensembles import mean_scores
-from rlhf_jax.ops.entailment import scores_under
+from rlhf_jax.ops.entailment import entailment_log_odds, scores_under
 from rlhf_jax.ops.masking import Mean, keep_weighted, weighted_mean
 from rlhf_jax.types import Params, RewardFn, TrainState, Trajectory, Update, record
 
@@ -54,11 +57,26 @@ def make_objective(
         scores = keep_weighted(_scores(reward, params, batch, by_head=by_head), batch.weights)
         losses = binary_loss(scores, batch.labels)
         check_losses(losses, batch.answers.mask.shape[:-1], loss=binary_loss, per="answer")
-        right = ((scores > 0) == batch.labels).astype(losses.dtype)
-        signed = jnp.where(batch.labels, scores, -scores)
-        diagnostics = {
-            "scores/accuracy": weighted_mean(right, batch.weights),
-            "scores/margin": weighted_mean(signed, batch.weights),
+        return weighted_mean(losses, batch.weights), _diagnostics(scores, batch)
+
+    return objective
+
+
+def make_written_objective(
+    logits: Callable[[Params, Trajectory], Array], *, yes: Sequence[int], no: Sequence[int]
+) -> Callable[[Params, EntailmentBatch], tuple[Mean, Diagnostics]]:
+    """The mean of `entailment_loss`; arguments as of `make_written_update`."""
+
+    def objective(params: Params, batch: EntailmentBatch) -> tuple[Mean, Diagnostics]:
+        found = logits(params, batch.answers)
+        if batch.weights is not None:
+            # Masked before the loss: the gradient of a NaN would be NaN.
+            found = jnp.where((batch.weights > 0)[..., None], found, 0.0)
+        losses = entailment_loss(found, batch.labels, yes=yes, no=no)
+        scores = entailment_log_odds(found, yes=yes, no=no)
+        mass = jnp.exp(binary_loss(scores, batch.labels) - losses)
+        diagnostics = _diagnostics(scores, batch) | {
+            "verdicts/mass": weighted_mean(mass, batch.weights)
         }
         return weighted_mean(losses, batch.weights), diagnostics
 
@@ -91,6 +109,31 @@ def make_update(
     )
 
 
+def make_written_update(
+    logits: Callable[[Params, Trajectory], Array],
+    optimizer: optax.GradientTransformation,
+    *,
+    yes: Sequence[int],
+    no: Sequence[int],
+    parts: int = 1,
+    penalty: Penalise | None = None,
+) -> Update[TrainState, EntailmentBatch]:
+    """Update of a policy that writes the verdict: cross-entropy among all tokens of its place.
+
+    Args:
+      logits: `(params, answers) -> [*B, V]` where each row's verdict stands, such as
+        `partial(policies.entailment.entailment_logits, policy)`; the inputs say the principle.
+      yes, no: ids of the tokens that say so, all spellings of each.
+      parts, penalty: as in `gradient.accumulate`.
+    Returns:
+      Pure `update(state, batch) -> (state, metrics)`, with the metrics of `make_update` and
+      "verdicts/mass", P(yes or no); at 1 the loss is that of `make_update`.
+    Reference: Wang et al. 2025, arXiv:2509.21319.
+    """
+    objective = make_written_objective(logits, yes=yes, no=no)
+    return accumulate(objective, optimizer, parts=parts, penalty=penalty)
+
+
 def principle_reward(
     heads: RewardEnsemble, principles: Sequence[int], *, combine: Combine = mean_scores
 ) -> RewardFn:
@@ -114,6 +157,16 @@ def principle_reward(
         return combine(found[chosen])
 
     return RewardFn(heads.init, scores)
+
+
+def _diagnostics(scores: Float[Array, "*B"], batch: EntailmentBatch) -> Diagnostics:
+    """What log-odds say of the labels."""
+    right = ((scores > 0) == batch.labels).astype(scores.dtype)
+    signed = jnp.where(batch.labels, scores, -scores)
+    return {
+        "scores/accuracy": weighted_mean(right, batch.weights),
+        "scores/margin": weighted_mean(signed, batch.weights),
+    }
 
 
 def _scores(

@@ -35,8 +35,12 @@ ABOUT = {
     "What words do not show counts as wrong too: look at the accuracy of the model first.",
     "intransitive triples": "A was preferred to B, B to C, and C to A. No score can agree with all "
     "three, so a reward model cannot fit them.",
-    "thin coverage": "Pairs that differ in words of which the rest of the file says less than the "
-    "pair itself. A reward fitted to the file is hardly known there: label more pairs like them.",
+    "thin coverage": "Pairs that differ in words, or with --states in last hidden states, of which "
+    "the rest of the file says less than the pair itself. A reward fitted to the file is hardly "
+    "known there: label more pairs like them.",
+    "vacuous guarantee": "Pairs for which the best that theory promises of an offline method is no "
+    "bound at all: the loss that it allows is as large as the range of rewards. Nearly all files "
+    "are of this kind; trust held-out numbers, or train with answers of the policy.",
     "template drift": "Prompts written in another way than most: as text or as messages, with or "
     "without a system text or tools. The model sees them as another task.",
     "stray markers": "Markers of a chat template, or role names, inside texts. A model learns to "

@@ -152,6 +152,13 @@ COMMANDS = {
         "Label",
         "label",
     ),
+    "principles": Command(
+        "Give feedback",
+        "labelled answers from comments in free text, by a language model",
+        "rlhf_jax.cli.extraction",
+        "Extraction",
+        "principles",
+    ),
     "reward-programs": Command(
         "Give feedback",
         "programs that score answers, by which policy people like best",
@@ -159,9 +166,37 @@ COMMANDS = {
         "RewardPrograms",
         "reward_programs",
     ),
+    "ask": Command(
+        "Give feedback",
+        "which pairs to show to a user next, by a reward of users",
+        "rlhf_jax.cli.ask",
+        "Ask",
+        "ask",
+    ),
+    "curate": Command(
+        _TOOLS,
+        "pairs kept, flipped or dropped by two reward models and judges",
+        "rlhf_jax.cli.curate",
+        "Curate",
+        "curate",
+    ),
     "data head": _data("the first rows of a file, as they are read", "data_head", "Head"),
     "data stats": _data("lengths, labels and other numbers of a file", "data_head", "Stats"),
     "data audit": _data("what may be wrong with a file", "data_audit", "Audit"),
+}
+
+# Papers that are options of the commands, each beside its command.
+PAPERS = {
+    "PF-PPO": ("ppo --filter", "eval --truth"),
+    "RLHF workflow": (
+        "selfplay --method iterative-dpo",
+        "online-dpo --explore",
+        "data audit --states",
+    ),
+    "Mistral-Plus": ("ppo --stop --watch-corpus",),
+    "DPA": ("reward --kind ratings --ratings", "best-of-n --directions"),
+    "PIT": ("reward --kind gap", "sft --improve", "ppo --improve --own-answers"),
+    "DPO survey": ("preference --loss NAME",),
 }
 
 EXAMPLES = """\
@@ -183,4 +218,7 @@ def manual() -> str:
             if command.group == group
         ]
         lines.append("")
+    lines.append("Papers that are options")
+    lines += [f"  {paper:<14} {', '.join(uses)}" for paper, uses in PAPERS.items()]
+    lines.append("")
     return "\n".join([*lines, "Examples", EXAMPLES])

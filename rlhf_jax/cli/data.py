@@ -116,13 +116,16 @@ def read_marked(path: Path, chat: Chat, scratch: Path | None = None) -> list[dic
     return [row._asdict() for row in _records(path, "spans", chat)]
 
 
-def read_prompts(path: Path, chat: Chat, *, used: Sequence[str] = ()) -> list[dict]:
+def read_prompts(
+    path: Path, chat: Chat, *, used: Sequence[str] = (), format: str | None = None
+) -> list[dict]:
     """Records with a "prompt", and the other fields of their rows; lines of a text file.
 
-    used: fields that an option reads, which the note does not call unused.
+    used: fields that an option reads, which the note does not call unused. format: of the rows,
+    None to detect it.
     """
     if path.suffix != ".txt":
-        rows = _records(path, "prompts", chat, used=used)
+        rows = _records(path, "prompts", chat, used=used, format=format)
         return [{**row.fields, "prompt": row.prompt} for row in rows]
     with reading_input():
         lines = text_lines(path)
@@ -131,14 +134,16 @@ def read_prompts(path: Path, chat: Chat, *, used: Sequence[str] = ()) -> list[di
     return [{"prompt": line} for line in lines]
 
 
-def _records(path: Path, kind: str, chat: Chat, *, used: Sequence[str] = ()) -> Sequence[Any]:
+def _records(
+    path: Path, kind: str, chat: Chat, *, used: Sequence[str] = (), format: str | None = None
+) -> Sequence[Any]:
     """The records of a file; a note says what was dropped, and which columns but `used` are unread.
 
     Raises:
       UserError: a file that cannot be read, or messages without a template to write them.
     """
     with reading_input():
-        found = read_rows(path, kind=kind)
+        found = read_rows(path, kind=kind, format=format)
     _check_chat(path, found.records[0].prompt, chat)
     unused = tuple(name for name in found.unused if name not in used)
     print(f"{path}: {replace(found, unused=unused).note()}")
@@ -244,6 +249,16 @@ def _as_text(prompt: Any) -> str:
     names = {"user": HUMAN, "assistant": ASSISTANT}
     turns = [names.get(row["role"], "\n\n") + f" {row.get('content') or ''}" for row in prompt]
     return "".join([*turns, ASSISTANT])
+
+
+def pair_key(row: Mapping[str, Any]) -> str:
+    """Of the prompt and both answers of a pair, whichever was chosen."""
+    return answers_key(row["prompt"], (row["chosen"], row["rejected"]))
+
+
+def answers_key(prompt: Any, answers: Sequence[Any]) -> str:
+    """Of a prompt and its answers in any order."""
+    return json.dumps([prompt, sorted(map(json.dumps, answers))])
 
 
 def text_of(answer: Any) -> str:

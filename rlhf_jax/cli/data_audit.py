@@ -13,6 +13,8 @@ from rich.console import Console
 
 from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.data_head import File, answer_sizes, noted, open_audit
+from rlhf_jax.cli.options import Model
+from rlhf_jax.cli.session import open_model, vocabulary_of
 from rlhf_jax.data.audit import AuditFile, Finding, answers, texts
 from rlhf_jax.data.audit.cycles import intransitive_triples
 from rlhf_jax.data.audit.duplicates import (
@@ -21,9 +23,16 @@ from rlhf_jax.data.audit.duplicates import (
     leaked_prompts,
     near_duplicates,
 )
-from rlhf_jax.data.audit.rows import judged_pairs
+from rlhf_jax.data.audit.rows import JudgedPair, judged_pairs
+from rlhf_jax.recipes import make_lab
 from rlhf_jax.recipes.label_noise import LabelNoise, label_noise
-from rlhf_jax.recipes.pair_coverage import thin_coverage
+from rlhf_jax.recipes.pair_coverage import (
+    PairStates,
+    pair_features,
+    thin_coverage,
+    vacuous_guarantee,
+)
+from rlhf_jax.recipes.vectors import pair_vectors
 from rlhf_jax.reports.claims import Table, print_table, write_text
 from rlhf_jax.reports.intervals import grouped_mean_interval
 from rlhf_jax.training import UserError
@@ -32,6 +41,7 @@ Others = Annotated[
     tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[OTHER ...]", name="others")
 ]
 Word = Literal["ok", "over", "unsure", "not checked"]
+STATE_TOKENS, STATE_ROWS = 512, 16  # of a text, and pairs at a time
 MARKS = {"ok": "✓", "over": "✗", "unsure": "?"}
 
 
@@ -65,6 +75,8 @@ class Limits:
     """A over B over C over A, of triples with all three judgements."""
     allow_thin_coverage: float = 0.2
     """Pairs that differ in words of which the other pairs say less than they would themselves."""
+    allow_vacuous_guarantee: float = 1.0
+    """Pairs for which what an offline method can promise is worth nothing; a note says so."""
     allow_template_drift: float = 0.0
     """Records with a prompt of another shape than most."""
     allow_stray_markers: float = 0.0
@@ -94,6 +106,8 @@ class Audit:
     """Other splits, whose prompts should not be in FILE."""
     model: Path | None = None
     """Folder of a model: lengths are in tokens, and rows without a token to learn are found."""
+    states: bool = False
+    """Coverage by the last hidden states of --model, which reads all texts, in place of words."""
     max_tokens: int = 1024
     """Longest answer, in tokens with --model and in words without."""
     similarity: float = 0.8
@@ -113,6 +127,8 @@ class Audit:
     def __post_init__(self) -> None:
         check_fields(self, "[1, inf)", "max_tokens", "noise_rows")
         check_fields(self, "[0, 1]", "similarity", "noise_accuracy")
+        if self.states and self.model is None:
+            raise ValueError("--states are those of --model: give its folder")
 
 
 class OverLimit(UserError):
@@ -146,6 +162,9 @@ def audit(command: str, options: Audit) -> None:
         found, noise = checked(file, others, options)
     verdicts = [judged(finding, noise, options) for finding in found]
     print_table(findings_table(verdicts))
+    for finding in found:
+        if finding.name == "vacuous guarantee" and finding.examples:
+            print(*finding.examples)
     if options.json is not None:
         numbers = json.dumps(as_json(file, verdicts, noise, options), indent=1)
         write_text(options.json, numbers + "\n")
@@ -165,6 +184,8 @@ def checked(
     pairs = judged_pairs(file)
     sizes, unit, faults = answer_sizes(options.model, file)
     noise = label_noise(file, pairs, most=options.noise_rows)
+    states = None if options.model is None or not options.states else states_of(options.model)
+    features = pair_features(file.kind, pairs, most=options.noise_rows, states=states)
     unsupervised = answers.unsupervised_rows(file, faults or [])
     if faults is None:
         unsupervised = unsupervised._replace(inapplicable="needs --model")
@@ -181,7 +202,8 @@ def checked(
         answers.length_bias(pairs, sizes, file.kind),
         noise.finding,
         intransitive_triples(pairs, file.kind),
-        thin_coverage(file.kind, pairs, most=options.noise_rows),
+        thin_coverage(features),
+        vacuous_guarantee(features),
         texts.template_drift(file),
         texts.stray_markers(file),
         texts.personal_strings(file),
@@ -196,6 +218,30 @@ def checked(
             for name in ("leaked prompts", "near-leaked prompts")
         ]
     return found, noise
+
+
+def states_of(folder: Path) -> PairStates:
+    """Last hidden states of a model that reads prompts and answers of at most STATE_TOKENS each."""
+    base = open_model(Model(model=folder))
+    lab = make_lab(
+        base.config,
+        vocabulary_of(base),
+        prompt_length=STATE_TOKENS,
+        answer_length=STATE_TOKENS,
+        long_prompts="truncate_left",
+        long_answers="truncate_right",
+        chat=base.chat,
+    )
+
+    def states(pairs: Sequence[JudgedPair]) -> np.ndarray:
+        rows = [x.pair for x in pairs]
+        records = [
+            {"prompt": x.prompt, "chosen": x.chosen, "rejected": x.rejected, "tools": x.tools}
+            for x in rows
+        ]
+        return pair_vectors(lab, base.params, records, batch_size=STATE_ROWS)
+
+    return states
 
 
 def judged(finding: Finding, noise: LabelNoise, options: Audit) -> Verdict:

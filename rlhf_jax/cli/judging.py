@@ -1,6 +1,7 @@
 """Generative judges: trained on pairs, measured on pairs, and as a --judge of other commands."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,10 +12,13 @@ import numpy as np
 
 from rlhf_jax.cli.data import dialogue_numbers, read_pairs, text_of
 from rlhf_jax.cli.frame import Opened, Training
-from rlhf_jax.cli.measures import Numbers
+from rlhf_jax.cli.measures import Numbers, bench_quality
 from rlhf_jax.cli.options import Judging, Model
 from rlhf_jax.cli.reward_measures import grouped_mean
 from rlhf_jax.cli.session import open_lab, open_model, vocabulary_of
+from rlhf_jax.data.messages import as_user
+from rlhf_jax.data.reward_bench import BenchItem, is_bench, read_bench
+from rlhf_jax.hf import Pretrained
 from rlhf_jax.hf.vocabulary import read_object
 from rlhf_jax.ops.verdicts import verdict_credits
 from rlhf_jax.recipes import (
@@ -28,9 +32,10 @@ from rlhf_jax.recipes import (
     trace_records,
 )
 from rlhf_jax.recipes.rows import Records, Rows
+from rlhf_jax.recipes.win_rates import bench_pairs, pairwise_scores
 from rlhf_jax.rewards import QUESTIONS, ComparePairs, VerdictScale, verdicts_in
-from rlhf_jax.rewards.verdicts import label_value
-from rlhf_jax.training import UserError
+from rlhf_jax.rewards.verdicts import JudgeQuestion, asked_text, label_value
+from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params
 
 PROMPTS = "judge_prompts.jsonl"  # beside the model: its questions with labels, for RL by the rule
@@ -112,10 +117,15 @@ def judge_quality(
 def pairs_quality(options: Any, verdicts: str) -> Numbers:
     """A judge's numbers on the pairs in --data: one judgement of each, and both orders together.
 
-    In both orders a pair counts one half if they disagree, or if neither has a verdict.
+    In both orders a pair counts one half if they disagree, or if neither has a verdict. Of a file
+    of RewardBench `judge_bench`.
     """
-    base = open_model(options.model)
-    pairs, question = _all(read_pairs(options.data, base.chat)), QUESTIONS[verdicts]
+    base, question = open_model(options.model), QUESTIONS[verdicts]
+    with reading_input():
+        items = read_bench(options.data) if is_bench(options.data) else None
+    if items is not None:
+        return judge_bench(options, base, question, items)
+    pairs = _all(read_pairs(options.data, base.chat))
     chat = base.chat is not None
     asked = judge_records(pairs, question, seed=options.model.seed, as_messages=chat)
     lab, (rows,) = open_lab(options, base, [(options.data, asked)], answers=False)
@@ -124,6 +134,33 @@ def pairs_quality(options: Any, verdicts: str) -> Numbers:
     prefs = generative_judge(lab, base.params, question)([x["prompt"] for x in pairs], *sides)
     credit = np.array([0.5 if p is None or p == 0.5 else float(p > 0.5) for p in prefs])
     return found | {"accuracy, both orders": grouped_mean(credit, dialogue_numbers(pairs))}
+
+
+def judge_bench(
+    options: Any, base: Pretrained, question: JudgeQuestion, items: Sequence[BenchItem]
+) -> Numbers:
+    """A judge's score on each subset of a benchmark; it sees every two answers in both orders.
+
+    Two answers tie where the orders disagree, or neither has a verdict.
+    """
+    pairs = bench_pairs(items)
+    prompts = [items[number].prompt for number in pairs.items]
+    sides = (pairs.first, pairs.second)
+    texts = [
+        asked_text(question, *row)
+        for order in (sides, sides[::-1])
+        for row in zip(prompts, *order, strict=True)
+    ]
+    asked = [{"prompt": text if base.chat is None else list(as_user(text))} for text in texts]
+    lab, _ = open_lab(options, base, [(options.data, asked)], answers=False)
+    counts: Counter[str] = Counter()
+    prefs = generative_judge(lab, base.params, question, counts=counts)(prompts, *sides)
+    # Rounded: thirds of graded verdicts would break ties.
+    margins = np.array([0.0 if p is None else round(2.0 * p - 1.0, 9) for p in prefs])
+    unread = counts["unread"] / counts["judgements"]
+    with reading_input():
+        found = bench_quality(items, pairwise_scores(items, margins))
+    return found | {"without a verdict": unread}
 
 
 @lru_cache(maxsize=1)

@@ -34,6 +34,7 @@ PAIR_LOSSES: dict[str, dict[str, float]] = {
     "bco_pair": {"beta": 0.1, "shift": 0.0},
     "nca": {"beta": 0.1},
     "sppo_hard": {"beta": 0.001},
+    "cpl_kl": {"beta": 0.2, "bias": 0.75},
     "aot": {"beta": 0.1, "label_smoothing": 0.0},
     "aot_unpaired": {"beta": 0.1, "label_smoothing": 0.0},
     "ropo": {"beta": 0.1, "alpha": 6.0},

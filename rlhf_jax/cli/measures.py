@@ -227,8 +227,8 @@ def wins_over(
 ) -> Numbers:
     """How often answers beat those of the reference to the same prompts; {} without a judge.
 
-    Answers without a verdict are left out. The judge is not asked about the reference itself, which
-    wins half the time.
+    Answers without a verdict are left out; {} and a note if there is none at all. The judge is not
+    asked about the reference itself, which wins half the time.
     """
     if compare is None:
         return {}
@@ -246,7 +246,8 @@ def wins_over(
     prefs = pair_prefs(compare, prompts, first, second).reshape(len(indices), samples)
     known = prefs[np.isfinite(prefs).any(1)]
     if not len(known):
-        raise UserError(f"the judge gave no verdict on any of {prefs.size} pairs")
+        print(f"note: the judge gave no verdict on any of {prefs.size} pairs: no win rate")
+        return {}
     return {"win rate over the start": with_interval(np.nanmean(known, axis=1))}
 
 
@@ -268,8 +269,9 @@ def _grams(words: Sequence[str], n: int) -> list[Sequence[str]]:
 
 
 def compared(before: Numbers, after: Numbers) -> dict[str, Numbers]:
-    """name -> before and after."""
-    return {name: {"before": before[name], "after": after[name]} for name in before}
+    """name -> before and after, of what was measured both times."""
+    both = [name for name in before if name in after]
+    return {name: {"before": before[name], "after": after[name]} for name in both}
 
 
 def middles(numbers: Mapping[str, Any]) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """Commands on data that is there: sft, preference and reward."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.cli.corrections import correction_training
 from rlhf_jax.cli.data import read_answers, read_labelled, read_marked, read_pairs, read_steps
 from rlhf_jax.cli.ensembles import ensemble_training
+from rlhf_jax.cli.entailment import entailment_training
+from rlhf_jax.cli.exclusions import check_reward
 from rlhf_jax.cli.features import FeatureModel, feature_rater, feature_training, named_features
 from rlhf_jax.cli.frame import Opened, Training, train_offline
 from rlhf_jax.cli.gaps import gap_training
@@ -23,13 +25,16 @@ from rlhf_jax.cli.mixtures import mixture_training
 from rlhf_jax.cli.options import (
     Adapter,
     Contrast,
+    Entailment,
     Features,
     Judging,
+    Members,
     Mixture,
     Model,
     Optimizer,
     Output,
     Padding,
+    Ratings,
     Reference,
     Repair,
     Robust,
@@ -41,10 +46,10 @@ from rlhf_jax.cli.options import (
     Watch,
 )
 from rlhf_jax.cli.principles import principle_training
+from rlhf_jax.cli.ratings import rating_training, read_ratings
 from rlhf_jax.cli.reactions import reaction_training
 from rlhf_jax.cli.reward_lab import length_file
-from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
-from rlhf_jax.cli.reward_terms import with_terms
+from rlhf_jax.cli.reward_terms import pair_training, with_terms
 from rlhf_jax.cli.rewards import absolute_scorer, named_reward
 from rlhf_jax.cli.robust import robust_training
 from rlhf_jax.cli.segments import segment_training
@@ -61,7 +66,6 @@ from rlhf_jax.recipes import (
     pair_rows,
     preference,
     reference_logps,
-    reward_model,
     supervised,
 )
 from rlhf_jax.recipes.buckets import by_length
@@ -198,25 +202,27 @@ class Reward:
     """A reward model: a new head on the model's trunk, exported as a classifier with one label.
 
     --kind outcome scores whole answers, by Bradley-Terry on pairs; --kind ensemble does so with
-    several heads on one trunk. --kind process scores each step of an answer, by binary
-    cross-entropy on steps with labels; --kind spans does so for each segment of an answer, by
-    several heads on one trunk, on answers with marked spans. --kind users scores answers for the
-    user who asks, by variational preference learning on pairs with a field "user": networks on the
-    model, which is frozen; --batch-size and --epochs count users. --kind mixture finds groups of
-    such users and a reward for each, by EM. --kind features scores answers by
-    a few ratings that --features names, and nothing else of them; the model is not read. --kind
-    correction trains the model itself to write the chosen answer of a pair where it has read
+    several heads on one trunk, with --by-annotator one for each annotator. --kind process scores
+    each step of an answer, by binary cross-entropy on steps with labels; --kind spans does so for
+    each segment of an answer, by several heads on one trunk, on answers with marked spans. --kind
+    users scores answers for the user who asks, by variational preference learning on pairs with a
+    field "user": networks on the model, which is frozen; --batch-size and --epochs count users.
+    --kind mixture finds groups of such users and a reward for each, by EM. --kind features scores
+    answers by a few ratings that --features names, and nothing else of them; the model is not read.
+    --kind correction trains the model itself to write the chosen answer of a pair where it has read
     either: tokens that it would write too are paid. --kind judge trains a language model, which
     writes what it thinks and then a verdict, on its own right judgements of the pairs; rlhf grpo
     goes on with --reward verdict. --kind principles scores whether an answer follows a principle,
     by binary cross-entropy on answers with a label and a field "principle", which is chosen when
-    the reward is used. --kind reactions scores the log-odds that a user reacts to an answer, say by
+    the reward is used; --kind entailment trains the model itself to say yes or no on the same
+    rows. --kind reactions scores the log-odds that a user reacts to an answer, say by
     a heart, on answers with a label. --kind pairwise trains the model to say which of two answers
     is better, in both orders. --kind gap scores an answer beside a reference answer, by four
-    comparisons of each pair. On pairs, two baselines are measured too: length, and n-grams fitted
-    by the same loss. --repair mends labels by a vote first, --contrast and --unlabelled train on
-    more than the labels. --robust takes a loss that does not follow length, or what holds in one
-    environment alone.
+    comparisons of each pair. --kind ratings predicts several ratings of an answer by least squares,
+    from the columns that --ratings names. On pairs, two baselines are measured too: length, and
+    n-grams fitted by the same loss. --repair mends labels by a vote first, --contrast and
+    --unlabelled train on more than the labels. --robust takes a loss that does not follow length,
+    or what holds in one environment alone.
     """
 
     model: Model
@@ -232,16 +238,17 @@ class Reward:
         "correction",
         "judge",
         "principles",
+        "entailment",
         "reactions",
         "pairwise",
         "gap",
+        "ratings",
     ] = "outcome"
     """What has a score: an answer, each step, segment or token of an answer, an answer for a user
     or for a group of users, features of an answer, an answer under a principle, or the odds of a
-    reaction; an ensemble has several scores an answer, a judge compares two answers in text, a gap
-    model an answer with a reference."""
-    members: int = 5
-    """Heads of --kind ensemble."""
+    reaction; ensembles and ratings are several scores of an answer, a judge compares two answers in
+    text, a gap model an answer with a reference."""
+    ensemble: Members = field(default=Members())
     identity_weight: float = 1.0
     """Of writing the chosen answer where it was read itself, in --kind correction; that of
     correcting the rejected one is 1."""
@@ -249,8 +256,10 @@ class Reward:
     users: Users = field(default=Users())
     mixture: Mixture = field(default=Mixture())
     features: Features = field(default=Features())
+    ratings: Ratings = field(default=Ratings())
     judging: Judging = field(default=Judging())
     judge: Verdicts = field(default=Verdicts())
+    entailment: Entailment = field(default=Entailment())
     padding: Padding = field(default=Padding())
     repair: Repair = field(default=Repair())
     robust: Robust = field(default=Robust())
@@ -261,42 +270,8 @@ class Reward:
     output: Output
 
     def __post_init__(self) -> None:
-        unpadded = ("process", "spans", "users", "mixture", "features", "judge", "principles")
-        unpadded += ("reactions",)
-        if self.kind in unpadded and self.padding.buckets is not None:
-            raise ValueError(f"--buckets is not for --kind {self.kind}; leave it out")
-        check_fields(self, "[2, inf)", "members")
         check_fields(self, "[0, inf)", "identity_weight")
-        if self.kind == "ensemble" and self.adapter.lora_rank:
-            raise ValueError(
-                "--lora-rank is not for --kind ensemble; train members apart, each from another "
-                "--seed"
-            )
-        if self.kind in ("users", "mixture", "features") and self.adapter.lora_rank:
-            raise ValueError(f"--kind {self.kind} leaves the model as it is; leave --lora-rank out")
-        if self.features.features and self.kind != "features":
-            raise ValueError("--features is for --kind features; leave it out")
-        if self.kind in ("spans", "judge", "pairwise") and self.adapter.lora_rank:
-            raise ValueError(f"--lora-rank is not for --kind {self.kind}; leave it out")
-        if self.spans.heads and self.kind != "spans":
-            raise ValueError("--heads is for --kind spans; leave it out")
-        terms = {
-            "--repair": self.repair.repair != "none",
-            "--contrast": self.contrast.contrast != "none",
-            "--unlabelled": self.unlabelled.unlabelled is not None,
-        }
-        named = [name for name, used in terms.items() if used]
-        if named and (self.kind != "outcome" or self.adapter.lora_rank):
-            raise ValueError(f"{named[0]} is for --kind outcome without --lora-rank; leave it out")
-        if named[-2:] == ["--contrast", "--unlabelled"]:
-            raise ValueError("--contrast and --unlabelled are two ways to train: choose one")
-        if self.robust.robust != "none":
-            beside = ["--kind"] * (self.kind != "outcome") + named
-            beside += ["--micro-batches"] * (self.optimizer.micro_batches > 1)
-            if beside:
-                raise ValueError(
-                    f"--robust is a loss of whole batches of pairs: leave {beside[0]} out"
-                )
+        check_reward(self)
 
 
 def reward(command: str, options: Reward) -> None:
@@ -315,11 +290,12 @@ def reward(command: str, options: Reward) -> None:
             found = features_training(opened, options.features, batch_size=size)
         elif options.kind == "judge":
             found = judge_training(opened, options)
+        elif options.kind == "entailment":
+            found = entailment_training(opened, options)
         elif options.kind == "pairwise":
             found = verdict_training(opened, options.judge, options.padding, batch_size=size)
         elif options.kind == "ensemble":
-            members = options.members
-            found = ensemble_training(opened, options.padding, members=members, batch_size=size)
+            found = ensemble_training(opened, options.padding, options.ensemble, batch_size=size)
         elif options.kind == "correction":
             start = start_policy(options.adapter, opened.lab, opened.base)
             sizes = {"identity_weight": options.identity_weight, "batch_size": size}
@@ -330,6 +306,8 @@ def reward(command: str, options: Reward) -> None:
             found = step_training(opened, start_of(opened), batch_size=size)
         elif options.kind == "spans":
             found = segment_training(opened, options.spans.heads, batch_size=size)
+        elif options.kind == "ratings":
+            found = rating_training(opened, options.ratings.ratings, batch_size=size)
         elif options.kind == "reactions":
             found = reaction_training(opened, start_of(opened), batch_size=size)
         elif options.kind == "principles":
@@ -341,8 +319,9 @@ def reward(command: str, options: Reward) -> None:
             found = terms_training(opened, start_of(opened), options)
         return found._replace(files={**found.files, **length_file(options.model)})
 
-    readers = {"process": read_steps, "spans": read_marked}
-    readers |= dict.fromkeys(("principles", "reactions"), read_labelled)
+    readers: dict[str, Callable[..., list[dict]]] = {"process": read_steps, "spans": read_marked}
+    readers |= dict.fromkeys(("principles", "entailment", "reactions"), read_labelled)
+    readers["ratings"] = partial(read_ratings, names=options.ratings.ratings)
     read = readers.get(options.kind, read_pairs)
     train_offline(command, options, read, make)
 
@@ -372,20 +351,4 @@ def terms_training(opened: Opened, start: Start, options: Reward) -> Training:
         repair=options.repair,
         contrast=options.contrast,
         unlabelled=options.unlabelled,
-    )
-
-
-def pair_training(
-    opened: Opened, start: Start, layout: Mapping[str, Any], *, batch_size: int
-) -> Training:
-    """A score for each answer, from pairs. layout: of `bucketing`."""
-    lab, records = start.lab, opened.records
-    return Training(
-        lab=lab,
-        first=start.params,
-        recipe=reward_model,
-        rows=lambda _: pair_rows(lab, records, batch_size=batch_size, **layout),
-        quality=partial(reward_quality, lab, opened.held, batch_size=batch_size),
-        compare=partial(beside_baselines, lab, records, opened.held, batch_size=batch_size),
-        export=start.merge,
     )

@@ -226,6 +226,26 @@ class Padding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Members:
+    """Heads on one trunk, for --kind ensemble."""
+
+    members: int | None = None
+    """Heads that differ by their start and learn from all pairs; None: 5."""
+    by_annotator: bool = False
+    """A head for each annotator, which learns from the pairs of this one alone: the field
+    "annotator" of the pairs, or what rlhf label writes."""
+
+    def __post_init__(self) -> None:
+        if self.members is not None:
+            check_fields(self, "[2, inf)", "members")
+        if self.members is not None and self.by_annotator:
+            raise ValueError(
+                "--members and --by-annotator exclude each other: there is a head for each "
+                "annotator of the pairs"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Users:
     """Users who differ, for --kind users."""
 
@@ -280,6 +300,14 @@ class Features:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ratings:
+    """Several ratings of an answer, for --kind ratings."""
+
+    ratings: tuple[str, ...] = ()
+    """Columns of numbers, such as helpfulness verbosity; a row may lack some of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spans:
     """Heads for the segments of an answer, for --kind spans."""
 
@@ -318,6 +346,14 @@ class Verdicts:
 
     def __post_init__(self) -> None:
         check_fields(self, "[0, inf)", "consistency")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entailment:
+    """The verdict of --kind entailment."""
+
+    yes_no: tuple[str, str] = ("yes", "no")
+    """What the model says if an answer follows the principle, and if it does not; a token each."""
 
 
 @dataclass(frozen=True, kw_only=True)

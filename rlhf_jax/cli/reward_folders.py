@@ -14,28 +14,30 @@ from rlhf_jax.checks import check_range
 from rlhf_jax.cli.corrections import RULES, has_corrections, open_corrections
 from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.ensembles import with_heads
+from rlhf_jax.cli.entailment import open_entailment
 from rlhf_jax.cli.features import has_features
 from rlhf_jax.cli.gaps import GAP, has_gaps
 from rlhf_jax.cli.layout import batch_rows, narrowed
 from rlhf_jax.cli.mixtures import (
     MixtureModel,
-    group_number,
-    group_scores,
     has_mixture,
     read_mixture,
-    split_group,
 )
-from rlhf_jax.cli.principles import read_principles, told_folder, told_reward
+from rlhf_jax.cli.principles import (
+    Principles,
+    asked_texts,
+    read_principles,
+    told_folder,
+    told_reward,
+)
+from rlhf_jax.cli.ratings import has_ratings, rating_place, with_rating_heads
 from rlhf_jax.cli.reward_lab import reward_lab
 from rlhf_jax.cli.segments import Labels, has_segments, segment_sums, with_segment_heads
 from rlhf_jax.cli.steps import COMBINED, PROCESS, read_separator
 from rlhf_jax.cli.users import (
     UserModel,
     has_users,
-    latents_of,
     read_user_model,
-    user_scores,
-    user_win_rates,
 )
 from rlhf_jax.cli.verdicts import has_verdicts
 from rlhf_jax.hf import load_model, load_reward
@@ -46,10 +48,17 @@ from rlhf_jax.ops.ensembles import (
     uncertainty_penalised_scores,
     worst_case_scores,
 )
-from rlhf_jax.recipes import LanguageLab, Reward, SegmentHead, head_of, process_reward
+from rlhf_jax.recipes import (
+    LanguageLab,
+    RatingUnits,
+    Reward,
+    SegmentHead,
+    head_of,
+    process_reward,
+)
 from rlhf_jax.recipes.ensembles import num_heads
 from rlhf_jax.recipes.rows import answer_batch, in_chunks
-from rlhf_jax.recipes.users import vectors_of
+from rlhf_jax.recipes.vectors import answer_vectors
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, TextReward
 
@@ -63,6 +72,7 @@ SCALED = "scaled_of"  # scaled_of:ANSWERS,FOLDER
 BY_USER = ("user_score", "user_win_rate")
 BY_GROUP = "group_score"  # group_score:NUMBER,FOLDER
 HEAD = "segments"  # segments:HEAD,FOLDER
+RATING = "rating"  # rating:NAME,FOLDER
 STEPWISE = (*COMBINED, *RULES)  # score steps or tokens
 
 
@@ -93,6 +103,11 @@ def open_reward(folder: Path, *, seed: int = 0, told: bool = False) -> tuple[Lan
         raise UserError(
             f"{folder} scores the segments of an answer: write {HEAD}:NAME,{folder}, with the name "
             "of a head"
+        )
+    if has_ratings(folder):
+        raise UserError(
+            f"{folder} has several ratings of an answer: write {RATING}:NAME,{folder}, with the "
+            "name of a rating"
         )
     if not told and read_principles(folder) is not None:
         raise UserError(f"{folder} is told a principle: write principle_score:{folder}#PRINCIPLE")
@@ -133,12 +148,22 @@ def open_head(
     return lab, SegmentHead(labels[name].segments, 1.0, params=params)
 
 
-def head_and_folder(rest: str) -> tuple[str, Path]:
-    """What stands after the colon of HEAD."""
+def head_and_folder(rest: str, kind: str = HEAD) -> tuple[str, Path]:
+    """What stands after the colon of HEAD or RATING."""
     name, comma, folder = rest.partition(",")
     if not (name and comma and folder):
-        raise UserError(f"{HEAD}:{rest} must be {HEAD}:HEAD,FOLDER")
+        raise UserError(f"{kind}:{rest} must be {kind}:NAME,FOLDER")
     return name, Path(folder)
+
+
+def open_ratings(folder: Path) -> tuple[LanguageLab, Params, RatingUnits]:
+    """A folder of several ratings: a lab, the params of all heads, and their names and units.
+
+    Raises:
+      UserError: the folder has no such heads.
+    """
+    lab, params = _open(folder, 0)
+    return lab, *with_rating_heads(params, folder)
 
 
 def open_stepwise(
@@ -310,37 +335,12 @@ def head_score(name: str, folder: Path) -> TextReward:
     return score
 
 
-def user_reward(folder: Path, name: str) -> TextReward:
-    """Rewards for the user in the column "user": a name of BY_USER.
-
-    Scores of two users have no common scale, win rates over answers of the training have one.
-    """
-    lab, params, model = open_users(folder)
-
-    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
-        users, texts = columns["user"], [answer or " " for answer in answers]
-        latents = latents_of(model, users)
-        found = text_vectors(lab, params, prompts, texts)
-        vectors = (found - model.units.mean) / model.units.std
-        if name == "user_win_rate":
-            return user_win_rates(model, vectors, users).tolist()
-        return user_scores(model, vectors[:, None], latents)[:, 0].tolist()
-
-    return score
-
-
-def group_reward(rest: str) -> tuple[str, TextReward]:
-    """Name and scores of one group of users, in its zero and unit over the training answers."""
-    number, folder = split_group(rest)
-    lab, params, model = open_mixture(folder)
-    group = group_number(model, number)
-
-    def score(prompts: Sequence[Any], answers: Sequence[str], /, **columns: Any) -> list[float]:
-        texts = [answer or " " for answer in answers]  # as in `model_score`
-        vectors = text_vectors(lab, params, prompts, texts)
-        return group_scores(model, vectors)[:, group].tolist()
-
-    return f"group_{group}", score
+def rating_score(name: str, folder: Path) -> TextReward:
+    """A predicted rating of an answer, in deviations from the mean of the training rows."""
+    lab, params, units = open_ratings(folder)
+    place = rating_place(units, name, folder)
+    params = {**params, "head": jax.tree.map(lambda x: x[place], params["head"])}
+    return model_score(lab, params)
 
 
 def text_vectors(
@@ -349,16 +349,27 @@ def text_vectors(
     """The model's vector of each answer, [N, d]."""
     rows = [{"prompt": a, "answer": b} for a, b in zip(prompts, texts, strict=True)]
     narrow, size = narrowed(lab, rows), batch_rows(rows)
-    return in_chunks(
-        lambda part: vectors_of(narrow, params, answer_batch(narrow, part)), rows, size=size
-    )
+    return answer_vectors(narrow, params, rows, batch_size=size)
 
 
 def principle_reward(kind: str, rest: str) -> tuple[str, TextReward, str | None]:
     """Name, reward and column of `FOLDER#NAME#NAME`; UserError names a principle never seen."""
     folder, names, known = told_folder(rest)
-    scores = partial(text_scores, *open_reward(folder, told=True))
-    return kind, *told_reward(kind, names, known, scores)
+    return kind, *told_reward(kind, names, known, principle_scores(folder, known))
+
+
+def principle_scores(
+    folder: Path, known: Principles
+) -> Callable[[Sequence[Any], Sequence[str], Sequence[str]], np.ndarray]:
+    """`(prompts, answers, principles [N]) -> [N]`, by a head or by the words of a model."""
+    if known.words is not None:
+        return open_entailment(folder, known).scores
+    lab, params = open_reward(folder, told=True)
+
+    def scores(prompts: Sequence[Any], answers: Sequence[str], names: Sequence[str]) -> np.ndarray:
+        return text_scores(lab, params, asked_texts(known, prompts, names), answers)
+
+    return scores
 
 
 def is_number(text: str) -> bool:

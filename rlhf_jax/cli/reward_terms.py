@@ -1,4 +1,4 @@
-"""What `rlhf reward` does beyond a loss of pairs: repaired labels, contrastive terms, MetaRM."""
+"""What `rlhf reward` does with pairs: Bradley-Terry, repaired labels, contrastive terms, MetaRM."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,6 +10,8 @@ import numpy as np
 from rlhf_jax.cli.data import read_answers
 from rlhf_jax.cli.frame import Opened, Training, epoch_size, make_fit
 from rlhf_jax.cli.options import Contrast, Optimizer, Repair, Unlabelled
+from rlhf_jax.cli.reward_measures import beside_baselines, reward_quality
+from rlhf_jax.cli.session import Start
 from rlhf_jax.losses.contrastive import difference_items, pair_items, simcse_loss, swav_loss
 from rlhf_jax.losses.reward import bradley_terry_loss, soft_margin_bradley_terry_loss
 from rlhf_jax.recipes import (
@@ -24,6 +26,22 @@ from rlhf_jax.recipes import (
 from rlhf_jax.types import Params
 
 ITEMS = {"answers": pair_items, "differences": difference_items}
+
+
+def pair_training(
+    opened: Opened, start: Start, layout: Mapping[str, Any], *, batch_size: int
+) -> Training:
+    """A score for each answer, from pairs. layout: of `bucketing`."""
+    lab, records = start.lab, opened.records
+    return Training(
+        lab=lab,
+        first=start.params,
+        recipe=reward_model,
+        rows=lambda _: pair_rows(lab, records, batch_size=batch_size, **layout),
+        quality=partial(reward_quality, lab, opened.held, batch_size=batch_size),
+        compare=partial(beside_baselines, lab, records, opened.held, batch_size=batch_size),
+        export=start.merge,
+    )
 
 
 def with_terms(

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rlhf_jax.checks import check_range
+from rlhf_jax.cli.entailment import RULE, rule_reward
 from rlhf_jax.cli.features import feature_reward, has_features
 from rlhf_jax.cli.gaps import GAP, gap_reward, open_gaps
 from rlhf_jax.cli.implicit import IMPLICIT, open_implicit
@@ -18,10 +19,10 @@ from rlhf_jax.cli.reward_folders import (
     BY_USER,
     ENSEMBLES,
     HEAD,
+    RATING,
     SCALED,
     STEPWISE,
     ensemble_score,
-    group_reward,
     head_and_folder,
     head_score,
     is_number,
@@ -29,10 +30,11 @@ from rlhf_jax.cli.reward_folders import (
     open_reward,
     open_stepwise,
     principle_reward,
+    rating_score,
     scaled_name,
     scaled_score,
-    user_reward,
 )
+from rlhf_jax.cli.user_rewards import group_reward, user_reward
 from rlhf_jax.cli.verdicts import (
     ANCHORED,
     anchor_reward,
@@ -116,6 +118,9 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         if kind == HEAD:
             name, folder = head_and_folder(rest)
             return weight, name, head_score(name, folder), None
+        if kind == RATING:
+            name, folder = head_and_folder(rest, RATING)
+            return weight, name, rating_score(name, folder), None
         if kind == IMPLICIT:
             return weight, kind, model_score(*open_implicit(rest)), None
         if kind in ENSEMBLES:
@@ -123,7 +128,7 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
         if kind == SCALED:
             return weight, scaled_name(rest), scaled_score(rest), None
         if kind in BY_USER:
-            return weight, kind, user_reward(Path(rest), kind), "user"
+            return weight, kind, *user_reward(rest, kind)
         if kind == BY_GROUP:
             return weight, *group_reward(rest), None
         if kind == SIGMOID:
@@ -131,6 +136,8 @@ def named_reward(spec: str) -> tuple[float, str, TextReward, str | None]:
             return weight, name, sigmoid_reward(reward), column
         if kind in COMBINED_PRINCIPLES:
             return weight, *principle_reward(kind, rest)
+        if kind == RULE and rest:
+            return weight, kind, rule_reward(rest), "label"
         if has_features(Path(what)):
             return weight, Path(what).name, feature_reward(Path(what), named_reward), None
         if kind == "verdict":
@@ -207,10 +214,10 @@ def absolute_scorer(spec: str) -> str:
         return f"{Path(kind).resolve()}:{rest}"
     if kind == "program":
         return f"{kind}:{Path(rest).resolve()}"
-    if kind == HEAD:
-        name, folder = head_and_folder(rest)
+    if kind in (HEAD, RATING):
+        name, folder = head_and_folder(rest, kind)
         return f"{kind}:{name},{folder.resolve()}"
-    if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, BY_GROUP, *ANCHORED, GAP):
+    if kind in (*STEPWISE, *ENSEMBLES, SCALED, *BY_USER, BY_GROUP, *ANCHORED, GAP, RULE):
         words = [str(Path(x).resolve()) if Path(x).exists() else x for x in rest.split(",")]
         return f"{kind}:{','.join(words)}"
     if kind in COMBINED_PRINCIPLES:

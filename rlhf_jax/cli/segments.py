@@ -73,7 +73,7 @@ def segment_training(opened: Opened, heads: Mapping[str, str], *, batch_size: in
         rows=lambda _: rows,
         quality=lambda params: measure(params) if opened.held else {},
         compare=lambda _: {"numbers": segment_baselines(labels, records, opened.held)},
-        export=_mean_head,
+        export=mean_head,
         trained_files=lambda params: segment_files(labels, params),
     )
 
@@ -109,7 +109,7 @@ def named_labels(heads: Mapping[str, str], records: Sequence[dict]) -> Labels:
     return found
 
 
-def _mean_head(params: Params) -> Params:
+def mean_head(params: Params) -> Params:
     """A reward model of the mean weights, as the head of a classifier has no bias."""
     head = average_members(params["head"])
     return {**params, "head": {**head, "bias": jnp.zeros_like(head["bias"])}}

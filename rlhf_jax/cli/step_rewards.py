@@ -22,12 +22,14 @@ from rlhf_jax.training import UserError
 
 
 class StepSpec(NamedTuple):
-    """A reward of steps, segments or tokens: its weight, name of STEPWISE, HEAD or IMPLICIT, and
-    its folder; of IMPLICIT "FOLDER,REFERENCE"."""
+    """A reward of steps, segments or tokens.
+
+    kind: a name of STEPWISE, HEAD or IMPLICIT. where: its folder; of IMPLICIT "FOLDER,REFERENCE".
+    """
 
     weight: float
     kind: str
-    folder: Path
+    where: str
 
 
 def step_specs(specs: Sequence[str]) -> dict[str, StepSpec]:
@@ -40,10 +42,10 @@ def step_specs(specs: Sequence[str]) -> dict[str, StepSpec]:
     for weight, what in map(weighed, specs):
         kind, _, rest = what.partition(":")
         if kind in (*STEPWISE, IMPLICIT):
-            found[kind] = StepSpec(weight, kind, Path(rest))
+            found[kind] = StepSpec(weight, kind, rest)
         elif kind == HEAD:
             name, folder = head_and_folder(rest)
-            found[name] = StepSpec(weight, kind, folder)
+            found[name] = StepSpec(weight, kind, str(folder))
     if not found:
         kinds = ":FOLDER, ".join(STEPWISE)
         raise UserError(
@@ -62,18 +64,18 @@ def paid_steps(steps: Mapping[str, StepSpec], lab: LanguageLab, task: Task) -> R
       UserError: a reward of steps has other tokens than the lab, or too few positions for it.
     """
     parts: dict[str, tuple[float, Reward]] = {}
-    for name, (weight, kind, folder) in steps.items():
+    for name, (weight, kind, where) in steps.items():
         if kind == HEAD:
-            other, head = open_head(name, folder, mesh=lab.mesh)
+            other, head = open_head(name, Path(where), mesh=lab.mesh)
             reward = segment_reward(other, task._replace(score=None), {name: head})
         elif kind == IMPLICIT:
-            other, params = open_implicit(str(folder), mesh=lab.mesh)
+            other, params = open_implicit(where, mesh=lab.mesh)
             reward = implied_reward(other, params, ScoreScale(0.0, 1.0), beta=1.0)
         else:
-            other, reward = open_stepwise(folder, kind, mesh=lab.mesh)
+            other, reward = open_stepwise(Path(where), kind, mesh=lab.mesh)
         if other.vocabulary.tokenizer.to_str() != lab.vocabulary.tokenizer.to_str():
             raise UserError(
-                f"--step-rewards: {folder} has another tokenizer than the model; train it from "
+                f"--step-rewards: {where} has another tokenizer than the model; train it from "
                 "the model, or leave --step-rewards out"
             )
         if kind in RULES:

@@ -6,6 +6,7 @@ has the sizes and the users' names, ARRAYS the rest of `UserModel`.
 
 import io
 import json
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from functools import partial
 from pathlib import Path
@@ -208,7 +209,10 @@ def served(model: UserModel, pairs: EmbeddedPairs) -> Served:
         latents.append(np.asarray(means)[who])
     kept, z = np.concatenate(rows), np.concatenate(latents)
     if not len(kept):
-        raise UserError("no held-out pair is of a trained user, or of a user with two pairs")
+        raise UserError(
+            "no held-out pair is of a trained user, or of a user with two pairs: all "
+            f"{len(counts)} users are new and have a single one"
+        )
     new = np.arange(len(kept)) >= len(old)
     vectors = pairs.vectors[kept]
     others = _of_another(model, [pairs.users[i] for i in kept], numbers)
@@ -282,8 +286,13 @@ def user_quality(model: UserModel, pairs: EmbeddedPairs, records: Records) -> Nu
         numbers["accuracy, new users"] = grouped_mean(
             hits(found.margins[found.new]), groups[found.new]
         )
-    if left := len(pairs.users) - len(found.rows):
-        numbers["pairs that show who a new user is"] = float(left)
+    known = set(model.users)
+    alone = list(Counter(user for user in pairs.users if user not in known).values()).count(1)
+    for name, count in (
+        ("pairs that show who a new user is", len(pairs.users) - len(found.rows) - alone),
+        ("new users with a single pair, not measured", alone),
+    ):
+        numbers |= {name: float(count)} if count else {}
     return numbers
 
 

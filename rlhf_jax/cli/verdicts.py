@@ -6,7 +6,6 @@ Their folder is that of the language model, with a file VERDICTS beside it that 
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +35,7 @@ from rlhf_jax.losses import (
 from rlhf_jax.recipes import LanguageLab, pair_rows, verdict_logps, verdict_model, verdicts_of
 from rlhf_jax.recipes.buckets import by_length
 from rlhf_jax.recipes.rows import Records
+from rlhf_jax.recipes.win_rates import bench_pairs, pairwise_scores
 from rlhf_jax.rewards import ComparePairs
 from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, TextReward, VerdictFn
@@ -189,16 +189,7 @@ def judge_compare(found: PairJudge) -> ComparePairs:
 def bench_scores(
     found: PairJudge, items: Sequence[BenchItem], prompts: Sequence[Any]
 ) -> list[np.ndarray]:
-    """Scores of the answers of each item, right ones first: mean margins over the others.
-
-    With two answers the judge's verdict decides, with more of them a count like Borda's.
-    """
-    answers = [(*item.chosen, *item.rejected) for item in items]
-    pairs = [(n, i, j) for n, x in enumerate(answers) for i, j in combinations(range(len(x)), 2)]
-    sides = ([answers[pair[0]][pair[k]] for pair in pairs] for k in (1, 2))
-    margins = text_margins(found, [prompts[n] for n, _, _ in pairs], *sides)
-    scores = [np.zeros(len(x)) for x in answers]
-    for (n, i, j), margin in zip(pairs, margins, strict=True):
-        scores[n][i] += margin / (len(scores[n]) - 1)
-        scores[n][j] -= margin / (len(scores[n]) - 1)
-    return scores
+    """`pairwise_scores` of the answers of each item by the judge."""
+    pairs = bench_pairs(items)
+    asked = [prompts[number] for number in pairs.items]
+    return pairwise_scores(items, text_margins(found, asked, pairs.first, pairs.second))

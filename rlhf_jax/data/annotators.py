@@ -1,8 +1,8 @@
 """Who gave a comparison: which pairs each member of an ensemble learns from.
 
 Members of an ensemble differ by their seed, or by the people whose judgements they learn from. For
-the second, every record has an "annotator", beside the pair or within its "judgement", where the
-labelling page writes it.
+the second, every record has an "annotator", as pairs read from a file have it (`data.formats`), or
+within its "judgement", where the labelling page writes it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,8 @@ import numpy as np
 class AnnotatorMembers(NamedTuple):
     """names: of N annotators, sorted. weights: [N, B] float32, 1 where a pair is by the annotator.
 
-    As weights of a batch they leave each member the mean over its own pairs, however many they are.
+    Each pair teaches one member, and all pairs weigh the same: of annotators with unequally many
+    pairs none is lost, and the one with most moves a shared trunk most.
     """
 
     names: tuple[str, ...]

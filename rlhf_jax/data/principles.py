@@ -223,7 +223,7 @@ def merged_points(
 
 
 def principle_records(
-    points: Sequence[PrinciplePoint], answers: Mapping[Hashable, tuple[Any, Any]]
+    points: Sequence[PrinciplePoint], answers: Mapping[Any, tuple[Any, Any]]
 ) -> list[dict[str, Any]]:
     """Records of "prompt", "answer", "principle" and "label", as `rlhf reward --kind principles`
     reads them.

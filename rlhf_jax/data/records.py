@@ -25,6 +25,7 @@ class Pair(NamedTuple):
     tools: JSON schemas of the tools that the assistant has.
     user: who judged, or None.
     environment: where the pair comes from, e.g. its source or annotator group, or None.
+    annotator: who was asked to judge, e.g. at `rlhf label`, or None.
     """
 
     prompt: Text
@@ -34,6 +35,7 @@ class Pair(NamedTuple):
     tools: tuple[Any, ...] = ()
     user: str | int | None = None
     environment: str | int | None = None
+    annotator: str | None = None
 
 
 class Answer(NamedTuple):

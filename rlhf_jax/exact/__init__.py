@@ -16,7 +16,7 @@
 | `maxmin` | the policy that is best for the worst-off group, with a certificate |
 | `finite_mdp`, `discounted_mdp` | MDPs: values, optima, occupancy, regret |
 | `value_iteration` | tables too large for a linear solve, dense or sparse |
-| `linear_mdp` | linear MDPs, as weights on features |
+| `linear_mdp` | linear MDPs: weights on features, coverage of features |
 | `nash`, `regularised_nash` | Nash policies of preference games, with a certificate |
 | `tournaments` | Condorcet winners, top cycles |
 | `answer_games` | how exploitable a policy is that can only be sampled |

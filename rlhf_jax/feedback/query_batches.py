@@ -1,11 +1,16 @@
-"""Batches of queries: the best scores, random ones weighted by score, and diverse sets."""
+"""Batches of queries: the best scores, random ones weighted by score, diverse and telling sets."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from rlhf_jax.checks import check_range
+from rlhf_jax.feedback.queries import choice_entropy, mean_entropy
 from rlhf_jax.types import Scalar
+
+MOST_ANSWERS = 4096  # to a set of queries, which are enumerated
 
 
 def top(scores: Float[Array, " N"], n: int) -> Int[Array, " n"]:
@@ -83,3 +88,43 @@ def determinantal(kernel: Float[Array, "N N"], n: int) -> Int[Array, " n"]:
 
     start = jnp.diagonal(kernel), jnp.zeros((n, size), kernel.dtype)
     return jax.lax.scan(pick, start, jnp.arange(n))[1]
+
+
+class InformativeSet(NamedTuple):
+    """numbers: [n] of the queries. gains: [n] nats that each tells beyond those before it."""
+
+    numbers: Int[Array, " n"]
+    gains: Float[Array, " n"]
+
+
+def informative_set(
+    probs: Float[Array, "M N K"], weights: Float[Array, " M"], n: int
+) -> InformativeSet:
+    """n queries whose answers together tell much about the member, greedily.
+
+    I(y_S; i) = H(sum_i w_i prod_{j in S} P_i(y_j)) - sum_{j in S} sum_i w_i H(P_i(y_j)).
+
+    The best queries one by one would be copies of one; here a copy tells only what the noise of its
+    first answer has left. All K^n answers are enumerated.
+
+    Args:
+      probs, weights: as in `queries`, of N candidates.
+      n: at most N, and K^n at most MOST_ANSWERS.
+    Reference: Kirsch et al. 2019, arXiv:1906.08158 (BatchBALD).
+    """
+    members, size, options = probs.shape
+    check_range(f"[1, {size}]", n=n)
+    check_range(f"[1, {MOST_ANSWERS}]", answers=options**n)
+    noise = mean_entropy(probs, weights)
+    joint, told, taken = jnp.ones((members, 1)), 0.0, jnp.zeros(size, bool)
+    numbers, gains = [], []
+    for _ in range(n):
+        answers = jnp.einsum("m,ma,mjk->jak", weights, joint, probs).reshape(size, -1)
+        entropies = choice_entropy(answers)
+        gain = jnp.where(taken, -jnp.inf, entropies - told - noise)
+        best = jnp.argmax(gain)
+        numbers.append(best)
+        gains.append(jnp.maximum(gain[best], 0.0))  # rounding
+        told, taken = entropies[best], taken.at[best].set(True)
+        joint = (joint[:, :, None] * probs[:, best][:, None]).reshape(members, -1)
+    return InformativeSet(jnp.stack(numbers), jnp.stack(gains))

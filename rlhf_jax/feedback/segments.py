@@ -62,7 +62,10 @@ def draw_segments(
       ValueError: a length above T.
     """
     whole = _whole_from(mask, length)
-    drawn = jax.random.categorical(key, jnp.where(whole.reshape(-1), 0.0, -jnp.inf), shape=shape)
+    # The n-th whole one for a uniform n: a categorical draw would make noise for every place.
+    counts = jnp.cumsum(whole.reshape(-1), dtype=jnp.int32)
+    number = jax.random.randint(key, shape, 0, jnp.maximum(counts[-1], 1))
+    drawn = jnp.minimum(jnp.searchsorted(counts, number, side="right"), counts.size - 1)
     episodes, starts = jnp.unravel_index(drawn, whole.shape)
     return SegmentPlaces(episodes, starts, whole[episodes, starts])
 

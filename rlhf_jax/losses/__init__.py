@@ -44,6 +44,7 @@ from rlhf_jax.losses.expectile import expectile_loss as expectile_loss
 from rlhf_jax.losses.feedback import binary_loss as binary_loss
 from rlhf_jax.losses.feedback import cost_model_loss as cost_model_loss
 from rlhf_jax.losses.feedback import entailment_loss as entailment_loss
+from rlhf_jax.losses.feedback import multi_rating_loss as multi_rating_loss
 from rlhf_jax.losses.feedback import order_bias as order_bias
 from rlhf_jax.losses.feedback import ordinal_loss as ordinal_loss
 from rlhf_jax.losses.feedback import process_loss as process_loss

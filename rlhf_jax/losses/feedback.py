@@ -11,8 +11,8 @@ Shared arguments and results, unless a function says otherwise:
   mask: [*B, T] True where a step ends; values under False never matter, NaN included.
   verdict_logits: [*B, 2, 2] logits z at the place of the verdict. First axis: the order, (y, y')
     then (y', y). Second: the token, A ("the first is better") then B.
-Losses are unreduced, >= 0, and 0 under the mask; all but `rating_loss` are in nats. Gradient flows
-to scores and logits only. Shapes are checked at trace time.
+Losses are unreduced, >= 0, and 0 under the mask; all but those of ratings are in nats. Gradient
+flows to scores and logits only. Shapes are checked at trace time.
 """
 
 from collections.abc import Sequence
@@ -88,6 +88,28 @@ def rating_loss(scores: Float[Array, "*B"], ratings: Float[Array, "*B"]) -> Floa
     Reference: least squares.
     """
     return squared(scores, ratings)
+
+
+def multi_rating_loss(
+    scores: Float[Array, "*B K"], ratings: Float[Array, "*B K"], mask: Bool[Array, "*B K"]
+) -> Float[Array, "*B"]:
+    """Regression on several ratings of an answer, one value per answer.
+
+    L = sum_k m_k (s_k - y_k)^2; minimum at the mean of each rating.
+
+    Args:
+      scores: [*B, K] s, one for each objective.
+      ratings: [*B, K] y, in the units of the scores; data.
+      mask: [*B, K] m, True where the answer has this rating; values under False never matter.
+    Needs: scored answers, ratings of several objectives.
+    Reduces to: `rating_loss` at K = 1.
+    Reference: Wang et al. 2024, arXiv:2402.18571 (DPA).
+    Departs: a rating that is missing is left out of the sum, so that data sets can be merged.
+    """
+    check_mask(mask=mask)
+    chex.assert_equal_shape([scores, ratings, mask])
+    known = [jnp.where(mask, x, 0.0) for x in (scores, ratings)]
+    return jnp.sum(squared(*known), axis=-1)
 
 
 def ordinal_loss(

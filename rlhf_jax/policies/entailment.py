@@ -1,6 +1,7 @@
 """A policy that writes yes or no, as a reward: the generative form of an entailment head."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -23,6 +24,24 @@ def entailment_logits(
     ends = last_step(trajectory.mask)[..., None]
     found = jnp.sum(jnp.where(ends, logits, 0.0), axis=-2)
     return jnp.where(jnp.any(ends, axis=-2), found, jnp.nan)
+
+
+def at_verdict(
+    trajectory: Trajectory, *, yes: Sequence[int], no: Sequence[int], stops: Sequence[int]
+) -> Trajectory:
+    """The rows with their mask where the verdict stands, for `entailment_reward`.
+
+    A verdict is the last counted action before the stop, if it says yes or no. A row that ends
+    otherwise, or without a stop, has none: its mask is False throughout.
+
+    Args:
+      yes, no: ids of the tokens that say so. stops: ids that end a row.
+    """
+    check_mask(mask=trajectory.mask)
+    stopped = jnp.isin(trajectory.actions, jnp.asarray(stops)) & trajectory.mask
+    said = jnp.isin(trajectory.actions, jnp.asarray((*yes, *no)))
+    last = last_step(trajectory.mask & ~stopped) & said
+    return replace(trajectory, mask=last & jnp.any(stopped, axis=-1, keepdims=True))
 
 
 def entailment_reward(policy: Policy, *, yes: Sequence[int], no: Sequence[int]) -> RewardFn:

@@ -21,6 +21,10 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | the same by a rule in `online`; its use | `verdict_reward`; `generative_judge` |
 | advantages straight from comparisons | `judged_advantages` with `pairwise_grpo` |
 | reward under a principle, from yes and no | `principle_model`, then `scores_by_principle` |
+| several ratings of an answer, a head for each (DPA) | `rating_model`, then `rating_scores` |
+| the same by a language model that says yes or no | `entailment_model`, `entailment_text_reward` |
+| a judge that writes before yes or no, by a rule in `online` | `entailment_rule` |
+| principles named in free text, as labelled answers | `feedback_records` |
 | pairwise judge (Pairwise-RL); as a reward | `verdict_model`; `anchored_reward` |
 | gap reward model, an answer over a reference (PIT) | `gap_model`, then `gap_scores` |
 | process reward model, from labels of steps | `process_model`, then `process_reward` |
@@ -45,6 +49,7 @@ A task knows prompts and scores and no model; a lab knows a model and no task; a
 | PIT: a model that improves answers | `online` on an `improving_task`; `improve` |
 | scores and KL on held-out prompts, win rates | `measure`, `paired_win_rate`, `best_of_n` |
 | what a training forgets, by the loss on earlier texts | `corpus_loss` |
+| what pairs cover of a policy's answers, by last states | `pair_vectors`, then `state_coverage` |
 | answers of a base model, cut at stop strings | a lab by `stopped_lab` |
 | any of these on low-rank adapters of a frozen base | a lab by `lora_lab` |
 | exploitability, policies against each other | `tournament` |
@@ -79,6 +84,14 @@ from rlhf_jax.recipes.ensembles import ensemble_reward as ensemble_reward
 from rlhf_jax.recipes.ensembles import first_heads as first_heads
 from rlhf_jax.recipes.ensembles import member_scores as member_scores
 from rlhf_jax.recipes.ensembles import shared_reward_model as shared_reward_model
+from rlhf_jax.recipes.entailment import EntailmentJudge as EntailmentJudge
+from rlhf_jax.recipes.entailment import entailment_judge as entailment_judge
+from rlhf_jax.recipes.entailment import entailment_model as entailment_model
+from rlhf_jax.recipes.entailment import entailment_records as entailment_records
+from rlhf_jax.recipes.entailment import entailment_rows as entailment_rows
+from rlhf_jax.recipes.entailment import entailment_rule as entailment_rule
+from rlhf_jax.recipes.entailment import entailment_scores as entailment_scores
+from rlhf_jax.recipes.entailment import entailment_text_reward as entailment_text_reward
 from rlhf_jax.recipes.evaluation import BestOf as BestOf
 from rlhf_jax.recipes.evaluation import Measured as Measured
 from rlhf_jax.recipes.evaluation import best_of_curve as best_of_curve
@@ -88,6 +101,9 @@ from rlhf_jax.recipes.evaluation import heldout_means as heldout_means
 from rlhf_jax.recipes.evaluation import measure as measure
 from rlhf_jax.recipes.evaluation import paired_win_rate as paired_win_rate
 from rlhf_jax.recipes.evaluation import perplexity as perplexity
+from rlhf_jax.recipes.extraction import chat_extractor as chat_extractor
+from rlhf_jax.recipes.extraction import feedback_records as feedback_records
+from rlhf_jax.recipes.extraction import language_extractor as language_extractor
 from rlhf_jax.recipes.files import answer_records as answer_records
 from rlhf_jax.recipes.files import jsonl_task as jsonl_task
 from rlhf_jax.recipes.files import pair_records as pair_records
@@ -183,6 +199,11 @@ from rlhf_jax.recipes.rankings import ranking_reference as ranking_reference
 from rlhf_jax.recipes.rankings import ranking_rows as ranking_rows
 from rlhf_jax.recipes.rankings import score_range as score_range
 from rlhf_jax.recipes.rankings import tied_answers as tied_answers
+from rlhf_jax.recipes.ratings import RatingUnits as RatingUnits
+from rlhf_jax.recipes.ratings import rating_model as rating_model
+from rlhf_jax.recipes.ratings import rating_rows as rating_rows
+from rlhf_jax.recipes.ratings import rating_scores as rating_scores
+from rlhf_jax.recipes.ratings import rating_units as rating_units
 from rlhf_jax.recipes.repair import repaired_columns as repaired_columns
 from rlhf_jax.recipes.repair import voted_strengths as voted_strengths
 from rlhf_jax.recipes.retries import retry_task as retry_task
@@ -222,6 +243,8 @@ from rlhf_jax.recipes.selfplay import selfplay as selfplay
 from rlhf_jax.recipes.selfplay import task_judge as task_judge
 from rlhf_jax.recipes.selfplay import tempered_draw as tempered_draw
 from rlhf_jax.recipes.selfplay import texts_judge as texts_judge
+from rlhf_jax.recipes.state_coverage import StateCoverage as StateCoverage
+from rlhf_jax.recipes.state_coverage import state_coverage as state_coverage
 from rlhf_jax.recipes.stops import stopped_lab as stopped_lab
 from rlhf_jax.recipes.task import Labels as Labels
 from rlhf_jax.recipes.task import Task as Task
@@ -244,6 +267,8 @@ from rlhf_jax.recipes.users import embedded_pairs as embedded_pairs
 from rlhf_jax.recipes.users import user_model as user_model
 from rlhf_jax.recipes.users import user_networks as user_networks
 from rlhf_jax.recipes.users import user_rows as user_rows
+from rlhf_jax.recipes.vectors import answer_vectors as answer_vectors
+from rlhf_jax.recipes.vectors import pair_vectors as pair_vectors
 from rlhf_jax.recipes.verdicts import anchored_reward as anchored_reward
 from rlhf_jax.recipes.verdicts import verdict_logps as verdict_logps
 from rlhf_jax.recipes.verdicts import verdict_model as verdict_model

@@ -37,7 +37,7 @@ from rlhf_jax.training import Stage
 from rlhf_jax.types import Params, Trajectory
 
 # One ensemble of a reward model, so that its update compiles once.
-_shared, _separate = cache(shared_trunk), cache(separate_trunks)
+shared_heads, _separate = cache(shared_trunk), cache(separate_trunks)
 
 
 def first_heads(lab: LanguageLab, policy_params: Params, *, members: int) -> Params:
@@ -57,7 +57,7 @@ def shared_reward_model(
     loss: Any = bradley_terry_loss,
 ) -> Params:
     """N scores per answer from pairs, in one pass of the trunk; params from `first_heads`."""
-    ensemble = _shared(lab.reward, members=num_heads(params))
+    ensemble = shared_heads(lab.reward, members=num_heads(params))
     options = {"loss": loss} | step_options(lab, fit, "reward")
     update = built(make_shared_update, ensemble, fit.optimizer, **options)
     axes = {**lab.axes, "reward": member_axes(lab.axes["reward"], shared=True)}
@@ -101,7 +101,7 @@ def ensemble_reward(
 
 def ensemble_of(lab: LanguageLab, params: Params, *, shared: bool) -> RewardEnsemble:
     """The lab's reward model once for each member in params."""
-    make = _shared if shared else _separate
+    make = shared_heads if shared else _separate
     return make(lab.reward, members=num_heads(params))
 
 

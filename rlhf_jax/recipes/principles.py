@@ -7,7 +7,7 @@
 
 The principle stands at the end of the prompt, so that a long answer is cut and never the principle.
 The score is the log-odds of yes: the head of a reward model on the last token is W_yes - W_no of a
-model that writes the verdict. `policies.entailment` has the form that writes it.
+model that writes the verdict, the form in `recipes.entailment`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,18 +55,28 @@ def asked_records(records: Records, *, template: str = TEMPLATE) -> list[dict]:
     found = []
     for number in range(len(records)):
         record: Mapping[str, Any] = records[number]
-        about = f"the record with the prompt {quoted(record['prompt'])}"
-        principle, label = record.get("principle"), record.get("label")
-        if not (isinstance(principle, str) and principle.strip()):
-            raise UserError(f'{about} has no principle: write it, in words, into "principle"')
-        if not (isinstance(label, bool | int | float | np.bool_) and label in (0, 1)):
-            raise UserError(
-                f"{about}: the label must be true or false, whether the answer follows the "
-                f"principle, got {label!r:.20}"
-            )
+        principle, label = principle_label(record)
         prompt = asked_prompt(record["prompt"], principle, template=template)
-        found.append({**record, "prompt": prompt, "label": bool(label)})
+        found.append({**record, "prompt": prompt, "label": label})
     return found
+
+
+def principle_label(record: Mapping[str, Any]) -> tuple[str, bool]:
+    """The principle of a labelled answer, and whether it follows it.
+
+    Raises:
+      UserError: as `asked_records`.
+    """
+    about = f"the record with the prompt {quoted(record['prompt'])}"
+    principle, label = record.get("principle"), record.get("label")
+    if not (isinstance(principle, str) and principle.strip()):
+        raise UserError(f'{about} has no principle: write it, in words, into "principle"')
+    if not (isinstance(label, bool | int | float | np.bool_) and label in (0, 1)):
+        raise UserError(
+            f"{about}: the label must be true or false, whether the answer follows the "
+            f"principle, got {label!r:.20}"
+        )
+    return principle, bool(label)
 
 
 def principle_batch(lab: LanguageLab, records: Sequence[dict]) -> EntailmentBatch:

@@ -111,7 +111,8 @@ def pair_rows(
 
     Args:
       reference: log-probs [N] of all pairs by `reference_logps`; None for losses without one.
-      columns: [N] of all pairs, for the loss; "weights" are those of the pairs.
+      columns: [N] of all pairs, for the loss; "weights" are those of the pairs, [N], or [N, M] for
+        the members of an ensemble.
     Raises:
       UserError: a reference or columns of other pairs.
     """
@@ -133,7 +134,9 @@ def pair_rows(
 
     def take_kept(narrow: LanguageLab, batch: BucketBatch) -> PreferenceBatch:
         found, kept = take(narrow, batch.rows), jnp.asarray(batch.kept, jnp.float32)
-        return replace(found, weights=kept if found.weights is None else kept * found.weights)
+        if found.weights is not None:
+            kept = kept.reshape(-1, *(1,) * (found.weights.ndim - 1)) * found.weights
+        return replace(found, weights=kept)
 
     if buckets is not None:
         return bucket_rows(lab, pairs, buckets, take_kept, batch_size=batch_size)

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from rlhf_jax.algos import user_reward
 from rlhf_jax.algos.user_reward import UserBatch, UserContext, UserParams
@@ -25,16 +23,13 @@ from rlhf_jax.checks import check_fields
 from rlhf_jax.data.loader import batches
 from rlhf_jax.data.users import user_sets
 from rlhf_jax.models.mlp import make_mlp
-from rlhf_jax.policies.language import language_embedding
 from rlhf_jax.policies.latent import decoded_reward, user_encoder, vector_trajectory
-from rlhf_jax.recipes.buckets import by_length
 from rlhf_jax.recipes.lab import LanguageLab, start_training
 from rlhf_jax.recipes.offline import Fit, built, fit_state
-from rlhf_jax.recipes.rows import Records, Rows, halves, in_chunks, pair_batch
+from rlhf_jax.recipes.rows import Records, Rows
+from rlhf_jax.recipes.vectors import pair_vectors
 from rlhf_jax.training import Stage, UserError
-from rlhf_jax.types import Params, RewardFn, Trajectory, UserEncoder
-
-embedding_of = cache(language_embedding)  # one function of a model, so that it compiles once
+from rlhf_jax.types import Params, RewardFn, UserEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,22 +83,7 @@ def embedded_pairs(
             f"{users.count(None)} of {len(users)} pairs have no user, the first with the prompt "
             f'{first!r:.60}: write who judged, a text or a whole number, into the field "user"'
         )
-
-    def work(narrow: LanguageLab, part: Sequence[dict]) -> np.ndarray:
-        def chunk(rows: list[dict]) -> Array:
-            return vectors_of(narrow, params, halves(pair_batch(narrow, rows)))
-
-        return in_chunks(chunk, part, size=batch_size)
-
-    return EmbeddedPairs(by_length(work, lab, records, batch_size=batch_size), users)
-
-
-def vectors_of(lab: LanguageLab, params: Params, trajectory: Trajectory) -> Float[Array, "*B d"]:
-    """The vector of each answer, by the lab's policy."""
-    return _embed(embedding_of(lab.model), params, trajectory)
-
-
-_embed = jax.jit(lambda embed, params, trajectory: embed(params, trajectory), static_argnums=0)
+    return EmbeddedPairs(pair_vectors(lab, params, records, batch_size=batch_size), users)
 
 
 def user_rows(pairs: EmbeddedPairs, sizes: UserSizes, *, batch_size: int, seed: int) -> Rows:

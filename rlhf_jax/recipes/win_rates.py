@@ -1,10 +1,12 @@
 """A win rate without the advantage of length, and scores of reward models on benchmarks."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import scipy
+from jaxtyping import Float
 
 from rlhf_jax.data.reward_bench import BenchItem
 
@@ -65,6 +67,51 @@ def bench_credits(items: Sequence[BenchItem], scores: Sequence[np.ndarray]) -> n
         best = row == row.max()
         found.append(best[: len(item.chosen)].sum() / best.sum())
     return np.array(found)
+
+
+class BenchPairs(NamedTuple):
+    """Every two answers of each of several items: M comparisons.
+
+    items: the numbers of their items. first, second: the answers.
+    """
+
+    items: list[int]
+    first: list[str]
+    second: list[str]
+
+
+def bench_pairs(items: Sequence[BenchItem]) -> BenchPairs:
+    """What a judge of two answers is asked of a benchmark, item by item."""
+    found = BenchPairs([], [], [])
+    for number, item in enumerate(items):
+        for first, second in combinations((*item.chosen, *item.rejected), 2):
+            found.items.append(number)
+            found.first.append(first)
+            found.second.append(second)
+    return found
+
+
+def pairwise_scores(
+    items: Sequence[BenchItem], margins: Float[np.ndarray, " M"]
+) -> list[np.ndarray]:
+    """Scores of the answers of each item, right ones first: the mean margin over the others.
+
+    s_i = sum_{j != i} m_ij / (n - 1),   m_ji = -m_ij.
+
+    With two answers the comparison decides, with more of them a count like Borda's.
+
+    Args:
+      margins: [M] of the first answers over the second ones of `bench_pairs`; 0 is a tie.
+    """
+    scores, start = [], 0
+    for item in items:
+        size = len(item.chosen) + len(item.rejected)
+        table = np.zeros((size, size))
+        above = np.triu_indices(size, 1)  # the order of `combinations`
+        table[above] = margins[start : start + len(above[0])]
+        scores.append((table - table.T).sum(1) / (size - 1))
+        start += len(above[0])
+    return scores
 
 
 class _Gaps(NamedTuple):

@@ -134,6 +134,15 @@ def largest_change(found: Iterable[float], known: Iterable[float]) -> float:
     return float(max(abs(x / k - 1.0) for x, k in zip(found, known, strict=True)))
 
 
+def behind_gates(gates: Sequence[Claim], claims: Sequence[Claim]) -> list[Claim]:
+    """The gates, and the claims behind them where the value of every gate passes.
+
+    A gate is a claim of competence: where one is missed, a comparison says nothing and is not made.
+    """
+    passed = all(gate._satisfied(gate.value) for gate in gates)
+    return [*gates, *(claims if passed else ())]
+
+
 class Outcome(NamedTuple):
     """What an experiment's `run` returns.
 

@@ -26,6 +26,12 @@ def mean_interval(x: ArrayLike) -> Interval:
     return float(x.mean() - half), float(x.mean() + half)
 
 
+def mean_text(x: ArrayLike) -> str:
+    """ "mean [low, high]" of `mean_interval`, to three decimals."""
+    low, high = mean_interval(x)
+    return f"{np.asarray(x, float).mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
 def grouped_mean_interval(x: ArrayLike, groups: ArrayLike) -> Interval:
     """`mean_interval` of N numbers that are alike within groups: t with G - 1 degrees of freedom.
 

@@ -61,6 +61,7 @@ def test_an_episode_is_cut_into_turns():
     np.testing.assert_allclose(feedback.columns["advantages"].sum(-1), [[0.25, -0.25]], atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_turn_without_a_reward_is_left_out():
     samples = table_samples(0)
     for bad in (NAN, jnp.inf):

@@ -54,6 +54,7 @@ def test_the_selected_answers_of_a_batch():
     assert kept.actions.tolist() == [[1]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "policy",
     [tabular_policy(2, 3), linear_policy(jax.random.normal(jax.random.key(1), (2, 3, 4)))],
@@ -106,6 +107,7 @@ def language_answers(rows=3):
     return answers, best_answers(scores[:rows])
 
 
+@pytest.mark.long
 def test_a_transformer_learns_the_selected_answers():
     policy, optimizer = language_policy(make_transformer(CONFIG)), optax.adam(0.03)
     answers, best = language_answers()
@@ -128,6 +130,7 @@ def test_a_transformer_learns_the_selected_answers():
     assert gain[1, 1] > gain[1, 0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_superhf_on_a_table_reaches_its_closed_form(beta):
     """As above, with the prior: (q + beta pi_0) / (1 + beta); at beta = 0 it is RAFT's update."""
@@ -151,6 +154,7 @@ def test_superhf_on_a_table_reaches_its_closed_form(beta):
     np.testing.assert_allclose(jax.nn.softmax(state.params[0]), want, atol=0.01)
 
 
+@pytest.mark.long
 def test_the_prior_holds_a_transformer_near_its_reference():
     policy, optimizer = language_policy(make_transformer(CONFIG)), optax.adam(0.03)
     batch = selected_answers(*language_answers())

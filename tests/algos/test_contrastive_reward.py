@@ -135,6 +135,7 @@ def texts(seed, rows=4):
     return language_trajectory(prompt, jnp.ones(prompt.shape, bool), answer, mask)
 
 
+@pytest.mark.long
 def test_a_language_model_in_two_parts_is_the_same_model():
     params = PARTS.init(jax.random.key(0))
     whole = language_reward(make_reward_model(CONFIG))
@@ -154,6 +155,7 @@ def test_a_language_model_in_two_parts_is_the_same_model():
     np.testing.assert_allclose(model.features(params, padded, None), features, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("contrast", [SIMCSE, SWAV])
 def test_a_language_model_learns_with_both_terms(contrast):
     model, optimizer = language_features(PARTS, dropout=0.05), optax.adam(1e-2)

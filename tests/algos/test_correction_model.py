@@ -90,6 +90,7 @@ def test_the_loss_is_the_sum_of_both_maps_per_token():
     np.testing.assert_allclose(alone.value(), sums["correction"] / count, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_counting_is_the_minimum_of_the_loss():
     with jax.enable_x64(True):
         pairs = drawn()
@@ -100,6 +101,7 @@ def test_counting_is_the_minimum_of_the_loss():
         np.testing.assert_allclose(slope, 0.0, atol=1e-6)
 
 
+@pytest.mark.long
 def test_gradients_are_those_of_finite_differences():
     pairs, params = drawn(rows=6), np.random.default_rng(2).standard_normal((S * A, A))
     objective = make_objective(POLICY, REWRITE, identity_weight=0.3)

@@ -47,6 +47,7 @@ def test_soft_labels_travel_as_a_column_of_the_batch():
     np.testing.assert_allclose(PARAMS - state.params, slope, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_pair_of_weight_zero_carries_any_label():
     wide = PreferenceBatch(
         answers(0, 1),
@@ -60,6 +61,7 @@ def test_a_pair_of_weight_zero_carries_any_label():
     np.testing.assert_allclose(found, want, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_scores_travel_with_ranked_segments_ties_included():
     scores = jnp.array([[0.2, 0.9, 0.9]])
     batch = ranking.rank_lists(answers([0, 1, 2]), scores)

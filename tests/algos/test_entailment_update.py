@@ -6,10 +6,13 @@ import numpy as np
 import optax
 import pytest
 
+from rlhf_jax.algos import sft
 from rlhf_jax.algos.entailment import (
     EntailmentBatch,
     make_objective,
     make_update,
+    make_written_objective,
+    make_written_update,
     principle_reward,
 )
 from rlhf_jax.algos.gradient import init_state
@@ -19,8 +22,8 @@ from rlhf_jax.models import TransformerConfig, make_reward_model
 from rlhf_jax.ops.ensembles import worst_case_scores
 from rlhf_jax.policies.language import language_reward, language_trajectory
 from rlhf_jax.policies.linear import linear_reward
-from rlhf_jax.policies.tabular import tabular_reward
-from rlhf_jax.types import Trajectory
+from rlhf_jax.policies.tabular import tabular_policy, tabular_reward
+from rlhf_jax.types import RewardFn, Trajectory
 
 RNG = np.random.default_rng(0)
 SGD = optax.sgd(1.0)
@@ -120,6 +123,7 @@ def test_labels_that_are_not_yes_or_no_are_refused():
         make_objective(HEADS, by_head=True)(PARAMS, batch)
 
 
+@pytest.mark.long
 def test_a_transformer_reads_the_principle_in_the_prompt():
     """Answers 5 and 6; principle 3 asks for a 5, principle 4 for a 6."""
     model = make_reward_model(
@@ -138,3 +142,67 @@ def test_a_transformer_reads_the_principle_in_the_prompt():
     for _ in range(150):
         state, metrics = update(state, batch)
     assert value(metrics["scores/accuracy"]) == 1.0
+
+
+# ---- Verdicts that a policy writes: one state for each question, four words.
+
+YES, NO = (2,), (3,)
+TABLE = jnp.asarray(RNG.normal(size=(ROWS, 4)), jnp.float32)
+
+
+def table_logits(params, answers):
+    return params[answers.inputs[..., 0]]
+
+
+def verdicts(weights=None):
+    words = jnp.where(LABELS, YES[0], NO[0])[:, None]
+    rows = Trajectory(jnp.arange(ROWS)[:, None], words, jnp.ones((ROWS, 1), bool))
+    return EntailmentBatch(rows, LABELS, weights=weights)
+
+
+def test_a_written_verdict_costs_its_log_probability():
+    """One question, logits log 1, log 2, log 4, log 3: P(yes) = 4 / 10, P(yes or no) = 7 / 10."""
+    params = jnp.log(jnp.array([[1.0, 2.0, 4.0, 3.0]]))
+    rows = Trajectory(jnp.zeros((1, 1), int), jnp.zeros((1, 1), int), jnp.ones((1, 1), bool))
+    batch = EntailmentBatch(rows, jnp.array([True]))
+    loss, found = make_written_objective(table_logits, yes=YES, no=NO)(params, batch)
+    np.testing.assert_allclose(loss.total, -np.log(0.4), rtol=1e-6)
+    np.testing.assert_allclose(found["verdicts/mass"].total, 0.7, rtol=1e-6)
+    np.testing.assert_allclose(found["scores/margin"].total, np.log(4 / 3), rtol=1e-5)
+    assert found["scores/accuracy"].total == 1.0
+
+
+def test_with_one_word_for_each_verdict_it_is_supervised_fine_tuning_on_that_word():
+    update = make_written_update(table_logits, SGD, yes=YES, no=NO)
+    state, metrics = update(init_state(TABLE, SGD), verdicts())
+    policy = sft.make_update(tabular_policy(ROWS, 4), SGD)
+    other, known = policy(init_state(TABLE, SGD), verdicts().answers)
+    np.testing.assert_allclose(state.params, other.params, rtol=1e-5)
+    np.testing.assert_allclose(value(metrics["loss"]), value(known["loss"]), rtol=1e-6)
+
+
+def test_with_all_mass_on_the_two_words_it_is_a_head():
+    certain = TABLE.at[:, :2].set(-50.0)
+    loss, found = make_written_objective(table_logits, yes=YES, no=NO)(certain, verdicts())
+
+    def difference(params, answers):
+        logits = table_logits(params, answers)
+        return logits[..., YES[0]] - logits[..., NO[0]]
+
+    head, same = make_objective(RewardFn(lambda key: None, difference))(certain, verdicts())
+    np.testing.assert_allclose(loss.total, head.total, rtol=1e-6)
+    np.testing.assert_allclose(value(found["verdicts/mass"]), 1.0, rtol=1e-6)
+    for name in same:
+        np.testing.assert_allclose(found[name].total, same[name].total, rtol=1e-5)
+
+
+def test_questions_of_weight_zero_never_matter():
+    objective = make_written_objective(table_logits, yes=YES, no=NO)
+    weights = jnp.array([1.0, 0.0, 2.0, 1.0, 0.0, 1.0])
+    spoiled = jnp.where((weights > 0)[:, None], TABLE, jnp.nan)
+    slopes, found = (
+        jax.grad(lambda x: objective(x, verdicts(weights))[0].total)(table)
+        for table in (TABLE, spoiled)
+    )
+    np.testing.assert_array_equal(slopes, found)
+    np.testing.assert_array_equal(slopes[1], 0.0)

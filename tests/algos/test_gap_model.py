@@ -58,6 +58,7 @@ def test_rows_have_the_answer_first_and_the_reference_second():
     np.testing.assert_array_equal(rows.actions[0, ..., 0], [[2, 2], [1, 1]])
 
 
+@pytest.mark.long
 def test_a_table_moves_by_hand():
     params = jnp.asarray(np.random.default_rng(1).normal(size=(S * A, A)), jnp.float32)
     table = np.asarray(params)
@@ -103,6 +104,7 @@ def minimum(objective, size, ridge=1e-3):
     return newton_minimum(total, jnp.zeros(size)).params
 
 
+@pytest.mark.long
 def test_an_additive_gap_is_a_difference_of_reward_models():
     """u = v = the Bradley-Terry estimate, up to what the ridge weighs; not with a fifth term."""
     with jax.enable_x64(True):
@@ -133,6 +135,7 @@ def test_the_reference_of_an_additive_gap_enters_through_the_prior_alone():
         np.testing.assert_allclose(plain, np.tile(one, (5, 1)), atol=1e-12)
 
 
+@pytest.mark.long
 def test_micro_batches_are_the_same_step():
     params, pairs = jnp.full(2 * D, 0.3), described(rows=8)
     whole, parts = (

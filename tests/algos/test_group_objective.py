@@ -14,6 +14,7 @@ ANSWERS = bandit_trajectory(jnp.array([[0, 0], [1, 1]]), jnp.array([[1, 0], [0, 
 BATCH = GroupBatch(ANSWERS, {"scores": jnp.array([[3.0, 1.0], [5.0, 1.0]])})
 
 
+@pytest.mark.long
 def test_the_mean_over_prompts_by_hand():
     objective = make_group_objective(
         POLICY, pairwise_gradient_loss, measures=lambda logps, scores: {"best": scores.max(-1)}

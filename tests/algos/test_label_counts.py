@@ -66,6 +66,7 @@ def test_a_vote_has_the_signs_of_a_tabular_reward():
     np.testing.assert_array_equal(jnp.sign(margins), jnp.sign(vote_scores(counts)[0]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("x64", [False, True], ids=["float32", "x64"])
 def test_a_linear_fit_ends_where_its_gradient_does(x64):
     """sum_s (n sigmoid(z) - n_1) phi + lambda theta = 0, and loops = leading axes."""
@@ -83,6 +84,7 @@ def test_a_linear_fit_ends_where_its_gradient_does(x64):
             np.testing.assert_allclose(slopes, 0.0, atol=1e-8 if x64 else 1e-3)
 
 
+@pytest.mark.long
 def test_labels_of_linear_values_are_enough():
     """256 contexts, 2,000 labels of one group: the fit's signs are right where tables guess."""
     bits = 1.0 - 2.0 * ((jnp.arange(256)[:, None] >> jnp.arange(8)) & 1)

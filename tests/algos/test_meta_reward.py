@@ -86,6 +86,7 @@ def test_eta_zero_is_the_reward_model_bit_for_bit():
         np.testing.assert_array_equal(value, meta_metrics[name])
 
 
+@pytest.mark.long
 def test_the_step_is_that_of_algorithm_1():
     """The slope at theta', subtracted from theta; not from theta', not through the ascent."""
     with jax.enable_x64(True):
@@ -133,6 +134,7 @@ def test_first_order_of_the_step():
         assert norm(left_out) > 0.05 * norm(bent)
 
 
+@pytest.mark.long
 def test_micro_batches_are_the_same_step():
     batch, params = drawn(), jnp.ones(3)
     states = [
@@ -181,6 +183,7 @@ def test_eta_can_be_swept_by_vmap():
     assert not np.allclose(found[0], found[1])
 
 
+@pytest.mark.long
 def test_a_tiny_transformer_takes_the_step():
     config = TransformerConfig(
         vocab_size=11, d_model=16, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8, d_ff=16

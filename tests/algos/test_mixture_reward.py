@@ -93,6 +93,7 @@ def batch_of(comparisons):
     )
 
 
+@pytest.mark.long
 def test_the_gradient_is_that_of_the_m_step_after_an_e_step():
     comparisons, _, weights = crowd(users=12)
     batch, logits = batch_of(comparisons), jnp.array([0.3, -0.2])
@@ -192,6 +193,7 @@ def test_restarts_keep_the_best_of_their_objectives():
     assert ends[1] > ends[0] + 0.1
 
 
+@pytest.mark.long
 def test_a_group_that_nobody_joins_keeps_its_weights():
     comparisons, _, weights = crowd(users=5)
     mixture = LinearMixture(weights, jnp.array([0.5, 0.5]))

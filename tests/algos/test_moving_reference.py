@@ -65,6 +65,7 @@ def test_a_reference_in_bfloat16_does_not_shrink():
     np.testing.assert_array_equal(state.ref_params, logits)
 
 
+@pytest.mark.long
 def test_a_reference_at_rest_is_plain_dpo():
     state, _ = run(5, rate=0.0)
     plain = init_state(jnp.zeros((1, 2)), SGD)

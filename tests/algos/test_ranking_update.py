@@ -43,6 +43,7 @@ def test_one_step_by_hand():
     np.testing.assert_allclose(PARAMS - state.params, slope, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_the_supervised_term_is_added():
     batch = ranking.rank_lists(ANSWERS, SCORES)
     both = ranking.make_objective(POLICY, pro_loss, sft_weight=0.05)(PARAMS, batch)
@@ -52,6 +53,7 @@ def test_the_supervised_term_is_added():
     np.testing.assert_allclose(both[1]["loss/sft"].value(), 0.2 * -np.log(0.3), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_lists_of_unequal_length_ties_and_missing_scores_are_counted():
     scores = jnp.array(
         [[0.2, 0.9, 0.5], [0.4, 0.4, 0.1], [0.3, 0.3, 0.3], [0.1, 0.2, jnp.nan], [0.5, 0.1, 0.2]]
@@ -70,6 +72,7 @@ def test_lists_of_unequal_length_ties_and_missing_scores_are_counted():
     assert np.asarray(strict.weights).tolist() == [1, 1, 0, 1, 0]
 
 
+@pytest.mark.long
 def test_what_does_not_count_reaches_no_gradient():
     """NaN scores, and answers of a list with weight 0 that the policy gives no probability."""
     params = jnp.array([[0.0, 0.0, -jnp.inf], [0.0, 0.0, 0.0]])
@@ -116,6 +119,7 @@ def test_one_answer_is_no_ranking():
         ranking.rank_lists(ANSWERS, SCORES[:, :2])
 
 
+@pytest.mark.long
 def test_means_are_read_and_sums_imitated():
     """Two tokens of an answer: the loss has half of its log-prob, the supervised term all."""
     actions = jnp.array([[[0, 0], [1, 1]]])

@@ -111,6 +111,7 @@ def test_shared_trunk_golden_numbers():
     np.testing.assert_allclose(state.params["trunk"], 0.7689414, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_one_head_is_one_reward_model():
     reward, batch = network(), pairs(5)
     loss = partial(smoothed_bradley_terry_loss, label_smoothing=0.1)
@@ -126,6 +127,7 @@ def test_one_head_is_one_reward_model():
     assert_trees_close(found, metrics, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_pairs_may_count_for_some_members_only():
     """As if each head had its own pairs; in micro-batches too."""
     reward = network()

@@ -89,6 +89,7 @@ RISKS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RISKS)
 def test_a_step_is_the_gradient_of_the_risk(name):
     risk, columns, whole = RISKS[name]
@@ -144,6 +145,7 @@ def test_group_dro_moves_weight_first_and_then_the_reward():
     )
 
 
+@pytest.mark.long
 def test_an_adversary_learns_to_tell_and_the_features_to_hide():
     """Features are the params times the inputs; the discriminator is pulled down its own loss, the
     params up that loss, on top of Bradley-Terry."""
@@ -215,6 +217,7 @@ def text_pairs(ids):
     return PreferenceBatch(*sides)
 
 
+@pytest.mark.long
 def test_a_transformer_stops_reading_the_mark_with_copies():
     """Token 5 stands in every chosen answer and in no other; quality is token 3."""
     ids = np.random.default_rng(0).integers(1, 3, (32, 2, 4))

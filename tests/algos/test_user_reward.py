@@ -88,6 +88,7 @@ def small_case(prior_dim=None):
     return encoder, reward, params, UserBatch(context, chosen, rejected, mask, noise)
 
 
+@pytest.mark.long
 def test_users_are_averaged_and_one_without_comparisons_does_not_count():
     encoder, reward, params, batch = small_case()
     loss, diagnostics = make_objective(encoder, reward)(params, batch, 0.3)
@@ -115,6 +116,7 @@ def test_padding_never_matters():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), one, other)
 
 
+@pytest.mark.long
 def test_micro_batches_and_order_change_nothing():
     encoder, reward, params, batch = small_case(prior_dim=K)
     whole = make_update(encoder, reward, SGD, beta=0.3)(init_state(params, SGD), batch)[0]

@@ -50,6 +50,7 @@ def test_golden_numbers():
     np.testing.assert_allclose(state.params - PARAMS, change, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.long
 def test_consistency_is_the_square_of_the_sum():
     batch = PreferenceBatch(one_step([0]), one_step([1]))
     plain, _ = make_objective(TABLE)(PARAMS, batch)
@@ -82,6 +83,7 @@ def test_a_row_of_weight_zero_has_no_gradient():
     assert state.params == pytest.approx(2.5)  # d log p = 1 / 2
 
 
+@pytest.mark.long
 def test_micro_batches_are_the_same_step():
     batch = PreferenceBatch(one_step([0, 1, 0, 1]), one_step([1, 0, 1, 1]))
     whole, parts = (

@@ -84,6 +84,7 @@ def test_a_model_learns_to_correct_and_its_rewards_are_read(tmp_path, mixing, da
         assert round(wrong, 4) in (-1.0, -2.0, -3.0)
 
 
+@pytest.mark.long
 def test_a_benchmark_is_scored_by_rewards_of_corrections(tmp_path, data, rewriter):
     """Of the model, and of the reward that is named: each pair as the scores say."""
     pairs = [("ab", "bb"), ("ba", "ab"), ("b", "aab")]
@@ -141,6 +142,7 @@ def lab_of(mixing, records, **lengths):
     return open_lab(command, open_model(options), [("prompts", records)], answers=False)[0]
 
 
+@pytest.mark.long
 def test_tokens_are_paid_and_other_rewards_with_the_last_token(mixing, rewriter):
     specs, records = [f"0.5*correction:{rewriter}", r"2*regex:^a"], [{"prompt": "0?"}] * 2
     lab = lab_of(mixing, records, prompt_length=4, answer_length=4)
@@ -159,6 +161,7 @@ def test_tokens_are_paid_and_other_rewards_with_the_last_token(mixing, rewriter)
         np.testing.assert_allclose(other.scores(paid.params, trajectory), expected, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_losses_are_those_of_both_maps(rewriter):
     """The chosen answer as a continuation of `prompt answer <bos>`."""
     lab, reward = open_corrections(rewriter)

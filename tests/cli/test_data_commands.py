@@ -4,6 +4,8 @@ import json
 
 from test_commands import run
 
+from rlhf_jax.hf import load_model
+
 PAIR = {"prompt": "Two plus two?", "chosen": "It is four.", "rejected": "It is five."}
 MAIL = "ann@example.org"
 
@@ -85,6 +87,29 @@ def test_an_audit_reads_lengths_in_tokens_of_a_model(tmp_path, model, capsys):
     path = write(tmp_path / "chat.jsonl", chat)
     assert run("data", "audit", path, *words) == 0
     assert findings(tmp_path / "a.json")["no supervised token"]["rows"] == ["1"]
+
+
+def test_an_audit_reads_coverage_in_words_and_in_states(tmp_path, mixing, capsys):
+    """Of 100 pairs that say yes or no, and six of other words, two of which share one at most."""
+    rows = [{"prompt": f"{i}?", "chosen": "yes", "rejected": "no"} for i in range(100)]
+    metals = ["zinc", "tin", "lead", "iron", "gold", "silver"]
+    for first, second in zip(metals, metals[1:] + metals[:1], strict=True):
+        rows.append({"prompt": "And?", "chosen": first, "rejected": second})
+    path = write(tmp_path / "pairs.jsonl", *rows)
+    out = ("--json", tmp_path / "a.json", "--html", tmp_path / "a.html")
+    assert run("data", "audit", path, *out) == 0
+    assert "A guarantee for an offline method on these pairs is" in capsys.readouterr().out
+    assert "vacuous guarantee" in (tmp_path / "a.html").read_text()
+    words = findings(tmp_path / "a.json")
+    assert {*words["thin coverage"]["rows"]} == {str(i) for i in range(101, 107)}
+    assert words["vacuous guarantee"]["total"] == 106
+    assert words["vacuous guarantee"]["allowed"] == 1.0
+    assert run("data", "audit", path, "--model", mixing, "--states", *out) == 0
+    states = findings(tmp_path / "a.json")
+    assert states["thin coverage"]["details"]["features"] == load_model(mixing).config.d_model
+    assert states["thin coverage"]["total"] == 106
+    assert run("data", "audit", path, "--states") == 2
+    assert "--states are those of --model" in capsys.readouterr().err
 
 
 def test_the_first_rows_are_shown_as_they_are_read(tmp_path, capsys):

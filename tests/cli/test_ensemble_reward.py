@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from rlhf_jax.cli import main
-from rlhf_jax.cli.ensembles import HEADS
+from rlhf_jax.cli.ensembles import (
+    ANNOTATORS,
+    HEADS,
+    all_heads,
+    annotator_quality,
+    read_annotators,
+    read_members,
+    with_heads,
+)
 from rlhf_jax.cli.reward_folders import model_score, open_reward
 from rlhf_jax.cli.rewards import named_reward
 from rlhf_jax.hf import load_model, save_model
@@ -48,6 +56,7 @@ def by_hand(members):
     return np.array(z)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folders", [("one", "two"), ("both",)])
 def test_members_are_standardised_over_the_answers_and_combined(members, folders):
     files, z = ",".join(str(members / x) for x in ("answers.jsonl", *folders)), by_hand(members)
@@ -132,6 +141,80 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, model, files, cap
     for more, message in (
         (("--members", "1"), "members must be in [2, inf)"),
         (("--lora-rank", "2"), "--lora-rank is not for --kind ensemble"),
+        (("--members", "3", "--by-annotator"), "--members and --by-annotator exclude each other"),
+        (("--kind", "outcome", "--by-annotator"), "--by-annotator is for --kind ensemble"),
+        (("--by-annotator",), '--by-annotator: pair 0 has no "annotator"'),
     ):
         assert run(*words, *more, "--out", tmp_path / "out") == 2
         assert message in capsys.readouterr().err
+
+
+# ---- A member for each annotator.
+
+
+def opposite(name, side, other, numbers):
+    """Pairs of an annotator who likes answers of one letter."""
+    pair = {"chosen": side * 3, "rejected": other * 3, "annotator": name}
+    return [{"prompt": f"{n}?", **pair} for n in numbers]
+
+
+def test_members_are_counted_and_one_annotator_is_refused(capsys):
+    found = read_members([*opposite("bo", "a", "b", range(3)), *opposite("ann", "b", "a", [7])])
+    assert found.names == ("ann", "bo")
+    np.testing.assert_array_equal(found.weights.sum(1), [1, 3])
+    assert "training pairs of each annotator: ann 1, bo 3" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"--by-annotator: .* all 3 pairs are by 'bo'"):
+        read_members(opposite("bo", "a", "b", range(3)))
+
+
+def test_each_annotators_pairs_are_scored_by_its_own_member(members):
+    lab, params = with_heads(*open_reward(members / "both"), members / "both")
+    records = [
+        *opposite("ann", "a", "b", range(2)),
+        *opposite("bo", "b", "a", [5]),
+        *opposite("who", "b", "a", [6]),
+    ]
+    texts = [[row[side] for row in records[:3]] for side in ("chosen", "rejected")]
+    prompts = [row["prompt"] for row in records[:3]]
+    right = []
+    for name in ("one", "two"):
+        score = model_score(*open_reward(members / name))
+        chosen, rejected = (np.array(score(prompts, side), float) for side in texts)
+        right.append(chosen > rejected)
+    own = [right[0][0], right[0][1], right[1][2]]
+    other = [right[1][0], right[1][1], right[0][2]]
+    heads = all_heads(lab, params)
+    found = annotator_quality(heads, ("ann", "bo"), records, params, batch_size=2)
+    assert found["pairs of annotators without a member"] == 1.0
+    assert np.ravel(found["accuracy, own member"])[0] == pytest.approx(np.mean(own))
+    assert np.ravel(found["accuracy, other members"])[0] == pytest.approx(np.mean(other))
+    unknown = annotator_quality(heads, ("ann", "bo"), records[3:], params, batch_size=2)
+    assert unknown == {"pairs of annotators without a member": 1.0}
+
+
+def test_a_damaged_file_of_annotators_is_named(tmp_path):
+    assert read_annotators(tmp_path) == ()
+    (tmp_path / ANNOTATORS).write_text("{}")
+    with pytest.raises(UserError, match=f"{ANNOTATORS} cannot be read"):
+        read_annotators(tmp_path)
+
+
+@pytest.mark.long
+def test_opposite_annotators_have_opposite_members(tmp_path, mixing):
+    """Members of unequally many pairs; the folder has the numbers of its training."""
+    out, data, held = tmp_path / "heads", tmp_path / "train.jsonl", tmp_path / "held.jsonl"
+    for path, numbers in ((data, range(6)), (held, range(7, 9))):
+        rows = opposite("ann", "a", "b", numbers) + opposite("bo", "b", "a", list(numbers)[:2])
+        path.write_text("\n".join(map(json.dumps, rows)))
+    words = ("reward", "--kind", "ensemble", "--by-annotator", "--model", mixing, "--data", data)
+    options = ("--heldout-data", held, "--steps", "60", "--batch-size", "8", "--buckets", "2")
+    assert run(*words, *options, "--learning-rate", "0.03", "--out", out) == 0
+    numbers = json.loads((out / "summary.json").read_text())["numbers"]
+    assert np.ravel(numbers["accuracy, own member"]["after"])[0] == 1.0
+    assert np.ravel(numbers["accuracy, other members"]["after"])[0] == 0.0
+    assert read_annotators(out / "model") == ("ann", "bo")
+    assert np.load(out / "model" / HEADS).shape == (2, 8)
+    found = tmp_path / "numbers.json"
+    assert run("eval", "--model", out / "model", "--data", held, "--out", found) == 0
+    for name, value in json.loads(found.read_text()).items():
+        assert numbers[name]["after"] == pytest.approx(value, abs=1e-4)

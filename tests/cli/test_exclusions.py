@@ -4,9 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_jax.cli.exclusions import EXCLUDED, PARTS, SELF_PLAY, check_exclusions
+from rlhf_jax.cli.evaluate import Evaluate
+from rlhf_jax.cli.exclusions import (
+    EXCLUDED,
+    FROZEN,
+    PARTS,
+    SELF_PLAY,
+    UNPADDED,
+    WHOLE,
+    check_eval,
+    check_exclusions,
+    check_reward,
+)
 from rlhf_jax.cli.job import Job
 from rlhf_jax.cli.limits import Costs
+from rlhf_jax.cli.offline import Reward
 from rlhf_jax.cli.online_options import (
     Curriculum,
     Directions,
@@ -15,7 +27,22 @@ from rlhf_jax.cli.online_options import (
     Retries,
     Scoring,
 )
-from rlhf_jax.cli.options import Model, Output, Sampling
+from rlhf_jax.cli.options import (
+    Adapter,
+    Contrast,
+    Features,
+    Members,
+    Model,
+    Optimizer,
+    Output,
+    Padding,
+    Repair,
+    Robust,
+    Rows,
+    Sampling,
+    Spans,
+    Unlabelled,
+)
 from rlhf_jax.training import UserError
 
 HERE = Path()
@@ -88,3 +115,49 @@ def test_every_exclusion_is_tried_above():
 )
 def test_others_go_together(given, also):
     check_exclusions(job(**given), also)
+
+
+# ---- rlhf reward and rlhf eval.
+
+LORA = {"adapter": Adapter(lora_rank=2)}
+REPAIRED = {"repair": Repair(repair="flip")}
+ROBUST = {"robust": Robust(robust="vrex")}
+TWICE = {"contrast": Contrast(contrast="simcse"), "unlabelled": Unlabelled(unlabelled=HERE)}
+
+REWARDS = [
+    *(
+        ({"kind": x, "padding": Padding(buckets=2)}, f"--buckets is not for.* {x};")
+        for x in UNPADDED
+    ),
+    *(({"kind": x} | LORA, f"--kind {x} leaves the model as it is") for x in FROZEN),
+    *(({"kind": x} | LORA, f"--lora-rank is not for --kind {x};") for x in WHOLE),
+    ({"kind": "ensemble"} | LORA, "--lora-rank is not for --kind ensemble; train members apart"),
+    ({"features": Features(features=("x=exact",))}, "--features is for --kind features"),
+    ({"spans": Spans(heads={"one": "answer:b"})}, "--heads is for --kind spans"),
+    ({"ensemble": Members(by_annotator=True)}, "--by-annotator is for --kind ensemble"),
+    ({"kind": "ensemble"} | REPAIRED, "--repair is for --kind outcome without --lora-rank"),
+    (LORA | REPAIRED, "--repair is for --kind outcome without --lora-rank"),
+    (TWICE, "--contrast and --unlabelled are two ways to train"),
+    ({"kind": "ensemble"} | ROBUST, "--robust is a loss of whole batches of pairs: leave --kind"),
+    (ROBUST | REPAIRED, "--robust is a loss of whole batches of pairs: leave --repair"),
+    (ROBUST | {"optimizer": Optimizer(micro_batches=2)}, "leave --micro-batches out"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), REWARDS)
+def test_options_of_a_reward_model_that_do_not_go_together(given, message):
+    needed = {"model": Model(model=HERE), "rows": Rows(data=HERE), "output": Output(out=HERE)}
+    with pytest.raises(ValueError, match=message):
+        Reward(**needed, **given)
+    check_reward(Reward(**needed, kind="ensemble", ensemble=Members(by_annotator=True)))
+
+
+def test_comparisons_are_for_a_reward_of_users_alone():
+    options = Evaluate(model=Model(model=HERE), comparisons=HERE)
+    check_eval(options, users=True)
+    check_eval(Evaluate(model=Model(model=HERE)), users=False)
+    with pytest.raises(UserError, match="--comparisons show who a user is, to a reward of users"):
+        check_eval(options, users=False)
+    both = Evaluate(model=Model(model=HERE), comparisons=HERE, reward=("exact",))
+    with pytest.raises(UserError, match="--comparisons excludes --reward: write user_score:"):
+        check_eval(both, users=True)

@@ -75,6 +75,7 @@ def test_ppo_pays_each_token_its_own_part(tmp_path, model, files, trained):
     assert (np.count_nonzero(paid, axis=-1) == [2, 3, 4]).all()
 
 
+@pytest.mark.long
 def test_what_is_no_pair_of_models_is_named(tmp_path, model, trained):
     for rest in (f"{trained}", f"{trained},{model},{model}"):
         with pytest.raises(UserError, match="must be implicit:FOLDER,REFERENCE"):

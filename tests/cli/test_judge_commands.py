@@ -1,14 +1,15 @@
 """`rlhf reward --kind judge`, `--reward verdict`, `--judge binary:FOLDER`, `--pairwise`."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from rlhf_jax.cli import judging, main
+from rlhf_jax.cli import judging, main, measures
 from rlhf_jax.cli.judging import PROMPTS, folder_judge
 from rlhf_jax.cli.rewards import named_compare, named_reward
-from rlhf_jax.recipes import judges
+from rlhf_jax.recipes import LanguageLab, judges, text_task
 from rlhf_jax.training import UserError
 
 ANSWERS = ("<answer>A</answer>", "<answer>B</answer>")
@@ -23,6 +24,23 @@ def test_the_rule_is_a_reward_by_name():
     assert (weight, name, column) == (2.0, "verdict", "label")
     assert reward([""] * 2, ANSWERS, label=["A", "A"]) == [1.0, 0.0]
     assert named_reward("verdict:who")[3] == "who"
+
+
+def test_without_any_verdict_a_run_ends_without_a_win_rate(monkeypatch, capsys):
+    """After hours of training an error would lose the model."""
+    said = SimpleNamespace(texts=[["x", "y"], ["z", "z"]])
+    monkeypatch.setattr(measures, "measure", lambda *given, **options: said)
+    lab = LanguageLab(**(dict.fromkeys(LanguageLab._fields) | {"seed": 0}))
+    task = text_task(["p", "q"], lambda prompts, answers: {}, objective="score", heldout=1)
+
+    def compare(prompts, first, second):
+        return [None] * len(first)
+
+    given = (lab, task, compare, {}, np.arange(2), {"trained": True})
+    assert measures.wins_over(*given, total=4) == {}
+    assert "note: the judge gave no verdict on any of 4 pairs" in capsys.readouterr().out
+    before, after = {"win rate over the start": 0.5, "reward": 1.0}, {"reward": 2.0}
+    assert measures.compared(before, after) == {"reward": {"before": 1.0, "after": 2.0}}
 
 
 def test_a_judge_that_is_no_folder_is_named(tmp_path):

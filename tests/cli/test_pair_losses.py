@@ -41,6 +41,7 @@ def test_what_needs_a_reference_is_read_from_the_signature():
         name for name in PAIR_LOSSES if named_loss(name, {}).reference
     }
     assert named_loss("ipo", {}).reference
+    assert named_loss("cpl-kl", {"bias": 1.0}).reference
 
 
 @pytest.mark.long

@@ -51,9 +51,9 @@ def data(tmp_path_factory):
     return folder
 
 
-def of_lengths(prompts, answers):
+def of_lengths(prompts, answers, principles):
     """A stand-in for a model: the length of the answer, with the sign of the principle."""
-    signs = [1.0 if prompt.endswith("a") else -1.0 for prompt in prompts]
+    signs = [1.0 if name == "a" else -1.0 for name in principles]
     return np.array([sign * 4 * len(text) for sign, text in zip(signs, answers, strict=True)])
 
 
@@ -86,7 +86,12 @@ def test_a_damaged_folder_is_named(tmp_path):
     (tmp_path / PRINCIPLES).write_text('{"names": ["a"], "template": "{prompt}"}')
     with pytest.raises(UserError, match="expected"):
         read_principles(tmp_path)
-    with pytest.raises(UserError, match="rlhf reward --kind principles makes"):
+    words = {"names": ["a"], "template": KNOWN.template, "words": ["yes", "no"]}
+    for change in ({}, {"template": "{prompt}{answer}{principle}", "words": ["yes"]}):
+        (tmp_path / PRINCIPLES).write_text(json.dumps(words | change))
+        with pytest.raises(UserError, match="of a language model with"):
+            read_principles(tmp_path)
+    with pytest.raises(UserError, match="rlhf reward --kind principles or entailment makes"):
         told_folder(str(tmp_path / "other"))
     given = {"names": ["be kind", "b"], "template": KNOWN.template}
     (tmp_path / PRINCIPLES).write_text(json.dumps(given))

@@ -118,7 +118,7 @@ def test_a_folder_has_its_heads_and_what_each_was_taught(folder, model):
 @pytest.mark.long
 def test_segments_are_paid_at_their_ends_and_other_rewards_with_the_last_token(model, folder):
     specs, records = [f"0.5*segments:clean,{folder}", "2*regex:^a"], [{"prompt": "0?"}] * 2
-    assert step_specs(specs) == {"clean": StepSpec(0.5, "segments", folder)}
+    assert step_specs(specs) == {"clean": StepSpec(0.5, "segments", str(folder))}
     task = scored_task(specs, records, heldout=0.5)
     options = Model(model=model, prompt_length=4, answer_length=8)
     command = SimpleNamespace(model=options)
@@ -205,7 +205,7 @@ def test_folders_without_their_parts_are_refused(tmp_path, folder, model):
         open_reward(folder)
     with pytest.raises(UserError, match="has no head 'other'; its heads are clean, whole"):
         open_head("other", folder)
-    with pytest.raises(UserError, match="must be segments:HEAD,FOLDER"):
+    with pytest.raises(UserError, match="must be segments:NAME,FOLDER"):
         named_reward(f"segments:{folder}")
     with pytest.raises(UserError, match=r"expected weights \[2, 7\], got \[2, 8\]"):
         with_segment_heads({"head": {"weight": jnp.zeros(7)}}, folder)

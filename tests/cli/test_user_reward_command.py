@@ -19,6 +19,7 @@ from rlhf_jax.cli.users import (
     served,
     units_of,
     user_files,
+    user_quality,
     user_scores,
     user_win_rates,
     with_two_pairs,
@@ -65,6 +66,7 @@ def test_a_folder_has_all_of_the_model(tmp_path):
         read_user_model(tmp_path / "other")
 
 
+@pytest.mark.long
 def test_win_rates_are_those_of_the_users_own_reward():
     model = small_model()
     vectors = pairs_of("ann", 7, "ann").vectors[:, 0]
@@ -90,8 +92,18 @@ def test_what_shows_who_a_new_user_is_is_not_measured():
     scores = user_scores(model, pairs.vectors[[0, 3]], model.latents[::-1])
     assert found.others is not None
     np.testing.assert_allclose(found.others[:2], scores[:, 0] - scores[:, 1], rtol=1e-6)
-    with pytest.raises(UserError, match="no held-out pair is of a trained user"):
+    with pytest.raises(UserError, match=r"trained user.*: all 2 users are new and have a single"):
         served(model, pairs_of("bob", "eve"))
+
+
+def test_pairs_that_are_not_measured_are_counted():
+    users = ("ann", "eve", "eve", 7, "eve", "alone", "lone")
+    records = [{"prompt": f"{i}?"} for i in range(len(users))]
+    numbers = user_quality(small_model(), pairs_of(*users), records)
+    assert numbers["pairs that show who a new user is"] == 2.0
+    assert numbers["new users with a single pair, not measured"] == 2.0
+    numbers = user_quality(small_model(), pairs_of("ann", 7), records[:2])
+    assert not [name for name in numbers if "new user" in name]
 
 
 def test_units_are_those_of_the_training_vectors():

@@ -188,7 +188,7 @@ EXPECTED = {
             Answer((user("Name a colour."),), (assistant("Red."),)),
         ],
     ),
-    "label_pairs.jsonl": ("label_pairs", [Pair("2+2?", "4", "5", margin=2.0)]),
+    "label_pairs.jsonl": ("label_pairs", [Pair("2+2?", "4", "5", margin=2.0, annotator="ann")]),
     "qa_feedback_spans.jsonl": (
         "qa_feedback_spans",
         [
@@ -364,3 +364,22 @@ def test_a_span_that_marks_nothing_is_named_with_its_row(tmp_path, span, message
     path.write_text(json.dumps({"prompt": "Hi", "answer": "Bye.", "spans": [span]}))
     with pytest.raises(ValueError, match=rf"row 1: (field spans: )?{message}"):
         read_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"annotator": "ann"}, "ann"),
+        ({"annotator": 0}, "0"),
+        ({"judgement": {"annotator": "bob"}}, "bob"),
+        ({"annotator": "ann", "judgement": {"annotator": "bob"}}, "ann"),
+        ({"annotator": ""}, None),
+        ({"annotator": ["ann"], "judgement": "fine"}, None),
+        ({}, None),
+    ],
+)
+def test_a_pair_says_who_judged(tmp_path, more, name):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"prompt": "2+2?", "chosen": "4", "rejected": "5", **more}))
+    (pair,) = read_rows(path).records
+    assert pair == Pair("2+2?", "4", "5", annotator=name)

@@ -20,6 +20,7 @@ def policy(actions, horizon):
     return jnp.log(jnp.broadcast_to(chosen, (horizon, 9, STAY + 1)))
 
 
+@pytest.mark.long
 def test_things_lie_apart_and_leave_both_corners_free():
     for n in range(20):
         found = coin_grid(jax.random.fold_in(KEY, n)).features

@@ -108,6 +108,7 @@ def test_duality_with_three_groups_of_which_two_bind():
         assert float(dual_value(jnp.asarray(weights), rewards, ref_logits)) > found.values.min()
 
 
+@pytest.mark.long
 def test_every_step_lowers_the_dual_at_the_step_that_is_stated():
     rewards, ref_logits = world(3)
     spread = jnp.max(rewards, -1) - jnp.min(rewards, -1)

@@ -47,5 +47,6 @@ def made(golds, kls=None, changes=None, filtered=None):
     start = [numbers(0.5) for _ in range(3)]
     best = [{"named": {}} for _ in range(3)]
     quality = [{"implied": x, "head": 0.5} for x in (0.70, 0.71, 0.72)]
-    about = (start, best, quality, changes or {}, filtered or {})
+    base = [numbers(0.0)] if "direct_rl" in golds else []
+    about = (start, base, best, quality, changes or {}, filtered or {})
     return findings.Findings(each, {}, {}, *about)

@@ -173,6 +173,7 @@ def test_gold_by_hand():
     np.testing.assert_allclose(found.downstream, expected, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_fit_on_many_clean_pairs_finds_a_linear_gold_and_a_blind_one_has_no_length():
     config = ceiling_config.Config(num_seeds=2, compared=2, gradients=TABLES, steps=200)
     pool = world.draw_pool(config, jax.random.key(0))

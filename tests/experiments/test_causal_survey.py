@@ -113,6 +113,7 @@ def test_an_adversary_of_no_radius_and_copies_of_no_length_are_plain():
 # ---- Fairness.
 
 
+@pytest.mark.long
 def test_labels_favour_the_group_they_should():
     for bias, low, high in ((0.0, 0.45, 0.55), (2.0, 0.65, 0.85)):
         found = fair.draw_answers(KEY, 4000, bias=bias)

@@ -130,6 +130,7 @@ def test_labels_are_right_as_often_as_the_logistic_says():
     )
 
 
+@pytest.mark.long
 def test_the_fit_is_that_of_newton():
     with jax.enable_x64(True):
         gaps = jax.random.normal(jax.random.key(0), (60, 5)) + jnp.array([0.5, 0, 0, -0.5, 0])

@@ -193,6 +193,7 @@ def test_areas_and_accuracies_of_segments_by_hand():
     assert table.rows[0][:5] == ("one", "2 of 5", "0.600", "0.800", "0.600")
 
 
+@pytest.mark.long
 def test_heads_that_know_hold_and_those_that_guess_do_not():
     rng = np.random.default_rng(0)
     free = (rng.random((200, 3)) < 0.6).astype(float)

@@ -122,6 +122,7 @@ def test_rounds_within_a_number_of_comparisons():
     assert query_count(9, 4) > 49
 
 
+@pytest.mark.long
 def test_a_program_is_worth_what_its_policy_scores():
     with jax.enable_x64(True):
         grid = world.draw_grid(TOY, 0)

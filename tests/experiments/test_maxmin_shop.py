@@ -40,7 +40,8 @@ def test_a_minute_panel_has_its_claims_table_and_figure(tmp_path):
     assert (found["accuracy"] <= 1).all()
     # A step of 1e-3 moves few answers: policies that share their draws stay near SFT drawn again.
     assert np.abs(np.diff(found["win rates"], axis=1)).max() < 0.5
-    assert sum("Shop:" in claim.statement for claim in outcome.claims) == 3
+    made = sum("Shop:" in claim.statement for claim in outcome.claims)
+    assert made in (1, 3)  # the gate, and what is behind it where it passes
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 5
     assert "win rate over SFT" in page

@@ -113,6 +113,7 @@ def test_the_base_is_at_no_distance_to_itself():
 # ---- Learners.
 
 
+@pytest.mark.long
 def test_the_mean_gradient_is_that_of_the_regularised_reward():
     """(K - 1) / K of the gradient of E r - beta KL: the mean of the K answers is the baseline."""
     config = replace(TINY, samples=4)
@@ -181,6 +182,7 @@ def test_targets_of_likelihood():
     np.testing.assert_array_equal(shares[:, TINY.good :], 0.0)
 
 
+@pytest.mark.long
 def test_sft_then_rl_turns_at_its_reward_and_keeps_that_policy_as_reference():
     config = replace(TINY, warm=0.5)
     worlds, _ = draw_worlds(config, [0.3], toxic_share=0.2)

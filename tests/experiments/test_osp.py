@@ -50,6 +50,7 @@ def test_the_quick_size_orders_the_labels(tmp_path):
         assert js == sorted(js)
 
 
+@pytest.mark.long
 def test_pairs_and_labels_by_hand():
     """Two answers with gap log 3: P = 3/4; equal answers are a tie."""
     size = Config(num_seeds=2, prompts=2, answers=2, samples=2, smoothing=0.1)

@@ -176,6 +176,7 @@ def test_claims_fail_where_every_reward_is_as_good():
     assert verdicts({"two orders": 0.71})[4:6] == ["fails", "holds"]
 
 
+@pytest.mark.long
 def test_strings_agree_with_the_gold_one_as_often_as_their_score_says():
     sizes, gold = Strings(prompts=2, symbols=3, length=4), jnp.array([[0, 1, 2, 0], [2, 2, 1, 0]])
     pairs = draw_pairs(jax.random.key(0), gold, sizes, 200, noise=False)

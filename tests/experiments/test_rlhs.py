@@ -123,6 +123,7 @@ def test_the_market_by_hand():
     assert float(utility) == pytest.approx(1 / 7)
 
 
+@pytest.mark.long
 def test_foresight_sees_claims_and_hindsight_the_state():
     sure = config.Config(pairs=3000, rationality=1000.0)
     world, key = market.open_market(), jax.random.key(0)
@@ -140,6 +141,7 @@ def test_foresight_sees_claims_and_hindsight_the_state():
         assert right.mean() > (0.5 if accuracy == 0.5 else 0.6)
 
 
+@pytest.mark.long
 def test_counts_are_the_same_pairs():
     world, key = market.open_market(), jax.random.key(1)
     pairs = learners.labelled_pairs(TINY, world, key, jnp.array(learners.OWN), jnp.array(0.9))

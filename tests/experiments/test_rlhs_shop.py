@@ -29,7 +29,8 @@ def test_a_minute_panel_has_its_claims_table_and_figure(tmp_path):
         assert all(0.2 <= x <= 1.0 for x in found[name]["satisfaction"])
         assert all(-1.0 <= x <= 1.0 for x in found[name]["utility"])
     np.testing.assert_allclose(found[shop.BEFORE]["kl"], 0.0, atol=1e-3)
-    assert sum(claim.statement.startswith("Shop: ") for claim in outcome.claims) == 8
+    made = sum(claim.statement.startswith("Shop: ") for claim in outcome.claims)
+    assert made in (4, 8)  # the gates, and what is behind them where they pass
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert "utility after the purchase" in page

@@ -175,6 +175,7 @@ def test_logs_have_closers_at_the_end_and_trolls_first():
     assert warm[hearts & malicious].mean() < -0.5 < 0.5 < warm[hearts & ~malicious].mean()
 
 
+@pytest.mark.long
 def test_a_fit_finds_the_law_if_it_is_told():
     logs = product.draw_logs(SIZES, KEY, troll_share=0.0)
     # In float32 the sums over 300,000 rows lose digits where XLA does not optimise, as in tests.
@@ -194,6 +195,7 @@ def test_a_fit_finds_the_law_if_it_is_told():
     np.testing.assert_allclose(other, same, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_limits_by_dual_ascent_are_those_of_the_bisection():
     small = config.Config(contexts=200, candidates=6, least_help=0.9, dual_steps=600)
     candidates = product.draw_candidates(small, KEY)

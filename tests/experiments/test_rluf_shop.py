@@ -36,12 +36,14 @@ def test_a_minute_panel_has_its_claims_table_and_figure(tmp_path):
         assert ((x >= 0) & (x <= 1)).all()
     # What is live of the same answers does not depend on who predicts.
     np.testing.assert_array_equal(found["base"][:, 1:], found["values"][:, 1, 1:])
-    assert sum("Shop:" in claim.statement for claim in outcome.claims) == 5
+    made = sum("Shop:" in claim.statement for claim in outcome.claims)
+    assert made in (1, 5)  # the gate, and what is behind it where it passes
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 5
     assert "no goodbyes read" in page
 
 
+@pytest.mark.long
 def test_logs_have_goodbyes_and_their_hearts_follow_them():
     found = shop.logged(0, 0, "pairs", 2000)
     goodbyes = np.array([row["answer"].endswith(GOODBYE) for row in found])
@@ -79,7 +81,7 @@ def good():
         ]
     )
     base = np.array([[0.08, 0.08, 0.8, 0.2]]) + noise[..., 0]
-    return {"values": values + noise, "base": base, "auroc": np.full((3, 2), 0.7)}
+    return {"values": values + noise, "base": base, "auroc": np.array([[0.7, 0.5]] * 3)}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_every_claim_holds_and_each_can_fail(place, value, words):
 def test_the_gate_can_fail():
     found = good()
     found["auroc"][:] = 0.55
-    assert claims.shop_claims(SHOP, found)[0].verdict == "fails"
+    assert [claim.verdict for claim in claims.shop_claims(SHOP, found)] == ["fails"]
 
 
 @pytest.mark.parametrize("weights", [(0.0, 1.0), (0.1, 0.5, 1.0), (0.0, 0.5, 0.9), (0.0, 1.0, 0.5)])

@@ -273,14 +273,17 @@ def test_every_size_is_valid(name):
 
 
 def test_runs_of_several_seeds_are_one_table():
-    def run_of(gold: float) -> dict:
+    def run_of(gold: float, prompts: int = 8) -> dict:
         row = {"gold": gold, "axes": {"helpful": gold, "honest": 1.0}, "kl": None, "length": 9.0}
-        claim = {"statement": "a claim", "value": gold, "verdict": "holds"}
-        return {"numbers": {"methods": {"SFT": row}}, "claims": [claim]}
+        claim = {"statement": f"{gold:.0%} of pairs", "value": gold, "verdict": "holds"}
+        config = {"seed": int(10 * gold), "prompts": prompts}
+        return {"config": config, "numbers": {"methods": {"SFT": row}}, "claims": [claim]}
 
     lines = table([run_of(gold) for gold in (0.4, 0.5, 0.6)])
     # Student's t: 0.5 +- 4.303 x 0.1 / sqrt(3)
     assert lines[0].startswith("| SFT | 0.500 [0.252, 0.748] | 0.500")
-    assert lines[1] == "| a claim | 0.500 [0.252, 0.748] | holds, holds, holds |"
+    assert lines[1] == "| 40% of pairs | 0.500 [0.252, 0.748] | holds, holds, holds |"
     with pytest.raises(ValueError, match="needs two of them, got 1"):
         table([run_of(0.5)])
+    with pytest.raises(ValueError, match="differ in more than the seed"):
+        table([run_of(0.5), run_of(0.6, prompts=9)])

@@ -81,11 +81,13 @@ def test_noisy_utilities_are_a_bradley_terry_teacher():
 def test_every_name_of_the_config_is_one_method():
     assert list(OFFLINE) == list(dict.fromkeys(OFFLINE))
     assert {*OFFLINE} == {*config.OFFLINE}
-    assert {*ONLINE} == {*config.ONLINE}
+    assert {*ONLINE} == {*config.ONLINE, *config.DIRECT}
     assert {*config.RATES} == {*config.METHODS}
     assert len(config.METHODS) >= 20
     assert sorted(config.Config().chosen()) == sorted(config.METHODS)
     assert config.Config().chosen()[: len(config.SEVERAL)] == config.SEVERAL
+    mine = config.Config(model="folder", task="module:name")
+    assert {*config.METHODS} - {*mine.chosen()} == {*config.DIRECT}
 
 
 def test_config_names_what_does_not_exist():
@@ -93,6 +95,8 @@ def test_config_names_what_does_not_exist():
         config.Config(methods="dpo,prayer")
     with pytest.raises(ValueError, match="model must come with a task"):
         config.Config(model="folder")
+    with pytest.raises(ValueError, match="methods must be without direct_rl"):
+        config.Config(model="folder", task="module:name", methods="dpo,direct_rl")
     with pytest.raises(ValueError, match="answers must be a multiple of twice samples"):
         config.Online(answers=20)
 
@@ -163,10 +167,33 @@ def test_claims_hold_where_they_should_and_fail_where_they_should():
     assert [claim.verdict for claim in found] == ["holds", "fails", "fails", "fails", "fails"]
 
 
+def test_direct_rl_is_compared_with_sft_at_its_gold_or_not_at_all():
+    """SFT has gold 0.5 and loses 2 nats; direct RL with 1.8 keeps more, where its gold is 0.5."""
+    golds = {"dpo": [0.6, 0.6, 0.6], "direct_rl": [0.5, 0.55, 0.6]}
+    found = made(golds)
+    found.numbers["direct_rl"] = [
+        one._replace(forgetting=kept)
+        for one, kept in zip(found.numbers["direct_rl"], [1.8, 1.8, 1.7], strict=True)
+    ]
+    (claim,) = claims.direct_claims(found, "8 labels")
+    assert float(claim.value) == pytest.approx(0.7 / 3)
+    assert claim.baseline == ("the methods from SFT", 0.0)
+    assert claim.verdict == "holds"
+    first = found.numbers["direct_rl"][0]
+    found.numbers["direct_rl"][0] = first._replace(gold=np.full((2, 2), 0.4))
+    (claim,) = claims.direct_claims(found, "8 labels")
+    assert claim.verdict == "undecided"
+    assert "gold 0.517 beside SFT's 0.500, undecided below it" in claim.statement
+    assert claims.direct_claims(made({"direct_rl": [1, 1, 1]}), "8 labels") == []
+
+
 def test_a_claim_that_ppo_meets_too_is_undecided():
     changes = {"raft": {"power": 0.0}, "p3o": {"shift": 0.0}, "ppo": {"power": 0.0, "shift": 0.0}}
     found = claims.invariance_claims(made({"dpo": [1, 1, 1]}, changes=changes))
     assert [claim.verdict for claim in found] == ["undecided", "undecided"]
+    del changes["raft"]
+    (claim,) = claims.invariance_claims(made({"dpo": [1, 1, 1]}, changes=changes))
+    assert claim.statement.startswith("P3O")
 
 
 def test_the_sweep_has_the_rates_of_each_method():
@@ -273,6 +300,28 @@ def test_the_table_of_a_stopped_run_is_that_of_its_finished_stages(finished, cap
     summary = json.loads((out / "summary.json").read_text())
     assert summary["numbers"]["methods"] == json.loads(json.dumps(outcome.numbers["methods"]))
     assert config_of(summary["config"]).methods == "dpo,osp,osp_hard"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("methods", "needed"),
+    [
+        ("sft", ["labels_heldout", "labels_0", "reference_0", "reward_0", "heldout_start_0",
+                 "best_of_0", "sft_0_0.0018", "heldout_sft_0"]),
+        ("direct_rl", ["labels_heldout", "labels_0", "reference_0", "reward_0", "critic_0",
+                       "heldout_start_0", "heldout_base_0", "best_of_0", "direct_rl_0_0.0002",
+                       "heldout_direct_rl_0"]),
+    ],
+)  # fmt: skip
+def test_a_run_has_no_more_stages_than_its_methods_need(methods, needed, tmp_path):
+    """With controls switched on, and three seeds of a method that has one."""
+    small = replace(TOY, methods=methods, controls=config.Controls(steps=1))
+    with open_run(tmp_path, slug="shop_methods", config=small) as job:
+        outcome = methods_run.run(small, job)
+        assert list(job.done) == needed
+    assert outcome.table is not None
+    names = [row[0] for row in outcome.table.rows]
+    assert names == ["SFT", methods, *(["base"] if methods == "direct_rl" else []), "best of 2"]
 
 
 @pytest.mark.long

@@ -76,6 +76,25 @@ def test_filters_are_compared_with_none_draw_by_draw():
     found = claims.filter_claims(made({}, filtered=helpful))
     assert found[0].verdict == "undecided"  # a filter that must not help does
     assert claims.filter_claims(made({})) == []
+    del golds["best and worst"]
+    assert len(claims.filter_claims(made({}, filtered=golds))) == 1
+
+
+def test_controls_and_filters_are_of_the_methods_they_are_about():
+    def of(methods, **about):
+        return replace(config.Config(**about), methods=methods)
+
+    assert of("sft,dpo").changes() == {}
+    assert controls.last_control(of("sft")) is None
+    assert filters.filters_of(of("ppo")) == ()
+    assert filters.last_filtered(of("ppo")) is None
+    assert of("p3o").changes() == {"p3o": ("shift",), "ppo": ("shift",)}
+    assert of("p3o,raft").changes()["ppo"] == ("power", "shift")
+    assert controls.last_control(of("raft")) == "control_ppo_power"
+    assert controls.control_name("p3o", "plain") == "control_p3o_plain"
+    assert filters.filters_of(of("pf_ppo_random")) == ("none", "best and random", "middle")
+    assert filters.last_filtered(config.Config()) == "control_filter_middle_3"
+    assert of("raft", controls=config.Controls(steps=0)).changes() == {}
 
 
 # Whole trainings
@@ -93,7 +112,7 @@ def test_every_method_moves_the_policy(one_part, name):
 
 @pytest.fixture(scope="module")
 def one_part(tmp_path_factory):
-    small = replace(TOY, online=config.Online(steps=2, answers=32))
+    small = replace(TOY, methods="all", online=config.Online(steps=2, answers=32))
     out = tmp_path_factory.mktemp("part")
     with open_run(out, slug="shop_methods", config=small) as job:
         tools = world.make_tools(small, job)

@@ -157,6 +157,7 @@ def test_the_regularised_nash_policy_is_a_fixed_point_of_each_prompt():
     np.testing.assert_allclose(small[:, :3], 1 / 3, atol=0.03)
 
 
+@pytest.mark.long
 def test_shares_are_products_of_the_words_of_an_opening(lab, params):
     """Word by word, from the logits after each prefix."""
     indices = np.array([7, 8])
@@ -219,6 +220,7 @@ def test_a_frozen_mixture_ignores_who_learns(lab, params):
     assert found & of_each[1]
 
 
+@pytest.mark.long
 def test_the_best_score_is_right_about_two_thirds_of_a_circle():
     """Of three pairs of voices at 2 : 1 a score has two in order: (2/3 + 2/3 + 1/3) / 3 = 5/9."""
     found = evaluate.two_voices(config.default())

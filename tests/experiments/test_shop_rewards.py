@@ -8,6 +8,7 @@ import pytest
 from experiments.shop_rewards import (
     claims,
     config,
+    curve,
     density,
     ensemble_claims,
     findings,
@@ -17,6 +18,7 @@ from experiments.shop_rewards import (
     users,
     world,
 )
+from experiments.shop_rewards import report as rewards_report
 from experiments.shop_rewards import run as rewards_run
 from experiments.shop_rewards.kinds import KINDS
 from rlhf_jax.envs.shop.spurious import has_marker, without_marker
@@ -66,6 +68,7 @@ def test_marks_go_with_the_label_as_often_as_asked(rho):
         shares = [np.mean([has_marker(r[side], feature) for r in rows]) for side in world.SIDES]
         assert abs(shares[0] - shares[1] - rho) < 0.1
         assert without_marker(rows[0]["chosen"], feature) == "good ."
+        assert {row["mark"] for row in rows} == {feature}
     assert not any(row["wrong"] for row in found)
 
 
@@ -83,6 +86,7 @@ def test_config_names_a_kind_that_does_not_exist():
 # Measures
 
 
+@pytest.mark.long
 def test_numbers_by_hand():
     """Two of three margins are right, one is a tie; best of 2 of gold 0, 1 in the right order."""
     gold = np.array([[0.0, 1.0], [1.0, 0.0]])
@@ -100,6 +104,27 @@ def test_numbers_by_hand():
     assert found.length == pytest.approx(0.0)  # as gold does
     turned = measure.numbers_of({**scores, "pool": -scores["pool"]}, gold, words)
     np.testing.assert_allclose(turned.best_of, [0.5, 0.0])
+
+
+def test_shifted_pairs_are_counted_by_mark():
+    """Marks take turns: of the first the pairs 0 and 2, of the second 1 and 3."""
+    gold = np.array([[0.0, 1.0]])
+    scores = {"heldout": np.ones(2), "shifted": np.array([1.0, -1.0, -1.0, -1.0])}
+    found = measure.numbers_of(scores, gold, gold)
+    assert found.shifted == pytest.approx(0.25)
+    np.testing.assert_allclose(found.by_mark, [0.5, 0.0])
+    assert len(found.by_mark) == len(world.FEATURES)
+    assert np.isnan(measure.numbers_of({"heldout": np.ones(2)}, gold, gold).by_mark).all()
+
+
+def test_scores_by_length_are_of_each_prompt_in_its_own_unit():
+    """Longest first in one prompt, and on another scale: in both a word is worth the same."""
+    words = np.array([[4.0, 3.0, 2.0, 1.0], [10.0, 20.0, 30.0, 40.0]])
+    pool = np.array([[3.0, 2.0, 1.0, 0.0], [0.0, 10.0, 20.0, 30.0]])
+    unit = np.array([-1.5, -0.5, 0.5, 1.5]) / np.sqrt(1.25)
+    np.testing.assert_allclose(measure.scores_by_length(pool, words), unit)
+    np.testing.assert_allclose(measure.group_means(words, words), [5.5, 11.0, 16.5, 22.0])
+    assert (measure.scores_by_length(np.ones((2, 4)), words) == 0.0).all()
 
 
 def test_a_score_that_is_wrong_at_its_top_has_a_mismatch():
@@ -124,6 +149,43 @@ def test_the_peak_is_read_where_the_other_half_has_it():
     gold = np.array([[0.4, 0.4], [0.8, 0.5], [0.7, 0.9], [0.4, 0.3]])
     assert policies.fall(gold) == pytest.approx(((0.7 - 0.4) + (0.5 - 0.3)) / 2)
     assert policies.fall(np.array([[0.4, 0.4], [0.5, 0.6]])) == 0.0
+
+
+# Numbers of pairs
+
+
+def test_a_curve_crosses_a_level_between_two_sizes():
+    """0.6 is half of the way from 0.5 at 10 to 0.7 at 1000: 100 on the logarithmic axis."""
+    values = np.array([0.5, 0.7, 0.9])
+    assert curve.crossing([10, 1000, 2000], values, 0.6) == pytest.approx(100.0)
+    assert curve.crossing([10, 1000, 2000], values, 0.5) == 10.0
+    assert curve.crossing([10, 1000, 2000], values, 0.95) is None
+
+
+def curve_of(text, named, untrained=0.9):
+    sizes = {curve.TEXT: np.array([8, 80]), curve.NAMED: np.array([2, 8, 80])}
+    accuracies = {curve.TEXT: np.array(text), curve.NAMED: np.array(named)}
+    return curve.Curve(sizes, accuracies, untrained)
+
+
+def test_no_crossover_fails_and_one_holds():
+    found = three_seeds(
+        curves=[curve_of([0.5, 0.6 + x], [0.7, 0.9, 0.95]) for x in (0, 1e-3, 2e-3)]
+    )
+    found.numbers["clean", "wrong features"] = [numbers(0.5)] * 3
+    trained, crossover = kind_claims.curve_claims(found, "80 pairs")
+    assert trained.verdict == "holds"
+    assert trained.value == pytest.approx(0.05)
+    assert crossover.verdict == "fails"
+    assert crossover.baseline is not None
+    assert crossover.baseline == ("both from 8 pairs", pytest.approx(0.5 - 0.9))
+    above = [curve_of([0.5, 0.97 + x], [0.7, 0.9, 0.95]) for x in (0, 1e-3, 2e-3)]
+    assert kind_claims.curve_claims(found._replace(curves=above), "")[1].verdict == "holds"
+    assert kind_claims.curve_claims(found._replace(curves=[]), "") == []
+    one = found._replace(users=[], curves=[curve_of([0.5, 0.6], [0.5, 0.9, 0.95])])
+    text = rewards_report.text_of(one)
+    assert "untrained mean: 8; as the scalar head on all: 3." in text
+    assert "as the features on all: more than 80." in text
 
 
 # Users
@@ -178,7 +240,10 @@ def test_the_liked_answer_is_the_first_vector():
 
 
 def numbers(accuracy=0.7, shifted=np.nan, gold=0.8, length=0.0):
-    return measure.Numbers(accuracy, shifted, 0.1, np.array([0.7, gold]), 0.0, length)
+    marks, groups = np.full(2, shifted), np.zeros(measure.GROUPS)
+    return measure.Numbers(
+        accuracy, shifted, marks, 0.1, np.array([0.7, gold]), 0.0, length, groups
+    )
 
 
 def three_seeds(**changes):
@@ -205,6 +270,7 @@ def three_seeds(**changes):
         [{"users": {"minority": 0.8 + x}, "Bradley-Terry": {"minority": 0.4}} for x in small],
         {},
         [arms(0.7 + x, 0.5) for x in small],
+        [],
     )
     return found._replace(**changes)
 
@@ -307,8 +373,14 @@ def test_every_kind_is_measured(whole):
     assert {*outcome.numbers["policies"]} == {*policies.POLICIES}
     assert {*outcome.numbers["errors"]} == {"separate", "shared", "halves"}
     assert [*outcome.numbers["users"][0]] == list(users.MODELS)
+    for name, kind in KINDS.items():
+        assert not {*kind.forms} & {*kind.once}, name
+        for form in (*kind.forms, *kind.once) if name in readings else ():
+            assert np.isfinite(found[f"{form}, {name}"][0]["by_mark"]).all() == (form == "spurious")
+    assert [*outcome.numbers["curves"][0]["accuracy"]] == [curve.TEXT, curve.NAMED]
     assert len(outcome.table.rows) == len(readings)
-    for name in ("report.html", "plots/best_of_n.png", "plots/policies.png", "data/best_of.npz"):
+    plots = ("best_of_n", "length", "learning_curve", "policies")
+    for name in ("report.html", "data/best_of.npz", *(f"plots/{plot}.png" for plot in plots)):
         assert (out / name).stat().st_size > 0
 
 

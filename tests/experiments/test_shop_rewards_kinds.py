@@ -55,6 +55,19 @@ def test_a_rating_is_the_same_each_time_and_near_the_axis():
     assert values.max() <= 5.0
 
 
+def test_a_share_of_the_pairs_is_the_first_ones():
+    assert world.first_share(pairs(40), 10) == pairs(4)
+    assert world.first_share(pairs(40), 1) == pairs(40)
+    assert len(world.first_share(pairs(40), 384)) == 2
+
+
+def test_a_rater_has_a_row_of_features_in_0_to_1_for_each_answer():
+    rater = features.Rater(features.count, features.COUNTED)
+    rows = rater.rows([{"index": 0, "answer": "it costs 50 dollars . it is light !"}])
+    np.testing.assert_allclose(rows, [[9 / 48, 2 / 8, 1 / 4]], rtol=1e-6)
+    assert rater.rows(pairs(3), "chosen").shape == (3, 3)
+
+
 def test_counts_say_nothing_of_the_quality():
     found = features.count([0], ["it costs 50 dollars . it is light !"])
     assert found == {"words": [9], "sentences": [2], "numbers": [1]}

@@ -33,7 +33,8 @@ def test_a_minute_panel_has_its_claims_table_and_figure(tmp_path):
     assert found["succ"].shape == (2, 3, 2)
     assert (np.diff(found["succ"], axis=-1) >= 0).all()  # solved in one try is solved in two
     assert ((found["unique"] >= 0.5) & (found["unique"] <= 1)).all()  # of two tries, one or both
-    assert sum("Shop:" in claim.statement for claim in outcome.claims) == 3
+    made = sum("Shop:" in claim.statement for claim in outcome.claims)
+    assert made in (1, 3)  # the gate, and what is behind it where it passes
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert "Look-ups by the shop" in page

@@ -98,6 +98,7 @@ def place(tmp_path_factory):
         return shop.open_place(SHOP, job)
 
 
+@pytest.mark.long
 def test_dialogues_err_as_often_as_they_should(place):
     numbers = shop.numbers_of(0, "sft", 400)
     told = [shop.dialogue(place, int(i)) for i in numbers]

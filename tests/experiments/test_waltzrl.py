@@ -94,6 +94,7 @@ def test_labels_of_drafts():
     assert found.tolist() == [0, 2, 1, 0]
 
 
+@pytest.mark.long
 def test_samples_of_an_episode_by_hand():
     """A harmful prompt: a bad draft, flagged rightly and revised well; the same unflagged; a good
     draft flagged and spoilt."""

@@ -265,3 +265,30 @@ def test_greedy_determinants_by_brute_force():
         ]
         chosen.append(int(np.argmax(dets)))
     assert found == chosen
+
+
+def test_a_set_tells_most_together():
+    """By enumeration of all answers: members (1, 1), (1, 0), (0, 1) and (0, 0) in what queries 0
+    and 2 ask; query 1 is a copy of 0, and query 3 tells nothing."""
+    first, other = jnp.array([0.9, 0.9, 0.1, 0.1]), jnp.array([0.8, 0.2, 0.8, 0.2])
+    yes = jnp.stack([first, first, other, jnp.full(4, 0.5)], axis=1)  # [M, N]
+    probs, weights = jnp.stack([yes, 1 - yes], axis=-1), jnp.full(4, 0.25)
+
+    def together(chosen):
+        answers = jnp.einsum("ma,mb->mab", *(probs[:, i] for i in chosen)).reshape(4, 4)
+        return float(queries.mutual_information(answers[:, None], weights)[0])
+
+    found = query_batches.informative_set(probs, weights, 2)
+    assert found.numbers.tolist() == [0, 2]
+    single = queries.mutual_information(probs, weights)
+    np.testing.assert_allclose(found.gains[0], single[0], rtol=1e-5)
+    np.testing.assert_allclose(found.gains.sum(), together((0, 2)), rtol=1e-5)
+    # A copy is asked before a query that tells nothing: its answer has noise of its own.
+    every = query_batches.informative_set(probs, weights, 4)
+    assert every.numbers.tolist() == [0, 2, 1, 3]
+    assert float(every.gains[3]) < 1e-6
+    assert together((0, 2)) > together((0, 1)) > float(single[0])
+    with pytest.raises(ValueError, match=r"n must be in \[1, 4\], got 5"):
+        query_batches.informative_set(probs, weights, 5)
+    with pytest.raises(ValueError, match=r"answers must be in \[1, 4096\], got 8192"):
+        query_batches.informative_set(jnp.full((1, 20, 2), 0.5), jnp.ones(1), 13)

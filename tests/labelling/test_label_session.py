@@ -33,8 +33,8 @@ def test_pairs_that_are_read_are_the_choices_that_were_made(start, out):
     assert found.counts == {"ties": 1}
     first, second = ((shown["prompt"][0]["text"], *shown["answers"]) for shown in chosen[:2])
     assert found.records == (
-        Pair(*first),
-        Pair(second[0], second[2], second[1], margin=3.0),
+        Pair(*first, annotator="ann"),
+        Pair(second[0], second[2], second[1], margin=3.0, annotator="ann"),
     )
 
 
@@ -98,7 +98,7 @@ def test_messages_and_tools_come_back_as_they_were(start, data, out):
     write_rows(data, [row])
     (item,) = judge_all(start(), ANN, [{"choice": "right"}])
     (pair,) = read_rows(out).records
-    wanted = Pair((user,), *((side[0],) for side in sides), None, tuple(tools))
+    wanted = Pair((user,), *((side[0],) for side in sides), None, tuple(tools), annotator="ann")
     flipped = item["answers"][1] == "5"
     assert pair == (wanted._replace(chosen=wanted[2], rejected=wanted[1]) if flipped else wanted)
 

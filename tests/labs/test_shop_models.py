@@ -33,6 +33,7 @@ def lab(tmp_path_factory):
     return shop_lab(SMALL, tmp_path_factory.mktemp("lab"), seed=0)
 
 
+@pytest.mark.long
 def test_a_shipped_model_comes_back_rounded_to_bfloat16(lab, tmp_path):
     params = lab.policy.init(jax.random.key(1))
     ship(tmp_path / "sft.safetensors", params)

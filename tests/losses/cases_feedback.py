@@ -9,6 +9,7 @@ from rlhf_jax.losses.feedback import (
     binary_loss,
     cost_model_loss,
     entailment_loss,
+    multi_rating_loss,
     order_bias,
     ordinal_loss,
     process_loss,
@@ -25,6 +26,9 @@ CASES = {
     "binary": Case(binary_loss, (real(), label()), (0,)),
     "entailment": Case(partial(entailment_loss, yes=(1, 4), no=(0,)), (real(5), label()), (0,)),
     "rating": Case(rating_loss, (real(), real()), (0,)),
+    "multi_rating": Case(
+        multi_rating_loss, (real(3), real(3), lengths_mask(3)), (0,), mask=2, masked=(0, 1)
+    ),
     "ordinal": Case(partial(ordinal_loss, thresholds=THRESHOLDS), (real(), integer(0, 5)), (0,)),
     "cost_model": Case(cost_model_loss, (real(), real(), label(), label()), (0, 1)),
     "process": Case(

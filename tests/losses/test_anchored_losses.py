@@ -227,6 +227,7 @@ def test_aot_does_not_see_the_order_of_its_batch(first, second, order, other_ord
         np.testing.assert_array_equal(shuffled_down, down[order])
 
 
+@pytest.mark.long
 @properties
 @given(gaps, gaps)
 def test_aot_takes_the_cheapest_of_all_couplings(first, second):

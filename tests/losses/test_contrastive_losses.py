@@ -54,6 +54,7 @@ def test_codes_by_hand_and_balanced():
         np.testing.assert_allclose(logs, 0.0, atol=1e-12)
 
 
+@pytest.mark.long
 def test_codes_get_no_gradient():
     """The slope is that of the cross-entropy with the codes held fixed."""
     with jax.enable_x64(True):
@@ -96,6 +97,7 @@ def test_items():
     np.testing.assert_allclose(cosines, -1.0, rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["simcse", "swav"])
 def test_missing_items_never_matter(name):
     first, second, centres = drawn(6, 4), drawn(6, 4, seed=1), drawn(3, 4, seed=2)

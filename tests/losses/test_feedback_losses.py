@@ -12,6 +12,7 @@ from rlhf_jax.feedback.teachers import rating_loglik
 from rlhf_jax.losses.feedback import (
     binary_loss,
     cost_model_loss,
+    multi_rating_loss,
     order_bias,
     ordinal_loss,
     process_loss,
@@ -47,6 +48,15 @@ def test_binary_and_rating_by_hand():
         binary_loss(scores, jnp.array([True, False, False])), expected, rtol=1e-6
     )
     np.testing.assert_allclose(rating_loss(scores, jnp.array([3.0, 1.0, 0.0])), [4.0, 0.0, 4.0])
+
+
+def test_several_ratings_by_hand_and_one_of_them():
+    """(1 - 3)^2 + (0 - 1)^2 = 5; of the second answer the second rating is missing."""
+    scores, ratings = jnp.array([[1.0, 0.0], [2.0, 7.0]]), jnp.array([[3.0, 1.0], [1.0, jnp.nan]])
+    mask = jnp.array([[True, True], [True, False]])
+    np.testing.assert_array_equal(multi_rating_loss(scores, ratings, mask), [5.0, 1.0])
+    alone = multi_rating_loss(scores[:, :1], ratings[:, :1], mask[:, :1])
+    np.testing.assert_array_equal(alone, rating_loss(scores[:, 0], ratings[:, 0]))
 
 
 def test_binary_is_bradley_terry_against_zero():

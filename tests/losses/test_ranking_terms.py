@@ -37,6 +37,7 @@ def test_two_answers_without_temperatures_are_simpo_and_any_number_is_plackett_l
     np.testing.assert_allclose(plackett_luce_loss(b, jnp.ones(4, bool)), sum(steps), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_shorter_lists_in_one_batch_are_those_lists():
     a, scores = jnp.array([-0.5, -1.0, -1.5, -0.2]), jnp.array([0.9, 0.6, 0.5, 0.1])
     for n in (1, 2, 3, 4):

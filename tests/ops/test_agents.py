@@ -99,6 +99,7 @@ def test_advantages_by_hand(x64):
         np.testing.assert_array_equal(same, 0.0)  # all right: nothing to learn, and no NaN
 
 
+@pytest.mark.long
 def test_padding_order_and_jit():
     returns = jax.random.normal(jax.random.key(0), (6,))
     kl, mask = jax.random.normal(jax.random.key(1), (6, 3)), jnp.ones((6, 3), bool)

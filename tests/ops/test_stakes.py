@@ -73,6 +73,7 @@ def test_a_reward_of_all_is_as_wrong_for_a_group_as_the_group_disagrees():
     np.testing.assert_allclose(errors, [0.0, jnp.mean(signs[0] != signs[1])], atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_reward_of_a_language_model():
     """Two groups that prefer opposite tokens: what is right for one is wrong for the other."""
     config = TransformerConfig(

@@ -75,6 +75,7 @@ def drawn(key, answers=5):
     return size * sign
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("x64", [False, True])
 def test_the_identities_of_the_advantages(x64):
     with jax.enable_x64(x64):

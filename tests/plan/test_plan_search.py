@@ -32,6 +32,7 @@ def test_candidates_go_from_the_fastest_to_the_smallest():
     assert all(16 % (fsdp * p) == 0 for fsdp, p in parts)
 
 
+@pytest.mark.long
 def test_a_topology_too_small_for_the_parameters_is_refused():
     tiny = EIGHT._replace(chip=EIGHT.chip._replace(hbm=1000))
     with pytest.raises(UserError, match=r"no mesh of h100:8 divides .* take more chips"):

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from random_params import random_params
 
 from rlhf_jax.algos.entailment import EntailmentBatch, make_update
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.losses.feedback import entailment_loss
 from rlhf_jax.models import TransformerConfig, make_transformer
-from rlhf_jax.policies.entailment import entailment_logits, entailment_reward
+from rlhf_jax.policies.entailment import at_verdict, entailment_logits, entailment_reward
 from rlhf_jax.policies.language import language_policy, language_trajectory
 from rlhf_jax.policies.tabular import tabular_policy
 from rlhf_jax.types import Trajectory
@@ -42,6 +43,7 @@ def test_in_a_table_it_is_the_difference_of_two_logits():
     assert jnp.isnan(found[2])  # a row without a verdict
 
 
+@pytest.mark.long
 def test_the_verdict_token_itself_is_not_read_and_reasoning_before_it_is():
     params = random_params(MODEL.init)
     reward, mask = entailment_reward(POLICY, **SAID), jnp.ones((4, 2), bool)
@@ -57,6 +59,7 @@ def test_the_verdict_token_itself_is_not_read_and_reasoning_before_it_is():
     np.testing.assert_allclose(reward.scores(params, padded), found, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_the_loss_of_the_token_is_that_of_the_policy():
     """-log P(yes) over the whole vocabulary is the negative log-probability of the token."""
     params = random_params(MODEL.init)
@@ -68,6 +71,7 @@ def test_the_loss_of_the_token_is_that_of_the_policy():
     np.testing.assert_allclose(losses, -logps, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_transformer_learns_the_verdicts():
     """Questions with the token 2 are answered yes, others no."""
     actions, mask = jnp.full((4, 1), YES), jnp.ones((4, 1), bool)
@@ -79,3 +83,27 @@ def test_a_transformer_learns_the_verdicts():
         state, metrics = update(state, batch)
     assert metrics["scores/accuracy"].value() == 1.0
     assert metrics["loss"].value() < 0.1
+
+
+def test_a_verdict_is_the_last_word_before_the_stop():
+    stop = 1
+    rows = [
+        ([YES, stop, 0, 0], 2, 0),
+        ([NO, 3, YES, stop], 4, 2),
+        ([YES, 3, stop, 0], 3, None),  # it goes on after the verdict
+        ([3, 3, 3, NO], 4, None),  # it was cut
+        ([3, YES, stop, NO], 3, 1),  # what is not counted is not read
+        ([stop, 0, 0, 0], 1, None),
+        ([0, 0, 0, 0], 0, None),
+    ]
+    actions = jnp.array([row for row, _, _ in rows])
+    mask = jnp.arange(4) < jnp.array([count for _, count, _ in rows])[:, None]
+    states = jnp.zeros_like(actions)
+    found = at_verdict(Trajectory(states, actions, mask), **SAID, stops=(stop,))
+    expected = [[at == place for at in range(4)] for _, _, place in rows]
+    np.testing.assert_array_equal(found.mask, expected)
+    reward = entailment_reward(tabular_policy(1, 7), **SAID)
+    scores = reward.scores(jnp.arange(7.0)[None], found)
+    np.testing.assert_array_equal(jnp.isnan(scores), [place is None for _, _, place in rows])
+    nested = at_verdict(Trajectory(states, actions[:, None], mask[:, None]), **SAID, stops=(stop,))
+    np.testing.assert_array_equal(nested.mask[:, 0], found.mask)

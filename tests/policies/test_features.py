@@ -170,6 +170,7 @@ def language() -> tuple:
     return scorers, Trajectory(inputs, answers, mask)
 
 
+@pytest.mark.long
 def test_frozen_language_models_are_features():
     scorers, trajectory = language()
     features = model_features(scorers)

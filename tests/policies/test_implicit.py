@@ -48,6 +48,7 @@ def drawn(policy, seed: int):
     return jax.tree.unflatten(tree, noisy)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [in_a_table, in_a_language])
 @pytest.mark.parametrize("logps", [sequence_logps, mean_logps])
 def test_bradley_terry_on_it_is_dpo(make, logps):

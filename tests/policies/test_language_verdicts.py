@@ -66,6 +66,7 @@ def test_exchanging_the_answers_exchanges_the_orders():
     assert float(jnp.min(jnp.abs(order_bias(WANT)))) > 1e-4  # an untrained judge has a bias
 
 
+@pytest.mark.long
 def test_padding_does_not_matter_and_leading_axes_are_free():
     wide = answers(PROMPTS, FIRST, 7, 5), answers(PROMPTS, SECOND, 7, 6)
     np.testing.assert_allclose(LOGPS(PARAMS, *wide), WANT, atol=1e-5)

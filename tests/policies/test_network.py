@@ -103,6 +103,7 @@ def test_a_saturated_policy_draws_finite_log_probs():
     np.testing.assert_allclose(actions, LIMIT, rtol=2e-5)
 
 
+@pytest.mark.long
 @every_policy
 def test_dpo_and_cpl_train_it_through_the_update_of_preferences(name):
     policy = POLICIES[name]
@@ -120,6 +121,7 @@ def test_dpo_and_cpl_train_it_through_the_update_of_preferences(name):
     assert float(second["loss"].value()) < float(first["loss"].value())
 
 
+@pytest.mark.long
 @every_policy
 def test_ppo_at_the_policy_that_sampled_is_reinforce(name):
     policy, value = POLICIES[name], network_value(D, widths=(8,))

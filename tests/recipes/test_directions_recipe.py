@@ -167,6 +167,7 @@ def improve(lab, task, params, out, *, steps, rate):
         return run_stage(run, "online", work).arrays["params"], read_metrics(out)
 
 
+@pytest.mark.long
 def test_rejection_sampling_learns_what_its_direction_asks_for(tmp_path):
     lab, shares = unigram_lab(), []
     start = lab.policy.init(None)

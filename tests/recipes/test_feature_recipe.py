@@ -57,6 +57,7 @@ def test_rows_keep_the_two_sides_of_a_pair():
     np.testing.assert_array_equal(sides[1], rated[numbers, 1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hidden", [(), (8,)])
 def test_a_fitted_network_scores_texts(tmp_path, hidden):
     base = load_model(write_folder(tmp_path / "model"))

@@ -156,6 +156,7 @@ def test_grades_keep_their_sizes(monkeypatch):
     assert judge(["x"], ["y"]) == [pytest.approx(5 / 6)]
 
 
+@pytest.mark.long
 def test_a_language_model_is_read_through_its_lab():
     """A policy of one word never ends with a verdict."""
     lab, params = one_word_lab(), words(red=0.6, green=0.4)

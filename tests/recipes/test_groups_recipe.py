@@ -80,6 +80,7 @@ def train(lab, rule, out, *, start, rate=0.2, steps=15):
         return run_stage(run, "online", work).arrays["params"], read_metrics(out)
 
 
+@pytest.mark.long
 def test_the_group_that_starts_behind_is_served_until_it_is_level(tmp_path):
     """Red is likely at first. The sum is as happy with red alone; the worst group is not."""
     lab = unigram_lab()

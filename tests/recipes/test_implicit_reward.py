@@ -45,6 +45,7 @@ def models() -> dict:
     return {"policy": first, "reference": second}
 
 
+@pytest.mark.long
 def test_its_scores_are_beta_times_the_log_ratio(models):
     judged = implicit_lab(LAB, beta=BETA)
     ratios = {
@@ -68,6 +69,7 @@ def test_it_is_a_reward_in_units_of_its_scale(models):
     np.testing.assert_allclose(found, (scores - 1.0) / 2.0, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_what_tokens_are_paid_sums_to_the_score(models):
     judged, scale = implicit_lab(LAB, beta=BETA), ScoreScale(1.0, 2.0)
     reward = implied_reward(judged, models, scale, beta=BETA)
@@ -82,6 +84,7 @@ def test_what_tokens_are_paid_sums_to_the_score(models):
     np.testing.assert_array_equal(whole.scores(whole.params, (), answers), scores)
 
 
+@pytest.mark.long
 def test_an_online_method_trains_on_it(models, tmp_path):
     judged = implicit_lab(LAB, beta=BETA)
     task = text_task(["say red", "say blue", "say green"], length, objective="short", heldout=1)

@@ -35,6 +35,8 @@ from rlhf_jax.recipes import (
     text_task,
 )
 from rlhf_jax.recipes.corrections import rewriting_of
+from rlhf_jax.recipes.lab import decode_texts
+from rlhf_jax.recipes.texts import sample_rollouts
 from rlhf_jax.recipes.tokens import answer_text
 from rlhf_jax.training import Stage, UserError, open_run, read_metrics
 
@@ -128,6 +130,9 @@ def test_texts_do_not_depend_on_the_other_prompts():
     found = sample_texts(lab, params, PROMPTS[:4], keyed(lab), samples=2)
     assert [len(texts) for texts in found] == [2] * 4
     assert sample_texts(lab, params, PROMPTS[2:4], keyed(lab), samples=2) == found[2:]
+    (rollout,) = sample_rollouts(lab, params, PROMPTS[:4], keyed(lab), samples=2)
+    columns = [decode_texts(lab, np.asarray(rollout.trajectory.actions)[:, k]) for k in range(2)]
+    assert [list(texts) for texts in zip(*columns, strict=True)][:4] == found
     assert sample_texts(lab, params, [], keyed(lab), samples=2) == []
 
 

@@ -26,8 +26,8 @@ from rlhf_jax.recipes.users import (
     user_model,
     user_networks,
     user_rows,
-    vectors_of,
 )
+from rlhf_jax.recipes.vectors import vectors_of
 from rlhf_jax.training import UserError, open_run, run_stage
 from rlhf_jax.types import with_latents
 

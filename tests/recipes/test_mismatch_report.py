@@ -84,6 +84,7 @@ def test_bad_checkpoints_are_named(found, options, message):
         mismatch_report(found, **options)
 
 
+@pytest.mark.long
 def test_measured_checkpoints_of_a_language_model():
     """The reward model likes green best, the task red: more green is more score and less gold."""
     lab, indices = one_word_lab(), np.array(TASK.splits["heldout"])
@@ -107,6 +108,7 @@ def test_measured_checkpoints_of_a_language_model():
     assert report.mismatch[0] > 0.3
 
 
+@pytest.mark.long
 def test_the_code_of_the_page_runs():
     """docs/reward_models.md, on a task that scores red as gold and green as exact."""
 

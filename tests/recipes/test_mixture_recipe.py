@@ -49,6 +49,7 @@ def test_a_step_reads_a_few_of_each_users_pairs():
         mixture_rows(pairs, limit=0, batch_size=2, seed=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
 def test_a_training_finds_the_groups(tmp_path, hard):
     users = [user for user in range(12) for _ in range(8)]

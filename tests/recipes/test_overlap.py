@@ -66,6 +66,7 @@ def test_without_learning_it_does_not_matter_when_answers_are_drawn(tmp_path):
         assert row == pytest.approx(other, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.long
 def test_an_interrupted_run_with_answers_ahead_ends_as_a_whole_one(tmp_path):
     fit, seen = sgd(0.5, save_every=2), []
     whole = improve(tmp_path / "whole", fit, overlap=True)
@@ -76,6 +77,7 @@ def test_an_interrupted_run_with_answers_ahead_ends_as_a_whole_one(tmp_path):
     assert whole != improve(tmp_path / "fresh", fit)
 
 
+@pytest.mark.long
 def test_older_answers_weigh_the_ratio_of_the_policies():
     """The policy that is trained has moved: e / 1 for red, at most 2 for a whole answer."""
     older, params = jnp.asarray(START), jnp.asarray(START).at[5].add(1.0)

@@ -17,7 +17,7 @@ from rlhf_jax.recipes import (
     principle_rows,
     scores_by_principle,
 )
-from rlhf_jax.recipes.principles import asked_prompt, log_odds, principle_batch
+from rlhf_jax.recipes.principles import asked_prompt, log_odds, principle_batch, principle_label
 from rlhf_jax.training import UserError, open_run, run_stage
 
 VOCABULARY = standard_vocabulary(train_word_tokenizer(["ask principle : red blue"]))
@@ -74,6 +74,7 @@ def test_a_batch_has_the_principle_in_its_prompts():
     assert ids[0, 5] != ids[1, 5]
 
 
+@pytest.mark.long
 def test_a_model_learns_to_read_the_principle(tmp_path):
     rows = principle_rows(LAB, asked_records(RECORDS), batch_size=4)
     first = LAB.reward.init(jax.random.key(0))
@@ -90,6 +91,7 @@ def test_a_model_learns_to_read_the_principle(tmp_path):
     np.testing.assert_allclose(mean_scores(jnp.asarray(scores)), scores.mean(0), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_without_a_principle_it_is_the_chance_of_a_reaction(tmp_path):
     """P[Love]: three of four red answers have a heart, one of four blue ones."""
     rows = [
@@ -105,3 +107,12 @@ def test_without_a_principle_it_is_the_chance_of_a_reaction(tmp_path):
         ).arrays
     scores = log_odds(LAB, params, rows, batch_size=8)
     np.testing.assert_allclose(scores[::4], [np.log(3), -np.log(3)], atol=0.1)
+
+
+def test_a_label_is_true_or_false_about_a_principle_in_words():
+    assert principle_label(record("red", "blue")) == ("blue", False)
+    assert principle_label(record("red", "red")) == ("red", True)
+    with pytest.raises(UserError, match="the label must be true or false"):
+        principle_label(record("red", "blue", label=2))
+    with pytest.raises(UserError, match='write it, in words, into "principle"'):
+        principle_label({"prompt": "ask", "answer": "red", "principle": " ", "label": True})

@@ -120,6 +120,7 @@ def test_succ_at_k_from_rewards():
     np.testing.assert_array_equal(solved_within(rewards), [[0, 1, 1], [0, 0, 0], [1, 1, 1]])
 
 
+@pytest.mark.long
 def test_answers_without_feedback_in_context_are_independent():
     """A policy that reads nothing, right with p: the share of episodes solved in k is Pass@k."""
     lab = unigram_lab()

@@ -98,6 +98,7 @@ def test_unknown_repairs_and_columns_of_other_pairs_are_named():
             pair_rows(LAB, PAIRS, batch_size=5, columns=columns)
 
 
+@pytest.mark.long
 def test_meta_reward_model_reads_answers_by_prompt(stage):
     pairs = pair_rows(LAB, PAIRS, batch_size=2)
     rows = meta_rows(LAB, pairs, ANSWERS, batch_size=2)

@@ -59,6 +59,7 @@ def test_copies_are_an_axis_of_the_batch():
         copy_rows(LAB, [PAIRS[:1], PAIRS[:2]], batch_size=2)
 
 
+@pytest.mark.long
 def test_copies_teach_the_first_word_and_not_the_second(stage):
     rows = copy_rows(LAB, list(zip(PAIRS, TURNED, strict=True)), batch_size=4)
     params = copies_reward_model(stage, LAB, rows, first(), FIT, worst=True)

@@ -79,3 +79,15 @@ def test_a_reference_of_other_pairs_is_refused(count):
 def test_a_reference_of_no_records_is_refused():
     with pytest.raises(ValueError, match=r"records must be in \[1, inf\), got 0"):
         reference_logps(LAB, jnp.zeros(VOCABULARY.size), [], batch_size=2)
+
+
+@pytest.mark.parametrize("buckets", [None, [(2, 2), (3, 4)]])
+def test_pairs_have_a_weight_for_each_member_of_an_ensemble(buckets):
+    """In each of three batches of two one pair is the filler of a bucket, or none without them."""
+    pairs = [{"prompt": "red", "chosen": "red", "rejected": "green"}] * 3
+    weights = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], np.float32)
+    rows = pair_rows(LAB, pairs, batch_size=2, columns={"weights": weights}, buckets=buckets)
+    found = [np.asarray(rows[i].weights) for i in range(2 if buckets else 3)]
+    assert {x.shape for x in found} == {(2, 2)}
+    total = np.sum(found, axis=(0, 1))
+    np.testing.assert_array_equal(total, weights.sum(0) * (1 if buckets else 2))

@@ -108,6 +108,7 @@ def test_a_segment_without_a_number_leaves_the_answer_out():
     np.testing.assert_array_equal(placed({"one": head})[0], [[np.nan, np.nan]])
 
 
+@pytest.mark.long
 def test_a_model_pays_its_sign_at_the_ends_of_segments():
     params = LAB.reward.init(jax.random.key(3))
     _, steps, _, rows = placed({"model": SegmentHead(clauses, 2.0, params=params)})
@@ -176,6 +177,7 @@ def test_a_segment_beyond_the_longest_answer_is_left_out_and_a_bad_span_named():
         segment_batch(LAB, [record("good", (2, 9, "false"))], labels)
 
 
+@pytest.mark.long
 def test_heads_on_one_trunk_read_what_each_reads_alone():
     params = first_heads(LAB, LAB.policy.init(jax.random.key(0)), members=3)
     rows = make_trajectories(LAB, ["sum"] * 2, ANSWERS)

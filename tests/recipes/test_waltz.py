@@ -109,6 +109,7 @@ def brief(lab, word):
     return start_of(lab, word, 2.5).at[VOCABULARY.stop_ids[0]].set(2.5)
 
 
+@pytest.mark.long
 def test_samples_are_those_of_their_own_agent():
     lab = unigram_lab()
     talks, judges = brief(lab, RED), brief(lab, GREEN)
@@ -154,6 +155,7 @@ def train(lab, out, params, *, frozen, options, steps=12, rate=0.3, task=None):
         return run_stage(run, "waltz", work, like=params).arrays, read_metrics(out)
 
 
+@pytest.mark.long
 def test_both_agents_learn_and_a_frozen_one_does_not(tmp_path):
     """Red drafts are unsafe: one agent drops red, the other learns to say green while they last."""
     lab = unigram_lab()

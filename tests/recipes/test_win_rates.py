@@ -7,7 +7,13 @@ import pytest
 from scipy.special import expit, logit
 
 from rlhf_jax.data.reward_bench import BenchItem, is_bench, read_bench
-from rlhf_jax.recipes.win_rates import bench_credits, length_controlled_win_rate, ties_score
+from rlhf_jax.recipes.win_rates import (
+    bench_credits,
+    bench_pairs,
+    length_controlled_win_rate,
+    pairwise_scores,
+    ties_score,
+)
 
 
 def test_a_judge_that_likes_length_alone_is_corrected_to_one_half():
@@ -56,6 +62,20 @@ def test_an_item_counts_by_the_share_of_right_answers_at_the_top():
     # Best; not best; one of three at the top; two of three at the top
     found = bench_credits(items, [np.array(row, float) for row in scores])
     np.testing.assert_allclose(found, [1, 0, 1 / 3, 2 / 3])
+
+
+def test_comparisons_of_every_two_answers_are_scores_by_hand():
+    """right beats wrong 1 by 1, loses to wrong 2 by 1/2; wrong 2 beats wrong 1 by 1/4; then right
+    beats its only rival by 3. Halves of sums, since each of three answers has two rivals."""
+    items = [BenchItem("p", ("r",), ("w1", "w2"), "Math", ""), item(1, 1)]
+    pairs = bench_pairs(items)
+    assert pairs.items == [0, 0, 0, 1]
+    assert pairs.first == ["r", "r", "w1", "r"]
+    assert pairs.second == ["w1", "w2", "w2", "w"]
+    found = pairwise_scores(items, np.array([1.0, -0.5, -0.25, 3.0]))
+    np.testing.assert_allclose(found[0], [0.25, -0.625, 0.375])
+    np.testing.assert_allclose(found[1], [3.0, -3.0])
+    np.testing.assert_array_equal(bench_credits(items, found), [0.0, 1.0])
 
 
 def test_the_score_of_ties_by_hand():

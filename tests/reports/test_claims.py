@@ -11,6 +11,7 @@ from rich.console import Console
 from rlhf_jax.reports.claims import (
     Claim,
     Table,
+    behind_gates,
     claims_table,
     format_cell,
     largest_change,
@@ -217,3 +218,12 @@ def test_how_far_numbers_are_from_known_ones():
     found, known = (2.0, 1.0, 3.0), (1.0, 4.0, 3.0)
     assert largest_factor(found, known) == 4.0
     assert largest_change(found, known) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "made"), [(0.7, (0.5, 0.9), 2), (0.5, (0.3, 0.7), 1)]
+)
+def test_a_comparison_is_made_behind_a_gate_whose_value_passes_only(value, interval, made):
+    gate = Claim("accuracy", value, ">=", 0.6, kind="ours", source="gate", interval=interval)
+    claim = Claim("gain", 1.0, ">", 0.0, kind="ours", source="sense")
+    assert behind_gates([gate], [claim]) == [gate, claim][:made]

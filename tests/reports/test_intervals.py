@@ -10,6 +10,7 @@ from rlhf_jax.reports.intervals import (
     grouped_mean_interval,
     mean_claim,
     mean_interval,
+    mean_text,
     near_end,
     share_claim,
     share_interval,
@@ -19,6 +20,11 @@ from rlhf_jax.reports.intervals import (
 def test_mean_interval_by_hand():
     """1, 2, 3: mean 2, s = 1, t(0.975; 2) = 4.302653, half = 4.302653 / sqrt 3 = 2.484138."""
     np.testing.assert_allclose(mean_interval([1, 2, 3]), (2 - 2.484138, 2 + 2.484138), atol=1e-6)
+
+
+def test_a_mean_as_text_has_its_interval():
+    low, high = mean_interval([1.0, 2.0, 4.0])
+    assert mean_text([1.0, 2.0, 4.0]) == f"2.333 [{low:.3f}, {high:.3f}]"
 
 
 def test_numbers_of_one_group_count_as_one_draw():

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from rlhf_jax.recipes import compared_teacher
+from rlhf_jax.recipes import chat_extractor, compared_teacher
 from rlhf_jax.rewards import (
     ChatModel,
     JudgeError,
@@ -165,6 +165,15 @@ def test_a_judge_that_hangs_or_drips_is_cut(serve, monkeypatch):
     assert score(["p"] * 3, ["hang", "good", "drip"]) == [None, 6.0, None]
     assert time.monotonic() - started < 30.0  # the server would hang for 60 s
     assert model.counts["failed"] == 2
+
+
+def test_principles_are_extracted_from_comments(serve):
+    replies = {"good": "Sure:\npolite | yes | good", "silent": "No idea.", "down": 503}
+    served = serve(lambda text, n: replies[text.split("<comment>")[1].split()[0]])
+    model = served.model(retries=0)
+    found = chat_extractor(model)(["good", "silent", "down"])
+    assert found == [[("polite", "yes", "good")], None, None]
+    assert model.counts["requests"] == 3
 
 
 def test_no_more_requests_are_open_than_the_limit(serve):

@@ -297,6 +297,7 @@ def test_a_bfloat16_model_has_a_bfloat16_cache_and_nearly_the_same_log_probs():
     np.testing.assert_allclose(narrow.token_logps, wide, atol=0.1)
 
 
+@pytest.mark.long
 def test_one_program_for_each_length_of_prompts():
     lengths = []
 

@@ -21,24 +21,29 @@ from experiments.shop_rewards.kinds.spans import fit_spans
 
 
 class Kind(NamedTuple):
-    """fit: trains it. forms: of the pairs; fewer for what takes long."""
+    """fit: trains it. forms: of the pairs. once: more of them, with the first seed alone, of what
+    takes long."""
 
     fit: FitKind
     forms: tuple[str, ...]
+    once: tuple[str, ...] = ()
 
+
+ALL, FLIPPED, SPURIOUS = ("clean", "flipped", "spurious"), ("flipped",), ("spurious",)
+OTHERS = ("clean", "spurious")
 
 # In the order in which they run, within a form.
 KINDS = {
-    "scalar": Kind(fit_scalar, ("clean", "flipped", "spurious")),
-    "features": Kind(fit_features, ("clean", "flipped")),
-    "separate": Kind(fit_separate, ("flipped",)),
-    "shared": Kind(fit_shared, ("flipped",)),
-    "corrections": Kind(fit_corrections, ("flipped",)),
-    "spans": Kind(fit_spans, ("flipped",)),
-    "principles": Kind(fit_principles, ("flipped",)),
-    "pairwise": Kind(fit_pairwise, ("flipped",)),
-    "judge": Kind(fit_judge, ("flipped",)),
-    "implicit": Kind(fit_implicit, ("flipped",)),
-    "repaired": Kind(fit_repaired, ("flipped",)),
-    "curated": Kind(fit_curated, ("spurious",)),
+    "scalar": Kind(fit_scalar, ALL),
+    "features": Kind(fit_features, ALL),
+    "separate": Kind(fit_separate, FLIPPED),
+    "shared": Kind(fit_shared, FLIPPED, OTHERS),
+    "corrections": Kind(fit_corrections, FLIPPED, SPURIOUS),
+    "spans": Kind(fit_spans, FLIPPED, OTHERS),
+    "principles": Kind(fit_principles, FLIPPED, SPURIOUS),
+    "pairwise": Kind(fit_pairwise, FLIPPED),
+    "judge": Kind(fit_judge, FLIPPED),
+    "implicit": Kind(fit_implicit, FLIPPED, SPURIOUS),
+    "repaired": Kind(fit_repaired, FLIPPED),
+    "curated": Kind(fit_curated, SPURIOUS),
 }

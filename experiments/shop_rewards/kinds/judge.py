@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.shop_rewards.kinds.pairwise import WORDS, anchors_of
-from experiments.shop_rewards.kinds.scoring import BATCH, Fitted, Scored, rounded, trained
+from experiments.shop_rewards.kinds.scoring import BATCH, MANY, Fitted, Scored, rounded, trained
 from experiments.shop_rewards.world import Part, Tools, axes_of
 from rlhf_jax.data.tokenizer import verdict_ids
 from rlhf_jax.data.traces import select_traces
@@ -94,7 +94,7 @@ def fit_judge(job: Run, tools: Tools, part: Part) -> Fitted:
 
     def work(stage: Stage) -> tuple[Params, dict]:
         records, counts = judged_pairs(tools.config.seed, part.pairs, part.lab.seed)
-        buckets = length_buckets(lab, records, count=2)
+        buckets = length_buckets(lab, records, count=max(1, len(part.buckets)))
         size = tools.config.training.batch_size
         rows = answer_rows(lab, records, batch_size=size, buckets=buckets)
         return supervised(stage, lab, rows, tools.sft, tools.direct), counts
@@ -129,15 +129,15 @@ def log_odds(
     stops, pad = vocabulary.stop_ids, vocabulary.pad_id
     sampling = SamplingConfig(max_new_tokens=LONGEST, temperature=0.0, stop_ids=stops, pad_id=pad)
     yes, no = verdict_ids(vocabulary, WORDS)
-    key = stage_key(lab, "judge")
+    key, many = stage_key(lab, "judge"), len(asked) >= MANY
 
     def chunk(narrow: LanguageLab, rows: Sequence[dict]) -> np.ndarray:
-        texts = [row["prompt"] for row in rows]
+        texts, own = [row["prompt"] for row in rows], rounded(narrow if many else lab)
         task = Task(lambda numbers: [texts[i] for i in numbers], {}, None, "label")
         found = []
         for start in range(0, len(texts), BATCH):
             numbers = np.minimum(np.arange(start, start + BATCH), len(texts) - 1)
-            prompts = make_prompts(rounded(narrow), task, numbers)
+            prompts = make_prompts(own, task, numbers)
             drawn = on_host(lab.draw(params, prompts, key, 1, sampling=sampling))
             found.append(last_verdicts(drawn, yes, no))
         return np.concatenate(found)[: len(texts)]

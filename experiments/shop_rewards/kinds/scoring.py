@@ -13,8 +13,8 @@ from rlhf_jax.recipes.rows import answer_batch, in_chunks
 from rlhf_jax.training import Run, Stage, StageResult, run_stage
 from rlhf_jax.types import Params, PyTree
 
-BATCH = 128  # answers scored at a time
-COLUMNS = 16
+BATCH, SHORTEST = 128, 32  # answers scored at a time, and of which a part of one length has some
+MANY, COLUMNS = 1024, 16
 
 
 class Scored(NamedTuple):
@@ -94,12 +94,13 @@ def scored(
     places = [numbers.setdefault((row["prompt"], row["answer"]), len(numbers)) for row in records]
     first = dict(zip(reversed(places), reversed(records), strict=True))
     unique = [first[number] for number in range(len(first))]
+    many = len(unique) >= MANY  # else one program does for all
 
     def work(narrow: LanguageLab, part: Sequence[dict]) -> np.ndarray:
-        own = rounded(narrow)
+        own = rounded(narrow if many else lab)
         return in_chunks(lambda rows: score(own, batch(own, rows)), part, size=BATCH)
 
-    return by_length(work, lab, unique, batch_size=BATCH)[np.array(places)]
+    return by_length(work, lab, unique, batch_size=SHORTEST)[np.array(places)]
 
 
 def rounded(lab: LanguageLab) -> LanguageLab:

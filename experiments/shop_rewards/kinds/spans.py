@@ -6,7 +6,7 @@ axis. The score of an answer is the sum over its sentences and heads of 1 or -1.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from random import Random
 
 import jax
@@ -17,6 +17,7 @@ from experiments.shop_rewards.world import Part, Tools, score_of
 from rlhf_jax.algos.process_model import StepBatch
 from rlhf_jax.data.buckets import BucketBatch
 from rlhf_jax.data.spans import MarkedSpan, segment_labels, sentences
+from rlhf_jax.models.heads import ScalarModel
 from rlhf_jax.ops.segments import sign_rewards
 from rlhf_jax.recipes import (
     LanguageLab,
@@ -60,6 +61,19 @@ def marked(seed: int, record: dict, level: float) -> dict:
     return {**record, "spans": seen}
 
 
+@cache
+def total_of(scorer: ScalarModel):
+    """`(params, batch) -> [B]` sums over sentences and heads, compiled once."""
+    read = heads_scores(scorer)
+
+    @jax.jit
+    def total(params: Params, batch: StepBatch) -> jax.Array:
+        signs = sign_rewards(read(params, batch.trajectory))
+        return jnp.where(batch.ends, signs, 0.0).sum((-2, -1))
+
+    return total
+
+
 def fit_spans(job: Run, tools: Tools, part: Part) -> Fitted:
     """Both heads on one trunk, from the marks of all answers of the pairs."""
     first = first_heads(part.lab, tools.sft, members=len(HEADS))
@@ -77,12 +91,7 @@ def fit_spans(job: Run, tools: Tools, part: Part) -> Fitted:
         return segment_model(stage, part.lab, rows, first, tools.heads), {}
 
     found = trained(job, tools, f"{part.name}_spans", work, lambda _: first)
-    read = heads_scores(tools.lab.scorer)
-
-    @jax.jit
-    def total(params: Params, batch: StepBatch) -> jax.Array:
-        signs = sign_rewards(read(params, batch.trajectory))
-        return jnp.where(batch.ends, signs, 0.0).sum((-2, -1))
+    total = total_of(tools.lab.scorer)
 
     def batch_of(narrow: LanguageLab, rows: Sequence[dict]) -> StepBatch:
         return segment_batch(narrow, [{**row, "spans": []} for row in rows], HEADS)

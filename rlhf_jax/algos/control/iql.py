@@ -21,6 +21,7 @@ from rlhf_jax.types import (
     Inputs,
     Params,
     Policy,
+    Scalar,
     TrainState,
     Trajectory,
     Update,
@@ -30,7 +31,7 @@ from rlhf_jax.types import (
 
 @dataclass(frozen=True, kw_only=True)
 class IQLConfig:
-    """Hyper-parameters of implicit Q-learning, all static.
+    """Hyper-parameters of implicit Q-learning, all static but beta, which may be traced.
 
     beta: temperature > 0 of the weights exp(advantage / beta): the KL weight towards the data.
     expectile: expectile of Q that V fits, in (0, 1).
@@ -38,7 +39,7 @@ class IQLConfig:
     target_rate: share of the new Q in its moving average, in (0, 1].
     """
 
-    beta: float = 1 / 3
+    beta: Scalar = 1 / 3
     expectile: float = 0.7
     max_weight: float = 100.0
     target_rate: float = 0.005

@@ -1,6 +1,7 @@
 """Two answers to one prompt: a chosen and a rejected one, or two with a preference between them."""
 
 import math
+from typing import Any
 
 from rlhf_jax.data.fields import (
     BadRow,
@@ -148,13 +149,21 @@ def _margin(fields: Fields) -> float | None:
     return None
 
 
-def _origin(fields: Fields) -> dict[str, str | int | None]:
-    """The columns user and environment; None for any other value, since most uses read neither."""
-    found = {name: fields.get(name) for name in ("user", "environment")}
+def _origin(fields: Fields) -> dict[str, Any]:
+    """The columns user, environment and annotator; None for what is no text or whole number, since
+    most uses read none of them. `rlhf label` writes the annotator into the judgement."""
+    judgement = fields.get("judgement")
+    told = judgement.get("annotator") if isinstance(judgement, dict) else None
+    annotator = _name(fields.get("annotator", told))
     return {
-        name: x if isinstance(x, str | int) and not isinstance(x, bool) else None
-        for name, x in found.items()
+        "user": _name(fields.get("user")),
+        "environment": _name(fields.get("environment")),
+        "annotator": None if annotator is None else str(annotator) or None,
     }
+
+
+def _name(value: Any) -> str | int | None:
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
 def _made(
@@ -162,14 +171,12 @@ def _made(
     sides: list[Text],
     margin: float | None,
     tools: tuple[object, ...],
-    *,
-    user: str | int | None = None,
-    environment: str | int | None = None,
+    **origin: Any,
 ) -> Parsed:
-    """A pair of texts if all of it is text, and of messages otherwise."""
+    """A pair of texts if all of it is text, and of messages otherwise. origin: of `_origin`."""
     chosen, rejected = sides
     if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, tuple):
-        pair = Pair(prompt or "", chosen, rejected, margin, tools, user, environment)
+        pair = Pair(prompt or "", chosen, rejected, margin, tools)._replace(**origin)
         return text_pair(pair) if prompt else Parsed([parted(pair)])
     if isinstance(chosen, str) != isinstance(rejected, str) and not prompt:
         raise BadRow(f"chosen is {_form(chosen)} but rejected is {_form(rejected)}; use one form")
@@ -177,7 +184,9 @@ def _made(
     asked, answers, removed = _turns(prompt, *given)
     for name, answer in zip(("chosen", "rejected"), answers, strict=True):
         check_answered(asked, answer, name)
-    return Parsed([Pair(asked, *answers, margin, tools, user, environment)], removed=removed)
+    chosen, rejected = answers
+    pair = Pair(asked, chosen, rejected, margin, tools)._replace(**origin)
+    return Parsed([pair], removed=removed)
 
 
 def _turns(

@@ -53,7 +53,7 @@ def _is_list_of(kind: type, *names: str) -> Callable[[Fields], bool]:
 
 
 _MARGINS = (*(name for both in pairs.MARGINS for name in both), "margin")
-_PAIR = (*BESIDE, *_MARGINS, "user", "environment")
+_PAIR = (*BESIDE, *_MARGINS, "user", "environment", "annotator")
 _HH = "\n\nHuman: 2+2?\n\nAssistant:"
 
 FORMATS = (
@@ -140,8 +140,8 @@ FORMATS = (
         ("judgement", "prompt", "chosen", "rejected", "choice"),
         labels.label_pair,
         {"judgement": {}, "prompt": "2+2?", "chosen": "4", "rejected": "5", "choice": "left"},
-        beside=("margin", "tools"),
-        skipped=("judgement", "answers"),
+        beside=("margin", "tools", "judgement"),
+        skipped=("answers",),
     ),
     Format(
         "reward_bench_2",

@@ -198,6 +198,7 @@ def test_inpo_solved_is_mirror_descent():
     close(metrics["grad_norm"].value(), 0.0)
 
 
+@pytest.mark.long
 def test_onpo_solved_is_omwu():
     state, _ = play(solved(methods.onpo), LABELS, table(OTHER))
     row = games.omwu(REF, eta=ETA)

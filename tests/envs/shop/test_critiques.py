@@ -81,6 +81,7 @@ def test_the_corrected_answer_keeps_what_is_good(speaker):
     assert critiques.corrected_answer(speaker, perfect) == perfect
 
 
+@pytest.mark.long
 def test_revisions_of_the_base_corpus():
     vocabulary, before, after, names = set(shop.words()), [], [], set()
     for prompt in PROMPTS:

@@ -92,6 +92,7 @@ def test_index_out_of_range_is_refused(index):
             make(0, index)
 
 
+@pytest.mark.long
 def test_general_text_holds_every_word_often():
     texts = [shop.general_text(1, index) for index in range(8000)]
     assert texts[:9] == [shop.general_text(1, index) for index in range(9)]

@@ -54,6 +54,7 @@ def test_marks_by_hand():
         assert found.done is (text == "call price nova . call quiet luma .")
 
 
+@pytest.mark.long
 def test_the_text_names_what_each_call_asks(tasks):
     for task in tasks:
         wishes = task.text.removeprefix("errand : please find out ").split(" , then ")

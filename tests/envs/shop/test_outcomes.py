@@ -74,6 +74,7 @@ def test_events_of_other_requests(unsafe, howto):
     assert outcomes.shop_outcome(howto["card"], refusal).event == "ignored"
 
 
+@pytest.mark.long
 def test_foresight_chooses_worse_answers_than_hindsight():
     """Of 8 sales answers to each prompt: what those of the highest foresight are worth."""
     by_foresight, by_hindsight = [], []

@@ -118,6 +118,7 @@ def test_tool_calls(speaker):
         assert formats.tool_result(speaker, attribute, name) == f"result {want} ."
 
 
+@pytest.mark.long
 def test_words_and_length(pairs):
     vocabulary = set(shop.words())
     texts = formats.examples(3, 100)

@@ -124,6 +124,7 @@ def test_bad_input_is_named(speaker):
         turns.transcript(long)
 
 
+@pytest.mark.long
 def test_try_again_pairs_improve():
     pairs = [(p, turns.try_again_pair(0, p, 0, unary=True)) for p in PROMPTS]
     found = [(p, pair) for p, pair in pairs if pair is not None]

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from rlhf_jax.envs import shop
 from rlhf_jax.envs.shop import version
 
@@ -12,6 +14,7 @@ def test_the_hash_is_the_same_every_time():
     assert shop.world_hash() == shop.world_hash()
 
 
+@pytest.mark.long
 def test_another_word_text_or_score_is_another_hash(monkeypatch):
     now = shop.world_hash()
     with monkeypatch.context() as patch:

@@ -15,6 +15,7 @@ def plain():
     return [spurious.spurious_answer(0, prompt, 0, 0.0, "praise") for prompt in PROMPTS]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("feature", spurious.SPURIOUS_FEATURES)
 @pytest.mark.parametrize("rho", [-1.0, -0.5, 0.0, 0.5, 0.9])
 def test_correlation_with_quality_is_rho(feature, rho):
@@ -66,6 +67,7 @@ def test_length_is_the_marker_that_makes_answers_long():
     assert words[1] > words[0] + 15
 
 
+@pytest.mark.long
 def test_pairs_differ_in_quality_and_their_markers_have_mean_rho():
     gaps = []
     for prompt in PROMPTS[:300]:

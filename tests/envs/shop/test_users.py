@@ -142,6 +142,7 @@ def test_a_drifting_taste_goes_there_and_back():
         users.taste_at(users.TasteDrift(USERS[0], USERS[1], 0.0), 1)
 
 
+@pytest.mark.long
 def test_reactions_have_their_probabilities():
     up, down, thumbs = [], [], []
     for i, prompt in enumerate(PROMPTS):

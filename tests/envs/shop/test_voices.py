@@ -46,6 +46,7 @@ def test_no_opening_costs_gold(speaker):
     assert voices.voice_score(speaker, twice).overall < want
 
 
+@pytest.mark.long
 def test_answers_are_short_seeded_and_the_same_in_every_voice():
     vocabulary, gold = set(shop.words()), []
     for prompt in PROMPTS:
