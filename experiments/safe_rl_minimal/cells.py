@@ -65,14 +65,14 @@ def grid_cells(config: Config) -> list[Cell]:
 
 
 def robot_cells(config: RobotConfig) -> list[Cell]:
-    """The factors, planners without a safe set, and cells in which the wall is known: with many
+    """The factors, a planner without a safe set, and cells in which the wall is known: with many
     demonstrations, and with few and every kind of memory."""
-    free = [plain(config, min(config.demos), walks)._replace(free=1) for walks in config.walks]
+    free = fewest(config)._replace(free=1)
     few = warned(config, min(config.demos))
     kept = [(BEST, config.keep), (RANDOM, config.keep)]
     kept += [(LATEST, keep) for keep in (*config.windows, EVERY)]
     memories = [few._replace(memory=memory, keep=keep) for memory, keep in kept]
-    return [*factors(config), *free, warned(config, max(config.demos)), few, *memories]
+    return [*factors(config), free, warned(config, max(config.demos)), few, *memories]
 
 
 def warned(config: Config | RobotConfig, demos: int) -> Cell:

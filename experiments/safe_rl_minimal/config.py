@@ -15,21 +15,21 @@ class RobotConfig:
     """
 
     num_seeds: int = 40
-    demos: tuple[int, ...] = (1, 3, 10, 30)
+    demos: tuple[int, ...] = (1, 10, 30)
     walks: tuple[int, ...] = (0, 30)
     random_share: float = 0.3
     speed: float = 2.0
     heights: tuple[float, float] = (105.0, 140.0)
     goal_radius: float = 30.0
-    rhos: tuple[float, ...] = (0.0, 0.35, 0.7, 1.0)
+    rhos: tuple[float, ...] = (0.0, 0.7, 1.0)
     rho: float = 0.7
     keep: int = 6
-    windows: tuple[int, ...] = (3, 6, 12)
+    windows: tuple[int, ...] = (6, 12)
     iterations: int = 10
     episodes: int = 2
     last: int = 3
     steps: int = 100
-    agent: safe_cells.Config = field(default_factory=safe_cells.Config)
+    agent: safe_cells.CellsConfig = field(default_factory=safe_cells.CellsConfig)
 
     def __post_init__(self):
         check_fields(self, "[2, inf)", "num_seeds")
@@ -76,7 +76,7 @@ class Config:
     """
 
     seed: int = 0
-    num_seeds: int = 400
+    num_seeds: int = 200
     demos: tuple[int, ...] = (1, 3, 10, 30)
     walks: tuple[int, ...] = (0, 30)
     random_share: float = 0.3
@@ -108,13 +108,12 @@ def default() -> Config:
 
 def quick() -> Config:
     """Few seeds and half the rounds: everything in a minute; rates over so little are noise."""
-    search = cross_entropy.Config(candidates=64, elites=8, sweeps=3)
+    search = cross_entropy.SearchConfig(candidates=64, elites=8, sweeps=3)
     robot = RobotConfig(
         num_seeds=2,
-        rhos=(0.0, 0.7, 1.0),
         windows=(6,),
         iterations=3,
         last=1,
-        agent=safe_cells.Config(search=search),
+        agent=safe_cells.CellsConfig(search=search),
     )
     return Config(num_seeds=4, rhos=(0.0, 0.7, 1.0), iterations=6, last=3, robot=robot)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Key
 from experiments.safe_rl_minimal.cells import Cell, begin, kept_rows, robot_cells
 from experiments.safe_rl_minimal.config import RobotConfig
 from rlhf_jax.algos.planning import safe_cells, safe_set
+from rlhf_jax.algos.planning.cross_entropy import search_noise
 from rlhf_jax.algos.planning.safe_set import Replay
 from rlhf_jax.envs import point_robot as robot
 from rlhf_jax.sampling.episodes import Act, sample_episode
@@ -128,14 +129,18 @@ def improve(
 
     def iterate(carry, time):
         replay, values = carry
-        memory_key, key_now = jax.random.split(jax.random.fold_in(key, time))
+        memory_key, noise_key, key_now = jax.random.split(jax.random.fold_in(key, time), 3)
         kept = kept_rows(replay, cell, memory_key)
-        fits = safe_cells.fit(replay, kept, values, ROOM, config.agent)
+        fits = safe_cells.fit_cells(replay, kept, values, ROOM, config.agent)
         safe = jnp.sum(fits.safe >= config.agent.threshold)
         planned = jax.tree.map(partial(jnp.where, cell.free), safe_cells.free(fits), fits)
+        scores = safe_cells.score_cells(planned, config.agent)
+        noise = search_noise(noise_key, size=2, config=config.agent.search)
 
         def act(key, position):
-            action, _ = safe_cells.choose(key, position, planned, ROOM, config.agent)
+            action, _ = safe_cells.plan_action(
+                key, noise, position, scores, ROOM, config.agent.search
+            )
             return action, jnp.zeros(())
 
         keys = jax.random.split(key_now, config.episodes)

@@ -15,7 +15,7 @@ Score = Callable[[Array], Array]  # sequences [N, H, k] -> scores [N], -inf wher
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class SearchConfig:
     """horizon: H. candidates, elites, sweeps: drawn in each sweep, fitted to, and how many sweeps.
     spread: standard deviation of the first sweep, as a share of the limit.
 
@@ -34,7 +34,7 @@ class Config:
         check_fields(self, "(0, inf)", "spread")
 
 
-class Best(NamedTuple):
+class BestSequence(NamedTuple):
     """actions: [H, k] of the best candidate of all sweeps; score: its score, -inf if none was
     allowed, and then the actions are of any candidate."""
 
@@ -42,38 +42,47 @@ class Best(NamedTuple):
     score: Array
 
 
+def search_noise(
+    key: Key[Array, ""], *, size: int, config: SearchConfig
+) -> Float[Array, "sweeps N H k"]:
+    """Standard normal numbers for `cross_entropy`; k = size is the length of an action."""
+    return jax.random.normal(key, (config.sweeps, config.candidates, config.horizon, size))
+
+
 def cross_entropy(
-    key: Key[Array, ""], score: Score, *, size: int, limit: Scalar, config: Config
-) -> Best:
+    noise: Float[Array, "sweeps N H k"], score: Score, *, limit: Scalar, config: SearchConfig
+) -> BestSequence:
     """argmax of score over sequences in [-limit, limit]^(H x k), approximately.
 
-    Each sweep draws a_i ~ clip(N(m, diag s^2)) and fits m and s to the elites: the allowed
+    Each sweep takes a_i = clip(m + s noise_i) and fits m and s to the elites: the allowed
     candidates among those of the highest scores. m and s stay where none is allowed.
 
     Args:
+      noise: from `search_noise`. Several plans may share it: drawing it takes longer than most
+        scores, and a plan is a function of it.
       score: `[N, H, k] -> [N]`, -inf for a sequence that is not allowed.
-      size: k numbers in an action. limit: > 0.
+      limit: > 0.
     Reference: Rubinstein 1999; for planning as in Wilcox et al. 2021 (LS3), arXiv:2107.04775.
     Departs: returns the best candidate, which is allowed if any is; LS3 takes the mean of the
       elites. Every plan starts at m = 0.
     """
     check_range("(0, inf)", limit=limit)
-    shape = (config.candidates, config.horizon, size)
 
-    def sweep(carry, key):
+    def sweep(carry, drawn):
         mean, deviation, best = carry
-        drawn = mean + deviation * jax.random.normal(key, shape)
-        actions = jnp.clip(drawn, -limit, limit)
+        actions = jnp.clip(mean + deviation * drawn, -limit, limit)
         scores, rows = jax.lax.top_k(score(actions), config.elites)
         elites, allowed = actions[rows], scores > -jnp.inf
         mean, deviation = _fit(elites, allowed, mean, deviation)
         better = scores[0] > best.score
-        best = Best(jnp.where(better, elites[0], best.actions), jnp.maximum(scores[0], best.score))
+        best = BestSequence(
+            jnp.where(better, elites[0], best.actions), jnp.maximum(scores[0], best.score)
+        )
         return (mean, deviation, best), None
 
-    mean = jnp.zeros(shape[1:])
-    start = (mean, mean + config.spread * limit, Best(mean, jnp.asarray(-jnp.inf)))
-    return jax.lax.scan(sweep, start, jax.random.split(key, config.sweeps))[0][2]
+    mean = jnp.zeros(noise.shape[2:])
+    start = mean, mean + config.spread * limit, BestSequence(mean, jnp.asarray(-jnp.inf))
+    return jax.lax.scan(sweep, start, noise)[0][2]
 
 
 def _fit(

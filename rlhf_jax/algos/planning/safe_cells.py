@@ -49,7 +49,7 @@ class Room:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class CellsConfig:
     """Hyper-parameters; defaults as in LS3, except those of the cross-entropy method.
 
     threshold, relax, retries: a plan must end where f >= threshold. If no candidate of a sweep
@@ -58,6 +58,7 @@ class Config:
     safe_gamma: discount of the safe set. gamma: discount of the value.
     unseen: value of a cell without recorded steps, and of a violation.
     sweeps: of the values, each round.
+    search: for a plan.
     """
 
     threshold: float = 0.8
@@ -69,7 +70,7 @@ class Config:
     gamma: float = 0.99
     unseen: float = -100.0
     sweeps: int = 300
-    search: cross_entropy.Config = field(default_factory=cross_entropy.Config)
+    search: cross_entropy.SearchConfig = field(default_factory=cross_entropy.SearchConfig)
 
     def __post_init__(self):
         check_fields(self, "(0, 1)", "threshold", "relax", "unsafe", "goal")
@@ -89,6 +90,15 @@ class Fits(NamedTuple):
     safe: Array
     values: Array
     visited: Array
+
+
+class CellScores(NamedTuple):
+    """model: as in Fits. passing: [X, Y] 1 in the goal, -inf where unsafe, else 0. ending: [X, Y]
+    of a plan that ends there, -inf where it must not."""
+
+    model: Array
+    passing: Array
+    ending: Array
 
 
 class Visits(NamedTuple):
@@ -129,7 +139,7 @@ def neighbours(values: Float[Array, "X Y"], *, outside: float | int) -> Float[Ar
     return jnp.stack([padded[1 + i : 1 + i + width, 1 + j : 1 + j + height] for i, j in OFFSETS])
 
 
-def fit_model(replay: Replay) -> Float[Array, "3 2"]:
+def fit_steps(replay: Replay) -> Float[Array, "3 2"]:
     """Least squares of a step on [a, 1], from all trajectories; no steps at all give 0."""
     steps = replay.states[:, 1:] - replay.states[:, :-1]
     inputs = jnp.concatenate([replay.actions, jnp.ones_like(replay.actions[..., :1])], -1)
@@ -178,8 +188,12 @@ def cell_values(
     return jax.lax.fori_loop(0, sweeps, sweep, start)
 
 
-def fit(
-    replay: Replay, kept: Bool[Array, " N"], values: Float[Array, "X Y"], room: Room, config: Config
+def fit_cells(
+    replay: Replay,
+    kept: Bool[Array, " N"],
+    values: Float[Array, "X Y"],
+    room: Room,
+    config: CellsConfig,
 ) -> Fits:
     """All fits; the model, the constraint and the goal to all trajectories, the rest to those kept.
 
@@ -195,7 +209,7 @@ def fit(
     least = config.threshold * config.relax**config.retries
     sweeps = math.ceil(math.log(least) / math.log(config.safe_gamma))
     return Fits(
-        fit_model(replay),
+        fit_steps(replay),
         unsafe_cells(every, share=config.unsafe),
         every.goal > config.goal * total,
         safe_cells(few, labels, gamma=config.safe_gamma, sweeps=sweeps),
@@ -211,44 +225,50 @@ def free(fits: Fits) -> Fits:
     return fits._replace(safe=everywhere, values=jnp.where(fits.visited, fits.values, 0.0))
 
 
-def plan_scores(
-    actions: Float[Array, "N H 2"],
-    position: Float[Array, " 2"],
-    fits: Fits,
-    room: Room,
-    config: Config,
-) -> Float[Array, " N"]:
-    """V(s_H) + number of s_1..s_H in the goal - 10^4 n; -inf where a state is unsafe, or f(s_H) is
-    below every threshold.
+def score_cells(fits: Fits, config: CellsConfig) -> CellScores:
+    """What a plan may enter, and where it may end.
 
-    n is the number of thresholds, out of threshold relax^i, that f(s_H) misses: a plan that ends in
-    the safe set beats any that does not, as in trying one threshold after the other.
+    ending is V - 10^4 n, where n is the number of thresholds, out of threshold relax^i, that f
+    misses: a plan that ends in the safe set beats any that does not, as in trying one threshold
+    after the other.
     """
-    steps = actions @ fits.model[:2] + fits.model[2]
-    path = position + jnp.cumsum(steps, axis=-2)
-    x, y = cell_of(path, room)
-    allowed = ~jnp.any(fits.unsafe[x, y], axis=-1)
-    end = x[:, -1], y[:, -1]
     thresholds = config.threshold * config.relax ** jnp.arange(config.retries + 1)
-    missed = jnp.sum(fits.safe[end][:, None] < thresholds, axis=-1)
-    entered = jnp.sum(fits.goal[x, y], axis=-1)
-    scores = fits.values[end] + entered - MISSED * missed
-    return jnp.where(allowed & (missed <= config.retries), scores, -jnp.inf)
+    missed = jnp.sum(fits.safe[..., None] < thresholds, axis=-1)
+    return CellScores(
+        fits.model,
+        jnp.where(fits.unsafe, -jnp.inf, fits.goal.astype(float)),
+        jnp.where(missed <= config.retries, fits.values - MISSED * missed, -jnp.inf),
+    )
 
 
-def choose(
-    key: Key[Array, ""], position: Float[Array, " 2"], fits: Fits, room: Room, config: Config
+def sequence_scores(
+    actions: Float[Array, "N H 2"], position: Float[Array, " 2"], scores: CellScores, room: Room
+) -> Float[Array, " N"]:
+    """Number of s_1..s_H in the goal + ending(s_H); -inf where a state is unsafe, or s_H is no
+    place to end."""
+    steps = actions @ scores.model[:2] + scores.model[2]
+    x, y = cell_of(position + jnp.cumsum(steps, axis=-2), room)
+    cell = x * room.shape[1] + y
+    return jnp.sum(scores.passing.ravel()[cell], axis=-1) + scores.ending.ravel()[cell[:, -1]]
+
+
+def plan_action(
+    key: Key[Array, ""],
+    noise: Float[Array, "sweeps N H 2"],
+    position: Float[Array, " 2"],
+    scores: CellScores,
+    room: Room,
+    config: cross_entropy.SearchConfig,
 ) -> tuple[Float[Array, " 2"], Bool[Array, ""]]:
     """First action of the best plan, and whether any was feasible; else a uniform action.
 
+    Args:
+      noise: of the search, for all plans of some rounds.
     Reference: Wilcox et al. 2021 (LS3), arXiv:2107.04775.
     Departs: cells and exact fits in place of networks, a linear model in place of an ensemble.
     """
-    search_key, random_key = jax.random.split(key)
-    score = partial(plan_scores, position=position, fits=fits, room=room, config=config)
-    best = cross_entropy.cross_entropy(
-        search_key, score, size=2, limit=room.limit, config=config.search
-    )
+    score = partial(sequence_scores, position=position, scores=scores, room=room)
+    best = cross_entropy.cross_entropy(noise, score, limit=room.limit, config=config)
     feasible = best.score > -jnp.inf
-    anything = jax.random.uniform(random_key, (2,), minval=-room.limit, maxval=room.limit)
+    anything = jax.random.uniform(key, (2,), minval=-room.limit, maxval=room.limit)
     return jnp.where(feasible, best.actions[0], anything), feasible

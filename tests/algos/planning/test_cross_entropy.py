@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlhf_jax.algos.planning.cross_entropy import Config, cross_entropy
+from rlhf_jax.algos.planning.cross_entropy import SearchConfig, cross_entropy, search_noise
 
 TARGET = jnp.array([[0.5, -1.0], [2.0, 0.25]])
-CONFIG = Config(horizon=2, candidates=256, elites=32, sweeps=12)
-KEY = jax.random.key(0)
+CONFIG = SearchConfig(horizon=2, candidates=256, elites=32, sweeps=12)
+NOISE = search_noise(jax.random.key(0), size=2, config=CONFIG)
 
 
 def near(actions, least=-jnp.inf):
@@ -21,7 +21,7 @@ def near(actions, least=-jnp.inf):
 
 
 def search(score, limit=1.5):
-    return jax.jit(partial(cross_entropy, score=score, size=2, limit=limit, config=CONFIG))(KEY)
+    return jax.jit(partial(cross_entropy, score=score, limit=limit, config=CONFIG))(NOISE)
 
 
 def test_it_finds_the_nearest_point_of_the_box():
@@ -46,4 +46,4 @@ def test_where_nothing_is_allowed_the_score_says_so():
 def test_searches_that_cannot_be_are_refused(change):
     (name,) = change
     with pytest.raises(ValueError, match=name):
-        Config(candidates=64, **{"elites": 8} | change)
+        SearchConfig(candidates=64, **{"elites": 8} | change)
