@@ -5,4 +5,4 @@ GROUP = "mdps"
 CLAIM = (
     "noise in place of optimism explores, and preferences are asked for only where draws disagree"
 )
-MINUTES = 8
+MINUTES = 14

@@ -41,6 +41,50 @@ class WorldConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrowthConfig:
+    """How regret and queries grow with T and d, on tables of two actions and two steps.
+
+    exponents: b of eps = T^-b. rounds: T. base: the largest T of baselines, that of rivals and of
+    the runs over sizes.
+    scales: largest rewards, of which the worst counts. num_worlds: each at every scale.
+    sizes: numbers of states, d = S A; the first is that of the runs over T. size_worlds,
+    size_scales: of the runs over sizes.
+    """
+
+    exponents: tuple[float, ...] = (0.125, 0.25, 0.375)
+    rounds: tuple[int, ...] = (200, 400, 800, 1600, 3200, 6400)
+    base: int = 1600
+    scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
+    num_worlds: int = 80
+    sizes: tuple[int, ...] = (2, 4, 8, 16)
+    size_worlds: int = 15
+    size_scales: tuple[float, ...] = (1.0, 0.5)
+
+    def __post_init__(self):
+        check_fields(self, "(0, 0.5)", "exponents")
+        check_fields(self, "(0, 1]", "scales", "size_scales")
+        check_fields(self, "[32, inf)", "rounds", "base")
+        check_fields(self, "[2, inf)", "num_worlds", "size_worlds", "sizes")
+        for name in ("exponents", "rounds", "sizes"):
+            values = getattr(self, name)
+            if len(values) < 2 or list(values) != sorted(set(values)):
+                raise ValueError(f"{name} must rise, two at least, got {values}")
+        if self.base not in self.rounds[1:]:
+            raise ValueError(f"base must be among rounds, not the first, got {self.base}")
+
+    @property
+    def middle(self) -> float:
+        """The b of the runs over sizes."""
+        return self.exponents[len(self.exponents) // 2]
+
+    def world(self, num_states: int) -> WorldConfig:
+        """Every reward counts and every state is met, so that all d features matter."""
+        return WorldConfig(
+            horizon=2, num_states=num_states, num_actions=2, concentration=1.0, reward_share=1.0
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run.
 
@@ -54,8 +98,9 @@ class Config:
     fit_ridge: of the reward's fit, and the prior precision of posterior sampling. At slope^2 it is
       1 on the logit's weights; the prior's deviation 1 / 4 is near that of the draws.
     eps: disagreements above which a comparison is asked for, from 0 up.
-    rates: of the baselines that ask at random.
+    rates: of the baselines that ask at random; the last is about as often as the second eps.
     points: of a curve.
+    growth: of the stages about exponents, whose teacher and sigma_values are these.
     """
 
     seed: int = 0
@@ -78,8 +123,9 @@ class Config:
     ridge: float = 1.0
     fit_ridge: float = 16.0
     eps: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
-    rates: tuple[float, ...] = (0.03, 0.1)
+    rates: tuple[float, ...] = (0.1,)
     points: int = 60
+    growth: GrowthConfig = GrowthConfig()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -107,4 +153,14 @@ def default() -> Config:
 
 def quick() -> Config:
     """Fewer seeds and rounds: every stage in seconds."""
-    return Config(num_seeds=3, rounds=160, points=20)
+    growth = GrowthConfig(
+        exponents=(0.125, 0.375),
+        rounds=(50, 100, 200),
+        base=200,
+        scales=(1.0, 0.25),
+        num_worlds=3,
+        sizes=(2, 3),
+        size_worlds=3,
+        size_scales=(1.0, 0.25),
+    )
+    return Config(num_seeds=3, rounds=160, points=20, growth=growth)

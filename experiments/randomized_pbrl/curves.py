@@ -22,7 +22,9 @@ from rlhf_jax.envs.tabular_mdp import FiniteMDP, finite_env, random_mdp
 from rlhf_jax.exact.finite_mdp import regret
 from rlhf_jax.feedback.teachers import bt_labels
 from rlhf_jax.sampling.episodes import sample_episode
+from rlhf_jax.types import Scalar
 
+PLAIN, TIES = ", no truncation", "greedy, ties at random"
 NEVER = 1e6  # times the norms of truncation: no features are that long
 
 
@@ -94,10 +96,10 @@ def methods(config: Config) -> dict[str, Method]:
     }
     named["greedy"] = (0.0, 0.0, 0.0, 1.0, 1.0)
     # Noise too small for anything but ties.
-    named["greedy, ties at random"] = (1e-9, 1e-9, 0.0, 1.0, 1.0)
+    named[TIES] = (1e-9, 1e-9, 0.0, 1.0, 1.0)
     named |= {f"random {rate:.0%}": (*sigmas, 0.0, rate, 1.0) for rate in config.rates}
-    named["eps = 0, no truncation"] = (*sigmas, 0.0, 1.0, NEVER)
-    named["greedy, no truncation"] = (0.0, 0.0, 0.0, 1.0, NEVER)
+    plain = {name: named[name] for name in ("eps = 0", "greedy", TIES)}
+    named |= {f"{name}{PLAIN}": (*each[:-1], NEVER) for name, each in plain.items()}
     return {name: Method(*map(jnp.asarray, each)) for name, each in named.items()}
 
 
@@ -105,7 +107,7 @@ def pr_lsvi(config: Config, kind: WorldConfig, world: World, method: Method) -> 
     """PR-LSVI, or what is left of it without noise or with a coin for a query rule."""
     start = pr.PRLSVIState(
         pr.init_reward(
-            rounds=config.rounds, num_features=world.step_features.shape[-1], ridge=config.ridge
+            room=config.rounds, num_features=world.step_features.shape[-1], ridge=config.ridge
         ),
         lsvi.init_lsvi(
             horizon=kind.horizon,
@@ -147,7 +149,7 @@ def pr_lsvi(config: Config, kind: WorldConfig, world: World, method: Method) -> 
 def posterior_sampler(config: Config, kind: WorldConfig, world: World, eps: Array) -> Learner:
     """PbTS, its prior on transitions the law that worlds are drawn from."""
     start = pbts.init_posterior(
-        rounds=config.rounds,
+        room=config.rounds,
         num_features=world.step_features.shape[-1],
         horizon=kind.horizon,
         num_states=kind.num_states,
@@ -176,35 +178,61 @@ def posterior_sampler(config: Config, kind: WorldConfig, world: World, eps: Arra
     return Learner(start, act, asks, update)
 
 
+class Match(NamedTuple):
+    """state: of the learner; logps, gap: of the last policy [H, S, A], and its regret."""
+
+    state: tuple
+    logps: Array
+    gap: Array
+
+
+class Told(NamedTuple):
+    """Of one round. regret: of both policies; asked: bool; differs: whether the two trajectories
+    have different features."""
+
+    regret: Array
+    asked: Array
+    differs: Array
+
+
+def first_match(world: World, learner: Learner) -> Match:
+    """Before any round; the older policy is uniform."""
+    rewards = world.mdp.rewards
+    uniform = jnp.full_like(rewards, -jnp.log(rewards.shape[-1]))
+    return Match(learner.start, uniform, regret(world.mdp, uniform))
+
+
+def next_round(
+    world: World, learner: Learner, match: Match, key: Key[Array, ""], *, slope: Scalar
+) -> tuple[Match, Told]:
+    """The last policy plays against the one before it, and the teacher is asked, or not, which of
+    the two trajectories has the larger return."""
+    rewards = world.mdp.rewards
+    act_key, play_key, label_key, ask_key = jax.random.split(key, 4)
+    plan, state = learner.act(act_key, match.state)
+    pair = jnp.stack([match.logps, plan.logps])
+    states, actions = jax.vmap(play, (None, 0, 0))(world.mdp, pair, jax.random.split(play_key))
+    phi = trajectory_features(world.step_features, states[:, :-1], actions)
+    returns = jnp.sum(rewards[jnp.arange(len(rewards)), states[:, :-1], actions], axis=-1)
+    label = bt_labels(label_key, returns, beta=slope)
+    x = phi[1] - phi[0]
+    asked = learner.asks(ask_key, state, x)
+    state = learner.update(state, states, actions, x, label, asked)
+    gap = regret(world.mdp, plan.logps)
+    return Match(state, plan.logps, gap), Told(match.gap + gap, asked, jnp.any(x != 0))
+
+
 def run_rounds(
     config: Config, world: World, learner: Learner, key: Key[Array, ""]
 ) -> tuple[Float[Array, " T"], Int[Array, " T"]]:
-    """Cumulative regret [T], both policies charged, and cumulative queries [T].
+    """Cumulative regret [T], both policies charged, and cumulative queries [T]."""
 
-    Each round the last policy plays against the policy before it, and the teacher is asked, or not,
-    which of the two trajectories has the larger return.
-    """
-    rewards = world.mdp.rewards
-    steps = jnp.arange(rewards.shape[0])
+    def step(match, key):
+        return next_round(world, learner, match, key, slope=config.slope)
 
-    def step(carry, key):
-        state, old, old_gap = carry
-        act_key, play_key, label_key, ask_key = jax.random.split(key, 4)
-        plan, state = learner.act(act_key, state)
-        pair = jnp.stack([old, plan.logps])
-        states, actions = jax.vmap(play, (None, 0, 0))(world.mdp, pair, jax.random.split(play_key))
-        phi = trajectory_features(world.step_features, states[:, :-1], actions)
-        returns = jnp.sum(rewards[steps, states[:, :-1], actions], axis=-1)
-        label = bt_labels(label_key, returns, beta=config.slope)
-        asked = learner.asks(ask_key, state, phi[1] - phi[0])
-        state = learner.update(state, states, actions, phi[1] - phi[0], label, asked)
-        gap = regret(world.mdp, plan.logps)
-        return (state, plan.logps, gap), (old_gap + gap, asked)
-
-    uniform = jnp.full_like(rewards, -jnp.log(rewards.shape[-1]))
-    start = (learner.start, uniform, regret(world.mdp, uniform))
-    _, (gaps, asked) = jax.lax.scan(step, start, jax.random.split(key, config.rounds))
-    return jnp.cumsum(gaps), jnp.cumsum(asked)
+    keys = jax.random.split(key, config.rounds)
+    _, told = jax.lax.scan(step, first_match(world, learner), keys)
+    return jnp.cumsum(told.regret), jnp.cumsum(told.asked)
 
 
 def play(mdp: FiniteMDP, logps: Array, key: Array) -> tuple[Array, Array]:

@@ -7,6 +7,9 @@ import numpy as np
 
 from experiments.randomized_pbrl import PAPER
 from experiments.randomized_pbrl.config import Config
+from experiments.randomized_pbrl.curves import PLAIN
+from experiments.randomized_pbrl.growth_claims import worst
+from experiments.randomized_pbrl.rates import ALONE, ALWAYS, fixed
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
 from rlhf_jax.reports.pages import save_stages, show_panels, write_page
@@ -16,7 +19,6 @@ from rlhf_jax.training import Run
 
 Arrays = Mapping[str, np.ndarray]
 OTHERS = ("greedy", "random", "PbTS")
-PLAIN = ", no truncation"
 
 
 def write_report(
@@ -48,6 +50,14 @@ def write_report(
             "regret and queries of each method against rounds, on logarithmic axes",
         ),
     }
+    drawn["growth"] = show_panels(
+        growth_panels(config, found["trade"], found["sizes"]),
+        "Exponents",
+        "Tables with rewards in [0, scale]; each point is the largest mean over scales. Against T, "
+        "where eps = T^-b and each point is a run of its own, with lines of slope 1 - b and 2b; "
+        "and against d = S A.",
+        "regret and queries against T and d, on logarithmic axes",
+    )
     write_page(
         job.out,
         "Randomised preference-based reinforcement learning",
@@ -90,6 +100,41 @@ def figure_panels(config: Config, arrays: Arrays, title: str) -> list[Panel]:
         cumulative("Queries", "queries", asked),
         trade_off(arrays, names, title),
     ]
+
+
+def growth_panels(config: Config, trade: Arrays, by_size: Arrays) -> list[Panel]:
+    """Regret and queries against T, then against d."""
+    growth = config.growth
+    early = [rounds for rounds in growth.rounds if rounds <= growth.base]
+    d = [growth.world(size).transition_features for size in growth.sizes]
+    still = fixed(growth, growth.middle)
+    lasting = {f"b = {b:g}": growth.rounds for b in growth.exponents}
+    shown = lasting | {still: early, ALWAYS: early}
+    slopes = {
+        "regret": {f"slope {1 - b:g}": (f"b = {b:g}", 1 - b) for b in growth.exponents},
+        "queries": {f"slope {2 * b:g}": (f"b = {b:g}", 2 * b) for b in growth.exponents},
+    }
+    items = []
+    for what, guides in slopes.items():
+        series = {name: Series(x, worst(trade[f"{name}/{what}"])) for name, x in shown.items()}
+        lines = {
+            label: Series(growth.rounds, power(growth.rounds, series[name].y[0], slope))
+            for label, (name, slope) in guides.items()
+        }
+        title = f"{what.capitalize()} against T"
+        items.append(Panel(title, "rounds T", what, series, guides=lines, log_x=True, log_y=True))
+    for what in slopes:
+        series = {
+            name: Series(d, worst(by_size[f"{name}/{what}"])) for name in ("rule", ALWAYS, ALONE)
+        }
+        title = f"{what.capitalize()} against d"
+        items.append(Panel(title, "features d", what, series, log_x=True, log_y=True))
+    return items
+
+
+def power(x: Sequence[int], start: float, slope: float) -> np.ndarray:
+    """start (x / x_0)^slope."""
+    return start * (np.asarray(x, float) / x[0]) ** slope
 
 
 def ordered(arrays: Arrays) -> list[str]:

@@ -9,6 +9,8 @@ import numpy as np
 from experiments.randomized_pbrl.claims import noise_claim, regret_claims, slope, table_claims
 from experiments.randomized_pbrl.config import Config
 from experiments.randomized_pbrl.curves import methods, posterior_curves, regret_curves
+from experiments.randomized_pbrl.growth_claims import growth_rows, size_claims, trade_claims
+from experiments.randomized_pbrl.rates import sizes, trade_off
 from experiments.randomized_pbrl.report import ordered, write_report
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
@@ -23,6 +25,8 @@ def run(config: Config, job: Run) -> Outcome:
         "table": lambda: pr_curves(config, config.table),
         "linear": lambda: pr_curves(config, config.linear),
         "sampling": lambda: sampling_curves(config),
+        "trade": lambda: trade_off(config),
+        "sizes": lambda: sizes(config),
     }
     found = run_stages(job, stages)
     claims = [
@@ -30,10 +34,14 @@ def run(config: Config, job: Run) -> Outcome:
         *regret_claims("linear", found["linear"], found["linear"]),
         noise_claim("linear", found["linear"]),
         *regret_claims("table", found["table"], found["sampling"], "PbTS, eps = 0"),
+        *trade_claims(config, found["trade"]),
+        *size_claims(config, found["sizes"]),
     ]
-    table = summary_table(config, found)
+    curves = {name: found[name] for name in ("table", "linear", "sampling")}
+    grown = growth_rows(config, found["trade"], found["sizes"])
+    table = summary_table(config, curves, grown)
     write_report(job, config, found, claims, table)
-    numbers = {kind: ends(arrays) for kind, arrays in found.items()}
+    numbers = {kind: ends(arrays) for kind, arrays in curves.items()}
     return Outcome(claims, numbers=numbers, table=table)
 
 
@@ -83,8 +91,8 @@ def interval(values: np.ndarray, form: Callable = "{:.0f}".format) -> str:
     return f"{form(values.mean())} [{form(values.min())}, {form(values.max())}]"
 
 
-def summary_table(config: Config, found: Mapping[str, Arrays]) -> Table:
-    """Methods as rows."""
+def summary_table(config: Config, found: Mapping[str, Arrays], grown: Sequence[tuple]) -> Table:
+    """Methods as rows, then those about exponents."""
     rows = []
     for kind, arrays in found.items():
         for name in ordered(arrays):
@@ -94,6 +102,8 @@ def summary_table(config: Config, found: Mapping[str, Arrays]) -> Table:
     return Table(
         f"After {config.rounds} rounds, mean [range] over {config.num_seeds} worlds",
         ("method", "regret", "slope", "queries"),
-        rows,
-        note="slope: of the log of mean cumulative regret in log t, on the last 7/8 of the rounds",
+        [*rows, *grown],
+        note="slope: of the log of mean cumulative regret in log t, on the last 7/8 of the rounds; "
+        "T and d: the worst scale, at the first and last T or d, and [95%] exponents of regret and "
+        "of queries",
     )

@@ -3,4 +3,4 @@
 PAPER = "Safe Reinforcement Learning with Minimal Supervision (abstract only), arXiv:2501.04481"
 GROUP = "mdps"
 CLAIM = "More demonstrations shorten safe paths; unsupervised walks stand in for missing ones"
-MINUTES = 15
+MINUTES = 6

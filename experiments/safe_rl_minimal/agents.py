@@ -1,12 +1,12 @@
-"""Demonstrations, unsupervised walks, and safe-set agents that go on from them, in one program."""
+"""The grid: demonstrations, unsupervised walks, and agents that go on from them, in one program."""
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.safe_rl_minimal.cells import Cell, begin, grid_cells, kept_rows
 from experiments.safe_rl_minimal.config import Config
 from rlhf_jax.algos.planning import safe_set
 from rlhf_jax.algos.planning.safe_set import Replay
@@ -19,34 +19,6 @@ from rlhf_jax.envs.walled_grid import (
     walled_grid,
 )
 from rlhf_jax.sampling.episodes import sample_episode
-
-
-class Cell(NamedTuple):
-    """Of the sweep. demos, walks: how many of each are known at the start; rho: index of the walks'
-    directedness; keep: how many trajectories are remembered, 0 for all; steady: 1 where nobody
-    slipped while demonstrating."""
-
-    demos: int
-    walks: int
-    rho: int
-    keep: int
-    steady: int = 0
-
-
-def cells(config: Config) -> list[Cell]:
-    """Demonstrations x walks x forgetting at the usual rho, then the other rhos with one demo, and
-    one demo in which nobody slipped."""
-    usual = config.rhos.index(config.rho)
-    most = max(config.walks)
-    factors = [
-        Cell(demos, walks, usual, keep)
-        for keep in (0, config.keep)
-        for walks in config.walks
-        for demos in config.demos
-    ]
-    least = min(config.demos)
-    others = [Cell(least, most, i, 0) for i in range(len(config.rhos)) if i != usual]
-    return [*factors, *others, Cell(least, 0, usual, 0, steady=1)]
 
 
 def collect(grid: WalledGrid, logps: jax.Array, keys: jax.Array, *, steps: int) -> Replay:
@@ -100,53 +72,40 @@ def improve(
         jax.tree.map(lambda leaf, which=which: leaf[which], each)
         for each, which in zip(data, (cell.steady, cell.rho), strict=True)
     )
-    known = jax.tree.map(
-        lambda a, b: jnp.concatenate([a, b]), first(demos, cell.demos), first(walks, cell.walks)
-    )
-    rows = known.mask.shape[0]
-    new = config.iterations * config.episodes
-    empty = jax.tree.map(lambda leaf: jnp.zeros((new, *leaf.shape[1:]), leaf.dtype), known)
-    replay = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), known, empty)
+    replay, row = begin(demos, walks, cell, config.iterations * config.episodes)
 
     def iterate(replay, time):
-        stored = jnp.any(replay.mask, axis=-1)
-        best = safe_set.best_trajectories(replay, k=cell.keep)
-        kept = jnp.where(cell.keep > 0, best, stored)
+        now = jax.random.fold_in(key, time)
+        kept = kept_rows(replay, cell, jax.random.fold_in(now, config.episodes))
         logps = safe_set.safe_policy(replay, kept, NUM_STATES, 4, config=config.agent)
-        keys = jax.random.split(jax.random.fold_in(key, time), config.episodes)
+        keys = jax.random.split(now, config.episodes)
         shape = (config.episodes, *logps.shape)
         episodes = collect(grid, jnp.broadcast_to(logps, shape), keys, steps=config.steps)
-        safe = safe_set.safe_set(replay, kept, NUM_STATES, gamma=config.agent.safe_gamma)
+        safe = safe_set.safe_set(
+            replay,
+            kept,
+            NUM_STATES,
+            gamma=config.agent.safe_gamma,
+            floor=config.agent.threshold,
+        )
         told = {
             "length": jnp.where(episodes.successes, safe_set.lengths(episodes), config.steps),
             "success": episodes.successes,
             "violation": episodes.violations,
-            "safe cells": jnp.sum(safe >= config.agent.threshold),
+            "safe cells": jnp.sum(safe > 0),
         }
-        return safe_set.add(replay, episodes, rows + time * config.episodes), told
+        return safe_set.add(replay, episodes, row + time * config.episodes), told
 
     return jax.lax.scan(iterate, replay, jnp.arange(config.iterations))[1]
 
 
-def first(replay: Replay, count: int | jax.Array) -> Replay:
-    """The first `count` trajectories; the other rows are emptied."""
-    there = jnp.arange(replay.mask.shape[0]) < count
-    return replay._replace(
-        mask=replay.mask & there[:, None],
-        successes=replay.successes & there,
-        violations=replay.violations & there,
-    )
-
-
-def run_all(config: Config) -> dict[str, np.ndarray]:
-    """ "length", "success", "violation" [cells, seeds, iterations, episodes], "safe cells" [cells,
-    seeds, iterations]; "demo length", "demo success" [seeds, demos], "walk success", "walk
-    violation" [seeds, rhos, walks]."""
+def run_grid(config: Config) -> dict[str, np.ndarray]:
+    """What `claims.Sweep` has of the grid."""
     with jax.enable_x64(True):
         grid = walled_grid(slip=config.slip, gamma=config.agent.gamma)
         keys = jax.random.split(jax.random.key(config.seed), (2, config.num_seeds))
         data = jax.jit(jax.vmap(partial(offline, config, grid)))(keys[0])
-        sweep = jax.tree.map(lambda *column: jnp.asarray(column), *cells(config))
+        sweep = jax.tree.map(lambda *column: jnp.asarray(column), *grid_cells(config))
         over_seeds = jax.vmap(partial(improve, config, grid), (0, None, 0))
         told = jax.jit(lambda data, keys: jax.lax.map(lambda c: over_seeds(data, c, keys), sweep))(
             data, keys[1]

@@ -15,6 +15,7 @@ plan or policy, and an update with the data of an episode. All are pure and vmap
 | Thompson sampling | `posterior_sampling.posterior_plan` | 2310.14554, Alg. 2 |
 | UCBVI-Ent+ | `ucbvi.confidence_plan`, `exploring_policy` | 2310.17303 |
 | rewards by maximum likelihood | `reward_newton.fit_rewards` | 2310.17303 |
-| safe sets with top-K replay (LS3) | `safe_set.safe_policy`, `best_trajectories` | 2107.04775 |
+| safe sets with top-K replay (LS3) | `safe_set.safe_policy`, `first_successes` | 2107.04775 |
+| safe sets in a plane, cross-entropy (LS3) | `safe_cells.fit_cells`, `plan_action` | 2107.04775 |
 | maximum-entropy inverse RL | `inverse_rl.max_ent_irl` | Ziebart et al. 2008 |
 """

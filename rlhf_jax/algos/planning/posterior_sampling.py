@@ -35,16 +35,16 @@ class PosteriorState(NamedTuple):
 
 def init_posterior(
     *,
-    rounds: int,
+    room: int,
     num_features: int,
     horizon: int,
     num_states: int,
     num_actions: int,
     ridge: Scalar = 1.0,
 ) -> PosteriorState:
-    """The prior theta ~ N(0, I / ridge), no transitions, and room for `rounds` comparisons."""
+    """The prior theta ~ N(0, I / ridge), no transitions, and `room` as in `init_reward`."""
     counts = jnp.zeros((horizon, num_states, num_actions, num_states))
-    reward = init_reward(rounds=rounds, num_features=num_features, ridge=ridge)
+    reward = init_reward(room=room, num_features=num_features, ridge=ridge)
     return PosteriorState(reward, counts)
 
 
@@ -61,7 +61,7 @@ def posterior_plan(
     """The optimal policy of an MDP drawn from the posterior, and the state with the fitted reward.
 
     P_h(. | s, a) ~ Dirichlet(concentration + counts),   theta ~ N(theta_hat, Lambda^-1),
-    Lambda = ridge I + sum_i Z_i slope^2 p_i (1 - p_i) x_i x_i^T.
+    Lambda = ridge I + sum over queries of slope^2 p (1 - p) x x^T.
 
     Args:
       step_features: [H, S, A, m] phi_h; the drawn reward is <phi_h, theta>.

@@ -25,20 +25,20 @@ from rlhf_jax.types import Scalar
 
 
 class RewardState(NamedTuple):
-    """Comparisons so far and the fitted reward. Its arrays have room for N rounds.
+    """Comparisons so far and the fitted reward. Its arrays have room for N different ones.
 
-    differences: [N, m] x_i = phi(tau^1_i) - phi(tau^0_i), 0 in rounds without a query.
-    labels: [N] o_i, 1 if tau^1 won.
-    asked: [N] bool Z_i, whether round i had a query.
-    rounds: number of rounds so far, with and without a query.
-    inverse: [m, m] Sigma_r^-1, from the rounds with a query.
+    differences: [N, m] x_i = phi(tau^1_i) - phi(tau^0_i); queries with the same difference share a
+      row, and free rows are 0.
+    asked: [N] number of queries of each row. labels: [N] how often tau^1 won.
+    rows: rows that are needed so far; beyond N they are lost, and rows > N shows it.
+    inverse: [m, m] Sigma_r^-1, from all queries.
     weights: [m] last fit, the starting point of the next one.
     """
 
     differences: Array
-    labels: Array
     asked: Array
-    rounds: Array
+    labels: Array
+    rows: Array
     inverse: Array
     weights: Array
 
@@ -50,13 +50,13 @@ class PRLSVIState(NamedTuple):
     transitions: lsvi.LSVIState
 
 
-def init_reward(*, rounds: int, num_features: int, ridge: Scalar = 1.0) -> RewardState:
-    """Room for `rounds` comparisons; Sigma_r = ridge I."""
+def init_reward(*, room: int, num_features: int, ridge: Scalar = 1.0) -> RewardState:
+    """Room for N = `room` differences, the number of rounds at most; Sigma_r = ridge I."""
     return RewardState(
-        differences=jnp.zeros((rounds, num_features)),
-        labels=jnp.zeros(rounds),
-        asked=jnp.zeros(rounds, bool),
-        rounds=jnp.zeros((), int),
+        differences=jnp.zeros((room, num_features)),
+        asked=jnp.zeros(room),
+        labels=jnp.zeros(room),
+        rows=jnp.zeros((), int),
         inverse=initial_inverse(num_features, ridge=ridge),
         weights=jnp.zeros(num_features),
     )
@@ -65,9 +65,9 @@ def init_reward(*, rounds: int, num_features: int, ridge: Scalar = 1.0) -> Rewar
 def preference_loss(
     weights: Float[Array, " m"], state: RewardState, *, slope: Scalar
 ) -> Float[Array, ""]:
-    """- sum_i Z_i log sigmoid( (2 o_i - 1) slope <x_i, theta> ), in nats."""
-    losses = soft_logistic(slope * (state.differences @ weights), state.labels)
-    return jnp.sum(jnp.where(state.asked, losses, 0.0))
+    """- sum over queries of log sigmoid( (2 o - 1) slope <x, theta> ), in nats."""
+    shares = state.labels / jnp.maximum(state.asked, 1.0)  # the loss is linear in the label
+    return jnp.sum(state.asked * soft_logistic(slope * (state.differences @ weights), shares))
 
 
 def fit_reward(
@@ -121,9 +121,9 @@ def newton_move(
 def reward_information(
     weights: Float[Array, " m"], state: RewardState, *, slope: Scalar, ridge: Scalar
 ) -> Float[Array, "m m"]:
-    """ridge I + sum_i Z_i slope^2 p_i (1 - p_i) x_i x_i^T: the Hessian of the fit at theta."""
+    """ridge I + sum over queries of slope^2 p (1 - p) x x^T: the Hessian of the fit at theta."""
     probs = jax.nn.sigmoid(slope * (state.differences @ weights))
-    curvature = slope**2 * jnp.where(state.asked, probs * (1.0 - probs), 0.0)
+    curvature = slope**2 * state.asked * probs * (1.0 - probs)
     seen = (state.differences * curvature[:, None]).T @ state.differences
     return seen + ridge * jnp.eye(len(weights), dtype=seen.dtype)
 
@@ -221,15 +221,17 @@ def update_reward(
     label: Int[Array, ""],
     asked: Bool[Array, ""],
 ) -> RewardState:
-    """State after a round. Without a query only the number of rounds changes."""
-    at = state.rounds
-    difference = jnp.where(asked, difference, 0.0)
+    """State after a round; the same state without a query."""
+    same = (state.asked > 0) & jnp.all(state.differences == difference, axis=-1)
+    known = jnp.any(same)
+    at = jnp.where(known, jnp.argmax(same), state.rows)
+    kept = jnp.where(asked, difference, 0.0)
     return state._replace(
-        differences=state.differences.at[at].set(difference),
-        labels=state.labels.at[at].set(label.astype(state.labels.dtype)),
-        asked=state.asked.at[at].set(asked),
-        rounds=at + 1,
-        inverse=rank_one_inverse(state.inverse, difference),
+        differences=state.differences.at[at].set(jnp.where(known, difference, kept), mode="drop"),
+        asked=state.asked.at[at].add(asked, mode="drop"),
+        labels=state.labels.at[at].add(jnp.where(asked, label, 0), mode="drop"),
+        rows=state.rows + (asked & ~known),
+        inverse=rank_one_inverse(state.inverse, kept),
     )
 
 

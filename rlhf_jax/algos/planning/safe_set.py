@@ -4,9 +4,9 @@ Four things are fitted exactly to a record of whole trajectories: a model (the m
 successor), the constraint (forbidden cells that were entered), the safe set, and the value of the
 recorded behaviour. `safe_policy` plans with them; `add` puts new episodes into the record.
 
-This follows LS3 (Wilcox et al. 2021, arXiv:2107.04775), with tables for its networks. The filter
-`best_trajectories` is a reading of what "optimistic forgetting" (arXiv:2501.04481) may be: only
-the abstract of that paper was available, and this is not its algorithm.
+This follows LS3 (Wilcox et al. 2021, arXiv:2107.04775), with tables for its networks. To keep the
+shortest of `first_successes` is a reading of what "optimistic forgetting" (arXiv:2501.04481) may
+be: only the abstract of that paper was available, and this is not its algorithm.
 """
 
 from dataclasses import dataclass
@@ -81,19 +81,25 @@ def add(replay: Replay, episodes: Replay, row: Int[Array, ""] | int) -> Replay:
     return jax.tree.map(lambda old, new: write(old, new, row, axis=0), replay, episodes)
 
 
-def best_trajectories(replay: Replay, *, k: Int[Array, ""] | int) -> Bool[Array, " N"]:
-    """The k shortest successes, or all of them if there are fewer; ties go to the earlier row.
+def first_successes(
+    replay: Replay, order: Float[Array, " N"] | Int[Array, " N"], *, k: Int[Array, ""] | int
+) -> Bool[Array, " N"]:
+    """The k successes with the smallest numbers in `order`, or all if there are fewer; ties go to
+    the earlier row.
 
     Args:
       replay: all trajectories.
-      k: number to keep; may be traced. k = 1 imitates the best one.
+      order: `lengths(replay)` keeps the best, minus the row a window of the latest, random numbers
+        any k.
+      k: number to keep; may be traced. k = 1 imitates one trajectory.
     Returns:
       [N] bool: rows for the safe set and the value. The model and the constraint use all rows; if
       they forgot a failure, the planner would repeat it.
-    Departs: a reconstruction; the abstract does not say which trajectories are forgotten.
+    Departs: the best k are a reconstruction of optimistic forgetting; the abstract does not say
+      which trajectories are forgotten.
     """
-    order = jnp.argsort(jnp.where(replay.successes, lengths(replay), jnp.inf), stable=True)
-    rank = jnp.argsort(order, stable=True)
+    ranked = jnp.argsort(jnp.where(replay.successes, order, jnp.inf), stable=True)
+    rank = jnp.argsort(ranked, stable=True)
     return replay.successes & (rank < k)
 
 

@@ -39,7 +39,7 @@ def act(blocks):
 
 def fresh() -> pbts.PosteriorState:
     sizes = {"horizon": H, "num_states": S, "num_actions": A}
-    return pbts.init_posterior(rounds=10, num_features=M, ridge=2.0, **sizes)
+    return pbts.init_posterior(room=10, num_features=M, ridge=2.0, **sizes)
 
 
 def test_counts_are_those_of_the_episodes():

@@ -33,7 +33,7 @@ def told() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def state(told) -> pr.RewardState:
-    start = pr.init_reward(rounds=N + 5, num_features=M)
+    start = pr.init_reward(room=N + 5, num_features=M)
 
     def add(state, now):
         return pr.update_reward(state, *now), None
@@ -50,12 +50,31 @@ def objective(weights, told, ridge):
 
 
 def test_only_what_was_asked_is_kept(told, state):
-    x, _, asked = told
-    np.testing.assert_array_equal(state.asked, [*asked, *[False] * 5])
-    assert not np.any(state.differences[~state.asked])
+    x, labels, asked = told
+    rows = asked.sum()
+    assert int(state.rows) == rows
+    np.testing.assert_array_equal(state.asked, np.arange(N + 5) < rows)
+    np.testing.assert_array_equal(state.differences[:rows], x[asked])
+    np.testing.assert_array_equal(state.labels[:rows], labels[asked])
+    assert not np.any(state.differences[rows:])
     design = np.eye(M) + x[asked].T @ x[asked]
     np.testing.assert_allclose(state.inverse, np.linalg.inv(design), atol=1e-12)
-    assert int(state.rounds) == N
+
+
+def test_queries_with_one_difference_share_a_row_and_those_without_room_show():
+    state = pr.init_reward(room=1, num_features=2)
+    first, second = jnp.eye(2)
+    rounds = [(first, 1, True), (first, 0, True), (first, 1, False), (second, 1, True)]
+    for x, label, asked in rounds:
+        state = pr.update_reward(state, x, jnp.array(label), jnp.array(asked))
+    np.testing.assert_array_equal(state.differences, [[1.0, 0.0]])
+    np.testing.assert_array_equal(state.asked, [2.0])
+    np.testing.assert_array_equal(state.labels, [1.0])
+    assert int(state.rows) == 2 > len(state.asked)
+    np.testing.assert_allclose(state.inverse, np.diag([1 / 3, 1 / 2]), atol=1e-12)
+    # One win and one loss: softplus(z) + softplus(-z).
+    loss = pr.preference_loss(jnp.array([0.5, 9.0]), state, slope=2.0)
+    np.testing.assert_allclose(loss, np.logaddexp(0, 1) + np.logaddexp(0, -1), rtol=1e-12)
 
 
 def test_the_loss_is_bradley_terry_of_the_asked_pairs(told, state):
@@ -106,7 +125,7 @@ def test_the_ball_is_kept_whatever_the_scales():
 @pytest.mark.long
 def test_separable_data_stop_at_the_edge_and_steps_at_one():
     """No ridge to speak of: the likelihood has no maximum, and from -2 it is flat."""
-    state = pr.init_reward(rounds=1, num_features=2)
+    state = pr.init_reward(room=1, num_features=2)
     state = pr.update_reward(state, jnp.array([1.0, 0.0]), jnp.array(1), jnp.array(True))
     state = state._replace(weights=jnp.array([-2.0, 0.0]))
     path = [state.weights[0]]
@@ -147,7 +166,7 @@ def test_queries_of_a_run_stay_within_the_potential_bound():
 
     x = jax.random.normal(jax.random.key(5), (rounds, M))
     x = 2.0 * x / jnp.linalg.norm(x, axis=-1, keepdims=True)
-    start = pr.init_reward(rounds=rounds, num_features=M)
+    start = pr.init_reward(room=rounds, num_features=M)
     asked = jax.jit(lambda x: jax.lax.scan(step, start, x)[1])(x)
     bound = pr.most_queries(rounds, num_features=M, length=2.0, threshold=threshold)
     # By hand: 4 log(1 + 2000) / log 1.25.

@@ -105,11 +105,14 @@ def test_values_are_means_of_what_was_done():
     assert float(optimistic[2]) > float(values[2]) + 0.1
 
 
-def test_the_best_trajectories_are_the_shortest_successes():
+def test_the_first_successes_are_the_shortest_or_the_latest():
     replay = record([ROWS[1], ROWS[2], ROWS[0], ROWS[0], ROWS[3]])
+    lengths = safe_set.lengths(replay)
     for k, kept in [(0, []), (1, [2]), (2, [2, 3]), (3, [0, 2, 3]), (99, [0, 2, 3])]:
-        found = safe_set.best_trajectories(replay, k=jnp.array(k))
+        found = safe_set.first_successes(replay, lengths, k=jnp.array(k))
         np.testing.assert_array_equal(np.flatnonzero(found), kept)
+    latest = safe_set.first_successes(replay, -jnp.arange(5), k=2)
+    np.testing.assert_array_equal(np.flatnonzero(latest), [2, 3])
 
 
 def test_added_episodes_replace_empty_rows():
