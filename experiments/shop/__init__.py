@@ -3,4 +3,4 @@
 PAPER = "Ouyang et al. 2022 (RLHF), Rafailov et al. 2023 (DPO), Gao et al. 2022 (over-optimisation)"
 GROUP = "language"
 CLAIM = "best-of-16, DPO, online DPO and PPO go a fifth of the way from SFT to ideal answers"
-MINUTES = 9
+MINUTES = 8
