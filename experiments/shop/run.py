@@ -13,10 +13,11 @@ from experiments.shop.claims import (
     axis_claims,
     fall_claim,
     gate_claims,
+    greedy_claims,
     way_claims,
 )
 from experiments.shop.config import Config
-from experiments.shop.evaluate import best_of, gold_path, judge, skills_of
+from experiments.shop.evaluate import COOLER, best_of, gold_path, judge, skills_of
 from experiments.shop.fit import (
     fit_direct,
     fit_free,
@@ -140,6 +141,7 @@ def method_claims(
     return [
         *way_claims(methods, names, again, methods["ideal"].gold),
         *axis_claims(methods, names, weak),
+        *greedy_claims(methods, names[1:], methods[f"SFT at {COOLER}"]),
         fall_claim(*paths),
     ]
 

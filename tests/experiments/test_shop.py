@@ -56,6 +56,9 @@ TOY = shop_config.Config(
 )
 
 
+WAYS = ("best of 4", "DPO", "online DPO", "PPO")
+
+
 def run_toy(out: Path, *, resume: bool = False, stop=lambda: 0) -> Outcome:
     """The whole job in this process."""
     with open_run(out, slug="shop", config=TOY, resume=resume, stop=stop) as job:
@@ -98,13 +101,15 @@ def test_every_method_is_in_the_table_and_every_number_is_finite(whole):
 
 def test_the_claims_name_their_size(whole):
     _, outcome = whole
-    gates, (accuracy, *ways), axes, (fall,) = (
-        outcome.claims[i:j] for i, j in ((0, 4), (4, 9), (9, 17), (17, 18))
+    gates, (accuracy, *ways), axes, greedy, (fall,) = (
+        outcome.claims[i:j] for i, j in ((0, 4), (4, 9), (9, 17), (17, 20), (20, 21))
     )
+    assert [claim.statement.split(": gold of greedy")[0] for claim in greedy] == [*WAYS[1:]]
+    assert [claim.baseline[1] for claim in greedy] == [0.0] * 3
     assert all(claim.statement.endswith("on 16 held-out prompts") for claim in gates)
     assert [claim.threshold for claim in gates] == [0.9, 0.7, 0.7, 0.75]
     assert re.fullmatch(r"reward model: accuracy on \d+ held-out pairs", accuracy.statement)
-    names = ("best of 4", "DPO", "online DPO", "PPO")
+    names = WAYS
     assert [claim.statement.split(":")[0] for claim in ways] == [*names]
     assert [claim.statement.split(" less")[0] for claim in axes] == [
         f"{name}: {axis}" for axis in ("helpful", "honest") for name in names
