@@ -44,7 +44,7 @@ from rlhf_jax.recipes.offline import ScoreScale
 from rlhf_jax.recipes.pairs import open_pairs
 from rlhf_jax.recipes.rows import Records
 from rlhf_jax.reports.claims import Claim, Outcome
-from rlhf_jax.training import Run, Stage, run_stage
+from rlhf_jax.training import Run, Stage, StageResult, run_stage
 from rlhf_jax.types import Params
 
 StageFit = Callable[[Stage], tuple[Params, dict]]
@@ -80,17 +80,8 @@ def run(config: Config, job: Run) -> Outcome:
     )
     implied = {"policy": results["dpo"].arrays, "reference": sft}
     dpo_tools = tools._replace(judged=implicit_lab(tools.lab, beta=config.dpo.beta))
-    reward, dpo_reward = (
-        run_stage(
-            job,
-            name,
-            lambda stage, lab=lab: (
-                {},
-                pair_quality(stage.name, lab, implied, heldout, config.dpo.batch_size),
-            ),
-        )
-        for name, lab in (("reward_model", tools.judged), ("dpo_reward", dpo_tools.judged))
-    )
+    quality = partial(reward_stage, job, implied=implied, heldout=heldout)
+    reward, dpo_reward = quality("reward_model", tools), quality("dpo_reward", dpo_tools)
     critic = critic_of(head.arrays, scale_of(head.info))
     trained = Trained(sft, implied, scale_of(reward.info), critic)
     free = partial(fit_free, tools=dpo_tools, trained=trained, scale=scale_of(dpo_reward.info))
@@ -114,6 +105,15 @@ def run(config: Config, job: Run) -> Outcome:
         "scalar_head": head.info,
     }
     return write_report(job, tools, methods, claims, models, best.arrays)
+
+
+def reward_stage(
+    job: Run, name: str, tools: Tools, *, implied: Params, heldout: Records
+) -> StageResult:
+    """Accuracy and scale of the reward of these tools on held-out pairs."""
+    size = tools.config.dpo.batch_size
+    work = partial(pair_quality, name, tools.judged, implied, heldout, size)
+    return run_stage(job, name, lambda _: ({}, work()))
 
 
 def starting_models(job: Run, tools: Tools) -> tuple[Params, Params]:
