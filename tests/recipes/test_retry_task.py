@@ -145,12 +145,12 @@ NUMBERS = ("one", "two", "three")
 VOCABULARY = standard_vocabulary(train_word_tokenizer((*NUMBERS, "guess", "no")))
 CONFIG = TransformerConfig(
     vocab_size=VOCABULARY.size,
-    d_model=16,
+    d_model=32,
     num_layers=1,
     num_heads=2,
     num_kv_heads=1,
-    head_dim=8,
-    d_ff=16,
+    head_dim=16,
+    d_ff=64,
 )
 
 
@@ -161,12 +161,14 @@ def test_a_transformer_learns_not_to_repeat_itself(tmp_path):
     single = single._replace(step=None, objective="right", score=guessed)
     task = retry_task(single, turns=3, feedback="no", repetition=0.5, malformed_reward=-0.1)
     first = jax.tree.map(lambda x: 0.5 * x, lab.policy.init(jax.random.key(0)))
-    rows = prompt_rows(task, batch_size=8, seed=0)
+    rows = prompt_rows(task, batch_size=16, seed=0)
     with open_run(tmp_path / "run", slug="ufo", config={}) as run:
-        given = (Stage(run, "a"), lab, task, grpo(lab, samples=8), task_reward(lab, task), first)
-        online(*given, rows, Fit(optax.adam(0.03), steps=25), key=keyed(lab))
+        given = (Stage(run, "a"), lab, task, grpo(lab, samples=16), task_reward(lab, task), first)
+        online(*given, rows, Fit(optax.adam(0.01), steps=60), key=keyed(lab))
     returns = [row["named/return"] for row in read_metrics(tmp_path / "run")]
-    assert np.mean(returns[-3:]) > np.mean(returns[:3]) + 0.3
+    # Three different guesses are right at the first, second or third: 0.58 on average.
+    assert np.mean(returns[:3]) < 0.2
+    assert np.mean(returns[-10:]) > 0.5
 
 
 def guessed(indices, answers):
