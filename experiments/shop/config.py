@@ -9,19 +9,20 @@ from rlhf_jax.labs.train_shop import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """train: prompts of the pairs to train on; heldout: to judge by. teacher_beta: inverse
-    temperature of the Bradley-Terry teacher that labels by gold score. tie_gap: answers closer than
-    this in gold score are a tie to the teacher, and dropped; in [0, 1), as gold scores lie in
-    [0, 1]."""
+    """train: prompts of the pairs to train on, whose answers are drawn at `temperature`. heldout:
+    prompts of the pairs to judge by, drawn at 1. teacher_beta: inverse temperature of the
+    Bradley-Terry teacher that labels by gold score. tie_gap: answers closer than this in gold score
+    are a tie to the teacher, and dropped; in [0, 1), as gold scores lie in [0, 1]."""
 
-    train: int = 12_000
+    train: int = 30_000
+    temperature: float = 0.7
     heldout: int = 2048
     teacher_beta: float = 20.0
     tie_gap: float = 0.1
 
     def __post_init__(self):
         check_fields(self, "[2, inf)", "heldout")
-        check_fields(self, "(0, inf)", "teacher_beta")
+        check_fields(self, "(0, inf)", "teacher_beta", "temperature")
         check_fields(self, "[2, 250000]", "train")  # those of the RL prompts follow
         check_fields(self, "[0, 1)", "tie_gap")
 
@@ -117,18 +118,21 @@ class PPO:
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """gate_prompts: held out, for the gates. prompts: the first of them, for table and claims.
-    curve_prompts: the first of those, measured `curve_points` times along each training. best_of: n
-    of best-of-n, which is measured on the first `best_prompts`."""
+    greedy_prompts: the first held-out ones, for greedy answers, whose gold differs least.
+    curve_prompts: the first of `prompts`, measured `curve_points` times along each training.
+    best_of: n of best-of-n, which is measured on the first `best_prompts`."""
 
     gate_prompts: int = 2048
     prompts: int = 1536
+    greedy_prompts: int = 8192
     best_prompts: int = 512
     curve_prompts: int = 256
     curve_points: int = 4
     best_of: int = 16
 
     def __post_init__(self):
-        check_fields(self, "[2, 100000]", "gate_prompts")  # those of the held-out pairs follow
+        # Those of the held-out pairs follow.
+        check_fields(self, "[2, 100000]", "gate_prompts", "greedy_prompts")
         check_fields(self, f"[2, {self.gate_prompts}]", "prompts")
         check_fields(self, "[1, inf)", "curve_points", "best_of")
         check_fields(self, f"[2, {self.prompts}]", "curve_prompts", "best_prompts")
@@ -172,14 +176,19 @@ def default() -> Config:
 def quick() -> Config:
     """Every stage, in less than two minutes: the gates, and a check that all of it works."""
     return Config(
-        pairs=Pairs(train=512, heldout=128),
+        pairs=Pairs(train=2048, heldout=128),
         dpo=Direct(steps=20, batch_size=16),
         ipo=Direct(steps=20, batch_size=16, beta=0.5),
         head=Head(steps=20, batch_size=16),
         online_dpo=OnlineDPO(steps=5, batch_size=16),
         ppo=PPO(steps=4, free_steps=4, batch_size=32),
         evaluation=Evaluation(
-            prompts=128, best_prompts=128, curve_prompts=128, curve_points=1, best_of=4
+            prompts=128,
+            greedy_prompts=128,
+            best_prompts=128,
+            curve_prompts=128,
+            curve_points=1,
+            best_of=4,
         ),
     )
 
@@ -190,7 +199,7 @@ def laptop() -> Config:
         from_scratch=True,
         size=Size(d_model=256, num_layers=4, num_heads=8, num_kv_heads=4, d_ff=704),
         pretraining=Schedule(batch_size=32, learning_rate=0.001),
-        pairs=Pairs(train=20_000),
+        pairs=Pairs(train=50_000),
         dpo=Direct(steps=1000, learning_rate=1e-4),
         ipo=Direct(steps=1000, learning_rate=1e-4, beta=0.5),
         head=Head(steps=1000),

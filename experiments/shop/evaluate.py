@@ -92,10 +92,17 @@ def gold_path(job: Run, stage: str, start: np.ndarray) -> np.ndarray:
     return np.stack([start[: len(found[0])], *found])
 
 
+def greedy_gold(tools: Tools, params: Params, sft: Params) -> np.ndarray:
+    """Gold [greedy_prompts] of the likeliest answer to each of the first held-out prompts."""
+    lab, key = at_temperature(tools.lab, 0.0), stage_key(tools.lab, "evaluation")
+    indices = heldout_indices(tools, tools.config.evaluation.greedy_prompts)
+    return evaluation.measure(lab, tools.task, params, sft, indices, key).named["gold"][:, 0]
+
+
 def judge(
     job: Run, tools: Tools, trained: Trained, params: dict[str, Params]
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
-    """One answer of every policy to each held-out prompt, and the gold of its greedy answer.
+    """One answer of every policy to each held-out prompt, and the gold of greedy answers.
 
     "sft_cooler" is SFT at temperature COOLER.
     """
@@ -105,8 +112,8 @@ def judge(
         for name, one in params.items():
             check_stop(job, f"evaluating {name}")
             found = measure(tools, one, trained, indices)
-            greedy = measure(tools, one, trained, indices, temperature=0.0)
-            texts[name], arrays[name] = found.texts, arrays_of(found) | {"greedy": greedy.gold}
+            greedy = greedy_gold(tools, one, trained.sft)
+            texts[name], arrays[name] = found.texts, arrays_of(found) | {"greedy": greedy}
             advance(len(texts))
     found = measure(tools, trained.sft, trained, indices, temperature=COOLER)
     texts["sft_cooler"] = found.texts

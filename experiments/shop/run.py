@@ -33,6 +33,7 @@ from rlhf_jax import dpo_loss, ipo_loss
 from rlhf_jax.labs.shop_models import shipped
 from rlhf_jax.labs.train_shop import train_models
 from rlhf_jax.recipes import (
+    at_temperature,
     critic_of,
     implicit_lab,
     reference_logps,
@@ -175,20 +176,20 @@ def shapes(init) -> Params:
 
 
 def label(job: Run, tools: Tools, params: Params) -> tuple[Any, dict]:
-    """Samples and labels the pairs of both splits; the records are their own result."""
+    """Samples and labels the pairs of both splits, those to train on at their temperature."""
     config, splits = tools.config.pairs, tools.task.splits
     numbers = {
         "train": splits["pairs"][: config.train],
         "heldout": splits["heldout_pairs"][: config.heldout],
     }
-    sample = partial(sample_pairs, job, tools.lab, tools.task, params, facts=asdict(config))
-    remedy = "lower tie_gap"
-    return {}, {
-        split: len(
-            sample(np.array(indices), name=f"shop_pairs_{split}", split=split, remedy=remedy)
-        )
-        for split, indices in numbers.items()
-    }
+    labs = {"train": at_temperature(tools.lab, config.temperature), "heldout": tools.lab}
+
+    def sample(split: str) -> Records:
+        about = {"facts": asdict(config), "remedy": "lower tie_gap"}
+        given = (labs[split], tools.task, params, np.array(numbers[split]))
+        return sample_pairs(job, *given, name=f"shop_pairs_{split}", split=split, **about)
+
+    return {}, {split: len(sample(split)) for split in numbers}
 
 
 def refer(tools: Tools, sft: Params, pairs: Records) -> dict[str, np.ndarray]:

@@ -35,8 +35,8 @@ WRITTEN: dict[str, Callable[[int, shop.Prompt], str]] = {
 class Method(NamedTuple):
     """One row of the table, from one answer to each prompt, of best-of-n to the first of them.
 
-    gold: [N]. greedy: [N] gold of the greedy answer. axes: [N, 6]. win_rate: mean, low, high
-    against SFT. kl: nats per answer. score: of the reward model, normalised. length: tokens.
+    gold: [N]. greedy: [M] gold of greedy answers to M prompts. axes: [N, 6]. win_rate: mean, low,
+    high against SFT. kl: nats per answer. score: of the reward model, normalised. length: tokens.
     texts: [N]. What there is not, e.g. the KL of answers that no policy drew, is NaN.
     """
 
@@ -59,7 +59,7 @@ def table_rows(
     def method(arrays, texts, kl: float, spent: float) -> Method:
         return Method(
             gold=arrays["gold"],
-            greedy=arrays.get("greedy", np.full(len(arrays["gold"]), np.nan)),
+            greedy=arrays.get("greedy", np.full(1, np.nan)),
             axes=arrays["axes"],
             win_rate=_win_rate(arrays["gold"], measured.arrays["sft"]["gold"]),
             kl=kl,

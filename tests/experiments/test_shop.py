@@ -51,7 +51,13 @@ TOY = shop_config.Config(
     online_dpo=shop_config.OnlineDPO(steps=3, batch_size=8),
     ppo=shop_config.PPO(steps=3, free_steps=3, batch_size=8, minibatches=2),
     evaluation=shop_config.Evaluation(
-        gate_prompts=16, prompts=12, best_prompts=8, curve_prompts=6, curve_points=2, best_of=4
+        gate_prompts=16,
+        prompts=12,
+        greedy_prompts=20,
+        best_prompts=8,
+        curve_prompts=6,
+        curve_points=2,
+        best_of=4,
     ),
 )
 
@@ -106,6 +112,7 @@ def test_the_claims_name_their_size(whole):
     )
     assert [claim.statement.split(": gold of greedy")[0] for claim in greedy] == [*WAYS[1:]]
     assert [claim.baseline[1] for claim in greedy] == [0.0] * 3
+    assert all("SFT's, 20 held-out prompts" in claim.statement for claim in greedy)
     assert all(claim.statement.endswith("on 16 held-out prompts") for claim in gates)
     assert [claim.threshold for claim in gates] == [0.9, 0.7, 0.7, 0.75]
     assert re.fullmatch(r"reward model: accuracy on \d+ held-out pairs", accuracy.statement)
@@ -233,6 +240,7 @@ def test_the_panel_says_where_gold_peaked(gold, proxy, words):
         (lambda: replace(TOY.dpo, learning_rate=1e30), "learning_rate must be in"),
         (lambda: replace(TOY.pretraining, sft_rows=300_001), "sft_rows must be in"),
         (lambda: replace(TOY.pairs, tie_gap=5.0), "tie_gap must be in"),
+        (lambda: replace(TOY.pairs, temperature=0.0), r"temperature must be in \(0, inf\)"),
         (lambda: replace(TOY.evaluation, gate_prompts=100_001), "gate_prompts must be in"),
         (lambda: replace(TOY.evaluation, prompts=17), "prompts must be in"),
         (lambda: replace(TOY.ppo, minibatches=3), "minibatches must divide"),
