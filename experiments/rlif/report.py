@@ -11,7 +11,7 @@ from experiments.rlif.learners import MAIN, OFFICIAL, VARIANTS
 from experiments.rlif.worlds import TEACHERS
 from rlhf_jax.reports.bands import band
 from rlhf_jax.reports.claims import Claim, Table
-from rlhf_jax.reports.pages import save_stages, show_panels, write_page
+from rlhf_jax.reports.pages import Shown, save_stages, show_panels, write_page
 from rlhf_jax.reports.panels import Panel
 from rlhf_jax.reports.plots import Series
 from rlhf_jax.training import Run
@@ -26,7 +26,20 @@ def write_report(
 ) -> None:
     """Saves the data and the figures, and writes report.html."""
     save_stages(job.out, stages)
-    drawn = {
+    write_page(
+        job.out,
+        "Interventions as reward",
+        paper=PAPER,
+        lead="Reward -1 for each intervention, 0 otherwise, and nothing else.",
+        claims=claims,
+        figures={**paper_figures(config, stages), **own_figures(config, stages)},
+        table=table,
+    )
+
+
+def paper_figures(config: Config, stages: Mapping[str, Arrays]) -> dict[str, Shown]:
+    """What the paper shows: experts of each quality, and learning."""
+    return {
         "shares": show_panels(
             shares_panels(config, stages),
             "Expert quality",
@@ -45,6 +58,12 @@ def write_report(
             columns=3,
             share_y=True,
         ),
+    }
+
+
+def own_figures(config: Config, stages: Mapping[str, Arrays]) -> dict[str, Shown]:
+    """What is asked beside it: labels and what is stored, a late teacher, guarantees."""
+    return {
         "variants": show_panels(
             variants_panels(config, stages["rlif"]),
             "What gets the -1, and what is stored",
@@ -76,15 +95,6 @@ def write_report(
             share_y=True,
         ),
     }
-    write_page(
-        job.out,
-        "Interventions as reward",
-        paper=PAPER,
-        lead="Reward -1 for each intervention, 0 otherwise, and nothing else.",
-        claims=claims,
-        figures=drawn,
-        table=table,
-    )
 
 
 def grids(x: Sequence[float] | np.ndarray, values: np.ndarray) -> Series:
