@@ -14,8 +14,8 @@ class Pairs:
     Bradley-Terry teacher that labels by gold score. tie_gap: answers closer than this in gold score
     are a tie to the teacher, and dropped; in [0, 1), as gold scores lie in [0, 1]."""
 
-    train: int = 30_000
-    temperature: float = 0.7
+    train: int = 20_000
+    temperature: float = 0.85
     heldout: int = 2048
     teacher_beta: float = 20.0
     tie_gap: float = 0.1
@@ -176,7 +176,7 @@ def default() -> Config:
 def quick() -> Config:
     """Every stage, in less than two minutes: the gates, and a check that all of it works."""
     return Config(
-        pairs=Pairs(train=2048, heldout=128),
+        pairs=Pairs(train=1024, heldout=128),
         dpo=Direct(steps=20, batch_size=16),
         ipo=Direct(steps=20, batch_size=16, beta=0.5),
         head=Head(steps=20, batch_size=16),
@@ -199,7 +199,7 @@ def laptop() -> Config:
         from_scratch=True,
         size=Size(d_model=256, num_layers=4, num_heads=8, num_kv_heads=4, d_ff=704),
         pretraining=Schedule(batch_size=32, learning_rate=0.001),
-        pairs=Pairs(train=50_000),
+        pairs=Pairs(train=30_000),
         dpo=Direct(steps=1000, learning_rate=1e-4),
         ipo=Direct(steps=1000, learning_rate=1e-4, beta=0.5),
         head=Head(steps=1000),
