@@ -122,8 +122,8 @@ class Evaluation:
     curve_prompts: the first of `prompts`, measured `curve_points` times along each training.
     best_of: n of best-of-n, which is measured on the first `best_prompts`."""
 
-    gate_prompts: int = 2048
-    prompts: int = 1536
+    gate_prompts: int = 4096
+    prompts: int = 4096
     greedy_prompts: int = 8192
     best_prompts: int = 512
     curve_prompts: int = 256
