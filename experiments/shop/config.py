@@ -183,6 +183,7 @@ def quick() -> Config:
         online_dpo=OnlineDPO(steps=5, batch_size=16),
         ppo=PPO(steps=4, free_steps=4, batch_size=32),
         evaluation=Evaluation(
+            gate_prompts=2048,
             prompts=128,
             greedy_prompts=128,
             best_prompts=128,
