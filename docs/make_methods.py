@@ -1,8 +1,8 @@
 """Writes the numbers of shop_methods: python docs/make_methods.py [--check] [--run OUT].
 
 `--run OUT` keeps what a whole run wrote into OUT/summary.json as experiments/shop_methods/
-measured.json. From that file alone come the marked regions of docs/which_method.md and of the
-README of the experiment. A region begins with `<!-- methods: NAME -->` and ends with `<!-- end -->`.
+measured.json. The marked regions of docs/which_method.md and of the README of the experiment come
+from that file alone: `<!-- methods: NAME -->` begins one and `<!-- end -->` ends it.
 """
 
 import argparse

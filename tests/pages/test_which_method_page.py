@@ -1,4 +1,4 @@
-"""docs/which_method.md names what exists, and its numbers are those that the experiment has left."""
+"""docs/which_method.md names what exists, and its numbers are what the experiment measured."""
 
 import importlib
 import json
@@ -91,5 +91,5 @@ def test_a_page_without_a_region_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "page.md"
     path.write_text("<!-- methods: run -->\n<!-- end -->\n")
     monkeypatch.setitem(make_methods.PAGES, path, dict.fromkeys(("run", "greedy"), len))
-    with pytest.raises(ValueError, match="the regions of .* must be"):
+    with pytest.raises(ValueError, match=r"the regions of .* must be"):
         make_methods.renewed(path, MEASURED)
