@@ -98,13 +98,13 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """Fewer worlds, settings and iterations, two answers to a prompt, a smaller transformer."""
+    """Fewer worlds, settings and iterations, smaller strings and a smaller transformer."""
     return Config(
         num_seeds=3,
         iterations=200,
         betas=(0.2,),
         shifts=(1.0,),
-        groups=(),
+        groups=(4,),
         bandits=5,
-        strings=Strings(num_seeds=2, iterations=12, batch=8, layers=1),
+        strings=Strings(num_seeds=2, length=4, iterations=12, batch=8, width=16, layers=1),
     )
