@@ -12,6 +12,7 @@ lint_docs_types() {
   ruff format --check
   python docs/make_losses.py --check
   python docs/make_dpo_variants.py --check
+  python docs/make_methods.py --check
   # Repeated once if it fails: this pre-release was seen to report errors that the next run did not.
   ty check || ty check
   echo "== the site: docs and the API reference"

@@ -75,7 +75,7 @@ def figures(config: Config, found: Found) -> dict[str, Shown]:
             f"Means over {config.num_seeds} worlds along training. The spurious judge thinks the "
             f"{config.rare} answers that pi_ref draws least better by {config.overrated:g} than "
             "they are.",
-            "whether the true reward falls where the judge overrates rare answers",
+            "a judge of rare answers takes policies further for less reward",
         ),
     }
 

@@ -98,7 +98,7 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """Fewer worlds, settings and iterations."""
+    """Fewer worlds, settings and iterations, smaller strings and a smaller transformer."""
     return Config(
         num_seeds=3,
         iterations=200,
@@ -106,5 +106,5 @@ def quick() -> Config:
         shifts=(1.0,),
         groups=(4,),
         bandits=5,
-        strings=Strings(num_seeds=2, iterations=12, batch=8),
+        strings=Strings(num_seeds=2, length=4, iterations=12, batch=8, width=16, layers=1),
     )

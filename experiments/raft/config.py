@@ -53,5 +53,12 @@ def default() -> Config:
 
 
 def quick() -> Config:
-    """Four worlds, fewer stages, a smaller table: the same claims."""
-    return Config(num_seeds=4, table_answers=1000, draws=100_000, stages=6, betas=(0.0, 1.0))
+    """Four worlds, fewer prompts and stages, a smaller table: the same claims."""
+    return Config(
+        num_seeds=4,
+        table_answers=1000,
+        draws=20_000,
+        prompts=64,
+        stages=4,
+        betas=(0.0, 1.0),
+    )

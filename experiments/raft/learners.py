@@ -20,7 +20,7 @@ from rlhf_jax.ops.kl import exact_kl
 from rlhf_jax.ops.logprobs import entropy
 from rlhf_jax.ops.masking import token_mean, whiten
 from rlhf_jax.ops.selection import best_answers, kl_ranking_scores, top_answers
-from rlhf_jax.types import Policy, PyTree, TrainState, Update
+from rlhf_jax.types import Policy, PyTree, Scalar, TrainState, Update
 
 CLIP_EPS = 0.2
 
@@ -97,7 +97,7 @@ def repeat(update: Update, config: Config, state: TrainState, batch: PyTree) -> 
     return jax.lax.scan(lambda s, _: (update(s, batch)[0], None), state, length=config.steps)[0]
 
 
-def raft(config: Config, policy: Policy, *, beta: float = 0.0, everywhere: bool = False) -> Learn:
+def raft(config: Config, policy: Policy, *, beta: Scalar = 0.0, everywhere: bool = False) -> Learn:
     """Likelihood of the best answer of each prompt; `everywhere`, of the best of all prompts."""
     update = sft.make_update(policy, optax.sgd(config.rate))
 

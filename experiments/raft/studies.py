@@ -72,11 +72,16 @@ def _rankings(config: Config, world_key: jax.Array, key: jax.Array) -> dict:
     run = partial(follow, config, world, key=key, samples=SCALED_K)
     local, everywhere = raft(config, policy), raft(config, policy, everywhere=True)
     offset = world.rewards + world.offsets[:, None]
+
+    def penalised(beta: jax.Array) -> dict[str, jax.Array]:
+        return run(world.rewards, learn=raft(config, policy, beta=beta))
+
+    found = jax.vmap(penalised)(jnp.asarray(config.betas))
     return {
         "local, offsets": run(offset, learn=local),
         "global, offsets": run(offset, learn=everywhere),
         "global": run(world.rewards, learn=everywhere),
     } | {
-        f"beta = {beta:g}": run(world.rewards, learn=raft(config, policy, beta=beta))
-        for beta in config.betas
+        f"beta = {beta:g}": {name: x[i] for name, x in found.items()}
+        for i, beta in enumerate(config.betas)
     }

@@ -53,16 +53,20 @@ def continuous_kl(k: int, rounds: int) -> float:
 def run_ties(config: Config) -> dict[str, np.ndarray]:
     """[4] laws of the best of 4 on answers of which two have equal scores: "drawn", "exact", and
     "even", which would split a level evenly."""
+    key = jax.random.key(config.seed)
+    return jax.tree.map(np.asarray, jax.jit(partial(tie_laws, config))(key))
+
+
+def tie_laws(config: Config, key: jax.Array) -> dict[str, jax.Array]:
+    """The same of `draws` draws."""
     probs, scores = jnp.asarray(TIED_PROBS), jnp.asarray(TIED_SCORES)
-    shape, key = (config.draws, TIED_K), jax.random.key(config.seed)
-    draws = jax.random.categorical(key, jnp.log(probs), shape=shape)
+    draws = jax.random.categorical(key, jnp.log(probs), shape=(config.draws, TIED_K))
     index = best_answers(scores[draws]).index
     chosen = jnp.take_along_axis(draws, index[:, None], axis=1)[:, 0]
     exact = best_of_law(probs, scores, n=TIED_K)
     same = scores[:, None] == scores
-    found = {
+    return {
         "drawn": jnp.bincount(chosen, length=len(probs)) / config.draws,
         "exact": exact,
         "even": (same @ exact) / same.sum(1),
     }
-    return {name: np.asarray(x) for name, x in found.items()}

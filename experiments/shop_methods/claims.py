@@ -146,10 +146,13 @@ def greedy_claims(found: Findings, size: str) -> list[Claim]:
 
 
 def soft_claims(found: Findings, size: str) -> list[Claim]:
-    """Soft labels keep the policy nearer to where it began than the same ones rounded."""
-    if not {"osp", CONTROL} <= set(found.numbers):
+    """Soft labels keep the policy nearer to where it began than the same ones rounded.
+
+    At one rate: the hard labels of online DPO, which takes a lower one, must keep it nearer still.
+    """
+    if not {"osp", CONTROL, "online_dpo"} <= set(found.numbers):
         return []
-    soft, hard = found.kls("osp"), found.kls(CONTROL)
+    soft, hard, slow = (found.kls(name) for name in ("osp", CONTROL, "online_dpo"))
     return [
         mean_claim(
             f"OSP, {size}, one rate: KL with hard labels less KL with soft ones, nats per answer",
@@ -158,7 +161,7 @@ def soft_claims(found: Findings, size: str) -> list[Claim]:
             0.0,
             kind="paper",
             source="Zhai et al. 2024, 2405.14103: soft labels keep within the trust region",
-            baseline=("soft labels twice", 0.0),
+            baseline=("hard labels of online DPO at its own rate", (slow - soft).mean()),
         )
     ]
 

@@ -7,7 +7,7 @@ import numpy as np
 import scipy
 
 from experiments.shop_methods.config import OFFLINE, ONLINE
-from experiments.shop_methods.measure import Numbers
+from experiments.shop_methods.measure import OBJECTIVE, Numbers
 
 
 class Findings(NamedTuple):
@@ -94,6 +94,7 @@ def summary_numbers(found: Findings) -> dict[str, Any]:
     return {
         "start": [of(one) for one in found.start],
         "base": [of(one) for one in found.base],
+        "best_of": [float(np.nanmean(one["named"][OBJECTIVE])) for one in found.best_of],
         "methods": {name: [of(one) for one in each] for name, each in found.numbers.items()},
         "rates": found.rates,
         "sweep": {name: {f"{k:g}": v for k, v in x.items()} for name, x in found.sweep.items()},

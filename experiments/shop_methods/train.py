@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.shop_methods.config import RATES, SWEEP
+from experiments.shop_methods.config import RATES, SINGLE, SWEEP
 from experiments.shop_methods.measure import (
     Numbers,
     numbers_of,
@@ -89,3 +89,18 @@ def tokens_of(job: Run, tools: Tools, part: Part, name: str, stage: str) -> floa
     lengths = np.array([row["answers/length"] for row in rows])
     method = ONLINE[name].make(tools, part)
     return update_tokens(lengths, name, method, tools.config.online.answers)
+
+
+def update_cap(tools: Tools, name: str) -> int:
+    """Tokens that a training of a method learns from at most: its answers at full length.
+
+    All methods of a league take as many steps of as many answers; one that selects answers, or
+    passes over them once, stays below, and nothing makes up for it.
+    """
+    offline, online = tools.config.offline, tools.config.online
+    if name in OFFLINE:
+        sides = 4 if name in SINGLE else 2  # with the answers to other prompts
+        answers = offline.steps * sides * offline.batch_size
+    else:
+        answers = online.steps * online.answers * online.passes
+    return answers * tools.lab.answer_length

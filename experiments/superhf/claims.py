@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.superhf.config import CLAIMED_RATE, Config
-from experiments.superhf.exact import RARE
+from experiments.superhf.exact import BEST, RARE
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim
 
@@ -76,8 +76,8 @@ def exact_claims(config: Config, found: Mapping[str, Mapping]) -> list[Claim]:
 
 
 def calibration_claim(config: Config, points: Mapping[str, np.ndarray]) -> Claim:
-    """The prior keeps a policy calibrated."""
-    errors = points["calibration"]
+    """The prior keeps a policy calibrated to the reference, and not to the answer it prefers."""
+    errors, best = points["calibration"], points[BEST]
     return mean_claim(
         f"Fixed points, calibration error as a forecast of the reference's answers: beta = 0 minus "
         f"beta = {config.betas[-2]:g}",
@@ -86,7 +86,10 @@ def calibration_claim(config: Config, points: Mapping[str, np.ndarray]) -> Claim
         0.0,
         kind="ours",
         source="fine-tuning for reward makes a policy overconfident",
-        baseline=("beta = 0 minus itself", 0.0),
+        baseline=(
+            "as a forecast of the answer with the highest proxy",
+            (best[:, 0] - best[:, -2]).mean(),
+        ),
     )
 
 

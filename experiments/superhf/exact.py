@@ -16,15 +16,18 @@ from rlhf_jax.algos.online import AnswerBatch
 from rlhf_jax.envs.bandit import all_actions, bandit_trajectory
 from rlhf_jax.exact.best_of import best_of_law, prior_fixed_point, prior_mixture, top_mass
 from rlhf_jax.losses.supervised import superhf_loss
+from rlhf_jax.ops.statistics import choice_calibration_error
 from rlhf_jax.policies.tabular import tabular_policy
 
 RARE = 1e-3
+BEST = "forecast of the best"
 GRID = ((4, 1.0), (4, 2.5), (4, 3.5), (4, 6.0), (16, 0.35))  # (B, beta)
 Arrays = dict[str, np.ndarray]
 
 
 def run_fixed_points(config: Config) -> Arrays:
-    """measure -> [seeds, betas] at the online fixed point."""
+    """measure -> [seeds, betas] at the online fixed point; BEST is the calibration error as a
+    forecast of the answer with the highest proxy."""
 
     def one(key: jax.Array) -> dict[str, jax.Array]:
         world = draw_world(config, key, hack=config.hack)
@@ -37,7 +40,9 @@ def run_fixed_points(config: Config) -> Arrays:
                 beta=beta,
                 steps=config.exact_steps,
             )
-            return measure(world, jnp.log(probs))
+            best = jax.nn.one_hot(world.proxy.argmax(-1), config.answers)
+            error, _ = choice_calibration_error(probs, best)
+            return {**measure(world, jnp.log(probs)), BEST: error}
 
         return jax.vmap(point)(jnp.asarray(config.betas))
 

@@ -58,7 +58,7 @@ def good() -> dict:
         "DPA": front([0, 3, 4, 4.2, 4.3]),
         "one direction": still([0, 3, 3.5, 3.6, 3.6]),
         "direction not read": still([0, 2, 3, 3.1, 3.1]),
-        "K = 1": still([0, 0.1, 0, 0.1, 0]),
+        "K = 1": still([0, 0.1, 0.05, 0.1, 0.12]),
         "labels": front([0, 2]),
     }
 

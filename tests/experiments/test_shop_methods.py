@@ -154,13 +154,14 @@ def verdicts(found):
 
 def test_claims_hold_where_they_should_and_fail_where_they_should():
     golds = {"dpo": [0.55, 0.56, 0.54], "rloo": [0.6, 0.62, 0.61], "osp": [0.6, 0.6, 0.6]}
-    kls = {"osp": [1.0, 1.1, 1.2], "osp_hard": [1.5, 1.6, 1.8]}
+    golds["online_dpo"] = [0.6, 0.6, 0.6]
+    kls = {"osp": [1.0, 1.1, 1.2], "osp_hard": [1.5, 1.6, 1.8], "online_dpo": [0.3, 0.2, 0.3]}
     changes = {"raft": {"power": 0.0}, "p3o": {"shift": 0.001}, "ppo": {"power": 0.4, "shift": 0.5}}
     good = made({**golds, "osp_hard": [0.1, 0.1, 0.1]}, kls, changes)
     assert set(verdicts(good).values()) == {"holds"}
     assert len(claims.all_claims(good, "8")) == 6
     assert good.league_gold(config.OFFLINE) == pytest.approx([0.55, 0.56, 0.54])
-    swapped = {"osp": kls["osp_hard"], "osp_hard": kls["osp"]}
+    swapped = {**kls, "osp": kls["osp_hard"], "osp_hard": kls["osp"]}
     worse = {name: dict.fromkeys(each, 0.2) for name, each in changes.items()}
     bad = made({**golds, "dpo": [0.9, 0.91, 0.9], "osp_hard": [1, 1, 1]}, swapped, worse)
     # Greedy answers no better than SFT's, 0.5.

@@ -1,16 +1,20 @@
 """Trainings of shop_methods at toy size: every method, and rewards that were changed."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from shop_methods_toy import TOY, made
+from shop_methods_toy import TINY, TOY, made
 
 from experiments.shop_methods import claims, config, controls, filters, world
+from experiments.shop_methods.online import ONLINE
 from experiments.shop_methods.parts import heldout_pairs, make_part
-from experiments.shop_methods.train import train
+from experiments.shop_methods.train import stage_name, tokens_of, train, update_cap
+from rlhf_jax.labs.shop import shop_lab
 from rlhf_jax.recipes import Reward
 from rlhf_jax.training import open_run
 from rlhf_jax.types import Trajectory
@@ -97,17 +101,58 @@ def test_controls_and_filters_are_of_the_methods_they_are_about():
     assert of("raft", controls=config.Controls(steps=0)).changes() == {}
 
 
+# Update tokens
+
+
+@pytest.fixture
+def tools(tmp_path):
+    """Sizes and a lab, without weights."""
+    small = replace(TOY, online=config.Online(steps=3, answers=32, passes=2))
+    lab = shop_lab(TINY, tmp_path, seed=0)
+    return world.Tools(small, None, lab, lab, None, None, [])
+
+
+def test_the_cap_of_update_tokens_by_hand(tools):
+    """Two steps of 16 pairs, or of 32 good and bad answers with as many to other prompts; three
+    steps of 32 fresh answers, twice."""
+    longest = tools.lab.answer_length
+    assert update_cap(tools, "dpo") == 64 * longest
+    assert update_cap(tools, "kto") == 128 * longest
+    assert update_cap(tools, "raft") == update_cap(tools, "grpo") == 192 * longest
+
+
+def test_the_published_run_is_within_the_cap(tools):
+    found = json.loads((Path(config.__file__).parent / "measured.json").read_text())
+    sizes = found["config"]
+    ran = config.Config(
+        offline=config.Offline(**sizes["offline"]), online=config.Online(**sizes["online"])
+    )
+    for name, each in found["methods"].items():
+        most = update_cap(tools._replace(config=ran), name)
+        assert all(0 < one["tokens"] <= most for one in each), name
+
+
+def test_no_method_passes_over_more_answers_than_the_cap_has(tools):
+    """Methods with a critic make it of a part: see the long test of every method."""
+    for name in {*config.ONLINE} - {*config.CRITICS}:
+        entry = ONLINE[name]
+        passes = (entry.make(tools, None).passes or (1, 1))[0]
+        assert entry.learned * passes <= tools.config.online.passes, name
+
+
 # Whole trainings
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", config.METHODS)
 def test_every_method_moves_the_policy(one_part, name):
-    """One or two steps of each at toy size: all of it finite, and not where it began."""
+    """One or two steps of each at toy size: all finite, not where it began, within the cap."""
     job, tools, part = one_part
     done = train(job, tools, part, name, 0.001)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(done.arrays))
     assert controls.distance(done.arrays, tools.start) > 1e-4
+    tokens = tokens_of(job, tools, part, name, stage_name(part, name, 0.001))
+    assert 0 < tokens <= update_cap(tools, name)
 
 
 @pytest.fixture(scope="module")
