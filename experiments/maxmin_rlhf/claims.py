@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.maxmin_rlhf.config import Config, minority
-from experiments.maxmin_rlhf.methods import POLICIES
+from experiments.maxmin_rlhf.methods import MOVED, POLICIES
 from experiments.maxmin_rlhf.shop import TRAINED
 from rlhf_jax.reports.claims import Claim, behind_gates
 from rlhf_jax.reports.intervals import mean_claim
@@ -136,7 +136,7 @@ def gap_claim(config: Config, served: Arrays) -> Claim:
 
 def moving_claims(config: Config, moving: Arrays) -> list[Claim]:
     """Policy and weights that move in turns."""
-    worst, moved = (moving[name][:, -1] for name in ("worst group", "exponentiated weights"))
+    worst, moved, majority = (moving[name][:, -1] for name in MOVED)
     return [
         mean_claim(
             f"True rewards, {config.policy_steps} steps of policy and weights in turns: what the "
@@ -146,7 +146,7 @@ def moving_claims(config: Config, moving: Arrays) -> list[Claim]:
             0.0,
             kind="ours",
             source="the worst group's steps chatter: its weights never settle",
-            baseline=("the worst group's minus itself", 0.0),
+            baseline=("the majority's reward alone", (majority - worst).mean()),
         )
     ]
 

@@ -37,7 +37,7 @@ POLICIES = (
     "equal weights",
     "MaxMin, true rewards",
 )
-MOVED = ("worst group", "exponentiated weights")
+MOVED = ("worst group", "exponentiated weights", "the majority's reward alone")
 MARGINS = (1.5, -2.0)  # of one pair, to the majority and the minority
 
 
@@ -143,7 +143,7 @@ def move_together(config: Config) -> dict[str, np.ndarray]:
 
 def move_world(config: Config, key: Key[Array, ""]) -> dict[str, Array]:
     """Mirror ascent of the policy on w . r - beta KL; w of the worst group (the paper's
-    Algorithm 1), or moved by exponentiated gradient. From the reference."""
+    Algorithm 1), moved by exponentiated gradient, or all on the majority. From the reference."""
     world = draw_world(config, key)
     rewards, flat = learned(world, world.weights), reference(config)
     objective = partial(group_objectives, rewards=rewards, ref_logits=flat, beta=config.beta)
@@ -151,6 +151,7 @@ def move_world(config: Config, key: Key[Array, ""]) -> dict[str, Array]:
     moves = {
         "worst group": lambda weights, values: worst_group_weights(values),
         "exponentiated weights": partial(exponentiated_weights, eta=config.policy_eta),
+        "the majority's reward alone": lambda weights, values: jnp.array([1.0, 0.0]),
     }
 
     def follow(move) -> Array:

@@ -33,7 +33,8 @@ def draw_chain(config: Config, key: Key[Array, ""]) -> Chain:
 
 def judge_chain(config: Config, key: Key[Array, ""]) -> dict[str, Array]:
     """Of pairs of paths, by steps seen: mean and largest |error of the utility gap|, and the share
-    of pairs in which the higher judgement has the higher expected utility, each [horizons].
+    of pairs in which the higher judgement has the higher expected utility, each [horizons]. "blind
+    accuracy": that of a teacher who sees as many steps of the next pair's paths.
 
     What the teacher believes of the steps that it does not see is uniform in [0, 1 / (1 - gamma)],
     set by persuasion and not by the truth.
@@ -53,14 +54,20 @@ def judge_chain(config: Config, key: Key[Array, ""]) -> dict[str, Array]:
     truth = discounted_sum(utilities, everything, gamma=config.gamma)
     beliefs = jax.random.uniform(belief_key, shape) / (1 - config.gamma)
 
-    def judge(seen: int) -> dict[str, Array]:
-        mask = jnp.broadcast_to(jnp.arange(utilities.shape[-1]) < seen, utilities.shape)
-        judged = partly_seen_values(utilities, mask, beliefs, gamma=config.gamma)
-        errors = jnp.abs(gaps(judged) - gaps(truth))
+    def accuracy(judged: Array) -> Array:
         right = jnp.sign(gaps(judged)) == jnp.sign(gaps(chain.values[starts]))
         differ = starts[:, 0] != starts[:, 1]
-        accuracy = jnp.sum(right & differ) / jnp.sum(differ)
-        return {"mean": errors.mean(), "largest": errors.max(), "accuracy": accuracy}
+        return jnp.sum(right & differ) / jnp.sum(differ)
+
+    def judge(seen: int) -> dict[str, Array]:
+        mask = jnp.broadcast_to(jnp.arange(utilities.shape[-1]) < seen, utilities.shape)
+        judged, blind = (
+            partly_seen_values(x, mask, beliefs, gamma=config.gamma)
+            for x in (utilities, jnp.roll(utilities, 1, axis=0))
+        )
+        errors = jnp.abs(gaps(judged) - gaps(truth))
+        found = {"mean": errors.mean(), "largest": errors.max(), "accuracy": accuracy(judged)}
+        return found | {"blind accuracy": accuracy(blind)}
 
     found = [judge(seen) for seen in config.horizons]
     return {name: jnp.stack([each[name] for each in found]) for name in found[0]}
@@ -77,7 +84,7 @@ def gap_bound(config: Config) -> np.ndarray:
 
 
 def chain_study(config: Config) -> dict[str, np.ndarray]:
-    """mean, largest, accuracy [chains, horizons]."""
+    """mean, largest, accuracy, blind accuracy [chains, horizons]."""
     keys = jax.random.split(jax.random.key(config.seed), config.chains)
     found = jax.jit(lambda keys: jax.lax.map(lambda key: judge_chain(config, key), keys))(keys)
     return jax.tree.map(np.asarray, found)

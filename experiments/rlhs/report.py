@@ -91,11 +91,8 @@ def shop_panel(values: Arrays) -> Panel:
 
 
 def shop_table(config: Config, values: Arrays) -> Table:
-    """Means over held-out prompts of all worlds with intervals."""
-    rows = []
-    for name in SHOWN:
-        units = np.moveaxis(values[name], 1, 0).reshape(len(MEASURES), -1)
-        rows.append((name, *(mean_text(x) for x in units)))
+    """Means over held-out prompts, with intervals over worlds."""
+    rows = [(name, *(mean_text(x) for x in values[name].mean(-1).T)) for name in SHOWN]
     return Table(
         f"Shop: {config.shop.worlds} x {config.shop.prompts} held-out tempting prompts [95%]",
         ("labels", *MEASURES),

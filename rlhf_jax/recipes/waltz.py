@@ -29,7 +29,13 @@ from rlhf_jax.algos.agents import agent_batch, make_agent_update, make_update, t
 from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.online import AnswerBatch
 from rlhf_jax.checks import check_fields, check_range
-from rlhf_jax.ops.agents import feedback_rewards, improvement_rewards, labels_match, sign_shares
+from rlhf_jax.ops.agents import (
+    balanced_weights,
+    feedback_rewards,
+    improvement_rewards,
+    labels_match,
+    sign_shares,
+)
 from rlhf_jax.recipes.episodes import Turns, task_rollout
 from rlhf_jax.recipes.lab import LanguageLab, make_prompts
 from rlhf_jax.recipes.offline import Fit
@@ -63,12 +69,16 @@ class Feedback(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class WaltzRewards:
-    """alpha, lambda and gamma of `ops.agents.feedback_rewards`; beta, the KL weight of both."""
+    """alpha, lambda and gamma of `ops.agents.feedback_rewards`; beta, the KL weight of both.
+
+    balanced: lambda times the `balanced_weights` of all drafts of a step, which the paper has not.
+    """
 
     improvement_weight: float = 0.65
     label_weight: float = 0.0
     format_weight: float = 0.1
     beta: float = 0.01
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         names = ("improvement_weight", "label_weight", "format_weight", "beta")
@@ -161,15 +171,15 @@ def waltz_rewards(
     revised, judged = taken[..., 2::2], taken[..., 1::2]
     improvements = improvement_rewards(qualities, revised)
     bits = jnp.array([UNSAFE, OVERREFUSE])
-    right = (
-        labels_match((said[..., None] & bits) > 0, (answers[..., :-1, None] & bits) > 0) & judged
-    )
+    true = (answers[..., :-1, None] & bits) > 0
+    right = labels_match((said[..., None] & bits) > 0, true) & judged
+    weight = options.label_weight
     paid = feedback_rewards(
         improvements,
         right,
         (said & UNREADABLE) == 0,
         improvement_weight=options.improvement_weight,
-        label_weight=options.label_weight,
+        label_weight=weight * balanced_weights(true, judged) if options.balanced else weight,
         format_weight=options.format_weight,
     )
     rewards = jnp.zeros(codes.shape, jnp.float32)

@@ -78,6 +78,7 @@ def good():
     moving = {
         "worst group": 0.05 + 0.001 * rng.normal(size=(8, 3)),
         "exponentiated weights": 1e-4 + 1e-6 * rng.normal(size=(8, 3)),
+        "the majority's reward alone": np.ones((8, 3)),
     }
     return {"fits": {"recall": noisy(0.99, 2, 2)}, "groups": served, "moving": moving}
 

@@ -54,7 +54,9 @@ def good():
     mean = 1.7 * SIZES.gamma**steps * (1 + 1e-3 * noise)
     accuracy = np.array([0.5, 0.55, 0.6, 0.7, 0.74]) + 1e-3 * noise
     found = np.stack(rows, axis=1)
-    return {"dpo": found, "ppo": found}, {"mean": mean, "largest": 3 * mean, "accuracy": accuracy}
+    about = {"mean": mean, "largest": 3 * mean, "accuracy": accuracy}
+    about["blind accuracy"] = 0.5 + 1e-3 * noise + 0 * accuracy
+    return {"dpo": found, "ppo": found}, about
 
 
 def test_everything_holds_where_it_should():
@@ -90,6 +92,7 @@ def test_what_breaks_a_claim_of_the_market(algorithm, labels, end, broken):
         ("largest", lambda x: 3 * x, "as a share of"),
         ("accuracy", lambda x: x + 0.1, "by foresight, beliefs"),
         ("accuracy", lambda x: x[:, :1] + 0 * x, "minus that by foresight"),
+        ("blind accuracy", lambda x: x + 0.1, "minus that by foresight"),
     ],
 )
 def test_what_breaks_a_claim_of_the_chains(name, change, broken):

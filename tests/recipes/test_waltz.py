@@ -1,6 +1,7 @@
 """Two agents in one dialogue: what a turn is worth by hand, and tiny policies that learn it."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +87,9 @@ def test_rewards_by_hand():
     np.testing.assert_array_equal(found.rewards[:2, 2], [1, 0])
     # 2 + 0.5 + 0.25; 0.25; 0.5 + 0.25; nothing
     np.testing.assert_allclose(found.rewards[:4, 1], [2.75, 0.25, 0.75, 0.0])
+    # Without the last but one, an unsafe draft weighs 3 / (2 * 1) and two fine ones 3 / (2 * 2).
+    evened = waltz_rewards(codes[:3], taken[:3], replace(OPTIONS, balanced=True))
+    np.testing.assert_allclose(evened.rewards[:, 1], [3.0, 0.25, 0.625])
     unjudged = waltz_rewards(jnp.array([[1, 1, NAN]]), jnp.ones((1, 3), bool), OPTIONS)
     assert jnp.isnan(unjudged.rewards[0, 1:]).all()
     with pytest.raises(ValueError, match=r"beta must be in \[0, inf\)"):
