@@ -9,7 +9,8 @@ from rlhf_jax.checks import check_fields
 class LanguagePanel:
     """A small transformer on the text phone.
 
-    seeds: of starts and trainings. d_model, layers: of the transformer. longest: horizon of a task; the hard bin is its upper half.
+    seeds: of starts and trainings. d_model, layers: of the transformer.
+    longest: horizon of a task; the hard bin is its upper half.
     tasks, heldout: prompts to train on, and on layouts that training never shows.
     base_steps, base_rate, base_batch: AdamW on the solver's episodes of tasks of at most
     `base_longest` actions. gate: least success of it on held-out tasks of one action.

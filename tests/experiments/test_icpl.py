@@ -78,7 +78,11 @@ def good():
     }
     long = {searches.ICPL: fresh, searches.OPEN: low}
     scores = np.tile([-0.2, 0.1], (12, 1)) + 0.001 * rng.normal(size=(12, 2))
-    return {"searches": found, "networks": {"score": scores, "random": scores[:, 0] - 1.0}, "long": long}
+    return {
+        "searches": found,
+        "networks": {"score": scores, "random": scores[:, 0] - 1.0},
+        "long": long,
+    }
 
 
 def verdicts(stages):
