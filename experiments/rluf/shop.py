@@ -2,11 +2,11 @@
 
 The policy starts as the product's own: fitted to the answers in its logs, a quarter of which say
 goodbye. Users press a heart by what they think of an answer and by their mood, which no model sees,
-and goodbyes stand where the mood is good (`shop.logged_reaction`). P[Love] is a linear head on states
-of the policy's trunk: logistic regression of all hearts and a share of the other messages, once on
-the answers as they are and once without their goodbyes. GRPO then maximises (1 - v) help + v
-log-odds of P[Love], each in units of its deviation over answers of the start. Help is the world's
-own score; live hearts are exact, over all moods.
+and goodbyes stand where the mood is good (`shop.logged_reaction`). P[Love] is a linear head on
+states of the policy's trunk: logistic regression of all hearts and a share of the other messages,
+once on the answers as they are and once without their goodbyes. GRPO then maximises
+(1 - v) help + v log-odds of P[Love], each in units of its deviation over answers of the start. Help
+is the world's own score; live hearts are exact, over all moods.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Place(NamedTuple):
 
 
 class Love(NamedTuple):
-    """head: weight [2 d] and bias of P[Love], on `states` of the start. read: the words it reads."""
+    """head: weight [2 d] and bias of P[Love], on `states` of the start. read: words it reads."""
 
     head: Params
     read: str
