@@ -121,10 +121,12 @@ def study_seed(sizes: Adapted, key: Array) -> dict[str, Array]:
         lambda adapter, answers: whole.scores(lora.merge(base, adapter), answers),
     )
     train = draw_texts(keys[3], sizes.rhos, sizes.pairs)
-    tests = [
-        draw_texts(jax.random.fold_in(keys[4], i), rhos, sizes.tests)
-        for i, rhos in enumerate((sizes.rhos, (0.0,), (SHIFTED,)))
-    ]
+    tests = jnp.stack(
+        [
+            draw_texts(jax.random.fold_in(keys[4], i), rhos, sizes.tests).ids
+            for i, rhos in enumerate((sizes.rhos, (0.0,), (SHIFTED,)))
+        ]
+    )
     parts = (
         (small, small.init(keys[2]), sizes.adapter_rate),
         (whole, base, sizes.rate),
@@ -190,11 +192,8 @@ def trained(sizes: Adapted, update: Any, state: Any, steps: int, take: Any) -> A
     return jax.lax.scan(step, state, jnp.arange(steps))[0].params
 
 
-def accuracies(reward: RewardFn, params: Any, tests: Sequence[Texts]) -> Float[Array, "3"]:
+def accuracies(reward: RewardFn, params: Any, tests: Int[Array, "3 N 2 8"]) -> Float[Array, "3"]:
     """Of TESTS."""
-    found = []
-    for test in tests:
-        batch = batch_of(test.ids)
-        scores = [reward.scores(params, side) for side in (batch.chosen, batch.rejected)]
-        found.append(jnp.mean(scores[0] > scores[1]))
-    return jnp.stack(found)
+    batch = batch_of(tests)
+    scores = [reward.scores(params, side) for side in (batch.chosen, batch.rejected)]
+    return jnp.mean(scores[0] > scores[1], axis=-1)

@@ -9,7 +9,8 @@ from rlhf_jax.checks import check_fields
 class LanguagePanel:
     """A small transformer on the text phone.
 
-    d_model, layers: of the transformer. longest: horizon of a task; the hard bin is its upper half.
+    seeds: of starts and trainings. d_model, layers: of the transformer.
+    longest: horizon of a task; the hard bin is its upper half.
     tasks, heldout: prompts to train on, and on layouts that training never shows.
     base_steps, base_rate, base_batch: AdamW on the solver's episodes of tasks of at most
     `base_longest` actions. gate: least success of it on held-out tasks of one action.
@@ -17,18 +18,19 @@ class LanguagePanel:
     measured: episodes of each held-out task.
     """
 
+    seeds: int = 3
     d_model: int = 64
     layers: int = 2
     longest: int = 4
     tasks: int = 2048
     heldout: int = 192
-    base_steps: int = 300
+    base_steps: int = 100
     base_rate: float = 5e-3
     base_batch: int = 64
-    base_longest: int = 2
+    base_longest: int = 4
     gate: float = 0.15
     steps: int = 20
-    rate: float = 5e-4
+    rate: float = 1e-3
     prompts: int = 8
     samples: int = 8
     kl: float = 0.01
@@ -36,6 +38,7 @@ class LanguagePanel:
     measured: int = 2
 
     def __post_init__(self):
+        check_fields(self, "[1, 10]", "seeds")
         check_fields(self, "[8, 1024]", "d_model")
         check_fields(self, "[1, 48]", "layers")
         check_fields(self, "[2, 8]", "longest")

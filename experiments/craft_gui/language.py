@@ -48,8 +48,8 @@ class Place(NamedTuple):
     horizons: np.ndarray
 
 
-def open_place(config: Config) -> Place:
-    """The lab and its tasks."""
+def open_place(config: Config, seed: int = 0) -> Place:
+    """The lab and its tasks; another seed trains otherwise on the same tasks."""
     sizes = config.language
     shape = Size(
         d_model=sizes.d_model,
@@ -58,7 +58,7 @@ def open_place(config: Config) -> Place:
         d_ff=2 * sizes.d_model,
         remat="everything",
     )
-    lab = phone_lab(shape, seed=config.seed)
+    lab = phone_lab(shape, seed=config.seed)._replace(seed=config.seed + seed)
     about = {"count": sizes.tasks, "heldout": sizes.heldout, "longest": sizes.longest}
     task = phone_task(config.seed, **about, dense=0.0)
     held = np.array(task.splits["heldout"])
@@ -66,18 +66,27 @@ def open_place(config: Config) -> Place:
 
 
 def language_study(config: Config, job: Run) -> dict[str, np.ndarray]:
-    """Success [held-out tasks, episodes] of the start and of both schedules by name; "horizons" of
-    the tasks; "<schedule>/equal" groups; solver and random by horizon."""
+    """Success [seeds, held-out tasks, episodes] of the start and of both schedules by name;
+    "<schedule>/equal" groups [seeds, steps]; "horizons" of the tasks; solver and random by horizon.
+    """
+    runs = [seed_study(config, job, seed) for seed in range(config.language.seeds)]
+    found = {name: np.stack([each[name] for each in runs]) for name in runs[0]}
     place = open_place(config)
-    base = run_stage(job, "phone start", partial(fit_start, place)).arrays
-    found = {"start": success(place, job, "start", base)}
+    return found | {"horizons": place.horizons} | baselines(place)
+
+
+def seed_study(config: Config, job: Run, seed: int) -> dict[str, np.ndarray]:
+    """The same of one start and of what both schedules make of it."""
+    place, stage = open_place(config, seed), f"phone {seed}"
+    base = run_stage(job, f"{stage} start", partial(fit_start, place)).arrays
+    found = {"start": success(place, job, f"{stage} start", base)}
     check_start(config.language, found["start"], place.horizons)
     for name in ARMS:
         fit = partial(fit_arm, place, base, name)
-        params = run_stage(job, f"phone {name}", fit).arrays
-        found[name] = success(place, job, name, params)
-        found[f"{name}/equal"] = equal_groups(job, f"phone {name}")
-    return found | {"horizons": place.horizons} | baselines(place)
+        params = run_stage(job, f"{stage} {name}", fit).arrays
+        found[name] = success(place, job, f"{stage} {name}", params)
+        found[f"{name}/equal"] = equal_groups(job, f"{stage} {name}")
+    return found
 
 
 def check_start(sizes: LanguagePanel, start: np.ndarray, horizons: np.ndarray) -> None:
@@ -129,7 +138,7 @@ def episode_length(lab: LanguageLab, task: Task) -> int:
     return task.max_turns * lab.answer_length + (task.max_turns - 1) * WORDS_READ
 
 
-def success(place: Place, job: Run, name: str, params: Params) -> np.ndarray:
+def success(place: Place, job: Run, stage: str, params: Params) -> np.ndarray:
     """[N, K] 1 where an episode of a held-out task is done."""
     lab, task, key = place.lab, place.task, stage_key(place.lab, "phone held out")
     options = {
@@ -142,7 +151,7 @@ def success(place: Place, job: Run, name: str, params: Params) -> np.ndarray:
         seen = measure(lab, task, params, params, place.held, key, **options)
         return {"done": (seen.named["return"] > 0.5).astype(float)}, {}
 
-    return run_stage(job, f"phone {name} held out", work).arrays["done"]
+    return run_stage(job, f"{stage} held out", work).arrays["done"]
 
 
 def equal_groups(job: Run, stage: str) -> np.ndarray:

@@ -116,7 +116,7 @@ def language_figure(found: Arrays) -> Shown:
     lengths = np.arange(1, len(found["solver"]) + 1)
     curves = {}
     for name in ("start", *ARMS):
-        by = [found[name][found["horizons"] == length].mean() for length in lengths]
+        by = [found[name][:, found["horizons"] == length].mean() for length in lengths]
         curves[name] = Series(lengths, np.array(by))
     curves["random"] = Series(lengths, found["random"])
     return show_panels(

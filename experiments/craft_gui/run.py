@@ -95,14 +95,15 @@ def language_table(found: Arrays) -> Table:
             (
                 length,
                 int(here.sum()),
-                *(found[name][here].mean() for name in ("start", *ARMS)),
+                *(found[name][:, here].mean() for name in ("start", *ARMS)),
                 *(found[name][length - 1] for name in ("solver", "random")),
             )
         )
     equal = ", ".join(f"{name} {found[f'{name}/equal'].mean():.0%}" for name in ARMS)
+    seeds = len(found["start"])
     headers = ("horizon", "tasks", "start", *ARMS, "solver", "random")
     return Table(
-        "A transformer on the text phone: share of tasks done on unseen layouts",
+        f"A transformer on the text phone: tasks done on unseen layouts, mean of {seeds} seeds",
         headers,
         rows,
         note=f"groups with equal rewards in training: {equal}",

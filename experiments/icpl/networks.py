@@ -16,13 +16,16 @@ from rlhf_jax.types import Scalar
 
 
 def run_networks(config: Config) -> dict[str, np.ndarray]:
-    """[N, len(pairs)] true score of the policy after the last refit."""
-    found = []
+    """score: [N, len(pairs)] true score of the policy after the last refit. random: [N] that of the
+    best policy for a N(0, 1) reward of every cell, which no pair was asked for."""
+    found, random = [], []
     for seed in range(config.net_seeds):
         grid = draw_grid(config, seed)
         key = jax.random.fold_in(jax.random.key(config.seed + 1), seed)
         found.append([float(network_score(config, count, grid, key)) for count in config.pairs])
-    return {"score": np.asarray(found)}
+        weights = jax.random.normal(key, (grid.mdp.initial.shape[-1],))
+        random.append(float(trained_scores(grid, wide(weights)[None])[0]))
+    return {"score": np.asarray(found), "random": np.asarray(random)}
 
 
 @partial(jax.jit, static_argnums=(0, 1))

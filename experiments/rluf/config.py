@@ -11,32 +11,37 @@ from rlhf_jax.checks import check_fields
 class ShopPanel:
     """The language panel: a model of the shop.
 
-    seeds: of logs, reward models and trainings. logs: messages of each, and as many for the start
-      and for the test of P[Love]. rows: of a step on logs. fit_rate: AdamW, on logs.
-    start_steps, love_steps: of the product's policy and of P[Love].
+    seeds: of logs, reward models and trainings. logs, tests: messages of each, to fit P[Love] and
+      to test it. keep_rate: share of the messages without a heart that both keep. ridge: of the
+      standardised logistic regression, chosen within the first log by four folds.
+    rows, start_steps, fit_rate: AdamW, of the product's policy on answers of logs.
     weights: of love in the reward, ascending from 0 to 1.
     rl_steps, rl_rate: AdamW. batch_size: prompts of a step. samples: answers to each. kl: weight of
       k3 in the loss. prompts: held out, one answer each.
     """
 
     seeds: int = 3
-    logs: int = 6000
+    logs: int = 60_000
+    tests: int = 12_000
+    keep_rate: float = 0.1
+    ridge: float = 0.03
     rows: int = 32
-    fit_rate: float = 5e-4
     start_steps: int = 150
-    love_steps: int = 190
+    fit_rate: float = 5e-4
     weights: tuple[float, ...] = (0.0, 0.3, 1.0)
     rl_steps: int = 30
     rl_rate: float = 1e-3
     batch_size: int = 8
     samples: int = 8
     kl: float = 0.02
-    prompts: int = 512
+    prompts: int = 256
 
     def __post_init__(self):
         check_fields(self, "[1, 10]", "seeds")
-        check_fields(self, "[64, 25000]", "logs")
-        check_fields(self, "[1, 1000000]", "rows", "start_steps", "love_steps", "rl_steps")
+        check_fields(self, f"[64, {250_000 // self.seeds}]", "logs", "tests")
+        check_fields(self, "(0, 1]", "keep_rate")
+        check_fields(self, "(0, 1000]", "ridge")
+        check_fields(self, "[1, 1000000]", "rows", "start_steps", "rl_steps")
         check_fields(self, "[1, 1000000]", "batch_size")
         check_fields(self, "(0, 1]", "fit_rate", "rl_rate")
         check_fields(self, "[0, 1]", "weights")

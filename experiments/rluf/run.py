@@ -7,7 +7,7 @@ import numpy as np
 from experiments.rluf.claims import all_claims, column, gains, moderate, promised, shop_claims
 from experiments.rluf.config import Config
 from experiments.rluf.report import write_report
-from experiments.rluf.shop import SHOP_MEASURES, policies, shop_study
+from experiments.rluf.shop import AREAS, SHOP_MEASURES, policies, shop_study
 from experiments.rluf.studies import MEASURES, VARIANTS, product_study, troll_study
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.reports.intervals import mean_text
@@ -99,10 +99,13 @@ def shop_table(config: Config, shop: Arrays) -> Table:
     rows = []
     for name, found in zip(names, np.moveaxis(shop["values"], 1, 0), strict=True):
         rows.append((name, *(mean_text(x) for x in found.T)))
-    areas = ", ".join(f"{x:.3f}" for x in shop["auroc"].mean(0))
+    areas = ", ".join(
+        f"{name} {x:.3f}" for name, x in zip(AREAS, shop["auroc"].mean(0), strict=True)
+    )
     return Table(
         f"Shop: means of {config.shop.seeds} seeds [95%]",
         ("policy", *SHOP_MEASURES),
         rows,
-        note=f"AUROC of P[Love] as it is and without goodbyes: {areas}",
+        note="AUROC of P[Love] by the answers it reads, of who knows the law of the log, of what "
+        f"answers are worth, of goodbyes alone: {areas}",
     )

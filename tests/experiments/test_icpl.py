@@ -57,6 +57,7 @@ def test_a_small_run_has_its_claims_numbers_and_figures(finished):
     # The long search goes on from the short one.
     np.testing.assert_allclose(kept["long"][searches.ICPL][:, :3], found[searches.ICPL])
     assert kept["networks"]["score"].shape == (2, 2)
+    assert kept["networks"]["random"].shape == (2,)
 
 
 def good():
@@ -77,7 +78,11 @@ def good():
     }
     long = {searches.ICPL: fresh, searches.OPEN: low}
     scores = np.tile([-0.2, 0.1], (12, 1)) + 0.001 * rng.normal(size=(12, 2))
-    return {"searches": found, "networks": {"score": scores}, "long": long}
+    return {
+        "searches": found,
+        "networks": {"score": scores, "random": scores[:, 0] - 1.0},
+        "long": long,
+    }
 
 
 def verdicts(stages):
@@ -99,6 +104,15 @@ def test_every_claim_holds_and_each_can_fail():
     assert spoil(lambda s: s["networks"]["score"].__iadd__(0.9)) == {5, 6}
     assert spoil(lambda s: s["searches"][searches.BEST_ONLY].__iadd__(0.2)) == {7}
     assert spoil(lambda s: s["long"].update({icpl: good()["long"][searches.OPEN] - 0.1})) == {8}
+
+
+def test_no_baseline_is_a_thing_minus_itself_and_one_that_passes_is_seen():
+    for claim in claims.all_claims(TOY, good()):
+        assert claim.baseline is not None
+        assert "itself" not in claim.baseline[0]
+    stages = good()
+    stages["networks"]["random"] += 2.0  # better than the fitted one: the claim shows nothing
+    assert claims.all_claims(TOY, stages)[-1].verdict != "holds"
 
 
 def test_only_grids_with_a_way_in_the_first_round_are_in_the_third_claim():

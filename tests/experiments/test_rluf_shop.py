@@ -13,10 +13,11 @@ from rlhf_jax.training import open_run
 
 SIZES = config.ShopPanel(
     seeds=2,
-    logs=64,
+    logs=200,
+    tests=200,
+    keep_rate=0.2,
     rows=8,
     start_steps=2,
-    love_steps=2,
     rl_steps=1,
     batch_size=8,
     samples=2,
@@ -32,6 +33,7 @@ def test_a_minute_panel_has_its_claims_table_and_figure(tmp_path):
     found = {name: np.array(x) for name, x in outcome.numbers["shop"].items()}
     assert found["values"].shape == (2, 5, 4)
     assert found["base"].shape == (2, 4)
+    assert found["auroc"].shape == (2, 5)
     for x in found.values():
         assert ((x >= 0) & (x <= 1)).all()
     # What is live of the same answers does not depend on who predicts.
@@ -62,6 +64,37 @@ def test_live_hearts_are_the_mean_over_moods_and_a_goodbye_costs_some():
     assert bye < plain
 
 
+def test_who_knows_the_law_counts_a_goodbye_for_a_good_mood():
+    """By hand, Bayes: moods 0.3, 0.5, 0.2 after a goodbye with P = 0.7, 0.05, 0.05."""
+    text = f"{world.ideal_answer(world.make_prompt(0, 5))} {GOODBYE}"
+    rows = [{"number": 5, "answer": text}]
+    told, worth = (shop.known_love(0, rows, told=told)[0] for told in (True, False))
+    tastes = np.mean([world.make_user(0, i).taste for i in range(shop.USERS)], axis=0)
+    user = world.ShopUser(0, -1, 0, tuple(tastes))
+    good, plain, bad = (
+        world.thumb_probs(user, world.make_prompt(0, 5), text, mood)[0] for mood in (1, 0, -1)
+    )
+    assert told == pytest.approx((0.21 * good + 0.025 * plain + 0.01 * bad) / 0.245)
+    assert worth == pytest.approx(0.3 * good + 0.5 * plain + 0.2 * bad)
+    plain_rows = [{"number": 5, "answer": text.removesuffix(GOODBYE).strip()}]
+    assert shop.known_love(0, plain_rows, told=True)[0] < told
+
+
+def test_a_head_of_a_share_of_the_messages_is_calibrated_on_all():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40_000, 2)) * [1.0, 3.0] + [0.0, 5.0]
+    labels = rng.random(40_000) < 1 / (1 + np.exp(3.0 - features[:, 0]))
+    records = [{"label": label, "features": x} for label, x in zip(labels, features, strict=True)]
+    fewer = shop.kept(records, 0.2, 0)
+    assert sum(row["label"] for row in fewer) == labels.sum()
+    sizes = config.ShopPanel(keep_rate=0.2, ridge=1e-4)
+    head = shop.fit_head(sizes, np.array([row["features"] for row in fewer]), fewer)
+    np.testing.assert_allclose(head["weight"], [1.0, 0.0], atol=0.06)
+    assert head["bias"] == pytest.approx(-3.0, abs=0.15)
+    scores = features @ head["weight"]
+    assert shop.area_of(scores, records) == pytest.approx(0.74, abs=0.03)
+
+
 def test_what_is_read_of_an_answer():
     assert shop.read_words(f"take nila . {GOODBYE}", "without goodbyes") == "take nila ."
     assert shop.read_words(f"take nila . {GOODBYE}", "as they are") == f"take nila . {GOODBYE}"
@@ -81,7 +114,11 @@ def good():
         ]
     )
     base = np.array([[0.08, 0.08, 0.8, 0.2]]) + noise[..., 0]
-    return {"values": values + noise, "base": base, "auroc": np.array([[0.7, 0.5]] * 3)}
+    return {
+        "values": values + noise,
+        "base": base,
+        "auroc": np.array([[0.7, 0.5, 0.8, 0.5, 0.6]] * 3),
+    }
 
 
 @pytest.mark.parametrize(
@@ -105,6 +142,11 @@ def test_the_gate_can_fail():
     found = good()
     found["auroc"][:] = 0.55
     assert [claim.verdict for claim in claims.shop_claims(SHOP, found)] == ["fails"]
+
+
+def test_logs_that_the_world_has_no_prompts_for_are_refused():
+    with pytest.raises(ValueError, match=r"logs must be in \[64, 83333\]"):
+        config.ShopPanel(seeds=3, logs=90_000)
 
 
 @pytest.mark.parametrize("weights", [(0.0, 1.0), (0.1, 0.5, 1.0), (0.0, 0.5, 0.9), (0.0, 1.0, 0.5)])

@@ -45,6 +45,7 @@ BEFORE = "before :"
 LIKED = "you liked {x} and {y} answers more than {x} and {y} answers ."
 GOODBYE = "have a nice day ."
 MOODS = {1: 0.3, 0: 0.5, -1: 0.2}  # good, plain and bad, with their shares
+LOGGED_GOODBYES = {1: 0.7, 0: 0.05, -1: 0.05}  # P(goodbye) of a logged answer by mood
 TEMPLATES = (BEFORE, LIKED, GOODBYE, *(word for pair in ADJECTIVES.values() for word in pair))
 
 
@@ -253,7 +254,7 @@ def logged_reaction(seed: int, user: ShopUser, prompt: Prompt, index: int) -> Us
     mood = rng.choices(tuple(MOODS), tuple(MOODS.values()))[0]
     answer = sample_answer(seed, prompt, index).removesuffix(GOODBYE).strip()
     room = MAX_ANSWER_WORDS - len(split_words(GOODBYE))
-    if rng.random() < (0.7 if mood == 1 else 0.05) and len(split_words(answer)) <= room:
+    if rng.random() < LOGGED_GOODBYES[mood] and len(split_words(answer)) <= room:
         answer = f"{answer} {GOODBYE}".strip()
     return react(seed + index, user, prompt, answer, mood=mood)
 
