@@ -9,11 +9,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-OPENERS = ("(", "[", "{", "<")
-CLOSER = dict(zip(OPENERS, (")", "]", "}", ">"), strict=True))
+OPENERS = ("(", "[")
+CLOSER = {"(": ")", "[": "]"}
 BRACKETS = (*OPENERS, *CLOSER.values())
 DEEPEST = 8  # where the cost of a token is 1
-PROMPTS = len(OPENERS) ** 3
+PROMPT_PAIRS = 6
+PROMPTS = len(OPENERS) ** PROMPT_PAIRS
 
 
 def token_costs(brackets: Iterable[str]) -> list[float]:
@@ -44,10 +45,10 @@ def text_costs(text: str, length: int) -> np.ndarray:
 
 
 def expert_text(rng: np.random.Generator, length: int, slip: float) -> str:
-    """What the expert writes: it closes the innermost bracket, else opens one of the four.
+    """What the expert writes: it closes the innermost bracket, else opens either.
 
     Args:
-      slip: rate at which a bracket is replaced by any of the eight; the expert goes on from there.
+      slip: rate at which a bracket is replaced by any of the four; the expert goes on from there.
     """
     stack: list[str] = []
     written = []
@@ -68,7 +69,7 @@ def expert_costs(rng: np.random.Generator, length: int, slip: float, count: int)
 
 
 def prompt_texts(seed: int) -> list[str]:
-    """All beginnings of three brackets, each closed, in an order of the seed."""
-    triples = list(itertools.product(OPENERS, repeat=3))
+    """All beginnings of six brackets, each closed, in an order of the seed."""
+    openers = list(itertools.product(OPENERS, repeat=PROMPT_PAIRS))
     order = np.random.default_rng(seed).permutation(PROMPTS)
-    return [" ".join(f"{x} {CLOSER[x]}" for x in triples[i]) for i in order]
+    return [" ".join(f"{x} {CLOSER[x]}" for x in openers[i]) for i in order]

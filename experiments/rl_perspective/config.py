@@ -130,20 +130,20 @@ class Language:
     answers: to held-out prompts in all, on which a cost is measured.
     """
 
-    lengths: tuple[int, ...] = (16, 32, 64, 128, 256)
+    lengths: tuple[int, ...] = (16, 64, 256)
     num_seeds: int = 3
     slip: float = 0.02
     explore: float = 0.1
     d_model: int = 32
-    tokens: int = 4096
-    start_steps: int = 20
+    tokens: int = 2048
+    start_steps: int = 40
     sft_rate: float = 1e-2
-    ppo_steps: int = 60
+    ppo_steps: int = 160
     ppo_rate: float = 3e-3
-    prompts: int = 8
+    prompts: int = 4
     epochs: int = 2
     minibatches: int = 2
-    kl: float = 0.0
+    kl: float = 0.02
     gamma: float = 0.95
     answers: int = 256
 

@@ -1,6 +1,6 @@
 """The language panel: a small transformer that writes brackets, SFT against PPO by length.
 
-Slips are part of every policy: its tokens come from (1 - slip) pi + slip / 8. So answers are draws
+Slips are part of every policy: its tokens come from (1 - slip) pi + slip / 4. So answers are draws
 of the policy itself, and no method can learn to write without them.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.rl_perspective.brackets import (
     BRACKETS,
+    PROMPT_PAIRS,
     PROMPTS,
     expert_costs,
     expert_text,
@@ -48,7 +49,7 @@ from rlhf_jax.sharding import on_host
 from rlhf_jax.training import Run, Stage, run_stage
 from rlhf_jax.types import Params, Policy, Prompts
 
-PROMPT_TOKENS = 7  # <bos> and three closed brackets
+PROMPT_TOKENS = 1 + 2 * PROMPT_PAIRS  # <bos>, and brackets with what closes them
 HELDOUT = 16  # prompts
 NEVER = -1e9  # logit of what is no bracket
 START, SFT, SLIPPED, PPO = "SFT, the start", "SFT", "SFT, slips shown", "PPO"
