@@ -16,7 +16,15 @@ from rlhf_jax.recipes.ngram_reward import make_ngram_fit
 from rlhf_jax.reports.claims import Claim, Outcome, write_text
 from rlhf_jax.training import ResultsError, Run, read_metrics, run_stage
 
-LEADS = (("reward", "ngrams"), ("reward", "length_rule"), ("dpo", "reward"), ("dpo", "ngrams"))
+LEADS = (
+    ("reward", "ngrams"),
+    ("reward", "ngrams_cut"),
+    ("reward", "ngrams_quarter"),
+    ("reward", "length_rule"),
+    ("ngrams_cut", "ngrams"),
+    ("dpo", "reward"),
+    ("dpo", "ngrams"),
+)
 
 
 def run(config: Config, job: Run) -> Outcome:
