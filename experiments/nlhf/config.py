@@ -13,6 +13,8 @@ class Config:
     betas: KL weights, the paper's tau; the first is the one whose rates and floors are claimed.
     steps: updates with eta_t = 2 / (beta (t + 2)).
     fixed_etas: two constant steps, small and large. fixed_steps: their updates.
+    rival_etas: constant steps, rising, that Hedge and mirror descent are tuned over, at the first
+      beta, on fixed_steps updates.
     hedge_steps: updates of Hedge on rock-paper-scissors, T in its step sqrt(8 log 3 / T).
     mixture_steps, batch, rate: of Nash-MD-PG on samples, plain SGD on the logits of a table.
     points: of a curve, evenly spaced in the logarithm of t.
@@ -24,6 +26,7 @@ class Config:
     steps: int = 60_000
     fixed_etas: tuple[float, float] = (0.1, 0.5)
     fixed_steps: int = 6_000
+    rival_etas: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     hedge_steps: int = 6_400
     mixture_steps: int = 20_000
     batch: int = 64
@@ -36,7 +39,10 @@ class Config:
         small, large = self.fixed_etas
         if not 0 < small < large <= 1 / max(self.betas):
             raise ValueError(f"fixed_etas must rise from 0 to 1 / beta, got {self.fixed_etas}")
-        check_fields(self, "(0, 1000]", "rate")
+        rising = list(self.rival_etas) == sorted(set(self.rival_etas))
+        if len(self.rival_etas) < 2 or not rising or self.rival_etas[-1] > 1 / self.betas[0]:
+            raise ValueError(f"rival_etas must rise to at most 1 / beta, got {self.rival_etas}")
+        check_fields(self, "(0, 1000]", "rate", "rival_etas")
         check_fields(self, "[2, inf)", "num_seeds")
         # Slopes are fitted from t = 1000 on.
         check_fields(self, "[2000, inf)", "steps")

@@ -10,14 +10,16 @@ from experiments.nlhf.claims import (
     floor_claims,
     hedge_claims,
     judge_claims,
+    log_kl,
     mixture_claims,
     nash_md_rates,
+    rival_claims,
     slope_claims,
 )
 from experiments.nlhf.config import Config
 from experiments.nlhf.mixture import NAMES, exact_gaps, sampled_gaps
 from experiments.nlhf.report import write_report
-from experiments.nlhf.tables import GAMES, decaying_curves, fixed_curves, hedge_ends
+from experiments.nlhf.tables import GAMES, decaying_curves, fixed_curves, hedge_ends, rival_ends
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.reports.rates import Rate
 from rlhf_jax.training import Run, run_stages
@@ -31,6 +33,7 @@ def run(config: Config, job: Run) -> Outcome:
     stages = {
         "decaying": lambda: decaying_curves(config),
         "fixed": lambda: fixed_curves(config),
+        "rivals": lambda: rival_ends(config),
         "hedge": lambda: hedge_ends(config),
         "mixture": lambda: sampled_gaps(config) | {"exact": exact_gaps(config)},
         "judges": judges.solutions,
@@ -40,6 +43,7 @@ def run(config: Config, job: Run) -> Outcome:
     claims = [
         *bound_claims(config, found["decaying"]),
         *slope_claims(config, rates, found["fixed"]),
+        *rival_claims(config, found["rivals"]),
         *hedge_claims(found["hedge"]),
         *floor_claims(found["fixed"]),
         *mixture_claims(found["mixture"]),
@@ -84,5 +88,8 @@ def summary(
         ),
         "hedge": {name: value.tolist() for name, value in found["hedge"].items()},
         "bound": curves["Nash-MD/bound"].max(-1).tolist(),
+        "rivals, log10 KL": {
+            name: log_kl(values).mean(-1).tolist() for name, values in found["rivals"].items()
+        },
     }
     return table, numbers

@@ -143,6 +143,38 @@ def fixed_curves(config: Config) -> dict[str, np.ndarray]:
         }
 
 
+def rival_ends(config: Config) -> dict[str, np.ndarray]:
+    """KL(pi* || pi_t) after `fixed_steps` calls at the first beta, with every rival's steps.
+
+    Returns:
+      "Nash-MD" with the steps of its theorem and "reference", the first policy, [games, seeds];
+      "Hedge" and "OMD", the last policies with each constant step, [etas, games, seeds].
+    """
+    with jax.enable_x64(True):
+        cases = jax.tree.map(lambda x: x[0], draw_cases(config))
+
+        def ends(make: Callable[[Case], games.Method]) -> jax.Array:
+            return run_cases(cases, make, (config.fixed_steps,))["kl"][..., 0]
+
+        def hedge(eta: jax.Array) -> jax.Array:
+            return ends(lambda case: games.hedge(case.ref_logps, eta=eta))
+
+        def mirror(eta: jax.Array) -> jax.Array:
+            return ends(lambda case: games.mirror_descent(case.ref_logps, eta=eta, beta=case.beta))
+
+        def nash_md(case: Case) -> games.Method:
+            return games.nash_md(case.ref_logps, eta=decaying_steps(case.beta), beta=case.beta)
+
+        etas = jnp.asarray(config.rival_etas)
+        found = {
+            "Nash-MD": ends(nash_md),
+            "reference": exact_kl(cases.star_logps, cases.ref_logps),
+            "Hedge": jax.vmap(hedge)(etas),
+            "OMD": jax.vmap(mirror)(etas),
+        }
+        return {name: np.asarray(x) for name, x in found.items()}
+
+
 def hedge_ends(config: Config) -> dict[str, np.ndarray]:
     """Hedge on rock-paper-scissors without a penalty, at T: exploitability of last and average.
 

@@ -31,6 +31,9 @@ class Config:
     """One run.
 
     data: the preference file. seed: of the folds, the first weights, the batches and the samples.
+    trunk: a Hugging Face folder; its tokenizer, shape and weights take the place of vocab_size,
+      d_model, num_layers, num_heads and random weights. fresh: random weights of its shape, the
+      control. The n-grams are the same.
     folds: K >= 2 of cross-validation. max_pairs: no more than the first so many pairs are used.
     vocab_size: ids of the tokenizer, 260 to 65,536. prompt_tokens, answer_tokens: P and T.
     d_model, num_layers, num_heads: of the transformer. batch: pairs an update, or answers in SFT.
@@ -39,6 +42,8 @@ class Config:
     """
 
     data: Path | None = None
+    trunk: Path | None = None
+    fresh: bool = False
     seed: int = 0
     folds: int = 5
     max_pairs: int = 5000
@@ -70,6 +75,8 @@ class Config:
                 f"got {self.d_model}"
             )
         check_fields(self, "(0, inf)", "beta")
+        if self.fresh and self.trunk is None:
+            raise ValueError("fresh must be False without a trunk: all weights are random then")
 
     def transformer(self) -> TransformerConfig:
         """The shape of the transformer."""

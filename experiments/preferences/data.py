@@ -7,15 +7,12 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from tokenizers import Tokenizer
 
 from experiments.preferences.config import Config
 from rlhf_jax.data.padding import PaddedRows, pad_left, pad_right
 from rlhf_jax.data.preference_files import Pair, PreferencePairs, read_preferences
 from rlhf_jax.data.splits import Fold, dialogue_groups, kfold
 from rlhf_jax.data.tokenizer import (
-    BOS_ID,
-    EOS_ID,
     encode_completions,
     encode_prompts,
     first_words,
@@ -24,7 +21,7 @@ from rlhf_jax.data.tokenizer import (
     train_bpe_tokenizer,
 )
 from rlhf_jax.training import UserError, reading_input
-from rlhf_jax.types import PyTree
+from rlhf_jax.types import PyTree, Vocabulary
 
 ROOM = 1000  # characters a token: what lies beyond P or T of them is not looked at
 NEEDS_DATA = (
@@ -87,14 +84,15 @@ def readable(pair: Pair, config: Config) -> Pair:
     return Pair(prompt, first_words(pair.chosen, size), first_words(pair.rejected, size))
 
 
-def train_tokenizer(pairs: Sequence[Pair], config: Config) -> Tokenizer:
+def train_vocabulary(pairs: Sequence[Pair], config: Config) -> Vocabulary:
     """Byte-pair encoding of these pairs' texts; a prompt that comes several times counts once."""
     prompts = dict.fromkeys(pair.prompt for pair in pairs)
     answers = [text for pair in pairs for text in (pair.chosen, pair.rejected)]
-    return train_bpe_tokenizer([*prompts, *answers], vocab_size=config.vocab_size)
+    texts = [*prompts, *answers]
+    return standard_vocabulary(train_bpe_tokenizer(texts, vocab_size=config.vocab_size))
 
 
-def pair_rows(tokenizer: Tokenizer, pairs: Sequence[Pair], config: Config) -> PairRows:
+def pair_rows(vocabulary: Vocabulary, pairs: Sequence[Pair], config: Config) -> PairRows:
     """Prompts keep their last tokens and answers their first ones, up to the config's lengths.
 
     Raises:
@@ -102,30 +100,37 @@ def pair_rows(tokenizer: Tokenizer, pairs: Sequence[Pair], config: Config) -> Pa
     """
     with reading_input():
         before, after = config.prompt_tokens, config.answer_tokens
-        vocabulary = standard_vocabulary(tokenizer)
         prompts = encode_prompts(vocabulary, [pair.prompt for pair in pairs], keep=before)
         chosen = encode_completions(vocabulary, [pair.chosen for pair in pairs], keep=after)
         rejected = encode_completions(vocabulary, [pair.rejected for pair in pairs], keep=after)
+        pad = vocabulary.pad_id
         return PairRows(
-            pad_left(prompts, before), pad_right(chosen, after), pad_right(rejected, after)
+            pad_left(prompts, before, pad_id=pad),
+            pad_right(chosen, after, pad_id=pad),
+            pad_right(rejected, after, pad_id=pad),
         )
 
 
-def lost_by_cutting(rows: PairRows, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+def lost_by_cutting(
+    rows: PairRows, prompts: Sequence[str], vocabulary: Vocabulary
+) -> dict[str, np.ndarray]:
     """What the lengths P and T cost each of N pairs.
 
     Args:
-      rows: of the pairs; prompts: their texts.
+      rows: of the pairs, in ids of the vocabulary; prompts: their texts.
     Returns:
       "prompts": [N] whether the prompt was cut; "answers": [N] how many of the two answers were;
       "equal": [N] whether the answers are one after cutting; "merged": [N] whether the prompt is
       then that of another pair, although their texts differ.
     """
-    cut = [~(answers.ids == EOS_ID).any(-1) for answers in (rows.chosen, rows.rejected)]
+    stop, first = vocabulary.stop_ids[0], vocabulary.bos_id
+    cut = [
+        ~((answers.ids == stop) & answers.mask).any(-1) for answers in (rows.chosen, rows.rejected)
+    ]
     kept = np.unique(rows.prompts.ids, axis=0, return_inverse=True)[1].reshape(-1)
     texts_of = np.bincount(np.unique(np.stack([kept, numbered(prompts)]), axis=1)[0])
     return {
-        "prompts": ~(rows.prompts.ids == BOS_ID).any(-1),
+        "prompts": ~((rows.prompts.ids == first) & rows.prompts.mask).any(-1),
         "answers": np.sum(cut, axis=0),
         "equal": (rows.chosen.ids == rows.rejected.ids).all(-1),
         "merged": texts_of[kept] > 1,

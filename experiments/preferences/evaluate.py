@@ -103,21 +103,33 @@ def preferences_measured(folds: Sequence[Arrays], groups: np.ndarray) -> dict[st
     """Every row of the table: method -> measures."""
     of_fold = [groups[f["rows"]] for f in folds]
     lengths = [f["margins"]["length"] for f in folds]
+    rules = [f["margins"]["length_rule"] for f in folds]
     found = {
         "longer wins": judge(lengths, of_fold, probs=False),
         "shorter wins": judge([-x for x in lengths], of_fold, probs=False),
+        "length rule": judge(rules, of_fold, probs=False),
     }
-    titles = {"ngrams": "n-gram Bradley-Terry", "reward": "reward model", "dpo": "DPO, implicit"}
+    titles = {
+        "ngrams": "n-gram Bradley-Terry",
+        "ngrams_cut": "n-grams, answers cut",
+        "ngrams_quarter": "n-grams, a quarter of the pairs",
+        "reward": "reward model",
+        "dpo": "DPO, implicit",
+    }
     for name, title in titles.items():
         found[title] = judge([f["margins"][name] for f in folds], of_fold, probs=True)
     return found
 
 
-def reward_minus_ngrams(folds: Sequence[Arrays], groups: np.ndarray) -> dict[str, Any]:
-    """Accuracy of the reward model minus that of the n-grams, pair by pair, with intervals."""
-    hits = [
-        np.subtract(*(_hits(f["margins"][name]) for name in ("reward", "ngrams"))) for f in folds
-    ]
+def accuracy_lead(
+    folds: Sequence[Arrays], groups: np.ndarray, one: str, other: str
+) -> dict[str, Any]:
+    """Accuracy of one method minus that of another, pair by pair, with intervals.
+
+    Args:
+      one, other: names of margins.
+    """
+    hits = [np.subtract(*(_hits(f["margins"][name]) for name in (one, other))) for f in folds]
     return summary(hits, [groups[f["rows"]] for f in folds])
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from tokenizers import Tokenizer
 
 from experiments.preferences.config import Config
 from experiments.preferences.data import (
@@ -16,30 +15,30 @@ from experiments.preferences.data import (
     lost_by_cutting,
     pair_rows,
     take,
-    train_tokenizer,
+    train_vocabulary,
 )
 from experiments.preferences.tools import Tools, in_batches
 from experiments.preferences.training import Models, fit_models
 from rlhf_jax.data.padding import PaddedRows
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import Fold
-from rlhf_jax.data.tokenizer import decode_rows, standard_vocabulary
+from rlhf_jax.data.tokenizer import decode_rows
 from rlhf_jax.recipes.ngram_reward import NgramFit, ngram_margins
 from rlhf_jax.training import DivergedError, Run, Stage, StageResult, UserError, run_stage
-from rlhf_jax.types import Params, Prompts
+from rlhf_jax.types import Params, Prompts, Vocabulary
 
 Logps = Callable[[Params, PaddedRows, PaddedRows], np.ndarray]  # of answers to prompts, [N]
 
 
 class FoldData(NamedTuple):
-    """A fold's pairs as texts and, in the ids of its own tokenizer, as arrays.
+    """A fold's pairs as texts and, in the ids of its vocabulary, as arrays.
 
     asked: the test rows whose prompts are answered. cut: `lost_by_cutting` of the test rows.
     """
 
     train: list[Pair]
     test: list[Pair]
-    tokenizer: Tokenizer
+    vocabulary: Vocabulary
     train_rows: PairRows
     test_rows: PairRows
     asked: np.ndarray
@@ -58,7 +57,7 @@ def one_fold(
       info: "answers", the texts of a few sampled ones.
     """
     fold, name = source.folds[number], f"fold-{number + 1}"
-    data = fold_data(fold, source, config)
+    data = fold_data(fold, source, config, tools.lab.vocabulary)
     fit_key, sample_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number))
     models = fit_models(job, name, tools, data.train_rows, config, fit_key)
 
@@ -70,9 +69,7 @@ def one_fold(
         prompts = take(data.test_rows.prompts, data.asked)
         sampled, ids = sample_answers(tools, models, prompts, sample_key, logps)
         margins, chosen_logps = judge_pairs(tools, models, data.test_rows, config, logps)
-        margins["length"] = length_margins(data.test)
-        room = most_rows(source)
-        margins["ngrams"] = ngram_margins(ngrams, data.train, data.test, config.ngrams, room)
+        margins |= rival_margins(data, ngrams, config, most_rows(source))
         check_finite(name, {"margins": margins, "logps": chosen_logps})
         arrays = {
             "rows": fold.test,
@@ -88,12 +85,18 @@ def one_fold(
     return run_stage(job, f"{name}-measures", work)
 
 
-def fold_data(fold: Fold, source: Source, config: Config) -> FoldData:
-    """Texts and arrays of a fold; its tokenizer has seen the training split only."""
+def fold_data(fold: Fold, source: Source, config: Config, vocabulary: Vocabulary) -> FoldData:
+    """Texts and arrays of a fold.
+
+    Args:
+      vocabulary: of the trunk; without one its tokenizer is None, and the fold's is trained, on the
+        training split only.
+    """
     train, test = ([source.pairs[i] for i in part] for part in fold)
-    tokenizer = train_tokenizer(train, config)
-    rows = pair_rows(tokenizer, [*train, *test], config)
-    lost = lost_by_cutting(rows, [pair.prompt for pair in (*train, *test)])
+    if vocabulary.tokenizer is None:
+        vocabulary = train_vocabulary(train, config)
+    rows = pair_rows(vocabulary, [*train, *test], config)
+    lost = lost_by_cutting(rows, [pair.prompt for pair in (*train, *test)], vocabulary)
     ends = slice(len(train)), slice(len(train), None)
     if lost["equal"][ends[0]].all():
         raise UserError(
@@ -103,7 +106,7 @@ def fold_data(fold: Fold, source: Source, config: Config) -> FoldData:
     train_rows, test_rows = (take(rows, end) for end in ends)
     asked = first_of_each(source.groups[fold.test], prompts_asked(source, config))
     cut = take(lost, ends[1])
-    return FoldData(train, test, tokenizer, train_rows, test_rows, asked, cut)
+    return FoldData(train, test, vocabulary, train_rows, test_rows, asked, cut)
 
 
 def judge_pairs(
@@ -123,6 +126,35 @@ def judge_pairs(
         lambda *parts: tools.margins(models.reward, PairRows(*parts)), held_out, size=config.batch
     )
     return {"reward": reward, "dpo": config.beta * (gaps["dpo"] - gaps["sft"])}, chosen
+
+
+def rival_margins(
+    data: FoldData, fit: NgramFit, config: Config, room: int
+) -> dict[str, np.ndarray]:
+    """Margins [n] of rules and n-grams.
+
+    "length" prefers the longer answer, "length_rule" the longer or the shorter one, whichever is
+    right more often in training. "ngrams_cut" has the tokens alone that the models read of an
+    answer, "ngrams_quarter" the first quarter of the training pairs.
+    """
+    longer, known = length_margins(data.test), length_margins(data.train)
+    shorter_wins = np.sum(known < 0) > np.sum(known > 0)
+    cut = [read_pairs(data.vocabulary, rows) for rows in (data.train_rows, data.test_rows)]
+    sides = {
+        "ngrams": (data.train, data.test),
+        "ngrams_cut": tuple(cut),
+        "ngrams_quarter": (data.train[: max(1, len(data.train) // 4)], data.test),
+    }
+    rivals = {name: ngram_margins(fit, *each, config.ngrams, room) for name, each in sides.items()}
+    return {"length": longer, "length_rule": -longer if shorter_wins else longer, **rivals}
+
+
+def read_pairs(vocabulary: Vocabulary, rows: PairRows) -> list[Pair]:
+    """The part of each answer that the models read, as texts without their prompts."""
+    texts = (
+        decode_rows(vocabulary, answers.ids.tolist()) for answers in (rows.chosen, rows.rejected)
+    )
+    return [Pair("", *pair) for pair in zip(*texts, strict=True)]
 
 
 def length_margins(pairs: Sequence[Pair]) -> np.ndarray:
@@ -161,10 +193,7 @@ def answer_texts(
     data: FoldData, ids: dict[str, np.ndarray], count: int
 ) -> Iterator[dict[str, str]]:
     """The first few prompts and, for each policy, the text of its answer."""
-    texts = {
-        name: decode_rows(standard_vocabulary(data.tokenizer), rows.tolist())
-        for name, rows in ids.items()
-    }
+    texts = {name: decode_rows(data.vocabulary, rows.tolist()) for name, rows in ids.items()}
     for i, row in enumerate(data.asked[:count]):
         yield {"prompt": data.test[row].prompt} | {name: text[i] for name, text in texts.items()}
 

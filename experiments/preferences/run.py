@@ -16,6 +16,16 @@ from rlhf_jax.recipes.ngram_reward import make_ngram_fit
 from rlhf_jax.reports.claims import Claim, Outcome, write_text
 from rlhf_jax.training import ResultsError, Run, read_metrics, run_stage
 
+LEADS = (
+    ("reward", "ngrams"),
+    ("reward", "ngrams_cut"),
+    ("reward", "ngrams_quarter"),
+    ("reward", "length_rule"),
+    ("ngrams_cut", "ngrams"),
+    ("dpo", "reward"),
+    ("dpo", "ngrams"),
+)
+
 
 def run(config: Config, job: Run) -> Outcome:
     """Fold after fold, then the held-out numbers of all folds are put together."""
@@ -40,8 +50,13 @@ def run(config: Config, job: Run) -> Outcome:
     measured = evaluate.preferences_measured(folds, source.groups)
     perplexity = evaluate.perplexities(folds)
     sampled = evaluate.answers_measured(folds)
-    gain = evaluate.reward_minus_ngrams(folds, source.groups)
-    claims = [accuracy_claim(measured["reward model"]["accuracy"], len(source.pairs), config.folds)]
+    leads = {
+        f"{one}_minus_{other}": evaluate.accuracy_lead(folds, source.groups, one, other)
+        for one, other in LEADS
+    }
+    claims = make_claims(
+        measured, leads, f"{len(source.pairs)} held-out pairs, {config.folds} folds"
+    )
     table, counts = report.preference_table(measured, source), report.data_counts(source, folds)
     report.write_report(
         job.out,
@@ -50,31 +65,58 @@ def run(config: Config, job: Run) -> Outcome:
         claims=claims,
         tables=(table, report.language_table(perplexity, sampled)),
         figures=report.figures(measured, folds, read_metrics(job.out)),
-        lead=report.verdict(gain, len(source.pairs)),
+        lead=report.verdict(leads["reward_minus_ngrams"], len(source.pairs)),
         counts=counts,
     )
     numbers = {
         "preferences": measured,
         "perplexity": perplexity,
         "sampled": sampled,
-        "reward_minus_ngrams": gain,
+        **leads,
         "data": {**counts, "fields": source.file.fields._asdict()},
     }
     return Outcome(claims, numbers, table)
 
 
-def accuracy_claim(accuracy: Mapping[str, Any], pairs: int, folds: int) -> Claim:
-    """Better than a coin, by the wider of the two intervals."""
-    mean, low, high = accuracy["widest"]
-    return Claim(
-        f"reward model: accuracy on {pairs} held-out pairs, {folds} folds",
-        mean,
-        ">",
-        0.5,
-        kind="ours",
-        source="a coin; the wider interval of folds and dialogues",
-        interval=(low, high),
-    )
+def make_claims(measured: Mapping[str, Any], leads: Mapping[str, Any], size: str) -> list[Claim]:
+    """Better than a coin, better than a rule about lengths, DPO no worse than the reward model.
+
+    The wider of the intervals over folds and over dialogues counts.
+    """
+
+    def claim(statement: str, found: Mapping[str, Any], *asked: Any, **about: Any) -> Claim:
+        mean, low, high = found["widest"]
+        return Claim(f"{statement}, {size}", mean, *asked, interval=(low, high), **about)
+
+    means = {name: found["accuracy"]["mean"] for name, found in measured.items()}
+    return [
+        claim(
+            "reward model: accuracy",
+            measured["reward model"]["accuracy"],
+            ">",
+            0.5,
+            kind="ours",
+            source="a coin; the wider interval of folds and dialogues",
+        ),
+        claim(
+            "reward model: accuracy minus that of the better rule about lengths",
+            leads["reward_minus_length_rule"],
+            ">",
+            0.0,
+            kind="ours",
+            source="a reward model must say more than which answer is shorter, or longer",
+            baseline=("a coin minus the rule", 0.5 - means["length rule"]),
+        ),
+        claim(
+            "DPO, implicit reward: accuracy minus that of the reward model",
+            leads["dpo_minus_reward"],
+            ">=",
+            0.0,
+            kind="paper",
+            source="DPO, Section 5.1: beta log pi / pi_ref is a reward of the same class",
+            baseline=("the rule about lengths", means["length rule"] - means["reward model"]),
+        ),
+    ]
 
 
 def check_same_file(job: Run, source: Source, config: Config) -> None:

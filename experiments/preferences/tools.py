@@ -15,22 +15,34 @@ from rlhf_jax.algos import preference
 from rlhf_jax.data.loader import steps_in
 from rlhf_jax.data.padding import PaddedRows
 from rlhf_jax.data.tokenizer import BOS_ID, EOS_ID, PAD_ID
+from rlhf_jax.hf import load_model, random_model
 from rlhf_jax.losses.preference import dpo_loss
+from rlhf_jax.models import TransformerConfig
 from rlhf_jax.policies.language import language_trajectory
 from rlhf_jax.recipes import Fit as RecipeFit
 from rlhf_jax.recipes import LanguageLab, make_lab
-from rlhf_jax.training import UserError
+from rlhf_jax.training import UserError, reading_input
 from rlhf_jax.types import Params, Policy, PreferenceBatch, Trajectory, Vocabulary
 
 
-class Tools(NamedTuple):
-    """Of all folds; their tokenizers differ, their special ids do not.
+class Trunk(NamedTuple):
+    """A pretrained model: what the policies start from."""
 
+    config: TransformerConfig
+    params: Params
+    vocabulary: Vocabulary
+
+
+class Tools(NamedTuple):
+    """Of all folds; their tokenizers differ unless there is a trunk, their special ids do not.
+
+    trunk: first parameters of the policy, or None for random ones of each fold.
     loss: of DPO. logps: `(params, prompts, answers) -> [B]` nats. margins: `(params, PairRows) ->
     [B]` score of the chosen answer minus that of the rejected one.
     """
 
     lab: LanguageLab
+    trunk: Params | None
     fits: Mapping[str, RecipeFit]
     loss: Callable[..., jax.Array]
     logps: Callable[..., jax.Array]
@@ -43,9 +55,14 @@ def make_tools(config: Config, rows: int) -> Tools:
     Raises:
       UserError: a fit of fewer than two updates, the first of which has rate 0.
     """
+    shape, trunk = config.transformer(), None
+    vocabulary = Vocabulary(None, PAD_ID, BOS_ID, (EOS_ID,))  # each fold has a tokenizer of its own
+    if config.trunk is not None:
+        model = read_trunk(config)
+        shape, trunk, vocabulary = model.config, model.params, model.vocabulary
     lab = make_lab(
-        config.transformer(),
-        Vocabulary(None, PAD_ID, BOS_ID, (EOS_ID,)),  # each fold encodes by a tokenizer of its own
+        shape,
+        vocabulary,
         prompt_length=config.prompt_tokens,
         answer_length=config.answer_tokens,
         seed=config.seed,
@@ -57,11 +74,27 @@ def make_tools(config: Config, rows: int) -> Tools:
 
     return Tools(
         lab=lab,
+        trunk=trunk,
         fits={name: make_fit(config, name, rows) for name in ("sft", "reward", "dpo")},
         loss=partial(dpo_loss, beta=config.beta),
         logps=jax.jit(partial(answer_logps, lab.policy)),
         margins=jax.jit(margins),
     )
+
+
+def read_trunk(config: Config) -> Trunk:
+    """The model of the folder, with random weights if they are to be `fresh`.
+
+    Raises:
+      UserError: the folder cannot be read, or it has no tokenizer.
+    """
+    folder = config.trunk
+    assert folder is not None
+    with reading_input():
+        model = random_model(folder, seed=config.seed) if config.fresh else load_model(folder)
+    if model.vocabulary is None:
+        raise UserError(f"{folder} has no tokenizer: a trunk needs one")
+    return Trunk(model.config, model.params, model.vocabulary)
 
 
 def make_fit(config: Config, name: str, rows: int) -> RecipeFit:

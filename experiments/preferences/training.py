@@ -47,7 +47,7 @@ def fit_models(
         return in_batches(partial(tools.logps, tuned), parts, size=config.batch)
 
     pairs = pair_batch(rows)
-    untrained = jax.jit(tools.lab.policy.init)(policy_key)
+    untrained = tools.trunk or jax.jit(tools.lab.policy.init)(policy_key)
     tuned = fit("sft", supervised, pairs.chosen, untrained, seeds[0])
     reward = fit("reward", reward_model, pairs, on_trunk(tools.lab, tuned, head_key), seeds[1])
     known = pair_batch(rows, (reference(rows.chosen), reference(rows.rejected)))

@@ -116,14 +116,70 @@ class Tokens:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Language:
+    """The language panel: brackets, each to be closed before the next one opens.
+
+    lengths: brackets of an answer, rising. num_seeds: of weights, demonstrations and draws.
+    slip, explore: rates of slips where policies are judged, and in PPO and its rival's
+      demonstrations.
+    d_model: width of two layers. tokens: of a step; answers are tokens / length.
+    start_steps, sft_rate: of the clone that PPO starts from; AdamW, of every clone.
+    ppo_steps, ppo_rate: of PPO; the other clones have start_steps + ppo_steps.
+    prompts: of a step of PPO. epochs, minibatches: over each batch of it.
+    kl: weight of the penalty in PPO. gamma: its discount.
+    answers: to held-out prompts in all, on which a cost is measured.
+    """
+
+    lengths: tuple[int, ...] = (16, 64, 256)
+    num_seeds: int = 3
+    slip: float = 0.02
+    explore: float = 0.1
+    d_model: int = 32
+    tokens: int = 2048
+    start_steps: int = 40
+    sft_rate: float = 1e-2
+    ppo_steps: int = 160
+    ppo_rate: float = 3e-3
+    prompts: int = 4
+    epochs: int = 2
+    minibatches: int = 2
+    kl: float = 0.02
+    gamma: float = 0.95
+    answers: int = 256
+
+    def __post_init__(self):
+        if len(self.lengths) < 3 or list(self.lengths) != sorted(set(self.lengths)):
+            raise ValueError(f"lengths must rise and be at least three, got {self.lengths}")
+        check_fields(self, "[1, inf)", "lengths", "d_model", "start_steps", "ppo_steps", "prompts")
+        check_fields(self, "[2, 100]", "num_seeds")
+        check_fields(self, "(0, 1)", "slip", "explore")
+        check_fields(self, "(0, 1]", "sft_rate", "ppo_rate")
+        check_fields(self, "[1, 100]", "epochs", "minibatches")
+        check_fields(self, "[0, inf)", "kl")
+        check_fields(self, "[0, 1]", "gamma")
+        check_fields(self, "[16, inf)", "answers")
+        least = self.prompts * self.lengths[-1] * self.minibatches
+        if self.tokens < least or any(self.tokens % (self.prompts * x) for x in self.lengths):
+            raise ValueError(
+                "tokens must be a multiple of prompts times every length, and at least "
+                f"{least} for the minibatches, got {self.tokens}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
-    """One run. num_seeds: of every part, each in one vmap."""
+    """One run. num_seeds: of every part, each in one vmap.
+
+    panel: whether to run the language panel, `language`, in the place of the three others.
+    """
 
     seed: int = 0
     num_seeds: int = 30
     compounding: Compounding = Compounding()
     prompts: Prompts = Prompts()
     tokens: Tokens = Tokens()
+    panel: bool = False
+    language: Language = Language()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -145,3 +201,8 @@ def quick() -> Config:
         compounding=Compounding(horizons=(5, 10, 20, 40)),
         tokens=Tokens(vocabularies=(4, 16), q_rates=(0.3, 1.0)),
     )
+
+
+def language() -> Config:
+    """The language panel alone."""
+    return Config(panel=True)

@@ -16,6 +16,7 @@ from experiments.rl_perspective.claims import (
 )
 from experiments.rl_perspective.compounding import expected_costs
 from experiments.rl_perspective.config import Config
+from experiments.rl_perspective.panel import run_language
 from experiments.rl_perspective.prefixes import replayed_q_learning
 from experiments.rl_perspective.prompts import gap_closed, prompt_successes
 from experiments.rl_perspective.report import write_report
@@ -27,7 +28,9 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """The tightrope, the prompts, the string."""
+    """The tightrope, the prompts, the string; with `panel`, the language panel alone."""
+    if config.panel:
+        return run_language(config, job)
     keys = jax.random.split(jax.random.key(config.seed), 3)
     stages = {
         "costs": lambda: expected_costs(config.compounding, keys[0], config.num_seeds),

@@ -3,7 +3,9 @@
 import gzip
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -16,13 +18,21 @@ from experiments.preferences.data import (
     lost_by_cutting,
     pair_rows,
     read_source,
-    train_tokenizer,
+    train_vocabulary,
 )
-from experiments.preferences.fold import check_finite, fold_data, length_margins, prompts_asked
-from experiments.preferences.run import accuracy_claim, run
-from experiments.preferences.tools import make_tools
+from experiments.preferences.fold import (
+    check_finite,
+    fold_data,
+    length_margins,
+    prompts_asked,
+    read_pairs,
+)
+from experiments.preferences.run import make_claims, run
+from experiments.preferences.tools import make_tools, read_trunk
 from rlhf_jax.data.preference_files import Pair
 from rlhf_jax.data.splits import dialogue_opening
+from rlhf_jax.hf import Pretrained, save_model
+from rlhf_jax.models import TransformerConfig, make_transformer
 from rlhf_jax.recipes.ngram_reward import Ngrams
 from rlhf_jax.training import DivergedError, Interrupted, UserError, open_run
 
@@ -93,11 +103,15 @@ def test_reward_model_and_ngrams_learn_the_marker(finished):
     assert found["DPO, implicit"]["accuracy"]["mean"] > 0.8
     assert found["longer wins"]["accuracy"]["mean"] == pytest.approx(0.5)
     assert found["shorter wins"]["accuracy"]["mean"] == pytest.approx(0.5)
-    (claim,) = outcome.claims
-    assert claim.statement == "reward model: accuracy on 48 held-out pairs, 2 folds"
+    claim, over_length, _ = outcome.claims
+    assert claim.statement == "reward model: accuracy, 48 held-out pairs, 2 folds"
     assert float(claim.value) == found["reward model"]["accuracy"]["mean"]
     # Two folds have an interval of t = 12.7 standard errors unless they agree.
     assert claim.verdict != "fails"
+    assert over_length.verdict != "fails"
+    # The marker is the first word: cut answers have it, and a quarter of the pairs show it.
+    assert found["n-grams, answers cut"]["accuracy"]["mean"] == 1.0
+    assert found["n-grams, a quarter of the pairs"]["accuracy"]["mean"] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -105,8 +119,59 @@ def test_reward_model_and_ngrams_learn_the_marker(finished):
     [(0.55, 0.6, "holds"), (0.48, 0.52, "undecided"), (0.4, 0.49, "fails")],
 )
 def test_a_coin_within_the_interval_leaves_the_claim_undecided(low, high, verdict):
-    accuracy = {"widest": [(low + high) / 2, low, high]}
-    assert accuracy_claim(accuracy, 48, 2).verdict == verdict
+    assert claims_at((low, high))[0].verdict == verdict
+
+
+def claims_at(coin, *, rule=(0.01, 0.03), dpo=(0.0, 0.02), rule_accuracy=0.55):
+    """The claims of a reward model with these ends of its accuracy and of two leads."""
+    widest = {"widest": [sum(coin) / 2, *coin], "mean": sum(coin) / 2}
+    leads = {"reward_minus_length_rule": rule, "dpo_minus_reward": dpo}
+    measured = {"reward model": widest, "length rule": {"mean": rule_accuracy}}
+    return make_claims(
+        {name: {"accuracy": x} for name, x in measured.items()},
+        {name: {"widest": [sum(x) / 2, *x]} for name, x in leads.items()},
+        "some pairs",
+    )
+
+
+def test_a_rule_about_lengths_and_a_worse_dpo_take_the_claims_away():
+    assert [c.verdict for c in claims_at((0.56, 0.6))] == ["holds"] * 3
+    beaten = claims_at((0.56, 0.6), rule=(-0.03, -0.01), dpo=(-0.03, -0.01))
+    assert [c.verdict for c in beaten] == ["holds", "fails", "fails"]
+    # A rule that is better than the reward model passes DPO's claim too: nothing is told apart.
+    assert claims_at((0.56, 0.6), rule_accuracy=0.59)[2].verdict != "holds"
+
+
+def test_a_trunk_without_a_tokenizer_and_fresh_weights_without_a_trunk_are_refused(tmp_path):
+    config = TransformerConfig(
+        vocab_size=9, d_model=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=4, d_ff=8
+    )
+    save_model(tmp_path, Pretrained(config, make_transformer(config).init(jax.random.key(0))))
+    for fresh in (False, True):
+        with pytest.raises(UserError, match="has no tokenizer"):
+            read_trunk(Config(trunk=tmp_path, fresh=fresh))
+    with pytest.raises(UserError, match=r"none/config\.json"):
+        read_trunk(Config(trunk=tmp_path / "none"))
+    with pytest.raises(ValueError, match="fresh must be False without a trunk"):
+        Config(fresh=True)
+
+
+STORIES = Path(__file__).parents[2].parent / "shared" / "models" / "stories260k"
+
+
+@pytest.mark.skipif(not STORIES.exists(), reason="needs shared/models/stories260k")
+def test_a_trunk_gives_its_tokenizer_shape_and_weights(tmp_path):
+    config = replace(toy(write_rows(tmp_path / "pairs.jsonl", marker_rows(8))), trunk=STORIES)
+    tools, source = make_tools(config, 4), read_source(config)
+    assert tools.lab.model.config.num_layers == 5
+    assert tools.trunk is not None
+    data = fold_data(source.folds[0], source, config, tools.lab.vocabulary)
+    assert data.vocabulary is tools.lab.vocabulary
+    assert data.cut["prompts"].all()
+    assert not data.cut["answers"].any()
+    assert read_pairs(data.vocabulary, data.test_rows)[0].chosen == data.test[0].chosen
+    trunks = [read_trunk(replace(config, fresh=fresh)).params["trunk"] for fresh in (False, True)]
+    assert not np.allclose(*(trunk["embed"] for trunk in trunks))
 
 
 def test_a_fit_of_one_update_is_refused(tmp_path):
@@ -204,7 +269,7 @@ def test_no_dialogue_is_on_both_sides_and_the_tokenizer_sees_one(tmp_path):
         unseen = {dialogue_opening(pair.prompt) for pair in test}
         assert seen
         assert not seen & unseen
-        tokenizer = train_tokenizer(train, config)
+        tokenizer = train_vocabulary(train, config).tokenizer
         lengths = {o: len(tokenizer.encode(o.split()[-1]).ids) for o in seen | unseen}
         assert max(lengths[o] for o in seen) < min(lengths[o] for o in unseen)
 
@@ -245,8 +310,8 @@ def test_even_batches_and_first_rows():
 def test_prompts_keep_their_end_and_answers_their_start(tmp_path):
     config = replace(toy(write_rows(tmp_path / "p.jsonl", marker_rows(8))), answer_tokens=3)
     source = read_source(config)
-    tokenizer = train_tokenizer(source.pairs, config)
-    rows = pair_rows(tokenizer, source.pairs, config)
+    vocabulary = train_vocabulary(source.pairs, config)
+    tokenizer, rows = vocabulary.tokenizer, pair_rows(vocabulary, source.pairs, config)
     assert tokenizer.decode(rows.prompts.ids[0].tolist()).endswith("Assistant:")
     assert source.pairs[0].chosen.startswith(tokenizer.decode(rows.chosen.ids[0].tolist()))
     assert rows.prompts.ids.shape == (8, 8)
@@ -262,8 +327,9 @@ def test_what_cutting_costs_is_counted_by_hand(tmp_path):
     """
     pairs = [Pair("1 q", "ab", "abcd"), Pair("2 q", "ab", "cd"), Pair("q", "a", "b")]
     config = replace(toy(tmp_path), prompt_tokens=2, answer_tokens=2, vocab_size=260)
-    rows = pair_rows(train_tokenizer(pairs, config), pairs, config)
-    lost = lost_by_cutting(rows, [pair.prompt for pair in pairs])
+    vocabulary = train_vocabulary(pairs, config)
+    rows = pair_rows(vocabulary, pairs, config)
+    lost = lost_by_cutting(rows, [pair.prompt for pair in pairs], vocabulary)
     assert lost["prompts"].tolist() == [True, True, False]
     assert lost["answers"].tolist() == [2, 2, 0]
     assert lost["equal"].tolist() == [True, False, False]
@@ -275,7 +341,7 @@ def test_pairs_that_are_all_equal_after_cutting_are_refused(tmp_path):
     config = replace(toy(write_rows(tmp_path / "p.jsonl", rows)), answer_tokens=3, vocab_size=260)
     source = read_source(config)
     with pytest.raises(UserError, match="every pair have the same first 3 tokens; raise --answer"):
-        fold_data(source.folds[0], source, config)
+        fold_data(source.folds[0], source, config, make_tools(config, 8).lab.vocabulary)
 
 
 def test_sizes_differ_and_need_a_file():
@@ -293,6 +359,7 @@ BAD = {
     "--ngrams.l2=-1": "ngrams.l2 must be in [0, inf), got -1",
     "--ngrams.l2=nan": "ngrams.l2 must be in [0, inf), got nan",
     "--dpo.learning-rate=1e30": "dpo.learning_rate must be in (0, 1], got 1e+30",
+    "--fresh": "fresh must be False without a trunk",
     "--num-heads=5": "d_model must be a multiple of 2 num_heads = 10, got 64",
 }
 
