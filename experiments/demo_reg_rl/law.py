@@ -93,7 +93,8 @@ def world(seed: int, number: int, law: Law) -> dict:
 
     kls = {name: np.asarray(jax.vmap(kl)(jnp.asarray(each))) for name, each in refs.items()}
     alone = jax.vmap(partial(regret, mdp))(jnp.asarray(refs["clone"]))
-    known = {"mdp": mdp, "refs": refs, "kls": kls, "expert": float(regret(mdp, expert))}
+    left = float(regret(mdp, jnp.asarray(expert)))
+    known = {"mdp": mdp, "refs": refs, "kls": kls, "expert": left}
     return known | {"kl": kls["clone"], "alone": np.asarray(alone)}
 
 
@@ -125,7 +126,7 @@ def run_cases(
     rng = np.random.default_rng(seed)
     planned = jax.jit(jax.vmap(partial(_plan, bonus=bonus)))
     mdp = jax.tree.map(jnp.asarray, case.mdp)
-    counts = np.zeros((len(case.goal), *SHAPE, STATES))
+    counts, moves = np.zeros((len(case.goal), *SHAPE, STATES)), np.asarray(mdp.transitions)
     stop = np.full(len(case.goal), np.inf)
     kept, uniform = np.full((len(stop), *SHAPE), -np.log(ACTIONS)), -np.log(ACTIONS)
     time = 0
@@ -141,7 +142,7 @@ def run_cases(
         asked = [
             np.where(aimless[live, None, None, None], uniform, x[live]) for x in (logps, widest)
         ]
-        counts[live] += visits(rng, np.full(len(live), block), *asked, case.mdp.transitions[live])
+        counts[live] += visits(rng, np.full(len(live), block), *asked, moves[live])
         time += block
     left = np.asarray(jax.jit(jax.vmap(regret))(mdp, jnp.asarray(kept)))
     return {"stop": stop, "share": np.where(np.isinf(stop), np.inf, left / case.worst)}
