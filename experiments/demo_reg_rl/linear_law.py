@@ -101,7 +101,7 @@ def _plans(counts, mdps, refs, betas, bonus):
 
 
 def run_rows(seed: int, rows: Rows, law: Law) -> dict[str, np.ndarray]:
-    """[R] "stop" and "share" of each row, both infinite where the limit came first."""
+    """[R] "stop", 1 at least, and "share" of each row, infinite where the limit came first."""
     rng = np.random.default_rng((seed, 2))
     mdps, refs, betas = (jax.tree.map(jnp.asarray, each) for each in rows[:3])
     moves = np.asarray(jax.jit(jax.vmap(lambda mdp: to_finite_mdp(mdp).transitions))(mdps))
@@ -111,7 +111,7 @@ def run_rows(seed: int, rows: Rows, law: Law) -> dict[str, np.ndarray]:
         found = _plans(jnp.asarray(counts), mdps, refs, betas, bonus=law.bonus)
         logps, widest, bound, left = (np.asarray(x) for x in found)
         now = np.isinf(stop) & (bound <= rows.goal)
-        stop[now], share[now] = time, (left / rows.worst)[now]
+        stop[now], share[now] = max(time, 1), (left / rows.worst)[now]
         live = np.flatnonzero(np.isinf(stop))
         block = max(1, int(law.growth * time))
         if time + block > law.most:

@@ -129,6 +129,8 @@ class Config:
             raise ValueError(f"sigmas must rise and be at least two, got {self.sigmas}")
         if 1.0 not in self.sigmas:
             raise ValueError(f"sigmas must hold 1, got {self.sigmas}")
+        if self.panel and self.changed:
+            raise ValueError("panel and changed must not both be set, each is a run of its own")
         check_fields(self, "(0, 1]", "rate")
         check_fields(self, "[1, inf)", "num_seeds", "points", "pairs", "contexts", "candidates")
         check_fields(self, "[1, inf)", "steps")

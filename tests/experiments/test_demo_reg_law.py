@@ -15,9 +15,8 @@ TINY = demo_config.Law(
     demos=(30, 300),
     epsilons=(0.3, 0.1),
     small=0.3,
-    linear_epsilons=(0.3, 0.1),
+    linear_epsilons=(0.1, 0.05),
     bonuses=(0.0, 0.3),
-    most=1e15,
 )
 
 

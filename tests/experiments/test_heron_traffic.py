@@ -165,3 +165,5 @@ def test_the_size_of_the_changes_is_the_pendulum_alone():
     config = heron_config.changed()
     assert config.changed
     assert not config.panel
+    with pytest.raises(ValueError, match="panel and changed must not both be set"):
+        heron_config.Config(panel=True, changed=True)
