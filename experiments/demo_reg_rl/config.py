@@ -6,6 +6,45 @@ from rlhf_jax.checks import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
+class Law:
+    """Episodes until UCBVI-Ent+ stops, on combination locks of 5 steps and 4 actions.
+
+    num_seeds: locks. demos, epsilons: demonstrations N, rising, and accuracies eps, falling; the
+      KL weight is eps / KL(expert || clone). linear_epsilons: of the linear MDPs.
+    small: the exponents of the locks are fitted to eps at most this.
+    bonuses: sizes of the bonus, that of the theorem besides; bonus: one of them, with all
+      baselines. 0 is among them: nothing is uncertain once it was tried.
+    growth: a plan serves so large a share of the episodes before it. most: episodes at most.
+    """
+
+    num_seeds: int = 10
+    demos: tuple[int, ...] = (30, 100, 300, 1000)
+    epsilons: tuple[float, ...] = (0.1, 1e-2, 1e-3, 1e-4, 1e-5)
+    small: float = 1e-3
+    linear_epsilons: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
+    bonuses: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+    bonus: float = 0.3
+    growth: float = 0.2
+    most: float = 1e13
+
+    def __post_init__(self):
+        check_fields(self, "[2, inf)", "num_seeds")
+        check_fields(self, "[1, inf)", "demos", "most")
+        check_fields(self, "(0, inf)", "epsilons", "linear_epsilons", "small", "bonus", "growth")
+        check_fields(self, "[0, inf)", "bonuses")
+        if self.bonus not in self.bonuses or 0.0 not in self.bonuses:
+            raise ValueError(f"bonuses must have 0 and {self.bonus:g}, got {self.bonuses}")
+        if list(self.demos) != sorted(set(self.demos)) or len(self.demos) < 2:
+            raise ValueError(f"demos must rise, two at least, got {self.demos}")
+        for name in ("epsilons", "linear_epsilons"):
+            falling = getattr(self, name)
+            if list(falling) != sorted(set(falling), reverse=True) or len(falling) < 2:
+                raise ValueError(f"{name} must fall, two at least, got {falling}")
+        if sum(eps <= self.small for eps in self.epsilons) < 2:
+            raise ValueError(f"epsilons must have two of at most {self.small:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run. MDPs have 5 steps, 5 states, 4 actions; locks 10 steps and 10 actions.
 
@@ -18,6 +57,7 @@ class Config:
     epsilon: accuracy asked for; the KL weight is epsilon / KL(expert || clone).
     pairs: numbers of compared pairs. penalties: KL weights when planning with fitted rewards.
     bonus: size of the bonus, variance and visits.
+    panel: whether to run the law, `law`, in the place of all this.
     """
 
     seed: int = 0
@@ -36,6 +76,8 @@ class Config:
     pairs: tuple[int, ...] = (30, 100, 300, 1000, 3000)
     penalties: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
     bonus: float = 0.3
+    panel: bool = False
+    law: Law = Law()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -77,3 +119,8 @@ def quick() -> Config:
         lock_demos=(10, 300),
         pairs=(30, 100, 300, 1000),
     )
+
+
+def law() -> Config:
+    """The law alone: episodes to stop, against demonstrations and accuracy."""
+    return Config(panel=True)

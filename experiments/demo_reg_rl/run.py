@@ -17,6 +17,7 @@ from experiments.demo_reg_rl.claims import (
 from experiments.demo_reg_rl.cloning import clone_kls, linear_kls
 from experiments.demo_reg_rl.config import Config
 from experiments.demo_reg_rl.feedback import feedback_gaps
+from experiments.demo_reg_rl.law_report import run_law
 from experiments.demo_reg_rl.linear import linear_runs
 from experiments.demo_reg_rl.online import fast_rate, lock_runs, references
 from experiments.demo_reg_rl.report import write_report
@@ -28,7 +29,13 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Clones, online learning on random MDPs and on locks, rewards from comparisons."""
+    """Clones, online learning on random MDPs and on locks, rewards from comparisons.
+
+    With `panel`, the law alone.
+    """
+    if config.panel:
+        return run_law(config, job)
+
     stages = {
         "cloning": lambda: clone_kls(config),
         "linear": lambda: linear_kls(config),

@@ -51,6 +51,45 @@ class SwingUp:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Two junctions and six factors.
+
+    num_seeds: searches of each method. betas: of the weighted sums, whose weights are beta^l in the
+      order of the ranking. unit: of the switches, where they are measured otherwise. sigmas:
+      HERON's margin multipliers; 1 is among them. cycles: green steps of fixed cycles.
+    population, elite, rounds: of the cross-entropy search; least: added to its deviation.
+    episodes, steps: of each policy that is tried, and of an episode. starts: of an evaluation.
+    """
+
+    num_seeds: int = 10
+    betas: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
+    unit: float = 100.0
+    sigmas: tuple[float, ...] = (0.0, 0.25, 1.0)
+    cycles: tuple[int, ...] = (3, 6, 9, 12)
+    population: int = 32
+    elite: int = 8
+    rounds: int = 20
+    least: float = 0.05
+    episodes: int = 4
+    steps: int = 150
+    starts: int = 32
+
+    def __post_init__(self):
+        check_fields(self, "(0, 1]", "betas")
+        check_fields(self, "(0, inf)", "unit")
+        check_fields(self, "[0, inf)", "sigmas", "least")
+        if 1.0 not in self.sigmas:
+            raise ValueError(f"sigmas must hold 1, got {self.sigmas}")
+        check_fields(self, "[2, inf)", "num_seeds", "elite")
+        check_fields(self, "[1, inf)", "cycles", "rounds", "episodes", "steps", "starts")
+        if self.population * self.episodes < 32 or self.population <= self.elite:
+            raise ValueError(
+                "population must exceed elite, and play 32 episodes at least, got "
+                f"{self.population}, {self.elite} and {self.population * self.episodes}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One run.
 
@@ -60,7 +99,9 @@ class Config:
     scales: by which factor 2 is multiplied; 1 is among them.
     sigmas: margin multipliers, rising; 1 is among them.
     steps, rate: Adam on the logistic regression.
-    swing_up: the pendulum.
+    swing_up: the pendulum. panel: whether to run the junctions, `traffic`, in the place of all
+      this. changed: whether to run the pendulum alone, and claim what becomes of the policies where
+      mass or friction are others.
     """
 
     seed: int = 0
@@ -74,6 +115,9 @@ class Config:
     steps: int = 100
     rate: float = 0.1
     swing_up: SwingUp = SwingUp()
+    panel: bool = False
+    changed: bool = False
+    traffic: Traffic = Traffic()
 
     def __post_init__(self):
         check_fields(self, "[0, 4294967295]", "seed")
@@ -85,6 +129,8 @@ class Config:
             raise ValueError(f"sigmas must rise and be at least two, got {self.sigmas}")
         if 1.0 not in self.sigmas:
             raise ValueError(f"sigmas must hold 1, got {self.sigmas}")
+        if self.panel and self.changed:
+            raise ValueError("panel and changed must not both be set, each is a run of its own")
         check_fields(self, "(0, 1]", "rate")
         check_fields(self, "[1, inf)", "num_seeds", "points", "pairs", "contexts", "candidates")
         check_fields(self, "[1, inf)", "steps")
@@ -99,3 +145,13 @@ def quick() -> Config:
     """Fewer comparisons and a few rounds of the pendulum: every stage in seconds."""
     swing_up = SwingUp(num_seeds=3, betas=(0.25, 0.5), rounds=5, warmup=1, starts=4)
     return Config(num_seeds=4, pairs=5_000, contexts=500, steps=60, swing_up=swing_up)
+
+
+def traffic() -> Config:
+    """The lights of two junctions alone."""
+    return Config(panel=True)
+
+
+def changed() -> Config:
+    """The pendulum alone, under other masses and friction, on fewer seeds and sums."""
+    return Config(changed=True, swing_up=SwingUp(num_seeds=5, betas=(0.25, 0.5)))

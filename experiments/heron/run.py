@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import numpy as np
 
+from experiments.heron.changes import run_changed
 from experiments.heron.choices import RANKINGS, ranking_study, scale_study
 from experiments.heron.claims import (
     pendulum_claims,
@@ -23,6 +24,7 @@ from experiments.heron.swing_up import (
     train_on_standardised,
     train_on_sums,
 )
+from experiments.heron.traffic_report import run_traffic
 from rlhf_jax.reports.claims import Outcome, Table
 from rlhf_jax.training import Run, run_stages
 
@@ -31,9 +33,17 @@ LAST = 5  # one part in so many of the rounds counts as the end of training
 
 
 def run(config: Config, job: Run) -> Outcome:
-    """Part A: units; part B: rankings and margins; part C: the pendulum."""
+    """Part A: units; part B: rankings and margins; part C: the pendulum.
+
+    With `panel`, the junctions alone; with `changed`, part C alone in changed worlds.
+    """
+    if config.panel:
+        return run_traffic(config, job)
 
     key, size = jax.random.key(config.seed), config.swing_up
+    if config.changed:
+        return run_changed(config, job, key)
+
     choices = {
         "scales": partial(scale_study, config),
         "rankings": partial(ranking_study, config),

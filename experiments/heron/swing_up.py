@@ -1,6 +1,6 @@
 """Part C: DDPG on the pendulum, on its own reward, on weighted sums and on HERON's reward."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,10 +24,17 @@ from rlhf_jax.algos.control.replay import draw_rows, init_replay
 from rlhf_jax.envs.pendulum import MAX_TORQUE, REWARD_WEIGHTS, pendulum_env
 from rlhf_jax.models.mlp import make_mlp
 from rlhf_jax.sampling.episodes import sample_episode
+from rlhf_jax.types import Env
 
 STEPS = 200  # of an episode
 SUM_BETA = 0.5
 WORLD = pendulum_env()
+CHANGED = {
+    "as trained": WORLD,
+    "mass x 0.7": pendulum_env(mass=0.7),
+    "mass x 1.3": pendulum_env(mass=1.3),
+    "friction 0.3": pendulum_env(friction=0.3),
+}
 
 
 class Learner(NamedTuple):
@@ -57,9 +64,11 @@ def sums(config: SwingUp) -> dict[str, tuple[float, ...]]:
     }
 
 
-def train_on_sums(config: SwingUp, key: Key[Array, ""]) -> dict[str, np.ndarray]:
-    """What `train` returns, [sums, seeds, ...]."""
-    weights = jnp.asarray(list(sums(config).values()))
+def train_on_sums(
+    config: SwingUp, key: Key[Array, ""], names: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """What `train` returns, [sums, seeds, ...], of all sums or those of these names."""
+    weights = jnp.asarray([sums(config)[name] for name in names or sums(config)])
     keys = jax.random.split(key, config.num_seeds)
     over_seeds = jax.vmap(lambda key, w: train(key, w, fixed_sum(), config), in_axes=(0, None))
     found = jax.jit(jax.vmap(over_seeds, in_axes=(None, 0)))(keys, weights)
@@ -119,7 +128,7 @@ def make_agent(rewarder: Rewarder, config: SwingUp) -> Agent:
 
 def train(key: Key[Array, ""], reward: Any, rewarder: Rewarder, config: SwingUp) -> dict:
     """One run from a fresh actor: true return and what the rewarder reports, [rounds] each, the
-    rounds of warming up first."""
+    rounds of warming up first; and "changed", the true return of the last actor in CHANGED."""
     agent = make_agent(rewarder, config)
     init_key, start_key, play_key, refresh_key = jax.random.split(key, 4)
     rows = (config.warmup + config.rounds) * STEPS * config.worlds
@@ -134,7 +143,12 @@ def train(key: Key[Array, ""], reward: Any, rewarder: Rewarder, config: SwingUp)
 
     replay = init_replay(empty_step(WORLD, jnp.zeros(1)), size=rows)
     start = Progress(Learner(agent.init(init_key), reward), replay)
-    return jax.lax.scan(turn, start, jnp.arange(config.warmup + config.rounds))[1]
+    end, told = jax.lax.scan(turn, start, jnp.arange(config.warmup + config.rounds))
+    changed = [
+        mean_return(start_key, agent, end.learner.networks, config, world)
+        for world in CHANGED.values()
+    ]
+    return told | {"changed": jnp.stack(changed)}
 
 
 def play(
@@ -158,7 +172,11 @@ def play(
 
 
 def mean_return(
-    key: Key[Array, ""], agent: Agent, networks: ddpg.DDPGState, config: SwingUp
+    key: Key[Array, ""],
+    agent: Agent,
+    networks: ddpg.DDPGState,
+    config: SwingUp,
+    world: Env = WORLD,
 ) -> Float[Array, ""]:
     """Mean undiscounted reward of the benchmark without noise, over `starts` episodes."""
 
@@ -166,6 +184,6 @@ def mean_return(
         return agent.act(networks, observation), jnp.zeros(())
 
     def one(key):
-        return sample_episode(WORLD, act, key, steps=STEPS).rewards.sum()
+        return sample_episode(world, act, key, steps=STEPS).rewards.sum()
 
     return jax.vmap(one)(jax.random.split(key, config.starts)).mean()

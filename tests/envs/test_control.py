@@ -34,6 +34,17 @@ def test_a_step_of_the_pendulum_by_hand():
     np.testing.assert_allclose(seen.observation, expected, rtol=1e-6)
 
 
+def test_mass_and_friction_change_the_motion_and_are_checked():
+    """As above at twice the mass and friction 1: 1 + .05 (15 / 2 + 3 - 1) = 1.475."""
+    state = PendulumState(jnp.asarray(jnp.pi / 6), jnp.asarray(1.0))
+    moved, _ = pendulum_env(mass=2.0, friction=1.0).step(KEY, state, jnp.array([3.0]))
+    assert float(moved.velocity) == pytest.approx(1.475)
+    with pytest.raises(ValueError, match=r"mass must be in \(0, inf\)"):
+        pendulum_env(mass=0.0)
+    with pytest.raises(ValueError, match=r"friction must be in \[0, inf\)"):
+        pendulum_env(friction=-1.0)
+
+
 def test_the_angle_of_the_factors_is_the_short_way_round():
     state = PendulumState(jnp.asarray(2 * jnp.pi + 0.5), jnp.asarray(0.0))
     _, seen = PENDULUM.step(KEY, state, jnp.array([0.0]))

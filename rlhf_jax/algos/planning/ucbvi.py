@@ -93,7 +93,9 @@ def confidence_plan(
     over the empirical next state; untried actions have the bounds H and 0. V is `soft_values`, or
     the maximum at beta = 0. With w = upper - lower and pi the soft greedy policy of upper,
 
-    G_h = min{H, min(max_a w^2 / (2 beta), sum_a pi w) + sum_a pi (E[G_{h+1}] + b_h)}.
+    G_h = min{H, min(max_a w^2 / (2 beta), sum_a pi w) + sum_a pi (E[G_{h+1}] + b_h(G_{h+1}))},
+
+    where b_h(G) has the spread of G and no width: it is of the order 1 / n, as G itself is.
 
     Args:
       state: counts.
@@ -127,16 +129,20 @@ def _back_up(later, now, *, beta: Scalar, bonus: Bonus, horizon: int):
     """One step back: upper V, lower V, model V and G [S] of this step, and its row of the plan."""
     over = later[0]
     transitions, rewards, visits, ref = now
-    means = [expected_values(transitions, values) for values in (*later, over**2)]
-    spread = jnp.sqrt(jnp.maximum(means[4] - means[0] ** 2, 0.0))
+    means = [expected_values(transitions, values) for values in later]
     tried, n = visits > 0, jnp.maximum(visits, 1.0)
-    margin = bonus.variance * spread / jnp.sqrt(n) + bonus.visits / n
-    margin += bonus.width / horizon * (means[0] - means[1])
+
+    def error(values, mean):
+        spread = jnp.sqrt(jnp.maximum(expected_values(transitions, values**2) - mean**2, 0.0))
+        return bonus.variance * spread / jnp.sqrt(n) + bonus.visits / n
+
+    margin = error(over, means[0]) + bonus.width / horizon * (means[0] - means[1])
     upper = jnp.where(tried, jnp.clip(rewards + means[0] + margin, 0, horizon), horizon)
     lower = jnp.where(tried, jnp.clip(rewards + means[1] - margin, 0, horizon), 0)
     (over, logps), (under, _) = (_greedy(q, ref, beta) for q in (upper, lower))
     model, model_logps = _greedy(rewards + means[2], ref, beta)
-    carried = policy_values(jnp.where(tried, means[3] + margin, horizon), logps)
+    lost = means[3] + error(later[3], means[3])
+    carried = policy_values(jnp.where(tried, lost, horizon), logps)
     gaps = jnp.minimum(horizon, _loss(upper - lower, logps, beta) + carried)
     return (over, under, model, gaps), ConfidencePlan(upper, lower, logps, model_logps, gaps)
 

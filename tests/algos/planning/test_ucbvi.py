@@ -187,6 +187,17 @@ def test_bounds_of_the_size_of_theory_hold_whatever_was_seen():
     assert float(jnp.max(bare.lower - exact.action_values)) > 0.1
 
 
+def test_the_stopping_bound_falls_as_one_over_the_visits():
+    """With a hundred times the visits widths are a tenth, G a hundredth."""
+    mdp, ref = random_problem(4)
+    counts = 1e6 * mdp.transitions
+    plans = [planned(n * counts, mdp.rewards, ref, 0.3, Bonus()) for n in (1, 100)]
+    widths = [float(jnp.max(plan.upper - plan.lower)) for plan in plans]
+    assert widths[1] / widths[0] == pytest.approx(0.1, rel=0.05)
+    gaps = [float(plan.gaps[0, 0]) for plan in plans]
+    assert gaps[1] / gaps[0] == pytest.approx(0.01, rel=0.1)
+
+
 @pytest.mark.slow
 def test_bounds_of_the_size_of_theory_hold_at_every_episode():
     """The same in whole runs, soft and hard, on every state."""
