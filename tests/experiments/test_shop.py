@@ -274,7 +274,7 @@ def test_what_the_devices_cannot_share_is_refused_at_the_start(
 def test_a_policy_too_weak_to_leave_pairs_is_named(tmp_path):
     tools = make_tools(TOY, tmp_path)
     empty = SimpleNamespace(trajectory=SimpleNamespace(actions=np.zeros((128, 2, 3), int)))
-    lab = tools.lab._replace(draw=cast(Any, lambda *_: empty))
+    lab = tools.lab._replace(draw=cast(Any, lambda *_, **__: empty))
     message = "pairs: none of the 48 train pairs is left: .* lower tie_gap"
     opened = open_run(tmp_path / "out", slug="shop", config=TOY)
     with opened as job, pytest.raises(UserError, match=message):
