@@ -13,8 +13,8 @@ AT = f"{LAW.bonus:g}"
 TINY = demo_config.Law(
     num_seeds=2,
     demos=(30, 300),
-    epsilons=(0.3, 0.1),
-    small=0.3,
+    epsilons=(0.1, 0.01),
+    small=0.1,
     linear_epsilons=(0.1, 0.05),
     bonuses=(0.0, 0.3),
 )
@@ -113,7 +113,9 @@ def test_a_tiny_run_keeps_the_guarantee_and_writes_its_page(tmp_path):
     kept = {path.stem: dict(np.load(path)) for path in (tmp_path / "data").glob("*.npz")}
     found = kept["law"]
     assert np.isfinite(found["stop/clone/0.3"]).all()
-    assert found["share/clone/0.3"].max() <= 1 < found["share/clone/0"].max()
+    assert found["share/clone/0.3"].max() <= 1
+    # Without a bonus nothing is uncertain once it was tried.
+    assert (found["stop/clone/0"] < found["stop/clone/0.3"])[..., -1].all()
     # More demonstrations, fewer episodes; a smaller eps, more.
     assert (np.diff(np.log(found["stop/clone/0.3"]).mean(0), axis=0) < 0).all()
     assert (np.diff(np.log(found["stop/clone/0.3"]).mean(0), axis=1) > 0).all()
