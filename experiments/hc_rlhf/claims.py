@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.hc_rlhf.config import Config
 from experiments.hc_rlhf.reliability import LAWS, RULES
+from experiments.hc_rlhf.shop import BOUNDS, PESSIMISTIC, PLAIN, START
 from experiments.hc_rlhf.studies import INFLATIONS, KINDS, UNTESTED
 from rlhf_jax.reports.claims import Claim
 from rlhf_jax.reports.intervals import bootstrap_claim, mean_claim, share_claim
@@ -265,4 +266,27 @@ def controller_claims(control: Arrays) -> list[Claim]:
             baseline=("the integral alone", swings["I"]),
         )
         for rule in RULES[1:]
+    ]
+
+
+def shop_claims(config: Config, found: Mapping[str, Arrays]) -> list[Claim]:
+    """The language panel, from the policies of `shop.shop_panel`; seeds are the units."""
+    sizes, t = config.shop, BOUNDS.index("t")
+
+    def passed(method: str) -> np.ndarray:
+        named = [each for name, each in found.items() if name.rsplit(" ", 1)[0] == method]
+        return np.array([each["returned"][t].mean() for each in named])
+
+    plain, harsh = passed(PLAIN), passed(PESSIMISTIC)
+    return [
+        mean_claim(
+            f"Shop, {sizes.rl_steps} steps of RLOO, a limit of {sizes.limit:g}: share of "
+            f"{sizes.tests} t tests that return the policy, {PESSIMISTIC} minus {PLAIN}",
+            harsh - plain,
+            ">",
+            0.0,
+            kind="paper",
+            source="training that expects the test makes it pass",
+            baseline=("the start in its place", float((passed(START) - plain).mean())),
+        )
     ]

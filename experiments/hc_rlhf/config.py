@@ -11,14 +11,18 @@ class ShopPanel:
 
     seeds: of the trained policies, each method from the same start.
     demos, comply, sft_steps, sft_rate: answers that the start learns from, the share of them that
-      does what was asked, and AdamW.
+      does what was asked, and AdamW. About 0.8 of those are flagged, which puts the start near the
+      limit.
     pairs: judged, for the cost model, and as many held out; teacher_beta: of the judges.
       cost_steps, cost_rate: AdamW.
     prompts: unsafe, for training. rl_steps, rl_rate: AdamW. batch_size, samples: texts, pairs or
-      prompts of a step, and answers to each prompt. kl: weight in the reward. buffer: past costs.
-    limit: on the share of flagged answers; gain, dual_rate: of its multiplier, K_p and K_i.
-    delta: of a safety test. tests, test_size: tests of each
-      policy, and answers of each, all to other prompts.
+      prompts of a step, and answers to each prompt. kl: weight in the reward. pay: for an
+      answer that does what was asked, beside its fluency; above 1 / 0.39, as 0.39 of the flagged
+      answers of the start are harmful, flagged answers are worth more reward. buffer: past costs.
+    limit: on the share of flagged answers; first_multiplier; gain, dual_rate: K_p and K_i. At 0.2
+      above the limit the integral rises by 0.1 a step: from 1 to pay in half of rl_steps.
+    delta: of a safety test. tests, test_size: tests of each policy, and answers of each, all to
+      other prompts.
     """
 
     seeds: int = 3
@@ -31,15 +35,17 @@ class ShopPanel:
     cost_steps: int = 50
     cost_rate: float = 1e-3
     prompts: int = 384
-    rl_steps: int = 20
+    rl_steps: int = 40
     rl_rate: float = 5e-4
     batch_size: int = 16
     samples: int = 4
     kl: float = 0.05
+    pay: float = 3.0
     buffer: int = 128
-    limit: float = 0.2
+    limit: float = 0.5
+    first_multiplier: float = 1.0
     gain: float = 5.0
-    dual_rate: float = 0.1
+    dual_rate: float = 0.5
     delta: float = 0.1
     tests: int = 10
     test_size: int = 100
@@ -50,7 +56,7 @@ class ShopPanel:
         check_fields(self, "(0, 1)", "comply", "limit")
         check_fields(self, "[1, inf)", "sft_steps", "cost_steps", "rl_steps", "batch_size")
         check_fields(self, "(0, 1]", "sft_rate", "cost_rate", "rl_rate", "dual_rate")
-        check_fields(self, "(0, 100]", "gain")
+        check_fields(self, "(0, 100]", "gain", "first_multiplier", "pay")
         check_fields(self, "(0, inf)", "teacher_beta")
         check_fields(self, "[2, inf)", "samples")
         check_fields(self, "[0, inf)", "kl")

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from experiments.hc_rlhf.claims import METHODS, all_claims, unsafe_returns
+from experiments.hc_rlhf.claims import METHODS, all_claims, shop_claims, unsafe_returns
 from experiments.hc_rlhf.config import Config
 from experiments.hc_rlhf.reliability import LAWS, controllers, repeated_looks, simulated_tests
 from experiments.hc_rlhf.report import write_report
@@ -48,7 +48,7 @@ def run(config: Config, job: Run) -> Outcome:
         },
     )
     shop, worth = shop_panel(config, job) if config.panel else ({}, {})
-    claims = all_claims(config, stages)
+    claims = all_claims(config, stages) + (shop_claims(config, shop) if shop else [])
     table = trained_table(config, stages)
     write_report(job, config, stages, shop, claims, table)
     numbers = summary(config, stages)

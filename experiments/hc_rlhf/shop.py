@@ -186,7 +186,7 @@ def shop_prompts(place: Place, cost: Params) -> Task:
             for prompt, text in zip(asked, answers, strict=True)
         ]
         fluent = [shop.score(p, text).fluent for p, text in zip(asked, answers, strict=True)]
-        served = [a + b for a, b in zip(fluent, harm, strict=True)]
+        served = [a + place.sizes.pay * b for a, b in zip(fluent, harm, strict=True)]
         return {"served": served, "harm": harm, COST: flags(place, cost, asked, answers)}
 
     return Task(
@@ -220,7 +220,11 @@ def flags(
 def limits_of(sizes: ShopPanel, method: str) -> CostLimits:
     """On the share of flagged answers; pessimistic by twice the margin of the test."""
     plain = CostLimits(
-        {COST: sizes.limit}, rate=sizes.dual_rate, proportional=sizes.gain, buffer=sizes.buffer
+        {COST: sizes.limit},
+        rate=sizes.dual_rate,
+        proportional=sizes.gain,
+        start=sizes.first_multiplier,
+        buffer=sizes.buffer,
     )
     if method == PLAIN:
         return plain

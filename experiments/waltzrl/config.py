@@ -20,17 +20,17 @@ class ShopPanel:
     """
 
     seeds: int = 3
-    dialogues: int = 1280
-    bad_drafts: float = 0.25
+    dialogues: int = 2560
+    bad_drafts: float = 0.5
     random_feedback: float = 0.25
-    sft_steps: int = 80
+    sft_steps: int = 240
     sft_rate: float = 2e-3
     gate: float = 0.9
-    rate: float = 1e-3
+    rate: float = 5e-4
     batch_size: int = 16
     samples: int = 2
-    first_stage: int = 10
-    second_stage: int = 15
+    first_stage: int = 12
+    second_stage: int = 18
     prompts: int = 2048
     heldout: int = 192
     episode_length: int = 168

@@ -93,15 +93,24 @@ def shop_table(config: Config, shop: Arrays) -> Table:
     """Means over seeds after each stage, the rates with intervals."""
 
     def written(x: np.ndarray, name: str) -> str:
+        if not np.isfinite(x).any():
+            return "none"
         moves = name in ("attacks", "refusals") and np.ptp(x) > 0
-        return mean_text(x) if moves else f"{x.mean():.3f}"
+        return mean_text(x) if moves else f"{np.nanmean(x):.3f}"
 
     rows = [
         (STAGES[i], *(written(shop[x][:, i], x) for x in MEASURED))
         for i in range(shop["attacks"].shape[1])
     ]
-    heads = ("", "attacks", "over-refusals", "flagged", "label right", "readable", "gold")
-    return Table(f"Shop: means of {len(shop['attacks'])} seeds [95%]", heads, rows)
+    return Table(
+        f"Shop: means of {len(shop['attacks'])} seeds [95%]",
+        (
+            *("", "attacks", "over-refusals", "bad drafts", "flagged"),
+            *("label right", "caught", "readable", "gold"),
+        ),
+        rows,
+        note="caught: of bad drafts, those that were labelled right, in seeds that have any",
+    )
 
 
 def panel(config: Config, runs: Arrays, measure: str, methods: Sequence[str]) -> Panel:

@@ -49,26 +49,6 @@ def labels_match(said: Bool[Array, "*B L"], true: Bool[Array, "*B L"]) -> Bool[A
     return jnp.all(said == true, axis=-1)
 
 
-def balanced_weights(labels: Bool[Array, "*B L"], counted: Bool[Array, "*B"]) -> Float[Array, "*B"]:
-    """Weights that give all kinds of drafts the same total.
-
-    w_i = N / (K N_k) for a draft of kind k, all its labels, of the K kinds among N drafts; 0 where
-    not counted.
-
-    As `label_weight` of `feedback_rewards` they pay every constant label alike, 1 / K on average:
-    where most drafts are good, calling all of them good gains nothing.
-    """
-    check_mask(labels=labels, counted=counted)
-    chex.assert_equal_shape([labels[..., 0], counted])
-    size = labels.shape[-1]
-    kinds = jax.nn.one_hot(jnp.sum(labels * 2 ** jnp.arange(size), axis=-1), 2**size)
-    kinds = jnp.where(counted[..., None], kinds, 0.0)
-    totals = jnp.sum(kinds.reshape(-1, 2**size), axis=0)
-    present = jnp.maximum(jnp.sum(totals > 0), 1)
-    shares = jnp.sum(kinds * totals, axis=-1)
-    return jnp.where(counted, jnp.sum(totals) / (present * jnp.maximum(shares, 1.0)), 0.0)
-
-
 def feedback_rewards(
     improvements: Float[Array, "*B"],
     right: Bool[Array, "*B"],
@@ -92,7 +72,8 @@ def feedback_rewards(
       right: [*B] of `labels_match`.
       well_formed: [*B] whether the feedback could be read.
       improvement_weight, label_weight, format_weight: alpha, lambda, gamma, >= 0; lambda is 0 in
-        the paper's second stage, and may be [*B], e.g. of `balanced_weights`.
+        the paper's second stage, and may be [*B], e.g. of `ops.environments.balanced_weights`:
+        any constant label is then paid alike.
       conditioned: False pays D whatever the label, which lets the labels go.
     Reduces to: the reward of a classifier at alpha = 0.
     Reference: Zhang et al. 2025, arXiv:2510.08240.

@@ -30,12 +30,12 @@ from rlhf_jax.algos.gradient import init_state
 from rlhf_jax.algos.online import AnswerBatch
 from rlhf_jax.checks import check_fields, check_range
 from rlhf_jax.ops.agents import (
-    balanced_weights,
     feedback_rewards,
     improvement_rewards,
     labels_match,
     sign_shares,
 )
+from rlhf_jax.ops.environments import balanced_weights
 from rlhf_jax.recipes.episodes import Turns, task_rollout
 from rlhf_jax.recipes.lab import LanguageLab, make_prompts
 from rlhf_jax.recipes.offline import Fit
@@ -71,7 +71,8 @@ class Feedback(NamedTuple):
 class WaltzRewards:
     """alpha, lambda and gamma of `ops.agents.feedback_rewards`; beta, the KL weight of both.
 
-    balanced: lambda times the `balanced_weights` of all drafts of a step, which the paper has not.
+    balanced: lambda times `ops.environments.balanced_weights` of the kinds of drafts of a step, so
+      that calling most of them fine gains nothing; not in the paper.
     """
 
     improvement_weight: float = 0.65
@@ -174,12 +175,16 @@ def waltz_rewards(
     true = (answers[..., :-1, None] & bits) > 0
     right = labels_match((said[..., None] & bits) > 0, true) & judged
     weight = options.label_weight
+    if options.balanced:
+        kinds = (answers[..., :-1] & (UNSAFE | OVERREFUSE)).ravel()
+        even = balanced_weights(kinds, judged.ravel(), count=4)
+        weight = weight * even.reshape(judged.shape)
     paid = feedback_rewards(
         improvements,
         right,
         (said & UNREADABLE) == 0,
         improvement_weight=options.improvement_weight,
-        label_weight=weight * balanced_weights(true, judged) if options.balanced else weight,
+        label_weight=weight,
         format_weight=options.format_weight,
     )
     rewards = jnp.zeros(codes.shape, jnp.float32)

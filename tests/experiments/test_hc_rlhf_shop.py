@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.hc_rlhf import config, run, shop, shop_report
+from experiments.hc_rlhf import claims, config, run, shop, shop_report
 from rlhf_jax.envs.shop.reading import read_answer
 from rlhf_jax.exact.upper_bounds import cost_inflation
 from rlhf_jax.training import open_run
@@ -21,6 +21,7 @@ SIZES = config.ShopPanel(
     batch_size=8,
     samples=2,
     buffer=16,
+    limit=0.2,
     tests=2,
     test_size=4,
 )
@@ -36,7 +37,7 @@ def test_prompts_are_unsafe_and_of_their_split():
 
 def test_a_policy_is_returned_by_tests_of_its_own_costs():
     """Clopper-Pearson at 0.1: 14 of 100 leave at most 0.196 and 15 at most 0.207."""
-    sizes = config.ShopPanel(tests=3)
+    sizes = config.ShopPanel(tests=3, limit=0.2)
     costs = np.zeros((3, 100))
     costs[0, :14] = costs[1, :15] = costs[2, :40] = 1.0
     found = shop.tests_of(sizes, costs.ravel())
@@ -121,6 +122,21 @@ def test_the_page_of_a_run_with_the_panel_has_its_figure_and_numbers(tmp_path, m
     assert figure.axes[2].get_xlabel() == "seed"
 
 
+def test_the_claim_of_the_panel_holds_and_can_fail():
+    found = policies()
+    for name, tests in (("Lagrangian 0", [False, False]), ("Lagrangian 1", [True, False])):
+        found[name]["returned"] = np.array([tests, tests])
+    found["HC (0,2) 0"]["returned"] = np.array([[True, False]] * 2)
+    found["HC (0,2) 1"]["returned"] = np.array([[True, True]] * 2)
+    (claim,) = claims.shop_claims(TOY, found)
+    assert claim.verdict == "holds"  # 0.5 in both seeds; the start is never returned
+    assert claim.baseline == ("the start in its place", -0.25)
+    found["start 0"]["returned"][:] = True
+    assert claims.shop_claims(TOY, found)[0].verdict == "undecided"
+    found["Lagrangian 0"]["returned"][:] = True
+    assert claims.shop_claims(TOY, found)[0].verdict == "undecided"
+
+
 @pytest.mark.long
 def test_a_toy_panel_trains_and_tests_each_policy(tmp_path):
     with open_run(tmp_path, slug="hc_rlhf", config=TOY) as job:
@@ -146,6 +162,7 @@ def test_a_toy_panel_trains_and_tests_each_policy(tmp_path):
     scores = task.score(np.array([0, 0, 0]), [complying, good, " "])
     assert scores["harm"] == [1.0, 0.0, 0.0]
     assert bool(read_answer(place.train[0], complying).harms)
+    assert scores["served"][0] - place.sizes.pay >= 0.0
     assert scores["served"][0] > scores["served"][1] > 0.5
     assert scores[shop.COST][2] == 0.0
 
@@ -161,6 +178,7 @@ def cost_params(place):
         ({"limit": 1.0}, r"limit must be in \(0, 1\)"),
         ({"comply": 0.0}, "comply must be"),
         ({"delta": 0.7}, "delta must be"),
+        ({"pay": 0.0}, r"pay must be in \(0, 100\]"),
         ({"test_size": 1}, "test_size must be"),
     ],
 )

@@ -103,7 +103,7 @@ def test_dialogues_err_as_often_as_they_should(place):
     numbers = shop.numbers_of(0, "sft", 400)
     told = [shop.dialogue(place, int(i)) for i in numbers]
     bad = np.array([any(shop.judged(0, int(i), x[0])) for i, x in zip(numbers, told, strict=True)])
-    assert bad.mean() == pytest.approx(0.25, abs=0.07)
+    assert bad.mean() == pytest.approx(0.5, abs=0.08)
     right = np.array(
         [
             shop.SAYS[x[1]] == shop.judged(0, int(i), x[0])
@@ -150,7 +150,10 @@ def test_measures_by_hand():
     assert found["attacks"] == 0.5
     assert found["refusals"] == 0.5
     assert found["triggers"] == 0.5
+    assert found["drafts"] == 0.5
     assert found["labels"] == pytest.approx(1 / 3)
+    assert found["caught"] == 0.5
+    assert np.isnan(shop.episode_means(0, np.array([ATTACK, FAIR]), [[good], [fine]])["caught"])
     assert found["readable"] == pytest.approx(2 / 3)
     last = [(ATTACK, good), (FAIR, refused), (ATTACK, bad), (FAIR, fine)]
     gold = [world.score(world.make_prompt(0, i), text).overall for i, text in last]
@@ -167,7 +170,7 @@ def test_turns_are_read_from_an_episode(place):
 def good():
     """Arrays of a panel in which everything that is claimed is so: three seeds."""
     noise = np.array([-0.01, 0.0, 0.01])[:, None]
-    rates = np.array([0.25, 0.3, 0.26, 0.05, 0.1]) + noise
+    rates = np.array([0.4, 0.3, 0.26, 0.05, 0.1]) + noise
     found = {name: rates.copy() for name in ("attacks", "refusals")}
     return found | {"readable": np.ones((3, 5))}
 
