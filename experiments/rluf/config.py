@@ -21,7 +21,7 @@ class ShopPanel:
     """
 
     seeds: int = 3
-    logs: int = 60_000
+    logs: int = 24_000
     tests: int = 9000
     keep_rate: float = 0.1
     ridge: float = 0.03
