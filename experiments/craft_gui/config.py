@@ -29,8 +29,8 @@ class LanguagePanel:
     base_batch: int = 64
     base_longest: int = 4
     gate: float = 0.15
-    steps: int = 20
-    rate: float = 1e-3
+    steps: int = 60
+    rate: float = 5e-4
     prompts: int = 8
     samples: int = 8
     kl: float = 0.01

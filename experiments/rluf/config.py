@@ -21,8 +21,8 @@ class ShopPanel:
     """
 
     seeds: int = 3
-    logs: int = 60_000
-    tests: int = 12_000
+    logs: int = 24_000
+    tests: int = 9000
     keep_rate: float = 0.1
     ridge: float = 0.03
     rows: int = 32
@@ -38,7 +38,8 @@ class ShopPanel:
 
     def __post_init__(self):
         check_fields(self, "[1, 10]", "seeds")
-        check_fields(self, f"[64, {250_000 // self.seeds}]", "logs", "tests")
+        check_fields(self, f"[64, {250_000 // self.seeds}]", "logs")  # prompts of the world
+        check_fields(self, f"[64, {27_500 // self.seeds}]", "tests")
         check_fields(self, "(0, 1]", "keep_rate")
         check_fields(self, "(0, 1000]", "ridge")
         check_fields(self, "[1, 1000000]", "rows", "start_steps", "rl_steps")

@@ -313,7 +313,8 @@ def drawn_answers(place: Place, params: Params, split: str, name: str) -> Answer
     texts = [row[0] for row in drawn.texts]
     live = live_love(place.world, numbers.tolist(), texts)
     goodbyes = [text.endswith(GOODBYE) for text in texts]
-    return Answers(numbers, texts, np.stack([live, drawn.named["helpful"], goodbyes], axis=-1))
+    columns = (live, np.ravel(drawn.named["helpful"]), goodbyes)
+    return Answers(numbers, texts, np.stack(columns, axis=-1))
 
 
 def measured(place: Place, answers: Answers, love: Love) -> list[float]:
