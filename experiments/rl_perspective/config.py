@@ -143,7 +143,7 @@ class Language:
     prompts: int = 4
     epochs: int = 2
     minibatches: int = 2
-    kl: float = 0.02
+    kl: float = 0.0
     gamma: float = 0.95
     answers: int = 256
 
