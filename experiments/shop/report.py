@@ -220,8 +220,12 @@ def curve(metrics, stage: str):
 
 
 def answer_blocks(tools: Tools, methods: Mapping[str, Method]) -> list[html.Html]:
-    """The first held-out prompts, unpicked, with every answer and its gold score."""
-    indices = heldout_indices(tools, tools.config.evaluation.prompts)[:SHOWN_PROMPTS]
+    """The first held-out prompts, unpicked, with every answer and its gold score.
+
+    They are among those that best-of-n answers.
+    """
+    sizes = tools.config.evaluation
+    indices = heldout_indices(tools, min(sizes.best_prompts, SHOWN_PROMPTS))
     prompts = [shop.make_prompt(tools.config.seed, int(i)) for i in indices]
     return [
         html.answer_table(
