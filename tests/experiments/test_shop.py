@@ -186,7 +186,7 @@ def test_the_report_is_one_self_contained_page(whole):
     out, _ = whole
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 10
-    assert page.count('<div class="answer">') == 8 * 11  # best-of-n answers 8 prompts
+    assert page.count('<div class="answer">') == 8 * 12  # best-of-n answers 8 prompts
     assert "http://" not in page
     assert page.count("https://") == page.count("https://arxiv.org/abs/")
 
