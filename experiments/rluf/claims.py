@@ -297,18 +297,6 @@ def shop_claims(config: Config, shop: Arrays) -> list[Claim]:
     lie = predicted[:, full] - predicted[:, none] - (live[:, full] - live[:, none])
     honest = predicted[:, blind] - shop["base"][:, 0] - (live[:, blind] - live[:, none])
     about: dict[str, Any] = {"kind": "paper", "source": "love rises, and goodbyes with it"}
-    gates = [
-        mean_claim(
-            f"Shop: AUROC of P[Love] on another log, {sizes.logs:,} messages",
-            shop["auroc"][:, 0],
-            ">=",
-            0.6,
-            kind="ours",
-            source="a gate: a model that cannot tell hearts apart proves nothing; who knows the "
-            f"law has {shop['auroc'][:, 2].mean():.3f}",
-            baseline=("P[Love] that reads no goodbyes", shop["auroc"][:, 1].mean()),
-        ),
-    ]
     claims = [
         mean_claim(
             f"Shop: live hearts, weight {sizes.weights[1]:g} minus weight 0, {size}",
@@ -350,4 +338,18 @@ def shop_claims(config: Config, shop: Arrays) -> list[Claim]:
             ),
         ),
     ]
-    return behind_gates(gates, claims)
+    return behind_gates([_heart_gate(config, shop)], claims)
+
+
+def _heart_gate(config: Config, shop: Arrays) -> Claim:
+    """P[Love] must tell hearts apart before anything is claimed of it."""
+    return mean_claim(
+        f"Shop: AUROC of P[Love] on another log, {config.shop.logs:,} messages",
+        shop["auroc"][:, 0],
+        ">=",
+        0.6,
+        kind="ours",
+        source="a gate: a model that cannot tell hearts apart proves nothing; who knows the "
+        f"law has {shop['auroc'][:, 2].mean():.3f}",
+        baseline=("P[Love] that reads no goodbyes", shop["auroc"][:, 1].mean()),
+    )

@@ -15,12 +15,13 @@ from typing import Any
 
 from rlhf_jax.reports.intervals import mean_text
 
-COLUMNS = ("gold", "greedy", "helpful", "honest", "kl", "length")
+COLUMNS = ("gold", "greedy", "helpful", "honest", "kl", "length", "greedy_gain")
 
 
 def table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each method, then one for each claim with its verdicts, in the words of the first
-    run: numbers of held-out pairs, from which ties are dropped, are its own.
+    """A line for each method, in COLUMNS, of which the last is greedy less SFT's; then one for each
+    claim with its verdicts, in the words of the first run: numbers of held-out pairs, from which
+    ties are dropped, are its own.
 
     Raises:
       ValueError: fewer than two runs, or runs that differ in more than the seed.
@@ -32,7 +33,7 @@ def table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         raise ValueError("the runs differ in more than the seed: run all seeds at one size")
     lines = []
     for name in runs[0]["numbers"]["methods"]:
-        rows = [{**row, **row["axes"]} for row in (r["numbers"]["methods"][name] for r in runs)]
+        rows = [_row(run["numbers"]["methods"], name) for run in runs]
         cells = [_cell([row[column] for row in rows]) for column in COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for i, claim in enumerate(runs[0]["claims"]):
@@ -40,6 +41,12 @@ def table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         verdicts = ", ".join(run["claims"][i]["verdict"] for run in runs)
         lines.append(f"| {claim['statement']} | {_cell(values)} | {verdicts} |")
     return lines
+
+
+def _row(methods: Mapping[str, Any], name: str) -> dict[str, Any]:
+    row = methods[name]
+    gain = None if row["greedy"] is None else row["greedy"] - methods["SFT"]["greedy"]
+    return {**row, **row["axes"], "greedy_gain": gain}
 
 
 def _cell(values: Sequence[float | None]) -> str:

@@ -315,6 +315,7 @@ def test_runs_of_several_seeds_are_one_table():
     lines = table([run_of(gold) for gold in (0.4, 0.5, 0.6)])
     # Student's t: 0.5 +- 4.303 x 0.1 / sqrt(3)
     assert lines[0].startswith("| SFT | 0.500 [0.252, 0.748] | 0.500 [0.252, 0.748] | 0.500")
+    assert lines[0].endswith("| 0.000 [0.000, 0.000] |")  # SFT less itself
     assert lines[1] == "| 40% of pairs | 0.500 [0.252, 0.748] | holds, holds, holds |"
     with pytest.raises(ValueError, match="needs two of them, got 1"):
         table([run_of(0.5)])
